@@ -13,6 +13,7 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
+import { type BatchNumber, CommitCycle, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
@@ -152,9 +153,10 @@ export class SimProcess {
   /** How wrong the clock was when it started, which its incarnation is from. */
   readonly bootSkewMs: number;
   readonly boot: string;
+  readonly commits: CommitCycle;
   /** Between the journal and its answer. */
-  flight: { readonly batch: Batch; readonly waiting: readonly Done[] } | undefined;
-  readonly #waiting: Done[] = [];
+  flight: Batch | undefined;
+  #waiting: { readonly batch: BatchNumber; readonly done: Done }[] = [];
   /** The journal refuses everything. */
   isDiskFull = false;
   #timerMs = Number.POSITIVE_INFINITY;
@@ -200,6 +202,7 @@ export class SimProcess {
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
+    this.commits = new CommitCycle(this.registrar, { monoMs: 0 });
     this.fabric = new SimFabric(this);
   }
 
@@ -356,7 +359,7 @@ export class SimProcess {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
     const fabricDue = this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
-    const due = Math.min(this.fabric.fabric.lifecycle.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.#registrarDueMs());
+    const due = Math.min(this.fabric.fabric.lifecycle.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.commits.nextDeadlineMs());
     const atMs = Math.max(world.nowMs, due + offsetMs);
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
@@ -370,17 +373,6 @@ export class SimProcess {
     });
   }
 
-  /** Looked at after ticks and batches, and once a second, as the committer does. */
-  #registrarDueMs(): number {
-    this.#leaseDueMs ??= Math.min(
-      this.#lastTickMs + 1000,
-      Math.max(this.registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY, this.#lastTickMs + 5),
-    );
-    return this.#leaseDueMs;
-  }
-
-  #lastTickMs = 0;
-  #leaseDueMs: number | undefined;
   #tickedMs = 0;
   #ticksNow = 0;
   /** While records are owed anything: when the next of them have their turn. */
@@ -411,11 +403,7 @@ export class SimProcess {
       throw new Error(
         `${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
       );
-    if (this.#registrarDueMs() <= time.monoMs) {
-      this.#lastTickMs = time.monoMs;
-      this.registrar.tick(time);
-      this.#leaseDueMs = undefined;
-    }
+    this.commits.tick(time);
     this.#sweepMs = time.monoMs + 1 + this.node.parts.rng.int(SWEEP_APART_MS);
     this.input({ kind: "tick" });
   }
@@ -424,22 +412,20 @@ export class SimProcess {
 
   /** What is staged goes to the journal; `done` is told when it is on disk and visible, or refused. */
   durable(done: Done): void {
-    if (!this.registrar.hasWork && this.flight === undefined) {
+    const batch = this.commits.durable();
+    if (batch === NOTHING_TO_WAIT_FOR) {
       done(true);
       return;
     }
-    this.#waiting.push(done);
+    this.#waiting.push({ batch, done });
     this.startBatch();
   }
 
   startBatch(): void {
-    if (this.flight !== undefined || this.isStopped) return;
-    const batch = this.registrar.takeBatch();
-    if (batch === undefined) {
-      for (const done of this.#waiting.splice(0)) done(true);
-      return;
-    }
-    this.flight = { batch, waiting: this.#waiting.splice(0) };
+    if (this.isStopped) return;
+    const started = this.commits.start();
+    if (started === undefined) return;
+    this.flight = started.batch;
     this.afterDisk(() => this.#land());
   }
 
@@ -447,23 +433,27 @@ export class SimProcess {
     const { flight } = this;
     this.flight = undefined;
     if (flight === undefined) return;
-    this.node.parts.trace.mix(MARK.commit, this.node.index, flight.batch.lastSeq);
+    this.node.parts.trace.mix(MARK.commit, this.node.index, flight.lastSeq);
     if (this.isDiskFull) {
-      this.registrar.abort(flight.batch);
-      for (const done of [...flight.waiting, ...this.#waiting.splice(0)]) done(false);
+      this.#settle(this.commits.refused(), false);
       this.#turned();
       return;
     }
-    this.node.disk.write(flight.batch);
-    this.registrar.commit(flight.batch, this.time());
-    this.#leaseDueMs = undefined;
+    this.node.disk.write(flight);
+    const batch = this.commits.landed(this.time());
     this.node.parts.trace.say(
       () =>
-        `${this.node.name} commits up to ${flight.batch.lastSeq}: ${flight.batch.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`,
+        `${this.node.name} commits up to ${flight.lastSeq}: ${flight.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`,
     );
     this.input({ kind: "changed" });
-    for (const done of flight.waiting) done(true);
+    this.#settle(batch, true);
     this.startBatch();
+  }
+
+  #settle(through: BatchNumber, isDurable: boolean): void {
+    const settled = this.#waiting.filter(({ batch }) => batch <= through);
+    this.#waiting = this.#waiting.filter(({ batch }) => batch > through);
+    for (const { done } of settled) done(isDurable);
   }
 
   /** Runs it when the disk has done something. */
@@ -620,7 +610,7 @@ export class SimNode implements Host {
   crash(how: { readonly isSilent: boolean; readonly isBatchKept: boolean; readonly isDiskLost: boolean }): void {
     const { process } = this;
     if (process === undefined) return;
-    if (how.isBatchKept && process.flight !== undefined && !process.isDiskFull) this.disk.write(process.flight.batch);
+    if (how.isBatchKept && process.flight !== undefined && !process.isDiskFull) this.disk.write(process.flight);
     if (how.isDiskLost) this.disk = new SimDisk(this.newGeneration());
     this.parts.trace.say(() => `${this.name} crashes ${JSON.stringify(how)}`);
     this.#gone(how.isSilent);

@@ -1,12 +1,8 @@
-/** Runs the registrar's batches through the journal: one in flight, the next gathers meanwhile (group commit). */
+/** Runs the registrar's commit cycle on the journal and the clock. */
 import type { Time } from "../../lib/machine.ts";
 import type { Batch } from "./batch.ts";
+import { type BatchNumber, CommitCycle, NOTHING_TO_WAIT_FOR } from "./commit-cycle.ts";
 import type { Registrar } from "./registrar.ts";
-
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
 
 export interface CommitterPorts {
   write(batch: Batch): Promise<void>;
@@ -15,20 +11,24 @@ export interface CommitterPorts {
   onCommitted(recordCount: number, commitMs: number): void;
 }
 
-/** Longest time between two looks at leases and tombstones. */
-const MAX_TICK_MS = 1000;
-const MIN_TICK_MS = 5;
+/** What the callers of one batch wait for. */
+interface Settlement {
+  readonly batch: BatchNumber;
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
 
 export class Committer {
-  readonly #registrar: Registrar;
+  readonly #cycle: CommitCycle;
   readonly #ports: CommitterPorts;
-  #flight: Waiter[] | undefined;
-  #open: Waiter[] = [];
+  /** Of the batch on its way and of the one that gathers, as far as somebody waits for them. */
+  #waiting: Settlement[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(registrar: Registrar, ports: CommitterPorts) {
-    this.#registrar = registrar;
+    this.#cycle = new CommitCycle(registrar, ports.now());
     this.#ports = ports;
     this.#arm();
   }
@@ -38,13 +38,15 @@ export class Committer {
    * there is nothing to wait for, so that an unchanged renewal costs no promise.
    */
   durable(): Promise<void> | undefined {
-    if (!this.#registrar.hasWork) {
-      const flight = this.#flight;
-      return flight === undefined ? undefined : new Promise((resolve, reject) => flight.push({ resolve, reject }));
+    const batch = this.#cycle.durable();
+    if (batch === NOTHING_TO_WAIT_FOR) return undefined;
+    let settlement = this.#waiting.find((each) => each.batch === batch);
+    if (settlement === undefined) {
+      settlement = { batch, ...Promise.withResolvers<void>() };
+      this.#waiting.push(settlement);
     }
-    const promise = new Promise<void>((resolve, reject) => this.#open.push({ resolve, reject }));
     this.#start();
-    return promise;
+    return settlement.promise;
   }
 
   /** Waits for what is staged, then stops looking at leases. Idempotent. */
@@ -56,45 +58,42 @@ export class Committer {
   }
 
   #start(): void {
-    if (this.#flight !== undefined) return;
-    const batch = this.#registrar.takeBatch();
-    if (batch === undefined) return;
-    const flight = this.#open;
-    this.#flight = flight;
-    this.#open = [];
+    const started = this.#cycle.start();
+    if (started === undefined) return;
     const startMonoMs = this.#ports.now().monoMs;
-    this.#ports.write(batch).then(
-      () => this.#settled(batch, flight, startMonoMs),
-      (error: unknown) => this.#failed(batch, flight, error),
+    this.#ports.write(started.batch).then(
+      () => this.#landed(started.batch, startMonoMs),
+      (error: unknown) => this.#refused(error),
     );
   }
 
-  #settled(batch: Batch, flight: readonly Waiter[], startMonoMs: number): void {
-    this.#flight = undefined;
+  #landed({ puts }: Batch, startMonoMs: number): void {
     const time = this.#ports.now();
-    this.#registrar.commit(batch, time);
-    for (const waiter of flight) waiter.resolve();
+    const batch = this.#cycle.landed(time);
+    for (const each of this.#settled(batch)) each.resolve();
     this.#start();
-    this.#ports.onCommitted(batch.puts.length, time.monoMs - startMonoMs);
+    this.#ports.onCommitted(puts.length, time.monoMs - startMonoMs);
     this.#arm();
   }
 
-  #failed(batch: Batch, flight: readonly Waiter[], error: unknown): void {
-    this.#flight = undefined;
-    this.#registrar.abort(batch);
-    const lost = [...flight, ...this.#open];
-    this.#open = [];
-    for (const waiter of lost) waiter.reject(error);
+  #refused(error: unknown): void {
+    const batch = this.#cycle.refused();
+    for (const each of this.#settled(batch)) each.reject(error);
     this.#arm();
+  }
+
+  #settled(through: BatchNumber): readonly Settlement[] {
+    const settled = this.#waiting.filter(({ batch }) => batch <= through);
+    this.#waiting = this.#waiting.filter(({ batch }) => batch > through);
+    return settled;
   }
 
   #arm(): void {
     if (this.#isClosed) return;
     clearTimeout(this.#timer);
-    const next = this.#registrar.nextDeadlineMs();
-    const waitMs = next === undefined ? MAX_TICK_MS : Math.min(MAX_TICK_MS, Math.max(MIN_TICK_MS, next - this.#ports.now().monoMs));
+    const waitMs = Math.max(0, Math.ceil(this.#cycle.nextDeadlineMs() - this.#ports.now().monoMs));
     this.#timer = setTimeout(() => {
-      this.#registrar.tick(this.#ports.now());
+      this.#cycle.tick(this.#ports.now());
       this.#start();
       this.#arm();
     }, waitMs);

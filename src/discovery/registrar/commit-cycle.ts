@@ -1,0 +1,89 @@
+/** Group commit: one batch is on its way to the journal, the next one gathers meanwhile (semantics.md, Durability). */
+import type { Time } from "../../lib/machine.ts";
+import type { Batch } from "./batch.ts";
+import type { Registrar } from "./registrar.ts";
+
+/** Batches of one process life, counted from 1. */
+export type BatchNumber = number;
+/** Nothing is staged and no batch is on its way: what a caller did is durable already. */
+export const NOTHING_TO_WAIT_FOR: BatchNumber = 0;
+
+/** Longest time between two looks at leases and tombstones, in ms. */
+const MAX_LOOK_MS = 1000;
+/** Least time between two of them, in ms: leases that run out one after the other are ended together. */
+const MIN_LOOK_MS = 5;
+
+type Committing = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
+
+/**
+ * When a batch starts, who waits for which one, and when leases and tombstones are looked at. It writes nothing: the driver hands each
+ * batch of `start` to the journal, and tells `landed` or `refused` when the journal has answered.
+ */
+export class CommitCycle {
+  readonly #registrar: Committing;
+  /** The number of the batch that was started last. */
+  #started: BatchNumber = NOTHING_TO_WAIT_FOR;
+  /** The batch that is on its way. */
+  #flight: Batch | undefined;
+  #lookedMonoMs: number;
+  /** Kept until a look, a commit or a refusal changes it, for asking the registrar reads what all peers know. */
+  #dueMonoMs: number | undefined;
+
+  constructor(registrar: Committing, { monoMs }: Pick<Time, "monoMs">) {
+    this.#registrar = registrar;
+    this.#lookedMonoMs = monoMs;
+  }
+
+  /** The batch that has all that is staged by now, or `NOTHING_TO_WAIT_FOR`. It need not have been started yet. */
+  durable(): BatchNumber {
+    if (this.#registrar.hasWork) return this.#started + 1;
+    return this.#flight === undefined ? NOTHING_TO_WAIT_FOR : this.#started;
+  }
+
+  /** The next batch for the journal; undefined while one is on its way, and when nothing is staged. */
+  start(): { readonly number: BatchNumber; readonly batch: Batch } | undefined {
+    if (this.#flight !== undefined) return undefined;
+    const batch = this.#registrar.takeBatch();
+    if (batch === undefined) return undefined;
+    this.#flight = batch;
+    this.#started += 1;
+    return { number: this.#started, batch };
+  }
+
+  /** The batch on its way is on disk: its records become visible. Returns its number, for those who wait. */
+  landed(time: Time): BatchNumber {
+    if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
+    this.#flight = undefined;
+    this.#dueMonoMs = undefined;
+    return this.#started;
+  }
+
+  /**
+   * The journal refused the batch on its way: it is taken back, and so is what was staged behind it, which rests on it. Returns the number
+   * of what was staged behind it: who waits for that number or the one before is told why.
+   */
+  refused(): BatchNumber {
+    if (this.#flight !== undefined) this.#registrar.abort(this.#flight);
+    this.#flight = undefined;
+    this.#dueMonoMs = undefined;
+    this.#started += 1;
+    return this.#started;
+  }
+
+  /** Ends leases and collects tombstones, when that is due. */
+  tick(time: Time): void {
+    if (time.monoMs < this.nextDeadlineMs()) return;
+    this.#lookedMonoMs = time.monoMs;
+    this.#registrar.tick(time);
+    this.#dueMonoMs = undefined;
+  }
+
+  /** Monotonic ms of the next look. */
+  nextDeadlineMs(): number {
+    this.#dueMonoMs ??= Math.min(
+      this.#lookedMonoMs + MAX_LOOK_MS,
+      Math.max(this.#lookedMonoMs + MIN_LOOK_MS, this.#registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY),
+    );
+    return this.#dueMonoMs;
+  }
+}
