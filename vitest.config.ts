@@ -14,7 +14,7 @@ const ALONE = [
   "dns-sockets",
   "edge-hostile",
   "eight-nodes",
-  "fabric-driver",
+  "core-driver",
   "fabric-transport",
   "failed-starts",
   "fault-net",

@@ -11,7 +11,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { PolicySetSchema } from "../gen/waymark/policy/v1/policy_pb.js";
 import { loadConfig } from "../src/config/settings.ts";
 import { openLog } from "../src/lib/log.io.ts";
-import { buildCore, openStore } from "../src/node/core.ts";
+import { buildCore, openStore } from "../src/node/rooms.io.ts";
 import { openNodePolicy } from "../src/node/policy.ts";
 import { encodePolicySet } from "../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../src/policy/set/rules.ts";
@@ -145,7 +145,7 @@ async function applyCost() {
     stallMs.push(delay.max / 1e6);
   }
   core.wakeup.close();
-  await core.committer.close();
+  await core.driver.close();
   await policy.close();
   await journal.close();
   return {

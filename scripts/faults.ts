@@ -25,7 +25,7 @@ const SHELL_TESTS: Readonly<Record<string, readonly string[]>> = {
   ],
   fabric: [
     "test/e2e/fabric-transport.test.ts",
-    "test/e2e/fabric-driver.test.ts",
+    "test/e2e/core-driver.test.ts",
     "test/e2e/fabric-nodes.test.ts",
     "test/e2e/fabric-hostile.test.ts",
   ],

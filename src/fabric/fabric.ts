@@ -214,6 +214,11 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady && !this.lifecycle.isSettling;
   }
 
+  /** Whether there is another node of this cluster: nodes of others hold nothing for it. */
+  get hasClusterPeers(): boolean {
+    return this.membership.listed().some(({ clusterId }) => clusterId === this.#peerAuth.clusterId);
+  }
+
   /** Whether nothing is left to be said after `stop`. */
   isStopped(time: Time): boolean {
     if (this.#stop === undefined) return false;

@@ -1,303 +1,316 @@
-/** Builds the rooms of a node from its settings and its journal; opens no socket. */
-import { randomBytes } from "node:crypto";
-import { performance } from "node:perf_hooks";
-import { EntryStamper } from "../catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
-import { Leases } from "../catalog/leases.ts";
-import { Lookup } from "../catalog/query/lookup.ts";
-import { Slab } from "../catalog/record/slab.ts";
-import { TraitsPool } from "../catalog/record/traits.ts";
-import { Replica } from "../catalog/replica/replica.ts";
-import type { Settings } from "../config/settings.ts";
-import { DnsNames, plainName } from "../discovery/dns-names.ts";
-import { Fanout } from "../discovery/fanout.ts";
-import { runSlices, SwitchQueue } from "../discovery/policy-switch.io.ts";
-import { isAdmitted, PolicySwitch, type SwitchParts } from "../discovery/policy-switch.ts";
-import { Reads } from "../discovery/reads.ts";
-import { Committer } from "../discovery/registrar/commit.io.ts";
-import { type CollectsBy, Registrar } from "../discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases, soundNumbers } from "../discovery/registrar/restore.ts";
-import { Wakeup } from "../discovery/wakeup.io.ts";
-import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
-import { Hlc } from "../lib/hlc.ts";
-import type { RootLog } from "../lib/log.io.ts";
-import type { Time } from "../lib/machine.ts";
-import { Metrics } from "../lib/metrics/metrics.ts";
-import type { Patience } from "../lib/patience.ts";
-import { patienceOfLoop } from "../lib/patient-time.io.ts";
-import type { RefusedAct } from "../policy/audit/refusals.ts";
-import type { Quotas } from "../policy/limits/quotas.ts";
-import type { OnDenied } from "../policy/set/visibility.ts";
-import { HISTORY_BOUNDS, PolicyEngine } from "../policy/versions/engine.ts";
-import type { NodeIdentity } from "../services/discovery/discovery.ts";
-import { DiscoveryBytes } from "../services/discovery/response-bytes.ts";
-import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
-import type { Journal } from "../store/journal/journal.ts";
-import { AccessLog } from "./access-log.ts";
-import { NodeLimits } from "./limits.ts";
+/**
+ * A node as a machine: joins its rooms, and has no rules of its own. Product and simulator drive the same one: it takes time and inputs, and
+ * orders what the world must do.
+ */
+import type { KeyText } from "../catalog/record/record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { DnsNames } from "../discovery/dns-names.ts";
+import type { Fanout } from "../discovery/fanout.ts";
+import { type BatchNumber, CommitCycle } from "../discovery/registrar/commit-cycle.ts";
+import type { Registrar } from "../discovery/registrar/registrar.ts";
+import type { Fabric } from "../fabric/fabric.ts";
+import type { FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
+import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
+import { assert } from "../lib/errors.ts";
+import type { Machine, Time } from "../lib/machine.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
+import type { NodeInput, NodeOutput } from "./core-io.ts";
+import { Departure, type DepartureOrders } from "./departure.ts";
+import { HeardPeers } from "./fabric/heard-peers.ts";
+import { RosterFile } from "./fabric/roster-file.ts";
+import { Generations, type LostGeneration } from "./generations.ts";
 
-/** What the listeners need of a node's inside. */
-export interface NodeCore {
-  readonly identity: NodeIdentity;
-  readonly listeners: Record<string, string>;
+const NEVER = Number.POSITIVE_INFINITY;
+
+export interface NodeRooms {
   readonly replica: Replica;
-  readonly leases: Leases;
   readonly registrar: Registrar;
-  readonly reads: Reads;
   readonly fanout: Fanout;
-  readonly wakeup: Wakeup;
-  readonly committer: Committer;
-  readonly dnsNames: DnsNames;
-  readonly stamper: EntryStamper;
-  readonly hlc: Hlc;
-  readonly bytes: DiscoveryBytes;
-  readonly policies: PolicyEngine;
-  readonly accessLog: AccessLog;
-  readonly limits: NodeLimits;
-  readonly journal: Journal;
+  /** Undefined where nobody asks by DNS. */
+  readonly dnsNames?: Pick<DnsNames, "refresh"> | undefined;
   readonly metrics: Metrics;
-  readonly state: NodeState;
-  /** What the fabric wants to hear and says; without one nothing. */
-  readonly hooks: CoreHooks;
-  /** The replica changed: names, watches and whoever waits hear of it. */
-  showChanges(): void;
-  /** Brings catalog and watches in line with the policy now in force; resolves when every listener shows it. */
-  switchPolicy(): Promise<void>;
-  /** The watches that take what they are given have heard of the change before: the next may begin. */
-  policyHeard(): Promise<void>;
+  /** Draws a generation: it grows with the time, and no two are the same. */
+  readonly newGeneration: (time: Time) => number;
 }
 
-/** Of this `faultOf` makes what keeps a node unready: for `/readyz`, gRPC health and the metric `waymark_ready` alike. */
-export interface NodeState {
-  /** It has once known the catalog as well as it can; what it misses afterwards is an age. */
-  isReady: boolean;
-  isDraining: boolean;
-  /** Why this node takes no writes, because its clock is off, or because another start goes under its id; else empty. */
-  clockFault: string;
-  startFault: string;
-  /** Why whom it was to join turned it away, and it was never ready; then it takes no writes either. */
-  joinFault: string;
-  /** Most others refuse what this node says of itself. */
-  isRefused: boolean;
+/** The part of a node that other nodes reach. */
+export interface Joined {
+  readonly fabric: Fabric;
+  /** What the node says of itself; its generation is the replica's. */
+  readonly facts: MemberFacts;
+  readonly departure: Departure;
+  readonly rosterFile: RosterFile;
+  readonly heard: HeardPeers;
 }
 
-export interface CoreHooks {
-  /** Own records were committed. */
-  onCommitted: () => void;
-  /** What makes this node unready came or went. */
-  onFault: () => void;
-  /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
-  confirmed: () => Promise<void> | undefined;
-  /** Which tombstones may be collected: none before the fabric is open, which knows the lost origins. */
-  collectsBy: () => CollectsBy;
-  /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
-  securePolicy: () => () => void;
-  /** A newer policy that linked nodes have and this one does not take, and why; empty when there is none. */
-  policyNotTaken: () => string;
-  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
-  policyReaches: (clusterId: string) => boolean;
-  /** Why audit records are not where they should be; empty when they are. */
-  auditFault: () => string;
+/** Entries of a node that leaves, on their way to the disk. */
+interface TakenOver {
+  readonly batch: BatchNumber;
+  readonly count: number;
 }
 
-export interface CoreOptions {
-  readonly settings: Settings;
-  readonly log: RootLog;
-  readonly version: string;
-  /** As `RegistrarOptions.patience`; the clock of this process's loop unless given. */
-  readonly patience?: Patience;
-}
+export class NodeMachine implements Machine<NodeInput, NodeOutput> {
+  readonly commits: CommitCycle;
+  readonly #rooms: NodeRooms;
+  readonly #generations: Generations;
+  #joined: Joined | undefined;
+  /** Own records were committed, and the fabric has not heard of it. */
+  #isChangeDue = false;
+  #wasWhole = false;
+  #takenOver: TakenOver[] = [];
+  /** What the fabric is to be told next. */
+  readonly #inputs: FabricInput[] = [];
 
-/** The process's two clocks. */
-export function now(): Time {
-  return { monoMs: performance.now(), wallMs: Date.now() };
-}
+  constructor(rooms: NodeRooms, time: Time) {
+    this.#rooms = rooms;
+    this.commits = new CommitCycle(rooms.registrar, time);
+    this.#generations = new Generations(rooms.replica, rooms.newGeneration);
+  }
 
-/** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
-export function newGeneration(): number {
-  return Math.floor(Date.now() / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
-}
+  /** When this node last heard from a member itself, in ms of its wall clock. */
+  heardWallMs(nodeId: string): number | undefined {
+    return this.#joined?.heard.heardWallMs(nodeId);
+  }
 
-function token(bytes: number): string {
-  return randomBytes(bytes).toString("base64url");
-}
+  /** Undefined for a node that stands alone. */
+  get fabric(): Fabric | undefined {
+    return this.#joined?.fabric;
+  }
 
-/** Opens the data directory, or none with `--ephemeral`. */
-export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
-  const { node, persistence } = settings;
-  const made = { nodeId: node.id, newNodeId: () => `node-${randomBytes(4).toString("hex")}`, newGeneration };
-  if (persistence.ephemeral) return Promise.resolve(openEphemeralJournal(made));
-  return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
-}
+  /** From now on it has to do with other nodes. To be called once. */
+  join(fabric: Fabric, facts: MemberFacts): void {
+    assert(this.#joined === undefined, "a node joins once");
+    const { registrar, metrics } = this.#rooms;
+    const departure = new Departure({ registrar, commits: this.commits, fabric });
+    const rosterFile = new RosterFile(fabric.lifecycle.roster, facts);
+    this.#joined = { fabric, facts, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+  }
 
-/** Of a node whose fabric is not open yet. */
-function noHooks(): CoreHooks {
-  return {
-    onCommitted: () => {},
-    onFault: () => {},
-    confirmed: () => undefined,
-    collectsBy: () => "nothing",
-    securePolicy: () => () => {},
-    policyNotTaken: () => "",
-    policyReaches: () => true,
-    auditFault: () => "",
-  };
-}
+  /** For who may talk to this node: see `FabricMachine`. */
+  get calls(): { isStranger(identity: PeerIdentity): boolean } {
+    return { isStranger: (identity) => this.#joined?.fabric.calls.isStranger(identity) !== false };
+  }
 
-/** The rooms, with what the journal kept back in them. */
-export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
-  const { settings } = options;
-  const metrics = new Metrics();
-  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs });
-  const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
-  const lookup = new Lookup();
-  const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
-  const rules: WriteRules = { policies, onDenied: accessLog.onDenied, onRefused: (act) => limits.note(act), quotas: limits.quotas };
-  const hooks = noHooks();
-  const { replica, leases, stamper, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
-  const time = now();
-  await replay(options, journal, { replica, leases, stamper, hlc, registrar }, time);
-  const listeners: Record<string, string> = {};
-  const identity = identityOf(options, journal, { listeners, time, replica });
-  const fanout = new Fanout();
-  const wakeup = new Wakeup(fanout, now);
-  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied });
-  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
-  dnsNames.refresh();
-  registrar.requests.refresh();
-  replica.takeTouched();
-  const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
-  const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
-  const showChanges = () => {
-    dnsNames.refresh();
+  handle(input: NodeInput, time: Time, out: NodeOutput[]): void {
+    this.#route(input, time, out);
+    this.#look(time, out);
+    this.#persist(out);
+  }
+
+  /** HOT: once a frame sent. */
+  pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined {
+    const said: FabricOutput[] = [];
+    const frame = this.#joined?.fabric.pull(link, time, said);
+    for (const output of said) this.#obey(output, time, out);
+    return frame;
+  }
+
+  /** HOT: once a write. Which batch has what was staged by now; it is on its way, or follows the one that is. */
+  durable(out: NodeOutput[]): BatchNumber {
+    const batch = this.commits.durable();
+    this.#persist(out);
+    return batch;
+  }
+
+  /** Ends own live records that another origin's word hides, and shows what is seen of the catalog now. */
+  end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
+    const { registrar } = this.#rooms;
+    registrar.endSuperseded(keys, time);
+    for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
+    this.#persist(out);
+  }
+
+  /** The replica changed: names, and readers whom it concerns, hear of it. */
+  show(out: NodeOutput[]): void {
+    const { replica, registrar, fanout, dnsNames } = this.#rooms;
+    dnsNames?.refresh();
     registrar.requests.refresh();
     fanout.changed(replica.takeTouched());
-    wakeup.kick();
-  };
-  const onCommitted = (recordCount: number, tookMs: number) => {
-    commitMs.observe(tookMs);
-    batchRecords.observe(recordCount);
-    showChanges();
-    hooks.onCommitted();
-  };
-  return {
-    identity,
-    listeners,
-    replica,
-    leases,
-    registrar,
-    policies,
-    accessLog,
-    limits,
-    reads,
-    fanout,
-    wakeup,
-    committer: new Committer(registrar, { write: (batch) => journal.write(batch), now, onCommitted }),
-    dnsNames,
-    stamper,
-    hlc,
-    hooks,
-    showChanges,
-    bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
-    journal,
-    metrics,
-    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" },
-    ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
-  };
+    out.push({ kind: "wake" });
+  }
+
+  nextDeadlineMs(): number | undefined {
+    const { fabric, departure, rosterFile } = this.#joined ?? {};
+    const next = Math.min(
+      this.commits.nextDeadlineMs(),
+      this.#generations.nextDeadlineMs() ?? NEVER,
+      fabric?.nextDeadlineMs() ?? NEVER,
+      departure?.nextDeadlineMs() ?? NEVER,
+      rosterFile?.nextDeadlineMs() ?? NEVER,
+    );
+    return next === NEVER ? undefined : next;
+  }
+
+  #route(input: NodeInput, time: Time, out: NodeOutput[]): void {
+    switch (input.kind) {
+      case "tick":
+        this.commits.tick(time);
+        this.#keepGeneration(this.#generations.tick(time), out);
+        return this.#toFabric(input, time, out);
+      case "soon":
+        if (!this.#isChangeDue) return;
+        this.#isChangeDue = false;
+        return this.#toFabric({ kind: "changed" }, time, out);
+      case "persisted":
+        return this.#persisted(time, out);
+      case "notPersisted":
+        this.#joined?.departure.refused(time);
+        this.#takenOver = [];
+        out.push({ kind: "settled", through: this.commits.refused(), refusal: { error: input.error } });
+        return;
+      case "generationKept":
+        return this.#generationKept(input.generation, time, out);
+      case "generationNotKept":
+        return this.#generations.refused(time);
+      case "rosterKept":
+        return this.#joined?.rosterFile.written(input.isKept, time);
+      case "depart":
+        return this.#depart(input, time, out);
+      case "asked":
+      case "answered":
+      case "opened":
+      case "received":
+      case "closed":
+      case "lagged":
+      case "policy":
+      case "policyRead":
+      case "policyRefused":
+        return this.#toFabric(input, time, out);
+    }
+  }
+
+  // ---- own records ----
+
+  #persist(out: NodeOutput[]): void {
+    const started = this.commits.start();
+    if (started !== undefined) out.push({ kind: "persist", batch: started.batch });
+  }
+
+  #persisted(time: Time, out: NodeOutput[]): void {
+    const through = this.commits.landed(time);
+    this.show(out);
+    this.#changed(out);
+    out.push({ kind: "settled", through });
+    for (const { batch, count } of this.#takenOver) if (batch <= through) out.push({ kind: "takenOver", count });
+    this.#takenOver = this.#takenOver.filter(({ batch }) => batch > through);
+  }
+
+  /** The fabric hears of all commits of one turn at once, after those who wait for them. */
+  #changed(out: NodeOutput[]): void {
+    if (this.#isChangeDue || this.#joined === undefined) return;
+    this.#isChangeDue = true;
+    out.push({ kind: "soon" });
+  }
+
+  // ---- the fabric ----
+
+  #toFabric(input: FabricInput, time: Time, out: NodeOutput[]): void {
+    if (this.#joined === undefined) return;
+    this.#inputs.push(input);
+    for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+      const said: FabricOutput[] = [];
+      this.#joined.fabric.handle(next, time, said);
+      this.#joined.heard.handled(next, said, time);
+      for (const output of said) this.#obey(output, time, out);
+    }
+  }
+
+  /** Does what concerns the own records; everything else is for the driver. */
+  #obey(output: FabricOutput, time: Time, out: NodeOutput[]): void {
+    switch (output.kind) {
+      case "changed":
+        return this.show(out);
+      case "superseded":
+        return this.end(output.keys as readonly KeyText[], time, out); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+      case "generationLost":
+        return this.loseGeneration(output, time, out);
+      case "offered":
+        return this.#takeOver(output, time);
+      case "call":
+      case "answer":
+      case "open":
+      case "send":
+      case "close":
+      case "readPolicy":
+      case "adoptPolicy":
+      case "memberChanged":
+      case "memberForgotten":
+      case "event":
+        out.push(output);
+    }
+  }
+
+  /** A node that leaves offers its static entries: they are this one's from now on, unless it stops too. */
+  #takeOver(offer: Extract<FabricOutput, { readonly kind: "offered" }>, time: Time): void {
+    if (this.#joined?.departure.hasBegun === true) return;
+    const count = this.#rooms.registrar.handOver.take(offer, offer.seqs, time);
+    if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
+  }
+
+  /** After each input: what has become due by it. */
+  #look(time: Time, out: NodeOutput[]): void {
+    if (this.#joined === undefined) return;
+    const { fabric, departure, rosterFile } = this.#joined;
+    if (rosterFile.isDue(time)) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
+    if (departure.hasBegun) this.#orderedBy(departure.step(time), time, out);
+    const { isWhole } = fabric;
+    // Readers that waited to be told that this is all.
+    if (isWhole && !this.#wasWhole) {
+      this.#rooms.fanout.all();
+      out.push({ kind: "wake" });
+    }
+    this.#wasWhole = isWhole;
+  }
+
+  // ---- leaving ----
+
+  #depart({ how, withinMs }: Extract<NodeInput, { readonly kind: "depart" }>, time: Time, out: NodeOutput[]): void {
+    if (this.#joined === undefined) {
+      out.push({ kind: "gone", reason: "restart" });
+      return;
+    }
+    this.#orderedBy(this.#joined.departure.begin(how === "leave" && this.#joined.fabric.hasClusterPeers, withinMs, time), time, out);
+  }
+
+  #orderedBy({ inputs, handedOver, goodbye, gone }: DepartureOrders, time: Time, out: NodeOutput[]): void {
+    if (handedOver !== undefined) {
+      out.push({ kind: "handedOver", ...handedOver });
+      if (handedOver.leftCount > 0) this.#toFabric({ kind: "facts", facts: { ...this.#facts(), keepsEntries: true } }, time, out);
+    }
+    if (goodbye !== undefined) out.push({ kind: "goodbye", reason: goodbye });
+    for (const input of inputs) this.#toFabric(input, time, out);
+    if (gone !== undefined) out.push({ kind: "gone", reason: gone });
+  }
+
+  // ---- generations ----
+
+  /** Others know more of the generation in use than this node does: it takes a new one, unless that is under way. */
+  loseGeneration(why: LostGeneration, time: Time, out: NodeOutput[]): void {
+    if (this.#joined?.departure.hasBegun === true) return;
+    const generation = this.#generations.lost(why, time);
+    if (generation !== undefined) out.push({ kind: "generationLost", why, generation });
+    this.#keepGeneration(generation, out);
+  }
+
+  #keepGeneration(generation: number | undefined, out: NodeOutput[]): void {
+    if (generation !== undefined) out.push({ kind: "keepGeneration", generation });
+  }
+
+  #generationKept(generation: number, time: Time, out: NodeOutput[]): void {
+    this.#generations.written(generation);
+    this.show(out);
+    this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
+    this.#changed(out);
+  }
+
+  #facts(): MemberFacts {
+    assert(this.#joined !== undefined, "only a node that has joined says what it is");
+    return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation };
+  }
 }
 
-/** What the journal kept, back in the rooms. */
-async function replay(
-  { settings, log }: CoreOptions,
-  journal: Journal,
-  rooms: Pick<NodeCore, "replica" | "leases" | "stamper" | "hlc" | "registrar">,
-  time: Time,
-): Promise<void> {
-  const { replica, leases, registrar } = rooms;
-  restoreLeases(leases, journal.restored.leases, registrar, time);
-  const restoring = new Restoring({ ...rooms, bounds: PROTOCOL_BOUNDS, maxClockSkewMs: settings.fabric.maxClockSkewMs }, time);
-  await journal.replay((row) => restoring.row(row));
-  const { generation, floor } = replica.self;
-  // With the numbers it goes on from: else each start would find those that nobody can go on from, and take yet another generation.
-  if (generation !== journal.restored.generation) await journal.renewGeneration(generation, { lastSeq: replica.lastSeq, floor });
-  const againCount = restoring.finish();
-  if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
-}
-
-function policySwitches(
-  parts: SwitchParts & { readonly policies: PolicyEngine },
-  showChanges: () => void,
-): Pick<NodeCore, "switchPolicy" | "policyHeard"> {
-  const switches = new SwitchQueue(parts);
-  const switchOnce = async () => {
-    const change = parts.policies.takeChanged();
-    if (change === undefined) return false;
-    const running = new PolicySwitch(parts, change);
-    await runSlices((maxCount) => running.step(maxCount));
-    // Some may have stood still at what they were still to be told.
-    parts.fanout.all();
-    showChanges();
-    return true;
-  };
-  return { switchPolicy: () => switches.run(switchOnce), policyHeard: () => switches.heard() };
-}
-
-interface WriteRules {
-  readonly policies: PolicyEngine;
-  readonly onDenied: OnDenied;
-  readonly onRefused: (refusal: RefusedAct) => void;
-  readonly quotas: Quotas;
-}
-
-function buildCatalog(
-  { settings: { node, catalog, limits }, patience = patienceOfLoop() }: CoreOptions,
-  journal: Journal,
-  { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
-) {
-  const { policies, onDenied, onRefused, quotas } = rules;
-  const replica = new Replica(lookup, new Slab(), { ...soundNumbers(journal.restored, newGeneration), ...catalog });
-  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
-  const leases = new Leases(randomBytes(4).readUInt32BE());
-  const stamper = new EntryStamper({ bounds: limits, traits: new TraitsPool() });
-  const hlc = new Hlc();
-  const options = {
-    policies,
-    onDenied,
-    onRefused,
-    source: node,
-    nodeId: journal.restored.nodeId,
-    defaultTtlMs: catalog.defaultLeaseTtlMs,
-    minTtlMs: catalog.minLeaseTtlMs,
-    maxTtlMs: catalog.maxLeaseTtlMs,
-    loadIntervalMs: catalog.loadIntervalMs,
-    maxIdempotencyKeys: catalog.maxIdempotencyKeys,
-    collectsBy: () => hooks.collectsBy(),
-    newToken: () => token(12),
-    patience,
-  };
-  return { replica, leases, stamper, hlc, registrar: new Registrar(options, { replica, leases, stamper, hlc, quotas }) };
-}
-
-function identityOf(
-  { settings, version }: CoreOptions,
-  journal: Journal,
-  at: { listeners: Record<string, string>; time: Time; replica: Replica },
-): NodeIdentity {
-  const { clusterId, region, zone, roles } = settings.node;
-  const { nodeId, boot } = journal.restored;
-  const { listeners, time, replica } = at;
-  return {
-    version,
-    nodeId,
-    clusterId,
-    region,
-    zone,
-    roles,
-    listeners,
-    boot,
-    startedMonoMs: time.monoMs,
-    get generation() {
-      return replica.self.generation;
-    },
-  };
+/** The fabric of a node that has joined others. */
+export function fabricOf({ machine: { fabric } }: { readonly machine: Pick<NodeMachine, "fabric"> }): Fabric {
+  assert(fabric !== undefined, "the fabric is open");
+  return fabric;
 }

@@ -37,11 +37,11 @@ import { lagJson, type PeerParts, peerService, peersJson } from "../services/pee
 import { policyJson } from "../services/policy.ts";
 import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../services/prometheus-sd.ts";
 import type { Service } from "../services/service.ts";
-import type { NodeCore } from "./core.ts";
 import type { NodeFabric } from "./fabric/fabric.ts";
 import type { Identities } from "./identity.ts";
 import { observeNode } from "./metrics.ts";
 import type { NodePolicy } from "./policy.ts";
+import type { NodeCore } from "./rooms.io.ts";
 
 export interface Listeners {
   readonly grpc: GrpcListener;

@@ -3,8 +3,8 @@
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import type { RootLog } from "../lib/log.io.ts";
-import type { NodeCore } from "./core.ts";
 import { isFaultless } from "./fabric/standing.ts";
+import type { NodeCore } from "./rooms.io.ts";
 
 const KIND_LABELS = { 1: "service", 2: "function", 3: "topic", 4: "queue", 5: "cache", 6: "node" } as const satisfies Record<Kind, string>;
 

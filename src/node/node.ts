@@ -10,7 +10,6 @@ import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/call
 import { discoveryService } from "../services/discovery/discovery.ts";
 import { resolveHandler } from "../services/discovery/resolve.ts";
 import type { Service } from "../services/service.ts";
-import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./core.ts";
 import { advertisedHost } from "./fabric/address.ts";
 import { openFabricComponent } from "./fabric/component.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.ts";
@@ -19,6 +18,7 @@ import { checkStart, checkWrites, faultOf, isFaultless } from "./fabric/standing
 import { checkExposure, type Identities, openIdentities } from "./identity.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { type NodePolicy, openNodePolicy } from "./policy.ts";
+import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { type PublishedSelf, publishSelf } from "./self-entry.ts";
 import { hasSnapshot } from "./warm-start.ts";
 
@@ -89,10 +89,10 @@ async function openParts(options: NodeOptions, opened: AsyncDisposableStack): Pr
   return openNode(options, { core, identities, policy, fabric }, opened);
 }
 
-async function closeCore({ wakeup, limits, committer }: NodeCore): Promise<void> {
+async function closeCore({ wakeup, limits, driver }: NodeCore): Promise<void> {
   wakeup.close();
   limits.close();
-  await committer.close();
+  await driver.close();
 }
 
 /** Whether this node joins others for the first time: who has been here before knows whether there was a policy. */
@@ -214,7 +214,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     ...core,
     bounds: askedBounds(settings.limits),
     durable: () => {
-      const durable = core.committer.durable();
+      const durable = core.driver.durable();
       return durable === undefined ? undefined : durable.then(() => core.hooks.confirmed());
     },
     isReady: () => state.isReady && mesh.isWhole(),

@@ -22,12 +22,12 @@ import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
 import { MemoryStore } from "../store/control/memory.ts";
 import type { Store } from "../store/control/store.ts";
 import { openStore, type StoreKind } from "../store/open.io.ts";
-import type { NodeCore } from "./core.ts";
-import { now } from "./core.ts";
 import { hadPeers } from "./fabric/open-fabric.ts";
 import type { TravellingPolicy } from "./fabric/policy.ts";
 import { checkWrites } from "./fabric/standing.ts";
 import { readFileText } from "./policy-file.ts";
+import type { NodeCore } from "./rooms.io.ts";
+import { now } from "./rooms.io.ts";
 
 export interface NodePolicy {
   readonly service: Service;

@@ -7,8 +7,8 @@ import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
-import { type NodeCore, now } from "./core.ts";
 import { NodeLoad } from "./load.ts";
+import { type NodeCore, now } from "./rooms.io.ts";
 
 /** No credential can give this: principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";
@@ -30,7 +30,7 @@ export interface SelfOptions {
 
 /** Registers this node's own NODE entry, which nobody else may write, and reports its load now and then. */
 export async function publishSelf(core: NodeCore, options: SelfOptions): Promise<PublishedSelf> {
-  const { identity, stamper, registrar, committer } = core;
+  const { identity, stamper, registrar, driver } = core;
   const { settings, listeners, log } = options;
   const entry = nodeEntry({
     nodeId: identity.nodeId,
@@ -49,7 +49,7 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
   };
   try {
     publish(now());
-    await committer.durable();
+    await driver.durable();
   } catch (error) {
     // What this node's clock or another's says of this key ends no start: others find this node among the members all the same.
     if (!isClockSkew(error)) throw error;
@@ -64,7 +64,7 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
       rethrowBroken(error);
       if (!isClockSkew(error)) log.warn({ err: error }, "own load not reported");
     }
-    committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
+    driver.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
   };
   // Starting is not how busy it is.
   const first = setTimeout(tell, FIRST_MS).unref();

@@ -15,7 +15,7 @@ import { BrokenInvariant, rethrowBroken } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Log } from "../lib/log.io.ts";
 import { readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
-import { now } from "./core.ts";
+import { now } from "./rooms.io.ts";
 
 const FILE = "replica.snapshot";
 /** Above this there is no snapshot: about four million entries. */

@@ -10,15 +10,17 @@ import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import { type FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import type { CoreDriver } from "../../src/node/core-driver.io.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
 import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
+import { driverOf, stop } from "../fakes/core-driver.ts";
+import { FabricMachine } from "../fakes/fabric-machine.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
 import { until } from "../fakes/until.ts";
 
@@ -36,7 +38,8 @@ class RealNode {
   readonly #spec: Spec;
   readonly #stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) });
   readonly #hlc = new Hlc();
-  driver: FabricDriver | undefined;
+  readonly #machine: FabricMachine;
+  driver: CoreDriver | undefined;
 
   constructor(spec: Spec) {
     this.#spec = spec;
@@ -54,18 +57,22 @@ class RealNode {
       isInsecure: false,
       startAgeMs: 0,
     });
+    this.#machine = new FabricMachine(this.fabric);
   }
 
   async start(): Promise<void> {
     const { tls, clusterToken = "" } = this.#spec;
     const guard = new ConnectionGuard({ onCut: () => {} });
-    this.driver = await startFabricDriver(this.fabric, {
-      transport: { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openFabricAcceptor: openAcceptor, guard },
-      onOutput: (output: NodeOutput) => {
-        if (output.kind === "event") this.events.push(output.event);
-      },
+    const driver = driverOf(this.#machine, (told) => {
+      if (told.kind === "event") this.events.push(told.event);
     });
-    this.driver.input({ kind: "facts", facts: this.#facts(this.driver.address) });
+    this.driver = driver;
+    const beforeBegin = () => {
+      driver.ask((time, out) => this.#machine.give({ kind: "facts", facts: this.#facts(driver.address) }, time, out));
+      return Promise.resolve();
+    };
+    const transport = { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openFabricAcceptor: openAcceptor, guard };
+    await driver.open({ transport, beforeBegin });
   }
 
   get address(): string {
@@ -84,7 +91,7 @@ class RealNode {
     const fields = { key, namespace, name, kind, scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
     this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: stamped.content.length });
     this.replica.commit(this.replica.lastSeq, time);
-    this.driver?.changed();
+    this.driver?.input({ kind: "soon" });
   }
 
   names(): readonly string[] {
@@ -112,7 +119,7 @@ class RealNode {
 const nodes: RealNode[] = [];
 
 afterEach(async () => {
-  await Promise.all(nodes.splice(0).map(async (node) => node.driver?.stop("restart", 1_000)));
+  await Promise.all(nodes.splice(0).map(async (node) => (node.driver === undefined ? undefined : stop(node.driver, "keep", 1_000))));
 });
 
 async function started(spec: Spec): Promise<RealNode> {
@@ -132,7 +139,7 @@ test("five nodes find each other by one seed, replicate to all, and hear of a fa
   await until("all know all", () => nodes.every((node) => node.names().length === 5));
   expect(nodes.map((node) => node.names())).toEqual(nodes.map(() => wanted));
   const gone = nodes.pop();
-  await gone?.driver?.stop("leave", 2_000);
+  if (gone?.driver !== undefined) await stop(gone.driver, "leave", 2_000);
   await until("the others know who left", () => nodes.every((node) => node.fabric.membership.find("n4")?.status === "left"));
   // Who left is known by gossip too, before the link to it has closed.
   await until("and have no link to it", () => nodes.every((node) => node.upLinks().length === 3));

@@ -2,7 +2,7 @@
 import { loadConfig, type Settings } from "../../src/config/settings.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
-import { buildCore, type NodeCore, now, openStore } from "../../src/node/core.ts";
+import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryService } from "../../src/services/discovery/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery/resolve.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
@@ -34,7 +34,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const service = discoveryService({
     ...core,
     bounds: settings.limits,
-    durable: () => core.committer.durable(),
+    durable: () => core.driver.durable(),
     isReady: () => true,
     checkWrites: () => undefined,
     checkStart: () => undefined,
@@ -65,7 +65,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   });
   const stop = async (): Promise<void> => {
     core.wakeup.close();
-    await core.committer.close();
+    await core.driver.close();
     await journal.close();
   };
   return { service, core, settings, stop };

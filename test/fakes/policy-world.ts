@@ -35,9 +35,9 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { now as realNow } from "../../src/node/core.ts";
 import { dnsCatalog, serviceEntries } from "../../src/node/listeners.ts";
 import { type NodePolicy, openNodePolicy } from "../../src/node/policy.ts";
+import { now as realNow } from "../../src/node/rooms.io.ts";
 import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { encodePolicySet } from "../../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
@@ -214,7 +214,7 @@ export class PolicyWorld {
     const time = this.#now();
     const { core } = this.#inside;
     core.registrar.tick(time);
-    await core.committer.durable();
+    await core.driver.durable();
     const left = this.model.entries.filter(({ expiresMonoMs }) => expiresMonoMs === undefined || expiresMonoMs > time.monoMs);
     if (left.length < this.model.entries.length) this.#count("expired");
     this.model.entries = left;
@@ -537,7 +537,7 @@ export class PolicyWorld {
     const stampedEntries = [core.stamper.entryOfNode(entry, { ...core.identity, tenantId: "", receivedWallMs: time.wallMs })];
     const command = { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true };
     core.registrar.register({ ...ADMIN, principal: "node itself" }, command, time);
-    await core.committer.durable();
+    await core.driver.durable();
   }
 
   /** One unary call; undefined where it is refused by policy or finds nothing. */

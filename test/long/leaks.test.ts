@@ -11,7 +11,7 @@ import {
   ResolveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/node/core.ts";
+import { now } from "../../src/node/rooms.io.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
@@ -95,7 +95,7 @@ async function fill(core: Awaited<ReturnType<typeof startDiscovery>>["core"], ca
     }),
   );
   core.registrar.register(caller, { stampedEntries, ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
-  await core.committer.durable();
+  await core.driver.durable();
   assert.equal(core.replica.lookup.size, COUNT);
 }
 

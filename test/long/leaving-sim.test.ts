@@ -40,7 +40,7 @@ function filled(nodes: number): { readonly scenario: Scenario; readonly leaver: 
   const [leaver, ...others] = scenario.sim.nodes;
   if (leaver?.process === undefined) throw new Error("no node");
   fill(leaver.process);
-  leaver.process.startBatch();
+  leaver.process.durable(() => undefined);
   const arrivedMs = scenario.until(() => scenario.areEqual() && (leaver.process?.replica.self.through ?? 0) >= COUNT, 300_000);
   expect(arrivedMs).toBeDefined();
   return { scenario, leaver, others };
@@ -83,7 +83,7 @@ test("two leave at once with too little time: what nobody took stands as kept, w
     if (at === undefined) throw new Error("a node is gone");
     const keys = ids.map((instanceId) => keyText({ kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId, clusterId: "c1" }));
     at.registrar.unregisterKeys(anonymousCaller("c1", "", []), keys, at.time());
-    at.startBatch();
+    at.durable(() => undefined);
     for (const id of ids) gone.add(id);
     scenario.run(80);
   }

@@ -11,7 +11,7 @@ import { ANY } from "../../src/catalog/query/filter.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { runThrough } from "../../src/lib/slices.ts";
-import { type NodeCore, now } from "../../src/node/core.ts";
+import { type NodeCore, now } from "../../src/node/rooms.io.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -37,7 +37,7 @@ async function put(core: NodeCore, from: number, count: number): Promise<void> {
     return core.stamper.entryOf(create(EntrySchema, { scope, key, tags: [`t${rng.int(1000)}`] }), i, stamp);
   });
   core.registrar.register(caller("ann"), command(stampedEntries, { isStatic: true }), now());
-  await core.committer.durable();
+  await core.driver.durable();
 }
 
 function watch(core: NodeCore, i: number): FoldingClient {

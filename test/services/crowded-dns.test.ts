@@ -7,8 +7,8 @@ import { RegisterRequestSchema, ResolveRequestSchema, type ResolveResponse } fro
 import { KIND } from "../../src/catalog/record/record.ts";
 import { planAnswer, RCODE } from "../../src/dns/answer.ts";
 import { RECORDS } from "../../src/dns/records.ts";
-import { now } from "../../src/node/core.ts";
 import { dnsCatalog } from "../../src/node/listeners.ts";
+import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";

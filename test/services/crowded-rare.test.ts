@@ -6,8 +6,8 @@ import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { portWord } from "../../src/catalog/entry/ports.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { now } from "../../src/node/core.ts";
 import { dnsCatalog } from "../../src/node/listeners.ts";
+import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 

@@ -19,7 +19,7 @@ import {
   type ViewerSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/node/core.ts";
+import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 

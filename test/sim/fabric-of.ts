@@ -1,12 +1,10 @@
 /** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
 
 import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
-import type { KeyText } from "../../src/catalog/record/record.ts";
-import { renewSelf } from "../../src/catalog/replica/renew.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
-import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
 import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
+import type { NodeOutput } from "../../src/node/core-io.ts";
 import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 
@@ -25,8 +23,7 @@ export const HAND_OVER_MS = 1000;
 export class SimFabric {
   readonly fabric: Fabric;
   readonly #process: SimProcess;
-  readonly #self: MemberFacts;
-  #isRenewing = false;
+  readonly self: MemberFacts;
 
   constructor(process: SimProcess) {
     const { options, parts, address, clusterToken } = process.node;
@@ -47,7 +44,7 @@ export class SimFabric {
       labels: {},
       healthScore: 0,
     };
-    this.#self = self;
+    this.self = self;
     const rng = parts.rng.fork(`fabric ${process.node.life}`);
     const given = {
       self,
@@ -61,7 +58,7 @@ export class SimFabric {
       policyFrom: ["c1", "c2", "c3", "c4"],
       isInsecure: false,
       startAgeMs: warm?.startAgeMs,
-      remembered: process.roster.remembered,
+      remembered: process.remembered,
     };
     const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
     this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);
@@ -102,20 +99,10 @@ export class SimFabric {
     return status === "alive" || status === "suspect";
   }
 
-  /** Outputs that concern more than the network. */
-  carryOut(output: Extract<FabricOutput, { kind: "superseded" | "generationLost" | "offered" | "readPolicy" | "adoptPolicy" }>): void {
+  /** What the policy asks for. */
+  carryOut(output: Extract<NodeOutput, { kind: "readPolicy" | "adoptPolicy" }>): void {
     const process = this.#process;
     switch (output.kind) {
-      case "superseded":
-        // The same keys: they have been through an output that knows them as texts.
-        process.registrar.endSuperseded(output.keys as readonly KeyText[], process.time());
-        return;
-      case "generationLost":
-        this.#renew();
-        return;
-      case "offered":
-        process.registrar.handOver.take(output, output.seqs, process.time());
-        return;
       case "readPolicy": {
         const row = process.node.disk.policies.find(({ number }) => number === output.number);
         process.later({ kind: "policyRead", number: output.number, bytes: row?.bytes });
@@ -124,62 +111,5 @@ export class SimFabric {
       case "adoptPolicy":
         adoptPolicy(process, output.head, output.bytes);
     }
-  }
-
-  /** The old generation is lost: the journal takes another, then everything is this one's. */
-  #renew(): void {
-    const process = this.#process;
-    const { node } = process;
-    if (this.#isRenewing) return;
-    this.#isRenewing = true;
-    process.afterDisk(() => {
-      const generation = node.newGeneration();
-      node.disk.generation = generation;
-      node.isRestored = false;
-      this.#isRenewing = false;
-      renewSelf(process.replica, generation);
-      process.input({ kind: "facts", facts: { ...this.#self, generation } });
-      process.input({ kind: "changed" });
-    });
-  }
-
-  /** Ends and hands over the own entries when the node leaves others behind; alone it keeps everything. As `src/node/fabric/leave.ts` does it. */
-  leave(done: (reason: "leave" | "restart") => void, handOverMs: number): void {
-    const process = this.#process;
-    const { world } = process.node.parts;
-    if (!this.hasPeers) {
-      done("restart");
-      return;
-    }
-    process.input({ kind: "leaving" });
-    process.registrar.endOwn(0, Number.MAX_SAFE_INTEGER, process.time());
-    const { handOver } = process.registrar;
-    const endMs = world.nowMs + handOverMs;
-    const step = () => {
-      if (process.isStopped) return;
-      const { offers, isOver } = handOver.step(this.fabric.leaving.takers(), process.time());
-      for (const { nodeId, seqs } of offers) process.input({ kind: "offer", nodeId, seqs });
-      process.durable(() => {
-        if (!isOver && world.nowMs < endMs) world.after(20, () => process.node.enqueue(step));
-        else this.#left(done);
-      });
-    };
-    process.durable(() => {
-      handOver.begin(process.time());
-      step();
-    });
-  }
-
-  /** Whether another node of the cluster is there, as `PeerDirectory.hasPeers` says. */
-  get hasPeers(): boolean {
-    const { clusterId } = this.#self;
-    return this.fabric.membership.listed().some((member) => member.clusterId === clusterId);
-  }
-
-  #left(done: (reason: "leave" | "restart") => void): void {
-    const process = this.#process;
-    const isKept = process.registrar.handOver.left().length > 0;
-    if (isKept) process.input({ kind: "facts", facts: { ...this.#self, generation: process.replica.self.generation, keepsEntries: true } });
-    done(isKept ? "restart" : "leave");
   }
 }

@@ -185,7 +185,7 @@ export function runSeed(seed: string | number): Outcome & { readonly kind: strin
 
 /** All that it has goes on in a new generation: at once, or when it starts. */
 function goOn(node: SimNode | undefined): void {
-  if (node?.process !== undefined) node.enqueue(() => node.process?.fabric.carryOut({ kind: "generationLost", peerNodeId: "", seq: 0 }));
+  if (node?.process !== undefined) node.enqueue(() => node.process?.loseGeneration());
   else if (node !== undefined) node.disk.generation = node.newGeneration();
 }
 

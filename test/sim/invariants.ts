@@ -119,6 +119,10 @@ export class Invariants implements Watching {
     this.#parts.checks.holds(!isNewer(ours, theirs), "policy first", words);
   }
 
+  staticEnded(key: KeyText): void {
+    this.#parts.model.told.add(key);
+  }
+
   endedEarly({ name }: SimNode, detail: string): void {
     this.#parts.checks.holds(false, "lease", () => `${name}: ${detail}`);
   }

@@ -42,11 +42,12 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Durability: a record is visible only after its batch is on disk",
     edits: [
       {
-        file: "test/sim/sim-node.ts",
-        find: "    this.flight = { batch, waiting: this.#waiting.splice(0) };",
-        replace: `    this.flight = { batch, waiting: this.#waiting.splice(0) };
-    this.registrar.commit(batch, this.time());
-    this.later({ kind: "changed" });`,
+        file: "src/node/core.ts",
+        find: '    if (started !== undefined) out.push({ kind: "persist", batch: started.batch });',
+        replace: `    if (started === undefined) return;
+    this.#rooms.registrar.commit(started.batch, { monoMs: 0, wallMs: 0 });
+    this.#changed(out);
+    out.push({ kind: "persist", batch: started.batch });`,
       },
     ],
     withinSeeds: 60,

@@ -13,16 +13,19 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
-import { type BatchNumber, CommitCycle, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
+import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
-import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
+import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
+import { NodeMachine } from "../../src/node/core.ts";
+import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import type { VersionRow } from "../../src/policy/versions/facts.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
@@ -30,7 +33,7 @@ import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
-import { restoreWarm, SimRoster, saveSnapshot, type Warm } from "./warm-start.ts";
+import { rememberedBy, restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
@@ -90,6 +93,8 @@ export interface Watching {
   /** A turn of the event loop is over. */
   turned(node: SimNode, process: SimProcess): void;
   event(node: SimNode, event: FabricEvent): void;
+  /** A node told its operator that a static entry was ended by what another said. */
+  staticEnded(key: KeyText): void;
   /** Records go to a peer, in the generation that it greeted with. */
   gave(node: SimNode, process: SimProcess, peer: { readonly nodeId: string; readonly generation: number }): void;
   /** A lease ran out before its ttl had passed. */
@@ -130,6 +135,9 @@ const SWEEP_APART_MS = 200;
 const SLICE_APART_MS = 400;
 const HEARING_MS = 3000;
 
+/** Until the file of the members is on disk. */
+const ROSTER_MS = 5;
+
 /** Kinds in the trace's number. */
 const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
 
@@ -147,20 +155,21 @@ export class SimProcess {
   readonly reads: Reads;
   readonly fanout = new Fanout();
   readonly warm: Warm | undefined;
-  readonly roster: SimRoster;
+  /** Members of its cluster that were there before this start. */
+  readonly remembered: readonly string[];
   readonly fabric: SimFabric;
   readonly bootMs: number;
   /** How wrong the clock was when it started, which its incarnation is from. */
   readonly bootSkewMs: number;
   readonly boot: string;
-  readonly commits: CommitCycle;
+  readonly machine: NodeMachine;
   /** Between the journal and its answer. */
   flight: Batch | undefined;
   #waiting: { readonly batch: BatchNumber; readonly done: Done }[] = [];
   /** The journal refuses everything. */
   isDiskFull = false;
   #timerMs = Number.POSITIVE_INFINITY;
-  readonly #outputs: FabricOutput[] = [];
+  readonly #outputs: NodeOutput[] = [];
   #isDraining = false;
   /** A change of policy is under way, or was just now; what waits for its end. */
   #isSwitching = false;
@@ -198,12 +207,14 @@ export class SimProcess {
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.warm = restoreWarm(this);
-    this.roster = new SimRoster(this);
+    this.remembered = rememberedBy(node);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
-    this.commits = new CommitCycle(this.registrar, { monoMs: 0 });
+    const { replica, registrar, fanout } = this;
+    this.machine = new NodeMachine({ replica, registrar, fanout, metrics: new Metrics(), newGeneration: () => node.newGeneration() }, time);
     this.fabric = new SimFabric(this);
+    this.machine.join(this.fabric.fabric, this.fabric.self);
   }
 
   get isReady(): boolean {
@@ -264,11 +275,11 @@ export class SimProcess {
     this.#looked(monoMs).nowMs(monoMs);
   }
 
-  /** Gives the fabric an input and does what it says. */
-  input(input: FabricInput): void {
+  /** Gives the machine an input and does what it says. */
+  input(input: NodeInput): void {
     if (this.isStopped) return;
     this.node.parts.trace.mix(MARK.input, this.node.index, numberOf(input.kind));
-    this.fabric.fabric.handle(input, this.time(), this.#outputs);
+    this.machine.handle(input, this.time(), this.#outputs);
     this.#drain();
     this.#turned();
   }
@@ -280,11 +291,17 @@ export class SimProcess {
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
 
+  /** As if another start had gone under its id for a while. */
+  loseGeneration(): void {
+    this.machine.loseGeneration({ peerNodeId: "", seq: 0 }, this.time(), this.#outputs);
+    this.#drain();
+  }
+
   /** Asks for the next frame of a link. */
   pull(link: number): LinkFrame | undefined {
     if (this.isStopped) return undefined;
     const { fabric } = this.fabric;
-    const frame = fabric.pull(link, this.time(), this.#outputs);
+    const frame = this.machine.pull(link, this.time(), this.#outputs);
     const peer = frame?.kind === "records" ? fabric.multiplexer.find(link)?.hello : undefined;
     if (peer !== undefined) this.node.parts.watching.gave(this.node, this, peer);
     this.#drain();
@@ -303,53 +320,58 @@ export class SimProcess {
     this.#isDraining = false;
   }
 
-  #do(output: FabricOutput): void {
+  #do(output: NodeOutput): void {
     const { node } = this;
-    const { network } = node.parts;
+    const { network, trace } = node.parts;
     switch (output.kind) {
       case "call":
-        network.call(node, output);
-        return;
+        return network.call(node, output);
       case "answer":
-        node.answer(output.call, output.response);
-        return;
+        return node.answer(output.call, output.response);
       case "open":
-        network.open(node, output.link, output.to);
-        return;
+        return network.open(node, output.link, output.to);
       case "send":
-        network.send(node, output.link);
-        return;
+        return network.send(node, output.link);
       case "close":
-        network.close(node, output.link);
-        return;
+        return network.close(node, output.link);
       case "event":
-        node.parts.trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
-        node.parts.watching.event(node, output.event);
-        return;
+        trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
+        return node.parts.watching.event(node, output.event);
       case "memberChanged":
-        node.parts.trace.say(() => {
+        return trace.say(() => {
           const { nodeId, generation, status, incarnation, accuser } = output.update;
           return `${node.name} sees ${nodeId}/${generation} ${status} inc=${incarnation}${accuser === "" ? "" : ` by ${accuser}`}`;
         });
-        return;
       case "memberForgotten":
-        node.parts.trace.say(() => `${node.name} forgets ${output.nodeId}`);
-        return;
-      case "changed":
-        return;
-      case "superseded":
-      case "generationLost":
-      case "offered":
+        return trace.say(() => `${node.name} forgets ${output.nodeId}`);
+      case "persist":
+        this.flight = output.batch;
+        return this.afterDisk(() => this.#land());
+      case "keepGeneration":
+        return this.afterDisk(() => this.#keepGeneration(output.generation));
+      case "keepRoster":
+        return this.#keepRoster(output.bytes);
+      case "settled":
+        return this.#settle(output.through, output.refusal === undefined);
+      case "soon":
+        return this.input({ kind: "soon" });
       case "readPolicy":
       case "adoptPolicy":
-        this.fabric.carryOut(output);
+        return this.fabric.carryOut(output);
+      case "staticEnded":
+        return node.parts.watching.staticEnded(output.key);
+      case "wake":
+      case "generationLost":
+      case "takenOver":
+      case "handedOver":
+      case "goodbye":
+      case "gone":
+        return trace.say(() => `${node.name} ${JSON.stringify(output)}`);
     }
   }
 
   #turned(): void {
     if (this.isStopped) return;
-    this.startBatch();
-    this.roster.look();
     this.arm();
     this.node.parts.watching.turned(this.node, this);
   }
@@ -358,8 +380,8 @@ export class SimProcess {
   arm(): void {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
-    const fabricDue = this.fabric.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
-    const due = Math.min(this.fabric.fabric.lifecycle.isSettling ? Math.max(fabricDue, this.#sweepMs) : fabricDue, this.commits.nextDeadlineMs());
+    const next = this.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
+    const due = this.fabric.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
     const atMs = Math.max(world.nowMs, due + offsetMs);
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
@@ -379,7 +401,7 @@ export class SimProcess {
   #sweepMs = 0;
 
   begin(): void {
-    if (this.warm !== undefined) this.registrar.endSuperseded(this.warm.superseded, this.time());
+    if (this.warm !== undefined) this.machine.end(this.warm.superseded, this.time(), this.#outputs);
     this.#saveLater();
     this.tick();
   }
@@ -403,7 +425,6 @@ export class SimProcess {
       throw new Error(
         `${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
       );
-    this.commits.tick(time);
     this.#sweepMs = time.monoMs + 1 + this.node.parts.rng.int(SWEEP_APART_MS);
     this.input({ kind: "tick" });
   }
@@ -412,21 +433,10 @@ export class SimProcess {
 
   /** What is staged goes to the journal; `done` is told when it is on disk and visible, or refused. */
   durable(done: Done): void {
-    const batch = this.commits.durable();
-    if (batch === NOTHING_TO_WAIT_FOR) {
-      done(true);
-      return;
-    }
-    this.#waiting.push({ batch, done });
-    this.startBatch();
-  }
-
-  startBatch(): void {
-    if (this.isStopped) return;
-    const started = this.commits.start();
-    if (started === undefined) return;
-    this.flight = started.batch;
-    this.afterDisk(() => this.#land());
+    const batch = this.machine.durable(this.#outputs);
+    if (batch === NOTHING_TO_WAIT_FOR) done(true);
+    else this.#waiting.push({ batch, done });
+    this.#drain();
   }
 
   #land(): void {
@@ -435,19 +445,33 @@ export class SimProcess {
     if (flight === undefined) return;
     this.node.parts.trace.mix(MARK.commit, this.node.index, flight.lastSeq);
     if (this.isDiskFull) {
-      this.#settle(this.commits.refused(), false);
-      this.#turned();
+      this.input({ kind: "notPersisted", error: "the disk is full" });
       return;
     }
     this.node.disk.write(flight);
-    const batch = this.commits.landed(this.time());
     this.node.parts.trace.say(
       () =>
         `${this.node.name} commits up to ${flight.lastSeq}: ${flight.puts.map(({ key, seq }) => `${key.replaceAll("\0", "|")} ${seq}`).join("; ")}`,
     );
-    this.input({ kind: "changed" });
-    this.#settle(batch, true);
-    this.startBatch();
+    this.input({ kind: "persisted" });
+  }
+
+  #keepGeneration(generation: number): void {
+    if (this.isDiskFull) {
+      this.input({ kind: "generationNotKept" });
+      return;
+    }
+    this.node.disk.generation = generation;
+    this.node.isRestored = false;
+    this.input({ kind: "generationKept", generation });
+  }
+
+  /** Takes no chance, so that it changes no other course of events. */
+  #keepRoster(bytes: Uint8Array): void {
+    this.#pause(ROSTER_MS, () => {
+      if (!this.isDiskFull) this.node.disk.roster = bytes;
+      this.input({ kind: "rosterKept", isKept: !this.isDiskFull });
+    });
   }
 
   #settle(through: BatchNumber, isDurable: boolean): void {
@@ -466,7 +490,7 @@ export class SimProcess {
   }
 
   /** An input in a turn of its own. */
-  later(input: FabricInput): void {
+  later(input: NodeInput): void {
     const { life } = this.node;
     this.node.parts.world.after(0, () => {
       if (this.node.life === life) this.node.enqueue(() => this.input(input));
@@ -517,9 +541,8 @@ export class SimProcess {
     });
   }
 
-  /** Wakes the watches that what changed concerns, as `NodeCore` and the wake-up do. */
+  /** Wakes the watches that the machine has found what changed to concern. */
   wakeWatches(): void {
-    this.fanout.changed(this.replica.takeTouched());
     for (let watcher = this.fanout.take(); watcher !== undefined; watcher = this.fanout.take()) watcher.wake();
   }
 
@@ -640,12 +663,9 @@ export class SimNode implements Host {
     if (process === undefined || !this.canStop) return;
     this.parts.trace.say(() => `${this.name} stops (${reason})`);
     process.isClosed = true;
-    const goodbye = (said: "leave" | "restart") => {
-      this.parts.trace.say(() => `${this.name} says ${said}`);
-      process.durable(() => process.input({ kind: "stop", reason: said }));
-    };
-    if (reason === "leave") process.fabric.leave(goodbye, handOverMs);
-    else goodbye("restart");
+    // The open calls end first.
+    if (reason === "leave") process.durable(() => process.input({ kind: "depart", how: "leave", withinMs: 2 * handOverMs }));
+    else process.durable(() => process.input({ kind: "depart", how: "keep", withinMs: 2 * this.options.fabric.stopTimeoutMs }));
     this.parts.world.after(lingerMs, () => {
       if (this.life === life && this.process === process) this.#gone(false);
     });

@@ -2,18 +2,16 @@
 import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
 import { standingOf } from "../../src/fabric/origin-lifecycle-parts.ts";
-import { readRosterFile, rosterFile } from "../../src/fabric/snapshot/codec.ts";
+import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
-import type { SimProcess } from "./sim-node.ts";
+import type { SimNode, SimProcess } from "./sim-node.ts";
 
 /** Bytes of a snapshot at once, so that the replica changes between two of them. */
 const BLOCK_BYTES = 300;
 const SLICES = 3;
 const MAX_SKEW_MS = 60_000;
 const MAX_REMEMBERED = 1000;
-/** Until the roster is on disk; no chance in it, so that it changes no other course of events. */
-const WRITE_MS = 5;
 
 /** Writes a snapshot, a few blocks at a time; the one before stands until the last. */
 export function saveSnapshot(process: SimProcess): void {
@@ -77,35 +75,7 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, over: restored.over, superseded };
 }
 
-/** The members of its cluster that it remembers; with what was on disk when it started. */
-export class SimRoster {
-  readonly remembered: readonly string[];
-  readonly #process: SimProcess;
-  #writtenVersion = 0;
-  #isWriting = false;
-
-  constructor(process: SimProcess) {
-    this.#process = process;
-    const { disk, identity } = process.node;
-    this.remembered = disk.roster === undefined ? [] : readRosterFile(disk.roster, identity, MAX_REMEMBERED);
-  }
-
-  /** After each turn: writes what has changed, as `src/node/fabric/roster.ts` does. */
-  look(): void {
-    const process = this.#process;
-    const { roster } = process.fabric.fabric.lifecycle;
-    const { version } = roster;
-    if (this.#isWriting || version === this.#writtenVersion || process.isDiskFull) return;
-    const bytes = rosterFile(process.node.identity, roster.list());
-    const { node } = process;
-    const { life } = node;
-    this.#isWriting = true;
-    node.parts.world.after(WRITE_MS, () => {
-      if (node.life !== life || process.isStopped) return;
-      node.disk.roster = bytes;
-      this.#writtenVersion = version;
-      this.#isWriting = false;
-      this.look();
-    });
-  }
+/** The members of its cluster that were on disk when a process starts. */
+export function rememberedBy({ disk, identity }: SimNode): readonly string[] {
+  return disk.roster === undefined ? [] : readRosterFile(disk.roster, identity, MAX_REMEMBERED);
 }

@@ -6,7 +6,7 @@ import type { Membership } from "../../fabric/membership/membership.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { isStamp, stampOf } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { CoreHooks, NodeState } from "../core.ts";
+import type { CoreHooks, NodeState } from "../rooms.io.ts";
 
 /** Clocks are compared so often; while a start waits for it, as often as that. */
 const LOOK_MS = 1000;

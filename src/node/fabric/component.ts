@@ -1,37 +1,34 @@
 /** Runs the fabric in a node: opens its listener, carries out what its machine orders, and leaves in good order. */
 import { performance } from "node:perf_hooks";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { type KeyText, keyParts } from "../../catalog/record/record.ts";
-import { renewSelf } from "../../catalog/replica/renew.ts";
+import { keyParts } from "../../catalog/record/record.ts";
 import { isFabricOpen, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
-import { FabricDriver, type NodeOutput } from "../../fabric/driver.io.ts";
 import { Fabric } from "../../fabric/fabric.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
 import { WINDOW_BYTES } from "../../fabric/transport/dial.io.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
 import { hostPort } from "../../lib/host-port.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { openAcceptor } from "../../server/acceptor.io.ts";
 import { ConnectionGuard } from "../../server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../server/tls-files.io.ts";
-import { type NodeCore, newGeneration, now } from "../core.ts";
+import { fabricOf } from "../core.ts";
+import type { CoreDriver, Told } from "../core-driver.io.ts";
+import { type NodeCore, now } from "../rooms.io.ts";
 import { type Warm, WarmStart } from "../warm-start.ts";
 import { advertisedHost, fabricHost } from "./address.ts";
 import { OwnClock } from "./clock.ts";
 import { FabricEvents } from "./events.ts";
 import type { NodeFabric } from "./fabric.ts";
-import { handOver, takeOver } from "./leave.ts";
+import { MembersFile } from "./members-file.io.ts";
 import { observeFabric } from "./metrics.ts";
-import { WatchedFabric } from "./observed.ts";
 import { FabricGuard } from "./open-fabric.ts";
 import { fabricOptions, foreignTo, peerAuthSettings, readClusterTokens, readFabricTls, secretRng } from "./options.ts";
 import { FabricPeers, fabricReadiness, joinFaultOf, peerDirectory } from "./peer-directory.ts";
 import { FabricPolicy, isPolicyTaken, notTakenText, type TravellingPolicy } from "./policy.ts";
-import { RosterFile } from "./roster.ts";
 import { lookAtRefusers, OwnStart, startOfNode } from "./standing.ts";
 
 export interface FabricComponentOptions {
@@ -42,12 +39,8 @@ export interface FabricComponentOptions {
   readonly policy: TravellingPolicy;
 }
 
-/** Of the time a stop has, what its goodbyes have. */
-const GOODBYE_SHARE = 0.5;
 /** What the last snapshot has at least, however long goodbyes took. */
 const MIN_SNAPSHOT_MS = 1000;
-/** A generation that could not be written is tried again after this. */
-const RENEW_RETRY_MS = 1000;
 
 /** Opens the fabric listener and begins to look for others. Rejects with a message for the operator when it cannot. */
 export async function openFabricComponent(options: FabricComponentOptions): Promise<NodeFabric> {
@@ -64,40 +57,38 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     isForeign: foreignTo(core.identity, settings),
     log: log.child("snapshot"),
   });
-  const mesh = new FabricComponent(options, warmStart, await warmStart.restore());
+  const component = new FabricComponent(options, warmStart, await warmStart.restore());
   try {
-    await mesh.open();
+    await component.open();
   } catch (error) {
-    await mesh.stop("keep", 0);
+    await component.stop("keep", 0);
     throw error;
   }
-  return mesh;
+  return component;
 }
 
 class FabricComponent implements NodeFabric {
   readonly #becameReady = Promise.withResolvers<void>();
   readonly ready = this.#becameReady.promise;
-  readonly mayBeOthers = () => wantsPeers(this.#options.settings) && this.#watched.fabric.readiness(now()).reason === "alone";
+  readonly mayBeOthers = () => wantsPeers(this.#options.settings) && this.#fabric.readiness(now()).reason === "alone";
   readonly peers: FabricPeers;
   readonly mesh: NodeFabric["mesh"];
   readonly #options: FabricComponentOptions;
   readonly #warmStart: WarmStart;
   readonly #warm: Warm | undefined;
-  readonly #watched: WatchedFabric;
-  readonly #driver: FabricDriver;
+  readonly #driver: CoreDriver;
   readonly #host: string;
   readonly #events: FabricEvents;
   readonly #clock: OwnClock;
   readonly #start: OwnStart;
   readonly #guard: FabricGuard;
   readonly #policy: FabricPolicy;
-  readonly #roster: RosterFile;
+  readonly #members: MembersFile;
   #tokens: ClusterTokens;
-  #isRenewing = false;
-  #isStopping = false;
   #isOpen = false;
   #tlsWatch: TlsWatch | undefined;
-  #isWhole = false;
+  /** When what is held was right, as the goodbye was said. */
+  #rightAtGoodbyeWallMs: number | undefined;
 
   constructor(options: FabricComponentOptions, warmStart: WarmStart, warm: Warm | undefined) {
     const { core, settings } = options;
@@ -107,21 +98,20 @@ class FabricComponent implements NodeFabric {
     this.#host = fabricHost(settings);
     this.#events = new FabricEvents(core, options.log);
     this.#clock = new OwnClock(core, settings.fabric.seeds.length > 0, (event) => this.#events.tell(event));
-    const onWon = () => void this.#renew({ kind: "generationLost", peerNodeId: "", seq: 0 });
+    const onWon = () => this.#driver.ask((time, out) => core.machine.loseGeneration({ peerNodeId: "", seq: 0 }, time, out));
     this.#start = new OwnStart(core, { tell: (event) => this.#events.tell(event), onWon });
     this.#guard = new FabricGuard(settings, core, options.log);
     this.#tokens = readClusterTokens(settings);
-    this.#roster = new RosterFile(settings.persistence, core.identity, options.log);
-    this.#watched = new WatchedFabric(
-      () => this.#makeFabric(),
-      core.metrics,
-      (time) => this.#handled(time),
-    );
+    this.#members = new MembersFile(settings.persistence, core.identity, options.log);
+    this.#driver = core.driver;
     this.#policy = new FabricPolicy(options.policy, (input) => this.#driver.input(input), options.log);
-    this.#driver = new FabricDriver(this.#watched, { transport: this.#transport(), onOutput: (output) => this.#carryOut(output) });
-    const parts = { core, watched: this.#watched };
-    this.peers = new FabricPeers(parts);
-    this.mesh = peerDirectory(parts);
+    this.peers = new FabricPeers(core);
+    this.mesh = peerDirectory(core);
+  }
+
+  /** There is one from `open` on. */
+  get #fabric(): Fabric {
+    return fabricOf(this.#options.core);
   }
 
   get listener(): NodeFabric["listener"] {
@@ -131,23 +121,30 @@ class FabricComponent implements NodeFabric {
 
   async open(): Promise<void> {
     const { core, settings } = this.#options;
-    await this.#driver.open(() => core.journal.nameStart());
+    core.hooks.onTold = (told) => this.#told(told);
+    core.hooks.onHandled = (time) => this.#handled(time);
+    core.hooks.keepRoster = (bytes) => this.#members.write(bytes);
+    const beforeBegin = async () => {
+      await core.journal.nameStart();
+      core.machine.join(this.#makeFabric(), this.#facts());
+    };
+    await this.#driver.open({ transport: this.#transport(), beforeBegin });
     this.#isOpen = true;
-    core.hooks.onCommitted = () => this.#driver.changed();
+    const fabric = this.#fabric;
     core.hooks.confirmed = () => {
       this.#driver.look();
-      return this.#start.confirmed(this.#watched.fabric.membership, now());
+      return this.#start.confirmed(fabric.membership, now());
     };
-    core.hooks.collectsBy = () => (this.#watched.fabric.mayCollect(now()) ? "age" : "count");
-    core.hooks.policyNotTaken = () => this.#policy.fault || notTakenText(this.#watched.fabric);
-    core.hooks.policyReaches = (clusterId) => isPolicyTaken(this.#watched.fabric, clusterId);
-    core.hooks.securePolicy = () => this.#guard.secure(this.#watched.fabric);
+    core.hooks.collectsBy = () => (fabric.mayCollect(now()) ? "age" : "count");
+    core.hooks.policyNotTaken = () => this.#policy.fault || notTakenText(fabric);
+    core.hooks.policyReaches = (clusterId) => isPolicyTaken(fabric, clusterId);
+    core.hooks.securePolicy = () => this.#guard.secure(fabric);
     this.#policy.open();
     if (this.#warm !== undefined) {
-      this.#end(this.#warm.superseded.map(({ key }) => key));
+      const keys = this.#warm.superseded.map(({ key }) => key);
+      this.#driver.ask((time, out) => core.machine.end(keys, time, out));
       core.showChanges();
     }
-    const { fabric } = this.#watched;
     observeFabric({ metrics: core.metrics, fabric, driver: this.#driver, now });
     this.#tlsWatch = this.#watchTls();
     this.#warmStart.starts = () => fabric.membership.acceptedStarts();
@@ -164,7 +161,7 @@ class FabricComponent implements NodeFabric {
   }
 
   readiness(time: Time): { readonly isReady: boolean; readonly detail: string } {
-    return fabricReadiness(this.#watched.fabric, this.#options.core.state, time);
+    return fabricReadiness(this.#fabric, this.#options.core.state, time);
   }
 
   reload(): void {
@@ -174,38 +171,26 @@ class FabricComponent implements NodeFabric {
 
   async stop(how: "leave" | "keep", timeoutMs: number): Promise<void> {
     const endMonoMs = performance.now() + timeoutMs;
-    this.#isStopping = true;
     this.#tlsWatch?.stop();
-    // Alone a node keeps everything: there is nobody for whom it would be gone.
-    const isLeaving = how === "leave" && this.mesh.hasPeers();
-    const leftCount = isLeaving ? await this.#handOver(endMonoMs - timeoutMs * GOODBYE_SHARE) : 0;
-    const rightWallMs = this.#rightWallMs();
-    await this.#driver.stop(isLeaving && leftCount === 0 ? "leave" : "restart", Math.max(0, endMonoMs - performance.now()));
+    if (this.#isOpen) await this.#driver.depart(how, timeoutMs);
+    await this.#driver.closeNetwork(Math.max(0, endMonoMs - performance.now()));
+    const rightWallMs = this.#rightAtGoodbyeWallMs;
     if (rightWallMs !== undefined) {
       const leftMs = Math.max(MIN_SNAPSHOT_MS, endMonoMs - performance.now());
-      const { lifecycle } = this.#watched.fabric;
+      const { lifecycle } = this.#fabric;
       await this.#warmStart.finish((origin) => standingOf(lifecycle, origin, now()), rightWallMs, leftMs);
     }
     await this.#warmStart.close();
-    await this.#roster.close();
-  }
-
-  /** How many entries nobody took. */
-  async #handOver(endMonoMs: number): Promise<number> {
-    const { core, log } = this.#options;
-    const parts = { core, driver: this.#driver, leaving: this.#watched.fabric.leaving, events: this.#events, log };
-    const leftCount = await handOver(parts, endMonoMs);
-    if (leftCount > 0) this.#driver.input({ kind: "facts", facts: { ...this.#facts(), keepsEntries: true } });
-    return leftCount;
+    await this.#members.close();
   }
 
   /** When what is held was right, as far as others told; undefined before that, or when no snapshots are wanted. */
   #rightWallMs(): number | undefined {
     const { settings, core } = this.#options;
-    if (!this.#isOpen || settings.fabric.snapshotIntervalMs === 0 || !this.#watched.fabric.isReady) return undefined;
+    if (!this.#isOpen || settings.fabric.snapshotIntervalMs === 0 || !this.#fabric.isReady) return undefined;
     if (core.replica.isForgetting) return undefined;
     const time = now();
-    return Math.max(0, Math.round(time.wallMs - this.#watched.fabric.readiness(time).ageMs));
+    return Math.max(0, Math.round(time.wallMs - this.#fabric.readiness(time).ageMs));
   }
 
   // ---- making it ----
@@ -231,7 +216,7 @@ class FabricComponent implements NodeFabric {
     try {
       const tokens = readClusterTokens(settings);
       this.#driver.setClusterToken(tokens.clusterToken);
-      this.#watched.fabric.setTokens(tokens);
+      this.#fabric.setTokens(tokens);
       this.#driver.input({ kind: "tick" });
       this.#tokens = tokens;
       log.info({ areTwoTaken: tokens.otherToken !== undefined }, "cluster token reloaded");
@@ -281,7 +266,7 @@ class FabricComponent implements NodeFabric {
       startAgeMs,
       earlierBoots: core.journal.restored.earlierBoots,
       acceptedStarts: warm?.starts,
-      remembered: this.#roster.remembered,
+      remembered: this.#members.remembered,
     });
     fabric.setTokens(this.#tokens);
     const { monoMs, wallMs } = now();
@@ -311,90 +296,56 @@ class FabricComponent implements NodeFabric {
     };
   }
 
-  // ---- what the machine orders ----
+  // ---- what the machine tells ----
 
   #handled(time: Time): void {
-    const { fabric } = this.#watched;
+    const { core } = this.#options;
+    const { fabric } = core.machine;
+    if (fabric === undefined) return;
     this.#clock.look(fabric.membership, time);
     this.#start.look(fabric.membership, time);
-    this.#roster.look(fabric.lifecycle.roster);
-    lookAtRefusers(this.#options.core, fabric.membership);
-    this.#options.core.state.joinFault = joinFaultOf(fabric, time);
-    if (fabric.isReady && this.#options.core.state.startFault === "" && !this.#clock.isComparing) this.#becameReady.resolve();
-    const { isWhole } = fabric;
-    if (isWhole === this.#isWhole) return;
-    this.#isWhole = isWhole;
-    if (!isWhole) return;
-    // Whoever waited to be told that this is all.
-    this.#options.core.fanout.all();
-    this.#options.core.wakeup.kick();
+    lookAtRefusers(core, fabric.membership);
+    core.state.joinFault = joinFaultOf(fabric, time);
+    if (fabric.isReady && core.state.startFault === "" && !this.#clock.isComparing) this.#becameReady.resolve();
   }
 
-  #carryOut(output: NodeOutput): void {
-    const { core } = this.#options;
-    switch (output.kind) {
-      case "changed":
-        core.showChanges();
-        return;
-      case "superseded":
-        this.#end(output.keys as readonly KeyText[]); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
-        return;
-      case "generationLost":
-        void this.#renew(output);
-        return;
-      case "offered":
-        if (!this.#isStopping) takeOver(this.#options, output);
-        return;
+  #told(told: Told): void {
+    switch (told.kind) {
       case "memberChanged":
-        this.peers.changed(output.update.nodeId);
-        this.#guard.note(output.update.nodeId);
-        this.#events.member(output.update);
-        return;
+        this.peers.changed(told.update.nodeId);
+        this.#guard.note(told.update.nodeId);
+        return this.#events.member(told.update);
       case "memberForgotten":
-        this.peers.changed(output.nodeId);
-        return;
+        return this.peers.changed(told.nodeId);
       case "event":
-        this.#events.tell(output.event);
-        return;
+        return this.#events.tell(told.event);
       case "readPolicy":
-        void this.#policy.read(output.number);
+        void this.#policy.read(told.number);
         return;
       case "adoptPolicy":
-        void this.#policy.adopt(output);
+        void this.#policy.adopt(told);
+        return;
+      case "generationLost":
+        return this.#generationLost(told);
+      case "staticEnded":
+        return this.#events.staticEnded(keyParts(told.key));
+      case "takenOver":
+        return this.#options.core.metrics.counter("mesh_taken_over_entries_total", {}).inc(told.count);
+      case "handedOver":
+        return this.#events.handedOver(told);
+      case "goodbye":
+        this.#rightAtGoodbyeWallMs = this.#rightWallMs();
+        return;
+      case "gone":
+      case "wake":
     }
   }
 
-  #end(keys: readonly KeyText[]): void {
+  #generationLost({ why: { peerNodeId, seq }, generation }: Extract<Told, { readonly kind: "generationLost" }>): void {
     const { core, log } = this.#options;
-    if (core.registrar.endSuperseded(keys, now()) === 0) return;
-    for (const key of core.registrar.endings.takeEndedStatic()) this.#events.staticEnded(keyParts(key));
-    core.committer.durable()?.catch((error: unknown) => log.warn({ err: error }, "entries that others took out not ended yet"));
-  }
-
-  /** A peer knows more of our generation than our journal (a backup, or a disk that lied); with no peer named, a disputed start was accepted. */
-  async #renew(told: Extract<NodeOutput, { kind: "generationLost" }>): Promise<void> {
-    const { core, log } = this.#options;
-    const { replica, journal } = core;
-    if (this.#isRenewing || this.#isStopping) return;
-    this.#isRenewing = true;
-    const { generation: lost } = replica.self;
-    const { peerNodeId, seq, above = 0 } = told;
-    const generation = Math.max(newGeneration(), lost + 1, above + 1);
-    const facts = { lastSeq: replica.self.through, lost, generation };
+    const { generation: lost } = core.replica.self;
+    const facts = { lastSeq: core.replica.self.through, lost, generation };
     if (peerNodeId === "") log.error(facts, "another start went under this id for a while, taking a new generation");
     else log.error({ peerNodeId, seq, ...facts }, "journal is older than what others know, taking a new generation");
-    try {
-      await journal.renewGeneration(generation);
-      renewSelf(replica, generation);
-      core.showChanges();
-      this.#driver.input({ kind: "facts", facts: this.#facts() });
-      this.#driver.changed();
-    } catch (error) {
-      rethrowBroken(error);
-      log.error({ err: error }, "new generation not written, trying again");
-      setTimeout(() => void this.#renew(told), RENEW_RETRY_MS).unref();
-    } finally {
-      this.#isRenewing = false;
-    }
   }
 }

@@ -4,7 +4,8 @@ import type { EntryKey } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { type NodeCore, now } from "../core.ts";
+import type { HandedOver } from "../departure.ts";
+import { type NodeCore, now } from "../rooms.io.ts";
 
 export class FabricEvents {
   readonly #core: NodeCore;
@@ -46,6 +47,15 @@ export class FabricEvents {
   staticEnded({ namespace, name, instanceId }: EntryKey): void {
     const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
     this.tell({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
+  }
+
+  /** This node leaves: what became of its static entries. By then no listener is open where somebody could ask for it. */
+  handedOver({ takenCount, leftCount, localEndedCount }: HandedOver): void {
+    const detail = { takenCount, leftCount, localEndedCount };
+    const isAudited = takenCount + leftCount + localEndedCount > 0;
+    // Of what is left they stand, and this node says that it restarts.
+    if (leftCount > 0) this.tell({ name: "static_entries_left", severity: "warn", isAudited, detail });
+    else this.tell({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   }
 
   /** A member is another than it was; what is not a change of its status is not told. */

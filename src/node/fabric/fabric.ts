@@ -2,7 +2,7 @@
 import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/peer-directory.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
-import type { NodeCore } from "../core.ts";
+import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
   /** Where others reach this node; undefined while it has no fabric listener. */

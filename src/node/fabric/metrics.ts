@@ -1,11 +1,11 @@
 /** The numbers of the mesh, filled when somebody asks. */
-import type { FabricDriver } from "../../fabric/driver.io.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { TrafficKind } from "../../fabric/transport/traffic.ts";
 import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MESH_METRICS } from "../../lib/metrics/mesh-metrics.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { CoreDriver } from "../core-driver.io.ts";
 
 const STATES = ["opening", "greeting", "up", "ending"] as const;
 
@@ -31,7 +31,7 @@ const KINDS = {
 export interface ObservedFabric {
   readonly metrics: Metrics;
   readonly fabric: Fabric;
-  readonly driver: FabricDriver;
+  readonly driver: CoreDriver;
   readonly now: () => Time;
 }
 

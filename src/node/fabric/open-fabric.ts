@@ -10,7 +10,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import type { NodeCore } from "../core.ts";
+import type { NodeCore } from "../rooms.io.ts";
 import { isOthersInSnapshot } from "../warm-start.ts";
 
 /** Is there from the first peer on. */

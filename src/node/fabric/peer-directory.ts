@@ -6,60 +6,61 @@ import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
-import type { NodeCore, NodeState } from "../core.ts";
-import type { WatchedFabric } from "./observed.ts";
+import { fabricOf } from "../core.ts";
+import type { NodeCore, NodeState } from "../rooms.io.ts";
 import { faultOf } from "./standing.ts";
 
 /** The age is asked for at every query and changes slowly. */
 const AGE_MS = 50;
 
-export interface PeerDirectoryParts {
-  readonly core: NodeCore;
-  readonly watched: WatchedFabric;
-}
+/** What is read of a node that has joined others. */
+export type JoinedCore = Pick<NodeCore, "identity" | "machine" | "replica">;
 
-export function peerDirectory({ core, watched }: PeerDirectoryParts): PeerDirectory {
-  const { nodeId, clusterId } = core.identity;
+export function peerDirectory(core: JoinedCore): PeerDirectory {
+  const { nodeId } = core.identity;
+  const { machine } = core;
   let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
   return {
-    isWhole: () => watched.fabric.isWhole,
-    hasPeers: () => watched.fabric.membership.listed().some((member) => member.clusterId === clusterId),
+    isWhole: () => fabricOf(core).isWhole,
+    hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
       // Never younger than it is.
       if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
-      ({ ageMs } = watched.fabric.readiness(time));
+      ({ ageMs } = fabricOf(core).readiness(time));
       return ageMs;
     },
     presence: (asked, time) => {
       if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
-      const status = watched.fabric.membership.find(asked)?.status;
+      const status = fabricOf(core).membership.find(asked)?.status;
       if (status === undefined || !isListed(status)) return undefined;
-      return { status, lastSeenWallMs: watched.heardWallMs(asked) ?? time.wallMs };
+      return { status, lastSeenWallMs: machine.heardWallMs(asked) ?? time.wallMs };
     },
   };
 }
 
 export class FabricPeers implements MemberDirectory {
-  readonly #parts: PeerDirectoryParts;
+  readonly #core: JoinedCore;
   readonly #followers = new Set<(nodeId: string) => void>();
 
-  constructor(parts: PeerDirectoryParts) {
-    this.#parts = parts;
+  constructor(core: JoinedCore) {
+    this.#core = core;
   }
 
   members(time: Time): readonly MemberRow[] {
     const linked = this.#linked();
-    return this.#parts.watched.fabric.membership.members().map((update) => this.#row(update, linked, time));
+    return fabricOf(this.#core)
+      .membership.members()
+      .map((update) => this.#row(update, linked, time));
   }
 
   member(nodeId: string, time: Time): MemberRow | undefined {
-    const update = this.#parts.watched.fabric.membership.find(nodeId);
+    const update = fabricOf(this.#core).membership.find(nodeId);
     return update === undefined ? undefined : this.#row(update, this.#linked(), time);
   }
 
   story(nodeId: string, time: Time): MemberStory {
-    const explained = this.#parts.watched.fabric.membership.explain(nodeId);
+    const explained = fabricOf(this.#core).membership.explain(nodeId);
     if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
     const { evidence, accusers, deadlineMonoMs } = explained;
     const suspicionEndsWallMs = deadlineMonoMs === undefined ? undefined : time.wallMs + (deadlineMonoMs - time.monoMs);
@@ -68,7 +69,7 @@ export class FabricPeers implements MemberDirectory {
   }
 
   lag(time: Time): LagReport {
-    const { fabric } = this.#parts.watched;
+    const fabric = fabricOf(this.#core);
     const { isReady, reason, detail, ageMs } = fabric.readiness(time);
     const protectedClusters = fabric.lifecycle.protectedClusters();
     const partial = fabric.replication.notWhole();
@@ -109,9 +110,8 @@ export class FabricPeers implements MemberDirectory {
 
   /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */
   #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
-    const { core, watched } = this.#parts;
-    const { multiplexer } = watched.fabric;
-    const rows = [...core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
+    const { multiplexer } = fabricOf(this.#core);
+    const rows = [...this.#core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
       const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
       partial.delete(id);
       const whyPartial = why === "" ? "records of it were refused" : (why ?? "");
@@ -128,18 +128,20 @@ export class FabricPeers implements MemberDirectory {
 
   #linked(): ReadonlySet<string> {
     return new Set(
-      this.#parts.watched.fabric.links().flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello.nodeId] : [])),
+      fabricOf(this.#core)
+        .links()
+        .flatMap(({ state, hello }) => (state === "up" && hello !== undefined ? [hello.nodeId] : [])),
     );
   }
 
   #row(update: MemberUpdate, linked: ReadonlySet<string>, time: Time): MemberRow {
-    const { watched, core } = this.#parts;
+    const { identity, machine } = this.#core;
     const { nodeId } = update;
-    const isSelf = nodeId === core.identity.nodeId;
+    const isSelf = nodeId === identity.nodeId;
     return {
       ...update,
-      lastSeenWallMs: isSelf ? time.wallMs : watched.heardWallMs(nodeId),
-      rttMs: watched.fabric.membership.explain(nodeId)?.rttMs,
+      lastSeenWallMs: isSelf ? time.wallMs : machine.heardWallMs(nodeId),
+      rttMs: fabricOf(this.#core).membership.explain(nodeId)?.rttMs,
       isSelf,
       isLinked: linked.has(nodeId),
     };

@@ -15,14 +15,17 @@ export interface TravellingPolicy {
   onHead(listener: (head: PolicyHead) => void): void;
 }
 
+/** What the fabric is told of the policy. */
+type PolicyInput = Extract<FabricInput, { readonly kind: "policy" | "policyRead" | "policyRefused" }>;
+
 export class FabricPolicy {
   /** For people: the last version of another node that could not be kept here, and why; empty when the last one could. */
   fault = "";
   readonly #policy: TravellingPolicy;
-  readonly #input: (input: FabricInput) => void;
+  readonly #input: (input: PolicyInput) => void;
   readonly #log: Log;
 
-  constructor(policy: TravellingPolicy, input: (input: FabricInput) => void, log: Log) {
+  constructor(policy: TravellingPolicy, input: (input: PolicyInput) => void, log: Log) {
     this.#policy = policy;
     this.#input = input;
     this.#log = log;

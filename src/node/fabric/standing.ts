@@ -10,7 +10,7 @@ import type { Start } from "../../fabric/wire/messages.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Journal } from "../../store/journal/journal.ts";
-import type { NodeCore, NodeState } from "../core.ts";
+import type { NodeCore, NodeState } from "../rooms.io.ts";
 import { checkClock } from "./clock.ts";
 
 const RETRY_MS = 1000;

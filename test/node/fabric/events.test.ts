@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import type { Log } from "../../../src/lib/log.io.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import type { NodeCore } from "../../../src/node/core.ts";
 import { FabricEvents } from "../../../src/node/fabric/events.ts";
+import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 
 interface Line {

@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
-import type { NodeCore } from "../../../src/node/core.ts";
 import { loneFabric } from "../../../src/node/fabric/fabric.ts";
+import type { NodeCore } from "../../../src/node/rooms.io.ts";
 
 const DETAIL = "stands alone: fabric.enabled is off";
 const TIME = { monoMs: 5, wallMs: 1_760_000_000_000 };

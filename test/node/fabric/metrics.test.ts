@@ -1,9 +1,9 @@
 /** The mesh's numbers at a scrape, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
-import type { FabricDriver } from "../../../src/fabric/driver.io.ts";
 import { FABRIC_DEFAULTS } from "../../../src/fabric/options.ts";
 import type { LinkFrame, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import type { CoreDriver } from "../../../src/node/core-driver.io.ts";
 import { observeFabric } from "../../../src/node/fabric/metrics.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 
@@ -24,7 +24,7 @@ function scraped(count: number) {
   const [node] = nodes;
   if (node === undefined) throw new Error("no node");
   // Of the driver only these three are asked.
-  const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS, refusedCount: 5 } as unknown as FabricDriver;
+  const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS, refusedCount: 5 } as unknown as CoreDriver;
   observeFabric({ metrics, fabric: node.fabric, driver, now: () => world.time() });
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {

@@ -1,10 +1,10 @@
 /** What services are told of the mesh, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import type { NodeCore, NodeState } from "../../../src/node/core.ts";
-import { WatchedFabric } from "../../../src/node/fabric/observed.ts";
+import { HeardPeers } from "../../../src/node/fabric/heard-peers.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
 import { faultOf } from "../../../src/node/fabric/standing.ts";
+import type { NodeCore, NodeState } from "../../../src/node/rooms.io.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";
 
 const WELL: NodeState = { isReady: true, isDraining: false, clockFault: "", startFault: "", joinFault: "", isRefused: false };
@@ -17,19 +17,13 @@ function watched(count: number) {
   const [node] = nodes;
   if (node === undefined) throw new Error("no node");
   const { fabric, replica } = node;
-  // Of a whole node only these two are read.
-  const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica } satisfies Partial<
+  const heard = new HeardPeers(fabric, new Metrics());
+  const machine = { fabric, heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId) };
+  // Of a whole node only these are read.
+  const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<
     Record<keyof NodeCore, unknown>
   > as unknown as NodeCore;
-  const parts = {
-    core,
-    watched: new WatchedFabric(
-      () => fabric,
-      new Metrics(),
-      () => {},
-    ),
-  };
-  return { world, nodes, node, view: peerDirectory(parts), peers: new FabricPeers(parts) };
+  return { world, nodes, node, view: peerDirectory(core), peers: new FabricPeers(core) };
 }
 
 const present = ({ world, view, nodes }: ReturnType<typeof watched>): readonly string[] =>

@@ -1,9 +1,12 @@
 /** Group commit: whose call waits for which batch, and what a refused one leaves behind. */
 import { afterEach, expect, test } from "vitest";
-import type { Batch } from "../../../src/discovery/registrar/batch.ts";
-import { Committer } from "../../../src/discovery/registrar/commit.io.ts";
-import { at, caller, command, Registry, stamped } from "../../fakes/registry.ts";
-import { until } from "../../fakes/until.ts";
+import { Fanout } from "../../src/discovery/fanout.ts";
+import type { Batch } from "../../src/discovery/registrar/batch.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { NodeMachine } from "../../src/node/core.ts";
+import { CoreDriver } from "../../src/node/core-driver.io.ts";
+import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
+import { until } from "../fakes/until.ts";
 
 const ANN = caller("ann");
 
@@ -13,23 +16,25 @@ interface Write {
   readonly refuse: (error: Error) => void;
 }
 
-const open: { readonly committer: Committer; readonly answer: () => void }[] = [];
+const open: { readonly driver: CoreDriver; readonly answer: () => void }[] = [];
 
 afterEach(async () => {
-  for (const { committer, answer } of open.splice(0)) {
+  for (const { driver, answer } of open.splice(0)) {
     answer();
-    await committer.close();
+    await driver.close();
   }
 });
 
-/** A committer over a journal that answers when the test says so. */
+/** A driver of a node that stands alone, over a journal that answers when the test says so. */
 function committing() {
   const r = new Registry();
   const writes: Write[] = [];
   const committed: number[] = [];
   const clock = { ms: 0 };
   let isAnswering = false;
-  const committer = new Committer(r.registrar, {
+  const { replica, registrar } = r;
+  const rooms = { replica, registrar, fanout: new Fanout(), metrics: new Metrics(), newGeneration: () => 2 };
+  const driver = new CoreDriver(new NodeMachine(rooms, at(0)), {
     write: (batch) =>
       new Promise<void>((resolve, reject) => {
         writes.push({
@@ -44,12 +49,16 @@ function committing() {
       }),
     now: () => at(clock.ms),
     onCommitted: (recordCount) => committed.push(recordCount),
+    renewGeneration: () => Promise.resolve(),
+    keepRoster: () => Promise.resolve(),
+    onTold: () => {},
+    onRefused: () => {},
   });
   const answer = () => {
     isAnswering = true;
     for (const { land } of writes) land();
   };
-  open.push({ committer, answer });
+  open.push({ driver, answer });
   const register = (name: string, idempotencyKey = "") =>
     r.registrar.register(ANN, command([stamped(name)], { idempotencyKey, isStatic: true }), at(0));
   /** What a call has been told so far. */
@@ -61,44 +70,39 @@ function committing() {
     );
     return { told, done };
   };
-  return { r, writes, clock, committed, committer, register, call };
+  return { r, writes, clock, committed, driver, register, call };
 }
 
 test("a repeated request waits for the batch that has the first, and what comes meanwhile goes with the next", async () => {
-  const { r, writes, committed, committer, register, call } = committing();
+  const { r, writes, committed, driver, register, call } = committing();
   register("web", "k");
-  const first = call(committer.durable());
+  const first = call(driver.durable());
   register("web", "k");
-  const repeated = call(committer.durable());
+  const repeated = call(driver.durable());
   register("db");
-  const next = call(committer.durable());
+  const next = call(driver.durable());
   expect([writes.length, first.told.said, repeated.told.said, next.told.said]).toEqual([1, "nothing", "nothing", "nothing"]);
   writes[0]?.land();
   await Promise.all([first.done, repeated.done]);
   expect([first.told.said, repeated.told.said, next.told.said, r.names()]).toEqual(["durable", "durable", "nothing", ["web"]]);
   writes[1]?.land();
   await next.done;
-  expect([writes.length, committed, r.names().toSorted(), call(committer.durable()).told.said]).toEqual([
-    2,
-    [1, 1],
-    ["db", "web"],
-    "at once",
-  ]);
+  expect([writes.length, committed, r.names().toSorted(), call(driver.durable()).told.said]).toEqual([2, [1, 1], ["db", "web"], "at once"]);
 });
 
 test("a refused batch refuses what waits for it and what was staged behind it, and the next one is written as if nothing had been", async () => {
-  const { r, writes, committer, register, call } = committing();
+  const { r, writes, driver, register, call } = committing();
   register("web", "k");
-  const first = call(committer.durable());
+  const first = call(driver.durable());
   register("web", "k");
-  const repeated = call(committer.durable());
+  const repeated = call(driver.durable());
   register("db");
-  const behind = call(committer.durable());
+  const behind = call(driver.durable());
   writes[0]?.refuse(new Error("full"));
   await Promise.all([first.done, repeated.done, behind.done]);
   expect([first.told.said, repeated.told.said, behind.told.said, r.names()]).toEqual(["full", "full", "full", []]);
   register("web", "k");
-  const again = call(committer.durable());
+  const again = call(driver.durable());
   expect(writes.length).toBe(2);
   writes[1]?.land();
   await again.done;
@@ -106,9 +110,9 @@ test("a refused batch refuses what waits for it and what was staged behind it, a
 });
 
 test("a lease that runs out ends on the disk too, though nobody calls", async () => {
-  const { r, writes, clock, committer, call } = committing();
+  const { r, writes, clock, driver, call } = committing();
   r.registrar.register(ANN, command([stamped("web")], { ttlMs: 1000 }), at(0));
-  const first = call(committer.durable());
+  const first = call(driver.durable());
   clock.ms = 1000;
   writes[0]?.land();
   await first.done;
@@ -119,11 +123,11 @@ test("a lease that runs out ends on the disk too, though nobody calls", async ()
 });
 
 test("closing waits for what is staged, also when it is refused", async () => {
-  const { writes, committer, register } = committing();
+  const { writes, driver, register } = committing();
   register("web");
-  const closed = committer.close();
+  const closed = driver.close();
   expect(writes.length).toBe(1);
   writes[0]?.refuse(new Error("full"));
   await closed;
-  expect(committer.durable()).toBeUndefined();
+  expect(driver.durable()).toBeUndefined();
 });

@@ -1,57 +1,33 @@
-/** A fabric machine that is looked at: who was heard when, how long probes took. It decides nothing. */
+/** Who was heard when, and how long probes took, noted beside a fabric's machine. It decides nothing. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";
-import type { CallRequest, LinkFrame } from "../../fabric/wire/messages.ts";
-import type { Machine, Time } from "../../lib/machine.ts";
+import type { CallRequest } from "../../fabric/wire/messages.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 
 /** Calls under way that are timed; more are not. */
 const MAX_CALLS = 4096;
 
-export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
-  readonly #make: () => Fabric;
-  #made: Fabric | undefined;
+export class HeardPeers {
+  readonly #fabric: Fabric;
   readonly #metrics: Metrics;
-  readonly #onHandled: (time: Time) => void;
   /** Node id → wall ms; members only. */
   readonly #heard = new Map<string, number>();
   /** Of links that came up. */
   readonly #linkNodes = new Map<LinkId, string>();
   readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
 
-  /** `make` is called once, when the listener is bound: only then the node's own address is known. `onHandled` comes after each input. */
-  constructor(make: () => Fabric, metrics: Metrics, onHandled: (time: Time) => void) {
-    this.#make = make;
+  constructor(fabric: Fabric, metrics: Metrics) {
+    this.#fabric = fabric;
     this.#metrics = metrics;
-    this.#onHandled = onHandled;
   }
 
-  get fabric(): Fabric {
-    this.#made ??= this.#make();
-    return this.#made;
-  }
-
-  get calls(): Fabric["calls"] {
-    return this.fabric.calls;
-  }
-
-  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+  /** To be told of each input of the fabric, after it was handled, with what came out of it. */
+  handled(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
     this.#note(input, time);
-    const before = out.length;
-    this.fabric.handle(input, time, out);
-    const outputs = out.slice(before);
     this.#noteAdmitted(input, outputs, time);
     for (const output of outputs) this.#noteOutput(output, time);
-    this.#onHandled(time);
-  }
-
-  pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    return this.fabric.pull(link, time, out);
-  }
-
-  nextDeadlineMs(): number | undefined {
-    return this.fabric.nextDeadlineMs();
   }
 
   /** When this node last heard from a member itself. */
@@ -92,7 +68,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
       const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
       if (!isRefused) this.#hear(request.from.nodeId, time);
     } else if (input.kind === "received" && input.frame.kind === "hello") {
-      const hello = this.fabric.multiplexer.find(input.link)?.hello;
+      const hello = this.#fabric.multiplexer.find(input.link)?.hello;
       if (hello === undefined) return;
       this.#linkNodes.set(input.link, hello.nodeId);
       this.#hear(hello.nodeId, time);
@@ -136,7 +112,7 @@ export class WatchedFabric implements Machine<FabricInput, FabricOutput> {
 
   /** Strangers may call themselves anything: only members are remembered. */
   #hear(nodeId: string, { wallMs }: Time): void {
-    const status = this.fabric.membership.find(nodeId)?.status;
+    const status = this.#fabric.membership.find(nodeId)?.status;
     if (status !== undefined && isListed(status)) this.#heard.set(nodeId, wallMs);
   }
 }

@@ -1,28 +1,32 @@
 /** The driver: a machine's orders are carried out in their order, its deadlines kept, and its stop bounded. */
 import { afterEach, describe, expect, test } from "vitest";
-import { type DriverOptions, FabricDriver, type NodeOutput, startFabricDriver } from "../../src/fabric/driver.io.ts";
-import type { FabricInput, FabricMachine, FabricOutput, LinkId } from "../../src/fabric/io-types.ts";
+import type { KeyText } from "../../src/catalog/record/record.ts";
+import type { LinkId } from "../../src/fabric/io-types.ts";
+import type { TransportOptions } from "../../src/fabric/transport/transport.io.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import type { CoreDriver, DrivenMachine, Told } from "../../src/node/core-driver.io.ts";
+import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
 import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
+import { driverOf as openDriver, stop } from "../fakes/core-driver.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";
 
 const HELLO: LinkFrame = { kind: "hello", hello: helloOf("n1") };
 
 /** Does as it is told, and writes down what it was told. */
-class Script implements FabricMachine {
-  readonly inputs: { readonly input: FabricInput; readonly time: Time }[] = [];
+class Script implements DrivenMachine {
+  readonly inputs: { readonly input: NodeInput; readonly time: Time }[] = [];
   readonly queues = new Map<LinkId, LinkFrame[]>();
-  on: (input: FabricInput, out: FabricOutput[], time: Time) => void = () => {};
-  onPull: (out: FabricOutput[]) => void = () => {};
+  on: (input: NodeInput, out: NodeOutput[], time: Time) => void = () => {};
+  onPull: (out: NodeOutput[]) => void = () => {};
   readonly calls = { isStranger: () => false };
   deadlineMonoMs: number | undefined;
   depth = 0;
   deepest = 0;
 
-  handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
+  handle(input: NodeInput, time: Time, out: NodeOutput[]): void {
     this.depth += 1;
     this.deepest = Math.max(this.deepest, this.depth);
     this.inputs.push({ input, time });
@@ -35,7 +39,11 @@ class Script implements FabricMachine {
     return this.deadlineMonoMs;
   }
 
-  pull(link: LinkId, _time: Time, out: FabricOutput[]): LinkFrame | undefined {
+  durable(): number {
+    return 0;
+  }
+
+  pull(link: LinkId, _time: Time, out: NodeOutput[]): LinkFrame | undefined {
     const frame = this.queues.get(link)?.shift();
     if (frame !== undefined) this.onPull(out);
     return frame;
@@ -45,54 +53,60 @@ class Script implements FabricMachine {
     return this.inputs.map(({ input }) => input.kind);
   }
 
-  count(kind: FabricInput["kind"]): number {
+  count(kind: NodeInput["kind"]): number {
     return this.kinds().filter((each) => each === kind).length;
   }
 }
 
-const drivers: FabricDriver[] = [];
+const drivers: CoreDriver[] = [];
 
 afterEach(async () => {
-  await Promise.all(drivers.splice(0).map((driver) => driver.stop("restart", 500)));
+  await Promise.all(drivers.splice(0).map((driver) => stop(driver, "keep", 500)));
 });
 
-async function driven(script: Script, options: Partial<DriverOptions["transport"]> = {}) {
-  const outputs: NodeOutput[] = [];
-  const driver = await startFabricDriver(script, { transport: openTransport(options), onOutput: (output) => outputs.push(output) });
+/** A driver that the test ends. */
+function driverOf(script: Script, onTold?: (told: Told) => void): CoreDriver {
+  const driver = openDriver(script, onTold);
   drivers.push(driver);
+  return driver;
+}
+
+async function driven(script: Script, options: Partial<TransportOptions> = {}) {
+  const outputs: Told[] = [];
+  const driver = driverOf(script, (told) => outputs.push(told));
+  await driver.open({ transport: openTransport(options), beforeBegin: () => Promise.resolve() });
   return { driver, outputs };
 }
 
-function openTransport(options: Partial<DriverOptions["transport"]> = {}): DriverOptions["transport"] {
+function openTransport(options: Partial<TransportOptions> = {}): TransportOptions {
   const guard = new ConnectionGuard({ onCut: () => {} });
   const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openFabricAcceptor: openAcceptor };
   return { ...open, guard, ...options };
 }
 
-function changed(name: string): FabricOutput {
-  return { kind: "superseded", keys: [name] };
+function changed(name: string): NodeOutput {
+  return { kind: "staticEnded", key: name as KeyText };
 }
 
 function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
-  return outputs.flatMap((output) => (output.kind === "superseded" ? output.keys : []));
+  return outputs.flatMap((output) => (output.kind === "staticEnded" ? [output.key] : []));
 }
 
 describe("orders and inputs", () => {
   test("before its machine may begin, what others ask waits, and comes after the first tick as it came", async () => {
     const [script, peer] = [new Script(), new Script()];
-    const driver = new FabricDriver(script, { transport: openTransport(), onOutput: () => {} });
-    drivers.push(driver);
+    const driver = driverOf(script);
     const mayBegin = Promise.withResolvers<void>();
-    const opened = driver.open(() => mayBegin.promise);
+    const opened = driver.open({ transport: openTransport(), beforeBegin: () => mayBegin.promise });
     const { driver: other } = await driven(peer);
     await until("the listener is bound", () => driver.port > 0);
     peer.on = (input, out) => {
-      if (input.kind === "changed") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
+      if (input.kind === "soon") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
     };
     script.on = (input, out) => {
       if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
     };
-    other.input({ kind: "changed" });
+    other.input({ kind: "soon" });
     await until("the call has come", () => driver.stats().some((row) => row.direction === "received"));
     expect(script.inputs).toEqual([]);
     mayBegin.resolve();
@@ -112,15 +126,15 @@ describe("orders and inputs", () => {
         out.push(changed("before"), { kind: "send", link: 2 }, changed("after"));
       }
       // A call that cannot be made is answered while the order is carried out.
-      if (input.kind === "changed") out.push({ kind: "call", call: 7, to: "127.0.0.1:1", request: ASK, timeoutMs: 500 }, changed("called"));
+      if (input.kind === "soon") out.push({ kind: "call", call: 7, to: "127.0.0.1:1", request: ASK, timeoutMs: 500 }, changed("called"));
       if (input.kind === "answered") out.push(changed("answered"));
     };
     script.inputs.length = 0;
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     await until("answered", () => namesOf(outputs).includes("answered"));
     expect(namesOf(outputs)).toEqual(["called", "answered"]);
     outputs.length = 0;
-    const open: FabricOutput = { kind: "open", link: 2, to: other.address };
+    const open: NodeOutput = { kind: "open", link: 2, to: other.address };
     const { on } = script;
     script.on = (input, out, time) => (input.kind === "policyRead" ? void out.push(open) : on(input, out, time));
     driver.input({ kind: "policyRead", number: 1, bytes: undefined });
@@ -133,33 +147,30 @@ describe("orders and inputs", () => {
   test("an input given while orders are carried out waits for the orders before it", async () => {
     const script = new Script();
     const seen: string[] = [];
-    const transport = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openFabricAcceptor: openAcceptor };
-    const driver: FabricDriver = new FabricDriver(script, {
-      transport: { ...transport, guard: new ConnectionGuard({ onCut: () => {} }) },
-      onOutput: (output) => {
-        seen.push(...namesOf([output]));
-        if (seen.length === 1) driver.input({ kind: "policyRead", number: 1, bytes: undefined });
-      },
+    const driver: CoreDriver = driverOf(script, (told) => {
+      seen.push(...namesOf([told]));
+      if (seen.length === 1) driver.input({ kind: "policyRead", number: 1, bytes: undefined });
     });
-    drivers.push(driver);
     script.on = (input, out) => {
-      if (input.kind === "changed") out.push(changed("1"), changed("2"));
+      if (input.kind === "soon") out.push(changed("1"), changed("2"));
       if (input.kind === "policyRead") out.push(changed("3"));
     };
-    await driver.open();
-    driver.input({ kind: "changed" });
+    await driver.open({ transport: openTransport(), beforeBegin: () => Promise.resolve() });
+    driver.input({ kind: "soon" });
     expect(seen).toEqual(["1", "2", "3"]);
     expect(script.deepest).toBe(1);
   });
 
-  test("news of the replica in one turn of the event loop are told once", async () => {
+  test("what is to be done soon is done when this turn of the event loop is over", async () => {
     const script = new Script();
     const { driver } = await driven(script);
-    for (let i = 0; i < 1_000; i++) driver.changed();
-    await until("told", () => script.count("changed") > 0);
-    expect(script.count("changed")).toBe(1);
-    driver.changed();
-    await until("and again", () => script.count("changed") === 2);
+    script.on = (input, out) => {
+      if (input.kind === "policyRead") out.push({ kind: "soon" });
+    };
+    driver.input({ kind: "policyRead", number: 1, bytes: undefined });
+    expect(script.count("soon")).toBe(0);
+    await until("told", () => script.count("soon") > 0);
+    expect(script.count("soon")).toBe(1);
   });
 
   test("deadlines are kept with one timer, an earlier one before a later", async () => {
@@ -167,9 +178,9 @@ describe("orders and inputs", () => {
     const { driver } = await driven(script);
     const start = performance.now();
     script.deadlineMonoMs = start + 60_000;
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     script.deadlineMonoMs = start + 100;
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     const before = script.count("tick");
     await until("a tick came", () => script.deadlineMonoMs === undefined);
     expect(performance.now() - start).toBeGreaterThanOrEqual(99);
@@ -195,20 +206,21 @@ describe("the end", () => {
     const { driver } = await driven(script);
     const { driver: other } = await driven(peer);
     script.on = (input, out) => {
-      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: other.address });
       if (input.kind === "opened") {
         script.queues.set(2, [HELLO]);
         out.push({ kind: "send", link: 2 });
       }
-      if (input.kind === "stop") {
-        script.queues.set(2, [{ kind: "goodbye", reason: input.reason, detail: "" }]);
+      if (input.kind === "depart") {
+        script.queues.set(2, [{ kind: "goodbye", reason: "leave", detail: "" }]);
         out.push({ kind: "close", link: 2 });
       }
+      if (input.kind === "closed") out.push({ kind: "gone", reason: "leave" });
     };
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     await until("linked", () => peer.count("received") === 1);
     const start = performance.now();
-    await driver.stop("leave", 60_000);
+    await stop(driver, "leave", 60_000);
     expect(performance.now() - start).toBeLessThan(30_000);
     await until("the peer heard", () => peer.count("closed") === 1);
     expect(peer.inputs.map(({ input }) => (input.kind === "received" ? input.frame : undefined))).toContainEqual({
@@ -217,7 +229,7 @@ describe("the end", () => {
       detail: "",
     });
     const told = script.inputs.length;
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     expect(script.inputs.length).toBe(told);
     expect(driver.stats().map(({ direction, kind, frameCount }) => [direction, kind, frameCount])).toEqual([
       ["sent", "hello", 1],
@@ -230,14 +242,14 @@ describe("the end", () => {
     const { driver } = await driven(script);
     const { driver: other } = await driven(peer);
     script.on = (input, out) => {
-      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: other.address });
       if (input.kind === "opened") script.queues.set(2, [HELLO]);
       if (input.kind === "opened") out.push({ kind: "send", link: 2 });
     };
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     await until("linked", () => peer.count("received") === 1);
     const start = performance.now();
-    await driver.stop("restart", 600);
+    await stop(driver, "keep", 600);
     expect(performance.now() - start).toBeLessThan(30_000);
     await until("the peer heard", () => peer.count("closed") === 1);
   });
@@ -248,9 +260,9 @@ describe("the end", () => {
     const peer = new Script();
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {
-      if (input.kind === "changed") for (let i = 1; i <= 30; i++) out.push({ kind: "open", link: 2 * i, to: driver.address });
+      if (input.kind === "soon") for (let i = 1; i <= 30; i++) out.push({ kind: "open", link: 2 * i, to: driver.address });
     };
-    other.input({ kind: "changed" });
+    other.input({ kind: "soon" });
     await until("all are turned away", () => driver.refusedCount === 30);
     expect(outputs.filter((output) => output.kind === "event" && output.event.name === "stranger_refused").length).toBe(10);
     expect(script.count("opened")).toBe(0);
@@ -261,21 +273,21 @@ describe("the end", () => {
     const { driver, outputs } = await driven(script);
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {
-      if (input.kind === "changed") for (const link of [2, 4, 6]) out.push({ kind: "open", link, to: driver.address });
+      if (input.kind === "soon") for (const link of [2, 4, 6]) out.push({ kind: "open", link, to: driver.address });
       if (input.kind === "opened" && input.link === 2) out.push({ kind: "close", link: 2 });
     };
-    other.input({ kind: "changed" });
+    other.input({ kind: "soon" });
     await until("links without a word", () => peer.count("opened") === 3 && driver.counts()?.links === 2);
-    await other.stop("restart", 100);
+    await stop(other, "keep", 100);
     await until("they are gone", () => driver.counts()?.links === 0);
     const third = new Script();
     const { driver: last } = await driven(third);
     third.on = (input, out) => {
-      if (input.kind === "changed") out.push({ kind: "open", link: 2, to: driver.address });
+      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: driver.address });
     };
-    last.input({ kind: "changed" });
+    last.input({ kind: "soon" });
     await until("one more", () => driver.counts()?.links === 1);
-    await driver.stop("restart", 100);
+    await stop(driver, "keep", 100);
     expect([driver.refusedCount, ...outputs]).toEqual([0]);
   });
 
@@ -284,17 +296,17 @@ describe("the end", () => {
     const { driver, outputs } = await driven(script);
     const { driver: other } = await driven(peer);
     const gone = await driven(new Script());
-    await gone.driver.stop("restart", 100);
+    await stop(gone.driver, "keep", 100);
     peer.on = (input, out) => {
       if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
     };
     const request = { kind: "pushPull", from: nodeRef("n1"), isJoin: true, members: [] } as const;
     script.on = (input, out) => {
-      if (input.kind !== "changed") return;
+      if (input.kind !== "soon") return;
       for (const [i, to] of [other.address, gone.driver.address, other.address, gone.driver.address].entries())
         out.push({ kind: "call", call: i + 1, to, request, timeoutMs: 30_000 });
     };
-    driver.input({ kind: "changed" });
+    driver.input({ kind: "soon" });
     await until("all are answered", () => script.count("answered") === 4);
     const told = outputs.flatMap((output) => (output.kind === "event" ? [`${output.event.name} ${output.event.detail["address"]}`] : []));
     expect(told).toHaveLength(2);

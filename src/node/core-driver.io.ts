@@ -1,0 +1,410 @@
+/** Runs the machine of a node on the journal, the clock and the sockets: they come in as inputs, what it orders is carried out. It decides nothing. */
+import type { Batch } from "../discovery/registrar/batch.ts";
+import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
+import type { CallId, FabricEvent, LinkId } from "../fabric/io-types.ts";
+import type { CallFailure } from "../fabric/transport/call-pool.io.ts";
+import type { FabricTls } from "../fabric/transport/peer-identity.io.ts";
+import type { TrafficRow } from "../fabric/transport/traffic.ts";
+import {
+  type FabricTransport,
+  openFabricTransport,
+  type TransportEvents,
+  type TransportOptions,
+} from "../fabric/transport/transport.io.ts";
+import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
+import { rethrowBroken } from "../lib/errors.ts";
+import type { Machine, Time } from "../lib/machine.ts";
+import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { NodeInput, NodeOutput } from "./core-io.ts";
+
+/** What the machine tells the rest of the node; sockets, journal and files are the driver's own affair. */
+export type Told = Exclude<
+  NodeOutput,
+  { readonly kind: "call" | "answer" | "open" | "send" | "close" | "persist" | "settled" | "keepGeneration" | "keepRoster" | "soon" }
+>;
+
+/** A `NodeMachine`. */
+export interface DrivenMachine extends Machine<NodeInput, NodeOutput> {
+  pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined;
+  durable(out: NodeOutput[]): BatchNumber;
+  readonly calls: { isStranger(identity: PeerIdentity): boolean };
+}
+
+export interface DriverPorts {
+  now(): Time;
+  write(batch: Batch): Promise<void>;
+  renewGeneration(generation: number): Promise<void>;
+  /** Writes the file of the members. Rejects when it could not. */
+  keepRoster(bytes: Uint8Array): Promise<void>;
+  /** Records became visible, so long after they were handed to the journal. */
+  onCommitted(recordCount: number, commitMs: number): void;
+  readonly onTold: (told: Told) => void;
+  /** What could not be kept on disk, and is tried again. */
+  readonly onRefused: (what: "generation" | "roster", error: unknown) => void;
+  /** After each input. */
+  readonly onHandled?: (time: Time) => void;
+}
+
+export interface NetworkOptions {
+  readonly transport: TransportOptions;
+  /** Runs once the listener is bound; until it has ended, the machine hears nothing of what others say. */
+  readonly beforeBegin: () => Promise<void>;
+}
+
+/** What the callers of one batch wait for. */
+interface Settlement {
+  readonly batch: BatchNumber;
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Lateness of the event loop is looked at this often. */
+const LAG_SAMPLE_MS = 250;
+/** Later than that by so much, it stood still. */
+const MIN_LAG_MS = 50;
+/** Strangers turned away are told of so often in `REFUSAL_WINDOW_MS`; the rest are counted. */
+const MAX_REFUSALS = 10;
+const REFUSAL_WINDOW_MS = 60_000;
+/** That an address does not answer is told at most so often. */
+const UNANSWERED_WINDOW_MS = 600_000;
+
+export class CoreDriver {
+  readonly #machine: DrivenMachine;
+  readonly #ports: DriverPorts;
+  readonly #inputs: NodeInput[] = [];
+  /** Orders in their order, from `handle` and from what is asked directly. */
+  readonly #outputs: NodeOutput[] = [];
+  /** What others said before this node may say anything. */
+  readonly #held: NodeInput[] = [];
+  /** Of the batch on its way and of the one that gathers, as far as somebody waits for them. */
+  #waiting: Settlement[] = [];
+  #transport: FabricTransport | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #timerMonoMs = Number.POSITIVE_INFINITY;
+  #lagTimer: NodeJS.Timeout | undefined;
+  #lookedMonoMs = performance.now();
+  #isBegun = false;
+  #isRunning = false;
+  #isNetworkClosed = false;
+  #isStopped = false;
+  #refusalWindowMonoMs = 0;
+  #refusalCount = 0;
+  #refusedCount = 0;
+  readonly #gone = Promise.withResolvers<void>();
+  readonly #unansweredTold = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
+
+  constructor(machine: DrivenMachine, ports: DriverPorts) {
+    this.#machine = machine;
+    this.#ports = ports;
+    this.#arm();
+  }
+
+  /** Opens the listener for other nodes. Rejects with a message for people when it cannot be had. */
+  async open({ transport, beforeBegin }: NetworkOptions): Promise<void> {
+    this.#transport = await openFabricTransport(transport, this.#events());
+    await beforeBegin();
+    this.#isBegun = true;
+    this.#sampleLag();
+    this.input({ kind: "tick" });
+    for (const input of this.#held.splice(0)) this.input(input);
+  }
+
+  /**
+   * Resolves when everything staged so far is on disk and visible; rejects when it was refused and undone. Undefined when
+   * there is nothing to wait for, so that an unchanged renewal costs no promise.
+   */
+  durable(): Promise<void> | undefined {
+    const batch = this.#machine.durable(this.#outputs);
+    if (this.#outputs.length > 0) this.#run();
+    if (batch === NOTHING_TO_WAIT_FOR) return undefined;
+    const known = this.#waiting.find((each) => each.batch === batch);
+    if (known !== undefined) return known.promise;
+    const settlement = { batch, ...Promise.withResolvers<void>() };
+    this.#waiting.push(settlement);
+    return settlement.promise;
+  }
+
+  /** Asks the machine something that may order something. */
+  ask<T>(asking: (time: Time, out: NodeOutput[]) => T): T {
+    const answer = asking(this.#ports.now(), this.#outputs);
+    if (this.#outputs.length > 0) this.#run();
+    return answer;
+  }
+
+  /** As bound, `host:port`. */
+  get address(): string {
+    return this.#transport?.address ?? "";
+  }
+
+  get port(): number {
+    return this.#transport?.port ?? 0;
+  }
+
+  /** Strangers turned away before the machine heard of them. */
+  get refusedCount(): number {
+    return this.#refusedCount;
+  }
+
+  /** Frames and calls with their bytes, by direction and kind. */
+  stats(): readonly TrafficRow[] {
+    return this.#transport?.traffic.rows() ?? [];
+  }
+
+  /** What the transport has open. */
+  counts(): ReturnType<FabricTransport["counts"]> | undefined {
+    return this.#transport?.counts();
+  }
+
+  /** Connections from now on use these certificates. Throws when they do not fit, and keeps the old ones. */
+  setTls(tls: FabricTls): void {
+    this.#transport?.setTls(tls);
+  }
+
+  /** Calls from now on show this token. Throws when it can be none, and keeps the old one. */
+  setClusterToken(token: string): void {
+    this.#transport?.setClusterToken(token);
+  }
+
+  /** Tells the machine at once when the process stood still: for who decides something before the machine hears of anything. */
+  look(): void {
+    this.#look();
+    if (this.#inputs.length > 0) this.#run();
+  }
+
+  /** Tells the machine something. From within `onTold` it is told after the orders before it are carried out. */
+  input(input: NodeInput): void {
+    if (this.#isStopped) return;
+    // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
+    if (this.#isBegun) this.#look();
+    this.#inputs.push(input);
+    this.#run();
+  }
+
+  /** Leaves others or only says goodbye to them. Resolves when nothing more is said, at the latest after `withinMs`. */
+  async depart(how: "leave" | "keep", withinMs: number): Promise<void> {
+    this.input({ kind: "depart", how, withinMs });
+    const timer = setTimeout(() => this.#gone.resolve(), withinMs);
+    await this.#gone.promise;
+    clearTimeout(timer);
+  }
+
+  /** Takes and sends nothing any more; sockets that are open after `deadlineMs` are cut. */
+  async closeNetwork(deadlineMs: number): Promise<void> {
+    this.#isBegun = false;
+    this.#isNetworkClosed = true;
+    clearInterval(this.#lagTimer);
+    await this.#transport?.stop(deadlineMs);
+  }
+
+  /** Waits for what is staged, then does nothing any more. Idempotent. */
+  async close(): Promise<void> {
+    // What cannot be written is undone and its callers are told; a stop goes on.
+    await this.durable()?.catch(() => undefined);
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    clearInterval(this.#lagTimer);
+  }
+
+  /** What others say waits until this node may answer. */
+  #arrived(input: NodeInput): void {
+    if (this.#isBegun) this.input(input);
+    else if (!this.#isNetworkClosed) this.#held.push(input);
+  }
+
+  #events(): TransportEvents {
+    return {
+      asked: (call: CallId, request: CallRequest, identity: PeerIdentity) => this.#arrived({ kind: "asked", call, request, identity }),
+      isStranger: (identity: PeerIdentity) => this.#machine.calls.isStranger(identity),
+      answered: (call: CallId, response: CallResponse | undefined, refusal?: string) =>
+        this.#arrived({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
+      opened: (link: LinkId, isIncoming: boolean, identity: PeerIdentity) => this.#arrived({ kind: "opened", link, isIncoming, identity }),
+      received: (link: LinkId, frame: LinkFrame) => this.#arrived({ kind: "received", link, frame }),
+      pull: (link: LinkId) => this.#pull(link),
+      closed: (link: LinkId, detail: string) => this.#arrived({ kind: "closed", link, detail }),
+      refused: (why: string, address: string) => this.#refused(why, address),
+      unanswered: (address: string, failure: CallFailure) => this.#unanswered(address, failure),
+    };
+  }
+
+  // HOT: once a frame sent.
+  #pull(link: LinkId): LinkFrame | undefined {
+    if (!this.#isBegun) return undefined;
+    const frame = this.#machine.pull(link, this.#ports.now(), this.#outputs);
+    if (this.#outputs.length > 0) this.#run();
+    else if (!this.#isRunning) this.#arm();
+    return frame;
+  }
+
+  /** One input after the other, each with its orders carried out before the next. */
+  #run(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      this.#carryOut();
+      for (let input = this.#inputs.shift(); input !== undefined; input = this.#inputs.shift()) {
+        const time = this.#ports.now();
+        this.#machine.handle(input, time, this.#outputs);
+        this.#ports.onHandled?.(time);
+        this.#carryOut();
+      }
+    } finally {
+      this.#isRunning = false;
+    }
+    this.#arm();
+  }
+
+  #carryOut(): void {
+    // Carrying out may add to the end: a pull has orders too.
+    for (let i = 0; i < this.#outputs.length; i++) {
+      const output = this.#outputs[i];
+      if (output !== undefined) this.#order(output);
+    }
+    this.#outputs.length = 0;
+  }
+
+  #order(output: NodeOutput): void {
+    const transport = this.#isNetworkClosed ? undefined : this.#transport;
+    switch (output.kind) {
+      case "call":
+        return transport?.call(output.call, output.to, output.request, output.timeoutMs);
+      case "answer":
+        return transport?.answer(output.call, output.response, output.why);
+      case "open":
+        return transport?.openLink(output.link, output.to);
+      case "send":
+        return transport?.wake(output.link);
+      case "close":
+        return transport?.closeLink(output.link);
+      case "persist":
+        return this.#persist(output.batch);
+      case "settled":
+        return this.#settle(output);
+      case "keepGeneration":
+        return this.#keepGeneration(output.generation);
+      case "keepRoster":
+        return this.#keepRoster(output.bytes);
+      case "soon":
+        setImmediate(() => this.input({ kind: "soon" }));
+        return;
+      case "gone":
+        this.#gone.resolve();
+        return this.#ports.onTold(output);
+      case "readPolicy":
+      case "adoptPolicy":
+      case "memberChanged":
+      case "memberForgotten":
+      case "event":
+      case "wake":
+      case "generationLost":
+      case "staticEnded":
+      case "takenOver":
+      case "handedOver":
+      case "goodbye":
+        return this.#ports.onTold(output);
+    }
+  }
+
+  #persist(batch: Batch): void {
+    const startMonoMs = performance.now();
+    this.#ports.write(batch).then(
+      () => this.#persisted(batch, startMonoMs),
+      (error: unknown) => this.input({ kind: "notPersisted", error }),
+    );
+  }
+
+  #persisted({ puts }: Batch, startMonoMs: number): void {
+    this.input({ kind: "persisted" });
+    this.#ports.onCommitted(puts.length, performance.now() - startMonoMs);
+  }
+
+  #settle({ through, refusal }: Extract<NodeOutput, { readonly kind: "settled" }>): void {
+    const settled = this.#waiting.filter(({ batch }) => batch <= through);
+    this.#waiting = this.#waiting.filter(({ batch }) => batch > through);
+    for (const { resolve, reject } of settled) {
+      if (refusal === undefined) resolve();
+      else reject(refusal.error);
+    }
+  }
+
+  #keepGeneration(generation: number): void {
+    this.#ports.renewGeneration(generation).then(
+      () => this.input({ kind: "generationKept", generation }),
+      (error: unknown) => this.#notKept("generation", error, { kind: "generationNotKept" }),
+    );
+  }
+
+  #keepRoster(bytes: Uint8Array): void {
+    this.#ports.keepRoster(bytes).then(
+      () => this.input({ kind: "rosterKept", isKept: true }),
+      (error: unknown) => this.#notKept("roster", error, { kind: "rosterKept", isKept: false }),
+    );
+  }
+
+  #notKept(what: "generation" | "roster", error: unknown, input: NodeInput): void {
+    rethrowBroken(error);
+    this.#ports.onRefused(what, error);
+    this.input(input);
+  }
+
+  /** One timer; a later deadline leaves it as it is, for a tick too early changes nothing. */
+  #arm(): void {
+    const deadlineMonoMs = this.#isStopped ? undefined : this.#machine.nextDeadlineMs();
+    if (deadlineMonoMs === undefined || deadlineMonoMs >= this.#timerMonoMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMonoMs = deadlineMonoMs;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerMonoMs = Number.POSITIVE_INFINITY;
+        this.input({ kind: "tick" });
+      },
+      Math.max(0, Math.ceil(deadlineMonoMs - this.#ports.now().monoMs)),
+    );
+  }
+
+  #sampleLag(): void {
+    this.#lookedMonoMs = performance.now();
+    this.#lagTimer = setInterval(() => {
+      this.#look();
+      this.#run();
+    }, LAG_SAMPLE_MS / 2).unref();
+  }
+
+  /** The loop is looked at twice in `LAG_SAMPLE_MS`, so a longer time without a look was a standstill. */
+  #look(): void {
+    const monoMs = performance.now();
+    const lagMs = monoMs - this.#lookedMonoMs - LAG_SAMPLE_MS;
+    this.#lookedMonoMs = monoMs;
+    if (lagMs >= MIN_LAG_MS) this.#inputs.push({ kind: "lagged", lagMs });
+  }
+
+  /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
+  #unanswered(address: string, { why, isRefused }: CallFailure): void {
+    if (this.#unansweredTold.take(`${isRefused} ${address}`, performance.now()) !== 0) return;
+    const event: FabricEvent = {
+      name: isRefused ? "refused_by_peer" : "peer_not_reached",
+      severity: isRefused ? "warn" : "info",
+      isAudited: false,
+      detail: { address, why },
+    };
+    this.#ports.onTold({ kind: "event", event });
+  }
+
+  #refused(why: string, address: string): void {
+    this.#refusedCount += 1;
+    const monoMs = performance.now();
+    if (monoMs - this.#refusalWindowMonoMs > REFUSAL_WINDOW_MS) {
+      this.#refusalWindowMonoMs = monoMs;
+      this.#refusalCount = 0;
+    }
+    this.#refusalCount += 1;
+    if (this.#refusalCount > MAX_REFUSALS) return;
+    const event: FabricEvent = {
+      name: "stranger_refused",
+      severity: "warn",
+      isAudited: true,
+      detail: { why, address, count: this.#refusedCount },
+    };
+    this.#ports.onTold({ kind: "event", event });
+  }
+}

@@ -1,0 +1,52 @@
+/** What goes into the machine of a node and what comes out of it: all that its driver and the simulator need to know of it. */
+import type { KeyText } from "../catalog/record/record.ts";
+import type { Batch } from "../discovery/registrar/batch.ts";
+import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
+import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
+import type { DepartureReason, HandedOver } from "./departure.ts";
+import type { LostGeneration } from "./generations.ts";
+
+/** What the fabric is told by the machine alone. */
+type Internal = "changed" | "facts" | "leaving" | "offer" | "stop";
+
+export type NodeInput =
+  /** Something is due; also the network's inputs, and what becomes of the policy. */
+  | Exclude<FabricInput, { readonly kind: Internal }>
+  /** The turn of the event loop in which `soon` was ordered is over. */
+  | { readonly kind: "soon" }
+  /** The journal has the batch that `persist` ordered. */
+  | { readonly kind: "persisted" }
+  /** It does not, and why. */
+  | { readonly kind: "notPersisted"; readonly error: unknown }
+  | { readonly kind: "generationKept"; readonly generation: number }
+  | { readonly kind: "generationNotKept" }
+  | { readonly kind: "rosterKept"; readonly isKept: boolean }
+  /** The callers are gone: leave others of the cluster, or only say goodbye. `gone` follows within that time. */
+  | { readonly kind: "depart"; readonly how: "leave" | "keep"; readonly withinMs: number };
+
+export type NodeOutput =
+  /** To the sockets, and to whom policy and members concern. */
+  | Exclude<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" }>
+  /** For the journal; one at a time. Answered by `persisted` or `notPersisted`. */
+  | { readonly kind: "persist"; readonly batch: Batch }
+  /** Those who wait for a batch up to this number have their answer: it is durable and visible, or refused for this reason. */
+  | { readonly kind: "settled"; readonly through: BatchNumber; readonly refusal?: { readonly error: unknown } }
+  /** For the journal. Answered by `generationKept` or `generationNotKept`. */
+  | { readonly kind: "keepGeneration"; readonly generation: number }
+  /** For people: the generation in use is lost, and why. */
+  | { readonly kind: "generationLost"; readonly why: LostGeneration; readonly generation: number }
+  /** The file of the members. Answered by `rosterKept`. */
+  | { readonly kind: "keepRoster"; readonly bytes: Uint8Array }
+  /** Readers may be woken. */
+  | { readonly kind: "wake" }
+  /** There is news for the fabric: answered by `soon` when this turn of the event loop is over. Once until then. */
+  | { readonly kind: "soon" }
+  /** What another node says of the key ended a static entry of this one. */
+  | { readonly kind: "staticEnded"; readonly key: KeyText }
+  /** So many entries of a node that left are this one's now. */
+  | { readonly kind: "takenOver"; readonly count: number }
+  | ({ readonly kind: "handedOver" } & HandedOver)
+  /** The goodbye is about to be said. */
+  | { readonly kind: "goodbye"; readonly reason: DepartureReason }
+  /** Nothing more is said: the sockets may be closed. */
+  | { readonly kind: "gone"; readonly reason: DepartureReason };

@@ -1,0 +1,163 @@
+/**
+ * What a node does before its process ends: it ends what ends with it, hands its static entries over, and says goodbye (semantics.md, Stop).
+ */
+import type { CommitCycle } from "../discovery/registrar/commit-cycle.ts";
+import { NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
+import type { Registrar } from "../discovery/registrar/registrar.ts";
+import type { Fabric } from "../fabric/fabric.ts";
+import type { FabricInput } from "../fabric/io-types.ts";
+import type { Time } from "../lib/machine.ts";
+
+/** Own entries ended in one batch. */
+const BATCH_COUNT = 1000;
+/** How often it looks whether others have taken what was offered, in ms. */
+const STEP_MS = 20;
+/** Of the time that a departure has, the part for handing over; the rest is for the goodbye. */
+const HAND_OVER_SHARE = 0.5;
+/** Of what is left after the hand-over, the part in which the fabric says goodbye; then links are cut. */
+const GOODBYE_SHARE = 0.5;
+
+export type DepartureReason = "leave" | "restart";
+
+export interface DepartureParts {
+  readonly registrar: Pick<Registrar, "endOwn" | "handOver">;
+  readonly commits: Pick<CommitCycle, "durable">;
+  readonly fabric: Pick<Fabric, "isStopped" | "leaving">;
+}
+
+/** What became of the own entries when they were to be handed over. */
+export interface HandedOver {
+  /** Others serve them from now on. */
+  readonly takenCount: number;
+  /** Nobody took them: they stand, and this node says that it restarts. */
+  readonly leftCount: number;
+  /** Static ones that nobody else was told of: they end with this node. */
+  readonly localEndedCount: number;
+}
+
+type State =
+  | { readonly kind: "serving" }
+  /** Own entries up to the number `after` have ended, or are to be handed over; all of them where it is undefined. */
+  | {
+      readonly kind: "ending";
+      readonly after: number | undefined;
+      /** Where the batch before it began. */
+      readonly before: number | undefined;
+      readonly nextMonoMs: number;
+      readonly untilMonoMs: number;
+    }
+  | { readonly kind: "handing"; readonly nextMonoMs: number; readonly untilMonoMs: number }
+  | { readonly kind: "goodbye"; readonly reason: DepartureReason; readonly untilMonoMs: number }
+  | { readonly kind: "gone"; readonly reason: DepartureReason };
+
+/** What a step causes. */
+export interface DepartureOrders {
+  /** For the fabric, in this order. */
+  readonly inputs: readonly FabricInput[];
+  /** The hand-over is over: before the goodbye. */
+  readonly handedOver?: HandedOver | undefined;
+  /** The goodbye is said with this reason. */
+  readonly goodbye?: DepartureReason | undefined;
+  /** Nothing more is said. */
+  readonly gone?: DepartureReason | undefined;
+}
+
+const NOTHING: DepartureOrders = { inputs: [] };
+
+export class Departure {
+  readonly #parts: DepartureParts;
+  #state: State = { kind: "serving" };
+  #endMonoMs = 0;
+
+  constructor(parts: DepartureParts) {
+    this.#parts = parts;
+  }
+
+  /** From then on nothing is taken over, and no generation is renewed. */
+  get hasBegun(): boolean {
+    return this.#state.kind !== "serving";
+  }
+
+  /** `isLeaving`: others serve its entries from now on. Alone a node keeps everything, for there is nobody to whom it would be gone. Idempotent. */
+  begin(isLeaving: boolean, withinMs: number, time: Time): DepartureOrders {
+    if (this.hasBegun) return NOTHING;
+    this.#endMonoMs = time.monoMs + withinMs;
+    if (!isLeaving) return this.#sayGoodbye("restart", time);
+    this.#state = { kind: "ending", after: 0, before: 0, nextMonoMs: time.monoMs, untilMonoMs: time.monoMs + withinMs * HAND_OVER_SHARE };
+    return { inputs: [{ kind: "leaving" }] };
+  }
+
+  /** A batch was refused, and what it ended is as before: it is ended again. */
+  refused({ monoMs }: Time): void {
+    if (this.#state.kind === "ending") this.#state = { ...this.#state, after: this.#state.before, nextMonoMs: monoMs + STEP_MS };
+  }
+
+  /** Goes on with what is due. To be called after each input. */
+  step(time: Time): DepartureOrders {
+    switch (this.#state.kind) {
+      case "serving":
+      case "gone":
+        return NOTHING;
+      case "ending":
+        // Each part is durable before the next.
+        return this.#isDurable && time.monoMs >= this.#state.nextMonoMs ? this.#end(this.#state, time) : NOTHING;
+      case "handing":
+        return this.#isDurable && time.monoMs >= this.#state.nextMonoMs ? this.#handOver(this.#state, time) : NOTHING;
+      case "goodbye":
+        if (!this.#parts.fabric.isStopped(time) && time.monoMs < this.#state.untilMonoMs) return NOTHING;
+        this.#state = { kind: "gone", reason: this.#state.reason };
+        return { inputs: [], gone: this.#state.reason };
+    }
+  }
+
+  nextDeadlineMs(): number | undefined {
+    switch (this.#state.kind) {
+      case "serving":
+      case "gone":
+        return undefined;
+      case "ending":
+      case "handing":
+        return this.#isDurable ? this.#state.nextMonoMs : undefined;
+      case "goodbye":
+        return this.#state.untilMonoMs;
+    }
+  }
+
+  get #isDurable(): boolean {
+    return this.#parts.commits.durable() === NOTHING_TO_WAIT_FOR;
+  }
+
+  #end({ after, untilMonoMs }: Extract<State, { kind: "ending" }>, time: Time): DepartureOrders {
+    const { registrar } = this.#parts;
+    if (after === undefined || time.monoMs >= untilMonoMs) {
+      registrar.handOver.begin(time);
+      this.#state = { kind: "handing", nextMonoMs: time.monoMs, untilMonoMs };
+    } else {
+      const next = registrar.endOwn(after, BATCH_COUNT, time);
+      this.#state = { kind: "ending", after: next, before: after, nextMonoMs: time.monoMs, untilMonoMs };
+    }
+    return NOTHING;
+  }
+
+  #handOver({ untilMonoMs }: Extract<State, { kind: "handing" }>, time: Time): DepartureOrders {
+    const { registrar, fabric } = this.#parts;
+    if (time.monoMs >= untilMonoMs) return this.#handedOver(time);
+    const { offers, isOver } = registrar.handOver.step(fabric.leaving.takers(), time);
+    if (isOver) return this.#handedOver(time);
+    this.#state = { kind: "handing", nextMonoMs: time.monoMs + STEP_MS, untilMonoMs };
+    return { inputs: offers.map(({ nodeId, seqs }) => ({ kind: "offer", nodeId, seqs })) };
+  }
+
+  #handedOver(time: Time): DepartureOrders {
+    const { takenCount, localEndedCount } = this.#parts.registrar.handOver;
+    const leftCount = this.#parts.registrar.handOver.left().length;
+    const goodbye = this.#sayGoodbye(leftCount > 0 ? "restart" : "leave", time);
+    return { ...goodbye, handedOver: { takenCount, leftCount, localEndedCount } };
+  }
+
+  #sayGoodbye(reason: DepartureReason, time: Time): DepartureOrders {
+    const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
+    this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
+    return { inputs: [{ kind: "stop", reason, withinMs }], goodbye: reason };
+  }
+}

@@ -1,0 +1,55 @@
+/** The file with the members of its own cluster that a node remembers over a restart; `roster-file.ts` says when it is written. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Settings } from "../../config/settings.ts";
+import { MEMBERSHIP_DEFAULTS } from "../../fabric/membership/options.ts";
+import { type OwnerOfFile, readRosterFile } from "../../fabric/snapshot/codec.ts";
+import { rethrowBroken } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { writeSnapshotFile } from "../../store/snapshot-file.io.ts";
+
+const FILE = "members";
+const MAX_BYTES = 1 << 24;
+
+export class MembersFile {
+  /** Who was there before this start. */
+  readonly remembered: readonly string[];
+  readonly #log: Pick<Log, "warn">;
+  /** Undefined with `--ephemeral`: nothing is remembered. */
+  readonly #path: string | undefined;
+  readonly #stop = new AbortController();
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor({ dataDir, ephemeral }: Pick<Settings["persistence"], "dataDir" | "ephemeral">, self: OwnerOfFile, log: Pick<Log, "warn">) {
+    this.#log = log;
+    this.#path = ephemeral ? undefined : join(dataDir, FILE);
+    this.remembered = this.#read(self);
+  }
+
+  /** Rejects when the file cannot be written; then the one before stands. One at a time. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#path === undefined || this.#stop.signal.aborted) return;
+    const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });
+    this.#writing = writing.catch(() => undefined);
+    await writing;
+  }
+
+  /** Ends when nothing is being written. */
+  async close(): Promise<void> {
+    await this.#writing;
+    this.#stop.abort();
+  }
+
+  /** What cannot be read is of no use, and keeps no node from starting: the members tell who they are. */
+  #read(self: OwnerOfFile): readonly string[] {
+    if (this.#path === undefined) return [];
+    try {
+      return readRosterFile(readFileSync(this.#path), self, MEMBERSHIP_DEFAULTS.maxMembers);
+    } catch (error) {
+      rethrowBroken(error);
+      const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";
+      if (!isMissing) this.#log.warn({ err: error, path: this.#path }, "the members that were there before the start are not known");
+      return [];
+    }
+  }
+}

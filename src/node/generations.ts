@@ -1,0 +1,70 @@
+/**
+ * A new generation in the middle of a process life: when others know more of the old one than this node's journal does, or when another start
+ * went under its id for a while (semantics.md, Restart).
+ */
+import { renewSelf } from "../catalog/replica/renew.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { Time } from "../lib/machine.ts";
+
+/** A generation that could not be written is tried again after this. */
+const RETRY_MS = 1000;
+
+/** Why the generation in use is lost. */
+export interface LostGeneration {
+  /** The node that knows more of it; empty when a disputed start was accepted after all. */
+  readonly peerNodeId: string;
+  /** What that node knows, as a number of this node's changes. */
+  readonly seq: number;
+  /** Others know that generation already: the new one must be above it. */
+  readonly above?: number;
+}
+
+type State =
+  | { readonly kind: "kept" }
+  | { readonly kind: "writing"; readonly why: LostGeneration }
+  | { readonly kind: "refused"; readonly why: LostGeneration; readonly againMonoMs: number };
+
+/** One renewal at a time: first the journal takes the new generation, then everything that is held goes on under it. */
+export class Generations {
+  readonly #replica: Replica;
+  readonly #make: (time: Time) => number;
+  #state: State = { kind: "kept" };
+
+  /** `make` draws a generation: it grows with the time, and no two are the same. */
+  constructor(replica: Replica, make: (time: Time) => number) {
+    this.#replica = replica;
+    this.#make = make;
+  }
+
+  /** The generation that the journal is to take now; undefined while a renewal is under way. */
+  lost(why: LostGeneration, time: Time): number | undefined {
+    if (this.#state.kind !== "kept") return undefined;
+    return this.#begin(why, time);
+  }
+
+  /** The journal has taken it. */
+  written(generation: number): void {
+    this.#state = { kind: "kept" };
+    renewSelf(this.#replica, generation);
+  }
+
+  /** The journal did not take it. */
+  refused(time: Time): void {
+    if (this.#state.kind === "writing") this.#state = { kind: "refused", why: this.#state.why, againMonoMs: time.monoMs + RETRY_MS };
+  }
+
+  /** The generation to be tried again, when that is due. */
+  tick(time: Time): number | undefined {
+    if (this.#state.kind !== "refused" || time.monoMs < this.#state.againMonoMs) return undefined;
+    return this.#begin(this.#state.why, time);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.#state.kind === "refused" ? this.#state.againMonoMs : undefined;
+  }
+
+  #begin(why: LostGeneration, time: Time): number {
+    this.#state = { kind: "writing", why };
+    return Math.max(this.#make(time), this.#replica.self.generation + 1, (why.above ?? 0) + 1);
+  }
+}

@@ -1,0 +1,334 @@
+/** Builds the rooms of a node from its settings and its journal; opens no socket. */
+import { randomBytes } from "node:crypto";
+import { performance } from "node:perf_hooks";
+import { EntryStamper } from "../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
+import { Leases } from "../catalog/leases.ts";
+import { Lookup } from "../catalog/query/lookup.ts";
+import { Slab } from "../catalog/record/slab.ts";
+import { TraitsPool } from "../catalog/record/traits.ts";
+import { Replica } from "../catalog/replica/replica.ts";
+import type { Settings } from "../config/settings.ts";
+import { DnsNames, plainName } from "../discovery/dns-names.ts";
+import { Fanout } from "../discovery/fanout.ts";
+import { runSlices, SwitchQueue } from "../discovery/policy-switch.io.ts";
+import { isAdmitted, PolicySwitch, type SwitchParts } from "../discovery/policy-switch.ts";
+import { Reads } from "../discovery/reads.ts";
+import { type CollectsBy, Registrar } from "../discovery/registrar/registrar.ts";
+import { Restoring, restoreLeases, soundNumbers } from "../discovery/registrar/restore.ts";
+import { Wakeup } from "../discovery/wakeup.io.ts";
+import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
+import { Hlc } from "../lib/hlc.ts";
+import type { RootLog } from "../lib/log.io.ts";
+import type { Time } from "../lib/machine.ts";
+import { Metrics } from "../lib/metrics/metrics.ts";
+import type { Patience } from "../lib/patience.ts";
+import { patienceOfLoop } from "../lib/patient-time.io.ts";
+import type { RefusedAct } from "../policy/audit/refusals.ts";
+import type { Quotas } from "../policy/limits/quotas.ts";
+import type { OnDenied } from "../policy/set/visibility.ts";
+import { HISTORY_BOUNDS, PolicyEngine } from "../policy/versions/engine.ts";
+import type { NodeIdentity } from "../services/discovery/discovery.ts";
+import { DiscoveryBytes } from "../services/discovery/response-bytes.ts";
+import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
+import type { Journal } from "../store/journal/journal.ts";
+import { AccessLog } from "./access-log.ts";
+import { NodeMachine } from "./core.ts";
+import { CoreDriver, type DriverPorts, type Told } from "./core-driver.io.ts";
+import { NodeLimits } from "./limits.ts";
+
+/** What the listeners need of a node's inside. */
+export interface NodeCore {
+  readonly identity: NodeIdentity;
+  readonly listeners: Record<string, string>;
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly registrar: Registrar;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly wakeup: Wakeup;
+  readonly machine: NodeMachine;
+  readonly driver: CoreDriver;
+  readonly dnsNames: DnsNames;
+  readonly stamper: EntryStamper;
+  readonly hlc: Hlc;
+  readonly bytes: DiscoveryBytes;
+  readonly policies: PolicyEngine;
+  readonly accessLog: AccessLog;
+  readonly limits: NodeLimits;
+  readonly journal: Journal;
+  readonly metrics: Metrics;
+  readonly state: NodeState;
+  /** What the fabric wants to hear and says; without one nothing. */
+  readonly hooks: CoreHooks;
+  /** The replica changed: names, watches and whoever waits hear of it. */
+  showChanges(): void;
+  /** Brings catalog and watches in line with the policy now in force; resolves when every listener shows it. */
+  switchPolicy(): Promise<void>;
+  /** The watches that take what they are given have heard of the change before: the next may begin. */
+  policyHeard(): Promise<void>;
+}
+
+/** Of this `faultOf` makes what keeps a node unready: for `/readyz`, gRPC health and the metric `waymark_ready` alike. */
+export interface NodeState {
+  /** It has once known the catalog as well as it can; what it misses afterwards is an age. */
+  isReady: boolean;
+  isDraining: boolean;
+  /** Why this node takes no writes, because its clock is off, or because another start goes under its id; else empty. */
+  clockFault: string;
+  startFault: string;
+  /** Why whom it was to join turned it away, and it was never ready; then it takes no writes either. */
+  joinFault: string;
+  /** Most others refuse what this node says of itself. */
+  isRefused: boolean;
+}
+
+export interface CoreHooks {
+  /** What the machine of the node tells, beside what its driver sees to. */
+  onTold: (told: Told) => void;
+  /** The machine has handled an input. */
+  onHandled: (time: Time) => void;
+  /** Writes down the members of the own cluster. */
+  keepRoster: (bytes: Uint8Array) => Promise<void>;
+  /** What makes this node unready came or went. */
+  onFault: () => void;
+  /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
+  confirmed: () => Promise<void> | undefined;
+  /** Which tombstones may be collected: none before the fabric is open, which knows the lost origins. */
+  collectsBy: () => CollectsBy;
+  /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
+  securePolicy: () => () => void;
+  /** A newer policy that linked nodes have and this one does not take, and why; empty when there is none. */
+  policyNotTaken: () => string;
+  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
+  policyReaches: (clusterId: string) => boolean;
+  /** Why audit records are not where they should be; empty when they are. */
+  auditFault: () => string;
+}
+
+export interface CoreOptions {
+  readonly settings: Settings;
+  readonly log: RootLog;
+  readonly version: string;
+  /** As `RegistrarOptions.patience`; the clock of this process's loop unless given. */
+  readonly patience?: Patience;
+}
+
+/** The process's two clocks. */
+export function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+/** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
+function newGeneration(): number {
+  return Math.floor(Date.now() / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
+}
+
+function token(bytes: number): string {
+  return randomBytes(bytes).toString("base64url");
+}
+
+/** Opens the data directory, or none with `--ephemeral`. */
+export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
+  const { node, persistence } = settings;
+  const made = { nodeId: node.id, newNodeId: () => `node-${randomBytes(4).toString("hex")}`, newGeneration };
+  if (persistence.ephemeral) return Promise.resolve(openEphemeralJournal(made));
+  return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
+}
+
+/** Of a node whose fabric is not open yet. */
+function noHooks(): CoreHooks {
+  return {
+    onTold: () => {},
+    onHandled: () => {},
+    keepRoster: () => Promise.resolve(),
+    onFault: () => {},
+    confirmed: () => undefined,
+    collectsBy: () => "nothing",
+    securePolicy: () => () => {},
+    policyNotTaken: () => "",
+    policyReaches: () => true,
+    auditFault: () => "",
+  };
+}
+
+/** The rooms, with what the journal kept back in them. */
+export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
+  const { settings } = options;
+  const metrics = new Metrics();
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs });
+  const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
+  const lookup = new Lookup();
+  const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
+  const rules: WriteRules = { policies, onDenied: accessLog.onDenied, onRefused: (act) => limits.note(act), quotas: limits.quotas };
+  const hooks = noHooks();
+  const { replica, leases, stamper, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
+  const time = now();
+  await replay(options, journal, { replica, leases, stamper, hlc, registrar }, time);
+  const listeners: Record<string, string> = {};
+  const identity = identityOf(options, journal, { listeners, time, replica });
+  const fanout = new Fanout();
+  const wakeup = new Wakeup(fanout, now);
+  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied });
+  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
+  dnsNames.refresh();
+  registrar.requests.refresh();
+  replica.takeTouched();
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, metrics, newGeneration }, time);
+  const driver = new CoreDriver(machine, driverPorts(options, journal, { metrics, wakeup, hooks }));
+  const showChanges = () => driver.ask((_time, out) => machine.show(out));
+  return {
+    identity,
+    listeners,
+    replica,
+    leases,
+    registrar,
+    policies,
+    accessLog,
+    limits,
+    reads,
+    fanout,
+    wakeup,
+    machine,
+    driver,
+    dnsNames,
+    stamper,
+    hlc,
+    hooks,
+    showChanges,
+    bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
+    journal,
+    metrics,
+    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" },
+    ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
+  };
+}
+
+/** What the machine orders, carried out by the journal; and who is told of the rest. */
+function driverPorts(
+  { log }: CoreOptions,
+  journal: Journal,
+  { metrics, wakeup, hooks }: Pick<NodeCore, "metrics" | "wakeup" | "hooks">,
+): DriverPorts {
+  const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
+  const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
+  const nodeLog = log.child("node");
+  return {
+    now,
+    write: (batch) => journal.write(batch),
+    renewGeneration: (generation) => journal.renewGeneration(generation),
+    keepRoster: (bytes) => hooks.keepRoster(bytes),
+    onCommitted: (recordCount, tookMs) => {
+      commitMs.observe(tookMs);
+      batchRecords.observe(recordCount);
+    },
+    onTold: (told) => {
+      if (told.kind === "wake") wakeup.kick();
+      else hooks.onTold(told);
+    },
+    onRefused: (what, error) => nodeLog.error({ err: error }, REFUSED[what]),
+    onHandled: (time) => hooks.onHandled(time),
+  };
+}
+
+/** What could not be written, for people. */
+const REFUSED = {
+  generation: "new generation not written, trying again",
+  roster: "the members of the cluster are not written down, trying again",
+} as const;
+
+/** What the journal kept, back in the rooms. */
+async function replay(
+  { settings, log }: CoreOptions,
+  journal: Journal,
+  rooms: Pick<NodeCore, "replica" | "leases" | "stamper" | "hlc" | "registrar">,
+  time: Time,
+): Promise<void> {
+  const { replica, leases, registrar } = rooms;
+  restoreLeases(leases, journal.restored.leases, registrar, time);
+  const restoring = new Restoring({ ...rooms, bounds: PROTOCOL_BOUNDS, maxClockSkewMs: settings.fabric.maxClockSkewMs }, time);
+  await journal.replay((row) => restoring.row(row));
+  const { generation, floor } = replica.self;
+  // With the numbers it goes on from: else each start would find those that nobody can go on from, and take yet another generation.
+  if (generation !== journal.restored.generation) await journal.renewGeneration(generation, { lastSeq: replica.lastSeq, floor });
+  const againCount = restoring.finish();
+  if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
+}
+
+function policySwitches(
+  parts: SwitchParts & { readonly policies: PolicyEngine },
+  showChanges: () => void,
+): Pick<NodeCore, "switchPolicy" | "policyHeard"> {
+  const switches = new SwitchQueue(parts);
+  const switchOnce = async () => {
+    const change = parts.policies.takeChanged();
+    if (change === undefined) return false;
+    const running = new PolicySwitch(parts, change);
+    await runSlices((maxCount) => running.step(maxCount));
+    // Some may have stood still at what they were still to be told.
+    parts.fanout.all();
+    showChanges();
+    return true;
+  };
+  return { switchPolicy: () => switches.run(switchOnce), policyHeard: () => switches.heard() };
+}
+
+interface WriteRules {
+  readonly policies: PolicyEngine;
+  readonly onDenied: OnDenied;
+  readonly onRefused: (refusal: RefusedAct) => void;
+  readonly quotas: Quotas;
+}
+
+function buildCatalog(
+  { settings: { node, catalog, limits }, patience = patienceOfLoop() }: CoreOptions,
+  journal: Journal,
+  { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
+) {
+  const { policies, onDenied, onRefused, quotas } = rules;
+  const replica = new Replica(lookup, new Slab(), { ...soundNumbers(journal.restored, newGeneration), ...catalog });
+  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
+  const leases = new Leases(randomBytes(4).readUInt32BE());
+  const stamper = new EntryStamper({ bounds: limits, traits: new TraitsPool() });
+  const hlc = new Hlc();
+  const options = {
+    policies,
+    onDenied,
+    onRefused,
+    source: node,
+    nodeId: journal.restored.nodeId,
+    defaultTtlMs: catalog.defaultLeaseTtlMs,
+    minTtlMs: catalog.minLeaseTtlMs,
+    maxTtlMs: catalog.maxLeaseTtlMs,
+    loadIntervalMs: catalog.loadIntervalMs,
+    maxIdempotencyKeys: catalog.maxIdempotencyKeys,
+    collectsBy: () => hooks.collectsBy(),
+    newToken: () => token(12),
+    patience,
+  };
+  return { replica, leases, stamper, hlc, registrar: new Registrar(options, { replica, leases, stamper, hlc, quotas }) };
+}
+
+function identityOf(
+  { settings, version }: CoreOptions,
+  journal: Journal,
+  at: { listeners: Record<string, string>; time: Time; replica: Replica },
+): NodeIdentity {
+  const { clusterId, region, zone, roles } = settings.node;
+  const { nodeId, boot } = journal.restored;
+  const { listeners, time, replica } = at;
+  return {
+    version,
+    nodeId,
+    clusterId,
+    region,
+    zone,
+    roles,
+    listeners,
+    boot,
+    startedMonoMs: time.monoMs,
+    get generation() {
+      return replica.self.generation;
+    },
+  };
+}

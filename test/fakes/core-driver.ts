@@ -1,0 +1,16 @@
+/** The driver of a node's machine, without a disk. */
+import { CoreDriver, type DrivenMachine, type Told } from "../../src/node/core-driver.io.ts";
+import { now } from "../../src/node/rooms.io.ts";
+
+export function driverOf(machine: DrivenMachine, onTold: (told: Told) => void = () => {}): CoreDriver {
+  const done = () => Promise.resolve();
+  const ports = { now, write: done, renewGeneration: done, keepRoster: done, onCommitted: () => {}, onRefused: () => {} };
+  return new CoreDriver(machine, { ...ports, onTold });
+}
+
+/** In good order: the goodbye, then the sockets, then the rest. */
+export async function stop(driver: CoreDriver, how: "leave" | "keep", deadlineMs: number): Promise<void> {
+  await driver.depart(how, deadlineMs / 2);
+  await driver.closeNetwork(deadlineMs / 2);
+  await driver.close();
+}

@@ -1,0 +1,80 @@
+/** A fabric without the rest of a node, for the driver: what concerns own records is passed over. */
+import type { Fabric } from "../../src/fabric/fabric.ts";
+import type { FabricInput, FabricOutput, LinkId } from "../../src/fabric/io-types.ts";
+import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { DrivenMachine } from "../../src/node/core-driver.io.ts";
+import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
+
+export class FabricMachine implements DrivenMachine {
+  readonly #fabric: Fabric;
+  #isLeaving = false;
+
+  constructor(fabric: Fabric) {
+    this.#fabric = fabric;
+  }
+
+  get calls(): Fabric["calls"] {
+    return this.#fabric.calls;
+  }
+
+  durable(): number {
+    return 0;
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.#fabric.nextDeadlineMs();
+  }
+
+  handle(input: NodeInput, time: Time, out: NodeOutput[]): void {
+    const given = inputOf(input);
+    if (given !== undefined) this.give(given, time, out);
+    if (input.kind === "depart") this.#isLeaving = true;
+    if (this.#isLeaving && this.#fabric.isStopped(time)) out.push({ kind: "gone", reason: "restart" });
+  }
+
+  give(input: FabricInput, time: Time, out: NodeOutput[]): void {
+    const said: FabricOutput[] = [];
+    this.#fabric.handle(input, time, said);
+    pass(said, out);
+  }
+
+  pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined {
+    const said: FabricOutput[] = [];
+    const frame = this.#fabric.pull(link, time, said);
+    pass(said, out);
+    return frame;
+  }
+}
+
+function inputOf(input: NodeInput): FabricInput | undefined {
+  switch (input.kind) {
+    case "soon":
+      return { kind: "changed" };
+    case "depart":
+      return { kind: "stop", reason: input.how === "leave" ? "leave" : "restart" };
+    case "persisted":
+    case "notPersisted":
+    case "generationKept":
+    case "generationNotKept":
+    case "rosterKept":
+      return undefined;
+    case "tick":
+    case "asked":
+    case "answered":
+    case "opened":
+    case "received":
+    case "closed":
+    case "lagged":
+    case "policy":
+    case "policyRead":
+    case "policyRefused":
+      return input;
+  }
+}
+
+function pass(said: readonly FabricOutput[], out: NodeOutput[]): void {
+  for (const output of said)
+    if (output.kind !== "changed" && output.kind !== "superseded" && output.kind !== "generationLost" && output.kind !== "offered")
+      out.push(output);
+}

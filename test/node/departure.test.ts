@@ -1,0 +1,96 @@
+/** What a node does before its process ends, over a real registrar and a disk that answers when the test says so. */
+import { expect, test } from "vitest";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { CommitCycle } from "../../src/discovery/registrar/commit-cycle.ts";
+import { Departure, type DepartureOrders } from "../../src/node/departure.ts";
+import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
+
+function leaving(takers: readonly string[] = ["b"]) {
+  const r = new Registry();
+  const commits = new CommitCycle(r.registrar, at(0));
+  let isStopped = false;
+  const fabric = { isStopped: () => isStopped, leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: 0 })) } };
+  const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never });
+  const orders: DepartureOrders[] = [];
+  const all = { fault: false };
+  /** Steps, and lets the disk answer, each 5 ms. */
+  const run = (fromMs: number, toMs: number, on: (order: DepartureOrders, ms: number) => void = () => {}) => {
+    for (let ms = fromMs; ms <= toMs; ms += 5) {
+      const order = departure.step(at(ms));
+      if (order.inputs.length > 0 || order.gone !== undefined || order.handedOver !== undefined) orders.push(order);
+      on(order, ms);
+      if (commits.start() === undefined) continue;
+      if (all.fault) {
+        commits.refused();
+        departure.refused(at(ms));
+      } else commits.landed(at(ms));
+    }
+  };
+  const register = (name: string, isStatic: boolean) =>
+    r.registrar.register(caller("ann"), command([stamped(name)], isStatic ? { isStatic } : { ttlMs: 60_000 }), at(0));
+  const flush = () => {
+    commits.start();
+    commits.landed(at(0));
+  };
+  return { r, commits, departure, orders, run, register, flush, all, stopped: () => (isStopped = true) };
+}
+
+const kinds = (orders: readonly DepartureOrders[]) => orders.flatMap(({ inputs }) => inputs.map(({ kind }) => kind));
+
+test("what ends with it has ended before anything is offered, and what is taken at once is handed over at once", () => {
+  const { r, departure, orders, run, register, flush, stopped } = leaving();
+  register("lease", false);
+  register("web", true);
+  flush();
+  expect([departure.hasBegun, kinds([departure.begin(true, 10_000, at(0))]), departure.hasBegun]).toEqual([false, ["leaving"], true]);
+  run(0, 200, ({ inputs }, ms) => {
+    for (const { kind } of inputs) {
+      if (kind !== "offer") continue;
+      expect(r.names()).toEqual(["web"]);
+      r.hear("web", BODY.ENTRY, 1, at(ms));
+    }
+  });
+  expect(kinds(orders)).toEqual(["offer", "stop"]);
+  expect(orders.at(-1)).toMatchObject({ goodbye: "leave", handedOver: { takenCount: 1, leftCount: 0, localEndedCount: 0 } });
+  expect(departure.step(at(201)).gone).toBeUndefined();
+  stopped();
+  expect([departure.step(at(205)).gone, departure.step(at(206)).gone]).toEqual(["leave", undefined]);
+});
+
+test("what nobody takes in half of the time stands, and it says that it restarts; then it waits for its goodbye no longer than it has", () => {
+  const { r, departure, orders, run, register, flush } = leaving();
+  register("web", true);
+  flush();
+  departure.begin(true, 10_000, at(0));
+  run(0, 4990);
+  expect(orders.some(({ goodbye }) => goodbye !== undefined)).toBe(false);
+  run(5000, 5010);
+  expect([orders.at(-1)?.goodbye, orders.at(-1)?.handedOver?.leftCount, r.names()]).toEqual(["restart", 1, ["web"]]);
+  expect(orders.at(-1)?.inputs).toMatchObject([{ kind: "stop", reason: "restart" }]);
+  const endMonoMs = departure.nextDeadlineMs() ?? 0;
+  expect(endMonoMs - at(7500).monoMs).toBeLessThan(10);
+  expect(departure.step({ ...at(0), monoMs: endMonoMs - 1 }).gone).toBeUndefined();
+  expect(departure.step({ ...at(0), monoMs: endMonoMs }).gone).toBe("restart");
+});
+
+test("a batch that the disk refuses ends nothing: what it should have ended is ended as soon as the disk is well", () => {
+  const { r, departure, run, register, flush, all } = leaving();
+  register("lease", false);
+  flush();
+  all.fault = true;
+  departure.begin(true, 10_000, at(0));
+  run(0, 1000);
+  expect(r.names()).toEqual(["lease"]);
+  all.fault = false;
+  run(1005, 1100);
+  expect(r.names()).toEqual([]);
+});
+
+test("alone it keeps everything, says so at once, and a second begin changes nothing", () => {
+  const { r, departure, register, flush } = leaving([]);
+  register("web", true);
+  flush();
+  const begun = departure.begin(false, 1000, at(0));
+  expect([begun.goodbye, begun.handedOver, kinds([begun]), r.names()]).toEqual(["restart", undefined, ["stop"], ["web"]]);
+  expect(departure.begin(true, 9000, at(1)).inputs).toEqual([]);
+});
