@@ -24,7 +24,7 @@ export const SLICE_MUTANTS = [
     edits: [
       {
         file: "src/catalog/replica/whole-transfer.ts",
-        find: "cell.seq >= 0 && stored.seq <= this.through && this.#isMissing(stored)",
+        find: "stored.seq >= 0 && stored.seq <= this.through && this.#isMissing(stored)",
         replace: "cell.seq >= 0 && this.#isMissing(stored)",
       },
     ],
