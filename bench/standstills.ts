@@ -51,7 +51,7 @@ const WATCHES = Number(values.watches);
 const ELSEWHERE = "c2";
 const FRAME_BYTES = 32 * 1024;
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** As `runSlices` gives it. */
+/** As `PolicySwitcher` gives it. */
 const STEP_COUNT = 128;
 /** Calls between two turns of the loop. */
 const BATCH = 100;

@@ -18,11 +18,11 @@ export interface Watcher {
   /** Whether it is to be woken; only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
-  /** The verdict on these namespaces changed for it, or nobody can say on which. */
+  /** Notes that the verdict on these namespaces changed for it, or that nobody can say on which. */
   refresh(namespaces: readonly string[] | "all"): void;
   /** Whether it is in a snapshot, and so has not been told yet what another policy changed. */
   readonly isTelling: boolean;
-  /** The node stops: the last place to resume from, then the end. */
+  /** Notes that it is to end: when it is woken it gives the last place to resume from, and then the end. */
   stop(): void;
 }
 
@@ -88,7 +88,16 @@ export class Fanout {
   /** Told of it; whoever wakes sets it. */
   onAgain: () => void = () => undefined;
 
-  /** It has not looked at everything yet. */
+  /** Everybody is to end: with a place to resume from, at another node. */
+  end(): void {
+    for (const watcher of this.#watchers) {
+      watcher.stop();
+      this.#readyOne(watcher);
+    }
+    this.onAgain();
+  }
+
+  /** It has not looked at everything yet, or has noted something to tell. */
   again(watcher: Watcher): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);

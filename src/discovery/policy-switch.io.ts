@@ -1,101 +1,61 @@
-/** Runs changes of policy one after another, each in slices of the event loop. */
+/** Runs the queue of changes of policy on the event loop and its clock. */
 import { performance } from "node:perf_hooks";
-import type { Replica } from "../catalog/replica/replica.ts";
-import type { Fanout } from "./fanout.ts";
+import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 
-/** Longest time one slice may take, and once a change has taken long. */
-const SLICE_MS = 5;
-const LATE_SLICE_MS = 15;
-const LATE_AFTER_MS = 1500;
 /** Records looked at, or what costs as much, between two looks at the clock. */
 const STEP_COUNT = 128;
-/** After a change, watches have this long to hear it out before the next begins, and only while some of them come further. */
-const HEARING_MS = 10_000;
-const STILL_MS = 1000;
-/** Between two looks at whether they have. */
-const LOOK_MS = 20;
 
-/** Calls `step` until it returns true, never holding the loop for long; resolves then. */
-export function runSlices(step: (maxCount: number) => boolean): Promise<void> {
-  const startMs = performance.now();
-  return new Promise((resolve) => {
-    const slice = () => {
-      const nowMs = performance.now();
-      const end = nowMs + (nowMs - startMs < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS);
-      while (performance.now() < end) if (step(STEP_COUNT)) return resolve();
-      setImmediate(slice);
-    };
-    slice();
-  });
-}
+export class PolicySwitcher {
+  readonly #queue: SwitchQueue;
+  readonly #onShown: () => void;
+  #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
+  #isSlicing = false;
 
-interface QueueParts {
-  readonly fanout: Pick<Fanout, "watchers">;
-  readonly replica: Pick<Replica, "revision">;
-}
-
-interface QueueClock {
-  readonly nowMs: () => number;
-  readonly wait: (forMs: number) => Promise<void>;
-}
-
-const CLOCK: QueueClock = {
-  nowMs: () => performance.now(),
-  wait: (forMs) => new Promise((resolve) => setTimeout(resolve, forMs)),
-};
-
-/** One change after another, and between two of them a time in which watches come to their END. */
-export class SwitchQueue {
-  readonly #parts: QueueParts;
-  readonly #clock: QueueClock;
-  #last: Promise<unknown> = Promise.resolve();
-  #heardByMs = 0;
-  /** What watches have to have been told of. */
-  #revision = 0;
-
-  constructor(parts: QueueParts, clock: QueueClock = CLOCK) {
-    this.#parts = parts;
-    this.#clock = clock;
+  /** `onShown`: a change is through, and whoever reads is to see it. */
+  constructor(queue: SwitchQueue, onShown: () => void) {
+    this.#queue = queue;
+    this.#onShown = onShown;
   }
 
-  /** What is in force is to be shown at once: it waits for the change before, not for who hears of it. `change`: whether there was any. */
-  run(change: () => Promise<boolean>): Promise<void> {
-    const mine = this.#after(this.#last, change);
-    this.#last = mine.catch(() => undefined);
-    return mine;
+  /** Another policy may be in force: resolves when every listener shows it. */
+  async run(): Promise<void> {
+    const change = this.#queue.look(clock());
+    if (!this.#isSlicing) this.#slice();
+    if (change > this.#queue.shown) await this.#shownWith(change);
   }
 
-  /** Resolves when another policy may be put in force: the change before is through, and heard by everybody who is not slow. */
+  /** Resolves when another policy may be put in force. */
   async heard(): Promise<void> {
-    await this.#last;
-    let [unheard, movedMs] = [this.#unheard(), this.#clock.nowMs()];
-    while (unheard.count > 0 && this.#clock.nowMs() < Math.min(this.#heardByMs, movedMs + STILL_MS)) {
-      await this.#clock.wait(LOOK_MS);
-      const now = this.#unheard();
-      if (now.count < unheard.count || now.places > unheard.places) movedMs = this.#clock.nowMs();
-      unheard = now;
+    while (!this.#queue.isHeard(clock())) {
+      const lookMonoMs = this.#queue.nextDeadlineMs();
+      if (lookMonoMs === undefined) await this.#shownWith(this.#queue.shown + 1);
+      else await new Promise((resolve) => setTimeout(resolve, lookMonoMs - performance.now()));
     }
-    this.#heardByMs = 0;
   }
 
-  async #after(before: Promise<unknown>, change: () => Promise<boolean>): Promise<void> {
-    await before;
-    if (!(await change())) return;
-    this.#heardByMs = this.#clock.nowMs() + HEARING_MS;
-    this.#revision = this.#parts.replica.revision;
+  #shownWith(change: ChangeNumber): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push({ change, resolve }));
   }
 
-  /** How many watches have not heard the last change out, and the sum of where they stand. */
-  #unheard(): { readonly count: number; readonly places: number } {
-    const { fanout, replica } = this.#parts;
-    let [count, places] = [0, 0];
-    if (this.#heardByMs === 0) return { count, places };
-    for (const { isTelling, lagRevisions } of fanout.watchers()) {
-      const place = replica.revision - lagRevisions;
-      if (!isTelling && place >= this.#revision) continue;
-      count += 1;
-      places += place;
-    }
-    return { count, places };
+  #slice(): void {
+    const queue = this.#queue;
+    this.#isSlicing = true;
+    const start = clock();
+    const endMonoMs = start.monoMs + queue.sliceMs(start);
+    for (let time = start; queue.isRunning && time.monoMs < endMonoMs; time = clock()) if (queue.step(STEP_COUNT, time)) this.#shown();
+    this.#isSlicing = queue.isRunning;
+    if (this.#isSlicing) setImmediate(() => this.#slice());
   }
+
+  #shown(): void {
+    this.#onShown();
+    const { shown } = this.#queue;
+    const over = this.#waiting.filter(({ change }) => change <= shown);
+    this.#waiting = this.#waiting.filter(({ change }) => change > shown);
+    for (const { resolve } of over) resolve();
+  }
+}
+
+function clock() {
+  return { monoMs: performance.now() };
 }

@@ -141,7 +141,7 @@ export class PolicySwitch {
    * that no removal from before reaches it; what it lost is told of only where it can have held something.
    */
   #tell(watcher: Watcher, viewer: Viewer): void {
-    const { replica } = this.#parts;
+    const { replica, fanout } = this.#parts;
     const { reader, settledRevision } = watcher;
     let known = this.#changedByReader.get(reader);
     if (known === undefined) {
@@ -150,9 +150,11 @@ export class PolicySwitch {
       this.#changedByReader.set(reader, known);
     }
     // Nobody knows any more what else it may hold.
-    if (settledRevision < replica.emptied.forgottenRevision) return watcher.refresh("all");
-    const emptied = replica.emptied.since(settledRevision);
+    const isForgotten = settledRevision < replica.emptied.forgottenRevision;
+    const emptied = isForgotten ? [] : replica.emptied.since(settledRevision);
     const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";
-    watcher.refresh([...known, ...emptied.filter(isChanged)]);
+    const told = isForgotten ? "all" : [...known, ...emptied.filter(isChanged)];
+    watcher.refresh(told);
+    if (told.length > 0) fanout.again(watcher);
   }
 }

@@ -1,46 +1,49 @@
-/** Runs the fan-out: wakes ready watchers in slices, so that ten thousand of them never hold the event loop. */
+/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them never hold it. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
+import { Wakeups } from "./wakeups.ts";
 
 /** Longest time one slice of waking may take, and most watchers it wakes: what they were given is written after it, in one go. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
-/** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
-const GATHER_MS = 2;
-/** How often bookmarks are looked for; whoever promises one by a time asks for it this much earlier. */
-const BOOKMARK_TICK_MS = 200;
 
 export class Wakeup {
   readonly #fanout: Fanout;
+  readonly #wakeups: Wakeups;
   readonly #now: () => Time;
-  #lastFlushMonoMs = Number.NEGATIVE_INFINITY;
-  #isScheduled = false;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(fanout: Fanout, now: () => Time) {
     this.#fanout = fanout;
+    this.#wakeups = new Wakeups(fanout, now());
     this.#now = now;
-    this.#timer = setInterval(() => this.#bookmarks(), BOOKMARK_TICK_MS);
-    this.#timer.unref();
     fanout.onAgain = () => this.kick();
+    this.#arm();
   }
 
-  /** Something is ready. */
+  /** Something may be ready. */
   kick(): void {
-    if (this.#isScheduled || this.#fanout.readyCount === 0) return;
-    this.#isScheduled = true;
-    const waitMs = this.#lastFlushMonoMs + GATHER_MS - this.#now().monoMs;
-    if (waitMs > 0) setTimeout(() => this.#slice(), waitMs);
-    else setImmediate(() => this.#slice());
+    this.#schedule(this.#wakeups.look(this.#now()));
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
   }
 
-  #bookmarks(): void {
-    this.#fanout.due(this.#now().monoMs);
-    this.kick();
+  #arm(): void {
+    const waitMs = Math.ceil(this.#wakeups.nextDeadlineMs() - this.#now().monoMs);
+    this.#timer = setTimeout(() => {
+      this.#wakeups.tick(this.#now());
+      this.kick();
+      this.#arm();
+    }, waitMs);
+    this.#timer.unref();
+  }
+
+  #schedule(waitMs: number | undefined): void {
+    if (waitMs === undefined) return;
+    if (waitMs > 0) setTimeout(() => this.#slice(), waitMs);
+    else setImmediate(() => this.#slice());
   }
 
   #slice(): void {
@@ -52,11 +55,6 @@ export class Wakeup {
       n += 1;
       if (n === SLICE_WATCHERS || ((watcher.isReady || n % 8 === 0) && this.#now().monoMs >= end)) break;
     }
-    if (this.#fanout.readyCount > 0) {
-      setImmediate(() => this.#slice());
-      return;
-    }
-    this.#isScheduled = false;
-    this.#lastFlushMonoMs = this.#now().monoMs;
+    this.#schedule(this.#wakeups.woken(this.#now()));
   }
 }

@@ -263,7 +263,7 @@ async function stopNode(
   state.isDraining = true;
   self.close();
   endpoints.grpc.drain();
-  for (const watcher of Array.from(fanout.watchers())) watcher.stop();
+  fanout.end();
   const { grpc, edge, dns } = endpoints;
   await Promise.all([grpc.stop(timeoutMs), dns?.stop(), edge.drain(timeoutMs)]);
   // Nobody registers any more: what ends now ends for good.

@@ -11,11 +11,12 @@ import { Replica } from "../catalog/replica/replica.ts";
 import type { Settings } from "../config/settings.ts";
 import { DnsNames, plainName } from "../discovery/dns-names.ts";
 import { Fanout } from "../discovery/fanout.ts";
-import { runSlices, SwitchQueue } from "../discovery/policy-switch.io.ts";
-import { isAdmitted, PolicySwitch, type SwitchParts } from "../discovery/policy-switch.ts";
+import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
+import { isAdmitted } from "../discovery/policy-switch.ts";
 import { Reads } from "../discovery/reads.ts";
 import { type CollectsBy, Registrar } from "../discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases, soundNumbers } from "../discovery/registrar/restore.ts";
+import { SwitchQueue, type SwitchQueueParts } from "../discovery/switch-queue.ts";
 import { Wakeup } from "../discovery/wakeup.io.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import { Hlc } from "../lib/hlc.ts";
@@ -255,22 +256,9 @@ async function replay(
   if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
 }
 
-function policySwitches(
-  parts: SwitchParts & { readonly policies: PolicyEngine },
-  showChanges: () => void,
-): Pick<NodeCore, "switchPolicy" | "policyHeard"> {
-  const switches = new SwitchQueue(parts);
-  const switchOnce = async () => {
-    const change = parts.policies.takeChanged();
-    if (change === undefined) return false;
-    const running = new PolicySwitch(parts, change);
-    await runSlices((maxCount) => running.step(maxCount));
-    // Some may have stood still at what they were still to be told.
-    parts.fanout.all();
-    showChanges();
-    return true;
-  };
-  return { switchPolicy: () => switches.run(switchOnce), policyHeard: () => switches.heard() };
+function policySwitches(parts: SwitchQueueParts, showChanges: () => void): Pick<NodeCore, "switchPolicy" | "policyHeard"> {
+  const switcher = new PolicySwitcher(new SwitchQueue(parts), showChanges);
+  return { switchPolicy: () => switcher.run(), policyHeard: () => switcher.heard() };
 }
 
 interface WriteRules {

@@ -57,7 +57,7 @@ function open(count = 5) {
     while (!work.step(maxCount)) steps += 1;
     return steps;
   };
-  return { r, reads, heard, watch, start, change };
+  return { r, reads, fanout, heard, watch, start, change };
 }
 
 test("who loses sight of a namespace and who gains it hears so, and nobody else", () => {
@@ -71,6 +71,17 @@ test("who loses sight of a namespace and who gains it hears so, and nobody else"
   heard.length = 0;
   change(NO_POLICY);
   expect(heard.toSorted()).toEqual(["blue: ", "red: ", "red: svc"]);
+});
+
+test("who hears of something is to be woken for it, as soon as it is noted", () => {
+  const { fanout, watch, start } = open();
+  watch(RED);
+  watch(BLUE);
+  let kicks = 0;
+  fanout.onAgain = () => (kicks += 1);
+  const work = start(FOR_BLUE);
+  while (!work.step(1)) expect(kicks).toBe(fanout.readyCount);
+  expect([kicks, fanout.take()?.reader === [...fanout.watchers()][0]?.reader, fanout.readyCount]).toEqual([1, true, 0]);
 });
 
 test("a namespace that had entries before and has some after is named once", () => {

@@ -10,12 +10,13 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
+import { isAdmitted } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
+import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
@@ -33,6 +34,7 @@ import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
+import { SimWaking } from "./waking.ts";
 import { rememberedBy, restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
 import type { World } from "./world.ts";
 
@@ -131,9 +133,8 @@ const MAX_TICKS = 1000;
 /** Between two slices of what is owed to many records at most: other events fall between them. */
 const SWEEP_APART_MS = 200;
 
-/** Between two slices of a change of policy at most, and after it before the next. */
+/** Between two slices of a change of policy at most. */
 const SLICE_APART_MS = 400;
-const HEARING_MS = 3000;
 
 /** Until the file of the members is on disk. */
 const ROSTER_MS = 5;
@@ -171,9 +172,10 @@ export class SimProcess {
   #timerMs = Number.POSITIVE_INFINITY;
   readonly #outputs: NodeOutput[] = [];
   #isDraining = false;
-  /** A change of policy is under way, or was just now; what waits for its end. */
-  #isSwitching = false;
+  readonly switches: SwitchQueue;
+  /** What puts other policies in force, when the one before is heard. */
   readonly #unheard: (() => void)[] = [];
+  readonly waking: SimWaking;
   #tokens = 0;
   #checkedRevision = 0;
   isStopped = false;
@@ -211,6 +213,8 @@ export class SimProcess {
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
+    this.switches = new SwitchQueue({ policies: this.policies, replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId });
+    this.waking = new SimWaking(this);
     const { replica, registrar, fanout } = this;
     this.machine = new NodeMachine({ replica, registrar, fanout, metrics: new Metrics(), newGeneration: () => node.newGeneration() }, time);
     this.fabric = new SimFabric(this);
@@ -291,6 +295,12 @@ export class SimProcess {
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
 
+  /** What the replica shows is another now. */
+  show(): void {
+    this.machine.show(this.#outputs);
+    this.#drain();
+  }
+
   /** As if another start had gone under its id for a while. */
   loseGeneration(): void {
     this.machine.loseGeneration({ peerNodeId: "", seq: 0 }, this.time(), this.#outputs);
@@ -361,6 +371,7 @@ export class SimProcess {
       case "staticEnded":
         return node.parts.watching.staticEnded(output.key);
       case "wake":
+        return this.waking.kick();
       case "generationLost":
       case "takenOver":
       case "handedOver":
@@ -402,6 +413,8 @@ export class SimProcess {
 
   begin(): void {
     if (this.warm !== undefined) this.machine.end(this.warm.superseded, this.time(), this.#outputs);
+    this.show();
+    this.waking.lookForBookmarks();
     this.#saveLater();
     this.tick();
   }
@@ -468,7 +481,7 @@ export class SimProcess {
 
   /** Takes no chance, so that it changes no other course of events. */
   #keepRoster(bytes: Uint8Array): void {
-    this.#pause(ROSTER_MS, () => {
+    this.pause(ROSTER_MS, () => {
       if (!this.isDiskFull) this.node.disk.roster = bytes;
       this.input({ kind: "rosterKept", isKept: !this.isDiskFull });
     });
@@ -499,51 +512,40 @@ export class SimProcess {
 
   // ---- policy ----
 
-  /** Runs it when no change of policy is under way, and watches have had time to hear of the last one. */
+  /** Runs it when another policy may be put in force; the next one has to wait for what it puts in force. */
   whenHeard(run: () => void): void {
     this.#unheard.push(run);
-    if (this.#unheard.length === 1 && !this.#isSwitching) this.#nextPolicy();
+    if (this.#unheard.length === 1) this.#nextPolicy();
+  }
+
+  #nextPolicy(): void {
+    while (this.#unheard.length > 0 && this.switches.isHeard(this.time())) this.#unheard.shift()?.();
+    const lookMonoMs = this.switches.nextDeadlineMs();
+    if (this.#unheard.length > 0 && lookMonoMs !== undefined) this.pause(lookMonoMs - this.time().monoMs, () => this.#nextPolicy());
   }
 
   /** The policy in force may be another: brings catalog and watches in line with it, in slices between which anything may happen. */
   switchPolicy(): void {
-    const change = this.policies.takeChanged();
-    if (change === undefined) return;
-    const { clusterId } = this.node.options;
-    const parts = { replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId };
-    const running = new PolicySwitch(parts, change);
-    this.#isSwitching = true;
-    const slice = () => {
-      const { rng } = this.node.parts;
-      for (let n = rng.int(4); n >= 0; n--)
-        if (running.step(1 + rng.int(4))) {
-          this.#pause(HEARING_MS, () => {
-            this.#isSwitching = false;
-            this.#nextPolicy();
-          });
-          return;
-        }
-      this.#pause(1 + rng.int(SLICE_APART_MS), slice);
-    };
-    slice();
+    const { isRunning } = this.switches;
+    this.switches.look(this.time());
+    if (!isRunning && this.switches.isRunning) this.#switchSome();
   }
 
-  #nextPolicy(): void {
-    if (!this.#isSwitching) this.#unheard.shift()?.();
-    if (!this.#isSwitching && this.#unheard.length > 0) this.#nextPolicy();
+  #switchSome(): void {
+    const { rng } = this.node.parts;
+    let hasEnded = false;
+    for (let n = rng.int(4); n >= 0 && this.switches.isRunning; n--) if (this.switches.step(1 + rng.int(4), this.time())) hasEnded = true;
+    if (hasEnded) this.show();
+    if (this.switches.isRunning) this.pause(1 + rng.int(SLICE_APART_MS), () => this.#switchSome());
+    else this.#nextPolicy();
   }
 
   /** In a turn of its own, so much later, if the process still lives. */
-  #pause(ms: number, run: () => void): void {
+  pause(ms: number, run: () => void): void {
     const { life } = this.node;
     this.node.parts.world.after(ms, () => {
-      if (this.node.life === life) this.node.enqueue(run);
+      if (this.node.life === life && !this.isStopped) this.node.enqueue(run);
     });
-  }
-
-  /** Wakes the watches that the machine has found what changed to concern. */
-  wakeWatches(): void {
-    for (let watcher = this.fanout.take(); watcher !== undefined; watcher = this.fanout.take()) watcher.wake();
   }
 
   /** Records touched since the last call; for the invariants. */

@@ -22,6 +22,8 @@ export const ASKED_COUNT = 2 * FILTER_COUNT;
 /** Filters up to here are by namespace only, and ask for a digest. */
 const DIGESTED = 3;
 const BOOKMARK_MS = 3000;
+/** Bookmarks that are due are looked for so often, and those watches are woken within a moment. */
+const BOOKMARK_TICK_MS = 205;
 /** A node that remembers more than these remembers all that a stream of a seed asks for. */
 const MANY_TOUCHES = 1000;
 /** Messages taken in one look. */
@@ -41,6 +43,8 @@ interface Open {
   readonly betweenMs: Map<string, number>;
   /** Something may have come since it last had nothing to say: it is new, was woken, or told to look anew. */
   isWoken: boolean;
+  /** When it last had nothing to say. */
+  askedMonoMs: number;
 }
 
 export interface WatchParts {
@@ -109,17 +113,20 @@ export class SimWatch {
   #look(): void {
     const open = this.#openStream();
     if (open === undefined || open.process.node.isFrozen) return;
-    open.process.wakeWatches();
+    open.process.waking.wakeComing();
     for (const id of owing(open.process.replica)) open.betweenMs.set(id, this.#parts.world.nowMs);
     for (let n = 0; n < MESSAGES; n++) {
       const { process, feed } = open;
+      const { bookmarkDueMonoMs } = feed;
+      const { monoMs } = process.time();
       const message = feed.next(process.time(), this.#plan.budgetBytes, process.isWhole);
       if (message === undefined) {
-        // What it is owed, or comes to know of what its cursor knew, it is told without a change.
-        open.isWoken = feed.reader.isOwed || this.#resumed !== undefined;
+        // What it comes to know of what its cursor knew it is told without a change.
+        open.isWoken = this.#resumed !== undefined;
+        open.askedMonoMs = monoMs;
         return;
       }
-      this.#checkWoken(open, message);
+      this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));
       this.#take(open, message);
       if (this.#open !== open) return;
     }
@@ -171,9 +178,6 @@ export class SimWatch {
   #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
     const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
     const { filter } = this.#request;
-    const wake = () => {
-      open.isWoken = true;
-    };
     const watcher: Watcher = {
       namespace: filter.namespace,
       prefix: filter.prefix,
@@ -185,11 +189,10 @@ export class SimWatch {
       },
       reader,
       isReady: false,
-      wake,
-      refresh: (namespaces) => {
-        feed.refresh(namespaces);
-        wake();
+      wake: () => {
+        open.isWoken = true;
       },
+      refresh: (namespaces) => feed.refresh(namespaces),
       get settledRevision() {
         return feed.settledRevision;
       },
@@ -201,7 +204,17 @@ export class SimWatch {
     process.fanout.add(watcher);
     const isMeasured = from === undefined && process.node.pastTouches > MANY_TOUCHES;
     const openedMs = this.#parts.world.nowMs;
-    const open: Open = { process, feed, watcher, isMeasured, openedMs, toldMs: new Map(), betweenMs: new Map(), isWoken: true };
+    const open: Open = {
+      process,
+      feed,
+      watcher,
+      isMeasured,
+      openedMs,
+      toldMs: new Map(),
+      betweenMs: new Map(),
+      isWoken: true,
+      askedMonoMs: 0,
+    };
     return open;
   }
 
@@ -295,14 +308,15 @@ export class SimWatch {
     return ids.some((id) => (betweenMs.get(id) ?? -1) >= sinceMs);
   }
 
-  /** A stream is asked for changes when the fan-out says that there are some: what it has to say without that would not have come. */
-  #checkWoken({ isWoken, process }: Open, { changes, snapshot }: FeedMessage): void {
-    const isLate = !isWoken && snapshot === SNAPSHOT.NONE && changes.length > 0;
-    this.#parts.checks.holds(
-      !isLate,
-      "waking",
-      () => `watch ${this.index} at ${process.node.name} was not woken for ${changes[0]?.record.key}`,
-    );
+  /**
+   * A stream is asked when the fan-out says that there is something: what it has to say without that would not have come. While a policy is put
+   * in force, it may be owed more and less from slice to slice; it is woken at the end.
+   */
+  #checkWoken({ isWoken, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
+    const isUntold = snapshot === SNAPSHOT.NONE && changes.length > 0 && !process.switches.isRunning;
+    const isLate = !isWoken && (isUntold || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
+    const what = () => (isUntold ? changes[0]?.record.key : `a bookmark of ${overdueMs} ms ago`);
+    this.#parts.checks.holds(!isLate, "waking", () => `watch ${this.index} at ${process.node.name} was not woken for ${what()}`);
   }
 
   /** What is folded against what a query says there and then. */

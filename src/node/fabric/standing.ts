@@ -95,7 +95,7 @@ export class OwnStart {
     this.#sinceMonoMs = monoMs;
     hooks.onFault();
     // What they are told next may not be what others see: each resumes at another node from where it stands.
-    if (state.isReady) for (const watcher of Array.from(fanout.watchers())) watcher.stop();
+    if (state.isReady) fanout.end();
   }
 
   #ended(lastedMs: number): void {

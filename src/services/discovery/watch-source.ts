@@ -86,15 +86,12 @@ export class WatchSource implements StreamSource, Watcher {
   }
 
   refresh(namespaces: readonly string[] | "all"): void {
-    if (namespaces.length === 0) return;
     this.#feed.refresh(namespaces);
-    this.wake();
   }
 
   /** The next pull gives the last place to resume from, and the one after it ends the stream. */
   stop(): void {
     this.#isStopping = true;
-    this.wake();
   }
 
   // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.

@@ -1,6 +1,5 @@
 /** What a node does while another start goes under its id, or most others refuse its word (semantics.md, Two nodes with one id; Names and bounds). */
 import { expect, test } from "vitest";
-import type { Watcher } from "../../../src/discovery/fanout.ts";
 import type { Dispute } from "../../../src/fabric/membership/own-standing.ts";
 import { checkWrites, isFaultless, lookAtRefusers, OwnStart, type Standing, startOfNode } from "../../../src/node/fabric/standing.ts";
 
@@ -9,12 +8,11 @@ const DISPUTE = { nodeIds: ["m", "k"], otherAddress: "x:1" };
 function open(isReady = true) {
   const said: string[] = [];
   const state = { isReady, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" };
-  const watcher = { stop: () => said.push("watch ends") } as Partial<Watcher> as Watcher;
   const core = {
     identity: { nodeId: "n", listeners: { fabric: "n:1" } },
     state,
     hooks: { onFault: () => said.push(`fault: ${state.startFault === "" ? "none" : "some"}`) },
-    fanout: { watchers: () => [watcher] },
+    fanout: { end: () => said.push("watches end") },
   } as unknown as ConstructorParameters<typeof OwnStart>[0];
   const start = new OwnStart(core, { tell: ({ name }) => said.push(name), onWon: () => said.push("won") });
   /** What it does when it looks, and somebody disputes its start or nobody does. */
@@ -29,7 +27,7 @@ function open(isReady = true) {
 test("it takes no writes at once, ends its watches, and says so after two seconds, once; then it may write again", () => {
   const { state, look } = open();
   expect([look(0, false), isFaultless(state)]).toEqual([[], true]);
-  expect(look(100, true)).toEqual(["fault: some", "watch ends"]);
+  expect(look(100, true)).toEqual(["fault: some", "watches end"]);
   expect(isFaultless(state)).toBe(false);
   expect(() => checkWrites(state)).toThrow("another start of n at x:1 goes under its id (m and 1 more accepted it)");
   expect([look(2099, true), look(2100, true), look(4000, true)]).toEqual([[], ["own_start_refused"], []]);
@@ -40,8 +38,8 @@ test("it takes no writes at once, ends its watches, and says so after two second
 
 test("a dispute that is over before it was told of is not told of; each counts from its own beginning", () => {
   const { look } = open();
-  expect([look(0, true), look(1999, false)].flat()).toEqual(["fault: some", "watch ends", "fault: none"]);
-  expect([look(3000, true), look(4999, true), look(5000, true)]).toEqual([["fault: some", "watch ends"], [], ["own_start_refused"]]);
+  expect([look(0, true), look(1999, false)].flat()).toEqual(["fault: some", "watches end", "fault: none"]);
+  expect([look(3000, true), look(4999, true), look(5000, true)]).toEqual([["fault: some", "watches end"], [], ["own_start_refused"]]);
 });
 
 test("after five seconds another may have written under the same numbers, so that it goes on under new ones", () => {

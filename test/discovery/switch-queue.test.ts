@@ -1,0 +1,123 @@
+/** Changes of policy one after another, with time between them in which watches come to their END; the time is the test's own. */
+import { expect, test } from "vitest";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { at, caller, Registry, stamped } from "../fakes/registry.ts";
+
+const MANY = 1000;
+
+function hiding(...patterns: readonly string[]): Policy {
+  const rules = patterns.map((pattern) => rule(pattern, { owners: ["c9"] }));
+  return new Policy(set(rules, { defaultAllow: true }), patterns.length);
+}
+
+function open() {
+  const r = new Registry();
+  r.register("ann", [stamped("web")], at(0), { isStatic: true });
+  const policies = {
+    policy: NO_POLICY,
+    told: NO_POLICY,
+    takeChanged() {
+      const change = { before: this.told, after: this.policy };
+      this.told = this.policy;
+      return change.before === change.after ? undefined : change;
+    },
+  };
+  const reads = new Reads(r.replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+  const fanout = new Fanout();
+  const reader = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
+  const watcher = {
+    namespace: "",
+    prefix: "",
+    reader,
+    isReady: false,
+    isTelling: false,
+    lagRevisions: 0,
+    settledRevision: 0,
+    refresh: () => {},
+  };
+  // The queue looks at nothing else of a watcher.
+  fanout.add(watcher as Partial<Watcher> as Watcher);
+  const queue = new SwitchQueue({ replica: r.replica, reads, fanout, clusterId: "c1", policies });
+  const put = (policy: Policy, monoMs: number) => {
+    policies.policy = policy;
+    return queue.look({ monoMs });
+  };
+  /** Until one has ended. */
+  const end = (monoMs: number) => {
+    while (!queue.step(MANY, { monoMs }));
+  };
+  /** Asks until another policy may be put in force; returns when that was. */
+  const heardAt = (fromMonoMs: number, onLook: (monoMs: number) => void = () => {}) => {
+    let monoMs = fromMonoMs;
+    while (!queue.isHeard({ monoMs })) {
+      monoMs = queue.nextDeadlineMs() ?? Number.NaN;
+      onLook(monoMs);
+    }
+    return monoMs;
+  };
+  return { watcher, fanout, queue, put, end, heardAt };
+}
+
+test("the next change may begin when watches have heard of the one before, and not before", () => {
+  const { watcher, queue, put, end, heardAt } = open();
+  expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, undefined]);
+  put(hiding("svc"), 0);
+  expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, undefined]);
+  end(10);
+  watcher.isTelling = true;
+  expect(heardAt(10, (monoMs) => (watcher.isTelling = monoMs < 160))).toBe(170);
+  expect([queue.nextDeadlineMs(), queue.isHeard({ monoMs: 170 })]).toEqual([undefined, true]);
+});
+
+test("nobody waits for who stands still, nor for ever for who comes further", () => {
+  const { watcher, put, end, heardAt } = open();
+  put(hiding("svc"), 0);
+  end(0);
+  // It stands before the change, and so has not heard of it.
+  watcher.lagRevisions = 1;
+  // Who waits later waits as long: nobody looked whether it came further.
+  expect([heardAt(4000), heardAt(5000)]).toEqual([5000, 5000]);
+  put(NO_POLICY, 6000);
+  end(6000);
+  watcher.lagRevisions = 1_000_000;
+  expect(heardAt(6000, () => (watcher.lagRevisions -= 1))).toBe(16_000);
+});
+
+test("what is in force already waits for no watch, but for the change before", () => {
+  const { watcher, queue, put, end } = open();
+  watcher.isTelling = true;
+  const first = put(hiding("svc"), 0);
+  const second = put(hiding("svc", "web"), 1);
+  // The same, and nothing at all, are shown when that is.
+  expect([first, second, put(hiding("svc", "web", "ops"), 2), queue.shown]).toEqual([1, 2, 2, 0]);
+  end(3);
+  expect([queue.shown, queue.isRunning]).toEqual([1, true]);
+  end(4);
+  expect([queue.shown, queue.isRunning]).toEqual([2, false]);
+  const third = put(NO_POLICY, 5);
+  expect([third, queue.look({ monoMs: 5 })]).toEqual([3, 4]);
+  end(6);
+  expect([queue.shown, queue.isRunning, queue.look({ monoMs: 7 })]).toEqual([4, false, 4]);
+});
+
+test("when a change is through every watch is readied, also one that it does not concern", () => {
+  const { fanout, put, end } = open();
+  put(hiding("elsewhere"), 0);
+  expect(fanout.readyCount).toBe(0);
+  end(0);
+  expect(fanout.readyCount).toBe(1);
+});
+
+test("a slice takes 5 ms, and 15 once its change has taken one and a half seconds", () => {
+  const { queue, put, end } = open();
+  put(hiding("svc"), 1000);
+  expect([1000, 2499, 2500].map((monoMs) => queue.sliceMs({ monoMs }))).toEqual([5, 5, 15]);
+  put(hiding("svc", "web"), 2500);
+  end(2500);
+  expect([2500, 4000].map((monoMs) => queue.sliceMs({ monoMs }))).toEqual([5, 15]);
+});

@@ -1,0 +1,50 @@
+/** Wakes the watches of a simulated node: `Wakeups` says when, in virtual time. */
+import { Wakeups } from "../../src/discovery/wakeups.ts";
+import type { SimProcess } from "./sim-node.ts";
+
+/** Watches that one slice wakes: fewer than most nodes have. */
+const WOKEN_AT_ONCE = 1;
+
+export class SimWaking {
+  readonly #process: SimProcess;
+  readonly #wakeups: Wakeups;
+  /** Watches are to be woken, and a slice for it is on its way. */
+  #isComing = false;
+
+  constructor(process: SimProcess) {
+    this.#process = process;
+    this.#wakeups = new Wakeups(process.fanout, process.time());
+    process.fanout.onAgain = () => this.kick();
+  }
+
+  /** Wakes the watches whose turn is coming: whoever looks now would be woken before it looks again. */
+  wakeComing(): void {
+    while (this.#isComing) this.#wakeSome();
+  }
+
+  lookForBookmarks(): void {
+    const process = this.#process;
+    process.pause(this.#wakeups.nextDeadlineMs() - process.time().monoMs, () => {
+      this.#wakeups.tick(process.time());
+      this.kick();
+      this.lookForBookmarks();
+    });
+  }
+
+  /** Watches may be ready. */
+  kick(): void {
+    this.#wakeIn(this.#wakeups.look(this.#process.time()));
+  }
+
+  #wakeIn(waitMs: number | undefined): void {
+    if (waitMs === undefined) return;
+    this.#isComing = true;
+    this.#process.pause(waitMs, () => this.wakeComing());
+  }
+
+  #wakeSome(): void {
+    for (let n = 0; n < WOKEN_AT_ONCE; n++) this.#process.fanout.take()?.wake();
+    this.#isComing = false;
+    this.#wakeIn(this.#wakeups.woken(this.#process.time()));
+  }
+}
