@@ -6,6 +6,14 @@ const PURE_ROOMS = "{lib,catalog,policy,summary,fabric,resolver,discovery,dns,st
 
 /** Everything under test/ that is not a unit test has its own folder. */
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
+const KINDS_BELOW = KINDS.map((kind) => `test/${kind}/**`);
+
+/** Hold the repository to its rules: cheap enough for each push. */
+const RULES = ["test/tidy.test.ts"];
+/** Plant faults for the tools that check it, and start those: processes, and seconds. */
+const CHECKS = ["test/checks.test.ts", "test/failed-names.test.ts"];
+/** Unit tests that use files, threads, sockets, processes or real time: they need a process of their own, and wait. */
+const IO = "test/**/*.io.test.ts";
 
 /** Of e2e, those that judge how long something takes, or fill the machine themselves. */
 const ALONE = [
@@ -53,8 +61,18 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["test/**/*.test.ts"], exclude: KINDS.map((kind) => `test/${kind}/**`) },
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: [...KINDS_BELOW, IO, ...RULES, ...CHECKS],
+          // Two processes for all files, not one for each: rooms are pure, so that nothing is left of one file for the next.
+          isolate: false,
+          setupFiles: ["test/shared-setup.ts"],
+        },
       },
+      { extends: true, test: { name: "io", include: [IO], exclude: KINDS_BELOW } },
+      { extends: true, test: { name: "rules", include: RULES } },
+      { extends: true, test: { name: "checks", include: CHECKS } },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 600_000 } },
       // Two files at a time: real nodes wait more than they work.
       { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], exclude: ALONE, testTimeout: 300_000 } },

@@ -35,6 +35,8 @@ const SHELL_TESTS: Readonly<Record<string, readonly string[]>> = {
 const OTHER_KINDS = /^test\/(?:sim|e2e|interop|docs|chaos|long|nightly)\//;
 
 const COMPILER = "compiler";
+/** All of vitest's projects that hold unit tests; `vitest.config.ts` says which is which. */
+const UNIT = ["unit", "io", "rules", "checks"];
 
 /** A process that takes more of a processor's seconds than this goes round in a loop, which is found; so is a stage that comes to no end. */
 const PROCESS_SECONDS = 60;
@@ -162,27 +164,31 @@ async function withFault<T>(fault: Fault, run: () => Promise<T>): Promise<T> {
 }
 
 function stagesOf(file: string): readonly Stage[] {
-  const own = file.replace(/^src/, "test").replace(/(?:\.io)?\.ts$/, ".test.ts");
+  const own = file.replace(/^src/, "test").replace(/(?:\.io)?\.ts$/, "");
   const unit = unitTestsOf(file);
-  const near = unit.filter((test) => test === own || readers.get(file)?.has(test) === true);
+  const near = unit.filter((test) => test.replace(/(?:\.io)?\.test\.ts$/, "") === own || readers.get(file)?.has(test) === true);
   // All of the room's folder: what runs in a thread of its own is imported by nobody.
   const room = filesBelow(ROOT, dirname(own), [".test.ts"]);
   const far = room.filter((test) => !near.includes(test));
   const rest = unit.filter((test) => !near.includes(test) && !room.includes(test));
   const shell = file.endsWith(".io.ts") || file.startsWith("src/store/") ? (SHELL_TESTS[file.split("/")[1] ?? ""] ?? []) : [];
   const stages = [
-    { name: "its own tests", ...vitest("unit", near) },
+    { name: "its own tests", ...vitest(UNIT, near) },
     { name: COMPILER, command: "tsc", args: ["-p", "."] },
     { name: "simulation", command: "node", args: ["test/sim/seeds-child.ts", values.seeds] },
-    { name: "tests of its room", ...vitest("unit", far) },
-    { name: "tests of other rooms", ...vitest("unit", rest) },
-    { name: "real processes", ...vitest("e2e", shell) },
+    { name: "tests of its room", ...vitest(UNIT, far) },
+    { name: "tests of other rooms", ...vitest(UNIT, rest) },
+    { name: "real processes", ...vitest(["e2e"], shell) },
   ];
   return stages.filter(({ args }) => args.length > 0);
 }
 
-function vitest(project: string, files: readonly string[]): Pick<Stage, "command" | "args"> {
-  return { command: "vitest", args: files.length === 0 ? [] : ["run", "--project", project, "--bail", "1", "--reporter", "dot", ...files] };
+function vitest(projects: readonly string[], files: readonly string[]): Pick<Stage, "command" | "args"> {
+  if (files.length === 0) return { command: "vitest", args: [] };
+  return {
+    command: "vitest",
+    args: ["run", ...projects.flatMap((name) => ["--project", name]), "--bail", "1", "--reporter", "dot", ...files],
+  };
 }
 
 function unitTestsOf(file: string): readonly string[] {

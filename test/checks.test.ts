@@ -3,7 +3,9 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { insidesOf } from "../scripts/insides.ts";
 import { ROOT, run } from "../scripts/run.ts";
+import { kindFaults, shellUses } from "../scripts/test-kinds.ts";
 import {
   fabricMapFaults,
   headerFaults,
@@ -478,4 +480,47 @@ test("tidy names an event of the mesh that no page explains", () => {
   const folder = plant({ "src/fabric/a.ts": source, "src/node/a.ts": node, "docs/a.md": "| `was_seen`, `second_one` | says |\n" });
   const missing = ["by_default", "clock_off", "clock_on", "first_one", "node_told", "was_noted", "went_out"];
   expect(unexplainedEvents(folder, "docs/a.md")).toEqual(missing);
+});
+
+test("a unit test that uses files, sockets, threads, processes or real time is named so, and only such a one", () => {
+  const files = {
+    "src/store/disk.io.ts": "export const disk = 1;\nexport type Disk = number;\n",
+    "test/fakes/home.ts": 'import { mkdtempSync } from "node:fs";\nexport const home = () => mkdtempSync("x");\n',
+    "test/lib/addresses.test.ts":
+      'import { isIP } from "node:net";\nimport { readFileSync } from "node:fs";\nisIP(readFileSync("a", "utf8"));\n',
+    "test/lib/typed.test.ts":
+      'import type { Disk } from "../../src/store/disk.io.ts";\nimport { type Server } from "node:net";\n// setTimeout(f, 1)\n',
+    "test/lib/waits.test.ts": "await expect.poll(() => 1).toBe(1);\n",
+    "test/lib/writes.test.ts": 'import { home } from "../fakes/home.ts";\nhome();\n',
+    "test/store/disk.test.ts": 'import { disk } from "../../src/store/disk.io.ts";\ndisk;\n',
+    "test/store/none.io.test.ts": "export {};\n",
+    "test/e2e/any.test.ts": 'import { connect } from "node:net";\nconnect;\n',
+  };
+  const folder = plant(files);
+  expect(kindFaults(folder)).toEqual([
+    "test/lib/waits.test.ts uses expect.poll: name it test/lib/waits.io.test.ts",
+    "test/lib/writes.test.ts uses node:fs (test/fakes/home.ts): name it test/lib/writes.io.test.ts",
+    "test/store/disk.test.ts uses src/store/disk.io.ts: name it test/store/disk.io.test.ts",
+    "test/store/none.io.test.ts uses no file, thread, socket, process or clock: it is a unit test",
+  ]);
+  expect(shellUses(folder, "test/e2e/any.test.ts")).toEqual(["node:net"]);
+});
+
+test("a test of what no other room imports tests an inside, also where the room's own door hands it on", () => {
+  const folder = plant({
+    "src/dns/answer.ts":
+      'import { find } from "../catalog/door.ts";\nimport type { Kind } from "../catalog/kind.ts";\nfind;\nexport type K = Kind;\n',
+    "src/catalog/door.ts": 'import { inner } from "./inner.ts";\nexport { inner } from "./inner.ts";\nexport const find = inner;\n',
+    "src/catalog/inner.ts": "export const inner = 1;\n",
+    "src/catalog/kind.ts": "export type Kind = 1;\n",
+    "test/catalog/door.test.ts": 'import { find } from "../../src/catalog/door.ts";\nfind;\n',
+    "test/catalog/inner.test.ts": 'import { inner } from "../../src/catalog/inner.ts";\n// import "../../src/catalog/none.ts";\ninner;\n\n',
+    "test/catalog/kind.test.ts": 'import { kind } from "../../src/catalog/kind.ts";\nkind;\n',
+    "test/sim/any.test.ts": 'import { inner } from "../../src/catalog/inner.ts";\ninner;\n',
+  });
+  expect(insidesOf(folder)).toEqual({
+    tests: [{ file: "test/catalog/inner.test.ts", lines: 4, insides: ["src/catalog/inner.ts"] }],
+    insideLines: 4,
+    allLines: 8,
+  });
 });

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
+import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { type Policy, Readers, Stream } from "../fakes/stream.ts";
@@ -56,7 +57,7 @@ test("P3 among cut frames: at every END and bookmark a roaming reader holds what
         }
       });
     }),
-    { numRuns: 400 },
+    { numRuns: runs(400) },
   );
-  expect(cutCount).toBeGreaterThan(1000);
+  expect(cutCount).toBeGreaterThan(runs(1000));
 });

@@ -1,6 +1,7 @@
 /** P3 with generated histories; `test/long` runs more of them. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { runs, sized } from "../fakes/effort.ts";
 import { V2 } from "../fakes/mesh.ts";
 import { FILTERS, WATCH_FILTERS } from "../fakes/stream.ts";
 import { playWatches, turns } from "../fakes/watch-history.ts";
@@ -11,7 +12,7 @@ test("P3: at every END and bookmark the folded state is the query's answer, what
     fc.property(turns(80), filters, fc.constantFrom(undefined, 1, 12), (history, chosen, pastTouches) => {
       playWatches(history, chosen, pastTouches);
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
   expect(WATCH_FILTERS.length).toBeGreaterThan(10);
 });
@@ -31,6 +32,6 @@ test("P3 of version ranges: so it is where hardly anything but versions changes,
     fc.property(byVersion, ranges, fc.constantFrom(undefined, 1, 12), (history, chosen, pastTouches) => {
       playWatches(history, chosen, pastTouches);
     }),
-    { numRuns: 1000 },
+    { numRuns: sized(1000, 60) },
   );
 });

@@ -1,6 +1,7 @@
 /** What a watch is told in vain (semantics.md, Watch 2): measured over generated histories, on streams that never resume. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { runs } from "../fakes/effort.ts";
 import { WATCH_FILTERS } from "../fakes/stream.ts";
 import { playWatches, turns } from "../fakes/watch-history.ts";
 
@@ -15,9 +16,9 @@ test("of what streams without a resume are told, at most 2 % is the removal of a
         told.repeated += repeatedCount;
       }
     }),
-    { numRuns: 120 },
+    { numRuns: runs(120) },
   );
-  expect(told.count).toBeGreaterThan(1000);
+  expect(told.count).toBeGreaterThan(runs(1000));
   expect(told.repeated).toBe(0);
   expect(told.useless / told.count).toBeLessThanOrEqual(0.02);
 });

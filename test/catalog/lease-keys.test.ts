@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { LeaseKeys } from "../../src/catalog/lease-keys.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { runs } from "../fakes/effort.ts";
 
 function key(instanceId: string): KeyText {
   return keyText({ kind: KIND.SERVICE, namespace: "a", name: "b", instanceId, clusterId: "c" });
@@ -37,7 +38,7 @@ test("links of keys to owners survive growth, reuse and probe runs that wrap aro
         expect(links.size).toBe(0);
       },
     ),
-    { numRuns: 40 },
+    { numRuns: runs(40) },
   );
 });
 

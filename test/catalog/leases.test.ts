@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Leases, type LeaseTerms } from "../../src/catalog/leases.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { runs } from "../fakes/effort.ts";
 
 function key(instanceId: string): KeyText {
   return keyText({ kind: KIND.SERVICE, namespace: "a", name: "b", instanceId, clusterId: "c" });
@@ -189,6 +190,6 @@ test("leases do what a plain map of deadlines and sets does", () => {
         expect([...lease.keys].every((held) => leases.leaseOf(held) === leaseId)).toBe(true);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });

@@ -9,6 +9,7 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
+import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { at, caller, keyOf, Registry, stamped } from "../fakes/registry.ts";
@@ -52,7 +53,7 @@ test("aliases and the names above them are what a scan of all entries finds, aft
       for (const suffix of ["example", "shop.example", "pay", "svc", "op.example", "nothing"])
         expect(names.hasNameUnder(suffix, "waymark", anyone)).toBe(all.some((name) => name === suffix || name.endsWith(`.${suffix}`)));
     }),
-    { numRuns: 100 },
+    { numRuns: runs(100) },
   );
 });
 

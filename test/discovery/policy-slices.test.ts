@@ -15,6 +15,7 @@ import { Rng } from "../../src/lib/rng.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { runs } from "../fakes/effort.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { at, caller, Registry } from "../fakes/registry.ts";
@@ -104,7 +105,7 @@ class Bench {
   }
 }
 
-test.each(Array.from({ length: 12 }, (_, i) => i + 1))("seed %i: what END and bookmarks say holds between any two slices", (seed) => {
+test.each(Array.from({ length: runs(12) }, (_, i) => i + 1))("seed %i: what END and bookmarks say holds between any two slices", (seed) => {
   const bench = new Bench(seed);
   bench.pullAll();
   for (let change = 0; change < 14; change++) {

@@ -2,6 +2,7 @@ import { isIP, isIPv4, isIPv6 } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { addressLabel, formatAddress, parseAddress, parseAddressLabel } from "../../src/dns/addresses.ts";
+import { runs } from "../fakes/effort.ts";
 
 test.each([
   { text: "10.0.0.1", want: "10.0.0.1" },
@@ -36,7 +37,7 @@ test("a text is an address exactly when the platform says so", () => {
       expect(address?.length).toBe(wantBytes);
       if (address !== undefined) expect(parseAddress(formatAddress(address))).toEqual(address);
     }),
-    { numRuns: 2_000 },
+    { numRuns: runs(2_000) },
   );
 });
 

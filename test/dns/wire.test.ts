@@ -6,6 +6,7 @@ import type { DnsRecord } from "../../src/dns/records.ts";
 import { decodeQuery, ResponseEncoder, responseLimitBytes } from "../../src/dns/wire.ts";
 import { checkAnyBytes, mutatedQuery } from "../fakes/dns-fuzz.ts";
 import { queryBytes, sectionLines } from "../fakes/dns-text.ts";
+import { runs } from "../fakes/effort.ts";
 
 const NO_ANSWER: Answer = { rcode: RCODE.NOERROR, isAuthoritative: true, answers: [], authority: [], additional: [] };
 
@@ -284,5 +285,5 @@ test("BADVERS says so in the OPT record", () => {
 });
 
 test("any bytes are decoded without a throw, and what is answered can be read", () => {
-  fc.assert(fc.property(fc.oneof(mutatedQuery(), fc.uint8Array({ maxLength: 600 })), checkAnyBytes), { numRuns: 2_000 });
+  fc.assert(fc.property(fc.oneof(mutatedQuery(), fc.uint8Array({ maxLength: 600 })), checkAnyBytes), { numRuns: runs(2_000) });
 });

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { KIND } from "../../src/fabric/snapshot/codec.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
-import { poisonJournal, poisonRow, poisonSnapshot, saying } from "../fakes/poison.ts";
+import { poisonJournal, poisonRow, poisonSnapshot } from "../fakes/poison.ts";
+import { saying } from "../fakes/resealed.ts";
 import { until } from "../fakes/until.ts";
 
 const root = mkdtempSync(join(tmpdir(), "waymark-poison-"));

@@ -3,9 +3,10 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { runs } from "../fakes/effort.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
-const SEEDS = 10;
+const SEEDS = runs(10);
 const STEPS = 60;
 
 interface Living {

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { HEARTBEATS } from "../../src/fabric/links/multiplexer.ts";
 import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
+import { some } from "../fakes/effort.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 const COUNT = 12;
@@ -34,7 +35,7 @@ function heardOf(node: WorldNode): number {
   return count;
 }
 
-test.each([0, 1, 6, COUNT])("%i of twelve nodes are of the first version: all are in step, and say so", (oldCount) => {
+test.each(some([6, 0, 1, COUNT]))("%i of twelve nodes are of the first version: all are in step, and say so", (oldCount) => {
   const { world, nodes } = started(oldCount);
   for (let second = 0; second < 40; second++) {
     world.run(1000);

@@ -4,6 +4,7 @@ import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/versions/order.ts";
+import { runs } from "../fakes/effort.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 
 function timeOf(ms: number) {
@@ -219,7 +220,7 @@ test("whatever the order of heads, applies and broken links, all nodes end with 
       }
       for (const { i, id } of pairs) for (const end of [nodes[i]!, nodes[i + 1]!]) expect(end.exchange.isSettledWith(id)).toBe(true);
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

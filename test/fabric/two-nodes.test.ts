@@ -4,12 +4,13 @@
  */
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
+import { runs } from "../fakes/effort.ts";
 import { World, type WorldNode } from "./membership-world.ts";
 
 /** A data directory: what its starts were called, the last one first. */
 type Directory = readonly string[];
 
-const SEEDS = 40;
+const SEEDS = runs(40);
 const STEPS = 12;
 /** Until news has gone round, the silent are found and patience has an end. */
 const SETTLE_MS = 15_000;

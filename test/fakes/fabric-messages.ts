@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/wire/messages.ts";
 import { GOODBYES } from "../../src/fabric/wire/messages.ts";
+import { anyChar } from "./any-char.ts";
 
 const anyId = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
 const optionalId = fc.oneof(fc.constant(""), anyId);
@@ -17,7 +18,7 @@ const anyAddress = fc
 const anyVersion = fc.stringMatching(/^[ -~]{0,64}$/);
 const versions = fc.array(fc.integer({ min: 0, max: 2 ** 32 - 1 }), { maxLength: 4 });
 const anyDigest = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
-const anyText = fc.string({ unit: "binary", maxLength: 256 }).filter((text) => text.isWellFormed());
+const anyText = fc.string({ unit: anyChar, maxLength: 256 }).filter((text) => text.isWellFormed());
 const labels = fc
   .dictionary(
     anyId.filter((key) => key.length < 64 && key !== "__proto__"),

@@ -3,8 +3,8 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { blockOf, type KIND, readBlock } from "../../src/fabric/snapshot/codec.ts";
 import { sealCleanStop } from "../../src/store/clean-stop.io.ts";
+import { resealed, type SnapshotBlock } from "./resealed.ts";
 
 /** Changes a stopped node's journal by SQL, and seals it as its node would have. */
 export function poisonJournal(directory: string, sql: string, ...values: SQLInputValue[]): void {
@@ -42,36 +42,6 @@ export function poisonRow(directory: string, { record, lease }: { readonly recor
     view.setUint32(0, crc32(next.subarray(4)), true);
     db.prepare("UPDATE records SET row = ? WHERE seq = ?").run(next, seq);
   });
-}
-
-export interface SnapshotBlock {
-  readonly kind: number;
-  readonly payload: Uint8Array;
-}
-
-/** A snapshot's blocks, changed and sealed again. */
-export function resealed(bytes: Uint8Array, change: (blocks: readonly SnapshotBlock[]) => readonly SnapshotBlock[]): Uint8Array {
-  const blocks: SnapshotBlock[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const block = readBlock(bytes, at, blocks.length);
-    if (block === undefined) throw new Error(`no block at ${at}`);
-    at = block.end;
-    blocks.push({ kind: block.kind, payload: block.payload });
-  }
-  return Uint8Array.from(Buffer.concat(change(blocks).map(({ kind, payload }, index) => blockOf(index, kind, payload))));
-}
-
-/** Changes what the header, or each origin, says. */
-export function saying(
-  kind: typeof KIND.HEADER | typeof KIND.ORIGIN,
-  more: Readonly<Record<string, unknown>>,
-): (blocks: readonly SnapshotBlock[]) => readonly SnapshotBlock[] {
-  return (blocks) =>
-    blocks.map((block) => {
-      if (block.kind !== kind) return block;
-      const said = JSON.parse(new TextDecoder().decode(block.payload)) as object;
-      return { kind, payload: new TextEncoder().encode(JSON.stringify({ ...said, ...more })) };
-    });
 }
 
 export function poisonSnapshot(directory: string, change: (blocks: readonly SnapshotBlock[]) => readonly SnapshotBlock[]): void {

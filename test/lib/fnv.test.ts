@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { fnv64, hashFraction, hashHex } from "../../src/lib/fnv.ts";
+import { anyChar } from "../fakes/any-char.ts";
 
 /** The definition, in BigInt. */
 function naive(text: string): string {
@@ -11,7 +12,7 @@ function naive(text: string): string {
 
 test("the hash is FNV-1a over the code units, in one go or in parts", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary", maxLength: 40 }), fc.string({ maxLength: 10 }), (a, b) => {
+    fc.property(fc.string({ unit: anyChar, maxLength: 40 }), fc.string({ maxLength: 10 }), (a, b) => {
       expect(hashHex(fnv64(a))).toBe(naive(a));
       expect(hashHex(fnv64(b, fnv64(a)))).toBe(naive(a + b));
     }),

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { DeadlineHeap } from "../../src/lib/heap.ts";
+import { runs } from "../fakes/effort.ts";
 
 const steps = fc.array(
   fc.oneof(
@@ -54,7 +55,7 @@ test("what is left after removals comes in order", () => {
       const left = deadlinesMs.filter((_, id) => !removed.includes(id));
       expect(order).toEqual(left.toSorted((x, y) => x - y));
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });
 

@@ -18,6 +18,7 @@ import {
   writeVarint,
   writeVarint64,
 } from "../../src/lib/protowire.ts";
+import { runs } from "../fakes/effort.ts";
 
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 const U64_MAX = 2n ** 64n - 1n;
@@ -147,7 +148,7 @@ test("any bytes end in values or a refusal, never outside the bytes, and never w
         theirs.skip(wire, field);
       }
     }),
-    { numRuns: 2000 },
+    { numRuns: runs(2000) },
   );
 });
 

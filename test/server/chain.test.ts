@@ -211,7 +211,8 @@ test("a caller who is only known later is served like one who is known at once",
   const exchange = new FakeExchange();
   serviceMethod(chain, service, "catalogQuery").unary(request("message"), exchange);
   expect(exchange.answers).toEqual([]);
-  await expect.poll(() => exchange.answers.length).toBe(1);
+  await settled();
+  expect(exchange.answers.length).toBe(1);
   expect([contexts[0]?.caller, observed[0]?.code]).toEqual([PENDING, "OK"]);
 });
 
@@ -224,7 +225,8 @@ test.each([
   const { chain, observed } = demoChain({ identify, onRefused: (refused) => void told.push(refused) });
   const exchange = new FakeExchange({ headers: { "x-request-id": "mine" } });
   serviceMethod(chain, service, "catalogQuery").unary(request("a"), exchange);
-  await expect.poll(() => exchange.answers.length).toBe(1);
+  await settled();
+  expect(exchange.answers.length).toBe(1);
   expect(exchange.answers[0]).toMatchObject({ code: 16 });
   expect(contexts).toEqual([]);
   expect(observed.map(({ code }) => code)).toEqual(["UNAUTHENTICATED"]);

@@ -20,6 +20,8 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { anyChar } from "../../fakes/any-char.ts";
+import { runs } from "../../fakes/effort.ts";
 
 type EntryInit = MessageInitShape<typeof EntrySchema>;
 
@@ -43,7 +45,7 @@ function stored(init: EntryInit, stamp = STAMP): Uint8Array {
 
 const name = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,20}$/);
 const names = fc.uniqueArray(name, { maxLength: 4 });
-const free = fc.string({ unit: "binary", maxLength: 60 }).filter((text) => text.isWellFormed());
+const free = fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed());
 const time = fc.record({ seconds: fc.bigInt(0n, 86_399n), nanos: fc.integer({ min: 0, max: 999_999_999 }) });
 const detail = fc.oneof(
   fc.constant({ kind: KIND.SERVICE, detail: { case: undefined } }),
@@ -143,7 +145,7 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
         fromBinary(EntrySchema, toBinary(EntrySchema, expected)),
       );
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -159,7 +161,7 @@ test("what was stored is read back as the draft it was", () => {
         updatedWallMs: TIMES.updatedWallMs,
       });
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -375,9 +377,9 @@ test("damaged bytes are refused or read as protobuf-es reads them", () => {
       });
       expect(newEntry).toMatchObject({ scope, traits: { tags, capabilities, resources, nodeId } });
     }),
-    { numRuns: 3000 },
+    { numRuns: runs(3000) },
   );
-  expect(accepted).toBeGreaterThan(100);
+  expect(accepted).toBeGreaterThan(runs(100));
 });
 
 test("Load: a stored entry with another health is the same in everything else", () => {

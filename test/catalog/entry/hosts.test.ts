@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { findHostForm, isIpv4, isIpv6 } from "../../../src/catalog/entry/hosts.ts";
+import { runs } from "../../fakes/effort.ts";
 
 test.each([
   { host: "10.0.0.1", form: "ipv4" },
@@ -57,6 +58,6 @@ test("addresses are what Node's net says they are, zones apart", () => {
       expect(isIpv4(text)).toBe(isIP(text) === 4);
       expect(isIpv6(text)).toBe(isIP(text) === 6);
     }),
-    { numRuns: 3000 },
+    { numRuns: runs(3000) },
   );
 });

@@ -13,6 +13,7 @@ import {
   parseNamespace,
 } from "../../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const LABEL = "a".repeat(63);
 
@@ -53,7 +54,7 @@ test("namespaces are what the pattern of the contract says, to the character", (
   );
   fc.assert(
     fc.property(near, (text) => isNamespace(text, DEFAULT_BOUNDS) === (text.length <= 200 && pattern.test(text))),
-    { numRuns: 2000 },
+    { numRuns: runs(2000) },
   );
 });
 

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
 import { findSubject } from "../../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
 
@@ -51,6 +52,6 @@ test("an entry has the word of a port just where a question for that port shows 
         }
       }
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });

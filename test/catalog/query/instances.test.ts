@@ -5,6 +5,7 @@ import { allInstances, findInstances, type Sampling, sampleInstances } from "../
 import { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { healthTier } from "../../../src/catalog/query/select.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../../src/catalog/record/record.ts";
+import { runs } from "../../fakes/effort.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
 
 const NAME = { kind: KIND.SERVICE, namespace: "svc.market", name: "web" };
@@ -37,7 +38,7 @@ test("every instance is in exactly one of the samples that a crowded name has, a
       for (const { records } of samples) expect(records.length).toBeLessThanOrEqual(most);
       expect(keysOf(samples.flatMap(({ records }) => records))).toEqual(all);
     }),
-    { numRuns: 40 },
+    { numRuns: runs(40) },
   );
 });
 

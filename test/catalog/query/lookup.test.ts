@@ -4,6 +4,7 @@ import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import { type Facets, Lookup } from "../../../src/catalog/query/lookup.ts";
 import type { Cursor } from "../../../src/catalog/query/ordered.ts";
 import { type CatalogRecord, KIND, type Kind } from "../../../src/catalog/record/record.ts";
+import { runs } from "../../fakes/effort.ts";
 import { byKey, type TestRecord, testRecord, testTraits } from "../../fakes/records.ts";
 
 const KINDS: readonly Kind[] = Object.values(KIND);
@@ -133,6 +134,6 @@ test("every list equals a filtered array after any puts, changes in place and re
       history.forEach((step, i) => follow({ ...step, seq: i }, lookup, model));
       expect(said(lookup)).toEqual(expected([...model.values()]));
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });

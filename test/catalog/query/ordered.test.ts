@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { BLOCK_SIZE, Cursor, OrderedRecords } from "../../../src/catalog/query/ordered.ts";
 import type { CatalogRecord } from "../../../src/catalog/record/record.ts";
+import { runs } from "../../fakes/effort.ts";
 import { byKey, testRecord } from "../../fakes/records.ts";
 
 function numbered(i: number): CatalogRecord {
@@ -15,14 +16,17 @@ function listed(list: OrderedRecords): CatalogRecord[] {
   return records;
 }
 
-/** Runs of puts or removes of neighbouring numbers, so that blocks split and join. */
-const runs = fc.array(fc.record({ put: fc.boolean(), start: fc.nat(3000), step: fc.integer({ min: -3, max: 3 }), count: fc.nat(700) }), {
-  maxLength: 12,
-});
+/** Stretches of puts or removes of neighbouring numbers, so that blocks split and join. */
+const stretches = fc.array(
+  fc.record({ put: fc.boolean(), start: fc.nat(3000), step: fc.integer({ min: -3, max: 3 }), count: fc.nat(700) }),
+  {
+    maxLength: 12,
+  },
+);
 
 test("a list holds what a sorted array holds, whatever was put and removed", () => {
   fc.assert(
-    fc.property(runs, fc.nat(3000), (steps, probe) => {
+    fc.property(stretches, fc.nat(3000), (steps, probe) => {
       const list = new OrderedRecords();
       const model = new Map<string, CatalogRecord>();
       for (const { put, start, step, count } of steps) {
@@ -48,7 +52,7 @@ test("a list holds what a sorted array holds, whatever was put and removed", () 
       // Thin blocks join: two neighbours never both stay nearly empty.
       expect(list.blockCount).toBeLessThanOrEqual(1 + (4 * sorted.length) / (BLOCK_SIZE / 4) + 1);
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });
 

@@ -6,6 +6,7 @@ import { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { type Page, pageLimit, type QueryOptions, queryPage } from "../../../src/catalog/query/query.ts";
 import { type CatalogRecord, HEALTH, KIND, type Kind } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
+import { runs } from "../../fakes/effort.ts";
 import { byKey, testRecord } from "../../fakes/records.ts";
 
 const SELF = { nodeId: "n1", clusterId: "c1", region: "r1" };
@@ -102,7 +103,7 @@ test("P2: pages joined are the visible matches in key order, for every page size
       expect(kept.map((one) => one.key)).toEqual(explain ? want.map((record) => record.key) : []);
       expect(pages.some((page) => (page.considered !== undefined) !== explain)).toBe(false);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -128,7 +129,7 @@ test("P2: an entry alive throughout is on exactly one page while others come and
       const want = [...staying.values()].filter((record) => matches(filter, record, SELF)).toSorted(byKey);
       expect(keys.filter((key) => staying.has(key))).toEqual(want.map((record) => record.key));
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

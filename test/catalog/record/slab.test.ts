@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Slab } from "../../../src/catalog/record/slab.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const MIB = 1_048_576;
 
@@ -51,7 +52,7 @@ test("whatever is put and freed in whatever order, what is held is what was put"
       expect(usedBytes).toBe(rounded(held));
       expect(usedBytes + freeBytes).toBe(chunks * MIB);
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });
 

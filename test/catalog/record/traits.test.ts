@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, type Traits } from "../../../src/catalog/record/record.ts";
 import { sameFilter, TraitsPool } from "../../../src/catalog/record/traits.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const BASE: Traits = {
   tags: ["a", "b"],
@@ -48,7 +49,7 @@ test("equal traits are one object, different ones are not", () => {
       if (JSON.stringify(a) === JSON.stringify(b)) expect(intern(pool, a)).toBe(other);
       else expect(one).not.toBe(other);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ChangeLog } from "../../../src/catalog/replica/change-log.ts";
+import { runs } from "../../fakes/effort.ts";
 
 interface Item {
   order: number;
@@ -64,7 +65,7 @@ test("whatever is appended, inserted and retired, a visit gives what a sorted li
       expect(log.list().map((item) => item.order)).toEqual(sorted);
       expect(log.slots).toBeLessThanOrEqual(4 * items.length + 2 * CHUNK_SLOTS);
     }),
-    { numRuns: 40 },
+    { numRuns: runs(40) },
   );
 });
 

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
 import { snapshotBlocks } from "../../../src/fabric/snapshot/snapshot.ts";
+import { runs } from "../../fakes/effort.ts";
 import { type Step, steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
@@ -42,7 +43,7 @@ test("forgotten in slices of any size, everything is as if it had been forgotten
         expect(seen(sliced)).toEqual(seen(once));
       }
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

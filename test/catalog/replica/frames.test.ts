@@ -6,6 +6,7 @@ import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY, keyParts } from "../../../src/catalog/record/record.ts";
 import { buildFrame, type Frame, type Link } from "../../../src/catalog/replica/frames.ts";
 import type { Time } from "../../../src/lib/machine.ts";
+import { runs } from "../../fakes/effort.ts";
 import { steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { byKey } from "../../fakes/records.ts";
@@ -103,7 +104,7 @@ test("P5: frames applied twice, late, in any order, with some lost, leave the re
         expect(node.replica.origins.get("a/1")?.through).toBe(source.replica.self.through);
       }
     }),
-    { numRuns: 120 },
+    { numRuns: runs(120) },
   );
 });
 

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import type { Origin } from "../../../src/catalog/record/stored-record.ts";
 import { DigestSum, NamespaceDigests } from "../../../src/catalog/replica/namespace-digest.ts";
+import { runs } from "../../fakes/effort.ts";
 
 /** The definition, word for word: the sum mod 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id). */
 function naive(ids: readonly string[]): bigint {
@@ -86,6 +87,6 @@ test("it may be summed a few at a time: what changes meanwhile, before the place
       const sum = svc.digests.find("svc");
       expect([sum?.count ?? 0, sum?.value ?? 0n]).toEqual([svc.seqs.size, naive(svc.ids())]);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });

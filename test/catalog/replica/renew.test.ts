@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY, deltaId, type KeyText } from "../../../src/catalog/record/record.ts";
 import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { runs } from "../../fakes/effort.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
 const GENERATION = 2;
@@ -101,6 +102,6 @@ test("after a backup is restored all nodes agree, nothing that was unregistered 
       expect(ends[1]).toEqual(ends[0]);
       expect(ends[2]).toEqual(ends[0]);
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });

@@ -5,6 +5,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY, deltaId } from "../../../src/catalog/record/record.ts";
 import { LostOrigins } from "../../../src/catalog/replica/lost-origins.ts";
 import { Tombstones } from "../../../src/catalog/replica/tombstones.ts";
+import { runs } from "../../fakes/effort.ts";
 import { steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { expectAsModel, listed } from "../../fakes/replica-check.ts";
@@ -46,7 +47,7 @@ test("P5, P6: after any history, views, lookup, orders, digests, tombstones and 
       history.forEach((step, n) => take(nodes, step, n));
       for (const node of nodes) expectAsModel(node);
     }),
-    { numRuns: 120 },
+    { numRuns: runs(120) },
   );
 });
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseCursor, portableCursorText, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const id = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,64}$/);
 const origin = fc.record({
@@ -66,7 +67,7 @@ test("a cursor that was cut, or changed in any one place, is refused", () => {
         if (forged !== text) expect(isRefused(forged)).toBe(true);
       },
     ),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -103,6 +104,6 @@ test("whatever text comes, it is a cursor or refused, and nothing else happens",
         expect(isRefused(head + text)).toBe(true);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });

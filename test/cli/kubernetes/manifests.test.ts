@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { type Entry, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { AddressSource } from "../../../src/cli/kubernetes/entries.ts";
 import { type Manifest, readKubernetes } from "../../../src/cli/kubernetes/manifests.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const OPTIONS = { namespacePrefix: "k8s", importer: "tester", clusterDomain: "cluster.local", scope: Scope.ZONE };
 
@@ -330,7 +331,7 @@ test("any text gives entries or problems, never an exception", () => {
   );
   fc.assert(
     fc.property(fc.array(fc.oneof(piece, fc.string()), { maxLength: 20 }), (pieces) => void read(pieces.join(""))),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY, type CatalogRecord, deltaId } from "../../../src/catalog/record/record.ts";
 import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { runs } from "../../fakes/effort.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 import { sumOf } from "../../fakes/replica-check.ts";
 
@@ -100,7 +101,7 @@ test("a node that leaves ends what has a lease in bounded parts, with the lease,
         length,
       ]);
     }),
-    { numRuns: 100 },
+    { numRuns: runs(100) },
   );
 });
 

@@ -5,6 +5,7 @@ import type { LoadView } from "../../../src/catalog/entry/view.ts";
 import { BODY, type CatalogRecord, HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { hlcWallMs } from "../../../src/lib/hlc.ts";
+import { runs } from "../../fakes/effort.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
 const NEVER_BEFORE = 1_000_000_000;
@@ -373,7 +374,7 @@ test("whatever the journal refuses, before and behind what it takes, is as if ne
       r.flush(at(60_000));
       expect(durableState(r)).toEqual(durableState(r.twin()));
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 
@@ -457,7 +458,7 @@ test("Why: stamps of one key rise, whatever clocks others have: the newest write
         if (done.kind === "register" || done.kind === "unregister") expect(r.replica.own(keyOf("web"))?.hlc).toBeGreaterThan(newest);
       });
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

@@ -10,9 +10,10 @@ import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runThrough } from "../../../src/lib/slices.ts";
+import { runs } from "../../fakes/effort.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
-import { resealed, saying } from "../../fakes/poison.ts";
+import { resealed, saying } from "../../fakes/resealed.ts";
 
 const parts = { stamper: new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
 const SELF = { nodeId: "n1", clusterId: "" };
@@ -141,7 +142,7 @@ test("cut anywhere, changed anywhere, or of another node, cluster or format it i
       changed[at] = (changed[at] ?? 0) ^ flip;
       expect(runThrough(readSnapshot(changed, SELF)).ok).toBe(false);
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
   expect(runThrough(readSnapshot(bytes, { nodeId: "n2", clusterId: "" }))).toEqual({ ok: false, fault: "it is of the node n1" });
   expect(runThrough(readSnapshot(bytes, { nodeId: "n1", clusterId: "x" }))).toEqual({ ok: false, fault: "it is of the cluster " });
@@ -169,7 +170,7 @@ test("whatever changes between two blocks, what is restored is what a peer would
       for (const peer of [n2, n3]) n1.copy(peer, peer.replica.self.id, timeOf(2, 0));
       expect(viewOf(n1.replica)).toEqual(expected(n2, n3));
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 
@@ -294,7 +295,7 @@ test("whatever header and origins say, a snapshot is of no use, or what comes of
       expect(n1.replica.lost.list.every(({ nodeId }) => isName(nodeId, 64))).toBe(true);
       expect(runThrough(readSnapshot(save(n1), SELF)).ok).toBe(true);
     }),
-    { numRuns: 400 },
+    { numRuns: runs(400) },
   );
 });
 

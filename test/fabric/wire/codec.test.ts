@@ -16,6 +16,7 @@ import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec
 import { refOf } from "../../../src/fabric/wire/codec-parts.ts";
 import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { runs } from "../../fakes/effort.ts";
 import { anyFrame, anyRequest, anyResponse } from "../../fakes/fabric-messages.ts";
 
 const KINDS = ["probe", "probeIndirect", "pushPull"] as const;
@@ -236,7 +237,7 @@ describe("hostile bytes", () => {
         expectReadOrRefused(() => decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, bytes.length & 127), bytes])));
         for (const kind of KINDS) expectReadOrRefused(() => [decodeCallRequest(kind, bytes), decodeCallResponse(kind, bytes)]);
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 

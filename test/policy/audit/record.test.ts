@@ -12,11 +12,12 @@ import {
   NO_HASH,
   parseCanonical,
 } from "../../../src/policy/audit/record.ts";
+import { anyChar } from "../../fakes/any-char.ts";
 import { EVENT } from "../audit-fixture.ts";
 
 const anyText = fc.oneof(
   fc.string({ unit: "grapheme" }),
-  fc.string({ unit: "binary", maxLength: 3000 }),
+  fc.string({ unit: anyChar, maxLength: 3000 }),
   fc.constantFrom("\u001b[31m", "\ud800", ""),
 );
 const anyEvent: fc.Arbitrary<AuditEvent> = fc.record({

@@ -5,6 +5,7 @@ import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { type Change, type Held, type QuotaBound, type QuotaHolder, Quotas } from "../../../src/policy/limits/quotas.ts";
 import type { Refusal } from "../../../src/policy/limits/rate-limits.ts";
 import type { Quota } from "../../../src/policy/set/rules.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const NO_QUOTA: Quota = { entries: 0, watches: 0, bytes: 0 };
 const CALLER = { ...anonymousCaller("c1", "192.0.2.1"), tenant: "t" };
@@ -207,6 +208,6 @@ test("whatever is put, replaced, removed, committed and undone: refused is exact
         expect(catalog.quotas.stagedCount).toBe(staged.length);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });

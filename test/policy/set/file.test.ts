@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { POLICY_BOUNDS } from "../../../src/lib/bounds/policy.ts";
 import { formatPolicyFile, readPolicyFile } from "../../../src/policy/set/file.ts";
+import { runs } from "../../fakes/effort.ts";
 import { containing, rule, set, someSet } from "../../fakes/policies.ts";
 
 const WHOLE = `# Who sees the market
@@ -185,6 +186,7 @@ test.each(["yaml", "json"] as const)("a set written as %s is read back as it was
       expect(problems.filter(({ severity }) => severity === "error")).toEqual([]);
       expect(read).toEqual(any);
     }),
+    { numRuns: runs(100) },
   );
 });
 

@@ -5,6 +5,7 @@ import { isOwnerOf } from "../../../src/policy/identity/caller.ts";
 import { foreignChangeSlices, type Owns } from "../../../src/policy/set/ownership.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
+import { runs } from "../../fakes/effort.ts";
 import { CLUSTERS, rule, set, someNamespace, someSet, TENANTS } from "../../fakes/policies.ts";
 
 const foreignChange = (before: PolicySet | undefined, after: PolicySet, owns: Owns) => runThrough(foreignChangeSlices(before, after, owns));
@@ -93,9 +94,9 @@ test("whatever an owner may put in force, the verdicts on what it does not own a
           }
       }
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
-  expect(allowed).toBeGreaterThan(50);
+  expect(allowed).toBeGreaterThan(runs(50));
 });
 
 function boundsOf(policy: Policy, namespace: string) {

@@ -1,0 +1,57 @@
+/**
+ * Which unit tests test the inside of a room: they import a file of it that no other room imports, so that they hold the
+ * room to how it works today instead of to what others get of it. `node scripts/insides.ts` prints them with their lines and
+ * their share of all lines of unit tests, and fails above the share that is allowed.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join, posix } from "node:path";
+import { filesBelow, withoutComments } from "./imports.ts";
+import { roomOf } from "./rooms.ts";
+import { ROOT } from "./run.ts";
+import { unitTests } from "./test-kinds.ts";
+
+/** Of the lines of unit tests, in percent. */
+const MAX_PERCENT = 25;
+
+// Only `import`: a file that hands on what another exports is no reader of it. Workers are imported by their name.
+const IMPORT = /(?:^\s*import\s[^;"']*?\bfrom\s*|^\s*import\s+|\bimport\s*\(\s*|\bnew URL\(\s*)["'](\.[^"'\n]+\.ts)["']/gm;
+
+export interface InsideTest {
+  readonly file: string;
+  readonly lines: number;
+  /** What it imports that no other room does. */
+  readonly insides: readonly string[];
+}
+
+export interface Insides {
+  readonly tests: readonly InsideTest[];
+  readonly insideLines: number;
+  readonly allLines: number;
+}
+
+function targetsOf(root: string, file: string): readonly string[] {
+  const text = withoutComments(readFileSync(join(root, file), "utf8"));
+  return [...text.matchAll(IMPORT)].map(([, specifier = ""]) => posix.join(dirname(file), specifier));
+}
+
+export function insidesOf(root: string): Insides {
+  const doors = new Set(
+    filesBelow(root, "src", [".ts"]).flatMap((file) => targetsOf(root, file).filter((target) => roomOf(target) !== roomOf(file))),
+  );
+  const tests = unitTests(root).map((file) => {
+    const own = targetsOf(root, file).filter((target) => target.startsWith("src/"));
+    const lines = readFileSync(join(root, file), "utf8").split("\n").length - 1;
+    return { file, lines, insides: own.filter((target) => !doors.has(target)).toSorted() };
+  });
+  const inside = tests.filter(({ insides }) => insides.length > 0);
+  const sum = (of: readonly InsideTest[]) => of.reduce((total, { lines }) => total + lines, 0);
+  return { tests: inside.toSorted((a, b) => b.lines - a.lines), insideLines: sum(inside), allLines: sum(tests) };
+}
+
+if (import.meta.main) {
+  const { tests, insideLines, allLines } = insidesOf(ROOT);
+  for (const { file, lines, insides } of tests) console.log(`${String(lines).padStart(5)}  ${file}: ${insides.join(", ")}`);
+  const percent = (100 * insideLines) / allLines;
+  console.log(`${insideLines} of ${allLines} lines of unit tests test an inside: ${percent.toFixed(1)} %, at most ${MAX_PERCENT} % may`);
+  process.exitCode = percent > MAX_PERCENT ? 1 : 0;
+}

@@ -1,0 +1,28 @@
+/** Unit-test files share a process, because loading everything anew for each costs more than the tests: each leaves that process as it found it. */
+import { afterAll, beforeAll } from "vitest";
+
+/** What a file could leave behind for the next one. */
+function surroundings(): string {
+  return JSON.stringify({
+    environment: process.env,
+    folder: process.cwd(),
+    listeners: process.eventNames().map((name) => `${String(name)} ${process.listenerCount(name)}`),
+    globals: Object.getOwnPropertyNames(globalThis),
+    prototypes: [Object, Array, Map, Set, Promise, Uint8Array, String].map(({ prototype }) => Object.getOwnPropertyNames(prototype).length),
+  });
+}
+
+const clocks = { setTimeout, setInterval, setImmediate, queueMicrotask, Date, performance, random: Math.random };
+let before = "";
+
+beforeAll(() => {
+  before = surroundings();
+});
+
+afterAll(() => {
+  const now = { setTimeout, setInterval, setImmediate, queueMicrotask, Date, performance, random: Math.random };
+  const changed = Object.entries(clocks).flatMap(([name, clock]) => (now[name as keyof typeof now] === clock ? [] : [name]));
+  if (changed.length > 0) throw new Error(`a file of tests left another ${changed.join(", ")} behind`);
+  const after = surroundings();
+  if (after !== before) throw new Error(`a file of tests changed what the next one finds:\n${before}\n${after}`);
+});
