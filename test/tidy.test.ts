@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
 import { ROOT } from "../scripts/run.ts";
+import { kindFaults } from "../scripts/test-kinds.ts";
 import {
   fabricMapFaults,
   headerFaults,
@@ -98,4 +99,8 @@ test("the documentation names only metrics and settings that there are", () => {
 
 test("every event of the mesh is explained to whoever finds it in the log", () => {
   expect(unexplainedEvents(ROOT, "docs/guides/clustering.md")).toEqual([]);
+});
+
+test("unit tests that use files, threads, sockets, processes or real time are named so, and run apart", () => {
+  expect(kindFaults(ROOT)).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.test.ts holds them equal to the contract. */
+/** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.io.test.ts holds them equal to the contract. */
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Bounds } from "../catalog/entry/names.ts";
 import { plainName } from "../discovery/dns-names.ts";
