@@ -6,6 +6,7 @@
  */
 export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   lib: [],
+  grpc: ["lib"],
   catalog: ["lib"],
   policy: ["lib", "catalog"],
   summary: ["lib", "catalog", "policy"],
@@ -61,6 +62,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** Rooms whose files are pure unless they are named `.io.ts`. */
 export const PURE_ROOMS: readonly string[] = [
   "lib",
+  "grpc",
   "catalog",
   "policy",
   "summary",

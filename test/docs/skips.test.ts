@@ -11,6 +11,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`chromium`", looksFor: /hasChromium/ },
   { word: "`promtool`", looksFor: /isPromtool/ },
   { word: "`grpcurl`", looksFor: /isGrpcurlThere/ },
+  { word: "`connectconformance`", looksFor: /isConformanceThere/ },
   { word: "`go`", looksFor: /isGoThere/ },
   { word: "`python3`", looksFor: /findPython/ },
   { word: "being root", looksFor: /isRoot/ },

@@ -20,6 +20,10 @@ export async function isGrpcurlThere(): Promise<boolean> {
   return areThere(["grpcurl", "-version"]);
 }
 
+export async function isConformanceThere(): Promise<boolean> {
+  return areThere(["connectconformance", "--version"]);
+}
+
 async function areThere(...commands: readonly (readonly [string, string])[]): Promise<boolean> {
   for (const [command, flag] of commands) if ((await run(command, [flag])).code !== 0) return false;
   return true;

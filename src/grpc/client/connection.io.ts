@@ -1,0 +1,274 @@
+/**
+ * A client's connection to one server on node:http2: it starts calls, answers for their bounds, keeps itself alive, and says when the
+ * server sends it away. What a call may do is decided in client-call.ts.
+ */
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
+import type { Socket } from "node:net";
+import { assert } from "../../lib/errors.ts";
+import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import type { Compressor, Inflater } from "../wire/encoding.ts";
+import type { AssemblyBounds } from "../wire/framing.ts";
+import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
+import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
+import type { Metadata } from "../wire/metadata.ts";
+import { STATUS } from "../wire/status.ts";
+import { type CallListener, type CallResult, ClientCall } from "./client-call.ts";
+import { requestFields } from "./request-fields.ts";
+
+/** Bounds of a connection. Bytes and ms as the names say. */
+export interface ClientLimits extends KeepaliveLimits {
+  /** Largest answer, also when it was compressed. */
+  readonly maxReceiveBytes: number;
+  readonly maxSendBytes: number;
+  /** Bytes of answers that have not wholly arrived, over all calls of the connection. */
+  readonly maxBufferedBytes: number;
+  /** Calls open at once; more end with RESOURCE_EXHAUSTED. */
+  readonly maxCalls: number;
+  readonly maxSessionMemoryMiB: number;
+  readonly maxHeaderPairs: number;
+  readonly maxHeaderListBytes: number;
+  /** What the server may send on one stream before it was taken. */
+  readonly streamWindowBytes: number;
+  /** The same for all streams together. */
+  readonly connectionWindowBytes: number;
+}
+
+export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
+  maxReceiveBytes: 4_194_304,
+  maxSendBytes: 2 ** 32 - 1,
+  maxBufferedBytes: 16_777_216,
+  maxCalls: 1_024,
+  maxSessionMemoryMiB: 16,
+  maxHeaderPairs: 64,
+  maxHeaderListBytes: 16_384,
+  streamWindowBytes: 65_535,
+  connectionWindowBytes: 65_535,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
+};
+
+export interface ConnectionOptions {
+  /** What `:authority` says: host and port as the caller knows the server. */
+  readonly authority: string;
+  readonly scheme: "http" | "https";
+  readonly limits?: Partial<ClientLimits> | undefined;
+  readonly userAgent?: string | undefined;
+  /** Inflates compressed answers; without it none are asked for. */
+  readonly inflater?: Inflater | undefined;
+  /** Compresses requests; without it none are. */
+  readonly compressor?: Compressor | undefined;
+  /** The connection takes no more calls: the server sent it away, or it is lost. Called once. */
+  readonly onLeaving?: (() => void) | undefined;
+}
+
+/** A call to be made. */
+export interface CallRequest {
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  /** Whether the method has one answer. */
+  readonly isSingleResponse: boolean;
+  readonly metadata?: Metadata | undefined;
+  /** Ms until the deadline; undefined without one. */
+  readonly timeoutMs?: number | undefined;
+}
+
+const CHECK_MS = 250;
+const END_STREAM = 1;
+
+export class ClientConnection {
+  readonly #session: ClientHttp2Session;
+  readonly #socket: Socket;
+  readonly #options: ConnectionOptions;
+  readonly #limits: ClientLimits;
+  readonly #bounds: AssemblyBounds;
+  readonly #keepalive: Keepalive;
+  readonly #timer: NodeJS.Timeout;
+  #callCount = 0;
+  #isLeaving = false;
+  #isReady = false;
+  #whyLost = "the connection was lost";
+  #lastStreamId = Number.POSITIVE_INFINITY;
+
+  /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
+  constructor(socket: Socket, options: ConnectionOptions) {
+    const limits = { ...DEFAULT_CLIENT_LIMITS, ...options.limits };
+    this.#socket = socket;
+    this.#options = options;
+    this.#limits = limits;
+    this.#bounds = { maxMessageBytes: limits.maxReceiveBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    this.#keepalive = new Keepalive(limits, patientNowMs());
+    this.#session = startSession(socket, options, limits);
+    this.#session.on("error", (error: Error) => {
+      this.#whyLost = `the connection was lost: ${error.message}`;
+    }); // "close" follows, and each stream hears of it.
+    this.#session.on("goaway", (code: number, lastStreamId: number) => {
+      this.#lastStreamId = lastStreamId;
+      this.#whyLost = `the server closed the connection with HTTP/2 error ${code}`;
+      this.#leave();
+    });
+    this.#session.once("remoteSettings", () => {
+      this.#isReady = true;
+    });
+    this.#session.once("close", () => {
+      clearInterval(this.#timer);
+      this.#leave();
+    });
+    this.#timer = setInterval(() => this.#check(), CHECK_MS).unref();
+  }
+
+  /** Calls that are open. */
+  get callCount(): number {
+    return this.#callCount;
+  }
+
+  /** Whether new calls may be started. */
+  get isOpen(): boolean {
+    return !this.#isLeaving && !this.#session.closed && !this.#session.destroyed;
+  }
+
+  /** Whether the server has greeted us in HTTP/2: until then it may be a server of something else. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Resolves at the server's greeting; rejects when the connection is lost before. */
+  ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#isReady) resolve();
+      else if (this.#session.destroyed) reject(new Error(this.#whyLost));
+      else {
+        this.#session.once("remoteSettings", () => resolve());
+        this.#session.once("close", () => reject(new Error(this.#whyLost)));
+      }
+    });
+  }
+
+  /**
+   * Starts a call; the listener hears of it in later turns of the event loop. A call that cannot be started ends with UNAVAILABLE (the
+   * connection is closed) or RESOURCE_EXHAUSTED (too many are open), and is unprocessed.
+   */
+  start(request: CallRequest, listener: CallListener): ClientCall {
+    const { compressor, inflater, userAgent = "waymark" } = this.#options;
+    const { maxSendBytes, maxCalls } = this.#limits;
+    const common = {
+      isSingleResponse: request.isSingleResponse,
+      bounds: this.#bounds,
+      maxSendBytes,
+      inflater,
+      compressor,
+      owner: this,
+      nowMs: () => performance.now(),
+    };
+    const isFull = this.#callCount >= maxCalls;
+    if (isFull || !this.isOpen) {
+      const why = isFull ? `${maxCalls} calls are open on this connection already` : this.#whyLost;
+      return refusedCall({ ...common, listener }, isFull ? STATUS.RESOURCE_EXHAUSTED : STATUS.UNAVAILABLE, why);
+    }
+    const head = { ...request, isCompressed: compressor !== undefined, acceptsCompressed: inflater !== undefined, userAgent };
+    const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
+    const call = new ClientCall({ ...common, listener, port: new Http2StreamPort(stream), timeoutMs: request.timeoutMs });
+    this.#callCount += 1;
+    this.#listen(stream, call);
+    return call;
+  }
+
+  /** Takes no new calls; closes when the open ones are over. */
+  close(): void {
+    this.#leave();
+    if (!this.#session.destroyed) this.#session.close();
+  }
+
+  /** Closes now; open calls end with UNAVAILABLE. */
+  destroy(): void {
+    this.#leave();
+    this.#session.destroy();
+    this.#socket.destroy();
+  }
+
+  /** The process may end while the connection is open. */
+  unref(): void {
+    this.#session.unref();
+  }
+
+  #listen(stream: ClientHttp2Stream, call: ClientCall): void {
+    stream.on("response", (headers: IncomingHttpHeaders, flags: number, fields?: readonly string[]) =>
+      call.response(headers, fields ?? [], (flags & END_STREAM) !== 0),
+    );
+    stream.on("trailers", (headers: IncomingHttpHeaders, _flags: number, fields?: readonly string[]) =>
+      call.trailersCame(headers, fields ?? []),
+    );
+    stream.on("data", (chunk: Uint8Array) => call.data(chunk));
+    stream.on("end", () => {
+      if (!isReset(stream)) call.responseEnded();
+    });
+    stream.on("error", () => {}); // "close" follows.
+    stream.on("close", () => {
+      this.#callCount -= 1;
+      const isUnprocessed = stream.id === undefined || stream.id > this.#lastStreamId;
+      const isLost = this.#session.destroyed || this.#socket.destroyed || isUnprocessed;
+      call.closed({ http2Code: stream.rstCode ?? 0, connectionLost: isLost ? this.#whyLost : undefined, isUnprocessed });
+    });
+  }
+
+  #leave(): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    this.#options.onLeaving?.();
+  }
+
+  #check(): void {
+    if (this.#callCount === 0 || this.#session.destroyed) return;
+    const times = { nowMs: patientNowMs(), dueMs: patientDueMs(), bytesRead: this.#socket.bytesRead };
+    switch (this.#keepalive.check(times)) {
+      case "ping":
+        this.#session.ping(() => {}); // Whatever is read, its answer among it, shows that the server lives.
+        return;
+      case "dead":
+        this.#whyLost = "the server does not answer pings";
+        this.destroy();
+        return;
+      case undefined:
+        return;
+    }
+  }
+}
+
+function startSession(socket: Socket, { authority, scheme }: ConnectionOptions, limits: ClientLimits): ClientHttp2Session {
+  const { connectionWindowBytes, streamWindowBytes, maxHeaderListBytes } = limits;
+  const options = {
+    createConnection: () => socket,
+    maxSessionMemory: limits.maxSessionMemoryMiB,
+    maxHeaderListPairs: limits.maxHeaderPairs,
+    // A name that HTTP wants once may be an application's metadata, which may repeat. Node's types know it of servers only.
+    strictSingleValueFields: false,
+    settings: { enablePush: false, initialWindowSize: streamWindowBytes, maxConcurrentStreams: 0, maxHeaderListSize: maxHeaderListBytes },
+  };
+  const session = connectHttp2(`${scheme}://${authority}`, options);
+  session.on("stream", (stream) => stream.close()); // Servers push nothing here.
+  if (connectionWindowBytes > DEFAULT_CLIENT_LIMITS.connectionWindowBytes)
+    session.once("connect", () => session.setLocalWindowSize(connectionWindowBytes));
+  return session;
+}
+
+/** A call that ends as soon as its caller listens. */
+function refusedCall(
+  parts: Omit<ConstructorParameters<typeof ClientCall>[0], "port" | "timeoutMs">,
+  code: CallResult["status"]["code"],
+  why: string,
+): ClientCall {
+  const port = {
+    isGone: true,
+    write: () => true,
+    end: () => {},
+    reset: () => {},
+    onceWritable: () => {},
+    pause: () => {},
+    resume: () => {},
+    defer: setImmediate,
+    later: () => () => {},
+  };
+  const call = new ClientCall({ ...parts, port, timeoutMs: undefined });
+  assert(code !== STATUS.OK, "a refused call ends with an error");
+  setImmediate(() => call.refuse({ code, message: why }));
+  return call;
+}

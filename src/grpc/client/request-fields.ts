@@ -1,0 +1,32 @@
+/** The headers of a request (gRPC over HTTP/2, "Requests"). */
+import { addFields, type HeaderBlock, type Metadata } from "../wire/metadata.ts";
+import { formatTimeout } from "../wire/timeout.ts";
+
+export interface RequestHead {
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  readonly metadata?: Metadata | undefined;
+  /** Ms until the deadline; undefined without one. */
+  readonly timeoutMs?: number | undefined;
+  /** Messages are compressed with gzip. */
+  readonly isCompressed: boolean;
+  /** Answers may be compressed. */
+  readonly acceptsCompressed: boolean;
+  readonly userAgent: string;
+}
+
+/** The header block of a request; node:http2 adds the scheme and the authority of its connection. */
+export function requestFields(head: RequestHead): HeaderBlock {
+  const fields: Record<string, string | readonly string[]> = {
+    ":method": "POST",
+    ":path": head.path,
+    te: "trailers",
+    "content-type": "application/grpc+proto",
+    "user-agent": head.userAgent,
+  };
+  if (head.timeoutMs !== undefined) fields["grpc-timeout"] = formatTimeout(head.timeoutMs);
+  if (head.isCompressed) fields["grpc-encoding"] = "gzip";
+  if (head.acceptsCompressed) fields["grpc-accept-encoding"] = "identity,deflate,gzip";
+  if (head.metadata !== undefined) addFields(fields, head.metadata);
+  return fields;
+}

@@ -1,0 +1,52 @@
+/** A call with one request and one answer over a connection, told by one callback. */
+import { Metadata } from "../wire/metadata.ts";
+import type { CallListener, CallResult, ClientCall } from "./client-call.ts";
+
+export interface UnaryRequest {
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  readonly message: Uint8Array;
+  readonly metadata?: Metadata | undefined;
+  /** Ms until the deadline; undefined without one. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** What came of a unary call; the message only where the status is OK. */
+export interface UnaryAnswer extends CallResult {
+  readonly message: Uint8Array | undefined;
+  readonly metadata: Metadata;
+}
+
+/** What starts calls: a connection. */
+export interface CallStarter {
+  start(
+    request: {
+      readonly path: string;
+      readonly isSingleResponse: boolean;
+      readonly metadata?: Metadata | undefined;
+      readonly timeoutMs?: number | undefined;
+    },
+    listener: CallListener,
+  ): ClientCall;
+}
+
+/** Makes the call; `done` is called once: at once when the request is over its bound, otherwise in a later turn. The result may be cancelled. */
+export function callUnary(connection: CallStarter, request: UnaryRequest, done: (answer: UnaryAnswer) => void): ClientCall {
+  const { path, metadata, timeoutMs } = request;
+  let answer: Uint8Array | undefined;
+  let answerMetadata = new Metadata();
+  const call = connection.start(
+    { path, isSingleResponse: true, metadata, timeoutMs },
+    {
+      metadata: (came) => {
+        answerMetadata = came;
+      },
+      message: (bytes) => {
+        answer = bytes;
+      },
+      closed: (result) => done({ ...result, message: answer, metadata: answerMetadata }),
+    },
+  );
+  call.halfClose(request.message);
+  return call;
+}

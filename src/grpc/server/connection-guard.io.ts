@@ -1,0 +1,283 @@
+/**
+ * Watches the HTTP/2 connections of a listener, and cuts those that abuse it (connection-limits.ts) or live too long (connection-lifetime.ts).
+ *
+ * Node 24 (nghttp2 1.70) already ends: rapid reset (HTTP2_OPTIONS), streams that the client makes us reset, CONTINUATION floods (8 a
+ * header block), more header pairs than allowed or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acknowledgements, 100 streams
+ * beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node
+ * does not show, of calls to unknown methods, prefaces that never come, headers that trickle, answers that are never taken, requests that
+ * never come, connections that are not used, bounds on open streams over all connections, and a fair share of each turn for each connection.
+ */
+import type { Http2Session, ServerHttp2Session } from "node:http2";
+import { withoutMapping } from "../../lib/host-port.ts";
+import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { ConnectionLifetime, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
+import { type ConnectionLimits, ConnectionMeter, DEFAULT_CONNECTION_LIMITS, type ExceededLimit } from "./connection-limits.ts";
+import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
+
+/**
+ * For `http2.createServer`: a connection may reset 500 streams at once and 100 a second, as one that ends many watches
+ * does; Node's own 1,000 cost the other connections a pause of 0.2 s.
+ */
+export const HTTP2_OPTIONS = {
+  maxHeaderListPairs: 64,
+  streamResetBurst: 500,
+  streamResetRate: 100,
+  maxSessionInvalidFrames: 100,
+  unknownProtocolTimeout: 2_000,
+} as const;
+
+/** One watched connection. */
+export interface Connection {
+  /** Peer address without port. */
+  readonly address: string;
+  readonly meter: ConnectionMeter;
+  /** Its share of the event loop. */
+  readonly turns: Share;
+  /** Calls whose request has not arrived: each is given up when that takes too long. */
+  readonly arriving: Set<Arriving>;
+  /** A stream of it was opened; `closed` is owed. */
+  opened(): void;
+  closed(): void;
+  /** One of them lasts, such as a watch: as many more may be open. `lastingClosed` is owed. */
+  lastingOpened(): void;
+  lastingClosed(): void;
+}
+
+/** A call whose request has not arrived. */
+export interface Arriving {
+  /** Since when, in patient ms; set by the guard at its first look. */
+  sinceMs: number | undefined;
+  giveUp(): void;
+  /** Ends the call when its deadline passed. Until its request is here a call has no timer of its own, so that most need none at all. */
+  checkDeadline(): void;
+}
+
+export interface GuardOptions {
+  readonly limits?: Partial<ConnectionLimits> | undefined;
+  /** Calls begun in one turn of the event loop. */
+  readonly turns?: TurnBounds | undefined;
+  /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
+  readonly streams?: StreamBounds | undefined;
+  readonly lifetime: LifetimeLimits;
+  /** A request has so many ms to arrive; for ever unless given. */
+  readonly arrivalMs?: number | undefined;
+  /** A connection was cut. */
+  readonly onCut: (reason: CutReason, address: string) => void;
+  /** A number from 0 to 1, for the ages of connections. */
+  readonly chance: () => number;
+}
+
+/** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
+export type CutReason = ExceededLimit | "lifetime";
+
+export interface StreamBounds {
+  /** What a connection may open at once: how long a burst of it is a pause for the others. */
+  readonly burst: number;
+  /** With those that last. */
+  readonly most: number;
+}
+
+/** The limit on streams grows in steps, so that few SETTINGS frames say so. */
+const ROOM_STEP = 64;
+
+/** All connections are checked once in this time, a tenth of them at a time. */
+const ROUND_MS = 250;
+const SLICES = 10;
+
+/** A GOAWAY that refuses no stream: the client opens no new ones, and those on their way are served (RFC 9113, section 6.8). */
+const ALL_STREAMS = 2 ** 31 - 1;
+
+/**
+ * Calls that are begun in one turn of the event loop, of one connection and of all; more wait for the next turns. What a
+ * burst may cost another connection's call is this many of its own.
+ */
+const CALLS_PER_TURN: TurnBounds = { each: 16, all: 32 };
+
+export class ConnectionGuard {
+  /** Shares the event loop among the connections. */
+  readonly turns: FairScheduler;
+  #openStreams = 0;
+  readonly #limits: ConnectionLimits;
+  readonly #options: GuardOptions;
+  readonly #arrivalMs: number;
+  readonly #slices: readonly Set<Watched>[];
+  readonly #connections = new WeakMap<Http2Session, Connection>();
+  readonly #timer: NodeJS.Timeout;
+  #turn = 0;
+
+  constructor(options: GuardOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_CONNECTION_LIMITS, ...options.limits };
+    this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
+    this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
+    this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
+    this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
+  }
+
+  /** Streams open over all connections. */
+  get openStreams(): number {
+    return this.#openStreams;
+  }
+
+  /** Connections that are open. */
+  get size(): number {
+    return this.#slices.reduce((sum, slice) => sum + slice.size, 0);
+  }
+
+  /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
+  adopt(session: ServerHttp2Session): Connection {
+    const { socket } = session;
+    const turns = this.turns.join();
+    const sample = () => ({
+      monoMs: performance.now(),
+      patientMs: patientNowMs(),
+      patientDueMs: patientDueMs(),
+      bytesRead: socket.bytesRead,
+      bytesWritten: socket.bytesWritten,
+      waitingCalls: turns.waiting.length,
+    });
+    const meter = new ConnectionMeter(this.#limits, sample());
+    const { streams, lifetime, chance } = this.#options;
+    const room = streams === undefined ? undefined : new Room(session, streams);
+    const connection: Connection = {
+      address: withoutMapping(socket.remoteAddress ?? ""),
+      meter,
+      turns,
+      arriving: new Set(),
+      opened: () => {
+        this.#openStreams += 1;
+        meter.openStreams += 1;
+        meter.streamCount += 1;
+      },
+      closed: () => {
+        this.#openStreams -= 1;
+        meter.openStreams -= 1;
+      },
+      lastingOpened: () => room?.add(1),
+      lastingClosed: () => room?.add(-1),
+    };
+    let [seenStreams, unseenStreams, lookedBytes] = [0, 0, 0];
+    const look = () => {
+      if (socket.bytesRead === lookedBytes) return;
+      lookedBytes = socket.bytesRead;
+      // Clients number their streams 1, 3, 5: those that nobody here saw were refused by Node, for headers too many or too long.
+      const unseen = Math.max(unseenStreams, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenStreams);
+      meter.refusalCount += unseen - unseenStreams;
+      unseenStreams = unseen;
+    };
+    const life = new ConnectionLifetime(lifetime, { nowMs: patientNowMs(), chance: chance() });
+    const watched: Watched = { session, connection, sample, look, life };
+    // The next to be looked at, so that a flood from the start is cut soon.
+    const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
+    slice.add(watched);
+    this.#connections.set(session, connection);
+    session.on("stream", (_stream, _headers, _flags, fields: readonly string[]) => {
+      seenStreams += 1;
+      if (meter.headers(fields) && !session.destroyed) this.#cut(watched, meter.check(sample()));
+    });
+    session.on("ping", () => this.#cut(watched, meter.ping()));
+    session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
+    session.once("close", () => slice.delete(watched));
+    return connection;
+  }
+
+  /** The watched connection of a session; undefined when it was never adopted. */
+  connectionOf(session: Http2Session): Connection | undefined {
+    return this.#connections.get(session);
+  }
+
+  /** Tells every connection to go away: each closes when its open streams are over, and is cut after `graceMs`. */
+  leaveAll(graceMs: number): void {
+    for (const slice of this.#slices) for (const watched of slice) this.#carryOut(watched, watched.life.leave(patientNowMs(), graceMs));
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #checkNext(): void {
+    this.#turn += 1;
+    for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
+      const { session, connection, life } = watched;
+      if (session.destroyed) continue;
+      watched.look();
+      const sample = watched.sample();
+      this.#cut(watched, connection.meter.check(sample));
+      const [nowMs, dueMs] = [sample.patientMs, sample.patientDueMs];
+      for (const call of connection.arriving) {
+        call.sinceMs ??= nowMs;
+        if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
+        else call.checkDeadline();
+      }
+      const { openStreams, streamCount } = connection.meter;
+      this.#carryOut(watched, life.check({ nowMs, dueMs, bytesRead: sample.bytesRead, openStreams, streamCount }));
+    }
+  }
+
+  #carryOut(watched: Watched, order: LifetimeOrder | undefined): void {
+    const { session, life } = watched;
+    if (order === undefined || session.destroyed) return;
+    switch (order) {
+      case "ping":
+        session.ping(() => {}); // Whatever is read, its answer among it, shows that the client lives.
+        return;
+      case "warn":
+        session.goaway(0, ALL_STREAMS);
+        session.ping(() => this.#carryOut(watched, life.warned()));
+        return;
+      case "close":
+        session.close();
+        return;
+      case "cut":
+        this.#cut(watched, "lifetime");
+        return;
+    }
+  }
+
+  #cut(watched: Watched, reason: CutReason | undefined): void {
+    if (reason === undefined || watched.session.destroyed) return;
+    // Without GOAWAY, which would wait behind what the peer does not read. The socket goes, and all its streams with it.
+    watched.session.destroy();
+    this.#options.onCut(reason, watched.connection.address);
+  }
+}
+
+interface Watched {
+  readonly session: ServerHttp2Session;
+  readonly connection: Connection;
+  readonly life: ConnectionLifetime;
+  /** Counts streams that Node refused before anybody here saw them. */
+  readonly look: () => void;
+  readonly sample: () => {
+    readonly monoMs: number;
+    readonly patientMs: number;
+    readonly patientDueMs: number;
+    readonly bytesRead: number;
+    readonly bytesWritten: number;
+  };
+}
+
+/** How many streams the peer may have open: a burst more than those that last. */
+class Room {
+  readonly #session: ServerHttp2Session;
+  readonly #bounds: StreamBounds;
+  #lasting = 0;
+  #told: number;
+
+  constructor(session: ServerHttp2Session, bounds: StreamBounds) {
+    this.#session = session;
+    this.#bounds = bounds;
+    this.#told = Math.min(bounds.burst, bounds.most);
+  }
+
+  add(change: 1 | -1): void {
+    this.#lasting += change;
+    const room = Math.min(this.#bounds.most, this.#bounds.burst + Math.floor(this.#lasting / ROOM_STEP) * ROOM_STEP);
+    // Taken back a step late, so that a watch that comes and goes says nothing.
+    if (room === this.#told || (room < this.#told && room + ROOM_STEP >= this.#told)) return;
+    // A peer that does not acknowledge keeps what it has.
+    if (this.#session.destroyed || this.#session.closed || this.#session.pendingSettingsAck) return;
+    this.#told = room;
+    this.#session.settings({ maxConcurrentStreams: room });
+  }
+}

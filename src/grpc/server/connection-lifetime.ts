@@ -1,0 +1,80 @@
+/** How long a connection lives: kept alive by pings, told to go away when it is idle or old, and cut when it does not (gRPC's keepalive.md). */
+import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
+
+export interface LifetimeLimits extends KeepaliveLimits {
+  /** A connection without an open call for so many ms is told to go away; gRPC clients connect again at their next call. */
+  readonly idleTimeoutMs: number;
+  /** A connection is told to go away at this age ± 10 %, so that clients spread again over the servers; 0: never. */
+  readonly maxConnectionAgeMs: number;
+  /** After that its open calls have this long. */
+  readonly maxConnectionAgeGraceMs: number;
+}
+
+/**
+ * What the shell must do. `warn`: send GOAWAY for no stream, and a PING; calls that are on their way are still served. `close`: send the
+ * GOAWAY that says which streams were served, and close when they are over. `cut`: destroy the connection.
+ */
+export type LifetimeOrder = "ping" | "warn" | "close" | "cut";
+
+/** What the shell reads of a connection. Times are patient ms (lib/patience.ts). */
+export interface LifetimeSample {
+  readonly nowMs: number;
+  readonly dueMs: number;
+  readonly bytesRead: number;
+  readonly openStreams: number;
+  /** Streams ever opened. */
+  readonly streamCount: number;
+}
+
+/** The answer to the PING behind a warning shows that the client has read it; it is not waited for longer than this, in ms. */
+const WARNING_MS = 1_000;
+
+export class ConnectionLifetime {
+  readonly #limits: LifetimeLimits;
+  readonly #keepalive: Keepalive;
+  readonly #maxAgeMs: number;
+  readonly #openedMs: number;
+  #usedMs: number;
+  #usedStreamCount = 0;
+  #leaving: { readonly sinceMs: number; readonly untilMs: number; isClosed: boolean } | undefined;
+
+  /** `chance` is a number from 0 to 1 that spreads the ages of connections. */
+  constructor(limits: LifetimeLimits, opened: { readonly nowMs: number; readonly chance: number }) {
+    this.#limits = limits;
+    this.#keepalive = new Keepalive(limits, opened.nowMs);
+    this.#openedMs = opened.nowMs;
+    this.#usedMs = opened.nowMs;
+    this.#maxAgeMs = limits.maxConnectionAgeMs === 0 ? Number.POSITIVE_INFINITY : limits.maxConnectionAgeMs * (0.9 + 0.2 * opened.chance);
+  }
+
+  /** The connection is to go away; its open calls have `graceMs`. Does nothing when it is going already. */
+  leave(nowMs: number, graceMs: number): LifetimeOrder | undefined {
+    if (this.#leaving !== undefined) return undefined;
+    this.#leaving = { sinceMs: nowMs, untilMs: nowMs + graceMs, isClosed: false };
+    return "warn";
+  }
+
+  /** The client answered the PING behind the warning. */
+  warned(): LifetimeOrder | undefined {
+    if (this.#leaving === undefined || this.#leaving.isClosed) return undefined;
+    this.#leaving.isClosed = true;
+    return "close";
+  }
+
+  /** Looks at the clocks; called a few times a second. */
+  check(sample: LifetimeSample): LifetimeOrder | undefined {
+    const { nowMs, dueMs, openStreams, streamCount } = sample;
+    if (this.#leaving !== undefined) {
+      if (dueMs > this.#leaving.untilMs) return "cut";
+      if (dueMs - this.#leaving.sinceMs > WARNING_MS) return this.warned();
+      return undefined;
+    }
+    if (dueMs - this.#openedMs > this.#maxAgeMs) return this.leave(nowMs, this.#limits.maxConnectionAgeGraceMs);
+    if (openStreams > 0 || streamCount !== this.#usedStreamCount) {
+      this.#usedStreamCount = streamCount;
+      this.#usedMs = nowMs;
+    } else if (dueMs - this.#usedMs > this.#limits.idleTimeoutMs) return this.leave(nowMs, this.#limits.maxConnectionAgeGraceMs);
+    const order = this.#keepalive.check(sample);
+    return order === "dead" ? "cut" : order;
+  }
+}

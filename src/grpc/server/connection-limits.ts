@@ -1,0 +1,220 @@
+/**
+ * When an HTTP/2 connection is cut: the rates that one connection may reach, and the name of each abuse. The guard counts and samples.
+ * What nghttp2 and Node already refuse (rapid reset, CONTINUATION floods, invalid frames) is not repeated here.
+ */
+
+/** Bounds on one connection; every one is a setting. */
+export interface ConnectionLimits {
+  /** PING frames beyond one per 64 bytes we wrote: a client that measures bandwidth pings while it is sent to. */
+  readonly pingsPerSecond: number;
+  /** SETTINGS frames; a client sends one, or a few in its life. */
+  readonly settingsPerSecond: number;
+  /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
+  readonly uselessBytesPerSecond: number;
+  /** Bytes that came on served streams and were not read yet: they may turn out to be messages. */
+  readonly unreadBytes: number;
+  /** Bytes of headers beyond 4 KiB a call and beyond what came on the wire for them: HPACK lets one byte refer to a long field again and again. */
+  readonly headerGainPerSecond: number;
+  /** Calls that are refused before a method runs: unknown methods, other content types, calls over the stream bound. */
+  readonly refusalsPerSecond: number;
+  /** From accepting (after TLS) to the client's preface and SETTINGS. */
+  readonly prefaceTimeoutMs: number;
+  /** How long bytes may trickle in on a connection without open streams and make no frame (half a HEADERS frame). */
+  readonly trickleMs: number;
+  /** Answers that a client does not take: a connection with more than this, of which no byte was taken for `stuckMs`, is cut. */
+  readonly stuckBytes: number;
+  readonly stuckMs: number;
+  /** New calls of a connection wait while it has not taken so many bytes of its answers. */
+  readonly untakenBytes: number;
+}
+
+export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
+  pingsPerSecond: 200,
+  settingsPerSecond: 20,
+  uselessBytesPerSecond: 256 * 1_024,
+  unreadBytes: 0,
+  headerGainPerSecond: 512 * 1_024,
+  refusalsPerSecond: 500,
+  prefaceTimeoutMs: 2_000,
+  trickleMs: 1_500,
+  stuckBytes: 1_024 * 1_024,
+  stuckMs: 1_500,
+  untakenBytes: 4 * 1_024 * 1_024,
+};
+
+/** Why a connection was cut; a metric label, so few and fixed. */
+export type ExceededLimit =
+  | "ping_flood"
+  | "settings_flood"
+  | "useless_bytes"
+  | "header_bomb"
+  | "refused_calls"
+  | "slow_preface"
+  | "slow_headers"
+  | "stuck_reader";
+
+/** Past this many times a per-second limit the connection is cut at once instead of at the next check. */
+const AT_ONCE = 10;
+
+/** What a stream's HEADERS (and its RST_STREAM) may have cost on the wire; generous, tokens are long. */
+const HEADER_BYTES = 8_192;
+
+/** What may have come on a stream whose call waits to be begun: HTTP/2's initial window. It may turn out to be a message. */
+const WAITING_BYTES = 65_535;
+
+/** Headers of an honest call, of which most were sent before and are referred to. */
+const FREE_HEADER_BYTES = 4_096;
+/** What a header field counts beside its text (RFC 7541, 4.1). */
+const FIELD_BYTES = 32;
+
+/** A reader acknowledges what it read with WINDOW_UPDATE: a share of what was written is never useless. */
+const WRITTEN_SHARE = 2;
+
+/** Frames of a quiet connection that mean nothing by themselves, such as the last WINDOW_UPDATE of a stream. */
+const FORGET_TRICKLE_MS = 5_000;
+
+/** Silence begins at `nowMs` and has lasted until `dueMs`: not the same just after a standstill. */
+interface PatientNow {
+  readonly nowMs: number;
+  readonly dueMs: number;
+}
+
+/** A reading of the connection's socket. */
+export interface ConnectionSample {
+  readonly monoMs: number;
+  /** By the patient clock, for what judges silence: now, and up to when deadlines are due. Absent: as `monoMs`. */
+  readonly patientMs?: number;
+  readonly patientDueMs?: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Calls that wait for their turn; those that wait until answers are taken are known here. None unless given. */
+  readonly waitingCalls?: number;
+}
+
+/** Counts of one connection. The fields are raised by the guard and the listener; `check` judges them about once a second. */
+export class ConnectionMeter {
+  /** Streams now open. */
+  openStreams = 0;
+  /** Request bytes that were messages, ever. */
+  usefulBytes = 0;
+  /** Streams ever opened. */
+  streamCount = 0;
+  /** Streams refused without a method of ours. */
+  refusalCount = 0;
+  readonly #limits: ConnectionLimits;
+  readonly #openedPatientMs: number;
+  #pingCount = 0;
+  #settingsCount = 0;
+  #isGreeted = false;
+  #pendingBytes = 0;
+  #headerGainBytes = 0;
+  /** Beyond the rate; less again when what was unread is looked at. */
+  #uselessBytes = 0;
+  /** Calls that wait until answers are taken; as many as may be open. */
+  readonly #parked: (() => void)[] = [];
+  #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number; readonly refusalCount: number };
+  #trickleSinceMs: number | undefined;
+  #stuckSinceMs: number | undefined;
+
+  constructor(limits: ConnectionLimits, opened: ConnectionSample) {
+    this.#limits = limits;
+    this.#openedPatientMs = opened.patientMs ?? opened.monoMs;
+    this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0 };
+  }
+
+  /** Response bytes handed to HTTP/2 and not known to be taken. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  set pendingBytes(bytes: number) {
+    this.#pendingBytes = bytes;
+    while (this.#parked.length > 0 && this.#pendingBytes <= this.#limits.untakenBytes) this.#parked.shift()?.();
+  }
+
+  /** Whether a new call may run now; when not, give what it would do to `park`. */
+  get isTaking(): boolean {
+    return this.#pendingBytes <= this.#limits.untakenBytes;
+  }
+
+  /** Does it once the connection took what it was sent. */
+  park(act: () => void): void {
+    this.#parked.push(act);
+  }
+
+  /** A call's headers, names and values in turn. True: time to `check`. */
+  // HOT: once a call.
+  headers(fields: readonly string[]): boolean {
+    let bytes = (fields.length / 2) * FIELD_BYTES;
+    for (const text of fields) bytes += text.length;
+    if (bytes <= FREE_HEADER_BYTES) return false;
+    this.#headerGainBytes += bytes - FREE_HEADER_BYTES;
+    return this.#headerGainBytes > this.#limits.headerGainPerSecond;
+  }
+
+  /** A PING came. Returns why to cut at once, if so. */
+  ping(): ExceededLimit | undefined {
+    this.#pingCount += 1;
+    return this.#pingCount > this.#limits.pingsPerSecond * AT_ONCE && this.openStreams === 0 ? "ping_flood" : undefined;
+  }
+
+  /** A SETTINGS frame came, the first of them with the preface. */
+  settings(): ExceededLimit | undefined {
+    this.#isGreeted = true;
+    this.#settingsCount += 1;
+    return this.#settingsCount > this.#limits.settingsPerSecond * AT_ONCE ? "settings_flood" : undefined;
+  }
+
+  /** Judges what came since the last check; called about once a second, and harmless when called more often. */
+  check(now: ConnectionSample): ExceededLimit | undefined {
+    const last = this.#last;
+    const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
+    const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000);
+    const written = now.bytesWritten - last.bytesWritten;
+    const read = now.bytesRead - last.bytesRead;
+    const frames = this.#pingCount + this.#settingsCount;
+    const opened = this.streamCount - last.streamCount;
+    const refusals = this.refusalCount - last.refusalCount;
+    const useful = this.usefulBytes - last.usefulBytes + opened * HEADER_BYTES + written / WRITTEN_SHARE;
+    const pings = this.#pingCount;
+    const settings = this.#settingsCount;
+    const headerGain = this.#headerGainBytes;
+    const isEventful = frames > 0 || opened > 0 || this.openStreams > 0;
+    this.#last = { ...now, usefulBytes: this.usefulBytes, streamCount: this.streamCount, refusalCount: this.refusalCount };
+    this.#pingCount = 0;
+    this.#settingsCount = 0;
+    this.#headerGainBytes = 0;
+
+    if (!this.#isGreeted) return since.dueMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
+    if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
+    if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
+    this.#uselessBytes = Math.max(0, this.#uselessBytes + read - useful - this.#limits.uselessBytesPerSecond * seconds);
+    const waiting = this.#parked.length + (now.waitingCalls ?? 0);
+    if (this.#uselessBytes > this.#limits.unreadBytes + waiting * WAITING_BYTES) return "useless_bytes";
+    if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
+    if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
+    if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";
+    return this.#isStuck(since, written) ? "stuck_reader" : undefined;
+  }
+
+  #isTrickling({ nowMs, dueMs }: PatientNow, isUseless: boolean, isEventful: boolean): boolean {
+    if (isEventful) this.#trickleSinceMs = undefined;
+    else if (isUseless) {
+      this.#trickleSinceMs ??= nowMs;
+      return dueMs - this.#trickleSinceMs >= this.#limits.trickleMs;
+    } else if (this.#trickleSinceMs !== undefined && dueMs - this.#trickleSinceMs > FORGET_TRICKLE_MS) {
+      this.#trickleSinceMs = undefined;
+    }
+    return false;
+  }
+
+  #isStuck({ nowMs, dueMs }: PatientNow, written: number): boolean {
+    // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
+    if (this.pendingBytes <= this.#limits.stuckBytes || written > 1_024) {
+      this.#stuckSinceMs = undefined;
+      return false;
+    }
+    this.#stuckSinceMs ??= nowMs;
+    return dueMs - this.#stuckSinceMs >= this.#limits.stuckMs;
+  }
+}

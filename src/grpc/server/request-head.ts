@@ -1,0 +1,86 @@
+/** What the headers of a request say, and which requests are no gRPC calls (gRPC over HTTP/2, "Requests"). */
+import { WaymarkError } from "../../lib/errors.ts";
+import { ACCEPTED_ENCODINGS, acceptsGzip, type Encoding, encodingOf } from "../wire/encoding.ts";
+import type { HeaderBlock } from "../wire/metadata.ts";
+import { parseTimeout } from "../wire/timeout.ts";
+
+/** A request that is a gRPC call. */
+export interface CallHead {
+  readonly kind: "call";
+  /** `/package.Service/Method`, unchecked. */
+  readonly path: string;
+  /** Undefined without a deadline; a refusal when the header cannot be read. */
+  readonly timeoutMs: number | WaymarkError | undefined;
+  /** Of messages that say they are compressed. */
+  readonly encoding: Encoding | undefined;
+  /** Whether the client takes answers in gzip. */
+  readonly acceptsGzip: boolean;
+}
+
+/** A request that is answered with an HTTP status, because its sender does not speak gRPC. */
+export interface HttpRefusal {
+  readonly kind: "http";
+  readonly headers: HeaderBlock;
+}
+
+/** A call that is refused for what its headers say. */
+export interface CallRefusal {
+  readonly kind: "refused";
+  readonly error: WaymarkError;
+  /** Fields to go with the status. */
+  readonly headers: HeaderBlock;
+}
+
+const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
+
+/** Whether a content type is gRPC's with messages in protobuf. */
+export function isGrpcType(contentType: string | undefined): boolean {
+  return GRPC_TYPE.test(contentType ?? "");
+}
+
+/**
+ * Reads the headers of a request. A verb other than POST is answered with HTTP 405, a content type that is not gRPC's with 415, as the
+ * protocol asks; an unknown encoding is refused with UNIMPLEMENTED and the encodings that are known (compression.md). A missing
+ * `te: trailers` is let pass, as grpc-go and grpc-java do: whether trailers come through is seen by the client alone.
+ */
+// HOT: once a call.
+export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRefusal {
+  if (headers[":method"] !== "POST") return NOT_POST;
+  if (!isGrpcType(firstOf(headers["content-type"]))) return NOT_GRPC;
+  const named = firstOf(headers["grpc-encoding"]);
+  const encoding = encodingOf(named);
+  if (encoding === "unknown") return unknownEncoding(named ?? "");
+  return {
+    kind: "call",
+    path: firstOf(headers[":path"]) ?? "",
+    timeoutMs: timeoutOf(firstOf(headers["grpc-timeout"])),
+    encoding,
+    acceptsGzip: acceptsGzip(firstOf(headers["grpc-accept-encoding"])),
+  };
+}
+
+const NOT_POST: HttpRefusal = { kind: "http", headers: { ":status": "405", allow: "POST" } };
+const NOT_GRPC: HttpRefusal = { kind: "http", headers: { ":status": "415" } };
+
+function unknownEncoding(named: string): CallRefusal {
+  const error = new WaymarkError(
+    "unimplemented",
+    `messages in grpc-encoding ${named.slice(0, 64)} are not read here; use identity, deflate or gzip`,
+  );
+  return { kind: "refused", error, headers: { "grpc-accept-encoding": ACCEPTED_ENCODINGS } };
+}
+
+function timeoutOf(text: string | undefined): number | WaymarkError | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseTimeout(text);
+  } catch (thrown) {
+    if (thrown instanceof WaymarkError) return thrown;
+    throw thrown;
+  }
+}
+
+/** The first value of a field, as node:http2 gives it. */
+export function firstOf(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === "object" ? value[0] : value;
+}

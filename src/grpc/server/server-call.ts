@@ -1,0 +1,396 @@
+/**
+ * The server's half of one call: what may come and go when, whatever the kind of its method. It does no I/O itself: the shell tells it what
+ * comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong numbers of messages its statuscodes.md.
+ */
+import { assert, WaymarkError } from "../../lib/errors.ts";
+import type { Compressor, Inflater } from "../wire/encoding.ts";
+import { type AssemblyBounds, framed } from "../wire/framing.ts";
+import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
+import { MessageWriter } from "../wire/message-writer.ts";
+import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
+import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
+import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
+import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
+import { type CallHead, firstOf } from "./request-head.ts";
+import { SingleRequest } from "./single-request.ts";
+
+/** What all calls of a server share. */
+export interface CallEnvironment {
+  readonly bounds: AssemblyBounds;
+  /** Largest message that is sent, in bytes. */
+  readonly maxSendBytes: number;
+  /** Absent where compressed requests are refused. */
+  readonly inflater: Inflater | undefined;
+  /** Present where answers are compressed for clients that take gzip. */
+  readonly compressor: Compressor | undefined;
+  /** The status for whatever ended a call, and metadata to go with it. Must not throw. */
+  statusOf(thrown: unknown, call: Call): CallEnd;
+  /** Monotonic ms. */
+  nowMs(): number;
+}
+
+/** How a call ends. */
+export interface CallEnd {
+  readonly status: Status;
+  readonly trailers?: Metadata | undefined;
+}
+
+/** The stream of a call, and what the server's own bookkeeping hears of it. */
+export interface CallPort extends ServerStreamPort {
+  /** The request is here; of a stream of requests, the first. */
+  arrived(): void;
+}
+
+const RESPONSE_HEADERS: HeaderBlock = { ":status": "200", "content-type": "application/grpc+proto" };
+const COMPRESSED_HEADERS: HeaderBlock = { ...RESPONSE_HEADERS, "grpc-encoding": "gzip" };
+const OK_TRAILERS: HeaderBlock = { "grpc-status": "0" };
+
+export class ServerCall implements Call, MessageSink {
+  readonly method: Method;
+  readonly connection: object;
+  readonly #head: CallHead;
+  readonly #headers: HeaderBlock;
+  readonly #fields: readonly string[];
+  readonly #port: CallPort;
+  readonly #environment: CallEnvironment;
+  readonly #deadlineMonoMs: number | undefined;
+  #metadata: Metadata | undefined;
+  /** `reading` until the client ended its direction; `refused` when what it still sends is not wanted. */
+  #request: "reading" | "ended" | "refused" = "reading";
+  #response: "none" | "begun" | "over" = "none";
+  #writtenCount = 0;
+  /** Whether the first request of a stream was given. */
+  #hasArrived = false;
+  /** Of a method with one request. */
+  #single: SingleRequest | undefined;
+  /** Of a method with a stream of requests. */
+  #reader: MessageReader | undefined;
+  #listener: RequestListener | undefined;
+  #writer: MessageWriter | undefined;
+  #trailers = OK_TRAILERS;
+  #cancelDeadline: (() => void) | undefined;
+  #onCancelled: ((why: Cancellation) => void) | undefined;
+
+  constructor(
+    method: Method,
+    from: {
+      readonly head: CallHead;
+      /** As node:http2 joins them. */
+      readonly headers: HeaderBlock;
+      /** Names and values in turn, as they came. */
+      readonly fields: readonly string[];
+      readonly port: CallPort;
+      readonly connection: object;
+      readonly environment: CallEnvironment;
+    },
+  ) {
+    this.method = method;
+    this.connection = from.connection;
+    this.#head = from.head;
+    this.#headers = from.headers;
+    this.#fields = from.fields;
+    this.#port = from.port;
+    this.#environment = from.environment;
+    const { timeoutMs } = from.head;
+    if (typeof timeoutMs === "number") this.#deadlineMonoMs = from.environment.nowMs() + timeoutMs;
+  }
+
+  /** Starts the call; what comes on the stream is told from now on. */
+  start(): void {
+    const { method } = this;
+    const { timeoutMs, encoding } = this.#head;
+    try {
+      const bounds = method.boundsFor === undefined ? this.#environment.bounds : method.boundsFor(this);
+      const parts = { bounds, encoding, inflater: this.#environment.inflater, owner: this.connection, port: this.#port };
+      if (timeoutMs instanceof WaymarkError) this.#refuse(timeoutMs);
+      else if (method.kind === "client_streaming" || method.kind === "bidi_streaming") {
+        this.#reader = new MessageReader(parts, this);
+        this.#throwIfExpired();
+        this.#armDeadline();
+        this.#listener = method.open(this);
+      } else this.#single = new SingleRequest(parts);
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  header(name: string): string | undefined {
+    return firstOf(this.#headers[name]);
+  }
+
+  get metadata(): Metadata {
+    this.#metadata ??= metadataOf(this.#fields);
+    return this.#metadata;
+  }
+
+  get timeoutMs(): number | undefined {
+    return this.#deadlineMonoMs === undefined ? undefined : this.#deadlineMonoMs - this.#environment.nowMs();
+  }
+
+  get isGone(): boolean {
+    return this.#port.isGone;
+  }
+
+  get isOver(): boolean {
+    return this.#response === "over" || this.#port.isGone;
+  }
+
+  /** Whether the client sent all it sends. */
+  get isRequestEnded(): boolean {
+    return this.#request === "ended";
+  }
+
+  onCancelled(told: (why: Cancellation) => void): void {
+    this.#onCancelled = told;
+  }
+
+  pause(): void {
+    this.#reader?.pause();
+  }
+
+  resume(): void {
+    this.#reader?.resume();
+  }
+
+  sendMetadata(metadata?: Metadata): void {
+    if (this.isOver) return;
+    assert(this.#response === "none", "response metadata is sent once, before the first message", { path: this.method.path });
+    const isCompressing = this.#environment.compressor !== undefined && this.#head.acceptsGzip;
+    const headers = isCompressing ? COMPRESSED_HEADERS : RESPONSE_HEADERS;
+    this.#response = "begun";
+    this.#port.respond(metadata === undefined ? headers : withMetadata(headers, metadata), false);
+  }
+
+  write(message: Uint8Array, taken?: Taken): boolean {
+    if (this.isOver) return true;
+    this.#countMessage();
+    if (this.#response === "none") this.sendMetadata();
+    return (this.#writer ?? this.#messageWriter()).write(message, taken);
+  }
+
+  writeFrame(frame: Uint8Array, taken?: Taken): boolean {
+    if (this.isOver) return true;
+    this.#countMessage();
+    if (this.#response === "none") this.sendMetadata();
+    return this.#port.write(frame, taken);
+  }
+
+  onceWritable(goOn: () => void): void {
+    if (!this.isOver) this.#messageWriter().onceWritable(goOn);
+  }
+
+  // HOT: once a unary call: one write for headers and message, and no writer unless something is compressed.
+  respond(message: Uint8Array, trailers?: Metadata): void {
+    if (this.isOver) return;
+    const { maxSendBytes, compressor } = this.#environment;
+    if (compressor !== undefined || message.length > maxSendBytes) {
+      this.write(message);
+      this.end(trailers);
+      return;
+    }
+    this.#countMessage();
+    if (this.#response === "none") this.sendMetadata();
+    this.#over(trailers === undefined ? OK_TRAILERS : withMetadata(OK_TRAILERS, trailers));
+    this.#port.end(framed(message));
+  }
+
+  end(trailers?: Metadata): void {
+    if (this.isOver) return;
+    assert(this.#writtenCount > 0 || this.#mayAnswerNothing(), "a call with one answer ends with OK after its answer", {
+      path: this.method.path,
+    });
+    this.finish(OK, trailers);
+  }
+
+  fail(thrown: unknown): void {
+    if (this.isOver) return;
+    const { status, trailers } = this.#environment.statusOf(thrown, this);
+    this.finish(status, trailers);
+  }
+
+  finish(status: Status, metadata?: Metadata): void {
+    if (this.isOver) return;
+    const fields = status === OK ? OK_TRAILERS : statusFields(status);
+    const trailers = metadata === undefined ? fields : withMetadata(fields, metadata);
+    const isBegun = this.#response === "begun";
+    this.#over(trailers);
+    if (isBegun) {
+      this.#messageWriter().end();
+      return;
+    }
+    this.#port.respond({ ...RESPONSE_HEADERS, ...trailers }, true);
+    this.trailersSent();
+  }
+
+  reset(http2Code: number): void {
+    if (this.isOver) return;
+    this.#over(OK_TRAILERS);
+    this.#port.reset(http2Code);
+  }
+
+  /** The shell, a few times a second until the request is here: ends the call when its deadline passed. */
+  checkDeadline(): void {
+    const { timeoutMs } = this;
+    if (timeoutMs !== undefined && timeoutMs <= 0 && this.#request === "reading" && !this.isOver) this.#refuse(expired());
+  }
+
+  /** The shell: a chunk of the request came. */
+  data(chunk: Uint8Array): void {
+    if (this.#request !== "reading") return; // What still comes after a refusal is dropped.
+    if (this.#reader !== undefined) {
+      this.#reader.push(chunk);
+      return;
+    }
+    try {
+      this.#single?.push(chunk);
+    } catch (thrown) {
+      this.#refuse(thrown);
+    }
+  }
+
+  /** The shell: the client ended its direction. */
+  requestEnded(): void {
+    const isWanted = this.#request === "reading";
+    this.#port.arrived();
+    if (this.#reader !== undefined && isWanted) {
+      this.#reader.end();
+      return;
+    }
+    this.#request = "ended";
+    const request = isWanted ? this.#single?.take(this) : undefined;
+    if (request !== undefined) this.#run(request);
+  }
+
+  /** The shell: everything was sent; the trailers for it. */
+  trailers(): HeaderBlock {
+    return this.#trailers;
+  }
+
+  /** The shell: the trailers are sent. The client is told that the rest of its request is not wanted (RFC 9113, section 8.1). */
+  trailersSent(): void {
+    if (this.#request === "refused") this.#port.reset(HTTP2_ERROR.NO_ERROR);
+  }
+
+  /** The shell: the stream is over, for whatever reason. */
+  closed(): void {
+    const isCancelled = this.#response !== "over";
+    this.#over(this.#trailers);
+    if (isCancelled) this.#tellCancelled("cancelled");
+  }
+
+  /** The single request was inflated, or cannot be. */
+  request(inflated: Uint8Array | WaymarkError): void {
+    this.#run(inflated);
+  }
+
+  /** The reader: one message of a stream of requests. */
+  message(bytes: Uint8Array): void {
+    if (!this.#hasArrived) this.#port.arrived();
+    this.#hasArrived = true;
+    try {
+      this.#listener?.message(bytes);
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  /** The reader: all requests were given. */
+  ended(): void {
+    this.#request = "ended";
+    try {
+      this.#listener?.halfClosed();
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  /** The reader: what came is no message that may come. */
+  failed(error: WaymarkError): void {
+    this.fail(error);
+  }
+
+  #run(request: Uint8Array | WaymarkError): void {
+    const { method } = this;
+    if (request instanceof WaymarkError) {
+      this.#refuse(request);
+      return;
+    }
+    assert(method.kind === "unary" || method.kind === "server_streaming", "only methods with one request are run");
+    try {
+      this.#throwIfExpired();
+      method.handle(request, this);
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+    if (this.#response !== "over") this.#armDeadline();
+  }
+
+  #refuse(thrown: unknown): void {
+    if (!(thrown instanceof WaymarkError)) throw thrown;
+    if (this.#request === "reading") this.#request = "refused";
+    this.#single?.drop();
+    if (this.method.refused === undefined) this.fail(thrown);
+    else this.method.refused(thrown, this);
+  }
+
+  #messageWriter(): MessageWriter {
+    const { maxSendBytes, compressor } = this.#environment;
+    this.#writer ??= new MessageWriter(this.#port, maxSendBytes, this.#head.acceptsGzip ? compressor : undefined);
+    return this.#writer;
+  }
+
+  #countMessage(): void {
+    if (this.#writtenCount > 0 && !this.#mayAnswerNothing()) assert(false, "a call has one answer", { path: this.method.path });
+    this.#writtenCount += 1;
+    this.#single?.drop();
+    this.#reader?.handled();
+  }
+
+  #mayAnswerNothing(): boolean {
+    return this.method.kind === "server_streaming" || this.method.kind === "bidi_streaming";
+  }
+
+  #throwIfExpired(): void {
+    const { timeoutMs } = this;
+    if (timeoutMs !== undefined && timeoutMs <= 0) throw expired();
+  }
+
+  #armDeadline(): void {
+    const { timeoutMs } = this;
+    if (timeoutMs === undefined || this.isOver) return;
+    this.#cancelDeadline = this.#port.later(() => {
+      if (this.isOver) return;
+      this.fail(expired());
+      this.#tellCancelled("deadline");
+    }, timeoutMs);
+  }
+
+  #tellCancelled(why: Cancellation): void {
+    const told = this.#onCancelled;
+    this.#onCancelled = undefined;
+    told?.(why);
+  }
+
+  /** Nothing more is written or read by the call. */
+  #over(trailers: HeaderBlock): void {
+    this.#response = "over";
+    this.#trailers = trailers;
+    this.#cancelDeadline?.();
+    this.#cancelDeadline = undefined;
+    this.#single?.drop();
+    this.#reader?.drop();
+    if (this.#request === "reading") this.#request = "refused";
+  }
+}
+
+/** Refusal of a call whose deadline passed. */
+export function expired(): WaymarkError {
+  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
+}
+
+function withMetadata(fields: HeaderBlock, metadata: Metadata): HeaderBlock {
+  const block: Record<string, string | readonly string[]> = {};
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) block[name] = value;
+  addFields(block, metadata);
+  return block;
+}

@@ -1,0 +1,246 @@
+/**
+ * A gRPC server on node:http2. It is given accepted sockets, and serves methods on them; it bounds everything that a client can make it
+ * hold. What a call may do is decided in server-call.ts, what a connection may do in connection-limits.ts and connection-lifetime.ts.
+ */
+import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Compressor, Inflater } from "../wire/encoding.ts";
+import type { AssemblyBounds } from "../wire/framing.ts";
+import { nodeHeaders } from "../wire/http2-stream.io.ts";
+import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
+import { type Connection, ConnectionGuard, type CutReason, HTTP2_OPTIONS } from "./connection-guard.io.ts";
+import type { LifetimeLimits } from "./connection-lifetime.ts";
+import type { ConnectionLimits } from "./connection-limits.ts";
+import type { TurnBounds } from "./fair-scheduler.ts";
+import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
+import type { Call, Method } from "./method.ts";
+import { readHead } from "./request-head.ts";
+import { type CallEnd, type CallEnvironment, ServerCall } from "./server-call.ts";
+
+/** Bounds of a server. Bytes and ms as the names say. */
+export interface ServerLimits extends LifetimeLimits {
+  /** Largest request message, also when it was compressed. */
+  readonly maxReceiveBytes: number;
+  readonly maxSendBytes: number;
+  /** Bytes of requests that have not wholly arrived, over all connections. */
+  readonly maxBufferedBytes: number;
+  /** Streams open over all connections; beyond it new ones are refused with `quota_exceeded`. */
+  readonly maxStreams: number;
+  readonly maxStreamsPerConnection: number;
+  /** Calls that one connection may open at once, beside the streams that last. */
+  readonly burstStreams: number;
+  /** From a call's start to the end of its request, or of a stream of requests to its first. */
+  readonly requestTimeoutMs: number;
+  /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
+  readonly maxSessionMemoryMiB: number;
+  readonly maxHeaderPairs: number;
+  /** What the client is told to keep its headers to, in bytes; nghttp2 takes 64 KiB at most. */
+  readonly maxHeaderListBytes: number;
+  /** What a client may send on one stream before it was taken. */
+  readonly streamWindowBytes: number;
+  /** The same for all streams of a connection together. */
+  readonly connectionWindowBytes: number;
+}
+
+export const DEFAULT_SERVER_LIMITS: ServerLimits = {
+  maxReceiveBytes: 4_194_304,
+  maxSendBytes: 2 ** 32 - 1,
+  maxBufferedBytes: 268_435_456,
+  maxStreams: 50_000,
+  maxStreamsPerConnection: 1_000,
+  burstStreams: 128,
+  requestTimeoutMs: 30_000,
+  maxSessionMemoryMiB: 64,
+  maxHeaderPairs: HTTP2_OPTIONS.maxHeaderListPairs,
+  maxHeaderListBytes: 65_535,
+  streamWindowBytes: 65_535,
+  connectionWindowBytes: 65_535,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
+  idleTimeoutMs: 300_000,
+  maxConnectionAgeMs: 0,
+  maxConnectionAgeGraceMs: 60_000,
+};
+
+export interface ServerOptions {
+  readonly methods: readonly Method[];
+  readonly limits?: Partial<ServerLimits> | undefined;
+  /** When a connection is cut. */
+  readonly connectionLimits?: Partial<ConnectionLimits> | undefined;
+  /** Calls begun in one turn of the event loop. */
+  readonly turns?: TurnBounds | undefined;
+  /** Inflates compressed requests; without it they are refused. */
+  readonly inflater?: Inflater | undefined;
+  /** Compresses answers for clients that take gzip; without it none are. */
+  readonly compressor?: Compressor | undefined;
+  /**
+   * The status for whatever ended a call: thrown by a handler, or a refusal of the server itself (`call` is undefined when no method was
+   * found). Must not throw. Unless given, as `statusOfThrown`.
+   */
+  readonly statusOf?: ((thrown: unknown, call: Call | undefined) => CallEnd) | undefined;
+  /** A connection came. False refuses it before a stream is read. What is known of it may be kept by the object. */
+  readonly onConnection?: ((connection: Connection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
+  /** A connection was cut. */
+  readonly onCut?: ((reason: CutReason, address: string) => void) | undefined;
+}
+
+export class GrpcServer {
+  readonly #options: ServerOptions;
+  readonly #limits: ServerLimits;
+  readonly #http2: Http2Server;
+  readonly #guard: ConnectionGuard;
+  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #bounds: AssemblyBounds;
+  readonly #environment: CallEnvironment;
+  readonly #statusOf: (thrown: unknown, call: Call | undefined) => CallEnd;
+
+  constructor(options: ServerOptions) {
+    const limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
+    this.#options = options;
+    this.#limits = limits;
+    this.#methods = new Map(options.methods.map((method) => [method.path, method]));
+    this.#statusOf = options.statusOf ?? ((thrown) => ({ status: statusOfThrown(thrown) }));
+    this.#bounds = { maxMessageBytes: limits.maxReceiveBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    this.#environment = {
+      bounds: this.#bounds,
+      maxSendBytes: limits.maxSendBytes,
+      inflater: options.inflater,
+      compressor: options.compressor,
+      statusOf: this.#statusOf,
+      nowMs: () => performance.now(),
+    };
+    this.#guard = new ConnectionGuard({
+      limits: options.connectionLimits,
+      turns: options.turns,
+      streams: { burst: limits.burstStreams, most: limits.maxStreamsPerConnection },
+      lifetime: limits,
+      arrivalMs: limits.requestTimeoutMs,
+      onCut: (reason, address) => options.onCut?.(reason, address),
+      chance: Math.random,
+    });
+    this.#http2 = createServer({ ...HTTP2_OPTIONS, ...sessionOptions(limits) });
+    this.#http2.on("session", (session) => this.#adopt(session));
+    this.#http2.on("sessionError", () => {}); // Each session's "close" follows.
+    this.#http2.on("stream", (stream, headers, _flags, fields: readonly string[]) => this.#arrived(stream, headers, fields));
+  }
+
+  /** Serves a connection that was accepted, after its TLS handshake where there is one. */
+  accept(socket: Socket): void {
+    this.#http2.emit("connection", socket);
+  }
+
+  /** What is open now. */
+  counts(): { readonly connections: number; readonly streams: number; readonly bufferedBytes: number } {
+    return { connections: this.#guard.size, streams: this.#guard.openStreams, bufferedBytes: this.#bounds.bufferedBytes };
+  }
+
+  /**
+   * Tells every client to go away (GOAWAY). Calls that are on their way are served; a connection closes when its last call is over, and
+   * is cut after `graceMs`. Sockets that are accepted later are served; whoever drains stops accepting first.
+   */
+  drain(graceMs: number): void {
+    this.#guard.leaveAll(graceMs);
+  }
+
+  /** Ends the server's own timers, once its sockets are closed. */
+  stop(): void {
+    this.#guard.stop();
+    this.#http2.close();
+  }
+
+  #adopt(session: ServerHttp2Session): void {
+    session.on("error", () => {}); // "close" follows.
+    if (session.destroyed) return;
+    const connection = this.#guard.adopt(session);
+    if (this.#options.onConnection?.(connection, session.socket) === false) {
+      session.destroy();
+      return;
+    }
+    const { connectionWindowBytes } = this.#limits;
+    if (connectionWindowBytes > DEFAULT_SERVER_LIMITS.connectionWindowBytes) session.setLocalWindowSize(connectionWindowBytes);
+  }
+
+  #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
+    // First of all, and on every stream: an error that nobody listens to ends the process.
+    stream.on("error", ignore);
+    const { session } = stream;
+    const connection = session === undefined ? undefined : this.#guard.connectionOf(session);
+    if (connection === undefined) return;
+    const incoming: Incoming = { stream, headers, fields, connection };
+    const { turns } = this.#guard;
+    if (turns.mayAct(connection.turns)) this.#serve(incoming);
+    else turns.wait(connection.turns, () => this.#serve(incoming));
+  }
+
+  #serve(incoming: Incoming): void {
+    const { stream, headers, fields, connection } = incoming;
+    if (!connection.meter.isTaking) {
+      connection.meter.park(() => this.#serve(incoming));
+      return;
+    }
+    // Reset in the same read as its HEADERS, or while it waited: to respond would throw.
+    if (stream.destroyed || stream.closed) return;
+    const head = readHead(headers);
+    if (head.kind === "http") {
+      countRefusal(incoming);
+      stream.respond(nodeHeaders(head.headers), { endStream: true });
+      stream.close(HTTP2_ERROR.NO_ERROR);
+      return;
+    }
+    if (head.kind === "refused") {
+      this.#refuse(incoming, head.error, nodeHeaders(head.headers));
+      return;
+    }
+    if (this.#guard.openStreams >= this.#limits.maxStreams) {
+      const { maxStreams } = this.#limits;
+      this.#refuse(incoming, new WaymarkError("quota_exceeded", `the server takes ${maxStreams} open calls`, { retryMs: 1_000 }));
+      return;
+    }
+    const method = this.#methods.get(head.path);
+    if (method === undefined) {
+      this.#refuse(incoming, new WaymarkError("unimplemented", `no method ${head.path.slice(0, 200)} here`));
+      return;
+    }
+    const port = new IncomingCall(incoming, method.kind !== "unary");
+    const call = new ServerCall(method, { head, headers, fields, port, connection, environment: this.#environment });
+    port.listen(call);
+    call.start();
+  }
+
+  /** Refuses a stream without a method: the status goes in headers alone. */
+  #refuse(incoming: Incoming, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
+    const { stream } = incoming;
+    countRefusal(incoming);
+    const { status } = this.#statusOf(error, undefined);
+    stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...headers, ...statusFields(status) }, TRAILERS_ONLY);
+    stream.close(HTTP2_ERROR.NO_ERROR);
+  }
+}
+
+const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
+
+function sessionOptions(limits: ServerLimits) {
+  return {
+    maxSessionMemory: limits.maxSessionMemoryMiB,
+    maxHeaderListPairs: limits.maxHeaderPairs,
+    // A name that HTTP wants once may be an application's metadata, which may repeat.
+    strictSingleValueFields: false,
+    settings: {
+      enablePush: false,
+      initialWindowSize: limits.streamWindowBytes,
+      maxConcurrentStreams: Math.min(limits.burstStreams, limits.maxStreamsPerConnection),
+      maxHeaderListSize: limits.maxHeaderListBytes,
+    },
+  };
+}
+
+function countRefusal({ connection, stream }: Incoming): void {
+  connection.meter.refusalCount += 1;
+  connection.opened();
+  stream.once("close", () => connection.closed());
+}
+
+function ignore(): void {
+  // "close" follows, and is what we act on.
+}

@@ -1,0 +1,60 @@
+/** Compression of single messages: its names in headers, and what the room asks of those who inflate and compress (gRPC's compression.md). */
+import type { WaymarkError } from "../../lib/errors.ts";
+
+/** Encodings that messages are read in, as `grpc-encoding` names them. */
+export type Encoding = "gzip" | "deflate";
+
+/** What `grpc-accept-encoding` says where messages can be inflated. */
+export const ACCEPTED_ENCODINGS = "identity,deflate,gzip";
+
+/** A message as it came, to be inflated. */
+export interface Compressed {
+  readonly encoding: Encoding;
+  readonly bytes: Uint8Array;
+  /** The connection it came on: what it costs is charged to it. */
+  readonly owner: object;
+  /** Largest message, inflated, in bytes. */
+  readonly maxMessageBytes: number;
+}
+
+/** What became of it: its bytes, or why it is refused. */
+export type Inflated = Uint8Array | WaymarkError;
+
+/** One message on its way. */
+export interface Inflation {
+  /** Present at once for small messages and for refusals; otherwise `onResult` is called. */
+  readonly result: Inflated | undefined;
+  /** Called once when there was no result at once; never after `release`. */
+  onResult: ((result: Inflated) => void) | undefined;
+  /** The message is handled, or nobody wants it any more. Harmless when called again. */
+  release(): void;
+}
+
+/** Inflates messages within a budget that the caller of the room owns, so that a few kilobytes cannot become gigabytes. */
+export interface Inflater {
+  inflate(message: Compressed): Inflation;
+}
+
+/** One message being compressed, as `Inflation`; compressing has no refusals. */
+export interface Compression {
+  readonly result: Uint8Array | undefined;
+  onResult: ((result: Uint8Array) => void) | undefined;
+}
+
+/** Compresses messages with gzip. */
+export interface Compressor {
+  /** Messages below this many bytes are sent as they are. */
+  readonly minBytes: number;
+  compress(bytes: Uint8Array): Compression;
+}
+
+/** The encoding that a `grpc-encoding` header names: undefined for none, "unknown" for one that is not read here. */
+export function encodingOf(header: string | undefined): Encoding | "unknown" | undefined {
+  if (header === undefined || header === "identity") return undefined;
+  return header === "gzip" || header === "deflate" ? header : "unknown";
+}
+
+/** Whether a `grpc-accept-encoding` header names gzip. */
+export function acceptsGzip(header: string | undefined): boolean {
+  return header !== undefined && header.split(",").some((name) => name.trim() === "gzip");
+}

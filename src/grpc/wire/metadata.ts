@@ -1,0 +1,134 @@
+/**
+ * The metadata of a call: its application's headers and trailers (gRPC over HTTP/2, "Custom-Metadata"). Values are printable ASCII, or
+ * bytes where the name ends in `-bin`, which travel in base64.
+ */
+import { assert, invalid } from "../../lib/errors.ts";
+
+/** A value: text, or bytes where the name ends in `-bin`. */
+export type MetadataValue = string | Uint8Array;
+
+/** Header fields by lower-case name, in the shape that node:http2 takes. */
+export type HeaderBlock = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+const NAME = /^[0-9a-z_.-]+$/;
+const ASCII_VALUE = /^[\x20-\x7e]*$/;
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+
+/** Fields that are the protocol's own, and that applications neither see nor set. */
+const PROTOCOL_NAMES: ReadonlySet<string> = new Set([
+  "content-type",
+  "te",
+  "grpc-accept-encoding",
+  "grpc-encoding",
+  "grpc-message",
+  "grpc-message-type",
+  "grpc-status",
+  "grpc-status-details-bin",
+  "grpc-timeout",
+]);
+
+/** Fields that HTTP/2 forbids or that would mean something to it (RFC 9113, section 8.2.2). */
+const CONNECTION_NAMES: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** An ordered list of names and values; a name may occur several times. */
+export class Metadata implements Iterable<readonly [string, MetadataValue]> {
+  readonly #entries: (readonly [string, MetadataValue])[] = [];
+
+  /** The first value of a lower-case name. */
+  get(name: string): MetadataValue | undefined {
+    return this.#entries.find(([each]) => each === name)?.[1];
+  }
+
+  /** All values of a lower-case name, in order. */
+  getAll(name: string): readonly MetadataValue[] {
+    return this.#entries.filter(([each]) => each === name).map(([, value]) => value);
+  }
+
+  get size(): number {
+    return this.#entries.length;
+  }
+
+  /**
+   * Adds a value. The name is of lower-case letters, digits, `_`, `.` and `-`, is none of the protocol's and does not begin with `grpc-`.
+   * The value is printable ASCII without spaces around it, or bytes where the name ends in `-bin`. Anything else is a bug of the caller
+   * and fails an assertion: metadata from outside is read by `metadataOf`.
+   */
+  add(name: string, value: MetadataValue): this {
+    const isAllowed = NAME.test(name) && !name.startsWith("grpc-") && !PROTOCOL_NAMES.has(name) && !CONNECTION_NAMES.has(name);
+    assert(isAllowed, "a metadata name is one that applications may set", { name });
+    assert(isBinaryName(name) === (typeof value !== "string"), "metadata has bytes exactly where its name ends in -bin", { name });
+    assert(typeof value !== "string" || ASCII_VALUE.test(value), "a metadata value is printable ASCII", { name });
+    this.#entries.push([name, typeof value === "string" ? value.trim() : value]);
+    return this;
+  }
+
+  /** Adds an entry that came from the wire and was checked. */
+  static read(entries: readonly (readonly [string, MetadataValue])[]): Metadata {
+    const metadata = new Metadata();
+    metadata.#entries.push(...entries);
+    return metadata;
+  }
+
+  [Symbol.iterator](): IterableIterator<readonly [string, MetadataValue]> {
+    return this.#entries.values();
+  }
+}
+
+/**
+ * The metadata among the fields of a header block, given as names and values in turn, as they came. Fields of HTTP/2 and of gRPC itself
+ * are passed over. Throws `invalid_argument` for a `-bin` value that is no base64.
+ */
+export function metadataOf(fields: readonly string[]): Metadata {
+  const entries: (readonly [string, MetadataValue])[] = [];
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const name = fields[at] ?? "";
+    const text = fields[at + 1] ?? "";
+    if (name.startsWith(":") || PROTOCOL_NAMES.has(name)) continue;
+    if (!isBinaryName(name)) {
+      entries.push([name, text]);
+      continue;
+    }
+    // Several values of one name may have been joined with commas on the way; base64 has none.
+    for (const part of text.split(",")) {
+      const bytes = decodeBinary(part.trim());
+      if (bytes === undefined) throw invalid(name, "metadata whose name ends in -bin has its value in base64");
+      entries.push([name, bytes]);
+    }
+  }
+  return Metadata.read(entries);
+}
+
+/** Puts metadata into a header block, each name with all its values in order. */
+export function addFields(block: Record<string, string | readonly string[]>, metadata: Metadata): void {
+  for (const [name, value] of metadata) {
+    const text = typeof value === "string" ? value : encodeBinary(value);
+    const before = block[name];
+    if (before === undefined) block[name] = text;
+    else block[name] = typeof before === "string" ? [before, text] : [...before, text];
+  }
+}
+
+/** Whether values of a name are bytes. */
+export function isBinaryName(name: string): boolean {
+  return name.endsWith("-bin");
+}
+
+/** Bytes in base64 without padding, as gRPC asks senders to write them. */
+export function encodeBinary(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64").replaceAll("=", "");
+}
+
+/** The bytes of a base64 value with or without padding; undefined when it is not base64. */
+export function decodeBinary(text: string): Uint8Array | undefined {
+  const isWhole = BASE64.test(text) && text.replaceAll("=", "").length % 4 !== 1;
+  return isWhole ? new Uint8Array(Buffer.from(text, "base64")) : undefined;
+}

@@ -1,0 +1,177 @@
+/**
+ * gRPC statuses: their codes, how a status travels in trailers, and which status stands for an HTTP answer or a reset stream that
+ * carries none (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
+ */
+import { REASONS, WaymarkError } from "../../lib/errors.ts";
+import { decodeBinary, encodeBinary, type HeaderBlock, type Metadata } from "./metadata.ts";
+
+/** The status codes of gRPC; no others exist. */
+export const STATUS = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;
+export type StatusCode = (typeof STATUS)[keyof typeof STATUS];
+
+const CODES: readonly StatusCode[] = Object.values(STATUS);
+const NAMES: readonly string[] = Object.keys(STATUS);
+
+/** How a call ended. */
+export interface Status {
+  readonly code: StatusCode;
+  /** For people; any Unicode text. */
+  readonly message: string;
+  /** The bytes of a `google.rpc.Status` message, sent as `grpc-status-details-bin`. */
+  readonly details?: Uint8Array | undefined;
+}
+
+/** The status of a call that succeeded. */
+export const OK: Status = { code: STATUS.OK, message: "" };
+
+/** A call that ended otherwise than with OK. Handlers throw it to choose the status of their call; clients are given it. */
+export class StatusError extends Error {
+  readonly status: Status;
+  /** Metadata that goes, or came, with the status. */
+  readonly trailers: Metadata | undefined;
+
+  constructor(status: Status, trailers?: Metadata) {
+    super(`${statusName(status.code)}: ${status.message}`);
+    this.name = "StatusError";
+    this.status = status;
+    this.trailers = trailers;
+  }
+}
+
+/** The name of a code, such as `NOT_FOUND`. */
+export function statusName(code: StatusCode): string {
+  return NAMES[code] ?? "UNKNOWN";
+}
+
+/**
+ * The status for whatever a handler threw: that of a `StatusError`, the code of a `WaymarkError`'s reason, and INTERNAL without its
+ * words for anything else, because the words of a bug are not for callers. Servers may be given a richer one.
+ */
+export function statusOfThrown(thrown: unknown): Status {
+  if (thrown instanceof StatusError) return thrown.status;
+  if (thrown instanceof WaymarkError) return { code: REASONS[thrown.reason], message: thrown.message };
+  return { code: STATUS.INTERNAL, message: "the server failed on this request" };
+}
+
+/** The fields of a status as trailers have them. Fields that are empty are left out. */
+export function statusFields(status: Status): Record<string, string> {
+  const fields: Record<string, string> = { "grpc-status": String(status.code) };
+  if (status.message !== "") fields["grpc-message"] = encodeStatusMessage(status.message);
+  if (status.details !== undefined) fields["grpc-status-details-bin"] = encodeBinary(status.details);
+  return fields;
+}
+
+/** The status in a block of trailers (or of headers that end the stream); undefined where it has none. */
+export function statusIn(fields: HeaderBlock): Status | undefined {
+  const text = firstOf(fields["grpc-status"]);
+  if (text === undefined) return undefined;
+  const details = firstOf(fields["grpc-status-details-bin"]);
+  return {
+    code: statusCode(text),
+    message: decodeStatusMessage(firstOf(fields["grpc-message"]) ?? ""),
+    details: details === undefined ? undefined : decodeBinary(details),
+  };
+}
+
+/** A code as trailers write it. One that gRPC does not have is UNKNOWN, as its statuscodes.md asks of clients. */
+function statusCode(text: string): StatusCode {
+  const code = /^\d{1,2}$/.test(text) ? CODES[Number(text)] : undefined;
+  return code ?? STATUS.UNKNOWN;
+}
+
+const PLAIN_MESSAGE = /^[\x20-\x24\x26-\x7e]*$/;
+const utf8 = new TextEncoder();
+const fromUtf8 = new TextDecoder();
+
+/**
+ * Percent-encodes a message as gRPC does: the UTF-8 bytes of everything that is not printable ASCII, and of the percent sign. A half of a
+ * surrogate pair becomes the replacement character.
+ */
+export function encodeStatusMessage(message: string): string {
+  if (PLAIN_MESSAGE.test(message)) return message;
+  let encoded = "";
+  for (const byte of utf8.encode(message)) {
+    encoded +=
+      byte >= 0x20 && byte <= 0x7e && byte !== 0x25 ? String.fromCodePoint(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}
+
+/** The message that was encoded. Wrong percent signs stay as they are, because gRPC forbids to lose a status for its message. */
+export function decodeStatusMessage(encoded: string): string {
+  if (!encoded.includes("%")) return encoded;
+  const bytes: number[] = [];
+  for (let at = 0; at < encoded.length; at += 1) {
+    const hex = encoded[at] === "%" ? encoded.slice(at + 1, at + 3) : "";
+    if (/^[0-9a-fA-F]{2}$/.test(hex)) {
+      bytes.push(Number.parseInt(hex, 16));
+      at += 2;
+    } else for (const byte of utf8.encode(encoded[at])) bytes.push(byte);
+  }
+  return fromUtf8.decode(Uint8Array.from(bytes));
+}
+
+const HTTP_STATUSES: ReadonlyMap<number, StatusCode> = new Map([
+  [400, STATUS.INTERNAL],
+  [401, STATUS.UNAUTHENTICATED],
+  [403, STATUS.PERMISSION_DENIED],
+  [404, STATUS.UNIMPLEMENTED],
+  [429, STATUS.UNAVAILABLE],
+  [502, STATUS.UNAVAILABLE],
+  [503, STATUS.UNAVAILABLE],
+  [504, STATUS.UNAVAILABLE],
+]);
+
+/** The code for an HTTP answer that has no `grpc-status`, as proxies and other servers give (http-grpc-status-mapping.md). */
+export function codeOfHttpStatus(httpStatus: number): StatusCode {
+  return HTTP_STATUSES.get(httpStatus) ?? STATUS.UNKNOWN;
+}
+
+/** HTTP/2 error codes (RFC 9113, section 7). */
+export const HTTP2_ERROR = {
+  NO_ERROR: 0,
+  PROTOCOL_ERROR: 1,
+  INTERNAL_ERROR: 2,
+  REFUSED_STREAM: 7,
+  CANCEL: 8,
+  ENHANCE_YOUR_CALM: 11,
+  INADEQUATE_SECURITY: 12,
+} as const;
+
+/** The code for a stream that was reset with an HTTP/2 error code before its trailers came (gRPC over HTTP/2, "Errors"). */
+export function codeOfReset(http2Code: number): StatusCode {
+  switch (http2Code) {
+    case HTTP2_ERROR.REFUSED_STREAM:
+      return STATUS.UNAVAILABLE;
+    case HTTP2_ERROR.CANCEL:
+      return STATUS.CANCELLED;
+    case HTTP2_ERROR.ENHANCE_YOUR_CALM:
+      return STATUS.RESOURCE_EXHAUSTED;
+    case HTTP2_ERROR.INADEQUATE_SECURITY:
+      return STATUS.PERMISSION_DENIED;
+    default:
+      return STATUS.INTERNAL;
+  }
+}
+
+function firstOf(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === "object" ? value[0] : value;
+}

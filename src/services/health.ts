@@ -1,0 +1,103 @@
+/** `grpc.health.v1.Health`: which services of this node serve, for load balancers and clients that wait (gRPC's health-checking.md). */
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  Health,
+  type HealthCheckRequest,
+  HealthCheckResponse_ServingStatus,
+  HealthCheckResponseSchema,
+  HealthListResponseSchema,
+} from "../../gen/grpc/health/v1/health_pb.js";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Service, StreamSource } from "./service.ts";
+
+const { NOT_SERVING, SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
+
+/** The name that stands for the server as a whole. */
+const WHOLE_SERVER = "";
+
+/** The health service, and who tells it whether this node serves. */
+export class HealthBoard {
+  readonly service: Service;
+  readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
+  readonly #built: readonly string[];
+  readonly #watches = new Set<HealthWatch>();
+
+  /**
+   * NOT_SERVING until `setServing` says otherwise. A service whose every method answers `unimplemented` is NOT_SERVING for as long as
+   * the node lives: a client that waits for its health must not be sent to it.
+   */
+  constructor(services: readonly Service[]) {
+    for (const name of [WHOLE_SERVER, ...services.map(({ desc }) => desc.typeName)]) this.#statuses.set(name, NOT_SERVING);
+    this.#built = services.filter(({ handlers }) => Object.keys(handlers).length > 0).map(({ desc }) => desc.typeName);
+    this.service = {
+      desc: Health,
+      handlers: {
+        check: { kind: "unary", handle: ({ service }: HealthCheckRequest) => this.#check(service) },
+        list: { kind: "unary", handle: () => this.#list() },
+        watch: { kind: "serverStream", open: ({ service }: HealthCheckRequest) => this.#watch(service) },
+      },
+    };
+  }
+
+  /** Tells every later check, and every open watch. */
+  setServing(isServing: boolean): void {
+    for (const name of [WHOLE_SERVER, ...this.#built]) this.#statuses.set(name, isServing ? SERVING : NOT_SERVING);
+    for (const watch of this.#watches) watch.wake();
+  }
+
+  /** Ends every open watch, after what it is still to be told. */
+  end(error: WaymarkError): void {
+    for (const watch of this.#watches) watch.end(error);
+  }
+
+  #check(name: string) {
+    const status = this.#statuses.get(name);
+    if (status === undefined) throw new WaymarkError("not_found", `no service ${JSON.stringify(name.slice(0, 200))} is served here`);
+    return create(HealthCheckResponseSchema, { status });
+  }
+
+  #list() {
+    const statuses = Object.fromEntries([...this.#statuses].map(([name, status]) => [name, { status }]));
+    return create(HealthListResponseSchema, { statuses });
+  }
+
+  /** The status at once, and each one after it. A name that is not served is SERVICE_UNKNOWN, and the watch stays open, as the protocol asks. */
+  #watch(name: string): StreamSource {
+    const watch = new HealthWatch(
+      () => this.#statuses.get(name) ?? SERVICE_UNKNOWN,
+      () => this.#watches.delete(watch),
+    );
+    this.#watches.add(watch);
+    return watch;
+  }
+}
+
+/** One watch: it knows the status that it told last, and so tells the newest one when its reader was slow. */
+class HealthWatch implements StreamSource {
+  wake: () => void = () => {};
+  end: (error: WaymarkError) => void = () => {};
+  readonly #read: () => HealthCheckResponse_ServingStatus;
+  readonly #closed: () => void;
+  #told: HealthCheckResponse_ServingStatus | undefined;
+
+  constructor(read: () => HealthCheckResponse_ServingStatus, closed: () => void) {
+    this.#read = read;
+    this.#closed = closed;
+  }
+
+  attach(wake: () => void, end: (error: WaymarkError) => void): void {
+    this.wake = wake;
+    this.end = end;
+  }
+
+  pull(): Uint8Array | undefined {
+    const status = this.#read();
+    if (status === this.#told) return undefined;
+    this.#told = status;
+    return toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status }));
+  }
+
+  close(): void {
+    this.#closed();
+  }
+}

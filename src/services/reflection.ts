@@ -1,0 +1,172 @@
+/** Server reflection, v1 and v1alpha: what grpcurl and its kin read instead of our .proto files (gRPC's server-reflection.md). */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  type DescriptorProto,
+  type EnumDescriptorProto,
+  type FieldDescriptorProto,
+  type FileDescriptorProto,
+  FileDescriptorProtoSchema,
+} from "@bufbuild/protobuf/wkt";
+import {
+  ServerReflection,
+  type ServerReflectionRequest,
+  ServerReflectionRequestSchema,
+  type ServerReflectionResponse,
+  ServerReflectionResponseSchema,
+} from "../../gen/grpc/reflection/v1/reflection_pb.js";
+import {
+  ServerReflection as ServerReflectionAlpha,
+  type ServerReflectionRequest as ServerReflectionRequestAlpha,
+} from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { CODES } from "../lib/errors.ts";
+import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
+import type { Service } from "./service.ts";
+
+type Answer = ServerReflectionResponse["messageResponse"];
+
+/**
+ * The two versions of the service. They list exactly `serviceNames`, and have the files of a `FileDescriptorSet` as buf compiled
+ * them, with comments. The files are read at the first question, which few nodes are ever asked: it takes some 10 ms. What is not there
+ * is told in the answer, not as the status of the call.
+ */
+export function reflectionServices(descriptorSet: () => Uint8Array, serviceNames: readonly string[]): readonly Service[] {
+  let index: DescriptorIndex | undefined;
+  const answer = (asked: ServerReflectionRequest | ServerReflectionRequestAlpha): Uint8Array => {
+    index ??= new DescriptorIndex(descriptorSet());
+    // The versions differ in their package alone, so that one's bytes are the other's.
+    const { host, messageRequest } = asked;
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as the line above says.
+    const originalRequest = create(ServerReflectionRequestSchema, { host, messageRequest } as ServerReflectionRequest);
+    const messageResponse = answerTo(originalRequest, index, serviceNames);
+    const response = create(ServerReflectionResponseSchema, { validHost: host, originalRequest, messageResponse });
+    return toBinary(ServerReflectionResponseSchema, response);
+  };
+  return [ServerReflection, ServerReflectionAlpha].map((desc) => ({
+    desc,
+    handlers: { serverReflectionInfo: { kind: "echoStream", handle: answer } },
+  }));
+}
+
+function answerTo({ messageRequest }: ServerReflectionRequest, index: DescriptorIndex, serviceNames: readonly string[]): Answer {
+  switch (messageRequest.case) {
+    case "listServices": {
+      const service = serviceNames.map((name) => ({ $typeName: "grpc.reflection.v1.ServiceResponse" as const, name }));
+      return { case: "listServicesResponse", value: { $typeName: "grpc.reflection.v1.ListServiceResponse", service } };
+    }
+    case "fileByFilename":
+      return files(index, messageRequest.value, messageRequest.value);
+    case "fileContainingSymbol":
+      return files(index, index.fileOf(messageRequest.value), messageRequest.value);
+    case "fileContainingExtension": {
+      const { containingType, extensionNumber } = messageRequest.value;
+      const name = `extension ${extensionNumber} of ${containingType}`;
+      return files(index, index.extensionsOf(containingType)?.get(extensionNumber), name);
+    }
+    case "allExtensionNumbersOfType": {
+      const numbers = index.extensionsOf(messageRequest.value);
+      if (numbers === undefined && index.fileOf(messageRequest.value) === undefined) return notFound(messageRequest.value);
+      const value = {
+        $typeName: "grpc.reflection.v1.ExtensionNumberResponse" as const,
+        baseTypeName: messageRequest.value,
+        extensionNumber: [...(numbers?.keys() ?? [])],
+      };
+      return { case: "allExtensionNumbersResponse", value };
+    }
+    case undefined:
+      return failed(CODES.INVALID_ARGUMENT, "the request asks for nothing that this server knows");
+  }
+}
+
+function files(index: DescriptorIndex, name: string | undefined, asked: string): Answer {
+  const fileDescriptorProto = name === undefined ? [] : index.withDependencies(name);
+  if (fileDescriptorProto.length === 0) return notFound(asked);
+  return { case: "fileDescriptorResponse", value: { $typeName: "grpc.reflection.v1.FileDescriptorResponse", fileDescriptorProto } };
+}
+
+function notFound(asked: string): Answer {
+  return failed(CODES.NOT_FOUND, `no ${asked.slice(0, 200)} here`);
+}
+
+function failed(errorCode: number, errorMessage: string): Answer {
+  return { case: "errorResponse", value: { $typeName: "grpc.reflection.v1.ErrorResponse", errorCode, errorMessage } };
+}
+
+/** FileDescriptorSet.file. */
+const FILE_TAG = tagOf(1, WIRE.BYTES);
+
+/** Where each symbol of a set of files is declared, and the bytes of each file as they are in the set. */
+class DescriptorIndex {
+  readonly #files = new Map<string, { readonly bytes: Uint8Array; readonly dependencies: readonly string[] }>();
+  /** Full name of a symbol to the name of its file. */
+  readonly #symbols = new Map<string, string>();
+  /** Full name of an extended message to its extensions' numbers and files. */
+  readonly #extensions = new Map<string, Map<number, string>>();
+
+  constructor(descriptorSet: Uint8Array) {
+    const reader = new WireReader(descriptorSet);
+    while (!reader.isDone()) {
+      const tag = reader.tag();
+      if (tag === FILE_TAG) this.#addFile(reader.view());
+      else reader.skip(tag);
+    }
+  }
+
+  fileOf(symbol: string): string | undefined {
+    return this.#symbols.get(symbol);
+  }
+
+  extensionsOf(message: string): ReadonlyMap<number, string> | undefined {
+    return this.#extensions.get(message);
+  }
+
+  /** A file, and all that it imports, itself first; nothing when there is no such file. */
+  withDependencies(name: string): Uint8Array[] {
+    const found = new Map<string, Uint8Array>();
+    const waiting = [name];
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const file = this.#files.get(next);
+      if (file === undefined || found.has(next)) continue;
+      found.set(next, file.bytes);
+      waiting.push(...file.dependencies);
+    }
+    return [...found.values()];
+  }
+
+  #addFile(bytes: Uint8Array): void {
+    const file: FileDescriptorProto = fromBinary(FileDescriptorProtoSchema, bytes);
+    this.#files.set(file.name, { bytes, dependencies: file.dependency });
+    const add = (...names: readonly string[]) => this.#symbols.set(names.filter((each) => each !== "").join("."), file.name);
+    for (const message of file.messageType) this.#addMessage(message, file.package, file.name);
+    for (const each of file.enumType) this.#addEnum(each, file.package, file.name);
+    for (const each of file.extension) this.#addExtension(each, file.package, file.name);
+    for (const service of file.service) {
+      add(file.package, service.name);
+      for (const method of service.method) add(file.package, service.name, method.name);
+    }
+  }
+
+  #addMessage(message: DescriptorProto, scope: string, file: string): void {
+    const name = within(scope, message.name);
+    this.#symbols.set(name, file);
+    for (const field of message.field) this.#symbols.set(within(name, field.name), file);
+    for (const nested of message.nestedType) this.#addMessage(nested, name, file);
+    for (const each of message.enumType) this.#addEnum(each, name, file);
+    for (const each of message.extension) this.#addExtension(each, name, file);
+  }
+
+  /** Values of an enum are named in the scope that the enum is in. */
+  #addEnum({ name, value }: EnumDescriptorProto, scope: string, file: string): void {
+    for (const each of [name, ...value.map((one) => one.name)]) this.#symbols.set(within(scope, each), file);
+  }
+
+  #addExtension({ name, extendee, number }: FieldDescriptorProto, scope: string, file: string): void {
+    this.#symbols.set(within(scope, name), file);
+    const message = extendee.replace(/^\./, "");
+    const numbers = this.#extensions.get(message) ?? new Map<number, string>();
+    this.#extensions.set(message, numbers.set(number, file));
+  }
+}
+
+function within(scope: string, name: string): string {
+  return scope === "" ? name : `${scope}.${name}`;
+}

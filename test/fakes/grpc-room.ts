@@ -1,0 +1,96 @@
+/** Servers and connections of src/grpc over real sockets, for its tests; `closeAll` ends what a test opened. */
+import { once } from "node:events";
+import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
+import type { CallResult, ClientCall } from "../../src/grpc/client/client-call.ts";
+import { type CallRequest, ClientConnection, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
+import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
+import { GrpcServer, type ServerOptions } from "../../src/grpc/server/server.io.ts";
+import { Metadata } from "../../src/grpc/wire/metadata.ts";
+
+const opened: { servers: { server: GrpcServer; listener: Server; sockets: Set<Socket> }[]; connections: ClientConnection[] } = {
+  servers: [],
+  connections: [],
+};
+
+export interface Serving {
+  readonly server: GrpcServer;
+  readonly port: number;
+  readonly address: string;
+  /** The server's ends of its connections. */
+  readonly sockets: ReadonlySet<Socket>;
+}
+
+export async function serve(options: ServerOptions): Promise<Serving> {
+  const server = new GrpcServer(options);
+  const sockets = new Set<Socket>();
+  const listener = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    server.accept(socket);
+  });
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  opened.servers.push({ server, listener, sockets });
+  const { port } = listener.address() as AddressInfo;
+  return { server, port, address: `127.0.0.1:${port}`, sockets };
+}
+
+export async function connected(port: number, options: Partial<ConnectionOptions> = {}): Promise<ClientConnection> {
+  const socket = connectTcp({ host: "127.0.0.1", port, noDelay: true });
+  await once(socket, "connect");
+  const connection = new ClientConnection(socket, { authority: `127.0.0.1:${port}`, scheme: "http", ...options });
+  opened.connections.push(connection);
+  return connection;
+}
+
+export function closeAll(): void {
+  for (const connection of opened.connections.splice(0)) connection.destroy();
+  for (const { server, listener, sockets } of opened.servers.splice(0)) {
+    listener.close();
+    for (const socket of sockets) socket.destroy();
+    server.stop();
+  }
+}
+
+export function unary(
+  connection: ClientConnection,
+  path: string,
+  message: Uint8Array = new Uint8Array(),
+  more: { readonly metadata?: Metadata; readonly timeoutMs?: number } = {},
+): Promise<UnaryAnswer> {
+  return new Promise((resolve) => {
+    callUnary(connection, { path, message, ...more }, resolve);
+  });
+}
+
+/** A streaming call and what came of it so far. */
+export class Conversation {
+  readonly messages: Buffer[] = [];
+  metadata: Metadata | undefined;
+  result: CallResult | undefined;
+  readonly call: ClientCall;
+
+  constructor(connection: ClientConnection, request: Partial<CallRequest> & { readonly path: string }) {
+    this.call = connection.start(
+      { isSingleResponse: false, ...request },
+      {
+        metadata: (came) => {
+          this.metadata = came;
+        },
+        message: (bytes) => void this.messages.push(Buffer.from(bytes)),
+        closed: (result) => {
+          this.result = result;
+        },
+      },
+    );
+  }
+}
+
+export function metadata(...entries: readonly (readonly [string, string | Uint8Array])[]): Metadata {
+  const made = new Metadata();
+  for (const [name, value] of entries) made.add(name, value);
+  return made;
+}
+
+export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+export const textOf = (message: Uint8Array | undefined): string => Buffer.from(message ?? []).toString();

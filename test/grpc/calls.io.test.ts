@@ -1,0 +1,218 @@
+/** Client and server of src/grpc with each other over real sockets: all kinds of calls, metadata, deadlines, cancellation, bounds. */
+import { afterEach, expect, test } from "vitest";
+import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
+import { STATUS } from "../../src/grpc/wire/status.ts";
+import { methods } from "../fakes/grpc-methods.ts";
+import { bytes, Conversation, closeAll, connected, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
+import { until } from "../fakes/until.ts";
+
+afterEach(closeAll);
+
+async function both(server: Partial<Parameters<typeof serve>[0]> = {}, client: Parameters<typeof connected>[1] = {}) {
+  const made = methods();
+  const serving = await serve({ methods: made.methods, ...server });
+  return { ...serving, seen: made.seen, connection: await connected(serving.port, client) };
+}
+
+test("a unary call is answered at once or by a promise, with any size of message", async () => {
+  const { connection } = await both();
+  for (const size of [0, 1, 1_400, 70_000, 1_000_000]) {
+    const answer = await unary(connection, "/t/Echo", new Uint8Array(size).fill(7));
+    expect([answer.status.code, answer.message?.length]).toEqual([STATUS.OK, size]);
+  }
+  expect(textOf((await unary(connection, "/t/Later", bytes("soon"))).message)).toBe("soon");
+  await until("no call is open", () => connection.callCount === 0);
+});
+
+test("what a handler throws is the status: words in any script and details come over, those of a bug do not", async () => {
+  const { connection } = await both();
+  const { status, message } = await unary(connection, "/t/Fail", bytes("Tür"));
+  expect([status.code, status.message, textOf(status.details), message]).toEqual([
+    STATUS.NOT_FOUND,
+    "keine „Tür“ 100 %",
+    "detail",
+    undefined,
+  ]);
+  expect((await unary(connection, "/t/LateFail")).status).toMatchObject({ code: STATUS.ABORTED, message: "late" });
+  expect((await unary(connection, "/t/Bug")).status).toMatchObject({ code: STATUS.INTERNAL, message: "the server failed on this request" });
+  expect((await unary(connection, "/t/Nothing")).status.code).toBe(STATUS.UNIMPLEMENTED);
+  expect((await unary(connection, "/nonsense")).status.code).toBe(STATUS.UNIMPLEMENTED);
+});
+
+test("metadata comes over in both directions, repeated and in bytes, and protocol fields are not among it", async () => {
+  const { connection } = await both();
+  const sent = metadata(["x-a", "1"], ["x-a", "2"], ["x-b-bin", Uint8Array.of(1, 2, 254)]);
+  const answer = await unary(connection, "/t/Meta", bytes("lead"), { metadata: sent });
+  expect(JSON.parse(textOf(answer.message))).toEqual([
+    ["user-agent", "waymark"],
+    ["x-a", "1"],
+    ["x-a", "2"],
+    ["x-b-bin", "1,2,254"],
+  ]);
+  expect([...answer.metadata].filter(([name]) => name.startsWith("x-"))).toEqual([
+    ["x-lead", "lead"],
+    ["x-lead-bin", Uint8Array.of(0, 255)],
+  ]);
+  expect(answer.trailers.getAll("x-trail")).toEqual(["a", "b"]);
+});
+
+test("streams of both kinds keep the order of thousands of messages", async () => {
+  const { connection } = await both();
+  const counted = new Conversation(connection, { path: "/t/Count" });
+  counted.call.halfClose(bytes("3000"));
+  await until("all are counted", () => counted.result !== undefined);
+  expect(counted.messages.map(Number)).toEqual(Array.from({ length: 3_000 }, (_, i) => i));
+
+  const sum = new Conversation(connection, { path: "/t/Sum", isSingleResponse: true });
+  for (let i = 1; i <= 3_000; i++) sum.call.write(bytes(String(i)));
+  sum.call.halfClose();
+  await until("the sum is there", () => sum.result !== undefined);
+  expect([sum.result?.status.code, Number(sum.messages[0])]).toEqual([STATUS.OK, 4_501_500]);
+});
+
+test("a bidirectional call answers while it is asked, and ends when both have ended", async () => {
+  const { connection } = await both();
+  const talk = new Conversation(connection, { path: "/t/Talk" });
+  for (const word of ["one", "two", "three"]) {
+    talk.call.write(bytes(word));
+    await until(`${word} is answered`, () => talk.messages.at(-1)?.toString() === `${word}!`);
+  }
+  talk.call.halfClose();
+  await until("it is over", () => talk.result !== undefined);
+  expect([talk.messages.length, talk.result?.status.code]).toEqual([3, STATUS.OK]);
+});
+
+test("a deadline ends a call on both ends", async () => {
+  const { connection, seen } = await both();
+  const answer = await unary(connection, "/t/Hold", bytes(""), { timeoutMs: 50 });
+  expect(answer.status.code).toBe(STATUS.DEADLINE_EXCEEDED);
+  await until("the handler heard", () => seen.cancelled.length === 1);
+  expect(seen.held[0]?.isOver).toBe(true);
+});
+
+test("a server keeps the deadline of a client that does not", async () => {
+  const { connection, seen } = await both();
+  const call = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
+  call.call.halfClose(bytes(""));
+  await until("it is held", () => seen.held.length === 1);
+  expect(seen.held[0]?.timeoutMs).toBeUndefined();
+  const raw = await unary(connection, "/t/Echo", bytes(""), { timeoutMs: 1e-9 });
+  expect(raw.status.code).toBe(STATUS.DEADLINE_EXCEEDED);
+});
+
+test("a call that its client cancels is cancelled at the server, whose later answer goes nowhere", async () => {
+  const { connection, seen } = await both();
+  const call = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
+  call.call.halfClose(bytes(""));
+  await until("it is held", () => seen.held.length === 1);
+  call.call.cancel();
+  expect(call.result?.status.code).toBe(STATUS.CANCELLED);
+  await until("the handler heard", () => seen.cancelled.length === 1);
+  expect(seen.cancelled).toEqual(["cancelled"]);
+  expect(() => seen.held[0]?.respond(bytes("late"))).not.toThrow();
+});
+
+test("calls end with UNAVAILABLE when their connection is lost, and with CANCELLED when the server resets their stream", async () => {
+  const { connection, seen, sockets } = await both();
+  const reset = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
+  const lost = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
+  for (const { call } of [reset, lost]) call.halfClose(bytes(""));
+  await until("both are held", () => seen.held.length === 2);
+  seen.held[0]?.reset(8);
+  await until("the first is over", () => reset.result !== undefined);
+  expect(reset.result?.status.code).toBe(STATUS.CANCELLED);
+  for (const socket of sockets) socket.destroy();
+  await until("the second is over", () => lost.result !== undefined);
+  expect(lost.result).toMatchObject({ status: { code: STATUS.UNAVAILABLE }, isUnprocessed: false, isFromServer: false });
+  expect((await unary(connection, "/t/Echo")).status.code).toBe(STATUS.UNAVAILABLE);
+});
+
+test("a message over a bound is refused at either end, coming and going", async () => {
+  const { connection, server } = await both(
+    { limits: { maxReceiveBytes: 1_000, maxSendBytes: 2_000 } },
+    { limits: { maxReceiveBytes: 1_500, maxSendBytes: 3_000 } },
+  );
+  expect((await unary(connection, "/t/Echo", new Uint8Array(1_000))).status.code).toBe(STATUS.OK);
+  expect((await unary(connection, "/t/Echo", new Uint8Array(1_001))).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
+  expect((await unary(connection, "/t/Large", bytes("1501"))).status).toMatchObject({ code: STATUS.RESOURCE_EXHAUSTED });
+  expect((await unary(connection, "/t/Large", bytes("2001"))).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
+  const call = new Conversation(connection, { path: "/t/Echo", isSingleResponse: true });
+  expect((await unary(connection, "/t/Echo", new Uint8Array(3_001))).status).toMatchObject({ code: STATUS.RESOURCE_EXHAUSTED });
+  expect(() => call.call.write(new Uint8Array(3_001))).toThrow(/quota_exceeded: a message to send has 3001 bytes/);
+  call.call.cancel();
+  await until("nothing is open", () => server.counts().streams === 0);
+  expect(server.counts().bufferedBytes).toBe(0);
+});
+
+test("messages are compressed both ways where both ends want it, in order, and small ones stay as they are", async () => {
+  const gzip = () => ({ inflater: boundedInflater(), compressor: gzipCompressor(10) });
+  const { connection } = await both(gzip(), gzip());
+  for (const size of [0, 9, 10, 1_000, 100_000, 1_000_000]) {
+    const answer = await unary(connection, "/t/Echo", new Uint8Array(size).fill(65));
+    expect([answer.status.code, answer.message?.length]).toEqual([STATUS.OK, size]);
+  }
+  const talk = new Conversation(connection, { path: "/t/Talk" });
+  const words = [300_000, 1, 20_000, 0, 15].map((size) => "x".repeat(size));
+  for (const word of words) talk.call.write(bytes(word));
+  talk.call.halfClose();
+  await until("it is over", () => talk.result !== undefined);
+  expect(talk.messages.map((message) => message.length)).toEqual(words.map((word) => word.length + 1));
+});
+
+test("a server without an inflater refuses compressed requests, and a client without one asks for none", async () => {
+  const { connection } = await both({}, { compressor: gzipCompressor(0) });
+  expect((await unary(connection, "/t/Echo", bytes("x"))).status.code).toBe(STATUS.UNIMPLEMENTED);
+});
+
+test("a source is pulled as fast as its client reads, and no faster", async () => {
+  const { connection, seen } = await both();
+  const endless = new Conversation(connection, { path: "/t/Endless" });
+  endless.call.pause();
+  endless.call.halfClose(bytes(""));
+  await until("it was pulled", () => seen.pulled > 1);
+  const before = seen.pulled;
+  await unary(connection, "/t/Later"); // A round trip: what could come has come.
+  await unary(connection, "/t/Later");
+  expect(seen.pulled - before).toBeLessThan(8);
+  endless.call.resume();
+  await until("it goes on", () => seen.pulled > before + 50);
+  endless.call.cancel();
+  await until("the source is closed", () => seen.cancelled.length === 1);
+});
+
+test("a writer waits for a reader that does not take: requests are not piled up", async () => {
+  const made = methods();
+  const paused: { readonly call: { resume(): void } }[] = [];
+  let count = 0;
+  const slow = {
+    path: "/t/Slow",
+    kind: "bidi_streaming" as const,
+    open: (call: { pause(): void; resume(): void; end(): void }) => {
+      call.pause();
+      paused.push({ call });
+      return { message: () => void (count += 1), halfClosed: () => call.end() };
+    },
+  };
+  const serving = await serve({ methods: [...made.methods, slow] });
+  const connection = await connected(serving.port);
+  const talk = new Conversation(connection, { path: "/t/Slow" });
+  let written = 0;
+  const chunk = new Uint8Array(16_384);
+  const write = () => {
+    while (written < 1_000) {
+      written += 1;
+      if (!talk.call.write(chunk)) {
+        talk.call.onceWritable(write);
+        return;
+      }
+    }
+    talk.call.halfClose();
+  };
+  write();
+  await until("it is opened", () => paused.length === 1);
+  await unary(connection, "/t/Later");
+  expect([count, written < 40]).toEqual([0, true]);
+  paused[0]?.call.resume();
+  await until("all came", () => talk.result !== undefined);
+  expect([count, talk.result?.status.code]).toEqual([1_000, STATUS.OK]);
+});

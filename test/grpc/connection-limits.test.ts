@@ -1,0 +1,161 @@
+/** When a connection is cut, and that what real clients do is not. */
+import { expect, test } from "vitest";
+import { type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "../../src/grpc/server/connection-limits.ts";
+
+const LIMITS: ConnectionLimits = {
+  pingsPerSecond: 10,
+  settingsPerSecond: 5,
+  uselessBytesPerSecond: 1_000,
+  unreadBytes: 5_000,
+  headerGainPerSecond: 100_000,
+  untakenBytes: 1_000_000,
+  refusalsPerSecond: 100,
+  prefaceTimeoutMs: 3_000,
+  trickleMs: 1_500,
+  stuckBytes: 10_000,
+  stuckMs: 1_500,
+};
+
+/** Plays seconds of a connection's life; each tells what happened in it. Returns the first verdict and its second. */
+function play(
+  seconds: readonly Second[],
+  greeted = true,
+): { readonly connectionLimits: ExceededLimit; readonly second: number } | undefined {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  if (greeted) meter.settings();
+  let bytesRead = 0;
+  let bytesWritten = 0;
+  for (const [index, second] of seconds.entries()) {
+    for (let i = 0; i < (second.pings ?? 0); i++) meter.ping();
+    for (let i = 0; i < (second.bombs ?? 0); i++) meter.headers(BOMB);
+    for (let i = 0; i < (second.settings ?? 0); i++) meter.settings();
+    bytesRead += second.read ?? 0;
+    bytesWritten += second.written ?? 0;
+    meter.usefulBytes += second.useful ?? 0;
+    meter.streamCount += second.opened ?? 0;
+    meter.openStreams = second.open ?? 0;
+    meter.refusalCount += second.refused ?? 0;
+    meter.pendingBytes = second.pending ?? 0;
+    const connectionLimits = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten, waitingCalls: second.waiting ?? 0 });
+    if (connectionLimits !== undefined) return { connectionLimits, second: index + 1 };
+  }
+  return undefined;
+}
+
+/** Headers of 54 kB. */
+const BOMB = Array.from({ length: 108 }, () => "a".repeat(500));
+
+interface Second {
+  readonly bombs?: number;
+  readonly pings?: number;
+  readonly settings?: number;
+  readonly read?: number;
+  readonly written?: number;
+  readonly useful?: number;
+  readonly opened?: number;
+  readonly refused?: number;
+  readonly open?: number;
+  readonly pending?: number;
+  readonly waiting?: number;
+}
+
+const times = (count: number, second: Second) => Array.from({ length: count }, () => second);
+
+test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: ExceededLimit; within: number }>([
+  { name: "pings beyond the rate", seconds: times(2, { pings: 11, read: 187 }), want: "ping_flood", within: 1 },
+  { name: "settings beyond the rate", seconds: times(2, { settings: 6 }), want: "settings_flood", within: 1 },
+  { name: "bytes that are nothing, with a stream open", seconds: times(9, { read: 2_000, open: 1 }), want: "useless_bytes", within: 6 },
+  {
+    name: "more of them than calls that wait can have sent",
+    seconds: times(9, { read: 40_000, open: 2, waiting: 2 }),
+    want: "useless_bytes",
+    within: 4,
+  },
+  { name: "very many of them", seconds: times(2, { read: 7_000, open: 1 }), want: "useless_bytes", within: 1 },
+  { name: "a few bytes that are long headers", seconds: times(2, { bombs: 3, read: 450, opened: 3 }), want: "header_bomb", within: 1 },
+  { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
+  { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
+  { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
+  { name: "calls to nowhere", seconds: times(2, { opened: 200, refused: 200, read: 20_000 }), want: "refused_calls", within: 1 },
+  { name: "answers never taken", seconds: times(9, { open: 9, pending: 20_000, written: 17 }), want: "stuck_reader", within: 3 },
+])("$name: $want within $within s", ({ seconds, greeted, want, within }) => {
+  const verdict = play(seconds, greeted);
+  expect(verdict?.connectionLimits).toBe(want);
+  expect(verdict?.second).toBeLessThanOrEqual(within);
+});
+
+test.each<{ name: string; seconds: Second[] }>([
+  { name: "an idle connection", seconds: times(100, {}) },
+  {
+    name: "messages that are read a second after they came, again and again",
+    seconds: Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? { read: 5_900, open: 1 } : { read: 900, useful: 5_900, open: 1 })),
+  },
+  {
+    name: "many calls with long bodies that wait for their turn, and are begun some a second",
+    seconds: [
+      { read: 6_000_000, open: 100, waiting: 100 },
+      ...Array.from({ length: 10 }, (_, i) => ({ opened: 10, useful: 600_000, open: 90 - 10 * i, waiting: 90 - 10 * i })),
+    ],
+  },
+  { name: "a client that pings now and then", seconds: times(100, { pings: 1, read: 17, written: 17 }) },
+  {
+    name: "a watcher that pings to measure bandwidth while it is sent to",
+    seconds: times(9, { pings: 500, read: 8_500, written: 1e6, open: 1 }),
+  },
+  { name: "a reader's window updates", seconds: times(9, { read: 40_000, written: 100_000, open: 1 }) },
+  { name: "a registrar sending large messages", seconds: times(9, { read: 5e6, useful: 4.99e6, opened: 3, open: 3 }) },
+  { name: "long headers that came as such", seconds: times(9, { bombs: 10, read: 540_000, opened: 10, useful: 460_000 }) },
+  { name: "many small calls with long tokens", seconds: times(9, { read: 4e6, opened: 1_000, open: 10 }) },
+  {
+    name: "a last window update after a stream, then quiet, again and again",
+    seconds: Array.from({ length: 60 }, (_, i) => ({ read: i % 10 === 0 ? 13 : 0 })),
+  },
+  { name: "a slow reader that takes what it asked for, slowly", seconds: times(9, { open: 1, pending: 20_000, written: 5_000 }) },
+  { name: "a stalled watcher with little pending", seconds: times(100, { open: 1, pending: 9_000 }) },
+])("$name is left alone", ({ seconds }) => {
+  expect(play(seconds)).toBeUndefined();
+});
+
+test("a flood far beyond the rate is cut at once, not at the next check", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const verdicts = Array.from({ length: 200 }, () => meter.ping());
+  expect(verdicts.indexOf("ping_flood")).toBe(100);
+  const settings = Array.from({ length: 200 }, () => meter.settings());
+  expect(settings.indexOf("settings_flood")).toBe(50);
+});
+
+test("what came for calls that wait until answers are taken is not useless", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  meter.settings();
+  for (let call = 0; call < 10; call++) meter.park(() => {});
+  expect(meter.check({ monoMs: 1_000, bytesRead: 600_000, bytesWritten: 0 })).toBeUndefined();
+  expect(meter.check({ monoMs: 2_000, bytesRead: 700_000, bytesWritten: 0 })).toBe("useless_bytes");
+});
+
+test("calls wait while more is untaken than may be, and run in order once it is taken", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const done: string[] = [];
+  const call = (name: string, bytes: number): void => {
+    if (!meter.isTaking) {
+      meter.park(() => call(name, bytes));
+      return;
+    }
+    done.push(name);
+    meter.pendingBytes += bytes;
+  };
+  for (const name of ["a", "b", "c", "d"]) call(name, 600_000);
+  expect(done).toEqual(["a", "b"]);
+  meter.pendingBytes -= 600_000;
+  expect(done).toEqual(["a", "b", "c"]);
+  meter.pendingBytes = 0;
+  expect(done).toEqual(["a", "b", "c", "d"]);
+});
+
+test("all calls that wait run once what was untaken is, also those that answer nothing for now, such as a watch", () => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+  const done: string[] = [];
+  meter.pendingBytes = 10 * LIMITS.untakenBytes;
+  for (const name of ["a", "b", "c"]) meter.park(() => done.push(name));
+  meter.pendingBytes = 0;
+  expect(done).toEqual(["a", "b", "c"]);
+});

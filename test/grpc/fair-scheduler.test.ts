@@ -1,0 +1,65 @@
+/** Fair turns: a burst of one waits behind itself, in order, and never in front of another. */
+import { expect, test } from "vitest";
+import { FairScheduler, type Share } from "../../src/grpc/server/fair-scheduler.ts";
+
+function world(each: number, all = 100) {
+  const ends: (() => void)[] = [];
+  const turns = new FairScheduler({ each, all }, (end) => void ends.push(end));
+  const done: string[] = [];
+  const act = (share: Share, what: string) => {
+    if (turns.mayAct(share)) done.push(what);
+    else turns.wait(share, () => void done.push(what));
+  };
+  return { turns, done, act, endTurn: () => ends.shift()?.(), isScheduled: () => ends.length > 0 };
+}
+
+test("what fits the turn is done at once, the rest in the next turns, in order", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(2);
+  const one = turns.join();
+  for (const what of ["a", "b", "c", "d", "e"]) act(one, what);
+  expect(done).toEqual(["a", "b"]);
+  endTurn();
+  expect(done).toEqual(["a", "b", "c", "d"]);
+  act(one, "f");
+  expect(done).toEqual(["a", "b", "c", "d"]);
+  endTurn();
+  expect(done).toEqual(["a", "b", "c", "d", "e", "f"]);
+  endTurn();
+  expect(isScheduled()).toBe(false);
+});
+
+test("another's call does not wait for a burst", () => {
+  const { turns, done, act } = world(2);
+  const busy = turns.join();
+  const other = turns.join();
+  for (let i = 0; i < 100; i++) act(busy, "busy");
+  act(other, "other");
+  expect(done).toEqual(["busy", "busy", "other"]);
+});
+
+test("an idle share costs nothing: nothing is scheduled, and its next turn is whole", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(1);
+  const one = turns.join();
+  act(one, "a");
+  endTurn();
+  expect(isScheduled()).toBe(false);
+  act(one, "b");
+  expect(done).toEqual(["a", "b"]);
+});
+
+test("several bursts take turns, together no longer than one, and the first act of another still does not wait", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(4, 4);
+  const busy = ["a", "b", "c"].map((name) => ({ name, share: turns.join() }));
+  for (const { name, share } of busy) for (let i = 0; i < 8; i++) act(share, name);
+  expect(done.join("")).toBe("aaaabc");
+  endTurn();
+  expect(done.splice(0, 6)).toHaveLength(6);
+  expect(done.join("")).toBe("aaaa");
+  act(turns.join(), "x");
+  endTurn();
+  endTurn();
+  endTurn();
+  expect(done.join("")).toBe("aaaaxbbbbccccbbbc".slice(0, done.length));
+  while (isScheduled()) endTurn();
+  expect(done.toSorted().join("")).toBe("aaaabbbbbbbcccccccx");
+});

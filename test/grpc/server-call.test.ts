@@ -1,0 +1,280 @@
+/** The server's half of a call, over arrays: what is ordered of its stream for what comes and what its handler does. */
+import { expect, test } from "vitest";
+import type { Call, Method, RequestListener } from "../../src/grpc/server/method.ts";
+import { readHead } from "../../src/grpc/server/request-head.ts";
+import { ServerCall } from "../../src/grpc/server/server-call.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
+import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { STATUS, StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
+import { invalid, WaymarkError } from "../../src/lib/errors.ts";
+import { FakePort } from "../fakes/grpc-port.ts";
+import { LateCompressor, LateInflater } from "../fakes/late-gzip.ts";
+
+interface Given {
+  readonly headers?: Record<string, string>;
+  readonly maxSendBytes?: number;
+  readonly inflater?: LateInflater;
+  readonly compressor?: LateCompressor;
+}
+
+/** A started call of a method. */
+function started(method: Method, given: Given = {}) {
+  const port = new FakePort();
+  const headers = { ":method": "POST", ":path": method.path, "content-type": "application/grpc", ...given.headers };
+  const head = readHead(headers);
+  if (head.kind !== "call") throw new Error("not a call");
+  const bounds = { maxMessageBytes: 1_000, maxBufferedBytes: 5_000, bufferedBytes: 0 };
+  const call = new ServerCall(method, {
+    head,
+    headers,
+    fields: Object.entries(headers).flat(),
+    port,
+    connection: {},
+    environment: {
+      bounds,
+      maxSendBytes: given.maxSendBytes ?? 1_000,
+      inflater: given.inflater,
+      compressor: given.compressor,
+      statusOf: (thrown) => ({ status: statusOfThrown(thrown) }),
+      nowMs: () => port.nowMs,
+    },
+  });
+  port.trailers = () => call.trailers();
+  call.start();
+  return { call, port, orders: port.orders, bounds };
+}
+
+const unary = (handle: (request: Uint8Array, call: Call) => void): Method => ({ path: "/t/U", kind: "unary", handle });
+const stream = (handle: (request: Uint8Array, call: Call) => void): Method => ({ path: "/t/S", kind: "server_streaming", handle });
+const bidi = (open: (call: Call) => RequestListener): Method => ({ path: "/t/B", kind: "bidi_streaming", open });
+const echo = unary((request, call) => call.respond(request));
+const frame = (text: string) => framed(Buffer.from(text));
+
+test("a unary call is answered by headers and a message with trailers, without a timer", () => {
+  const { call, port, orders } = started(echo, { headers: { "grpc-timeout": "1S" } });
+  call.data(frame("hi"));
+  expect(orders).toEqual([]);
+  call.requestEnded();
+  expect(orders).toEqual(["headers 200", "end 7 grpc-status=0"]);
+  expect(port.timerCount).toBe(0);
+});
+
+test("a refusal is in headers alone, also after its handler thought for a while", () => {
+  const { call, orders } = started(
+    unary(() => {
+      throw invalid("x", "is wrong");
+    }),
+  );
+  call.data(frame(""));
+  call.requestEnded();
+  expect(orders).toEqual(["trailers-only 200 grpc-status=3 grpc-message=invalid_argument: x: is wrong"]);
+  call.fail(new Error("again"));
+  expect(orders).toHaveLength(1);
+});
+
+test("a refusal after the headers is in trailers, and with it what the handler adds", () => {
+  const { call, orders } = started(
+    stream((_request, made) => {
+      made.sendMetadata(new Metadata().add("x-a", "1").add("x-a", "2"));
+      made.write(Buffer.from("one"));
+      made.finish({ code: STATUS.ABORTED, message: "ü" }, new Metadata().add("x-b", "3"));
+    }),
+  );
+  call.data(frame(""));
+  call.requestEnded();
+  expect(orders).toEqual(["headers 200 x-a=1,2", "write 8", "end grpc-status=10 grpc-message=%C3%BC x-b=3"]);
+});
+
+test("a handler that says more than its kind of method has is a bug of ours, and ends the call with INTERNAL", () => {
+  const { call, orders } = started(
+    unary((_request, made) => {
+      made.write(Buffer.from("one"));
+      made.write(Buffer.from("two"));
+    }),
+  );
+  call.data(frame(""));
+  call.requestEnded();
+  expect(orders.at(-1)).toBe("end grpc-status=13 grpc-message=the server failed on this request");
+  const silent = started(unary((_request, made) => made.end()));
+  silent.call.data(frame(""));
+  silent.call.requestEnded();
+  expect(silent.orders).toEqual(["trailers-only 200 grpc-status=13 grpc-message=the server failed on this request"]);
+});
+
+test.each<{ name: string; chunks: Uint8Array[]; status: number }>([
+  { name: "no request", chunks: [], status: 12 },
+  { name: "two requests", chunks: [frame("a"), frame("b")], status: 12 },
+  { name: "half a request", chunks: [frame("abc").subarray(0, 6)], status: 3 },
+  { name: "a reserved flag", chunks: [Uint8Array.of(4, 0, 0, 0, 0)], status: 3 },
+  { name: "a compressed request without an encoding", chunks: [framed(Uint8Array.of(1), true)], status: 13 },
+  { name: "a request over the bound", chunks: [framed(new Uint8Array(1_001))], status: 8 },
+])("$name ends with $status, and holds nothing", ({ chunks, status }) => {
+  const { call, orders, bounds } = started(echo);
+  for (const chunk of chunks) call.data(chunk);
+  call.requestEnded();
+  expect(orders[0]).toContain(`trailers-only 200 grpc-status=${status} `);
+  expect(bounds.bufferedBytes).toBe(0);
+});
+
+test("what is refused while it comes is told so at once, and its client need not send the rest", () => {
+  const { call, orders } = started(echo);
+  call.data(Uint8Array.of(0, 0, 0, 4, 0));
+  expect(orders).toEqual([expect.stringContaining("trailers-only 200 grpc-status=8"), "reset 0"]);
+  call.data(new Uint8Array(500));
+  call.requestEnded();
+  expect(orders).toHaveLength(2);
+});
+
+test("a method may take over refusals, and have its own bounds, which may refuse", () => {
+  const refused: string[] = [];
+  const method: Method = {
+    ...echo,
+    refused: (error, call) => (refused.push(error.reason), call.fail(new StatusError({ code: 7, message: "no" }))),
+  };
+  const { call, orders } = started(method, { headers: { "grpc-timeout": "soon" } });
+  call.requestEnded();
+  expect([refused, orders]).toEqual([["invalid_argument"], ["trailers-only 200 grpc-status=7 grpc-message=no", "reset 0"]]);
+  const own = started({ ...echo, boundsFor: () => ({ maxMessageBytes: 1, maxBufferedBytes: 10, bufferedBytes: 0 }) });
+  own.call.data(frame("ab"));
+  expect(own.orders[0]).toContain("grpc-status=8");
+  const none = started({
+    ...echo,
+    boundsFor: () => {
+      throw new WaymarkError("draining", "go");
+    },
+  });
+  expect(none.orders).toEqual(["trailers-only 200 grpc-status=14 grpc-message=draining: go", "reset 0"]);
+});
+
+test("a deadline ends a call that its handler did not end, and tells the handler", () => {
+  const told: string[] = [];
+  const { call, port, orders } = started(
+    unary((_request, made) => made.onCancelled((why) => told.push(why))),
+    { headers: { "grpc-timeout": "50m" } },
+  );
+  port.pass(20);
+  call.data(frame(""));
+  call.requestEnded();
+  expect(call.timeoutMs).toBe(30);
+  port.pass(29);
+  expect(orders).toEqual([]);
+  port.pass(1);
+  expect([orders[0], told]).toEqual([expect.stringContaining("trailers-only 200 grpc-status=4"), ["deadline"]]);
+  call.respond(Buffer.from("late"));
+  call.closed();
+  expect([orders.length, told.length]).toEqual([1, 1]);
+});
+
+test("a request that came too late is not handled", () => {
+  let handled = 0;
+  const { call, port, orders } = started(
+    unary(() => void (handled += 1)),
+    { headers: { "grpc-timeout": "50m" } },
+  );
+  port.pass(60);
+  call.data(frame(""));
+  call.requestEnded();
+  expect([orders[0], handled]).toEqual([expect.stringContaining("grpc-status=4"), 0]);
+});
+
+test("a client that goes away is told to the handler once; what it still says goes nowhere", () => {
+  const told: string[] = [];
+  const { call, port, orders } = started(stream((_request, made) => made.onCancelled((why) => told.push(why))));
+  call.data(frame(""));
+  call.requestEnded();
+  port.isGone = true;
+  call.closed();
+  call.closed();
+  expect([told, call.isOver, call.write(Buffer.from("x")), orders]).toEqual([["cancelled"], true, true, []]);
+});
+
+test("requests of a stream are given in order, and held back while the handler wants none", () => {
+  const got: string[] = [];
+  let made: Call | undefined;
+  const { call, port, orders } = started(
+    bidi((opened) => {
+      made = opened;
+      return {
+        message: (bytes) => {
+          got.push(Buffer.from(bytes).toString());
+          if (got.length === 2) opened.pause();
+        },
+        halfClosed: () => (got.push("end"), opened.end()),
+      };
+    }),
+  );
+  call.data(Buffer.concat([frame("a"), frame("b"), frame("c")]));
+  call.requestEnded();
+  expect([got, port.isPaused]).toEqual([["a", "b"], true]);
+  made?.resume();
+  expect([got, orders]).toEqual([["a", "b", "c", "end"], ["trailers-only 200 grpc-status=0"]]);
+});
+
+test("a stream that its handler ends before its client does is reset when its trailers are sent", () => {
+  const { call, orders } = started(bidi((made) => ({ message: () => made.end(new Metadata().add("x-a", "1")), halfClosed: () => {} })));
+  call.sendMetadata();
+  call.data(frame("a"));
+  expect(orders).toEqual(["headers 200", "end grpc-status=0 x-a=1"]);
+  call.trailersSent();
+  expect(orders.at(-1)).toBe("reset 0");
+});
+
+test("what the listener of a stream throws ends the call with it", () => {
+  for (const broken of ["message", "halfClosed"] as const) {
+    const throwing = () => {
+      throw new StatusError({ code: STATUS.DATA_LOSS, message: broken });
+    };
+    const { call, orders } = started(bidi(() => ({ message: () => {}, halfClosed: () => {}, [broken]: throwing })));
+    call.data(frame("a"));
+    call.requestEnded();
+    expect(orders[0]).toBe(`trailers-only 200 grpc-status=15 grpc-message=${broken}`);
+  }
+});
+
+test("a compressed request runs when it is inflated, and its charge is let go with the answer, or with the call", () => {
+  const inflater = new LateInflater();
+  const { call, orders } = started(echo, { headers: { "grpc-encoding": "gzip" }, inflater });
+  call.data(framed(Uint8Array.of(1, 7, 7), true));
+  call.requestEnded();
+  expect([orders, inflater.openCount]).toEqual([[], 1]);
+  inflater.settle();
+  expect([orders, inflater.openCount]).toEqual([["headers 200", "end 7 grpc-status=0"], 0]);
+  const gone = started(echo, { headers: { "grpc-encoding": "gzip" }, inflater });
+  gone.call.data(framed(Uint8Array.of(1, 7), true));
+  gone.call.requestEnded();
+  gone.call.closed();
+  inflater.settle();
+  expect([gone.orders, inflater.openCount]).toEqual([[], 0]);
+});
+
+test("answers are compressed for clients that take gzip, and the end waits for them", () => {
+  const compressor = new LateCompressor(4);
+  const { call, orders } = started(echo, { headers: { "grpc-accept-encoding": "deflate, gzip" }, compressor });
+  call.data(frame("long enough"));
+  call.requestEnded();
+  expect(orders).toEqual(["headers 200 grpc-encoding=gzip"]);
+  compressor.settle();
+  expect(orders.slice(1)).toEqual(["write 17", "end grpc-status=0"]);
+  const plain = started(echo, { compressor });
+  plain.call.data(frame("long enough"));
+  plain.call.requestEnded();
+  expect(plain.orders).toEqual(["headers 200", "write 16", "end grpc-status=0"]);
+});
+
+test("an answer over the bound ends the call with RESOURCE_EXHAUSTED instead", () => {
+  const { call, orders } = started(echo, { maxSendBytes: 2 });
+  call.data(frame("abc"));
+  call.requestEnded();
+  expect(orders.at(-1)).toContain("end grpc-status=8");
+});
+
+test("a call can be reset, and headers and metadata be read", () => {
+  const { call, orders } = started(
+    bidi(() => ({ message: () => {}, halfClosed: () => {} })),
+    { headers: { "x-a": "1" } },
+  );
+  expect([call.header("x-a"), call.header("x-b"), call.metadata.get("x-a"), call.timeoutMs]).toEqual(["1", undefined, "1", undefined]);
+  call.reset(8);
+  call.reset(8);
+  expect(orders).toEqual(["reset 8"]);
+});
