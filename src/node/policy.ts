@@ -20,8 +20,8 @@ import { PolicyStore } from "../services/policy-store.ts";
 import type { Service } from "../services/service.ts";
 import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
 import { MemoryStore } from "../store/control/memory.ts";
+import { openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
-import { openStore, type StoreKind } from "../store/open.io.ts";
 import { hadPeers } from "./fabric/open-fabric.ts";
 import type { TravellingPolicy } from "./fabric/policy.ts";
 import { checkWrites } from "./fabric/standing.ts";
@@ -72,7 +72,7 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAudit({ settings, log, core }, directory);
   const takesAsItIs = settings.persistence.newGeneration;
-  const store = await openOrRefuse(directory === undefined ? { kind: "memory" } : { kind: "sqlite", directory, takesAsItIs }, log);
+  const store = directory === undefined ? new MemoryStore() : await openOrRefuse(directory, takesAsItIs, log);
   opened.defer(() => store.close());
   // Before the store, as its last lines come from calls that end.
   opened.defer(() => audit.close());
@@ -172,11 +172,11 @@ function tell(log: Log, { policies }: NodeCore): void {
 }
 
 /** Without its store a node denies everything, and goes on: the policy it had cannot be known. */
-async function openOrRefuse(kind: StoreKind, log: Log): Promise<Store> {
+async function openOrRefuse(directory: string, takesAsItIs: boolean, log: Log): Promise<Store> {
   try {
-    return await openStore(kind);
+    return await openSqliteStore(directory, { takesAsItIs });
   } catch (error) {
-    log.error({ err: error, ...kind }, "store cannot be opened, everything is denied");
+    log.error({ err: error, directory, takesAsItIs }, "store cannot be opened, everything is denied");
     const away = new MemoryStore();
     await away.close();
     return away;

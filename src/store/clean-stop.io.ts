@@ -1,7 +1,7 @@
 /**
- * A checksum of the whole file, left by a clean stop and gone while a node runs: any byte that changed while no node was
- * running is noticed at the next start. After a crash there is none, and SQLite's own checks and row checksums remain.
- * A file has its seal or its log, at every moment: one that has neither has lost its log.
+ * The seal of a clean stop: a checksum of the whole database file, which is there only while no node runs. The next start
+ * notices any byte that changed in between. After a crash there is no seal, and SQLite's own checks and the checksums of rows remain.
+ * At every moment a file has its seal or its log, so a file with neither has lost its log.
  */
 import {
   closeSync,
@@ -16,11 +16,12 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 
 const CHUNK_BYTES = 1 << 20;
 
-/** Makes creations, renames and removals in `directory` durable. */
+/** Makes creations, renamings and removals in `directory` durable. */
 export function syncDirectory(directory: string): void {
   const descriptor = openSync(directory, "r");
   try {
@@ -35,7 +36,7 @@ function sumPath(path: string): string {
   return path.replace(/\.db$/, ".sum");
 }
 
-/** `<crc32> <size in bytes>` of a file. Cost: one read of it, about 2 GB/s from the page cache. */
+/** `<crc32> <size in bytes>` of a file. Cost: one read of the file, about 2 GB/s from the page cache. */
 function fileSum(path: string): string {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const descriptor = openSync(path, "r");
@@ -53,10 +54,10 @@ function fileSum(path: string): string {
   }
 }
 
-/** A seal has this many bytes, so that one can be written over another without more room on the disk. */
+/** Size of every seal, so that one can be written over another without more room on the disk. */
 const SEAL_BYTES = 40;
 
-/** Where the seal waits while a node runs: its room on the disk is kept, so that a full disk cannot keep a stop from sealing. */
+/** Where the seal waits while a node runs. It keeps its room on the disk, so that a stop can seal the file although the disk is full. */
 function sparePath(path: string): string {
   return `${sumPath(path)}.new`;
 }
@@ -73,14 +74,14 @@ function writeSpare(path: string, seal: string): void {
   }
 }
 
-/** Writes the checksum of `path`; it is on disk when this returns. `content` is the file that will be there under that name. */
+/** Seals `path`; the seal is on disk when this returns. `content` is the file that will get the name `path`. */
 export function sealCleanStop(path: string, content = path): void {
   writeSpare(path, fileSum(content));
   renameSync(sparePath(path), sumPath(path));
   syncDirectory(dirname(path));
 }
 
-/** What the seal says of the file. */
+/** Whether the seal fits the file. */
 export function readSeal(path: string): "right" | "wrong" | "absent" {
   let seal: string;
   try {
@@ -89,18 +90,18 @@ export function readSeal(path: string): "right" | "wrong" | "absent" {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return "absent";
     throw error;
   }
-  // The first version did not sync its seals: a crash could leave an empty one, and a log was gone before any was made.
+  // The first version did not sync its seals, so a crash could leave an empty one.
   return seal === "" || seal.trim() === fileSum(path) ? "right" : "wrong";
 }
 
-/** Whether there is a seal, of whatever file. */
+/** Whether there is a seal, whether or not it fits. */
 export function hasSeal(path: string): boolean {
   return existsSync(sumPath(path));
 }
 
 /**
- * Puts the seal away, durably: it must not outlive the first write that somebody is told of. The log must be there already, with
- * something synced in it, so that a crash at any point leaves one of the two.
+ * Puts the seal away, durably, before the first write that is acknowledged. The log must already exist with something synced in it, so that a
+ * crash at any point leaves the seal or the log.
  */
 export function unsealCleanStop(path: string): void {
   const directory = dirname(path);
@@ -110,20 +111,25 @@ export function unsealCleanStop(path: string): void {
   syncDirectory(directory);
 }
 
+/** Moves the log into the file and empties it. Throws when the disk refuses: the log then stays as it is, and nothing is lost. */
+export function emptyLog(db: DatabaseSync): void {
+  if (db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
+}
+
 /**
- * Closes a database: its log is emptied, the seal of the whole file is on disk, and only then the log goes. When the disk refuses
- * one of the two, a log stays beside the file.
+ * Closes a database: empties its log, seals the file, and only then lets the log go. When the disk refuses one of these steps, a log stays
+ * beside the file.
  */
-export function closeSealed(path: string, db: { close(): void }, checkpoint: () => void): void {
+export function closeSealed(path: string, db: DatabaseSync): void {
   let isSealed = false;
   try {
-    checkpoint();
+    emptyLog(db);
     sealCleanStop(path);
     isSealed = true;
   } catch {
-    // The next start then does without the checksum, as after a crash.
+    // The next start does without the seal, as after a crash.
   }
   db.close();
-  // SQLite removes a log that it could empty after all. The file is complete then, and an empty log says so.
+  // SQLite removes a log that it can still empty. The file is complete then, and an empty log says so.
   if (!isSealed && !existsSync(`${path}-wal`)) writeFileSync(`${path}-wal`, "", { mode: 0o600 });
 }

@@ -1,20 +1,48 @@
-/** An SQLite file of ours before it is written to: created whole, or inspected without changing a byte of it. */
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+/** An SQLite file of ours until it is written to: locked, created whole, or inspected without a change to any byte of it. */
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
-import { type DatabaseFormat, damageText, type FileProblem } from "./database-format.ts";
-import { lockDirectory } from "./directory-lock.io.ts";
-import { walDamage } from "./journal/wal-check.ts";
+import { walDamage } from "./wal-check.ts";
 
-/** SQLite's codes for a disk that cannot be read, that is full, and on which a side file cannot be made. */
+/** Why a directory or file is not used. */
+export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
+
+/** What tells our files from each other and from those of other programs. */
+export interface DatabaseFormat {
+  /** `journal`: its files are `journal.db`, `journal.lock`, … */
+  readonly name: string;
+  /** Application id in the SQLite header. */
+  readonly applicationId: number;
+  /** Format version in the SQLite header; files with a higher one are refused. */
+  readonly version: number;
+  /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
+  readonly isSealed: boolean;
+  /** SQL that creates the tables. */
+  readonly schema: string;
+}
+
+/** SQLite's codes for a disk that cannot be read (10), that is full (13), and on which a side file cannot be made (14). */
 const DISK_CODES: readonly number[] = [10, 13, 14];
+const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
-/** A file system with less room than this is full: SQLite's side file alone has 32 KiB. */
+/** A file system with less room counts as full: SQLite's side file alone takes 32 KiB. */
 const LEAST_ROOM_BYTES = 64 << 10;
 
-/** The file is not one to be used; it has not been changed. The message says what is wrong and what can be done. */
+/** A file that must not be used, and that was not changed. The message says what is wrong and what can be done. */
 export class FileRefused extends Error {
   readonly problem: FileProblem;
 
@@ -29,36 +57,81 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** 0 when there is none. */
+/** Size of a file in bytes; 0 when it does not exist. */
 export function fileBytes(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** Keeps every other process away from a database; gives back what lets go of it. Throws `FileRefused` when it is in use. */
-export function lockDatabase(directory: string, format: DatabaseFormat): () => void {
-  const lock = lockDirectory(directory, format.name);
-  if (lock.isHeld) return lock.release;
-  const holder = lock.holder === undefined ? "another process" : `process ${lock.holder}`;
-  throw new FileRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+/**
+ * Makes the directory (mode 700) if it is missing, and keeps every other process away from the database. Returns what lets go of it. Throws
+ * `FileRefused` when another process has it. The lock is SQLite's exclusive file lock: the kernel takes it back when the process ends in any
+ * way, so no lock is ever stale.
+ */
+export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
+  makeDirectory(directory);
+  const pidPath = join(directory, `${name}.pid`);
+  // A file of its own: we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
+  const lock = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
+  try {
+    lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+  } catch (error) {
+    lock.close();
+    if (!(error instanceof Error && sqliteCode(error) === SQLITE_BUSY)) throw error;
+    const holder = readHolder(pidPath);
+    throw new FileRefused("in_use", `data directory ${directory} is in use by ${holder}: stop it, or name another directory`);
+  }
+  try {
+    writeFileSync(pidPath, `${process.pid}\n`);
+  } catch {
+    // Only the message to a second opener says less then. A full disk must not keep a node from starting.
+  }
+  return () => {
+    rmSync(pidPath, { force: true });
+    lock.close();
+  };
+}
+
+/** Not `recursive`: Node's own never returns in places where the system makes no directories, such as /proc. */
+function makeDirectory(directory: string): void {
+  const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isThere()) return;
+  const parent = dirname(directory);
+  if (parent !== directory && !existsSync(parent)) makeDirectory(parent);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    // Another thread that opens its database here may have made it meanwhile.
+    if (!isThere()) throw error;
+  }
+}
+
+function readHolder(pidPath: string): string {
+  try {
+    const pid = readFileSync(pidPath, "utf8").trim();
+    if (pid !== "") return `process ${pid}`;
+  } catch {
+    // The file is not written, or not readable by us. The lock itself is what counts.
+  }
+  return "another process";
 }
 
 /**
  * Creates the file if it is missing, whole or not at all: a crash half-way leaves only a temporary file, which the next
- * start removes. Throws `FileRefused` when there is a log without its file.
+ * start removes. Throws `FileRefused` when a log or a seal is there without its file.
  */
 export function createIfMissing(path: string, format: DatabaseFormat, fill: (db: DatabaseSync) => void): void {
   if (existsSync(path)) return;
   if (existsSync(`${path}-wal`))
     throw new FileRefused("corrupt", `${path}-wal is there without ${path}: restore both, or move the directory away to start empty`);
   const temporary = `${path}.new`;
-  // A crash between the seal and the file's name leaves both the seal and the temporary file.
+  // A crash after the seal and before the renaming leaves the seal and the temporary file.
   if (format.isSealed && hasSeal(path) && !existsSync(temporary))
     throw new FileRefused("corrupt", `${path} is missing beside its seal: restore both, or move the directory away to start empty`);
   for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(temporary + suffix, { force: true });
   closeSync(openSync(temporary, "wx", 0o600));
   const db = new DatabaseSync(temporary);
   try {
-    // The log is turned on when all is written: a close that could not empty it would leave the file without its tables.
+    // The log is turned on after everything is written: a close that cannot empty it would leave the file without its tables.
     db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN; ${format.schema}`);
     db.exec(`PRAGMA application_id = ${format.applicationId}; PRAGMA user_version = ${format.version}`);
     fill(db);
@@ -73,7 +146,7 @@ export function createIfMissing(path: string, format: DatabaseFormat, fill: (db:
   syncDirectory(dirname(path));
 }
 
-/** Reads the header as bytes, before SQLite could touch anything. Throws `FileRefused`. */
+/** Checks the header as bytes, before SQLite can touch anything. Throws `FileRefused`. */
 function checkHeader(path: string, format: DatabaseFormat): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(path, "r");
@@ -95,7 +168,7 @@ function checkHeader(path: string, format: DatabaseFormat): void {
   }
 }
 
-/** Of a file whose log is empty or not there. */
+/** Checks the seal of a file whose log is empty or missing. Throws `FileRefused`. */
 function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): void {
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it is not the file that the last clean stop left");
@@ -107,11 +180,17 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   );
 }
 
+/** The refusal of a file whose content was never written by us. */
 export function damaged(path: string, problem: string, cause?: unknown): FileRefused {
   return new FileRefused("corrupt", damageText(path, problem), cause);
 }
 
-/** A disk that cannot be read says nothing about the file; what else SQLite complains of while reading is damage. */
+/** What to tell a person of a damaged file. */
+export function damageText(path: string, problem: string): string {
+  return `${path} is damaged: ${problem}; it was left as it is: restore a backup, or move the directory away to start empty`;
+}
+
+/** What to throw for an error of reading: the disk's own errors say nothing about the file, and all others mean damage. */
 export function refusalOf(path: string, error: unknown): unknown {
   if (error instanceof FileRefused || !(error instanceof Error)) return error;
   return DISK_CODES.includes(sqliteCode(error)) ? error : damaged(path, error.message, error);
@@ -121,7 +200,7 @@ function sqliteCode(error: Error): number {
   return "errcode" in error && typeof error.errcode === "number" ? error.errcode & 0xff : 0;
 }
 
-/** Whether the disk had no room: it says so, or SQLite could not make a side file where there is none. */
+/** Whether the disk had no room: it says so, or SQLite could not make a side file and little room is left. */
 function isDiskFull(error: unknown, directory: string): boolean {
   if (!(error instanceof Error)) return false;
   const code = sqliteCode(error);
@@ -131,7 +210,7 @@ function isDiskFull(error: unknown, directory: string): boolean {
   return bavail * bsize < LEAST_ROOM_BYTES;
 }
 
-/** What to tell of an error that kept a directory from being opened. */
+/** The refusal to report for an error that kept a directory from being opened. */
 export function refusedBy(error: unknown, directory: string): FileRefused {
   if (error instanceof FileRefused) return error;
   if (isDiskFull(error, directory))
@@ -143,11 +222,11 @@ export function refusedBy(error: unknown, directory: string): FileRefused {
 }
 
 export interface InspectOptions {
-  /** Whether a file that lost its log is taken as it is. */
+  /** Whether a file that has lost its log is used as it is. */
   readonly takesAsItIs: boolean;
 }
 
-/** A file open for reading: all that can be checked without knowing its rows has been, and nothing on disk changed. */
+/** A file that is open for reading. Everything is checked that does not need its rows, and nothing on disk changes. */
 export class Inspection {
   readonly #path: string;
   readonly #hadShm: boolean;
@@ -162,8 +241,8 @@ export class Inspection {
     const logDamage = walBytes === 0 ? undefined : walDamage(readFileSync(`${path}-wal`));
     if (logDamage !== undefined) throw damaged(path, logDamage);
     this.#hadShm = existsSync(`${path}-shm`);
-    // Without a log the file is complete by itself and can be read without locks or side files. With one, a read-only
-    // connection still cannot checkpoint: the log and the file stay as they are when it closes.
+    // Without a log the file is complete and is read without locks or side files. With a log, a read-only connection
+    // cannot checkpoint: log and file stay as they are when it closes.
     this.db = new DatabaseSync(walBytes === 0 ? new URL(`${pathToFileURL(path).href}?immutable=1`) : path, { readOnly: true });
     try {
       const check = this.db.prepare("PRAGMA quick_check(1)").get();
@@ -176,7 +255,7 @@ export class Inspection {
     }
   }
 
-  /** Reads something of the file; what SQLite complains of becomes `FileRefused`, and the file is closed. */
+  /** Runs `body` on the file. Closes it when that throws, and turns errors of SQLite into `FileRefused`. */
   read<T>(body: (db: DatabaseSync) => T): T {
     try {
       return body(this.db);
@@ -189,5 +268,24 @@ export class Inspection {
   close(): void {
     if (this.db.isOpen) this.db.close();
     if (!this.#hadShm) rmSync(`${this.#path}-shm`, { force: true });
+  }
+}
+
+/** Opens an inspected file for writing, with its log on. Exclusive, so there is no shared-memory file. A commit is on disk when it returns. */
+export function openForWriting(path: string): DatabaseSync {
+  const db = new DatabaseSync(path);
+  db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+  return db;
+}
+
+/** Runs `body` in one transaction, which is rolled back when anything throws. */
+export function transaction(db: DatabaseSync, body: () => void): void {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    body();
+    db.exec("COMMIT");
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
   }
 }

@@ -1,14 +1,14 @@
-/** A file that is written block by block beside the one that stands, and takes its place when it is whole and on disk. */
+/** A file that is written block by block under another name, and replaces the one before it when it is whole and on disk. */
 import { open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncDirectory } from "./clean-stop.io.ts";
 
-/** Bytes gathered before they are given to the disk. */
+/** How many bytes are gathered for one write. */
 const WRITE_BYTES = 1 << 20;
 
 /**
- * Writes the blocks to `path`, one a turn of the event loop; the disk is waited for off the loop. Returns the size in bytes, or
- * undefined when it would be above `maxBytes` or `signal` said stop: then what stood there stands.
+ * Writes the blocks to `path`, one a turn of the event loop, which does not wait for the disk. Returns the size in bytes. Returns undefined,
+ * and leaves the file before as it is, when the size would be above `maxBytes` or `signal` is aborted.
  */
 export async function writeSnapshotFile(
   path: string,
@@ -36,7 +36,7 @@ export async function writeSnapshotFile(
       } else await new Promise((resolve) => setImmediate(resolve));
     }
     if (gathered.length > 0) await file.writev(gathered);
-    // The file's own time counts as well: a crash must not leave one that looks newer than what is in it.
+    // Set before the renaming: a crash must not leave a file that looks newer than its content.
     if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
@@ -48,7 +48,7 @@ export async function writeSnapshotFile(
   }
 }
 
-/** What is in the file, and when it was last said to be right; undefined when there is none. Rejects when it is above `maxBytes`. */
+/** The content of the file, and when it was last known to be right. Undefined when there is no file. Rejects when it has more than `maxBytes`. */
 export async function readSnapshotFile(
   path: string,
   maxBytes: number,
@@ -64,12 +64,12 @@ export async function readSnapshotFile(
   }
 }
 
-/** Nothing has changed since it was written: it is as good as one made now. */
+/** Notes that the file is as good as one written now, because nothing has changed since. */
 export async function touchSnapshotFile(path: string, wallMs: number): Promise<void> {
   await utimes(path, wallMs / 1000, wallMs / 1000);
 }
 
-/** What cannot be used is kept beside, for people to look at, before something else takes its place. */
+/** Keeps a file that cannot be used under another name, for people to look at. */
 export async function setAsideSnapshotFile(path: string): Promise<void> {
   await rename(path, `${path}.ignored`);
 }

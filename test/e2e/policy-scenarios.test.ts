@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { openStore } from "../../src/store/open.io.ts";
+import { openSqliteStore } from "../../src/store/control/sqlite.io.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { type LimitedNode, outcomeOf, registration, startLimitedNode, type Who } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
@@ -265,7 +265,7 @@ test("apply racing apply: one is in force, all others are told of the conflict",
 
 /** Puts bytes that are no policy in place of the versions from this one on, in the store of a stopped node. */
 async function spoilVersions(data: string, from: number): Promise<void> {
-  const store = await openStore({ kind: "sqlite", directory: data });
+  const store = await openSqliteStore(data);
   const { items } = await store.list("policy/versions/", {});
   for (const { key, version } of items) {
     if (Number(key.split("/")[2]) >= from) await store.compareAndSwap(key, version, Uint8Array.of(0, 255));

@@ -5,7 +5,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { openStore } from "../../src/store/open.io.ts";
+import { openSqliteStore } from "../../src/store/control/sqlite.io.ts";
 import { openLog, recordAll } from "./audit-fixture.ts";
 import { batch, openAndReplay, put } from "./journal-fixture.ts";
 
@@ -34,7 +34,7 @@ async function journalLife(): Promise<void> {
 }
 
 async function controlLife(): Promise<void> {
-  await using store = await openStore({ kind: "sqlite", directory });
+  await using store = await openSqliteStore(directory);
   for (let round = 0; round < 3; round++) {
     const version = (await store.get("counter"))?.version ?? 0;
     const swap = await store.compareAndSwap("counter", version, new Uint8Array(10));

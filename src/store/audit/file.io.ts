@@ -1,12 +1,12 @@
 /**
- * The audit log's SQLite file: records in a hash chain, appended in groups, the oldest pruned. A file of its own, so that
- * neither its fsyncs nor its damage reach what the node decides by. Who may write to the file can make a whole new chain,
- * or cut its start and its end and say so in `meta`: against that, keep a head elsewhere (the JSON-lines file has each).
+ * The audit log's SQLite file: records in a hash chain, appended in groups, with the oldest pruned. It is a file of its own, so that
+ * neither its fsyncs nor its damage affect the node's decisions. A person who can write to the file can make a whole new chain,
+ * or cut its start and end and say so in `meta`. Against that, keep a head elsewhere (the JSON-lines file has every one).
  */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
-import { matchesAudit } from "../../policy/audit/filter.ts";
+import { type AuditFilter, matchesAudit } from "../../policy/audit/filter.ts";
 import {
   type AuditEvent,
   type AuditRecord,
@@ -17,9 +17,33 @@ import {
   parseCanonical,
 } from "../../policy/audit/record.ts";
 import { syncDirectory } from "../clean-stop.io.ts";
-import { createIfMissing, damaged, fileBytes, Inspection, lockDatabase } from "../database-file.io.ts";
-import type { DatabaseFormat } from "../database-format.ts";
-import type { AuditFileOptions, AuditScan } from "./thread.ts";
+import {
+  createIfMissing,
+  type DatabaseFormat,
+  damaged,
+  fileBytes,
+  Inspection,
+  lockDatabase,
+  openForWriting,
+  transaction,
+} from "../database-file.io.ts";
+
+export interface AuditFileOptions {
+  /** Undefined: in memory, gone with the process. */
+  readonly directory: string | undefined;
+  readonly retentionMs: number;
+  readonly maxBytes: number;
+}
+
+/** Which records to read, newest first. */
+export interface AuditScan {
+  /** Only records with lower numbers; undefined: from the newest. */
+  readonly before: number | undefined;
+  /** Only records with higher numbers; 0: to the oldest. */
+  readonly above: number;
+  readonly limit: number;
+  readonly filter: AuditFilter;
+}
 
 const AUDIT: DatabaseFormat = {
   name: "audit",
@@ -33,9 +57,9 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NUL
 CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
 `,
 };
-/** Whether somebody writes. Files of earlier versions are without this table, and their programs pass it over. */
+/** Says whether a node writes to the file. Files of earlier versions lack this table, and their programs ignore it. */
 const LIFE_SCHEMA = "CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT";
-/** Rows looked at for one answer: about 10 ms, after which a batch that waits is written. */
+/** Rows read for one answer. They take about 10 ms, after which a waiting batch is written. */
 const SLICE_ROWS = 2000;
 /** Rows pruned in one transaction. */
 const PRUNE_ROWS = 1000;
@@ -68,9 +92,9 @@ function prepareAll(db: DatabaseSync) {
 /**
  * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
  *
- * While records are written, the file itself says that it is open, and a log with something in it lies beside it; a clean stop
- * takes the word back before the log goes. A file that says so and has no log has lost what was written last. It is opened all
- * the same, since evidence must stay readable; the chain then goes on after a number that no record has, for every check to find.
+ * While records are written, the file itself says that it is open, and a log that is not empty lies beside it. A clean stop removes that
+ * mark before the log goes. A file with the mark and without a log has lost what was written last. It is opened all the same, because
+ * evidence must stay readable. The chain then skips one number, so that every check finds the gap.
  */
 export class AuditFile {
   readonly #retentionMs: number;
@@ -80,13 +104,13 @@ export class AuditFile {
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Undefined: in memory. */
   readonly #directory: string | undefined;
-  /** Whether the file said at the start that its log belongs to it, and there was none. */
+  /** Whether the file was marked open at the start and had no log. */
   readonly hasLostLog: boolean;
   #isMarkedOpen = false;
   #head: ChainPoint;
   #anchor: ChainPoint;
 
-  /** Creates what is missing. Throws `FileRefused`, the file as it was, when it is in use, damaged, or of a newer program. */
+  /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, retentionMs, maxBytes }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
@@ -108,7 +132,7 @@ export class AuditFile {
     return this.#anchor;
   }
 
-  /** Whether the newest record is the one that was written last. The chain goes on from that one in any case, so a loss stays visible. */
+  /** Whether the newest record is the one that was written last. The chain goes on from the one written last in any case, so a loss stays visible. */
   isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
     if (newest === undefined) return this.#head.number === this.#anchor.number;
@@ -120,12 +144,12 @@ export class AuditFile {
     return Number(pages?.["used"]) * Number(pages?.["page_size"]);
   }
 
-  /** On disk when this returns. */
+  /** Adds records to the chain. They are on disk when this returns. */
   append(events: readonly AuditEvent[]): readonly AuditRecord[] {
     const records: AuditRecord[] = [];
     let head = this.#head;
     this.#markOpen();
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       for (const event of events) {
         const { record, canonical } = chainEvent(event, head);
         this.#sql.insert.run(record.number, canonical, record.hash);
@@ -138,13 +162,13 @@ export class AuditFile {
     return records;
   }
 
-  /** Removes what is too old or too much, for at most 50 ms; the last record removed becomes the anchor. */
+  /** Removes records that are too old or take too much room, for at most 50 ms. The last record removed becomes the anchor. */
   prune(nowWallMs: number): void {
     const endMs = performance.now() + PRUNE_MS;
     while (this.#pruneSlice(nowWallMs - this.#retentionMs) && performance.now() < endMs);
   }
 
-  /** Removes a slice. Returns whether there may be more to remove. */
+  /** Removes some records. Returns whether there may be more to remove. */
   #pruneSlice(oldestWallMs: number): boolean {
     const isTooLarge = this.usedBytes() > this.#maxBytes;
     const isDue = (row: Row): boolean => isTooLarge || isOlder(row, oldestWallMs);
@@ -153,14 +177,14 @@ export class AuditFile {
     let last: Row | undefined;
     let count = 0;
     for (const row of this.#sql.oldest.all(PRUNE_ROWS)) {
-      // The newest stays, so that a log is never without a record that its head can be compared with.
+      // The newest stays, so that there is always a record to compare the head with.
       if (row["number"] === this.#head.number || !isDue(row)) break;
       last = row;
       count++;
     }
     if (last === undefined) return false;
     const anchor: ChainPoint = { number: Number(last["number"]), hash: bytesOf(last["hash"]) };
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       this.#sql.prune.run(anchor.number);
       this.#sql.moveAnchor.run(anchor.number, anchor.hash);
     });
@@ -177,7 +201,7 @@ export class AuditFile {
       rows++;
       last = Number(row["number"]);
       const event = parseCanonical(bytesOf(row["canonical"]))?.event;
-      // What cannot be read is shown by `verify`.
+      // `verify` reports records that cannot be read.
       if (event === undefined || !matchesAudit(event, filter)) continue;
       records.push({ ...event, number: last, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
       if (records.length === limit) return { records, nextBefore: last };
@@ -192,7 +216,7 @@ export class AuditFile {
 
   /** Checks a slice of the chain after `last` (undefined: from the anchor) up to `head` (undefined: the newest now). */
   verify(last: ChainPoint | undefined, head: ChainPoint = this.#head) {
-    // What was pruned since the last slice was good, or the check would have ended.
+    // Records that were pruned since the last slice were good, or the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
     let checkedCount = 0;
@@ -213,7 +237,7 @@ export class AuditFile {
     return { kind: "altered", number, message: `record ${number} is after ${this.#head.number}, the last the log says it wrote` };
   }
 
-  /** The hash of a record that is still there, of the anchor, or of the head. */
+  /** The hash of a record that is still there, or of the anchor. */
   hashOf(number: number): Uint8Array | undefined {
     if (number === this.#anchor.number) return this.#anchor.hash;
     const hash = this.#sql.hashOf.get(number)?.["hash"];
@@ -222,26 +246,26 @@ export class AuditFile {
 
   close(): void {
     try {
-      // Moved to the file first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
+      // The checkpoint comes first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
       if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
     } catch {
-      // The disk refuses, and SQLite keeps the log as well.
+      // The disk refuses, and SQLite keeps the log.
     }
     this.#db.close();
     this.#unlock();
   }
 
-  /** The number after the head is given up: what had it is lost, and perhaps more. */
+  /** Skips the number after the head: the record that had it is lost, and perhaps more. */
   #passOver(): void {
     const head: ChainPoint = { number: this.#head.number + 1, hash: NO_HASH };
     this.#markOpen(() => this.#sql.moveHead.run(head.number, head.hash));
     this.#head = head;
   }
 
-  /** Before the first record: the log is on disk with something in it, and only then the file itself says that there must be one. */
+  /** Called before the first record: puts something into the log, and only then marks the file as open. */
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       this.#db.exec(`${LIFE_SCHEMA}; INSERT OR REPLACE INTO life VALUES (1, 1)`);
       first();
     });
@@ -249,17 +273,6 @@ export class AuditFile {
     const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
     if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not made to its end");
     this.#isMarkedOpen = true;
-  }
-
-  #transaction(body: () => void): void {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      body();
-      this.#db.exec("COMMIT");
-    } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
-      throw error;
-    }
   }
 }
 
@@ -276,24 +289,21 @@ function openOnDisk(directory: string) {
   try {
     createIfMissing(path, AUDIT, writeMeta);
     const inspection = new Inspection(path, AUDIT);
-    // An empty log holds nothing: SQLite makes one when it opens the file, before anything of ours is in it.
+    // An empty log holds nothing: SQLite makes one when it opens the file.
     const hasLog = fileBytes(`${path}-wal`) > 0;
     const hasLostLog = inspection.read((db) => {
       pointsOf(prepareAll(db).meta.get(), path);
       return !hasLog && isOpenIn(db);
     });
     inspection.close();
-    const db = new DatabaseSync(path);
-    // Exclusive: no shared-memory file.
-    db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
-    return { db, unlock, hasLostLog };
+    return { db: openForWriting(path), unlock, hasLostLog };
   } catch (error) {
     unlock();
     throw error;
   }
 }
 
-/** Whether the file says that somebody writes to it. */
+/** Whether the file is marked as open. */
 function isOpenIn(db: DatabaseSync): boolean {
   if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'life'").get() === undefined) return false;
   return db.prepare("SELECT is_open FROM life WHERE one = 1").get()?.["is_open"] === 1;
@@ -313,7 +323,7 @@ function pointsOf(meta: Row | undefined, path: string): { readonly head: ChainPo
 
 function isOlder(row: Row, oldestWallMs: number): boolean {
   const event = parseCanonical(bytesOf(row["canonical"]))?.event;
-  // What cannot be read is evidence, and goes by size alone.
+  // A record that cannot be read is evidence: only its size can make it go.
   return event !== undefined && event.atWallMs < oldestWallMs;
 }
 

@@ -1,4 +1,4 @@
-/** The audit log as the rest of the node sees it: takes events without blocking, and says when they are on disk. */
+/** The audit log as the rest of the node sees it: it takes events without blocking, and says when they are on disk. */
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
@@ -6,20 +6,21 @@ import type { AuditFilter } from "../../policy/audit/filter.ts";
 import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
-import { ThreadCalls } from "../thread-calls.io.ts";
-import type { AuditAnswer, AuditRequest, AuditState } from "./thread.ts";
+import { ThreadCalls } from "../thread.io.ts";
+import type { AuditMethods, AuditState } from "./worker.io.ts";
 
-/** Events waiting for the disk; those after are lost, counted, and told in the log. */
+/** Most events that wait for the disk. More are lost and counted, and the log itself says so. */
 const MAX_PENDING = 10_000;
-/** Events of one transaction, and how many waiting ones start one at once. */
+/** Most events in one transaction. So many waiting events start one at once. */
 const MAX_BATCH = 1000;
-/** How long an event waits for others to share an fsync with, unless somebody waits for it. */
+/** How long an event waits for others to share its fsync, unless a caller waits for it. */
 const GATHER_MS = 50;
-/** After the disk refused. */
+/** How long to wait after the disk refused. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
-/** How soon after records what became of their lines is looked at, and how often a file that takes none is told of. */
+/** How soon after a batch its lines are looked after. */
 const LOOK_MS = 500;
+/** How often the node logs that the file takes no lines. */
 const TELL_MS = 60_000;
 
 export interface AuditLogger {
@@ -28,13 +29,13 @@ export interface AuditLogger {
 }
 
 export interface AuditLogOptions {
-  /** Undefined: in memory, gone with the process; its thread starts when the first event comes. */
+  /** Undefined: in memory, gone with the process. Its thread then starts with the first event. */
   readonly directory: string | undefined;
-  /** What is older goes, at least an hour. */
+  /** Older records go; at least an hour. */
   readonly retentionMs: number;
-  /** What the log may take on disk, about; the oldest records go first. */
+  /** About the most that the log takes on disk; the oldest records go first. */
   readonly maxBytes: number;
-  /** File to append each record to as a line of JSON. */
+  /** File that gets each record as a line of JSON. */
   readonly file: string | undefined;
   readonly metrics: Metrics;
   readonly log: AuditLogger;
@@ -61,33 +62,33 @@ export interface AuditCheck {
   /** Undefined when every record is as it was written. */
   readonly problem: ChainProblem | undefined;
   readonly checkedCount: number;
-  /** The chain was checked after this point… */
+  /** The point after which the chain was checked. */
   readonly anchor: ChainPoint;
-  /** …up to this one: to be kept elsewhere and given to a later check. */
+  /** The point up to which it was checked: keep it elsewhere, and give it to a later check. */
   readonly head: ChainPoint;
 }
 
 export interface AuditLog extends AuditSink, AsyncDisposable {
-  /** Why records wait or lines are lost, for people; empty while all is well. */
+  /** Why records wait or lines are lost, for a person; empty while all is well. */
   readonly fault: string;
-  /** What was recorded before the call is among what is read. Rejects with `store_unavailable` when the log cannot be read. */
+  /** Reads records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
   read(read: AuditRead): Promise<AuditPage>;
   /**
-   * Checks the whole chain in slices, while the log goes on. `known`: heads of earlier checks, or number and hash of lines
-   * that left the node, which the log must still have or have pruned. Cost: 8 µs a record, on the log's own thread.
+   * Checks the whole chain in slices, while records are still taken. `known`: heads of earlier checks, or number and hash of lines
+   * that left the node; the log must still have them or have pruned them. Cost: 8 µs a record, on the log's own thread.
    */
   verify(known?: readonly ChainPoint[]): Promise<AuditCheck>;
   /** Opens the JSON-lines file again (SIGHUP). */
   reopenFile(): void;
-  /** Writes what was recorded, as far as the disk takes it, then closes. Idempotent. */
+  /** Writes the records that the disk takes, then closes. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * Opens `audit.db` in a directory, creating what is missing, and keeps every other process out of it until closed. The
- * chain goes on where it ended. Rejects with `store_unavailable`, nothing on disk changed, when it is in use, was written
- * by a newer program or is damaged as a file; `metadata.problem` tells which. A chain that was tampered with is opened:
- * `verify` shows where, for ever.
+ * Opens `audit.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed. The
+ * chain goes on where it ended. Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, written
+ * by a newer program, or damaged as a file; `metadata.problem` tells which. A chain that was tampered with is opened:
+ * `verify` shows the place from then on.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
   const log = new DiskAuditLog(options);
@@ -95,10 +96,10 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   return log;
 }
 
-type Calls = ThreadCalls<AuditRequest, AuditAnswer>;
+type Calls = ThreadCalls<AuditMethods>;
 
 interface Waiter {
-  /** Resolved when so many events are written. */
+  /** The waiter is answered when this many events are written. */
   readonly takenCount: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -116,7 +117,7 @@ class DiskAuditLog implements AuditLog {
   #refusal: string | undefined;
   #looking: NodeJS.Timeout | undefined;
   #fileFault = "";
-  /** When a file that takes no lines was told of last; undefined when it was not, or takes them again. */
+  /** When the node last logged that the file takes no lines; undefined while it takes them. */
   #fileToldMs: number | undefined;
   #closed: Promise<void> | undefined;
 
@@ -162,8 +163,7 @@ class DiskAuditLog implements AuditLog {
     const records: AuditRecord[] = [];
     let next = before;
     do {
-      const scan = { before: next, above, limit: wanted - records.length, filter };
-      const found = await calls.call({ kind: "scan", scan }, "scanned");
+      const found = await calls.call("scan", { before: next, above, limit: wanted - records.length, filter });
       records.push(...found.records);
       next = found.nextBefore;
     } while (next !== undefined && records.length < wanted);
@@ -174,11 +174,11 @@ class DiskAuditLog implements AuditLog {
     await this.#written();
     const calls = await this.open();
     let checkedCount = 0;
-    let found = await calls.call({ kind: "verify", last: undefined, head: undefined }, "verified");
+    let found = await calls.call("verify", { last: undefined, head: undefined });
     const anchor = found.anchor;
     checkedCount += found.checkedCount;
     while (!found.isDone) {
-      found = await calls.call({ kind: "verify", last: found.last, head: found.head }, "verified");
+      found = await calls.call("verify", { last: found.last, head: found.head });
       checkedCount += found.checkedCount;
     }
     const problem = found.problem ?? (await this.#missingPoint(calls, { known, anchor, head: found.head }));
@@ -186,9 +186,9 @@ class DiskAuditLog implements AuditLog {
   }
 
   reopenFile(): void {
-    // Without a thread there is no file either; a thread that is gone has been reported.
+    // Without a thread there is no file. A thread that is gone was reported before.
     this.#calls
-      ?.then((calls) => calls.call({ kind: "reopen" }, "reopened"))
+      ?.then((calls) => calls.call("reopen"))
       .then(() => this.#lookSoon())
       .catch(() => {});
   }
@@ -205,7 +205,7 @@ class DiskAuditLog implements AuditLog {
   async #open(): Promise<Calls> {
     const { directory, retentionMs, maxBytes, file, log } = this.#options;
     const calls: Calls = new ThreadCalls("audit");
-    const opened = await calls.call({ kind: "open", options: { directory, retentionMs, maxBytes }, file }, "opened");
+    const opened = await calls.call("open", { options: { directory, retentionMs, maxBytes }, linesFile: file });
     this.#show(opened.state);
     this.#lookSoon();
     const { head, anchor } = opened.state;
@@ -215,7 +215,7 @@ class DiskAuditLog implements AuditLog {
     return calls;
   }
 
-  /** In the log itself too, behind the break in the chain: `number` is the one that was passed over. */
+  /** Logs the loss, and records it in the audit log behind the gap in the chain. `number` is the number that was skipped. */
   #tellLostLog(number: number): void {
     const { directory, log } = this.#options;
     log.error({ directory, newest: number - 1 }, "audit log has lost what was written last: its audit.db-wal is missing");
@@ -223,7 +223,7 @@ class DiskAuditLog implements AuditLog {
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 
-  /** What was recorded, on disk if the disk takes it; what it does not take cannot be read yet. */
+  /** Waits until the records are on disk. Those that the disk refuses cannot be read yet. */
   #written(): Promise<void> {
     return this.durable().catch(() => {});
   }
@@ -238,8 +238,8 @@ class DiskAuditLog implements AuditLog {
         const message = `record ${number} was written, but the log ends with record ${head.number}`;
         return { kind: "truncated_tail", number: head.number + 1, message };
       }
-      const found = (await calls.call({ kind: "find", number }, "foundHash")).hash;
-      // Pruned meanwhile: then there is nothing to compare.
+      const found = await calls.call("hashOf", number);
+      // A record that was pruned meanwhile cannot be compared.
       if (found !== undefined && Buffer.compare(found, hash) !== 0)
         return { kind: "altered", number, message: `record ${number} has another hash than was known of it` };
     }
@@ -262,14 +262,14 @@ class DiskAuditLog implements AuditLog {
     });
   }
 
-  /** Writes while somebody waits or a full batch is there. */
+  /** Writes batches while a caller waits or there is a full batch. */
   async #writeBatches(): Promise<void> {
     do {
       const events = this.#queue.takeBatch(MAX_BATCH);
       if (events.length === 0) return;
       try {
         const calls = await this.open();
-        this.#show((await calls.call({ kind: "append", events }, "appended")).state);
+        this.#show(await calls.call("append", events));
         this.#lookSoon();
       } catch (error) {
         this.#refused(error);
@@ -290,7 +290,7 @@ class DiskAuditLog implements AuditLog {
 
   #refused(error: unknown): void {
     this.#metrics.inc("waymark_audit_failures_total", {});
-    // Said once, not for each batch: the metric has the count.
+    // Logged once and not for each batch: the metric has the count.
     if (this.#refusal === undefined) this.#options.log.error({ error: messageOf(error) }, "audit log refuses records, they wait");
     this.#refusal = messageOf(error);
     const refusal = new WaymarkError("store_unavailable", "the audit log could not be written", { retryMs: RETRY_MS, cause: error });
@@ -312,18 +312,18 @@ class DiskAuditLog implements AuditLog {
     }
   }
 
-  /** Nobody waits for lines: what became of them is seen soon after, and again while some are on their way. */
+  /** Looks soon at what became of lines, and again while some are on their way, because no caller waits for them. */
   #lookSoon(): void {
     if (this.#options.file === undefined || this.#closed !== undefined || this.#looking !== undefined) return;
     this.#looking = setTimeout(() => {
       this.#looking = undefined;
-      // A thread that is gone is told of by who writes.
+      // A thread that is gone is reported by the next write.
       this.#look().catch(rethrowBroken);
     }, LOOK_MS).unref();
   }
 
   async #look(): Promise<void> {
-    const { state } = await (await this.open()).call({ kind: "look" }, "looked");
+    const state = await (await this.open()).call("look");
     this.#show(state);
     if (state.isFileBusy) this.#lookSoon();
   }
@@ -333,13 +333,13 @@ class DiskAuditLog implements AuditLog {
     clearTimeout(this.#looking);
     await this.#written();
     if (this.#queue.pendingCount > 0) this.#options.log.error({ lostCount: this.#queue.pendingCount }, "audit records lost at the stop");
+    let calls: Calls | undefined;
     try {
-      const calls = await this.#calls;
-      await calls?.call({ kind: "close" }, "closed");
-      await calls?.ended();
+      calls = await this.#calls;
     } catch (error) {
-      // It was never opened, or its thread is gone: nothing is held any more.
+      // The file could not be opened, so nothing is held.
       if (!(error instanceof WaymarkError)) throw error;
     }
+    await calls?.close();
   }
 }

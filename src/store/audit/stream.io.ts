@@ -1,13 +1,13 @@
-/** The JSON-lines file of the audit log: lines appended without anybody waiting for them, what cannot be written is counted. */
+/** The JSON-lines file of the audit log. No caller waits for its lines, and lines that cannot be written are counted. */
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { messageOf } from "../database-file.io.ts";
 
-/** Lines waiting for a file that does not take them; above it they are lost. In UTF-16 units. */
+/** Most text that waits for a slow file, in UTF-16 units. More lines are lost. */
 const MAX_WAITING_LENGTH = 16 << 20;
-/** How a file that is there is opened. Never waits for a reader: a named pipe that nobody reads is a failure like any other. */
+/** Flags to open an existing file. They never wait for a reader: a named pipe without one is a failure like any other. */
 export const APPENDING = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK;
 
-/** One file, written in order. Nothing here throws or waits. */
+/** One file, written in order. No method throws, and only `close` waits. */
 export class AuditStream {
   readonly #path: string;
   #waiting: string[] = [];
@@ -24,22 +24,22 @@ export class AuditStream {
     this.#path = path;
   }
 
-  /** Why the file took nothing last time, in the system's words; empty when it took it. */
+  /** Why the file refused the last lines, in the system's words; empty when it took them. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Whether something is on its way to the file, so that the other answers will be others soon. */
+  /** Whether lines are on their way to the file, so that `fault` and `lostCount` may change soon. */
   get isBusy(): boolean {
     return this.#writing !== undefined;
   }
 
-  /** Lines that were not written. */
+  /** Lines that could not be written so far. */
   get lostCount(): number {
     return this.#lostCount;
   }
 
-  /** Appends lines, each with its newline, soon. */
+  /** Appends lines, each with its newline, in the background. */
   write(lines: readonly string[]): void {
     const text = lines.join("");
     if (this.#waitingLength + text.length > MAX_WAITING_LENGTH) {
@@ -51,7 +51,7 @@ export class AuditStream {
     this.#start();
   }
 
-  /** Opens the path before the next line, or again when the file was moved away: whether it can be had is known soon after. */
+  /** Opens the path again, for a file that was moved away. Whether that worked is known soon after. */
   reopen(): void {
     this.#mustReopen = true;
     this.#start();
@@ -95,7 +95,7 @@ export class AuditStream {
       this.#fault = "";
       return true;
     } catch (error) {
-      // Full, forbidden, or gone: counted by the caller. The next lines try the path anew.
+      // The disk is full, or the file is forbidden or gone. The caller counts the lines, and the next lines try the path again.
       this.#fault = messageOf(error);
       await this.#closeHandle();
       return false;
@@ -108,7 +108,7 @@ export class AuditStream {
     try {
       await handle?.close();
     } catch {
-      // What a disk says when it is late: the lines it concerns cannot be told apart any more.
+      // A disk may report a failed write only now. It does not say for which lines, so one is counted.
       this.#lostCount++;
     }
   }

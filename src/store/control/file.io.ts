@@ -1,10 +1,18 @@
-/** The control store's SQLite file: one row a key, its rowid the version, a checksum in every row. */
+/** The control store's SQLite file: one row a key, whose rowid is the version, with a checksum in every row. */
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
-import { createIfMissing, damaged, Inspection, type InspectOptions, lockDatabase } from "../database-file.io.ts";
-import type { DatabaseFormat } from "../database-format.ts";
+import {
+  createIfMissing,
+  type DatabaseFormat,
+  damaged,
+  Inspection,
+  type InspectOptions,
+  lockDatabase,
+  openForWriting,
+  transaction,
+} from "../database-file.io.ts";
 import {
   checkRoom,
   MAX_PAGE_BYTES,
@@ -28,12 +36,8 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT
 CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
 `,
 };
-/** The last character a key may have is below this. */
+/** The first character after all those that a key may have. */
 const ABOVE_KEYS = "\u007f";
-
-function controlPath(directory: string): string {
-  return join(directory, `${CONTROL.name}.db`);
-}
 
 /** What SQLite gives back for a column. */
 type Row = Readonly<Record<string, unknown>>;
@@ -57,7 +61,7 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** The open file. Methods throw SQLite's errors as they are; what failed is not in the file's answers. */
+/** The open file. Methods throw SQLite's errors as they are; a change that failed is in no answer. */
 export class ControlFile {
   readonly #path: string;
   readonly #bounds: StoreBounds;
@@ -69,12 +73,12 @@ export class ControlFile {
   #items: number;
   #removals: number;
   #totalBytes: number;
-  /** Whether this life has written yet. */
+  /** Whether nothing was written since the file was opened. */
   #isSealed = true;
 
-  /** Creates what is missing. Throws `FileRefused`, the file as it was, when it is in use, damaged, or of a newer program. */
+  /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
   constructor(directory: string, bounds: StoreBounds, options: InspectOptions) {
-    this.#path = controlPath(directory);
+    this.#path = join(directory, `${CONTROL.name}.db`);
     this.#bounds = bounds;
     this.#unlock = lockDatabase(directory, CONTROL);
     try {
@@ -82,13 +86,11 @@ export class ControlFile {
       const inspection = new Inspection(this.#path, CONTROL, options);
       inspection.read((db) => checkRows(db, this.#path));
       inspection.close();
-      this.#db = new DatabaseSync(this.#path);
+      this.#db = openForWriting(this.#path);
     } catch (error) {
       this.#unlock();
       throw error;
     }
-    // Exclusive: no shared-memory file.
-    this.#db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     this.#sql = prepareAll(this.#db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
     this.#revision = Number(position?.["revision"]);
@@ -96,14 +98,6 @@ export class ControlFile {
     this.#items = Number(usage?.["items"]);
     this.#removals = Number(usage?.["keys"]) - this.#items;
     this.#totalBytes = Number(usage?.["bytes"]);
-  }
-
-  get revision(): number {
-    return this.#revision;
-  }
-
-  get items(): number {
-    return this.#items;
   }
 
   get(key: string): StoreItem | undefined {
@@ -127,7 +121,7 @@ export class ControlFile {
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
-  /** On disk when this returns. */
+  /** Swaps as `Store.compareAndSwap` does. The swap is on disk when this returns. */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#path).item;
@@ -142,9 +136,9 @@ export class ControlFile {
     const forgotten = removals > this.#bounds.maxRemovals ? this.#sql.oldestRemoval.get() : undefined;
     const floor = forgotten === undefined ? this.#floor : Number(forgotten["version"]);
     this.#unseal();
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       this.#sql.remove.run(key);
-      const sum = rowSum({ version: next, key, value });
+      const sum = rowSum(next, key, value);
       if (value === undefined) this.#sql.insertRemoval.run(next, key, sum);
       else this.#sql.insert.run(next, key, value, sum);
       if (forgotten !== undefined) this.#sql.remove.run(String(forgotten["key"]));
@@ -158,35 +152,22 @@ export class ControlFile {
     return { isSwapped: true, version: next };
   }
 
-  /** Leaves one complete file with a checksum of it, if the disk allows. */
+  /** Leaves one complete file with its seal, if the disk allows. */
   close(): void {
-    closeSealed(this.#path, this.#db, () => {
-      if (this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
-    });
+    closeSealed(this.#path, this.#db);
     this.#unlock();
   }
 
-  /** Before the first change: something of ours is synced in the log, and then the seal of the last stop is put away. */
+  /** Called before the first change: syncs something into the log, and then puts the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
-    this.#transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
+    transaction(this.#db, () => this.#sql.meta.run(this.#revision, this.#floor));
     unsealCleanStop(this.#path);
     this.#isSealed = false;
   }
-
-  #transaction(body: () => void): void {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      body();
-      this.#db.exec("COMMIT");
-    } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
-      throw error;
-    }
-  }
 }
 
-/** Every row is what was written, and none is newer than the store says. */
+/** Throws `FileRefused` when a row is not what was written, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {
   const revision = db.prepare("SELECT revision FROM meta WHERE one = 1").get()?.["revision"];
   if (typeof revision !== "number") throw damaged(path, "it does not say which revision it is at");
@@ -195,28 +176,20 @@ function checkRows(db: DatabaseSync, path: string): void {
   if (last > revision) throw damaged(path, `it holds version ${last}, but is at revision ${revision}`);
 }
 
-function rowSum({
-  version,
-  key,
-  value,
-}: {
-  readonly version: number;
-  readonly key: string;
-  readonly value: Uint8Array | undefined;
-}): number {
+function rowSum(version: number, key: string, value: Uint8Array | undefined): number {
   return crc32(value ?? "removed", crc32(`${version} ${key} `));
 }
 
-/** Throws when the row is not what was written. */
+/** Throws `FileRefused` when the row is not what was written. */
 function readRow(row: Row, path: string): StoreChange {
   const { version, key, value, sum } = row;
   const bytes = value instanceof Uint8Array ? value : undefined;
-  if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum({ version, key, value: bytes }))
+  if (typeof version !== "number" || typeof key !== "string" || sum !== rowSum(version, key, bytes))
     throw damaged(path, `the row of key ${JSON.stringify(key)} is not what was written`);
   return { key, version, item: bytes === undefined ? undefined : { key, value: bytes, version } };
 }
 
-/** Rows until a page is full; `isAll` when there were no more. */
+/** Reads rows until a page is full; `isAll` when there were no more. */
 function readPage(
   found: Iterable<Row>,
   { limit, path }: { readonly limit: number; readonly path: string },

@@ -1,12 +1,13 @@
 /** The `Store` of one node: an SQLite file in the data directory, owned by a thread of its own. */
 import { WaymarkError } from "../../lib/errors.ts";
-import { ThreadCalls } from "../thread-calls.io.ts";
+import { ThreadCalls } from "../thread.io.ts";
 import {
   checkKey,
   checkLimit,
   checkPrefix,
   checkValue,
   MAX_PAGE_ITEMS,
+  type PageRequest,
   STORE_BOUNDS,
   type Store,
   type StoreBounds,
@@ -15,66 +16,57 @@ import {
   type StoreWatch,
   type Swap,
 } from "./store.ts";
-import type { ControlAnswer, ControlRequest } from "./thread.ts";
 import { Watches } from "./watches.ts";
-
-type Calls = ThreadCalls<ControlRequest, ControlAnswer>;
+import type { ControlMethods } from "./worker.io.ts";
 
 export interface SqliteOptions {
   readonly bounds: StoreBounds;
-  /** Whether a file that lost its log is taken as it is. */
+  /** Whether a file that has lost its log is used as it is. */
   readonly takesAsItIs: boolean;
 }
 
 /**
- * Opens `control.db` in a directory, creating what is missing, and keeps every other process out of it until closed.
- * Rejects with `store_unavailable`, nothing on disk changed, when it is in use, was written by a newer program or is
- * damaged; `metadata.problem` tells which.
+ * Opens `control.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed.
+ * Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, damaged, or written by a newer program;
+ * `metadata.problem` tells which.
  */
 export async function openSqliteStore(directory: string, options: Partial<SqliteOptions> = {}): Promise<Store> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
-  const calls: Calls = new ThreadCalls("control");
-  await calls.call({ kind: "open", directory, bounds, takesAsItIs }, "opened");
+  const calls = new ThreadCalls<ControlMethods>("control");
+  await calls.call("open", { directory, bounds, takesAsItIs });
   return new SqliteStore(calls);
 }
 
 class SqliteStore implements Store {
-  readonly #calls: Calls;
+  readonly #calls: ThreadCalls<ControlMethods>;
   readonly #watches: Watches;
   #closed: Promise<void> | undefined;
 
-  constructor(calls: Calls) {
+  constructor(calls: ThreadCalls<ControlMethods>) {
     this.#calls = calls;
-    this.#watches = new Watches(async (prefix, position) => {
-      return (await this.#calls.call({ kind: "changes", prefix, position }, "found")).found;
-    });
+    this.#watches = new Watches((prefix, position) => calls.call("changes", { prefix, position }));
   }
 
   async get(key: string): Promise<StoreItem | undefined> {
     checkKey(key);
     this.#checkOpen();
-    return (await this.#calls.call({ kind: "get", key }, "item")).item;
+    return this.#calls.call("get", key);
   }
 
-  async list(prefix: string, page: { readonly after?: string; readonly limit?: number } = {}): Promise<StorePage> {
-    const { after = "", limit = MAX_PAGE_ITEMS } = page;
+  async list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: PageRequest = {}): Promise<StorePage> {
     checkPrefix(prefix);
     checkLimit(limit);
     this.#checkOpen();
-    return (await this.#calls.call({ kind: "list", prefix, after, limit }, "page")).page;
+    return this.#calls.call("list", { prefix, after, limit });
   }
 
   async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap> {
     checkKey(key);
     this.#checkOpen();
     checkValue(key, value);
-    // One copy, moved to the thread: the caller may change its own.
+    // A copy is moved to the thread, because the caller may change its own bytes.
     const copy = value === undefined ? undefined : Uint8Array.from(value);
-    const { swap } = await this.#calls.call(
-      { kind: "swap", key, expectedVersion, value: copy },
-      "swapped",
-      copy === undefined ? [] : [copy.buffer],
-    );
+    const swap = await this.#calls.call("swap", { key, expectedVersion, value: copy }, copy === undefined ? [] : [copy.buffer]);
     if (swap.isSwapped) this.#watches.changed();
     return swap;
   }
@@ -85,23 +77,13 @@ class SqliteStore implements Store {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
+    this.#watches.closeAll();
+    this.#closed ??= this.#calls.close();
     return this.#closed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  async #close(): Promise<void> {
-    this.#watches.closeAll();
-    try {
-      await this.#calls.call({ kind: "close" }, "closed");
-    } catch (error) {
-      // The thread is gone already, and its file with it.
-      if (!(error instanceof WaymarkError)) throw error;
-    }
-    await this.#calls.ended();
   }
 
   #checkOpen(): void {

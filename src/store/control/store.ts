@@ -1,21 +1,21 @@
 /**
- * The contract of a `Store`: what must be the same for every part that asks (policies, leases, flags), kept by key.
+ * The contract of a `Store`: it keeps, by key, what must be the same for all who ask (policies, leases, flags).
  *
- * - Order: every change has a revision, 1, 2, 3, …, one sequence for the whole store that never goes back and never uses
- *   a number twice. An item's version is the revision of its last change, so a version seen once never means anything else.
- * - Atomicity: a swap happens whole or not at all, and only if nobody changed the item since `expectedVersion`. Each page
- *   of a list is one instant; several pages are not. There is no transaction over several keys.
- * - Durability: a swap that was answered is on disk. After `store_unavailable` it may or may not have happened: read first.
- * - A watch reports the newest change of each key, in order of revision, and none before it is durable. Changes of one key
- *   in between may be left out.
+ * - Order: every change has a revision: 1, 2, 3, …, one sequence for the whole store, which never goes back and never uses
+ *   a number twice. An item's version is the revision of its last change, so one version never means two contents.
+ * - Atomicity: a swap happens whole or not at all, and only if the item was not changed since `expectedVersion`. Each page
+ *   of a list shows one instant; several pages do not. There is no transaction over several keys.
+ * - Durability: a swap that was answered is on disk. After `store_unavailable` it may or may not have happened, so read first.
+ * - A watch reports the newest change of each key, in order of revision, and none before it is durable. It may leave out
+ *   earlier changes of the same key.
  */
 
 import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 
-/** Keys are printable ASCII, so that their order is the same in every store: that of their bytes. */
+/** Keys are printable ASCII, so that every store orders them alike: by their bytes. */
 export const MAX_KEY_LENGTH = 512;
-/** A version of a policy fits. */
+/** One version of a policy fits. */
 export const MAX_VALUE_BYTES = POLICY_BOUNDS.maxVersionBytes;
 /** Items of a page of a list, and changes of one step of a watch. */
 export const MAX_PAGE_ITEMS = 1000;
@@ -26,7 +26,7 @@ export interface StoreBounds {
   readonly maxItems: number;
   /** Keys and values together. */
   readonly maxTotalBytes: number;
-  /** Removals remembered for watches that resume; a watch that is further behind starts over. */
+  /** Removals that are remembered for watches that resume. A watch that is further behind starts over. */
   readonly maxRemovals: number;
 }
 
@@ -34,49 +34,56 @@ export const STORE_BOUNDS: StoreBounds = { maxItems: 100_000, maxTotalBytes: 102
 
 export interface StoreItem {
   readonly key: string;
-  /** Opaque; never changed after it was handed over, in either direction. */
+  /** Opaque bytes. Neither side changes them after they were handed over. */
   readonly value: Uint8Array;
   readonly version: number;
 }
 
-/** What became of a `compareAndSwap`. */
+/** The result of a `compareAndSwap`. */
 export type Swap =
-  | { readonly isSwapped: true /** The item's, or the revision of its removal. */; readonly version: number }
+  /** `version` is the item's new one, or the revision of its removal. */
+  | { readonly isSwapped: true; readonly version: number }
   /** Nothing changed: the item has another version; 0 when it is absent. */
   | { readonly isSwapped: false; readonly version: number };
 
 export interface StorePage {
   /** By key, ascending. */
   readonly items: readonly StoreItem[];
-  /** Of the instant that is shown: a watch from here misses nothing. */
+  /** Revision of the instant that the page shows: a watch from here misses nothing. */
   readonly revision: number;
-  /** Key to go on after; undefined on the last page. */
+  /** The key after which the next page starts; undefined on the last page. */
   readonly nextAfter: string | undefined;
 }
 
-/** The newest change of a key: its item, or undefined when it was removed. */
+/** The newest change of a key. `item` is undefined when the key was removed. */
 export interface StoreChange {
   readonly key: string;
   readonly version: number;
   readonly item: StoreItem | undefined;
 }
 
+/** Which page of a list: the one after the key `after`, of at most `limit` items (1 to 1000; 1000 unless given). */
+export interface PageRequest {
+  readonly after?: string;
+  readonly limit?: number;
+}
+
 /** One step of a watch. */
 export interface StoreChanges {
-  /** Forget what was known below the prefix: all there is follows, in this step and those after it. */
+  /** Whether the reader must forget what it knew: all items follow, in this step and those after it. */
   readonly isReset: boolean;
-  /** In order of version; empty only when there was nothing after `fromRevision` and `isReset` is true. */
+  /** In order of version. Empty only when `isReset` is true and there are no items. */
   readonly changes: readonly StoreChange[];
   /** To resume from. */
   readonly revision: number;
-  /** Whether this was all, up to now. */
+  /** Whether these are all changes up to now. */
   readonly isCurrent: boolean;
 }
 
 export interface StoreWatch extends Disposable {
   /**
-   * The next changes, as soon as there are any; undefined once closed. One call at a time. Rejects with
-   * `store_unavailable` as `get` does; the watch then goes on from where it was.
+   * The next changes, as soon as there are any; undefined once the watch is closed. One call at a time. Rejects with
+   * `store_unavailable` as `get` does; the next call then goes on from the same place.
    */
   next(): Promise<StoreChanges | undefined>;
   close(): void;
@@ -88,8 +95,8 @@ export interface StoreWatch extends Disposable {
  */
 export interface Store extends AsyncDisposable {
   get(key: string): Promise<StoreItem | undefined>;
-  /** Items whose key starts with `prefix`, `limit` a page (1 to 1000), after the key `after`. */
-  list(prefix: string, page?: { readonly after?: string; readonly limit?: number }): Promise<StorePage>;
+  /** Items whose key starts with `prefix`. */
+  list(prefix: string, page?: PageRequest): Promise<StorePage>;
   /**
    * Puts `value`, or removes the item when it is undefined, if the item's version is `expectedVersion` (0: if it is
    * absent). Removing what is absent swaps nothing and answers `isSwapped` with the version 0. Rejects with
@@ -97,46 +104,46 @@ export interface Store extends AsyncDisposable {
    */
   compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap>;
   /**
-   * Changes of items whose key starts with `prefix`, after `fromRevision`. 0, a revision too long ago, and one that this
-   * store never reached start with `isReset`.
+   * Changes of items whose key starts with `prefix`, after `fromRevision`. The watch starts with `isReset` when that is 0, too
+   * long ago, or a revision that this store has not reached.
    */
   watch(prefix: string, fromRevision: number): StoreWatch;
-  /** Answers what was asked before, then closes. Idempotent. */
+  /** Answers the calls made before, then closes. Idempotent. */
   close(): Promise<void>;
 }
 
 const KEY = /^[\x21-\x7e]*$/;
 
-/** Refuses with `invalid_argument` what is no key. */
+/** Throws `invalid_argument` for a text that cannot be a key. */
 export function checkKey(key: string): void {
   if (key === "") throw invalid("key", "is empty, but a key has 1 to 512 characters");
   checkPrefix(key, "key");
 }
 
-/** Refuses with `invalid_argument` what no key can start with. */
+/** Throws `invalid_argument` for a text that no key can start with. */
 export function checkPrefix(prefix: string, field = "prefix"): void {
   if (prefix.length > MAX_KEY_LENGTH) throw invalid(field, `has ${prefix.length} characters, at most ${MAX_KEY_LENGTH} are allowed`);
   if (!KEY.test(prefix)) throw invalid(field, `${JSON.stringify(prefix)} has characters other than printable ASCII without spaces`);
 }
 
-/** Refuses with `invalid_argument` a page that no list has. */
+/** Throws `invalid_argument` for a size that no page can have. */
 export function checkLimit(limit: number): void {
   if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_PAGE_ITEMS) throw invalid("limit", `${limit} is not 1 to ${MAX_PAGE_ITEMS}`);
 }
 
-/** What a store holds, before a swap. */
+/** What a store holds before a swap. */
 export interface StoreUse {
   readonly items: number;
   readonly totalBytes: number;
 }
 
-/** Refuses with `quota_exceeded` a value that is too large. */
+/** Throws `quota_exceeded` for a value that is too large. */
 export function checkValue(key: string, value: Uint8Array | undefined): void {
   if (value !== undefined && value.length > MAX_VALUE_BYTES)
     throw new WaymarkError("quota_exceeded", `the value of ${key} has ${value.length} bytes, at most ${MAX_VALUE_BYTES} are allowed`);
 }
 
-/** Refuses with `quota_exceeded` a value for which there is no room. `freedBytes`: what the swap frees; undefined when it adds an item. */
+/** Throws `quota_exceeded` when there is no room for a value. `freedBytes`: what the swap frees; undefined when it adds an item. */
 export function checkRoom(
   item: { readonly key: string; readonly value: Uint8Array; readonly freedBytes: number | undefined },
   use: StoreUse,

@@ -1,21 +1,21 @@
-/** Watches over a store: each holds a revision and pulls what is after it when it is asked and there is something. */
+/** Watches over a store: each holds a revision, and reads the changes after it when its reader asks. */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { StoreChanges, StoreWatch } from "./store.ts";
 
-/** How far a watch has come. */
+/** How far a watch has read. */
 export interface WatchPosition {
-  /** Changes up to here were given. */
+  /** Changes up to this revision were given. */
   readonly afterRevision: number;
   /**
-   * No removal up to here is news: when the store has forgotten later ones, the watch must start over. Undefined: nothing
-   * was given yet, so start. In the pages after a reset it is ahead of `afterRevision`.
+   * The reader needs no removal up to this revision. When the store has forgotten later ones, the watch must start over.
+   * Undefined before anything was given. In the pages after a reset it is ahead of `afterRevision`.
    */
   readonly completeTo: number | undefined;
 }
 
-/** What a store finds for a watch: at most a page. */
+/** What a store finds for a watch, at most a page. */
 export interface FoundChanges extends StoreChanges {
-  /** Of the instant that was looked at. */
+  /** Revision of the instant that was read. */
   readonly storeRevision: number;
 }
 
@@ -44,7 +44,7 @@ export class Watches {
     return watch;
   }
 
-  /** There is something new: to be called after every change. */
+  /** Wakes the watches. To be called after every change. */
   changed(): void {
     for (const watch of this.#open) watch.wake();
   }
@@ -61,7 +61,7 @@ class Watch implements StoreWatch {
   #position: WatchPosition;
   #isBusy = false;
   #isClosed = false;
-  /** Counts wake-ups, so that one that comes while a read is under way is not lost. */
+  /** Counts wake-ups, so that a wake-up during a read is not lost. */
   #wakes = 0;
   #sleeper: (() => void) | undefined;
 
@@ -103,7 +103,7 @@ class Watch implements StoreWatch {
     return this.#read(this.#prefix, this.#position).then(
       (found) => this.#take(found, wakesBefore),
       (error: unknown) => {
-        // A store that was closed under the watch has nothing more to say; any other trouble is the reader's to see.
+        // The store was closed, and the watch with it. The reader sees all other errors.
         if (this.#isClosed && error instanceof WaymarkError) return undefined;
         throw error;
       },
@@ -113,7 +113,7 @@ class Watch implements StoreWatch {
   #take(found: FoundChanges, wakesBefore: number): StoreChanges | Promise<StoreChanges | undefined> | undefined {
     if (this.#isClosed) return undefined;
     const { isReset, changes, revision, isCurrent, storeRevision } = found;
-    // Also when nothing was found: what happened below other prefixes need not be looked through again.
+    // Moves also when nothing was found: the changes of other prefixes need not be read again.
     const completeTo = isReset ? storeRevision : Math.max(this.#position.completeTo ?? 0, revision);
     this.#position = { afterRevision: revision, completeTo };
     if (isReset || changes.length > 0) return { isReset, changes, revision, isCurrent };

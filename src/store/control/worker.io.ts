@@ -1,8 +1,22 @@
 /** The thread that owns the control store's file: a slow fsync stops this thread and no stream. */
 import { assert } from "../../lib/errors.ts";
-import { type Served, serveThread } from "../thread-calls.io.ts";
+import { type Move, serveThread } from "../thread.io.ts";
 import { ControlFile } from "./file.io.ts";
-import type { ControlAnswer, ControlRequest } from "./thread.ts";
+import type { StoreBounds } from "./store.ts";
+import type { WatchPosition } from "./watches.ts";
+
+interface OpenRequest {
+  readonly directory: string;
+  readonly bounds: StoreBounds;
+  /** Whether a file that has lost its log is used as it is. */
+  readonly takesAsItIs: boolean;
+}
+
+interface SwapRequest {
+  readonly key: string;
+  readonly expectedVersion: number;
+  readonly value: Uint8Array | undefined;
+}
 
 let file: ControlFile | undefined;
 
@@ -11,34 +25,41 @@ function opened(): ControlFile {
   return file;
 }
 
-function serve(request: ControlRequest): Served<ControlAnswer> {
-  switch (request.kind) {
-    case "open":
-      file = new ControlFile(request.directory, request.bounds, request);
-      return { answer: { kind: "opened", revision: file.revision, items: file.items } };
-    case "get": {
-      const item = opened().get(request.key);
-      return { answer: { kind: "item", item }, transfer: buffersOf([item]) };
-    }
-    case "list": {
-      const page = opened().list(request.prefix, request);
-      return { answer: { kind: "page", page }, transfer: buffersOf(page.items) };
-    }
-    case "swap":
-      return { answer: { kind: "swapped", swap: opened().compareAndSwap(request.key, request.expectedVersion, request.value) } };
-    case "changes": {
-      const found = opened().changesSince(request.prefix, request.position);
-      return { answer: { kind: "found", found }, transfer: buffersOf(found.changes.map(({ item }) => item)) };
-    }
-    case "close":
-      file?.close();
-      return { answer: { kind: "closed" }, isLast: true };
-  }
+/** SQLite gives each value a buffer of its own, which can be moved. */
+function moveValues(items: readonly ({ readonly value: Uint8Array } | undefined)[], move: Move): void {
+  for (const item of items) move(item?.value.buffer);
 }
 
-/** Moved to the other thread: SQLite gives each value a buffer of its own. */
-function buffersOf(items: readonly ({ readonly value: Uint8Array } | undefined)[]): readonly ArrayBuffer[] {
-  return items.flatMap((item) => (item?.value.buffer instanceof ArrayBuffer ? [item.value.buffer] : []));
-}
+const methods = {
+  open(request: OpenRequest) {
+    file = new ControlFile(request.directory, request.bounds, request);
+  },
+  get(key: string, move: Move) {
+    const item = opened().get(key);
+    moveValues([item], move);
+    return item;
+  },
+  list({ prefix, ...page }: { readonly prefix: string; readonly after: string; readonly limit: number }, move: Move) {
+    const found = opened().list(prefix, page);
+    moveValues(found.items, move);
+    return found;
+  },
+  swap({ key, expectedVersion, value }: SwapRequest) {
+    return opened().compareAndSwap(key, expectedVersion, value);
+  },
+  changes({ prefix, position }: { readonly prefix: string; readonly position: WatchPosition }, move: Move) {
+    const found = opened().changesSince(prefix, position);
+    moveValues(
+      found.changes.map(({ item }) => item),
+      move,
+    );
+    return found;
+  },
+  close() {
+    file?.close();
+  },
+};
 
-serveThread(serve);
+export type ControlMethods = typeof methods;
+
+serveThread(methods);

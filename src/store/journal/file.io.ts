@@ -1,17 +1,15 @@
-/** The journal's SQLite file before it is written to: created whole, or inspected and read without changing a byte of it. */
+/** The journal's SQLite file until it is written to: created whole, or inspected and read without a change to any byte of it. */
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { createIfMissing, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
-import type { DatabaseFormat } from "../database-format.ts";
-import { FORMAT_VERSION, MAX_LEASE, NO_LEASE, type Row, visitRows } from "./format.ts";
-import type { JournalMeta, NumberedLease } from "./thread.ts";
+import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
+import { FORMAT_VERSION, type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
 
 const REPLAY_ROWS = 1000;
-/** The longest ttl that any settings allow, and no version allowed more. */
+/** The longest ttl that any version's settings allow. */
 const MAX_TTL_MS = 24 * 3_600_000;
 
-/** What each start was called. The first version's files are without this table, and its programs pass it over. */
+/** The names of starts. Files of the first version lack this table, and its programs ignore it. */
 export const STARTS_SCHEMA = "CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY, boot TEXT NOT NULL) STRICT;";
 
 export const JOURNAL: DatabaseFormat = {
@@ -42,7 +40,7 @@ export function createJournalFile(directory: string, meta: JournalMeta): void {
   });
 }
 
-/** The journal before it is written to: everything is checked while it is read, and nothing on disk changes. */
+/** Reads the journal before it is written to. Everything is checked meanwhile, and nothing on disk changes. */
 export class JournalReader {
   readonly #path: string;
   readonly #file: Inspection;
@@ -51,7 +49,7 @@ export class JournalReader {
   #rows = 0;
   readonly meta: JournalMeta;
   readonly leases: readonly NumberedLease[];
-  /** What earlier starts were called of which others may have heard, the last one first. */
+  /** Names of the earlier starts that others may have heard of, the latest first. */
   readonly earlierBoots: readonly string[];
 
   constructor(directory: string, options: InspectOptions) {
@@ -68,8 +66,8 @@ export class JournalReader {
   }
 
   /**
-   * The next rows in seq order, one after the other in one buffer of its own; undefined at the end. Each is given to
-   * `onRow` as well. Throws `FileRefused` when what is stored is not what was written.
+   * The next rows in order of seq, in one new buffer; undefined at the end. Calls `onRow` for each of them as well.
+   * Throws `FileRefused` when a row is not what was written.
    */
   next(onRow: (row: Row) => void): Uint8Array<ArrayBuffer> | undefined {
     try {
@@ -106,7 +104,7 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   if (row === undefined) throw damaged(path, "it does not say which node it belongs to");
   for (const column of ["generation", "boots", "last_seq", "floor"]) {
     const number = Number(row[column]);
-    // An older version may have taken high ones over from a peer (`soundNumbers`). Boots it counted itself: one more must be a number too.
+    // An older version may have adopted high numbers from a peer (`soundNumbers`), but it counted boots itself. One more boot must be a safe integer too.
     if (number < 0 || (column === "boots" && number === Number.MAX_SAFE_INTEGER)) throw damaged(path, `its ${column} is ${number}`);
   }
   return {
@@ -118,7 +116,7 @@ function readMeta(db: DatabaseSync, path: string): JournalMeta {
   };
 }
 
-/** The name of a start goes over the wire: one that no version writes would have every word of this node refused. */
+/** Names of starts go over the wire: peers would refuse every message of a node with a name that no version writes. */
 function readStarts(db: DatabaseSync, path: string): readonly string[] {
   if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'starts'").get() === undefined) return [];
   const boots = db
@@ -130,7 +128,7 @@ function readStarts(db: DatabaseSync, path: string): readonly string[] {
   return boots;
 }
 
-/** What no version writes of a lease. */
+/** What is wrong with a lease that no version writes; undefined when nothing is. */
 function leaseFault({ lease, leaseId, ttlMs }: NumberedLease, ids: ReadonlySet<string>): string | undefined {
   if (lease <= NO_LEASE || lease > MAX_LEASE) return `a lease has the number ${lease}`;
   if (leaseId === "" || ids.has(leaseId)) return leaseId === "" ? `lease ${lease} has no id` : `two leases have the id ${leaseId}`;

@@ -1,14 +1,14 @@
 /**
- * What the journal keeps, and its flat binary form: a batch crosses to the writing thread as one transferred buffer,
- * and a row on disk has the layout it crossed with, so that neither thread builds an object for each row.
+ * What the journal keeps, and its flat binary form: a batch goes to the writing thread as one transferred buffer,
+ * and a row has the same layout on disk, so that neither thread builds an object for each row.
  */
 import { assert } from "../../lib/errors.ts";
 
-/** One own record, newest of its key. */
+/** One of this node's own records, the newest of its key. */
 export interface JournalPut {
   readonly key: string;
   readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`, opaque here. In a replay it is a view of a larger buffer: copy what you keep. */
+  /** Encoded `waymark.fabric.v1.Record`, opaque here. In a replay it is a view of a larger buffer, so keep a copy. */
   readonly record: Uint8Array;
   /** Empty for tombstones. */
   readonly leaseId: string;
@@ -23,25 +23,40 @@ export interface JournalLease {
   readonly grantedWallMs: number;
 }
 
-/** What becomes durable together. Applied in the order of the fields. */
-export interface JournalBatch {
-  /** Keys whose collected tombstones go. First, because the same batch may put such a key again. */
-  readonly forget: readonly string[];
-  /** Granted or changed. */
-  readonly leases: readonly JournalLease[];
-  /** Ascending by seq. A lease named here is in `leases` or was in an earlier batch. */
-  readonly puts: readonly JournalPut[];
-  readonly endedLeases: readonly string[];
-  /** Highest seq ever handed out, whether or not its row is in the journal. */
+/** A lease with the number that rows name it by. */
+export interface NumberedLease extends JournalLease {
+  readonly lease: number;
+}
+
+/** What a directory knows of its node. */
+export interface JournalMeta {
+  readonly nodeId: string;
+  readonly generation: number;
+  /** How many times the directory was opened, this time included. */
+  readonly boots: number;
   readonly lastSeq: number;
-  /** Tombstones at or below this seq may have been forgotten. */
   readonly floor: number;
 }
 
-/** From where numbers are given out. */
+/** What becomes durable together. Applied in the order of the fields. */
+export interface JournalBatch {
+  /** Keys whose tombstones were collected. They come first, because the same batch may put such a key again. */
+  readonly forget: readonly string[];
+  /** Leases that were granted or changed. */
+  readonly leases: readonly JournalLease[];
+  /** In ascending order of seq. A lease that a put names is in `leases` or was in an earlier batch. */
+  readonly puts: readonly JournalPut[];
+  readonly endedLeases: readonly string[];
+  /** Highest seq ever given out, whether or not its row is in the journal. */
+  readonly lastSeq: number;
+  /** Tombstones up to this seq may have been forgotten. */
+  readonly floor: number;
+}
+
+/** The numbers after which new ones are given out. */
 export type SeqNumbers = Pick<JournalBatch, "lastSeq" | "floor">;
 
-/** Version of what is on disk, rows and tables; a file with a higher one is refused. */
+/** Version of the rows and tables on disk; a file with a higher one is refused. */
 export const FORMAT_VERSION = 1;
 
 /** The layout of a row: crc32 of the rest, seq, lease number, key length, record length, key, record. Little endian. */
@@ -97,7 +112,7 @@ class Writer {
     this.#at = row + ROW.KEY + written + put.record.length;
   }
 
-  /** What was written; the capacity was an upper bound. */
+  /** The bytes that were written; the capacity was an upper bound. */
   finish(): ArrayBuffer {
     return this.#buffer.transfer(this.#at);
   }
@@ -107,7 +122,7 @@ function textCapacity(value: string): number {
   return 4 + value.length * 3;
 }
 
-/** The batch as one buffer to be transferred. Cost: one copy of each record. */
+/** Encodes a batch into one buffer that can be transferred. Cost: one copy of each record. */
 export function encodeBatch(batch: JournalBatch): ArrayBuffer {
   let capacityBytes = BATCH_HEAD_BYTES;
   for (const lease of batch.leases)
@@ -135,16 +150,16 @@ export function encodeBatch(batch: JournalBatch): ArrayBuffer {
   return writer.finish();
 }
 
-/** What the writing thread does with the parts of a batch, called in the order of `JournalBatch`. */
+/** What the writing thread does with the parts of a batch, in the order of `JournalBatch`. */
 export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
   lease(lease: JournalLease): void;
-  /** `row` has the layout `ROW`, crc and lease number not filled in; it is a view into the batch and may be written to. */
+  /** `row` has the layout `ROW`, without its crc and lease number. It is a view into the batch and may be written to. */
   put(row: Row, leaseId: string): void;
   endLease(leaseId: string): void;
 }
 
-/** One row as a view of a larger buffer; the visitor's argument, reused from row to row. */
+/** One row as a view of a larger buffer. */
 export interface Row {
   readonly seq: number;
   readonly bytes: Uint8Array;
@@ -205,7 +220,7 @@ export interface BatchMarks {
   readonly putCount: number;
 }
 
-/** What must be known of an encoded batch before it is walked. */
+/** The numbers of an encoded batch that its reader needs before it reads the parts. */
 export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   const reader = new Reader(buffer, 0);
   const [lastSeq, floor] = [reader.f64(), reader.f64()];
@@ -213,7 +228,7 @@ export function batchMarks(buffer: ArrayBuffer): BatchMarks {
   return { lastSeq, floor, leaseCount: reader.u32(), putCount: reader.u32() };
 }
 
-/** Walks an encoded batch. */
+/** Calls the visitor for each part of an encoded batch. */
 export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
   const counts = new Reader(buffer, 16);
   const [forgets, leases, puts, ended] = [counts.u32(), counts.u32(), counts.u32(), counts.u32()];
@@ -231,15 +246,15 @@ export function visitBatch(buffer: ArrayBuffer, visitor: BatchVisitor): void {
   for (let i = 0; i < ended; i++) visitor.endLease(reader.text());
 }
 
-/** Why a chunk of stored rows is not what was written. */
+/** Damage in a chunk of stored rows: the seq of the last good row, and what is wrong after it. */
 export interface RowDamage {
   readonly seq: number;
   readonly problem: string;
 }
 
 /**
- * Walks rows as they lie on disk, one after the other in `chunk`, after checking that each is whole, in ascending order
- * above `afterSeq`, and has the checksum it was written with. Returns the damage found, before which rows were visited.
+ * Calls `onRow` for each of the rows in `chunk`, as they lie on disk, after checking that the row is whole, that seqs ascend from
+ * `afterSeq`, and that the checksum is right. Returns the first damage; the rows before it were visited.
  */
 export function visitRows(
   chunk: Uint8Array,
@@ -270,14 +285,14 @@ export function rowLease(row: Uint8Array): number {
   return new DataView(row.buffer, row.byteOffset).getUint32(ROW.LEASE, true);
 }
 
-/** Fills in what only the writing thread knows. */
+/** Fills in the lease number and the checksum, which only the writing thread knows. */
 export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Array) => number): void {
   const view = new DataView(row.buffer, row.byteOffset);
   view.setUint32(ROW.LEASE, lease, true);
   view.setUint32(ROW.CRC, crc32(row.subarray(ROW.SEQ)), true);
 }
 
-/** Turns checked rows back into puts. `leaseId` gives the text of a lease number, undefined when that lease has ended. */
+/** Turns checked rows back into puts. `leaseId` gives the id for a lease number; undefined when that lease has ended. */
 export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: JournalPut) => void): void {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   // HOT: per row at a restart. bench/journal.ts: building the views of visitRows here as well cost a quarter more.

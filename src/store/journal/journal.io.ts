@@ -1,18 +1,18 @@
-/** The journal as the rest of the node sees it: hands batches to the thread that owns the file, and never blocks. */
+/** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { Worker } from "node:worker_threads";
 import { assert, WaymarkError } from "../../lib/errors.ts";
-import { damageText, type FileProblem } from "../database-format.ts";
-import { startThread } from "../thread.io.ts";
-import type { JournalBatch, JournalPut, SeqNumbers } from "./format.ts";
+import { damageText } from "../database-file.io.ts";
+import { ThreadCalls } from "../thread.io.ts";
+import type { JournalBatch, JournalLease, JournalPut, NumberedLease, SeqNumbers } from "./format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
-import type { FileState, FromWorker, NumberedLease, OpenRequest, ToWorker } from "./thread.ts";
+import type { Change, FileState, JournalMethods } from "./worker.io.ts";
 
-/** Batches waiting for the disk; one more is refused. A single batch is never too large. */
+/** Most bytes that wait for the disk; the next batch is refused then. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
 /** When a refused write is worth another try. */
 const RETRY_MS = 1000;
+/** How many commits the latencies are told of. */
 const LATENCY_RING = 1024;
 /** Chunks asked for before the first has come: the thread reads the next while this one is decoded. */
 const REPLAY_AHEAD = 2;
@@ -25,250 +25,183 @@ export interface JournalLog {
 
 export interface JournalOptions {
   readonly directory: string;
-  /** From the settings; undefined to keep the directory's, or to invent one for a new directory. */
+  /** From the settings. Undefined: the directory's, or for a new directory what `newNodeId` gives. */
   readonly nodeId: string | undefined;
   readonly newNodeId: () => string;
-  /** A positive integer never used before by this node. */
+  /** A positive integer that this node has never used before. */
   readonly newGeneration: () => number;
   readonly forceNewGeneration: boolean;
   readonly log: JournalLog;
 }
 
 /**
- * Opens a data directory, creating it when it is missing, and keeps every other process out of it until closed.
- * Rejects with `store_unavailable`, nothing on disk changed, when the directory is in use, belongs to another node, was
- * written by a newer program or is damaged; `metadata.problem` tells which.
+ * Opens a data directory, creates it when it is missing, and keeps every other process out of it until the journal is closed.
+ * Rejects with `store_unavailable`, nothing on disk changed, when the directory is in use, damaged, belongs to another node, or was
+ * written by a newer program; `metadata.problem` tells which.
  */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const { directory, nodeId, forceNewGeneration } = options;
-  const request: OpenRequest = {
+  const { directory, nodeId, forceNewGeneration, log } = options;
+  const numbers = new Numbers();
+  const calls: Calls = new ThreadCalls("journal", (message) => {
+    numbers.lastError = message;
+    log.warn({ error: message }, "journal checkpoint failed, trying again later");
+  });
+  const boot = newBoot();
+  const { meta, leases, earlierBoots } = await calls.call("open", {
     directory,
     nodeId,
     freshNodeId: options.newNodeId(),
     freshGeneration: options.newGeneration(),
     forceNewGeneration,
-    boot: newBoot(),
+    boot,
     hashSeed: randomInt(2 ** 32),
-  };
-  const worker = startThread("journal");
-  const first: ToWorker = { kind: "open", request };
-  worker.postMessage(first, []);
-  const { promise, resolve, reject } = Promise.withResolvers<FromWorker & { kind: "opened" }>();
-  worker.once("error", reject);
-  worker.once("message", (message: FromWorker) => {
-    if (message.kind === "opened") resolve(message);
-    else reject(message.kind === "refused" ? refusal(message, directory) : new Error(`the journal's thread began with ${message.kind}`));
   });
-  const opened = await promise;
-  worker.removeAllListeners("error");
-  return new DiskJournal(worker, { ...opened, boot: request.boot }, options);
+  log.info({ directory, generation: meta.generation, boots: meta.boots, leaseCount: leases.length }, "journal opened");
+  const restored: Restored = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
+  return new DiskJournal({ calls, numbers, restored, leases }, options);
 }
 
-/** 64 bits of chance. */
+/** 64 random bits. */
 function newBoot(): string {
   return randomBytes(8).toString("hex");
 }
 
-function refusal(message: { readonly problem: FileProblem; readonly message: string }, directory: string): WaymarkError {
-  return new WaymarkError("store_unavailable", message.message, { metadata: { problem: message.problem, directory } });
-}
+type Calls = ThreadCalls<JournalMethods>;
 
-interface Waiting {
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
+/** What a batch takes while it waits for the disk. */
+interface BatchSize {
   readonly rows: number;
   readonly bytes: number;
-  readonly startMs: number;
 }
 
-interface Replay {
-  readonly onRow: (row: JournalPut) => void;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
+interface Opened {
+  readonly calls: Calls;
+  readonly numbers: Numbers;
+  readonly restored: Restored;
+  readonly leases: readonly NumberedLease[];
 }
 
 class DiskJournal implements Journal {
   readonly restored: Restored;
-  readonly #worker: Worker;
+  readonly #calls: Calls;
   readonly #directory: string;
   readonly #log: JournalLog;
+  /** Ids of leases by number, for the replay. */
   readonly #leaseIds: Map<number, string>;
-  /** In the order of the calls, which is the order of the answers. */
-  readonly #waiting: Waiting[] = [];
-  readonly #numbers = new Numbers();
+  readonly #numbers: Numbers;
+  #isReplayed = false;
+  #queuedBatches = 0;
   #queuedBytes = 0;
-  #replay: Replay | undefined;
-  /** Why nothing can be written any more. */
-  #broken: WaymarkError | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(worker: Worker, opened: FromWorker & { kind: "opened" } & { readonly boot: string }, options: JournalOptions) {
-    const { meta, leases, earlierBoots, boot } = opened;
-    this.#worker = worker;
-    this.#directory = options.directory;
-    this.#log = options.log;
-    this.#leaseIds = new Map(leases.map((lease) => [lease.lease, lease.leaseId]));
-    this.restored = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
-    worker.on("message", (message: FromWorker) => this.#handle(message));
-    worker.on("error", (error: Error) =>
-      this.#break(new WaymarkError("store_unavailable", `the journal's thread failed: ${error.message}`, { cause: error })),
-    );
-    worker.on("exit", () => this.#break(new WaymarkError("store_unavailable", "the journal is closed")));
-    this.#log.info(
-      { directory: options.directory, generation: meta.generation, boots: meta.boots, leaseCount: leases.length },
-      "journal opened",
-    );
+  constructor({ calls, numbers, restored, leases }: Opened, { directory, log }: JournalOptions) {
+    this.#calls = calls;
+    this.#numbers = numbers;
+    this.restored = restored;
+    this.#directory = directory;
+    this.#log = log;
+    this.#leaseIds = new Map(leases.map(({ lease, leaseId }) => [lease, leaseId]));
   }
 
-  replay(onRow: (row: JournalPut) => void): Promise<void> {
-    assert(this.#replay === undefined, "the journal was replayed twice");
-    if (this.#broken !== undefined) return Promise.reject(this.#broken);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#replay = { onRow, resolve, reject };
-    for (let i = 0; i < REPLAY_AHEAD; i++) this.#send({ kind: "next" });
-    return promise;
+  async replay(onRow: (row: JournalPut) => void): Promise<void> {
+    assert(!this.#isReplayed, "the journal was replayed twice");
+    this.#isReplayed = true;
+    const ahead = Array.from({ length: REPLAY_AHEAD }, () => this.#next());
+    for (let chunk = ahead.shift(); chunk !== undefined; chunk = ahead.shift()) {
+      const { rows, state } = await chunk;
+      this.#numbers.state = state;
+      if (rows === undefined) break;
+      if (this.#closed !== undefined) throw new WaymarkError("store_unavailable", "the journal is closing");
+      ahead.push(this.#next());
+      this.#decode(rows, onRow);
+    }
+    this.#leaseIds.clear();
   }
 
-  write(batch: JournalBatch): Promise<void> {
-    const refused = this.#refusal();
-    if (refused !== undefined) return Promise.reject(refused);
+  #next() {
+    const chunk = this.#calls.call("next");
+    // The replay may end before it comes to this one.
+    chunk.catch(() => {});
+    return chunk;
+  }
+
+  #decode(rows: Uint8Array, onRow: (row: JournalPut) => void): void {
+    try {
+      decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      // A row has its checksum and still says what no version writes.
+      const message = damageText(`${this.#directory}/journal.db`, `a row cannot be read: ${error.message}`);
+      throw new WaymarkError("store_unavailable", message, { cause: error, metadata: { problem: "corrupt" } });
+    }
+  }
+
+  async write(batch: JournalBatch): Promise<void> {
+    this.#checkRoom();
     const encoded = encodeBatch(batch);
-    return this.#ask({ kind: "write", batch: encoded }, { rows: batch.puts.length, bytes: encoded.byteLength }, [encoded]);
+    await this.#changed(this.#calls.call("write", encoded, [encoded]), { rows: batch.puts.length, bytes: encoded.byteLength });
   }
 
-  renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void> {
-    const refused = this.#refusal();
-    if (refused !== undefined) return Promise.reject(refused);
-    return this.#ask({ kind: "renew", generation, numbers }, { rows: 0, bytes: 0 });
+  async renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void> {
+    this.#checkRoom();
+    await this.#changed(this.#calls.call("renew", { generation, numbers }));
   }
 
-  nameStart(): Promise<void> {
-    const refused = this.#refusal();
-    if (refused !== undefined) return Promise.reject(refused);
-    return this.#ask({ kind: "name" }, { rows: 0, bytes: 0 });
+  async nameStart(): Promise<void> {
+    this.#checkRoom();
+    await this.#changed(this.#calls.call("nameStart"));
   }
 
-  #refusal(): WaymarkError | undefined {
-    if (this.#closed !== undefined || this.#broken !== undefined)
-      return this.#broken ?? new WaymarkError("store_unavailable", "the journal is closing");
-    if (this.#queuedBytes <= MAX_QUEUED_BYTES) return undefined;
+  #checkRoom(): void {
+    if (this.#closed !== undefined) throw new WaymarkError("store_unavailable", "the journal is closing");
+    if (this.#queuedBytes <= MAX_QUEUED_BYTES) return;
     const message = `${this.#queuedBytes} bytes already wait for the disk, at most ${MAX_QUEUED_BYTES} may`;
-    return new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
+    throw new WaymarkError("store_unavailable", message, { retryMs: RETRY_MS });
   }
 
-  #ask(message: ToWorker, size: { readonly rows: number; readonly bytes: number }, transfer: readonly ArrayBuffer[] = []): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#waiting.push({ resolve, reject, ...size, startMs: performance.now() });
+  /** Waits for a change and counts it. Rejects with `store_unavailable` when the disk refused it. */
+  async #changed(change: Promise<Change>, size: BatchSize = { rows: 0, bytes: 0 }): Promise<void> {
+    const startMs = performance.now();
+    this.#queuedBatches++;
     this.#queuedBytes += size.bytes;
-    this.#send(message, transfer);
-    return promise;
+    try {
+      const { fault, commitMs, state } = await change;
+      const wasFailing = this.#numbers.isFailing;
+      this.#numbers.state = state;
+      if (fault === undefined) {
+        if (wasFailing) this.#log.info({ failureCount: this.#numbers.failures }, "journal takes writes again");
+        this.#numbers.written(size, { commitMs, batchMs: performance.now() - startMs });
+        return;
+      }
+      // Logged once and not for each refused batch: /metrics/persistence has the count.
+      if (!wasFailing) this.#log.error({ error: fault }, "journal refuses writes");
+      this.#numbers.failed(fault);
+      throw new WaymarkError("store_unavailable", `the journal could not be written: ${fault}`, { retryMs: RETRY_MS });
+    } finally {
+      this.#queuedBatches--;
+      this.#queuedBytes -= size.bytes;
+    }
   }
 
   stats(): JournalStats {
-    return this.#numbers.stats(`${this.#directory}/journal.db`, this.#waiting.length);
+    return this.#numbers.stats(`${this.#directory}/journal.db`, this.#queuedBatches);
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#close();
+    this.#closed ??= this.#calls.close();
     return this.#closed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  #close(): Promise<void> {
-    if (this.#broken !== undefined) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#worker.once("exit", () => resolve());
-    this.#send({ kind: "close" });
-    return promise;
-  }
-
-  #send(message: ToWorker, transfer: readonly ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
-  }
-
-  #handle(message: FromWorker): void {
-    switch (message.kind) {
-      case "rows":
-        this.#rows(message.chunk);
-        return;
-      case "replayed":
-        this.#numbers.state = message.state;
-        this.#leaseIds.clear();
-        this.#replay?.resolve();
-        return;
-      case "written":
-        this.#written(message);
-        return;
-      case "failed":
-        this.#failed(message);
-        return;
-      case "checkpointFailed":
-        this.#numbers.lastError = message.message;
-        this.#log.warn({ error: message.message }, "journal checkpoint failed, trying again later");
-        return;
-      case "refused":
-        this.#break(refusal(message, this.#directory));
-        return;
-      case "opened":
-        return; // Handled by `openJournal`.
-    }
-  }
-
-  #rows(chunk: Uint8Array): void {
-    const replay = this.#replay;
-    if (replay === undefined || this.#closed !== undefined) return;
-    this.#send({ kind: "next" });
-    try {
-      decodeRows(chunk, (lease) => this.#leaseIds.get(lease), replay.onRow);
-    } catch (error) {
-      replay.reject(error instanceof WaymarkError ? this.#damaged(error) : error instanceof Error ? error : new Error(String(error)));
-    }
-  }
-
-  /** A row has its checksum and says what no version writes. */
-  #damaged(cause: WaymarkError): WaymarkError {
-    const message = damageText(`${this.#directory}/journal.db`, `a row cannot be read: ${cause.message}`);
-    return new WaymarkError("store_unavailable", message, { cause, metadata: { problem: "corrupt", directory: this.#directory } });
-  }
-
-  #answered(): Waiting {
-    const waiting = this.#waiting.shift();
-    assert(waiting !== undefined, "the journal's thread answered a batch it was not given");
-    this.#queuedBytes -= waiting.bytes;
-    return waiting;
-  }
-
-  #written(answer: { readonly commitMs: number; readonly state: FileState }): void {
-    const waiting = this.#answered();
-    if (this.#numbers.isFailing) this.#log.info({ failureCount: this.#numbers.failures }, "journal takes writes again");
-    this.#numbers.written(waiting, answer);
-    waiting.resolve();
-  }
-
-  #failed(answer: { readonly message: string; readonly state: FileState }): void {
-    const waiting = this.#answered();
-    // Said once, not for each refused batch: /metrics/persistence has the count.
-    if (!this.#numbers.isFailing) this.#log.error({ error: answer.message }, "journal refuses writes");
-    this.#numbers.failed(answer);
-    waiting.reject(new WaymarkError("store_unavailable", `the journal could not be written: ${answer.message}`, { retryMs: RETRY_MS }));
-  }
-
-  #break(error: WaymarkError): void {
-    this.#broken ??= error;
-    this.#replay?.reject(error);
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
-    this.#queuedBytes = 0;
-  }
 }
 
-function withoutNumber({ leaseId, ttlMs, principal, idempotencyKey, grantedWallMs }: NumberedLease) {
-  return { leaseId, ttlMs, principal, idempotencyKey, grantedWallMs };
+function withoutNumber({ lease: _lease, ...lease }: NumberedLease): JournalLease {
+  return lease;
 }
 
-/** What `/metrics/persistence` shows, as plain numbers. */
+/** The numbers that `/metrics/persistence` shows. */
 class Numbers {
   readonly #commitMs = new Float64Array(LATENCY_RING);
   #batches = 0;
@@ -280,21 +213,19 @@ class Numbers {
   lastError = "";
   state: FileState = { rows: 0, fileBytes: 0, walBytes: 0 };
 
-  written(batch: Waiting, answer: { readonly commitMs: number; readonly state: FileState }): void {
-    this.#commitMs[this.#batches % LATENCY_RING] = answer.commitMs;
+  written({ rows, bytes }: BatchSize, { commitMs, batchMs }: { readonly commitMs: number; readonly batchMs: number }): void {
+    this.#commitMs[this.#batches % LATENCY_RING] = commitMs;
     this.#batches++;
-    this.#rows += batch.rows;
-    this.#bytes += batch.bytes;
-    this.#lastBatchMs = performance.now() - batch.startMs;
-    this.state = answer.state;
+    this.#rows += rows;
+    this.#bytes += bytes;
+    this.#lastBatchMs = batchMs;
     this.isFailing = false;
   }
 
-  failed(answer: { readonly message: string; readonly state: FileState }): void {
+  failed(fault: string): void {
     this.failures++;
     this.isFailing = true;
-    this.lastError = answer.message;
-    this.state = answer.state;
+    this.lastError = fault;
   }
 
   stats(path: string, queueDepth: number): JournalStats {
@@ -320,7 +251,7 @@ class Numbers {
   }
 }
 
-/** A journal without a disk (`--ephemeral`): every start is a new generation with nothing in it. */
+/** A journal without a disk (`--ephemeral`): every start is a new, empty generation. */
 export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "newNodeId" | "newGeneration">): Journal {
   const numbers = new Numbers();
   const restored: Restored = {

@@ -1,6 +1,6 @@
 /**
- * The journal's contract: this node's own records, leases and identity, durable in groups, read once at a restart
- * (semantics.md, Durability and Restart). `journal.io.ts` keeps it on disk or, for `--ephemeral`, nowhere.
+ * The journal's contract: it makes this node's own records, leases and identity durable in batches, and gives them back at a restart
+ * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
 import type { JournalBatch, JournalLease, JournalPut, SeqNumbers } from "./format.ts";
@@ -8,36 +8,36 @@ import type { JournalBatch, JournalLease, JournalPut, SeqNumbers } from "./forma
 /** What a directory knew when it was opened. */
 export interface Restored {
   readonly nodeId: string;
-  /** New when the directory was empty, when it was forced, and always without a disk; else the one before. */
+  /** New when the directory was empty, when a new one is forced, and always without a disk; else as at the start before. */
   readonly generation: number;
-  /** Highest seq ever handed out. The rows keep their seqs in a new generation. */
+  /** Highest seq ever given out. Rows keep their seqs in a new generation. */
   readonly lastSeq: number;
   readonly floor: number;
   readonly leases: readonly JournalLease[];
-  /** How many times the directory was opened, this one included: differs from boot to boot. */
+  /** How many times the directory was opened, this time included. */
   readonly boots: number;
-  /** What this start is called: no other start of any directory has that name. Durable when `nameStart` resolves. */
+  /** The name of this start, which no other start of any directory has. Durable when `nameStart` resolves. */
   readonly boot: string;
-  /** What earlier starts of the directory were called, the last one first; undefined without a disk. Only those of which others may have heard, 1,000 at most. */
+  /** Names of the earlier starts that others may have heard of, the latest first, 1,000 at most; undefined without a disk. */
   readonly earlierBoots: readonly string[] | undefined;
 }
 
 /** For `/metrics/persistence`. */
 export interface JournalStats {
-  /** Of the file; empty without a disk. */
+  /** Path of the file; empty without a disk. */
   readonly path: string;
   readonly formatVersion: number;
   /** Batches made durable since the start. */
   readonly batches: number;
-  /** Rows in them. */
+  /** Rows in those batches. */
   readonly rows: number;
-  /** Bytes in them. */
+  /** Bytes in those batches. */
   readonly bytes: number;
-  /** Rows the file holds now: live records and tombstones. */
+  /** Rows that the file holds now: live records and tombstones. */
   readonly heldRows: number;
-  /** Hand-over to answer of the last batch. */
+  /** Time that the last batch took from `write` to its answer. */
   readonly lastBatchMs: number;
-  /** Of the last 1024 commits, the fsync included. */
+  /** Quantiles over the last 1024 commits, their fsync included. */
   readonly commitP50Ms: number;
   readonly commitP99Ms: number;
   /** Batches refused since the start. */
@@ -48,9 +48,9 @@ export interface JournalStats {
   readonly fileBytes: number;
   /** Size of the write-ahead log. */
   readonly walBytes: number;
-  /** Newest failure, of a batch or a checkpoint; empty when there was none. */
+  /** The latest failure of a batch or a checkpoint; empty when there was none. */
   readonly lastError: string;
-  /** Whether the last batch was refused: the disk does not take writes now. */
+  /** Whether the last batch was refused, so that the disk takes no writes now. */
   readonly isFailing: boolean;
 }
 
@@ -58,29 +58,29 @@ export interface JournalStats {
 export interface Journal extends AsyncDisposable {
   readonly restored: Restored;
   /**
-   * Gives every row to `onRow` in seq order and then opens the file for writing; to be called once, before `write`.
-   * Rejects with `store_unavailable` when a row is damaged, the files left as they were, or when the disk does not take
-   * the note of this boot. Cost: about 1 µs a row; memory for two thousand rows.
+   * Gives every row to `onRow` in order of seq, and then opens the file for writing. To be called once, before `write`.
+   * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note
+   * of this boot. Cost: about 1 µs a row; memory for two thousand rows.
    */
   replay(onRow: (row: JournalPut) => void): Promise<void>;
   /**
-   * Resolves when the batch is on disk; batches are written in the order of the calls, each by itself: one that is
-   * refused does not stop those behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses; then
-   * nothing of the batch is kept. `batch` is copied before this returns.
+   * Resolves when the batch is on disk. Batches are written in the order of the calls, and a refused one does not stop those
+   * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.
+   * `batch` is copied before this returns.
    */
   write(batch: JournalBatch): Promise<void>;
   /**
-   * Resolves when the rows are, durably, those of another generation; to be called after `replay`. Rejects with
-   * `store_unavailable` when the disk refuses, and then the generation is the one before. `numbers` replace what the file has: the
-   * ones a node goes on from where those on disk are beyond all that others take.
+   * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
+   * `store_unavailable` when the disk refuses; the generation is then the one before. `numbers` replace those of the file, where those
+   * are higher than other nodes accept.
    */
   renewGeneration(generation: number, numbers?: SeqNumbers): Promise<void>;
   /**
-   * Resolves when it is on disk that this start was one; to be called once, after `replay` and before others hear of it. A start that ends
-   * before is none for those that follow. Rejects with `store_unavailable` when the disk refuses.
+   * Stores the name of this start, and resolves when it is on disk. To be called once, after `replay` and before others hear of this start. Later
+   * starts know nothing of a start that ended before. Rejects with `store_unavailable` when the disk refuses.
    */
   nameStart(): Promise<void>;
   stats(): JournalStats;
-  /** Answers what was handed over, then closes. Idempotent. */
+  /** Answers the batches that were handed over, then closes. Idempotent. */
   close(): Promise<void>;
 }

@@ -1,13 +1,13 @@
 /**
- * Finds the number (a seq, a lease number) under which something is stored, by a hash of its name: 12 bytes a slot in
- * typed arrays instead of an index on disk, whose random pages would multiply what each batch writes. The hash only
- * proposes candidates; the caller confirms one against what is stored, so that a collision costs a probe, never data.
+ * Finds the number (a seq, a lease number) that a name is stored under, by a hash of the name. It takes 12 bytes a slot in
+ * typed arrays. An index on disk was rejected, because its random pages would multiply what each batch writes. The hash only
+ * proposes candidates, and the caller confirms one against the stored name: a collision costs a look, never data.
  */
 
 const EMPTY = 0;
 const DELETED = -1;
 const MIN_SLOTS = 1024;
-/** Slots in use before the table doubles. */
+/** Share of slots in use above which the table grows. */
 const MAX_FILL_RATIO = 0.7;
 
 /** Seeded FNV-1a with a final mix; the seed keeps a client from choosing names that collide. */
@@ -40,7 +40,7 @@ export class KeyTable {
     return this.#size;
   }
 
-  /** Starts a unit of at most `additions` new names; the slots stay where they are until the next `begin`. */
+  /** Starts a unit of at most `additions` new names. Slots do not move until the next `begin`. */
   begin(additions: number): void {
     this.#undo = [];
     if (this.#used + additions > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + additions);
@@ -52,7 +52,7 @@ export class KeyTable {
     this.#undo = [];
   }
 
-  /** Puts `value` in the place of the candidate that `isSame` confirms, or adds it. Returns whether one was replaced. */
+  /** Replaces the candidate that `isSame` confirms by `value`, or adds `value`. Returns whether a candidate was replaced. */
   replace(hash: number, value: number, isSame: (candidate: number) => boolean): boolean {
     const slot = this.#find(hash, isSame);
     this.#record(slot);
@@ -77,7 +77,7 @@ export class KeyTable {
     return value > 0 ? value : undefined;
   }
 
-  /** Adds a name known to be absent; for filling the table, outside of any unit. */
+  /** Adds a name that is known to be absent. For filling the table, outside of any unit. */
   add(hash: number, value: number): void {
     if (this.#used + 1 > this.#values.length * MAX_FILL_RATIO) this.#grow(this.#size + 1);
     this.#write(
@@ -87,7 +87,7 @@ export class KeyTable {
     );
   }
 
-  /** Slot of the confirmed candidate, or the empty one that ends the probe. */
+  /** The slot of the confirmed candidate, or the empty slot that ends the search. */
   #find(hash: number, isSame: (candidate: number) => boolean): number {
     const mask = this.#values.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {

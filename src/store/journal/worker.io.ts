@@ -1,26 +1,46 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
-import { parentPort } from "node:worker_threads";
+import { assert } from "../../lib/errors.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
+import { type Move, notify, serveThread } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
-import type { SeqNumbers } from "./format.ts";
-import type { FileState, FromWorker, JournalMeta, OpenRequest, ToWorker } from "./thread.ts";
+import type { JournalMeta, SeqNumbers } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
-/** A checkpoint is due in idle time when the log holds more than this… */
+/** A log of more bytes is checkpointed in idle time. */
 const IDLE_CHECKPOINT_BYTES = 1 << 20;
-/** …and whatever waits when it holds more than this, which bounds it. */
+/** A log of more bytes is checkpointed at once, which bounds it. */
 const FORCED_CHECKPOINT_BYTES = 16 << 20;
-/** How long no batch may have come for the thread to count as idle. */
+/** The thread is idle when no batch has come for this long. */
 const IDLE_MS = 100;
 
-const port = parentPort ?? failOutsideThread();
-
-function failOutsideThread(): never {
-  throw new Error("the journal's thread was started as a program");
+export interface OpenRequest {
+  readonly directory: string;
+  /** From the settings; undefined to keep the directory's. */
+  readonly nodeId: string | undefined;
+  /** Used when the directory is new and the settings name none. */
+  readonly freshNodeId: string;
+  /** Used when the directory is new or a new generation is forced. */
+  readonly freshGeneration: number;
+  readonly forceNewGeneration: boolean;
+  /** The name of this start. */
+  readonly boot: string;
+  /** Keeps clients from choosing names that collide. */
+  readonly hashSeed: number;
 }
 
-function answer(message: FromWorker, transfer: readonly ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer);
+/** Sizes that only this thread sees; sent along with answers. */
+export interface FileState {
+  readonly rows: number;
+  readonly fileBytes: number;
+  readonly walBytes: number;
+}
+
+/** What became of a change. */
+export interface Change {
+  /** Why the disk refused it; undefined when it is on disk. */
+  readonly fault: string | undefined;
+  readonly commitMs: number;
+  readonly state: FileState;
 }
 
 /** The open directory: first read, then written to. */
@@ -40,11 +60,11 @@ class JournalThread {
   }
 
   /** Checks everything that can be checked without reading each row. */
-  open(): FromWorker {
-    const { directory, nodeId } = this.#request;
+  open() {
+    const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = this.#request;
     this.#unlock = lockDatabase(directory, JOURNAL);
-    this.#create();
-    const reader = new JournalReader(directory, { takesAsItIs: this.#request.forceNewGeneration });
+    createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
+    const reader = new JournalReader(directory, { takesAsItIs: forceNewGeneration });
     this.#reader = reader;
     const { meta, leases, earlierBoots } = reader;
     if (nodeId !== undefined && nodeId !== meta.nodeId) {
@@ -54,40 +74,24 @@ class JournalThread {
       );
     }
     for (const lease of leases) this.#index.addLease(lease);
-    const generation = this.#request.forceNewGeneration ? this.#request.freshGeneration : meta.generation;
-    this.#meta = { ...meta, generation, boots: meta.boots + 1 };
-    return { kind: "opened", meta: this.#meta, leases, earlierBoots };
+    this.#meta = { ...meta, generation: forceNewGeneration ? freshGeneration : meta.generation, boots: meta.boots + 1 };
+    return { meta: this.#meta, leases, earlierBoots };
   }
 
-  #create(): void {
-    const { directory, nodeId, freshNodeId, freshGeneration } = this.#request;
-    createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
+  /** The next rows, one after the other in one buffer; undefined at the end, where the file is opened for writing. */
+  next() {
+    const rows = this.#writer === undefined ? this.#reader?.next((row) => this.#index.addRow(row)) : undefined;
+    if (rows === undefined && this.#writer === undefined && this.#meta !== undefined) {
+      this.#reader?.close();
+      this.#writer = new JournalWriter(this.#request.directory, this.#index);
+      // Before others can see this boot's number or generation, which must never be used again.
+      this.#writer.begin(this.#meta);
+    }
+    return { rows, state: this.#state() };
   }
 
-  /** The next rows; at the end the file is opened for writing. */
-  next(): FromWorker {
-    const chunk = this.#writer === undefined ? this.#reader?.next((row) => this.#index.addRow(row)) : undefined;
-    if (chunk !== undefined) return { kind: "rows", chunk };
-    this.#startWriting();
-    return { kind: "replayed", state: this.#state() };
-  }
-
-  #startWriting(): JournalWriter {
-    if (this.#writer !== undefined) return this.#writer;
-    this.#reader?.close();
-    const writer = new JournalWriter(this.#request.directory, this.#index);
-    this.#writer = writer;
-    // Before anybody can see this boot's number or generation: neither may be used a second time.
-    if (this.#meta !== undefined) writer.begin(this.#meta);
-    return writer;
-  }
-
-  write(batch: ArrayBuffer): FromWorker {
-    return this.#change((writer) => writer.write(batch));
-  }
-
-  renew(generation: number, numbers: SeqNumbers | undefined): FromWorker {
-    return this.#change((writer) => {
+  renew(generation: number, numbers: SeqNumbers | undefined): Change {
+    return this.change((writer) => {
       if (this.#meta === undefined) return;
       const meta = { ...this.#meta, generation, ...numbers };
       writer.boot(meta, numbers);
@@ -95,25 +99,26 @@ class JournalThread {
     });
   }
 
-  nameStart(): FromWorker {
-    return this.#change((writer) => writer.nameStart(this.#request.boot));
+  nameStart(): Change {
+    return this.change((writer) => writer.nameStart(this.#request.boot));
   }
 
-  #change(act: (writer: JournalWriter) => void): FromWorker {
-    if (this.#writer === undefined)
-      return { kind: "failed", message: "the journal was not replayed before it was written to", state: this.#state() };
+  change(act: (writer: JournalWriter) => void): Change {
     const startMs = performance.now();
-    try {
-      act(this.#writer);
-    } catch (error) {
-      this.#tryHeal();
-      return { kind: "failed", message: messageOf(error), state: this.#state() };
+    let fault: string | undefined;
+    if (this.#writer === undefined) fault = "the journal was not replayed before it was written to";
+    else {
+      try {
+        act(this.#writer);
+      } catch (error) {
+        fault = messageOf(error);
+        this.#tryHeal();
+      }
     }
-    return { kind: "written", commitMs: performance.now() - startMs, state: this.#state() };
+    return { fault, commitMs: performance.now() - startMs, state: this.#state() };
   }
 
-  /** Called after each answer. */
-  afterWrite(): void {
+  afterAnswer(): void {
     this.#idle.refresh();
     if ((this.#writer?.walBytes() ?? 0) > FORCED_CHECKPOINT_BYTES) this.#checkpoint();
   }
@@ -131,7 +136,7 @@ class JournalThread {
       this.#writer?.heal();
       return true;
     } catch {
-      return false; // The disk still refuses; the batch's own error has been reported, and the next batch or idle moment tries again.
+      return false; // The disk still refuses. The batch's own error was reported, and the next batch or idle moment tries again.
     }
   }
 
@@ -139,19 +144,12 @@ class JournalThread {
     try {
       this.#writer?.checkpoint();
     } catch (error) {
-      answer({ kind: "checkpointFailed", message: messageOf(error) });
+      notify(messageOf(error));
     }
   }
 
   #state(): FileState {
     return { rows: this.#index.keys.size, fileBytes: this.#writer?.fileBytes() ?? 0, walBytes: this.#writer?.walBytes() ?? 0 };
-  }
-
-  /** Lets go of everything, after an error that leaves nothing to be served. */
-  refuse(error: unknown): FromWorker {
-    this.close();
-    const { problem, message } = refusedBy(error, this.#request.directory);
-    return { kind: "refused", problem, message };
   }
 
   close(): void {
@@ -164,41 +162,49 @@ class JournalThread {
 }
 
 let thread: JournalThread | undefined;
+let directory = "";
 
-function serve(message: ToWorker): void {
-  switch (message.kind) {
-    case "open":
-      thread = new JournalThread(message.request);
-      answer(thread.open());
-      return;
-    case "next": {
-      const reply = thread?.next();
-      if (reply !== undefined) answer(reply, reply.kind === "rows" ? [reply.chunk.buffer] : []);
-      return;
-    }
-    case "write":
-      if (thread !== undefined) answer(thread.write(message.batch));
-      thread?.afterWrite();
-      return;
-    case "renew":
-      if (thread !== undefined) answer(thread.renew(message.generation, message.numbers));
-      thread?.afterWrite();
-      return;
-    case "name":
-      if (thread !== undefined) answer(thread.nameStart());
-      thread?.afterWrite();
-      return;
-    case "close":
-      thread?.close();
-      port.close();
+function opened(): JournalThread {
+  assert(thread !== undefined, "the journal was asked before it was open");
+  return thread;
+}
+
+/** Turns every error of `act` into the refusal of the directory. */
+function refusing<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw refusedBy(error, directory);
   }
 }
 
-port.on("message", (message: ToWorker) => {
-  try {
-    serve(message);
-  } catch (error) {
-    answer(thread?.refuse(error) ?? { kind: "refused", problem: "unreadable", message: messageOf(error) });
-    port.close();
-  }
-});
+const methods = {
+  open(request: OpenRequest) {
+    ({ directory } = request);
+    return refusing(() => {
+      thread = new JournalThread(request);
+      return thread.open();
+    });
+  },
+  next(_request: undefined, move: Move) {
+    const found = refusing(() => opened().next());
+    move(found.rows?.buffer);
+    return found;
+  },
+  write(batch: ArrayBuffer) {
+    return opened().change((writer) => writer.write(batch));
+  },
+  renew({ generation, numbers }: { readonly generation: number; readonly numbers: SeqNumbers | undefined }) {
+    return opened().renew(generation, numbers);
+  },
+  nameStart() {
+    return opened().nameStart();
+  },
+  close() {
+    thread?.close();
+  },
+};
+
+export type JournalMethods = typeof methods;
+
+serveThread(methods, { endsOnFailure: true, afterAnswer: () => thread?.afterAnswer() });

@@ -1,26 +1,36 @@
-/** Writes batches to the journal's SQLite file: one transaction and one fsync a batch, checkpoints when nobody waits. */
-import { statSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+/** Writes batches to the journal's SQLite file: one transaction and one fsync a batch, with checkpoints in idle time. */
+import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
-import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
+import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
+import { fileBytes, openForWriting, transaction } from "../database-file.io.ts";
 import { journalPath, STARTS_SCHEMA } from "./file.io.ts";
-import type { JournalLease, SeqNumbers } from "./format.ts";
-import { batchMarks, MAX_LEASE, NO_LEASE, type Row, rowLease, sealRow, visitBatch } from "./format.ts";
+import {
+  batchMarks,
+  type JournalLease,
+  type JournalMeta,
+  MAX_LEASE,
+  NO_LEASE,
+  type NumberedLease,
+  type Row,
+  rowLease,
+  type SeqNumbers,
+  sealRow,
+  visitBatch,
+} from "./format.ts";
 import { hashBytes, KeyTable } from "./key-table.ts";
-import type { JournalMeta, NumberedLease } from "./thread.ts";
 
-/** Starts remembered: so many may end one after the other before anybody hears of one. */
+/** How many starts are remembered. */
 const MAX_STARTS = 1000;
 
-/** What is stored under which number; filled while the file is read, kept in step by the writer. */
+/** Which keys and leases are stored under which numbers. Filled while the file is read, and kept up to date by the writer. */
 export class JournalIndex {
-  /** Hash of a key → seq of its row. */
+  /** Seqs of rows, by the hash of the key. */
   readonly keys = new KeyTable();
-  /** Hash of a lease id → its number. */
+  /** Numbers of leases, by the hash of the lease id. */
   readonly leases = new KeyTable();
   readonly #seed: number;
   readonly #encoder = new TextEncoder();
-  /** Lease numbers are never used twice while a row may still name them. */
+  /** The next lease number. None is used again while a row may still name it. */
   nextLease = NO_LEASE + 1;
 
   constructor(seed: number) {
@@ -49,8 +59,6 @@ export class JournalIndex {
 /** Prepared once per connection. */
 function prepareAll(db: DatabaseSync) {
   return {
-    begin: db.prepare("BEGIN IMMEDIATE"),
-    commit: db.prepare("COMMIT"),
     insertRow: db.prepare("INSERT INTO records (seq, row) VALUES (?, ?)"),
     deleteRow: db.prepare("DELETE FROM records WHERE seq = ? AND substr(row, 25, ?) = ?"),
     putLease: db.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"),
@@ -65,101 +73,97 @@ function prepareAll(db: DatabaseSync) {
   };
 }
 
-/** Writes batches. Every method may throw an SQLite error; after one the file holds exactly the batches that did not throw. */
+/** Writes batches. Every method may throw an error of SQLite. The file then holds exactly the batches that did not throw. */
 export class JournalWriter {
   readonly #path: string;
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
-  /** Parts of a refused batch may still lie in the log, where only a later commit or a reset removes them. */
+  /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
   #isLogSuspect = false;
-  /** No row has a number above those that are given out now. */
+  /** Whether no row has a seq above the highest one given out. */
   #isSettled = true;
-  /** Below it all numbers of leases were given; used when there is none above. */
+  /** All lease numbers below it are taken. Used when `nextLease` has passed the highest number. */
   #nextFree = NO_LEASE + 1;
 
   constructor(directory: string, index: JournalIndex) {
     this.#path = journalPath(directory);
     this.#index = index;
-    this.#db = new DatabaseSync(this.#path);
-    // Exclusive: no shared-memory file. Checkpoints are ours to time, see `checkpoint`.
-    this.#db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0");
+    this.#db = openForWriting(this.#path);
+    // The thread times checkpoints itself, see `checkpoint`.
+    this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
   }
 
   /** Size of the write-ahead log. */
   walBytes(): number {
-    return statSync(`${this.#path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    return fileBytes(`${this.#path}-wal`);
   }
 
   /** Size of the file without the log. */
   fileBytes(): number {
-    return statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
+    return fileBytes(this.#path);
   }
 
-  /**
-   * Moves the log into the file and empties it. Throws when the disk refuses; nothing is lost by that, the log just
-   * stays as it is.
-   */
+  /** Moves the log into the file and empties it. Throws when the disk refuses: the log then stays as it is, and nothing is lost. */
   checkpoint(): void {
-    const result = this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get();
-    if (result?.["busy"] !== 0) throw new Error("the checkpoint found the file busy");
+    emptyLog(this.#db);
     this.#isLogSuspect = false;
   }
 
   /**
-   * To be called after a batch was refused. When only its fsync failed, the batch lies complete in the log and a
-   * restart would find it: a commit of our own in its place makes it disappear. Throws when the disk still refuses.
+   * To be called after a batch was refused. When only its fsync failed, the whole batch lies in the log and a
+   * restart would find it. A commit in its place removes it. Throws when the disk still refuses.
    */
   heal(): void {
     this.#isLogSuspect = true;
-    this.#transaction(() => this.#sql.heal.run());
-    // What is left behind the new commit is emptied as well, so that a later damage check does not take it for data.
+    transaction(this.#db, () => this.#sql.heal.run());
+    // Emptied as well, so that a later check for damage does not take the remains behind the new commit for data.
     this.checkpoint();
   }
 
-  /** Whether `heal` is still owed. */
+  /** Whether `heal` must still be called. */
   needsHeal(): boolean {
     return this.#isLogSuspect;
   }
 
-  /** Leaves one complete file with a checksum of it, if the disk allows; otherwise the log stays beside the file. */
+  /** Leaves one complete file with its seal, if the disk allows; otherwise the log stays beside the file. */
   close(): void {
-    if (this.#db.isOpen) closeSealed(this.#path, this.#db, () => this.checkpoint());
+    if (this.#db.isOpen) closeSealed(this.#path, this.#db);
   }
 
-  /** To be called before all other writes: notes who writes, and then puts the seal of the last stop away. */
+  /** To be called before all other writes: notes this boot, and then puts the seal of the last stop away. */
   begin(meta: JournalMeta): void {
-    this.#transaction(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
+    transaction(this.#db, () => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
     unsealCleanStop(this.#path);
   }
 
-  /** Notes what this start is called, before anybody hears of it. */
+  /** Stores the name of this start, before others hear of it. */
   nameStart(boot: string): void {
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       this.#db.exec(STARTS_SCHEMA);
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
-      // Numbered by itself: a program of the first version may have run in between, and counts without a name.
+      // Not numbered by boots: a program of the first version may have run in between, which counts boots and stores no name.
       this.#db.prepare("INSERT INTO starts (number, boot) SELECT 1 + ifnull(max(number), 0), ? FROM starts").run(boot);
     });
   }
 
-  /** Who writes from now on, and, where those on disk are none that anybody goes on from, from which numbers. */
+  /** Notes the generation that writes from now on. `numbers`, where given, replace those of the file. */
   boot(meta: JournalMeta, numbers: SeqNumbers | undefined): void {
-    this.#transaction(() => {
+    transaction(this.#db, () => {
       this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
       if (numbers !== undefined) this.#settle(numbers);
     });
   }
 
-  /** Rows above are written again under new numbers by a batch to come: until then they are among those given out. */
+  /** Sets the numbers. Rows above them will be written again under new seqs; until then the file says that their seqs were given out. */
   #settle({ lastSeq, floor }: SeqNumbers): void {
     const above = Number(this.#sql.highest.get()?.["seq"] ?? 0);
     this.#sql.settle.run(Math.max(lastSeq, above), floor);
     this.#isSettled = above <= lastSeq;
   }
 
-  /** Applies an encoded batch in one transaction: when this returns, it is on disk. Rows in `buffer` are completed in place. */
+  /** Applies an encoded batch in one transaction. The batch is on disk when this returns. Rows in `buffer` are completed in place. */
   write(buffer: ArrayBuffer): void {
     const marks = batchMarks(buffer);
     const index = this.#index;
@@ -167,7 +171,7 @@ export class JournalWriter {
     index.keys.begin(marks.putCount);
     index.leases.begin(marks.leaseCount);
     try {
-      this.#transaction(() => {
+      transaction(this.#db, () => {
         visitBatch(buffer, this.#visitor());
         if (this.#isSettled) this.#sql.marks.run(marks.lastSeq, marks.floor);
         else this.#settle(marks);
@@ -215,7 +219,7 @@ export class JournalWriter {
     };
   }
 
-  /** The next number; after the highest one, which only a file that somebody changed has so far, those that no lease has. */
+  /** The next lease number. After the highest one, which only a file has that was tampered with, a number that no lease has. */
   #newLease(): number {
     const index = this.#index;
     if (index.nextLease <= MAX_LEASE) return index.nextLease++;
@@ -223,16 +227,5 @@ export class JournalWriter {
     while (this.#sql.isNumber.get(number) !== undefined) number++;
     this.#nextFree = number + 1;
     return number;
-  }
-
-  #transaction(body: () => void): void {
-    this.#sql.begin.run();
-    try {
-      body();
-      this.#sql.commit.run();
-    } catch (error) {
-      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
-      throw error;
-    }
   }
 }

@@ -7,7 +7,6 @@ import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { openSqliteStore } from "../../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../../src/store/control/store.ts";
-import { openStore } from "../../../src/store/open.io.ts";
 import { storeContract } from "../../contract/store.ts";
 import { directoryBytes, temporaryDirectory } from "../journal-fixture.ts";
 
@@ -27,9 +26,7 @@ storeContract("sqlite", {
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-function open(directory: string): Promise<Store> {
-  return openStore({ kind: "sqlite", directory });
-}
+const open = (directory: string): Promise<Store> => openSqliteStore(directory);
 
 /** A directory with a store in it that was closed: `a` at 1, `b` removed at 3. */
 async function filled(directory: string): Promise<void> {
@@ -62,11 +59,6 @@ test("a second opener is told who holds the store, and gets it once that one has
   await first.compareAndSwap("a", 0, bytes("one"));
   await first.close();
   await (await open(directory.path)).close();
-});
-
-test("without a disk the switch gives a store in memory", async () => {
-  await using store = await openStore({ kind: "memory" });
-  expect(await store.compareAndSwap("a", 0, bytes("one"))).toEqual({ isSwapped: true, version: 1 });
 });
 
 /** What makes a closed store's file one that must not be used; `problem` is what the refusal says. */
@@ -169,7 +161,7 @@ test("after a crash a store whose log is gone is refused, and taken as it is whe
   const before = directoryBytes(directory.path);
   await expect(open(directory.path)).rejects.toThrow(/control\.db has lost its log: .*--new-generation/);
   expect(directoryBytes(directory.path)).toEqual(before);
-  await using store = await openStore({ kind: "sqlite", directory: directory.path, takesAsItIs: true });
+  await using store = await openSqliteStore(directory.path, { takesAsItIs: true });
   expect((await store.get("a"))?.version).toBe(1);
 });
 

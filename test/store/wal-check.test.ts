@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { walDamage } from "../../../src/store/journal/wal-check.ts";
+import { walDamage } from "../../src/store/wal-check.ts";
 
 const TRANSACTIONS = 6;
 const FRAME_BYTES = 24 + 512;

@@ -1,6 +1,6 @@
 /**
- * Tells a damaged SQLite write-ahead log from one that a crash cut off. SQLite itself stops at the first frame that
- * does not fit and takes it for the end, so a flipped bit would silently undo every batch after it.
+ * Tells a damaged SQLite write-ahead log from one that a crash cut off. SQLite itself takes the first frame that
+ * does not fit for the end, so a flipped bit would silently undo every batch after it.
  * Layout: https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
  */
 
@@ -11,8 +11,8 @@ const MAGIC = 0x377f0682;
 type Sum = readonly [number, number];
 
 /**
- * Why `log` cannot be what a writer left, or undefined when it can. A cut-off last batch is no damage: it was never
- * acknowledged. Damage in the last two batches looks the same and is not told apart.
+ * Why `log` is damaged; undefined when a writer can have left it. A last batch that is cut off is no damage, because it was never
+ * acknowledged. Damage in the last two batches looks the same and is not found.
  */
 export function walDamage(log: Uint8Array): string | undefined {
   if (log.length < HEAD_BYTES) return undefined;
@@ -23,7 +23,7 @@ export function walDamage(log: Uint8Array): string | undefined {
   const sum = (from: Sum, at: number, end: number) => checksum(view, { from, at, end, isLittleEndian });
   const head = sum([0, 0], 0, 24);
   if ((magic & ~1) !== MAGIC || !isSum(head, view, 24)) {
-    // The header is written and synced before any frame, so frames behind a bad one mean that it was good once.
+    // The header is written and synced before any frame, so a bad header before frames was good once.
     return log.length > HEAD_BYTES + FRAME_HEAD_BYTES ? "its log's header is damaged" : undefined;
   }
   const frameBytes = FRAME_HEAD_BYTES + pageBytes;
@@ -37,7 +37,7 @@ export function walDamage(log: Uint8Array): string | undefined {
       brokenAt ??= at;
       commitsInRun = 0;
     } else if (brokenAt !== undefined && view.getUint32(at + 4) !== 0 && ++commitsInRun === 2) {
-      // A second commit continues a first one only when that first one was on disk and kept.
+      // A second commit follows a first one only when the first was on disk and kept.
       return `its log is damaged at byte ${brokenAt}, and acknowledged batches follow`;
     }
     before = [view.getUint32(at + 16), view.getUint32(at + 20)];
