@@ -1,6 +1,6 @@
 /** Heads of policy versions as peers tell them: which are heads, and which may follow ours. */
 import { NODE_BOUNDS } from "../lib/bounds/node.ts";
-import { isSamePlace } from "../policy/versions/order.ts";
+import { isSamePlace } from "../policy/versions/version.ts";
 import type { PolicyHead } from "./wire/messages.ts";
 
 /** A node that has no version takes a number below this; far above it there is room for all that follow. */

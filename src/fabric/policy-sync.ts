@@ -1,13 +1,13 @@
 /**
  * How the policy travels (semantics.md, Policy): every link tells its newest head, who is behind asks for the version, checks it
  * and tells its own links in turn. Who does not take it says so, since it is given no records before. Which of two versions wins is
- * `policy/versions/order.ts`'s to say.
+ * `policy/versions/version.ts`'s to say.
  */
 
 import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
 import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
-import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/order.ts";
+import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
 import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "./policy-heads.ts";
 import { ANY_PEER, newPolicyLink, type PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";

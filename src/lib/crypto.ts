@@ -7,9 +7,9 @@ export function sha256(data: string | Uint8Array): Uint8Array {
   return hash("sha256", data, "buffer");
 }
 
-/** SHA-256 of UTF-8 text, in lower-case hexadecimal digits. */
-export function sha256Hex(text: string): string {
-  return hash("sha256", text, "hex");
+/** SHA-256 of UTF-8 text or bytes, in lower-case hexadecimal digits. */
+export function sha256Hex(data: string | Uint8Array): string {
+  return hash("sha256", data, "hex");
 }
 
 /** First 8 bytes of SHA-256, big-endian, in two unsigned halves: cheaper to add up than a bigint. */

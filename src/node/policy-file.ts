@@ -3,7 +3,7 @@
 import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
 import { readBounded } from "../lib/named-file.io.ts";
 import { readPolicyFile } from "../policy/set/file.ts";
-import { canonicalText, checksumOf } from "../policy/set/text.ts";
+import { checksumOf } from "../policy/set/rules.ts";
 import type { FileText } from "../services/policy-file.ts";
 
 /** Reads a policy file and what it says. Never throws: what is wrong with it is a fault in one line. */
@@ -11,7 +11,7 @@ export function readFileText(path: string): FileText {
   const read = readBounded(path, POLICY_BOUNDS.maxFileBytes);
   if (read.bytes === undefined) return { ok: false, fault: read.fault };
   const { set, problems } = readPolicyFile(read.bytes.toString("utf8"));
-  if (set !== undefined) return { ok: true, set, checksum: checksumOf(canonicalText(set)) };
+  if (set !== undefined) return { ok: true, set, checksum: checksumOf(set) };
   const [first] = problems.filter(({ severity }) => severity === "error");
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
   return { ok: false, fault: `line ${first?.line}: ${first?.path === "" ? "" : `${first?.path}: `}${first?.message}${more}` };

@@ -2,7 +2,7 @@
 import type { PolicyVia } from "../fabric/io-types.ts";
 import type { Time } from "../lib/machine.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
-import type { PolicyVersion, VersionFacts } from "../policy/versions/facts.ts";
+import type { PolicyVersion, VersionFacts } from "../policy/versions/version.ts";
 
 export interface Taken {
   readonly version: PolicyVersion;

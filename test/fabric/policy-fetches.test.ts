@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { NO_PLACE } from "../../src/policy/versions/order.ts";
+import { NO_PLACE } from "../../src/policy/versions/version.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 
 const at = (ms: number) => ({ monoMs: ms, wallMs: 1_700_000_000_000 + ms });

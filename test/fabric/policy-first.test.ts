@@ -6,7 +6,7 @@ import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import type { PolicyPeer } from "../../src/fabric/policy-link.ts";
 import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { LinkFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { NO_PLACE } from "../../src/policy/versions/order.ts";
+import { NO_PLACE } from "../../src/policy/versions/version.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "../../src/fabric/policy-heads.ts";
-import { NO_PLACE } from "../../src/policy/versions/order.ts";
+import { NO_PLACE } from "../../src/policy/versions/version.ts";
 import { version } from "../fakes/policy-versions.ts";
 
 const { head } = version(3, "n");

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { isNewer, NO_PLACE } from "../../src/policy/versions/order.ts";
+import { isNewer, NO_PLACE } from "../../src/policy/versions/version.ts";
 import { runs } from "../fakes/effort.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 

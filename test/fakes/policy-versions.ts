@@ -1,6 +1,6 @@
 /** Encoded policy versions that nodes hand to each other. */
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
+import { checksumOf } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { rule, set } from "./policies.ts";
 
@@ -13,7 +13,7 @@ export interface Version {
 export function version(number: number, nodeId = "n1", ruleCount = 1, hlc = number * 2048): Version {
   const rules = Array.from({ length: ruleCount }, (_, i) => rule(`${nodeId}.x${i}`, { visibilityTenants: ["blue"] }));
   const made = set(rules, { version: `${number} of ${nodeId}` });
-  const checksum = checksumOf(canonicalText(made));
+  const checksum = checksumOf(made);
   const facts = { number, hlc, nodeId, version: made.version, defaultAllow: false, ruleCount, appliedWallMs: 1, principal: "ann" };
   const rest = { reason: "", changeTicket: "", checksum, lineage: [], stage: undefined, changes: [], changesLeftOut: 0, set: made };
   return { head: { number, hlc, nodeId, checksum }, bytes: encodeVersion({ ...facts, ...rest }) };

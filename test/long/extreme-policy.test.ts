@@ -11,9 +11,9 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts";
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { MAX_STAMP } from "../../src/lib/hlc.ts";
-import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
+import { checksumOf } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
-import type { PolicyVersion } from "../../src/policy/versions/facts.ts";
+import type { PolicyVersion } from "../../src/policy/versions/version.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf } from "../fakes/fabric-values.ts";
 import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
@@ -73,7 +73,7 @@ function versionOf(number: number): PolicyVersion {
     principal: "ann",
     reason: "why",
     changeTicket: "T-1",
-    checksum: checksumOf(canonicalText(made)),
+    checksum: checksumOf(made),
     lineage: [{ number: 1, checksum: "a".repeat(64) }],
     stage: { by: "percent", percent: 50 },
     changes: [{ pattern: "bank.*", change: "changed", fields }],
@@ -110,7 +110,7 @@ function documentOf(number: number, path: Path, end: unknown): Document {
   const base = versionOf(number);
   let made = changed(base, path, end) as PolicyVersion;
   try {
-    if (path[0] === "set") made = { ...made, checksum: checksumOf(canonicalText(made.set)) };
+    if (path[0] === "set") made = { ...made, checksum: checksumOf(made.set) };
   } catch {
     // It is no set at all.
   }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
-import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
-import { isNewer } from "../../src/policy/versions/order.ts";
+import { checksumOf } from "../../src/policy/set/rules.ts";
+import { isNewer } from "../../src/policy/versions/version.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
 import type { Store } from "../../src/store/control/store.ts";
 import { containing, rule, set } from "../fakes/policies.ts";
@@ -131,7 +131,7 @@ test("what a joining node's policy file says gives way to what somebody applied 
   const [a, b] = [node("a"), node("b")];
   await a.apply(only("red"));
   b.wallMs += 5000;
-  const file = { ok: true, set: only("blue"), checksum: checksumOf(canonicalText(only("blue"))) } as const;
+  const file = { ok: true, set: only("blue"), checksum: checksumOf(only("blue")) } as const;
   await b.file.apply("p.yaml", () => file);
   expect(b.engine.status.inForce?.version).toBe("blue");
   expect([await send(b, a), await send(a, b)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
@@ -139,7 +139,7 @@ test("what a joining node's policy file says gives way to what somebody applied 
   // It is what it was, also when it is read again; an edit is news.
   await b.file.apply("p.yaml", () => file);
   expect(b.engine.newestNumber).toBe(1);
-  const edited = { ok: true, set: only("green"), checksum: checksumOf(canonicalText(only("green"))) } as const;
+  const edited = { ok: true, set: only("green"), checksum: checksumOf(only("green")) } as const;
   await b.file.apply("p.yaml", () => edited);
   expect(await send(b, a)).toEqual({ isAdopted: true });
   expect(a.engine.place).toMatchObject({ number: 2, nodeId: "b" });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
-import { canonicalText, checksumOf } from "../../src/policy/set/text.ts";
+import { checksumOf } from "../../src/policy/set/rules.ts";
 import type { FileText } from "../../src/services/policy-file.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
 import type { Store } from "../../src/store/control/store.ts";
@@ -13,7 +13,7 @@ function only(tenant: string): PolicySet {
 }
 
 function file(one: PolicySet): FileText {
-  return { ok: true, set: one, checksum: checksumOf(canonicalText(one)) };
+  return { ok: true, set: one, checksum: checksumOf(one) };
 }
 
 test("an applied set is in force, stored, and its audit record on disk before the answer", async () => {

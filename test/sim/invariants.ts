@@ -5,7 +5,7 @@ import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/cata
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import { endsBeforeHlc, isNarrowing } from "../../src/catalog/replica/view.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
-import { isNewer } from "../../src/policy/versions/order.ts";
+import { isNewer } from "../../src/policy/versions/version.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Ended, Model, Promised } from "./model.ts";

@@ -3,7 +3,7 @@ import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { decodeVersion, encodeVersion } from "../../src/policy/versions/codec.ts";
-import { isNewer, isSamePlace } from "../../src/policy/versions/order.ts";
+import { isNewer, isSamePlace } from "../../src/policy/versions/version.ts";
 import { rule, set } from "../fakes/policies.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 

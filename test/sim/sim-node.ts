@@ -28,7 +28,7 @@ import type { Rng } from "../../src/lib/rng.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import type { VersionRow } from "../../src/policy/versions/facts.ts";
+import type { VersionRow } from "../../src/policy/versions/version.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";

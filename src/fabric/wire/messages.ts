@@ -1,6 +1,6 @@
 /** What nodes say to each other, as plain values; `codec.ts` knows the bytes. */
 import type { Frame } from "../../catalog/replica/frames.ts";
-import type { VersionPlace } from "../../policy/versions/order.ts";
+import type { VersionPlace } from "../../policy/versions/version.ts";
 
 /** A node in one life of its journal. */
 export interface NodeRef {

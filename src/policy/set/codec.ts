@@ -1,4 +1,4 @@
-/** Policy sets between the wire and plain values: what the wire alone can get wrong becomes a problem with its path. */
+/** Policy sets and stages between protobuf messages and plain values. */
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -18,17 +18,17 @@ import { isName, nameRule } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
 import { invalid } from "../../lib/errors.ts";
-import type { Stage } from "../versions/facts.ts";
-import type { Problem } from "./policy-set.ts";
+import type { Stage } from "../versions/version.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
+import type { Problem } from "./validation.ts";
 
 export interface DecodedSet {
   readonly set: PolicySet;
-  /** Only what plain values cannot say; `validate` finds the rest. */
+  /** Only the problems that plain values cannot have; `validate` finds all others. */
   readonly problems: readonly Problem[];
 }
 
-/** A set as it came. The number is the server's to give and is not looked at. */
+/** Decodes a set. The number is ignored, because the server assigns it. */
 export function decodePolicySet(wire: WireSet): DecodedSet {
   const problems: Problem[] = [];
   const rules = wire.rules.map((rule, index) => decodeRule(rule, `rules[${index}]`, problems));
@@ -60,7 +60,7 @@ function decodeWindow(wire: WireWindow, path: string, problems: Problem[]): Cuto
   };
 }
 
-/** Fractions of a millisecond are cut. What is out of range stays out of range, for `validate` to refuse. */
+/** Cuts fractions of a millisecond. A time out of range stays out of range, and `validate` refuses it. */
 function msOf({ seconds, nanos }: Timestamp): number {
   return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
 }
@@ -111,7 +111,7 @@ function encodeScope(scope: Scope): WireScope {
   return WIRE_SCOPES[scope];
 }
 
-/** Clusters a stage may name. */
+/** Most clusters that a stage may name. */
 const MAX_CLUSTERS = 1000;
 
 /** Undefined when the request names no stage. Throws `invalid_argument`. */

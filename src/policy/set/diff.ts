@@ -1,40 +1,37 @@
-/** How one policy set differs from another, rule by rule: what history shows and what a reviewer reads. */
+/** How one policy set differs from another, rule by rule, and whether the owner of a namespace may make that change. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
-import { runThrough } from "../../lib/slices.ts";
 import { BELOW, type CutoverWindow, type PolicySet, type Rule } from "./rules.ts";
 
 export interface FieldChange {
-  /** As in a policy file: `visibility_tenants`. */
+  /** Name of the field in a policy file: `visibility_tenants`. */
   readonly field: string;
   /** Items of a list that are gone, or the value before. At most 20. */
   readonly removed: readonly string[];
+  /** Items of a list that are new, or the value after. At most 20. */
   readonly added: readonly string[];
 }
 
 export interface RuleChange {
-  /** Empty for what a set says outside of its rules. */
+  /** Pattern of the rule; empty for the fields of the set itself. */
   readonly pattern: string;
   readonly change: "added" | "removed" | "changed";
-  /** Empty unless changed. */
+  /** Empty unless `change` is `changed`. */
   readonly fields: readonly FieldChange[];
 }
 
 const MAX_ITEMS = 20;
 
-/** Every rule that differs, by pattern; what the sets say outside of rules first. Order of rules and of lists does not count. */
-export function diff(before: PolicySet | undefined, after: PolicySet): readonly RuleChange[] {
-  return runThrough(diffSlices(before, after));
-}
-
 const RULES_A_SLICE = 1000;
 
-/** `diff` that yields after each thousand rules. */
+/**
+ * The fields of the set itself that differ, then every rule that differs, by pattern. The order of rules and of lists does not count.
+ * Yields after each thousand rules.
+ */
 export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Generator<void, readonly RuleChange[]> {
   const changes: RuleChange[] = [];
   const outside = fieldChanges(setFields(before), setFields(after));
   if (outside.length > 0) changes.push({ pattern: "", change: "changed", fields: outside });
-  const old = new Map((before?.rules ?? []).map((rule) => [rule.pattern, rule]));
-  const now = new Map(after.rules.map((rule) => [rule.pattern, rule]));
+  const [old, now] = [ruleMap(before), ruleMap(after)];
   const patterns = [...new Set([...old.keys(), ...now.keys()])].toSorted();
   for (const [index, pattern] of patterns.entries()) {
     if (index % RULES_A_SLICE === 0) yield;
@@ -50,7 +47,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
   return changes;
 }
 
-/** The rule a pattern's namespaces would fall under without it; undefined when there is none. */
+/** The rule that would apply to the namespaces of a pattern without the pattern's own; undefined when there is none. */
 export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Rule>): Rule | undefined {
   const isBelow = pattern.endsWith(BELOW);
   let prefix = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
@@ -63,7 +60,7 @@ export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Rule>): 
   return undefined;
 }
 
-/** Fields as lists of texts, by their name in a policy file. */
+/** Fields as lists of texts, by their names in a policy file. */
 type Fields = Readonly<Record<string, readonly string[]>>;
 
 function setFields(set: PolicySet | undefined): Fields {
@@ -113,4 +110,39 @@ function without(items: readonly string[], others: readonly string[]): readonly 
   const gone = new Set(others);
   const left = items.filter((item) => !gone.has(item));
   return left.length <= MAX_ITEMS ? left : [...left.slice(0, MAX_ITEMS - 1), `… and ${left.length - MAX_ITEMS + 1} more`];
+}
+
+/** Whether a caller owns a namespace, as `isOwnerOf` of caller.ts says. */
+export type Owns = (namespace: string) => boolean;
+
+/**
+ * Why an owner may not replace `before` by `after`; undefined when it may. An owner may change the rules at and below its namespace, except for
+ * quota and priority. Yields between slices of work. The text names one rule, which the caller may not be allowed to read.
+ */
+export function* foreignChangeSlices(before: PolicySet | undefined, after: PolicySet, owns: Owns): Generator<void, string | undefined> {
+  const changes = yield* diffSlices(before, after);
+  const outside = changes.find((change) => !isOwned(change, owns));
+  if (outside?.pattern === "") return "the set differs in default_allow, or there is no set in force";
+  if (outside !== undefined) return `the set differs in the rule ${outside.pattern}`;
+  const [old, now] = [ruleMap(before), ruleMap(after)];
+  const freed = changes.find(({ pattern }) => pattern !== "" && boundsOf(pattern, old) !== boundsOf(pattern, now));
+  return freed === undefined ? undefined : `the set differs in quota or priority of what is under the rule ${freed.pattern}`;
+}
+
+function isOwned({ pattern, fields }: RuleChange, owns: Owns): boolean {
+  // Of the set itself only the author's label may change: the other fields concern every owner.
+  if (pattern === "") return fields.every(({ field }) => field === "version");
+  return owns(pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern);
+}
+
+function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, Rule> {
+  return new Map((set?.rules ?? []).map((rule) => [rule.pattern, rule]));
+}
+
+/** Quota and priority at a pattern, of its own rule or of the rule above it. They protect others from the owner. */
+function boundsOf(pattern: string, ruleOf: ReadonlyMap<string, Rule>): string {
+  const rule = ruleOf.get(pattern) ?? findParent(pattern, ruleOf);
+  if (rule === undefined) return "0/0/0/0";
+  const { quota, priority } = rule;
+  return `${quota.entries}/${quota.watches}/${quota.bytes}/${priority}`;
 }

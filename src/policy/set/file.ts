@@ -1,12 +1,12 @@
-/** Policy files: YAML or JSON as people write it, read into a set with every problem's line, and written back. */
+/** Policy files in YAML or JSON: reads them into sets, with the line of every problem, and writes sets back. */
 import { stringify } from "yaml";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
 import { type Place, readDocuments } from "../../lib/documents.ts";
 import { findNearest } from "../../lib/nearest.ts";
 import { formatTime, parseTime } from "../../lib/rfc3339.ts";
-import { hasErrors, type Known, MIN_WALL_MS, type Problem, validate } from "./policy-set.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
+import { hasErrors, type Known, MIN_WALL_MS, type Problem, Problems, validate } from "./validation.ts";
 
 const UTF8 = new TextEncoder();
 
@@ -16,9 +16,9 @@ export interface FileProblem extends Problem {
 }
 
 export interface PolicyFile {
-  /** Undefined when the file cannot be read as a policy; otherwise there is no error among the problems. */
+  /** Undefined when there is an error among the problems. */
   readonly set: PolicySet | undefined;
-  /** In the order of lines: every error, and the warnings about rules where all of the file could be read. */
+  /** In the order of lines: every error, and warnings about rules if the whole file could be read. */
   readonly problems: readonly FileProblem[];
 }
 
@@ -36,17 +36,17 @@ export function readPolicyFile(text: string, known: Known = {}): PolicyFile {
   if (second !== undefined) return refused(second.line(), "a second document begins here: a policy file has one");
   const reader = new Reader();
   const set = reader.set(place);
-  const isWhole = !hasErrors(reader.problems);
+  const isWhole = !hasErrors(reader.problems.list);
   for (const problem of validate(set, known)) {
-    // Of what could not be read it sees defaults, and a rule that lacks a part says little about what it is good for.
+    // Parts that could not be read have defaults here: errors about them, and warnings about such rules, would be misleading.
     if (isWhole || (problem.severity === "error" && !reader.isUnread(problem.path)))
-      reader.tell({ ...problem, line: lineOf(place, problem.path) });
+      reader.problems.add({ ...problem, line: lineOf(place, problem.path) });
   }
-  const sorted = reader.problems.toSorted((a, b) => a.line - b.line);
+  const sorted = reader.problems.list.toSorted((a, b) => a.line - b.line);
   return { set: hasErrors(sorted) ? undefined : set, problems: sorted };
 }
 
-/** A set as a file; what has its default is left out. Reading it gives the same set. */
+/** Writes a set as a file, without fields that have their defaults. Reading the file gives the same set. */
 export function formatPolicyFile(set: PolicySet, format: "yaml" | "json"): string {
   const file = { version: set.version, default_allow: set.defaultAllow, rules: set.rules.map(formatRule) };
   return format === "json" ? `${JSON.stringify(file, undefined, 2)}\n` : stringify(file, { lineWidth: 0, aliasDuplicateObjects: false });
@@ -87,7 +87,7 @@ function refused(line: number, message: string): PolicyFile {
   return { set: undefined, problems: [problemAt(line, "", message)] };
 }
 
-/** Line of a path such as `rules[3].cutover_windows[0].ends_at`. */
+/** The line of a path such as `rules[3].cutover_windows[0].ends_at`. */
 function lineOf(place: Place, path: string): number {
   const steps = path.split(/[.[\]]+/).filter((step) => step !== "");
   return place.line(steps.map((step) => (/^\d+$/.test(step) ? Number(step) : step)));
@@ -109,8 +109,6 @@ const RULE_KEYS = [
 const WINDOW_KEYS = ["starts_at", "ends_at", "export_scopes", "allow_summaries"] as const;
 const QUOTA_KEYS = ["entries", "watches", "bytes"] as const;
 
-/** Errors and warnings of one file; a last one of each says that there are more. */
-const MAX_PROBLEMS = 1000;
 const SCOPE_WORDS: ReadonlyMap<unknown, Scope> = new Map([
   ["local", SCOPE.LOCAL],
   ["zone", SCOPE.ZONE],
@@ -124,11 +122,10 @@ interface Spot {
   readonly path: string;
 }
 
-/** Reads values; what is wrong becomes a problem and its default. */
+/** Reads values. A wrong value becomes a problem, and its default is used. */
 class Reader {
-  readonly problems: FileProblem[] = [];
-  readonly #counts = { error: 0, warning: 0 };
-  /** Paths of values that have their defaults because of a problem. */
+  readonly problems = new Problems<FileProblem>();
+  /** Paths of values for which the default is used because of a problem. */
   readonly #unread = new Set<string>();
 
   set(place: Place): PolicySet {
@@ -141,7 +138,7 @@ class Reader {
     };
   }
 
-  /** Whether this value, or one that it is part of, could not be read. */
+  /** Whether this value, or a value that contains it, could not be read. */
   isUnread(path: string): boolean {
     for (let end = path.length; end > 0; end = Math.max(path.lastIndexOf(".", end - 1), path.lastIndexOf("[", end - 1)))
       if (this.#unread.has(path.slice(0, end))) return true;
@@ -171,7 +168,7 @@ class Reader {
     const start = part(spot, "starts_at");
     if (isMap && start.place.value === undefined) this.#error(spot, "has no starts_at", `${spot.path}.starts_at`);
     return {
-      // One that cannot be read is before every end.
+      // The default is before every end, so that no second problem is reported.
       startsWallMs: this.#time(start) ?? MIN_WALL_MS,
       endsWallMs: this.#time(part(spot, "ends_at")),
       exportScopes: this.#scopes(part(spot, "export_scopes")),
@@ -204,12 +201,12 @@ class Reader {
     return true;
   }
 
-  /** A list that says who may see: written down empty, it means the opposite of what it looks like. */
+  /** Reads a list of viewers, and warns of an empty one: it means the opposite of what it looks like. */
   #viewers(spot: Spot): readonly string[] {
     const { value } = spot.place;
     if (Array.isArray(value) && value.length === 0) {
       const message = "is empty: with visibility and visibility_tenants both empty everybody sees it";
-      this.tell({ line: spot.place.line(), path: spot.path, severity: "warning", message });
+      this.problems.add({ line: spot.place.line(), path: spot.path, severity: "warning", message });
     }
     return this.#texts(spot);
   }
@@ -234,7 +231,7 @@ class Reader {
       return [];
     }
     const items: T[] = [];
-    for (let index = 0; index < value.length && this.#counts.error <= MAX_PROBLEMS; index++)
+    for (let index = 0; index < value.length && !this.problems.isFull; index++)
       items.push(read({ place: spot.place.at(index), path: `${spot.path}[${index}]` }));
     return items;
   }
@@ -271,18 +268,10 @@ class Reader {
     return wallMs;
   }
 
-  /** `unread` is the path of the value that has its default for it. */
+  /** Reports an error. `unread` is the path of the value for which the default is used. */
   #error({ place, path }: Spot, message: string, unread = path): void {
     this.#unread.add(unread);
-    this.tell({ line: place.line(), path, severity: "error", message });
-  }
-
-  tell(problem: FileProblem): void {
-    const { severity } = problem;
-    this.#counts[severity] += 1;
-    if (this.#counts[severity] <= MAX_PROBLEMS) this.problems.push(problem);
-    else if (this.#counts[severity] === MAX_PROBLEMS + 1)
-      this.problems.push({ ...problem, path: "", message: `there are more ${severity}s: these are the first` });
+    this.problems.add({ line: place.line(), path, severity: "error", message });
   }
 }
 

@@ -1,4 +1,4 @@
-/** What a policy set would change for whom, against the catalog as it is: the answer of a dry run (semantics.md, Policy). */
+/** The answer of a dry run: what a policy set would change for whom, in the catalog as it is (semantics.md, Policy). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
@@ -6,17 +6,17 @@ import type { PolicySet, Rule } from "./rules.ts";
 import { Policy, type Source, type Viewer } from "./verdict.ts";
 import { mayBeSeen } from "./visibility.ts";
 
-/** The live catalog, and who is known to look at it. */
+/** The live catalog, and the tenants that are known to read it. */
 export interface CatalogFacts {
-  /** Sorted. */
+  /** Namespaces with entries, sorted. */
   namespaces(): readonly string[];
-  /** Entries in exactly this namespace. */
+  /** How many entries are in exactly this namespace. */
   count(namespace: string): number;
   /** At most `max` of their keys. */
   examples(namespace: string, max: number): readonly EntryKey[];
-  /** Known tenants with the cluster they look from; those that the rules name are added. */
+  /** Known tenants, each with the cluster it reads from. The plan adds the viewers that rules name. */
   viewers(): readonly Viewer[];
-  /** Every entry that is held, also those that owner rules hide now; may be read slowly, while entries come and go. */
+  /** Every entry that is held, also those that owner rules hide now. May be read slowly, while entries come and go. */
   entries(): Iterable<HeldEntry>;
 }
 
@@ -27,22 +27,22 @@ export interface HeldEntry {
   readonly key: () => EntryKey;
 }
 
-/** hide, show: somebody no longer, or newly, sees it. withdraw: its summary may no longer leave this cluster. */
+/** `hide`, `show`: some viewer no longer, or newly, sees the namespace. `withdraw`: its summary may no longer leave this cluster. */
 export type Effect = "hide" | "show" | "withdraw";
 
 export interface Change {
   readonly namespace: string;
   readonly effect: Effect;
-  /** Entries in it. */
+  /** How many entries it has. */
   readonly entries: number;
   /** At most 5. */
   readonly examples: readonly EntryKey[];
-  /** Some of those who no longer or newly see it; at most 5. None for withdraw, and where owner rules hide or show it: then everybody. */
+  /** Some of the viewers that it is hidden from or shown to; at most 5. Empty for `withdraw`, and when owner rules hide or show it for all viewers. */
   readonly viewers: readonly Viewer[];
 }
 
 export interface Plan {
-  /** By namespace; at most 1000. */
+  /** Changes in the order of namespaces; at most 1000. */
   readonly changes: readonly Change[];
   readonly leftOut: number;
 }
@@ -56,20 +56,18 @@ export interface PlanTerms {
 
 const MAX_CHANGES = 1000;
 const MAX_EXAMPLES = 5;
-/** Verdicts between two breaths: some 2 ms, never more than 10. */
+/** Verdicts between two yields: some 2 ms, never more than 10. */
 const VERDICTS_A_SLICE = 2000;
 
-/** What one pair of rules does to whoever falls under them. */
-interface Outcome {
-  readonly effects: readonly { readonly effect: Effect; readonly viewers: readonly Viewer[] }[];
-}
+/** What a pair of rules, the one before and the one after, changes for the namespaces that have them. */
+type Outcome = readonly { readonly effect: Effect; readonly viewers: readonly Viewer[] }[];
 
 /**
- * What `after` would change; `before` undefined means no policy. Yields every few ms of work, and asks the same verdicts
+ * What `after` would change; `before` undefined means no policy. Yields every few ms of work, and asks for the same verdicts
  * as every read (P11). Cost: namespaces × their labels, and distinct pairs of rules × viewers.
  */
 export function* planChanges(before: PolicySet | undefined, after: PolicySet, terms: PlanTerms): Generator<void, Plan> {
-  // Policies of our own: those in force keep what they remember of real viewers.
+  // New policies, so that those in force do not forget the verdicts that they keep for real viewers.
   const was = new Policy(before, 0);
   yield;
   const is = new Policy(after, 0);
@@ -86,9 +84,9 @@ export function* planChanges(before: PolicySet | undefined, after: PolicySet, te
   const namespaces = new Set([...catalog.namespaces(), ...byOwners.keys()]);
   for (const [index, namespace] of [...namespaces].toSorted().entries()) {
     if (index % VERDICTS_A_SLICE === VERDICTS_A_SLICE - 1) yield;
-    const { effects } = yield* planner.outcome(namespace);
+    const outcome = yield* planner.outcome(namespace);
     for (const change of byOwners.get(namespace) ?? []) add(() => change);
-    for (const { effect, viewers } of effects) {
+    for (const { effect, viewers } of outcome) {
       const examples = () => catalog.examples(namespace, MAX_EXAMPLES);
       add(() => ({ namespace, effect, entries: catalog.count(namespace), examples: examples(), viewers }));
     }
@@ -96,15 +94,12 @@ export function* planChanges(before: PolicySet | undefined, after: PolicySet, te
   return { changes, leftOut };
 }
 
-interface Counted {
-  readonly namespace: string;
-  readonly effect: Effect;
+interface Counted extends Change {
   entries: number;
   readonly examples: EntryKey[];
-  readonly viewers: readonly Viewer[];
 }
 
-/** What owner rules hide from everybody, or show again, because of where it comes from. Cost: entries held, when a rule has owners. */
+/** What owner rules hide from all viewers, or show again, because of its source. Cost: entries held, when a rule has owners. */
 function* ownerChanges(was: Policy, is: Policy, { catalog, self }: PlanTerms): Generator<void, ReadonlyMap<string, readonly Change[]>> {
   const found = new Map<string, Counted[]>();
   if (![...(was.set?.rules ?? []), ...(is.set?.rules ?? [])].some(({ owners }) => owners.length > 0)) return found;
@@ -129,19 +124,19 @@ function* ownerChanges(was: Policy, is: Policy, { catalog, self }: PlanTerms): G
   return found;
 }
 
-/** What no rule covers is hidden by the default, which the viewers' verdicts tell already. */
+/** Whether owner rules hide an entry. Entries without a rule do not count: the default hides them, and the viewers' verdicts show that. */
 function isHiddenByOwners(policy: Policy, entry: HeldEntry, here: string): boolean {
   return policy.source(entry.namespace, entry.from).reason === "owner_denied" && !mayBeSeen(policy, entry, entry.from, here);
 }
 
-const NOTHING: Outcome = { effects: [] };
+const NOTHING: Outcome = [];
 
 class Planner {
   readonly #before: Policy;
   readonly #after: Policy;
   readonly #terms: PlanTerms;
   readonly #viewers: readonly Viewer[];
-  /** A verdict depends on a namespace through the rule it falls under only. */
+  /** Outcomes by the rule before and the rule after: a verdict depends on a namespace only through its rule. */
   readonly #outcomes = new Map<Rule | undefined, Map<Rule | undefined, Outcome>>();
   #verdicts = 0;
 
@@ -181,14 +176,14 @@ class Planner {
       if (!saw && sees) addNew(shown, viewer);
       if (hidden.length === MAX_EXAMPLES && shown.length === MAX_EXAMPLES) break;
     }
-    const effects: { effect: Effect; viewers: readonly Viewer[] }[] = [];
-    if (hidden.length > 0) effects.push({ effect: "hide", viewers: hidden });
-    if (shown.length > 0) effects.push({ effect: "show", viewers: shown });
-    if (this.#isWithdrawn(namespace)) effects.push({ effect: "withdraw", viewers: [] });
-    return effects.length === 0 ? NOTHING : { effects };
+    const outcome: { effect: Effect; viewers: readonly Viewer[] }[] = [];
+    if (hidden.length > 0) outcome.push({ effect: "hide", viewers: hidden });
+    if (shown.length > 0) outcome.push({ effect: "show", viewers: shown });
+    if (this.#isWithdrawn(namespace)) outcome.push({ effect: "withdraw", viewers: [] });
+    return outcome;
   }
 
-  /** Those known here, and those whom either rule names: of them nothing else may be known. */
+  /** The viewers that are known here, and those that either rule names. */
   *#candidates(was: Rule | undefined, is: Rule | undefined): Generator<Viewer, void> {
     for (const viewer of this.#viewers) yield viewer;
     const own = this.#terms.self.clusterId;
@@ -199,7 +194,7 @@ class Planner {
 
   #isWithdrawn(namespace: string): boolean {
     const { self, wallMs } = this.#terms;
-    // What is narrower never left.
+    // Summaries of narrower scopes never left.
     return [SCOPE.REGION, SCOPE.GLOBAL].some((scope) => {
       const at = { scope, wallMs };
       return this.#before.exportSummary(namespace, self, at).allowed && !this.#after.exportSummary(namespace, self, at).allowed;

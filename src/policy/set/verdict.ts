@@ -1,10 +1,9 @@
-/** What policy says: the one function behind query, watch, DNS, UI and Explain (semantics.md, Policy; P11). */
+/** The verdicts of the policy: the one function behind query, watch, DNS, dry run and `Explain` (semantics.md, Policy; P11). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
-import { activeWindow, nextEdge } from "./cutover.ts";
-import { type PolicySet, type Rule, RuleTrie } from "./rules.ts";
+import { activeWindow, nextEdge, type PolicySet, type Rule, RuleTrie } from "./rules.ts";
 
-/** What may be asked about, as `Explain` names it. */
+/** The actions that a verdict can be asked for, as `Explain` names them. */
 export const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 export type PolicyAction = (typeof ACTIONS)[number];
 
@@ -28,19 +27,19 @@ export type VerdictReason =
 export interface Verdict {
   readonly allowed: boolean;
   readonly reason: VerdictReason;
-  /** Pattern of the rule that decided; empty when none did. */
+  /** Pattern of the rule that decided; empty when no rule did. */
   readonly rule: string;
-  /** Next instant at which time alone changes it; undefined when time does not. */
+  /** The next instant at which time alone may change the verdict; undefined when time cannot. */
   readonly untilWallMs: number | undefined;
 }
 
-/** Where a record comes from. */
+/** The cluster and region that a record comes from. */
 export interface Source {
   readonly clusterId: string;
   readonly region: string;
 }
 
-/** Who looks. */
+/** The cluster and tenant whose view a read uses. */
 export interface Viewer {
   readonly clusterId: string;
   readonly tenant: string;
@@ -48,18 +47,18 @@ export interface Viewer {
 
 const DISABLED: Verdict = said(true, "policy_disabled", "");
 const CONTROL: Verdict = said(true, "control_plane", "");
-/** Viewer verdicts kept, over all viewers; emptied when full. */
+/** Most verdicts kept, over all viewers. When there are more, all are forgotten. */
 const MAX_KEPT = 200_000;
 
-/** A policy in force, compiled; or none. Immutable but for what it remembers. */
+/** A policy in force, compiled; or none. Immutable except for the verdicts that it keeps. */
 export class Policy {
   /** Undefined: no policy was ever configured, and everything is allowed. */
   readonly set: PolicySet | undefined;
-  /** Assigned by the server; 0 without a set. */
+  /** Number of the version; 0 without one. */
   readonly number: number;
-  /** Of the set's canonical text; empty where it is of no version. */
+  /** SHA-256 of the set's canonical text; empty where the set is of no version. */
   readonly checksum: string;
-  /** The cluster's policy is not known here yet: nobody sees anything, and everybody may register. */
+  /** Whether the cluster's policy is not known here yet. Then reads show nothing, and every caller may register. */
   readonly isPending: boolean;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, Verdict>>();
@@ -74,8 +73,8 @@ export class Policy {
   }
 
   /**
-   * Stands for what verdicts may depend on beside time; part of portable cursors, and so the same text at every node that has
-   * the same version in force. Two nodes may give one number to two sets.
+   * A text for everything that verdicts depend on, apart from time. It is part of portable cursors, and the same at every node
+   * that has the same version in force. The checksum is in it because two nodes may give one number to two sets.
    */
   get epoch(): string {
     if (this.set === undefined) return "none";
@@ -83,12 +82,12 @@ export class Policy {
     return this.checksum === "" ? `${this.number}` : `${this.number}-${this.checksum.slice(0, 12)}`;
   }
 
-  /** The rule a namespace falls under. */
+  /** The rule of a namespace; undefined when there is none. */
   ruleOf(namespace: string): Rule | undefined {
     return this.#trie.find(namespace);
   }
 
-  /** Whether a source owns the namespace: register, ingest, admin. */
+  /** Whether a source owns the namespace: for register, ingest and admin. */
   source(namespace: string, source: Source): Verdict {
     const early = this.#early(namespace);
     if (early !== undefined) return early;
@@ -99,7 +98,7 @@ export class Policy {
     return said(owns, owns ? "owner_allowed" : "owner_denied", rule.pattern);
   }
 
-  /** Whether a viewer sees the namespace: query, watch, DNS and every other read. HOT: kept by viewer and namespace. */
+  /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are kept by viewer and namespace. */
   viewer(namespace: string, viewer: Viewer): Verdict {
     if (this.set === undefined) return DISABLED;
     const name = `${viewer.clusterId}\0${viewer.tenant}`;
@@ -111,13 +110,15 @@ export class Policy {
     const known = kept.get(namespace);
     if (known !== undefined) return known;
     const verdict = this.#judgeViewer(namespace, viewer);
-    if (this.#kept >= MAX_KEPT) this.#forget();
-    else kept.set(namespace, verdict);
+    if (this.#kept >= MAX_KEPT) {
+      this.#viewers = new Map();
+      this.#kept = 0;
+    } else kept.set(namespace, verdict);
     this.#kept += 1;
     return verdict;
   }
 
-  /** Whether a summary of this scope may leave the source's cluster now. */
+  /** Whether a summary of this scope may leave the source's cluster at this time. */
   exportSummary(namespace: string, source: Source, at: { readonly scope: Scope; readonly wallMs: number }): Verdict {
     const owner = this.source(namespace, source);
     const rule = this.#trie.find(namespace);
@@ -153,19 +154,45 @@ export class Policy {
   #unruled(): Verdict {
     return said(this.set?.defaultAllow ?? false, "no_policy", "");
   }
-
-  #forget(): void {
-    this.#viewers = new Map();
-    this.#kept = 0;
-  }
 }
 
-/** No policy was ever configured. */
+/** The policy of a node for which none was ever configured: everything is allowed. */
 export const NO_POLICY: Policy = new Policy(undefined, 0);
 
-/** Of a newcomer: what its cluster hides it must not show. */
+/** The policy of a newcomer, which must not show what its cluster may hide. */
 export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: true, rules: [] }, 0, { isPending: true });
 
 function said(allowed: boolean, reason: VerdictReason, rule: string): Verdict {
   return { allowed, reason, rule, untilWallMs: undefined };
+}
+
+/** What `Explain` asks. */
+export interface Question {
+  readonly action: PolicyAction;
+  readonly namespace: string;
+  /** With `tenant`, whose view a read uses. For all other actions, the source. */
+  readonly clusterId: string;
+  readonly tenant: string;
+  /** Region of the source; empty when it is not known. */
+  readonly region: string;
+  /** Scope of the summary that would leave. */
+  readonly scope: Scope;
+  readonly wallMs: number;
+}
+
+/** Answers `Explain` with the verdict that every listener asks for. */
+export function explain(policy: Policy, question: Question): Verdict {
+  const { action, namespace, clusterId, tenant, region, scope, wallMs } = question;
+  const source: Source = { clusterId, region };
+  switch (action) {
+    case "query":
+    case "watch":
+      return policy.viewer(namespace, { clusterId, tenant });
+    case "register":
+    case "ingest":
+    case "admin":
+      return policy.source(namespace, source);
+    case "export-summary":
+      return policy.exportSummary(namespace, source, { scope, wallMs });
+  }
 }

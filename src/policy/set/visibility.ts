@@ -1,45 +1,45 @@
-/** What one caller may see and write under the policy in force, and who is told when it may not. */
+/** What one caller may see and publish under the policy in force, and how denials are reported. */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { Policy, PolicyAction, Source, Verdict, VerdictReason } from "./verdict.ts";
 
-/** What says who sees a namespace: a policy, or the two between which a node is. */
+/** What decides who sees a namespace: a policy, or the two that a node is changing between. */
 export type VisiblePolicy = Pick<Policy, "set" | "viewer">;
 
-/** Whoever holds the policy in force: it is replaced as a whole. */
+/** The holder of the policy in force, which is replaced as a whole. */
 export interface PolicySource {
   readonly policy: Policy;
 }
 
-/** Told of every denial; never throws. */
+/** Is told of every denial; never throws. */
 export type OnDenied = (
   caller: Caller,
   denial: { readonly action: PolicyAction; readonly namespace: string; readonly verdict: Verdict },
 ) => void;
 
-/** What a caller is told of a namespace that it may not see: the same whether a rule hides it, which one, or none speaks of it. */
+/** The reason that callers get for a namespace that they may not see, whatever rule hides it, and also when no rule names it. */
 export const HIDDEN_REASON: VerdictReason = "viewer_denied";
 
-/** The refusal of a call that names a namespace which its caller may not see. */
+/** The refusal of a call that names a namespace that its caller may not see. */
 export function hiddenError(field: string, namespace: string): WaymarkError {
   const metadata = { namespace, reason: HIDDEN_REASON };
   return new WaymarkError("discovery_access_denied", `${field}: ${HIDDEN_REASON} for ${namespace}`, { metadata });
 }
 
-/** Sees everything: what readers get while no policy is in force, so that it costs nothing. */
+/** Sees everything. Readers get it while no policy is in force, so that filtering costs nothing. */
 export function seesAll(): boolean {
   return true;
 }
 
-/** The namespaces a caller sees, as a function for scans. It follows the policy in force. */
+/** The namespaces that a caller sees, as a function for scans. It follows the policy in force. */
 export function visibilityOf(policies: { readonly policy: VisiblePolicy }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
   return (namespace) => policies.policy.viewer(namespace, viewer).allowed;
 }
 
-/** Only what both show: what the first hides may still hold records that the owners of the second hide. */
+/** Shows only what both policies show: the new owner rules are not applied to all records yet, so that some of them may still be visible. */
 export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy {
   return {
     set: after.set,
@@ -50,7 +50,7 @@ export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy 
   };
 }
 
-/** What one read may see: which namespaces its caller sees, and one denial for each rule that hid something from it. */
+/** What one read may see. It notes one denial for each rule that hid something from the read. */
 export class VisibilityFilter {
   readonly #policy: VisiblePolicy;
   readonly #caller: Caller;
@@ -69,21 +69,21 @@ export class VisibilityFilter {
     return verdict.allowed;
   };
 
-  /** Tells of what was denied: a distinct denying rule once, also by prefix (semantics.md, Policy). */
+  /** Reports the denials: each denying rule once, also for reads by prefix (semantics.md, Policy). */
   tell(onDenied: OnDenied): void {
     for (const denial of this.#denials.values()) onDenied(this.#caller, { action: "query", ...denial });
   }
 }
 
 /**
- * Whether a source may publish this wide: owners anything, others what stays in their own cluster ("can serve local
- * endpoints"); where no rule speaks and the default denies, nothing.
+ * Whether a source may publish in this scope. Owners may use any scope, and others those that stay in their own cluster ("can serve local
+ * endpoints"). Without a rule, and where the default denies, nothing may be published.
  */
 export function mayPublish(verdict: Verdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
 }
 
-/** Whether a held record may be seen at this node at all: the owner rule, for what is in the catalog already (ingest). */
+/** Whether a held record may be seen at this node at all: the owner rule for records that are in the catalog already (ingest). */
 export function mayBeSeen(
   policy: Policy,
   record: { readonly namespace: string; readonly scope: Scope },
@@ -91,14 +91,13 @@ export function mayBeSeen(
   here: string,
 ): boolean {
   const verdict = policy.source(record.namespace, from);
-  if (verdict.allowed) return true;
-  return verdict.reason === "owner_denied" && from.clusterId === here && record.scope <= SCOPE.ZONE;
+  return verdict.allowed || (from.clusterId === here && mayPublish(verdict, record.scope));
 }
 
 const ANYBODY: readonly string[] = [];
 const NOBODY: readonly string[] = ["\0"];
 
-/** Whether two policies let the same sources be seen in a namespace; false where only asking for each source would tell. */
+/** Whether two policies have the same owners for a namespace. False also where only a look at each source would tell. */
 export function hasSameOwners(one: Policy, other: Policy, namespace: string): boolean {
   const [a, b] = [ownersOf(one, namespace), ownersOf(other, namespace)];
   return a === b || (a.length === b.length && a.every((owner, i) => owner === b[i]));

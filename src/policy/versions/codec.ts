@@ -1,16 +1,13 @@
-/** A version of the policy as it is kept: its set, who put it in force and why. The bytes carry their own hash. */
-import { sha256 } from "../../lib/crypto.ts";
-import { canonicalText, checksumOf } from "../set/text.ts";
-import type { PolicyVersion, VersionFacts } from "./facts.ts";
-import { isFacts, isSet } from "./shape.ts";
+/** A policy version as bytes, for the store and for other nodes: a hash, the facts, and the set. A version from another node may hold anything. */
+import { sha256Hex } from "../../lib/crypto.ts";
+import { checksumOf, type PolicySet } from "../set/rules.ts";
+import { MAX_WALL_MS, MIN_WALL_MS } from "../set/validation.ts";
+import type { PolicyVersion, VersionFacts } from "./version.ts";
 
-/** Ancestors a version names: two histories that parted further back are not told apart any more. */
-export const MAX_LINEAGE = 32;
-
-/** What a store row says: its facts and, asked for, its set; or why it cannot be read. */
+/** A version, or only its facts; or why the bytes cannot be read. */
 export type ReadVersion<T> = { readonly ok: true; readonly version: T } | { readonly ok: false; readonly fault: string };
 
-/** 2 brought `hlc`, `nodeId` and `lineage`. */
+/** Format 2 brought `hlc`, `nodeId` and `lineage`. */
 const FORMAT = 2;
 const OLDEST_FORMAT = 1;
 const NEWLINE = 10;
@@ -18,43 +15,38 @@ const HASH_LENGTH = 64;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** A hash of all that follows, the facts, the set; a line each. Cost: 10,000 rules in some 20 ms. */
+/** Three lines: a hash of the two after it, the facts, the set. Cost: 10,000 rules in some 20 ms. */
 export function encodeVersion({ set, ...facts }: PolicyVersion): Uint8Array {
   const body = ENCODER.encode(`${JSON.stringify({ format: FORMAT, ...facts })}\n${JSON.stringify(set)}\n`);
-  const hash = ENCODER.encode(`${hexOf(body)}\n`);
+  const hash = ENCODER.encode(`${sha256Hex(body)}\n`);
   const bytes = new Uint8Array(hash.length + body.length);
   bytes.set(hash);
   bytes.set(body, hash.length);
   return bytes;
 }
 
-/** The facts of encoded bytes. Cost: a hash over them. */
+/** Decodes the facts alone. Cost: a hash over the bytes. */
 export function decodeFacts(bytes: Uint8Array): ReadVersion<VersionFacts> {
   const lines = readLines(bytes);
-  if (!lines.ok) return lines;
-  return { ok: true, version: lines.version.facts };
+  return lines.ok ? { ok: true, version: lines.version.facts } : lines;
 }
 
-/** The whole version. */
+/** Decodes the whole version. */
 export function decodeVersion(bytes: Uint8Array): ReadVersion<PolicyVersion> {
   const lines = readLines(bytes);
   if (!lines.ok) return lines;
   const { facts, setText } = lines.version;
   const set = parsed(setText);
   if (!isSet(set)) return { ok: false, fault: "its rules are not of the form of a policy" };
-  if (checksumOf(canonicalText(set)) !== facts.checksum) return { ok: false, fault: "its checksum is not that of its rules" };
+  if (checksumOf(set) !== facts.checksum) return { ok: false, fault: "its checksum is not that of its rules" };
   return { ok: true, version: { ...facts, set } };
 }
 
-interface Lines {
-  readonly facts: VersionFacts;
-  readonly setText: string;
-}
-
-function readLines(bytes: Uint8Array): ReadVersion<Lines> {
+function readLines(bytes: Uint8Array): ReadVersion<{ readonly facts: VersionFacts; readonly setText: string }> {
   if (bytes.length <= HASH_LENGTH || bytes[HASH_LENGTH] !== NEWLINE) return { ok: false, fault: "it is cut off or no policy version" };
   const body = bytes.subarray(HASH_LENGTH + 1);
-  if (latin1(bytes.subarray(0, HASH_LENGTH)) !== hexOf(body)) return { ok: false, fault: "its bytes were changed or lost" };
+  if (String.fromCharCode(...bytes.subarray(0, HASH_LENGTH)) !== sha256Hex(body))
+    return { ok: false, fault: "its bytes were changed or lost" };
   const end = body.indexOf(NEWLINE);
   const [factsText, setText] = [textOf(body.subarray(0, Math.max(0, end))), textOf(body.subarray(end + 1))];
   const { format, ...said } = parsed(factsText) as Readonly<Record<string, unknown>> & { readonly format: unknown };
@@ -63,11 +55,11 @@ function readLines(bytes: Uint8Array): ReadVersion<Lines> {
     return { ok: false, fault: `it has the format ${format}, which this version of waymark does not know` };
   const facts = format === OLDEST_FORMAT ? { ...said, hlc: 0, nodeId: "", lineage: [] } : said;
   if (!isFacts(facts)) return { ok: false, fault: "it is not of the form of a policy version" };
-  // JSON has no undefined: what was left out comes back.
+  // JSON has no undefined, so a missing stage is put back.
   return { ok: true, version: { facts: { ...facts, stage: facts.stage }, setText } };
 }
 
-/** Undefined: not UTF-8. The hash holds, so only another node may have sent it. */
+/** Undefined when the bytes are not UTF-8. Their hash is right, so another node made them so. */
 function textOf(bytes: Uint8Array): string | undefined {
   try {
     return DECODER.decode(bytes);
@@ -76,7 +68,7 @@ function textOf(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** An empty object for what is not JSON. */
+/** Parses JSON; an empty object for other texts. */
 function parsed(text: string | undefined): unknown {
   try {
     return JSON.parse(text ?? "") ?? {};
@@ -85,10 +77,77 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
-function hexOf(bytes: Uint8Array): string {
-  return Array.from(sha256(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+type Fields = Readonly<Record<string, unknown>>;
+type Check = (value: unknown) => boolean;
+
+const isText: Check = (value) => typeof value === "string";
+const isFlag: Check = (value) => typeof value === "boolean";
+const isWhole: Check = (value) => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const within =
+  (min: number, max: number): Check =>
+  (value) =>
+    Number.isInteger(value) && Number(value) >= min && Number(value) <= max;
+const isNumber: Check = (value) => typeof value === "number" && Number.isFinite(value);
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+const orNothing =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const shaped =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    isFields(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
+
+const isTexts = listOf(isText);
+const isRule = shaped({
+  pattern: isText,
+  owners: isTexts,
+  visibility: isTexts,
+  visibilityTenants: isTexts,
+  exportScopes: listOf(isNumber),
+  allowSummaries: isFlag,
+  cutoverWindows: listOf(
+    shaped({ startsWallMs: isNumber, endsWallMs: orNothing(isNumber), exportScopes: listOf(isNumber), allowSummaries: orNothing(isFlag) }),
+  ),
+  policyVersion: isText,
+  priority: isNumber,
+  quota: shaped({ entries: isNumber, watches: isNumber, bytes: isNumber }),
+});
+const isSetShape = shaped({ version: isText, defaultAllow: isFlag, rules: listOf(isRule) });
+const isPercent = within(1, 100);
+const isStage: Check = (value) =>
+  isFields(value) && (value["by"] === "percent" ? isPercent(value["percent"]) : value["by"] === "clusters" && isTexts(value["clusterIds"]));
+const isFactsShape = shaped({
+  number: isWhole,
+  hlc: isWhole,
+  nodeId: isText,
+  version: isText,
+  defaultAllow: isFlag,
+  ruleCount: within(0, 2 ** 32 - 1),
+  appliedWallMs: within(MIN_WALL_MS, MAX_WALL_MS),
+  principal: isText,
+  reason: isText,
+  changeTicket: isText,
+  checksum: isText,
+  lineage: listOf(shaped({ number: isWhole, checksum: isText })),
+  stage: orNothing(isStage),
+  changes: listOf(shaped({ pattern: isText, change: isText, fields: listOf(shaped({ field: isText, removed: isTexts, added: isTexts })) })),
+  changesLeftOut: isWhole,
+});
+
+/** Whether every field of a version's facts is there, has its type, and can be given in an answer about the policy. */
+function isFacts(value: unknown): value is VersionFacts {
+  return isFactsShape(value);
 }
 
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
+/** Whether every field of a set and its rules is there and has its type. What they say is for `validate`. */
+function isSet(value: unknown): value is PolicySet {
+  return isSetShape(value);
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

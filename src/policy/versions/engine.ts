@@ -1,56 +1,63 @@
-/** The policy in force at this node: versions one after another, staging, rollback, the last known good (semantics.md, Policy). */
+/** The policy in force at this node: its versions, staging, rollback, and the last known good one (semantics.md, Policy). */
+import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
-import { edgesOf } from "../set/cutover.ts";
 import { diffSlices } from "../set/diff.ts";
-import { validate } from "../set/policy-set.ts";
-import type { PolicySet } from "../set/rules.ts";
-import { canonicalSlices, checksumOf } from "../set/text.ts";
+import { canonicalSlices, edgesOf, type PolicySet } from "../set/rules.ts";
+import { validate } from "../set/validation.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../set/verdict.ts";
-import { decodeFacts, decodeVersion, MAX_LINEAGE } from "./codec.ts";
-import type { PolicyVersion, Stage, VersionFacts, VersionRow } from "./facts.ts";
-import { NO_PLACE, type VersionPlace } from "./order.ts";
-import { checkStage, isStaged } from "./stage.ts";
-import { Superseded } from "./superseded.ts";
+import { decodeFacts, decodeVersion } from "./codec.ts";
+import {
+  checkStage,
+  isStaged,
+  MAX_LINEAGE,
+  NO_PLACE,
+  type PolicyVersion,
+  type Stage,
+  type VersionFacts,
+  type VersionPlace,
+  type VersionRow,
+} from "./version.ts";
 
 export interface EngineOptions {
   readonly nodeId: string;
   readonly clusterId: string;
-  /** Versions kept; at least 2. */
+  /** Most versions kept; at least 2. */
   readonly maxVersions: number;
-  /** Their encoded bytes together; above it the oldest go, but never the newest two. */
+  /** Most encoded bytes of all versions kept. The oldest go first, but never the newest two. */
   readonly maxBytes: number;
 }
 
 export const HISTORY_BOUNDS = { maxVersions: 100, maxBytes: 64 * 1024 * 1024 } as const;
 
-/** How a version is put in force, by whom and why. With `expectedNumber` 0 whatever the newest is. */
+/** How a version is put in force, by whom and why. */
 export interface Terms {
+  /** The newest version that the author knows; 0 accepts any. */
   readonly expectedNumber: number;
   readonly stage: Stage | undefined;
   readonly principal: string;
   readonly reason: string;
   readonly changeTicket: string;
-  /** What a node begins with, knowing of no version but what it began with before: anything applied elsewhere meanwhile wins over it. */
+  /** Whether this is the beginning of a node, which knows no version but an earlier beginning. Every version applied elsewhere wins over it. */
   readonly isInitial?: boolean;
 }
 
 export interface PolicyStatus {
   /** Whether policy decides; false until one is configured. */
   readonly isEnabled: boolean;
-  /** Of the version in force here; undefined when none is. */
+  /** The version in force here; undefined when none is. */
   readonly inForce: VersionFacts | undefined;
-  /** Another than the one in force where its stage leaves this node out. */
+  /** The newest version. It is not the one in force where its stage leaves this node out. */
   readonly newest: VersionFacts | undefined;
-  /** What a person must know, such as a version that cannot be read; else empty. */
+  /** What a person must know, such as that a version cannot be read; else empty. */
   readonly degraded: string;
-  /** That the newest version won over one applied elsewhere at the same time; empty when it did not. */
+  /** Says that the newest version won over one applied elsewhere at the same time; else empty. */
   readonly conflict: string;
 }
 
-/** What became of a version that another node applied. */
+/** What taking a version from another node changed. */
 export interface Taken {
-  /** The newest before, where the one taken does not follow it: two people changed the policy without knowing of each other. */
+  /** The newest version before, if the one taken does not follow it: two people changed the policy without knowing of each other. */
   readonly superseded: VersionFacts | undefined;
   /** Numbers of versions that are no longer kept. */
   readonly dropped: readonly number[];
@@ -63,7 +70,7 @@ export interface HistoryItem {
   readonly number: number;
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
-  /** Another version, applied elsewhere at the same time, has its number. */
+  /** Whether it lost its number to another version, applied elsewhere at the same time. */
   readonly isSuperseded: boolean;
 }
 
@@ -76,36 +83,41 @@ interface Kept {
 }
 
 const MAX_CHANGES = 200;
+/** Most losers kept; above it the oldest go. */
+const MAX_LOSERS = 10;
 
-/** Configured, but unreadable. */
+/** Stands for a policy that is configured and cannot be read. */
 const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 
 /**
- * Sans-IO. A change goes in three steps: `stamped` makes the version, the shell stores it where its number is free (who loses a
- * race there gets `version_conflict`), `commit` puts it in force.
+ * Sans-IO. A change has three steps: `stamped` makes the version, the shell stores it if its number is free (the loser of a
+ * race gets `version_conflict`), and `commit` puts it in force.
  */
 export class PolicyEngine {
   readonly #options: EngineOptions;
   #policy: Policy = NO_POLICY;
   #told: Policy = NO_POLICY;
   #inForce: PolicyVersion | undefined;
-  /** The newest that can be read. */
+  /** The newest version that can be read. */
   #newest: PolicyVersion | undefined;
-  /** By number, ascending. */
+  /** In ascending order of number. */
   readonly #kept: Kept[] = [];
-  readonly #superseded = new Superseded();
-  /** What is wrong with the versions kept, and with the policy file. */
+  /** Versions that lost their number to one applied elsewhere at the same time, oldest first: kept, so that no person's change is gone unseen. */
+  #losers: VersionFacts[] = [];
+  #conflict = "";
+  /** What is wrong with the versions kept. */
   #fault = "";
+  /** What is wrong with the policy file. */
   #fileFault = "";
   #edges: readonly number[] = [];
-  /** Whether a cluster may know a policy that this node does not know yet: with none of its own nobody sees anything until then. */
+  /** Whether the cluster may have a policy that this node does not know yet. Without one of its own, the node shows nothing until then. */
   isAwaiting = false;
 
   constructor(options: EngineOptions) {
     this.#options = options;
   }
 
-  /** Compiled; the same object until another version is in force. */
+  /** The policy that decides, compiled. The same object until another version is in force. */
   get policy(): Policy {
     return this.isAwaiting && this.#policy === NO_POLICY ? PENDING_POLICY : this.#policy;
   }
@@ -118,12 +130,12 @@ export class PolicyEngine {
     return this.#newest;
   }
 
-  /** Of the newest version, whether it is in force here, can be read, or not; 0 when there never was one. */
+  /** Number of the newest version, also when it cannot be read or is not in force here; 0 without a version. */
   get newestNumber(): number {
     return this.#kept.at(-1)?.number ?? 0;
   }
 
-  /** The newest version, where that is what this node itself began with. */
+  /** The newest version, if it is the beginning of this node. */
   get beginning(): PolicyVersion | undefined {
     const newest = this.#newest;
     return this.newestNumber === 1 && newest?.hlc === 0 && newest.nodeId === this.#options.nodeId ? newest : undefined;
@@ -135,30 +147,30 @@ export class PolicyEngine {
       inForce: this.#inForce,
       newest: this.#kept.at(-1)?.facts,
       degraded: this.#degraded(),
-      conflict: this.#superseded.conflict,
+      conflict: this.#conflict,
     };
   }
 
-  /** Where the newest version that can be read stands among those of other nodes. */
+  /** The place of the newest version that can be read among those of other nodes. */
   get place(): VersionPlace {
     return this.#newest ?? NO_PLACE;
   }
 
-  /** Whether policy denies everything because there is none that can be read. */
+  /** Whether everything is denied, because there is no policy that can be read. */
   get isDenied(): boolean {
     return this.#policy.set === DENY_ALL;
   }
 
-  /** What is kept, newest first, and after each number what lost it to another. A version that cannot be read has no facts. */
+  /** The versions kept, newest first, and after each number those that lost it to another version. A version that cannot be read has no facts. */
   history(): readonly HistoryItem[] {
-    const losers = this.#superseded.list.map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
+    const losers = this.#losers.toReversed().map((facts) => ({ number: facts.number, facts, fault: "", isSuperseded: true }));
     const kept = this.#kept.toReversed().map(({ number, facts, fault }) => ({ number, facts, fault, isSuperseded: false }));
     return losers.length === 0 ? kept : [...kept, ...losers].toSorted((a, b) => b.number - a.number);
   }
 
   /**
-   * What the store has, at start: the newest version that is for this node and can be read is in force. Where it is not
-   * the newest only because that one cannot be read, `status.degraded` says so; with none readable everything is denied.
+   * Takes over what the store has, at the start. The newest version that includes this node and can be read is in force.
+   * `status.degraded` names newer versions that cannot be read. When none can be read, everything is denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {
     this.#kept.length = 0;
@@ -183,7 +195,7 @@ export class PolicyEngine {
       this.#kept.push({ number, sizeBytes: bytes.length, facts: facts.ok && fault === "" ? facts.version : undefined, fault });
     }
     this.#kept.reverse();
-    this.#superseded.restore(losers, this.#newest);
+    this.#restoreLosers(losers);
     if (chosen === undefined && this.#newest !== undefined && this.#isOnlyChoice(this.#newest)) chosen = this.#newest;
     this.#enforce(chosen);
     if (faults.length === 0) return;
@@ -191,9 +203,17 @@ export class PolicyEngine {
     else this.denyAll(listed(faults));
   }
 
+  #restoreLosers(losers: readonly VersionFacts[]): void {
+    this.#losers = losers.toSorted((a, b) => a.number - b.number || a.hlc - b.hlc);
+    const newest = this.#newest;
+    // A crash between the two steps of taking a version leaves the winner among the losers.
+    const last = this.#losers.findLast(({ number, checksum }) => number === newest?.number && checksum !== newest.checksum);
+    this.#conflict = last === undefined || newest === undefined ? "" : conflictText(last, newest);
+  }
+
   /**
-   * The version that would put a set in force, which has passed `validate`. Yields between slices of work. Throws
-   * `version_conflict` when `expectedNumber` is not the newest, and `invalid_argument` for a stage that reaches nobody.
+   * Makes the version that would put a set in force; the set has passed `validate`. Yields between slices of work. Throws
+   * `version_conflict` when `expectedNumber` is not the newest, and `invalid_argument` for a stage that reaches no node.
    */
   *stamped(set: PolicySet, terms: Terms, wallMs: number): Generator<void, PolicyVersion> {
     const { expectedNumber, stage, principal, reason, changeTicket } = terms;
@@ -217,7 +237,7 @@ export class PolicyEngine {
       principal,
       reason,
       changeTicket,
-      checksum: checksumOf(canonical),
+      checksum: sha256Hex(canonical),
       lineage: before === undefined ? [] : [{ number: before.number, checksum: before.checksum }, ...before.lineage].slice(0, MAX_LINEAGE),
       stage,
       changes: changes.slice(0, MAX_CHANGES),
@@ -226,7 +246,7 @@ export class PolicyEngine {
     };
   }
 
-  /** The number a rollback goes to: the one asked for, or with 0 the one before the newest. Throws `not_found`. */
+  /** The number that a rollback goes to: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
   rollbackTarget(toNumber: number): number {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
     if (target !== undefined) return target.number;
@@ -235,46 +255,43 @@ export class PolicyEngine {
   }
 
   /**
-   * A draft has been stored: it is the newest from now on, and in force where its stage says so. Returns the numbers of
-   * versions that are no longer kept, which the shell may remove. Throws `version_conflict` when another came first.
+   * Makes a stored version the newest, and puts it in force if its stage includes this node. Returns the numbers of
+   * versions that are no longer kept, which the shell may remove. Throws `version_conflict` when another version came first.
    */
   commit(version: PolicyVersion, sizeBytes: number): readonly number[] {
-    const { set: _set, ...facts } = version;
     if (version.number <= this.newestNumber) throw conflict(this.newestNumber, version.number - 1);
-    this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
-    this.#superseded.clear();
+    this.#kept.push({ number: version.number, sizeBytes, facts: factsOf(version), fault: "" });
+    this.#conflict = "";
     this.#settle(version);
     return this.#trim();
   }
 
-  /** As `commit`, of a version in the place of `beginning`, under its number. Throws `version_conflict` when that is not the newest any more. */
+  /** Does as `commit`, with a version that replaces `beginning` and has its number. Throws `version_conflict` when `beginning` is not the newest any more. */
   beginAgain(version: PolicyVersion, sizeBytes: number): void {
     if (this.beginning === undefined) throw conflict(this.newestNumber, 0);
     this.#kept.length = 0;
     this.commit(version, sizeBytes);
   }
 
-  /** Another node's version, which `isNewer` than `place` and is stored: in force where its stage says so, or where nothing else is. */
+  /** Takes over another node's version, which `isNewer` than `place` and is stored. It is in force if its stage includes this node, or if nothing else is. */
   take(version: PolicyVersion, sizeBytes: number): Taken {
-    const { set: _set, ...facts } = version;
     const before = this.#newest;
     const isParted = before !== undefined && !follows(version, before);
     const index = this.#kept.findIndex(({ number }) => number === version.number);
     if (index >= 0) this.#kept.splice(index, 1);
-    this.#kept.push({ number: version.number, sizeBytes, facts, fault: "" });
+    this.#kept.push({ number: version.number, sizeBytes, facts: factsOf(version), fault: "" });
     this.#kept.sort((a, b) => a.number - b.number);
-    this.#superseded.clear();
+    this.#conflict = isParted ? conflictText(before, version) : "";
     let droppedLosers: readonly VersionFacts[] = [];
-    if (isParted) {
-      const { set: _lost, ...loser } = before;
-      this.#superseded.flag(loser, facts);
-      if (loser.number === version.number) droppedLosers = this.#superseded.add(loser);
+    if (isParted && before.number === version.number) {
+      this.#losers.push(factsOf(before));
+      droppedLosers = this.#losers.splice(0, Math.max(0, this.#losers.length - MAX_LOSERS));
     }
     this.#settle(version);
     return { superseded: isParted ? before : undefined, dropped: this.#trim(), droppedLosers };
   }
 
-  /** A version that the store has and this engine did not know: another's, or one whose answer was lost. As `commit`. */
+  /** Does as `commit`, with a version from the store that this engine did not know, such as one whose answer was lost. */
   adopt({ number, bytes }: VersionRow): readonly number[] {
     if (number <= this.newestNumber) return [];
     const read = readVersion(number, bytes);
@@ -286,19 +303,19 @@ export class PolicyEngine {
   }
 
   /**
-   * Whether the policy file could be read (an empty text) or what is wrong with it: whatever is in force stays, and with
-   * nothing in force all is denied.
+   * Notes whether the policy file could be read (an empty text), or what is wrong with it. What is in force stays. With
+   * nothing in force, a fault denies everything.
    */
   fileRead(fault: string): void {
     this.#fileFault = fault;
     if (fault !== "" && this.#policy.set === undefined) this.denyAll("");
   }
 
-  /** There is no policy that can be read: everything is denied until there is. */
+  /** Denies everything, because no policy can be read, until there is one. */
   denyAll(fault: string): void {
     this.#inForce = undefined;
     this.#edges = [];
-    // No version has this number, so no cursor given under one is taken for current.
+    // No version has the number 0, so no cursor that was given under a version counts as current.
     this.#policy = new Policy(DENY_ALL, 0);
     this.#fault = fault;
   }
@@ -310,12 +327,12 @@ export class PolicyEngine {
     this.#fault = "";
   }
 
-  /** Whether a node that knows no earlier version takes what others apply, whatever the stage: it must not show what they hide. */
+  /** Whether another node's version is the only choice. A node with nothing in force takes it whatever its stage, so that it does not show what others hide. */
   #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
     return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
   }
 
-  /** The policy in force before and after what happened since the last call; undefined when it is the same. */
+  /** The policies in force at the last call and now; undefined when they are the same. */
   takeChanged(): { readonly before: Policy; readonly after: Policy } | undefined {
     const after = this.policy;
     if (this.#told === after) return undefined;
@@ -371,7 +388,7 @@ export function conflict(newest: number, expected: number): WaymarkError {
   });
 }
 
-/** A version of that number, with a set that has no errors. `isChecked` false leaves those to `validateSlices`. */
+/** Reads the version with this number. Fails if its set has errors; with `isChecked` false, the caller looks for them with `validateSlices`. */
 export function readVersion(number: number, bytes: Uint8Array, isChecked = true): ReturnType<typeof decodeVersion> {
   const read = decodeVersion(bytes);
   if (!read.ok) return read;
@@ -381,7 +398,16 @@ export function readVersion(number: number, bytes: Uint8Array, isChecked = true)
   return first === undefined ? read : { ok: false, fault: `${first.path}: ${first.message}` };
 }
 
-/** Whether a version was made by somebody who knew another, as far as it says. */
+function factsOf({ set: _set, ...facts }: PolicyVersion): VersionFacts {
+  return facts;
+}
+
+function conflictText(loser: VersionFacts, winner: VersionFacts): string {
+  const by = ({ principal, nodeId }: VersionFacts): string => `${principal} at ${nodeId === "" ? "an unknown node" : nodeId}`;
+  return `version ${loser.number} of ${by(loser)} was superseded by version ${winner.number} of ${by(winner)}, which does not follow it`;
+}
+
+/** Whether the author of `version` knew `before`, as far as its lineage says. */
 function follows(version: VersionFacts, before: VersionFacts): boolean {
   if (version.number === before.number) return version.checksum === before.checksum;
   const known = version.lineage.find(({ number }) => number === before.number);

@@ -37,7 +37,7 @@ import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, hasRole } from "../../policy/identity/caller.ts";
-import { exportScopesAt } from "../../policy/set/cutover.ts";
+import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { checkAge, checkAliases, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "../request-checks.ts";

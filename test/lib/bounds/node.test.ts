@@ -10,7 +10,7 @@ import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
 import { NODE_BOUNDS } from "../../../src/lib/bounds/node.ts";
 import { RECORD_BOUNDS } from "../../../src/lib/bounds/record.ts";
-import { validate } from "../../../src/policy/set/policy-set.ts";
+import { validate } from "../../../src/policy/set/validation.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 import { rule, set } from "../../fakes/policies.ts";
 

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { NamespacePolicySchema, PolicySetSchema, StageSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../../../src/policy/set/codec.ts";
-import { validate } from "../../../src/policy/set/policy-set.ts";
+import { validate } from "../../../src/policy/set/validation.ts";
 import { someSet } from "../../fakes/policies.ts";
 
 test("a set comes back from the wire as it was", () => {

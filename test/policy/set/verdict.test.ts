@@ -1,7 +1,9 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
-import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import type { CutoverWindow, Rule } from "../../../src/policy/set/rules.ts";
-import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import { ACTIONS, explain, NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import { CLUSTERS, someNamespace, someSet, TENANTS } from "../../fakes/policies.ts";
 
 const EU = { clusterId: "eu-1", region: "eu" };
 
@@ -128,4 +130,27 @@ test("until is the next edge of any window", () => {
   const set = policy([rule("svc", { cutoverWindows: [span(10, 20), span(15)] })]);
   const untilAt = (wallMs: number) => set.exportSummary("svc", EU, { scope: SCOPE.GLOBAL, wallMs }).untilWallMs;
   expect([0, 10, 15, 20, 30].map(untilAt)).toEqual([10, 15, 20, undefined, undefined]);
+});
+
+test("P11: Explain says of every action what the verdict of that action says", () => {
+  const scope = fc.constantFrom<Scope>(SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL);
+  fc.assert(
+    fc.property(
+      someSet,
+      someNamespace,
+      fc.constantFrom(...CLUSTERS),
+      fc.constantFrom("", ...TENANTS),
+      scope,
+      (one, namespace, clusterId, tenant, of) => {
+        const decides = new Policy(one, 1);
+        const source = { clusterId, region: "eu" };
+        const question = { namespace, clusterId, tenant, region: "eu", scope: of, wallMs: 0 };
+        const viewed = decides.viewer(namespace, { clusterId, tenant });
+        const owned = decides.source(namespace, source);
+        const exported = decides.exportSummary(namespace, source, { scope: of, wallMs: 0 });
+        const want = { register: owned, ingest: owned, query: viewed, watch: viewed, "export-summary": exported, admin: owned };
+        for (const action of ACTIONS) expect(explain(decides, { ...question, action })).toEqual(want[action]);
+      },
+    ),
+  );
 });

@@ -1,28 +1,29 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonicalText, checksumOf } from "../../../src/policy/set/text.ts";
+import { sha256Hex } from "../../../src/lib/crypto.ts";
+import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "../../../src/policy/versions/codec.ts";
-import type { PolicyVersion } from "../../../src/policy/versions/facts.ts";
-import { someSet } from "../../fakes/policies.ts";
+import type { PolicyVersion } from "../../../src/policy/versions/version.ts";
+import { rule, set, someSet, span } from "../../fakes/policies.ts";
 
-function version(set: PolicyVersion["set"]): PolicyVersion {
+function version(of: PolicyVersion["set"]): PolicyVersion {
   return {
     number: 3,
     hlc: 2049,
     nodeId: "n1",
     lineage: [{ number: 2, checksum: "00" }],
-    version: set.version,
-    defaultAllow: set.defaultAllow,
-    ruleCount: set.rules.length,
+    version: of.version,
+    defaultAllow: of.defaultAllow,
+    ruleCount: of.rules.length,
     appliedWallMs: 1,
     principal: "ann",
     reason: "a line\nand another",
     changeTicket: "",
-    checksum: checksumOf(canonicalText(set)),
+    checksum: checksumOf(of),
     stage: undefined,
     changes: [],
     changesLeftOut: 0,
-    set,
+    set: of,
   };
 }
 
@@ -49,7 +50,7 @@ test("the bytes of a version stay readable: those of format 2, and of format 1, 
     '{"format":2,"number":3,"hlc":2049,"nodeId":"n1","lineage":[{"number":2,"checksum":"00"}],"version":"v","defaultAllow":true,' +
     '"ruleCount":0,"appliedWallMs":1,"principal":"ann","reason":"a line\\nand another","changeTicket":"",' +
     `"checksum":"${kept.checksum}","changes":[],"changesLeftOut":0}\n{"version":"v","defaultAllow":true,"rules":[]}\n`;
-  expect(new TextDecoder().decode(encodeVersion(kept))).toBe(`${checksumOf(body)}\n${body}`);
+  expect(new TextDecoder().decode(encodeVersion(kept))).toBe(`${sha256Hex(body)}\n${body}`);
   const old = body.replace('"format":2', '"format":1').replace(/"hlc".*?\],/, "");
   expect(decodeVersion(hashed(old))).toEqual({ ok: true, version: { ...kept, hlc: 0, nodeId: "", lineage: [] } });
   expect(decodeVersion(hashed(body.replace('"format":2', '"format":3')))).toEqual({
@@ -59,7 +60,7 @@ test("the bytes of a version stay readable: those of format 2, and of format 1, 
 });
 
 function hashed(body: string): Uint8Array {
-  return new TextEncoder().encode(`${checksumOf(body)}\n${body}`);
+  return new TextEncoder().encode(`${sha256Hex(body)}\n${body}`);
 }
 
 test.each(["", "{}", "[]\n[]\n", '{"format":2}\n{}\n', "nonsense\nnonsense\n", "null\nnull\n", '{"format":"2"}\n'])(
@@ -70,9 +71,63 @@ test.each(["", "{}", "[]\n[]\n", '{"format":2}\n{}\n', "nonsense\nnonsense\n", "
   },
 );
 
-test("rules of another form than a policy's are refused", () => {
-  const kept = version({ version: "v", defaultAllow: true, rules: [] });
-  const facts = new TextDecoder().decode(encodeVersion(kept)).split("\n")[1];
-  for (const rules of ["{}", '"x"', "[1]", '[{"pattern":"a"}]'])
-    expect(decodeVersion(hashed(`${facts}\n{"version":"v","defaultAllow":true,"rules":${rules}}\n`))).toMatchObject({ ok: false });
+/** Whether bytes with a right hash that say this of a version are read; what is `undefined` is left out of them. */
+function isRead(over: object): boolean {
+  const kept = version(set([rule("a", { cutoverWindows: [span(1, 2)] })]));
+  const said: unknown = { ...kept, ...over };
+  return decodeVersion(encodeVersion(said as PolicyVersion)).ok; // Another node may say anything.
+}
+
+test("facts with any field missing, or of another type, are refused", () => {
+  const { set: _set, ...facts } = version(set([]));
+  expect(isRead({})).toBe(true);
+  expect(isRead({ changes: [{ pattern: "a", change: "changed", fields: [{ field: "owners", removed: ["x"], added: [] }] }] })).toBe(true);
+  // Only a stage may be missing.
+  expect(Object.keys(facts).filter((field) => isRead({ [field]: {} }))).toEqual([]);
+  expect(Object.keys(facts).filter((field) => isRead({ [field]: undefined }))).toEqual(["stage"]);
+  for (const changes of [
+    [1],
+    [{ pattern: "a" }],
+    [{ pattern: "a", change: "changed", fields: [{ field: "owners", removed: [1], added: [] }] }],
+  ])
+    expect(isRead({ changes })).toBe(false);
+});
+
+test.each([
+  {
+    field: "stage",
+    good: [
+      { by: "percent", percent: 1 },
+      { by: "percent", percent: 100 },
+      { by: "clusters", clusterIds: ["a"] },
+    ],
+    bad: [
+      {},
+      { by: "moon" },
+      { by: "percent" },
+      { by: "clusters", clusterIds: [1] },
+      5,
+      ...[0, 0.5, 101, -1].map((percent) => ({ by: "percent", percent })),
+    ],
+  },
+  {
+    field: "appliedWallMs",
+    good: [-62_135_596_800_000, -1, 253_402_300_799_999],
+    bad: [0.1, 1e308, 253_402_300_800_000, -62_135_596_800_001],
+  },
+  { field: "ruleCount", good: [2 ** 32 - 1], bad: [-1, 2 ** 32] },
+  { field: "number", good: [1], bad: [-1, 0.5, Number.MAX_SAFE_INTEGER + 1] },
+])("facts that no answer about the policy could give are refused: $field", ({ field, good, bad }) => {
+  for (const value of good) expect(isRead({ [field]: value })).toBe(true);
+  for (const value of bad) expect(isRead({ [field]: value })).toBe(false);
+});
+
+test("a set with any field missing, or of another type, is refused", () => {
+  const whole = set([rule("a", { cutoverWindows: [span(1, 2)] })]);
+  const says = (one: unknown) => decodeVersion(encodeVersion({ ...version(whole), set: one } as PolicyVersion));
+  const refused = { ok: false, fault: "its rules are not of the form of a policy" };
+  for (const field of Object.keys(whole)) expect(says({ ...whole, [field]: 7 })).toEqual(refused);
+  for (const field of Object.keys(whole.rules[0] ?? {}))
+    for (const value of [undefined, {}]) expect(says({ ...whole, rules: [{ ...whole.rules[0], [field]: value }] })).toEqual(refused);
+  for (const nothing of [1, "x", [], {}]) expect(says(nothing)).toEqual(refused);
 });

@@ -3,7 +3,7 @@ import { runThrough } from "../../../src/lib/slices.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
 import { PolicyEngine, type Terms } from "../../../src/policy/versions/engine.ts";
-import type { PolicyVersion, VersionRow } from "../../../src/policy/versions/facts.ts";
+import type { PolicyVersion, VersionFacts, VersionRow } from "../../../src/policy/versions/version.ts";
 import { containing, rule, set, span } from "../../fakes/policies.ts";
 
 const BLUE = { clusterId: "eu-1", tenant: "blue" };
@@ -108,6 +108,9 @@ test("a stage by percent takes about that share of nodes, and a wider stage of t
     return new Set(nodes.filter(({ engine }) => engine.inForce?.number === engine.newestNumber));
   };
   const ten = takenBy(10);
+  for (const node of nodes) node.apply(only("red"), { stage: { by: "percent", percent: 10 } });
+  const others = nodes.filter(({ engine }) => engine.inForce?.version === "red");
+  expect(others.some((node) => !ten.has(node))).toBe(true);
   expect(ten.size).toBeGreaterThan(60);
   expect(ten.size).toBeLessThan(140);
   const half = takenBy(50);
@@ -119,6 +122,7 @@ test("a stage by percent takes about that share of nodes, and a wider stage of t
 
 test.each([
   { stage: { by: "percent", percent: 0 }, says: "stage.percent: 0 must be 1 to 100" },
+  { stage: { by: "percent", percent: 1.5 }, says: "stage.percent: 1.5" },
   { stage: { by: "percent", percent: 101 }, says: "stage.percent" },
   { stage: { by: "clusters", clusterIds: [] }, says: "stage.clusters.cluster_ids: is empty" },
 ] as const)("a stage that reaches nobody or too many is refused: $says", ({ stage, says }) => {
@@ -263,4 +267,43 @@ test("while a cluster's policy is awaited nobody sees anything and everybody may
   alone.engine.takeChanged();
   alone.engine.isAwaiting = false;
   expect(alone.engine.takeChanged()?.after.viewer("svc.a", BLUE).reason).toBe("policy_disabled");
+});
+
+/** Facts of a version of this number, by ann at that node; empty for versions from before nodes were kept. */
+function factsOf(number: number, nodeId: string): VersionFacts {
+  const { set: _set, ...facts } = stamped(new Bench({ nodeId }), only(`${number} at ${nodeId}`));
+  return { ...facts, number };
+}
+
+test("after a restart losers are there newest first, and a conflict is told where one has the newest number", () => {
+  const bench = new Bench();
+  bench.apply(only("blue"));
+  const { rows } = bench;
+  const again = (losers: readonly VersionFacts[]) => {
+    bench.engine.restore(rows, losers);
+    return bench.engine.status.conflict;
+  };
+  expect(again([factsOf(1, "b"), factsOf(2, "c")])).toBe(
+    "version 1 of ann at b was superseded by version 1 of ann at n1, which does not follow it",
+  );
+  expect(bench.engine.history().map(({ number, isSuperseded }) => [number, isSuperseded])).toEqual([
+    [2, true],
+    [1, false],
+    [1, true],
+  ]);
+  expect(again([factsOf(1, "")])).toContain("at an unknown node was superseded");
+  expect(again([factsOf(2, "c")])).toBe("");
+  const [early, late] = [
+    { ...factsOf(1, "b"), hlc: 1 },
+    { ...factsOf(1, "c"), hlc: 2 },
+  ];
+  for (const losers of [
+    [early, late],
+    [late, early],
+  ]) {
+    expect(again(losers)).toContain("version 1 of ann at c was superseded");
+    expect(bench.engine.history().flatMap(({ isSuperseded, facts }) => (isSuperseded ? [facts?.nodeId] : []))).toEqual(["c", "b"]);
+  }
+  // A crash between keeping the loser and the winner's taking its place leaves the same version twice.
+  expect(again([bench.engine.newest ?? factsOf(1, "n1")])).toBe("");
 });

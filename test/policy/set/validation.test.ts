@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Scope } from "../../../src/catalog/entry/scope.ts";
-import { hasErrors, openedRules, refuseSet, SET_BOUNDS, validate } from "../../../src/policy/set/policy-set.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
+import { hasErrors, openedRules, refuseSet, SET_BOUNDS, validate } from "../../../src/policy/set/validation.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { CLUSTERS, containing, rule, set, someNamespace, somePattern, someSet, span, TENANTS } from "../../fakes/policies.ts";
 

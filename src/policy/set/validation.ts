@@ -1,69 +1,85 @@
-/** What is wrong with a policy set: every problem with its path, none hidden behind the first (semantics.md, Policy). */
+/** Validates policy sets: finds every problem with its path, and not only the first (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
 import { invalid, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { runThrough } from "../../lib/slices.ts";
 import { findParent } from "./diff.ts";
-import { BELOW, type CutoverWindow, type PolicySet, type Rule } from "./rules.ts";
-import { canonicalRule } from "./text.ts";
+import { BELOW, type CutoverWindow, canonicalRule, type PolicySet, type Rule } from "./rules.ts";
 
 export interface Problem {
   /** Path of the field, for example `rules[3].cutover_windows[0].ends_at`. */
   readonly path: string;
-  /** An error refuses the set; a warning is told. */
+  /** A set with errors is refused. Warnings are only reported. */
   readonly severity: "error" | "warning";
   /** What is wrong, with what value, and what would be right. */
   readonly message: string;
 }
 
-/** What the one who validates knows beside the set; what is undefined is not checked. */
+/** What the caller knows besides the set. Rules that need an undefined part are not checked. */
 export interface Known {
-  /** Clusters and regions. */
+  /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
   readonly nowWallMs?: number | undefined;
 }
 
 export const SET_BOUNDS = {
   maxRules: 10_000,
-  /** Of each list of a rule. */
+  /** Items of each list of a rule. */
   maxItems: 1000,
-  /** Of a rule. */
+  /** Cutover windows of a rule. */
   maxWindows: 256,
-  /** Characters of an author's label. */
+  /** Characters of an author's label, for a set or a rule. */
   maxLabelLength: 128,
 } as const;
 
-/** Errors reported, and warnings; a last one of each says that there are more. */
+/** Most problems reported of each severity; one more says that there are others. */
 const MAX_PROBLEMS = 1000;
-/** 9999-12-31T23:59:59.999Z: what RFC 3339 can say. */
+/** 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write. */
 export const MAX_WALL_MS = 253_402_300_799_999;
-/** 0001-01-01T00:00:00Z. */
+/** 0001-01-01T00:00:00Z, the first one. */
 export const MIN_WALL_MS = -62_135_596_800_000;
 
-/** Every problem of a set, in the order of its rules. A set without errors compiles. Cost: 10,000 rules in some 40 ms. */
+/** Every problem of a set, in the order of its rules. Cost: 10,000 rules in some 40 ms. */
 export function validate(set: PolicySet, known: Known = {}): readonly Problem[] {
   return runThrough(validateSlices(set, known));
 }
 
-/** `validate` that yields after each few hundred rules: the caller may breathe in between. Returns the problems. */
+/** As `validate`, but yields after each few hundred rules, so that the caller can let the event loop run. */
 export function* validateSlices(set: PolicySet, known: Known = {}): Generator<void, readonly Problem[]> {
   const check = new Check(known);
   yield* check.set(set);
-  return check.problems;
+  return check.problems.list;
 }
 
 export function hasErrors(problems: readonly Problem[]): boolean {
   return problems.some(({ severity }) => severity === "error");
 }
 
+/** Problems as they are found, bounded by severity. */
+export class Problems<P extends Problem> {
+  readonly list: P[] = [];
+  readonly counts = { error: 0, warning: 0 };
+
+  add(problem: P): void {
+    const { severity } = problem;
+    this.counts[severity] += 1;
+    if (this.counts[severity] <= MAX_PROBLEMS) this.list.push(problem);
+    else if (this.counts[severity] === MAX_PROBLEMS + 1)
+      this.list.push({ ...problem, path: "", message: `there are more ${severity}s: these are the first` });
+  }
+
+  /** Whether no more errors would be reported. */
+  get isFull(): boolean {
+    return this.counts.error > MAX_PROBLEMS;
+  }
+}
+
 const RULES_A_SLICE = 250;
 
 class Check {
-  readonly problems: Problem[] = [];
+  readonly problems = new Problems<Problem>();
   readonly #known: Known;
-  #errorCount = 0;
-  #warningCount = 0;
 
   constructor(known: Known) {
     this.#known = known;
@@ -72,10 +88,7 @@ class Check {
   *set(set: PolicySet): Generator<void, void> {
     this.#label(set.version, "version");
     const { rules } = set;
-    if (rules.length > SET_BOUNDS.maxRules) {
-      this.#error("rules", `${rules.length} rules are more than ${SET_BOUNDS.maxRules}`);
-      return;
-    }
+    if (!this.#fits(rules, SET_BOUNDS.maxRules, "rules", "rules")) return;
     const firstOf = new Map<string, number>();
     const ruleOf = new Map<string, Rule>();
     for (const [index, rule] of rules.entries()) {
@@ -87,7 +100,7 @@ class Check {
       }
     }
     for (const [index, rule] of rules.entries()) {
-      if (this.#errorCount > MAX_PROBLEMS) return;
+      if (this.problems.isFull) return;
       this.#rule(rule, `rules[${index}]`, ruleOf);
       if (index % RULES_A_SLICE === RULES_A_SLICE - 1) yield;
     }
@@ -122,17 +135,14 @@ class Check {
       this.#error(path, `${quoted(pattern)} is the control plane's own, which policy never filters`);
       return false;
     }
-    // The shortest name below adds a dot and a letter.
+    // The shortest namespace below adds a dot and a letter.
     if (isBelow && prefix.length + 2 > PROTOCOL_BOUNDS.maxNamespaceLength)
       this.#warn(path, `never applies: no namespace is long enough to be below ${quoted(prefix)}`);
     return true;
   }
 
   #ids(ids: readonly string[], path: string): void {
-    if (ids.length > SET_BOUNDS.maxItems) {
-      this.#error(path, `${ids.length} items are more than ${SET_BOUNDS.maxItems}`);
-      return;
-    }
+    if (!this.#fits(ids, SET_BOUNDS.maxItems, "items", path)) return;
     const seen = new Set<string>();
     for (const [index, id] of ids.entries()) {
       if (!isName(id, NODE_BOUNDS.maxIdLength)) this.#error(`${path}[${index}]`, nameRule(id, NODE_BOUNDS.maxIdLength));
@@ -142,10 +152,7 @@ class Check {
   }
 
   #scopes(scopes: readonly number[], path: string): void {
-    if (scopes.length > SET_BOUNDS.maxItems) {
-      this.#error(path, `${scopes.length} items are more than ${SET_BOUNDS.maxItems}`);
-      return;
-    }
+    if (!this.#fits(scopes, SET_BOUNDS.maxItems, "items", path)) return;
     for (const [index, scope] of scopes.entries()) {
       if (!Number.isInteger(scope) || scope < SCOPE.LOCAL || scope > SCOPE.GLOBAL)
         this.#error(`${path}[${index}]`, `unknown scope ${scope}: must be local, zone, region or global`);
@@ -154,10 +161,7 @@ class Check {
   }
 
   #windows(windows: readonly CutoverWindow[], path: string): void {
-    if (windows.length > SET_BOUNDS.maxWindows) {
-      this.#error(path, `${windows.length} windows are more than ${SET_BOUNDS.maxWindows}`);
-      return;
-    }
+    if (!this.#fits(windows, SET_BOUNDS.maxWindows, "windows", path)) return;
     for (const [index, { startsWallMs, endsWallMs, exportScopes }] of windows.entries()) {
       const at = `${path}[${index}]`;
       const isStart = this.#time(startsWallMs, `${at}.starts_at`);
@@ -178,10 +182,9 @@ class Check {
   }
 
   #label(label: string, path: string): void {
-    if (label.length > SET_BOUNDS.maxLabelLength)
-      this.#error(path, `${label.length} characters are more than ${SET_BOUNDS.maxLabelLength}`);
-    // A lone surrogate has no UTF-8: what is stored would not be what was given.
-    else if (!label.isWellFormed()) this.#error(path, "is not well-formed text");
+    if (!this.#fits(label, SET_BOUNDS.maxLabelLength, "characters", path)) return;
+    // A lone surrogate has no UTF-8, so the stored text would differ from the one given.
+    if (!label.isWellFormed()) this.#error(path, "is not well-formed text");
   }
 
   #integer(value: number, path: string, { min, max }: { readonly min: number; readonly max: number }): void {
@@ -197,7 +200,7 @@ class Check {
     }
   }
 
-  /** A rule that changes nothing is often one that was meant to. */
+  /** Warns of a rule that changes nothing: often it was meant to. */
   #useless(rule: Rule, path: string, ruleOf: ReadonlyMap<string, Rule>): void {
     const parent = findParent(rule.pattern, ruleOf);
     if (parent === undefined || parent.pattern === rule.pattern) return;
@@ -207,24 +210,23 @@ class Check {
       this.#warn(path, `says what the rule of ${parent.pattern} says already: without it nothing would change`);
   }
 
+  #fits({ length }: { readonly length: number }, max: number, what: string, path: string): boolean {
+    if (length > max) this.#error(path, `${length} ${what} are more than ${max}`);
+    return length <= max;
+  }
+
   #error(path: string, message: string): void {
-    this.#errorCount += 1;
-    if (this.#errorCount <= MAX_PROBLEMS) this.problems.push({ path, severity: "error", message });
-    else if (this.#errorCount === MAX_PROBLEMS + 1)
-      this.problems.push({ path: "", severity: "error", message: "there are more errors: these are the first" });
+    this.problems.add({ path, severity: "error", message });
   }
 
   #warn(path: string, message: string): void {
-    this.#warningCount += 1;
-    if (this.#warningCount <= MAX_PROBLEMS) this.problems.push({ path, severity: "warning", message });
-    else if (this.#warningCount === MAX_PROBLEMS + 1)
-      this.problems.push({ path: "", severity: "warning", message: "there are more warnings: these are the first" });
+    this.problems.add({ path, severity: "warning", message });
   }
 }
 
 /**
- * Rules whose lists of viewers lost their last item: from then on everybody sees the namespace, which whoever takes a
- * tenant out of a list hardly means (P10). Warnings on the lists of `after`.
+ * Warnings for rules of `after` whose lists of viewers lost their last item. From then on everybody sees the namespace, which a person
+ * who takes a tenant out of a list hardly means (P10).
  */
 export function openedRules(before: PolicySet | undefined, after: PolicySet): readonly Problem[] {
   const wasLimited = new Set((before?.rules ?? []).filter(isLimited).map(({ pattern }) => pattern));
@@ -246,7 +248,7 @@ function timeText(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
 
-/** `invalid_argument` with every error of a set. */
+/** The refusal of a set: `invalid_argument` with its errors. */
 export function refuseSet(problems: readonly Problem[]): WaymarkError {
   const violations = problems
     .filter(({ severity }) => severity === "error")

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../../src/policy/versions/order.ts";
+import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../../src/policy/versions/version.ts";
 
 const place = (number: number, hlc = 1, nodeId = "a", checksum = "00"): VersionPlace => ({ number, hlc, nodeId, checksum });
 

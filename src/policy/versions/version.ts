@@ -1,0 +1,90 @@
+/**
+ * A version of the policy: what is known of it beside its rules, which of two versions wins, and on which nodes it is put in
+ * force first (semantics.md, Policy).
+ */
+import { invalid } from "../../lib/errors.ts";
+import { fnv64, hashFraction } from "../../lib/fnv.ts";
+import type { RuleChange } from "../set/diff.ts";
+import type { PolicySet } from "../set/rules.ts";
+
+/** What places a version among others. */
+export interface VersionPlace {
+  /** 1, 2, 3, …, assigned by the server; 0 without a version. Two nodes may give the same number to two versions: see `isNewer`. */
+  readonly number: number;
+  /** Stamp of the node that applied it; 0 in versions from before stamps were kept. */
+  readonly hlc: number;
+  /** The node that applied it; empty in versions from before it was kept. */
+  readonly nodeId: string;
+  /** SHA-256 of the set's canonical text, lower-case hex. */
+  readonly checksum: string;
+}
+
+/** The place of no version: every version wins over it. */
+export const NO_PLACE: VersionPlace = { number: 0, hlc: 0, nodeId: "", checksum: "" };
+
+/** Whether `a` wins over `b`: by number, then stamp, then node id. The checksum only decides between versions that no honest node makes. */
+export function isNewer(a: VersionPlace, b: VersionPlace): boolean {
+  if (a.number !== b.number) return a.number > b.number;
+  if (a.hlc !== b.hlc) return a.hlc > b.hlc;
+  if (a.nodeId !== b.nodeId) return a.nodeId > b.nodeId;
+  return a.checksum > b.checksum;
+}
+
+export function isSamePlace(a: VersionPlace, b: VersionPlace): boolean {
+  return a.number === b.number && a.hlc === b.hlc && a.nodeId === b.nodeId && a.checksum === b.checksum;
+}
+
+/** Where a version is put in force first: on a share of the nodes (1 to 100 percent), or in these clusters. */
+export type Stage =
+  | { readonly by: "percent"; readonly percent: number }
+  | { readonly by: "clusters"; readonly clusterIds: readonly string[] };
+
+/** Throws `invalid_argument` for a stage that reaches no node, or that cannot be. */
+export function checkStage(stage: Stage | undefined): void {
+  if (stage?.by === "percent" && (!Number.isInteger(stage.percent) || stage.percent < 1 || stage.percent > 100))
+    throw invalid("stage.percent", `${stage.percent} must be 1 to 100`);
+  if (stage?.by === "clusters" && stage.clusterIds.length === 0)
+    throw invalid("stage.clusters.cluster_ids", "is empty: name at least one cluster, or leave the stage out");
+}
+
+/** Whether the stage includes the node. The share goes by content too, so that a wider stage of the same rules keeps the nodes it had. */
+export function isStaged(
+  { stage, checksum }: Pick<VersionFacts, "stage" | "checksum">,
+  node: { readonly nodeId: string; readonly clusterId: string },
+): boolean {
+  if (stage === undefined) return true;
+  if (stage.by === "clusters") return stage.clusterIds.includes(node.clusterId);
+  return hashFraction(fnv64(`${node.nodeId}\0${checksum}`)) * 100 < stage.percent;
+}
+
+/** What is known of a version without its rules. */
+export interface VersionFacts extends VersionPlace {
+  /** The author's label. */
+  readonly version: string;
+  readonly defaultAllow: boolean;
+  readonly ruleCount: number;
+  readonly appliedWallMs: number;
+  readonly principal: string;
+  readonly reason: string;
+  readonly changeTicket: string;
+  /** The versions before it, newest first; at most `MAX_LINEAGE`. */
+  readonly lineage: readonly Pick<VersionPlace, "number" | "checksum">[];
+  /** Undefined: in force everywhere. */
+  readonly stage: Stage | undefined;
+  /** How it differs from the version before; at most 200 rules. */
+  readonly changes: readonly RuleChange[];
+  readonly changesLeftOut: number;
+}
+
+/** Most ancestors that a version names. Two histories that parted earlier cannot be told apart any more. */
+export const MAX_LINEAGE = 32;
+
+export interface PolicyVersion extends VersionFacts {
+  readonly set: PolicySet;
+}
+
+/** A version as the store has it. */
+export interface VersionRow {
+  readonly number: number;
+  readonly bytes: Uint8Array;
+}
