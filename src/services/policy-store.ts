@@ -12,8 +12,14 @@ import { hasErrors, type Known, openedRules, type Problem, refuseSet, validateSl
 import type { Source } from "../policy/set/verdict.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "../policy/versions/codec.ts";
 import { conflict, type PolicyEngine, readVersion, type Terms } from "../policy/versions/engine.ts";
-import type { PolicyVersion, VersionFacts, VersionRow } from "../policy/versions/version.ts";
-import { isNewer, isSamePlace, type VersionPlace } from "../policy/versions/version.ts";
+import {
+  isNewer,
+  isSamePlace,
+  type PolicyVersion,
+  type VersionFacts,
+  type VersionPlace,
+  type VersionRow,
+} from "../policy/versions/version.ts";
 import type { Store } from "../store/control/store.ts";
 import { tellTaken } from "./policy-trail.ts";
 

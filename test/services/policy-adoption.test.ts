@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { PolicySet } from "../../src/policy/set/rules.ts";
-import { checksumOf } from "../../src/policy/set/rules.ts";
+import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import { isNewer } from "../../src/policy/versions/version.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
 import type { Store } from "../../src/store/control/store.ts";

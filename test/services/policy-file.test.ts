@@ -2,8 +2,7 @@
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
-import type { PolicySet } from "../../src/policy/set/rules.ts";
-import { checksumOf } from "../../src/policy/set/rules.ts";
+import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { KeptPolicyFile } from "../../src/services/policy-file.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import type { PolicySet } from "../../src/policy/set/rules.ts";
-import { checksumOf } from "../../src/policy/set/rules.ts";
+import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import type { FileText } from "../../src/services/policy-file.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
 import type { Store } from "../../src/store/control/store.ts";

@@ -1,7 +1,7 @@
-/** Checks a stored chain of audit records: the first record that was altered, removed, moved or cut off. */
+/** Checks a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
 import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
 
-/** A record as it is stored. `place` is where it was found: the number its neighbours give it. */
+/** A record as it is stored. `place` is the number under which it was found. */
 export interface ChainedRecord {
   readonly place: number;
   readonly canonical: Uint8Array;
@@ -10,9 +10,9 @@ export interface ChainedRecord {
 
 export interface ChainProblem {
   readonly kind: "altered" | "missing" | "reordered" | "truncated_head" | "truncated_tail";
-  /** Number of the first record that is not as it was written. */
+  /** Number of the first record that differs from what was written. */
   readonly number: number;
-  /** For people: what was found and what should have been. */
+  /** Says to a person what was found, and what should be there. */
   readonly message: string;
 }
 
@@ -22,25 +22,25 @@ export class ChainCheck {
   readonly #anchor: ChainPoint;
   #problem: ChainProblem | undefined;
 
-  /** `last`: the record an earlier check came to, to go on from there. */
+  /** `last`: the record where an earlier check stopped, from which this one goes on. */
   constructor(anchor: ChainPoint = CHAIN_START, last: ChainPoint = anchor) {
     this.#anchor = anchor;
     this.#last = last;
   }
 
-  /** The last record found good, or the anchor. */
+  /** The last record that was found good, or the anchor. */
   get last(): ChainPoint {
     return this.#last;
   }
 
-  /** The next record in order of place. Returns the first problem found so far; after one nothing more is looked at. */
+  /** Checks the next record in order of place. Returns the first problem so far; after a problem, no more records are checked. */
   add(record: ChainedRecord): ChainProblem | undefined {
     this.#problem ??= this.#check(record);
     if (this.#problem === undefined) this.#last = { number: record.place, hash: record.hash };
     return this.#problem;
   }
 
-  /** After the last record; `head` is what the log says it wrote last, if that is known. */
+  /** Checks the end of the chain. `head` is the record that the log says it wrote last, if that is known. */
   end(head: ChainPoint | undefined): ChainProblem | undefined {
     if (this.#problem !== undefined || head === undefined) return this.#problem;
     const { number, hash } = this.#last;

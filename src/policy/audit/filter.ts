@@ -1,10 +1,10 @@
-/** Which audit records a reader wants, and page tokens that stay valid while the log grows and is pruned. */
+/** Filters for audit records, and page tokens that stay valid while the log grows and is pruned. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, hashHex } from "../../lib/fnv.ts";
 import type { AuditEvent, AuditKind } from "./record.ts";
 
-/** All that are given must match exactly; empty texts and lists match everything. */
+/** A record matches if all fields match exactly. Empty texts and lists match everything. */
 export interface AuditFilter {
   readonly kinds: readonly AuditKind[];
   readonly principal: string;
@@ -47,12 +47,12 @@ function filterHash(filter: AuditFilter): string {
   return hashHex(fnv64([kinds.toSorted().join(), principal, namespace, reason, fromWallMs ?? "", toWallMs ?? ""].join(PART)));
 }
 
-/** The token of the page of records with numbers below `before`: newer records do not move it. */
+/** The token of the page of records with numbers below `before`. Newer records do not move the page. */
 export function encodeAuditToken(before: number, filter: AuditFilter): string {
   return encodeBase64url(ENCODER.encode(`${VERSION} ${before} ${filterHash(filter)}`));
 }
 
-/** The number a page stays below; undefined for an empty token. Refuses with `invalid_argument` what is no token of this filter. */
+/** The number that a page stays below; undefined for an empty token. Throws `invalid_argument` for a text that is no token of this filter. */
 export function decodeAuditToken(token: string, filter: AuditFilter): number | undefined {
   if (token === "") return undefined;
   const bytes = token.length > MAX_TOKEN_LENGTH ? undefined : decodeBase64url(token);

@@ -1,5 +1,104 @@
-/** An audit record as a line of JSON, for files that other programs collect. */
-import type { AuditRecord } from "./record.ts";
+/** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
+import { ChainCheck, type ChainedRecord } from "./chain.ts";
+import { type AuditRecord, type ChainPoint, canonicalBytes, eventOf, HASH_BYTES } from "./record.ts";
+
+/** One object with every field, the names in snake_case and the hashes in hex; ends in a newline. */
+export function auditLine(record: AuditRecord): string {
+  const { number, atWallMs, hash, previousHash, ...texts } = record;
+  const at = new Date(atWallMs).toISOString();
+  return `${JSON.stringify({ number, at, ...texts, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
+}
+
+export interface LinesReading {
+  readonly isIntact: boolean;
+  /** Records up to the first fault. */
+  readonly checked: number;
+  /** Number of the first record; 0 without records. */
+  readonly firstNumber: number;
+  readonly lastNumber: number;
+  /** Hash of the last record in hex; empty without records. Compare it with the server's: a copy that lacks its newest records is intact too. */
+  readonly lastHash: string;
+  /** Kind of the first fault; empty when the copy is intact. */
+  readonly fault: string;
+  readonly faultNumber: number;
+  readonly detail: string;
+}
+
+interface Line {
+  readonly stored: ChainedRecord;
+  readonly previousHash: Uint8Array;
+  readonly hashText: string;
+}
+
+/**
+ * Checks a copy of an audit log in JSON lines by itself: its hash chain from the first line to the last. The copy may begin anywhere, because each
+ * line has the previous hash. Cost: one hash a record, some 5 µs.
+ */
+export function verifyLines(text: string): LinesReading {
+  let check: ChainCheck | undefined;
+  let state = { firstNumber: 0, checked: 0, lastNumber: 0, lastHash: "" };
+  const broken = (fault: string, faultNumber: number, detail: string): LinesReading => ({
+    ...state,
+    isIntact: false,
+    fault,
+    faultNumber,
+    detail,
+  });
+  let row = 0;
+  for (const each of linesOf(text)) {
+    row += 1;
+    if (each === "") continue;
+    const line = parseLine(each);
+    if (line === undefined) return broken("altered", state.lastNumber + 1, `line ${row} is no record of an audit log`);
+    const { stored, previousHash, hashText } = line;
+    check ??= new ChainCheck({ number: stored.place - 1, hash: previousHash });
+    const said = differs(check.last, previousHash) && stored.place === check.last.number + 1;
+    const problem = check.add(stored);
+    if (problem !== undefined) return broken(problem.kind, problem.number, `line ${row}: ${problem.message}`);
+    if (said) return broken("altered", stored.place, `line ${row}: record ${stored.place} does not name the hash of the one before it`);
+    state = {
+      firstNumber: state.checked === 0 ? stored.place : state.firstNumber,
+      checked: state.checked + 1,
+      lastNumber: stored.place,
+      lastHash: hashText,
+    };
+  }
+  return { ...state, isIntact: true, fault: "", faultNumber: 0, detail: "" };
+}
+
+function* linesOf(text: string): Generator<string> {
+  let start = 0;
+  while (start < text.length) {
+    const end = text.indexOf("\n", start);
+    yield text.slice(start, end < 0 ? text.length : end).trim();
+    start = end < 0 ? text.length : end + 1;
+  }
+}
+
+function differs({ hash }: ChainPoint, other: Uint8Array): boolean {
+  return hash.some((byte, at) => byte !== other[at]);
+}
+
+/** The record of a line that `auditLine` wrote; undefined for other lines. */
+function parseLine(line: string): Line | undefined {
+  const fields = parseFields(line);
+  const { number, at } = fields;
+  const atWallMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
+  const [hash, previousHash] = [unhex(fields["hash"]), unhex(fields["previous_hash"])];
+  if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 1 || Number.isNaN(atWallMs)) return undefined;
+  const event = eventOf(atWallMs, (field) => fields[field]);
+  if (event === undefined || hash === undefined || previousHash === undefined) return undefined;
+  return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };
+}
+
+function parseFields(line: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? Object.fromEntries(Object.entries(value)) : {};
+  } catch {
+    return {}; // A line that is not JSON has no fields, which the caller reports.
+  }
+}
 
 function hex(bytes: Uint8Array): string {
   let text = "";
@@ -7,9 +106,7 @@ function hex(bytes: Uint8Array): string {
   return text;
 }
 
-/** One object with every field, the names in snake_case, hashes in hex; ends in a newline. */
-export function auditLine(record: AuditRecord): string {
-  const { number, atWallMs, hash, previousHash, ...texts } = record;
-  const at = new Date(atWallMs).toISOString();
-  return `${JSON.stringify({ number, at, ...texts, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
+function unhex(text: unknown): Uint8Array | undefined {
+  if (typeof text !== "string" || text.length !== HASH_BYTES * 2 || !/^[0-9a-f]*$/.test(text)) return undefined;
+  return Uint8Array.from({ length: HASH_BYTES }, (_, at) => Number.parseInt(text.slice(at * 2, at * 2 + 2), 16));
 }

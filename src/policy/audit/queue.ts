@@ -1,8 +1,8 @@
-/** Audit events on their way to the disk: a bounded queue that counts what it loses and says so in the log itself. */
+/** Audit events on their way to the disk: a bounded queue, which counts the events that it loses and records the loss in the log itself. */
 import { assert } from "../../lib/errors.ts";
 import type { AuditEvent } from "./record.ts";
 
-/** What stands in the log for events that were lost, but for when and why. */
+/** The event that stands for lost events, without its time and reason. */
 export const LOSS = {
   kind: "admin",
   principal: "",
@@ -16,15 +16,15 @@ export const LOSS = {
   after: "",
 } as const satisfies Partial<AuditEvent>;
 
-/** Events in order; a batch of the oldest is on its way at a time and stays here until it is written. */
+/** Events in order. One batch of the oldest is on its way at a time, and stays here until it is written. */
 export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
-  /** Lost since the last record that says so. */
+  /** Events lost since the last record of a loss. */
   #lostCount = 0;
   #lastWallMs = 0;
-  /** Events taken so far, and those of them that were written. */
+  /** Events taken so far, records of losses included. */
   #takenCount = 0;
   #writtenCount = 0;
 
@@ -32,12 +32,12 @@ export class AuditQueue {
     this.#maxEvents = maxEvents;
   }
 
-  /** Events that are not written yet. */
+  /** How many events are not written yet. */
   get pendingCount(): number {
     return this.#waiting.length + this.#batch.length;
   }
 
-  /** How many events there were when everything so far is written, losses told included. */
+  /** How many events were taken so far. All of them are written when `writtenCount` is as high. */
   get takenCount(): number {
     return this.#takenCount;
   }
@@ -67,7 +67,7 @@ export class AuditQueue {
     return this.#batch;
   }
 
-  /** The batch is on disk. */
+  /** Removes the batch, which is on disk. */
   batchWritten(): void {
     assert(this.#batch.length > 0, "no audit batch was on its way");
     this.#writtenCount += this.#batch.length;
@@ -75,7 +75,7 @@ export class AuditQueue {
     this.#tellLoss();
   }
 
-  /** As soon as there is room, and before anything that came later. */
+  /** Records a loss as soon as there is room, and before all events that came later. */
   #tellLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
     this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${this.#lostCount} events lost` });
@@ -88,17 +88,17 @@ export class AuditQueue {
   }
 }
 
-/** Every so many-th allowed read is audited. */
+/** Picks the allowed reads that are audited: one in so many. */
 export class ReadSample {
   readonly #oneInReads: number;
   #reads = 0;
 
-  /** 0: none. */
+  /** With 0 no read is picked. */
   constructor(oneInReads: number) {
     this.#oneInReads = oneInReads;
   }
 
-  /** Whether this read is one to record. HOT: per read. */
+  /** Whether this read is to be recorded. HOT: per read. */
   take(): boolean {
     if (this.#oneInReads === 0) return false;
     this.#reads++;

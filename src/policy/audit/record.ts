@@ -1,18 +1,18 @@
-/** Audit records: what is kept of an act, its canonical bytes, and the hash chain that shows every later change (semantics.md, Policy). */
+/** Audit records: what is kept of an act, its canonical bytes, and the hash chain that reveals every later change (semantics.md, Policy). */
 import { sha256 } from "../../lib/crypto.ts";
 
-/** access: who asked for or wrote what; policy: who changed which rule; admin: what operates the node. */
+/** `access`: who asked for or wrote what. `policy`: who changed which rule. `admin`: acts on the node itself. */
 export const AUDIT_KINDS = ["access", "policy", "admin"] as const;
 export type AuditKind = (typeof AUDIT_KINDS)[number];
-/** noted: something happened that nobody was to be allowed or denied. */
+/** `noted`: something happened that needs no permission. */
 export const AUDIT_OUTCOMES = ["allowed", "denied", "noted"] as const;
 export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
-/** One act. Texts may be empty; none may hold a secret: a caller is named by its principal, never by what it showed. */
+/** One act. Texts may be empty. None may hold a secret: a caller is named by its principal, never by its credential. */
 export interface AuditEvent {
   readonly atWallMs: number;
   readonly kind: AuditKind;
-  /** Who; empty for an anonymous caller. */
+  /** Who acted; empty for an anonymous caller. */
   readonly principal: string;
   readonly tenant: string;
   /** Address the call came from. */
@@ -21,15 +21,15 @@ export interface AuditEvent {
   readonly action: string;
   readonly namespace: string;
   readonly outcome: AuditOutcome;
-  /** Of the verdict or error: `viewer_denied`, `rate_limited`, … */
+  /** Reason of the verdict or error: `viewer_denied`, `rate_limited`, … */
   readonly reason: string;
   /** Pattern of the rule that decided. */
   readonly rule: string;
-  /** Checksum before a change. */
+  /** Checksum of the policy before a change. */
   readonly before: string;
-  /** Checksum after it. */
+  /** Checksum of the policy after a change. */
   readonly after: string;
-  /** What else a person would ask: the reason given, the change ticket, counts. */
+  /** What else a person wants to know: the author's reason, the change ticket, counts. */
   readonly detail: string;
 }
 
@@ -37,20 +37,20 @@ export interface AuditEvent {
 export interface AuditRecord extends AuditEvent {
   /** 1, 2, 3, …; never used twice by one log. */
   readonly number: number;
-  /** SHA-256 of the hash before and of the canonical bytes. */
+  /** SHA-256 over the previous hash and the canonical bytes. */
   readonly hash: Uint8Array;
   readonly previousHash: Uint8Array;
 }
 
-/** Where acts are told. */
+/** Takes acts for the audit log. */
 export interface AuditSink {
-  /** Never throws and never blocks; chained and on disk soon after. Above the queue's bound events are counted as lost. */
+  /** Never throws or blocks. The event is chained and on disk soon after. Events above the bound of the queue are lost and counted. */
   record(event: AuditEvent): void;
-  /** Resolves when everything recorded so far is on disk; rejects with `store_unavailable` when the disk refuses, the records still waiting. */
+  /** Resolves when all events so far are on disk. Rejects with `store_unavailable` when the disk refuses; the events then still wait. */
   durable(): Promise<void>;
 }
 
-/** Longest text of each field, in UTF-16 units after escaping; what is cut ends in an ellipsis. */
+/** Longest text of each field, in UTF-16 units after escaping. A text that is cut ends in an ellipsis. */
 const MAX_LENGTHS = {
   principal: 256,
   tenant: 128,
@@ -63,22 +63,22 @@ const MAX_LENGTHS = {
   after: 128,
   detail: 2048,
 } as const;
-/** Times beyond it are no dates. */
+/** The latest instant that a `Date` can hold. */
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
 
-// Control characters, line separators and what turns the reading direction: an audit line must be shown as it is.
-// oxlint-disable-next-line no-control-regex -- they are what is looked for
+// Control characters, line separators and changes of the reading direction: an audit line must be shown as it is.
+// oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
 
 function boundText(text: string, maxLength: number): string {
-  // Cut before it is escaped as well, so that the cost is bounded by what is kept.
+  // Cut before escaping as well, so that the cost is bounded by what is kept.
   let bounded = text.length > maxLength ? text.slice(0, maxLength) : text;
   if (UNPRINTABLE.test(bounded)) {
     bounded = bounded.replaceAll(EVERY_UNPRINTABLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
   }
-  // Half a surrogate pair has no bytes of its own: as it stands it would not be the same after a reading.
+  // Half a surrogate pair has no UTF-8: the text would be another one when it is read back.
   if (text.length > maxLength || bounded.length > maxLength) bounded = `${bounded.slice(0, maxLength - 1)}…`;
   return bounded.isWellFormed() ? bounded : bounded.toWellFormed();
 }
@@ -107,30 +107,31 @@ const VERSION = 1;
 const LENGTH_BYTES = 4;
 const FIELD_COUNT = 14;
 export const HASH_BYTES = 32;
-/** What the first record of a log follows. */
+/** The previous hash of the first record of a log. */
 export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The version, then each field as four bytes of length (big-endian) and UTF-8, in an order that never changes. */
+/** The fields in their canonical order, which never changes; the number and the time come before them. */
+const CANONICAL_ORDER = [
+  "kind",
+  "principal",
+  "tenant",
+  "source",
+  "action",
+  "namespace",
+  "outcome",
+  "reason",
+  "rule",
+  "before",
+  "after",
+  "detail",
+] as const satisfies readonly (keyof AuditEvent)[];
+
+/** The version, then each field as four bytes of length (big-endian) and UTF-8. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
-  const fields = [
-    `${number}`,
-    `${event.atWallMs}`,
-    event.kind,
-    event.principal,
-    event.tenant,
-    event.source,
-    event.action,
-    event.namespace,
-    event.outcome,
-    event.reason,
-    event.rule,
-    event.before,
-    event.after,
-    event.detail,
-  ];
+  const fields = [`${number}`, `${event.atWallMs}`, ...CANONICAL_ORDER.map((field) => event[field])];
   let maxBytes = 1;
   for (const field of fields) maxBytes += LENGTH_BYTES + field.length * 3;
   const bytes = new Uint8Array(maxBytes);
@@ -145,35 +146,34 @@ export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
   return bytes.slice(0, at);
 }
 
-/** The number and event of canonical bytes; undefined when they are none. */
+/** The number and event of canonical bytes; undefined for other bytes. */
 export function parseCanonical(bytes: Uint8Array): { readonly number: number; readonly event: AuditEvent } | undefined {
   const fields = splitFields(bytes);
   if (fields === undefined) return undefined;
-  const [number = "", at = "", kind = "", principal = "", tenant = "", source = "", action = "", ...rest] = fields;
-  const [namespace = "", outcome = "", reason = "", rule = "", before = "", after = "", detail = ""] = rest;
+  const [number, atWallMs] = [Number(fields[0]), Number(fields[1])];
+  const event = eventOf(atWallMs, (_field, index) => fields[index + 2]);
+  if (event === undefined || !Number.isSafeInteger(number) || !Number.isSafeInteger(atWallMs)) return undefined;
+  return { number, event };
+}
+
+/** An event from its fields as texts; undefined when a text is missing, or when its kind or outcome is unknown. */
+export function eventOf(
+  atWallMs: number,
+  textOf: (field: (typeof CANONICAL_ORDER)[number], index: number) => unknown,
+): AuditEvent | undefined {
+  const texts: string[] = [];
+  for (const [index, field] of CANONICAL_ORDER.entries()) {
+    const text = textOf(field, index);
+    if (typeof text !== "string") return undefined;
+    texts.push(text);
+  }
+  const [kind, principal = "", tenant = "", source = "", action = "", namespace = "", outcome, ...rest] = texts;
+  const [reason = "", rule = "", before = "", after = "", detail = ""] = rest;
   const knownKind = AUDIT_KINDS.find((word) => word === kind);
   const knownOutcome = AUDIT_OUTCOMES.find((word) => word === outcome);
-  const [parsed, atWallMs] = [Number(number), Number(at)];
-  if (knownKind === undefined || knownOutcome === undefined || !Number.isSafeInteger(parsed) || !Number.isSafeInteger(atWallMs))
-    return undefined;
-  return {
-    number: parsed,
-    event: {
-      atWallMs,
-      kind: knownKind,
-      principal,
-      tenant,
-      source,
-      action,
-      namespace,
-      outcome: knownOutcome,
-      reason,
-      rule,
-      before,
-      after,
-      detail,
-    },
-  };
+  if (knownKind === undefined || knownOutcome === undefined) return undefined;
+  const who = { principal, tenant, source };
+  return { atWallMs, kind: knownKind, ...who, action, namespace, outcome: knownOutcome, reason, rule, before, after, detail };
 }
 
 function splitFields(bytes: Uint8Array): readonly string[] | undefined {
@@ -189,12 +189,12 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
       at = end;
     }
   } catch {
-    return undefined; // Cut off inside a length, or no UTF-8: not what was written.
+    return undefined; // Cut off inside a length, or not UTF-8.
   }
   return fields.length === FIELD_COUNT ? fields : undefined;
 }
 
-/** The hash of a record: over the hash before it and its canonical bytes. */
+/** The hash of a record, over the previous hash and the canonical bytes. */
 export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(HASH_BYTES + canonical.length);
   bytes.set(previousHash);
@@ -202,7 +202,7 @@ export function chainHash(previousHash: Uint8Array, canonical: Uint8Array): Uint
   return sha256(bytes);
 }
 
-/** A place in the chain: before the oldest record that is kept (anchor), or at the newest (head). */
+/** A place in the chain: just before the oldest record that is kept (the anchor), or at the newest one (the head). */
 export interface ChainPoint {
   /** 0 before the first record. */
   readonly number: number;
@@ -211,7 +211,7 @@ export interface ChainPoint {
 
 export const CHAIN_START: ChainPoint = { number: 0, hash: NO_HASH };
 
-/** The next record of a chain, and its canonical bytes. The event is one that `boundEvent` made. */
+/** The next record of a chain, and its canonical bytes. The event comes from `boundEvent`. */
 export function chainEvent(event: AuditEvent, after: ChainPoint): { readonly record: AuditRecord; readonly canonical: Uint8Array } {
   const number = after.number + 1;
   const canonical = canonicalBytes(number, event);

@@ -1,5 +1,5 @@
 /**
- * Refusals in the audit, at most one record a caller and second: a flood of refused calls must leave a trace, not a
+ * Refusals in the audit log: at most one record a second and caller, because a flood of refused calls must leave a trace and not a
  * second flood (semantics.md, Policy).
  */
 import type { Time } from "../../lib/machine.ts";
@@ -10,20 +10,20 @@ import type { AuditEvent, AuditSink } from "./record.ts";
 /** Least time between two records of one caller. */
 const SPACING_MS = 1000;
 
-/** What was refused: a call over a limit, of a caller nobody knows, or without the role it needs. */
+/** A refused act: a call over a limit, by an unknown caller, or without the role that it needs. */
 export interface RefusedAct {
   readonly caller: Caller;
   readonly action: string;
   readonly namespace: string;
   readonly reason: string;
-  /** For a person; never with what the caller showed. */
+  /** Says more to a person; never holds the caller's credential. */
   readonly detail: string;
 }
 
 /** A caller's refusals since its last record. */
 interface Pending {
   lastRecordMonoMs: number;
-  /** Refused and not yet recorded. */
+  /** Refusals that are not recorded yet. */
   count: number;
   newest: RefusedAct;
 }
@@ -31,10 +31,10 @@ interface Pending {
 export class RefusalAudit {
   readonly #sink: Pick<AuditSink, "record">;
   readonly #maxKeys: number;
-  /** In order of each caller's last record. */
+  /** In the order of each caller's last record. */
   readonly #pending = new Map<string, Pending>();
 
-  /** Of more than `maxKeys` callers refused within a second the oldest is recorded early and forgotten. */
+  /** With more than `maxKeys` refused callers within a second, the oldest is recorded early and forgotten. */
   constructor(sink: Pick<AuditSink, "record">, maxKeys: number) {
     this.#sink = sink;
     this.#maxKeys = maxKeys;
@@ -44,9 +44,9 @@ export class RefusalAudit {
     return this.#pending.size;
   }
 
-  /** Records the first refusal of a caller at once, and counts those of the second that follows. */
+  /** Records the first refusal of a caller at once, and counts those within the next second. */
   note(refusal: RefusedAct, time: Time): void {
-    // By principal too: who was denied is what an auditor asks, and principals are vouched for.
+    // By principal too: an auditor asks who was denied, and a stranger cannot invent principals.
     const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
@@ -62,7 +62,7 @@ export class RefusalAudit {
     if (oldest !== undefined) this.#settle(oldest[0], oldest[1], time);
   }
 
-  /** Records what was counted in seconds that are over. A tick too early, or twice, changes nothing. */
+  /** Records the refusals that were counted in seconds that are over. A tick that is early, or comes twice, changes nothing. */
   tick(time: Time): void {
     for (const [key, pending] of this.#pending) {
       if (time.monoMs - pending.lastRecordMonoMs < SPACING_MS) return;
@@ -70,7 +70,7 @@ export class RefusalAudit {
     }
   }
 
-  /** Records all that was counted: nothing will be asked any more. */
+  /** Records all refusals that were counted, at the end. */
   close(time: Time): void {
     for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
   }
@@ -84,7 +84,7 @@ export class RefusalAudit {
     this.#pending.delete(key);
     if (pending.count === 0) return;
     this.#sink.record(eventOf(pending.newest, pending.count, time));
-    // Spaced from this record on, as from any other.
+    // The next record comes a second after this one at the earliest.
     if (this.#pending.size < this.#maxKeys) this.#pending.set(key, { ...pending, lastRecordMonoMs: time.monoMs, count: 0 });
   }
 }

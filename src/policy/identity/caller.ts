@@ -1,26 +1,27 @@
-/** Who makes a call, as far as this node can tell, and what its roles allow. */
+/** The caller of a request, as far as this node can tell, and what its roles allow. */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 
-/** Roles of the mesh, weakest first; each has those before it. */
+/** Roles of the mesh, weakest first. Each includes those before it. */
 export const MESH_ROLES = ["mesh.read", "mesh.operate", "mesh.admin"] as const;
 export type MeshRole = (typeof MESH_ROLES)[number];
 
-/** `owner:svc.market` may administer `svc.market` and what is below it. */
+/** Prefix of an owner's role: `owner:svc.market` may administer `svc.market` and the namespaces below it. */
 const OWNER = "owner:";
 
-/** What an identity is, wherever it comes from; the same for every call made with it. */
+/** An identity, whatever credential it comes from. It is the same for every call with that credential. */
 export interface Identity {
-  /** Who registered entries belong to; empty for an anonymous caller. */
+  /** The owner of the entries that the caller registers; empty for an anonymous caller. */
   readonly principal: string;
   /** Empty when the caller has none. */
   readonly tenant: string;
-  /** Cluster whose view a read uses: the credential's, else the serving node's. */
+  /** The cluster whose view a read uses: that of the credential, else that of the serving node. */
   readonly cluster: string;
-  /** `mesh.…` and `owner:<namespace>`. Asked about through `hasRole` and `isOwnerOf`. */
+  /** `mesh.…` and `owner:<namespace>`. Ask `hasRole` and `isOwnerOf` about them. */
   readonly roles: readonly string[];
-  /** Whether a credential said so. */
+  /** Whether a credential proved the identity. */
   readonly isAuthenticated: boolean;
-  /** When the credential ends, and with it what it opened; undefined when it does not. */
+  /** When the credential expires, and the streams opened with it end; undefined when it does not expire. */
   readonly untilWallMs?: number | undefined;
 }
 
@@ -29,12 +30,12 @@ export interface Caller extends Identity {
   readonly address: string;
 }
 
-/** A caller that showed no credential; `roles` are those that everybody has here. */
+/** A caller without a credential. `roles` are those that every such caller has here. */
 export function anonymousCaller(cluster: string, address: string, roles: readonly string[] = []): Caller {
   return { principal: "", tenant: "", cluster, roles, isAuthenticated: false, address };
 }
 
-/** Whether a text is a role at all: one of the mesh's, or an owner's. */
+/** Whether a text is a role: one of the mesh, or of an owner. */
 export function isRole(text: string): boolean {
   return isMeshRole(text) || (text.startsWith(OWNER) && text.length > OWNER.length);
 }
@@ -43,12 +44,12 @@ export function isMeshRole(text: string): text is MeshRole {
   return text === "mesh.read" || text === "mesh.operate" || text === "mesh.admin";
 }
 
-/** Whether a caller has a role of the mesh, itself or by a stronger one. */
+/** Whether a caller has a role of the mesh, or a stronger one. */
 export function hasRole({ roles }: Pick<Identity, "roles">, role: MeshRole): boolean {
   return MESH_ROLES.slice(MESH_ROLES.indexOf(role)).some((each) => roles.includes(each));
 }
 
-/** Whether a caller owns a namespace, as `mesh.admin` owns all. The empty namespace, which stands for all, has no other owner. */
+/** Whether a caller owns a namespace. `mesh.admin` owns all of them, and alone the empty one, which stands for all. */
 export function isOwnerOf(caller: Pick<Identity, "roles">, namespace: string): boolean {
   if (hasRole(caller, "mesh.admin")) return true;
   if (namespace === "") return false;
@@ -60,18 +61,23 @@ export function isOwner({ roles }: Pick<Identity, "roles">): boolean {
   return roles.some((role) => role.startsWith(OWNER) && role !== OWNER);
 }
 
-/** Whose view a request asks to use; empty texts ask for nothing. */
+/** The view that a request asks for; empty texts ask for none. */
 export interface AskedViewer {
   readonly clusterId: string;
   readonly tenantId: string;
 }
 
 /**
- * The caller whose view a read uses. What a request asks for counts only for callers without a credential, and where
- * `tenants.allow_request_override` is on: the caller then sees as that tenant and cluster do, and stays who it is.
+ * The caller whose view a read uses. The view that a request asks for counts only for callers without a credential, and only where
+ * `tenants.allow_request_override` is on. The caller then sees what that tenant and cluster see, and keeps its principal and roles.
  */
 export function viewerOf<C extends Identity>(caller: C, asked: AskedViewer | undefined, allowsOverride: boolean): C {
   if (asked === undefined || caller.isAuthenticated || !allowsOverride) return caller;
   if (asked.clusterId === "" && asked.tenantId === "") return caller;
   return { ...caller, cluster: asked.clusterId || caller.cluster, tenant: asked.tenantId || caller.tenant };
+}
+
+/** The refusal of a credential that is wrong. The message never shows the credential. */
+export function unauthenticated(message: string): WaymarkError {
+  return new WaymarkError("unauthenticated", message);
 }

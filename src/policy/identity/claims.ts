@@ -1,11 +1,10 @@
-/** A verified token's claims → an identity. Pure: `tokens.io.ts` verified the signature, issuer, audience and times. */
+/** Turns the claims of a verified token into an identity. `tokens.io.ts` has verified the signature, issuer, audience and times. */
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import { type Identity, isRole } from "./caller.ts";
+import { type Identity, isRole, unauthenticated } from "./caller.ts";
 import { isPrincipal } from "./certificates.ts";
 
-/** Names of the claims to read. */
+/** The names of the claims to read. */
 export interface ClaimNames {
   readonly principal: string;
   readonly tenant: string;
@@ -13,18 +12,18 @@ export interface ClaimNames {
   readonly roles: string;
 }
 
-/** What a caller gets whose credential does not say. */
+/** The tenant and cluster of callers whose credential names none. */
 export interface IdentityDefaults {
   readonly tenant: string;
   readonly cluster: string;
 }
 
-/** Most roles read of a token; identity providers put in what they have. */
+/** Most roles read from a token, because identity providers may put in many. */
 const MAX_ROLES = 1000;
 
 export type Claims = Readonly<Record<string, unknown>>;
 
-/** Throws `unauthenticated` when a claim cannot be what it stands for. Never shows a claim's value. */
+/** Throws `unauthenticated` for a claim with a wrong value. The message never shows the value. */
 export function identityOfClaims(claims: Claims, names: ClaimNames, defaults: IdentityDefaults): Identity {
   const principal = claimOf(claims, names.principal);
   if (typeof principal !== "string" || !isPrincipal(principal))
@@ -38,7 +37,7 @@ export function identityOfClaims(claims: Claims, names: ClaimNames, defaults: Id
   };
 }
 
-/** A claim by its name; where there is none of that name, dots lead into tables (`realm_access.roles`). */
+/** Finds a claim by its name. If no claim has the name, its dots lead into tables (`realm_access.roles`). */
 function claimOf(claims: Claims, name: string): unknown {
   if (Object.hasOwn(claims, name)) return claims[name];
   let at: unknown = claims;
@@ -57,13 +56,9 @@ function idOf(claims: Claims, name: string): string | undefined {
   return value;
 }
 
-/** A list, or words with spaces between as in OAuth's `scope`. What is no role of ours is passed over. */
+/** Reads roles from a list, or from words with spaces between, as in OAuth's `scope`. Other words are ignored. */
 function rolesOf(value: unknown): readonly string[] {
   const words: readonly unknown[] = typeof value === "string" ? value.split(" ") : Array.isArray(value) ? value : [];
   const roles = words.slice(0, MAX_ROLES).filter((word): word is string => typeof word === "string" && isRole(word));
   return [...new Set(roles)];
-}
-
-function unauthenticated(message: string): WaymarkError {
-  return new WaymarkError("unauthenticated", message);
 }

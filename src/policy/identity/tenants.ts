@@ -1,14 +1,13 @@
 /**
- * Credential → Caller, in this order: client certificate, then bearer token or API key, then the header of a trusted
- * proxy, then anonymous (semantics.md, Policy). What is shown and wrong is refused, never passed over: a
- * caller with a typing error in its token must not become an anonymous one who sees less.
+ * Turns credentials into callers, in this order: client certificate, then bearer token or API key, then the header of a trusted
+ * proxy, then anonymous (semantics.md, Policy). A wrong credential is refused and never ignored: a caller with a typing error in its
+ * token must not become an anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
 import { type AddressBlock, isWithin } from "../../lib/cidr.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import { anonymousCaller, type Caller, type Identity } from "./caller.ts";
+import { anonymousCaller, type Caller, type Identity, unauthenticated } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
@@ -17,14 +16,14 @@ type HeaderReader = (name: string) => string | undefined;
 
 /** The other end of a connection. */
 export interface Peer {
-  /** Without port. */
+  /** Address without port. */
   readonly address: string;
   readonly certificate: PeerCertificate | undefined;
 }
 
 export type Scheme = "bearer" | "api-key";
 
-/** A token this node knows by its hash, and who shows it. */
+/** A token that this node knows by its hash, and the identity of callers that send it. */
 export interface Credential {
   readonly scheme: Scheme;
   /** SHA-256 of the token, 64 lower-case hexadecimal digits. */
@@ -32,7 +31,7 @@ export interface Credential {
   readonly identity: Identity;
 }
 
-/** Who certificates speak for; `pattern` as `matchesPrincipal` has it. */
+/** What callers get whose certificate has a matching principal. `pattern` is one of `matchesPrincipal`. */
 export interface CertificateRule {
   readonly pattern: string;
   readonly tenant: string | undefined;
@@ -40,18 +39,18 @@ export interface CertificateRule {
   readonly roles: readonly string[];
 }
 
-/** Verifies signed tokens. A token seen before is answered at once, a new one with a promise; refuses with `unauthenticated`. */
+/** Verifies signed tokens: one seen before at once, a new one with a promise. Throws or rejects with `unauthenticated`. */
 export interface TokenPort {
   identityOf(token: string): Identity | Promise<Identity>;
 }
 
 export interface TenantOptions {
   readonly isTenantMode: boolean;
-  /** What callers get whose credential does not say. */
+  /** The tenant and cluster of callers whose credential names none. */
   readonly defaults: IdentityDefaults;
-  /** What callers without a credential may do. */
+  /** Roles of callers without a credential. */
   readonly anonymousRoles: readonly string[];
-  /** False: certificates only let connections in. */
+  /** Whether certificates identify callers. If not, they only let connections in. */
   readonly areCertificatesIdentities: boolean;
   readonly certificates: readonly CertificateRule[];
   readonly credentials: readonly Credential[];
@@ -60,15 +59,15 @@ export interface TenantOptions {
   readonly wallMs: () => number;
 }
 
-/** Longest token looked at, in characters. */
+/** Longest token that is checked, in characters. */
 const MAX_TOKEN_LENGTH = 8_192;
 const BEARER = /^bearer +([^\s]+) *$/i;
 
-/** The table of who is who. Immutable: new settings make a new one. */
+/** Identifies callers. Immutable: new settings make a new object. */
 export class Tenants {
   readonly #options: TenantOptions;
   readonly #credentials: ReadonlyMap<string, Credential>;
-  /** Identities of open connections' certificates: patterns are matched once a connection. */
+  /** Identities by the certificates of open connections, so that patterns are matched once for each connection. */
   readonly #byCertificate = new WeakMap<PeerCertificate, Identity>();
   readonly #anonymousTenant: string;
 
@@ -78,7 +77,7 @@ export class Tenants {
     this.#anonymousTenant = options.isTenantMode ? "" : options.defaults.tenant;
   }
 
-  /** Who calls. A promise only for a signed token that was not seen before. Throws or rejects with `unauthenticated`. */
+  /** The caller of a request. A promise only for a signed token that was not seen before. Throws or rejects with `unauthenticated`. */
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller> {
     const { certificate, address } = peer;
     if (certificate !== undefined) {
@@ -87,7 +86,7 @@ export class Tenants {
     }
     const bearer = header("authorization");
     const apiKey = header("x-api-key");
-    if (bearer !== undefined && apiKey !== undefined) throw refused("both authorization and x-api-key were sent; send one of them");
+    if (bearer !== undefined && apiKey !== undefined) throw unauthenticated("both authorization and x-api-key were sent; send one of them");
     if (bearer !== undefined) return this.#byBearer(bearer, address);
     if (apiKey !== undefined) return this.#byKey(apiKey, address);
     return this.#byHeader(header, address) ?? this.#anonymous(address);
@@ -100,7 +99,7 @@ export class Tenants {
   }
 
   #certified(certificate: PeerCertificate): Identity {
-    // Its time is looked at on every call: a connection may outlive it.
+    // Expiry is checked on every call, because a connection may outlive its certificate.
     const principal = principalOf(certificate, this.#options.wallMs());
     const known = this.#byCertificate.get(certificate);
     if (known !== undefined) return known;
@@ -119,25 +118,25 @@ export class Tenants {
   }
 
   #byBearer(header: string, address: string): Caller | Promise<Caller> {
-    if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw refused(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
+    if (header.length > MAX_TOKEN_LENGTH + BEARER_WORD) throw unauthenticated(`token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const token = BEARER.exec(header)?.[1];
-    if (token === undefined) throw refused("authorization header is not Bearer and one token");
+    if (token === undefined) throw unauthenticated("authorization header is not Bearer and one token");
     const credential = this.#find("bearer", token);
     if (credential !== undefined) return { ...credential.identity, address };
     const { tokens } = this.#options;
-    if (tokens === undefined) throw refused("token is not known here");
+    if (tokens === undefined) throw unauthenticated("token is not known here");
     const identity = tokens.identityOf(token);
     return identity instanceof Promise ? identity.then((known) => ({ ...known, address })) : { ...identity, address };
   }
 
   #byKey(key: string, address: string): Caller {
-    if (key.length > MAX_TOKEN_LENGTH) throw refused(`x-api-key is longer than ${MAX_TOKEN_LENGTH} characters`);
+    if (key.length > MAX_TOKEN_LENGTH) throw unauthenticated(`x-api-key is longer than ${MAX_TOKEN_LENGTH} characters`);
     const credential = this.#find("api-key", key);
-    if (credential === undefined) throw refused("x-api-key is not known here");
+    if (credential === undefined) throw unauthenticated("x-api-key is not known here");
     return { ...credential.identity, address };
   }
 
-  /** Nobody can choose a SHA-256, so how long the map looks tells nothing of a token; the comparison itself takes constant time. */
+  /** The time that the map takes reveals nothing, because a caller cannot choose a SHA-256. The comparison takes constant time. */
   #find(scheme: Scheme, token: string): Credential | undefined {
     const digest = sha256Hex(token);
     const found = this.#credentials.get(`${scheme} ${digest}`);
@@ -148,16 +147,13 @@ export class Tenants {
     const { trustedHeader, defaults } = this.#options;
     const tenant = trustedHeader === undefined ? undefined : header(trustedHeader.name);
     if (trustedHeader === undefined || tenant === undefined) return undefined;
-    if (!isWithin(trustedHeader.from, address)) throw refused(`header ${trustedHeader.name} counts only from the configured proxies`);
+    if (!isWithin(trustedHeader.from, address))
+      throw unauthenticated(`header ${trustedHeader.name} counts only from the configured proxies`);
     if (!isName(tenant, NODE_BOUNDS.maxIdLength))
-      throw refused(`header ${trustedHeader.name} is not an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
+      throw unauthenticated(`header ${trustedHeader.name} is not an id of 1 to ${NODE_BOUNDS.maxIdLength} characters`);
     return { principal: tenant, tenant, cluster: defaults.cluster, roles: [], isAuthenticated: true, address };
   }
 }
 
-/** `Bearer` and its space. */
+/** Length of `Bearer` and a space. */
 const BEARER_WORD = 7;
-
-function refused(message: string): WaymarkError {
-  return new WaymarkError("unauthenticated", message);
-}

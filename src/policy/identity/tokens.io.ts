@@ -1,16 +1,16 @@
-/** Signed bearer tokens (JWT): verified with jose against the issuer's published keys; what was verified is remembered until it expires. */
+/** Verifies signed bearer tokens (JWT) with jose against the issuer's published keys, and remembers each until it expires. */
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { MAX_JWKS_BYTES, readBounded } from "../../lib/named-file.io.ts";
-import type { Identity } from "./caller.ts";
+import { type Identity, unauthenticated } from "./caller.ts";
 import { type ClaimNames, type IdentityDefaults, identityOfClaims } from "./claims.ts";
 import type { TokenPort } from "./tenants.ts";
 
 export interface TokenSettings {
   readonly issuer: string;
   readonly audience: string;
-  /** Where the keys are; one of the two. */
+  /** Where the keys are: exactly one of `jwksFile` and `jwksUrl` is set. */
   readonly jwksFile: string | undefined;
   readonly jwksUrl: string | undefined;
   readonly algorithms: readonly string[];
@@ -22,17 +22,17 @@ export interface TokenSettings {
 export interface TokenPorts {
   wallMs(): number;
   monoMs(): number;
-  /** The keys could not be read; those read before go on. */
+  /** The keys could not be read. Those read before stay in use. */
   onKeysFailed(error: unknown): void;
 }
 
-/** Verified tokens remembered. */
+/** Most verified tokens that are remembered. */
 const MAX_REMEMBERED = 10_000;
-/** Tokens in verification at once; a flood of made-up ones must not fill the memory or the thread pool. */
+/** Most tokens in verification at once: a flood of made-up tokens must not fill the memory or the thread pool. */
 const MAX_PENDING = 1_000;
-/** Age at which keys are read again, in ms: how long a key that was withdrawn still counts. */
+/** Age at which keys are read again, in ms. A withdrawn key counts for this long at most. */
 const MAX_KEYS_AGE_MS = 300_000;
-/** Least time between two readings that tokens with unknown keys may cause, in ms. */
+/** Least time between two readings that tokens with unknown keys cause, in ms. */
 const COOLDOWN_MS = 5_000;
 const FETCH_MS = 5_000;
 
@@ -52,11 +52,11 @@ export class TokenVerifier implements TokenPort {
   constructor(settings: TokenSettings, ports: TokenPorts) {
     this.#settings = settings;
     this.#ports = ports;
-    // A key that is gone takes the tokens it signed with it.
+    // Tokens that were signed with a withdrawn key are forgotten.
     this.#keys = new Keys(settings, { ...ports, onChanged: () => this.#remembered.clear() });
   }
 
-  /** Reads the keys for the first time; rejects when that fails, so that a wrong path is found at the start. */
+  /** Reads the keys for the first time. Rejects when a file cannot be read, so that a wrong path is found at the start. */
   open(): Promise<void> {
     return this.#keys.open();
   }
@@ -97,7 +97,7 @@ export class TokenVerifier implements TokenPort {
     try {
       return await this.#checked(token, this.#keys.current());
     } catch (thrown) {
-      // Keys are rotated: the token may be signed with one that was published since.
+      // The token may be signed with a key that was published after our last reading.
       if (!(thrown instanceof errors.JWKSNoMatchingKey)) throw refusalOf(thrown);
     }
     await this.#keys.reread();
@@ -120,7 +120,7 @@ export class TokenVerifier implements TokenPort {
       currentDate,
     });
     if (payload.iat !== undefined && payload.iat * 1000 > currentDate.getTime() + clockSkewMs)
-      throw refused("token was issued in the future");
+      throw unauthenticated("token was issued in the future");
     return payload;
   }
 
@@ -133,18 +133,18 @@ export class TokenVerifier implements TokenPort {
   }
 }
 
-/** What was wrong with a token, without anything of what is in it. */
+/** Says what is wrong with a token, without showing any of its content. */
 function refusalOf(thrown: unknown): WaymarkError {
   if (thrown instanceof WaymarkError) return thrown;
-  if (thrown instanceof errors.JWTExpired) return refused("token has expired");
-  if (thrown instanceof errors.JWTClaimValidationFailed) return refused(claimRefusal(thrown));
-  if (thrown instanceof errors.JOSEAlgNotAllowed) return refused("token is signed with an algorithm that is not allowed here");
-  if (thrown instanceof errors.JWKSNoMatchingKey) return refused("token is signed with a key that the issuer does not publish");
+  if (thrown instanceof errors.JWTExpired) return unauthenticated("token has expired");
+  if (thrown instanceof errors.JWTClaimValidationFailed) return unauthenticated(claimRefusal(thrown));
+  if (thrown instanceof errors.JOSEAlgNotAllowed) return unauthenticated("token is signed with an algorithm that is not allowed here");
+  if (thrown instanceof errors.JWKSNoMatchingKey) return unauthenticated("token is signed with a key that the issuer does not publish");
   if (thrown instanceof errors.JWKSMultipleMatchingKeys)
-    return refused("token names no key, and more than one of the issuer's could be meant");
-  if (thrown instanceof errors.JWSSignatureVerificationFailed) return refused("token's signature is wrong");
-  // The rest of jose's errors are about the token's form; so is a TypeError of a header that names another kind of key.
-  return refused("token is malformed, or is none that this node reads");
+    return unauthenticated("token names no key, and more than one of the issuer's could be meant");
+  if (thrown instanceof errors.JWSSignatureVerificationFailed) return unauthenticated("token's signature is wrong");
+  // All other errors of jose are about the token's form. So is a TypeError for a header that names another kind of key.
+  return unauthenticated("token is malformed, or is none that this node reads");
 }
 
 function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): string {
@@ -161,15 +161,11 @@ function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): strin
   }
 }
 
-function refused(message: string): WaymarkError {
-  return new WaymarkError("unauthenticated", message);
-}
-
 interface KeyPorts extends TokenPorts {
   onChanged(): void;
 }
 
-/** The issuer's public keys: from a file or a URL, read again now and then; a failed reading leaves those of before. */
+/** The issuer's public keys, from a file or a URL, read again now and then. A failed reading leaves the earlier keys in use. */
 class Keys {
   readonly #settings: TokenSettings;
   readonly #ports: KeyPorts;
@@ -184,23 +180,23 @@ class Keys {
   }
 
   async open(): Promise<void> {
-    // A file that is not there is a mistake in the settings; an issuer that does not answer may come up after us.
+    // A missing file is a mistake in the settings. An issuer that does not answer may start after this node.
     if (this.#settings.jwksFile !== undefined) await this.#read();
     else await this.reread();
   }
 
   current(): JWTVerifyGetKey {
     this.refresh();
-    if (this.#set === undefined) throw refused("token cannot be checked: the issuer's keys could not be read yet");
+    if (this.#set === undefined) throw unauthenticated("token cannot be checked: the issuer's keys could not be read yet");
     return this.#set;
   }
 
-  /** Reads again when the keys are old; nobody waits for it. */
+  /** Reads the keys again when they are old, in the background. */
   refresh(): void {
     if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.#readOnce();
   }
 
-  /** Reads again unless that was done just now. Never rejects. */
+  /** Reads the keys again, unless that was done just now. Never rejects. */
   async reread(): Promise<void> {
     if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.#readOnce();
   }
@@ -225,7 +221,7 @@ class Keys {
   }
 }
 
-/** Throws when the file cannot be read or holds no keys. */
+/** Throws when the file cannot be read, or holds no keys. */
 export function checkKeyFile(path: string): void {
   keySetOf(readKeyFile(path), path);
 }
@@ -238,10 +234,10 @@ function readKeyFile(path: string): string {
 
 function keySetOf(text: string, from: string): JWTVerifyGetKey {
   try {
-    // jose checks the form and takes a copy; the cast only gets it there.
+    // jose checks the form and takes a copy, so the cast is safe.
     return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet); // oxlint-disable-line typescript/no-unsafe-type-assertion
   } catch {
-    // Not with the parser's words: they show what it read, which may be another file than was meant.
+    // The parser's message is left out: it shows the content, which may be of another file than was meant.
     throw new Error(`${from} holds no JWKS: JSON with a list of keys`);
   }
 }

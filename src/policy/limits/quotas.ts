@@ -1,6 +1,6 @@
 /**
- * Quotas: what a namespace and a tenant may hold at most (semantics.md, Policy). What is held counts as this node sees it,
- * with what is staged and not yet on disk. A lowered quota removes nothing: it refuses what would add.
+ * Quotas: what a namespace and a tenant may hold at most (semantics.md, Policy). Counted is what this node shows, and what is
+ * staged and not yet on disk. A lowered quota removes nothing, but refuses additions.
  */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
@@ -13,10 +13,10 @@ import { once, type Refusal } from "./rate-limits.ts";
 export type QuotaBound = keyof Quota;
 export type QuotaHolder = "namespace" | "tenant";
 
-/** An entry as it counts. */
+/** The facts of an entry that quotas count. */
 export interface Held {
   readonly namespace: string;
-  /** Empty: counts for no tenant. */
+  /** Empty when the entry counts for no tenant. */
   readonly tenant: string;
   readonly bytes: number;
 }
@@ -28,20 +28,20 @@ export interface Change {
 }
 
 export interface QuotaPorts {
-  /** Bounds of a namespace and of a tenant; 0 means no bound. */
+  /** The bounds of a namespace and of a tenant; 0 means no bound. */
   namespaceQuota(namespace: string): Quota;
   tenantQuota(tenant: string): Quota;
-  /** What is visible here, as counted by the catalog. */
+  /** The visible entries here, as the catalog counts them. */
   namespaceUsage(namespace: string): Usage;
   tenantUsage(tenant: string): Usage;
-  /** Whether a caller may see a namespace: only then is it told how much is there. */
+  /** Whether a caller may see a namespace. Only then its refusals say how much is in it. */
   sees(caller: Caller, namespace: string): boolean;
-  /** Whether any quota is set; while false nothing is asked or counted. */
+  /** Whether any quota is set. While none is, nothing is checked or counted. */
   isSet(): boolean;
   onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
 
-/** What one request adds to a holder. */
+/** Entries and bytes that are added to a holder. */
 interface Sum {
   entries: number;
   bytes: number;
@@ -52,18 +52,15 @@ interface StagedChange {
   readonly change: Change;
 }
 
-/** Counts of one holder kind: staged entries and bytes, open watches. A holder at zero is not kept. */
+/** Staged entries and bytes, and open watches, of the holders of one kind. A holder at zero is not kept. */
 class Ledger {
   readonly staged = new Map<string, Sum>();
   readonly watches = new Map<string, number>();
 
   add(name: string, entries: number, bytes: number): void {
     if (name === "") return;
-    const sum = this.staged.get(name) ?? { entries: 0, bytes: 0 };
-    sum.entries += entries;
-    sum.bytes += bytes;
+    const sum = addTo(this.staged, name, entries, bytes);
     if (sum.entries === 0 && sum.bytes === 0) this.staged.delete(name);
-    else this.staged.set(name, sum);
   }
 
   watch(name: string, change: 1 | -1): void {
@@ -77,24 +74,24 @@ export class Quotas {
   readonly #ports: QuotaPorts;
   readonly #namespaces = new Ledger();
   readonly #tenants = new Ledger();
-  /** Staged and not yet visible, oldest first. */
+  /** Changes that are staged and not yet visible, oldest first. */
   #staged: StagedChange[] = [];
 
   constructor(ports: QuotaPorts) {
     this.#ports = ports;
   }
 
-  /** Whether any quota is set; while not, nobody need tell this what changes. */
+  /** Whether any quota is set. While none is, changes need not be reported here. */
   get isSet(): boolean {
     return this.#ports.isSet();
   }
 
-  /** Changes staged and not yet visible. */
+  /** How many changes are staged and not yet visible. */
   get stagedCount(): number {
     return this.#staged.length;
   }
 
-  /** Checks what a request would add as a whole, before any of it is staged. Throws `quota_exceeded`. */
+  /** Checks what a request as a whole would add, before any of it is staged. Throws `quota_exceeded`. */
   check(caller: Caller, changes: readonly Change[]): void {
     const namespaces = new Map<string, Sum>();
     const tenants = new Map<string, Sum>();
@@ -106,13 +103,13 @@ export class Quotas {
     for (const [name, sum] of tenants) this.#checkSum(caller, { holder: "tenant", name, sum });
   }
 
-  /** A change got its number and is on its way to the journal. */
+  /** Counts a change that got its number and is on its way to the journal. */
   stage(seq: number, change: Change): void {
     this.#staged.push({ seq, change });
     this.#apply(change, 1);
   }
 
-  /** Everything up to this number is visible, and so counted by the catalog. */
+  /** Stops counting the changes up to this number: they are visible, and the catalog counts them. */
   commit(through: number): void {
     let done = 0;
     for (const { seq, change } of this.#staged) {
@@ -124,7 +121,7 @@ export class Quotas {
     if (this.#staged.length === 0) this.#clear();
   }
 
-  /** What was staged above this number is undone. */
+  /** Stops counting the changes above this number, which were undone. */
   abortAfter(seq: number): void {
     for (let last = this.#staged.at(-1); last !== undefined && last.seq > seq; last = this.#staged.at(-1)) {
       this.#apply(last.change, -1);
@@ -133,15 +130,15 @@ export class Quotas {
     if (this.#staged.length === 0) this.#clear();
   }
 
-  /** What was staged is undone. */
+  /** Stops counting all staged changes, which were undone. */
   abort(): void {
     this.#staged = [];
     this.#clear();
   }
 
   /**
-   * Counts an open watch of a namespace (or of a prefix as if it were one; empty: of all) until what it returns is called.
-   * Throws `quota_exceeded`.
+   * Counts an open watch until the function that it returns is called. `namespace` may be a prefix, which counts as a namespace, or empty for
+   * a watch of all. Throws `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string): () => void {
     const { tenant } = caller;
@@ -156,7 +153,7 @@ export class Quotas {
     });
   }
 
-  /** Open watches of a holder. */
+  /** How many watches of a holder are open. */
   watchCount(holder: QuotaHolder, name: string): number {
     return this.#ledger(holder).watches.get(name) ?? 0;
   }
@@ -224,16 +221,17 @@ export class Quotas {
   }
 }
 
-/** Adds an entry to what a request changes. The control plane's own namespaces have no quota. */
+/** Adds an entry to the sums of a request. The control plane's own namespaces have no quota. */
 function count(namespaces: Map<string, Sum>, tenants: Map<string, Sum>, held: Held | undefined, sign: 1 | -1): void {
   if (held === undefined || isControlNamespace(held.namespace)) return;
-  addTo(namespaces, held.namespace, sign, held.bytes);
-  if (held.tenant !== "") addTo(tenants, held.tenant, sign, held.bytes);
+  addTo(namespaces, held.namespace, sign, sign * held.bytes);
+  if (held.tenant !== "") addTo(tenants, held.tenant, sign, sign * held.bytes);
 }
 
-function addTo(sums: Map<string, Sum>, name: string, sign: 1 | -1, bytes: number): void {
+function addTo(sums: Map<string, Sum>, name: string, entries: number, bytes: number): Sum {
   const sum = sums.get(name) ?? { entries: 0, bytes: 0 };
-  sum.entries += sign;
-  sum.bytes += sign * bytes;
+  sum.entries += entries;
+  sum.bytes += bytes;
   sums.set(name, sum);
+  return sum;
 }

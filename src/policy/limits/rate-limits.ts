@@ -1,44 +1,44 @@
 /**
- * Rate limits: how often a caller may read and write, how often anybody may in one namespace, and how many watches a
- * caller may hold open (semantics.md, Policy). A namespace's bucket is taken from beside the caller's, never instead of it.
+ * Rate limits: how often one caller may read and write, how often all callers together may in one namespace, and how many watches a
+ * caller may hold open (semantics.md, Policy). A call takes a token of its caller, and one of each namespace that it concerns.
  */
 import { WaymarkError } from "../../lib/errors.ts";
 import { TokenBuckets } from "../../lib/token-bucket.ts";
 import type { Caller } from "../identity/caller.ts";
 
-/** Each 0 means no limit. The names are those of the settings. */
+/** The limits, named as in the settings. 0 means no limit. */
 export interface RateLimits {
   readonly readsPerMinute: number;
   readonly writesPerMinute: number;
-  /** Of one namespace, whoever asks. */
+  /** In one namespace, over all callers. */
   readonly namespaceReadsPerMinute: number;
   readonly namespaceWritesPerMinute: number;
   /** Open streams of one caller. */
   readonly watches: number;
-  /** What a bucket holds is what comes back in this time. */
+  /** A full bucket holds as many tokens as come back in this time. */
   readonly windowMs: number;
-  /** Buckets kept of each sort: tenants and principals, addresses, namespaces; for reads and for writes. */
+  /** Most buckets of each sort: tenants and principals, addresses, and namespaces, each for reads and for writes. */
   readonly maxKeys: number;
 }
 
-/** What a call takes a token for. */
+/** The bucket that a call takes a token from. */
 export type Cost = "read" | "write";
 
-/** A call that was over a limit. */
+/** A call that was refused because of a limit. */
 export interface Refusal {
   readonly caller: Caller;
   readonly action: Cost | "watch";
-  /** Empty where no namespace was over its limit, but the caller. */
+  /** The namespace that was over its limit; empty when the caller was. */
   readonly namespace: string;
   readonly reason: "rate_limited" | "quota_exceeded";
-  /** Which limit, for a person. */
+  /** Names the limit to a person. */
   readonly detail: string;
 }
 
 const MINUTE_MS = 60_000;
-/** Refusals kept to be thrown again. */
+/** Most errors that are kept to be thrown again. */
 const MAX_ERRORS = 1000;
-/** How long to wait before opening a watch again: when another one ends nobody knows. */
+/** How long to wait before opening a watch again. When another watch will end is not known. */
 const WATCH_RETRY_MS = 5_000;
 
 export class Limits {
@@ -46,9 +46,9 @@ export class Limits {
   readonly #onRefusal: (refusal: Refusal) => void;
   readonly #callers: Readonly<Record<Cost, CallerBuckets | undefined>>;
   readonly #namespaces: Readonly<Record<Cost, TokenBuckets | undefined>>;
-  /** Open watches by caller; a caller without one is not here. */
+  /** How many watches each caller has open; callers without one are not in the map. */
   readonly #watches = new Map<string, number>();
-  /** By what they say. HOT: a flood is refused with the same few again and again; making each anew cost 8 µs. */
+  /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
   constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void) {
@@ -64,13 +64,13 @@ export class Limits {
     };
   }
 
-  /** Buckets kept over all sorts. */
+  /** How many buckets of all sorts are kept. */
   get size(): number {
     const { read, write } = this.#callers;
     return [read, write, this.#namespaces.read, this.#namespaces.write].reduce((sum, buckets) => sum + (buckets?.size ?? 0), 0);
   }
 
-  /** Callers with open watches. */
+  /** How many callers have open watches. */
   get watcherCount(): number {
     return this.#watches.size;
   }
@@ -82,8 +82,8 @@ export class Limits {
   }
 
   /**
-   * Takes a token of each namespace a call admitted above concerns; of none, when one has none left: then the caller's
-   * token is given back too. Throws `discovery_rate_limited`.
+   * Takes a token of each namespace that an admitted call concerns. When a namespace has none left, takes no token, gives the
+   * caller's token back too, and throws `discovery_rate_limited`.
    */
   admitIn(namespaces: Iterable<string>, caller: Caller, cost: Cost, monoMs: number): void {
     const buckets = this.#namespaces[cost];
@@ -102,7 +102,7 @@ export class Limits {
     }
   }
 
-  /** Counts an open watch until what it returns is called. Throws `discovery_rate_limited`. */
+  /** Counts an open watch until the function that it returns is called. Throws `discovery_rate_limited`. */
   openWatch(caller: Caller): () => void {
     const { watches } = this.#limits;
     if (watches === 0) return NOTHING;
@@ -146,13 +146,13 @@ export class Limits {
   }
 }
 
-/** Whether any limit is set: without one nothing needs to ask. */
+/** Whether any limit is set. Without one, no call needs to be checked. */
 export function areLimitsSet(limits: RateLimits): boolean {
   const { readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute, watches } = limits;
   return [readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute, watches].some((limit) => limit > 0);
 }
 
-/** Buckets of callers. Strangers are kept apart: a crowd of addresses must not make this forget what a tenant used. */
+/** Buckets of callers. Strangers have buckets of their own: a crowd of addresses must not make the node forget what a tenant used. */
 class CallerBuckets {
   readonly #known: TokenBuckets;
   readonly #strangers: TokenBuckets;
@@ -180,15 +180,15 @@ class CallerBuckets {
   }
 }
 
-/** Whose allowance a call uses: the tenant's, else the principal's, else the address's. */
+/** The key of a caller's bucket: its tenant, else its principal, else its address. */
 export function callerKey(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${caller.tenant}`;
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
 }
 
 /**
- * The part of an address that one stranger cannot choose: all of an IPv4 address, the first 64 bits of an IPv6 one, as
- * that much is what one customer gets.
+ * The part of an address that a stranger cannot choose: all of an IPv4 address, and the first 64 bits of an IPv6 address, because
+ * one customer gets all addresses below them.
  */
 export function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
@@ -212,16 +212,16 @@ function bucketsOf(limits: RateLimits, perMinute: number): TokenBuckets | undefi
   return perMinute > 0 ? new TokenBuckets(bucketOptions(limits, perMinute)) : undefined;
 }
 
-/** A bucket holds what comes back in a window, and at least the one token without which it would never give any. */
+/** A bucket holds the tokens of one window, and at least one token, without which it would never give any. */
 function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number) {
   const limit = Math.max(1, (perMinute * windowMs) / MINUTE_MS);
   return { limit, windowMs: (limit * MINUTE_MS) / perMinute, maxKeys };
 }
 
-/** For a watch that was never counted. */
+/** Ends a watch that was not counted. */
 const NOTHING = (): void => undefined;
 
-/** Runs `act` the first time only. */
+/** A function that runs `act` the first time only. */
 export function once(act: () => void): () => void {
   let isDone = false;
   return () => {

@@ -113,6 +113,8 @@ test("bytes that were not made here are no event", () => {
   expect(parseCanonical(new Uint8Array())).toBeUndefined();
   expect(parseCanonical(good.with(0, 2))).toBeUndefined();
   expect(parseCanonical(good.with(5, 0xff))).toBeUndefined();
+  expect(parseCanonical(canonicalBytes(0.5, EVENT))).toBeUndefined();
+  expect(parseCanonical(canonicalBytes(1, { ...EVENT, atWallMs: Number.NaN }))).toBeUndefined();
   expect(
     parseCanonical(Uint8Array.from(Buffer.from(Buffer.from(good).toString("latin1").replace("access", "excess"), "latin1"))),
   ).toBeUndefined();
