@@ -1,4 +1,4 @@
-/** IPv4 and IPv6 addresses as bytes, as text and as one DNS label. Pure, because `node:net` is not for this room. */
+/** IPv4 and IPv6 addresses as text, as bytes, and as one DNS label. By hand, because pure files may not import `node:net`. */
 
 /** 4 bytes (IPv4) or 16 bytes (IPv6), network order. */
 export type Address = Uint8Array;
@@ -10,22 +10,12 @@ const IPV6_GROUP = /^[0-9a-f]{1,4}$/;
 const LABEL_GROUP = /^(?:0|[1-9a-f][0-9a-f]{0,3})$/;
 const IPV6_GROUPS = 8;
 
-/** The address that a text literal names, or undefined for anything else: host names, zone ids (`fe80::1%eth0`), `010.0.0.1`. */
+/** Parses an address; undefined for other texts, such as host names, zone ids (`fe80::1%eth0`) and `010.0.0.1`. */
 export function parseAddress(text: string): Address | undefined {
   return text.includes(":") ? parseIpv6(text.toLowerCase()) : parseIpv4(text);
 }
 
-/** Dotted IPv4, or IPv6 as RFC 5952 wants it: lower case, the longest run of zero groups as `::`. */
-export function formatAddress(address: Address): string {
-  if (address.length === 4) return address.join(".");
-  const groups = groupsOf(address);
-  const run = longestZeroRun(groups);
-  const hex = groups.map((group) => group.toString(16));
-  if (run.length < 2) return hex.join(":");
-  return `${hex.slice(0, run.start).join(":")}::${hex.slice(run.start + run.length).join(":")}`;
-}
-
-/** One label for an address: `10-0-0-1`, or all eight groups `2001-db8-0-0-0-0-0-1`. */
+/** The label of an address: `10-0-0-1`, or all eight groups, `2001-db8-0-0-0-0-0-1`. */
 export function addressLabel(address: Address): string {
   if (address.length === 4) return address.join("-");
   return groupsOf(address)
@@ -33,7 +23,7 @@ export function addressLabel(address: Address): string {
     .join("-");
 }
 
-/** The reverse of `addressLabel`; undefined for every label it would not have made. */
+/** The reverse of `addressLabel`; undefined for every label that `addressLabel` does not make. */
 export function parseAddressLabel(label: string): Address | undefined {
   const v4 = parseIpv4(label, HYPHEN);
   if (v4 !== undefined) return v4;
@@ -43,7 +33,7 @@ export function parseAddressLabel(label: string): Address | undefined {
 }
 
 /** Four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`), with `separator` between. */
-// HOT: every IP target of an answer that is not kept; split and regular expressions cost a quarter of planning it.
+// HOT: runs for every IP target of an answer that is not kept. Splitting and regular expressions cost a quarter of planning the answer.
 function parseIpv4(text: string, separator = DOT): Address | undefined {
   const bytes = new Uint8Array(4);
   let part = 0;
@@ -57,7 +47,7 @@ function parseIpv4(text: string, separator = DOT): Address | undefined {
       continue;
     }
     const digit = unit - ZERO;
-    // After a leading zero nothing may follow.
+    // No digit may follow a leading zero.
     if (digit < 0 || digit > 9 || value === 0) return undefined;
     value = value < 0 ? digit : value * 10 + digit;
     if (value > 255) return undefined;
@@ -77,7 +67,7 @@ function parseIpv6(text: string): Address | undefined {
   return bytesOf([...head, ...Array.from({ length: missing }, () => 0), ...tail]);
 }
 
-/** Groups between colons; a dotted IPv4 may stand for the last two where the text ends. */
+/** Parses the groups between colons. At the end of the text, a dotted IPv4 may stand for the last two. */
 function parseGroups(text: string, isEnd: boolean): number[] | undefined {
   if (text === "") return [];
   const parts = text.split(":");
@@ -101,14 +91,4 @@ function groupsOf(bytes: Uint8Array): number[] {
 
 function bytesOf(groups: readonly number[]): Address {
   return Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 0xff]));
-}
-
-function longestZeroRun(groups: readonly number[]): { readonly start: number; readonly length: number } {
-  let best = { start: 0, length: 0 };
-  let length = 0;
-  for (const [i, group] of groups.entries()) {
-    length = group === 0 ? length + 1 : 0;
-    if (length > best.length) best = { start: i - length + 1, length };
-  }
-  return best;
 }

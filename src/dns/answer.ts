@@ -1,4 +1,4 @@
-/** A question and what a viewer may see, to an answer: rcode and sections (semantics.md, DNS). */
+/** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
 import { splitZone } from "./names.ts";
 import {
   addressRecord,
@@ -14,35 +14,35 @@ import {
 } from "./records.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
-/** Response codes as on the wire (IANA, DNS parameters). BADVERS needs EDNS. */
+/** Response codes as on the wire (IANA, DNS parameters). BADVERS exists only with EDNS. */
 export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
 export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
 const TYPE_ANY = 255;
-/** Zone transfers: what they would list is not for every viewer. */
+/** Zone transfers are refused: they would list what not every viewer may see. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
-/** CNAMEs followed in one answer; an alias needs one, host names that lead to each other may want more. */
+/** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
 const MAX_CHAIN = 8;
 
-/** Entries and targets looked through for the additional section of one plan; names after them go without, and are asked for by themselves. */
+/** Most entries and targets that are read for the additional section of one plan. Clients ask for the addresses of further names by themselves. */
 const MAX_GLUE_COST = 4_096;
 
-/** One question of a query. `name` is lower case without the final dot; a label we could not have made may hold `\DDD`. */
+/** The question of a query. `name` is lower case without the final dot. Characters that our names do not have are written `\DDD`. */
 export interface Question {
   readonly name: string;
   readonly type: number;
   readonly class: number;
 }
 
-/** An answer before chance: the same for every query until the catalog's revision changes, so it can be kept. */
+/** An answer before it is shuffled. It is the same for every query until the catalog's revision changes, so it can be kept. */
 export interface Plan {
   readonly rcode: Rcode;
   readonly isAuthoritative: boolean;
-  /** In order; each group is shuffled for every answer, so that clients that take the first spread. */
+  /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly authority: readonly DnsRecord[];
-  /** Records that go into the additional section when the answer names this target. */
+  /** Records for the additional section, by the target that an answer names. */
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
 }
 
@@ -54,11 +54,11 @@ export interface Answer {
   readonly additional: readonly DnsRecord[];
 }
 
-/** The plan of the name that an alias leads to, for the same type, where there is one that can be shared; it begins with no CNAME. */
+/** Gives the plan of the name that an alias leads to, for the same type, if it can be shared. Such a plan does not begin with a CNAME. */
 export type EndingOf = (question: Question) => Plan | undefined;
 
-/** What we say to a question of this viewer. Cost: one look-up a name in the chain, and its entries; those of an ending are its own. */
-export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf: EndingOf = noEnding): Plan {
+/** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
+export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {
   const sources: Sources = { catalog, settings, endingOf };
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   const place = splitZone(question.name, settings.zones);
@@ -66,11 +66,11 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
   const zone = settings.zones[0];
   if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
   const plan = planInZone(question, { zone, relative: question.name }, sources);
-  // Outside our zones we cannot say that a name does not exist, only that it is not ours.
+  // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
 }
 
-/** A plan with its groups shuffled. `random` gives numbers in [0, 1). */
+/** Shuffles the groups of a plan. `random` gives numbers in [0, 1). */
 export function drawAnswer(plan: Plan, random: () => number): Answer {
   const answers = plan.groups.flatMap((group) => shuffled(group, random));
   const additional: DnsRecord[] = [];
@@ -94,11 +94,7 @@ export function failure(rcode: Rcode): Plan {
 interface Sources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
-  readonly endingOf: EndingOf;
-}
-
-function noEnding(): undefined {
-  return undefined;
+  readonly endingOf: EndingOf | undefined;
 }
 
 function planInZone(question: Question, place: { readonly zone: string; readonly relative: string }, sources: Sources): Plan {
@@ -119,10 +115,10 @@ function planInZone(question: Question, place: { readonly zone: string; readonly
     visited.add(owner);
     owner = canonical.data.target.toLowerCase();
     const next = question.type === RECORDS.CNAME.code ? undefined : splitZone(owner, settings.zones);
-    // Outside our zones the resolver goes on by itself; a loop of host names it must find out by itself too.
+    // Outside our zones the resolver goes on by itself. It must also notice loops of host names by itself.
     if (next === undefined || visited.has(owner) || step === MAX_CHAIN) return positive(groups, context, catalog);
-    // HOT: a miss of the plans that are kept. A thousand instances have thousands of aliases: one copy of their records is enough.
-    const ending = subject.kind === "alias" ? endingOf({ ...question, name: owner }) : undefined;
+    // HOT: runs when no plan is kept. A thousand instances have thousands of aliases, which share one copy of the records.
+    const ending = subject.kind === "alias" ? endingOf?.({ ...question, name: owner }) : undefined;
     if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
     ({ zone, relative } = next);
   }
@@ -134,13 +130,13 @@ function recordsOf(type: RecordType | undefined, subject: Subject, context: Reco
   return groups.filter((group) => group.length > 0);
 }
 
-/** ANY is answered by one small record (RFC 8482, 4.2): no amplification, and it still says that the name exists. */
+/** ANY is answered by one small record (RFC 8482, 4.2): it amplifies nothing, and still says that the name exists. */
 function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
-/** The CNAME a subject has: an alias has one for every type, a service behind host names alone has one for its addresses. */
+/** The CNAME of a subject: an alias has one for every type, and a service that has only host names has one for its addresses. */
 function canonicalRecord(type: number, subject: Subject, context: RecordContext): (DnsRecord & { readonly type: "CNAME" }) | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
@@ -168,7 +164,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
 }
 
-/** The addresses of a name of ours that an answer mentions: the synthesised one of an IP target, or a node. */
+/** The addresses of one of our names that an answer mentions: the name of an IP target, or a node. */
 function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly DnsRecord[] {
   if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
@@ -178,12 +174,12 @@ function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], conte
   return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
 }
 
-/** The name of an SRV or NS record. In lower case: a host may be written in any, and all of them are one name. */
+/** The target of an SRV or NS record, in lower case, because the case of a host name does not matter. */
 export function targetOf(record: DnsRecord): string | undefined {
   return record.type === "SRV" || record.type === "NS" ? record.data.target.toLowerCase() : undefined;
 }
 
-/** Fisher and Yates. */
+/** A random permutation (Fisher and Yates). `random` gives numbers in [0, 1). */
 export function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
   if (items.length < 2) return items;
   const out = [...items];

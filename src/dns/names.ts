@@ -1,6 +1,6 @@
 /**
- * DNS names and what they stand for: labels to text and back, and the forms of a name below a zone (semantics.md, DNS).
- * Names are handled as lower-case text without the final dot; the root is the empty text.
+ * DNS names and their meaning: labels to text and back, and the forms that a name below a zone can have (semantics.md, DNS).
+ * Names are lower-case text without the final dot; the root is the empty text.
  */
 import { KINDS } from "../catalog/entry/kinds.ts";
 import type { Transport } from "../catalog/entry/ports.ts";
@@ -10,7 +10,7 @@ import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
 
 /** Longest label in octets (RFC 1035, 2.3.4). */
 const MAX_LABEL_BYTES = 63;
-/** Longest name as text without the final dot: 255 octets on the wire. */
+/** Longest name as text without the final dot; it has 255 octets on the wire. */
 const MAX_NAME_CHARS = 253;
 
 const SAFE_LABEL = /^[a-z0-9-]{1,63}$/;
@@ -18,34 +18,34 @@ const NAME_TEXT = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 const B32_PREFIX = "b32-";
 const B32_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 
-/** What a name below a zone says, before the catalog is asked whether it exists. */
+/** The form of a name below a zone. Whether the name exists is for the catalog to say. */
 export type DnsName =
   /** The zone itself. */
   | { readonly form: "apex" }
-  /** `_svc._tcp.<name>.<namespace>`: where SRV records live; `_<port>._tcp.…` for the ports of a service of that name alone. */
+  /** `_svc._tcp.<name>.<namespace>`: the name of SRV records. `_<port>._tcp.…` is for the ports of a service that have this name. */
   | {
       readonly form: "located";
       readonly kind: Kind;
       readonly transport: Transport;
-      /** Name of the port, undefined for all ports. */
+      /** Name of the port; undefined for all ports. */
       readonly port?: string | undefined;
       readonly name: string;
       readonly namespace: string;
     }
-  /** `_tcp.<name>.<namespace>`: nothing of its own, but names below it. */
+  /** `_tcp.<name>.<namespace>`: has no records of its own, but names below it. */
   | { readonly form: "transport"; readonly transport: Transport; readonly name: string; readonly namespace: string }
   /** `<name>.<namespace>`: the service's addresses. */
   | { readonly form: "direct"; readonly name: string; readonly namespace: string }
   /** `<node>.node`. */
   | { readonly form: "node"; readonly nodeId: string }
-  /** `<address>.addr.node`: the name of an IP target, since an SRV target must be a name. */
+  /** `<address>.addr.node`: the name of an IP target, because an SRV target must be a name. */
   | { readonly form: "address"; readonly address: Address }
-  /** `node`: always there, with nothing of its own. */
+  /** `node`: always exists, without records of its own. */
   | { readonly form: "fixed" }
-  /** No form of ours; it may still be an alias or lie above a namespace. */
+  /** Any other name. It may still be an alias, or lie above a namespace. */
   | { readonly form: "other" };
 
-/** Label of a kind to the kind, from the table of kinds, with the second label that functions have. */
+/** Kinds by label, from the table of kinds, with the second label of functions. */
 const KIND_LABELS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ...Object.values(KIND).flatMap((kind) => (KINDS[kind].dnsLabel === undefined ? [] : [[KINDS[kind].dnsLabel, kind] as const])),
   ["_mpreg", KIND.FUNCTION],
@@ -55,17 +55,17 @@ const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
   ["_udp", "udp"],
   ["_sctp", "sctp"],
 ]);
-/** Kinds that have names under DNS. */
+/** Kinds that have names in DNS. */
 export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
 
 const NODE_LABEL = "node";
-/** Also a possible node id: `addr.node` is that node if there is one, and in any case lies above the addresses. */
+/** May be a node id as well: `addr.node` is that node if it exists, and always lies above the addresses. */
 export const ADDRESS_LABEL = "addr";
 
 /**
- * The label for a name, node id or namespace label: itself when it is DNS-safe (`[a-z0-9-]`, at most 63), else `b32-` and
- * lower-case base32. Undefined when no label can carry it (a text that is not DNS-safe may have 36 characters, a safe one
- * 63): such a name is not reachable over DNS. Splitting it over several labels was rejected, because those would read as a namespace.
+ * The label for a name, node id or namespace label: the text itself if it is DNS-safe (`[a-z0-9-]`, at most 63), else `b32-` and
+ * lower-case base32. Undefined when no label can hold the text (a safe one may have 63 characters, another one 36): such a name
+ * cannot be reached over DNS. Several labels were rejected, because they would read as a namespace.
  */
 export function encodeLabel(text: string): string | undefined {
   if (!NAME_TEXT.test(text)) return undefined;
@@ -74,17 +74,17 @@ export function encodeLabel(text: string): string | undefined {
   return label.length <= MAX_LABEL_BYTES ? label : undefined;
 }
 
-/** The reverse of `encodeLabel`, for a label in any case. Undefined for every label that `encodeLabel` would not have made. */
+/** The reverse of `encodeLabel`, for a label in upper or lower case. Undefined for every label that `encodeLabel` does not make. */
 export function decodeLabel(label: string): string | undefined {
   const lower = label.toLowerCase();
   if (isPlain(lower)) return lower;
   if (!lower.startsWith(B32_PREFIX)) return undefined;
   const text = decodeBase32(lower.slice(B32_PREFIX.length));
-  // One name, one label: no second spelling of a name may resolve.
+  // Each name has one label: no second spelling may resolve.
   return text !== undefined && encodeLabel(text) === lower ? text : undefined;
 }
 
-/** A zone as configured, with or without the final dot, to its text. Throws `invalid_argument`. */
+/** Parses a zone from the settings, with or without the final dot. Throws `invalid_argument`. */
 export function parseZone(text: string): string {
   const zone = text.toLowerCase().replace(/\.$/, "");
   const labels = zone.split(".");
@@ -94,14 +94,14 @@ export function parseZone(text: string): string {
   return zone;
 }
 
-/** A target's host name as a DNS name in its own case, without the final dot; undefined when it cannot be one. */
+/** The host name of a target as a DNS name, its case unchanged, without the final dot; undefined when it cannot be a DNS name. */
 export function parseHostName(text: string): string | undefined {
   const host = text.endsWith(".") ? text.slice(0, -1) : text;
   if (host.length > MAX_NAME_CHARS) return undefined;
   return host.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label)) ? host : undefined;
 }
 
-/** What the part of a name above its zone says. `relative` is lower case without the zone; empty for the apex. */
+/** The form of a name. `relative` is its part before the zone, in lower case; empty for the zone itself. */
 export function parseName(relative: string): DnsName {
   if (relative === "") return { form: "apex" };
   const labels = relative.split(".");
@@ -109,7 +109,7 @@ export function parseName(relative: string): DnsName {
   const kind = KIND_LABELS.get(first);
   const port = kind === undefined ? parsePortLabel(first) : undefined;
   const under = TRANSPORT_LABELS.get(second);
-  // A port may be called `tcp`: what stands before a transport is a port, whatever it says.
+  // A port may be called `tcp`: a label before a transport is always a port.
   if (kind !== undefined || (port !== undefined && under !== undefined)) {
     const place = parsePlace(labels.slice(2));
     if (under === undefined || place === undefined) return { form: "other" };
@@ -122,7 +122,7 @@ export function parseName(relative: string): DnsName {
   }
   if (labels.length === 1 && first === NODE_LABEL) return { form: "fixed" };
   if (labels.length === 2 && second === NODE_LABEL) return parseNodeName(first);
-  // Before namespaces: `addr.node` as a namespace is not reachable over DNS, so an SRV target never means a service.
+  // Checked before namespaces, so that an SRV target never means a service: a namespace `addr.node` cannot be reached over DNS.
   if (labels.length === 3 && second === ADDRESS_LABEL && third === NODE_LABEL) {
     const address = parseAddressLabel(first);
     return address === undefined ? { form: "other" } : { form: "address", address };
@@ -131,7 +131,7 @@ export function parseName(relative: string): DnsName {
   return place === undefined ? { form: "other" } : { form: "direct", ...place };
 }
 
-/** The full name for a form, or undefined when DNS cannot carry it (label over 63, name over 253, or no such form). */
+/** The full name for a form; undefined when DNS cannot hold it (a label over 63, a name over 253, or a form without a name). */
 export function formatName(name: DnsName, zone: string): string | undefined {
   const labels = labelsOf(name);
   if (labels === undefined) return undefined;
@@ -139,12 +139,12 @@ export function formatName(name: DnsName, zone: string): string | undefined {
   return text.length <= MAX_NAME_CHARS ? text : undefined;
 }
 
-/** `<node>.node.<zone>`, or undefined when the id does not fit a label. */
+/** `<node>.node.<zone>`; undefined when the id does not fit into a label. */
 export function nodeName(nodeId: string, zone: string): string | undefined {
   return formatName({ form: "node", nodeId }, zone);
 }
 
-/** The longest zone that the name lies in, and the rest of the name; undefined outside all zones. */
+/** The longest zone that contains the name, and the rest of the name; undefined outside all zones. */
 export function splitZone(name: string, zones: readonly string[]): { readonly zone: string; readonly relative: string } | undefined {
   let found: string | undefined;
   for (const zone of zones) {
@@ -154,10 +154,10 @@ export function splitZone(name: string, zones: readonly string[]): { readonly zo
   return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
 }
 
-/** The namespace that labels spell, or undefined when one of them spells nothing. */
+/** The namespace that the labels spell; undefined when a label is not one of a namespace. */
 export function parseNamespaceLabels(labels: readonly string[]): string | undefined {
   const parts = labels.map(decodeLabel);
-  // A namespace label is always DNS-safe, unless it starts with our own prefix: what decodes to more is no namespace.
+  // Labels of namespaces are DNS-safe. They are encoded only if they start with our prefix, so other decoded texts are no namespace.
   return parts.every((part) => part !== undefined && SAFE_LABEL.test(part)) ? parts.join(".") : undefined;
 }
 
@@ -171,7 +171,7 @@ function parsePlace(labels: readonly string[]): { readonly name: string; readonl
   return name === undefined || namespace === undefined ? undefined : { name, namespace };
 }
 
-/** `_http` for a port called `http`; names that are no labels are encoded as all others. */
+/** `_http` for a port called `http`. Names that are not DNS-safe are encoded as elsewhere. */
 function portLabel(port: string): string | undefined {
   const label = encodeLabel(port);
   return label === undefined || label.length === MAX_LABEL_BYTES ? undefined : `_${label}`;
@@ -214,7 +214,7 @@ function labelsOf(name: DnsName): readonly string[] | undefined {
 function withPlace(prefix: readonly string[], place: { readonly name: string; readonly namespace: string }): string[] | undefined {
   const labels = [place.name, ...place.namespace.split(".")].map(encodeLabel);
   const safe = labels.filter((label) => label !== undefined);
-  // What would be read back as something else is not written either.
+  // A name that would be parsed as another form is not written.
   if (safe.length !== labels.length || parsePlace(safe) === undefined) return undefined;
   return [...prefix, ...safe];
 }

@@ -1,37 +1,46 @@
-/** Plans by question, for one view of the catalog: bounded in number and in the memory they take. */
-import { type Plan, planAnswer, type Question } from "./answer.ts";
-import { planBytes, thinned } from "./plan-size.ts";
-import type { DnsSettings } from "./records.ts";
+/** Keeps plans by question, for one view of the catalog, within bounds on their number and their memory. */
+import { type Plan, planAnswer, type Question, shuffled, targetOf } from "./answer.ts";
+import type { DnsRecord, DnsSettings } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
 
 export interface PlanCacheOptions {
   readonly settings: DnsSettings;
-  /** Numbers in [0, 1); draws the part of a plan that is too large as a whole. */
+  /** Gives numbers in [0, 1), to draw a part of a plan that is too large as a whole. */
   readonly random: () => number;
-  /** At either bound the oldest go. */
+  /** At this bound, and at the next, the oldest plans go. */
   readonly maxPlans: number;
   readonly maxBytes: number;
 }
 
-/** Answers drawn from one sample of a crowded name: a plan costs as much as some hundred answers from it, and a sample has some forty. */
+/** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
 const ANSWERS_PER_SAMPLE = 16;
-/** Answers from one part of a plan that is too large to be kept whole: megabytes of text, which take a tenth of a second to plan. */
+/** Answers from one part of a plan that is too large to be kept. Such a plan is megabytes of text, and takes a tenth of a second to make. */
 const ANSWERS_PER_PART = 256;
-/** One in so many of the bytes is a plan's at most. */
+/** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
 const LEAST_PLANS = 8;
 const NOTHING_HIDDEN: readonly string[] = [];
-/** A text of a plan's own beside its characters: a key, a namespace that is hidden. */
+/** Memory of a text (a key, a hidden namespace) besides its characters. */
 const TEXT_BYTES = 48;
+/** Memory of a record without its texts. This and the three below were measured on Node 24 and rounded up. */
+const RECORD_BYTES = 352;
+/** Memory of one more string of a record. */
+const STRING_BYTES = 48;
+/** Memory of a name of the glue. */
+const GLUE_BYTES = 160;
+/** Memory of a plan without records. */
+const PLAN_BYTES = 896;
+/** Twice the largest answer (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the whole plan. */
+const ANSWER_ROOM_BYTES = 131_070;
 
 interface Kept {
   readonly plan: Plan;
   readonly hidden: readonly string[];
-  /** The plan of an alias has the sample of the name it leads to. */
+  /** How many more answers may be drawn. The plan of an alias shares it with the name that the alias leads to. */
   readonly sample: { answersLeft: number };
   readonly sizeBytes: number;
 }
 
-/** One change in the catalog empties it: no answer outlives what it was made from. */
+/** Every change of the catalog empties the cache, so that no answer is older than the catalog. */
 export class PlanCache {
   readonly #options: PlanCacheOptions;
   readonly #byQuestion = new Map<string, Kept>();
@@ -43,12 +52,12 @@ export class PlanCache {
     this.#options = options;
   }
 
-  /** Memory of what is kept, at most `maxBytes`; counted too high rather than too low. */
+  /** Memory of the plans kept, at most `maxBytes`; rather too many than too few bytes. */
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
 
-  /** Plans that made room for others, or had none, so far. */
+  /** How many plans were dropped to make room for others, or found no room, so far. */
   get droppedCount(): number {
     return this.#droppedCount;
   }
@@ -71,7 +80,7 @@ export class PlanCache {
     return kept !== undefined && kept.sample.answersLeft > 0 ? kept : undefined;
   }
 
-  /** What the plans of all aliases of a name end in: made once and shared, unless it leads on itself. */
+  /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
   #ending(question: Question, catalog: DnsCatalog): Kept | undefined {
     const key = keyOf(question);
     const kept = this.#find(key) ?? this.#make(question, key, catalog, () => undefined);
@@ -88,7 +97,7 @@ export class PlanCache {
       if (catalog.takeSampled?.() === true) isSample = true;
     };
     let plan = planAnswer(question, catalog, settings, (next) => {
-      // Before the ending takes its own.
+      // Taken before the ending is planned, which has notes of its own.
       takeNotes();
       ending = endingOf(next);
       return ending?.plan;
@@ -112,7 +121,7 @@ export class PlanCache {
 
   #keep(key: string, made: Kept): void {
     const { maxPlans, maxBytes } = this.#options;
-    // Its sample has had its answers.
+    // A plan under this key had all its answers.
     this.#drop(key);
     if (made.sizeBytes * LEAST_PLANS > maxBytes) {
       this.#droppedCount += 1;
@@ -138,6 +147,73 @@ function keyOf(question: Question): string {
 }
 
 function bytesOfTexts(texts: readonly string[]): number {
-  // Twice: the name of a question is in its key and in its records.
+  // Twice the length, because the name of a question is in its key and in its records.
   return texts.reduce((sum, text) => sum + TEXT_BYTES + 2 * text.length, 0);
+}
+
+/** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */
+function planBytes({ groups, authority, glue }: Plan): number {
+  let bytes = PLAN_BYTES;
+  for (const group of groups) for (const record of group) bytes += recordBytes(record);
+  for (const record of authority) bytes += recordBytes(record);
+  for (const [name, records] of glue) {
+    bytes += GLUE_BYTES + name.length;
+    for (const record of records) bytes += recordBytes(record);
+  }
+  return bytes;
+}
+
+/**
+ * A part of a plan, with as many records as the largest answer has room for and at most `maxBytes` of memory. Its records are drawn as for an answer:
+ * groups in order, and from each group any records. One answer from the part is like one from the whole plan; after some answers, another
+ * part must be drawn.
+ */
+function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
+  const groups: (readonly DnsRecord[])[] = [];
+  const glue = new Map<string, readonly DnsRecord[]>();
+  let room = ANSWER_ROOM_BYTES;
+  let left = maxBytes - planBytes({ ...plan, groups: [], glue });
+  for (const group of plan.groups) {
+    const part: DnsRecord[] = [];
+    for (const record of shuffled(group, random)) {
+      const target = targetOf(record);
+      const addresses = target === undefined ? undefined : plan.glue.get(target);
+      left -=
+        recordBytes(record) +
+        (addresses ?? []).reduce(
+          (sum, address) => sum + recordBytes(address),
+          addresses === undefined ? 0 : GLUE_BYTES + (target ?? "").length,
+        );
+      if (room <= 0 || left < 0) break;
+      part.push(record);
+      room -= dataBytes(record);
+      if (target !== undefined && addresses !== undefined) glue.set(target, addresses);
+    }
+    if (part.length > 0) groups.push(part);
+  }
+  return { ...plan, groups, glue };
+}
+
+function recordBytes(record: DnsRecord): number {
+  const strings = record.type === "TXT" ? record.data.strings.length : 0;
+  return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
+}
+
+/** Characters and address bytes of a record's data. A message has about as many, because few names in it are compressed. */
+function dataBytes({ type, data }: DnsRecord): number {
+  switch (type) {
+    case "A":
+    case "AAAA":
+      return data.address.length;
+    case "SRV":
+    case "CNAME":
+    case "NS":
+      return data.target.length;
+    case "TXT":
+      return data.strings.reduce((sum, text) => sum + text.length, 0);
+    case "SOA":
+      return data.primary.length + data.mailbox.length;
+    case "HINFO":
+      return data.cpu.length + data.os.length;
+  }
 }

@@ -1,8 +1,8 @@
-/** The record types we answer: one row a type, with what a subject has of it, its wire form and its zone-file text. */
+/** The record types that the gateway answers: a row for each, with the records that a subject has of it, and their wire form. */
 
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { type Address, addressLabel, formatAddress } from "./addresses.ts";
+import { type Address, addressLabel } from "./addresses.ts";
 import { formatName, nodeName, parseHostName } from "./names.ts";
 import { healthRank, type Subject, type SubjectTarget } from "./subject.ts";
 
@@ -35,38 +35,38 @@ export interface RecordOf<T extends RecordType> {
   readonly data: RecordData[T];
 }
 
-/** What the gateway is set to; all of it configuration. */
+/** The settings of the gateway. */
 export interface DnsSettings {
-  /** Zones as `parseZone` gives them; the first is the one we write names in. At least one. */
+  /** Zones as `parseZone` gives them; at least one. Names are written in the first. */
   readonly zones: readonly string[];
   /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
   readonly nodeId: string;
-  /** Bounds of the TTL of records made from entries. */
+  /** Bounds for the TTL of records that are made from entries. */
   readonly minTtlMs: number;
   readonly maxTtlMs: number;
-  /** For entries that give none (static leases). */
+  /** TTL for entries without one (static leases). */
   readonly defaultTtlMs: number;
-  /** How long "no such name" and "no such type" may be kept. */
+  /** How long clients may keep "no such name" and "no such type". */
   readonly negativeTtlMs: number;
   /** Whether names outside our zones are tried as if the first zone followed them. */
   readonly allowExternalNames: boolean;
 }
 
 export interface RecordContext {
-  /** The name the records belong to. */
+  /** The name that the records belong to. */
   readonly owner: string;
   readonly zone: string;
   readonly revision: number;
   readonly settings: DnsSettings;
 }
 
-/** Where a row writes its data; `name` may be compressed only where RFC 3597 allows it. */
+/** Where a row writes its data. Names may be compressed only where RFC 3597 allows it. */
 export interface DataWriter {
   u8(value: number): void;
   u16(value: number): void;
   u32(value: number): void;
   bytes(value: Uint8Array): void;
-  /** A length octet and at most 255 octets. */
+  /** Writes a length octet and at most 255 octets. */
   string(value: string): void;
   name(value: string): void;
   compressedName(value: string): void;
@@ -75,11 +75,9 @@ export interface DataWriter {
 interface RecordRow<T extends RecordType> {
   /** Type number (IANA, DNS parameters). */
   readonly code: number;
-  /** What the subject has of this type: groups in order of preference, each shuffled per answer. */
+  /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
   readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
-  /** Zone-file text of the data. */
-  readonly text: (data: RecordData[T]) => string;
 }
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
@@ -87,20 +85,17 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     code: 1,
     find: (subject, context) => addressRecords("A", 4, subject, context),
     write: (data, out) => out.bytes(data.address),
-    text: (data) => formatAddress(data.address),
   },
   NS: {
     code: 2,
     find: (subject, context) => apexRecords(subject, { type: "NS", data: { target: nameServer(context) }, context }),
     write: (data, out) => out.compressedName(data.target),
-    text: (data) => `${data.target}.`,
   },
   CNAME: {
     code: 5,
-    // An alias is followed before a row is asked, so there is nothing left to find.
+    // `planAnswer` follows aliases before it asks the rows.
     find: () => [],
     write: (data, out) => out.compressedName(data.target),
-    text: (data) => `${data.target}.`,
   },
   SOA: {
     code: 6,
@@ -114,18 +109,15 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       out.u32(data.expireSeconds);
       out.u32(data.minimumSeconds);
     },
-    text: (data) =>
-      `${data.primary}. ${data.mailbox}. ${data.serial} ${data.refreshSeconds} ${data.retrySeconds} ${data.expireSeconds} ${data.minimumSeconds}`,
   },
   HINFO: {
     code: 13,
-    // Only ever the answer to ANY (RFC 8482, 4.2).
+    // Used only as the answer to ANY (RFC 8482, 4.2).
     find: () => [],
     write: (data, out) => {
       out.string(data.cpu);
       out.string(data.os);
     },
-    text: (data) => `${quote(data.cpu)} ${quote(data.os)}`,
   },
   TXT: {
     code: 16,
@@ -133,13 +125,11 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     write: (data, out) => {
       for (const text of data.strings) out.string(text);
     },
-    text: (data) => data.strings.map(quote).join(" "),
   },
   AAAA: {
     code: 28,
     find: (subject, context) => addressRecords("AAAA", 16, subject, context),
     write: (data, out) => out.bytes(data.address),
-    text: (data) => formatAddress(data.address),
   },
   SRV: {
     code: 33,
@@ -151,7 +141,6 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       // Never compressed (RFC 2782).
       out.name(data.target);
     },
-    text: (data) => `${data.priority} ${data.weight} ${data.port} ${data.target}.`,
   },
 };
 
@@ -161,12 +150,12 @@ const TYPES_BY_CODE: ReadonlyMap<number, RecordType> = new Map(
     .map((type) => [RECORDS[type].code, type]),
 );
 
-/** Whether we have a row for this type name. */
-export function isRecordType(text: string): text is RecordType {
+/** Whether there is a row for this type name. */
+function isRecordType(text: string): text is RecordType {
   return Object.hasOwn(RECORDS, text);
 }
 
-/** The type with this number, when it is one of ours. */
+/** The type with this number; undefined when there is no row for it. */
 export function findRecordType(code: number): RecordType | undefined {
   return TYPES_BY_CODE.get(code);
 }
@@ -176,12 +165,12 @@ export function writeRecordData<T extends RecordType>(record: RecordOf<T>, out: 
   RECORDS[record.type].write(record.data, out);
 }
 
-/** The zone's SOA as it stands in the authority section: its TTL is how long the negative answer may be kept (RFC 2308, 3). */
+/** The zone's SOA for the authority section. Its TTL says how long the negative answer may be kept (RFC 2308, 3). */
 export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
   return { type: "SOA", name: zone, ttlSeconds: seconds(context.settings.negativeTtlMs), data: soaData({ ...context, zone }) };
 }
 
-/** One host name to stand in for the addresses a subject does not have: that of its best target. */
+/** The host name that replaces the addresses of a subject without any: that of its best target, or of its entries' metadata. */
 export function hostNameInstead(subject: Subject): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
@@ -194,7 +183,7 @@ export function hostNameInstead(subject: Subject): { readonly host: string; read
   return undefined;
 }
 
-/** Metadata key of an entry without targets: the name that stands in for it, as that of an ExternalName. */
+/** Metadata key for entries without targets: a host name, such as that of an ExternalName service in Kubernetes. */
 const CNAME_KEY = "waymark.dns.cname";
 
 function namedInstead(entries: readonly EntryView[]): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
@@ -205,12 +194,12 @@ function namedInstead(entries: readonly EntryView[]): { readonly host: string; r
   return undefined;
 }
 
-/** TTL in seconds for an entry's advice, clamped as configured. */
+/** TTL in seconds for the ttl of an entry, within the configured bounds. */
 export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
   return seconds(Math.min(Math.max(ttlMs ?? settings.defaultTtlMs, settings.minTtlMs), settings.maxTtlMs));
 }
 
-/** The address record of a synthesised name, for the additional section. */
+/** The address record of the name of an IP target, for the additional section. */
 export function addressRecord(name: string, address: Address, ttl: number): DnsRecord {
   return { type: address.length === 4 ? "A" : "AAAA", name, ttlSeconds: ttl, data: { address } };
 }
@@ -221,7 +210,7 @@ function addressRecords<T extends "A" | "AAAA">(type: T, sizeBytes: number, subj
     if (subject.address.length !== sizeBytes) return [];
     return [[{ type, name: owner, ttlSeconds: seconds(settings.maxTtlMs), data: { address: subject.address } }]];
   }
-  // `_svc._tcp` names carry SRV and TXT; addresses are at the service's own name.
+  // `_svc._tcp` names have SRV and TXT; addresses are at the service's own name.
   if (subject.kind !== "entries" || subject.shape === "located") return [];
   const best = bestTargets(subject.targets);
   const unique = new Map<string, Address>();
@@ -232,7 +221,7 @@ function addressRecords<T extends "A" | "AAAA">(type: T, sizeBytes: number, subj
   return [[...unique.values()].map((address) => ({ type, name: owner, ttlSeconds: ttl, data: { address } }))];
 }
 
-/** Targets of healthy entries; all of them when none is healthy (semantics.md, DNS). */
+/** The targets of healthy entries; all targets when no entry is healthy (semantics.md, DNS). */
 function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
   const healthy = targets.filter(({ entry }) => healthRank(entry.health) === 0);
   return healthy.length > 0 ? healthy : targets;
@@ -246,10 +235,10 @@ function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV
   for (const { entry, target, address } of subject.targets) {
     const { priority, weight, port } = target;
     const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
-    // A host that DNS cannot write is left out: the rest of the answer stays useful.
+    // A host that DNS cannot write is left out, because the rest of the answer is still useful.
     if (name === undefined) continue;
     const data = { priority, weight, port, target: name };
-    const identity = RECORDS.SRV.text(data);
+    const identity = `${priority} ${weight} ${port} ${name}`;
     if (seen.has(identity)) continue;
     seen.add(identity);
     const rank = healthRank(entry.health);
@@ -261,8 +250,8 @@ function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV
 }
 
 /**
- * Groups, best health first, with priorities that say so: a client goes by these and not by the order (RFC 2782). The best keep what
- * their targets say; each next group is moved behind the one before it, and keeps its order.
+ * Gives groups, which come best health first, priorities in that order, because clients go by priority (RFC 2782). The first group keeps
+ * the priorities of its targets. Each next group is moved behind the one before it, and keeps its order inside.
  */
 function byHealth(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
   let free = 0;
@@ -275,7 +264,7 @@ function byHealth(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
   return free > HIGHEST_PRIORITY + 1 ? numbered(moved) : moved;
 }
 
-/** The same order in the smallest numbers, for priorities that do not fit into their field; there are fewer targets than numbers. */
+/** Numbers the priorities anew from 0, in the same order, when they do not fit into their field. There are fewer targets than numbers. */
 function numbered(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
   const used = new Set(groups.flat().map(({ data }) => data.priority));
   const numbers = new Map([...used].toSorted((a, b) => a - b).map((priority, i) => [priority, i]));
@@ -325,19 +314,19 @@ function nameServer({ zone, settings }: RecordContext): string {
   return nodeName(settings.nodeId, zone) ?? `ns.${zone}`;
 }
 
-/** One TTL for the whole set (RFC 2181, 5.2): the shortest of its members. */
+/** One TTL for the whole set (RFC 2181, 5.2): the shortest of its records. */
 function setTtlSeconds(targets: readonly SubjectTarget[], settings: DnsSettings): number {
   return Math.min(...targets.map(({ entry }) => ttlSeconds(entry.ttlMs, settings)));
 }
 
-/** Whole seconds, rounded down: an answer is never kept longer than its entry allows. */
+/** Whole seconds, rounded down, so that no answer is kept longer than its entry allows. */
 function seconds(ms: number): number {
   return Math.floor(ms / 1000);
 }
 
 const MAX_STRING_BYTES = 255;
 
-/** The strings of an entry's TXT record, each at most 255 bytes; lists are split between items, empty facts left out. */
+/** The strings of an entry's TXT record, each at most 255 bytes. Lists are split between items, and empty facts are left out. */
 function entryStrings(entry: EntryView): string[] {
   return [
     ...listStrings("namespace", [entry.key.namespace]),
@@ -355,7 +344,7 @@ function listStrings(key: string, items: readonly string[]): string[] {
   const strings: string[] = [];
   let parts: string[] = [];
   let length = 0;
-  // Joined, because a text that grows by `+=` is kept as all of its pieces, several times its size.
+  // Joined, because a text that grows by `+=` is stored as all its pieces, at several times its size.
   const finish = (): void => {
     if (parts.length > 0) strings.push(parts.join(","));
     parts = [];
@@ -368,8 +357,4 @@ function listStrings(key: string, items: readonly string[]): string[] {
   }
   finish();
   return strings;
-}
-
-function quote(text: string): string {
-  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
 }

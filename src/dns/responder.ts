@@ -1,4 +1,4 @@
-/** Query bytes to response bytes: decode, plan (kept until the catalog changes), draw, encode. */
+/** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
 import { WaymarkError } from "../lib/errors.ts";
 import type { LabelsOf } from "../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
@@ -9,25 +9,25 @@ import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, response
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
-/** What became of a query. */
+/** The response to a query, and what the metrics need to know of it. */
 export interface Reply {
-  /** The response; the responder's until its next call, so copy what is kept. */
+  /** The response. The responder uses the bytes again at its next call, so keep a copy. */
   readonly bytes: Uint8Array;
-  /** Type asked for and response code, as the metrics name them; `other` also when there was no question. */
+  /** Type and response code as the metrics name them; the type is `other` also without a question. */
   readonly qtype: QueryLabels["qtype"];
   readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;
-  /** What went wrong inside us, when rcode is SERVFAIL. */
+  /** Our own fault behind a SERVFAIL; undefined without one. */
   readonly fault: unknown;
 }
 
 export interface ResponderOptions {
   readonly settings: DnsSettings;
-  /** Numbers in [0, 1); shuffles answers. */
+  /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
-  /** Plans kept for one catalog view; 10,000 unless set. At the bound the oldest goes. */
+  /** Most plans kept for one view of the catalog; 10,000 unless set. At the bound the oldest goes. */
   readonly maxPlans?: number | undefined;
-  /** Memory of the plans kept for one catalog view; 32 MiB unless set. At the bound the oldest go. */
+  /** Most memory of these plans; 32 MiB unless set. At the bound the oldest go. */
   readonly maxPlansBytes?: number | undefined;
 }
 
@@ -50,9 +50,9 @@ export class Responder {
   readonly #options: ResponderOptions;
   readonly #random: () => number;
   readonly #encoder = new ResponseEncoder();
-  /** A view's plans go with the view. */
+  /** Plans by view. They go when the view goes. */
   readonly #plans = new WeakMap<DnsCatalog, PlanCache>();
-  /** Of the view that came last: a node has one. */
+  /** The plans of the latest view: a node has only one. */
   #newest: PlanCache | undefined;
 
   constructor(options: ResponderOptions) {
@@ -60,14 +60,14 @@ export class Responder {
     this.#random = options.random;
   }
 
-  /** Memory of the plans kept now, and plans that found no room or made it for others. */
+  /** Memory of the plans kept now, and how many plans found no room or made room for others. */
   planStats(): { readonly sizeBytes: number; readonly droppedCount: number } {
     return { sizeBytes: this.#newest?.sizeBytes ?? 0, droppedCount: this.#newest?.droppedCount ?? 0 };
   }
 
   /**
-   * Answers one message with what `findCatalog` lets its sender see; undefined when nothing may be answered. Never throws,
-   * whatever the bytes are and the catalog does.
+   * Answers one message from the catalog that `findCatalog` gives; undefined when the message must not be answered. Never throws,
+   * whatever the bytes are and whatever the catalog does.
    */
   respond(message: Uint8Array, transport: DnsTransport, findCatalog: () => DnsCatalog): Reply | undefined {
     const decoded = decodeQuery(message);
@@ -77,17 +77,14 @@ export class Responder {
       return this.#encode(decoded, this.#plan(decoded.question, findCatalog()), { transport, fault: undefined });
     } catch (fault) {
       if (isRefusal(fault)) return this.#encode(decoded, failure(RCODE.REFUSED), { transport, fault: undefined });
-      // A resolver asks another server, or keeps what it has; an empty answer would be believed.
+      // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
       if (isNotReady(fault)) return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault: undefined });
-      // semantics.md, DNS: a gateway fault is this query's SERVFAIL and nobody else's. The shell reports it.
+      // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it.
       return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault });
     }
   }
 
-  /**
-   * Tells the sender of a question to ask again over TCP, in no more bytes than it sent; undefined for a message that is none, which gets
-   * nothing.
-   */
+  /** Tells the sender of a question to ask again over TCP, in no more bytes than it sent. Undefined for other messages, which get no answer. */
   cut(message: Uint8Array): Reply | undefined {
     const decoded = decodeQuery(message);
     if (decoded.kind !== "query") return undefined;
@@ -125,7 +122,7 @@ export class Responder {
   }
 }
 
-/** Over the limit, or not for this peer at all: said as REFUSED, and no fault of ours. */
+/** Whether the caller is over its limit, or may not ask at all. That is answered REFUSED, and is no fault of ours. */
 function isRefusal(error: unknown): boolean {
   return error instanceof WaymarkError && (error.reason === "discovery_rate_limited" || error.reason === "discovery_access_denied");
 }

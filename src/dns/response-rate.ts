@@ -1,14 +1,14 @@
 /**
- * How many answers one network gets over UDP, where addresses can be forged: above the rate an answer is cut to "ask again over TCP", which is no
- * larger than the question, so that nobody gains by having us answer somebody else, and honest clients get theirs (semantics.md, DNS).
+ * Limits the answers to one network over UDP, where source addresses can be forged. Above the rate an answer is cut to "ask again over TCP". That is no
+ * larger than the question, so an attacker gains nothing by forging addresses, and honest clients still get their answer (semantics.md, DNS).
  */
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import { networkOf } from "../policy/limits/rate-limits.ts";
 
 export interface ResponseRateOptions {
-  /** Whole answers a second to one network; above 0. */
+  /** Whole answers a second for one network; above 0. */
   readonly perSecond: number;
-  /** Networks whose answers are counted; at least 2. */
+  /** Most networks that are counted; at least 2. */
   readonly maxNetworks: number;
 }
 
@@ -22,18 +22,18 @@ export class ResponseRate {
     this.#buckets = new TokenBuckets({ limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
   }
 
-  /** Networks counted now. */
+  /** How many networks are counted now. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** Whether a whole answer may go to this address now; then it is counted. HOT: once a UDP question, where a rate is set. */
+  /** Whether a whole answer may go to this address now, and counts it if so. HOT: once for each UDP question, if a rate is set. */
   takes(address: string, monoMs: number): boolean {
     return this.#buckets.take(prefixOf(address), monoMs) === 0;
   }
 }
 
-/** The network that a forger has behind one victim: the first 24 bits of an IPv4 address, 56 of an IPv6 one, as other name servers count. */
+/** The network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as other name servers count. A forger can use all addresses of a victim's network. */
 export function prefixOf(address: string): string {
   const network = networkOf(address);
   const v4 = IPV4.exec(network);

@@ -1,4 +1,4 @@
-/** The DNS gateway's sockets: UDP and TCP on one port number, each message answered in the turn it arrives in. */
+/** The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive. */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import type { Metrics } from "../lib/metrics/metrics.ts";
@@ -14,28 +14,28 @@ export interface DnsGatewayOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly udpPort: number;
-  /** The UDP port when absent, also when that was chosen by the system. */
+  /** Absent: the UDP port, also when the system chose it. */
   readonly tcpPort?: number | undefined;
   readonly settings: DnsSettings;
   /**
-   * The catalog as this peer may see it; the same object for peers of the same class, because answers are kept per object.
-   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, anything else SERVFAIL.
+   * The catalog as this peer may see it. Peers of one class must get the same object, because plans are kept by object.
+   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL.
    */
   readonly catalogFor: (peerAddress: string) => DnsCatalog;
-  /** Numbers in [0, 1); shuffles answers. */
+  /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
-  /** A fault of ours or of a socket; the gateway goes on. */
+  /** Reports a fault of ours or of a socket. The gateway goes on. */
   readonly onFault: (fault: unknown) => void;
   readonly limits?: Partial<DnsLimits>;
-  /** Memory for answers planned already; the responder's own bound when absent. */
+  /** Most memory for kept plans; the responder's own bound when absent. */
   readonly maxPlansBytes?: number | undefined;
-  /** Bounds whole answers over UDP; any number when absent. */
+  /** Limits whole answers over UDP; no limit when absent. */
   readonly rate?: ResponseRateOptions | undefined;
 }
 
 export interface DnsLimits extends TcpLimits {
-  /** UDP answers handed to the system and not yet sent; above it queries are dropped. */
+  /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
   readonly maxPendingSends: number;
 }
 
@@ -43,16 +43,16 @@ export interface DnsGateway extends AsyncDisposable {
   readonly host: string;
   readonly udpPort: number;
   readonly tcpPort: number;
-  /** Stops taking queries, lets answers on TCP go out for at most a second, closes. Safe to call twice. */
+  /** Takes no more queries, lets answers on TCP go out for at most a second, and closes. Idempotent. */
   stop(): Promise<void>;
 }
 
 const DEFAULT_LIMITS: DnsLimits = { maxConnections: 256, idleTimeoutMs: 10_000, maxQueryBytes: 4096, maxPendingSends: 4096 };
-/** Room for a burst: the system's default holds some 200 queries. */
+/** Receive buffer for bursts: the system's default holds some 200 queries. */
 const UDP_RECEIVE_BYTES = 1 << 20;
-/** Answers buffered for a TCP peer that does not read, before we stop answering it. */
+/** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
-/** How often another number is tried when TCP does not get the port that UDP was given. */
+/** How often the gateway tries another port number when TCP does not get the one that UDP got. */
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
 
@@ -109,7 +109,7 @@ class DnsServer {
     transport: DnsTransport,
     { peerAddress, monoMs }: { readonly peerAddress: string; readonly monoMs: number },
   ): Reply | undefined {
-    // Over TCP the address is the sender's own.
+    // Over TCP the address cannot be forged.
     if (transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, monoMs))
       return this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress));
     this.#options.metrics.inc("dns_rate_limited_total", {});
@@ -128,7 +128,7 @@ function serveUdp(
 ): void {
   let pendingSends = 0;
   udp.on("message", (query: Buffer, peer: RemoteInfo) => {
-    // Port 0 cannot be answered; such a packet is forged.
+    // A packet from port 0 is forged, and cannot be answered.
     if (peer.port === 0) return server.dropped("malformed");
     if (pendingSends >= maxPendingSends) return server.dropped("overload");
     const answer = server.answer(query, "udp", peer.address);
@@ -136,7 +136,7 @@ function serveUdp(
     pendingSends++;
     // A copy: the responder uses its buffer again before the system has read it.
     udp.send(Buffer.from(answer), peer.port, peer.address, () => {
-      // A peer that cannot be reached is its own loss; it will ask again.
+      // Errors are ignored: a peer that could not be reached will ask again.
       pendingSends--;
     });
   });
@@ -151,7 +151,7 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
       return { udp, tcp: await listenTcp(options, isShared ? udp.address().port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
       udp.close();
-      // Only a number that the system chose is worth another try.
+      // Another try helps only with a number that the system chose.
       if (!isShared || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
@@ -187,7 +187,7 @@ async function listenTcp({ host }: DnsGatewayOptions, port: number, connections:
 async function stopAll(udp: UdpSocket, tcp: TcpServer, connections: TcpConnections): Promise<void> {
   const closed = [
     new Promise<void>((resolve) => udp.close(() => resolve())),
-    // Resolves when the last connection is gone, which the grace below bounds.
+    // Resolves when the last connection is gone; the grace below bounds that.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];
   await connections.close(STOP_GRACE_MS);
@@ -199,7 +199,7 @@ function portOf(tcp: TcpServer): number {
   return address !== null && typeof address === "object" ? address.port : 0;
 }
 
-/** The same words as the other listeners use. */
+/** An error for the operator, in the same words as those of the other listeners. */
 function bindError(cause: Error, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
   const code = "code" in cause ? cause.code : undefined;

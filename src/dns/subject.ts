@@ -1,4 +1,4 @@
-/** What a name below a zone stands for in the catalog, as one viewer sees it. */
+/** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
 import { portWord, type Transport, transportOf } from "../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
@@ -7,27 +7,27 @@ import type { Address } from "./addresses.ts";
 import { parseAddress } from "./addresses.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
 
-/** Where NODE entries live (semantics.md, Names and bounds). */
+/** The namespace of NODE entries (semantics.md, Names and bounds). */
 const NODES_NAMESPACE = "discovery.nodes";
 
-/** The catalog as one class of viewers sees it: what is hidden from them is absent here. */
+/** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {
-  /** Changes whenever any answer below may have changed: an entry, an origin's life, policy, a window's edge. */
+  /** Changes whenever an answer of this catalog may have changed: with entries, the lives of origins, the policy and its windows. */
   readonly revision: number;
   /**
-   * Entries of that kind, namespace and name, in catalog order; with `port` those that have this word among their `portWords`. Of a crowded
-   * name a sample, another one each time.
+   * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
+   * sample of a crowded name, a different one each time.
    */
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
-  /** Whether a namespace with a visible entry is `suffix` or ends in `.suffix`; the same for aliases, also in full. No final dots. */
+  /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
-  /** Entries that carry this name of the zone (lower case, no final dot) as an alias, in catalog order; those that have it in full last. */
+  /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order; those with the full name last. */
   findAlias(name: string, zone: string): readonly EntryView[];
-  /** Namespaces that `find` has found hidden since the last call. What policy does not hide from anybody has none. */
+  /** The namespaces that `find` found hidden since the last call. Absent while no policy hides anything. */
   takeHidden?(): readonly string[];
-  /** Whether `find` has given a sample since the last call: an answer from it is only one of several. */
+  /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
   takeSampled?(): boolean;
-  /** An answer was made without these, now or when the same was asked before: whoever keeps the audit is told. */
+  /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
   onHidden?(namespaces: readonly string[]): void;
 }
 
@@ -39,8 +39,8 @@ export interface SubjectTarget {
 }
 
 /**
- * Targets of one name that an answer is drawn from, the same number of each entry, at least one: as many as the shortest records the
- * largest answer holds (65,535 bytes, 16 an address). More would only be time in which nobody else is served.
+ * Most targets of one name that an answer is drawn from: as many of the shortest records (16 bytes) as the largest answer holds (65,535
+ * bytes). Each entry gives the same number, and at least one. More targets would only make other clients wait.
  */
 const MAX_TARGETS = 4_096;
 
@@ -54,16 +54,16 @@ export type Subject =
       readonly targets: readonly SubjectTarget[];
     }
   | { readonly kind: "address"; readonly address: Address }
-  /** Another name, in full. */
+  /** The name is an alias; `target` is the full name that it leads to. */
   | { readonly kind: "alias"; readonly ttlMs: number | undefined; readonly target: string }
-  /** There is something below this name, but nothing here. */
+  /** Names exist below this one, but it has no records itself. */
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
 
 const EMPTY: Subject = { kind: "empty" };
 const ABSENT: Subject = { kind: "absent" };
 
-/** What `relative` (lower case, without its zone) stands for. A name of the catalog wins over an alias of the same text. */
+/** What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. */
 export function findSubject(relative: string, zone: string, catalog: DnsCatalog): Subject {
   const name = parseName(relative);
   const own = ownSubject(name, catalog);
@@ -73,7 +73,7 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog)
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
-/** Lower is better; entries of one rank are equals. ORPHANED comes last (semantics.md, Orphans). */
+/** The rank of a health: lower is better, and ORPHANED comes last (semantics.md, Orphans). */
 export function healthRank(health: Health): number {
   switch (health) {
     case HEALTH.UNSET:
@@ -120,7 +120,7 @@ function entriesSubject(
   shows: (target: TargetView, entry: EntryView) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
-  // A stable sort: within a rank the catalog's order stays, so that the same catalog gives the same answer.
+  // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
   const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   const targets = ranked.flatMap((entry) =>
@@ -144,13 +144,13 @@ function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subj
   return undefined;
 }
 
-/** One label below the entry's own name, as headless pods have them: a name of this instance alone. Leading to all would say nothing. */
+/** Whether the alias is one label below the entry's own name, as for headless pods in Kubernetes. Such a name is for this instance alone. */
 function isBelowOwnName(relative: string, entry: EntryView, zone: string): boolean {
   const own = entry.key.kind === KIND.SERVICE ? formatName(canonicalName(entry), zone) : undefined;
   return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }
 
-/** The name an alias of this entry leads to. */
+/** The name that an alias of this entry leads to. */
 function canonicalName(entry: EntryView): DnsName {
   const { kind, name, namespace } = entry.key;
   switch (kind) {
@@ -167,7 +167,7 @@ function canonicalName(entry: EntryView): DnsName {
   }
 }
 
-/** An empty non-terminal (RFC 8020): its answer is "no such type", never "no such name". */
+/** Whether names exist below this one (RFC 8020). The answer is then "no such type", and never "no such name". */
 function isAboveSomething(
   relative: string,
   zone: string,
@@ -181,7 +181,7 @@ function isAboveSomething(
   return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
 }
 
-/** The transport of all, else TCP. */
+/** The transport that all targets have, else TCP. */
 function commonTransport(targets: readonly TargetView[]): Transport {
   const [first] = targets;
   if (first === undefined) return "tcp";
@@ -189,7 +189,7 @@ function commonTransport(targets: readonly TargetView[]): Transport {
   return targets.every((target) => transportOf(target) === transport) ? transport : "tcp";
 }
 
-/** Whether this is the port of that name: at a second address it has none, since names are unique in an entry. */
+/** Whether a target has the port of this name. The same port at a second address has no name, because names are unique in an entry. */
 function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
   if (target.name !== "") return target.name === port;
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
@@ -197,7 +197,7 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
 
 const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
 
-/** A node is where its targets are and where its advertised urls say. */
+/** Adds the hosts of advertised URLs to the targets of a node. */
 function withAdvertised(entry: EntryView): EntryView {
   const targets = entry.advertisedUrls.flatMap((url) => {
     const match = URL_HOST.exec(url);

@@ -1,18 +1,18 @@
-/** DNS over TCP (RFC 7766): framed queries answered in order, with bounds on everything a stranger can hold open. */
+/** DNS over TCP (RFC 7766): answers framed queries in order, with bounds on everything that a stranger can hold open. */
 
 import type { Socket } from "node:net";
 import { type PatientTimeout, patientTimeout } from "../lib/patient-time.io.ts";
 
 export interface TcpLimits {
-  /** Connections at a time; one more closes the one that has been quiet longest. */
+  /** Most connections at a time. One more closes the one that has been quiet longest. */
   readonly maxConnections: number;
-  /** A connection without a whole query answered and read for this long is closed. */
+  /** A connection is closed when for this long no whole query was answered and no answer was read. */
   readonly idleTimeoutMs: number;
-  /** Longer queries close the connection: a question and EDNS options need a fraction of it. */
+  /** Longer queries close the connection. A question with EDNS options needs a fraction of it. */
   readonly maxQueryBytes: number;
 }
 
-/** Why input was thrown away without an answer, as in `dns_dropped_total`. */
+/** Why input was dropped without an answer, as in `dns_dropped_total`. */
 export type DropReason = "malformed" | "overload" | "idle";
 
 export interface TcpHandlers {
@@ -21,19 +21,19 @@ export interface TcpHandlers {
   dropped(reason: DropReason): void;
 }
 
-/** A query shorter than a header is not one. */
+/** A query has at least a header. */
 const MIN_QUERY_BYTES = 12;
 const LENGTH_BYTES = 2;
-/** Queries answered in one turn of the event loop, over all connections: thousands may arrive at once, and everybody else waits meanwhile. */
+/** Most queries answered in one turn of the event loop, over all connections. Thousands may arrive at once, and everything else waits meanwhile. */
 const ANSWERS_PER_TURN = 16;
 
 /** The connections of one listener. */
 export class TcpConnections {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
-  /** Quietest first: a connection moves to the end with each query. */
+  /** Open connections, the quietest first: a connection moves to the end with each query. */
   readonly #open = new Set<TcpConnection>();
-  /** Those with a whole query to answer; who waited longest first. */
+  /** Connections with a whole query to answer; the one that has waited longest first. */
   readonly #ready = new Set<TcpConnection>();
 
   constructor(limits: TcpLimits, handlers: TcpHandlers) {
@@ -73,7 +73,7 @@ export class TcpConnections {
     this.#ready.add(connection);
   }
 
-  /** One query each, in turn. */
+  /** Answers one query of each ready connection, in turn. */
   #turn(): void {
     for (let left = ANSWERS_PER_TURN; left > 0; left--) {
       const [first] = this.#ready;
@@ -84,7 +84,7 @@ export class TcpConnections {
     if (this.#ready.size > 0) setImmediate(() => this.#turn());
   }
 
-  /** Lets what is written go out, then closes; those that are not done after `graceMs` are cut. */
+  /** Lets written answers go out, then closes the connections. Those that are still open after `graceMs` are cut. */
   async close(graceMs: number): Promise<void> {
     const deadline = setTimeout(() => {
       for (const connection of this.#open) connection.destroy();
@@ -95,7 +95,7 @@ export class TcpConnections {
 }
 
 interface ConnectionHandlers extends TcpHandlers {
-  /** It has a whole query, and waits for `answerNext`. */
+  /** The connection has a whole query, and waits for `answerNext`. */
   ready(): void;
 }
 
@@ -108,7 +108,7 @@ class TcpConnection {
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
   #hasPeerEnded = false;
-  /** We have said our last word; what the peer still sends is not read. */
+  /** No more answers follow, and input is ignored. */
   #isClosing = false;
 
   constructor(socket: Socket, limits: TcpLimits, handlers: ConnectionHandlers) {
@@ -116,7 +116,7 @@ class TcpConnection {
     this.#limits = limits;
     this.#handlers = handlers;
     this.#peerAddress = socket.remoteAddress ?? "";
-    // Refreshed by whole queries only: one byte at a time keeps nothing open.
+    // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
     this.#idle = patientTimeout(() => {
       handlers.dropped("idle");
       socket.destroy();
@@ -128,7 +128,7 @@ class TcpConnection {
       this.#hasPeerEnded = true;
       this.#goOn();
     });
-    // The peer went away; "close" follows, and there is nobody left to tell.
+    // The peer went away. "close" follows.
     socket.on("error", () => {});
     socket.once("close", () => this.#idle.clear());
   }
@@ -142,7 +142,7 @@ class TcpConnection {
     if (this.#socket.destroyed) return Promise.resolve();
     this.#isClosing = true;
     this.#socket.once("close", () => resolve());
-    // A peer that has nothing more to say need not be waited for.
+    // The peer's own end need not be waited for.
     this.#socket.end(() => this.#socket.destroy());
     return promise;
   }
@@ -160,7 +160,7 @@ class TcpConnection {
     this.#goOn();
   }
 
-  /** Waits for its turn where there is a whole query, and reads no more until it is answered; else reads on. */
+  /** With a whole query, waits for its turn, and reads no more until the query is answered. Else reads on. */
   #goOn(): void {
     if (this.#isWaitingForDrain) return;
     if (this.#nextEnd() !== undefined) {
@@ -172,7 +172,7 @@ class TcpConnection {
     if (this.#hasPeerEnded) this.#socket.end();
   }
 
-  /** Where the first query ends; undefined: it has not come whole. One that cannot be a query ends at once. */
+  /** Where the first query ends; undefined when it is not complete. One of a wrong length ends at once. */
   #nextEnd(): number | undefined {
     if (this.#pending.length < LENGTH_BYTES) return undefined;
     const length = this.#pending.readUInt16BE(0);
@@ -184,7 +184,7 @@ class TcpConnection {
     return length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes;
   }
 
-  /** Answers the first query. Returns whether there is another, and the peer reads what it is sent. */
+  /** Answers the first query. Returns whether there is another one, and the peer reads its answers. */
   answerNext(): boolean {
     const end = this.#isClosing || this.#socket.destroyed ? undefined : this.#nextEnd();
     if (end === undefined) return false;
@@ -211,7 +211,7 @@ class TcpConnection {
   }
 }
 
-/** Length and message in one buffer of their own, so that they leave in one segment. */
+/** Length and message in one buffer, so that they leave in one segment. */
 function framed(message: Uint8Array): Buffer {
   const frame = Buffer.allocUnsafe(LENGTH_BYTES + message.length);
   frame.writeUInt16BE(message.length, 0);

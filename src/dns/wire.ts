@@ -1,23 +1,23 @@
 /**
- * Messages on the wire: a query in, a response out (RFC 1035, EDNS RFC 6891). Written by hand rather than with dns-packet,
- * which does not compress names, loses the case and bytes of a question, and reads every record a stranger sends;
- * the tests hold this file equal to it.
+ * Messages on the wire: decodes queries and encodes responses (RFC 1035; EDNS, RFC 6891). Written by hand, because dns-packet
+ * does not compress names, loses the case and bytes of a question, and reads every record that a stranger sends. The
+ * tests compare this file with dns-packet.
  */
 import { type Answer, type Question, RCODE, type Rcode } from "./answer.ts";
 import { type DataWriter, type DnsRecord, RECORDS, writeRecordData } from "./records.ts";
 
 const HEADER_BYTES = 12;
-/** OPT of ours: root name, type, size, flags, no options. */
+/** Size of the OPT record of a response: root name, type, size, flags, no options. */
 const OPT_BYTES = 11;
 const TYPE_OPT = 41;
 const CLASS_IN = 1;
 const OPCODE_QUERY = 0;
 const DOT = 46;
-/** Largest UDP answer that every path carries without fragments (DNS flag day 2020). */
+/** Largest UDP answer that every network path carries in one piece (DNS flag day 2020). */
 const MAX_UDP_BYTES = 1232;
-/** UDP without EDNS (RFC 1035, 4.2.1). */
+/** Largest UDP answer without EDNS (RFC 1035, 4.2.1). */
 const MIN_UDP_BYTES = 512;
-/** The length field of TCP framing. */
+/** Largest TCP answer: its length has two bytes. */
 const MAX_TCP_BYTES = 0xffff;
 
 export type DnsTransport = "udp" | "tcp";
@@ -28,26 +28,26 @@ export interface QueryHeader {
   readonly isRecursionDesired: boolean;
 }
 
-/** The OPT record of a query; what else it holds (options, DO) changes nothing in our answers. */
+/** The part of a query's OPT record that changes answers. Its options and the DO flag change nothing. */
 export interface Edns {
   readonly udpSizeBytes: number;
 }
 
 export type Decoded =
-  /** Nothing may be answered: no header, or a response (answering those makes loops). */
+  /** Must not be answered: a message without a whole header, or a response, since answering responses makes loops. */
   | { readonly kind: "dropped" }
-  /** Answered by its header alone. */
+  /** Answered with a header only. */
   | { readonly kind: "refused"; readonly header: QueryHeader; readonly rcode: Rcode; readonly edns: Edns | undefined }
   | {
       readonly kind: "query";
       readonly header: QueryHeader;
       readonly question: Question;
-      /** The question as it was sent: echoed, case and all. */
+      /** The question as it was sent. The response repeats it, case included. */
       readonly questionBytes: Uint8Array;
       readonly edns: Edns | undefined;
     };
 
-/** Reads a query. Total: any bytes give a result, in one pass over at most their length. */
+/** Decodes a query. Any bytes give a result, in one pass over at most their length. */
 export function decodeQuery(bytes: Uint8Array): Decoded {
   if (bytes.length < HEADER_BYTES) return { kind: "dropped" };
   const flags = u16(bytes, 2);
@@ -55,7 +55,7 @@ export function decodeQuery(bytes: Uint8Array): Decoded {
   const header = { id: u16(bytes, 0), opcode: (flags >> 11) & 0xf, isRecursionDesired: (flags & 0x0100) !== 0 };
   if (header.opcode !== OPCODE_QUERY) return { kind: "refused", header, rcode: RCODE.NOTIMP, edns: undefined };
   const malformed: Decoded = { kind: "refused", header, rcode: RCODE.FORMERR, edns: undefined };
-  // One question, and no answers: nobody agrees what more would mean (RFC 9619).
+  // One question and no answers: more has no agreed meaning (RFC 9619).
   if (u16(bytes, 4) !== 1 || u16(bytes, 6) !== 0) return malformed;
   const name = readName(bytes, HEADER_BYTES);
   if (name === undefined || name.end + 4 > bytes.length) return malformed;
@@ -68,7 +68,7 @@ export function decodeQuery(bytes: Uint8Array): Decoded {
   return { kind: "query", header, question, questionBytes: bytes.subarray(HEADER_BYTES, end), edns };
 }
 
-/** How large an answer may be. */
+/** The largest response in bytes for a transport and the OPT record of the query. */
 export function responseLimitBytes(transport: DnsTransport, edns: Edns | undefined): number {
   if (transport === "tcp") return MAX_TCP_BYTES;
   return Math.min(Math.max(edns?.udpSizeBytes ?? MIN_UDP_BYTES, MIN_UDP_BYTES), MAX_UDP_BYTES);
@@ -81,23 +81,23 @@ interface Response {
   readonly edns: Edns | undefined;
   readonly answer: Answer;
   readonly limitBytes: number;
-  /** Says that there is more, whatever fits: the client asks again over TCP. */
+  /** Sets TC whatever fits, so that the client asks again over TCP. */
   readonly isCut?: boolean;
 }
 
-/** Bytes of a response, and whether records the question asked for did not fit (TC). The bytes are the encoder's until its next call. */
+/** The bytes of a response, and whether records that were asked for did not fit (TC). The encoder uses the bytes again at its next call. */
 export interface Encoded {
   readonly bytes: Uint8Array;
   readonly isTruncated: boolean;
 }
 
-/** Writes responses into one buffer that it keeps. */
+/** Encodes responses into one buffer, which it uses again. */
 export class ResponseEncoder {
   readonly #out = new MessageWriter();
 
   /**
-   * Additional records are left out when they do not fit, then the authority section, then answers from the end (at least
-   * one stays if it fits at all). TC is set when the answer or authority is not whole: additional ones do not count (RFC 2181, 9).
+   * Encodes a response. What does not fit is left out: additional records first, then the authority section, then answers from the end (one
+   * stays if it fits at all). TC is set when the answer or authority section is not whole; additional records do not count (RFC 2181, 9).
    */
   encode(response: Response): Encoded {
     const { header, question, questionBytes, edns, answer, limitBytes, isCut = false } = response;
@@ -110,7 +110,7 @@ export class ResponseEncoder {
     const authorityStart = out.at;
     const areAnswersWhole = answers === answer.answers.length;
     let authority = areAnswersWhole ? out.records(answer.authority) : 0;
-    // Half an authority section would be a different statement.
+    // Half an authority section would say something else.
     const isAuthorityWhole = authority === answer.authority.length;
     if (!isAuthorityWhole) {
       out.rewind(authorityStart);
@@ -146,7 +146,7 @@ function flagsOf(header: QueryHeader, answer: Answer, isTruncated: boolean): num
   );
 }
 
-/** DO is never set: we do not sign (RFC 3225, 3). */
+/** Writes the OPT record. DO is never set, because we do not sign (RFC 3225, 3). */
 function writeOpt(out: MessageWriter, rcode: Rcode): void {
   out.u8(0);
   out.u16(TYPE_OPT);
@@ -157,7 +157,7 @@ function writeOpt(out: MessageWriter, rcode: Rcode): void {
   out.u16(0);
 }
 
-/** A growing message with its name table. A write past the buffer moves the position only: `records` takes it back. */
+/** A message that is written, with the offsets of its names. A write past the buffer only moves the position, and `records` undoes it. */
 class MessageWriter implements DataWriter {
   readonly #bytes = new Uint8Array(MAX_TCP_BYTES);
   readonly #offsets = new Map<string, number>();
@@ -182,7 +182,7 @@ class MessageWriter implements DataWriter {
     this.#at = at;
   }
 
-  /** Back to an earlier position; names written since are forgotten. */
+  /** Goes back to an earlier position, and forgets the names that were written since. */
   rewind(at: number): void {
     this.seek(at);
     for (const [name, offset] of this.#offsets) if (offset >= at) this.#offsets.delete(name);
@@ -192,7 +192,7 @@ class MessageWriter implements DataWriter {
     this.#limit += bytes;
   }
 
-  /** Writes records until one does not fit; returns how many are in. */
+  /** Writes records until one does not fit. Returns how many were written. */
   records(records: readonly DnsRecord[]): number {
     let count = 0;
     for (const record of records) {
@@ -253,9 +253,9 @@ class MessageWriter implements DataWriter {
     this.u8(0);
   }
 
-  /** Notes the suffixes of a name that stands uncompressed at `offset`. */
+  /** Notes the suffixes of a name that was written uncompressed at `offset`. */
   remember(name: string, offset: number): void {
-    // An escape is longer as text than on the wire, so offsets after it would be wrong; nothing we write ends in such a label.
+    // An escape is longer as text than on the wire, so offsets after it would be wrong. No name that we write ends in such a label.
     if (name.includes("\\")) return this.#rememberPlainTail(name, offset);
     let at = 0;
     while (at < name.length) {
@@ -289,11 +289,11 @@ class MessageWriter implements DataWriter {
   }
 
   #note(name: string, offset: number): void {
-    // A pointer has 14 bits.
+    // A pointer holds 14 bits.
     if (offset < 0x4000 && !this.#offsets.has(name)) this.#offsets.set(name, offset);
   }
 
-  // HOT: one name an SRV record; splitting into labels first cost a third of a ten-target answer.
+  // HOT: runs for one name in each SRV record. Splitting names into labels first cost a third of an answer with ten targets.
   #labels(value: string): void {
     if (value === "") return;
     let lengthAt = this.#at++;
@@ -312,7 +312,7 @@ interface Rest {
   readonly opt: { readonly udpSizeBytes: number; readonly version: number } | undefined;
 }
 
-/** Checks that the records after the question are whole and end with the message; looks into OPT only. */
+/** Checks that the records after the question are whole and end with the message. Reads only the OPT record. */
 function readRest(
   bytes: Uint8Array,
   start: number,
@@ -320,7 +320,7 @@ function readRest(
 ): Rest | undefined {
   let at = start;
   let opt: Rest["opt"];
-  // A record takes 11 bytes at least, so a huge count ends where the bytes do.
+  // A record has at least 11 bytes, so a false huge count ends with the bytes.
   for (let i = 0; i < authorityCount + additionalCount; i++) {
     const nameEnd = skipName(bytes, at);
     if (nameEnd === undefined || nameEnd + 10 > bytes.length) return undefined;
@@ -342,7 +342,7 @@ function areOptionsWhole(bytes: Uint8Array, start: number, end: number): boolean
   return at === end;
 }
 
-/** Where the name at `start` ends; a pointer ends it and is not followed, since we do not need what it says. */
+/** Where the name at `start` ends. A pointer ends it, and is not followed, because the name itself is not needed. */
 function skipName(bytes: Uint8Array, start: number): number | undefined {
   let at = start;
   while (at < bytes.length) {
@@ -355,7 +355,7 @@ function skipName(bytes: Uint8Array, start: number): number | undefined {
   return undefined;
 }
 
-/** The question's name in lower case. A pointer cannot be right here: there is no name before it. */
+/** Reads the question's name, in lower case. A pointer is refused: there is no name before the question. */
 function readName(bytes: Uint8Array, start: number): { readonly text: string; readonly end: number } | undefined {
   let at = start;
   let text = "";
@@ -370,7 +370,7 @@ function readName(bytes: Uint8Array, start: number): { readonly text: string; re
   return undefined;
 }
 
-/** Letters, digits, `-` and `_` stand for themselves; the rest as `\DDD`, so that a dot inside a label is no border. */
+/** A byte as text: letters, digits, `-` and `_` as they are, all others as `\DDD`, so that a dot inside a label does not end it. */
 function characterOf(byte: number): string {
   return CHARACTERS[byte] ?? "";
 }

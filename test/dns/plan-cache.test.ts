@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
+import { HEALTH } from "../../src/catalog/record/record.ts";
 import { PlanCache } from "../../src/dns/plan-cache.ts";
 import { RECORDS, type RecordType } from "../../src/dns/records.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
-import { recordText } from "./record-text.ts";
 
 const ALIASES = 300;
 const INSTANCES = 100;
@@ -101,7 +101,7 @@ test("aliases of a name share its records, also those of the name itself", () =>
   const cache = newCache(32 * 1024 * 1024);
   const catalog = new CountingCatalog(crowd());
   const [cname, first] = ask(cache, catalog, "x0.al").groups;
-  expect(cname?.map(recordText)).toEqual(["x0.al.waymark. 30 IN CNAME web.market.waymark."]);
+  expect(cname).toEqual([{ type: "CNAME", name: "x0.al.waymark", ttlSeconds: 30, data: { target: "web.market.waymark" } }]);
   expect(first).toHaveLength(INSTANCES);
   for (const name of aliasNames) expect(ask(cache, catalog, name).groups[1]).toBe(first);
   expect(ask(cache, catalog, "web.market").groups[0]).toBe(first);
@@ -141,4 +141,61 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
   expect(cache.sizeBytes).toBeLessThan(maxBytes / 8);
   expect(catalog.lookupCount).toBe(100);
   expect(seen.size).toBe(80);
+});
+
+test("a plan counts its records, their texts and those of its glue", () => {
+  const bytesOf = (entry: EntryView, name: string, type: RecordType) => {
+    const cache = newCache(32 * 1024 * 1024);
+    ask(cache, new CountingCatalog([entry]), name, type);
+    return cache.sizeBytes;
+  };
+  const tagged = (length: number) => bytesOf(entryView({ name: "web", tags: ["x".repeat(length)] }), "web.market", "TXT");
+  expect(tagged(100) - tagged(20)).toBe(80);
+  const targeted = (host: string) =>
+    bytesOf(entryView({ name: "web", targets: [{ host, port: 80, protocol: "tcp" }] }), "_svc._tcp.web.market", "SRV");
+  // The name of an address has its record beside it, a name outside of our zones has none.
+  expect(targeted("10.0.0.1") - targeted("10-0-0-1.addr.node.example")).toBeGreaterThan(350);
+});
+
+test("a part keeps the order of groups, each whole before the next begins, and the glue of what stays", () => {
+  const each = 1000;
+  const healths = [HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.CRITICAL];
+  const hostOf = (i: number) => `2001:db8:1234:1234:1234:1234:1234:${(0x1000 + i).toString(16)}`;
+  const entries = healths.flatMap((health, group) =>
+    Array.from({ length: each }, (_, k) => {
+      const i = group * each + k;
+      return entryView({
+        name: "web",
+        instanceId: `i${i}`,
+        nodeId: `n${i}`,
+        health,
+        targets: [{ host: hostOf(i), port: 80, protocol: "tcp" }],
+      });
+    }),
+  );
+  const plan = ask(newCache(20 * 1024 * 1024), new CountingCatalog(entries), "_svc._tcp.web.market", "SRV");
+  const numbers = plan.groups.map((group) =>
+    group.map((record) =>
+      record.type === "SRV" ? Number.parseInt(record.data.target.split(".")[0]?.split("-").at(-1) ?? "", 16) - 0x1000 : -1,
+    ),
+  );
+  const [first = [], second = [], third = []] = numbers;
+  expect(new Set(first)).toEqual(new Set(Array.from({ length: each }, (_, i) => i)));
+  expect(new Set(second)).toEqual(new Set(Array.from({ length: each }, (_, i) => each + i)));
+  expect([third.length > 0, third.length < each]).toEqual([true, true]);
+  expect(third.every((i) => i >= 2 * each)).toBe(true);
+  expect(third).not.toEqual(Array.from({ length: third.length }, (_, i) => 2 * each + i));
+  expect(plan.glue.size).toBe(numbers.flat().length);
+});
+
+test("a part of very many small records is kept, in an eighth of the bytes", () => {
+  const maxBytes = 8 * 1024 * 1024;
+  const entries = Array.from({ length: 4000 }, (_, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, nodeId: `n${i}`, targets: [{ host: `10.0.${i >> 8}.${i & 255}` }] }),
+  );
+  const cache = newCache(maxBytes);
+  ask(cache, new CountingCatalog(entries), "web.market");
+  expect(cache.droppedCount).toBe(0);
+  expect(cache.sizeBytes).toBeLessThanOrEqual(maxBytes / 8);
+  expect(cache.sizeBytes).toBeGreaterThan(maxBytes / 9);
 });
