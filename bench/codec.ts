@@ -4,13 +4,13 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { decodeEntry, EntryStamper, finishEntry } from "../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../src/catalog/entry/names.ts";
 import { readEntry, readRegisteredMs } from "../src/catalog/entry/reader.ts";
 import { SCOPE } from "../src/catalog/entry/scope.ts";
 import { decodeRecord, encodeRecord } from "../src/catalog/record/codec.ts";
 import { BODY } from "../src/catalog/record/record.ts";
 import { Slab } from "../src/catalog/record/slab.ts";
 import { TraitsPool } from "../src/catalog/record/traits.ts";
+import { BOUNDS } from "../test/fakes/options.ts";
 
 const WALL = 1_760_000_000_000;
 const ENTRIES = 1000;
@@ -29,7 +29,7 @@ const entries = Array.from({ length: ENTRIES }, (_, i) =>
     metadata: { team: "core" },
   }),
 );
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool() });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
 const wire = entries.map((entry) => toBinary(EntrySchema, entry));
 const sealed = entries.map((entry) => finishEntry(stamper.entryOf(entry, 0, stamp).content, times));
 const contentBytes = sealed.map((bytes) => readEntry(bytes).contentBytes);
@@ -60,7 +60,7 @@ const us = {
   stamped: measure((i) => stamper.entryOf(at(entries, i), i, stamp)),
   draftAndSeal: measure((i) => finishEntry(stamper.entryOf(at(entries, i), i, stamp).content, times)),
   encodeRecord: measure((i) => encodeRecord(head, { body: BODY.ENTRY, entry: at(sealed, i) })),
-  decodeRecord: measure((i) => decodeRecord(at(records, i), DEFAULT_BOUNDS)),
+  decodeRecord: measure((i) => decodeRecord(at(records, i), BOUNDS)),
   readRegisteredMs: measure((i) => readRegisteredMs(at(sealed, i), at(contentBytes, i))),
   entryOfStored: measure((i) => stamper.entryOfStored(at(sealed, i))),
   decodeEntry: measure((i) => decodeEntry(at(sealed, i), "live")),

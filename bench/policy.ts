@@ -9,7 +9,7 @@ import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { toBinary } from "@bufbuild/protobuf";
 import { PolicySetSchema } from "../gen/waymark/policy/v1/policy_pb.js";
-import { loadConfig } from "../src/config/settings.ts";
+import { loadConfig } from "../src/config/load.ts";
 import { openLog } from "../src/lib/log.io.ts";
 import { openNodePolicy } from "../src/node/policy.ts";
 import { buildCore, openStore } from "../src/node/rooms.io.ts";

@@ -12,7 +12,6 @@ import { setFlagsFromString } from "node:v8";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../src/catalog/entry/names.ts";
 import type { Relation } from "../src/catalog/entry/scope.ts";
 import { ANY } from "../src/catalog/query/filter.ts";
 import { Lookup } from "../src/catalog/query/lookup.ts";
@@ -30,11 +29,11 @@ import { isAdmitted, PolicySwitch } from "../src/discovery/policy-switch.ts";
 import { Reads } from "../src/discovery/reads.ts";
 import { FunctionIds } from "../src/discovery/registrar/function-ids.ts";
 import { OriginLifecycle } from "../src/fabric/origin-lifecycle.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS } from "../src/fabric/origin-lifecycle-options.ts";
 import type { MemberUpdate } from "../src/fabric/wire/messages.ts";
 import type { Time } from "../src/lib/machine.ts";
 import { anonymousCaller } from "../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../src/policy/set/verdict.ts";
+import { BOUNDS, ORIGIN_LIFECYCLE_OPTIONS } from "../test/fakes/options.ts";
 import { report, round } from "./_results.ts";
 
 const { values } = parseArgs({
@@ -60,7 +59,7 @@ const LONG_MS = 2;
 /** Until then every collection is told of. */
 const HEARD_MS = 200;
 const GOAL_MS = 20;
-const BOUNDS = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
+const TOMBSTONES = { tombstoneTtlMs: 3_600_000, minTombstones: 1000 };
 const GC_KINDS: Readonly<Record<number, string>> = { 1: "scavenge", 4: "mark-compact", 8: "incremental", 16: "weak callbacks" };
 
 // What V8 marks in steps within our calls it tells nobody: up to 50 ms each. In one go it is a pause that can be told apart.
@@ -141,10 +140,10 @@ function now(): Time {
 
 function replicaOf(nodeId: string): Replica {
   const place = { clusterId: "c1", region: "r1" };
-  return new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place, ...BOUNDS });
+  return new Replica(new Lookup(), new Slab(), { nodeId, generation: 1, lastSeq: 0, floor: 0, place, ...TOMBSTONES });
 }
 
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
 /** One in five is a function with an id, and one has an alias. */
 function indexed(i: number): MessageInitShape<typeof EntrySchema> {
@@ -220,7 +219,7 @@ async function give(giver: Replica, relation: Relation, clusterId: string, newco
 
 function newcomerOf(): Newcomer {
   const replica = replicaOf("b");
-  return { replica, receiver: new FrameReceiver(replica, stamper, DEFAULT_BOUNDS) };
+  return { replica, receiver: new FrameReceiver(replica, stamper, BOUNDS) };
 }
 
 /** As a node opens them; all of one prefix, for some of which a policy changes much. */
@@ -297,14 +296,14 @@ async function lifecycle(replica: Replica) {
     forgetOrigin: (origin: Origin, at: Time, isOver: boolean) => replica.forgetOrigin(origin, at, isOver, 0),
     readmit: () => undefined,
   };
-  const origins = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, parts);
+  const origins = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
   origins.tick(time, []);
   const tick = () => {
     origins.tick(time, []);
     indexes.refresh();
     return origins.nextDeadlineMs() !== 0;
   };
-  const { orphanGraceMs, originForgetMs } = ORIGIN_LIFECYCLE_DEFAULTS;
+  const { orphanGraceMs, originForgetMs } = ORIGIN_LIFECYCLE_OPTIONS;
   member = { ...member, status: "dead" };
   origins.memberChanged(member);
   const death = await longest("a neighbour's death: a tick", tick);
@@ -334,7 +333,7 @@ async function withdrawal({ replica, receiver }: Newcomer) {
   let isTaken = false;
   return longest("newcomer: the last frame of a transfer that lists nothing any more, and what follows", () => {
     if (!isTaken) receiver.apply(head, now(), { place: { clusterId: "c1", region: "r1" } });
-    else replica.sweep(ORIGIN_LIFECYCLE_DEFAULTS.maxTouches, now());
+    else replica.sweep(ORIGIN_LIFECYCLE_OPTIONS.maxTouches, now());
     isTaken = true;
     indexes.refresh();
     return replica.origins.get("a/1")?.through === through && !replica.sweeps.isOwed;
@@ -346,7 +345,7 @@ function renewal(replica: Replica) {
   let isRenewed = false;
   return longest("a new generation of what this node has itself, and what follows", () => {
     if (!isRenewed) renewSelf(replica, 2);
-    else replica.sweep(ORIGIN_LIFECYCLE_DEFAULTS.maxTouches, now());
+    else replica.sweep(ORIGIN_LIFECYCLE_OPTIONS.maxTouches, now());
     isRenewed = true;
     indexes.refresh();
     return !replica.sweeps.isOwed;

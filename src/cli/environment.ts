@@ -1,6 +1,7 @@
 /** Everything the command line touches outside itself, as one value: terminals, files, environment, the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Effective, Settings } from "../config/settings.ts";
+import type { Effective } from "../config/load.ts";
+import type { Settings } from "../config/settings.ts";
 
 export interface Terminal {
   write(text: string): void;

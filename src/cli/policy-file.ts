@@ -1,6 +1,6 @@
 /** Policy files as the command line sees them: reading one, and telling what is wrong with it and where. */
 import type { Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import type { Environment, PolicyProblem, PolicyReading } from "./environment.ts";
 import { readInput } from "./input.ts";
 import type { Output } from "./output.ts";

@@ -1,14 +1,13 @@
-/** What settings protect, and what they leave open: judged before anything is opened. */
-
+/** What settings protect, and what they leave open. This is judged before a node opens anything. */
 import { isLoopbackHost } from "../lib/cidr.ts";
 import type { Settings } from "./settings.ts";
 
-/** Whether a node takes anybody who reaches its fabric listener for one of its peers. */
+/** Whether a node accepts everybody who reaches its fabric listener as a peer. */
 export function isFabricOpen({ fabric }: Settings): boolean {
   return fabric.certFile === undefined && fabric.clusterTokenFile === undefined;
 }
 
-/** The first setting that says that not everybody may do everything; undefined when none does. */
+/** The first setting that restricts callers; undefined when there is none. */
 export function protectingSetting({ tenants, tls, policy }: Settings): string | undefined {
   if (tenants.credentials.length > 0) return "tenants.credentials";
   if (tenants.jwt !== undefined) return "tenants.jwt";
@@ -20,7 +19,7 @@ export function protectingSetting({ tenants, tls, policy }: Settings): string | 
   return policy.file === undefined ? undefined : "policy.file";
 }
 
-/** Why a node does not start its open fabric beside something that it protects. */
+/** Why a node does not start an open fabric while another setting protects it. */
 export function openFabricFault(protecting: string): string {
   return (
     `refusing to start the fabric: it has neither token nor certificates, and ${protecting} protects this node, so every process that ` +
@@ -32,12 +31,12 @@ export const OPEN_FABRIC_REMEDY =
   "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, at every node of the fabric; " +
   "or fabric.enabled = false, and the node stands alone";
 
-/** Whether the settings say that there are other nodes. */
+/** Whether the settings name or expect other nodes. */
 export function wantsPeers({ fabric }: Settings): boolean {
   return fabric.enabled === true || fabric.seeds.length > 0;
 }
 
-/** Whether anything that a caller could show is configured. */
+/** Whether any kind of credential that a caller could show is configured. */
 export function hasCredentials({ tenants, tls }: Settings): boolean {
   const { credentials, jwt, trustedHeader } = tenants;
   return credentials.length > 0 || jwt !== undefined || trustedHeader !== undefined || tls.caFile !== undefined;
@@ -49,13 +48,13 @@ export function anonymousAccess(settings: Settings): "none" | "read" | "all" {
   return settings.tenants.anonymous ?? (isOwnMachine ? "all" : "read");
 }
 
-/** Why a node does not start with these settings: it would be open to others and nobody said that this is meant. */
+/** Why a node does not start with these settings: it would be open to others without a setting that allows it. */
 export function exposureFaults(settings: Settings): readonly string[] {
   const faults: string[] = [];
   const open = openHost(settings);
   if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
     faults.push(
-      `refusing to listen on ${open}: neither TLS nor a credential is configured, so whoever reaches the node could do anything. ` +
+      `refusing to listen on ${open}: neither TLS nor a credential is configured, so everybody who reaches the node could do anything. ` +
         "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
         "or, where the network itself is trusted, pass --insecure",
     );
@@ -64,7 +63,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   return faults;
 }
 
-/** What these settings leave open, or say without effect, each in one line; a node starts with them all the same. */
+/** What these settings leave open, and which of them have no effect, one line each. A node starts with them nevertheless. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings)];
@@ -72,20 +71,20 @@ export function exposureWarnings(settings: Settings): readonly string[] {
   const dnsHost = dns.host ?? listen.host;
   if (access === "none" && dns.enabled && !isLoopbackHost(dnsHost))
     warnings.push(
-      `tenants.anonymous = "none" and DNS on ${dnsHost}: DNS knows no credentials, so whoever reaches it reads names and addresses; ` +
+      `tenants.anonymous = "none" and DNS on ${dnsHost}: DNS knows no credentials, so everybody who reaches it reads names and addresses; ` +
         'set dns.host = "127.0.0.1", or dns.enabled = false',
     );
   if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
-    warnings.push(`tenants.anonymous = "all" on ${listen.host}: whoever reaches the node may write; set "read" or "none"`);
+    warnings.push(`tenants.anonymous = "all" on ${listen.host}: everybody who reaches the node may write; set "read" or "none"`);
   if (tls.certFile !== undefined && !hasCredentials(settings))
     warnings.push(
-      "tls.cert_file without credentials: connections are private, but nobody is known; configure tls.ca_file, tenants.credentials or tenants.jwt",
+      "tls.cert_file without credentials: connections are private, but no caller is known; configure tls.ca_file, tenants.credentials or tenants.jwt",
     );
   return warnings;
 }
 
-/** What the settings say of other clusters that does not go together, or lets everybody in. */
+/** Settings about other clusters that contradict each other, or let every cluster in. */
 function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
   const { trust, clusters, certFile, enabled } = fabric;
   if (enabled === false) return [];
@@ -100,13 +99,13 @@ function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
     );
   const unlisted = policy.acceptFrom.filter((each) => each !== node.clusterId && !clusters.includes(each));
   if (unlisted.length > 0)
-    warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not let that in`);
+    warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not let them in`);
   return warnings;
 }
 
 /** The first address beyond this machine that the node would listen on for callers. */
 function openHost({ dns, listen }: Settings): string | undefined {
-  // The DNS gateway knows no credentials, but what it tells without any is as open as the rest.
+  // The DNS gateway knows no credentials, so its address counts like that of the other listeners.
   const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];
   return hosts.find((host) => !isLoopbackHost(host));
 }

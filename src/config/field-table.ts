@@ -1,86 +1,62 @@
-/** Settings that are tables of settings: one (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
-import { z } from "zod";
+/** Settings that are tables of settings: one table (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
 import { readJson } from "../lib/json-lines.ts";
-import { findNearest } from "../lib/nearest.ts";
-import type { SettingField, SettingFieldOptions } from "./field.ts";
+import { didYouMean } from "../lib/nearest.ts";
+import { type Fault, MAX_ITEMS, type Parsed, refused, type SettingField } from "./field.ts";
 
 type Fields = Readonly<Record<string, SettingField<unknown>>>;
-type ValueOf<K> = K extends { readonly schema: z.ZodType<infer T> } ? T : never;
-/** What a table becomes: each field under its name in code; absent ones have their default. */
-export type TableOf<F extends Fields> = { readonly [N in keyof F]: ValueOf<F[N]> };
+/** The type of a setting's value. */
+export type ValueOf<K> = K extends SettingField<infer T> ? T : never;
+/** A table in code: each field under its name in code. An absent field has its default. */
+type TableOf<F extends Fields> = { readonly [N in keyof F]: ValueOf<F[N]> };
 
 interface TableOptions<F extends Fields> {
+  readonly doc: string;
   /** By name in code. */
   readonly fields: F;
-  /** Those without which a table means nothing. */
+  /** Every table must have these fields. */
   readonly required: readonly (keyof F & string)[];
-  /** What is wrong with fields together, or undefined; never with a value of a secret. */
+  /** Says what is wrong with the fields together, or undefined. It never shows a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
 
-/** One problem and where in the setting it is: `[2].roles`. */
-interface Fault {
-  readonly at: readonly (string | number)[];
-  readonly message: string;
-}
-
-const MAX_ROWS = 1000;
-/** Longest value shown of what is no table at all. */
-const MAX_SHOWN = 64;
-
-/** The key in files of a name in code. */
+/** The key in files of a name in code: `min_ttl` of `minTtlMs` with the suffix `Ms`. */
 export function fileKey(name: string, suffix: string): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-function readTable<F extends Fields>(
-  raw: unknown,
-  options: TableOptions<F>,
-  at: readonly (string | number)[],
-  faults: Fault[],
-): TableOf<F> {
+function readTable<F extends Fields>(raw: unknown, { fields, required, check }: TableOptions<F>): Parsed<TableOf<F>> {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`is not a table of ${Object.keys(fields).join(", ")}`);
   const values: Record<string, unknown> = {};
-  const isTable = typeof raw === "object" && raw !== null && !Array.isArray(raw);
-  if (!isTable) faults.push({ at, message: `is not a table of ${Object.keys(options.fields).join(", ")}` });
-  const given = new Map<string, unknown>(isTable ? Object.entries(raw) : []);
-  const before = faults.length;
-  for (const [name, setting] of Object.entries(options.fields)) {
+  const given = new Map<string, unknown>(Object.entries(raw));
+  const faults: Fault[] = [];
+  const keys: string[] = [];
+  for (const [name, setting] of Object.entries(fields)) {
     const key = fileKey(name, setting.suffix);
     const value = given.get(key);
+    keys.push(key);
     given.delete(key);
     if (value === undefined) {
-      if (isTable && options.required.includes(name)) faults.push({ at: [...at, key], message: "is required" });
+      if (required.includes(name)) faults.push({ at: [key], message: "is required" });
       values[name] = setting.default;
       continue;
     }
-    const checked = setting.schema.safeParse(value);
-    if (checked.success) values[name] = checked.data;
-    else {
-      // What a secret should have been is said, but never what it is.
-      const said =
-        setting.secret === true ? [`is not ${setting.what ?? setting.type}`] : checked.error.issues.map((issue) => issue.message);
-      faults.push(...said.map((message) => ({ at: [...at, key], message })));
-    }
+    const parsed = setting.parse(value);
+    if ("value" in parsed) values[name] = parsed.value;
+    // A message about a secret says what the secret should be, and never what it is.
+    else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
+    else faults.push(...within(key, parsed.faults));
   }
-  const keys = Object.entries(options.fields).map(([name, setting]) => fileKey(name, setting.suffix));
-  for (const unknown of given.keys()) {
-    const nearest = findNearest(unknown, keys);
-    faults.push({ at: [...at, unknown], message: `unknown key${nearest === undefined ? "" : `; did you mean ${nearest}?`}` });
-  }
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser's cast: each field passed its schema or is its default
+  for (const unknown of given.keys()) faults.push({ at: [unknown], message: `unknown key${didYouMean(unknown, keys)}` });
+  if (faults.length > 0) return { faults };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser's cast: each field was parsed by its row, or is its default
   const table = values as TableOf<F>;
-  const crossed = faults.length === before ? options.check?.(table) : undefined;
-  if (crossed !== undefined) faults.push({ at, message: crossed });
-  return table;
+  const problem = check?.(table);
+  return problem === undefined ? { value: table } : refused(problem);
 }
 
-function schemaOf<T>(read: (raw: unknown, faults: Fault[]) => T): z.ZodType<T> {
-  return z.unknown().transform((raw, context) => {
-    const faults: Fault[] = [];
-    const value = read(raw, faults);
-    for (const { at, message } of faults) context.addIssue({ code: "custom", message, path: [...at] });
-    return faults.length === 0 ? value : z.NEVER;
-  });
+/** Faults of a part, with the place of the part in the whole. */
+function within(part: string | number, faults: readonly Fault[]): readonly Fault[] {
+  return faults.map(({ at, message }) => ({ at: [part, ...at], message }));
 }
 
 function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonNullable<SettingField<unknown>["fields"]> {
@@ -90,7 +66,7 @@ function fieldsOf<F extends Fields>({ fields, required }: TableOptions<F>): NonN
   return Object.fromEntries(named);
 }
 
-/** The table as a file would hold it, without absent fields; secrets masked. */
+/** The table as a file would hold it, without absent fields and with secrets masked. */
 function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOptions<F>): Record<string, unknown> {
   const shown: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(fields)) {
@@ -101,47 +77,49 @@ function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOption
   return shown;
 }
 
-/** Text from the environment: JSON. What is none comes back for the schema to refuse, cut and without its content. */
+/** Text from the environment, read as JSON. Other text may hold a secret, so `parse` gets its length to refuse instead. */
 function fromJson(raw: string): unknown {
   try {
     return readJson(raw);
   } catch {
-    return `${raw.length} characters that are no JSON`.slice(0, MAX_SHOWN);
+    return `${raw.length} characters that are not JSON`;
   }
 }
 
 /** A table that may be absent. */
-export function record<F extends Fields>(
-  options: Omit<SettingFieldOptions<undefined>, "default"> & TableOptions<F>,
-): SettingField<TableOf<F> | undefined> {
+export function record<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F> | undefined> {
   return {
     doc: options.doc,
     default: undefined,
     type: "table",
     suffix: "",
     fields: fieldsOf(options),
-    schema: schemaOf<TableOf<F> | undefined>((raw, faults) => readTable(raw, options, [], faults)),
+    parse: (raw) => readTable(raw, options),
     fromText: fromJson,
     toText: (value) => (value === undefined ? "" : JSON.stringify(shownTable(value, options))),
   };
 }
 
-/** Several tables, none unless given; at most 1000. */
-export function rows<F extends Fields>(
-  options: Omit<SettingFieldOptions<undefined>, "default"> & TableOptions<F>,
-): SettingField<readonly TableOf<F>[]> {
+/** Several tables, none by default. */
+export function rows<F extends Fields>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
   return {
     doc: options.doc,
     default: [],
     type: "list of tables",
     suffix: "",
     fields: fieldsOf(options),
-    schema: schemaOf<readonly TableOf<F>[]>((raw, faults) => {
-      if (!Array.isArray(raw)) faults.push({ at: [], message: "is not a list of tables" });
-      else if (raw.length > MAX_ROWS) faults.push({ at: [], message: `${raw.length} tables are more than ${MAX_ROWS}, the most allowed` });
-      else return raw.map((each: unknown, i) => readTable(each, options, [i], faults));
-      return [];
-    }),
+    parse: (raw) => {
+      if (!Array.isArray(raw)) return refused("is not a list of tables");
+      if (raw.length > MAX_ITEMS) return refused(`${raw.length} tables are more than ${MAX_ITEMS}, the most allowed`);
+      const tables: TableOf<F>[] = [];
+      const faults: Fault[] = [];
+      for (const [i, each] of raw.entries()) {
+        const parsed = readTable(each, options);
+        if ("value" in parsed) tables.push(parsed.value);
+        else faults.push(...within(i, parsed.faults));
+      }
+      return faults.length === 0 ? { value: tables } : { faults };
+    },
     fromText: (raw) => (raw === "" ? [] : fromJson(raw)),
     toText: (value) => (value.length === 0 ? "" : JSON.stringify(value.map((each) => shownTable(each, options)))),
   };

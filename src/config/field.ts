@@ -1,79 +1,101 @@
-/** Row constructors for a table of settings: one row says type, unit, default, bounds, and how text becomes a value. */
-import { z } from "zod";
+/** Row constructors for a table of settings. A row has a type, a unit, a default and bounds, and reads its value from text. */
+import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText, parseDurationMs } from "../lib/duration.ts";
 import { readJson } from "../lib/json-lines.ts";
 
 export interface SettingFieldOptions<T> {
   readonly default: T;
-  /** What it does, one sentence. */
+  /** What it does, in one sentence. */
   readonly doc: string;
-  /** Takes effect on reload, without a restart. */
+  /** A reload (SIGHUP) puts a new value in force. All other settings need a restart. */
   readonly reloadable?: boolean;
-  /** Never printed. */
+  /** The value may come from a source for the whole fleet. All other settings belong to one node. */
+  readonly fleet?: boolean;
+  /** A secret is never printed. */
   readonly secret?: boolean;
-  /** How `serve` calls it, as commander writes flags: `--grpc-port <port>`. */
+  /** The flag of `serve`, as commander writes flags: `--grpc-port <port>`. */
   readonly flag?: string;
 }
+
+type OptionalOptions = Omit<SettingFieldOptions<undefined>, "default">;
+
+/** One problem with a value, and where in the value it is: `[2, "roles"]`. */
+export interface Fault {
+  readonly at: readonly (string | number)[];
+  readonly message: string;
+}
+
+/** The value, or everything that is wrong with it. */
+export type Parsed<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
   /** What a person writes: `port`, `duration`, … */
   readonly type: string;
-  /** Suffix the code's name carries and the file's key does not. */
+  /** The end of the name in code that the key in files does not have: `Ms` of `minTtlMs`, which is `min_ttl`. */
   readonly suffix: string;
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
-  /** A valid text in words: "is not …". */
+  /** A valid text in words, for "is not …". */
   readonly what?: string;
-  /** Of a table: its own settings, by name in files. */
+  /** The settings inside a table, by their name in files. */
   readonly fields?: Readonly<Record<string, { readonly setting: SettingField<unknown>; readonly isRequired: boolean }>>;
-  /** Checks a value as a file holds it. */
-  readonly schema: z.ZodType<T>;
+  /** Reads a value as a file holds it. */
+  parse(raw: unknown): Parsed<T>;
   /**
-   * Text from the environment or a flag, as a file would hold it. Text that is no such value comes back unchanged, for `schema` to refuse;
-   * of JSON with a name twice, the `RepeatedKey`.
+   * Text from the environment or a flag, as a file would hold it. Text that cannot be such a value is returned unchanged, and `parse`
+   * refuses it. JSON with a repeated key gives a `RepeatedKey`.
    */
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
   toText(value: T): string;
 }
 
-type Parsed<T> = { readonly value: T } | { readonly problem: string };
-
-function schemaOf<T>(parse: (raw: unknown) => Parsed<T>): z.ZodType<T> {
-  return z.unknown().transform((raw, context) => {
-    const parsed = parse(raw);
-    if ("value" in parsed) return parsed.value;
-    context.addIssue(parsed.problem);
-    return z.NEVER;
-  });
+/** A refusal of the value as a whole. */
+export function refused(message: string): { readonly faults: readonly Fault[] } {
+  return { faults: [{ at: [], message }] };
 }
 
 function shown(raw: unknown): string {
-  // JSON has no word for these, and would say null.
+  // JSON.stringify would turn NaN and infinity into "null".
   if (typeof raw === "number" && !Number.isFinite(raw))
     return Number.isNaN(raw) ? "nan" : `a number that is too ${raw > 0 ? "large" : "small"}`;
   return JSON.stringify(raw) ?? String(raw);
 }
 
-function within(
-  value: number,
-  bounds: { readonly min: number; readonly max: number; readonly toText: (value: number) => string },
-): Parsed<number> {
-  const { min, max, toText } = bounds;
-  if (value < min) return { problem: `${toText(value)} is less than ${toText(min)}, the smallest allowed` };
-  if (value > max) return { problem: `${toText(value)} is more than ${toText(max)}, the largest allowed` };
+/** A number, checked against the bounds of its row; a problem names both in the unit that people write. */
+function within(value: number, { min, max }: NumberOptions, toText: (value: number) => string): Parsed<number> {
+  if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
+  if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
   return { value };
+}
+
+/** The same setting without a default: it is absent until somebody sets it. */
+function optional<T>(field: SettingField<T>): SettingField<T | undefined> {
+  return { ...field, default: undefined, toText: (value) => (value === undefined ? "" : field.toText(value)) };
 }
 
 type NumberOptions = SettingFieldOptions<number> & { readonly min: number; readonly max: number };
 
 /** A whole number. */
 export function int(options: NumberOptions): SettingField<number> {
-  return numeric("number", "", options);
+  return {
+    ...options,
+    type: "number",
+    suffix: "",
+    parse: (raw) =>
+      typeof raw === "number" && Number.isSafeInteger(raw) ? within(raw, options, String) : refused(`${shown(raw)} is not a whole number`),
+    fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
+    toText: String,
+  };
 }
 
-/** A part of a whole, 0 to 1. */
+/** A whole number that may be absent. */
+export function optionalInt(options: Omit<NumberOptions, "default">): SettingField<number | undefined> {
+  return optional(int({ ...options, default: options.min }));
+}
+
+/** A part of a whole, from 0 to 1. */
 export function ratio(options: SettingFieldOptions<number>): SettingField<number> {
   return {
     ...options,
@@ -81,46 +103,34 @@ export function ratio(options: SettingFieldOptions<number>): SettingField<number
     suffix: "",
     min: 0,
     max: 1,
-    schema: schemaOf((raw) =>
-      typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : { problem: `${shown(raw)} is not a number from 0 to 1` },
-    ),
+    parse: (raw) =>
+      typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : refused(`${shown(raw)} is not a number from 0 to 1`),
     fromText: (raw) => (/^\d(?:\.\d{1,6})?$/.test(raw) ? Number(raw) : raw),
     toText: String,
   };
 }
 
-/** A TCP or UDP port; 0 means any free one. */
+/** A TCP or UDP port. 0 means any free port. */
 export function port(options: SettingFieldOptions<number>): SettingField<number> {
-  return numeric("port", "", { ...options, min: 0, max: 65_535 });
+  return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
 }
 
-function numeric(type: string, suffix: string, options: NumberOptions): SettingField<number> {
-  const { min, max } = options;
-  return {
-    ...options,
-    type,
-    suffix,
-    schema: schemaOf((raw) => {
-      if (typeof raw !== "number" || !Number.isSafeInteger(raw)) return { problem: `${shown(raw)} is not a whole number` };
-      return within(raw, { min, max, toText: String });
-    }),
-    fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
-    toText: String,
-  };
+/** A port that may be absent. */
+export function optionalPort(options: OptionalOptions): SettingField<number | undefined> {
+  return optional(port({ ...options, default: 0 }));
 }
 
-/** A duration; written `30s`, held in milliseconds under a name that ends in `Ms`. */
+/** A duration. People write `30s`; code holds milliseconds under a name that ends in `Ms`. */
 export function ms(options: NumberOptions): SettingField<number> {
-  const { min, max } = options;
   return {
     ...options,
     type: "duration",
     suffix: "Ms",
-    schema: schemaOf((raw) => {
+    parse: (raw) => {
       const value = typeof raw === "string" ? parseDurationMs(raw) : undefined;
-      if (value === undefined) return { problem: `${shown(raw)} is not a duration such as "500ms", "30s" or "1h"` };
-      return within(value, { min, max, toText: durationText });
-    }),
+      if (value === undefined) return refused(`${shown(raw)} is not a duration such as "500ms", "30s" or "1h"`);
+      return within(value, options, durationText);
+    },
     fromText: (raw) => raw,
     toText: durationText,
   };
@@ -139,19 +149,18 @@ function parseSize(written: string): number | undefined {
   return match && unit ? Number(match[1]) * unit[1] : undefined;
 }
 
-/** A size; written `4MiB` or as a plain number of bytes. */
+/** A size. People write `4MiB`, or a plain number of bytes. */
 export function bytes(options: NumberOptions): SettingField<number> {
-  const { min, max } = options;
   return {
     ...options,
     type: "size",
     suffix: "",
-    schema: schemaOf((raw) => {
+    parse: (raw) => {
       const value = typeof raw === "string" ? parseSize(raw) : raw;
       if (typeof value !== "number" || !Number.isSafeInteger(value))
-        return { problem: `${shown(raw)} is not a size such as "16KiB" or "4MiB"` };
-      return within(value, { min, max, toText: sizeText });
-    }),
+        return refused(`${shown(raw)} is not a size such as "16KiB" or "4MiB"`);
+      return within(value, options, sizeText);
+    },
     fromText: (raw) => (/^\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: sizeText,
   };
@@ -163,43 +172,42 @@ export function bool(options: SettingFieldOptions<boolean>): SettingField<boolea
     ...options,
     type: "true or false",
     suffix: "",
-    schema: schemaOf((raw) => (typeof raw === "boolean" ? { value: raw } : { problem: `${shown(raw)} is neither true nor false` })),
+    parse: (raw) => (typeof raw === "boolean" ? { value: raw } : refused(`${shown(raw)} is neither true nor false`)),
     fromText: (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
     toText: String,
   };
 }
 
-/** True or false, or neither: nobody said. */
-export function optionalBool(options: Omit<SettingFieldOptions<undefined>, "default">): SettingField<boolean | undefined> {
-  const inner = bool({ ...options, default: false });
-  return {
-    ...options,
-    default: undefined,
-    type: inner.type,
-    suffix: "",
-    schema: inner.schema,
-    fromText: (raw) => inner.fromText(raw),
-    toText: textOf,
-  };
-}
-
-function textOf(value: boolean | undefined): string {
-  return value === undefined ? "" : String(value);
+/** True, false or absent. */
+export function optionalBool(options: OptionalOptions): SettingField<boolean | undefined> {
+  return optional(bool({ ...options, default: false }));
 }
 
 interface TextRule {
-  /** What a valid text matches. */
+  /** A valid text matches this. */
   readonly pattern?: RegExp;
-  /** The pattern in words: "is not …". */
+  /** The pattern in words, for "is not …". */
   readonly what?: string;
 }
 
-function checkText(raw: unknown, rule: TextRule): Parsed<string> {
-  if (typeof raw !== "string") return { problem: `${shown(raw)} is not text` };
-  if (rule.pattern && !rule.pattern.test(raw))
-    return { problem: `${shown(raw)} is not ${rule.what ?? `text matching ${rule.pattern.source}`}` };
+function parseText(raw: unknown, { pattern, what }: TextRule): Parsed<string> {
+  if (typeof raw !== "string") return refused(`${shown(raw)} is not text`);
+  if (pattern?.test(raw) === false) return refused(`${shown(raw)} is not ${what ?? `text matching ${pattern.source}`}`);
   return { value: raw };
 }
+
+const WORD = "A-Za-z0-9._:/@+-";
+const WORD_WHAT = "A-Z a-z 0-9 . _ : / @ + -";
+/** Id of a node, a cluster, a region, a zone or a tenant; or a role. */
+export const ID = {
+  pattern: new RegExp(`^[${WORD}]{1,${NODE_BOUNDS.maxIdLength}}$`),
+  what: `1 to ${NODE_BOUNDS.maxIdLength} of ${WORD_WHAT}`,
+} as const;
+/** What a node has, as its entry lists it. */
+export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
+export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+/** An address to bind to. */
+export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
 /** Text. */
 export function text(options: SettingFieldOptions<string> & TextRule): SettingField<string> {
@@ -207,45 +215,15 @@ export function text(options: SettingFieldOptions<string> & TextRule): SettingFi
     ...options,
     type: "text",
     suffix: "",
-    schema: schemaOf((raw) => checkText(raw, options)),
+    parse: (raw) => parseText(raw, options),
     fromText: (raw) => raw,
     toText: (value) => value,
   };
 }
 
 /** Text that may be absent. */
-export function optionalText(options: Omit<SettingFieldOptions<undefined>, "default"> & TextRule): SettingField<string | undefined> {
-  return {
-    ...options,
-    default: undefined,
-    type: "text",
-    suffix: "",
-    schema: schemaOf<string | undefined>((raw) => checkText(raw, options)),
-    fromText: (raw) => raw,
-    toText: (value) => value ?? "",
-  };
-}
-
-/** A port that may be absent. */
-export function optionalPort(options: Omit<SettingFieldOptions<undefined>, "default">): SettingField<number | undefined> {
-  const inner = port({ ...options, default: 0 });
-  return {
-    ...options,
-    default: undefined,
-    type: "port",
-    suffix: "",
-    min: 0,
-    max: 65_535,
-    schema: inner.schema,
-    fromText: (raw) => inner.fromText(raw),
-    toText: (value) => (value === undefined ? "" : String(value)),
-  };
-}
-
-/** A whole number that may be absent. */
-export function optionalInt(options: Omit<NumberOptions, "default">): SettingField<number | undefined> {
-  const inner = int({ ...options, default: options.min });
-  return { ...inner, default: undefined, toText: (value) => (value === undefined ? "" : String(value)) };
+export function optionalText(options: OptionalOptions & TextRule): SettingField<string | undefined> {
+  return optional(text({ ...options, default: "" }));
 }
 
 /** One of a few words. */
@@ -257,70 +235,59 @@ export function choice<const C extends string>(
     ...options,
     type: choices.join(" | "),
     suffix: "",
-    schema: schemaOf((raw) => {
+    parse: (raw) => {
       const value = choices.find((word) => word === raw);
-      return value === undefined ? { problem: `${shown(raw)} is none of ${choices.join(", ")}` } : { value };
-    }),
+      return value === undefined ? refused(`${shown(raw)} is none of ${choices.join(", ")}`) : { value };
+    },
     fromText: (raw) => raw,
     toText: (value) => value,
   };
 }
 
-/** One of some words, or none: nobody said. */
-export function optionalChoice<const T extends string>(
-  options: Omit<SettingFieldOptions<undefined>, "default"> & { readonly choices: readonly T[] },
-): SettingField<T | undefined> {
-  const [first] = options.choices;
-  if (first === undefined) throw new Error("a choice has choices");
-  const inner = choice<T>({ ...options, default: first });
-  const schema: z.ZodType<T | undefined> = inner.schema;
-  return {
-    ...options,
-    default: undefined,
-    type: inner.type,
-    suffix: "",
-    schema,
-    fromText: (raw) => inner.fromText(raw),
-    toText: (value) => value ?? "",
-  };
+/** One of a few words, or absent. */
+export function optionalChoice<const C extends string>(
+  options: OptionalOptions & { readonly choices: readonly [C, ...C[]] },
+): SettingField<C | undefined> {
+  return optional(choice<C>({ ...options, default: options.choices[0] }));
 }
 
-const MAX_ITEMS = 1000;
+/** Most items of a list, and most rows of a list of tables, where a row sets no smaller bound. */
+export const MAX_ITEMS = 1000;
 
-/** Several texts, none of them twice; written `a,b` in the environment and in flags. At most `maxItems`, 1000 unless said. */
-export interface ListRule extends TextRule {
+interface ListRule extends TextRule {
   readonly maxItems?: number;
-  /** What of an item no other may have; all of it unless said. */
+  /** The part of an item that no other item may share; the whole item when absent. */
   readonly itemKey?: (item: string) => string;
 }
 
+/** Several different texts. In the environment and in flags people write `a,b`. */
 export function list(options: SettingFieldOptions<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
     type: "list of text",
     suffix: "",
-    schema: schemaOf<readonly string[]>((raw) => {
-      if (!Array.isArray(raw)) return { problem: `${shown(raw)} is not a list` };
-      if (raw.length > maxItems) return { problem: `${raw.length} items are more than ${maxItems}, the most allowed` };
+    parse: (raw) => {
+      if (!Array.isArray(raw)) return refused(`${shown(raw)} is not a list`);
+      if (raw.length > maxItems) return refused(`${raw.length} items are more than ${maxItems}, the most allowed`);
       const value: string[] = [];
       const keys = new Set<string>();
       for (const item of raw) {
-        const parsed = checkText(item, options);
-        if ("problem" in parsed) return parsed;
+        const parsed = parseText(item, options);
+        if ("faults" in parsed) return parsed;
         const key = itemKey(parsed.value);
-        if (keys.has(key)) return { problem: `${shown(parsed.value)} is there twice` };
+        if (keys.has(key)) return refused(`${shown(parsed.value)} is there twice`);
         keys.add(key);
         value.push(parsed.value);
       }
       return { value };
-    }),
+    },
     fromText: (raw) => (raw === "" ? [] : raw.split(",").map((item) => item.trim())),
     toText: (value) => value.join(","),
   };
 }
 
-/** A JSON value of this text, what it has twice, or the text itself when it is none. */
+/** The value of a JSON text, a `RepeatedKey`, or the text itself when it is not JSON. */
 function fromJson(raw: string): unknown {
   try {
     return readJson(raw);
@@ -329,55 +296,37 @@ function fromJson(raw: string): unknown {
   }
 }
 
-export interface PairsRule {
+interface PairsRule {
   readonly maxItems: number;
-  /** What a name must match. */
   readonly name: RegExp;
-  /** A valid name in words: "is not …". */
+  /** A valid name in words, for "is not …". */
   readonly nameWhat: string;
   /** In characters. */
   readonly maxValueLength: number;
 }
 
-/** The pairs of `a=b,c=d`; undefined where the text is none. */
+/** The pairs of `a=b,c=d`; undefined when the text has another form. */
 function writtenPairs(raw: string): readonly (readonly [name: string, value: string])[] | undefined {
   const parts = raw.split(",").map((part) => part.trim());
   if (parts.some((part) => !/^[^=]+=/.test(part))) return undefined;
   return parts.map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]);
 }
 
-/** A name that `a=b,a=d` has twice. */
+/** The first name that a text such as `a=b,a=d` repeats. */
 function repeatedName(raw: string): string | undefined {
   const names = writtenPairs(raw)?.map(([name]) => name) ?? [];
   return names.find((name, at) => names.indexOf(name) < at);
 }
 
-/** Names with texts; in the environment and in flags JSON, as every table, or `a=b,c=d`. */
+/** Names with texts. In the environment and in flags people write JSON, as for every table, or `a=b,c=d`. */
 export function pairs(
   options: SettingFieldOptions<Readonly<Record<string, string>>> & PairsRule,
 ): SettingField<Readonly<Record<string, string>>> {
-  const { maxItems, name: namePattern, nameWhat, maxValueLength } = options;
   return {
     ...options,
     type: "table of text",
     suffix: "",
-    schema: schemaOf<Readonly<Record<string, string>>>((raw) => {
-      const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
-      if (repeated !== undefined) return { problem: `the name ${repeated} is there twice` };
-      if (typeof raw !== "object" || raw === null || Array.isArray(raw))
-        return { problem: `${shown(raw)} is not a table of name = "text"` };
-      const entries = Object.entries(raw);
-      if (entries.length > maxItems) return { problem: `${entries.length} pairs are more than ${maxItems}, the most allowed` };
-      const value: [string, string][] = [];
-      for (const [name, item] of entries) {
-        if (!namePattern.test(name)) return { problem: `name ${shown(name)} is not ${nameWhat}` };
-        if (typeof item !== "string") return { problem: `${name} = ${shown(item)} is not text` };
-        if (item.length > maxValueLength)
-          return { problem: `the value of ${name} has ${item.length} characters, more than ${maxValueLength}, the most allowed` };
-        value.push([name, item]);
-      }
-      return { value: Object.fromEntries(value) };
-    }),
+    parse: (raw) => parsePairs(raw, options),
     fromText: (raw) => {
       if (raw === "") return {};
       const table = fromJson(raw);
@@ -387,9 +336,29 @@ export function pairs(
     },
     toText: (value) => {
       const entries = Object.entries(value);
-      // What a comma or a space would cut is only told whole by JSON.
+      // Commas and spaces separate pairs, so a value with one of them is only whole as JSON.
       const isPlain = entries.every(([name, item]) => /^[^\s=,{[]+$/.test(name) && !/[,\s]/.test(item));
       return isPlain ? entries.map(([name, item]) => `${name}=${item}`).join(",") : JSON.stringify(value);
     },
   };
+}
+
+function parsePairs(
+  raw: unknown,
+  { maxItems, name: namePattern, nameWhat, maxValueLength }: PairsRule,
+): Parsed<Readonly<Record<string, string>>> {
+  const repeated = typeof raw === "string" ? repeatedName(raw) : undefined;
+  if (repeated !== undefined) return refused(`the name ${repeated} is there twice`);
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return refused(`${shown(raw)} is not a table of name = "text"`);
+  const entries = Object.entries(raw);
+  if (entries.length > maxItems) return refused(`${entries.length} pairs are more than ${maxItems}, the most allowed`);
+  const value: [string, string][] = [];
+  for (const [name, item] of entries) {
+    if (!namePattern.test(name)) return refused(`name ${shown(name)} is not ${nameWhat}`);
+    if (typeof item !== "string") return refused(`${name} = ${shown(item)} is not text`);
+    if (item.length > maxValueLength)
+      return refused(`the value of ${name} has ${item.length} characters, more than ${maxValueLength}, the most allowed`);
+    value.push([name, item]);
+  }
+  return { value: Object.fromEntries(value) };
 }

@@ -1,37 +1,35 @@
-/** Settings of how much: the groups `limits` and `quotas` of SETTINGS in settings.ts, which is where to look first. */
-
-import { RECORD_BOUNDS } from "../lib/bounds/record.ts";
+/** Settings of how much: the groups `limits` and `quotas` of SETTINGS in `settings.ts`. */
+import { NODE_BOUNDS, RECORD_BOUNDS } from "../lib/bounds.ts";
+import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bytes, int, ms } from "./field.ts";
-
-const HOUR_MS = 3_600_000;
 
 const PER_MINUTE = { default: 0, min: 0, max: 1_000_000_000 } as const;
 
-/** The names are those of policy/limits/rate-limits.ts `RateLimits`. */
+/** The names are those of `RateLimits` in `policy/limits/rate-limits.ts`, which gets this group as its options. */
 const RATE_SETTINGS = {
-  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one tenant, else principal, else address; 0 means any number." }),
+  readsPerMinute: int({ ...PER_MINUTE, doc: "Reads a minute of one tenant, else principal, else address; 0 means any number." }),
   writesPerMinute: int({
     ...PER_MINUTE,
-    doc: "Writes of one tenant, else principal, else address, other than renewals; 0 means any number.",
+    doc: "Writes a minute of one tenant, else principal, else address, without renewals; 0 means any number.",
   }),
-  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads of one namespace by all callers together; 0 means any number." }),
-  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes in one namespace by all callers together; 0 means any number." }),
+  namespaceReadsPerMinute: int({ ...PER_MINUTE, doc: "Reads a minute of one namespace by all callers together; 0 means any number." }),
+  namespaceWritesPerMinute: int({ ...PER_MINUTE, doc: "Writes a minute in one namespace by all callers together; 0 means any number." }),
   watches: int({
     default: 0,
     min: 0,
     max: 10_000_000,
     doc: "Open watches of one tenant, else principal, else address; 0 means any number.",
   }),
-  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Time whose share of a rate limit may be used at once." }),
+  windowMs: ms({ default: 60_000, min: 1000, max: HOUR_MS, doc: "Span of time whose whole share of a rate limit may be used at once." }),
   maxKeys: int({
     default: 2000,
     min: 2,
     max: 1_000_000,
-    doc: "Callers, and namespaces, whose use of each rate limit is remembered; those used longest ago go first.",
+    doc: "Callers, and namespaces, whose use of each rate limit is remembered. The one that called longest ago goes first.",
   }),
 } as const;
 
-/** The names are also those of catalog/entry/names.ts `Bounds`: this group is handed over as both. */
+/** The names are also those of `Bounds` in `catalog/entry/names.ts`: the rate limits and the catalog get this whole group as options. */
 export const LIMIT_SETTINGS = {
   ...RATE_SETTINGS,
   maxEntryBytes: bytes({
@@ -59,7 +57,7 @@ export const LIMIT_SETTINGS = {
     default: 64,
     min: 16,
     max: RECORD_BOUNDS.maxIdLength,
-    doc: "Longest id of a region, zone, cluster, node or tenant that the entry of a client says; those that a node, a token or a policy says have at most 64 characters.",
+    doc: `Longest id of a region, zone, cluster, node or tenant in an entry of a client. Ids of nodes themselves, of tokens and of policies have at most ${NODE_BOUNDS.maxIdLength} characters.`,
   }),
   maxHostLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxHostLength, doc: "Longest host of a target." }),
   maxAliasLength: int({ default: 253, min: 16, max: RECORD_BOUNDS.maxAliasLength, doc: "Longest alias." }),
@@ -75,7 +73,7 @@ export const LIMIT_SETTINGS = {
   maxMetadataValueBytes: bytes({ default: 1024, min: 16, max: RECORD_BOUNDS.maxMetadataValueBytes, doc: "Largest metadata value." }),
   maxPatternLength: int({ default: 256, min: 16, max: RECORD_BOUNDS.maxPatternLength, doc: "Longest subject pattern of a topic." }),
   maxUrlLength: int({ default: 512, min: 16, max: RECORD_BOUNDS.maxUrlLength, doc: "Longest url a node advertises." }),
-  maxEntryTtlMs: ms({ default: 24 * HOUR_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Longest advisory ttl of an entry." }),
+  maxEntryTtlMs: ms({ default: DAY_MS, min: 1000, max: RECORD_BOUNDS.maxEntryTtlMs, doc: "Longest advisory ttl of an entry." }),
 } as const;
 
 const COUNT = { default: 0, min: 0, max: 1_000_000_000 } as const;

@@ -1,54 +1,16 @@
-/** Rules between settings, each of which is right by itself. */
-
-import { NODE_BOUNDS } from "../lib/bounds/node.ts";
+/** Rules between settings. Each of the settings is valid by itself. */
+import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
-import { leaseProblems } from "./catalog.ts";
-import { nodeFactsProblem } from "./node.ts";
+import type { Settings } from "./settings.ts";
 
-/** What the rules are about, of all settings. */
-interface Settings {
-  readonly tls: {
-    readonly certFile: string | undefined;
-    readonly keyFile: string | undefined;
-    readonly caFile: string | undefined;
-    readonly requireClientCert: boolean;
-  };
-  readonly node: Parameters<typeof nodeFactsProblem>[0];
-  readonly catalog: Parameters<typeof leaseProblems>[0];
-  readonly policy: { readonly acceptFrom: readonly string[] };
-  readonly listen: { readonly host: string; readonly grpcPort: number; readonly httpPort: number };
-  readonly dns: {
-    readonly enabled: boolean;
-    readonly host: string | undefined;
-    readonly udpPort: number;
-    readonly tcpPort: number | undefined;
-    readonly minTtlMs: number;
-    readonly maxTtlMs: number;
-    readonly zones: readonly string[];
-  };
-  readonly fabric: {
-    readonly enabled: boolean | undefined;
-    readonly port: number;
-    readonly seeds: readonly string[];
-    readonly certFile: string | undefined;
-    readonly keyFile: string | undefined;
-    readonly caFile: string | undefined;
-    readonly metadataRefreshMs: number;
-    readonly intervalMs: number;
-    readonly pingTimeoutMs: number;
-    readonly orphanGraceMs: number;
-    readonly originForgetMs: number;
-  };
-}
-
-/** The path of a setting and what is wrong with it beside the others. */
+/** The path of a setting, and what is wrong with it given the others. */
 type Broken = readonly [path: string, message: string];
 
-/** Every rule that is broken. */
+/** Every rule that these settings break. */
 export function brokenRules(settings: Settings): readonly Broken[] {
   const broken: Broken[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
-  const { tls, dns, fabric, listen } = settings;
+  const { tls, dns, fabric } = settings;
   if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)
@@ -57,30 +19,41 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   const files = [fabric.certFile, fabric.keyFile, fabric.caFile];
   if (files.some((file) => file !== undefined) && files.includes(undefined))
     refuse("fabric.cert_file", "goes with fabric.key_file and fabric.ca_file: nodes check each other, so all three or none");
-  const factsProblem = nodeFactsProblem(settings.node);
-  if (factsProblem !== undefined) refuse("node.labels", factsProblem);
+  const sizeBytes = factsBytes(settings.node.roles, settings.node.labels);
+  if (sizeBytes > NODE_BOUNDS.maxFactsBytes)
+    refuse("node.labels", `has ${sizeBytes} bytes together with node.roles, more than ${NODE_BOUNDS.maxFactsBytes}, the most allowed`);
   if (fabric.enabled === false && fabric.seeds.length > 0) refuse("fabric.seeds", "needs fabric.enabled");
   if (fabric.metadataRefreshMs > 0 && fabric.metadataRefreshMs < fabric.intervalMs)
     refuse("fabric.metadata_refresh", "must be 0 or at least fabric.interval");
-  if (settings.policy.acceptFrom.length > NODE_BOUNDS.maxPolicyFrom)
-    refuse("policy.accept_from", `has ${settings.policy.acceptFrom.length} clusters, more than ${NODE_BOUNDS.maxPolicyFrom}`);
   if (fabric.pingTimeoutMs >= fabric.intervalMs) refuse("fabric.ping_timeout", "must be less than fabric.interval");
-  // Who heard last of an origin hides it before others forget what ended its entries (semantics.md, Orphans).
+  // Every node must hide an origin's entries before any node forgets that they ended (semantics.md, Orphans).
   const { orphanGraceMs, originForgetMs } = fabric;
   if (orphanGraceMs > originForgetMs / 2) {
     const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
-  broken.push(...leaseProblems(settings.catalog));
+  broken.push(...leaseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
-  for (const [path, other] of samePorts({ listen, dns, fabric }))
+  for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;
 }
 
-/** Ports of TCP that two listeners of one address share, other than 0. */
-function samePorts({ listen, dns, fabric }: Pick<Settings, "listen" | "dns" | "fabric">): readonly (readonly [string, string])[] {
+/** The shortest ttl of a lease is at most the default, and the default at most the longest. */
+function leaseProblems({ catalog }: Settings): readonly Broken[] {
+  const { minLeaseTtlMs, defaultLeaseTtlMs, maxLeaseTtlMs } = catalog;
+  const pairs = [
+    ["catalog.min_lease_ttl", minLeaseTtlMs, "catalog.default_lease_ttl", defaultLeaseTtlMs],
+    ["catalog.default_lease_ttl", defaultLeaseTtlMs, "catalog.max_lease_ttl", maxLeaseTtlMs],
+  ] as const;
+  return pairs.flatMap(([low, lowMs, high, highMs]) =>
+    lowMs > highMs ? [[low, `${durationText(lowMs)} is more than ${high}, which is ${durationText(highMs)}`] as const] : [],
+  );
+}
+
+/** TCP ports that two listeners of one address share. Port 0 is never shared. */
+function samePorts({ listen, dns, fabric }: Settings): readonly (readonly [string, string])[] {
   const isDnsBeside = dns.enabled && (dns.host === undefined || dns.host === listen.host);
   const ports = [
     ["listen.grpc_port", listen.grpcPort],

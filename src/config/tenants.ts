@@ -1,31 +1,29 @@
-/** Settings of who calls: the group `tenants` of SETTINGS in settings.ts, which is where to look first. */
+/** Settings of who calls: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/cidr.ts";
-import { bool, choice, list, ms, optionalChoice, optionalText, text } from "./field.ts";
+import { bool, choice, ID, list, ms, optionalChoice, optionalText, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
 
-const ID = { pattern: /^[A-Za-z0-9._:/@+-]{1,64}$/, what: "1 to 64 of A-Z a-z 0-9 . _ : / @ + -" } as const;
-const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
 const PRINCIPAL = { pattern: /^[\x21-\x7e]{1,256}$/, what: "1 to 256 printable ASCII characters without spaces" } as const;
 const ROLE = {
   pattern: /^(?:mesh\.(?:read|operate|admin)|owner:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)$/,
   what: "mesh.read, mesh.operate, mesh.admin or owner:<namespace>",
 } as const;
 const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
-/** Signatures with a public key only: with HS256 whoever can check a token could make one. */
+/** Only signatures with a public key. With HS256 everybody who can check a token could also make one. */
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"] as const;
 
 const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "host", "content-type", "te", "cookie"]);
 
 export const TENANT_SETTINGS = {
-  mode: bool({ default: false, doc: "Tenants are told apart: a caller without a credential has no tenant, not even tenants.default." }),
+  mode: bool({ default: false, doc: "Keep tenants apart: a caller without a credential has no tenant, not even tenants.default." }),
   anonymous: optionalChoice({
     choices: ["none", "read", "all"],
-    doc: "What callers without a credential may do over gRPC and HTTP: nothing but health, read, or all that credentials do not reserve. When absent it is all on loopback without credentials, else read. DNS, which has no credentials, is turned off by dns.enabled alone.",
+    doc: "What callers without a credential may do over gRPC and HTTP: none means only health checks; read means reads; all means everything that needs no role, and everything at all while no credentials are configured. When absent it is all on loopback without configured credentials, else read. DNS has no credentials; only dns.enabled turns it off.",
   }),
   default: optionalText({ ...ID, doc: "Tenant of callers whose credential names none." }),
   allowRequestOverride: bool({
     default: false,
-    doc: "Callers without a credential may read with the view of the viewer that their request names.",
+    doc: "Callers without a credential may read with the view of the tenant and cluster that their request names.",
   }),
   clientCertificates: choice({
     choices: ["identity", "transport"],
@@ -33,7 +31,7 @@ export const TENANT_SETTINGS = {
     doc: "Whether a client certificate says who calls, or only lets the connection in.",
   }),
   certificates: rows({
-    doc: "Tenants and roles of callers with a client certificate; the first row whose principal matches.",
+    doc: "Tenants and roles of callers with a client certificate. The first row whose principal matches counts.",
     fields: {
       principal: text({
         pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
@@ -41,17 +39,17 @@ export const TENANT_SETTINGS = {
         default: "",
         doc: "SPIFFE id (`spiffe://domain/path`) or common name of the subject; one `*` stands for any characters.",
       }),
-      tenant: optionalText({ ...ID, doc: "Their tenant; tenants.default when absent." }),
-      cluster: optionalText({ ...ID, doc: "Cluster whose view they use; this node's when absent." }),
-      roles: list({ ...ROLE, default: [], doc: "Their roles." }),
+      tenant: optionalText({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
+      cluster: optionalText({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),
+      roles: list({ ...ROLE, default: [], doc: "Roles of these callers." }),
     },
     required: ["principal"],
   }),
   credentials: rows({
-    doc: "Tokens and keys this node knows, by their hash.",
+    doc: "Tokens and keys that this node accepts, each by its hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
-      principal: optionalText({ ...PRINCIPAL, doc: "Who calls; the tenant when absent." }),
+      principal: optionalText({ ...PRINCIPAL, doc: "Principal of the caller; the tenant when absent." }),
       cluster: optionalText({ ...ID, doc: "Cluster whose view the caller uses; this node's when absent." }),
       scheme: choice({
         choices: ["bearer", "api-key"],
@@ -95,7 +93,7 @@ export const TENANT_SETTINGS = {
       rolesClaim: text({
         ...CLAIM,
         default: "roles",
-        doc: "Claim with the roles, a list or words; others than those known here are passed over.",
+        doc: "Claim with the roles, as a list or as words. Unknown roles are ignored.",
       }),
     },
     required: ["issuer", "audience"],
@@ -105,7 +103,7 @@ export const TENANT_SETTINGS = {
     },
   }),
   trustedHeader: record({
-    doc: "A header in which a proxy in front of this node says the caller's tenant.",
+    doc: "A header in which a proxy in front of this node names the caller's tenant.",
     fields: {
       name: text({
         pattern: /^[a-z0-9-]{1,64}$/,
@@ -117,7 +115,7 @@ export const TENANT_SETTINGS = {
         pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
         what: "an address or a block such as 10.0.0.0/8",
         default: [],
-        doc: "Addresses of the proxies, or blocks of them; from any other address the header is refused.",
+        doc: "Addresses of the proxies, or blocks of addresses. A request with the header from any other address is refused.",
       }),
     },
     required: ["name", "from"],
@@ -125,7 +123,7 @@ export const TENANT_SETTINGS = {
       if (KNOWN_HEADERS.has(name)) return `${name} has another meaning; choose another name`;
       if (from.length === 0) return "needs at least one address in from";
       const wrong = from.find((block) => parseBlock(block) === undefined);
-      return wrong === undefined ? undefined : `${wrong} is no address, nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
     },
   }),
 } as const;

@@ -1,4 +1,5 @@
 /** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
+import { MAX_DNS_PLANS } from "../lib/bounds.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { LabelsOf } from "../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
@@ -25,14 +26,12 @@ export interface ResponderOptions {
   readonly settings: DnsSettings;
   /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
-  /** Most plans kept for one view of the catalog; 10,000 unless set. At the bound the oldest goes. */
+  /** Plans kept for one catalog view; `MAX_DNS_PLANS` unless set. At the bound the oldest goes. */
   readonly maxPlans?: number | undefined;
-  /** Most memory of these plans; 32 MiB unless set. At the bound the oldest go. */
-  readonly maxPlansBytes?: number | undefined;
+  /** Memory of the plans kept for one catalog view. At the bound the oldest go. */
+  readonly maxPlansBytes: number;
 }
 
-const DEFAULT_MAX_PLANS = 10_000;
-const DEFAULT_MAX_PLANS_BYTES = 32 * 1024 * 1024;
 const TYPE_ANY = 255;
 const NO_QUESTION = new Uint8Array();
 const CUT: Plan = failure(RCODE.NOERROR);
@@ -94,7 +93,7 @@ export class Responder {
   #plan(question: Question, catalog: DnsCatalog): Plan {
     let cache = this.#plans.get(catalog);
     if (cache === undefined) {
-      const { settings, maxPlans = DEFAULT_MAX_PLANS, maxPlansBytes = DEFAULT_MAX_PLANS_BYTES } = this.#options;
+      const { settings, maxPlans = MAX_DNS_PLANS, maxPlansBytes } = this.#options;
       cache = new PlanCache({ settings, random: this.#random, maxPlans, maxBytes: maxPlansBytes });
       this.#plans.set(catalog, cache);
       this.#newest = cache;

@@ -27,10 +27,10 @@ export interface DnsGatewayOptions {
   readonly metrics: Metrics;
   /** Reports a fault of ours or of a socket. The gateway goes on. */
   readonly onFault: (fault: unknown) => void;
-  readonly limits?: Partial<DnsLimits>;
-  /** Most memory for kept plans; the responder's own bound when absent. */
-  readonly maxPlansBytes?: number | undefined;
-  /** Limits whole answers over UDP; no limit when absent. */
+  readonly limits?: DnsLimits;
+  /** Memory for prepared answers. */
+  readonly maxPlansBytes: number;
+  /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: ResponseRateOptions | undefined;
 }
 
@@ -47,8 +47,9 @@ export interface DnsGateway extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-const DEFAULT_LIMITS: DnsLimits = { maxConnections: 256, idleTimeoutMs: 10_000, maxQueryBytes: 4096, maxPendingSends: 4096 };
-/** Receive buffer for bursts: the system's default holds some 200 queries. */
+/** They are not settings. */
+export const DNS_LIMITS: DnsLimits = { maxConnections: 256, idleTimeoutMs: 10_000, maxQueryBytes: 4096, maxPendingSends: 4096 };
+/** Room for a burst: the system's default holds some 200 queries. */
 const UDP_RECEIVE_BYTES = 1 << 20;
 /** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
@@ -58,7 +59,7 @@ const STOP_GRACE_MS = 1_000;
 
 /** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
-  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const limits = options.limits ?? DNS_LIMITS;
   const server = new DnsServer(options);
   const connections = new TcpConnections(limits, {
     answer: (query, peer) => server.answer(query, "tcp", peer),

@@ -5,13 +5,13 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
 import type { PeerAuthSettings } from "./links/foreigners.ts";
-import { LINKS_DEFAULTS, type LinksOptions } from "./links/options.ts";
+import type { LinksOptions } from "./links/options.ts";
 import type { AcceptedStart } from "./membership/node-starts.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./membership/options.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS, type OriginLifecycleOptions } from "./origin-lifecycle-options.ts";
-import { POLICY_EXCHANGE_DEFAULTS, type PolicyExchangeOptions } from "./policy-sync.ts";
-import { READINESS_DEFAULTS, type ReadinessOptions } from "./readiness.ts";
-import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./replication/options.ts";
+import type { MembershipOptions } from "./membership/options.ts";
+import type { OriginLifecycleOptions } from "./origin-lifecycle-options.ts";
+import type { PolicyExchangeOptions } from "./policy-sync.ts";
+import type { ReadinessOptions } from "./readiness.ts";
+import type { ReplicationOptions } from "./replication/options.ts";
 import type { MemberFacts } from "./wire/messages.ts";
 
 export interface FabricOptions {
@@ -27,16 +27,8 @@ export interface FabricOptions {
   readonly heldGoodbyeMs: number;
 }
 
-export const FABRIC_DEFAULTS: FabricOptions = {
-  membership: MEMBERSHIP_DEFAULTS,
-  links: LINKS_DEFAULTS,
-  replication: REPLICATION_DEFAULTS,
-  lifecycle: ORIGIN_LIFECYCLE_DEFAULTS,
-  readiness: READINESS_DEFAULTS,
-  policy: POLICY_EXCHANGE_DEFAULTS,
-  stopTimeoutMs: 5000,
-  heldGoodbyeMs: 1000,
-};
+/** What is not a setting, of the fabric as a whole. */
+export const FABRIC_FIXED = { heldGoodbyeMs: 1000 } as const satisfies Partial<FabricOptions>;
 
 export interface FabricParts {
   /** What this node says of itself; its generation is the replica's. */

@@ -25,15 +25,13 @@ export interface OriginLifecycleOptions {
   readonly maxTouches: number;
 }
 
-export const ORIGIN_LIFECYCLE_DEFAULTS: OriginLifecycleOptions = {
-  orphanGraceMs: 300_000,
-  originForgetMs: 86_400_000,
-  orphanProtectRatio: 0.5,
+/** What is not a setting. */
+export const ORIGIN_LIFECYCLE_FIXED = {
   orphanProtectMinCount: 2,
   suspicionWindowMs: 30_000,
   restartMs: 30_000,
   maxTouches: 250,
-};
+} as const satisfies Partial<OriginLifecycleOptions>;
 
 export interface OriginLifecyclePorts {
   readonly replica: Replica;

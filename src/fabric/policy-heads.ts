@@ -1,5 +1,5 @@
 /** Heads of policy versions as peers tell them: which are heads, and which may follow ours. */
-import { NODE_BOUNDS } from "../lib/bounds/node.ts";
+import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { isSamePlace } from "../policy/versions/version.ts";
 import type { PolicyHead } from "./wire/messages.ts";
 

@@ -4,7 +4,7 @@
  * `policy/versions/version.ts`'s to say.
  */
 
-import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
@@ -24,12 +24,13 @@ export interface PolicyExchangeOptions {
   readonly maxStrikes: number;
 }
 
-export const POLICY_EXCHANGE_DEFAULTS: PolicyExchangeOptions = {
+/** What is not a setting. */
+export const POLICY_EXCHANGE_FIXED = {
   maxBytes: POLICY_BOUNDS.maxVersionBytes,
   partBytes: 32 * 1024,
   patienceMs: 10_000,
   maxStrikes: 3,
-};
+} as const satisfies Partial<PolicyExchangeOptions>;
 
 /** Heads remembered that cannot be put in force here. */
 const MAX_UNUSABLE = 64;
@@ -72,7 +73,7 @@ export class PolicyExchange {
   refusedCount = 0;
 
   /** `isForeign`: whether a node that applied a version is known to be foreign. */
-  constructor(options: PolicyExchangeOptions = POLICY_EXCHANGE_DEFAULTS, isForeign: (nodeId: string) => boolean = () => false) {
+  constructor(options: PolicyExchangeOptions, isForeign: (nodeId: string) => boolean = () => false) {
     this.#options = options;
     this.#isForeign = isForeign;
   }

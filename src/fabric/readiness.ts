@@ -16,12 +16,12 @@ export interface ReadinessOptions {
   readonly catchUpTimeoutMs: number;
 }
 
-export const READINESS_DEFAULTS: ReadinessOptions = {
-  joinTimeoutMs: 5000,
+/** What is not a setting. */
+export const READINESS_FIXED = {
   refusedMs: 30_000,
   quietMs: 4000,
   catchUpTimeoutMs: 30_000,
-};
+} as const satisfies Partial<ReadinessOptions>;
 
 export interface ReadyState {
   readonly isReady: boolean;

@@ -1,9 +1,13 @@
 /** Durations as people write them. */
 
-const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+export const MINUTE_MS = 60_000;
+export const HOUR_MS = 60 * MINUTE_MS;
+export const DAY_MS = 24 * HOUR_MS;
+
+const DURATION_UNITS = { ms: 1, s: 1000, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS } as const;
 
 /** An age is counted from 1970 where it is not known; no node has run for so long as this. */
-const MAX_AGE_MS = 20 * 365 * DURATION_UNITS.d;
+const MAX_AGE_MS = 20 * 365 * DAY_MS;
 
 export function isKnownAge(ageMs: number): boolean {
   return ageMs < MAX_AGE_MS;

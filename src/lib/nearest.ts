@@ -33,3 +33,9 @@ export function findNearest(word: string, candidates: readonly string[]): string
   }
   return nearest;
 }
+
+/** The end of a message about an unknown word: `; did you mean listen?`, or nothing. `before` stands before each candidate. */
+export function didYouMean(word: string, candidates: readonly string[], before = ""): string {
+  const nearest = findNearest(word, candidates);
+  return nearest === undefined ? "" : `; did you mean ${before}${nearest}?`;
+}

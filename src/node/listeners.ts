@@ -9,7 +9,7 @@ import { queryPage } from "../catalog/query/query.ts";
 import { healthTier } from "../catalog/query/select.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import { anonymousAccess } from "../config/exposure.ts";
-import type { Settings } from "../config/settings.ts";
+import { dnsRate, type Settings } from "../config/settings.ts";
 import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
@@ -25,7 +25,8 @@ import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
 import { changesNothing } from "../server/cost.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
-import { type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
+import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
+import { GRPC_FIXED, type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
 import type { HttpSources, Readiness } from "../server/http-routes.ts";
 import { Inflater } from "../server/inflater.io.ts";
 import { openScraper } from "../server/metrics.io.ts";
@@ -80,7 +81,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     services,
     chain,
     tls,
-    limits: { maxMessageBytes: limits.maxRequestBytes, ...server },
+    limits: { ...GRPC_FIXED, maxMessageBytes: limits.maxRequestBytes, ...server },
     reflection: endpointAccess(server.reflection, settings),
     inflater,
     log: log.child("server.grpc"),
@@ -95,7 +96,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       sources: httpSources(options),
       metrics: core.metrics,
       tls,
-      limits: { maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+      limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
       inflater,
       web: webRules(settings),
       log: log.child("server.http"),
@@ -184,15 +185,12 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
-/** Enough for a busy resolver, and 5 Mbit/s at most for whom a forger aims it at. */
-const DEFAULT_DNS_RATE = 500;
-
 function openDns({ settings, log, core, random, now }: ListenersOptions): Promise<DnsGateway> {
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
   const { admitDns } = core.limits;
   const host = dns.host ?? listen.host;
-  const perSecond = dns.rate ?? (isLoopbackHost(host) ? 0 : DEFAULT_DNS_RATE);
+  const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
   // One view for all, so that answers are kept for all; who asks is known while its query is answered, in one turn.
   let asker = anonymousCaller(core.identity.clusterId, "");
   const view = dnsCatalog(random, core, (namespaces) => noteHidden(core, asker, namespaces));

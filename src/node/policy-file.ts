@@ -1,6 +1,6 @@
 /** The policy file that settings name: read, bounded and checked before anything is done with it. */
 
-import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import { readBounded } from "../lib/named-file.io.ts";
 import { readPolicyFile } from "../policy/set/file.ts";
 import { checksumOf } from "../policy/set/rules.ts";

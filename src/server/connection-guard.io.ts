@@ -11,7 +11,7 @@
 import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { patientDueMs, patientNowMs } from "../lib/patient-time.io.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
-import { type ConnectionLimits, ConnectionMeter, DEFAULT_CONNECTION_LIMITS, type ExceededLimit } from "./connection-limits.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
 import { addressOf, certificateOf } from "./peer.io.ts";
 
@@ -54,7 +54,7 @@ export interface Arriving {
 }
 
 export interface GuardOptions {
-  readonly limits?: Partial<ConnectionLimits> | undefined;
+  readonly limits?: ConnectionLimits | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
   /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
@@ -102,7 +102,7 @@ export class ConnectionGuard {
   #turn = 0;
 
   constructor(options: GuardOptions) {
-    this.#limits = { ...DEFAULT_CONNECTION_LIMITS, ...options.limits };
+    this.#limits = options.limits ?? CONNECTION_LIMITS;
     this.#onCut = options.onCut;
     this.#streams = options.streams;
     this.#idleMs = options.idleMs ?? Number.POSITIVE_INFINITY;

@@ -3,7 +3,7 @@
  * samples. What nghttp2 and Node already refuse (rapid reset, CONTINUATION floods, invalid frames) is not here again.
  */
 
-/** Bounds on one connection; every one is a setting. */
+/** Bounds on one connection. */
 export interface ConnectionLimits {
   /** PING frames beyond one per 64 bytes we wrote: a client that measures bandwidth pings while it is sent to. */
   readonly pingsPerSecond: number;
@@ -28,7 +28,8 @@ export interface ConnectionLimits {
   readonly untakenBytes: number;
 }
 
-export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
+/** They are not settings. */
+export const CONNECTION_LIMITS: ConnectionLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,

@@ -5,7 +5,7 @@
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { DEFAULT_INFLATION_LIMITS, FREE_WORK_BYTES, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
+import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
 
 /** Encodings of messages that are read, as `grpc-encoding` and `content-encoding` name them. */
 export type Encoding = "gzip" | "deflate";
@@ -55,8 +55,8 @@ export class Inflater {
   readonly #budget: InflationBudget;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(limits: Partial<InflationLimits> = {}) {
-    this.#budget = new InflationBudget({ ...DEFAULT_INFLATION_LIMITS, ...limits });
+  constructor(limits: InflationLimits = INFLATION_LIMITS) {
+    this.#budget = new InflationBudget(limits);
   }
 
   /** Begins to inflate a message, now or when its turn comes. */

@@ -23,7 +23,8 @@ export interface InflationLimits {
   readonly waitMs: number;
 }
 
-export const DEFAULT_INFLATION_LIMITS: InflationLimits = {
+/** They are not settings. */
+export const INFLATION_LIMITS: InflationLimits = {
   maxBytes: 8 * 1_024 * 1_024,
   gainPerSecond: 2 * 1_024 * 1_024,
   burstBytes: 4 * 1_024 * 1_024,

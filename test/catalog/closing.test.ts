@@ -1,13 +1,13 @@
 /** What a whole transfer did not list is withdrawn in slices, and V moves when the last of it is gone (replication.md, Removing). */
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { timeOf } from "../fakes/history.ts";
 import { counting, fill, keysOf } from "../fakes/many.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { BOUNDS } from "../fakes/options.ts";
 
 const T = timeOf(1, 0);
 const LATER = timeOf(2000, 0);
@@ -38,7 +38,7 @@ function whole(of: FabricComponent): Frame {
 }
 
 function otherLink(node: FabricComponent): FrameReceiver {
-  return new FrameReceiver(node.replica, new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(16) }), DEFAULT_BOUNDS);
+  return new FrameReceiver(node.replica, new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(16) }), BOUNDS);
 }
 
 test("the last frame withdraws nothing; slices do, and V moves with the last of them, not before", () => {

@@ -1,7 +1,8 @@
 /** What settings protect, and whether their fabric is open to everybody. */
 import { expect, test } from "vitest";
 import { exposureWarnings, isFabricOpen, protectingSetting, wantsPeers } from "../../src/config/exposure.ts";
-import { loadConfig, type Settings } from "../../src/config/settings.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import type { Settings } from "../../src/config/settings.ts";
 
 function settings(file: object): Settings {
   const loaded = loadConfig({ file: { name: "node.json", text: JSON.stringify(file), format: "json" }, env: {}, flags: new Map() });

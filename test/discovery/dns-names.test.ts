@@ -2,7 +2,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
@@ -12,6 +11,7 @@ import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { at, caller, keyOf, Registry, stamped } from "../fakes/registry.ts";
 
 const T = timeOf(1, 0);
@@ -82,7 +82,7 @@ test("an alias is known wherever its record came from: by a registration, by a p
   r.register("ann", [stamped("web", { aliases: ["www.shop.example"] }), stamped("db")], at(0));
   const place = { nodeId: "b", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
   const peer = new Replica(new Lookup(), new Slab(), place);
-  const receiver = new FrameReceiver(peer, new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }), DEFAULT_BOUNDS);
+  const receiver = new FrameReceiver(peer, new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }), BOUNDS);
   const frame = buildFrame(r.replica, r.replica.self, { after: 0, isComplete: false }, { relation: "cluster", clusterId: "c1" }, 10_000);
   receiver.apply(frame, at(1), { place: { clusterId: "c1", region: "r1" } });
   for (const replica of [r.replica, peer, r.twin().replica]) {

@@ -3,7 +3,6 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
@@ -17,13 +16,14 @@ import type { Rule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { runs } from "../fakes/effort.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { at, caller, Registry } from "../fakes/registry.ts";
 
 const NAMESPACES = ["ops", "svc", "svc.eu", "svc.eu.a", "svc.us", "web"];
 const ENTRIES = 40;
 const MANY = 1000;
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
 /** A node's inside with entries, watches of several viewers, and a policy that changes. */
 class Bench {

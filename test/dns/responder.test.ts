@@ -5,10 +5,11 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText, sectionLines } from "../fakes/dns-text.ts";
+import { SETTINGS } from "../fakes/options.ts";
 
 function newResponder(maxPlans = 100): Responder {
   const rng = new Rng("responder");
-  return new Responder({ settings: TEST_DNS_SETTINGS, random: () => rng.next(), maxPlans });
+  return new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next(), maxPlans });
 }
 
 function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {

@@ -3,6 +3,7 @@ import { Responder } from "../../src/dns/responder.ts";
 import { prefixOf, ResponseRate } from "../../src/dns/response-rate.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { SETTINGS } from "../fakes/options.ts";
 
 test.each([
   { address: "192.0.2.7", prefix: "192.0.2" },
@@ -32,7 +33,7 @@ test("a crowd of forged addresses takes no more memory than was set", () => {
 });
 
 test("a question that is cut is told TC and nothing else, in no more bytes than it had; what is no question gets nothing", () => {
-  const responder = new Responder({ settings: TEST_DNS_SETTINGS, random: () => 0.5 });
+  const responder = new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
   for (const bufsize of [undefined, 1232]) {
     const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize });

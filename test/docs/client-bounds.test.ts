@@ -1,8 +1,7 @@
 /** What the guides say that clients may do is what the listeners let them do. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { DEFAULT_EDGE_LIMITS } from "../../src/server/edge/sockets.io.ts";
-import { DEFAULT_GRPC_LIMITS } from "../../src/server/grpc/listener.io.ts";
+import { EDGE_LIMITS, GRPC_LIMITS } from "../fakes/listener-limits.ts";
 
 /** The cells of the two listeners, by the words of the row that come first. */
 function bounds(row: string): readonly string[] {
@@ -27,13 +26,9 @@ test.each([
   { row: "a connection without an open call is closed after", of: "idleTimeoutMs", unit: seconds },
 ] as const)("the table of what clients may do has the bounds of both listeners: $row", ({ row, of, unit }) => {
   const [grpc, edge] = bounds(row);
-  expect([grpc, edge]).toEqual(
-    [DEFAULT_GRPC_LIMITS, DEFAULT_EDGE_LIMITS].map((limits) => expect.stringContaining(unit(limits[of])) as string),
-  );
+  expect([grpc, edge]).toEqual([GRPC_LIMITS, EDGE_LIMITS].map((limits) => expect.stringContaining(unit(limits[of])) as string));
 });
 
 test("the guide for clients says after how long an idle connection of gRPC is closed", () => {
-  expect(readFileSync("docs/guides/clients.md", "utf8")).toContain(
-    `no call was open for ${DEFAULT_GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`,
-  );
+  expect(readFileSync("docs/guides/clients.md", "utf8")).toContain(`no call was open for ${GRPC_LIMITS.idleTimeoutMs / 60_000} minutes`);
 });

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { ROOT } from "../../scripts/run.ts";
 import { ALL_VERBS as VERBS } from "../../src/cli/table/full.ts";
-import { loadConfig } from "../../src/config/settings.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import { parseDurationMs } from "../../src/lib/duration.ts";
 import { METRICS } from "../../src/lib/metrics/metrics.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { anonymousAccess, exposureFaults, exposureWarnings } from "../../src/config/exposure.ts";
-import { loadConfig, problemText } from "../../src/config/settings.ts";
+import { loadConfig, problemText } from "../../src/config/load.ts";
 
 const FOLDER = "docs/examples/settings";
 const FILES = readdirSync(FOLDER);

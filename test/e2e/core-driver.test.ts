@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { LinkId } from "../../src/fabric/io-types.ts";
 import type { TransportOptions } from "../../src/fabric/transport/transport.io.ts";
+import { TRANSPORT_LIMITS } from "../../src/fabric/transport/transport.io.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { CoreDriver, DrivenMachine, Told } from "../../src/node/core-driver.io.ts";
@@ -256,7 +257,7 @@ describe("the end", () => {
 
   test("of strangers turned away a few are told of, and all are counted", async () => {
     const script = new Script();
-    const { driver, outputs } = await driven(script, { limits: { helloTimeoutMs: 100 } });
+    const { driver, outputs } = await driven(script, { limits: { ...TRANSPORT_LIMITS, helloTimeoutMs: 100 } });
     const peer = new Script();
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {

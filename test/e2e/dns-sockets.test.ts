@@ -3,11 +3,12 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
-import { startDnsGateway } from "../../src/dns/server.io.ts";
+import { DNS_LIMITS, startDnsGateway } from "../../src/dns/server.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { startTestGateway } from "../fakes/dns-gateway.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { SETTINGS } from "../fakes/options.ts";
 
 const QUERY = queryBytes({ name: "web.market.waymark", type: "A" });
 
@@ -98,7 +99,14 @@ test("a taken port is said plainly, for UDP and for TCP, and nothing stays open"
 });
 
 test("an address that is not ours is said plainly", async () => {
-  const options = { settings: TEST_DNS_SETTINGS, catalogFor: () => market(), random: () => 0, metrics: new Metrics(), onFault: () => {} };
+  const options = {
+    settings: TEST_DNS_SETTINGS,
+    catalogFor: () => market(),
+    random: () => 0,
+    metrics: new Metrics(),
+    onFault: () => {},
+    maxPlansBytes: SETTINGS.dns.maxPlansBytes,
+  };
   await expect(startDnsGateway({ host: "192.0.2.1", udpPort: 0, ...options })).rejects.toThrow(
     /^cannot bind dns udp 192\.0\.2\.1:0: .*EADDRNOTAVAIL/,
   );
@@ -137,7 +145,7 @@ test("a peer that asks much and reads nothing is held back, answered when it rea
 });
 
 test("a peer that never reads is closed after the idle time", async () => {
-  await using world = await startTestGateway(market(), { limits: { idleTimeoutMs: 200 } });
+  await using world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, idleTimeoutMs: 200 } });
   const socket = await connected(world.gateway.tcpPort);
   socket.on("error", () => {});
   socket.pause();
@@ -149,7 +157,7 @@ test("a peer that never reads is closed after the idle time", async () => {
 });
 
 test("one byte now and then keeps no connection open", async () => {
-  await using world = await startTestGateway(market(), { limits: { idleTimeoutMs: 300 } });
+  await using world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, idleTimeoutMs: 300 } });
   const socket = await connected(world.gateway.tcpPort);
   socket.on("error", () => {});
   const drip = setInterval(() => socket.write(Uint8Array.of(0)), 50);
@@ -183,7 +191,7 @@ test("malformed bytes inside a good frame are FORMERR, and the connection goes o
 });
 
 test("one connection too many closes the quietest, not the newest", async () => {
-  await using world = await startTestGateway(market(), { limits: { maxConnections: 3 } });
+  await using world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, maxConnections: 3 } });
   const sockets: Socket[] = [];
   for (let i = 0; i < 3; i++) sockets.push(await connected(world.gateway.tcpPort));
   const [first, second] = sockets;
@@ -202,7 +210,7 @@ test("one connection too many closes the quietest, not the newest", async () => 
 
 test("stop lets an open connection go and does not wait for a peer that stays", async () => {
   // Longer than this test may take.
-  const world = await startTestGateway(market(), { limits: { idleTimeoutMs: 3_600_000 } });
+  const world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, idleTimeoutMs: 3_600_000 } });
   const socket = await connected(world.gateway.tcpPort);
   socket.on("error", () => {});
   await world.gateway.stop();

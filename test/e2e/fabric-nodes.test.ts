@@ -3,7 +3,6 @@ import { create } from "@bufbuild/protobuf";
 import { afterEach, expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
@@ -12,7 +11,6 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -22,6 +20,7 @@ import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { driverOf, stop } from "../fakes/core-driver.ts";
 import { FabricMachine } from "../fakes/fabric-machine.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
+import { BOUNDS, FABRIC_OPTIONS } from "../fakes/options.ts";
 import { until } from "../fakes/until.ts";
 
 interface Spec {
@@ -36,7 +35,7 @@ class RealNode {
   readonly fabric: Fabric;
   readonly events: FabricEvent[] = [];
   readonly #spec: Spec;
-  readonly #stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) });
+  readonly #stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) });
   readonly #hlc = new Hlc();
   readonly #machine: FabricMachine;
   driver: CoreDriver | undefined;
@@ -45,11 +44,11 @@ class RealNode {
     this.#spec = spec;
     const origin = { nodeId: spec.nodeId, generation: 1, lastSeq: 0, floor: 0 };
     this.replica = new Replica(new Lookup(), new Slab(), { ...origin, tombstoneTtlMs: 3_600_000, minTombstones: 1_000 });
-    this.fabric = new Fabric(FABRIC_DEFAULTS, {
+    this.fabric = new Fabric(FABRIC_OPTIONS, {
       self: this.#facts("127.0.0.1:1"),
       replica: this.replica,
       stamper: this.#stamper,
-      bounds: DEFAULT_BOUNDS,
+      bounds: BOUNDS,
       hlc: this.#hlc,
       rng: new Rng(spec.nodeId),
       seeds: spec.seeds ?? [],

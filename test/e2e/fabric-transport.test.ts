@@ -7,12 +7,12 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
 import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
-import { type FabricTransport, type TransportOptions } from "../../src/fabric/transport/transport.io.ts";
+import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { framed, MessageAssembler } from "../../src/lib/grpc-frames.ts";
-import { FabricAuthority, type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
+import { FabricAuthority, type FakeMachine, openTestTransport, type TestTransportOptions } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";
 
@@ -25,7 +25,7 @@ afterEach(async () => {
   await Promise.all(nodes.splice(0).map((node) => node.transport.stop(500)));
 });
 
-async function started(options: Partial<TransportOptions> = {}): Promise<Node> {
+async function started(options: TestTransportOptions = {}): Promise<Node> {
   const node = await openTestTransport(options);
   nodes.push(node);
   return node;

@@ -4,6 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { until } from "../fakes/until.ts";
 import { call, frame, QUERY, RawConnection, settings, TYPE, WATCH } from "./h2-frames.ts";
 
@@ -23,7 +24,14 @@ afterEach(async () => {
 async function started(): Promise<GrpcListener> {
   const services = listServices({ discovery: demoService().service });
   const log = { info: () => {}, warn: () => {} };
-  listener = await startGrpcListener({ host: "127.0.0.1", port: 0, services, chain: demoChain().chain, limits: FAST, log });
+  listener = await startGrpcListener({
+    host: "127.0.0.1",
+    port: 0,
+    services,
+    chain: demoChain().chain,
+    limits: { ...GRPC_LIMITS, ...FAST },
+    log,
+  });
   listener.setServing(true);
   return listener;
 }

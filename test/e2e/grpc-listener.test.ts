@@ -18,6 +18,7 @@ import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { until } from "../fakes/until.ts";
 
 const opened: { readonly listeners: GrpcListener[]; readonly clients: RawClient[] } = { listeners: [], clients: [] };
@@ -36,6 +37,7 @@ async function started(options: Partial<GrpcListenerOptions> = {}) {
     services: listServices({ discovery: demo.service }),
     chain,
     log: { info: () => {}, warn: () => {} },
+    limits: GRPC_LIMITS,
     ...options,
   });
   listener.setServing(true);
@@ -310,7 +312,7 @@ test("an address that is not ours is named", async () => {
 });
 
 test("connections over the listener's bound are refused, and those inside go on", async () => {
-  const { client, connect, listener } = await started({ limits: { maxConnections: 1 } });
+  const { client, connect, listener } = await started({ limits: { ...GRPC_LIMITS, maxConnections: 1 } });
   expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
   expect((await connect().unary("CatalogQuery", query(""), { call: { deadline: Date.now() + 1_000 } })).code).not.toBe(0);
   expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
@@ -318,7 +320,7 @@ test("connections over the listener's bound are refused, and those inside go on"
 });
 
 test("streams over the listener's bound are refused, and taken again when others end", async () => {
-  const { client, sources, listener } = await started({ limits: { maxStreams: 2 } });
+  const { client, sources, listener } = await started({ limits: { ...GRPC_LIMITS, maxStreams: 2 } });
   const first = client.serverStream("CatalogWatch", watch("a"));
   first.on("error", () => {});
   client.serverStream("CatalogWatch", watch("b")).on("error", () => {});

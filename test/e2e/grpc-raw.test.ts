@@ -11,6 +11,7 @@ import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discov
 import { type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 import { until } from "../fakes/until.ts";
 import { QUERY, WATCH } from "./h2-frames.ts";
@@ -22,7 +23,14 @@ const { service: discovery, held } = demoService();
 
 beforeAll(async () => {
   const services = listServices({ discovery });
-  listener = await startGrpcListener({ host: "127.0.0.1", port: 0, services, chain, log: { info: () => {}, warn: () => {} } });
+  listener = await startGrpcListener({
+    host: "127.0.0.1",
+    port: 0,
+    services,
+    chain,
+    limits: GRPC_LIMITS,
+    log: { info: () => {}, warn: () => {} },
+  });
   session = connect(`http://${listener.address}`);
 });
 

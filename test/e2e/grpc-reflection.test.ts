@@ -13,6 +13,7 @@ import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { until } from "../fakes/until.ts";
 
 const SERVICES = [
@@ -32,7 +33,7 @@ const clients: RawClient[] = [];
 function start(more: Pick<GrpcListenerOptions, "descriptors" | "reflection"> = {}): Promise<GrpcListener> {
   const services = listServices({ discovery: demoService().service });
   const log = { info: () => {}, warn: () => {} };
-  return startGrpcListener({ host: "127.0.0.1", port: 0, services, chain: demoChain().chain, log, ...more });
+  return startGrpcListener({ host: "127.0.0.1", port: 0, services, chain: demoChain().chain, limits: GRPC_LIMITS, log, ...more });
 }
 
 beforeAll(async () => {

@@ -11,6 +11,7 @@ import { listServices } from "../../src/services/list.ts";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { RawClient } from "../fakes/grpc-client.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 
 let folder: string;
 let ours: TestAuthority;
@@ -43,6 +44,7 @@ async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcList
     port: 0,
     services: listServices({ discovery: demoService().service }),
     chain: demoChain().chain,
+    limits: GRPC_LIMITS,
     tls,
     log: { info: () => {}, warn: (_facts, event) => void warnings.push(event) },
   });

@@ -3,11 +3,12 @@ import { createServer } from "node:http2";
 import { expect, test } from "vitest";
 import { openAcceptor } from "../../src/server/acceptor.io.ts";
 import { ConnectionGuard, HTTP2_OPTIONS } from "../../src/server/connection-guard.io.ts";
+import { CONNECTION_LIMITS } from "../../src/server/connection-limits.ts";
 import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, RawConnection, TYPE } from "./h2-frames.ts";
 
 /** None but what counts refusals. */
-const LIMITS = { refusalsPerSecond: 20, uselessBytesPerSecond: 1e9, headerGainPerSecond: 1e9, trickleMs: 1e9 };
+const LIMITS = { ...CONNECTION_LIMITS, refusalsPerSecond: 20, uselessBytesPerSecond: 1e9, headerGainPerSecond: 1e9, trickleMs: 1e9 };
 const MANY_HEADERS = hpack(Array.from({ length: HTTP2_OPTIONS.maxHeaderListPairs + 1 }, (_, n) => [`x-${n}`, "y"] as const));
 
 async function listening() {

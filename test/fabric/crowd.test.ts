@@ -1,10 +1,10 @@
 /** A node of another cluster names thousands of nodes: our own cluster goes on as before (semantics.md, Membership: Whose word counts). */
 import { expect, test } from "vitest";
-import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf, World, type WorldNode } from "./membership-world.ts";
 
-const { maxMembers } = MEMBERSHIP_DEFAULTS;
+const { maxMembers } = MEMBERSHIP_OPTIONS;
 const THEIRS = { clusterId: "other", region: "r1" };
 const PROOF = { address: "127.0.0.1:1", isLoopback: true, certificate: undefined, clusterToken: "" };
 
@@ -85,7 +85,7 @@ test("who stood still is confirmed by its own cluster, and asks nobody else", ()
 });
 
 test("one other cluster has a quarter of the places of those who wait, all of them half, and one of ours that moved waits among them", () => {
-  const { maxQuarantined } = MEMBERSHIP_DEFAULTS;
+  const { maxQuarantined } = MEMBERSHIP_OPTIONS;
   const world = new World({ seed: "waiting" });
   const [first, , moving] = world.startMany(3, (i) => (i === 0 ? [] : ["n0"]));
   world.runFor(5000);

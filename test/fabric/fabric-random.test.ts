@@ -1,10 +1,10 @@
 /** A few nodes through anything: kills, cuts, halves apart, farewells, freezes, lost disks; in the end all agree. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { runs } from "../fakes/effort.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 
 const SEEDS = runs(10);
 const STEPS = 60;
@@ -38,8 +38,8 @@ class Life {
   start(nodeId: string): void {
     if (this.living.has(nodeId)) return;
     const seeds = this.ids.filter((id) => id !== nodeId).slice(0, 2);
-    const originForgetMs = this.rng.int(2) === 0 ? 60_000 : FABRIC_DEFAULTS.lifecycle.originForgetMs;
-    const options = { lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 20_000, originForgetMs } };
+    const originForgetMs = this.rng.int(2) === 0 ? 60_000 : FABRIC_OPTIONS.lifecycle.originForgetMs;
+    const options = { lifecycle: { ...FABRIC_OPTIONS.lifecycle, orphanGraceMs: 20_000, originForgetMs } };
     const kept = this.rng.int(2) === 0 ? this.#disks.get(nodeId) : undefined;
     const generation = (this.#generations.get(nodeId) ?? 0) + (kept === undefined ? 1 : 0);
     this.#generations.set(nodeId, generation);

@@ -1,8 +1,8 @@
 /** What the room's machine passes on from one part to another: each line of it is somebody's reason to act. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 
 function linked(count: number): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {
   const world = new FabricWorld();
@@ -62,7 +62,7 @@ test("Why: another cluster's node has not all that ours must have: caught up wit
 
 test("a member that is forgotten is told, once, like each change before it", () => {
   const world = new FabricWorld();
-  const options = { membership: { ...FABRIC_DEFAULTS.membership, deadForgetMs: 60_000 } };
+  const options = { membership: { ...FABRIC_OPTIONS.membership, deadForgetMs: 60_000 } };
   const a = world.start({ nodeId: "a", options });
   const b = world.start({ nodeId: "b", seeds: ["a:1"], options });
   world.runUntil(() => a.upLinks().length === 1, 10_000);

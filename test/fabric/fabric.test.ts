@@ -1,8 +1,8 @@
 /** The whole machine, a few nodes in virtual time: joining, replication, death and return, farewells, refusals, readiness. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 
 /** Nodes a, b, … that join by the first one, linked all to all and in step. */
 function cluster(count: number, world = new FabricWorld()): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {
@@ -528,7 +528,7 @@ test("what a peer passes on of a foreign cluster is no member and no record, is 
 
 test("twenty-six nodes: bounded links, and a change is everywhere within two seconds", () => {
   const world = new FabricWorld();
-  const options = { links: { ...FABRIC_DEFAULTS.links, notWantedMs: 2000 } };
+  const options = { links: { ...FABRIC_OPTIONS.links, notWantedMs: 2000 } };
   const nodes = Array.from({ length: 26 }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"], options }));
   // Links of a smaller mesh that are not wanted any more end by then.
   world.run(8000);

@@ -1,12 +1,12 @@
 /** More nodes than links, some of a version that passes no heartbeats on: nobody's age grows for that. */
 import { expect, test } from "vitest";
 import { HEARTBEATS } from "../../src/fabric/links/multiplexer.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { some } from "../fakes/effort.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 
 const COUNT = 12;
-const OPTIONS = { links: { ...FABRIC_DEFAULTS.links, maxLinks: 4 } };
+const OPTIONS = { links: { ...FABRIC_OPTIONS.links, maxLinks: 4 } };
 
 /** Of `COUNT` nodes those below `oldCount` are of the first version. */
 function started(oldCount: number): { readonly world: FabricWorld; readonly nodes: readonly WorldNode[] } {

@@ -2,11 +2,12 @@ import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS, type OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle-options.ts";
+import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle-options.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 
 /** What n1 holds of a key of each of the others. */
 function replicaWith(...nodeIds: readonly string[]): Replica {
@@ -22,14 +23,14 @@ function replicaWith(...nodeIds: readonly string[]): Replica {
 
 function livesOf(replica: Replica, more: Partial<OriginLifecyclePorts> = {}): OriginLifecycle {
   const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
-  return new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
+  return new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
 }
 
 test("clocks of origins that were away before a restart go on; those of others begin with it", () => {
   const replica = replicaWith("n2", "n3");
   const lifecycle = livesOf(replica);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
-  lifecycle.resume(new Map([["n2/1", start.monoMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs]]), new Set(), start.monoMs);
+  lifecycle.resume(new Map([["n2/1", start.monoMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs]]), new Set(), start.monoMs);
   lifecycle.tick(start, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
@@ -37,9 +38,9 @@ test("clocks of origins that were away before a restart go on; those of others b
     ["n3/1", "orphaned"],
   ]);
   const since = [...replica.origins.values()].map((origin) => lifecycle.absentSinceMonoMs(origin));
-  expect(since).toEqual([undefined, start.monoMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs, start.monoMs]);
+  expect(since).toEqual([undefined, start.monoMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, start.monoMs]);
   lifecycle.tick(
-    { monoMs: start.monoMs + ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs, wallMs: 0 },
+    { monoMs: start.monoMs + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, wallMs: 0 },
     [],
   );
   expect([...replica.forgotten]).toEqual(["n2/1"]);
@@ -54,7 +55,7 @@ test("what others hide a newcomer does not show for another grace, and forgets n
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
-  lifecycle.tick({ monoMs: 1000 + ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1, wallMs: 0 }, []);
+  lifecycle.tick({ monoMs: 1000 + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1, wallMs: 0 }, []);
   expect([...replica.forgotten]).toEqual([]);
 });
 
@@ -117,7 +118,7 @@ test("one that may be written elsewhere counts until it is forgotten", () => {
   lifecycle.resume(new Map([["n2/1", 0]]), new Set(), 0);
   lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect([lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([true, true]);
-  const forgetAt = { monoMs: ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs, wallMs: 0 };
+  const forgetAt = { monoMs: ORIGIN_LIFECYCLE_OPTIONS.originForgetMs, wallMs: 0 };
   // It is hidden first.
   do lifecycle.tick(forgetAt, []);
   while (lifecycle.nextDeadlineMs() === 0);

@@ -1,8 +1,8 @@
 /** What must not be lost by being late: numbers that only strangers know, tombstones while somebody is silent, back-off of links that flap. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 import { drain, open, ReplicatingNode, run, Wire } from "../fakes/replication.ts";
 
 test("Why: a node whose journal is an old one hears of it also where only another cluster knows more", () => {
@@ -79,7 +79,7 @@ test("a link that is lost as soon as it is up is tried ever more rarely; one tha
 });
 
 test("P6: who was forgotten and comes back has time to hear of all tombstones; then none is held for it any more", () => {
-  const options = { lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 20_000, originForgetMs: 60_000 } };
+  const options = { lifecycle: { ...FABRIC_OPTIONS.lifecycle, orphanGraceMs: 20_000, originForgetMs: 60_000 } };
   const world = new FabricWorld();
   const nodes = ["a", "b", "c"].map((nodeId, i) => world.start({ nodeId, seeds: i === 0 ? [] : ["a:1"], options }));
   const [a, b] = nodes;

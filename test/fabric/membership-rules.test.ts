@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
 import type { MembershipOutput } from "../../src/fabric/membership/io-types.ts";
 import { Membership } from "../../src/fabric/membership/membership.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../src/fabric/membership/options.ts";
+import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf } from "./membership-world.ts";
 
 const PROOF: PeerIdentity = { address: "127.0.0.1:9", isLoopback: true, certificate: undefined, clusterToken: "" };
@@ -17,7 +18,7 @@ class Bench {
   readonly machine: Membership;
   nowMs = 0;
 
-  constructor(known: readonly MemberUpdate[] = [], options: MembershipOptions = MEMBERSHIP_DEFAULTS) {
+  constructor(known: readonly MemberUpdate[] = [], options: MembershipOptions = MEMBERSHIP_OPTIONS) {
     this.machine = new Membership(factsOf("self"), new Rng("rules"), options);
     this.give({ kind: "tick" });
     this.ask({ kind: "pushPull", from: FROM, isJoin: false, members: known });
@@ -69,7 +70,7 @@ test("with a refresh a node says anew what it is, though nothing changed; withou
     [0, 1],
     [30_000, 4],
   ] as const) {
-    const bench = new Bench([said("a"), said("b")], { ...MEMBERSHIP_DEFAULTS, refreshMs, healthTellMs: 1e9 });
+    const bench = new Bench([said("a"), said("b")], { ...MEMBERSHIP_OPTIONS, refreshMs, healthTellMs: 1e9 });
     const words = new Set<number>();
     for (; bench.nowMs < 100_000; bench.nowMs += 100) {
       for (const output of bench.give({ kind: "tick" })) {
@@ -142,7 +143,7 @@ test("reads say who is there", () => {
   expect(bench.machine.isSelf("self")).toBe(true);
   expect(bench.machine.explain("nobody")).toBeUndefined();
   expect(bench.machine.explain("b")).toMatchObject({ update: { status: "left" }, accusers: [], rttMs: undefined });
-  expect(new Membership(factsOf("new"), new Rng("new")).nextDeadlineMs()).toBeUndefined();
+  expect(new Membership(factsOf("new"), new Rng("new"), MEMBERSHIP_OPTIONS).nextDeadlineMs()).toBeUndefined();
 });
 
 test("after leaving a node probes nobody, and is quiet when all is told", () => {

@@ -7,6 +7,7 @@ import { Membership, type MembershipInput } from "../../src/fabric/membership/me
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 
 export interface WorldOptions {
   readonly seed: string;
@@ -101,7 +102,12 @@ export class World {
 
   start(name: string, over: Partial<MemberFacts> = {}, parts: MembershipStateParts = {}): WorldNode {
     const facts = factsOf(name, over);
-    const machine = new Membership(facts, this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`), this.#o.options ?? {}, parts);
+    const machine = new Membership(
+      facts,
+      this.#rng.fork(`${name}/${facts.generation}/${this.nowMs}`),
+      { ...MEMBERSHIP_OPTIONS, ...this.#o.options },
+      parts,
+    );
     const node: WorldNode = { facts, machine, state: "up", backlog: [], wakeAtMs: Number.POSITIVE_INFINITY, side: 0 };
     this.nodes.set(name, node);
     this.at.set(facts.address, node);

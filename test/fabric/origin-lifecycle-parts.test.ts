@@ -2,23 +2,23 @@
 import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
 import { makeFreshness, makeOriginLifecycle } from "../../src/fabric/origin-lifecycle-parts.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
+import { MEMBERSHIP_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
 test("a dead origin is forgotten with its number in the vector, and is lost until its node is back", () => {
   const { replica, shared } = new ReplicatingNode({ nodeId: "a" });
-  const membership = new Membership(updateOf("a"), new Rng("lives"));
+  const membership = new Membership(updateOf("a"), new Rng("lives"), MEMBERSHIP_OPTIONS);
   const parts = { replica, clusterId: "c1", membership, replication: shared };
-  const lifecycle = makeOriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, parts);
+  const lifecycle = makeOriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
   const origin = replica.origin("x", 1, { clusterId: "c1", region: "r1" });
   origin.through = 7;
   shared.noteOrigin(origin);
   lifecycle.tick({ monoMs: 0, wallMs: 0 }, []);
-  lifecycle.tick({ monoMs: ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs, wallMs: 0 }, []);
+  lifecycle.tick({ monoMs: ORIGIN_LIFECYCLE_OPTIONS.originForgetMs, wallMs: 0 }, []);
   expect([replica.origins.has("x/1"), shared.vector.find("x/1")?.seq]).toEqual([false, 0]);
   expect(replica.lost.list).toEqual([{ nodeId: "x", generation: 1, through: 7, mark: 0 }]);
   lifecycle.memberChanged(updateOf("x"));
@@ -30,7 +30,7 @@ test("other nodes that join in place of dead ones end the protection, though non
   const { replica } = new ReplicatingNode({ nodeId: "me" });
   const members = new Map<string, MemberUpdate>();
   const findMember = (nodeId: string) => members.get(nodeId);
-  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, {
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, {
     replica,
     clusterId: "c1",
     findMember,
@@ -53,7 +53,7 @@ test("other nodes that join in place of dead ones end the protection, though non
 
 test("without peers what is held has no age", () => {
   const { replica, shared } = new ReplicatingNode({ nodeId: "a" });
-  const membership = new Membership(updateOf("a"), new Rng("lives"));
+  const membership = new Membership(updateOf("a"), new Rng("lives"), MEMBERSHIP_OPTIONS);
   const freshness = makeFreshness({ replica, clusterId: "c1", membership, replication: shared });
   expect(freshness).toBeDefined();
 });

@@ -6,10 +6,11 @@ import type { Origin } from "../../src/catalog/record/stored-record.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS, type OriginLifecycleOptions } from "../../src/fabric/origin-lifecycle-options.ts";
+import type { OriginLifecycleOptions } from "../../src/fabric/origin-lifecycle-options.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -26,7 +27,7 @@ class Bench {
     const numbers = { nodeId: "me", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
     this.replica = replica ?? new Replica(new Lookup(), new Slab(), numbers);
     this.lifecycle = new OriginLifecycle(
-      { ...ORIGIN_LIFECYCLE_DEFAULTS, ...options },
+      { ...ORIGIN_LIFECYCLE_OPTIONS, ...options },
       {
         replica: this.replica,
         clusterId: "c1",
@@ -94,7 +95,7 @@ test.each([
 test("an origin that membership never heard of is orphaned from when it is noticed", () => {
   const bench = new Bench();
   bench.origin("a");
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1);
   expect(bench.state()).toEqual(["a/1 orphaned"]);
   bench.run(1);
   expect(bench.state()).toEqual(["a/1 hidden"]);
@@ -108,9 +109,9 @@ test("dead: orphaned at once, hidden after the grace, forgotten after a day, tak
   bench.say("a", "dead");
   bench.run(0);
   expect(bench.state()).toEqual(["a/1 orphaned"]);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(bench.state()).toEqual(["a/1 hidden"]);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs - ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1);
   expect(bench.state()).toEqual(["a/1 hidden"]);
   bench.run(1);
   expect([bench.state(), [...bench.replica.forgotten]]).toEqual([[], ["a/1"]]);
@@ -125,7 +126,7 @@ test.each(["orphaned", "hidden"])("an origin that is %s is live again as soon as
   bench.say("a", "alive");
   bench.run(0);
   bench.say("a", "dead");
-  bench.run(life === "orphaned" ? 1000 : ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(life === "orphaned" ? 1000 : ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(bench.state()).toEqual([`a/1 ${life}`]);
   bench.say("a", "alive");
   bench.run(0);
@@ -133,7 +134,7 @@ test.each(["orphaned", "hidden"])("an origin that is %s is live again as soon as
   // Its grace starts anew when it goes again.
   bench.run(HOUR_MS);
   bench.say("a", "dead");
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1);
   expect(bench.state()).toEqual(["a/1 orphaned"]);
 });
 
@@ -148,12 +149,12 @@ test("what a node said in an earlier generation is orphaned as soon as the next 
   bench.say("a", "alive", { generation: 2 });
   bench.run(0);
   expect(bench.state()).toEqual(["a/1 orphaned", "a/2 live"]);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(bench.state()).toEqual(["a/1 hidden", "a/2 live"]);
 });
 
 test("a generation that its node never says it lives in is an orphan after a restart's time, until the node does say so", () => {
-  const { restartMs, orphanGraceMs } = ORIGIN_LIFECYCLE_DEFAULTS;
+  const { restartMs, orphanGraceMs } = ORIGIN_LIFECYCLE_OPTIONS;
   const bench = new Bench();
   bench.say("a", "alive");
   bench.origin("a", 2);
@@ -169,7 +170,7 @@ test("a generation that its node never says it lives in is an orphan after a res
 });
 
 test("a generation that its node went back from, as its disk was put back, is an orphan a restart's time later", () => {
-  const { restartMs } = ORIGIN_LIFECYCLE_DEFAULTS;
+  const { restartMs } = ORIGIN_LIFECYCLE_OPTIONS;
   const bench = new Bench();
   bench.origin("a", 2);
   bench.say("a", "alive", { generation: 2 });
@@ -210,7 +211,7 @@ test("what nobody took over when its node stopped is orphaned, and neither hidde
 });
 
 test("what its node stopped with is not hidden where the grace is shorter than a restart, nor where that word comes late", () => {
-  const short = new Bench({ orphanGraceMs: ORIGIN_LIFECYCLE_DEFAULTS.restartMs / 2 });
+  const short = new Bench({ orphanGraceMs: ORIGIN_LIFECYCLE_OPTIONS.restartMs / 2 });
   short.origin("a");
   short.say("a", "alive");
   short.run(1000);
@@ -269,7 +270,7 @@ test("a node that said it restarts is away at once, and back with its greeting, 
   bench.run(0);
   expect(bench.state()).toEqual(["a/1 live"]);
   bench.lifecycle.away("a", bench.time);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.restartMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.restartMs);
   expect(bench.state()).toEqual(["a/1 live"]);
 });
 
@@ -300,7 +301,7 @@ test.each([
     bench.say(nodeId, "dead", { clusterId: bench.replica.origins.get(`${nodeId}/1`)?.clusterId ?? "" });
     bench.run(everyMs);
   }
-  bench.run(20 * ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(20 * ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(nodeIds.map((nodeId) => bench.replica.origins.get(`${nodeId}/1`)?.life)).toEqual(nodeIds.map(() => life));
   expect(bench.lifecycle.protectedClusters()).toHaveLength(life === "hidden" ? 0 : 1);
 });
@@ -314,7 +315,7 @@ test("protection ends when enough are back; who is still missing has the whole g
   bench.run(0);
   expect(bench.lifecycle.protectedClusters()).toEqual(["c1"]);
   bench.say("b", "alive");
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1);
   expect([bench.lifecycle.protectedClusters(), bench.lifecycle.counts()]).toEqual([[], { live: 4, orphaned: 2, hidden: 0, kept: 0 }]);
   bench.run(1);
   expect(bench.lifecycle.counts()).toEqual({ live: 4, orphaned: 0, hidden: 2, kept: 0 });
@@ -347,21 +348,21 @@ test.each([
     bench.run(0);
   }
   expect(bench.lifecycle.protectedClusters()).toEqual([]);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(bench.lifecycle.counts()).toEqual({ live, orphaned: 0, hidden: 4, kept: 0 });
 });
 
 test("those who left or restart in good order do not count as vanished", () => {
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "left");
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect([bench.lifecycle.protectedClusters(), bench.lifecycle.counts().hidden]).toEqual([[], 4]);
 });
 
 test("Why: nothing is forgotten while its cluster is protected: the records could not be given back", () => {
   const bench = meshed();
   for (const nodeId of ["a", "b", "c", "d"]) bench.say(nodeId, "dead");
-  bench.run(3 * ORIGIN_LIFECYCLE_DEFAULTS.originForgetMs);
+  bench.run(3 * ORIGIN_LIFECYCLE_OPTIONS.originForgetMs);
   expect(bench.lifecycle.counts()).toEqual({ live: 2, orphaned: 4, hidden: 0, kept: 0 });
 });
 
@@ -383,7 +384,7 @@ test("a large origin's records are visited in slices, each once, and the view fo
   expect(bench.lifecycle.isSettling).toBe(false);
   expect(bench.ticks - before).toBeGreaterThanOrEqual(Math.floor(KEYS.length / 3));
   expect(here.replica.revision - revision).toBe(1 + KEYS.length);
-  bench.run(ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs);
+  bench.run(ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs);
   expect(here.replica.lookup.size).toBe(0);
   bench.say("a", "alive");
   bench.run(0);

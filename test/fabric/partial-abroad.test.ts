@@ -1,11 +1,12 @@
 /** Records of another cluster's node that were refused: nothing of our own cluster is old for that. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 
 /** Less than x holds. */
-const TIGHT: Partial<FabricOptions> = { replication: { ...FABRIC_DEFAULTS.replication, maxOriginRecords: 2 } };
+const TIGHT: Partial<FabricOptions> = { replication: { ...FABRIC_OPTIONS.replication, maxOriginRecords: 2 } };
 
 interface Border {
   readonly world: FabricWorld;

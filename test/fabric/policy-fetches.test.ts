@@ -4,12 +4,13 @@ import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { NO_PLACE } from "../../src/policy/versions/version.ts";
+import { POLICY_OPTIONS } from "../fakes/options.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 
 const at = (ms: number) => ({ monoMs: ms, wallMs: 1_700_000_000_000 + ms });
 
 class Bench {
-  readonly exchange = new PolicyExchange();
+  readonly exchange = new PolicyExchange(POLICY_OPTIONS);
   readonly out: FabricOutput[] = [];
 
   hear(link: number, head: PolicyHead): void {

@@ -2,12 +2,12 @@
 import { describe, expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import type { PolicyPeer } from "../../src/fabric/policy-link.ts";
-import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
+import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { LinkFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { NO_PLACE } from "../../src/policy/versions/version.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS, POLICY_OPTIONS } from "../fakes/options.ts";
 import { version } from "../fakes/policy-versions.ts";
 
 const CAPABILITY = "policy_first";
@@ -18,7 +18,7 @@ function start(world: FabricWorld, count: number, maxLinks = 20): readonly World
     const node = world.start({
       nodeId: `n${i}`,
       seeds: i === 0 ? [] : ["n0:1"],
-      options: { links: { ...FABRIC_DEFAULTS.links, maxLinks } },
+      options: { links: { ...FABRIC_OPTIONS.links, maxLinks } },
     });
     world.run(500);
     return node;
@@ -148,8 +148,8 @@ describe("who does not take a version", () => {
 
   /** The giver of a version and a receiver whose link to it is 1. */
   class Pair {
-    readonly giver = new PolicyExchange();
-    readonly taker = new PolicyExchange();
+    readonly giver = new PolicyExchange(POLICY_OPTIONS);
+    readonly taker = new PolicyExchange(POLICY_OPTIONS);
     readonly out: FabricOutput[] = [];
     ms = 0;
 
@@ -175,7 +175,7 @@ describe("who does not take a version", () => {
 
     /** The taker waits in vain for what it asked for. */
     waitInVain(): this {
-      this.ms += POLICY_EXCHANGE_DEFAULTS.patienceMs;
+      this.ms += POLICY_OPTIONS.patienceMs;
       this.taker.tick(at(this.ms), this.out);
       return this.settle();
     }
@@ -247,7 +247,7 @@ describe("who does not take a version", () => {
     { what: "sends what was lost in between, and begins anew", late: [2], again: [0, 1, 2] },
     { what: "begins anew", late: [], again: [0, 1, 2] },
   ])("a giver that stood still in the middle and then $what gives it all the same", ({ late, again }) => {
-    const taker = new PolicyExchange();
+    const taker = new PolicyExchange(POLICY_OPTIONS);
     const out: FabricOutput[] = [];
     const size = Math.ceil(bytes.length / 3);
     const send = (n: number, ms: number) => {
@@ -266,7 +266,7 @@ describe("who does not take a version", () => {
   });
 
   test("who tells ever newer heads and gives none does not keep out what others have", () => {
-    const taker = new PolicyExchange();
+    const taker = new PolicyExchange(POLICY_OPTIONS);
     const out: FabricOutput[] = [];
     taker.opened(1, { ...accepted, nodeId: "evil" });
     taker.opened(2, accepted);
@@ -284,7 +284,7 @@ describe("who does not take a version", () => {
   });
 
   test("says nothing to an older peer, which would not understand it", () => {
-    const taker = new PolicyExchange();
+    const taker = new PolicyExchange(POLICY_OPTIONS);
     taker.opened(1, { nodeId: "a", clusterId: "c2", source: "foreign" });
     taker.receive(1, { kind: "policyHead", head }, at(0), []);
     expect([taker.next(1, at(0))?.kind, taker.next(1, at(0))]).toEqual(["policyHead", undefined]);

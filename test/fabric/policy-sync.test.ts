@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import { POLICY_EXCHANGE_DEFAULTS, PolicyExchange } from "../../src/fabric/policy-sync.ts";
+import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/versions/version.ts";
 import { runs } from "../fakes/effort.ts";
+import { POLICY_OPTIONS } from "../fakes/options.ts";
 import { type Version, version } from "../fakes/policy-versions.ts";
 
 function timeOf(ms: number) {
@@ -19,8 +20,8 @@ class Node {
   readonly out: FabricOutput[] = [];
   adoptedCount = 0;
 
-  constructor(options: Partial<typeof POLICY_EXCHANGE_DEFAULTS> = {}) {
-    this.exchange = new PolicyExchange({ ...POLICY_EXCHANGE_DEFAULTS, ...options });
+  constructor(options: Partial<typeof POLICY_OPTIONS> = {}) {
+    this.exchange = new PolicyExchange({ ...POLICY_OPTIONS, ...options });
   }
 
   put(one: Version): void {
@@ -142,9 +143,9 @@ test("a peer that promises and does not send is given up after its time, and ano
   honest.put(newest);
   const step = link(a, honest, 2);
   settle([step], 5);
-  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_EXCHANGE_DEFAULTS.patienceMs);
-  a.exchange.tick(timeOf(POLICY_EXCHANGE_DEFAULTS.patienceMs), a.out);
-  settle([step], POLICY_EXCHANGE_DEFAULTS.patienceMs);
+  expect(a.exchange.nextDeadlineMs()).toBe(POLICY_OPTIONS.patienceMs);
+  a.exchange.tick(timeOf(POLICY_OPTIONS.patienceMs), a.out);
+  settle([step], POLICY_OPTIONS.patienceMs);
   expect(a.kept).toMatchObject(newest);
   expect(a.exchange.nextDeadlineMs()).toBeUndefined();
 });
@@ -279,7 +280,7 @@ test.each([
 
 test("an older peer of our cluster, which takes anybody's policy, brings none that a foreign node applied; a newer peer's word stands", () => {
   for (const takesAny of [true, false]) {
-    const exchange = new PolicyExchange(undefined, (nodeId) => nodeId === "far");
+    const exchange = new PolicyExchange(POLICY_OPTIONS, (nodeId) => nodeId === "far");
     exchange.opened(1, { nodeId: "m", clusterId: "c1", source: "accepted", takesAny });
     exchange.receive(1, { kind: "policyHead", head: version(7, "far").head }, timeOf(0), []);
     expect([exchange.isSettledWith(1), exchange.notTaken?.why]).toEqual(

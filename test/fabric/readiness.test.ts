@@ -2,9 +2,10 @@
 import { expect, test } from "vitest";
 import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
-import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
+import { Readiness } from "../../src/fabric/readiness.ts";
+import { READINESS_OPTIONS } from "../fakes/options.ts";
 
-const { joinTimeoutMs, refusedMs, quietMs, catchUpTimeoutMs } = READINESS_DEFAULTS;
+const { joinTimeoutMs, refusedMs, quietMs, catchUpTimeoutMs } = READINESS_OPTIONS;
 
 /** One peer, which was ready when it greeted. */
 const ONE = { count: 1, readyCount: 1, wantedCount: 3 };
@@ -17,7 +18,7 @@ const heartbeats = new Heartbeats(() => undefined);
 const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
 
 function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {
-  const made = new Readiness(READINESS_DEFAULTS, { hasSeeds, startAgeMs, freshness });
+  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, startAgeMs, freshness });
   made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
 }
@@ -166,7 +167,7 @@ test.each([
 });
 
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
-  const unbegun = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 30_000, freshness: new Freshness(NOBODY) });
+  const unbegun = new Readiness(READINESS_OPTIONS, { hasSeeds: true, startAgeMs: 30_000, freshness: new Freshness(NOBODY) });
   expect(unbegun.read(at(2000)).ageMs).toBe(30_000);
   const warm = readiness(true, 30_000);
   expect(warm.read(at(2000)).ageMs).toBe(32_000);
@@ -205,7 +206,7 @@ test("every moment of silence is age; out of step is who was silent for longer t
 test("a snapshot has an age only while it holds something that may be written elsewhere", () => {
   let mayBeBehind = true;
   const freshness = new Freshness(NOBODY);
-  const lone = new Readiness(READINESS_DEFAULTS, { hasSeeds: false, startAgeMs: 60_000, freshness, mayBeBehind: () => mayBeBehind });
+  const lone = new Readiness(READINESS_OPTIONS, { hasSeeds: false, startAgeMs: 60_000, freshness, mayBeBehind: () => mayBeBehind });
   lone.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   expect(lone.read(at(1000))).toMatchObject({ isReady: true, ageMs: 61_000, isInStep: false });
   mayBeBehind = false;

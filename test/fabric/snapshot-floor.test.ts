@@ -1,13 +1,13 @@
 /** A snapshot made while tombstones are collected: what was listed in it and removed meanwhile must not come back with it. */
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { BOUNDS } from "../fakes/options.ts";
 
 const SELF = { nodeId: "n1", clusterId: "" };
 const LATER = timeOf(1_000_000, 0);
@@ -54,7 +54,7 @@ test("a whole transfer to itself begins anew when the floor passes it", () => {
   n1.restart(timeOf(4, 0), "disk kept");
   const read = runThrough(readSnapshot(Uint8Array.from(Buffer.concat(blocks)), SELF));
   if (!read.ok) throw new Error(read.fault);
-  const parts = { stamper: new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
+  const parts = { stamper: new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) }), bounds: BOUNDS };
   runThrough(restoreSnapshot(read.snapshot, { ...parts, replica: n1.replica }, timeOf(4, 0)));
   expect(shown(n1)).toEqual(wanted);
 });

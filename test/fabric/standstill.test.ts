@@ -7,17 +7,15 @@ import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import { Foreigners } from "../../src/fabric/links/foreigners.ts";
 import { Links } from "../../src/fabric/links/links.ts";
-import { LINKS_DEFAULTS, type LinksOutput } from "../../src/fabric/links/options.ts";
+import type { LinksOutput } from "../../src/fabric/links/options.ts";
 import { Conflicts } from "../../src/fabric/membership/conflicts.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
-import { POLICY_EXCHANGE_DEFAULTS } from "../../src/fabric/policy-sync.ts";
-import { READINESS_DEFAULTS, Readiness } from "../../src/fabric/readiness.ts";
+import { Readiness } from "../../src/fabric/readiness.ts";
 import { Fetches } from "../../src/fabric/replication/fetches.ts";
-import { REPLICATION_DEFAULTS } from "../../src/fabric/replication/options.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../fakes/fabric-world.ts";
+import { LINKS_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS, POLICY_OPTIONS, READINESS_OPTIONS, REPLICATION_OPTIONS } from "../fakes/options.ts";
 import { version } from "../fakes/policy-versions.ts";
 
 const FROZEN_MS = 3_600_000;
@@ -39,7 +37,7 @@ test("an origin that is away has what it had left of its grace", () => {
     minTombstones: 10,
   });
   let member = memberOf("b");
-  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_DEFAULTS, {
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, {
     replica,
     clusterId: "c1",
     findMember: () => member,
@@ -55,9 +53,9 @@ test("an origin that is away has what it had left of its grace", () => {
   lifecycle.postpone(FROZEN_MS);
   lifecycle.tick(at(1000 + FROZEN_MS), []);
   expect(origin.life).toBe("orphaned");
-  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs - 1), []);
+  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1), []);
   expect(origin.life).toBe("orphaned");
-  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_DEFAULTS.orphanGraceMs), []);
+  lifecycle.tick(at(1000 + FROZEN_MS + ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs), []);
   expect(origin.life).toBe("hidden");
 });
 
@@ -66,14 +64,14 @@ test("a peer whose greeting waits unread keeps its link", () => {
   const foreigners = new Foreigners(place, { mode: "strict", clusters: [], hasCertificates: false }, () => false);
   const peerAuth = { nodeId: "m", ...place, clusterToken: "secret", isInsecure: false, foreigners };
   const parts = { self: () => memberOf("m"), members: () => [], capabilities: () => [], peerAuth, rng: new Rng(1) };
-  const links = new Links(LINKS_DEFAULTS, parts);
+  const links = new Links(LINKS_OPTIONS, parts);
   const said: LinksOutput[] = [];
   const identity = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
   links.handle({ kind: "opened", link: 1, isIncoming: true, identity }, at(1000), said);
   links.postpone(FROZEN_MS);
   links.handle({ kind: "tick" }, at(1000 + FROZEN_MS), said);
-  expect([links.find(1)?.state, links.nextDeadlineMs()]).toEqual(["greeting", 1000 + FROZEN_MS + LINKS_DEFAULTS.helloTimeoutMs]);
-  links.handle({ kind: "tick" }, at(1000 + FROZEN_MS + LINKS_DEFAULTS.helloTimeoutMs), said);
+  expect([links.find(1)?.state, links.nextDeadlineMs()]).toEqual(["greeting", 1000 + FROZEN_MS + LINKS_OPTIONS.helloTimeoutMs]);
+  links.handle({ kind: "tick" }, at(1000 + FROZEN_MS + LINKS_OPTIONS.helloTimeoutMs), said);
   expect(links.find(1)).toBeUndefined();
 });
 
@@ -81,12 +79,12 @@ test("seeds have what was left of the join timeout; the age of a snapshot goes o
   const heartbeats = new Heartbeats(() => undefined);
   const nobody = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
   const freshness = new Freshness(nobody);
-  const readiness = new Readiness(READINESS_DEFAULTS, { hasSeeds: true, startAgeMs: 1, freshness });
+  const readiness = new Readiness(READINESS_OPTIONS, { hasSeeds: true, startAgeMs: 1, freshness });
   readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   readiness.postpone(FROZEN_MS);
   readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(FROZEN_MS));
   expect(readiness.read(at(FROZEN_MS))).toMatchObject({ isReady: false, ageMs: FROZEN_MS + 1 });
-  readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(FROZEN_MS + READINESS_DEFAULTS.joinTimeoutMs));
+  readiness.tick({ hasPeers: false, areSeedsHeard: true }, at(FROZEN_MS + READINESS_OPTIONS.joinTimeoutMs));
   expect(readiness.isReady).toBe(true);
 });
 
@@ -109,12 +107,12 @@ const silentFetcher = () => ({
 });
 
 test("who was asked for an origin before the standstill has what was left of its time", () => {
-  const fetches = new Fetches(REPLICATION_DEFAULTS);
+  const fetches = new Fetches(REPLICATION_OPTIONS);
   const [first, other] = [silentFetcher(), silentFetcher()];
   const origin = { id: "b/1", through: 0 };
   expect(fetches.take(origin, first, at(1000))).toBe(true);
   fetches.postpone(FROZEN_MS);
-  const dueMs = 1000 + FROZEN_MS + REPLICATION_DEFAULTS.fetchTimeoutMs;
+  const dueMs = 1000 + FROZEN_MS + REPLICATION_OPTIONS.fetchTimeoutMs;
   expect([fetches.take(origin, other, at(dueMs - 1)), fetches.take(origin, other, at(dueMs))]).toEqual([false, true]);
 });
 
@@ -143,7 +141,7 @@ test("all of a node that stood still hears of it: orphans stay, and a greeting, 
   expect(a.view()).toEqual(["web (orphaned)"]);
   expect(a.fabric.links().find((each) => each.link === link)?.state).toBe("greeting");
   expect(alone.fabric.isReady).toBe(false);
-  world.run(READINESS_DEFAULTS.joinTimeoutMs);
+  world.run(READINESS_OPTIONS.joinTimeoutMs);
   expect(alone.fabric.isReady).toBe(true);
   expect(a.fabric.links().find((each) => each.link === link)).toBeUndefined();
 });
@@ -158,7 +156,7 @@ test("a version of the policy that is being put in force while the node stands s
   world.runUntil(() => b.outputs.some(({ kind }) => kind === "adoptPolicy"));
   freeze(world, b);
   expect(b.eventNames()).not.toContain("policy_not_adopted");
-  world.run(POLICY_EXCHANGE_DEFAULTS.patienceMs);
+  world.run(POLICY_OPTIONS.patienceMs);
   expect(b.eventNames()).toContain("policy_not_adopted");
 });
 

@@ -3,17 +3,17 @@ import { expect, test } from "vitest";
 import { refusalOfStart } from "../../src/fabric/links/peer-auth.ts";
 import type { Teller } from "../../src/fabric/membership/authority.ts";
 import type { MembershipOutput } from "../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../src/fabric/membership/state.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
+import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_800_000_000_000 + monoMs });
 const said = (address: string, start: Partial<MemberUpdate>) => updateOf("n", { address, incarnation: 5, ...start });
 const FIRST = said("n:1", { boot: "a" });
 
 function member() {
-  const news = new MembershipState(updateOf("self", { address: "self:1" }), MEMBERSHIP_DEFAULTS);
+  const news = new MembershipState(updateOf("self", { address: "self:1" }), MEMBERSHIP_OPTIONS);
   const out: MembershipOutput[] = [];
   const hear = (update: MemberUpdate, from: Teller["nodeId"] = "n", path: Teller["path"] = "table") =>
     news.learn(update, { nodeId: from, path }, at(1000), out);

@@ -1,5 +1,6 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
-import { loadConfig, type Settings } from "../../src/config/settings.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import type { Settings } from "../../src/config/settings.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";

@@ -5,12 +5,13 @@ import { expect } from "vitest";
 import { Responder } from "../../src/dns/responder.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
 import { queryBytes } from "./dns-text.ts";
+import { SETTINGS } from "./options.ts";
 
 const catalog = new FakeDnsCatalog([
   entryView({ name: "web", targets: Array.from({ length: 40 }, (_, i) => ({ host: `10.0.0.${i}` })), aliases: ["shop"] }),
   entryView({ name: "db", targets: [{ host: "db.example.com" }] }),
 ]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, random: () => 0.5 });
+const responder = new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
 
 /** A good query with a few bytes changed, cut, or added. */
 export function mutatedQuery(): fc.Arbitrary<Uint8Array> {

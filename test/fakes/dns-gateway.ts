@@ -3,6 +3,7 @@ import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../
 import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
+import { SETTINGS } from "./options.ts";
 
 export interface TestGateway extends AsyncDisposable {
   readonly gateway: DnsGateway;
@@ -23,6 +24,7 @@ export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial
     random: () => rng.next(),
     metrics,
     onFault: (fault) => faults.push(fault),
+    maxPlansBytes: SETTINGS.dns.maxPlansBytes,
     ...options,
   });
   return {

@@ -3,10 +3,12 @@ import { connect, type Socket } from "node:net";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { ChainPorts } from "../../src/server/chain.ts";
 import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../../src/server/edge/listener.io.ts";
+import type { EdgeLimits } from "../../src/server/edge/sockets.io.ts";
 import type { HttpSources } from "../../src/server/http-routes.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { parseServiceFilter } from "../../src/services/prometheus-sd.ts";
 import { type Demo, type DemoChain, demoChain, demoService } from "./demo-service.ts";
+import { EDGE_LIMITS } from "./listener-limits.ts";
 import { until } from "./until.ts";
 
 export interface DemoEdge extends AsyncDisposable {
@@ -19,7 +21,7 @@ export interface DemoEdge extends AsyncDisposable {
 }
 
 export interface DemoEdgeOptions {
-  readonly listener?: Partial<EdgeListenerOptions>;
+  readonly listener?: Partial<Omit<EdgeListenerOptions, "limits">> & { readonly limits?: Partial<EdgeLimits> };
   readonly sources?: Partial<HttpSources>;
   readonly ports?: Partial<ChainPorts>;
   /** Faults of the server's own make the test fail when it ends, unless it is about them. */
@@ -52,6 +54,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     sources,
     log,
     ...options.listener,
+    limits: { ...EDGE_LIMITS, ...options.listener?.limits },
   });
   const dispose = async () => {
     await edge.stop(0);

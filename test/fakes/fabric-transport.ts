@@ -4,7 +4,9 @@ import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import {
   type FabricTransport,
   openFabricTransport,
+  TRANSPORT_LIMITS,
   type TransportEvents,
+  type TransportLimits,
   type TransportOptions,
 } from "../../src/fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
@@ -99,10 +101,13 @@ export class FakeMachine implements TransportEvents {
   }
 }
 
+export type TestTransportOptions = Partial<Omit<TransportOptions, "limits">> & { readonly limits?: Partial<TransportLimits> };
+
 /** A transport on a free port of loopback, with a machine of its own. */
-export async function openTestTransport(
-  options: Partial<TransportOptions> = {},
-): Promise<FakeMachine & { readonly transport: FabricTransport }> {
+export async function openTestTransport({
+  limits,
+  ...options
+}: TestTransportOptions = {}): Promise<FakeMachine & { readonly transport: FabricTransport }> {
   const machine = new FakeMachine();
   const guard = new ConnectionGuard({ onCut: (connectionLimits) => void machine.refusals.push(connectionLimits) });
   const transport = await openFabricTransport(
@@ -114,6 +119,7 @@ export async function openTestTransport(
       clusterToken: "",
       openFabricAcceptor: openAcceptor,
       guard,
+      limits: { ...TRANSPORT_LIMITS, ...limits },
       ...options,
     },
     machine,

@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { BODY, HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
@@ -14,11 +13,12 @@ import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
 import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { Hello, LinkFrame, MemberFacts, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { BOUNDS, FABRIC_OPTIONS } from "./options.ts";
 import type { Version } from "./policy-versions.ts";
 
 const WALL_START_MS = 1_760_000_000_000;
@@ -60,7 +60,7 @@ interface End {
   readonly link: number;
 }
 
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
 export class WorldNode {
   readonly spec: NodeSpec;
@@ -103,12 +103,12 @@ export class WorldNode {
     const facts = { nodeId, generation, address: this.address, clusterId, region, zone: "z1", version: "1", healthScore: 0 };
     this.facts = { ...facts, protocolVersions: [1], transports: ["h2"], roles: spec.roles ?? [], labels: {} };
     this.fabric = new Fabric(
-      { ...FABRIC_DEFAULTS, ...spec.options },
+      { ...FABRIC_OPTIONS, ...spec.options },
       {
         self: this.facts,
         replica: this.replica,
         stamper,
-        bounds: DEFAULT_BOUNDS,
+        bounds: BOUNDS,
         hlc: this.#hlc,
         rng: new Rng(`${world.seed}/${nodeId}/${generation}/${world.nowMs}`),
         seeds,

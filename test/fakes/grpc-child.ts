@@ -1,9 +1,11 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
 import type { ConnectionLimits } from "../../src/server/connection-limits.ts";
+import { CONNECTION_LIMITS } from "../../src/server/connection-limits.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
+import { GRPC_LIMITS } from "./listener-limits.ts";
 import { tellMemory } from "./memory.ts";
 
 const { values } = parseArgs({
@@ -21,8 +23,8 @@ const listener = await startGrpcListener({
   port: Number(values.port),
   services: listServices({ discovery: demoService().service }),
   chain,
-  limits,
-  connectionLimits,
+  limits: { ...GRPC_LIMITS, ...limits },
+  connectionLimits: { ...CONNECTION_LIMITS, ...connectionLimits },
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
 });
 listener.setServing(true);

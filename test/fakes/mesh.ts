@@ -2,7 +2,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema, FunctionDetailSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
@@ -28,6 +27,7 @@ import { restoreRow } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Model, plain } from "./model.ts";
+import { BOUNDS } from "./options.ts";
 
 export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
 const NAMES = ["db", "web"] as const;
@@ -58,7 +58,7 @@ export const V2 = VARIANTS.length - 1;
 
 const TTL_MS = 1000;
 const pool = new TraitsPool(1024);
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: pool });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: pool });
 const stampedEntries = new Map<string, StampedEntry>();
 
 function entryOf(nodeId: string, key: KeyText, choice: number): StampedEntry {
@@ -102,7 +102,7 @@ export class FabricComponent {
     this.#pastTouches = pastTouches;
     this.model = this.#newModel();
     this.replica = this.#open();
-    this.receiver = new FrameReceiver(this.replica, stamper, DEFAULT_BOUNDS);
+    this.receiver = new FrameReceiver(this.replica, stamper, BOUNDS);
     this.facts = this.#factsOf();
   }
 
@@ -240,9 +240,9 @@ export class FabricComponent {
     this.model = this.#newModel();
     for (const record of own) this.model.apply(plain(record));
     this.replica = this.#open();
-    this.receiver = new FrameReceiver(this.replica, stamper, DEFAULT_BOUNDS);
+    this.receiver = new FrameReceiver(this.replica, stamper, BOUNDS);
     this.facts = this.#factsOf();
-    const parts = { replica: this.replica, leases: new Leases(), stamper, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: new Leases(), stamper, bounds: BOUNDS };
     const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
     for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time) ?? 0, 0, Number.POSITIVE_INFINITY);
   }

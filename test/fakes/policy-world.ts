@@ -103,6 +103,7 @@ export class PolicyWorld {
     const zones = dns.zones.map(parseZone);
     this.#responder = new Responder({
       settings: { zones, nodeId: core.identity.nodeId, allowExternalNames, ...times },
+      maxPlansBytes: dns.maxPlansBytes,
       random: () => 0.5,
     });
   }

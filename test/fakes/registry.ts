@@ -2,7 +2,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
@@ -18,12 +17,13 @@ import type { Time } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { Quotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
+import { BOUNDS } from "./options.ts";
 
 export const WALL = 1_760_000_000_000;
 const HLC_PER_MS = 2048;
 /** A stamp of an earlier life that is further ahead than this does not move the clock. */
 const MAX_SKEW_MS = 60_000;
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
 /** Monotonic and wall time, `ms` after the start. */
 export function at(ms: number): Time {
@@ -127,7 +127,7 @@ export class Registry {
       { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf?.(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, stamper, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS };
     const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();

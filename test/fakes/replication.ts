@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { relationOf, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { encodeRecord } from "../../src/catalog/record/codec.ts";
@@ -22,6 +21,7 @@ import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Sum64 } from "../../src/lib/sum64.ts";
+import { BOUNDS, REPLICATION_OPTIONS } from "./options.ts";
 
 export interface NodeSpec {
   readonly nodeId: string;
@@ -40,7 +40,7 @@ export interface NodeSpec {
 }
 
 const pool = new TraitsPool(1024);
-const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: pool });
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: pool });
 
 export class ReplicatingNode {
   readonly nodeId: string;
@@ -62,9 +62,9 @@ export class ReplicatingNode {
     this.#skewMs = spec.skewMs ?? 0;
     const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
-    const parts = { replica: this.replica, stamper, bounds: DEFAULT_BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
+    const parts = { replica: this.replica, stamper, bounds: BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
     const { options, members } = spec;
-    this.shared = new Replicator({ ...parts, ...(options !== undefined && { options }), ...(members !== undefined && { members }) });
+    this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, ...(members !== undefined && { members }) });
   }
 
   timeOf(monoMs: number): Time {

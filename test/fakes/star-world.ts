@@ -1,6 +1,6 @@
 /** Stars: hubs that reach everybody, and spokes that reach the hubs only. */
-import { FABRIC_DEFAULTS } from "../../src/fabric/options.ts";
 import { FabricWorld, type WorldNode } from "./fabric-world.ts";
+import { FABRIC_OPTIONS } from "./options.ts";
 
 export interface StarReport {
   /** Nodes that have not heard of an entry of the last spoke 5 s after it was put. */
@@ -17,10 +17,10 @@ export interface StarReport {
 }
 
 /** Two minutes of a star. */
-export function runStar(count: number, hubCount: number, maxLinks = FABRIC_DEFAULTS.links.maxLinks): StarReport {
+export function runStar(count: number, hubCount: number, maxLinks = FABRIC_OPTIONS.links.maxLinks): StarReport {
   const world = new FabricWorld();
   world.reaches = (from, to) => isHub(from) || isHub(to);
-  const options = { links: { ...FABRIC_DEFAULTS.links, maxLinks } };
+  const options = { links: { ...FABRIC_OPTIONS.links, maxLinks } };
   const nodes = Array.from({ length: count }, (_, i) =>
     world.start({ nodeId: i < hubCount ? `hub${i}` : `s${i}`, seeds: i === 0 ? [] : ["hub0:1"], options }),
   );

@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { decodePageToken, encodePageToken, filterHash } from "../../src/catalog/query/page-token.ts";
@@ -14,6 +13,7 @@ import { decodeRecord, encodeRecord } from "../../src/catalog/record/codec.ts";
 import { BODY, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { parseCursor, portableCursorText, shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { stamped, WALL } from "../fakes/registry.ts";
 
 const FOLDER = join(import.meta.dirname, "bytes");
@@ -63,13 +63,13 @@ test("page tokens that were given out still go on at their place", () => {
 });
 
 test("journal rows that were written are still read", () => {
-  const entry = decodeRecord(Buffer.from(kept("record-entry-1"), "hex"), DEFAULT_BOUNDS);
+  const entry = decodeRecord(Buffer.from(kept("record-entry-1"), "hex"), BOUNDS);
   expect(entry).toMatchObject({ ...HEAD, body: BODY.ENTRY });
-  const stored = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(64) }).entryOfStored(
+  const stored = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }).entryOfStored(
     entry.body === BODY.ENTRY ? entry.entry : new Uint8Array(),
   );
   expect([stored.key, stored.traits.tags, stored.registeredWallMs, stored.updatedWallMs]).toEqual([DRAFT.key, ["blue"], WALL, WALL + 5]);
-  expect(decodeRecord(Buffer.from(kept("record-unregistered-1"), "hex"), DEFAULT_BOUNDS)).toEqual({
+  expect(decodeRecord(Buffer.from(kept("record-unregistered-1"), "hex"), BOUNDS)).toEqual({
     ...HEAD,
     body: BODY.UNREGISTERED,
     key: KEY,

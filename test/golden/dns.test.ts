@@ -7,6 +7,7 @@ import { Responder } from "../../src/dns/responder.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type EntrySpec, entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { SETTINGS } from "../fakes/options.ts";
 import { runGoldens, type Scenario } from "./run.ts";
 
 runGoldens(join(import.meta.dirname, "dns"), openWorld);
@@ -15,10 +16,10 @@ function openWorld(): Scenario {
   const catalog = new FakeDnsCatalog();
   const rng = new Rng("golden");
   let settings = TEST_DNS_SETTINGS;
-  let responder = new Responder({ settings, random: () => rng.next() });
+  let responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next() });
   const change = (changes: Partial<typeof settings>): void => {
     settings = { ...settings, ...changes };
-    responder = new Responder({ settings, random: () => rng.next() });
+    responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next() });
   };
   return (command) => {
     const [verb = "", ...words] = command.split(/\s+/);

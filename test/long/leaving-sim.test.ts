@@ -3,8 +3,8 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { BODY, KIND, keyParts, keyText } from "../../src/catalog/record/record.ts";
-import { ORIGIN_LIFECYCLE_DEFAULTS } from "../../src/fabric/origin-lifecycle-options.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 import { SIM_FABRIC } from "../sim/fabric-of.ts";
 import type { Scenario } from "../sim/scenario.ts";
 import { settled } from "../sim/scenarios.ts";
@@ -13,7 +13,7 @@ import type { SimNode, SimProcess } from "../sim/sim-node.ts";
 const COUNT = 100_000;
 const BATCH = 1000;
 /** Records touched at a time as in the product: two, as in plans, would be 50,000 turns. */
-const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, maxTouches: ORIGIN_LIFECYCLE_DEFAULTS.maxTouches } };
+const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, maxTouches: ORIGIN_LIFECYCLE_OPTIONS.maxTouches } };
 
 function fill(process: SimProcess): void {
   const { registrar, stamper, node } = process;

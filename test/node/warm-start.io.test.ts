@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { WarmStart } from "../../src/node/warm-start.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { until } from "../fakes/until.ts";
 
 let home = "";
@@ -22,8 +22,8 @@ const time = { monoMs: 0, wallMs: Date.now() };
 const live = () => ({ life: "live", absentWallMs: undefined }) as const;
 
 function warmOf(node: FabricComponent, more: { clusterId?: string; directory?: string | undefined; hlc?: Hlc } = {}): WarmStart {
-  const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool() });
-  const parts = { directory: home, replica: node.replica, stamper, bounds: DEFAULT_BOUNDS, hlc: new Hlc(), maxClockSkewMs: 60_000 };
+  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
+  const parts = { directory: home, replica: node.replica, stamper, bounds: BOUNDS, hlc: new Hlc(), maxClockSkewMs: 60_000 };
   return new WarmStart({ ...parts, clusterId: "c1", log, ...more });
 }
 

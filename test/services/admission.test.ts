@@ -8,7 +8,7 @@ import {
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
-import { loadConfig } from "../../src/config/settings.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeLimits } from "../../src/node/limits.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";

@@ -14,6 +14,7 @@ import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { SETTINGS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 
 class Bench {
@@ -29,7 +30,7 @@ class Bench {
     const { minTtlMs, maxTtlMs, negativeTtlMs } = dns;
     const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: 30_000 };
     const settings = { zones: dns.zones.map(parseZone), nodeId: "n", allowExternalNames: false, ...times };
-    this.#responder = new Responder({ settings, random: () => 0.5 });
+    this.#responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
   }
 
   async register(tenant: string, entry: MessageInitShape<typeof EntrySchema>, roles: readonly string[] = ["mesh.operate"]): Promise<void> {

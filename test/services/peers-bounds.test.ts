@@ -6,10 +6,10 @@ import {
   type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
+import { BOUNDS } from "../fakes/options.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -28,7 +28,7 @@ function served(rows: readonly MemberRow[]) {
     lag: () => lag,
     follow: () => () => {},
   };
-  const parts = { source, nodeId: "n1", bounds: DEFAULT_BOUNDS };
+  const parts = { source, nodeId: "n1", bounds: BOUNDS };
   const { list, watch } = peerService(parts).handlers;
   if (list?.kind !== "unary" || watch?.kind !== "serverStream") throw new Error("not the service that was");
   return {

@@ -10,11 +10,11 @@ import {
   PeerServiceWatchRequestSchema,
   PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { lagJson, type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
 import type { StreamSource } from "../../src/services/service.ts";
+import { BOUNDS } from "../fakes/options.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -84,7 +84,7 @@ class FakeMesh implements MemberDirectory {
 }
 
 function served(mesh: FakeMesh) {
-  const parts = { source: mesh, nodeId: "n1", bounds: DEFAULT_BOUNDS };
+  const parts = { source: mesh, nodeId: "n1", bounds: BOUNDS };
   const { handlers } = peerService(parts);
   const unary = (name: string, request: unknown): unknown => {
     const handler = handlers[name];

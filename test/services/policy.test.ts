@@ -1,12 +1,12 @@
 import { fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
 import type { Service } from "../../src/services/service.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -16,7 +16,7 @@ function open() {
   const bench = new Bench(new MemoryStore());
   const service = policyService({
     policyStore: bench.policyStore,
-    bounds: DEFAULT_BOUNDS,
+    bounds: BOUNDS,
     regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
     secure: () => () => {},
     notTaken: () => "",

@@ -1,19 +1,19 @@
 /** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
 
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../src/fabric/options.ts";
+import { type FabricOptions } from "../../src/fabric/options.ts";
 import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
+import { BOUNDS, FABRIC_OPTIONS } from "../fakes/options.ts";
 import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
 export const SIM_FABRIC: FabricOptions = {
-  ...FABRIC_DEFAULTS,
-  lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 1 },
+  ...FABRIC_OPTIONS,
+  lifecycle: { ...FABRIC_OPTIONS.lifecycle, orphanGraceMs: 25_000, originForgetMs: 900_000, maxTouches: 1 },
   // What was refused is tried again within a plan.
-  replication: { ...FABRIC_DEFAULTS.replication, partialRetryMs: 15_000 },
+  replication: { ...FABRIC_OPTIONS.replication, partialRetryMs: 15_000 },
 };
 
 /** What a stop in a plan has for handing over. */
@@ -50,7 +50,7 @@ export class SimFabric {
       self,
       replica,
       stamper,
-      bounds: DEFAULT_BOUNDS,
+      bounds: BOUNDS,
       hlc,
       rng,
       seeds,

@@ -3,7 +3,6 @@
  * as `src/node/core.ts` joins them, with the journal, the clocks and the network replaced.
  */
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
@@ -29,6 +28,7 @@ import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import type { VersionRow } from "../../src/policy/versions/version.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { headOf } from "./policies.ts";
@@ -200,11 +200,11 @@ export class SimProcess {
     this.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, clusterId));
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
     this.leases = new SimLeases(() => this.time().monoMs, onEarly);
-    this.stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+    this.stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
     this.registrar = this.#makeRegistrar();
     const time = this.time();
     restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, stamper: this.stamper, bounds: DEFAULT_BOUNDS };
+    const parts = { replica: this.replica, leases: this.leases, stamper: this.stamper, bounds: BOUNDS };
     const restoring = new Restoring({ ...parts, hlc: this.hlc, maxClockSkewMs: 60_000 }, time);
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();

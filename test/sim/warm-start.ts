@@ -1,10 +1,10 @@
 /** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node/warm-start.ts` makes and uses it. */
-import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
 import { standingOf } from "../../src/fabric/origin-lifecycle-parts.ts";
 import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { runThrough } from "../../src/lib/slices.ts";
+import { BOUNDS } from "../fakes/options.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
 /** Bytes of a snapshot at once, so that the replica changes between two of them. */
@@ -67,7 +67,7 @@ export function restoreWarm(process: SimProcess): Warm | undefined {
   const time = process.time();
   const read = runThrough(readSnapshot(snapshot, { nodeId: replica.self.nodeId, clusterId: node.options.clusterId }));
   if (!read.ok) throw new Error(`the snapshot of ${node.name} is broken: ${read.fault}`);
-  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, stamper, bounds: DEFAULT_BOUNDS }, time));
+  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, stamper, bounds: BOUNDS }, time));
   hlc.merge(restored.maxHlc, time.wallMs, MAX_SKEW_MS);
   const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
   node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);

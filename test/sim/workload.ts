@@ -1,7 +1,7 @@
 /** Plans from a seed: who joins whom, what clients do, what goes wrong. */
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { LINKS_DEFAULTS } from "../../src/fabric/links/options.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { LINKS_OPTIONS } from "../fakes/options.ts";
 import { faultSteps } from "./faults.ts";
 import type { Place, Plan, Step, WatchPlan } from "./plan.ts";
 import { races, storySteps, unheardEnds } from "./stories.ts";
@@ -61,7 +61,7 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
     minTombstones: isOfEnds ? 1 : 1000,
     snapshotMs: shape.int(2) === 0 ? 0 : 2000 + shape.int(15_000),
     hasLocal,
-    maxLinks: isSparse ? 8 : LINKS_DEFAULTS.maxLinks,
+    maxLinks: isSparse ? 8 : LINKS_OPTIONS.maxLinks,
     commitMs: disksOf(shape, isRace, count),
   };
 }

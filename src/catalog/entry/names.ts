@@ -1,6 +1,6 @@
 /** Names and their bounds (semantics.md, Names and bounds): the parsers that make branded names, and quick tests for hot paths. */
 
-import { RECORD_BOUNDS } from "../../lib/bounds/record.ts";
+import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { invalid } from "../../lib/errors.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters a label and 200 in all. */
@@ -32,27 +32,7 @@ export interface Bounds {
   readonly maxRequestBytes: number;
 }
 
-export const DEFAULT_BOUNDS: Bounds = {
-  maxNamespaceLength: 200,
-  maxLabelLength: 63,
-  maxNameLength: 128,
-  maxIdLength: 64,
-  maxHostLength: 253,
-  maxAliasLength: 253,
-  maxTargets: 64,
-  maxListItems: 64,
-  maxMetadataPairs: 64,
-  maxMetadataKeyLength: 63,
-  maxMetadataValueBytes: 1024,
-  maxPatternLength: 256,
-  maxUrlLength: 512,
-  maxEntryTtlMs: 86_400_000,
-  maxEntryBytes: 16_384,
-  maxRequestEntries: 1000,
-  maxRequestBytes: 4_194_304,
-};
-
-/** What a record that is there already may be, whoever wrote it; `lib/bounds/record.ts` has the table. */
+/** What a record that is there already may be, whoever wrote it; `lib/bounds.ts` has the table. */
 export const PROTOCOL_BOUNDS: Bounds = RECORD_BOUNDS;
 
 /**

@@ -3,7 +3,7 @@ import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } 
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { RECORD_BOUNDS } from "../../lib/bounds/record.ts";
+import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
 import { findNearest } from "../../lib/nearest.ts";
 

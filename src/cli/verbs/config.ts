@@ -1,7 +1,8 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
 
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
-import { type Effective, listSettings, loadConfig, problemText, type SettingSource, type Settings } from "../../config/settings.ts";
+import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config/load.ts";
+import type { Settings } from "../../config/settings.ts";
 import type { Environment } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { readInput } from "../input.ts";

@@ -35,8 +35,8 @@ export interface LinksOptions {
   readonly maxRefusalEvents: number;
 }
 
-export const LINKS_DEFAULTS: LinksOptions = {
-  maxLinks: 20,
+/** What is not a setting. */
+export const LINKS_FIXED = {
   maxTotalLinks: 64,
   maxIncomingLinks: 40,
   maxOpening: 8,
@@ -51,7 +51,7 @@ export const LINKS_DEFAULTS: LinksOptions = {
   notWantedMs: 30_000,
   chooseEveryMs: 200,
   maxRefusalEvents: 6,
-};
+} as const satisfies Partial<LinksOptions>;
 
 /** What links ask of the rest of the room. */
 export interface LinksParts {

@@ -11,7 +11,8 @@ export interface ReachOptions {
   readonly countMs: number;
 }
 
-const REACH_DEFAULTS: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
+/** What is not a setting. */
+const REACH_FIXED: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
 
 interface Row {
   sinceMonoMs: number;
@@ -35,7 +36,7 @@ export class UnreachableMembers {
   readonly #rows = new Map<string, Row>();
   #dueMonoMs = Number.POSITIVE_INFINITY;
 
-  constructor(options: ReachOptions = REACH_DEFAULTS) {
+  constructor(options: ReachOptions = REACH_FIXED) {
     this.#options = options;
   }
 

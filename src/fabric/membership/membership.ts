@@ -11,7 +11,7 @@ import { FailureDetector } from "./failure-detector.ts";
 import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
 import { type Evidence, isListedElsewhere, type MemberCounts } from "./members.ts";
 import type { AcceptedStart, StartStanding } from "./node-starts.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "./options.ts";
+import type { MembershipOptions } from "./options.ts";
 import { type Dispute, OwnStanding } from "./own-standing.ts";
 import { PushPull } from "./push-pull.ts";
 import { MembershipState } from "./state.ts";
@@ -60,8 +60,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #healthAtMs = NEVER;
   #refreshAtMs = NEVER;
 
-  constructor(facts: MemberFacts, rng: Rng, options: Partial<MembershipOptions> = {}, parts: MembershipStateParts = {}) {
-    this.#o = { ...MEMBERSHIP_DEFAULTS, ...options };
+  constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: MembershipStateParts = {}) {
+    this.#o = options;
     this.#rng = rng;
     this.#clocks = new ClockWatch(this.#o.maxClockSkewMs);
     this.#state = new MembershipState(facts, this.#o, parts);

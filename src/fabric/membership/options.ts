@@ -1,4 +1,6 @@
 /** Times and bounds of membership. */
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
+import { MESSAGE_BOUNDS } from "../wire/validation.ts";
 
 export interface MembershipOptions {
   /** SWIM's protocol period: one probe in each; longer by the local health score. */
@@ -59,20 +61,17 @@ export interface MembershipOptions {
   readonly maxClockSkewMs: number;
 }
 
-export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
-  intervalMs: 1_000,
-  pingTimeoutMs: 500,
+/** The values below are for this time between two probes. `node/fabric/options.ts` scales those that depend on it. */
+export const BASE_INTERVAL_MS = 1_000;
+
+/** What is not a setting. */
+export const MEMBERSHIP_FIXED = {
   indirectCount: 3,
-  fanout: 3,
   gossipMs: 200,
   gossipDelayMs: 10,
-  retransmitMult: 4,
-  suspicionMult: 4,
   suspicionMaxMult: 6,
   suspicionCapMs: 5_000,
   suspicionFloorMs: 5_000,
-  suspicionMinMs: 0,
-  refreshMs: 0,
   verifyCount: 3,
   pushPullMs: 30_000,
   pushPullTimeoutMs: 5_000,
@@ -82,13 +81,12 @@ export const MEMBERSHIP_DEFAULTS: MembershipOptions = {
   deadForgetMs: 86_400_000,
   deadTellMs: 3_600_000,
   healthTellMs: 30_000,
-  maxMembers: 10_000,
+  maxMembers: MESSAGE_BOUNDS.maxMembers,
   maxUpdatesBytes: 4_096,
-  maxUpdatesRead: 256,
+  maxUpdatesRead: MESSAGE_BOUNDS.maxUpdates,
   maxQuarantined: 256,
   quarantineMs: 60_000,
   maxRelays: 64,
-  maxSeeds: 1_000,
+  maxSeeds: NODE_BOUNDS.maxSeeds,
   lagMs: 500,
-  maxClockSkewMs: 60_000,
-};
+} as const satisfies Partial<MembershipOptions>;

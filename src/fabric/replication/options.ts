@@ -1,4 +1,5 @@
 /** Bounds and times of replication. */
+import { MESSAGE_BOUNDS } from "../wire/validation.ts";
 
 export interface ReplicationOptions {
   /** Bytes of records in a frame, unless one record is larger; at most 256 KiB. Taking in 32 KiB is some 4 ms of work where a million entries are held. */
@@ -56,7 +57,8 @@ export interface ReplicationOptions {
   readonly eventIntervalMs: number;
 }
 
-export const REPLICATION_DEFAULTS: ReplicationOptions = {
+/** What is not a setting. */
+export const REPLICATION_FIXED = {
   maxFrameBytes: 32 * 1024,
   gatherMs: 50,
   vectorIntervalMs: 1000,
@@ -76,11 +78,9 @@ export const REPLICATION_DEFAULTS: ReplicationOptions = {
   fetchGraceMs: 500,
   fetchTimeoutMs: 1000,
   fetchMaxWaitMs: 30_000,
-  maxOrigins: 10_000,
-  maxOriginRecords: 2_000_000,
+  maxOrigins: MESSAGE_BOUNDS.maxVectorEntries,
   maxVectorEntries: 2000,
-  maxClockSkewMs: 60_000,
   shelfFrames: 64,
   shelfBytes: 4 * 1024 * 1024,
   eventIntervalMs: 10_000,
-};
+} as const satisfies Partial<ReplicationOptions>;

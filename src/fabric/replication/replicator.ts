@@ -16,7 +16,7 @@ import { Disproved } from "./disproved.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import { FrameCache } from "./frame-cache.ts";
 import { Hearsay } from "./hearsay.ts";
-import { REPLICATION_DEFAULTS, type ReplicationOptions } from "./options.ts";
+import type { ReplicationOptions } from "./options.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
 import { type Mark, Vector } from "./version-vector.ts";
@@ -73,7 +73,7 @@ export interface ReplicatorParts {
   readonly rng: Rng;
   /** Where this node is at home. */
   readonly place: OriginPlace;
-  readonly options?: Partial<ReplicationOptions>;
+  readonly options: ReplicationOptions;
   readonly foreigners?: Foreigners;
   readonly members?: ConstructorParameters<typeof Hearsay>[1];
 }
@@ -128,7 +128,7 @@ export class Replicator {
     this.hlc = parts.hlc;
     this.rng = parts.rng;
     this.place = parts.place;
-    this.options = { ...REPLICATION_DEFAULTS, ...parts.options };
+    this.options = parts.options;
     this.foreigners = parts.foreigners;
     this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);

@@ -8,7 +8,7 @@ import { isSeq } from "../../catalog/record/codec.ts";
 import type { OriginLife } from "../../catalog/record/record.ts";
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
 import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
-import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { sha256 } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";

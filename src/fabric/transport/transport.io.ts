@@ -4,6 +4,7 @@ import { isLoopbackHost } from "../../lib/cidr.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
+import { LINKS_FIXED } from "../links/options.ts";
 import { decodeCallResponse, encodeCallRequest } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField, MESSAGE_BOUNDS } from "../wire/validation.ts";
@@ -24,7 +25,8 @@ export interface TransportLimits extends ListenerLimits {
   readonly maxCalls: number;
 }
 
-const TRANSPORT_LIMITS: TransportLimits = {
+/** They are not settings. */
+export const TRANSPORT_LIMITS: TransportLimits = {
   keepaliveTimeMs: 10_000,
   keepaliveTimeoutMs: 5_000,
   stuckMs: 30_000,
@@ -33,7 +35,7 @@ const TRANSPORT_LIMITS: TransportLimits = {
   maxConnections: 2_048,
   maxStreamsPerConnection: 64,
   maxIncomingLinks: 512,
-  helloTimeoutMs: 5_000,
+  helloTimeoutMs: LINKS_FIXED.helloTimeoutMs,
   openTimeoutMs: 5_000,
   maxIncomingCalls: 1_024,
   maxStrangerCalls: 64,
@@ -73,7 +75,7 @@ export interface TransportOptions {
   readonly isInsecure: boolean;
   /** Goes with each call on plain connections; empty: none. Links say it in their hello. */
   readonly clusterToken: string;
-  readonly limits?: Partial<TransportLimits> | undefined;
+  readonly limits?: TransportLimits | undefined;
   readonly openFabricAcceptor: OpenFabricAcceptor;
   readonly guard: SessionGuard;
 }
@@ -137,7 +139,7 @@ export class FabricTransport {
     this.traffic = traffic;
     this.#options = options;
     this.#events = events;
-    this.#limits = { ...TRANSPORT_LIMITS, ...options.limits };
+    this.#limits = options.limits ?? TRANSPORT_LIMITS;
     this.#clusterToken = options.clusterToken;
     this.#tls = options.tls === undefined ? undefined : dialTls(options.tls);
     this.#pool = new CallPool(this.#limits, {

@@ -1,8 +1,7 @@
 /** What a field of a message from another node may be: names, addresses, counts, numbers. Everything else is refused by its field. */
 import { isName, quoted } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
-import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
-import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
+import { NODE_BOUNDS, POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { invalid } from "../../lib/errors.ts";
 import { WORST_SCORE } from "../membership/suspicion.ts";
 import type { HandOverFrame, VectorEntry } from "./messages.ts";

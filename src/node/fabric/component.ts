@@ -14,6 +14,7 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { openAcceptor } from "../../server/acceptor.io.ts";
 import { ConnectionGuard } from "../../server/connection-guard.io.ts";
+import { CONNECTION_LIMITS } from "../../server/connection-limits.ts";
 import { type TlsWatch, watchTls } from "../../server/tls-files.io.ts";
 import { fabricOf } from "../core.ts";
 import type { CoreDriver, Told } from "../core-driver.io.ts";
@@ -236,7 +237,7 @@ class FabricComponent implements NodeFabric {
       clusterToken: this.#tokens.clusterToken,
       openFabricAcceptor: openAcceptor,
       guard: new ConnectionGuard({
-        limits: { unreadBytes: WINDOW_BYTES },
+        limits: { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES },
         onCut: (reason, address) => {
           metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
           log.warn({ reason, address }, "connection cut");

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../fabric/membership/options.ts";
+import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { type OwnerOfFile, readRosterFile } from "../../fabric/snapshot/codec.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -44,7 +44,7 @@ export class MembersFile {
   #read(self: OwnerOfFile): readonly string[] {
     if (this.#path === undefined) return [];
     try {
-      return readRosterFile(readFileSync(this.#path), self, MEMBERSHIP_DEFAULTS.maxMembers);
+      return readRosterFile(readFileSync(this.#path), self, MEMBERSHIP_FIXED.maxMembers);
     } catch (error) {
       rethrowBroken(error);
       const isMissing = error instanceof Error && "code" in error && error.code === "ENOENT";

@@ -2,64 +2,70 @@
 import { randomBytes, X509Certificate } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
 import { Foreigners, type PeerAuthSettings, type Place } from "../../fabric/links/foreigners.ts";
+import { LINKS_FIXED } from "../../fabric/links/options.ts";
 import { type ClusterTokens, nodeOfCertificate } from "../../fabric/links/peer-auth.ts";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../fabric/options.ts";
+import { BASE_INTERVAL_MS, MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
+import { FABRIC_FIXED, type FabricOptions } from "../../fabric/options.ts";
+import { ORIGIN_LIFECYCLE_FIXED } from "../../fabric/origin-lifecycle-options.ts";
+import { POLICY_EXCHANGE_FIXED } from "../../fabric/policy-sync.ts";
+import { READINESS_FIXED } from "../../fabric/readiness.ts";
+import { REPLICATION_FIXED } from "../../fabric/replication/options.ts";
 import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import { Rng } from "../../lib/rng.ts";
 
-/** Chance that nobody foresees, in the form that machines take. */
+/** A random source for machines, seeded from the system's secure one. */
 export function secretRng(): Rng {
   return new Rng(randomBytes(16).toString("hex"));
 }
 
+/** The options of the fabric: the settings, and what is not a setting. */
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
-  const { membership, links, replication, lifecycle, readiness } = FABRIC_DEFAULTS;
-  const { intervalMs, pingTimeoutMs, suspicionMultiplier: suspicionMult, suspicionMinMs, fanout, maxLinks } = fabric;
-  // The defaults are for the default interval; what is said per interval grows and shrinks with it.
-  const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / membership.intervalMs);
+  const { intervalMs, suspicionMultiplier: suspicionMult, suspicionMinMs, maxLinks, maxClockSkewMs } = fabric;
+  const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
+  const suspicionCapMs = scaled(MEMBERSHIP_FIXED.suspicionCapMs);
+  const suspicionFloorMs = scaled(MEMBERSHIP_FIXED.suspicionFloorMs);
   // Nodes that vanish together are called dead within the longest suspicion of each other.
-  const leastSuspicionMs = Math.max(
-    suspicionMult * intervalMs,
-    suspicionMinMs,
-    scaled(membership.suspicionCapMs),
-    scaled(membership.suspicionFloorMs),
-  );
+  const leastSuspicionMs = Math.max(suspicionMult * intervalMs, suspicionMinMs, suspicionCapMs, suspicionFloorMs);
   return {
-    ...FABRIC_DEFAULTS,
+    ...FABRIC_FIXED,
     membership: {
-      ...membership,
-      maxClockSkewMs: fabric.maxClockSkewMs,
+      ...MEMBERSHIP_FIXED,
+      maxClockSkewMs,
       intervalMs,
-      pingTimeoutMs,
-      fanout,
+      pingTimeoutMs: fabric.pingTimeoutMs,
+      fanout: fabric.fanout,
       retransmitMult: fabric.retransmitMultiplier,
       refreshMs: fabric.metadataRefreshMs,
       suspicionMult,
       suspicionMinMs,
-      gossipMs: scaled(membership.gossipMs),
-      suspicionCapMs: scaled(membership.suspicionCapMs),
-      suspicionFloorMs: scaled(membership.suspicionFloorMs),
-      reconnectMs: scaled(membership.reconnectMs),
+      suspicionCapMs,
+      suspicionFloorMs,
+      gossipMs: scaled(MEMBERSHIP_FIXED.gossipMs),
+      reconnectMs: scaled(MEMBERSHIP_FIXED.reconnectMs),
     },
     links: {
-      ...links,
+      ...LINKS_FIXED,
       maxLinks,
-      maxTotalLinks: Math.max(links.maxTotalLinks, 3 * maxLinks),
-      maxIncomingLinks: Math.max(links.maxIncomingLinks, 2 * maxLinks),
+      maxTotalLinks: Math.max(LINKS_FIXED.maxTotalLinks, 3 * maxLinks),
+      maxIncomingLinks: Math.max(LINKS_FIXED.maxIncomingLinks, 2 * maxLinks),
     },
-    replication: { ...replication, maxClockSkewMs: fabric.maxClockSkewMs, maxOriginRecords: fabric.maxOriginRecords },
+    replication: { ...REPLICATION_FIXED, maxClockSkewMs, maxOriginRecords: fabric.maxOriginRecords },
     lifecycle: {
-      ...lifecycle,
-      suspicionWindowMs: Math.max(lifecycle.suspicionWindowMs, membership.suspicionMaxMult * leastSuspicionMs),
+      ...ORIGIN_LIFECYCLE_FIXED,
+      suspicionWindowMs: Math.max(ORIGIN_LIFECYCLE_FIXED.suspicionWindowMs, MEMBERSHIP_FIXED.suspicionMaxMult * leastSuspicionMs),
       orphanGraceMs: fabric.orphanGraceMs,
       originForgetMs: fabric.originForgetMs,
       orphanProtectRatio: fabric.orphanProtectRatio,
     },
-    readiness: { ...readiness, joinTimeoutMs: fabric.joinTimeoutMs },
-    stopTimeoutMs: Math.max(1000, node.stopTimeoutMs),
+    readiness: { ...READINESS_FIXED, joinTimeoutMs: fabric.joinTimeoutMs },
+    policy: POLICY_EXCHANGE_FIXED,
+    stopTimeoutMs: Math.max(MIN_STOP_MS, node.stopTimeoutMs),
   };
 }
+
+/** Least time in which the fabric may end its links, however short a stop is to be. */
+const MIN_STOP_MS = 1000;
 
 export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
   return { mode: fabric.trust, clusters: fabric.clusters, hasCertificates: fabric.certFile !== undefined };

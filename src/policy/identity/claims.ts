@@ -1,6 +1,6 @@
 /** Turns the claims of a verified token into an identity. `tokens.io.ts` has verified the signature, issuer, audience and times. */
 import { isName } from "../../catalog/entry/names.ts";
-import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { type Identity, isRole, unauthenticated } from "./caller.ts";
 import { isPrincipal } from "./certificates.ts";
 

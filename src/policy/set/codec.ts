@@ -16,7 +16,7 @@ import {
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { isName, nameRule } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
-import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Stage } from "../versions/version.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";

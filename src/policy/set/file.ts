@@ -1,7 +1,7 @@
 /** Policy files in YAML or JSON: reads them into sets, with the line of every problem, and writes sets back. */
 import { stringify } from "yaml";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
-import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { type Place, readDocuments } from "../../lib/documents.ts";
 import { findNearest } from "../../lib/nearest.ts";
 import { formatTime, parseTime } from "../../lib/rfc3339.ts";

@@ -1,7 +1,7 @@
 /** Validates policy sets: finds every problem with its path, and not only the first (semantics.md, Policy). */
 import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTOCOL_BOUNDS, quoted } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
-import { NODE_BOUNDS } from "../../lib/bounds/node.ts";
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { invalid, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { runThrough } from "../../lib/slices.ts";
 import { findParent } from "./diff.ts";

@@ -23,14 +23,7 @@ import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { edgeHandlers, prepareRequest } from "./rpc.ts";
-import {
-  DEFAULT_EDGE_LIMITS,
-  type EdgeLimits,
-  type EdgeRequest,
-  type EdgeResponse,
-  type EdgeSocketEvents,
-  EdgeSockets,
-} from "./sockets.io.ts";
+import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./writer.ts";
 
 /** The few log lines of the listener. */
@@ -48,7 +41,7 @@ export interface EdgeListenerOptions {
   readonly sources: HttpSources;
   readonly metrics: Metrics;
   readonly tls?: TlsFiles | undefined;
-  readonly limits?: Partial<EdgeLimits> | undefined;
+  readonly limits: EdgeLimits;
   readonly log: EdgeLog;
   /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
   readonly web?: Partial<WebRules> | undefined;
@@ -73,7 +66,7 @@ export interface EdgeListener {
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
-  const limits = { ...DEFAULT_EDGE_LIMITS, ...options.limits };
+  const { limits } = options;
   const dispatcher = new EdgeDispatcher(options, limits);
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
     options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });

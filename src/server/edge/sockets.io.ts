@@ -41,17 +41,16 @@ export interface EdgeLimits {
   readonly idleTimeoutMs: number;
 }
 
-export const DEFAULT_EDGE_LIMITS: EdgeLimits = {
-  maxConnections: 20_000,
+/** Limits that are not settings. */
+export const EDGE_FIXED = {
   maxStreamsPerConnection: 128,
   maxStreams: 50_000,
-  maxMessageBytes: 4 * 1_024 * 1_024,
   maxBufferedBytes: 256 * 1_024 * 1_024,
   maxHeaderBytes: 16 * 1_024,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   idleTimeoutMs: 60_000,
-};
+} as const satisfies Partial<EdgeLimits>;
 
 /**
  * Calls begun in one turn of the event loop: each costs a quarter of a millisecond in Connect's machinery, and another

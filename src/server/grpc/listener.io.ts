@@ -37,20 +37,13 @@ export interface GrpcLimits {
   readonly maxConnectionAgeGraceMs: number;
 }
 
-export const DEFAULT_GRPC_LIMITS: GrpcLimits = {
-  maxConnections: 20_000,
-  maxStreamsPerConnection: 1_000,
-  maxMessageBytes: 4 * 1_024 * 1_024,
-  maxStreams: 50_000,
+/** Limits that are not settings. */
+export const GRPC_FIXED = {
   maxBufferedBytes: 256 * 1_024 * 1_024,
   maxSessionMemoryMiB: 64,
-  keepaliveTimeMs: 30_000,
-  keepaliveTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   idleTimeoutMs: 300_000,
-  maxConnectionAgeMs: 0,
-  maxConnectionAgeGraceMs: 60_000,
-};
+} as const satisfies Partial<GrpcLimits>;
 
 /** The few log lines of a listener. */
 export interface ListenerLog {
@@ -65,9 +58,9 @@ export interface GrpcListenerOptions {
   readonly services: readonly Service[];
   readonly chain: Chain;
   readonly tls?: TlsFiles | undefined;
-  readonly limits?: Partial<GrpcLimits> | undefined;
+  readonly limits: GrpcLimits;
   /** When a connection is cut. */
-  readonly connectionLimits?: Partial<ConnectionLimits> | undefined;
+  readonly connectionLimits?: ConnectionLimits | undefined;
   readonly log: ListenerLog;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
@@ -98,7 +91,7 @@ export interface GrpcListener {
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
-  const limits = { ...DEFAULT_GRPC_LIMITS, ...options.limits };
+  const { limits } = options;
   const server = new Server(serverOptions(limits));
   const names = options.services.map((service) => service.desc.typeName);
   const health = addHealth(server, options.services);

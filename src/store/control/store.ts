@@ -10,7 +10,7 @@
  *   earlier changes of the same key.
  */
 
-import { POLICY_BOUNDS } from "../../lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 
 /** Keys are printable ASCII, so that every store orders them alike: by their bytes. */

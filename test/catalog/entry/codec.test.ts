@@ -15,13 +15,14 @@ import {
   type Stamp,
 } from "../../../src/catalog/entry/codec.ts";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../../src/catalog/entry/kinds.ts";
-import { DEFAULT_BOUNDS, PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
+import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anyChar } from "../../fakes/any-char.ts";
 import { runs } from "../../fakes/effort.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 type EntryInit = MessageInitShape<typeof EntrySchema>;
 
@@ -31,7 +32,7 @@ const TIMES = { registeredWallMs: WALL - 5000, updatedWallMs: WALL, load: undefi
 const PLAIN = { key: { namespace: "svc.market", name: "web", instanceId: "i-1" } } satisfies EntryInit;
 
 function stamper(): EntryStamper {
-  return new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) });
+  return new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 }
 
 function entryOf(init: EntryInit, stamp = STAMP): ReturnType<EntryStamper["entryOf"]> {
@@ -241,7 +242,7 @@ test("an entry of exactly the bound is stored, one byte more is refused by its p
     for (let i = 0; i < 15; i++) metadata[`k${i + 10}`] = "x".repeat(1024);
     return { ...PLAIN, metadata: { ...metadata, last: "x".repeat(extra) } };
   };
-  const room = DEFAULT_BOUNDS.maxEntryBytes - entryOf(sized(200)).content.length;
+  const room = BOUNDS.maxEntryBytes - entryOf(sized(200)).content.length;
   const fits = sized(200 + room);
   expect(entryOf(fits).content).toHaveLength(16_384);
   expect(stamper().entryOfStored(stored(fits)).contentBytes).toBe(16_384);
@@ -389,17 +390,17 @@ test("Load: a stored entry with another health is the same in everything else", 
 
 test("a request's key gets this cluster when it names none, and is refused by its path when it cannot be one", () => {
   const key = { kind: KIND.QUEUE, namespace: "svc", name: "web", instanceId: "i", clusterId: "" };
-  expect(parseKey(key, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(parseKey({ ...key, clusterId: "c1" }, "keys[0]", "c2", DEFAULT_BOUNDS));
-  expect(parseKey({ ...key, kind: 0 }, "keys[0]", "c1", DEFAULT_BOUNDS)).toBe(
+  expect(parseKey(key, "keys[0]", "c1", BOUNDS)).toBe(parseKey({ ...key, clusterId: "c1" }, "keys[0]", "c2", BOUNDS));
+  expect(parseKey({ ...key, kind: 0 }, "keys[0]", "c1", BOUNDS)).toBe(
     entryOf({ key: { ...PLAIN.key, namespace: "svc", instanceId: "i" } }).key,
   );
-  expect(() => parseKey({ ...key, name: "" }, "keys[7]", "c1", DEFAULT_BOUNDS)).toThrow("keys[7].name: is required");
+  expect(() => parseKey({ ...key, name: "" }, "keys[7]", "c1", BOUNDS)).toThrow("keys[7].name: is required");
 });
 
 test("a request's load is refused by its path when it is out of range", () => {
   const load = { activeClients: 1, errorRate: 0, latencyMs: 2, utilization: 0.5 };
-  expect(parseLoad(load, "reports[0].load", WALL, DEFAULT_BOUNDS)).toEqual({ ...load, observedWallMs: WALL });
-  expect(() => parseLoad({ ...load, utilization: 1.1 }, "reports[2].load", WALL, DEFAULT_BOUNDS)).toThrow(
+  expect(parseLoad(load, "reports[0].load", WALL, BOUNDS)).toEqual({ ...load, observedWallMs: WALL });
+  expect(() => parseLoad({ ...load, utilization: 1.1 }, "reports[2].load", WALL, BOUNDS)).toThrow(
     "reports[2].load.utilization: 1.1 must be 0 to 1",
   );
 });

@@ -4,9 +4,9 @@ import { expect, test } from "vitest";
 import { EntryKindSchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { DetailFields } from "../../../src/catalog/entry/fields.ts";
 import { findKind, KINDS, kindOfDetail } from "../../../src/catalog/entry/kinds.ts";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { Problems } from "../../../src/catalog/entry/problems.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 test("every kind of the contract has a row with its name and its detail, and there are no others", () => {
   const ofContract = EntryKindSchema.values.filter((value) => value.number !== 0);
@@ -28,7 +28,7 @@ test.each([0, 7, -1, 1.5, Number.NaN])("number %s is no kind", (wire) => {
 });
 
 function problemsOf(detail: DetailFields): string {
-  const problems = new Problems(DEFAULT_BOUNDS);
+  const problems = new Problems(BOUNDS);
   KINDS[kindOfDetail(detail.case)].check(detail, "detail.", problems);
   try {
     problems.throwIfAny();

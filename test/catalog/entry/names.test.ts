@@ -4,7 +4,6 @@ import { expect, test } from "vitest";
 import {
   CHARS,
   consistsOf,
-  DEFAULT_BOUNDS,
   isControlNamespace,
   isNamespace,
   isReservedNamespace,
@@ -14,6 +13,7 @@ import {
 } from "../../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runs } from "../../fakes/effort.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 const LABEL = "a".repeat(63);
 
@@ -39,9 +39,9 @@ test.each([
   { text: "svc\nmarket", ok: false },
   { text: "své", ok: false },
 ])("Names and bounds: namespace $text → $ok", ({ text, ok }) => {
-  expect(isNamespace(text, DEFAULT_BOUNDS)).toBe(ok);
-  if (ok) expect(parseNamespace(text, "namespace", DEFAULT_BOUNDS)).toBe(text);
-  else expect(() => parseNamespace(text, "namespace", DEFAULT_BOUNDS)).toThrow(WaymarkError);
+  expect(isNamespace(text, BOUNDS)).toBe(ok);
+  if (ok) expect(parseNamespace(text, "namespace", BOUNDS)).toBe(text);
+  else expect(() => parseNamespace(text, "namespace", BOUNDS)).toThrow(WaymarkError);
 });
 
 test("namespaces are what the pattern of the contract says, to the character", () => {
@@ -53,17 +53,16 @@ test("namespaces are what the pattern of the contract says, to the character", (
       .map((sizes) => sizes.map((size) => "x".repeat(size)).join(".")),
   );
   fc.assert(
-    fc.property(near, (text) => isNamespace(text, DEFAULT_BOUNDS) === (text.length <= 200 && pattern.test(text))),
+    fc.property(near, (text) => isNamespace(text, BOUNDS) === (text.length <= 200 && pattern.test(text))),
     { numRuns: runs(2000) },
   );
 });
 
 test("names are 1 to 128 of their characters", () => {
   const all = "ABCZabcz0189._:/@+-";
-  expect(parseName(all, "name", DEFAULT_BOUNDS)).toBe(all);
-  expect(parseName("x".repeat(128), "name", DEFAULT_BOUNDS)).toHaveLength(128);
-  for (const bad of ["", "x".repeat(129), "a b", "a\0", "a,b", "ä", "a*"])
-    expect(() => parseName(bad, "name", DEFAULT_BOUNDS)).toThrow("name: ");
+  expect(parseName(all, "name", BOUNDS)).toBe(all);
+  expect(parseName("x".repeat(128), "name", BOUNDS)).toHaveLength(128);
+  for (const bad of ["", "x".repeat(129), "a b", "a\0", "a,b", "ä", "a*"]) expect(() => parseName(bad, "name", BOUNDS)).toThrow("name: ");
 });
 
 test("only the characters of a class are of that class", () => {
@@ -82,7 +81,7 @@ test("only the characters of a class are of that class", () => {
 });
 
 test("a bound is a setting", () => {
-  const bounds = { ...DEFAULT_BOUNDS, maxNameLength: 3, maxNamespaceLength: 5, maxLabelLength: 2 };
+  const bounds = { ...BOUNDS, maxNameLength: 3, maxNamespaceLength: 5, maxLabelLength: 2 };
   expect(() => parseName("abcd", "name", bounds)).toThrow("1 to 3 of");
   expect(isNamespace("ab.cd", bounds)).toBe(true);
   expect(isNamespace("abc", bounds)).toBe(false);
@@ -113,6 +112,6 @@ test.each([
 });
 
 test("a refusal quotes the value, cut and without control characters", () => {
-  expect(() => parseName("a\u001b[31m", "name", DEFAULT_BOUNDS)).toThrow('name: "a\\u001b[31m" (6 characters)');
-  expect(() => parseName("é".repeat(500), "name", DEFAULT_BOUNDS)).toThrow("(500 characters)");
+  expect(() => parseName("a\u001b[31m", "name", BOUNDS)).toThrow('name: "a\\u001b[31m" (6 characters)');
+  expect(() => parseName("é".repeat(500), "name", BOUNDS)).toThrow("(500 characters)");
 });

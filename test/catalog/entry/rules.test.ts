@@ -5,11 +5,11 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Entry, EntrySchema, type HealthStatus, type Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../../src/catalog/entry/kinds.ts";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { Problems } from "../../../src/catalog/entry/problems.ts";
 import { checkEntry, type Writer } from "../../../src/catalog/entry/rules.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runs } from "../../fakes/effort.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 type EntryInit = MessageInitShape<typeof EntrySchema>;
 
@@ -38,7 +38,7 @@ function refusedByUs(entry: Entry, writer: Writer = "node"): string[] {
 }
 
 function violationsOf(entry: Entry, writer: Writer): readonly { readonly field: string; readonly description: string }[] {
-  const problems = new Problems(DEFAULT_BOUNDS);
+  const problems = new Problems(BOUNDS);
   checkEntry(entry, "", problems, writer);
   try {
     problems.throwIfAny();
@@ -333,7 +333,7 @@ test("a record's health from a newer version is not refused, ORPHANED is", () =>
 });
 
 test("every violation is named, up to a bound, and counted in the message", () => {
-  const problems = new Problems(DEFAULT_BOUNDS);
+  const problems = new Problems(BOUNDS);
   const entry = create(EntrySchema, { ...PLAIN, tags: Array.from({ length: 64 }, (_, i) => `bad tag ${i}`), scope: UNKNOWN });
   checkEntry(entry, "entries[3].", problems, "client");
   let refused: unknown;

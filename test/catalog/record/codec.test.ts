@@ -3,7 +3,6 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RecordSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { decodeRecord, encodeRecord, MAX_SEQ, type RecordBody, type RecordHead } from "../../../src/catalog/record/codec.ts";
 import { BODY, type EntryKey, KIND } from "../../../src/catalog/record/record.ts";
@@ -11,6 +10,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import { MAX_STAMP } from "../../../src/lib/hlc.ts";
 import { anyChar } from "../../fakes/any-char.ts";
 import { runs } from "../../fakes/effort.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 const HEAD: RecordHead = {
   seq: 300,
@@ -99,7 +99,7 @@ test("protobuf-es reads what we write, and writes the same bytes", () => {
 test("what is written is read back", () => {
   fc.assert(
     fc.property(anyHead, anyBody, (head, body) => {
-      expect(decodeRecord(encodeRecord(head, body), DEFAULT_BOUNDS)).toEqual({ ...head, ...body });
+      expect(decodeRecord(encodeRecord(head, body), BOUNDS)).toEqual({ ...head, ...body });
     }),
   );
 });
@@ -129,8 +129,8 @@ test.each([
 ] as const)("a record with $what is refused", ({ fields, why }) => {
   const good = { seq: 300n, hlc: 1n, reach: 3, filterSeq: 1n, firstSeq: 1n, body: { case: "entry" as const, value: Uint8Array.of(1) } };
   const bytes = toBinary(RecordSchema, create(RecordSchema, { ...good, ...fields }));
-  expect(() => decodeRecord(bytes, DEFAULT_BOUNDS)).toThrow(WaymarkError);
-  expect(() => decodeRecord(bytes, DEFAULT_BOUNDS)).toThrow(why);
+  expect(() => decodeRecord(bytes, BOUNDS)).toThrow(WaymarkError);
+  expect(() => decodeRecord(bytes, BOUNDS)).toThrow(why);
 });
 
 test("damaged bytes are refused or read, nothing else", () => {
@@ -139,7 +139,7 @@ test("damaged bytes are refused or read, nothing else", () => {
       const bytes = encodeRecord(head, body).slice();
       bytes[at % bytes.length] = byte;
       try {
-        const { seq, hlc, reach } = decodeRecord(bytes, DEFAULT_BOUNDS);
+        const { seq, hlc, reach } = decodeRecord(bytes, BOUNDS);
         expect(Number.isSafeInteger(seq) && Number.isSafeInteger(hlc) && reach >= 1 && reach <= 4).toBe(true);
       } catch (error) {
         expect(error).toBeInstanceOf(WaymarkError);
@@ -156,8 +156,8 @@ test("a seq that is none is a bug of ours", () => {
 
 test("a record that says two things is refused", () => {
   const one = encodeRecord(HEAD, { body: BODY.ENTRY, entry: Uint8Array.of(1) });
-  expect(() => decodeRecord(Uint8Array.of(...one, 0x3a, 1, 2), DEFAULT_BOUNDS)).toThrow("more than one body");
-  expect(() => decodeRecord(Uint8Array.of(...one, 0x42, 0), DEFAULT_BOUNDS)).toThrow("more than one body");
+  expect(() => decodeRecord(Uint8Array.of(...one, 0x3a, 1, 2), BOUNDS)).toThrow("more than one body");
+  expect(() => decodeRecord(Uint8Array.of(...one, 0x42, 0), BOUNDS)).toThrow("more than one body");
 });
 
 test.each([
@@ -169,7 +169,7 @@ test.each([
 ])("nobody takes a record that nothing can be numbered or stamped after: $what", ({ more, isTaken }) => {
   const head = { seq: 1, hlc: 1, reach: SCOPE.ZONE, filterSeq: 0, firstSeq: 0, principal: "", ...more };
   const bytes = encodeRecord(head, { body: BODY.ENTRY, entry: new Uint8Array(3) });
-  const read = () => decodeRecord(bytes, DEFAULT_BOUNDS).seq;
+  const read = () => decodeRecord(bytes, BOUNDS).seq;
   if (isTaken) expect(read()).toBe(head.seq);
   else expect(read).toThrow(/above 2\^52|after the year 2100/);
 });
@@ -186,7 +186,7 @@ test("fields of a newer version are kept byte for byte, of the record and of its
   for (const body of bodies) {
     const unknown = { record: later, tombstone: body.body === BODY.ENTRY ? new Uint8Array() : later };
     const bytes = encodeRecord(head, body, unknown).slice();
-    const read = decodeRecord(bytes, DEFAULT_BOUNDS);
+    const read = decodeRecord(bytes, BOUNDS);
     expect(read.unknown).toEqual(unknown);
     expect(encodeRecord(read, read, read.unknown)).toEqual(bytes);
   }

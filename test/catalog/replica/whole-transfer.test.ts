@@ -1,13 +1,13 @@
 /** What a whole transfer leaves, and how much of it is looked at at once (semantics.md, Watch 11). */
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { type Frame, FrameReceiver } from "../../../src/catalog/replica/frames.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { counting, fill, keysOf } from "../../fakes/many.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 
 const T = timeOf(1, 0);
 
@@ -41,11 +41,7 @@ test("what others brought under a number that a whole transfer had passed is fou
     [1, 3],
     [3, 5],
   ]);
-  const other = new FrameReceiver(
-    newcomer.replica,
-    new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(16) }),
-    DEFAULT_BOUNDS,
-  );
+  const other = new FrameReceiver(newcomer.replica, new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(16) }), BOUNDS);
   newcomer.apply(frames[0]!, T);
   newcomer.apply(frames[1]!, T);
   const old = behind.replica.origins.get("a/1")!;

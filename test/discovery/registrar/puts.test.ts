@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { Loads } from "../../../src/discovery/registrar/loads.ts";
@@ -8,6 +7,7 @@ import { Puts } from "../../../src/discovery/registrar/puts.ts";
 import { QuotaGate } from "../../../src/discovery/registrar/quota-gate.ts";
 import { UndoLog } from "../../../src/discovery/registrar/undo-log.ts";
 import { Hlc } from "../../../src/lib/hlc.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 import { at, caller, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 const ANN = caller("ann");
@@ -19,7 +19,7 @@ function puts() {
   const undo = new UndoLog();
   const emptied: string[] = [];
   for (const id of ["one", "two"]) leases.grant(id, { ttlMs: 1000, principal: "ann" }, 0);
-  const stamper = new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(8) });
+  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(8) });
   const more = { loads: new Loads(1000), gate: new QuotaGate(replica, undefined), onEmptied: (id: string) => void emptied.push(id) };
   return { replica, leases, undo, emptied, puts: new Puts({ replica, leases, stamper, hlc: new Hlc(), undo, ...more }) };
 }

@@ -1,11 +1,11 @@
 /** What the journal kept, back in memory. */
 import { expect, test } from "vitest";
-import { DEFAULT_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { decodeStoredRecord, encodeRecord } from "../../../src/catalog/record/codec.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { soundNumbers } from "../../../src/discovery/registrar/restore.ts";
 import { MAX_STAMP } from "../../../src/lib/hlc.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 import { at, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 test("entries, what was removed and static leases are back as they were", () => {
@@ -114,7 +114,7 @@ const admin = { principal: "ann", tenant: "", cluster: "c1", roles: [], isAuthen
 function poison(r: Registry, key: KeyText): void {
   const row = r.disk.rows.get(key);
   if (row === undefined) throw new Error(`no row of ${key}`);
-  const { seq, hlc: _, ...head } = decodeStoredRecord(row.record, DEFAULT_BOUNDS);
+  const { seq, hlc: _, ...head } = decodeStoredRecord(row.record, BOUNDS);
   const record = encodeRecord({ ...head, seq, hlc: Number.MAX_SAFE_INTEGER }, head);
   r.disk.rows.set(key, { ...row, record });
 }

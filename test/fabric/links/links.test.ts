@@ -3,12 +3,12 @@ import { expect, test } from "vitest";
 import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
 import type { LinkRow } from "../../../src/fabric/links/link-state.ts";
 import { Links } from "../../../src/fabric/links/links.ts";
-import type { LinksOutput } from "../../../src/fabric/links/options.ts";
-import { LINKS_DEFAULTS, type LinksOptions } from "../../../src/fabric/links/options.ts";
+import type { LinksOptions, LinksOutput } from "../../../src/fabric/links/options.ts";
 import type { Refusal } from "../../../src/fabric/links/peer-auth.ts";
 import type { Goodbye, Hello, MemberUpdate, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
+import { LINKS_OPTIONS } from "../../fakes/options.ts";
 
 const PROOF: PeerIdentity = { address: "10.0.0.9:5555", isLoopback: true, certificate: undefined, clusterToken: "" };
 
@@ -36,7 +36,7 @@ class Bench {
     const starts = { refusalOfStart: () => this.startRefusal, isStranger: () => this.areStrangers };
     const known = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], ...starts };
     const parts = { ...known, peerAuth, rng: new Rng(1) };
-    this.links = new Links({ ...LINKS_DEFAULTS, ...options }, parts);
+    this.links = new Links({ ...LINKS_OPTIONS, ...options }, parts);
   }
 
   /** Gives an input; returns what was said to it. */
@@ -49,7 +49,7 @@ class Bench {
 
   know(...members: readonly MemberUpdate[]): readonly LinksOutput[] {
     this.members = members;
-    this.nowMs += LINKS_DEFAULTS.chooseEveryMs;
+    this.nowMs += LINKS_OPTIONS.chooseEveryMs;
     return this.handle({ kind: "members" });
   }
 

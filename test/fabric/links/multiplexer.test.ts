@@ -5,6 +5,7 @@ import { Multiplexer } from "../../../src/fabric/links/multiplexer.ts";
 import { PolicyExchange } from "../../../src/fabric/policy-sync.ts";
 import type { Said } from "../../../src/fabric/wire/messages.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
+import { POLICY_OPTIONS } from "../../fakes/options.ts";
 import { ReplicatingNode } from "../../fakes/replication.ts";
 
 const GOING = { isStopping: false };
@@ -15,7 +16,7 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 }
 
 function opened(): { readonly multiplexer: Multiplexer; readonly out: FabricOutput[] } {
-  const policy = new PolicyExchange();
+  const policy = new PolicyExchange(POLICY_OPTIONS);
   const multiplexer = new Multiplexer(new ReplicatingNode({ nodeId: "a" }).shared, policy);
   const out: FabricOutput[] = [];
   multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0));

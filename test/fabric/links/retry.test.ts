@@ -1,15 +1,15 @@
 /** The nodes that a link is wanted to, and when each is tried. */
 import { expect, test } from "vitest";
-import { LINKS_DEFAULTS } from "../../../src/fabric/links/options.ts";
 import { LinkRetry } from "../../../src/fabric/links/retry.ts";
 import { Rng } from "../../../src/lib/rng.ts";
+import { LINKS_OPTIONS } from "../../fakes/options.ts";
 
 function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number } {
   return { monoMs, wallMs: 0 };
 }
 
 function peersOf(...nodeIds: readonly string[]): LinkRetry {
-  const peers = new LinkRetry(LINKS_DEFAULTS, { nodeId: "m", rng: new Rng(1) });
+  const peers = new LinkRetry(LINKS_OPTIONS, { nodeId: "m", rng: new Rng(1) });
   peers.want(
     nodeIds.map((nodeId) => ({ nodeId, address: `${nodeId}:1` })),
     at(1000),
@@ -20,15 +20,15 @@ function peersOf(...nodeIds: readonly string[]): LinkRetry {
 test("a greater id is tried at once, a smaller one is given the time to try us", () => {
   const [greater, smaller] = peersOf("z", "a").list;
   expect(greater?.openMonoMs).toBe(1000);
-  expect(smaller?.openMonoMs).toBeGreaterThanOrEqual(1000 + LINKS_DEFAULTS.yieldMs / 2);
-  expect(smaller?.openMonoMs).toBeLessThanOrEqual(1000 + LINKS_DEFAULTS.yieldMs * 1.5);
+  expect(smaller?.openMonoMs).toBeGreaterThanOrEqual(1000 + LINKS_OPTIONS.yieldMs / 2);
+  expect(smaller?.openMonoMs).toBeLessThanOrEqual(1000 + LINKS_OPTIONS.yieldMs * 1.5);
 });
 
 test("one that is wanted no more is let go after a while, unless it is wanted again", () => {
   const peers = peersOf("y", "z");
   peers.want([{ nodeId: "z", address: "z:1" }], at(2000));
   expect(peers.list.map(({ nodeId, isWanted, letGoMonoMs }) => [nodeId, isWanted, letGoMonoMs])).toEqual([
-    ["y", false, 2000 + LINKS_DEFAULTS.notWantedMs],
+    ["y", false, 2000 + LINKS_OPTIONS.notWantedMs],
     ["z", true, Number.POSITIVE_INFINITY],
   ]);
   peers.want([{ nodeId: "y", address: "y:1" }], at(3000));
@@ -45,19 +45,19 @@ test("waits grow with failures up to the bound, and start again after a link tha
     peers.retryLater("z", at(nowMs));
     return (peers.list[0]?.openMonoMs ?? 0) - nowMs;
   });
-  expect(waits[0]).toBeLessThanOrEqual(LINKS_DEFAULTS.reconnectBaseMs);
-  expect(Math.max(...waits)).toBeLessThanOrEqual(LINKS_DEFAULTS.reconnectMaxMs);
-  expect(Math.max(...waits)).toBeGreaterThan(LINKS_DEFAULTS.reconnectMaxMs / 2);
+  expect(waits[0]).toBeLessThanOrEqual(LINKS_OPTIONS.reconnectBaseMs);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(LINKS_OPTIONS.reconnectMaxMs);
+  expect(Math.max(...waits)).toBeGreaterThan(LINKS_OPTIONS.reconnectMaxMs / 2);
   peers.lasted("z");
   peers.retryLater("z", at(9_000_000));
-  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(9_000_000 + LINKS_DEFAULTS.reconnectBaseMs);
+  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(9_000_000 + LINKS_OPTIONS.reconnectBaseMs);
 });
 
 test.each([
-  ["wrong_token", LINKS_DEFAULTS.refusedRetryMs],
-  ["duplicate_node", LINKS_DEFAULTS.refusedRetryMs],
-  ["too_many_links", LINKS_DEFAULTS.reconnectMaxMs],
-  ["leave", LINKS_DEFAULTS.reconnectMaxMs],
+  ["wrong_token", LINKS_OPTIONS.refusedRetryMs],
+  ["duplicate_node", LINKS_OPTIONS.refusedRetryMs],
+  ["too_many_links", LINKS_OPTIONS.reconnectMaxMs],
+  ["leave", LINKS_OPTIONS.reconnectMaxMs],
 ] as const)("after %s it is tried again in about %i ms", (reason, aboutMs) => {
   const peers = peersOf("z");
   peers.retryAfter("z", reason, at(5000));
@@ -73,7 +73,7 @@ test("when what was refused may be taken now, all are tried at once, and the nex
   peers.retryNow();
   expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(5000);
   peers.retryLater("z", at(5000));
-  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(5000 + LINKS_DEFAULTS.reconnectBaseMs);
+  expect(peers.list[0]?.openMonoMs).toBeLessThanOrEqual(5000 + LINKS_OPTIONS.reconnectBaseMs);
 });
 
 test("strangers are not remembered", () => {

@@ -2,10 +2,10 @@
 import { expect, test } from "vitest";
 import { isOfOurs, isToBeAsked, type Teller } from "../../../src/fabric/membership/authority.ts";
 import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 
 const WALL_MS = Date.UTC(2027, 0);
 const at = (monoMs: number) => ({ monoMs, wallMs: WALL_MS + monoMs });
@@ -14,7 +14,7 @@ const TEN_YEARS_S = 10 * 365 * 86_400;
 
 /** A node of cluster c1 that knows `a` and `b` of its own cluster and `evil` of another one, each by its own word. */
 function member() {
-  const state = new MembershipState(updateOf("self", { address: "self:1" }), MEMBERSHIP_DEFAULTS);
+  const state = new MembershipState(updateOf("self", { address: "self:1" }), MEMBERSHIP_OPTIONS);
   state.self.begin(WALL_MS);
   const out: MembershipOutput[] = [];
   const own = (nodeId: string, more: Partial<MemberUpdate> = {}) =>

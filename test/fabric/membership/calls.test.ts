@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
 import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { factsOf } from "../membership-world.ts";
 
 const TIME = { monoMs: 0, wallMs: 0 };
@@ -13,7 +13,7 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
 }
 
 function memberCalls(): MemberCalls {
-  return new MemberCalls(new MembershipState(factsOf("self"), MEMBERSHIP_DEFAULTS), MEMBERSHIP_DEFAULTS);
+  return new MemberCalls(new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS), MEMBERSHIP_OPTIONS);
 }
 
 test("calls are counted, and each is answered once", () => {

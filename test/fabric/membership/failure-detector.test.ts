@@ -2,12 +2,13 @@ import { expect, test } from "vitest";
 import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
 import { FailureDetector } from "../../../src/fabric/membership/failure-detector.ts";
 import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../../src/fabric/membership/options.ts";
+import type { MembershipOptions } from "../../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import type { CallRequest, CallResponse } from "../../../src/fabric/wire/messages.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { factsOf } from "../membership-world.ts";
 
 type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
@@ -18,12 +19,12 @@ function at(monoMs: number): Time {
 
 /** A prober among `names`, and the hands of its composer. */
 class Bench {
-  readonly state = new MembershipState(factsOf("self"), MEMBERSHIP_DEFAULTS);
-  readonly memberCalls = new MemberCalls(this.state, MEMBERSHIP_DEFAULTS);
+  readonly state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
+  readonly memberCalls = new MemberCalls(this.state, MEMBERSHIP_OPTIONS);
   readonly failureDetector: FailureDetector;
 
   constructor(names: readonly string[], options: Partial<MembershipOptions> = {}, others: readonly string[] = []) {
-    this.failureDetector = new FailureDetector(this.memberCalls, new Rng("prober"), { ...MEMBERSHIP_DEFAULTS, ...options });
+    this.failureDetector = new FailureDetector(this.memberCalls, new Rng("prober"), { ...MEMBERSHIP_OPTIONS, ...options });
     for (const name of [...names, ...others]) {
       const update = {
         ...factsOf(name, others.includes(name) ? { clusterId: "other" } : {}),
@@ -227,6 +228,6 @@ test("nobody is made to call an address that is no member's, nor more at a time 
   expect(out).toMatchObject([1, 2].map((call) => ({ kind: "answer", call, response: { isAcknowledged: false } })));
   out.length = 0;
   for (let call = 0; call < 100; call++) bench.failureDetector.relay(call, { ...request, targetAddress: "b:1" }, at(0), out);
-  expect(callsIn(out)).toHaveLength(MEMBERSHIP_DEFAULTS.maxRelays);
+  expect(callsIn(out)).toHaveLength(MEMBERSHIP_OPTIONS.maxRelays);
   expect(out).toHaveLength(100);
 });

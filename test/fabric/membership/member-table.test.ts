@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import { makeTable, pushPullPeriodMs } from "../../../src/fabric/membership/member-table.ts";
 import { Members } from "../../../src/fabric/membership/members.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { factsOf } from "../membership-world.ts";
 
 test.each([
@@ -21,7 +21,7 @@ function said(nodeId: string, status: MemberStatus, incarnation = 1): MemberUpda
 }
 
 function known(): MembershipState {
-  const state = new MembershipState(factsOf("self"), MEMBERSHIP_DEFAULTS);
+  const state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
   const time = { monoMs: 0, wallMs: 0 };
   for (const update of [said("a", "alive"), said("b", "suspect"), said("c", "alive"), said("c", "left"), said("d", "dead")]) {
     state.learn(update, { nodeId: "a", path: "table" }, time, []);

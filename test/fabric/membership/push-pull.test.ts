@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
 import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
 import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
 import { PushPull } from "../../../src/fabric/membership/push-pull.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import { UPDATE_REFUSALS } from "../../../src/fabric/membership/update-rules.ts";
 import type { CallResponse, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { factsOf } from "../membership-world.ts";
 
 type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
@@ -26,10 +26,10 @@ class Bench {
   readonly exchange: PushPull;
 
   constructor(name = "self") {
-    this.state = new MembershipState(factsOf(name), MEMBERSHIP_DEFAULTS);
+    this.state = new MembershipState(factsOf(name), MEMBERSHIP_OPTIONS);
     this.state.self.begin(1000);
-    this.memberCalls = new MemberCalls(this.state, MEMBERSHIP_DEFAULTS);
-    this.exchange = new PushPull(this.memberCalls, new Rng("exchange"), MEMBERSHIP_DEFAULTS);
+    this.memberCalls = new MemberCalls(this.state, MEMBERSHIP_OPTIONS);
+    this.exchange = new PushPull(this.memberCalls, new Rng("exchange"), MEMBERSHIP_OPTIONS);
     this.exchange.begin(at(0));
   }
 
@@ -343,11 +343,11 @@ test.each([
 });
 
 test("an own answer, by a seed that is another name of our address, does not say that others take this start", () => {
-  const state = new MembershipState({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, MEMBERSHIP_DEFAULTS, {
+  const state = new MembershipState({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, MEMBERSHIP_OPTIONS, {
     earlierBoots: ["b1"],
   });
   state.self.begin(1000);
-  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_DEFAULTS), new Rng("exchange"), MEMBERSHIP_DEFAULTS);
+  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_OPTIONS), new Rng("exchange"), MEMBERSHIP_OPTIONS);
   const purpose = { kind: "pushPull", address: "self.example:1", isJoin: true, step: "whole" } as const;
   exchange.heldStart(purpose, { kind: "pushPull", from: state.self.ref, members: [] }, at(1000), []);
   const from = { nodeId: "m", generation: 1, boot: "m1", clusterId: state.self.update.clusterId };
@@ -369,9 +369,9 @@ test.each([
   { what: "is refused for something else", why: UPDATE_REFUSALS.list, wallMs: 5000, incarnation: YEAR_2100_S },
   { what: "is taken", why: undefined, wallMs: 5000, incarnation: YEAR_2100_S },
 ])("a node that began to count in the year 2100 and $what goes on from $incarnation", ({ why, wallMs, incarnation }) => {
-  const state = new MembershipState(factsOf("self"), MEMBERSHIP_DEFAULTS);
+  const state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
   state.self.begin(YEAR_2100_S * 1000);
-  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_DEFAULTS), new Rng("exchange"), MEMBERSHIP_DEFAULTS);
+  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_OPTIONS), new Rng("exchange"), MEMBERSHIP_OPTIONS);
   const from = { nodeId: "m", generation: 1, clusterId: "c1" };
   const response = { kind: "pushPull", from, members: [said("m")], ...(why !== undefined && { ownUpdateRefused: why }) } as const;
   exchange.answered({ kind: "pushPull", address: "m:1", isJoin: false, step: "whole" }, { response }, { monoMs: 9000, wallMs }, []);

@@ -3,11 +3,12 @@ import { expect, test } from "vitest";
 import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
 import type { Teller } from "../../../src/fabric/membership/authority.ts";
 import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MEMBERSHIP_DEFAULTS, type MembershipOptions } from "../../../src/fabric/membership/options.ts";
+import type { MembershipOptions } from "../../../src/fabric/membership/options.ts";
 import { MembershipState } from "../../../src/fabric/membership/state.ts";
 import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Rng } from "../../../src/lib/rng.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { factsOf } from "../membership-world.ts";
 
 const TELLER: Teller = { nodeId: "teller", path: "gossip" };
@@ -22,7 +23,7 @@ function said(nodeId: string, status: MemberStatus, over: Partial<MemberUpdate> 
 }
 
 function state(over: Partial<MembershipOptions> = {}): MembershipState {
-  const made = new MembershipState(factsOf("self"), { ...MEMBERSHIP_DEFAULTS, ...over });
+  const made = new MembershipState(factsOf("self"), { ...MEMBERSHIP_OPTIONS, ...over });
   made.self.begin(5000);
   return made;
 }
@@ -242,7 +243,7 @@ test.each([4, 12, 100])("of %i nodes as many as are wanted check a suspicion the
   const lookersAt = (incarnation: number) =>
     ids.filter((selfId) => {
       if (selfId === "n0" || selfId === "n1") return false;
-      const made = new MembershipState(factsOf(selfId), MEMBERSHIP_DEFAULTS);
+      const made = new MembershipState(factsOf(selfId), MEMBERSHIP_OPTIONS);
       learn(
         made,
         ids.filter((id) => id !== selfId).map((id) => said(id, "alive", { incarnation: 1 })),
@@ -251,12 +252,12 @@ test.each([4, 12, 100])("of %i nodes as many as are wanted check a suspicion the
       return made.doubted.length > 0;
     });
   const found = [2, 3, 4, 5].map((incarnation) => lookersAt(incarnation));
-  for (const lookers of found) expect(lookers).toHaveLength(Math.min(MEMBERSHIP_DEFAULTS.verifyCount, count - 2));
-  expect(new Set(found.flat()).size).toBeGreaterThan(Math.min(MEMBERSHIP_DEFAULTS.verifyCount, count - 3));
+  for (const lookers of found) expect(lookers).toHaveLength(Math.min(MEMBERSHIP_OPTIONS.verifyCount, count - 2));
+  expect(new Set(found.flat()).size).toBeGreaterThan(Math.min(MEMBERSHIP_OPTIONS.verifyCount, count - 3));
 });
 
 test("who is suspect itself is not counted among those that check", () => {
-  const made = new MembershipState(factsOf("self"), { ...MEMBERSHIP_DEFAULTS, verifyCount: 1 });
+  const made = new MembershipState(factsOf("self"), { ...MEMBERSHIP_OPTIONS, verifyCount: 1 });
   const others = Array.from({ length: 30 }, (_, i) => `n${i}`);
   learn(
     made,
@@ -274,7 +275,7 @@ test("of nodes of another cluster or region there are no members; a place is tol
   const { clusterId, region } = factsOf("self");
   const peerAuth = { mode: "strict", clusters: [], hasCertificates: true } as const;
   const foreigners = new Foreigners({ clusterId, region }, peerAuth, () => false);
-  const made = new MembershipState(factsOf("self"), MEMBERSHIP_DEFAULTS, { foreigners });
+  const made = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS, { foreigners });
   const out = learn(made, [
     said("a", "alive", { clusterId: "c9" }),
     said("b", "alive", { clusterId: "c9" }),

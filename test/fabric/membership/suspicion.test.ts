@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
 import { LocalHealth, Suspicion, suspicionBounds, suspicionTimeoutMs } from "../../../src/fabric/membership/suspicion.ts";
 import { memberlistMs } from "../../fakes/memberlist.ts";
+import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 
 test.each([
   { memberCount: 1, minMs: 5000, wanted: 0 },
@@ -14,22 +14,22 @@ test.each([
   { memberCount: 100, minMs: 5000, wanted: 2 },
   { memberCount: 10_000, minMs: 5000, wanted: 2 },
 ])("among $memberCount a suspicion lasts at least $minMs ms and wants $wanted confirmations", ({ memberCount, minMs, wanted }) => {
-  const bounds = suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS);
+  const bounds = suspicionBounds(memberCount, MEMBERSHIP_OPTIONS);
   expect(bounds.minMs).toBeCloseTo(minMs, 1);
   expect(bounds.maxMs).toBeCloseTo(6 * minMs, 1);
   expect(bounds.wanted).toBe(wanted);
 });
 
 test.each([1, 4, 5, 100])("among %i a suspicion lasts as long as the settings say at least", (memberCount) => {
-  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_DEFAULTS, suspicionMinMs: 8000 })).toMatchObject({ minMs: 8000, maxMs: 48_000 });
-  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_DEFAULTS, suspicionMinMs: 10 })).toEqual(
-    suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS),
+  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_OPTIONS, suspicionMinMs: 8000 })).toMatchObject({ minMs: 8000, maxMs: 48_000 });
+  expect(suspicionBounds(memberCount, { ...MEMBERSHIP_OPTIONS, suspicionMinMs: 10 })).toEqual(
+    suspicionBounds(memberCount, MEMBERSHIP_OPTIONS),
   );
 });
 
 test.each([12, 100, 1000])("among %i a death is decided no later than by memberlist, whatever the confirmations", (memberCount) => {
   for (let confirmations = 0; confirmations <= 3; confirmations++) {
-    const ours = suspicionTimeoutMs(confirmations, suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS));
+    const ours = suspicionTimeoutMs(confirmations, suspicionBounds(memberCount, MEMBERSHIP_OPTIONS));
     expect(ours).toBeLessThanOrEqual(memberlistMs(memberCount, confirmations) + 1e-6);
   }
 });
@@ -37,7 +37,7 @@ test.each([12, 100, 1000])("among %i a death is decided no later than by memberl
 test("each confirmation shortens a suspicion, and never below the least", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 10_000 }), fc.nat(10), (memberCount, confirmations) => {
-      const bounds = suspicionBounds(memberCount, MEMBERSHIP_DEFAULTS);
+      const bounds = suspicionBounds(memberCount, MEMBERSHIP_OPTIONS);
       const timeoutMs = suspicionTimeoutMs(confirmations, bounds);
       expect(timeoutMs).toBeGreaterThanOrEqual(bounds.minMs);
       expect(timeoutMs).toBeLessThanOrEqual(bounds.maxMs);

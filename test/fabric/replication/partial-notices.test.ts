@@ -1,12 +1,13 @@
 /** A newcomer that first meets a node which refused records of another: it does not take that node's part for the whole. */
 import { expect, test } from "vitest";
-import { FABRIC_DEFAULTS, type FabricOptions } from "../../../src/fabric/options.ts";
-import { REPLICATION_DEFAULTS } from "../../../src/fabric/replication/options.ts";
+import type { FabricOptions } from "../../../src/fabric/options.ts";
+import { REPLICATION_FIXED } from "../../../src/fabric/replication/options.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../../fakes/options.ts";
 
 /** Less than a holds. */
-const TIGHT: Partial<FabricOptions> = { replication: { ...FABRIC_DEFAULTS.replication, maxOriginRecords: 2 } };
+const TIGHT: Partial<FabricOptions> = { replication: { ...FABRIC_OPTIONS.replication, maxOriginRecords: 2 } };
 
 /** Node a has four entries, and b room for two of them. */
 function world(): { readonly world: FabricWorld; readonly a: WorldNode; readonly b: WorldNode } {
@@ -61,7 +62,7 @@ test("where nobody has them it is ready after a while, says which are partial, a
   const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
   fabrics.runUntil(() => c.upLinks().includes("b"));
   const waitedMs = fabrics.runUntil(() => c.fabric.isReady, 45_000);
-  expect(waitedMs).toBeGreaterThanOrEqual(REPLICATION_DEFAULTS.lackingWaitMs - 100);
+  expect(waitedMs).toBeGreaterThanOrEqual(REPLICATION_FIXED.lackingWaitMs - 100);
   expect(c.fabric.replication.notWhole().map(({ id, why }) => [id, why.slice(0, 17)])).toEqual([["a/1", "b refused records"]]);
   fabrics.run(8000);
   const { isInStep, ageMs, detail } = c.fabric.readiness(fabrics.time());

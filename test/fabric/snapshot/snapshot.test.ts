@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { DEFAULT_BOUNDS, isName } from "../../../src/catalog/entry/names.ts";
+import { isName } from "../../../src/catalog/entry/names.ts";
 import { BODY, type OriginLife } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
@@ -13,9 +13,10 @@ import { runThrough } from "../../../src/lib/slices.ts";
 import { runs } from "../../fakes/effort.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 import { resealed, saying } from "../../fakes/resealed.ts";
 
-const parts = { stamper: new EntryStamper({ bounds: DEFAULT_BOUNDS, traits: new TraitsPool(1024) }), bounds: DEFAULT_BOUNDS };
+const parts = { stamper: new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) }), bounds: BOUNDS };
 const SELF = { nodeId: "n1", clusterId: "" };
 
 /** As a node does it: some blocks a turn, with `between` in the turns. */

@@ -1,6 +1,7 @@
 /** Where a node listens for others, and what it tells them of it. */
 import { expect, test } from "vitest";
-import { loadConfig, type Settings } from "../../../src/config/settings.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import type { Settings } from "../../../src/config/settings.ts";
 import { advertisedHost, fabricHost, type Interface } from "../../../src/node/fabric/address.ts";
 
 function settings(file: Record<string, Record<string, unknown>>): Settings {

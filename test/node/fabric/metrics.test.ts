@@ -1,11 +1,11 @@
 /** The mesh's numbers at a scrape, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
-import { FABRIC_DEFAULTS } from "../../../src/fabric/options.ts";
 import type { LinkFrame, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { CoreDriver } from "../../../src/node/core-driver.io.ts";
 import { observeFabric } from "../../../src/node/fabric/metrics.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS } from "../../fakes/options.ts";
 
 const ROWS = [
   { direction: "sent", kind: "policyHead", frameCount: 2, sizeBytes: 30 },
@@ -15,7 +15,7 @@ const ROWS = [
 
 function scraped(count: number) {
   const world = new FabricWorld();
-  const options = { lifecycle: { ...FABRIC_DEFAULTS.lifecycle, orphanGraceMs: 20_000 } };
+  const options = { lifecycle: { ...FABRIC_OPTIONS.lifecycle, orphanGraceMs: 20_000 } };
   const nodes = Array.from({ length: count }, (_, i) => world.start({ nodeId: `n${i}`, seeds: i === 0 ? [] : ["n0:1"], options }));
   world.runUntil(() => nodes.every((node) => node.upLinks().length === count - 1), 10_000);
   for (const node of nodes) node.put(node.spec.nodeId);

@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { loadConfig, type Settings } from "../../../src/config/settings.ts";
-import { FABRIC_DEFAULTS } from "../../../src/fabric/options.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import type { Settings } from "../../../src/config/settings.ts";
 import { fabricOptions, readClusterTokens, readFabricTls } from "../../../src/node/fabric/options.ts";
 import { FabricAuthority } from "../../fakes/fabric-transport.ts";
+import { FABRIC_OPTIONS, SETTINGS } from "../../fakes/options.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-mesh-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
@@ -23,15 +24,14 @@ function file(name: string, content: string | Uint8Array): string {
   return path;
 }
 
-test("with the settings' defaults the fabric has its own, but for the time a stop may take", () => {
-  const { stopTimeoutMs, ...options } = fabricOptions(settings({}));
-  expect({ ...options, stopTimeoutMs: FABRIC_DEFAULTS.stopTimeoutMs }).toEqual(FABRIC_DEFAULTS);
-  expect(stopTimeoutMs).toBe(10_000);
+test("the fabric has as long for a stop as the settings say, and a second at least", () => {
+  const stop = (stopTimeoutMs: number) => fabricOptions({ ...SETTINGS, node: { ...SETTINGS.node, stopTimeoutMs } }).stopTimeoutMs;
+  expect([stop(10_000), stop(0)]).toEqual([10_000, 1000]);
 });
 
 test("what is said per interval grows and shrinks with it", () => {
   const { membership } = fabricOptions(settings({ interval: "2s", ping_timeout: "1s" }));
-  const { suspicionFloorMs, gossipMs, reconnectMs } = FABRIC_DEFAULTS.membership;
+  const { suspicionFloorMs, gossipMs, reconnectMs } = FABRIC_OPTIONS.membership;
   expect(membership).toMatchObject({ intervalMs: 2000, pingTimeoutMs: 1000, suspicionFloorMs: 2 * suspicionFloorMs });
   expect([membership.gossipMs, membership.reconnectMs]).toEqual([2 * gossipMs, 2 * reconnectMs]);
 });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { POLICY_BOUNDS } from "../../../src/lib/bounds/policy.ts";
+import { POLICY_BOUNDS } from "../../../src/lib/bounds.ts";
 import { formatPolicyFile, readPolicyFile } from "../../../src/policy/set/file.ts";
 import { runs } from "../../fakes/effort.ts";
 import { containing, rule, set, someSet } from "../../fakes/policies.ts";

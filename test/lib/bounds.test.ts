@@ -1,18 +1,21 @@
-/** One table of bounds: the top of what settings allow a node to say is what its peers take, and nothing more can be said than entered. */
+/** Each shared bound: what a setting allows is what the wire, the store and peers take, and nothing more can be set. */
+import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { DEFAULT_BOUNDS, PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
-import { LIMIT_SETTINGS } from "../../../src/config/limits.ts";
-import { SETTING_ROWS } from "../../../src/config/settings.ts";
-import { MEMBERSHIP_DEFAULTS } from "../../../src/fabric/membership/options.ts";
-import { updateFault } from "../../../src/fabric/membership/update-rules.ts";
-import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
-import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
-import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
-import { NODE_BOUNDS } from "../../../src/lib/bounds/node.ts";
-import { RECORD_BOUNDS } from "../../../src/lib/bounds/record.ts";
-import { validate } from "../../../src/policy/set/validation.ts";
-import { updateOf } from "../../fakes/fabric-values.ts";
-import { rule, set } from "../../fakes/policies.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { LIMIT_SETTINGS } from "../../src/config/limits.ts";
+import { SETTING_ROWS } from "../../src/config/settings.ts";
+import { updateFault } from "../../src/fabric/membership/update-rules.ts";
+import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
+import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import { MESSAGE_BOUNDS } from "../../src/fabric/wire/validation.ts";
+import { NODE_BOUNDS, POLICY_BOUNDS, RECORD_BOUNDS } from "../../src/lib/bounds.ts";
+import { formatPolicyFile } from "../../src/policy/set/file.ts";
+import { validate } from "../../src/policy/set/validation.ts";
+import { encodeVersion } from "../../src/policy/versions/codec.ts";
+import { MemoryStore } from "../../src/store/control/memory.ts";
+import { updateOf } from "../fakes/fabric-values.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { Bench } from "../fakes/policy-bench.ts";
 
 const WALL_MS = Date.UTC(2026, 10);
 
@@ -20,7 +23,7 @@ const WALL_MS = Date.UTC(2026, 10);
 function isEnterable(path: string, value: unknown): boolean {
   const row = SETTING_ROWS.find((each) => each.path === path);
   if (row === undefined) throw new Error(`no setting ${path}`);
-  return row.setting.schema.safeParse(value).success;
+  return "value" in row.setting.parse(value);
 }
 
 /** Whether peers take what a node says of itself: off the wire, and as a member. */
@@ -78,11 +81,9 @@ test.each(FACTS)(
   },
 );
 
-test("Why: what one entry may be here another node must hold: each limit of entries is a bound of the protocol, and none is beside it", () => {
-  const limits = Object.keys(LIMIT_SETTINGS).filter((name) => name in DEFAULT_BOUNDS);
-  expect(limits.toSorted()).toEqual(Object.keys(RECORD_BOUNDS).toSorted());
-  for (const name of Object.keys(LIMIT_SETTINGS).filter((each) => each.startsWith("max") && each !== "maxKeys"))
-    expect(limits).toContain(name);
+test("Why: what one node's entries may be every node must hold: each limit of entries is a bound of the protocol, the top of its range", () => {
+  const limits = Object.entries<{ readonly max?: number }>(LIMIT_SETTINGS).filter(([name]) => name.startsWith("max") && name !== "maxKeys");
+  expect(Object.fromEntries(limits.map(([name, { max }]) => [name, max]))).toEqual(RECORD_BOUNDS);
 });
 
 test("a policy may name every namespace that entries may be in, and ids as long as settings give nodes and tenants", () => {
@@ -99,9 +100,48 @@ test("a policy may name every namespace that entries may be in, and ids as long 
 
 test("lists of settings that go to peers, or name them, are as long as is read", () => {
   const many = (count: number) => words(count, 8).map((name) => `${name}:17421`);
-  expect(isEnterable("fabric.seeds", many(MEMBERSHIP_DEFAULTS.maxSeeds))).toBe(true);
-  expect(isEnterable("fabric.seeds", many(MEMBERSHIP_DEFAULTS.maxSeeds + 1))).toBe(false);
+  expect(isEnterable("fabric.seeds", many(NODE_BOUNDS.maxSeeds))).toBe(true);
+  expect(isEnterable("fabric.seeds", many(NODE_BOUNDS.maxSeeds + 1))).toBe(false);
   expect(MESSAGE_BOUNDS.maxPolicyFrom).toBe(NODE_BOUNDS.maxPolicyFrom);
   const links = SETTING_ROWS.find(({ path }) => path === "fabric.max_links")?.setting;
   expect((links as { max?: number } | undefined)?.max).toBeLessThanOrEqual(MESSAGE_BOUNDS.maxOrigins);
+});
+
+test("10,000 rules with long names fit", async () => {
+  const name = (i: number) => `shop.${"x".repeat(40)}.n${i}`;
+  const largest = set(Array.from({ length: 10_000 }, (_, i) => rule(name(i), { visibility: [name(i)], owners: [name(i)] })));
+  const bench = new Bench(new MemoryStore());
+  await bench.apply(largest);
+  const { newest } = bench.engine;
+  expect(newest && encodeVersion(newest).length).toBeLessThan(POLICY_BOUNDS.maxVersionBytes);
+  expect(new TextEncoder().encode(formatPolicyFile(largest, "yaml")).length).toBeLessThan(POLICY_BOUNDS.maxFileBytes);
+});
+
+/** The same name and number, for another thing: windows of log lines, lists of a message, and the HTTP edge, whose streams are no setting. */
+const OTHER_THINGS = [
+  "src/fabric/links/call-guard.ts: windowMs",
+  "src/fabric/links/links.ts: windowMs",
+  "src/fabric/wire/validation.ts: maxListItems",
+  "src/server/edge/sockets.io.ts: maxStreams",
+];
+
+test("Why: of two places for a default one goes stale: no constant of the program repeats a setting's default under its name", () => {
+  const again: string[] = [];
+  const defaults = new Map(SETTING_ROWS.map(({ name, setting }) => [name, setting.default]));
+  for (const file of readdirSync("src", { recursive: true, encoding: "utf8" }).filter((each) => each.endsWith(".ts"))) {
+    if (file.startsWith("config/") || file === "lib/bounds.ts") continue;
+    for (const [, name = "", value = ""] of readFileSync(`src/${file}`, "utf8").matchAll(/\b(\w+): (\d[\d_]*)\b(?! \*)/g))
+      if (defaults.get(name) === Number(value.replaceAll("_", "")) && value !== "0") again.push(`src/${file}: ${name}`);
+  }
+  expect(again.toSorted()).toEqual(OTHER_THINGS);
+});
+
+test("machines get complete options: no constructor fills in what its caller leaves out", () => {
+  const partial = readdirSync("src", { recursive: true, encoding: "utf8" }).filter(
+    (file) =>
+      file.endsWith(".ts") &&
+      /Partial<\w*(?:Options|Limits|Bounds)>(?! *;)/.test(readFileSync(`src/${file}`, "utf8").replaceAll(/satisfies Partial<\w+>/g, "")),
+  );
+  // The store's bounds are constants of its room; only tests choose others.
+  expect(partial).toEqual(["store/control/sqlite.io.ts"]);
 });

@@ -1,0 +1,81 @@
+/**
+ * Bounds that several rooms share: settings, the wire and the store. Each bound is here once, so that what one node may say every other
+ * node takes.
+ */
+import { DAY_MS } from "./duration.ts";
+
+/**
+ * What a record may be at most, on any node: the top of each setting's range in `config/limits.ts`. Nodes whose settings differ must still
+ * hold each other's records, or they never hold the same.
+ */
+export const RECORD_BOUNDS = {
+  maxNamespaceLength: 240,
+  maxLabelLength: 63,
+  maxNameLength: 1000,
+  maxIdLength: 256,
+  maxHostLength: 253,
+  maxAliasLength: 253,
+  maxTargets: 1000,
+  maxListItems: 1000,
+  maxMetadataPairs: 1000,
+  maxMetadataKeyLength: 256,
+  maxMetadataValueBytes: 65_536,
+  maxPatternLength: 1000,
+  maxUrlLength: 4096,
+  maxEntryTtlMs: DAY_MS,
+  maxEntryBytes: 30_000,
+  maxRequestEntries: 100_000,
+  maxRequestBytes: 67_108_864,
+} as const;
+
+/** What a node may say of itself: the bounds of its settings, of its own entry, and of what its peers take. */
+export const NODE_BOUNDS = {
+  /** Ids of nodes, clusters, regions, zones and tenants, roles and transports; in characters of `[A-Za-z0-9._:/@+-]`. */
+  maxIdLength: 64,
+  /** `host:port`, with a host of 253 characters in brackets. */
+  maxAddressLength: 263,
+  /** A program version, in characters. */
+  maxVersionLength: 64,
+  maxRoles: 16,
+  maxTransports: 16,
+  maxProtocolVersions: 16,
+  /** Clusters beside its own whose policy it takes. */
+  maxPolicyFrom: 256,
+  /** Fabric addresses to join by. */
+  maxSeeds: 1000,
+  maxLabels: 64,
+  /** In characters of `[A-Za-z0-9._:/@+-]`. */
+  maxLabelKeyLength: 63,
+  /** In characters. */
+  maxLabelValueLength: 256,
+  /** Roles and labels together, in bytes of UTF-8: every member of the cluster keeps them, and they travel in one message. */
+  maxFactsBytes: 8_192,
+} as const;
+
+export const LABEL_KEY = new RegExp(`^[A-Za-z0-9._:/@+-]{1,${NODE_BOUNDS.maxLabelKeyLength}}$`);
+
+/** A host of at most 253 characters: a name, an IPv4 literal, or an IPv6 literal with an optional zone. */
+export const NODE_HOST = /^(?=.{1,253}$)(?:[A-Za-z0-9._-]+|(?=[^%]*:)[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)$/;
+
+/** A host that others can connect to. `0.0.0.0` and `::` mean every address of the reader's own machine. */
+export const REACHABLE_HOST = new RegExp(`^(?![0.:]+$)${NODE_HOST.source.slice(1)}`);
+
+const utf8 = new TextEncoder();
+
+/** Size of roles and labels together, in bytes of UTF-8. */
+export function factsBytes(roles: readonly string[], labels: Readonly<Record<string, string>>): number {
+  let size = 0;
+  for (const text of [...roles, ...Object.entries(labels).flat()]) size += utf8.encode(text).length;
+  return size;
+}
+
+/** Bounds of a policy: of its files, of the store that keeps it, and of what peers send of it. */
+export const POLICY_BOUNDS = {
+  /** A policy file, in bytes. A set of 10,000 rules has some 3 MB. */
+  maxFileBytes: 8 * 1024 * 1024,
+  /** An encoded version, in bytes. */
+  maxVersionBytes: 16 * 1024 * 1024,
+} as const;
+
+/** Prepared answers that the DNS gateway keeps. */
+export const MAX_DNS_PLANS = 10_000;
