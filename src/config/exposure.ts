@@ -1,5 +1,5 @@
 /** What settings protect, and what they leave open. This is judged before a node opens anything. */
-import { isLoopbackHost } from "../lib/cidr.ts";
+import { isLoopbackHost } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
 /** Whether a node accepts everybody who reaches its fabric listener as a peer. */

@@ -2,6 +2,7 @@
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
  * options. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
+import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
@@ -88,7 +89,7 @@ const SETTINGS = {
       flag: "--advertise-host <host>",
       doc: "Host that others are told to connect to. When absent, the address that the listeners bind to; if they bind to all addresses, the first that is not loopback.",
     }),
-    grpcPort: port({ default: 17_420, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
+    grpcPort: port({ default: GRPC_PORT, flag: "--grpc-port <port>", doc: "Port of the gRPC listener; 0 means any free port." }),
     httpPort: port({ default: 17_480, flag: "--http-port <port>", doc: "Port of the HTTP edge; 0 means any free port." }),
     allowedHosts: list({
       pattern: NODE_HOST,

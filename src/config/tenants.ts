@@ -1,5 +1,5 @@
 /** Settings of who calls: the group `tenants` of SETTINGS in `settings.ts`. */
-import { parseBlock } from "../lib/cidr.ts";
+import { parseBlock } from "../lib/addresses.ts";
 import { bool, choice, ID, list, ms, optionalChoice, optionalText, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
 

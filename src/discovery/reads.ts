@@ -12,7 +12,7 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";
 import { type NodeFacts, Reader } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
-import { textHash } from "../lib/fnv.ts";
+import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { Rule } from "../policy/set/rules.ts";
 import type { Policy, Verdict, Viewer } from "../policy/set/verdict.ts";

@@ -1,6 +1,6 @@
 /** Hashes: the only pure file that may import node:crypto, because what it computes depends on nothing but its arguments. */
 import { hash, timingSafeEqual } from "node:crypto";
-import type { Hash64 } from "./fnv.ts";
+import type { Hash64 } from "./hash64.ts";
 
 /** SHA-256 of UTF-8 text or bytes. */
 export function sha256(data: string | Uint8Array): Uint8Array {

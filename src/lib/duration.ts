@@ -1,5 +1,8 @@
 /** Durations as people write them. */
 
+/** The longest that a timer of Node waits. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 60 * MINUTE_MS;
 export const DAY_MS = 24 * HOUR_MS;

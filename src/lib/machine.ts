@@ -1,4 +1,4 @@
-/** The contract of every protocol machine: time, chance and I/O come in from outside, what the shell must do goes out. */
+/** The contract of every protocol machine: time, random numbers and input come in; what the shell must do goes out. */
 
 /** Two clocks: `monoMs` measures, `wallMs` dates. They are never compared with each other. */
 export interface Time {
@@ -11,4 +11,9 @@ export interface Machine<Input, Output> {
   handle(input: Input, time: Time, out: Output[]): void;
   /** Monotonic ms at which a tick is next needed. A tick too early, or twice, changes nothing. */
   nextDeadlineMs(): number | undefined;
+}
+
+/** Runs work that yields between slices in one go. A shell that must let the event loop breathe steps through the slices itself. */
+export function runThrough<T>(work: Generator<void, T>): T {
+  for (let step = work.next(); ; step = work.next()) if (step.done === true) return step.value;
 }

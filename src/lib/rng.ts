@@ -1,7 +1,7 @@
-/** Seeded chance: the same seed gives the same numbers, and every component draws from a stream of its own. */
+/** Random numbers: seeded ones for machines, which a seed repeats, and unpredictable ones from the system. */
 import { assert } from "./errors.ts";
 
-/** sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about 2^128, not for secrets. */
+/** Seeded numbers, a stream of its own for each component. sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about 2^128, not for secrets. */
 export class Rng {
   readonly #seed: string;
   #a: number;
@@ -59,4 +59,20 @@ function hashText(text: string, offset: number): number {
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return (hash ^ (hash >>> 16)) | 0;
+}
+
+/** Random words taken from the system at once: asking for four bytes takes more than a microsecond, for four thousand little more. */
+const WORDS = 1024;
+
+/** Draws unpredictable numbers, 0 ≤ x < 1, from the words that `fill` writes. A DNS answer of a thousand addresses draws a thousand. */
+export function draws(fill: (words: Uint32Array) => void): () => number {
+  const words = new Uint32Array(WORDS);
+  let next = WORDS;
+  return () => {
+    if (next === WORDS) {
+      fill(words);
+      next = 0;
+    }
+    return (words[next++] ?? 0) / 0x1_0000_0000;
+  };
 }

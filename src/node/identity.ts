@@ -2,7 +2,7 @@
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
-import { isLoopbackHost, parseBlock } from "../lib/cidr.ts";
+import { isLoopbackHost, parseBlock } from "../lib/addresses.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";

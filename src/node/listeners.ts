@@ -14,7 +14,7 @@ import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
 import type { DnsCatalog } from "../dns/subject.ts";
-import { isLoopbackHost } from "../lib/cidr.ts";
+import { isLoopbackHost } from "../lib/addresses.ts";
 import { BrokenInvariant, WaymarkError } from "../lib/errors.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";

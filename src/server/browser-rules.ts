@@ -2,7 +2,7 @@
  * What a web page may do with a browser that reaches this node: nothing for its own ends. A name of the page's own that
  * suddenly means our address (DNS rebinding) is no host of ours, and writes from pages of other origins are refused. Pure.
  */
-import { isLoopbackHost } from "../lib/cidr.ts";
+import { isLoopbackHost } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 
 export interface WebRules {

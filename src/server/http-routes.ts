@@ -2,7 +2,7 @@
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
-import { fnv64, hashHex } from "../lib/fnv.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, isOwnerOf } from "../policy/identity/caller.ts";
 import type { PeersAsked } from "../services/peers.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";

@@ -1,7 +1,7 @@
 /** The other end of a socket: its address, and the certificate it showed. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { withoutMapping } from "../lib/host-port.ts";
+import { withoutMapping } from "../lib/addresses.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 
 /** Without port; IPv4 as itself also on a socket that speaks both families. */

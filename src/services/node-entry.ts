@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { PROTOCOL_VERSIONS } from "../fabric/links/peer-auth.ts";
-import { hostPort } from "../lib/host-port.ts";
+import { hostPort } from "../lib/addresses.ts";
 
 export interface NodeFactsToPublish {
   readonly nodeId: string;

@@ -23,7 +23,7 @@ import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { fnv64, hashHex } from "../lib/fnv.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { idOf } from "./discovery/filter.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";

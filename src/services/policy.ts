@@ -29,7 +29,7 @@ import { SCOPE } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { fnv64, hashHex } from "../lib/fnv.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
 import type { Change } from "../policy/set/plan.ts";

@@ -4,7 +4,7 @@ import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
-import { runThrough } from "../../src/lib/slices.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { BOUNDS } from "../fakes/options.ts";

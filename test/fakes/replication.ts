@@ -17,10 +17,10 @@ import type { ReplicationOptions } from "../../src/fabric/replication/options.ts
 import { Replicator } from "../../src/fabric/replication/replicator.ts";
 import { entryHash } from "../../src/fabric/replication/version-vector.ts";
 import type { ReplicationFrame, VectorEntry } from "../../src/fabric/wire/messages.ts";
+import { Sum64 } from "../../src/lib/hash64.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { Sum64 } from "../../src/lib/sum64.ts";
 import { BOUNDS, REPLICATION_OPTIONS } from "./options.ts";
 
 export interface NodeSpec {

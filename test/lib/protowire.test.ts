@@ -1,4 +1,3 @@
-/** Protobuf's wire format, held against protobuf-es. */
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -8,6 +7,7 @@ import {
   hasField,
   openLength,
   tagOf,
+  takeBytes,
   utf8Size,
   varintSize,
   WIRE,
@@ -168,4 +168,21 @@ test("a field is found at the top level and nowhere else", () => {
   });
   expect([1, 2, 3, 9].map((field) => hasField(bytes, field))).toEqual([true, true, true, false]);
   expect(() => hasField(bytes.subarray(0, bytes.length - 1), 9)).toThrow(/promised/);
+});
+
+test("arrays are zeroed, of the size asked for, and never overlap", () => {
+  const sizes = Array.from({ length: 3000 }, (_, i) => (i * 37) % 300);
+  const arrays = sizes.map((size) => takeBytes(size));
+  arrays.forEach((bytes, i) => {
+    expect(bytes.length).toBe(sizes[i]);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+    bytes.fill(i & 255);
+  });
+  arrays.forEach((bytes, i) => {
+    expect(bytes.every((byte) => byte === (i & 255))).toBe(true);
+  });
+});
+
+test("a large array has a buffer of its own", () => {
+  expect(takeBytes(100_000).buffer.byteLength).toBe(100_000);
 });

@@ -9,8 +9,8 @@ import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { runThrough } from "../../src/lib/slices.ts";
 import { type NodeCore, now } from "../../src/node/rooms.io.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { FoldingClient } from "../fakes/folding-client.ts";

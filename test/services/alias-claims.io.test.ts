@@ -7,7 +7,7 @@ import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_
 import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
-import { runThrough } from "../../src/lib/slices.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 import { dnsCatalog } from "../../src/node/listeners.ts";
 import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";

@@ -1,6 +1,6 @@
 /** Policy in a simulated node: applied by an operator, handed over and taken from links, as the keeper does it. */
 import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { runThrough } from "../../src/lib/slices.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { decodeVersion, encodeVersion } from "../../src/policy/versions/codec.ts";
 import { isNewer, isSamePlace } from "../../src/policy/versions/version.ts";

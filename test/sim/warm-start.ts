@@ -3,7 +3,7 @@ import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
 import { standingOf } from "../../src/fabric/origin-lifecycle-parts.ts";
 import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
 import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
-import { runThrough } from "../../src/lib/slices.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 import { BOUNDS } from "../fakes/options.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 

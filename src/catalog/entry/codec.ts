@@ -4,8 +4,8 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { takeBytes } from "../../lib/byte-pool.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
+import { takeBytes } from "../../lib/protowire.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { withHealth, withNode } from "./edit.ts";

@@ -1,6 +1,5 @@
 /** A sealed entry with another value of one field, and every other byte as it was: also what a later version wrote. */
-import { takeBytes } from "../../lib/byte-pool.ts";
-import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
+import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { Health } from "../record/record.ts";
 import { ENTRY_TAG } from "./writer.ts";
 

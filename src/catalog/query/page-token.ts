@@ -1,7 +1,7 @@
 /** Opaque page tokens: the last key of a page and a hash of the filter it belongs to. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
-import { fnv64, textHash } from "../../lib/fnv.ts";
+import { fnv64, textHash } from "../../lib/hash64.ts";
 import type { Filter } from "./filter.ts";
 
 /** Longest token accepted, as in the proto; the longest key makes one of half that. */

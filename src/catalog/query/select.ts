@@ -1,6 +1,6 @@
 /** Which of several entries to use, and which target of it (Resolve; semantics.md, Orphans: they are ranked last). */
 import { invalid } from "../../lib/errors.ts";
-import { fnv64, hashFraction } from "../../lib/fnv.ts";
+import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../../lib/versions.ts";
 import type { EntryView, TargetView } from "../entry/view.ts";
 import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";

@@ -2,10 +2,10 @@
  * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
  * never decoded and encoded again.
  */
-import { takeBytes } from "../../lib/byte-pool.ts";
+
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
-import { closeLength, openLength, tagOf, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../../lib/protowire.ts";
+import { closeLength, openLength, tagOf, takeBytes, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../../lib/protowire.ts";
 import { findKind } from "../entry/kinds.ts";
 import type { Bounds } from "../entry/names.ts";
 import { Problems } from "../entry/problems.ts";

@@ -2,7 +2,7 @@
  * Which keys a lost origin had entries of when it was forgotten, four bytes a key: a tombstone of any other key ended nothing of it. Two
  * keys of one hash are taken for one, so that a tombstone may be kept in vain, and none is missed.
  */
-import { mix32 } from "../../lib/fnv.ts";
+import { mix32 } from "../../lib/hash64.ts";
 import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 

@@ -4,7 +4,7 @@
  * namespaces it covers, and a node nobody asks hashes nothing.
  */
 import { sha256Halves } from "../../lib/crypto.ts";
-import { Sum64 } from "../../lib/sum64.ts";
+import { Sum64 } from "../../lib/hash64.ts";
 import { type CatalogRecord, deltaId as idOf } from "../record/record.ts";
 
 export interface ViewDigest {

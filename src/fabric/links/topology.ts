@@ -1,5 +1,5 @@
 /** Which members to have links to: all of them while they are few, else successors on hashed rings. */
-import { fnv64, hashFraction } from "../../lib/fnv.ts";
+import { fnv64, hashFraction } from "../../lib/hash64.ts";
 
 /** What the choice looks at. */
 export interface Candidate {

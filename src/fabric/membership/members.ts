@@ -1,5 +1,5 @@
 /** The table of members: which word about a member beats which (SWIM §4.2), and who is listed at what address. */
-import { fnv64, type Hash64, mix32 } from "../../lib/fnv.ts";
+import { fnv64, type Hash64, mix32 } from "../../lib/hash64.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
 import type { Suspicion } from "./suspicion.ts";

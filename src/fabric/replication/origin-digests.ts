@@ -4,8 +4,8 @@ import { mayHold, type Relation } from "../../catalog/entry/scope.ts";
 import { BODY } from "../../catalog/record/record.ts";
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Sum64 } from "../../lib/sum64.ts";
 import { hashOf } from "./version-vector.ts";
 
 /** A sum is believed for so long though the number stands: what differs may have come to differ since. */

@@ -3,8 +3,8 @@
 import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
+import { Sum64 } from "../../lib/hash64.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Sum64 } from "../../lib/sum64.ts";
 import type { Heartbeat, NodeRef, VectorEntry } from "../wire/messages.ts";
 import type { Living } from "./hearsay.ts";
 import { OriginProgress } from "./origin-progress.ts";

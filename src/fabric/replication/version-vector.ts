@@ -6,8 +6,7 @@
 import { relationOf } from "../../catalog/entry/scope.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
-import { type Hash64, mix32 } from "../../lib/fnv.ts";
-import { Sum64 } from "../../lib/sum64.ts";
+import { type Hash64, mix32, Sum64 } from "../../lib/hash64.ts";
 import type { NodeRef, VectorEntry } from "../wire/messages.ts";
 
 const NOTHING: Hash64 = { high: 0, low: 0 };

@@ -2,8 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { isLoopbackHost } from "../../lib/cidr.ts";
-import { hostPort, withoutMapping } from "../../lib/host-port.ts";
+import { hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { nodeOfCertificate } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 

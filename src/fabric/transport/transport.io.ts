@@ -1,6 +1,6 @@
 /** The fabric's sockets: the listener for other nodes, links and calls to them. Decides nothing about the fabric. */
 import { createSecureContext, type SecureContext } from "node:tls";
-import { isLoopbackHost } from "../../lib/cidr.ts";
+import { isLoopbackHost } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";

@@ -8,7 +8,7 @@
  * never come, connections that are not used, bounds on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
-import { withoutMapping } from "../../lib/host-port.ts";
+import { withoutMapping } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { ConnectionLifetime, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
 import { type ConnectionLimits, ConnectionMeter, DEFAULT_CONNECTION_LIMITS, type ExceededLimit } from "./connection-limits.ts";

@@ -1,7 +1,7 @@
 /** Where this node listens for others, and the address it tells them. */
 import { networkInterfaces } from "node:os";
 import type { Settings } from "../../config/settings.ts";
-import { isLoopbackHost } from "../../lib/cidr.ts";
+import { isLoopbackHost } from "../../lib/addresses.ts";
 
 const LOOPBACK = "127.0.0.1";
 const ANY = new Set(["0.0.0.0", "::", "[::]"]);

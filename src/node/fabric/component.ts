@@ -9,7 +9,7 @@ import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-a
 import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
 import { WINDOW_BYTES } from "../../fabric/transport/dial.io.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
-import { hostPort } from "../../lib/host-port.ts";
+import { hostPort } from "../../lib/addresses.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import { openAcceptor } from "../../server/acceptor.io.ts";

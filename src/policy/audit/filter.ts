@@ -1,7 +1,7 @@
 /** Filters for audit records, and page tokens that stay valid while the log grows and is pruned. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
-import { fnv64, hashHex } from "../../lib/fnv.ts";
+import { fnv64, hashHex } from "../../lib/hash64.ts";
 import type { AuditEvent, AuditKind } from "./record.ts";
 
 /** A record matches if all fields match exactly. Empty texts and lists match everything. */

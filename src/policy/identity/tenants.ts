@@ -4,8 +4,8 @@
  * token must not become an anonymous caller that sees less.
  */
 import { isName } from "../../catalog/entry/names.ts";
+import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { type AddressBlock, isWithin } from "../../lib/cidr.ts";
 import { equalSecrets, sha256Hex } from "../../lib/crypto.ts";
 import { anonymousCaller, type Caller, type Identity, unauthenticated } from "./caller.ts";
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";

@@ -4,7 +4,7 @@
  */
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
-import { runThrough } from "../../lib/slices.ts";
+import { runThrough } from "../../lib/machine.ts";
 
 /** A span of time, `[startsWallMs, endsWallMs)`, with its own rule for exports. */
 export interface CutoverWindow {

@@ -3,7 +3,7 @@ import { isControlNamespace, isName, isNamespace, nameRule, namespaceRule, PROTO
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { invalid, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
-import { runThrough } from "../../lib/slices.ts";
+import { runThrough } from "../../lib/machine.ts";
 import { findParent } from "./diff.ts";
 import { BELOW, type CutoverWindow, canonicalRule, type PolicySet, type Rule } from "./rules.ts";
 

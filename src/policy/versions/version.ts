@@ -3,7 +3,7 @@
  * force first (semantics.md, Policy).
  */
 import { invalid } from "../../lib/errors.ts";
-import { fnv64, hashFraction } from "../../lib/fnv.ts";
+import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import type { RuleChange } from "../set/diff.ts";
 import type { PolicySet } from "../set/rules.ts";
 

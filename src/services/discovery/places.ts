@@ -1,7 +1,7 @@
 /** What an answer rests on: a revision, and the cursor of whoever holds what was answered. */
 import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import { textHash } from "../../lib/fnv.ts";
+import { textHash } from "../../lib/hash64.ts";
 
 /** Cursors of one revision kept for the next who asks the same. */
 const MAX_CURSORS = 1000;

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { PeerProgress } from "../../../src/fabric/replication/peer-progress.ts";
 import { entryHash } from "../../../src/fabric/replication/version-vector.ts";
-import { Sum64 } from "../../../src/lib/sum64.ts";
+import { Sum64 } from "../../../src/lib/hash64.ts";
 import { framesOf, open, ReplicatingNode } from "../../fakes/replication.ts";
 
 function viewOf(node: ReplicatingNode): PeerProgress {

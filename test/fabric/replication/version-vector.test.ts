@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { entryHash, hashOf, shortHash, Vector } from "../../../src/fabric/replication/version-vector.ts";
-import { Sum64 } from "../../../src/lib/sum64.ts";
+import { Sum64 } from "../../../src/lib/hash64.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
 const READERS = [

@@ -9,7 +9,7 @@ import { KIND, readLostKeys } from "../../../src/fabric/snapshot/codec.ts";
 import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "../../../src/fabric/snapshot/snapshot.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { runThrough } from "../../../src/lib/slices.ts";
+import { runThrough } from "../../../src/lib/machine.ts";
 import { runs } from "../../fakes/effort.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseBlock } from "../../../src/lib/cidr.ts";
+import { parseBlock } from "../../../src/lib/addresses.ts";
 import { sha256Hex } from "../../../src/lib/crypto.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller, Identity } from "../../../src/policy/identity/caller.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { runThrough } from "../../../src/lib/slices.ts";
+import { runThrough } from "../../../src/lib/machine.ts";
 import { isOwnerOf } from "../../../src/policy/identity/caller.ts";
 import { diffSlices, foreignChangeSlices, type Owns } from "../../../src/policy/set/diff.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { runThrough } from "../../../src/lib/slices.ts";
+import { runThrough } from "../../../src/lib/machine.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../../../src/policy/set/plan.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { Policy, type Viewer } from "../../../src/policy/set/verdict.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { runThrough } from "../../../src/lib/slices.ts";
+import { runThrough } from "../../../src/lib/machine.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
 import { PolicyEngine, type Terms } from "../../../src/policy/versions/engine.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { runThrough } from "../../src/lib/slices.ts";
+import { runThrough } from "../../src/lib/machine.ts";
 
 test("work in slices runs to its end in one go and gives its result", () => {
   let steps = 0;

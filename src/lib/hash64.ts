@@ -1,4 +1,4 @@
-/** FNV-1a, 64 bits: a stable fingerprint that is the same on every node. Not for secrets, not against forgers. */
+/** 64-bit hashes (FNV-1a) and sums of them, the same on every node. They do not protect secrets and do not stop forgers. */
 
 export interface Hash64 {
   /** Upper and lower 32 bits, unsigned. */
@@ -51,4 +51,33 @@ export function mix32(value: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
   return (x ^ (x >>> 16)) >>> 0;
+}
+
+/**
+ * A sum of hashes modulo 2^64. Adding and subtracting commute, so nodes that hold the same set have the same sum, in whatever order its
+ * members came and went.
+ */
+export class Sum64 {
+  #high = 0;
+  #low = 0;
+
+  add(hash: Hash64): void {
+    const low = this.#low + hash.low;
+    this.#low = low >>> 0;
+    this.#high = (this.#high + hash.high + (low > 0xffffffff ? 1 : 0)) >>> 0;
+  }
+
+  subtract(hash: Hash64): void {
+    const low = this.#low - hash.low;
+    this.#low = low >>> 0;
+    this.#high = (this.#high - hash.high - (low < 0 ? 1 : 0)) >>> 0;
+  }
+
+  get hash(): Hash64 {
+    return { high: this.#high, low: this.#low };
+  }
+
+  get value(): bigint {
+    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
+  }
 }

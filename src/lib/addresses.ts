@@ -1,4 +1,19 @@
-/** IP addresses and blocks of them (CIDR), as a setting lists whom to trust. Pure, because `node:net` is not for this room. */
+/** IP addresses, blocks of them (CIDR), and hosts with ports. By hand, because pure rooms may not import `node:net`. */
+
+/** The port of the gRPC listener of a node, and of a server that is named without one. */
+export const GRPC_PORT = 17_420;
+
+/** `host:port`, with brackets around an IPv6 literal. */
+export function hostPort(host: string, port: number): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+const MAPPED = "::ffff:";
+
+/** The IPv4 address of `::ffff:192.0.2.1`, which is how a socket for both families shows an IPv4 peer. Other hosts are returned unchanged. */
+export function withoutMapping(host: string): string {
+  return host.startsWith(MAPPED) && host.includes(".") ? host.slice(MAPPED.length) : host;
+}
 
 /** Addresses that share their first `prefixBits` bits with `bytes`: 4 of them for IPv4, 16 for IPv6. */
 export interface AddressBlock {
@@ -11,7 +26,7 @@ const IPV6_GROUPS = 8;
 /** `::ffff:0:0/96`: how a socket that speaks both families shows an IPv4 peer. */
 const MAPPED_BYTES = 12;
 
-/** An address, or a block such as `10.0.0.0/8` or `fd00::/8`; undefined for anything else, also when bits after the prefix are set. */
+/** An address, or a block of addresses such as `10.0.0.0/8` or `fd00::/8`; undefined for anything else, and for a block with bits set after its prefix. */
 export function parseBlock(text: string): AddressBlock | undefined {
   const match = BLOCK.exec(text);
   const bytes = match === null ? undefined : parseIp(match[1] ?? "");
@@ -21,7 +36,7 @@ export function parseBlock(text: string): AddressBlock | undefined {
   return bytes.every((byte, i) => (byte & ~maskOf(prefixBits, i) & 0xff) === 0) ? { bytes, prefixBits } : undefined;
 }
 
-/** Whether one of the blocks holds the address; false for what is none. An IPv4 address mapped into IPv6 is the IPv4 address. */
+/** Whether one of the blocks holds the address; false for text that is not an address. An IPv4 address mapped into IPv6 is the IPv4 address. */
 export function isWithin(blocks: readonly AddressBlock[], address: string): boolean {
   const parsed = parseIp(address);
   if (parsed === undefined) return false;
@@ -37,7 +52,7 @@ const LOOPBACK: readonly AddressBlock[] = [
   { bytes: [...Array.from({ length: 15 }, () => 0), 1], prefixBits: 128 },
 ];
 
-/** Whether what listens on a host can only be reached from its own machine. */
+/** Whether a listener on this host can only be reached from its own machine. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || isWithin(LOOPBACK, host);
 }
