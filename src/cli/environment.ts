@@ -2,6 +2,7 @@
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
+import { UsageError } from "./exit.ts";
 
 export interface Terminal {
   write(text: string): void;
@@ -86,4 +87,33 @@ export interface Environment {
   runsNoNode(): void;
   /** Runs a node until it is told to stop. Throws when it cannot start. */
   serve(request: ServeRequest): Promise<void>;
+}
+
+/** Resolves after `lengthMs`, or at once when the command is interrupted. */
+export function sleep({ later, interrupt }: Pick<Environment, "later" | "interrupt">, lengthMs: number): Promise<void> {
+  if (interrupt.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const cancel = later(() => {
+      interrupt.removeEventListener("abort", stop);
+      resolve();
+    }, lengthMs);
+    const stop = (): void => {
+      cancel();
+      resolve();
+    };
+    interrupt.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/**
+ * Reads a file that the command line names (`-` is standard input). Throws a UsageError when it cannot be read. `source` is the flag or
+ * variable that names the file.
+ */
+export async function readInput(environment: Environment, file: string, maxBytes: number, source?: string): Promise<string> {
+  try {
+    return await environment.readText(file, maxBytes);
+  } catch (error) {
+    const named = source === undefined ? file : `${source} ${file}`;
+    throw new UsageError(`cannot read ${named}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
 }

@@ -1,6 +1,9 @@
-/** The flags of one call, read by name; a flag that is not in the verb's table reads as absent. */
+/** The flags of one command line, read by name. A flag that the verb does not have reads as absent. */
 import { parseDurationMs } from "../lib/duration.ts";
+import { parseTime } from "../lib/rfc3339.ts";
 import { UsageError } from "./exit.ts";
+
+const A_TIME = "2026-01-31T12:00:00Z";
 
 export class Flags {
   readonly #values: Readonly<Record<string, unknown>>;
@@ -23,7 +26,7 @@ export class Flags {
     return this.#values[name] === true;
   }
 
-  /** A whole number from 1 to `max`: on the wire 0 means that nothing was said, so a 0 that somebody wrote would do something else. */
+  /** A whole number from 1 to `max`. On the wire 0 means absent, so 0 on the command line would have another effect than it says. */
   count(name: string, max: number): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
@@ -39,6 +42,26 @@ export class Flags {
     const value = parseDurationMs(text);
     if (value === undefined) throw new UsageError(`${dashed(name)} ${text}: not a duration such as 500ms, 30s or 1h`);
     return value;
+  }
+
+  /** A time such as `2026-01-31T12:00:00Z`, in milliseconds since 1970. */
+  instantMs(name: string): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const wallMs = parseTime(text);
+    if (wallMs === undefined) throw new UsageError(`${dashed(name)} ${text}: not a time such as ${A_TIME}`);
+    return wallMs;
+  }
+
+  /** A time, or a duration before now such as `1h`. */
+  pastMs(name: string, nowWallMs: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const agoMs = parseDurationMs(text);
+    const wallMs = agoMs === undefined ? parseTime(text) : nowWallMs - agoMs;
+    if (wallMs === undefined)
+      throw new UsageError(`${dashed(name)} ${text}: not a time such as ${A_TIME}, nor a duration before now such as 1h`);
+    return wallMs;
   }
 
   /** `key=value` flags as pairs; a key given twice is refused. */

@@ -66,6 +66,8 @@ const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
 
 const LEAST_STREAM_WIDTH = 12;
 
+const NO_TABLE: Table<never> = { columns: [], rows: [] };
+
 export class Output {
   readonly format: Format;
   readonly #options: OutputOptions;
@@ -90,7 +92,12 @@ export class Output {
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
   }
 
-  /** One line of a stream of them. */
+  /** The document of a command that has no table: for programs only. */
+  json(json: unknown): void {
+    if (this.isMachine) this.document(json, NO_TABLE);
+  }
+
+  /** One line of a stream of documents. */
   line<T>(json: unknown, table: Table<T>): void {
     if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
@@ -155,4 +162,27 @@ export class Output {
     const head = hasColor ? styleText("bold", line(titles).trimEnd(), { validateStream: false }) : line(titles).trimEnd();
     return `${[...(hasTitles ? [head] : []), ...storedRecords.map((row) => line(row).trimEnd())].join("\n")}\n`;
   }
+}
+
+/** A document of facts as a table: one row for each fact, and for each item of a map. */
+export function factTable(json: Readonly<Record<string, unknown>>): Table<readonly [string, string]> {
+  const rows = Object.entries(json).flatMap(([name, value]): (readonly [string, string])[] => {
+    const fact = snakeCase(name);
+    if (Array.isArray(value)) return [[fact, value.map(String).join(", ")]];
+    if (typeof value === "object" && value !== null)
+      return Object.entries(value).map(([key, item]) => [`${fact}.${key}`, String(item)] as const);
+    return [[fact, String(value)]];
+  });
+  return {
+    columns: [
+      { title: "FACT", stored: ([name]) => name },
+      { title: "VALUE", stored: ([, value]) => value },
+    ],
+    rows,
+  };
+}
+
+/** `next_page_token` for `nextPageToken`. */
+function snakeCase(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -1,20 +1,36 @@
-/** Lists as the command line reads them: as many pages as `--limit` needs, because a server answers at most 1000 of anything at a time. */
+/** Lists, page by page: as many pages as `--limit` needs, because a server answers with at most 1000 items at a time. */
 import type { Flags } from "./flags.ts";
+import type { Output } from "./output.ts";
 
-/** The largest page a server gives; a larger limit is cut to it without a word (the contract of lists). */
+/** The largest page of a server. It cuts a larger limit to this one silently (the contract of lists). */
 export const MAX_PAGE = 1000;
-/** What a request can say; a limit beyond it is refused. */
+/** The largest limit that a request can hold. */
 const MAX_COUNT = 2_147_483_647;
 
 interface Page {
   nextPageToken: string;
 }
 
+/** All pages of a list, one after the other. A reader that has enough leaves the loop. */
+export async function* pagesOf<P extends Page>(read: (pageToken: string) => Promise<P>): AsyncGenerator<P> {
+  let pageToken = "";
+  do {
+    const page = await read(pageToken);
+    yield page;
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+}
+
+/** Says that a list goes on, and how to continue. */
+export function noteMore(out: Output, { nextPageToken }: Page): void {
+  if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
+}
+
 export interface Paging<P extends Page> {
   read(page: { readonly limit: number; readonly pageToken: string }): Promise<P>;
-  /** Adds what a page has to those before it; its token is taken over already. */
+  /** Adds the items of a page to those before it. The caller takes its token over. */
   join(all: P, next: P): void;
-  /** How many a page has. */
+  /** How many items a page has. */
   count(page: P): number;
 }
 
@@ -24,9 +40,9 @@ export function limitOf(flags: Flags): number | undefined {
 }
 
 /**
- * The first `--limit` of a list, from `--page-token` on. Without a limit: the one page of the token; without either, what `whenNeither`
- * says: all there is, or the one page that the server gives unasked. The first page's facts (revision, cursor) stand for the whole:
- * what changed since is what a watch from there tells.
+ * The first `--limit` items of a list, from `--page-token` on. Without a limit: the one page of the token. Without either: all items, or the
+ * one page that the server gives, as `whenNeither` says. The revision and cursor of the first page stand for the whole list: a watch from
+ * there tells what changed since.
  */
 export async function readPages<P extends Page>(flags: Flags, paging: Paging<P>, whenNeither: "all" | "page" = "all"): Promise<P> {
   const limit = limitOf(flags);

@@ -1,30 +1,27 @@
 /** argv to exit code: builds the commands from the VERBS table, runs one, and says what went wrong. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
-import { type ConnectOptions, MAX_TIMEOUT_MS } from "../client/connect-options.ts";
+import { type ConnectOptions, isToken, parseServer, SERVER_RULE, TOKEN_RULE } from "../client/connect-options.ts";
 import { RequestError } from "../client/request-error.ts";
-import { parseServer, SERVER_RULE } from "../client/server-name.ts";
-import { isToken, TOKEN_RULE } from "../client/token.ts";
-import { parseDurationMs } from "../lib/duration.ts";
+import { GRPC_PORT } from "../lib/addresses.ts";
+import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
-import type { Environment } from "./environment.ts";
+import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
+import { type Environment, readInput } from "./environment.ts";
 import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
-import { readInput } from "./input.ts";
 import { FORMATS, Output } from "./output.ts";
 import type { FlagSpec, Shell, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
 import { findCommand, IS_EMPTY, IS_TWICE, pathOf, usageErrorOf } from "./usage-errors.ts";
 
-const DEFAULT_SERVER = "127.0.0.1:17420";
-const DEFAULT_TIMEOUT_MS = 10_000;
+/** A command that shows nothing for so long says that it is still working. */
 const SLOW_MS = 1000;
-const MAX_PEM_BYTES = 1024 * 1024;
 
 /** Runs one command line (without node and script) and returns its exit code. Never throws. */
 export async function runCli(argv: readonly string[], environment: Environment): Promise<Exit> {
   let exit: Exit = EXIT.done;
-  // Its flags are all settings there are, which take longer to load than most commands take.
+  // The flags of `serve` are settings, which take longer to load than most commands run.
   const verbs = argv.includes("serve") ? (await import("./table/full.ts")).ALL_VERBS : VERBS;
   const program = buildProgram(verbs, environment, async (spec, command, args) => {
     if (spec.path !== "serve") environment.runsNoNode();
@@ -105,13 +102,13 @@ function describe(command: Command, spec: VerbSpec): void {
 function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, isOverridable }: FlagSpec): Option {
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
-  // One that takes no value says the same twice as once.
+  // A flag without a value means the same when it is given twice.
   if (option.isBoolean() || option.negate) return option;
-  // commander's own check of the choices still speaks for each value.
+  // commander's own check of the choices runs for each value.
   const parseOne = option.parseArg;
   option.argParser((value: string, before: unknown) => {
     parseOne?.(value, undefined);
-    // An empty value is a variable of a shell that is not set: taken for no value at all, the flag would do something else.
+    // An empty value is often a shell variable that is not set. Without a refusal the command would do something else than it says.
     if (value === "" && mayBeEmpty !== true) throw new InvalidArgumentError(IS_EMPTY);
     if (isRepeatable) return [...(Array.isArray(before) ? (before as readonly unknown[]) : []), value];
     if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
@@ -170,26 +167,26 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
   }
 }
 
-/** What to try when no server can be reached: they may be there, and speak otherwise. */
+/** What to try when no server can be reached: a server may be there and speak TLS. */
 async function hintOf(error: unknown, isTls: boolean): Promise<string | undefined> {
-  // Where nobody answers at all there is nobody to ask.
+  // A server that does not answer at all cannot be asked.
   if (!(error instanceof RequestError) || error.facts.isReachable || error.facts.code !== "UNAVAILABLE" || isTls) return undefined;
-  const { speaksTls } = await import("../client/speaks-tls.io.ts");
+  const { speaksTls } = await import("../client/channel.io.ts");
   if (!(await speaksTls(error.facts.server))) return undefined;
   return "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's";
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  // An empty variable is one that is not set.
+  // An empty variable counts as not set.
   const given = (flag: string, variable: string): string | undefined => flags.text(flag) ?? (environment.env[variable] || undefined);
   const sourceOf = (flag: string, variable: string): string => (flags.text(flag) === undefined ? variable : `--${flag}`);
-  const servers = (given("server", "WAYMARK_SERVER") ?? DEFAULT_SERVER)
+  const servers = (given("server", "WAYMARK_SERVER") ?? `127.0.0.1:${GRPC_PORT}`)
     .split(",")
     .map((server) => serverOf(server.trim(), sourceOf("server", "WAYMARK_SERVER")));
   const timeout = flags.text("timeout");
-  const timeoutMs = timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDurationMs(timeout);
-  if (timeoutMs === undefined || timeoutMs < 1 || timeoutMs > MAX_TIMEOUT_MS)
-    throw new UsageError(`--timeout ${timeout ?? ""}: not a duration such as 500ms or 30s, of at most 24 days`);
+  const timeoutMs = timeout === undefined ? undefined : (parseDurationMs(timeout) ?? 0);
+  if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
+    throw new UsageError(`--timeout ${timeout}: not a duration such as 500ms or 30s, of at most 24 days`);
   const token = given("token", "WAYMARK_TOKEN");
   if (token !== undefined && !isToken(token)) throw new UsageError(`${sourceOf("token", "WAYMARK_TOKEN")} is not a token: ${TOKEN_RULE}`);
   const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
@@ -205,24 +202,24 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
   const [cert, key] = [await pem(certFile, "cert", "WAYMARK_CERT"), await pem(keyFile, "key", "WAYMARK_KEY")];
   if (ca !== undefined || cert !== undefined) (await import("./tls-flags.ts")).checkTlsFlags({ ca, cert, key });
   const tls = (ca || wantsTls) && { ...(ca && { ca: ca.bytes }), ...(cert && { cert: cert.bytes }), ...(key && { key: key.bytes }) };
-  return { servers, timeoutMs, ...(token !== undefined && { token }), ...(tls && { tls }) };
+  return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 
-/** What `WAYMARK_TLS` says. Throws where it is neither yes nor no: who means TLS must not be sent over plain text, with a token. */
+/** Whether `WAYMARK_TLS` turns TLS on. Throws for any word but yes and no: a typing error must not send a token in plain text. */
 function saysTls(text: string): boolean {
   if (text === "1" || text === "true") return true;
   if (text === "" || text === "0" || text === "false") return false;
   throw new UsageError(`WAYMARK_TLS ${JSON.stringify(text)}: 1 or true for TLS, 0 or false for none`);
 }
 
-/** `host:port`, with the default port when none is given. `source` is the flag or variable that says it. */
+/** `host:port`, with the default port when the text has none. `source` is the flag or variable that it comes from. */
 function serverOf(text: string, source: string): string {
   const server = parseServer(text);
   if (server === undefined) throw new UsageError(`${source} ${text || '""'}: ${SERVER_RULE}`);
   return server;
 }
 
-/** The completion script of a shell. It lists all settings that are flags, which takes longer to load than most commands take. */
+/** The completion script of a shell. It is loaded only when asked for, because it loads the settings for their flags. */
 async function completionOf(shell: Shell): Promise<string> {
   const { completionScript } = await import("./completion.ts");
   return completionScript(shell);

@@ -1,10 +1,9 @@
-/** Errors of a command line that commander cannot take, in our words: all that is missing at once, what was meant, and what comes later. */
+/** Messages for command lines that commander refuses: everything that is missing, the word that was meant, and commands that come later. */
 import type { Command } from "commander";
 import { findNearest } from "../lib/nearest.ts";
 import { GROUPS, VERBS } from "./table/verbs.ts";
-import { laterComplaint } from "./unimplemented.ts";
 
-/** What is wrong with a flag whatever its value. The value is not told again: it may be a token. */
+/** What can be wrong with a flag whatever its value. The message does not repeat the value: it may be a token. */
 export const IS_EMPTY = "is empty";
 export const IS_TWICE = "is given twice";
 
@@ -15,7 +14,7 @@ export function usageErrorOf(text: string, command: Command): string {
   if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;
-  // The word of a group that does something by itself was taken for an argument of that.
+  // A group with a default verb took the unknown word for an argument of that verb.
   const [extra] = command.args;
   if (text.startsWith("error: too many arguments") && extra !== undefined && command.registeredArguments.length === 0 && isDefault(command))
     return laterComplaint(unknownCommand(extra, command.parent), pathOf(command.parent));
@@ -23,7 +22,7 @@ export function usageErrorOf(text: string, command: Command): string {
   return laterComplaint(word === undefined ? text : unknownCommand(word, command), pathOf(command));
 }
 
-/** The command that these words name, from `program` on; throws commander's own error when there is none. */
+/** The command that these words name, below `program`. Throws commander's own error when there is no such command. */
 export function findCommand(program: Command, words: readonly string[]): Command {
   let found = program;
   for (const word of words) {
@@ -46,7 +45,7 @@ function unknownCommand(word: string, group: Command | null): string {
   return `error: unknown command '${word}'${near === "" ? elsewhere(word) : near}\n`;
 }
 
-/** Commands and groups whose last word was meant, wherever they are: `discovery query` for `query`. */
+/** Commands and groups anywhere whose last word is near to this one: `discovery query` for `query`. */
 function elsewhere(word: string): string {
   const lastOf = (path: string): string => path.slice(path.lastIndexOf(" ") + 1);
   const paths = [...new Set([...Object.keys(GROUPS), ...VERBS.map(({ path }) => path)])];
@@ -64,10 +63,53 @@ function isDefault(command: Command): boolean {
   return VERBS.some(({ path, isDefault: isOfGroup }) => isOfGroup === true && path === pathOf(command));
 }
 
-/** Everything that is required and not there; undefined when nothing is. */
+/** A message with everything that is required and missing; undefined when nothing is missing. */
 function missingError(command: Command): string | undefined {
   const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
   const flags = command.options.filter((option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined);
   const missing = [...words.map((argument) => `<${argument.name()}>`), ...flags.map((option) => option.flags.replace(/^-\w, /, ""))];
   return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}\n`;
+}
+
+/** Flags of `serve` that the contract has for a later version. They are refused by name instead of as unknown. */
+export const LATER_FLAGS: ReadonlySet<string> = new Set(["--mode", "--upstream", "--namespaces", "--workers"]);
+
+/** Commands that the contract has for a later version: words after `waymark`. A group stands for all of its commands. */
+const LATER_COMMANDS: ReadonlySet<string> = new Set([
+  "bench",
+  "cert",
+  "discovery cache-stats",
+  "discovery resync",
+  "discovery summary",
+  "dns describe",
+  "dns explain",
+  "dns list",
+  "dns register",
+  "dns unregister",
+  "mesh capacity",
+  "mesh clusters",
+  "mesh config",
+  "mesh join",
+  "mesh leaders",
+  "mesh revoke",
+  "mesh shards",
+  "mesh versions",
+  "report export-lag",
+  "resolver",
+]);
+
+/** Whether the contract has this command for a later version. */
+export function isUnimplementedCommand(path: string): boolean {
+  const words = path.split(" ");
+  return words.some((_, at) => LATER_COMMANDS.has(words.slice(0, at + 1).join(" ")));
+}
+
+/** commander's complaint about something unknown below `path`, or that it comes with a later version. */
+function laterComplaint(complaint: string, path: string): string {
+  const [, kind, name = ""] = /^error: unknown (option|command) '([^'=]+)/.exec(complaint) ?? [];
+  const full = path === "" ? name : `${path} ${name}`;
+  if (kind === "option" && path === "serve" && LATER_FLAGS.has(name)) {
+    return `error: ${name} comes with a later version of waymark\n`;
+  }
+  return kind === "command" && isUnimplementedCommand(full) ? `error: waymark ${full} comes with a later version\n` : complaint;
 }

@@ -1,4 +1,4 @@
-/** Words people type and read for the contract's enums. */
+/** How enums, targets and entries are written on the command line. */
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Column } from "./output.ts";

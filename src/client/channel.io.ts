@@ -1,5 +1,6 @@
 /** One gRPC connection on grpc-js, and `connect`, which opens several. */
 // By its default: an older Node, which has no such function, would end at the name before `connect` can say what it needs.
+import { isIP } from "node:net";
 import nodeTls from "node:tls";
 import {
   type DescMessage,
@@ -13,11 +14,10 @@ import {
 import { connectivityState, credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import { type Channel, Client } from "./client.ts";
-import { type ConnectOptions, checkedServers } from "./connect-options.ts";
+import { type ConnectOptions, checkedServers, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
 import type { RequestError } from "./request-error.ts";
 
-const DEFAULT_TIMEOUT_MS = 10_000;
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
 const CHANNEL_OPTIONS = {
@@ -177,4 +177,24 @@ function pathOf(method: DescMethod): string {
 
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
+}
+
+const TLS_ANSWER_MS = 5000;
+
+/** Whether a server that does not answer speaks TLS; for a hint, not for a decision. `server` is `host:port`, with brackets around IPv6. */
+export function speaksTls(server: string): Promise<boolean> {
+  const at = server.lastIndexOf(":");
+  const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  // Nothing is sent and nothing received is believed, so no certificate is checked.
+  const socket = nodeTls.connect({
+    host,
+    port: Number(server.slice(at + 1)),
+    rejectUnauthorized: false,
+    ...(isIP(host) === 0 && { servername: host }),
+  });
+  socket.setTimeout(TLS_ANSWER_MS, () => resolve(false));
+  socket.on("secureConnect", () => resolve(true));
+  socket.on("error", () => resolve(false));
+  return promise.finally(() => socket.destroy());
 }

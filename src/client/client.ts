@@ -11,13 +11,7 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { RequestError } from "./request-error.ts";
-import { type ServiceClient, serviceClient } from "./service-client.ts";
-
-export interface CallOptions {
-  /** The whole call, tries at other servers included. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
+import { type CallOptions, type ServiceClient, serviceClient } from "./service-client.ts";
 
 /** One connection, as the client needs it. Failures are `RequestError`s. */
 export interface Channel {
@@ -90,7 +84,7 @@ export class Client {
         return await channel.unary(method, message, { timeoutMs: Math.max(leftMs, 1), ...(options.signal && { signal: options.signal }) });
       } catch (error) {
         failure = error;
-        if (!isAway(error)) throw error;
+        if (!(error instanceof RequestError && error.isAway)) throw error;
         this.failOver(channel.server);
       }
     }
@@ -125,8 +119,4 @@ export class Client {
     if (channel === undefined) throw new RangeError(`no server number ${this.#current}`);
     return channel;
   }
-}
-
-function isAway(error: unknown): boolean {
-  return error instanceof RequestError && (error.facts.code === "UNAVAILABLE" || !error.facts.isReachable);
 }

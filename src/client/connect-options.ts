@@ -1,6 +1,6 @@
-/** What `connect` is told, looked at before anything is opened: programs without types say all sorts of things. */
-import { parseServer, SERVER_RULE } from "./server-name.ts";
-import { isToken, TOKEN_RULE } from "./token.ts";
+/** The options of `connect`, and their check before anything is opened: a program without types may pass anything. */
+import { GRPC_PORT } from "../lib/addresses.ts";
+import { MAX_TIMER_MS } from "../lib/duration.ts";
 
 export interface TlsFiles {
   /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
@@ -11,33 +11,48 @@ export interface TlsFiles {
 }
 
 export interface ConnectOptions {
-  /** `host:port` each, tried in order; the port is 17420 where there is none. */
+  /** `host:port` each, tried in order. The port is 17420 when absent. */
   readonly servers: readonly string[];
   /** Bearer token. */
   readonly token?: string;
   /** TLS; plain text when absent. */
   readonly tls?: TlsFiles;
-  /** Deadline of a call that names none, and of connecting for a stream, in ms; default 10 s. */
+  /** Deadline of a call that has none of its own, and of connecting for a stream, in ms; default 10 s. */
   readonly timeoutMs?: number;
 }
 
 const WANTED = 'connect({ servers: ["127.0.0.1:17420"] })';
 const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>(["servers", "token", "tls", "timeoutMs"]);
-/** The longest that a timer of Node takes. */
-export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+export const DEFAULT_TIMEOUT_MS = 10_000;
+
+export const SERVER_RULE = `not host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
+
+/** `host:port` of a name, an IPv4 address, or an IPv6 address in brackets. The port is 17420 when absent. Undefined for any other text. */
+export function parseServer(text: string): string | undefined {
+  const match = /^(?<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?<port>\d{1,5}))?$/.exec(text);
+  const port = Number(match?.groups?.["port"] ?? GRPC_PORT);
+  return match && port >= 1 && port <= 65_535 ? `${match.groups?.["host"] ?? ""}:${port}` : undefined;
+}
+
+export const TOKEN_RULE = "it must be 1 to 8192 printable ASCII characters without spaces and line ends";
+
+/** Whether a header can carry the text as a bearer token, and a server can read it from its token file. */
+export function isToken(text: string): boolean {
+  return /^[\x21-\x7e]{1,8192}$/.test(text);
+}
 
 /** The servers as `host:port`. Throws a TypeError or RangeError that names the option and what it should be, and never shows the token. */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   const said: Readonly<Record<string, unknown>> = { ...options };
   const { servers, token, tls, timeoutMs } = said;
   const stranger = Object.keys(said).find((name) => !OPTIONS.has(name));
-  if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is no option; there are ${[...OPTIONS].join(", ")}`);
+  if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is not an option; the options are ${[...OPTIONS].join(", ")}`);
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: ${WANTED}`);
-  // grpc-js would say it with the token in its words.
+  // The message of grpc-js would show the token.
   if (token !== undefined && (typeof token !== "string" || !isToken(token))) throw new RangeError(`connect: not a token: ${TOKEN_RULE}`);
-  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS))
-    throw new RangeError(`connect: timeoutMs is ${kindOf(timeoutMs)}, not a number of milliseconds from 1 to ${MAX_TIMEOUT_MS}`);
+  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS))
+    throw new RangeError(`connect: timeoutMs is ${kindOf(timeoutMs)}, not a number of milliseconds from 1 to ${MAX_TIMER_MS}`);
   checkTls(tls);
   return servers.map((server: unknown, at) => {
     const parsed = typeof server === "string" ? parseServer(server) : undefined;
@@ -53,7 +68,7 @@ function checkTls(tls: unknown): void {
   const files: Readonly<Record<string, unknown>> = { ...tls };
   for (const name of ["ca", "cert", "key"] as const)
     if (files[name] !== undefined && !(files[name] instanceof Uint8Array))
-      throw new TypeError(`connect: tls.${name} is no bytes: read the PEM file without an encoding`);
+      throw new TypeError(`connect: tls.${name} is not bytes: read the PEM file without an encoding`);
   if ((files["cert"] === undefined) !== (files["key"] === undefined)) throw new RangeError("connect: tls.cert and tls.key go together");
 }
 

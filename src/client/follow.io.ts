@@ -49,9 +49,8 @@ export async function* follow(
     }
     if (signal.aborted) return;
     client.failOver(server);
-    const facts = failure instanceof RequestError ? failure.facts : undefined;
-    const isAway = facts === undefined || !facts.isReachable || facts.code === "UNAVAILABLE";
-    const waitMs = follower.broken(chance(), { retryMs: facts?.retryMs, isAway });
+    const error = failure instanceof RequestError ? failure : undefined;
+    const waitMs = follower.broken(chance(), { retryMs: error?.facts.retryMs, isAway: error?.isAway ?? true });
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
   }

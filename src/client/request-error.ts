@@ -30,4 +30,9 @@ export class RequestError extends Error {
     this.name = "RequestError";
     this.facts = facts;
   }
+
+  /** Whether the server is away: no server answered, or it refuses all calls for now. Another try, or another server, may help. */
+  get isAway(): boolean {
+    return !this.facts.isReachable || this.facts.code === "UNAVAILABLE";
+  }
 }

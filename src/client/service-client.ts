@@ -9,21 +9,21 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 
-/** What a call may say beside its request. */
-export interface MethodOptions {
-  /** The whole call, tries at other servers included; the client's when absent. A stream has none. */
+/** What a call may have beside its request. */
+export interface CallOptions {
+  /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
 type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
   request: MessageInitShape<I>,
-  options?: MethodOptions,
+  options?: CallOptions,
 ) => Promise<MessageShape<O>>;
 
 type StreamFunction<I extends DescMessage, O extends DescMessage> = (
   request: MessageInitShape<I>,
-  options?: Omit<MethodOptions, "timeoutMs">,
+  options?: Omit<CallOptions, "timeoutMs">,
 ) => AsyncIterable<MessageShape<O>>;
 
 type MethodFunction<M> =
@@ -43,12 +43,12 @@ export interface Caller {
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-    options?: MethodOptions,
+    options?: CallOptions,
   ): Promise<MessageShape<O>>;
   stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
-    options?: Pick<MethodOptions, "signal">,
+    options?: Pick<CallOptions, "signal">,
   ): AsyncIterable<MessageShape<O>>;
 }
 
@@ -56,9 +56,9 @@ export interface Caller {
 export function serviceClient<S extends DescService>(service: S, caller: Caller): ServiceClient<S> {
   const functions: Record<string, unknown> = {};
   for (const method of service.methods) {
-    if (isUnary(method)) functions[method.localName] = (request: Init, options?: MethodOptions) => caller.call(method, request, options);
+    if (isUnary(method)) functions[method.localName] = (request: Init, options?: CallOptions) => caller.call(method, request, options);
     else if (isStream(method))
-      functions[method.localName] = (request: Init, options?: MethodOptions) => caller.stream(method, request, options);
+      functions[method.localName] = (request: Init, options?: CallOptions) => caller.stream(method, request, options);
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
   return functions as ServiceClient<S>;

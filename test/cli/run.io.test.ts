@@ -2,7 +2,7 @@ import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import type { ServeRequest } from "../../src/cli/environment.ts";
 import { VERBS } from "../../src/cli/table/verbs.ts";
-import { isUnimplementedCommand, LATER_FLAGS } from "../../src/cli/unimplemented.ts";
+import { isUnimplementedCommand, LATER_FLAGS } from "../../src/cli/usage-errors.ts";
 import { connect } from "../../src/client/channel.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";

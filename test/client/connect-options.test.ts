@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { type ConnectOptions, checkedServers } from "../../src/client/connect-options.ts";
+import { type ConnectOptions, checkedServers, parseServer } from "../../src/client/connect-options.ts";
 
 const PEM = new Uint8Array(3);
 const servers = ["a:1"];
 
 test.each([
   { options: undefined, says: 'connect: servers is undefined, not a list of host:port: connect({ servers: ["127.0.0.1:17420"] })' },
-  { options: { servers, tokn: "SECRET" }, says: "connect: tokn is no option; there are servers, token, tls, timeoutMs" },
+  { options: { servers, tokn: "SECRET" }, says: "connect: tokn is not an option; the options are servers, token, tls, timeoutMs" },
   { options: {}, says: "connect: servers is undefined, not a list" },
   { options: { servers: "localhost:17420" }, says: 'connect: servers is "localhost:17420", not a list' },
   { options: { servers: [] }, says: "connect: servers is empty" },
@@ -17,7 +17,7 @@ test.each([
   { options: { servers, timeoutMs: 0 }, says: "connect: timeoutMs is 0, not a number of milliseconds" },
   { options: { servers, timeoutMs: "10s" }, says: 'connect: timeoutMs is "10s"' },
   { options: { servers, tls: true }, says: "connect: tls is a value of type boolean" },
-  { options: { servers, tls: { ca: "-----BEGIN" } }, says: "connect: tls.ca is no bytes" },
+  { options: { servers, tls: { ca: "-----BEGIN" } }, says: "connect: tls.ca is not bytes" },
   { options: { servers, tls: { cert: PEM } }, says: "connect: tls.cert and tls.key go together" },
 ])("connect($options) says what is wrong", ({ options, says }) => {
   // Programs without types say such things.
@@ -31,4 +31,19 @@ test("what is right passes, a server without a port has ours", () => {
     "a:17420",
     "[::1]:5",
   ]);
+});
+
+test.each([
+  { text: "127.0.0.1:1", is: "127.0.0.1:1" },
+  { text: "node-1.svc", is: "node-1.svc:17420" },
+  { text: "[::1]:65535", is: "[::1]:65535" },
+  { text: "", is: undefined },
+  { text: "::1", is: undefined },
+  { text: "host:0", is: undefined },
+  { text: "host:65536", is: undefined },
+  { text: "host:http", is: undefined },
+  { text: "http://host:1", is: undefined },
+  { text: "a b:1", is: undefined },
+])("the server $text is $is", ({ text, is }) => {
+  expect(parseServer(text)).toBe(is);
 });

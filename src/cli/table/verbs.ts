@@ -3,6 +3,9 @@
  * each command line: what costs more than a table is in `full.ts`.
  */
 
+import { DEFAULT_TIMEOUT_MS } from "../../client/connect-options.ts";
+import { GRPC_PORT } from "../../lib/addresses.ts";
+import { durationText } from "../../lib/duration.ts";
 import { AUDIT_VERBS } from "./audit.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
@@ -185,7 +188,7 @@ export const VERBS: readonly VerbSpec[] = [
         "one JSON object a line; those of the event synced, at least one in 10 s, have the cursor to resume from",
       ],
     ],
-    load: async () => (await import("../verbs/watch.ts")).watch,
+    load: async () => (await discovery()).watch,
   },
   {
     path: "discovery resolve",
@@ -322,7 +325,7 @@ export const VERBS: readonly VerbSpec[] = [
 
 /** Flags that every verb takes. */
 export const GLOBAL_FLAGS: readonly FlagSpec[] = [
-  { flags: "--server <host:port>", doc: "gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:17420)." },
+  { flags: "--server <host:port>", doc: `gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:${GRPC_PORT}).` },
   { flags: "--token <token>", doc: "Bearer token (WAYMARK_TOKEN)." },
   { flags: "--tls", doc: "TLS, trusting the system's authorities (WAYMARK_TLS=1)." },
   { flags: "--ca <file>", doc: "PEM authorities to trust; turns TLS on (WAYMARK_CA)." },
@@ -330,7 +333,7 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--key <file>", doc: "PEM private key of --cert (WAYMARK_KEY)." },
   { flags: "--tenant <id>", doc: "Read with the view of this tenant, where the server allows it (WAYMARK_TENANT)." },
   { flags: "-o, --output <format>", doc: "Format of what is printed (default table).", choices: ["table", "wide", "json", "yaml"] },
-  { flags: "--timeout <duration>", doc: "Longest time a request may take (default 10s)." },
+  { flags: "--timeout <duration>", doc: `Longest time a request may take (default ${durationText(DEFAULT_TIMEOUT_MS)}).` },
   { flags: "--no-color", doc: "No colour, also on a terminal (NO_COLOR)." },
   { flags: "--quiet", doc: "No notes on stderr, only errors." },
 ];

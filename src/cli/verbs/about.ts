@@ -4,7 +4,7 @@ import type { Verb } from "../table/verb.ts";
 
 export const version: Verb = async ({ environment, out }) => {
   const facts = { version: environment.version, node: process.versions.node };
-  if (out.isMachine) out.document(facts, { columns: [], rows: [] });
+  if (out.isMachine) out.json(facts);
   else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
   return EXIT.done;
 };

@@ -1,7 +1,7 @@
 /** The verb that registers the entries of a file. */
 import { readEntryFile } from "../entries/file.ts";
 import { carryOut } from "../entries/transfer.ts";
-import { readInput } from "../input.ts";
+import { readInput } from "../environment.ts";
 import type { Verb } from "../table/verb.ts";
 
 const MAX_FILE_BYTES = 16 * 1024 * 1024;

@@ -1,48 +1,113 @@
-/** Verbs about the audit: list, follow and verify what was done and refused. */
+/** Verbs about the audit log: list, follow and verify. It is two logs, of access and of policy, in one chain. */
+
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type AuditRecord, AuditRecordSchema, PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
-import {
-  AUDIT_COLUMNS,
-  type AuditLog,
-  type AuditPage,
-  type AuditQuery,
-  logsOf,
-  newestFirst,
-  queryOf,
-  readAuditPage,
-} from "../audit-pages.ts";
 import type { ChainReading } from "../environment.ts";
-import { EXIT, exitOf, UsageError } from "../exit.ts";
-import { factTable } from "../facts.ts";
-import { readInput } from "../input.ts";
-import { wholeJson } from "../message-json.ts";
-import { limitOf, MAX_PAGE, readPages } from "../pages.ts";
-import { sleep } from "../pause.ts";
+import { readInput, sleep } from "../environment.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import { timeText, wholeJson } from "../messages.ts";
+import type { Column } from "../output.ts";
+import { factTable } from "../output.ts";
+import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
-import { pastFlag } from "../when.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
 const MIN_INTERVAL_MS = 100;
-/** A string cannot be much longer. */
+/** Records of the first page that each look asks for: more are rarely new. */
+const FIRST_PAGE = 100;
+/** A JavaScript string cannot be much longer. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
+
+type AuditLog = "access" | "policy";
+
+interface AuditQuery {
+  readonly principal: string;
+  /** Only the access log has these two. */
+  readonly namespace: string;
+  readonly reason: string;
+  readonly fromMs: number | undefined;
+  readonly toMs: number | undefined;
+}
+
+interface AuditPage {
+  readonly records: AuditRecord[];
+  nextPageToken: string;
+}
+
+/** The logs to read: the one that `--kind` names; the access log alone when a filter is given that only it has; else both. */
+function logsOf(flags: Flags): readonly AuditLog[] {
+  const kind = flags.text("kind");
+  const isAccessOnly = flags.text("namespace") !== undefined || flags.text("reason") !== undefined;
+  if (kind === "policy" && isAccessOnly) throw new UsageError("--kind policy: --namespace and --reason are for the access audit");
+  if (kind === "access" || isAccessOnly) return ["access"];
+  return kind === "policy" ? ["policy"] : ["access", "policy"];
+}
+
+function queryOf(flags: Flags, times: Pick<AuditQuery, "fromMs" | "toMs">): AuditQuery {
+  return {
+    principal: flags.text("principal") ?? "",
+    namespace: flags.text("namespace") ?? "",
+    reason: flags.text("reason") ?? "",
+    ...times,
+  };
+}
+
+async function readAuditPage(
+  client: Client,
+  log: AuditLog,
+  { query, limit, pageToken }: { readonly query: AuditQuery; readonly limit: number; readonly pageToken: string },
+): Promise<AuditPage> {
+  const { principal, namespace, reason, fromMs, toMs } = query;
+  const from = fromMs === undefined ? {} : { from: timestampFromMs(fromMs) };
+  const to = toMs === undefined ? {} : { to: timestampFromMs(toMs) };
+  const request = { limit, pageToken, principal, ...from, ...to };
+  return log === "policy"
+    ? client.call(PolicyService.method.policyAudit, request)
+    : client.call(PolicyService.method.accessAudit, { ...request, namespace, reason });
+}
+
+/** The records of both logs, newest first: their numbers are places in one chain. */
+function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
+  return records.toSorted((a, b) => Number(b.number - a.number));
+}
+
+const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
+  { title: "NUMBER", stored: ({ number }) => String(number) },
+  { title: "AT", stored: ({ at }) => timeText(at) },
+  { title: "KIND", isWide: true, stored: ({ kind }) => kind },
+  { title: "PRINCIPAL", stored: ({ principal }) => (principal === "" ? "-" : principal) },
+  { title: "TENANT", isWide: true, stored: ({ tenant }) => tenant },
+  { title: "SOURCE", stored: ({ source }) => source },
+  { title: "ACTION", stored: ({ action }) => action },
+  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+  { title: "OUTCOME", stored: ({ outcome }) => outcome },
+  { title: "REASON", stored: ({ reason }) => reason },
+  { title: "RULE", isWide: true, stored: ({ rule }) => rule },
+  { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },
+  { title: "AFTER", isWide: true, stored: ({ after }) => after.slice(0, 12) },
+  { title: "DETAIL", stored: ({ detail }) => detail },
+];
 
 export const policyAudit: Verb = (context) => onePage(context, "policy");
 export const accessAudit: Verb = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
   const now = Date.now();
-  const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
+  const query = queryOf(flags, { fromMs: flags.pastMs("since", now), toMs: flags.pastMs("until", now) });
   const paging = {
-    read: (page: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...page }),
+    read: (at: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...at }),
     join: (all: AuditPage, next: AuditPage) => all.records.push(...next.records),
-    count: (page: AuditPage) => page.records.length,
+    count: ({ records }: AuditPage) => records.length,
   };
-  const { records, nextPageToken } = await readPages<AuditPage>(flags, paging, "page");
+  const page = await readPages<AuditPage>(flags, paging, "page");
+  const { records, nextPageToken } = page;
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
   out.document({ records: json, nextPageToken }, table(records));
-  if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
+  noteMore(out, page);
   return EXIT.done;
 }
 
@@ -52,7 +117,7 @@ function table(rows: readonly AuditRecord[]) {
 
 export const list: Verb = async ({ flags, out, client }) => {
   const now = Date.now();
-  const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
+  const query = queryOf(flags, { fromMs: flags.pastMs("since", now), toMs: flags.pastMs("until", now) });
   const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
@@ -67,14 +132,13 @@ async function readNewest(
   log: AuditLog,
   { query, count }: { readonly query: AuditQuery; readonly count: number },
 ): Promise<readonly AuditRecord[]> {
-  const records: AuditRecord[] = [];
-  let pageToken = "";
-  do {
-    const page = await readAuditPage(client, log, { query, limit: Math.min(MAX_PAGE, Math.max(1, count - records.length)), pageToken });
-    records.push(...page.records);
-    pageToken = page.nextPageToken;
-  } while (pageToken !== "" && records.length < count);
-  return records;
+  const found: AuditRecord[] = [];
+  const left = () => Math.min(MAX_PAGE, Math.max(1, count - found.length));
+  for await (const { records } of pagesOf((pageToken) => readAuditPage(client, log, { query, limit: left(), pageToken }))) {
+    found.push(...records);
+    if (found.length >= count) break;
+  }
+  return found;
 }
 
 export const watch: Verb = async ({ environment, flags, out, client }) => {
@@ -82,10 +146,10 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
   const now = Date.now();
-  const since = pastFlag(flags, "since", now);
-  const query = queryOf(flags, { from: since, to: undefined });
+  const since = flags.pastMs("since", now);
+  const query = queryOf(flags, { fromMs: since, toMs: undefined });
   const follower = new AuditFollower(client(), logsOf(flags), query);
-  // Without --since, what is there already is not told.
+  // Without --since, records that are there already are not told.
   if (since === undefined) await follower.skip();
   out.begun();
   for (let told = 0; !environment.interrupt.aborted; ) {
@@ -99,19 +163,18 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   return EXIT.done;
 };
 
-/** A server that is away for a while is waited for; a refusal is not. */
+/** Waits for a server that is away for a while. A refusal ends the command. */
 async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (text: string) => void): Promise<readonly AuditRecord[]> {
   try {
     return await read();
   } catch (error) {
-    const isPassing = error instanceof RequestError && (exitOf(error) === EXIT.unreachable || error.facts.code === "UNAVAILABLE");
-    if (!isPassing) throw error;
+    if (!(error instanceof RequestError && error.isAway)) throw error;
     note(`the server is away: ${error.message}; asking again`);
     return [];
   }
 }
 
-/** Asks each log for what is newer than what it told last. */
+/** Asks each log for the records that are newer than those it told last. */
 class AuditFollower {
   readonly #client: Client;
   readonly #logs: readonly AuditLog[];
@@ -124,7 +187,7 @@ class AuditFollower {
     this.#query = query;
   }
 
-  /** Takes what is there as told. */
+  /** Counts the records that are there as told. */
   async skip(): Promise<void> {
     for (const log of this.#logs) {
       const { records } = await readAuditPage(this.#client, log, { query: this.#query, limit: 1, pageToken: "" });
@@ -132,7 +195,7 @@ class AuditFollower {
     }
   }
 
-  /** What is new, oldest first. */
+  /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
     const found: AuditRecord[] = [];
     for (const log of this.#logs) found.push(...(await this.#newer(log)));
@@ -142,13 +205,13 @@ class AuditFollower {
   async #newer(log: AuditLog): Promise<readonly AuditRecord[]> {
     const last = this.#told.get(log) ?? 0n;
     const found: AuditRecord[] = [];
-    let pageToken = "";
-    do {
-      const page = await readAuditPage(this.#client, log, { query: this.#query, limit: pageToken === "" ? 100 : MAX_PAGE, pageToken });
-      const fresh = page.records.filter(({ number }) => number > last);
+    const read = (pageToken: string) =>
+      readAuditPage(this.#client, log, { query: this.#query, limit: pageToken === "" ? FIRST_PAGE : MAX_PAGE, pageToken });
+    for await (const { records } of pagesOf(read)) {
+      const fresh = records.filter(({ number }) => number > last);
       found.push(...fresh);
-      pageToken = fresh.length < page.records.length ? "" : page.nextPageToken;
-    } while (pageToken !== "");
+      if (fresh.length < records.length) break;
+    }
     const [newest] = found;
     if (newest !== undefined) this.#told.set(log, newest.number);
     return found;
@@ -164,16 +227,7 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
       ? await askServer(client(), known)
       : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
-  const json = {
-    intact: isIntact,
-    checked,
-    firstNumber,
-    lastNumber,
-    lastHash,
-    fault,
-    faultNumber,
-    detail,
-  };
+  const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
   out.document(json, factTable(json));
   if (!isIntact) out.error(`the audit log is not as it was written: ${fault} at record ${faultNumber}: ${detail}`);
   return isIntact ? EXIT.done : EXIT.failed;

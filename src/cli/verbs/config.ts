@@ -4,8 +4,8 @@ import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
 import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Environment } from "../environment.ts";
+import { readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
-import { readInput } from "../input.ts";
 import type { Verb } from "../table/verb.ts";
 
 const MAX_CONFIG_BYTES = 1024 * 1024;
@@ -57,7 +57,7 @@ export const validate: Verb = async ({ environment, args, flags, out }) => {
     ? [...exposureWarnings(loaded.effective.settings), ...(await environment.fileWarnings(loaded.effective.settings))]
     : [];
   const isValid = problems.length === 0;
-  if (out.isMachine) out.document({ valid: isValid, problems, warnings }, { columns: [], rows: [] });
+  if (out.isMachine) out.json({ valid: isValid, problems, warnings });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
   if (!loaded.ok) out.note("there may be more: settings that contradict each other, and files, are looked at once these are right");

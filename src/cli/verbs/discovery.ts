@@ -1,8 +1,7 @@
-/** Verbs that read the catalog once: query, resolve, cluster-map, peers, status. */
-
+/** Verbs that read the catalog: query, watch, resolve, cluster-map, peers, status. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, type EntryKey, EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequestSchema,
   type CatalogQueryResponse,
@@ -18,21 +17,20 @@ import {
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { follow } from "../../client/follow.io.ts";
+import type { FollowEvent } from "../../client/follow.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { VersionRange } from "../../lib/versions.ts";
 import { EXIT, UsageError } from "../exit.ts";
-import { factTable } from "../facts.ts";
-import { filterOf, versionRangeOf } from "../filter.ts";
-import { messageJson } from "../message-json.ts";
-import type { Output, Table } from "../output.ts";
-import { limitOf, readPages } from "../pages.ts";
+import type { Flags } from "../flags.ts";
+import { messageJson, timeText } from "../messages.ts";
+import type { Column, Output, Table } from "../output.ts";
+import { factTable } from "../output.ts";
+import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { timeText } from "../when.ts";
-import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
+import { ENTRY_COLUMNS, healthOf, healthWord, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
-
-function noteMore(out: Output, token: string): void {
-  if (token !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${token}`);
-}
 
 export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   const maxStalenessMs = flags.durationMs("maxStaleness");
@@ -56,7 +54,7 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   const json = messageJson(CatalogQueryResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
   else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
-  noteMore(out, answer.nextPageToken);
+  noteMore(out, answer);
   return EXIT.done;
 };
 
@@ -140,7 +138,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
     ],
     rows: answer.nodes,
   });
-  noteMore(out, answer.nextPageToken);
+  noteMore(out, answer);
   return EXIT.done;
 };
 
@@ -162,7 +160,7 @@ export const peers: Verb = async ({ flags, out, client }) => {
     ],
     rows: answer.peers,
   });
-  noteMore(out, answer.nextPageToken);
+  noteMore(out, answer);
   return EXIT.done;
 };
 
@@ -175,3 +173,95 @@ export const status: Verb = async ({ args, out, client }) => {
   out.document(json, factTable(json));
   return EXIT.done;
 };
+
+interface WatchRow {
+  readonly action: "create" | "update" | "remove";
+  readonly key: EntryKey;
+  readonly entry: Entry | undefined;
+}
+
+const WATCH_COLUMNS: readonly Column<WatchRow>[] = [
+  { title: "ACTION", stored: ({ action }) => action },
+  { title: "NAMESPACE", stored: ({ key }) => key.namespace },
+  { title: "NAME", stored: ({ key }) => key.name },
+  { title: "INSTANCE", stored: ({ key }) => key.instanceId },
+  { title: "HEALTH", stored: ({ entry }) => (entry === undefined ? "" : healthWord(entry.health)) },
+  { title: "CLUSTER", isWide: true, stored: ({ key }) => key.clusterId },
+  { title: "TARGETS", stored: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
+];
+
+export const watch: Verb = async ({ environment, args, flags, out, client, viewer }) => {
+  const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
+  const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
+  const events = follow(client(), request, {
+    signal: environment.interrupt,
+    onBreak: (error, waitMs) => out.note(`watch broke off: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
+  });
+  let told = 0;
+  for await (const event of events) {
+    out.begun();
+    if (event.kind !== "synced") told += 1;
+    tell(event, out);
+    if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
+  }
+  return EXIT.done;
+};
+
+function tell(event: FollowEvent, out: Output): void {
+  switch (event.kind) {
+    case "put": {
+      const { key, entry, deltaId, revision } = event;
+      const action = event.isNew ? "create" : "update";
+      const json = { event: action, deltaId, revision: String(revision), entry: messageJson(EntrySchema, entry) };
+      return out.line(json, { columns: WATCH_COLUMNS, rows: [{ action, key, entry }] });
+    }
+    case "remove": {
+      const { key, deltaId, revision } = event;
+      const json = { event: "remove", deltaId, revision: String(revision), key: messageJson(EntryKeySchema, key) };
+      return out.line(json, { columns: WATCH_COLUMNS, rows: [{ action: "remove", key, entry: undefined }] });
+    }
+    case "synced": {
+      const { isSnapshot, cursor, revision, heldCount } = event;
+      if (out.isMachine) {
+        return out.line(
+          { event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor },
+          { columns: WATCH_COLUMNS, rows: [] },
+        );
+      }
+      if (isSnapshot) out.note(`${heldCount} entries are there; following changes`);
+    }
+  }
+}
+
+/** The filter flags of query and watch as the contract's fields. Positional arguments are names. */
+function filterOf(flags: Flags, names: readonly string[]) {
+  const namespace = flags.text("namespace");
+  const namespacePrefix = flags.text("prefix");
+  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
+  return {
+    namespace: namespace ?? "",
+    namespacePrefix: namespacePrefix ?? "",
+    names: [...names],
+    kinds: flags.list("kind").map(kindOf),
+    scope: scopeOf(flags.text("scope")),
+    tags: [...flags.list("tag")],
+    capabilities: [...flags.list("capability")],
+    resources: [...flags.list("resource")],
+    clusterId: flags.text("clusterId") ?? "",
+    region: flags.text("region") ?? "",
+    health: flags.list("health").map(healthOf),
+    versionRange: versionRangeOf(flags),
+  };
+}
+
+/** `--version-range`, checked by the rules of the server, so that a mistake is told before a server is asked. */
+function versionRangeOf(flags: Flags): string {
+  const text = flags.text("versionRange") ?? "";
+  try {
+    return text === "" ? "" : new VersionRange(text).text;
+  } catch (error) {
+    const [violation] = error instanceof WaymarkError ? (error.details.violations ?? []) : [];
+    if (violation === undefined) throw error;
+    throw new UsageError(`--version-range: ${violation.description}`);
+  }
+}

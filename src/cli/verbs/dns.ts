@@ -90,7 +90,7 @@ export const encode: Verb = async ({ environment, args, out }) => {
       `${name}: no DNS label can carry it: 1 to 128 of A-Z a-z 0-9 . _ : / @ + -, at most 36 unless all are a-z 0-9 -`,
     );
   }
-  if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
+  if (out.isMachine) out.json({ name, label });
   else out.raw(`${label}\n`);
   return EXIT.done;
 };
@@ -99,7 +99,7 @@ export const decode: Verb = async ({ environment, args, out }) => {
   const [label = ""] = args;
   const name = await environment.labels.decode(label);
   if (name === undefined) throw new CommandError(`${label}: stands for no name; a label is a-z 0-9 -, or b32- and base32`);
-  if (out.isMachine) out.document({ name, label }, { columns: [], rows: [] });
+  if (out.isMachine) out.json({ name, label });
   else out.raw(`${name}\n`);
   return EXIT.done;
 };

@@ -2,8 +2,8 @@
 import { connect } from "../../client/channel.io.ts";
 import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
+import { readInput } from "../environment.ts";
 import { CommandError, UsageError } from "../exit.ts";
-import { readInput } from "../input.ts";
 import { ADDRESS_SOURCES, type AddressSource, IMPORT_KEY, type KubernetesOptions } from "../kubernetes/entries.ts";
 import { readKubernetes } from "../kubernetes/manifests.ts";
 import type { Output } from "../output.ts";

@@ -15,15 +15,14 @@ import {
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
-import { EXIT, exitOf } from "../exit.ts";
+import { sleep } from "../environment.ts";
+import { EXIT } from "../exit.ts";
 import type { Flags } from "../flags.ts";
-import { wholeJson } from "../message-json.ts";
+import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
-import { sleep } from "../pause.ts";
+import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { timeText } from "../when.ts";
 
-const PAGE_SIZE = 1000;
 const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly Column<Peer>[] = [
@@ -46,12 +45,10 @@ export const list: Verb = async ({ flags, out, client }) => {
   const filter = { ...whereOf(flags), statuses: [...flags.list("status")] };
   const peers: Peer[] = [];
   let servedBy = "";
-  let pageToken = "";
-  do {
-    const page = await client().call(PeerService.method.list, { ...filter, limit: PAGE_SIZE, pageToken });
+  for await (const page of pagesOf((pageToken) => client().call(PeerService.method.list, { ...filter, limit: MAX_PAGE, pageToken }))) {
     peers.push(...page.peers);
-    ({ servedBy, nextPageToken: pageToken } = page);
-  } while (pageToken !== "");
+    ({ servedBy } = page);
+  }
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
   return EXIT.done;
@@ -66,8 +63,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
       out.note("the server ended the stream; opening it again");
     } catch (error) {
       if (environment.interrupt.aborted) break;
-      const isPassing = error instanceof RequestError && (exitOf(error) === EXIT.unreachable || error.facts.code === "UNAVAILABLE");
-      if (!isPassing) throw error;
+      if (!(error instanceof RequestError && error.isAway)) throw error;
       out.note(`watch broke off: ${error.message}; opening it again`);
       client().failOver(server);
     }

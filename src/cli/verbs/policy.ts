@@ -1,4 +1,6 @@
 /** Verbs about the policy set: check, apply, export, roll back, history, explain, status. */
+
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   ApplyPolicyResponseSchema,
@@ -11,19 +13,19 @@ import {
   PolicyStatusResponseSchema,
   type PolicyVersion,
   type RuleChange,
+  type Stage,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
-import type { PolicyProblem, PolicyReading } from "../environment.ts";
+import { POLICY_BOUNDS } from "../../lib/bounds.ts";
+import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
-import { factTable } from "../facts.ts";
 import type { Flags } from "../flags.ts";
-import { wholeJson } from "../message-json.ts";
+import { timeText, wholeJson } from "../messages.ts";
 import type { Output, Table } from "../output.ts";
-import { readPages } from "../pages.ts";
-import { hasErrors, mergeProblems, problemOf, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
+import { factTable } from "../output.ts";
+import { noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { instantFlag, timeText } from "../when.ts";
 import { keyWords, scopeOf } from "../words.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
@@ -54,7 +56,7 @@ export const validate: Verb = async ({ environment, args, flags, out, client }) 
   }
   const isValid = !hasErrors(problems);
   tellProblems(file, problems, out);
-  if (out.isMachine) out.document({ valid: isValid, problems }, { columns: [], rows: [] });
+  out.json({ valid: isValid, problems });
   if (isValid) out.note(`${file} is valid: ${countOf(reading.policy?.rules.length ?? 0, "rule")}`);
   return isValid ? EXIT.done : EXIT.failed;
 };
@@ -94,7 +96,7 @@ function refuseFile(file: string, problems: readonly PolicyProblem[], out: Outpu
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
-  if (out.isMachine) out.document({ applied: false, dryRun: false, changes: [], problems }, { columns: [], rows: [] });
+  out.json({ applied: false, dryRun: false, changes: [], problems });
   return EXIT.failed;
 }
 
@@ -106,7 +108,7 @@ function stageOf(flags: Flags) {
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
 
-/** A change of policy, with what a refusal means in words: lines of the file, and what to do when somebody was faster. */
+/** Makes a change of policy. A refusal is told with the lines of the file, and with what to do when another change came first. */
 async function changing<T>(file: string, reading: PolicyReading | undefined, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
@@ -179,14 +181,11 @@ async function inForce(client: Client): Promise<PolicySet> {
 }
 
 async function versionOf(client: Client, number: number): Promise<PolicySet> {
-  let pageToken = "";
-  do {
-    const page = await client.call(method.policyHistory, { pageToken });
-    const found = page.versions.find(({ policy }) => Number(policy?.number) === number);
+  for await (const { versions } of pagesOf((pageToken) => client.call(method.policyHistory, { pageToken }))) {
+    const found = versions.find(({ policy }) => Number(policy?.number) === number);
     if (found?.unreadable) throw new CommandError(`version ${number} cannot be read: ${found.unreadable}`);
     if (found?.policy !== undefined) return found.policy;
-    pageToken = page.nextPageToken;
-  } while (pageToken !== "");
+  }
   throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
 }
 
@@ -200,7 +199,7 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   };
   const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
-  out.document({ number: String(number), toNumber: String(to) }, { columns: [], rows: [], whenEmpty: "" });
+  out.json({ number: String(number), toNumber: String(to) });
   out.note(`rules are those of ${words} again, as version ${number}`);
   return EXIT.done;
 };
@@ -216,7 +215,7 @@ export const history: Verb = async ({ flags, out, client }) => {
   const json = wholeJson(PolicyHistoryResponseSchema, answer);
   if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
   else out.document(json, historyTable(answer.versions));
-  if (answer.nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${answer.nextPageToken}`);
+  noteMore(out, answer);
   return EXIT.done;
 };
 
@@ -273,9 +272,15 @@ export const explain: Verb = async ({ flags, out, client }) => {
   const namespace = flags.text("namespace") ?? "";
   const action = flags.text("action") ?? "query";
   const viewer = viewerOf(flags);
-  const at = instantFlag(flags, "at");
+  const atMs = flags.instantMs("at");
   const scope: Scope = scopeOf(flags.text("scope"));
-  const answer = await client().call(method.explain, { namespace, action, scope, ...(viewer && { viewer }), ...(at && { at }) });
+  const answer = await client().call(method.explain, {
+    namespace,
+    action,
+    scope,
+    ...(viewer && { viewer }),
+    ...(atMs !== undefined && { at: timestampFromMs(atMs) }),
+  });
   const json = { namespace, action, ...wholeJson(ExplainResponseSchema, answer) };
   out.document(json, {
     columns: [
@@ -301,4 +306,52 @@ function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId
   if (tenantId === undefined || rest.length > 0)
     throw new UsageError(`--viewer ${both}: not cluster/tenant; use --viewer-cluster and --viewer-tenant for ids with a slash`);
   return { clusterId, tenantId };
+}
+
+/** Reads a policy file named on the command line. */
+async function readPolicyFile(environment: Environment, file: string): Promise<PolicyReading> {
+  return environment.readPolicy(await readInput(environment, file, POLICY_BOUNDS.maxFileBytes));
+}
+
+/** Where a version is applied first, in words; empty when it is applied everywhere. */
+function stageWords(stage: Stage | undefined): string {
+  if (stage === undefined) return "";
+  const { by } = stage;
+  switch (by.case) {
+    case "percent":
+      return `${by.value} % of nodes`;
+    case "clusters":
+      return by.value.clusterIds.join(", ");
+    case undefined:
+      return "";
+  }
+}
+
+/** A problem that a server found, with its line in the file. An unknown severity counts as an error. */
+function problemOf(
+  told: { readonly path: string; readonly line: number; readonly severity: string; readonly message: string },
+  reading: PolicyReading,
+): PolicyProblem {
+  const { path, line, severity, message } = told;
+  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === "warning" ? "warning" : "error", message };
+}
+
+/** Both lists as one, by line, each problem once. */
+function mergeProblems(mine: readonly PolicyProblem[], theirs: readonly PolicyProblem[]): readonly PolicyProblem[] {
+  const nameOf = ({ path, severity, message }: PolicyProblem): string => [path, severity, message].join("\0");
+  const known = new Set(mine.map(nameOf));
+  return [...mine, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
+}
+
+function hasErrors(problems: readonly PolicyProblem[]): boolean {
+  return problems.some(({ severity }) => severity === "error");
+}
+
+/** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
+function tellProblems(file: string, problems: readonly PolicyProblem[], out: Output): void {
+  for (const { path, line, severity, message } of problems) {
+    const text = [line > 0 ? `${file}:${line}` : file, ...(path === "" ? [] : [path]), message].join(": ");
+    if (severity === "error") out.error(text);
+    else out.note(`warning: ${text}`);
+  }
 }

@@ -6,10 +6,10 @@ import { DiscoveryService, RegisterResponseSchema, UnregisterResponseSchema } fr
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
+import { sleep } from "../environment.ts";
 import { EXIT, type Exit, UsageError } from "../exit.ts";
 import { type Flags } from "../flags.ts";
-import { messageJson } from "../message-json.ts";
-import { sleep } from "../pause.ts";
+import { messageJson } from "../messages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
 import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
 

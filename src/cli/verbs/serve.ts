@@ -1,10 +1,10 @@
 /** The verb that runs a node. */
 import { SETTING_ROWS } from "../../config/settings.ts";
+import { GRPC_PORT } from "../../lib/addresses.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import type { Verb } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
-import { loadDemo } from "./import.ts";
 
 /** `--grpc-port <port>` as commander names its value: `grpcPort`. */
 function attribute(flag: string): string {
@@ -26,11 +26,11 @@ function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
 export const serve: Verb = async ({ environment, flags, out }) => {
   const effective = await readForNode(environment, flags.text("config"), settingFlags(flags));
   const hasDemo = flags.isOn("demo");
-  // The demo comes in through the node's own listener, as any client would bring it.
+  // The demo is registered through the node's own listener, as by any client. What reads it is loaded only for it.
   if (hasDemo && effective.settings.tls.certFile !== undefined) throw new UsageError("--demo is for a node without TLS");
   await environment.serve({
     effective,
-    ...(hasDemo && { beforeReady: (grpc: string) => loadDemo(environment, grpc, out) }),
+    ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
     onReady: ({ nodeId, listeners, fault }) => {
       const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };
       if (out.isMachine) out.line({ ...said, node_id: nodeId, listeners }, { columns: [], rows: [] });
@@ -43,7 +43,7 @@ export const serve: Verb = async ({ environment, flags, out }) => {
 /** What a person who just started a node wants to know. */
 function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, fault: string, hasDemo: boolean): readonly string[] {
   const { grpc = "", http = "", dns, fabric } = listeners;
-  const server = grpc === "127.0.0.1:17420" ? "" : ` --server ${grpc}`;
+  const server = grpc === `127.0.0.1:${GRPC_PORT}` ? "" : ` --server ${grpc}`;
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
   const tries = hasDemo
     ? [
