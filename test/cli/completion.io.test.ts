@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { completionScript } from "../../src/cli/completion.ts";
+import { waymark } from "../fakes/cli-world.ts";
 
 /** What bash offers for a command line whose last word is being typed. */
-function offered(...words: readonly string[]): readonly string[] {
-  const script = `${completionScript("bash")}
+async function offered(...words: readonly string[]): Promise<readonly string[]> {
+  const script = `${(await waymark(["completion", "bash"])).stdout}
 COMP_WORDS=(waymark ${words.map((word) => `'${word}'`).join(" ")})
 COMP_CWORD=${words.length}
 _waymark
@@ -30,8 +30,8 @@ test.each([
   { words: ["serve", "--policy", "package"], has: ["package.json"] },
   { words: ["--server", "discovery", "dns", ""], has: ["resolve", "node-encode"] },
   { words: ["help", "dis"], has: ["discovery"] },
-])("bash completes $words to $has", ({ words, has }) => {
-  expect(offered(...words)).toEqual(expect.arrayContaining(has));
+])("bash completes $words to $has", async ({ words, has }) => {
+  expect(await offered(...words)).toEqual(expect.arrayContaining(has));
 });
 
 test.each([
@@ -39,19 +39,19 @@ test.each([
   { words: ["discovery", "query", "package"], never: "package.json" },
   { words: ["register", "--scope", ""], never: "package.json" },
   { words: ["--server", "discovery", ""], never: "query" },
-])("bash does not offer $never after $words", ({ words, never }) => {
-  expect(offered(...words)).not.toContain(never);
+])("bash does not offer $never after $words", async ({ words, never }) => {
+  expect(await offered(...words)).not.toContain(never);
 });
 
-test("bash offers nothing that does not begin with what was typed", () => {
-  for (const word of offered("discovery", "query", "--re")) expect(word).toMatch(/^--re/);
+test("bash offers nothing that does not begin with what was typed", async () => {
+  for (const word of await offered("discovery", "query", "--re")) expect(word).toMatch(/^--re/);
 });
 
 test.each([
   { shell: "zsh", args: ["-n"] },
   { shell: "fish", args: ["--no-execute"] },
 ] as const)("the $shell script is as reviewed, and $shell takes it where there is one", async ({ shell, args }) => {
-  const script = completionScript(shell);
+  const { stdout: script } = await waymark(["completion", shell]);
   await expect(script).toMatchFileSnapshot(`../golden/cli/completion.${shell}`);
   const { error, status, stderr } = spawnSync(shell, [...args, "/dev/stdin"], { input: script, encoding: "utf8" });
   if (error === undefined) expect({ status, stderr }).toEqual({ status: 0, stderr: "" });

@@ -179,6 +179,7 @@ test.each([
   { argv: ["namespace", "policy", "explain", "--namespace", "a", "--viewer", "east"], says: "not cluster/tenant" },
   { argv: ["namespace", "policy", "explain", "--namespace", "a", "--viewer", "e/t", "--viewer-tenant", "t"], says: "excludes" },
   { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "tomorrow"], says: "not a time" },
+  { argv: ["namespace", "policy", "explain", "--namespace", "a", "--at", "2026-02-30T00:00:00Z"], says: "not a time" },
   { argv: ["namespace", "polcy", "apply"], says: "policy" },
   { argv: ["discovery", "policy", "stats"], says: "status" },
 ])("$argv is bad usage that says what is right", async ({ argv, says }) => {

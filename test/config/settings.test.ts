@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { listSettings, loadConfig, problemText, type SettingSource } from "../../src/config/load.ts";
 import { SETTING_ROWS } from "../../src/config/settings.ts";
@@ -52,6 +53,8 @@ test("without any source everything has its default, and says so", () => {
   });
   expect(settings.node).toMatchObject({ clusterId: "local", region: "local", id: undefined });
   expect(new Set(origins.values())).toEqual(new Set(["default"]));
+  const absent = listSettings({ settings, origins }).filter(({ path }) => ["node.id", "dns.rate", "fabric.enabled"].includes(path));
+  expect(absent.map(({ value }) => value)).toEqual(["", "", ""]);
 });
 
 test("flags win over the environment, which wins over the file", () => {
@@ -72,6 +75,8 @@ test.each([
   { path: "dns.max_ttl", text: "2m", want: 120_000 },
   { path: "limits.max_entry_bytes", text: "8KiB", want: 8192 },
   { path: "limits.max_entry_bytes", text: "2048", want: 2048 },
+  { path: "limits.max_request_bytes", text: "1MiB", want: 1_048_576 },
+  { path: "dns.max_plans_bytes", text: "1GiB", want: 1_073_741_824 },
   { path: "dns.enabled", text: "false", want: false },
   { path: "dns.zones", text: "a, b.c", want: ["a", "b.c"] },
   { path: "dns.tcp_port", text: "0", want: 0 },
@@ -84,6 +89,72 @@ test.each([
   const { settings } = settingsOf({ env: { [row.env]: text } });
   const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
   expect(groups[row.group]?.[row.name]).toEqual(want);
+});
+
+/** A file with one setting. */
+function fileWith(path: string, value: unknown): string {
+  const [group = "", key = ""] = path.split(".");
+  return JSON.stringify({ [group]: { [key]: value } });
+}
+
+test.each([
+  { type: "a number", path: "catalog.min_tombstones", good: [100, 10_000_000], bad: [99, 10_000_001, 100.5, "100", true, {}] },
+  { type: "a number that may be absent", path: "dns.rate", good: [0, 7], bad: [-1, "7"] },
+  { type: "a ratio", path: "fabric.orphan_protect_ratio", good: [0, 0.25, 1], bad: [-0.1, 1.1, "1"] },
+  { type: "a port", path: "dns.udp_port", good: [0, 65_535], bad: [-1, 65_536, "80"] },
+  { type: "a port that may be absent", path: "dns.tcp_port", good: [0], bad: [65_536, "x"] },
+  { type: "true or false", path: "persistence.ephemeral", good: [true, false], bad: ["true", 1] },
+  { type: "true, false or absent", path: "fabric.enabled", good: [true, false], bad: ["yes", 0] },
+  { type: "text", path: "node.cluster_id", good: ["abc"], bad: ["a b", "", 1, []] },
+  { type: "text that may be absent", path: "audit.file", good: ["abc"], bad: [1, ""] },
+  { type: "a word", path: "observability.log_format", good: ["json", "text"], bad: ["xml", 1] },
+  { type: "a word that may be absent", path: "tenants.anonymous", good: ["none", "read"], bad: ["some", 1] },
+  {
+    type: "a list",
+    path: "fabric.clusters",
+    good: [[], ["a"]],
+    bad: ["a", [1], ["a b"], Array.from({ length: 1001 }, (_, i) => `c${i}`)],
+  },
+  { type: "a table of text", path: "node.labels", good: [{}, { a: "b" }, { a: "bcd", b: "" }], bad: ["a", [], { a: 1 }, { a: {} }] },
+])("$type takes what it should and nothing else: $path", ({ path, good, bad }) => {
+  const row = SETTING_ROWS.find((each) => each.path === path)!;
+  for (const value of good) {
+    const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settingsOf({ json: fileWith(path, value) }).settings;
+    expect(groups[row.group]?.[row.name]).toEqual(value);
+  }
+  for (const value of bad) expect(problemsOf({ json: fileWith(path, value) }).join()).toContain(path);
+});
+
+/** The value of a setting that a file gives, after it was shown and read back from the environment. */
+function readBack(path: string, value: unknown): unknown {
+  const row = SETTING_ROWS.find((each) => each.path === path)!;
+  const shown = listSettings(settingsOf({ json: fileWith(path, value) })).find((each) => each.path === path)?.value ?? "";
+  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settingsOf({ env: { [row.env]: shown } }).settings;
+  return groups[row.group]?.[row.name];
+}
+
+test("a size that is shown reads back as the same size", () => {
+  fc.assert(fc.property(fc.integer({ min: 65_536, max: 67_108_864 }), (size) => readBack("limits.max_request_bytes", size) === size));
+});
+
+test("a table that is shown reads back as the same table, by commas or as JSON", () => {
+  const value = fc.oneof(fc.string({ maxLength: 60 }), fc.constantFrom("a", "a=b", "a,b", " a", "{}", "[1]", ""));
+  const table = fc.dictionary(fc.constantFrom("a", "b.c", "d-e", "f/g"), value, { noNullPrototype: true });
+  fc.assert(
+    fc.property(table, (labels) => {
+      expect(readBack("node.labels", labels)).toEqual(labels);
+    }),
+  );
+  const shown = (labels: object) =>
+    listSettings(settingsOf({ json: fileWith("node.labels", labels) })).find(({ path }) => path === "node.labels")?.value;
+  expect(shown({ rack: "7", row: "a=b" })).toBe("rack=7,row=a=b");
+  expect(shown({ rack: "7,8" })).toBe('{"rack":"7,8"}');
+});
+
+test("bounds are told in the unit they are written in", () => {
+  expect(problemsOf({ toml: '[fabric]\ninterval = "2h"\n' })).toEqual([
+    "fabric.interval: 2h is more than 1m, the largest allowed (file n.toml)",
+  ]);
 });
 
 test.each([
@@ -238,6 +309,17 @@ test.each([
   },
   { toml: CREDENTIAL(`token_sha256 = "${HASH}"\nscheme = "basic"`), says: "tenants.credentials[0].scheme: " },
   { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },
+  {
+    toml: 'tenants.credentials = ["alpha"]',
+    says: "tenants.credentials[0]: is not a table of tenant, principal, cluster, scheme, tokenSha256, tokenFile, roles",
+  },
+  { toml: `[[tenants.credentials]]\ntoken_sha256 = "${HASH}"`, says: "tenants.credentials[0].tenant: is required" },
+  {
+    toml: CREDENTIAL(`token_sha256 = "${HASH}"\nrole = []`),
+    says: "tenants.credentials[0].role: unknown key; did you mean roles?",
+  },
+  { toml: JWT('jwks_file = "f"\nclock_skew = "20m"'), says: "tenants.jwt.clock_skew: 20m is more than 10m, the largest allowed" },
+  { toml: "tenants.jwt = 5", says: "tenants.jwt: is not a table of issuer, audience" },
   { toml: JWT(""), says: "tenants.jwt: needs either jwks_file or jwks_url" },
   { toml: JWT('jwks_file = "f"\nalgorithms = ["HS256"]'), says: 'tenants.jwt.algorithms: "HS256" is not one of RS256' },
   { toml: JWT('jwks_file = "f"\nalgorithms = ["none"]'), says: 'tenants.jwt.algorithms: "none" is not one of RS256' },
@@ -252,6 +334,27 @@ test.each([
   expect(others).toEqual([]);
   expect(problem).toContain(says);
   expect(problem).not.toContain("hunter2");
+});
+
+test("every problem of every table is reported, and more tables than are allowed are refused", () => {
+  const both = '[[tenants.credentials]]\ntenant = "a b"\ntoken_file = "t"\n[[tenants.credentials]]\n';
+  expect(problemsOf({ toml: both })).toEqual([
+    expect.stringContaining('tenants.credentials[0].tenant: "a b" is not 1 to 64') as string,
+    expect.stringContaining("tenants.credentials[1].tenant: is required") as string,
+  ]);
+  const many = Array.from({ length: 1001 }, () => ({ tenant: "a", token_file: "t" }));
+  expect(problemsOf({ json: fileWith("tenants.credentials", many) })).toEqual([
+    "tenants.credentials: 1001 tables are more than 1000, the most allowed (file n.json)",
+  ]);
+});
+
+test("a table that is shown has only what it was given, in the units that people write; an absent one is empty", () => {
+  const shown = (source: Parameters<typeof load>[0]) => listSettings(settingsOf(source)).find(({ path }) => path === "tenants.jwt")?.value;
+  expect(shown({})).toBe("");
+  expect(shown({ toml: JWT('jwks_file = "f"\nclock_skew = "5s"') })).toContain(
+    '"jwks_file":"f","algorithms":["RS256","ES256","EdDSA"],"clock_skew":"5s"',
+  );
+  expect(settingsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: "" } }).settings.tenants.credentials).toEqual([]);
 });
 
 test("credentials come from the environment too, as JSON, and what is none is not shown", () => {
