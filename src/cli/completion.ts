@@ -1,4 +1,4 @@
-/** Shell completion, written out from the VERBS table. */
+/** Completion scripts for shells, made from the VERBS table. */
 
 import { ALL_VERBS as VERBS } from "./table/full.ts";
 import type { ArgSpec, FlagSpec, Shell } from "./table/verb.ts";
@@ -49,7 +49,7 @@ function paths(): readonly string[] {
   return ["", ...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
 }
 
-/** What follows a flag of this command, as it is written long and short: its choices, or a file. */
+/** Values of the flags of a command, by the long and short names of each flag: its choices, or files. */
 function valuesOf(path: string): readonly { readonly names: readonly string[]; readonly choices: readonly string[] | "files" }[] {
   return flagsOf(path).flatMap((flag) => {
     const choices = flag.choices ?? (flag.flags.includes("<file>") ? "files" : undefined);
@@ -58,7 +58,7 @@ function valuesOf(path: string): readonly { readonly names: readonly string[]; r
   });
 }
 
-/** Flags that are followed by a value: that word is none of the command's. */
+/** Flags that are followed by a value. The next word is then not a word of the command. */
 function valueFlags(): readonly string[] {
   const all = [...VERBS.flatMap((verb) => verb.flags ?? []), ...GLOBAL_FLAGS].filter(({ flags }) => flags.includes("<"));
   return [...new Set(all.flatMap(({ flags }) => flags.match(/--[a-z-]+|^-\w(?=,)/g) ?? []))];

@@ -1,4 +1,4 @@
-/** The real world of the command line: this process's terminals, files and signals. */
+/** The environment of a real command line: this process's terminals, files and signals. */
 import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
@@ -7,10 +7,10 @@ import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Environment, Terminal } from "./environment.ts";
 
-/** Folder that holds package.json: the clone's, or `dist` of a packed Waymark, which carries what is read at run time. */
+/** Folder with package.json: of the clone, or `dist` of a packed Waymark, which has the files that are read at run time. */
 const FOLDER = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What a person names may be a pipe or a device, and not end: only as much is read as is taken, and only until a signal comes. */
+/** Reads at most `maxBytes`, and stops at a signal: a named file may be a pipe or a device without an end. */
 async function readStream(stream: Readable, maxBytes: number, interrupt: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -36,7 +36,7 @@ async function readText(path: string, maxBytes: number, interrupt: AbortSignal):
   return readStream(stats.isFIFO() ? openPipe(path) : createReadStream(path), maxBytes, interrupt);
 }
 
-/** As a socket, which the event loop waits for. A thread that waits for a writer who never comes would keep the process from ending. */
+/** Opens a pipe as a socket, so that the event loop waits for it. A thread that waits for a writer would keep the process from ending. */
 function openPipe(path: string): Readable {
   return new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), readable: true, writable: false });
 }
@@ -45,7 +45,7 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
   return { write: (text) => void stream.write(text), isTty: stream.isTTY };
 }
 
-/** The world as it is; what only the entry point knows comes in. */
+/** Makes the environment. `own` has the parts that only the entry point can give. */
 export async function openEnvironment(
   own: Pick<
     Environment,

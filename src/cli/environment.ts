@@ -1,4 +1,4 @@
-/** Everything the command line touches outside itself, as one value: terminals, files, environment, the node. */
+/** Everything outside the command line that it uses, as one value: terminals, files, environment variables, the node. */
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -9,12 +9,12 @@ export interface Terminal {
   readonly isTty: boolean;
 }
 
-/** What a node tells when its start is over. */
+/** The facts of a node at the end of its start. */
 export interface ReadyFacts {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why `/readyz` does not answer 200 all the same, as with a clock that is off; empty when it does. */
+  /** Why `/readyz` does not answer 200 although the start is over, for example a wrong clock; empty when it does. */
   readonly fault: string;
 }
 
@@ -26,7 +26,7 @@ export interface ServeRequest {
 }
 
 export interface PolicyProblem {
-  /** Of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
+  /** Path of the field, for example `rules[3].owners[0]`; empty for the file as a whole. */
   readonly path: string;
   /** 1-based line of the file; 0 when unknown. */
   readonly line: number;
@@ -34,16 +34,16 @@ export interface PolicyProblem {
   readonly message: string;
 }
 
-/** What reading a policy file found. */
+/** The result of reading a policy file. */
 export interface PolicyReading {
   /** Undefined when the file has errors. */
   readonly policy: PolicySet | undefined;
   readonly problems: readonly PolicyProblem[];
-  /** Line of the field at a path, or of the nearest part above it that is there. */
+  /** Line of the field at a path, or of the nearest existing part above it. */
   readonly lineOf: (path: string) => number;
 }
 
-/** What following the chain of a copy of an audit log found. */
+/** The result of checking the hash chain of a copy of an audit log. */
 export interface ChainReading {
   readonly isIntact: boolean;
   readonly checked: number;
@@ -65,25 +65,25 @@ export interface Environment {
   readonly stderr: Terminal;
   /** Aborts on SIGINT or SIGTERM. */
   readonly interrupt: AbortSignal;
-  /** Does it in so many ms, unless what this returns is called before. */
+  /** Runs `act` after `delayMs`. The function that is returned cancels it. */
   later(act: () => void, delayMs: number): () => void;
-  /** Contents of a file as text; `-` is standard input. Throws when there are more than `maxBytes`. */
+  /** Contents of a file as text; `-` is standard input. Throws when the file has more than `maxBytes`. */
   readText(path: string, maxBytes: number): Promise<string>;
   /** Contents of a file that belongs to Waymark itself, by its path in the package. */
   readOwn(path: string): Promise<string>;
-  /** A name as a DNS label and back; undefined when no label can carry it, or stands for none. */
+  /** A name as a DNS label, and a label as a name; undefined when there is no such label or name. */
   readonly labels: { encode(text: string): Promise<string | undefined>; decode(label: string): Promise<string | undefined> };
   /** Reads a policy file as a node would. */
   readPolicy(text: string): Promise<PolicyReading>;
-  /** A policy set as a file that `readPolicy` takes. */
+  /** A policy set as the text of a file that `readPolicy` accepts. */
   writePolicy(policy: PolicySet, format: "yaml" | "json"): Promise<string>;
-  /** What is wrong with the files of keys and tokens that settings name, a line each. */
+  /** Warnings about the files of keys and tokens that settings name, one line each. */
   fileWarnings(settings: Settings): Promise<readonly string[]>;
-  /** Why a node could not start with the files that settings name, a line each. */
+  /** Why a node could not start with the files that settings name, one line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
   /** Follows the hash chain of an audit log in JSON lines. */
   verifyAudit(text: string): Promise<ChainReading>;
-  /** This command line runs no node: whatever hangs up ends it. */
+  /** Tells the process that this command runs no node, so that a hang-up ends it. */
   runsNoNode(): void;
   /** Runs a node until it is told to stop. Throws when it cannot start. */
   serve(request: ServeRequest): Promise<void>;

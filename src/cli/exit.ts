@@ -1,11 +1,11 @@
 /** How a command ends: exit codes, and the errors that choose them. */
 import { RequestError } from "../client/request-error.ts";
 
-/** Exit codes. */
+/** Exit codes, as the help of `waymark` lists them. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
 
-/** The command was called wrongly; the message says what would be right. */
+/** The command line is wrong. The message says what would be right. */
 export class UsageError extends Error {}
 
 /** The command failed, with its own exit code and one or more lines for people. */
@@ -18,7 +18,7 @@ export class CommandError extends Error {
   }
 }
 
-/** Exit code for an error a command ended with. */
+/** The exit code for an error that ended a command. */
 export function exitOf(error: unknown): Exit {
   if (error instanceof UsageError) return EXIT.usage;
   if (error instanceof CommandError) return error.exit;
@@ -29,27 +29,27 @@ export function exitOf(error: unknown): Exit {
   return code === "NOT_FOUND" ? EXIT.notFound : EXIT.failed;
 }
 
-/** What is the matter with a server's certificate, by OpenSSL's words and Node's; undefined when it is something else. */
+/** Advice about a certificate that is not trusted, found by the messages of OpenSSL and Node; undefined for other errors. */
 function distrust(message: string): string | undefined {
-  if (/certificate has expired/.test(message)) return "its certificate has run out: renew it there";
+  if (/certificate has expired/.test(message)) return "its certificate has expired: renew it on the server";
   if (/does not match certificate|Hostname\/IP/.test(message))
-    return "its certificate is of another name: ask it by a name that its certificate has";
+    return "its certificate is for another name: use a name that the certificate has";
   if (/self-signed certificate|unable to (?:verify|get)|certificate (?:signature failure|verify failed)/.test(message))
-    return "its certificate is of an authority that is not trusted here: name the authority's file with --ca";
+    return "its certificate comes from an authority that is not trusted here: name the authority's file with --ca";
   return undefined;
 }
 
-/** Whether OpenSSL was answered by something that is no TLS. */
+/** Whether the server answered OpenSSL with something other than TLS. */
 function isPlain(message: string): boolean {
   return /wrong version number|packet length too long/.test(message);
 }
 
-/** Lines for people: what failed, every field that was refused, and what to try; `hint` is for a server that cannot be reached. */
+/** Lines for people: what failed, every refused field, and what to try. `hint` is the advice for a server that cannot be reached. */
 export function errorLines(error: unknown, hint?: string): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
-    if (isPlain(error.message)) return [`cannot reach ${server} by TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
+    if (isPlain(error.message)) return [`cannot reach ${server} with TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
     const advice = distrust(error.message);
     if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];
     return [

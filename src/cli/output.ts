@@ -1,4 +1,4 @@
-/** What a command prints: one document in the format asked for on stdout, everything else on stderr. */
+/** Output of a command: one document on stdout, in the format that `-o` names, and everything else on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
 import type { Terminal } from "./environment.ts";
@@ -16,7 +16,7 @@ export interface Column<T> {
 export interface Table<T> {
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
-  /** What is noted when there are no rows; by default that nothing was found. */
+  /** The note for a table without rows; "nothing found" when absent, no note when empty. */
   readonly whenEmpty?: string;
 }
 
@@ -24,19 +24,19 @@ export interface OutputOptions {
   readonly format: Format;
   readonly stdout: Terminal;
   readonly stderr: Terminal;
-  /** Colour wherever the terminal can show it. */
+  /** Use colour if the terminal can show it. */
   readonly wantsColor: boolean;
   readonly isQuiet: boolean;
   /** For `-o yaml`; loaded only then. */
   readonly toYaml?: (json: unknown) => string;
-  /** Called when there is something to show, or a watch is on. */
+  /** Called when the command shows something, or its watch has begun. */
   readonly onBegun?: () => void;
 }
 
-// eslint's no-control-regex is about accidents; here the point is that no stranger's text reaches a terminal as a command.
+// The rule no-control-regex is about accidents. Here the characters are meant: text from others must not reach a terminal as a command.
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu; // oxlint-disable-line no-control-regex -- see above
 
-/** Text from the catalog with everything a terminal would obey made visible. */
+/** Text from the catalog, with the characters that a terminal would obey made visible. */
 export function plain(text: string): string {
   return text.replaceAll(CONTROL, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
 }
@@ -71,7 +71,7 @@ const NO_TABLE: Table<never> = { columns: [], rows: [] };
 export class Output {
   readonly format: Format;
   readonly #options: OutputOptions;
-  /** Widths of the columns of a stream so far: later lines keep in line with those before. */
+  /** Widths of the columns of a stream so far, so that later lines align with earlier ones. */
   #streamWidths: readonly number[] | undefined;
 
   constructor(options: OutputOptions) {
@@ -79,7 +79,7 @@ export class Output {
     this.#options = options;
   }
 
-  /** True when what is printed is read by a program. */
+  /** Whether the output is for a program: JSON or YAML. */
   get isMachine(): boolean {
     return this.format === "json" || this.format === "yaml";
   }
@@ -113,19 +113,19 @@ export class Output {
     this.#print(text);
   }
 
-  /** Words for people, on stderr, a line each and in one piece, so that logs do not come between; not with --quiet. */
+  /** Notes for people on stderr, one line each; nothing with --quiet. They are written at once, so that no log line comes between. */
   note(...lines: readonly string[]): void {
     if (!this.#options.isQuiet) this.#options.stderr.write(lines.map((line) => `${plain(line)}\n`).join(""));
   }
 
-  /** What went wrong, on stderr, whatever is asked for. */
+  /** An error on stderr, also with --quiet. */
   error(text: string): void {
     const { stderr } = this.#options;
     const head = this.#hasColorOn(stderr) ? styleText("red", "error:", { validateStream: false }) : "error:";
     stderr.write(`${head} ${plain(text)}\n`);
   }
 
-  /** What was asked for is on its way: nobody needs to be told any more that it takes long. */
+  /** Says that the answer has begun, so that the note about slowness is not needed any more. */
   begun(): void {
     this.#options.onBegun?.();
   }

@@ -1,4 +1,4 @@
-/** Certificates and keys that flags name: what is wrong with them is told by the flag, before anybody is asked. */
+/** Checks the certificates and keys that flags name before a server is asked, so that the message can name the flag. */
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { UsageError } from "./exit.ts";
@@ -16,7 +16,7 @@ export interface TlsFlags {
   readonly key: NamedFile | undefined;
 }
 
-/** Throws a UsageError that names the flag or variable and the file, and never what is in it. */
+/** Throws a UsageError that names the flag or variable and the file, and never its contents. */
 export function checkTlsFlags({ ca, cert, key }: TlsFlags): void {
   for (const named of [ca, cert])
     if (named !== undefined && !isRight(() => new X509Certificate(named.bytes)))

@@ -26,14 +26,14 @@ const POLICIES: Readonly<Record<string, ResolvePolicy>> = {
   hash: ResolvePolicy.HASH,
 };
 
-/** The words were checked against the verb's choices; an absent one is the enum's zero. */
+/** The enum value of a word. commander has checked the word against the choices of the flag; an absent word is the enum's zero. */
 export const kindOf = (word: string | undefined): EntryKind => KINDS[word ?? ""] ?? EntryKind.UNSPECIFIED;
 export const scopeOf = (word: string | undefined): Scope => SCOPES[word ?? ""] ?? Scope.UNSPECIFIED;
 export const healthOf = (word: string | undefined): HealthStatus => HEALTHS[word ?? ""] ?? HealthStatus.UNSPECIFIED;
 export const policyOf = (word: string | undefined): ResolvePolicy => POLICIES[word ?? ""] ?? ResolvePolicy.UNSPECIFIED;
 
 function wordOf(words: Readonly<Record<string, number>>, value: number): string {
-  // A newer server's value is shown as its number.
+  // A value that only a newer server knows is shown as its number.
   return Object.entries(words).find(([, known]) => known === value)?.[0] ?? (value === 0 ? "" : String(value));
 }
 
@@ -51,7 +51,7 @@ export function keyWords(key: EntryKey | undefined): string {
   return key === undefined ? "" : `${key.namespace} ${key.name} ${key.instanceId}`;
 }
 
-/** How a list of entries looks. */
+/** Columns of a list of entries. */
 export const ENTRY_COLUMNS: readonly Column<Entry>[] = [
   { title: "NAMESPACE", stored: ({ key }) => key?.namespace ?? "" },
   { title: "NAME", stored: ({ key }) => key?.name ?? "" },

@@ -1,5 +1,5 @@
 /** One gRPC connection on grpc-js, and `connect`, which opens several. */
-// By its default: an older Node, which has no such function, would end at the name before `connect` can say what it needs.
+// The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
 import { isIP } from "node:net";
 import nodeTls from "node:tls";
 import {
@@ -26,7 +26,7 @@ const CHANNEL_OPTIONS = {
   "grpc.initial_reconnect_backoff_ms": 250,
   "grpc.max_reconnect_backoff_ms": 10_000,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
-  // A proxy for web pages, named in the environment, must not get between us and a server on this machine.
+  // An HTTP proxy in the environment is for web pages. It must not stand between a client and a server on the same machine.
   "grpc.enable_http_proxy": 0,
 };
 
@@ -102,7 +102,7 @@ class GrpcChannel implements Channel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    // A stream has no deadline, but the server must have said something: who has, and is silent then, has nothing to tell.
+    // A stream has no deadline, but its connection must be up in time. After that, silence means that nothing changes.
     let isMute = false;
     const opening = setTimeout(() => {
       isMute = !this.#isConnected();
@@ -118,7 +118,7 @@ class GrpcChannel implements Channel {
     } finally {
       clearTimeout(opening);
       signal?.removeEventListener("abort", cancel);
-      // An error event after the reader left has nobody to go to; it is the cancellation itself.
+      // After the reader has left, the error event of the cancellation needs a listener.
       call.on("error", () => {});
       call.cancel();
     }
@@ -128,7 +128,7 @@ class GrpcChannel implements Channel {
     this.#client.close();
   }
 
-  /** Whether the server has spoken HTTP/2 to us, and is not known to be gone since. */
+  /** Whether the HTTP/2 connection to the server is up. */
   #isConnected(): boolean {
     return this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
   }
@@ -151,21 +151,21 @@ class GrpcChannel implements Channel {
   }
 }
 
-/** grpc-js says of a deadline how far its own machinery had come. */
+/** The message of a failure. For a deadline, grpc-js tells the state of its own parts, so that message is replaced. */
 function messageOf({ code, details, message }: ServiceError, timeoutMs: number | undefined): string {
   const isOwn = code === status.DEADLINE_EXCEEDED && details.startsWith("Deadline exceeded");
-  // What was asked for: what came before this try took a little of it.
+  // Rounded up to the timeout that was asked for: earlier tries used a little of it.
   if (isOwn && timeoutMs !== undefined) return `no answer within ${durationText(roundedUp(timeoutMs))}`;
   return transportWords(details === "" ? message : details);
 }
 
-/** To the tenth of a second, or below that to the millisecond. */
+/** Rounded up to a tenth of a second; to a millisecond below that. */
 function roundedUp(ms: number): number {
   const step = ms > 100 ? 100 : 1;
   return Math.ceil(ms / step) * step;
 }
 
-/** PEM of what the system trusts; undefined, which leaves it to Node's own list, where that is nothing. */
+/** PEM of the authorities that the system trusts. Undefined when there are none; then Node uses its own list. */
 function systemRoots(): Buffer | undefined {
   const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));

@@ -1,4 +1,4 @@
-/** A typed client over several servers: one deadline a call, and the next server when one is away. */
+/** A typed client of several servers. Each call has one deadline, and goes to the next server when one is away. */
 import {
   create,
   type DescMessage,
@@ -13,7 +13,7 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { RequestError } from "./request-error.ts";
 import { type CallOptions, type ServiceClient, serviceClient } from "./service-client.ts";
 
-/** One connection, as the client needs it. Failures are `RequestError`s. */
+/** The connection to one server. Failures are `RequestError`s. */
 export interface Channel {
   /** `host:port`. */
   readonly server: string;
@@ -32,13 +32,13 @@ export interface Channel {
 }
 
 export interface ClientOptions {
-  /** Deadline of a call that names none. */
+  /** Deadline of a call that has none of its own. */
   readonly timeoutMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
 }
 
-/** Least time a try at another server gets when servers before it used theirs up. */
+/** A try at another server needs at least this much of the deadline. */
 const LEAST_TRY_MS = 100;
 
 export class Client {
@@ -46,7 +46,7 @@ export class Client {
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
   /** Namespace policy, who may see what and why, and the audit. */
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
-  /** The nodes, and what each knows of the others. */
+  /** The nodes of the mesh, as the server knows them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #channels: readonly Channel[];
   readonly #options: ClientOptions;
@@ -65,7 +65,7 @@ export class Client {
   }
 
   /**
-   * Calls a unary method. A server that is away (UNAVAILABLE) is passed over for the next one, once each; every Waymark
+   * Calls a unary method. If a server is away, the call goes to the next one, and to each server once. Every Waymark
    * method gives the same result when it is repeated. Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
@@ -91,7 +91,7 @@ export class Client {
     throw failure;
   }
 
-  /** Opens a server stream at the current server; resuming it elsewhere is `follow`'s work. */
+  /** Opens a server stream at the current server. `follow` resumes streams at other servers. */
   stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,

@@ -1,4 +1,4 @@
-/** A failed call as the wire has it, decoded into what the caller gets. */
+/** Decodes a failed call from the wire into the error that the caller gets. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
@@ -26,7 +26,7 @@ const CODE_NAMES = [
   "UNAUTHENTICATED",
 ] as const;
 
-/** What a transport knows of a failed call. */
+/** A failed call, as the transport knows it. */
 export interface FailedCall {
   readonly code: number;
   readonly message: string;
@@ -38,7 +38,7 @@ export interface FailedCall {
 
 const NO_GRPC = "what answers there does not speak gRPC";
 
-/** What the system said of a connection, out of the many words that grpc-js puts around it. */
+/** The system's message about a connection, without the text that grpc-js puts around it. */
 export function transportWords(said: string): string {
   const target = /^Name resolution failed for target (?:dns:)?(.+)$/.exec(said)?.[1];
   if (target !== undefined) return `no address is known for ${target}`;
@@ -49,11 +49,11 @@ export function transportWords(said: string): string {
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
   // HTTP/2 was answered in another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;
-  // The library's own word, with the time of day.
+  // A message of the library itself, with the time of day.
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
 }
 
-/** Decodes a failed call; details that do not decode are ignored, for the code still tells the failure. */
+/** Decodes a failed call. Details that do not decode are ignored, because the code still names the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];
   let reason: string | undefined;
@@ -80,7 +80,7 @@ function decodeDetails(details: Uint8Array | undefined) {
   try {
     return fromBinary(StatusSchema, details).details;
   } catch {
-    // Written by something that is not a Waymark server, or damaged on the way: then there are no details.
+    // Something other than a Waymark server wrote them, or they were damaged on the way.
     return [];
   }
 }

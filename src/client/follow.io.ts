@@ -9,16 +9,16 @@ import { RequestError } from "./request-error.ts";
 export interface FollowOptions {
   /** Ends the following. */
   readonly signal: AbortSignal;
-  /** Told when a stream broke and another is tried; for logs. */
+  /** Called when a stream broke and another will be tried; for logs. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
-  /** Whether a server that cannot be reached at the very first try is an error (default) or waited for. */
+  /** Wait for a server that cannot be reached at the first try. By default that is an error. */
   readonly waitsForServer?: boolean;
 }
 
 /**
- * Tells every change of what matches, first what is there now; resumes by cursor after breaks, at the next server when
+ * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
  * one is away. Each change is told once. Throws `RequestError` when the watch is refused.
  */
 export async function* follow(
@@ -64,7 +64,7 @@ async function pause(waitMs: number, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Failures that pass: the server is away, restarts, drains or cut the stream. */
+/** Failures after which another try may help: the server is away, restarts, drains or cut the stream. */
 function isPassing(error: unknown): error is RequestError {
   if (!(error instanceof RequestError)) return false;
   const { code, isReachable } = error.facts;

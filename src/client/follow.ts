@@ -20,7 +20,7 @@ export type FollowEvent =
     }
   /** The entry is gone. */
   | { readonly kind: "remove"; readonly key: EntryKey; readonly deltaId: string; readonly revision: bigint }
-  /** Everything up to here was told: after a snapshot, and with every bookmark. `cursor` resumes from here at any server. */
+  /** Everything up to here was told. It comes after a snapshot and with every bookmark. `cursor` resumes from here at any server. */
   | {
       readonly kind: "synced";
       readonly isSnapshot: boolean;
@@ -32,7 +32,7 @@ export type FollowEvent =
 interface Held {
   readonly key: EntryKey;
   readonly deltaId: string;
-  /** Tells a repetition from a change: an origin that is away changes the view's health, not the delta's id. */
+  /** To tell a repetition from a change: an origin that is away changes the health of the view, but not the id of the delta. */
   readonly health: HealthStatus;
 }
 
@@ -44,31 +44,31 @@ interface Staged {
 
 /** Waits between tries to open the watch again. */
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
-/** Keys told since the last portable cursor; above it the next server is asked for a snapshot. */
+/** Most keys told since the last portable cursor. With more, the next server is asked for a snapshot. */
 const MAX_TOLD = 100_000;
 
 export class Follower {
-  /** What the reader holds, by key; only the delta's id, to know a repetition. */
+  /** What the reader holds, by key: only what is needed to recognise a repetition. */
   readonly #held = new Map<string, Held>();
   #staged: Staged | undefined;
-  /** False after a start from a cursor: then the reader may hold more than was told here. */
+  /** Whether the reader holds nothing but what was told here. False after a start from a cursor. */
   #knowsAll: boolean;
-  /** Good at every server; empty: a snapshot. */
+  /** A cursor that every server accepts; empty for a snapshot. */
   #portable: string;
-  /** Good at the server that gave it, in the process life in which it did. */
+  /** A cursor that only the server that gave it accepts, until it restarts. */
   #short: { readonly server: string; readonly cursor: string } | undefined;
   #server = "";
-  /** Keys told since the portable cursor: another server tells them again. */
+  /** Keys told since the portable cursor. Another server tells them again. */
   readonly #told = new Set<string>();
   /**
-   * Keys that a server told which is lost now. What of it is true is told again; what is not, because it was lost with that
-   * server, nobody will ever take back.
+   * Keys that a lost server told. The next server tells them again if they exist. Changes that were lost with that
+   * server are never taken back, so such keys need a snapshot.
    */
   readonly #doubted = new Set<string>();
   #isDoubtful = false;
   #failures = 0;
 
-  /** `cursor` is one from an earlier run, or empty. */
+  /** `cursor` comes from an earlier run, or is empty. */
   constructor(cursor: string) {
     this.#portable = cursor;
     this.#knowsAll = cursor === "";
@@ -86,7 +86,7 @@ export class Follower {
     return this.#portable;
   }
 
-  /** Whether the reader was told what this server does not know: the stream is to be opened anew, with a snapshot. */
+  /** Whether the reader was told entries that this server does not know. Then the stream must be opened again with a snapshot. */
   get isDoubtful(): boolean {
     return this.#isDoubtful;
   }
@@ -95,7 +95,7 @@ export class Follower {
     return this.#held.size;
   }
 
-  /** Folds one message; what the reader must be told is appended to `out`. */
+  /** Takes one message, and appends the events for the reader to `out`. */
   message(message: CatalogWatchResponse, out: FollowEvent[]): void {
     this.#failures = 0;
     const { snapshot } = message;
@@ -105,7 +105,7 @@ export class Follower {
     for (const delta of message.deltas) this.#delta(delta, out);
     const isEnd = snapshot === CatalogWatchResponse_Snapshot.END;
     if (isEnd) this.#swap(message.revision, out);
-    // A cursor taken inside a snapshot would resume without its rest.
+    // A cursor from the middle of a snapshot would resume without the rest of it.
     if (this.#staged !== undefined) return;
     const isSynced = isEnd || message.bookmark;
     if (isSynced && this.#doubted.size > 0) {
@@ -124,8 +124,8 @@ export class Follower {
   }
 
   /**
-   * The stream ended or failed: a snapshot it was in the middle of is void. `isAway`: the server may come back as another process,
-   * to which its short cursors say nothing. Returns how long to wait before the next try.
+   * The stream ended or failed. An unfinished snapshot is void. `isAway`: the server may come back as another process,
+   * which does not know its short cursors. Returns how long to wait before the next try.
    */
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;
@@ -154,12 +154,12 @@ export class Follower {
     }
   }
 
-  /** What the reader holds of the key is another since the portable cursor. */
+  /** Notes that the reader was told the key since the portable cursor. */
   #tell(key: string): void {
     if (this.#told.size <= MAX_TOLD) this.#told.add(key);
   }
 
-  /** A REMOVE of what the reader never had is not told, unless it may have it from an earlier run. */
+  /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
   #forget(key: EntryKey, { deltaId, revision }: { readonly deltaId: string; readonly revision: bigint }, out: FollowEvent[]): void {
     const text = textOf(key);
     this.#doubted.delete(text);
@@ -169,7 +169,7 @@ export class Follower {
     out.push({ kind: "remove", key, deltaId, revision });
   }
 
-  /** End of a snapshot: what it speaks for and did not list is gone. */
+  /** The end of a snapshot: keys of its namespaces that it did not list are gone. */
   #swap(revision: bigint, out: FollowEvent[]): void {
     const staged = this.#staged;
     this.#staged = undefined;

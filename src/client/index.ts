@@ -1,6 +1,6 @@
-/** The client's public door. */
+/** Everything that the package exports. */
 
-// What requests and answers are made of; everything else is in `waymark/gen/*`.
+// The messages of requests and answers. Other messages are in `waymark/gen/*`.
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
 export * from "../../gen/waymark/discovery/v1/discovery_pb.js";

@@ -1,4 +1,4 @@
-/** Why a call failed, as the server said it: code, reason and details. */
+/** The error of a failed call, with the code, reason and details that the server gave. */
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
@@ -8,16 +8,16 @@ export interface Violation {
 export interface RequestErrorFacts {
   /** gRPC status name, for example `NOT_FOUND`. */
   readonly code: string;
-  /** Reason of a Waymark server as the table of reasons has it, for example `LEASE_NOT_FOUND`; undefined when something else answered, or nothing did. */
+  /** Reason of a Waymark server, from the table of reasons, for example `LEASE_NOT_FOUND`; undefined when no Waymark server answered. */
   readonly reason: string | undefined;
   readonly violations: readonly Violation[];
   /** When the server thinks a retry may help. */
   readonly retryMs: number | undefined;
   /** Facts of `ErrorInfo`. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** False when no server answered: nothing listens there, or nothing came back in time. */
+  /** Whether a server answered. False when nothing listens there, or no answer came in time. */
   readonly isReachable: boolean;
-  /** Server that was asked. */
+  /** The server that was asked. */
   readonly server: string;
 }
 

@@ -33,12 +33,12 @@ type MethodFunction<M> =
       ? StreamFunction<I, O>
       : never;
 
-/** One function a method, by its name in TypeScript. Methods to which the client streams have none here. */
+/** One function for each method, by its name in TypeScript, except methods to which the client streams. */
 export type ServiceClient<S extends DescService> = {
   readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
 };
 
-/** What carries the calls; `Client` does. */
+/** Carries out the calls. `Client` is one. */
 export interface Caller {
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,

@@ -1,13 +1,13 @@
-/** Has Node keep what it compiles, so that the next start need not compile it again. */
+/** Keeps the code that Node compiles, so that the next start need not compile it again. */
 import { mkdirSync, statSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 
 /**
- * To be called, in the program and in each thread, before anything large is loaded: what is imported with "import" beside it is
- * compiled before. Compiling is half of a command's time and of a node's start. What is kept is code that a later start trusts, so
- * it lies in the user's own folder (XDG Base Directory Specification): in the system's temporary one anybody may have put it.
- * Where there is none, nothing is kept.
+ * Call it in the program and in each thread before anything large is loaded. A static import beside the call would be
+ * compiled before it. Compiling is half of a command's time and of a node's start. A later start trusts the kept code, so
+ * it is in the user's own cache folder (XDG Base Directory Specification). Anybody could put code into the system's temporary folder.
+ * Without a cache folder nothing is kept.
  */
 export function keepCompiled(): void {
   const { XDG_CACHE_HOME = "", HOME = "" } = process.env;
@@ -17,8 +17,8 @@ export function keepCompiled(): void {
 }
 
 /**
- * Whether the folder is there or could be made. Node, told to make a folder with its parents, tries for ever where the parent is
- * there and making says that it is not, as /proc does; a user without a home may have that one.
+ * Whether the folder exists or could be made. Node's recursive `mkdir` never returns when the parent exists but making a folder in it
+ * fails with ENOENT, as in /proc. The home of a user without one may be there.
  */
 function hasFolder(folder: string): boolean {
   return isFolder(folder) || make(folder) || (hasParent(folder) && make(folder));
@@ -42,7 +42,7 @@ function make(folder: string): boolean {
     mkdirSync(folder);
     return true;
   } catch {
-    // Another process of ours may have made it meanwhile.
+    // Another waymark process may have made it meanwhile.
     return isFolder(folder);
   }
 }

@@ -1,4 +1,4 @@
-/** Hashes: the only pure file that may import node:crypto, because what it computes depends on nothing but its arguments. */
+/** Hashes. Only this pure file may import node:crypto, because its results depend on nothing but the arguments. */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Hash64 } from "./hash64.ts";
 
@@ -12,7 +12,7 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash("sha256", data, "hex");
 }
 
-/** First 8 bytes of SHA-256, big-endian, in two unsigned halves: cheaper to add up than a bigint. */
+/** First 8 bytes of SHA-256, big-endian, in two unsigned halves: adding such halves is cheaper than adding bigints. */
 export function sha256Halves(text: string): Hash64 {
   const digest = hash("sha256", text, "buffer");
   return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };

@@ -1,4 +1,4 @@
-/** YAML and JSON documents with the line of every value, bounded against bombs; the base of whatever reads files people write. */
+/** YAML and JSON documents with the line of every value. Readers of files that people write build on it. Bounds protect against bombs. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
 import { findRepeatedKey, JsonPlaces } from "./json-lines.ts";
 
@@ -8,10 +8,10 @@ export interface LineProblem {
   readonly message: string;
 }
 
-/** Tells the line of the value at a path, or of the nearest part above it that exists. */
+/** The line of the value at a path, or of the nearest existing part above it. */
 type Locator = (path: readonly PropertyKey[]) => number;
 
-/** A part of a document: its value and where it stands. Lines are looked up when asked for: few values are ever wrong. */
+/** A part of a document: its value and its place. Lines are looked up only when asked for, because few values are wrong. */
 export class Place {
   readonly value: unknown;
   readonly #path: readonly PropertyKey[];
@@ -36,21 +36,21 @@ export class Place {
 }
 
 export interface Documents {
-  /** Documents that parse and hold something. */
+  /** Documents that parse and are not empty. */
   readonly places: readonly Place[];
   readonly problems: readonly LineProblem[];
 }
 
-/** Most aliases one document may resolve to: stops "billion laughs". */
+/** Most aliases that one document may resolve to. This stops "billion laughs". */
 const MAX_ALIASES = 100;
-/** Parsed with positions, YAML takes a hundred times its size in memory. */
+/** Longest YAML text. Parsed with positions, it takes a hundred times its size in memory. */
 const MAX_YAML_CHARS = 8 * 1024 * 1024;
-/** Deeper than any real manifest, and shallow enough for every recursive reader. */
+/** Deepest nesting: deeper than any real manifest, and shallow enough for every recursive reader. */
 const MAX_DEPTH = 64;
 
 /**
- * Reads every document of a text. One that is broken is a problem; those around it are still read. Never throws. A key that
- * is there twice is a problem in YAML, and in JSON where `refusesRepeatedKeys` asks for the second look at the text.
+ * Reads every document of a text. A broken document is a problem, and the others are still read. Never throws. A repeated key
+ * is a problem in YAML. In JSON it is one only with `refusesRepeatedKeys`, which reads the text a second time.
  */
 export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}): Documents {
   const json = parseJson(text);
@@ -75,7 +75,7 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
 
 const TOO_DEEP = "is nested too deeply";
 
-/** The one JSON value of a text; undefined when it is something else, such as broken JSON, which the YAML parser explains with lines. */
+/** The JSON value of a text; undefined for other texts. The YAML parser explains broken JSON with lines. */
 function parseJson(text: string): unknown {
   if (!/^\s*[[{]/.test(text)) return undefined;
   try {
@@ -119,7 +119,7 @@ function readYaml(text: string): Documents {
   return { places, problems };
 }
 
-/** What the parser says, without its echoes: a text that is too deep gets a complaint for each level. */
+/** The parser's messages without repetitions: for a text that is too deep it has one for each level. */
 function syntaxProblems({ errors }: Document, lines: LineCounter): readonly LineProblem[] {
   const deep = errors.find(({ message }) => message.includes("call stack"));
   if (deep !== undefined) return [{ line: lines.linePos(deep.pos[0]).line, message: TOO_DEEP }];
@@ -150,7 +150,7 @@ function yamlChild(node: Node | undefined, step: PropertyKey): { readonly node: 
   return pair === undefined ? undefined : { node: pair.value ?? undefined, offset: pair.key.range?.[0] ?? 0 };
 }
 
-/** Level by level, for a text that is deep must not overflow the stack here; an alias to itself ends at the bound. */
+/** Whether a value is nested too deeply. It goes level by level, so that no depth overflows the stack. An alias to itself ends at the bound. */
 function isTooDeep(value: unknown): boolean {
   let level = new Set<object>();
   if (typeof value === "object" && value !== null) level.add(value);

@@ -1,4 +1,4 @@
-/** Durations as people write them. */
+/** Durations: units, and the text that people write. */
 
 /** The longest that a timer of Node waits. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -9,14 +9,14 @@ export const DAY_MS = 24 * HOUR_MS;
 
 const DURATION_UNITS = { ms: 1, s: 1000, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS } as const;
 
-/** An age is counted from 1970 where it is not known; no node has run for so long as this. */
+/** An unknown age is counted from 1970. No node has run for as long as this. */
 const MAX_AGE_MS = 20 * 365 * DAY_MS;
 
 export function isKnownAge(ageMs: number): boolean {
   return ageMs < MAX_AGE_MS;
 }
 
-/** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined when it is not one. */
+/** Milliseconds of a text such as `500ms`, `1.5s`, `10m`, `24h`, `7d`; undefined for other text. */
 export function parseDurationMs(written: string): number | undefined {
   const match = /^(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)$/.exec(written);
   if (!match) return written === "0" ? 0 : undefined;

@@ -1,6 +1,6 @@
-/** The one error a request can be refused with, the table of its reasons, and `assert` for our own bugs. */
+/** The error of a refused request, the table of its reasons, and `assert` for bugs of this program. */
 
-/** gRPC status codes we answer with (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
+/** gRPC status codes that a node answers with (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
 export const CODES = {
   INVALID_ARGUMENT: 3,
   DEADLINE_EXCEEDED: 4,
@@ -16,7 +16,7 @@ export const CODES = {
 } as const;
 export type Code = (typeof CODES)[keyof typeof CODES];
 
-/** Reason to code; clients match the reason, never the text. The same names are `Reason` in the protos. */
+/** Reason to code. Clients match the reason, never the text. `Reason` in the protos has the same names. */
 export const REASONS = {
   invalid_argument: CODES.INVALID_ARGUMENT,
   unauthenticated: CODES.UNAUTHENTICATED,
@@ -42,13 +42,13 @@ export const REASONS = {
 } as const satisfies Record<string, Code>;
 export type Reason = keyof typeof REASONS;
 
-/** Broken fields that one refusal names at most: enough to repair a request with, and a hostile one does not get a megabyte of answers. */
+/** Most broken fields that one refusal names: enough to repair a request, and no megabyte of answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;
 
 export interface FieldViolation {
   /** Path of the field as in the proto, for example `entries[3].targets[0].port`. */
   readonly field: string;
-  /** The rule that was broken, with the value. */
+  /** The broken rule, with the value. */
   readonly description: string;
 }
 
@@ -80,11 +80,11 @@ export function invalid(field: string, description: string): WaymarkError {
 }
 
 /**
- * A bug of ours that `assert` found. It ends the one call whose changes were all taken back, and says so by `isUndone`; wherever that is
- * not shown it ends the process, and the restart is clean. Nobody who catches it goes on otherwise.
+ * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
+ * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.
  */
 export class BrokenInvariant extends Error {
-  /** Set by whoever took back all that was changed since the call began. */
+  /** Set by the code that took back all changes since the call began. */
   isUndone = false;
 
   constructor(message: string) {
@@ -93,12 +93,12 @@ export class BrokenInvariant extends Error {
   }
 }
 
-/** Throws what was caught again when it is a bug whose changes may still be there: for everybody who catches, tells and goes on. */
+/** Throws a caught error again if it is a bug whose changes may still be there. Code that catches errors and goes on calls this first. */
 export function rethrowBroken(error: unknown): void {
   if (error instanceof BrokenInvariant && !error.isUndone) throw error;
 }
 
-/** States a relation of our own that must hold; never used on input from outside. */
+/** States a relation that must hold inside the program. It is never used on input from outside. */
 export function assert(condition: boolean, message: string, facts: Readonly<Record<string, unknown>> = {}): asserts condition {
   if (!condition) throw new BrokenInvariant(`assertion failed: ${message} ${JSON.stringify(facts)}`);
 }

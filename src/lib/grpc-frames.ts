@@ -1,10 +1,10 @@
-/** gRPC's framing of messages on a stream: one flag byte, four of length (gRPC over HTTP2, Length-Prefixed-Message). */
+/** The framing of gRPC messages on a stream: one flag byte and four bytes of length (gRPC over HTTP2, Length-Prefixed-Message). */
 import { WaymarkError } from "./errors.ts";
 
 /** Bytes before each message. */
 export const PREFIX_BYTES = 5;
 
-/** A message as it goes on the wire. Copies: 1.4 kB cost 0.1 µs, a second write of the prefix costs 2 µs. */
+/** A message with its prefix. It copies the message: 1.4 kB cost 0.1 µs, where a second write for the prefix costs 2 µs. */
 export function framed(message: Uint8Array): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
@@ -12,7 +12,7 @@ export function framed(message: Uint8Array): Uint8Array {
   return frame;
 }
 
-/** Writes the prefix of a message of so many bytes at the start; returns the offset after it. */
+/** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after it. */
 export function writePrefix(out: Uint8Array, sizeBytes: number): number {
   out[0] = 0;
   out[1] = sizeBytes >>> 24;
@@ -22,13 +22,13 @@ export function writePrefix(out: Uint8Array, sizeBytes: number): number {
   return PREFIX_BYTES;
 }
 
-/** What bounds the bytes of messages that are not complete yet, over all streams that share it: those of a listener, or one link. */
+/** Bounds for the bytes of incomplete messages, shared by all streams of a listener, or by one link. */
 export interface AssemblyBounds {
   /** Largest message. */
   readonly maxMessageBytes: number;
   /** Bytes of incomplete messages over all streams. */
   readonly maxBufferedBytes: number;
-  /** Now held; raised and lowered by the assemblers. */
+  /** Bytes held now. The assemblers raise and lower it. */
   bufferedBytes: number;
 }
 
@@ -40,18 +40,18 @@ export class MessageAssembler {
   #held: Uint8Array[] = [];
   #heldBytes = 0;
 
-  /** `mayBeCompressed` where an encoding was agreed; then ask `isCompressed` of each message. */
+  /** `mayBeCompressed`: an encoding was agreed. Then ask `isCompressed` after each message. */
   constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
     this.#bounds = bounds;
     this.#mayBeCompressed = mayBeCompressed;
   }
 
-  /** Whether the last message that `next` returned says that it is. */
+  /** Whether the last message that `next` returned is compressed, by its flag. */
   get isCompressed(): boolean {
     return this.#isCompressed;
   }
 
-  /** Takes a chunk. Throws when the message it belongs to is over its bound, or too much is held already. */
+  /** Takes a chunk. Throws when its message is over the bound, or when too much is held already. */
   push(chunk: Uint8Array): void {
     this.#held.push(chunk);
     this.#heldBytes += chunk.length;
@@ -62,7 +62,7 @@ export class MessageAssembler {
     }
   }
 
-  /** The next whole message, or undefined when there is none yet. Throws on one that says it is compressed, or over the bound. */
+  /** The next whole message; undefined when there is none yet. Throws for a message over the bound, or compressed without agreement. */
   next(): Uint8Array | undefined {
     const size = this.#messageBytes();
     if (size === undefined || this.#heldBytes < PREFIX_BYTES + size) return undefined;
@@ -75,17 +75,17 @@ export class MessageAssembler {
     return bytes.subarray(PREFIX_BYTES, end);
   }
 
-  /** Whether bytes of an unfinished message are left: at the end of a stream, half a message. */
+  /** Whether bytes of an unfinished message are left. At the end of a stream that is half a message. */
   isInside(): boolean {
     return this.#heldBytes > 0;
   }
 
-  /** Lets go of what is held; the stream is over. */
+  /** Drops the held bytes, at the end of the stream. */
   drop(): void {
     this.#release();
   }
 
-  /** Size of the message the held bytes start with, once its prefix is here. Throws when it is over the bound. */
+  /** Size of the message at the start of the held bytes; undefined until its prefix is complete. Throws when it is over the bound. */
   #messageBytes(): number | undefined {
     if (this.#heldBytes < PREFIX_BYTES) return undefined;
     const first = this.#held[0];
@@ -119,12 +119,12 @@ export class MessageAssembler {
   }
 }
 
-/** The size a prefix of five bytes says. */
+/** The size in a prefix of five bytes. */
 export function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
-/** Refusal of a flag byte; the code for one that was not agreed is gRPC's (its compression.md). */
+/** Refusal of a flag byte. gRPC's compression.md has the code for compression that was not agreed. */
 function unagreed(isCompressed: boolean): WaymarkError {
   return isCompressed
     ? new WaymarkError("internal", "the message says it is compressed, but no grpc-encoding was sent")
@@ -138,7 +138,7 @@ export function isGrpcType(contentType: string | undefined): boolean {
 
 const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
-/** Refusal of bytes that are not one gRPC message. Callers see the field too, peers of a link only the words. */
+/** Refusal of bytes that are not one gRPC message. Callers also see the field; peers of a link see only the message. */
 export function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }

@@ -8,7 +8,7 @@ export interface Hash64 {
 
 const START: Hash64 = { high: 0xcbf29ce4, low: 0x84222325 };
 
-/** Hash of the text's UTF-16 code units, low byte first; goes on from another hash to cover several texts. HOT: once a query. */
+/** Hash of the text's UTF-16 code units, low byte first. It continues from another hash, to cover several texts. HOT: once a query. */
 export function fnv64(text: string, from: Hash64 = START): Hash64 {
   let high = from.high | 0;
   let low = from.low | 0;
@@ -16,7 +16,7 @@ export function fnv64(text: string, from: Hash64 = START): Hash64 {
     const unit = text.charCodeAt(i);
     for (let n = 0, byte = unit & 0xff; n < 2; n += 1, byte = unit >>> 8) {
       low ^= byte;
-      // Times 2^40 + 0x1b3, modulo 2^64, in halves of 32 bits; the lower half in halves of 16, so that every number stays a small one.
+      // Times 2^40 + 0x1b3, modulo 2^64, in halves of 32 bits; the lower half in halves of 16, so that every number stays small.
       const lower = (low & 0xffff) * 0x1b3;
       const upper = (low >>> 16) * 0x1b3 + (lower >>> 16);
       high = (Math.imul(high, 0x1b3) + (upper >>> 16) + (low << 8)) | 0;

@@ -5,11 +5,11 @@ const START_CAPACITY = 16;
 const ABSENT = -1;
 
 /**
- * Deadlines by id, earliest first; equal deadlines come in no promised but a deterministic order. Ids are small integers the caller reuses:
+ * Deadlines by id, earliest first. The order of equal deadlines is deterministic, but not promised. Ids are small integers that the caller reuses:
  * memory is 16 B for each id up to the highest. Add, move and remove cost O(log n).
  */
 export class DeadlineHeap {
-  // Parallel arrays in heap order, and where in the heap an id is.
+  // Parallel arrays in heap order, and the place of each id in the heap.
   #deadlinesMs = new Float64Array(START_CAPACITY);
   #ids = new Int32Array(START_CAPACITY);
   #places = new Int32Array(START_CAPACITY).fill(ABSENT);
@@ -51,7 +51,7 @@ export class DeadlineHeap {
     }
   }
 
-  /** Takes the id out; an id that is not there changes nothing. */
+  /** Removes the id, if it is there. */
   remove(id: number): void {
     const place = this.#place(id);
     if (place === ABSENT) return;

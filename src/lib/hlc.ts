@@ -5,22 +5,22 @@ import { assert, WaymarkError } from "./errors.ts";
 const PER_MS = 2048;
 
 /**
- * The newest stamp there may be: the beginning of the year 2100. Absolute, so that all nodes refuse the same ones whatever their own
- * clocks say; and low enough that a stamp plus something stays exact.
+ * The newest stamp that is allowed: the beginning of the year 2100. It is absolute, so that all nodes refuse the same stamps whatever their
+ * clocks say, and low enough that sums with a stamp stay exact.
  */
 export const MAX_STAMP = Date.UTC(2100, 0, 1) * PER_MS;
 
-/** Wall time of a stamp, in ms; ahead of the truth by as much as the clock has borrowed. */
+/** Wall time of a stamp, in ms. It is ahead by as much as the clock has borrowed. */
 export function hlcWallMs(stamp: number): number {
   return Math.floor(stamp / PER_MS);
 }
 
-/** The first stamp of a wall time; no stamp (`isStamp`) where that is beyond what may be stamped. */
+/** The first stamp of a wall time. Beyond the newest allowed stamp it is not a stamp (`isStamp`). */
 export function stampOf(wallMs: number): number {
   return Math.floor(wallMs) * PER_MS;
 }
 
-/** Whether a number from outside is one that a clock may give. */
+/** Whether a number from outside is a valid stamp. */
 export function isStamp(stamp: number): boolean {
   return Number.isSafeInteger(stamp) && stamp >= 0 && stamp <= MAX_STAMP;
 }
@@ -32,7 +32,7 @@ function beyondStamps(whose: string): WaymarkError {
 export class Hlc {
   #last: number;
 
-  /** Goes on after `last`, the newest stamp known of an earlier life; 0 when there is none. */
+  /** Continues after `last`, the newest known stamp of an earlier life; 0 when there is none. */
   constructor(last = 0) {
     assert(isStamp(last), "hlc start is not a stamp", { last });
     this.#last = last;
@@ -43,7 +43,7 @@ export class Hlc {
     return this.#last;
   }
 
-  /** A stamp above every stamp given or merged before. Throws `clock_skew` where that is no stamp any more. */
+  /** A stamp above every stamp given or merged before. Throws `clock_skew` when there is no valid one. */
   stamp(wallMs: number): number {
     const stamp = Math.max(this.#last + 1, stampOf(wallMs));
     if (!(stamp <= MAX_STAMP)) throw beyondStamps("this node's clock");
@@ -52,9 +52,9 @@ export class Hlc {
   }
 
   /**
-   * A stamp above `newestHlc` too, the newest one held of the key that is written: a write is never hidden by what its writer
-   * saw. One that is far ahead of the wall does not move this clock, so that a wrong clock elsewhere is felt by this key only.
-   * Throws `clock_skew` when nothing can be above it: that write fails, alone.
+   * A stamp that is also above `newestHlc`, the newest held stamp of the written key, so that a write is never hidden by what its writer
+   * saw. A `newestHlc` far ahead of the wall clock does not move this clock, so that a wrong clock elsewhere affects this key only.
+   * Throws `clock_skew` when no stamp can be above it. Then only this write fails.
    */
   stampAbove(newestHlc: number, wallMs: number): number {
     if (newestHlc >= MAX_STAMP) throw beyondStamps("the newest record of this key");
@@ -62,8 +62,8 @@ export class Hlc {
   }
 
   /**
-   * As `stampAbove`, for what is not to fail: rows of a journal that are put again, and versions of policy. Where nothing can be above
-   * `newestHlc`, it is the newest stamp there may be.
+   * As `stampAbove`, for writes that must not fail: journal rows that are put again, and policy versions. When no stamp can be above
+   * `newestHlc`, it is the newest allowed stamp.
    */
   stampEnd(newestHlc: number, wallMs: number): number {
     const isBeyond = newestHlc >= MAX_STAMP || Math.max(this.#last, stampOf(wallMs)) >= MAX_STAMP;
@@ -71,8 +71,8 @@ export class Hlc {
   }
 
   /**
-   * Learns another node's stamp, or one of this node's own earlier life, so that what is stamped here afterwards is newer. A stamp more than `maxSkewMs` ahead
-   * of the wall never moves this clock (semantics.md, Several origins for one key): one wrong clock must not drag the
+   * Learns a stamp of another node, or of an earlier life of this node, so that later stamps here are newer. A stamp more than `maxSkewMs` ahead
+   * of the wall clock never moves this clock (semantics.md, Several origins for one key): one wrong clock must not drag the
    * fleet into the future.
    */
   merge(remoteHlc: number, wallMs: number, maxSkewMs: number): "merged" | "beyond_skew" {

@@ -1,15 +1,15 @@
-/** Where a value stands in a JSON text: for messages about files too large to be parsed with all their positions. */
+/** The places of values in a JSON text, for messages about files that are too large to parse with all positions. */
 
 interface Found {
   readonly value: number;
-  /** What a message points at: of a map's value, its key. */
+  /** The offset that a message points at: for a value in a map, its key. */
   readonly shown: number;
 }
 
-/** Shorter lists and maps are read again rather than remembered. */
+/** Shorter lists and maps are read again instead of being remembered. */
 const LONG_CHARS = 4096;
 
-/** Where the values of one JSON text stand. What is long is looked through once, however many of its parts are asked for. */
+/** The places of the values of one JSON text. A long list or map is read once, however many of its parts are asked for. */
 export class JsonPlaces {
   readonly #text: string;
   /** Parts of the long lists and maps seen so far, by offset. */
@@ -21,7 +21,7 @@ export class JsonPlaces {
     this.#text = text;
   }
 
-  /** Offset of the value at a path (of a map's value: of its key), or of the nearest part above it that exists. */
+  /** Offset of the value at a path (for a value in a map, of its key), or of the nearest existing part above it. */
   offset(path: readonly PropertyKey[]): number {
     let value = skipSpace(this.#text, 0);
     let shown = value;
@@ -77,7 +77,7 @@ function items(text: string, list: number): Parts {
   return { parts, end: at };
 }
 
-/** The last member of each name: the one JSON.parse takes. None of what is no map. */
+/** The last member of each name, as JSON.parse takes it; no members for text that is not a map. */
 function members(text: string, map: number): Parts {
   const parts = new Map<string, Found>();
   if (text[map] !== "{") return { parts, end: map };
@@ -123,12 +123,12 @@ function endOfString(text: string, from: number): number {
   return at;
 }
 
-/** A key that a map of a JSON text has twice. */
+/** A key that stands twice in a map of a JSON text. */
 export class RepeatedKey {
   readonly key: string;
-  /** Where the map is. */
+  /** Path of the map. */
   readonly path: readonly (string | number)[];
-  /** Of the key, the second time. */
+  /** Offset of the second place of the key. */
   readonly offset: number;
 
   constructor(key: string, path: readonly (string | number)[], offset: number) {
@@ -138,15 +138,15 @@ export class RepeatedKey {
   }
 }
 
-/** The value of a JSON text, or what it has twice. Throws as JSON.parse does, which takes the last of such keys. */
+/** The value of a JSON text, or its first repeated key, of which JSON.parse would silently take the last. Throws as JSON.parse does. */
 export function readJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
   return findRepeatedKey(text) ?? value;
 }
 
-/** The first key that a map of a JSON text has twice, which JSON.parse lets pass. The text must be valid JSON: anything else has none. */
+/** The first repeated key of a JSON text. The text must be valid JSON. */
 export function findRepeatedKey(text: string): RepeatedKey | undefined {
-  /** The maps and lists around this place: the keys of a map so far, and the part that is read now. */
+  /** The maps and lists around this place: the keys of each map so far, and the part that is being read. */
   const open: { readonly keys?: Set<string>; part: string | number }[] = [];
   for (let at = 0; at < text.length; at++) {
     const char = text[at];

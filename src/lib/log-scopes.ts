@@ -1,23 +1,23 @@
-/** Log levels, and which one holds for which component (`--log-scopes dns=debug,server.grpc=trace`). */
+/** Log levels, and the level of each component (`--log-scopes dns=debug,server.grpc=trace`). */
 import { invalid } from "./errors.ts";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Level by component; a component covers what is below it: `server` covers `server.grpc`. */
+/** Level by component. A component covers those below it: `server` covers `server.grpc`. */
 export type LogScopes = ReadonlyMap<string, LogLevel>;
 
 const MAX_SCOPES = 64;
 const COMPONENT = /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$/;
 
-/** Throws `invalid_argument` naming `field` for a word that is no level. */
+/** Throws `invalid_argument` that names `field` for a word that is not a level. */
 export function parseLogLevel(text: string, field = "log-level"): LogLevel {
   const level = LOG_LEVELS.find((known) => known === text);
   if (level === undefined) throw invalid(field, `"${text.slice(0, 40)}" is not a level; one of ${LOG_LEVELS.join(", ")}`);
   return level;
 }
 
-/** `component=level` pairs, comma separated, at most 64, a component alone meaning debug; throws `invalid_argument` naming the pair that is wrong. */
+/** Reads at most 64 `component=level` pairs with commas between. A component without a level has debug. Throws `invalid_argument` that names the wrong pair. */
 export function parseLogScopes(text: string): LogScopes {
   const scopes = new Map<string, LogLevel>();
   for (const pair of text.split(",").map((part) => part.trim())) {

@@ -1,28 +1,28 @@
-/** Log lines on stderr: pino as JSON, or one readable line each for a terminal; bounded. Nothing is masked here: who logs names no secret. */
+/** Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log secrets. */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
 
-/** Facts of one event; names end in units, values are bounded when written. No field holds a token, a key or a password. */
+/** Facts of one event. Names end in units, and values are bounded when written. No field holds a token, a key or a password. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** A component's log. The message is a constant lower-case phrase; what varies is a field. */
+/** A component's log. The message is a constant lower-case phrase. Everything that varies is a field. */
 export interface Log {
   trace(fields: LogFields, message: string): void;
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;
   warn(fields: LogFields, message: string): void;
   error(fields: LogFields, message: string): void;
-  /** Whether lines of this level are written; ask before gathering costly fields. */
+  /** Whether lines of this level are written. Ask before gathering costly fields. */
   isEnabled(level: Exclude<LogLevel, "silent">): boolean;
-  /** The log of a part: `server` makes `server.grpc` of `grpc`. */
+  /** The log of a part of the component: `grpc` of `server` is `server.grpc`. */
   child(part: string): Log;
 }
 
 /** The log of the whole process. */
 export interface RootLog extends Log {
-  /** Lines thrown away because whoever reads stderr does not. */
+  /** Lines dropped because stderr was not read. */
   droppedCount(): number;
-  /** Ends the log: waits until what is buffered is written, 1 s at most, and drops what is logged later. For the end of the process. */
+  /** Ends the log at the end of the process: waits at most 1 s until buffered lines are written, and drops later lines. */
   end(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ const MAX_TEXT_CHARS = 2048;
 const MAX_MESSAGE_CHARS = 512;
 const MAX_BUFFER_BYTES = 1024 * 1024;
 const STDERR_FD = 2;
-/** What is not written by then is lost: a reader that has gone away, or stands still, must not keep the process. */
+/** Time for buffered lines at the end. A reader that has gone away, or stands still, must not keep the process. */
 const END_MS = 1000;
 
 /** Opens the process's log. Buffered lines above 1 MiB are dropped and counted, never waited for. */
@@ -109,19 +109,19 @@ class ComponentLog implements Log {
 
 function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
   // Not synchronous: a reader of stderr that stops would stop every stream of this node.
-  // With no least length at all it would not say when everything is written.
+  // With a least length of 0 it would not say when everything is written.
   const stderr = destination({ fd: STDERR_FD, sync: false, minLength: 1, maxLength: MAX_BUFFER_BYTES });
   let dropped = 0;
   let isEnded = false;
   stderr.on("drop", () => dropped++);
-  // A closed stderr must not end the process; what is logged after that is lost.
+  // A closed stderr must not end the process. Later lines are lost.
   stderr.on("error", () => dropped++);
   return {
     write: (line) => {
       if (isEnded) dropped++;
       else stderr.write(line);
     },
-    // Not by `flushSync`, which never returns when the reader is gone, nor when it does not read.
+    // Not `flushSync`, which never returns when the reader is gone or does not read.
     end: () =>
       new Promise((resolve) => {
         const end = () => {
@@ -145,7 +145,7 @@ function bounded(fields: Record<string, unknown>): Record<string, unknown> {
   return result;
 }
 
-/** A line within the bound; a longer one keeps what says where it came from. */
+/** A line within the bound. A longer line keeps its level, time, component and message. */
 function cut(line: string): string {
   if (line.length <= MAX_LINE_BYTES && Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
   const { level, time, component, msg } = parsed(line);

@@ -1,21 +1,21 @@
-/** Files that settings name: regular files of a bounded size, read whole and without waiting for anybody. */
+/** Files that settings name: regular files of a bounded size, read whole and without waiting. */
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
-/** Certificates, keys and authorities: a bundle of all public authorities has a quarter of it. */
+/** Bound for certificates, keys and authorities. A bundle of all public authorities has a quarter of it. */
 export const MAX_PEM_BYTES = 1 << 20;
-/** Files that hold one token or two. */
+/** Bound for files with one or two tokens. */
 export const MAX_TOKEN_FILE_BYTES = 1 << 16;
 export const MAX_JWKS_BYTES = 1 << 20;
 const CHUNK_BYTES = 1 << 16;
 
-/** What a setting names. */
+/** A file and the setting that names it. */
 export interface NamedFile {
   readonly setting: string;
   readonly path: string;
   readonly maxBytes: number;
 }
 
-/** The whole file. Throws an error that names the setting, the file and the rule, and never what is in it. */
+/** Reads the whole file. Throws an error that names the setting, the file and the rule, and never the contents. */
 export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
   const read = readBounded(path, maxBytes);
   if (read.bytes !== undefined) return read.bytes;
@@ -25,13 +25,13 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
 export type BoundedRead = { readonly bytes: Buffer } | { readonly bytes: undefined; readonly fault: string };
 
 /**
- * The whole file, or why not in words that follow its name. A named pipe, a device or a file without an end would stop the process, or fill its
- * memory: they are refused unread.
+ * Reads the whole file, or says why not in words that follow its name. A named pipe, a device or a file without an end would stop the process or fill its
+ * memory, so they are refused unread.
  */
 export function readBounded(path: string, maxBytes: number): BoundedRead {
   let descriptor: number;
   try {
-    // Never waits for the other end of a named pipe.
+    // With O_NONBLOCK, opening a named pipe does not wait for its other end.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (cause) {
     return { bytes: undefined, fault: isCode(cause, "ENXIO") ? notRegular("a socket or a device", maxBytes) : wordsOf(cause) };
@@ -48,7 +48,7 @@ export function readBounded(path: string, maxBytes: number): BoundedRead {
   }
 }
 
-/** Files under `/proc` say that they are empty, and any file may grow meanwhile: what counts is what is read. */
+/** Counts the bytes that are read: files under `/proc` claim to be empty, and any file may grow meanwhile. */
 function readUpTo(descriptor: number, maxBytes: number): BoundedRead {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
@@ -76,7 +76,7 @@ function kindOf(stats: Stats): string {
   return "a device";
 }
 
-/** In the system's words, without the path, which is said before. */
+/** The system's message without the path, which the caller puts before it. */
 function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.message.replace(/, \w+(?: '.*')?$/s, "");

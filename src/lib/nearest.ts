@@ -22,7 +22,7 @@ function distance(a: string, b: string): number {
 export function findNearest(word: string, candidates: readonly string[]): string | undefined {
   let nearest: string | undefined;
   let least = Number.POSITIVE_INFINITY;
-  // A stranger's word is cut: the cost grows with the product of the lengths.
+  // A long word is cut, because the cost grows with the product of the lengths.
   const asked = word.slice(0, 128).toLowerCase();
   for (const candidate of candidates) {
     const steps = distance(asked, candidate.toLowerCase());

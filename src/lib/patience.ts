@@ -1,34 +1,34 @@
-/** The clock of deadlines that judge others: a standstill of our own event loop hardly counts (semantics.md, Deadlines and standstills). */
+/** The clock for deadlines of others: a standstill of this process's own event loop hardly counts (semantics.md, Deadlines and standstills). */
 
-/** What a standstill counts at most, however long it was. A loop that is looked at every `LOOK_MS` and late by more stood still. */
+/** A standstill counts at most this long. The loop stood still when a look at the clock is late by more than this. */
 const STANDSTILL_MS = 250;
-/** How often somebody must look at the clock: time in which nobody looked is taken for a standstill. */
+/** The shell must look at the clock this often, because a longer time without a look counts as a standstill. */
 export const LOOK_MS = 100;
 
-/** Patient ms, of two readings: a deadline is set by `nowMs`, and it is due when `dueMs` has come to it. */
+/** Patient milliseconds have two readings: `nowMs` sets a deadline, and the deadline is due when `dueMs` reaches it. */
 export interface Patience {
-  /** The patient time now, from which whoever is heard has its whole time. */
+  /** The patient time now. A deadline that is renewed now gets its whole time from here. */
   nowMs(monoMs: number): number;
-  /** Up to when deadlines are due: just after a standstill not yet up to now. */
+  /** Deadlines up to here are due. Just after a standstill it is behind `nowMs`. */
   dueMs(monoMs: number): number;
-  /** At which monotonic time a deadline is due, as of the last look; a standstill until then makes it later. */
+  /** The monotonic time at which a deadline is due, as of the last look. A standstill until then makes it later. */
   dueMonoMs(deadlineMs: number): number;
 }
 
-/** For who never stands still. */
+/** A clock for callers that never stand still, such as simulations. */
 export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (monoMs) => monoMs, dueMonoMs: (deadlineMs) => deadlineMs };
 
 /**
- * While the loop stands still, what others sent in time waits in the sockets, and when it goes on, timers run first. So a standstill counts
- * at most 250 ms, and by so much deadlines are due later until 250 ms have passed and what waited has been read, or until the next
- * standstill. A loop that stands still again and again therefore ends things later, but it does end them. With one reading for
- * both, what is renewed just after a standstill would end 250 ms early.
+ * While the loop stands still, messages that others sent in time wait in the sockets. When it goes on, timers run first. So a standstill counts
+ * at most 250 ms, and deadlines are due 250 ms later until that time has passed and the messages have been read, or until the next
+ * standstill. A loop that stands still again and again therefore ends things later, but it does end them. With a single reading for
+ * both, a deadline that is renewed just after a standstill would end 250 ms early.
  */
 export class PatientClock implements Patience {
   #seenMonoMs: number | undefined;
   #wokeMonoMs = 0;
   #graceMs = 0;
-  /** What does not count of all time until the last look. */
+  /** The time until the last look that does not count. */
   #skippedMs = 0;
 
   nowMs(monoMs: number): number {
@@ -52,7 +52,7 @@ export class PatientClock implements Patience {
     return deadlineMs + this.#skippedMs + this.#graceMs;
   }
 
-  /** Whether it was looked at lately after a standstill. */
+  /** Whether a standstill ended less than 250 ms ago. */
   get isJustAwake(): boolean {
     return this.#graceMs > 0;
   }

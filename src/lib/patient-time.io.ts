@@ -1,39 +1,39 @@
-/** The patient clock of this process's event loop, and timers by it: for deadlines that judge others, and for none that limits ourselves. */
+/** The patient clock of this process's event loop, and timers by it. They are for deadlines of others, never for limits on this process itself. */
 import { LOOK_MS, type Patience, PatientClock } from "./patience.ts";
 
-// One a process, as there is one event loop.
+// One clock, because a process has one event loop.
 const clock = new PatientClock();
 let looking: NodeJS.Timeout | undefined;
 
-/** The clock, which is watched from now on. */
+/** The clock. From now on a timer looks at it. */
 export function patienceOfLoop(): Patience {
   looking ??= setInterval(() => clock.nowMs(performance.now()), LOOK_MS).unref();
   return clock;
 }
 
-/** Monotonic ms in which a standstill of the loop counts at most 250: deadlines are set by it, and compared with `patientDueMs`. */
+/** Patient milliseconds now, for setting deadlines that are compared with `patientDueMs`. */
 export function patientNowMs(): number {
   return patienceOfLoop().nowMs(performance.now());
 }
 
-/** Up to which of those ms deadlines are due: just after a standstill not yet up to now. */
+/** Deadlines in patient milliseconds up to here are due. Just after a standstill it is behind `patientNowMs`. */
 export function patientDueMs(): number {
   return patienceOfLoop().dueMs(performance.now());
 }
 
-/** Whether the loop stood still until a moment ago: what others sent meanwhile may not be read yet. */
+/** Whether the loop stood still until a moment ago, so that messages of others may not be read yet. */
 export function isJustAwake(): boolean {
   patientNowMs();
   return clock.isJustAwake;
 }
 
 export interface PatientTimeout {
-  /** It is due the whole delay from now. */
+  /** Starts the whole delay again. */
   refresh(): void;
   clear(): void;
 }
 
-/** As `setTimeout`, by the patient clock: what ran out while the loop stood still has what was left of it. */
+/** As `setTimeout`, by the patient clock: a timeout that ended during a standstill gets its remaining time afterwards. */
 export function patientTimeout(callback: () => void, delayMs: number): PatientTimeout {
   let dueMs = patientNowMs() + delayMs;
   let timer: NodeJS.Timeout;

@@ -1,10 +1,10 @@
 /**
  * Protobuf's wire format for hot paths: writing at an offset, reading with every bound checked
- * (https://protobuf.dev/programming-guides/encoding/). Whatever bytes come in, reading ends or throws one WaymarkError.
+ * (https://protobuf.dev/programming-guides/encoding/). Reading any bytes ends, or throws one WaymarkError.
  */
 import { WaymarkError } from "./errors.ts";
 
-/** Wire types. Groups (3, 4) are refused: nothing of ours ever wrote one. */
+/** Wire types. Groups (3, 4) are refused, because no version of Waymark ever wrote one. */
 export const WIRE = { VARINT: 0, FIXED64: 1, BYTES: 2, FIXED32: 5 } as const;
 export type Wire = (typeof WIRE)[keyof typeof WIRE];
 
@@ -77,7 +77,7 @@ export function writeVarint64(out: Uint8Array, at: number, value: bigint): numbe
 
 /** Writes the bytes alone, without tag or length; returns the offset after them. */
 export function writeBytes(out: Uint8Array, at: number, bytes: Uint8Array): number {
-  // HOT: records mostly have none of a kind, and the call alone costs as much as a field of theirs (`versions`, keys that come and go).
+  // HOT: the bytes are mostly empty, and the call alone costs as much as a field (bench `versions`, keys that come and go).
   if (bytes.length > 0) out.set(bytes, at);
   return at + bytes.length;
 }
@@ -127,12 +127,12 @@ function writeUtf8(out: Uint8Array, at: number, text: string): number {
   return to + encoder.encodeInto(text, out.subarray(to)).written;
 }
 
-/** Opens a length-delimited field of unknown size after its tag: returns where its content starts. */
+/** Opens a length-delimited field of unknown size, after its tag. Returns the start of its content. */
 export function openLength(at: number): number {
   return at + 1;
 }
 
-/** Closes what `openLength` opened: writes the length before the content, moving it when the length needs more than a byte. */
+/** Closes a field that `openLength` opened: writes the length before the content, and moves the content when the length needs more than a byte. */
 export function closeLength(out: Uint8Array, start: number, end: number): number {
   const size = end - start;
   if (size < 128) {
@@ -150,8 +150,8 @@ function malformed(what: string, at: number): WaymarkError {
 }
 
 /**
- * Reads one message; a nested one by `enter` and `leave`. Throws `invalid_argument` on anything truncated, oversized or
- * ill-formed; never reads outside its bytes.
+ * Reads one message, and nested ones by `enter` and `leave`. Throws `invalid_argument` for bytes that are truncated, oversized or
+ * malformed. Never reads outside its bytes.
  */
 export class WireReader {
   readonly bytes: Uint8Array;
@@ -234,7 +234,7 @@ export class WireReader {
     return this.bytes.subarray(start, start + size);
   }
 
-  /** A length-delimited field as text; refuses what is not UTF-8. */
+  /** A length-delimited field as text. Refuses bytes that are not UTF-8. */
   text(): string {
     const size = this.varint();
     const start = this.#take(size);
@@ -258,7 +258,7 @@ export class WireReader {
     }
   }
 
-  /** Narrows to a nested message; returns the outer end, to be given to `leave`. */
+  /** Narrows to a nested message. Returns the outer end for `leave`. */
   enter(): number {
     const size = this.varint();
     const start = this.#take(size);
@@ -277,7 +277,7 @@ export class WireReader {
   skip(tag: number): void {
     switch (tag % 8) {
       case WIRE.VARINT:
-        // Most are one byte; no bigint for those.
+        // Most varints are one byte and need no bigint.
         if (this.at < this.end && (this.bytes[this.at] ?? 0) < 128) this.at += 1;
         else this.varint64();
         return;
@@ -296,8 +296,8 @@ export class WireReader {
   }
 
   /**
-   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. One of those with another wire type is
-   * refused: readers disagree on what it means, and what is stored must mean one thing.
+   * Skips a field of a message whose fields 1 to `lastKnown` this version knows. A known field with another wire type is
+   * refused, because readers disagree on its meaning, and stored bytes must have one meaning.
    */
   skipUnknown(tag: number, lastKnown: number): void {
     if (tag < (lastKnown + 1) * 8) throw malformed(`field ${tag >>> 3} of wire type ${tag % 8}`, this.at);
@@ -312,7 +312,7 @@ export class WireReader {
   }
 }
 
-/** Whether a message has the field at its top level: a scan that builds nothing. Throws as WireReader does. */
+/** Whether a message has the field at its top level. The scan allocates nothing for fields. Throws as WireReader does. */
 export function hasField(bytes: Uint8Array, field: number): boolean {
   const reader = new WireReader(bytes);
   while (!reader.isDone()) {

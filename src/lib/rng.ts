@@ -19,7 +19,7 @@ export class Rng {
     for (let i = 0; i < 12; i++) this.uint32();
   }
 
-  /** A stream that depends on this one's seed and the name only, never on what was drawn before. */
+  /** A stream that depends only on this stream's seed and the name, never on numbers drawn before. */
   fork(name: string): Rng {
     return new Rng(`${this.#seed}/${name}`);
   }

@@ -1,24 +1,24 @@
-/** Versions that FUNCTION entries have, and npm-style ranges of them such as `^1.2.0`. */
+/** Versions of FUNCTION entries, and npm-style ranges of versions such as `^1.2.0`. */
 import { Range } from "semver";
 import { invalid } from "./errors.ts";
 
-/** Verdicts kept: the versions of a catalog are few, and parsing one costs more than all else that a filter looks at. */
+/** Remembered results. A catalog has few versions, and parsing one costs more than the rest of a filter. */
 const MAX_KNOWN = 256;
 const MAX_RANGE_LENGTH = 128;
 
 export class VersionRange {
-  /** As it was asked for. */
+  /** The text of the request. */
   readonly text: string;
   readonly #range: Range;
   readonly #known = new Map<string, boolean>();
 
-  /** Throws `invalid_argument` for what is no range. */
+  /** Throws `invalid_argument` for text that is not a range. */
   constructor(text: string) {
     this.text = text;
     this.#range = parseRange(text);
   }
 
-  /** A version that is none is in no range. */
+  /** Whether the version is in the range. Text that is not a version is in no range. */
   has(version: string): boolean {
     let isIn = this.#known.get(version);
     if (isIn === undefined) {
@@ -30,7 +30,7 @@ export class VersionRange {
   }
 }
 
-/** Why a range does not have this version, in words. */
+/** The reason, in words, why a version is not in a range. */
 export function lacksVersion(version: string, range: string): string {
   return `version ${version === "" ? "(none)" : version} is not in ${range}`;
 }

@@ -95,7 +95,7 @@ test("watch tells every member, then those that change", async () => {
   const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
   const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
   expect(two.exit).toBe(0);
-  expect(two.stderr).toContain("every member was told");
+  expect(two.stderr).toContain("every member was shown");
 });
 
 test("explain says who accused a member, by which path, and when it is taken for dead", async () => {
@@ -142,5 +142,5 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   await expect(unlinked.stderr + unlinked.stdout).toMatchFileSnapshot("../golden/cli/lag-no-links.table.txt");
   fake.mesh.set("lag", () => ({ servedBy: "n1", detail: "looking for peers", age: { seconds: 1_795_345_062n, nanos: 0 } }));
   const unknown = await waymark(["discovery", "lag", "--server", fake.address]);
-  expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; how old what it serves is, it does not know yet\n/);
+  expect(unknown.stderr).toMatch(/^n1 is not ready: looking for peers; it does not know yet how old its data is\n/);
 });

@@ -79,7 +79,7 @@ test("apply sends the file, the terms and the stage, and shows what changes for 
   const { exit, stdout, stderr } = await waymark(argv, { files: FILES });
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot("../golden/cli/policy-apply.table.txt");
-  expect(stderr).toContain("version 7 is the newest; it is in force where its stage says");
+  expect(stderr).toContain("version 7 is the newest; it is in force in its stage");
   expect(stderr).toContain("hide 12 entries in 1 namespace");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     policy: {
@@ -114,7 +114,7 @@ test("apply --dry-run and --cluster are sent, and a dry run says that nothing wa
   ];
   const { stdout, stderr } = await waymark(argv, { files: FILES });
   expect(stdout).toBe("");
-  expect(stderr).toContain("what is in the catalog stays as it is, for everybody");
+  expect(stderr).toContain("nothing in the catalog changes for any viewer");
   expect(stderr).toContain("dry run, nothing was changed: version 6 stays in force");
   expect(fake.callsOf("applyPolicy")[0]?.request).toMatchObject({
     dryRun: true,
@@ -225,7 +225,7 @@ test("rollback sends where to and why", async () => {
     fake.address,
   ]);
   expect(exit).toBe(0);
-  expect(stderr).toContain("rules are those of version 4 again, as version 8");
+  expect(stderr).toContain("the rules of version 4 are in force again, as version 8");
   expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({ toNumber: 4n, reason: "empty shop", expectedNumber: 0n });
 });
 

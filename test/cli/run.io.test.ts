@@ -513,7 +513,9 @@ test("config show tells where each value came from; config validate reports ever
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");
   expect(bad.stderr).toContain("dns.min_ttl");
-  expect(bad.stderr).toContain("there may be more: settings that contradict each other, and files, are looked at once these are right\n");
+  expect(bad.stderr).toContain(
+    "there may be more: settings that contradict each other, and files, are checked when these values are right\n",
+  );
 });
 
 test.each([

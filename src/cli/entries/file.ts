@@ -1,4 +1,4 @@
-/** Entries in a file, as `apply` takes them: the contract's JSON form, checked field by field so that every problem has its line. */
+/** Entries in a file for `apply`: the contract's JSON form, checked field by field so that every problem has its line. */
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
@@ -47,7 +47,7 @@ function entryPlaces(place: Place): readonly Place[] {
   return [place];
 }
 
-/** Entries that keep the contract's rules and have a key of their own; a problem for each of the others. */
+/** The entries that obey the contract's rules and have different keys. Each of the others becomes a problem. */
 export function checkEntries(found: readonly FileEntry[], problems: LineProblem[]): readonly FileEntry[] {
   const validator = createValidator();
   const firstOfKey = new Map<string, Place>();
@@ -70,7 +70,7 @@ export function checkEntries(found: readonly FileEntry[], problems: LineProblem[
   });
 }
 
-/** How long and how many is for the server to judge: the contract has the defaults of settings, and a node may be given others. */
+/** Rules about lengths and counts are left to the server: the contract has the defaults of its settings, and a node may have other values. */
 const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_bytes", "repeated.max_items", "map.max_pairs"]);
 
 /** Identity of an entry as the server will see it, without the cluster. */
@@ -97,7 +97,7 @@ function kindOfDetail(name: Entry["detail"]["case"]): EntryKind {
   }
 }
 
-/** The value as JSON that `fromJson` takes whole, or undefined after reporting why it would not. */
+/** The value as JSON that `fromJson` accepts, or undefined after the reasons were added to `problems`. */
 function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -143,7 +143,7 @@ function normaliseField({ place, line }: Spot, field: DescField, problems: LineP
   }
   const json = enumWords(value, field);
   try {
-    // One field at a time, so that one bad value does not hide the next.
+    // Each field is tried alone, so that one bad value does not hide the next.
     fromJson(field.parent, { [field.jsonName]: json });
     return json;
   } catch {
@@ -152,7 +152,7 @@ function normaliseField({ place, line }: Spot, field: DescField, problems: LineP
   }
 }
 
-/** `zone` for `SCOPE_ZONE`; what is not such a word stays as it is, for `fromJson` to refuse. */
+/** Turns `zone` into `SCOPE_ZONE`. Other values are returned unchanged, and `fromJson` refuses them. */
 function enumWords(value: unknown, field: DescField): JsonValue {
   const { enum: desc } = field;
   const one = (item: unknown): JsonValue => {
@@ -163,7 +163,7 @@ function enumWords(value: unknown, field: DescField): JsonValue {
   return Array.isArray(value) ? value.map(one) : one(value);
 }
 
-/** YAML's values as JSON's; YAML 1.2 makes nothing else. */
+/** A YAML value as a JSON value. YAML 1.2 has no other values. */
 function jsonOf(value: unknown): JsonValue {
   if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
   if (Array.isArray(value)) return value.map(jsonOf);

@@ -1,4 +1,4 @@
-/** From a file's entries to the catalog: problems, the difference, registration under one static lease, removal. */
+/** Brings the entries of a file into the catalog: reports problems, compares, registers under one static lease, and removes. */
 import { clone, type JsonValue, type MessageShape, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -17,20 +17,20 @@ export interface Transfer {
   readonly file: string;
   readonly entries: readonly FileEntry[];
   readonly problems: readonly LineProblem[];
-  /** Apply what is good although there are problems. */
+  /** Apply the entries without problems although others have some. */
   readonly isPartial: boolean;
   readonly isDryRun: boolean;
   /** Namespaces to compare with: exactly these, or those below a prefix. */
   readonly namespaces: readonly ({ readonly namespace: string } | { readonly namespacePrefix: string })[];
-  /** Held entries that may be removed when they are not wanted any more. */
+  /** Whether a held entry may be removed when the file no longer has it. */
   readonly isPrunable: (entry: Entry) => boolean;
-  /** Register entries that are already held alike too, so that they move under this lease. */
+  /** Also register entries that the catalog already holds unchanged, so that they move under this lease. */
   readonly claimsUnchanged: boolean;
   /** More facts for the JSON document. */
   readonly facts?: Readonly<Record<string, unknown>>;
 }
 
-/** Carries a transfer out and prints the one document about it. */
+/** Carries out a transfer and prints its document. */
 export async function carryOut(
   transfer: Transfer,
   { client, out }: { readonly client: () => Client; readonly out: Output },
@@ -51,7 +51,7 @@ export async function carryOut(
 
 type Performed = Pick<Transfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
 
-/** Compares with the catalog and, unless it is a dry run, registers and removes. `leaseId` is empty when no lease was needed. */
+/** Compares with the catalog, then registers and removes, except in a dry run. `leaseId` is empty when no lease was needed. */
 export async function perform(
   transfer: Performed,
   client: Client,
@@ -63,7 +63,7 @@ export async function perform(
   return { changes, leaseId };
 }
 
-/** What this cluster holds of its own, and the node that says so; the same key may live in other clusters too. */
+/** The entries of this cluster, and the node that was asked. The same keys may exist in other clusters. */
 async function readHeld(
   client: Client,
   namespaces: Transfer["namespaces"],
@@ -78,7 +78,7 @@ async function readHeld(
 const MAX_BATCH_ITEMS = 1000;
 const MAX_BATCH_BYTES = 3 * 1024 * 1024;
 
-/** Registers what is new or differs, removes what is to go; returns the lease's id, empty when nothing needed one. */
+/** Registers new and changed entries, and removes others. Returns the id of the lease; empty when no lease was needed. */
 async function apply({ file, entries, claimsUnchanged }: Performed, changes: readonly Change[], client: Client): Promise<string> {
   const wanted = changes.filter(({ action }) => action !== "remove" && (claimsUnchanged || action !== "unchanged"));
   const placeOf = new Map(entries.map(({ entry, place }) => [entry, place]));
@@ -105,15 +105,15 @@ async function apply({ file, entries, claimsUnchanged }: Performed, changes: rea
 }
 
 interface Sending<T> {
-  /** The field of the request that has the items, as a refusal names it. */
+  /** The field of the request with the items, as a refusal names it. */
   readonly field: string;
   readonly sizeOf: (item: T) => number;
-  /** What a person calls the item. */
+  /** The name of an item for people. */
   readonly nameOf: (item: T) => string;
   readonly send: (batch: readonly T[]) => Promise<void>;
 }
 
-/** Sends all items in as many requests as it takes: half as much in each from then on, when the server takes less in one. */
+/** Sends all items in as many requests as needed. When the server refuses a request as too large, it halves all later ones. */
 async function sendAll<T>(items: readonly T[], sending: Sending<T>): Promise<void> {
   let most = MAX_BATCH_ITEMS;
   let sent = 0;
@@ -130,7 +130,7 @@ async function sendAll<T>(items: readonly T[], sending: Sending<T>): Promise<voi
   }
 }
 
-/** As many of the first items as fit into a request, one at least. */
+/** As many of the first items as fit into a request; at least one. */
 function batchOf<T>(items: readonly T[], sizeOf: (item: T) => number): readonly T[] {
   let sizeBytes = 0;
   const end = items.findIndex((item, at) => {
@@ -140,12 +140,12 @@ function batchOf<T>(items: readonly T[], sizeOf: (item: T) => number): readonly 
   return end < 0 ? items : items.slice(0, end);
 }
 
-/** Whether the server would take less in one request: fewer items, or fewer bytes. */
+/** Whether the server would accept a smaller request: fewer items, or fewer bytes. */
 function isTooMuch({ facts }: RequestError, field: string): boolean {
   return facts.metadata["max_bytes"] !== undefined || facts.violations.some((violation) => violation.field === field);
 }
 
-/** The refusal with the names of items: it has their places in a request, which nobody sees. */
+/** The refusal with names of items instead of their places in a request, which a person cannot see. */
 function named<T>({ message, facts, cause }: RequestError, batch: readonly T[], { field, nameOf }: Sending<T>): RequestError {
   const rename = (text: string): string =>
     text.replaceAll(new RegExp(`\\b${field}\\[(\\d+)\\](\\.)?`, "g"), (path, index, dot) => {
@@ -180,7 +180,7 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
       { title: "ENTRY", stored: ({ entry }) => keyWords(entry.key) },
       { title: "FIELDS", stored: ({ fields }) => fields.join(", ") },
     ],
-    // A person wants to know what changes; how much stays is in the note.
+    // People want to see changes. The note says how many entries stay.
     whenEmpty: "",
     rows: out.format === "wide" ? changes : changes.filter(({ action }) => action !== "unchanged"),
   });
@@ -197,16 +197,16 @@ type Action = "create" | "update" | "move" | "remove" | "unchanged";
 
 interface Change {
   readonly action: Action;
-  /** The wanted entry; for a removal the held one. */
+  /** The entry of the file; for a removal, the held entry. */
   readonly entry: Entry;
   /** Fields that differ, for an update. */
   readonly fields: readonly string[];
 }
 
 interface DiffRules {
-  /** Held entries that may be removed when they are not wanted. */
+  /** Whether a held entry may be removed. */
   readonly isOwned: (entry: Entry) => boolean;
-  /** The node that takes over what is held alike at others; undefined when such entries stay where they are. */
+  /** The node to which unchanged entries of other nodes move; undefined when they stay where they are. */
   readonly movesTo: string | undefined;
 }
 
@@ -227,18 +227,18 @@ function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned
   return changes.toSorted((a, b) => (keyOf(a.entry) < keyOf(b.entry) ? -1 : 1));
 }
 
-/** Stamped by the server, or not content. */
+/** Fields that the server stamps, or that are not content. */
 const STAMPED = ["key", "clusterId", "region", "nodeId", "tenantId", "registeredAt", "updatedAt", "load", "registeredByAdmin"];
 
 function differingFields(wanted: Entry, held: Entry): readonly string[] {
   const [a, b] = [content(wanted), content(held)];
-  // The server fills these in when they are not said.
+  // The server fills these in when they are absent.
   if (wanted.zone === "") b.delete("zone");
   if (wanted.ttl === undefined) b.delete("ttl");
   return [...new Set([...a.keys(), ...b.keys()])].filter((name) => a.get(name) !== b.get(name));
 }
 
-/** Field to canonical text, with the defaults the server stores written out. */
+/** Field to canonical text, with the defaults that the server would store. */
 function content(entry: Entry): Map<string, string> {
   const full = clone(EntrySchema, entry);
   if (full.scope === Scope.UNSPECIFIED) full.scope = Scope.ZONE;
@@ -249,6 +249,6 @@ function content(entry: Entry): Map<string, string> {
   const fields = Object.entries(typeof json === "object" && json !== null ? json : {}).map(
     ([name, value]) => [name, JSON.stringify(value)] as const,
   );
-  // An empty detail says no more than the key's kind.
+  // An empty detail has no more information than the kind of the key.
   return new Map(fields.filter(([name, value]) => !STAMPED.includes(name) && value !== "{}"));
 }

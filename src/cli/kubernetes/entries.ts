@@ -1,4 +1,4 @@
-/** What an import makes of one Kubernetes Service: its entries, from what it says itself and from its endpoints. */
+/** The entries that an import makes of one Kubernetes Service, from the Service itself and from its endpoints. */
 import { create } from "@bufbuild/protobuf";
 import {
   type Entry,
@@ -25,13 +25,13 @@ export interface KubernetesOptions {
   readonly addresses: ReadonlySet<AddressSource>;
 }
 
-/** Where clients connect: to the endpoints themselves, to the Service's cluster addresses, to its load balancer's. */
+/** Where clients connect: to the endpoints themselves, to the cluster addresses of the Service, or to its load balancer. */
 export const ADDRESS_SOURCES = ["endpoints", "cluster", "load-balancer"] as const;
 export type AddressSource = (typeof ADDRESS_SOURCES)[number];
 
 /** Metadata key that names the import which owns an entry. */
 export const IMPORT_KEY = "waymark.import";
-/** What DNS answers with a CNAME for an entry without targets (semantics.md, DNS). */
+/** Metadata key of the name that DNS answers with as a CNAME, for an entry without targets (semantics.md, DNS). */
 const CNAME_KEY = "waymark.dns.cname";
 /** Instance id of the one entry of a Service that stands for all its endpoints. */
 const CLUSTER_INSTANCE = "cluster";
@@ -42,7 +42,7 @@ const NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
 interface ServiceFacts {
   readonly namespace: string;
   readonly name: string;
-  /** Undefined when only slices of it are in the input. */
+  /** Undefined when the input has only its slices. */
   readonly service: Service | undefined;
   readonly options: KubernetesOptions;
   readonly notes: Set<string>;
@@ -56,7 +56,7 @@ export class ServiceEntries {
     this.#facts = facts;
   }
 
-  /** The entries that were asked for. `groups` is what the input says of its endpoints, undefined where it says nothing. */
+  /** The entries for the kinds of addresses that were asked for. `groups` has the endpoints; undefined when the input has none. */
   make(place: Place | undefined, groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
     const { service, options, name, notes } = this.#facts;
     if (service !== undefined && place !== undefined && service.spec.type === "ExternalName")
@@ -76,7 +76,7 @@ export class ServiceEntries {
     return entries;
   }
 
-  /** One entry that leads to a name outside: a CNAME for who asks DNS, and a target for each port that is named. */
+  /** One entry that leads to a name outside: DNS answers with a CNAME, and each named port is a target. */
   #external({ spec: { externalName, ports } }: Service): Entry {
     const host = externalName ?? "";
     const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host, ...(host !== "" && { [CNAME_KEY]: host }) });
@@ -84,11 +84,11 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** One entry that stands for all endpoints: reached under the Service's own name. */
+  /** One entry for all endpoints, with the Service's own name as its host. */
   #ofName({ spec: { clusterIP, ports } }: Service): Entry {
     const { namespace, name, options } = this.#facts;
     const host = `${name}.${namespace}.svc.${options.clusterDomain}`;
-    // Without endpoints in the input, a headless name leads straight to the pods: their port counts, not the Service's.
+    // The name of a headless Service leads straight to the pods, so the port of the pods counts.
     const isHeadless = clusterIP === "None";
     const entry = this.#entry(CLUSTER_INSTANCE, {});
     entry.targets = (ports ?? []).map((port) =>
@@ -97,7 +97,7 @@ export class ServiceEntries {
     return entry;
   }
 
-  /** One entry that stands for all endpoints: reached at addresses in front of them, if there are any. */
+  /** One entry for all endpoints, with the addresses in front of them; none without such addresses. */
   #fronted(
     instanceId: string,
     hosts: readonly string[],
@@ -109,7 +109,7 @@ export class ServiceEntries {
     return [{ entry, place }];
   }
 
-  /** One entry an endpoint; groups that speak of the same endpoint (IPv4 and IPv6, other ports) are joined. */
+  /** One entry for each endpoint. Groups with the same endpoint (IPv4 and IPv6, other ports) are joined. */
   #ofEndpoints(groups: readonly EndpointGroup[]): readonly FileEntry[] {
     const made = new Map<string, FileEntry>();
     for (const { endpoints, ports } of groups) {
@@ -133,7 +133,7 @@ export class ServiceEntries {
       ...(typeof nodeName === "string" && { "kubernetes.node": nodeName }),
       ...(region !== undefined && { "kubernetes.region": region }),
     });
-    // A name below the Service's own, which leads to this endpoint alone (semantics.md, DNS).
+    // A name below the Service's name that leads to this endpoint alone (semantics.md, DNS).
     if (typeof endpoint.hostname === "string") entry.aliases = [this.#nameBelow(endpoint.hostname)];
     entry.zone = endpoint.zone ?? deprecatedTopology?.["topology.kubernetes.io/zone"] ?? "";
     entry.health = healthOf(endpoint);
@@ -158,7 +158,7 @@ export class ServiceEntries {
     });
   }
 
-  /** Labels as tags `key:value`, to filter by, and as metadata, to read. */
+  /** Labels, as tags `key:value` for filters and as metadata for people. */
   #labels(): { readonly tags: string[]; readonly metadata: Readonly<Record<string, string>> } {
     const { service, name, notes } = this.#facts;
     const tags: string[] = [];
@@ -178,7 +178,7 @@ export class ServiceEntries {
   }
 }
 
-/** The pod's name when it fits; else the first address. */
+/** The name of the pod if it is a valid instance id, else the first address. */
 function instanceOf({ targetRef, addresses }: Endpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
@@ -188,7 +188,7 @@ function isForCluster({ entry }: FileEntry): boolean {
   return entry.key?.instanceId === CLUSTER_INSTANCE;
 }
 
-/** `None` is what a headless Service has instead of an address. */
+/** The cluster addresses. A headless Service has `None` instead of an address. */
 function clusterAddresses({ spec: { clusterIP, clusterIPs } }: Service): readonly string[] {
   const all = [...(typeof clusterIP === "string" ? [clusterIP] : []), ...(clusterIPs ?? [])];
   return [...new Set(all)].filter((address) => address !== "" && address !== "None");
@@ -204,13 +204,13 @@ function targetOf(port: PortWords, host: string, number: number): Target {
 }
 
 function targetsOf(ports: EndpointGroup["ports"], { addresses }: Endpoint): readonly Target[] {
-  // All addresses of an endpoint mean the same; Kubernetes asks readers to use the first.
+  // All addresses of an endpoint are equivalent, and Kubernetes asks readers to use the first.
   const [host = ""] = addresses;
-  // No number means "all ports": nothing to connect to.
+  // A port without a number means all ports, so there is nothing to connect to.
   return (ports ?? []).flatMap((port) => (typeof port.port === "number" ? [targetOf(port, host, port.port)] : []));
 }
 
-/** Names of targets are empty or unique: the same port at a second address goes without its name. */
+/** Adds a target. Names of targets must be unique, so the same port at a second address loses its name. */
 function addTarget(targets: Target[], target: Target): void {
   if (targets.some(({ host, port, protocol }) => host === target.host && port === target.port && protocol === target.protocol)) return;
   if (target.name !== "" && targets.some(({ name }) => name === target.name)) target.name = "";
@@ -230,7 +230,7 @@ function healthOf({ conditions }: Endpoint): HealthStatus {
 }
 
 function better(a: HealthStatus, b: HealthStatus): HealthStatus {
-  // The contract numbers them from fit to unfit.
+  // The contract numbers the states from healthy to unhealthy.
   return a < b ? a : b;
 }
 
@@ -240,7 +240,7 @@ interface PortWords {
   readonly appProtocol?: string | null | undefined;
 }
 
-/** Protocols a port's name may start with, as service meshes read them: `grpc`, `http-web`. */
+/** Protocols that the name of a port may start with, as service meshes read it: `grpc`, `http-web`. */
 const NAMED = new Set([
   "grpc",
   "grpc-web",
@@ -259,7 +259,7 @@ const NAMED = new Set([
   "wss",
 ]);
 
-/** UDP and SCTP say how to connect; over TCP, `appProtocol` says what to speak, else the port's name. */
+/** The protocol of a port: UDP or SCTP itself; over TCP, `appProtocol`, or the start of the port's name. */
 function protocolOf({ name, protocol, appProtocol }: PortWords): string {
   if (protocol === "UDP" || protocol === "SCTP") return protocol.toLowerCase();
   const app = appProtocol?.replace(/^kubernetes\.io\//, "").toLowerCase();

@@ -19,12 +19,12 @@ import {
 } from "./objects.ts";
 
 export interface Manifest {
-  /** Entries of everything that is sound, in key order. */
+  /** The valid entries, in key order. */
   readonly entries: readonly FileEntry[];
   readonly problems: readonly LineProblem[];
-  /** Other kinds to how often they occurred. */
+  /** How often each other kind occurred. */
   readonly ignored: ReadonlyMap<string, number>;
-  /** What was mapped or left out, in words. */
+  /** Notes about what was mapped or left out. */
   readonly notes: readonly string[];
 }
 
@@ -39,7 +39,7 @@ interface Found {
   readonly notes: Set<string>;
 }
 
-/** Reads a manifest. A broken document is a problem with its line and does not hide the others. Never throws. */
+/** Reads a manifest. A broken document is a problem with its line, and the other documents are still read. Never throws. */
 export function readKubernetes(manifest: string, options: KubernetesOptions): Manifest {
   const { places, problems } = readDocuments(manifest);
   const found: Found = {
@@ -56,13 +56,13 @@ export function readKubernetes(manifest: string, options: KubernetesOptions): Ma
   return { entries, problems: found.problems.toSorted((a, b) => a.line - b.line), ignored: found.ignored, notes: [...found.notes] };
 }
 
-/** What the items of a list are where they do not say it themselves, as those of `kubectl get --raw` do not. */
+/** Kind and version that a list gives to items without their own, such as those of `kubectl get --raw`. */
 interface ListedAs {
   readonly kind: string;
   readonly apiVersion: string;
 }
 
-/** Of a document, or of an item of the list that is `listedAs`. A list in a list is none. */
+/** Collects a document, or an item of a list that is `listedAs`. A list inside a list is not read as a list. */
 function collect(place: Place, found: Found, listedAs?: ListedAs): void {
   const { value } = place;
   if (Array.isArray(value) && value.length > 0 && listedAs === undefined) {
@@ -77,7 +77,7 @@ function collect(place: Place, found: Found, listedAs?: ListedAs): void {
     found.problems.push({ line: place.line(), message: "is not a Kubernetes object: kind or apiVersion is missing" });
   } else if (kind.endsWith("List") && Array.isArray(items) && listedAs === undefined) {
     const list = place.at("items");
-    // `List` has items of any kind, which name theirs; `ServiceList` has Services.
+    // The items of a `List` name their kinds. A `ServiceList` has Services.
     const one = kind === "List" ? { kind: "", apiVersion: "" } : { kind: kind.slice(0, -"List".length), apiVersion };
     for (const index of items.keys()) collect(list.at(index), found, one);
   } else collectObject(place, { kind, apiVersion }, found);
@@ -94,7 +94,7 @@ function collectObject(place: Place, { kind, apiVersion }: ListedAs, found: Foun
     const slice = check(place, SLICE, { kind, found });
     if (slice) found.slices.push({ value: slice, place });
   } else {
-    // "Service" is also a kind of other groups, such as Knative's.
+    // Other API groups, such as Knative's, have a kind "Service" too.
     const isOurs = kind === "Service" || kind === "EndpointSlice" || kind === "Endpoints";
     const name = isOurs ? `${kind} of ${apiVersion}` : kind.slice(0, 128);
     found.ignored.set(name, (found.ignored.get(name) ?? 0) + 1);
@@ -140,7 +140,7 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
   return entries;
 }
 
-/** By Service: what its EndpointSlices say, else its Endpoints, which say the same where both are. */
+/** The endpoints of each Service: from its EndpointSlices, else from its Endpoints. Where a Service has both, they are the same. */
 function endpointGroups(found: Found): ReadonlyMap<string, readonly EndpointGroup[]> {
   const slicesOf = new Map<string, Located<Slice>[]>();
   for (const slice of found.slices) {
@@ -154,7 +154,7 @@ function endpointGroups(found: Found): ReadonlyMap<string, readonly EndpointGrou
   const groups = new Map<string, readonly EndpointGroup[]>();
   for (const [key, { value, place }] of found.endpoints) groups.set(key, groupsOfEndpoints(value, place));
   for (const [key, slices] of slicesOf) {
-    // The order of slices in the input is chance; their names are not.
+    // Slices may come in any order, so they are sorted by name.
     const sorted = slices.toSorted((a, b) => (a.value.metadata.name < b.value.metadata.name ? -1 : 1));
     groups.set(key, sorted.map(groupOfSlice));
   }

@@ -1,10 +1,10 @@
-/** The Kubernetes objects that an import reads, as far as it reads them: Services, EndpointSlices and Endpoints. */
+/** The Kubernetes objects of an import, with the fields that it reads: Services, EndpointSlices and Endpoints. */
 import { z } from "zod";
 import type { Place } from "../../lib/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** As DNS answers with it: labels of at most 63, with or without the dot at the end. */
+/** Whether DNS can answer with the name: labels of at most 63 characters, with or without the dot at the end. */
 function isHostName(name: string): boolean {
   const host = name.replace(/\.$/, "");
   return host.length <= 253 && host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
@@ -139,7 +139,7 @@ export type Slice = z.infer<typeof SLICE>;
 export type Endpoint = NonNullable<Slice["endpoints"]>[number];
 export type Endpoints = z.infer<typeof ENDPOINTS>;
 
-/** Endpoints of a Service that say the same of ports: an EndpointSlice, or one half of a subset of `Endpoints`. */
+/** Endpoints of a Service with the same ports: an EndpointSlice, or one half of a subset of `Endpoints`. */
 export interface EndpointGroup {
   readonly endpoints: readonly { readonly endpoint: Endpoint; readonly place: Place }[];
   readonly ports: Slice["ports"];

@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about what happened, and how things stand: audit and reports. */
+/** The rows of the VERBS table about the audit log and reports. */
 
 import { NEWEST_FLAGS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
@@ -14,7 +14,7 @@ const TIMES: readonly FlagSpec[] = [
 ];
 const KIND: FlagSpec = {
   flags: "--kind <kind>",
-  doc: "Only who asked for or wrote what, and acts of operators (access), or who changed which rule (policy).",
+  doc: "Only this kind of act: access (reads, writes, acts of operators) or policy (changes of rules).",
   choices: ["access", "policy"],
 };
 
@@ -55,9 +55,9 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
       KIND,
       PRINCIPAL,
       ...ACCESS,
-      { flags: "--since <when>", doc: "Begin with what happened since then (default now)." },
+      { flags: "--since <when>", doc: "Begin with acts since this time (default now)." },
       { flags: "--interval <duration>", doc: "How often to ask (default 1s)." },
-      { flags: "--count <count>", doc: "Stop after this many." },
+      { flags: "--count <count>", doc: "Stop after this many acts." },
     ],
     examples: [
       ["audit watch --reason viewer_denied", "refusals as they happen"],
@@ -67,12 +67,14 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "audit verify",
-    summary: "Check the hash chain of the audit: of the server's log, or of a JSON-lines file it wrote.",
-    args: [{ name: "[file]", doc: "JSON-lines file; without one the server checks its own log. - reads standard input." }],
-    flags: [{ flags: "--known <number:hash>", doc: "A record the server's log must have: last_number and last_hash of an earlier check." }],
+    summary: "Check the hash chain of the server's audit log, or of a JSON-lines file that it wrote.",
+    args: [{ name: "[file]", doc: "JSON-lines file; - reads standard input. Without a file the server checks its own log." }],
+    flags: [
+      { flags: "--known <number:hash>", doc: "A record that the server's log must have: last_number and last_hash of an earlier check." },
+    ],
     examples: [
       ["audit verify", "exit 0 when no record was altered, removed or moved"],
-      ["audit verify --known 4711:9f86d0…", "nor the whole log written anew since a check that said this"],
+      ["audit verify --known 4711:9f86d0…", "the same, and that the whole log was not rewritten since an earlier check"],
       ["audit verify audit.jsonl", "the same for a copy of the log, without a server"],
     ],
     load: async () => (await audit()).verify,

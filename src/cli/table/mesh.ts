@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about the mesh: who is in it, and how far replication is. */
+/** The rows of the VERBS table about the mesh: its members, and the state of replication. */
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const WHERE: readonly FlagSpec[] = [
@@ -16,7 +16,7 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     flags: [
       {
         flags: "--status <status>",
-        doc: "Any of these (default all, those that left or died lately too).",
+        doc: "Any of these (default all, with members that left or died lately).",
         isRepeatable: true,
         choices: ["alive", "suspect", "left", "dead"],
       },
@@ -24,14 +24,14 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["mesh peers list", "every member and whether it is alive; mesh peers does the same"],
-      ["mesh peers list --status suspect --status dead -o wide", "who is in trouble, and who accused them"],
+      ["mesh peers list --status suspect --status dead -o wide", "members in trouble, and who accused them"],
     ],
     load: async () => (await mesh()).list,
   },
   {
     path: "mesh peers watch",
-    summary: "Follow the members: each once, then those that change.",
-    flags: [...WHERE, { flags: "--until-current", doc: "Stop when every member was told once." }],
+    summary: "Follow the members: each one once, then every change.",
+    flags: [...WHERE, { flags: "--until-current", doc: "Stop after every member was shown once." }],
     examples: [
       ["mesh peers watch", "joins, suspicions and deaths as they are known to the serving node"],
       ["mesh peers watch -o json", "one JSON object a line"],
@@ -40,18 +40,18 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "mesh peers explain",
-    summary: "What happened to a member: who accused it, by which path, and what became of it.",
+    summary: "What happened to a member: who accused it, by which path, and the result.",
     args: [{ name: "<node>", doc: "Node id." }],
-    examples: [["mesh peers explain node-3", "why node-3 is taken for dead"]],
+    examples: [["mesh peers explain node-3", "why node-3 is considered dead"]],
     load: async () => (await mesh()).explain,
   },
   {
     path: "discovery lag",
     summary: "How far the serving node is behind: by origin, or by link, and whether it is ready.",
-    flags: [{ flags: "--links", doc: "A line a link instead of a line an origin." }],
+    flags: [{ flags: "--links", doc: "One line for each link instead of each origin." }],
     examples: [
-      ["discovery lag", "what is held of each origin, and what is known to exist"],
-      ["discovery lag --links", "the links, and which of them has not caught up"],
+      ["discovery lag", "what the node holds of each origin, and what is known to exist"],
+      ["discovery lag --links", "the links, and those that have not caught up"],
       ["discovery lag -o json", "both, for a program"],
     ],
     load: async () => (await mesh()).lag,

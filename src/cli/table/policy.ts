@@ -1,4 +1,4 @@
-/** The rows of the VERBS table about policy: who may see and export what. */
+/** The rows of the VERBS table about policy. */
 import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
 
 const FILE: ArgSpec = { name: "<file>", doc: "Policy set, YAML or JSON; - reads standard input." };
@@ -7,7 +7,7 @@ const TICKET: FlagSpec = { flags: "--ticket <id>", doc: "Change ticket, for the 
 const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Refuse unless this is the newest version's number." };
 const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 const SCOPES = ["zone", "region", "global"] as const;
-/** Of lists that go back in time: one page unless a token says which. */
+/** Flags of lists that go back in time. They show one page. */
 export const NEWEST_FLAGS: readonly FlagSpec[] = [
   { flags: "--limit <count>", doc: "At most this many, newest first (default 100)." },
   { flags: "--page-token <token>", doc: "The page after the one that gave this token.", mayBeEmpty: true },
@@ -27,16 +27,16 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     path: "namespace policy validate",
     summary: "Check a policy file: every error at once, with its line; then warnings.",
     args: [FILE],
-    flags: [{ flags: "--offline", doc: "Check the file alone; do not ask the server what only it knows." }],
+    flags: [{ flags: "--offline", doc: "Check the file alone, without the checks that only the server can make." }],
     examples: [
-      ["namespace policy validate policy.yaml", "exit 0 when there are no errors; warnings are told"],
-      ["namespace policy validate policy.yaml --offline", "without a server, such as in a pipeline"],
+      ["namespace policy validate policy.yaml", "exit 0 when there are no errors; warnings are shown"],
+      ["namespace policy validate policy.yaml --offline", "without a server, for example in a pipeline"],
     ],
     load: async () => (await policy()).validate,
   },
   {
     path: "namespace policy apply",
-    summary: "Put a policy set in force, and show what it changes for whom.",
+    summary: "Put a policy set in force, and show what it changes.",
     args: [FILE],
     flags: [
       { flags: "--dry-run", doc: "Show what would change, and change nothing." },
@@ -48,14 +48,14 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     ],
     examples: [
       ["namespace policy apply policy.yaml --dry-run", "which entries would be hidden, shown or withdrawn"],
-      ["namespace policy apply policy.yaml --expect 6 --reason 'market to team b' --ticket OPS-7", "only if nobody came in between"],
+      ["namespace policy apply policy.yaml --expect 6 --reason 'market to team b' --ticket OPS-7", "only if version 6 is still the newest"],
       ["namespace policy apply policy.yaml --percent 10", "on a tenth of the nodes first"],
     ],
     load: async () => (await policy()).apply,
   },
   {
     path: "namespace policy export",
-    summary: "Print the policy set in force, as a file that apply takes.",
+    summary: "Print the policy set in force, as a file for apply.",
     flags: [{ flags: "--number <number>", doc: "This version, from the history, instead of the one in force." }],
     examples: [
       ["namespace policy export > policy.yaml", "as YAML"],
@@ -78,7 +78,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     summary: "Earlier policy sets, newest first: who, when and why.",
     flags: [
       { flags: "--diff", doc: "Show how each differs from the one before it." },
-      { flags: "--rules", doc: "With -o json or yaml: the rules of each as well." },
+      { flags: "--rules", doc: "With -o json or yaml: also the rules of each." },
       ...NEWEST_FLAGS,
     ],
     examples: [
@@ -89,10 +89,10 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy explain",
-    summary: "Why a viewer may or may not do something; exit code 0 whatever the verdict is.",
+    summary: "Why a viewer may or may not do something. The exit code is 0 for any verdict.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Namespace.", isRequired: true },
-      { flags: "--action <action>", doc: "What it is about (default query).", choices: ACTIONS },
+      { flags: "--action <action>", doc: "The action (default query).", choices: ACTIONS },
       { flags: "--viewer <cluster/tenant>", doc: "Whose view; either part may be empty (default the caller's own)." },
       { flags: "--viewer-cluster <id>", doc: "Cluster part of --viewer." },
       { flags: "--viewer-tenant <id>", doc: "Tenant part of --viewer." },
@@ -104,7 +104,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
         "namespace policy explain --namespace svc.market --viewer east/team-a",
         "whether team-a of the cluster east sees svc.market, and why",
       ],
-      ["namespace policy explain --namespace svc.market --action export-summary --at 2026-02-01T00:00:00Z", "in a cutover window to come"],
+      ["namespace policy explain --namespace svc.market --action export-summary --at 2026-02-01T00:00:00Z", "in a future cutover window"],
     ],
     load: async () => (await policy()).explain,
   },

@@ -1,4 +1,4 @@
-/** What a verb is: a row of the VERBS table, and the function behind it. */
+/** The types of a verb: its row in the VERBS table, and its function. */
 import type { Client } from "../../client/client.ts";
 import type { Environment } from "../environment.ts";
 import type { Exit } from "../exit.ts";
@@ -9,7 +9,7 @@ export type Shell = "bash" | "zsh" | "fish";
 
 export interface VerbContext {
   readonly environment: Environment;
-  /** Positional arguments; an absent optional one is an empty list's end. */
+  /** Positional arguments. The list ends before absent optional ones. */
   readonly args: readonly string[];
   readonly flags: Flags;
   readonly out: Output;
@@ -17,7 +17,7 @@ export interface VerbContext {
   readonly client: () => Client;
   /** `--tenant`, as the viewer of a read. */
   readonly viewer: { readonly viewer?: { readonly tenantId: string } };
-  /** The completion script of a shell. It is written from the table of commands, which a command does not import, as the table names it. */
+  /** The completion script of a shell. It comes in here because it is made from the table of verbs, which no verb may import. */
   readonly completionOf: (shell: Shell) => Promise<string>;
 }
 
@@ -30,9 +30,9 @@ export interface FlagSpec {
   readonly isRepeatable?: true;
   readonly choices?: readonly string[];
   readonly isRequired?: true;
-  /** Given twice, the last one counts, so that whoever calls a command of somebody else's can override it; elsewhere that is a mistake. */
+  /** If the flag is given twice, the last one counts, so that a script can override a command line. For other flags that is an error. */
   readonly isOverridable?: true;
-  /** An empty value says something, and not that a variable of the shell was not set. */
+  /** An empty value has a meaning. For other flags it is refused, because it usually comes from a shell variable that is not set. */
   readonly mayBeEmpty?: true;
 }
 
@@ -46,10 +46,10 @@ export interface ArgSpec {
 export interface VerbSpec {
   /** Words after `waymark`. */
   readonly path: string;
-  /** Asks no server: the client need not be loaded. */
+  /** The verb asks no server, so the client is not loaded. */
   readonly isAlone?: true;
   readonly summary: string;
-  /** Also what its group does when it is called without a word more. */
+  /** The group runs this verb when no other word follows. */
   readonly isDefault?: true;
   readonly args?: readonly ArgSpec[];
   readonly flags?: readonly FlagSpec[];

@@ -1,6 +1,6 @@
 /**
- * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. It is loaded for
- * each command line: what costs more than a table is in `full.ts`.
+ * The VERBS table: every command with its arguments, flags, help and examples. Help, completion and the reference page come from it. Every
+ * command line loads it, so the flags that take longer to load are in `full.ts`.
  */
 
 import { DEFAULT_TIMEOUT_MS } from "../../client/connect-options.ts";
@@ -27,7 +27,7 @@ const FILTER_FLAGS: readonly FlagSpec[] = [
   { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
   { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
   { flags: "--kind <kind>", doc: "Any of these kinds.", isRepeatable: true, choices: KIND_WORDS },
-  { flags: "--scope <scope>", doc: "Reach at least this, and from within this locality.", choices: SCOPE_WORDS },
+  { flags: "--scope <scope>", doc: "Entries of at least this scope, from within it.", choices: SCOPE_WORDS },
   { flags: "--tag <tag>", doc: "All of these tags.", isRepeatable: true },
   { flags: "--capability <capability>", doc: "All of these capabilities.", isRepeatable: true },
   { flags: "--resource <resource>", doc: "All of these resources.", isRepeatable: true },
@@ -43,7 +43,7 @@ const PAGE_FLAGS: readonly FlagSpec[] = [
 
 const discovery = () => import("../verbs/discovery.ts");
 
-/** All but the flags of `serve` that stand for settings. */
+/** Every verb. `full.ts` adds the flags of `serve` that are settings. */
 export const VERBS: readonly VerbSpec[] = [
   {
     path: "serve",
@@ -53,12 +53,15 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--config <file>", doc: "Settings file, .toml or .json." },
       {
         flags: "--demo",
-        doc: "Load the demo catalog, an online shop of twelve services, before the node is ready; at each start, so what was unregistered of it is back.",
+        doc: "Load the demo catalog, an online shop of twelve services, before the node is ready. Each start loads all of it again.",
       },
     ],
     examples: [
       ["serve", "a node on 127.0.0.1 that keeps its data in ./waymark-data"],
-      ["serve --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 -o json", "any free ports, told in one line on stdout when ready"],
+      [
+        "serve --ephemeral --grpc-port 0 --http-port 0 --dns-port 0 -o json",
+        "any free ports; one line on stdout names them when the node is ready",
+      ],
       ["serve --config node.toml --log-level debug", "settings from a file, one of them overridden"],
     ],
     load: async () => (await import("../verbs/serve.ts")).serve,
@@ -69,7 +72,7 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "-f, --file <file>", doc: "YAML or JSON with one or many entries; - reads standard input.", isRequired: true },
       DRY_RUN,
-      { flags: "--partial", doc: "Apply the good entries of a file that also has bad ones." },
+      { flags: "--partial", doc: "Apply the valid entries of a file that also has invalid ones." },
     ],
     examples: [
       ["apply -f shop.yaml", "register everything in shop.yaml, or report every problem in it"],
@@ -83,27 +86,27 @@ export const VERBS: readonly VerbSpec[] = [
     args: [{ name: "<file>", doc: "YAML documents or the JSON of kubectl get -o json; - reads standard input." }],
     flags: [
       { flags: "--namespace-prefix <namespace>", doc: "Kubernetes namespace ns becomes <prefix>.ns (default k8s)." },
-      { flags: "--importer <name>", doc: "Who owns the entries; --prune stays within them (default kubernetes)." },
+      { flags: "--importer <name>", doc: "Owner of the entries (default kubernetes). --prune removes only entries of this owner." },
       {
         flags: "--cluster-domain <domain>",
-        doc: "Domain of the names of Services without endpoints in the input (default cluster.local).",
+        doc: "DNS domain of Services without endpoints in the input (default cluster.local).",
       },
       {
         flags: "--address <which>",
-        doc: "Which addresses become targets: endpoints (the default), cluster, load-balancer. One entry for each that a Service has.",
+        doc: "Addresses that become targets: endpoints (the default), cluster or load-balancer. Each kind that a Service has becomes its own entry.",
         isRepeatable: true,
       },
       SCOPE_FLAG,
       DRY_RUN,
-      { flags: "--prune", doc: "Also remove what this importer registered before and an input without problems no longer has." },
-      { flags: "--allow-empty", doc: "With --prune: an input that has nothing to register removes everything of this importer's." },
-      { flags: "--partial", doc: "Import the good documents of a manifest that also has broken ones." },
+      { flags: "--prune", doc: "Also remove entries of this importer that the input no longer has. The input must have no problems." },
+      { flags: "--allow-empty", doc: "With --prune: an input with nothing to register removes all entries of this importer." },
+      { flags: "--partial", doc: "Import the valid documents of a manifest that also has broken ones." },
     ],
     examples: [
       ["import kubernetes shop.yaml --dry-run", "show what an import would change"],
-      ["import kubernetes shop.yaml --prune", "make the catalog hold what the manifest says, and nothing else of this importer's"],
-      ["import kubernetes - < services.json", "import what kubectl get services,endpointslices -A -o json wrote"],
-      ["import kubernetes shop.yaml --address load-balancer", "register what is reached from outside the Kubernetes cluster"],
+      ["import kubernetes shop.yaml --prune", "make the entries of this importer the same as the manifest"],
+      ["import kubernetes - < services.json", "import the output of kubectl get services,endpointslices -A -o json"],
+      ["import kubernetes shop.yaml --address load-balancer", "register the addresses for clients outside the Kubernetes cluster"],
     ],
     load: async () => (await import("../verbs/import.ts")).importKubernetes,
   },
@@ -124,20 +127,20 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--metadata <key=value>", doc: "Metadata.", isRepeatable: true },
       { flags: "--alias <name>", doc: "Other DNS name.", isRepeatable: true },
       SCOPE_FLAG,
-      { flags: "--zone <zone>", doc: "Locality (default the node's)." },
+      { flags: "--zone <zone>", doc: "Zone inside the region (default the node's)." },
       { flags: "--health <health>", doc: "Health (default healthy).", choices: HEALTH_WORDS.filter((word) => word !== "orphaned") },
       { flags: "--version-label <version>", doc: "Semantic version of a function." },
-      { flags: "--ttl <duration>", doc: "Lease that expires unless renewed (default a static lease, which does not)." },
-      { flags: "--keep", doc: "Stay, renew the lease, and unregister when interrupted." },
+      { flags: "--ttl <duration>", doc: "Ttl of a lease that expires unless renewed (default a static lease, which never expires)." },
+      { flags: "--keep", doc: "Keep running: renew the lease, and unregister when interrupted." },
     ],
     examples: [
       [
         "register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http",
-        "one instance that stays until it is unregistered",
+        "an instance that stays until it is unregistered",
       ],
       [
         "register --namespace svc.market --name web --instance web-2 --target 10.0.0.2:8080/http,weight=5 --ttl 30s --keep",
-        "one that lives as long as this command",
+        "an instance that lives as long as this command",
       ],
     ],
     load: async () => (await import("../verbs/register.ts")).register,
@@ -158,10 +161,10 @@ export const VERBS: readonly VerbSpec[] = [
     args: [{ name: "[names...]", doc: "Any of these names." }],
     flags: [
       ...FILTER_FLAGS,
-      { flags: "--subject <subject>", doc: "Topics with a pattern that stands for this subject." },
+      { flags: "--subject <subject>", doc: "Topics with a pattern that matches this subject." },
       ...PAGE_FLAGS,
-      { flags: "--max-staleness <duration>", doc: "Fail rather than answer from older data." },
-      { flags: "--explain", doc: "Say for each entry considered why it was kept or dropped." },
+      { flags: "--max-staleness <duration>", doc: "Fail instead of answering from older data." },
+      { flags: "--explain", doc: "Show for each considered entry why it was kept or dropped." },
     ],
     examples: [
       ["discovery query --prefix k8s", "everything below the namespace k8s"],
@@ -172,20 +175,20 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery watch",
-    summary: "Follow the catalog: what is there now, then every change.",
+    summary: "Follow the catalog: the entries that are there now, then every change.",
     args: [{ name: "[names...]", doc: "Any of these names." }],
     flags: [
       ...FILTER_FLAGS,
-      { flags: "--cursor <cursor>", doc: "Resume after this cursor instead of listing what is there.", mayBeEmpty: true },
+      { flags: "--cursor <cursor>", doc: "Resume after this cursor instead of listing the entries that are there.", mayBeEmpty: true },
       { flags: "--names-only", doc: "Keys without the rest of the entries." },
-      { flags: "--until-synced", doc: "Stop when everything that is there was shown." },
+      { flags: "--until-synced", doc: "Stop when all entries that are there were shown." },
       { flags: "--count <count>", doc: "Stop after this many changes." },
     ],
     examples: [
       ["discovery watch --prefix k8s", "follow a part of the catalog, through restarts of the server"],
       [
         "discovery watch --namespace svc.market -o json",
-        "one JSON object a line; those of the event synced, at least one in 10 s, have the cursor to resume from",
+        "one JSON object a line; a synced event, at least every 10 s, has the cursor to resume from",
       ],
     ],
     load: async () => (await discovery()).watch,
@@ -201,9 +204,9 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--prefer-region <region>", doc: "Prefer endpoints there." },
       { flags: "--prefer-zone <zone>", doc: "Prefer endpoints there." },
       { flags: "--policy <policy>", doc: "How to choose (default load-aware).", choices: ["load-aware", "round-robin", "random", "hash"] },
-      { flags: "--hash-key <text>", doc: "With --policy hash: equal keys find the same instance." },
+      { flags: "--hash-key <text>", doc: "With --policy hash: equal keys get the same instance." },
       { flags: "--limit <count>", doc: "Alternatives wanted (default 4)." },
-      { flags: "--explain", doc: "Say for each candidate why it was ranked where it is." },
+      { flags: "--explain", doc: "Show for each candidate the reason of its rank." },
     ],
     examples: [
       ["discovery resolve cartservice --namespace k8s.default", "one endpoint, and the next best"],
@@ -213,7 +216,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery cluster-map",
-    summary: "The nodes of the fabric, as the catalog holds them.",
+    summary: "The nodes of the fabric, as the catalog has them.",
     flags: [
       { flags: "--scope <scope>", doc: "This node, its cluster, its region, or all.", choices: SCOPE_WORDS },
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in or below it." },
@@ -232,12 +235,12 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--region <region>", doc: "Only this region." },
       ...PAGE_FLAGS,
     ],
-    examples: [["discovery peers", "who is alive"]],
+    examples: [["discovery peers", "the other nodes, and which are alive"]],
     load: async () => (await discovery()).peers,
   },
   {
     path: "discovery status",
-    summary: "What a server says of itself, or of a namespace.",
+    summary: "Facts about a server, or about a namespace.",
     args: [{ name: "[namespace]", doc: "Namespace to ask about." }],
     examples: [
       ["discovery status", "version, identity, listeners and revision of the server"],
@@ -255,7 +258,7 @@ export const VERBS: readonly VerbSpec[] = [
       { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
       { name: "[type]", doc: "Record type (default A).", choices: ["A", "AAAA", "SRV", "TXT", "CNAME", "NS", "SOA", "PTR"] },
     ],
-    flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one the server announces)." }],
+    flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one that the server announces)." }],
     examples: [
       ["dns resolve cartservice.k8s.default.waymark", "addresses of a service"],
       ["dns resolve _svc._tcp.cartservice.k8s.default.waymark SRV", "its ports"],
@@ -267,13 +270,13 @@ export const VERBS: readonly VerbSpec[] = [
     isAlone: true,
     summary: "The DNS label of a node id, or of any name.",
     args: [{ name: "<name>", doc: "Node id or name." }],
-    examples: [["dns node-encode Node:7", "prints the label that stands for it"]],
+    examples: [["dns node-encode Node:7", "prints the label of it"]],
     load: async () => (await import("../verbs/dns.ts")).encode,
   },
   {
     path: "dns node-decode",
     isAlone: true,
-    summary: "The node id, or name, that a DNS label stands for.",
+    summary: "The node id, or name, of a DNS label.",
     args: [{ name: "<label>", doc: "DNS label." }],
     examples: [["dns node-decode b32-jzxwizj2g4", "prints Node:7"]],
     load: async () => (await import("../verbs/dns.ts")).decode,
@@ -281,16 +284,16 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "config validate",
     isAlone: true,
-    summary: "Check a settings file: every value that is wrong; with none, what contradicts each other; then the files it names.",
+    summary: "Check a settings file: every value; then settings that contradict each other, and the files that it names.",
     args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
-    flags: [{ flags: "--config <file>", doc: "The same, as serve takes it." }],
+    flags: [{ flags: "--config <file>", doc: "The settings file, named as for serve." }],
     examples: [["config validate node.toml", "exit 0 when it is good"]],
     load: async () => (await import("../verbs/config.ts")).validate,
   },
   {
     path: "config show",
     isAlone: true,
-    summary: "The effective settings, each with where it came from; secrets masked.",
+    summary: "The effective settings, each with its source. Secrets are masked.",
     flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
     examples: [["config show --config node.toml", "file, environment and defaults together"]],
     load: async () => (await import("../verbs/config.ts")).show,
@@ -327,27 +330,27 @@ export const VERBS: readonly VerbSpec[] = [
 export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--server <host:port>", doc: `gRPC listener, or several separated by commas (WAYMARK_SERVER; default 127.0.0.1:${GRPC_PORT}).` },
   { flags: "--token <token>", doc: "Bearer token (WAYMARK_TOKEN)." },
-  { flags: "--tls", doc: "TLS, trusting the system's authorities (WAYMARK_TLS=1)." },
+  { flags: "--tls", doc: "Use TLS, and trust the system's authorities (WAYMARK_TLS=1)." },
   { flags: "--ca <file>", doc: "PEM authorities to trust; turns TLS on (WAYMARK_CA)." },
   { flags: "--cert <file>", doc: "PEM certificate of this client (WAYMARK_CERT)." },
   { flags: "--key <file>", doc: "PEM private key of --cert (WAYMARK_KEY)." },
-  { flags: "--tenant <id>", doc: "Read with the view of this tenant, where the server allows it (WAYMARK_TENANT)." },
-  { flags: "-o, --output <format>", doc: "Format of what is printed (default table).", choices: ["table", "wide", "json", "yaml"] },
+  { flags: "--tenant <id>", doc: "Read with the view of this tenant, if the server allows it (WAYMARK_TENANT)." },
+  { flags: "-o, --output <format>", doc: "Output format (default table).", choices: ["table", "wide", "json", "yaml"] },
   { flags: "--timeout <duration>", doc: `Longest time a request may take (default ${durationText(DEFAULT_TIMEOUT_MS)}).` },
-  { flags: "--no-color", doc: "No colour, also on a terminal (NO_COLOR)." },
+  { flags: "--no-color", doc: "No colour, even on a terminal (NO_COLOR)." },
   { flags: "--quiet", doc: "No notes on stderr, only errors." },
 ];
 
 /** What a group of verbs is about, by its path. */
 export const GROUPS: Readonly<Record<string, string>> = {
-  import: "Bring in what other systems know.",
+  import: "Import from other systems.",
   discovery: "Find and follow entries.",
   namespace: "Who may see and export what.",
   "namespace policy": "The policy set: check, apply, roll back, explain.",
-  audit: "Who did what, and who was refused.",
-  mesh: "The nodes and how they know each other.",
+  audit: "The audit log: who did what, and who was refused.",
+  mesh: "The nodes, and what each knows of the others.",
   "mesh peers": "The members of the mesh.",
-  report: "How things stand, across the catalog.",
+  report: "Reports about the whole catalog.",
   dns: "Names and the DNS gateway.",
   config: "Settings.",
 };

@@ -9,7 +9,7 @@ export const version: Verb = async ({ environment, out }) => {
   return EXIT.done;
 };
 
-/** `run.ts` answers this one itself, for it has the commands. */
+/** Does nothing: `run.ts`, which has the commands, prints the help. */
 export const help: Verb = async () => EXIT.done;
 
 export const completion: Verb = async ({ args, out, completionOf }) => {

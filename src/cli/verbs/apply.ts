@@ -20,7 +20,7 @@ export const apply: Verb = async ({ environment, flags, out, client }) => {
       isPartial: flags.isOn("partial"),
       isDryRun: flags.isOn("dryRun"),
       isPrunable: () => false,
-      // Alike, but perhaps under a lease that ends: applying makes it stay.
+      // An unchanged entry may be under a lease that ends. Applying it makes it stay.
       claimsUnchanged: true,
     },
     { client, out },

@@ -229,7 +229,7 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
   out.document(json, factTable(json));
-  if (!isIntact) out.error(`the audit log is not as it was written: ${fault} at record ${faultNumber}: ${detail}`);
+  if (!isIntact) out.error(`the audit log was changed: ${fault} at record ${faultNumber}: ${detail}`);
   return isIntact ? EXIT.done : EXIT.failed;
 };
 

@@ -16,12 +16,12 @@ async function readSettings(environment: Environment, name: string, source?: "--
   return { name, format, text: await readInput(environment, name, MAX_CONFIG_BYTES, source) };
 }
 
-/** Why a node would not start with settings that are right in themselves: it would be open by accident, or a file is not what it should be. */
+/** Why a node would not start with settings that are valid: it would be open by accident, or a file that they name is wrong. */
 async function startFaults(environment: Environment, settings: Settings): Promise<readonly string[]> {
   return [...exposureFaults(settings), ...(await environment.fileFaults(settings))];
 }
 
-/** As `readEffective`, for a node: what would keep it from starting is refused like a setting that is wrong. */
+/** As `readEffective`, for a node: also throws for everything that would keep a node from starting. */
 export async function readForNode(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
   const effective = await readEffective(environment, file, flags);
   const faults = await startFaults(environment, effective.settings);
@@ -29,7 +29,7 @@ export async function readForNode(environment: Environment, file: string | undef
   return effective;
 }
 
-/** Reads settings from a file, the environment and flags; throws with every problem when there are any. */
+/** Reads settings from a file, the environment and flags. Throws with every problem. */
 export async function readEffective(environment: Environment, file: string | undefined, flags: SettingSource["flags"]): Promise<Effective> {
   const loaded = loadConfig({
     ...(file !== undefined && { file: await readSettings(environment, file, "--config") }),
@@ -43,7 +43,7 @@ export async function readEffective(environment: Environment, file: string | und
 export const validate: Verb = async ({ environment, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
   if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
-  if (name === undefined) throw new UsageError("which settings file is to be checked?");
+  if (name === undefined) throw new UsageError("name the settings file to check");
   const loaded = loadConfig({
     file: await readSettings(environment, name, args.length === 0 ? "--config" : undefined),
     env: {},
@@ -60,7 +60,7 @@ export const validate: Verb = async ({ environment, args, flags, out }) => {
   if (out.isMachine) out.json({ valid: isValid, problems, warnings });
   else for (const problem of problems) out.error(problemText(problem));
   for (const warning of warnings) out.note(`warning: ${warning}`);
-  if (!loaded.ok) out.note("there may be more: settings that contradict each other, and files, are looked at once these are right");
+  if (!loaded.ok) out.note("there may be more: settings that contradict each other, and files, are checked when these values are right");
   if (isValid) out.note(`${name} is valid`);
   return isValid ? EXIT.done : EXIT.usage;
 };

@@ -195,7 +195,7 @@ export const watch: Verb = async ({ environment, args, flags, out, client, viewe
   const request = { ...filterOf(flags, args), ...viewer, cursor: flags.text("cursor") ?? "", namesOnly: flags.isOn("namesOnly") };
   const events = follow(client(), request, {
     signal: environment.interrupt,
-    onBreak: (error, waitMs) => out.note(`watch broke off: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
+    onBreak: (error, waitMs) => out.note(`the watch broke: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
   });
   let told = 0;
   for await (const event of events) {
@@ -228,7 +228,7 @@ function tell(event: FollowEvent, out: Output): void {
           { columns: WATCH_COLUMNS, rows: [] },
         );
       }
-      if (isSnapshot) out.note(`${heldCount} entries are there; following changes`);
+      if (isSnapshot) out.note(`${heldCount} entries now; following changes`);
     }
   }
 }

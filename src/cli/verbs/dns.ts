@@ -1,4 +1,4 @@
-/** Verbs about DNS: ask the gateway as any DNS client would, and labels. */
+/** Verbs about DNS: asking the gateway like any DNS client, and converting labels. */
 import { Resolver } from "node:dns/promises";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
@@ -33,7 +33,7 @@ export const resolveName: Verb = async ({ args, flags, out, client }) => {
   return EXIT.done;
 };
 
-/** Whether the lengths are those of a DNS name; a dot at the end is none of them. */
+/** Whether the name and its labels have the lengths of a DNS name. A dot at the end does not count. */
 function isDnsName(name: string): boolean {
   const labels = name.replace(/\.$/, "");
   return name === "." || (labels.length <= 253 && labels.split(".").every((label) => label.length > 0 && label.length <= 63));
@@ -51,14 +51,14 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
     return (Array.isArray(found) ? found : [found]).map(answerText);
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    // The lengths are right by now: what is left is c-ares's rule on the characters of a host.
+    // The lengths were checked before, so c-ares refuses a character.
     if (code === "EBADNAME") {
       throw new UsageError(`${JSON.stringify(name)}: not a name to ask DNS for: it may have letters, digits, - _ * / and dots`, {
         cause: error,
       });
     }
     if (code === "ENOTFOUND") throw new CommandError(`${name}: no such name (NXDOMAIN)`, EXIT.notFound, error);
-    if (code === "ENODATA") throw new CommandError(`${name}: the name is there, but has no ${type} record`, EXIT.notFound, error);
+    if (code === "ENODATA") throw new CommandError(`${name}: the name exists, but has no ${type} record`, EXIT.notFound, error);
     if (code === "ETIMEOUT" || code === "ECONNREFUSED")
       throw new CommandError(`no answer from the DNS gateway at ${server}`, EXIT.unreachable, error);
     if (code === "EREFUSED") throw new CommandError(`${name}: refused; it is outside the zones of the gateway`, EXIT.failed, error);
@@ -66,7 +66,7 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
   }
 }
 
-/** The fields of a record as a zone file has them; an answer may have others beside them. */
+/** The fields of a record in the order of a zone file. An answer may have other fields too. */
 const FIELDS = [
   ["priority", "weight", "port", "name"],
   ["nsname", "hostmaster", "serial", "refresh", "retry", "expire", "minttl"],
@@ -98,7 +98,7 @@ export const encode: Verb = async ({ environment, args, out }) => {
 export const decode: Verb = async ({ environment, args, out }) => {
   const [label = ""] = args;
   const name = await environment.labels.decode(label);
-  if (name === undefined) throw new CommandError(`${label}: stands for no name; a label is a-z 0-9 -, or b32- and base32`);
+  if (name === undefined) throw new CommandError(`${label}: not the label of a name; a label is a-z 0-9 -, or b32- and base32`);
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${name}\n`);
   return EXIT.done;

@@ -1,4 +1,4 @@
-/** Verbs that bring in what other systems know, and the demo catalog. */
+/** The verb that imports Kubernetes manifests, and the loading of the demo catalog. */
 import { connect } from "../../client/channel.io.ts";
 import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
@@ -44,20 +44,20 @@ interface Pruning {
   readonly out: Output;
 }
 
-/** Whether what the input does not hold may be taken for gone. Throws where it holds nothing: a `kubectl` that failed writes nothing either. */
+/** Whether entries that the input lacks may be removed. Throws for an empty input: a `kubectl` that failed also writes nothing. */
 function mayPrune(
   { file, entries, problems }: Pick<Transfer, "file" | "entries" | "problems">,
   { importer, mayBeEmpty, out }: Pruning,
 ): boolean {
   if (problems.length > 0) {
-    // What a broken document would have said is not known, so nothing is known to be gone.
+    // A broken document may be about any entry, so no entry is known to be gone.
     out.error("nothing is removed: --prune needs an input without problems");
     return false;
   }
   if (entries.length > 0 || mayBeEmpty) return true;
   throw new CommandError(
     `nothing was changed: ${file} has nothing to register, so --prune would remove everything that ${importer} registered; ` +
-      "pass --allow-empty if that is meant",
+      "pass --allow-empty to do that",
   );
 }
 
@@ -72,7 +72,7 @@ function addressesOf(words: readonly string[]): ReadonlySet<AddressSource> {
   );
 }
 
-/** Only with --prune, and only what this importer registered. */
+/** With --prune, the entries that this importer registered may be removed. */
 function prunable(isPruning: boolean, { importer }: KubernetesOptions): Transfer["isPrunable"] {
   return (entry) => isPruning && entry.metadata[IMPORT_KEY] === importer;
 }
@@ -88,14 +88,14 @@ function transferOf({ file, manifest, options, out }: Import): Omit<Transfer, "i
   const { entries, problems, ignored, notes } = readKubernetes(manifest, options);
   for (const note of notes) out.note(note);
   const others = [...ignored].map(([kind, times]) => `${times} ${kind}`);
-  if (others.length > 0) out.note(`left alone: ${others.join(", ")}`);
+  if (others.length > 0) out.note(`ignored: ${others.join(", ")}`);
   if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no Services`);
   return {
     file,
     entries,
     problems,
     namespaces: [{ namespacePrefix: options.namespacePrefix }],
-    // What carries this importer's name is under a static lease already.
+    // Entries with this importer's name are under a static lease already.
     claimsUnchanged: false,
     facts: { importer: options.importer, ignored: Object.fromEntries(ignored), notes },
   };

@@ -64,7 +64,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
     } catch (error) {
       if (environment.interrupt.aborted) break;
       if (!(error instanceof RequestError && error.isAway)) throw error;
-      out.note(`watch broke off: ${error.message}; opening it again`);
+      out.note(`the watch broke: ${error.message}; opening it again`);
       client().failOver(server);
     }
     await sleep(environment, RETRY_MS);
@@ -72,7 +72,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   return EXIT.done;
 };
 
-/** Tells what comes on one stream; true when the one round asked for is over. */
+/** Prints the messages of one stream. Returns true when one round was asked for and is over. */
 async function tellAll(
   client: Client,
   flags: Flags,
@@ -94,7 +94,7 @@ function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Outpu
   }
   if (!current) return;
   if (out.isMachine) out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
-  else out.note("every member was told; following changes");
+  else out.note("every member was shown; following changes");
 }
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
@@ -116,9 +116,9 @@ export const explain: Verb = async ({ args, out, client }) => {
     out.note(`${peer.nodeId} is ${peer.status} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
       out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
-    if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes that`);
+    if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes the suspicion`);
   }
-  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "nothing has happened to it since this node knows it" });
+  out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no event since this node has known it" });
   return EXIT.done;
 };
 
@@ -153,7 +153,7 @@ export const lag: Verb = async ({ flags, out, client }) => {
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
     const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
-    if (answer.protected) out.note("so many origins vanished at once that none is hidden");
+    if (answer.protected) out.note("so many origins vanished at once that their entries are not hidden");
   }
   if (flags.isOn("links"))
     out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });
@@ -166,7 +166,7 @@ function whereOf(flags: Flags): { readonly clusterId: string; readonly region: s
 }
 
 function ageWords(age: Duration): string {
-  return isKnownAge(durationMs(age)) ? `what it serves may be ${durationText(age)} old` : "how old what it serves is, it does not know yet";
+  return isKnownAge(durationMs(age)) ? `its data may be ${durationText(age)} old` : "it does not know yet how old its data is";
 }
 
 /** Milliseconds below ten seconds, else seconds; empty when absent. */

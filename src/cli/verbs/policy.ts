@@ -88,7 +88,7 @@ export const apply: Verb = async ({ environment, args, flags, out, client }) => 
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
   if (isDryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
-  else out.note(`version ${answer.number} is the newest; it is in force where its stage says`);
+  else out.note(`version ${answer.number} is the newest; it is in force in its stage`);
   return EXIT.done;
 };
 
@@ -116,7 +116,7 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
     if (!(error instanceof RequestError)) throw error;
     const { reason, violations } = error.facts;
     if (reason === "VERSION_CONFLICT") {
-      const advice = "nothing was changed; see what came in between with: waymark namespace policy history --diff";
+      const advice = "nothing was changed; see the newer versions with: waymark namespace policy history --diff";
       throw new CommandError(`${error.message}\n${advice}`, EXIT.failed, error);
     }
     if (reading === undefined || violations.length === 0) throw error;
@@ -152,7 +152,7 @@ function forWords({ effect, viewers }: Change): string {
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {
-  if (changes.length === 0) return "what is in the catalog stays as it is, for everybody";
+  if (changes.length === 0) return "nothing in the catalog changes for any viewer";
   const words = (["hide", "show", "withdraw"] as const).flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
@@ -200,7 +200,7 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
   out.json({ number: String(number), toNumber: String(to) });
-  out.note(`rules are those of ${words} again, as version ${number}`);
+  out.note(`the rules of ${words} are in force again, as version ${number}`);
   return EXIT.done;
 };
 
@@ -301,7 +301,7 @@ function viewerOf(flags: Flags): { readonly clusterId: string; readonly tenantId
   if (both === undefined)
     return cluster === undefined && tenant === undefined ? undefined : { clusterId: cluster ?? "", tenantId: tenant ?? "" };
   if (cluster !== undefined || tenant !== undefined) throw new UsageError("--viewer excludes --viewer-cluster and --viewer-tenant");
-  // An id may hold a slash: then its part is given by its own flag.
+  // An id with a slash is given by its own flag.
   const [clusterId = "", tenantId, ...rest] = both.split("/");
   if (tenantId === undefined || rest.length > 0)
     throw new UsageError(`--viewer ${both}: not cluster/tenant; use --viewer-cluster and --viewer-tenant for ids with a slash`);

@@ -16,7 +16,7 @@ import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
 
-/** What names one entry beside its kind. */
+/** The flags that name one entry, beside its kind. */
 const NAMES = ["namespace", "name", "instance"] as const;
 
 function keyOf(flags: Flags) {
@@ -128,7 +128,7 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
   return EXIT.done;
 }
 
-/** Whether trying again may help: the server is away, or too busy to answer in time. */
+/** Whether another try may help: the server is away, or too busy to answer in time. */
 function isPassing(error: unknown): error is RequestError {
   return (
     error instanceof RequestError &&
@@ -144,7 +144,7 @@ export const unregister: Verb = async ({ flags, out, client }) => {
   const leaseId = flags.text("lease");
   const isKeyed = NAMES.some((name) => flags.text(name) !== undefined);
   if (leaseId !== undefined && isKeyed) throw new UsageError("--lease and --namespace, --name, --instance exclude each other");
-  if (leaseId === undefined && !isKeyed) throw new UsageError("what is to go? --namespace, --name and --instance, or --lease");
+  if (leaseId === undefined && !isKeyed) throw new UsageError("name what to remove: --namespace, --name and --instance, or --lease");
   const request = leaseId === undefined ? { keys: [keyOf(flags)] } : { leaseId };
   const answer = await client().call(DiscoveryService.method.unregister, request);
   if (answer.removed > 0 || out.isMachine) {

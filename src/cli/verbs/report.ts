@@ -1,4 +1,4 @@
-/** Verbs that sum up the catalog. */
+/** Reports about the whole catalog. */
 import { type Entry, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
@@ -7,7 +7,7 @@ import { EXIT, UsageError } from "../exit.ts";
 import type { Verb } from "../table/verb.ts";
 import { healthWord, scopeWord } from "../words.ts";
 
-/** Questions under way at once. */
+/** Calls under way at once. */
 const MAX_CALLS = 16;
 
 const HEALTHS = [
@@ -31,7 +31,7 @@ export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
   if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
   const entries = await readAll(client(), { ...viewer, namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" });
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
-  // Asked for by name, a namespace without entries is an answer too.
+  // A namespace that was asked for by name gets a row although it has no entries.
   if (namespace !== undefined && !groups.has(namespace)) groups.set(namespace, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
     !flags.isOn("unhealthy") || group.some(({ health }) => health !== HealthStatus.HEALTHY);

@@ -40,7 +40,7 @@ export const serve: Verb = async ({ environment, flags, out }) => {
   return EXIT.done;
 };
 
-/** What a person who just started a node wants to know. */
+/** Notes for a person who just started a node: its addresses, and commands to try. */
 function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, fault: string, hasDemo: boolean): readonly string[] {
   const { grpc = "", http = "", dns, fabric } = listeners;
   const server = grpc === `127.0.0.1:${GRPC_PORT}` ? "" : ` --server ${grpc}`;

@@ -1,4 +1,4 @@
-/** Metrics of the mesh: rows of METRICS in metrics.ts, which is where to look first. */
+/** Metrics of the mesh: rows of METRICS in `metrics.ts`. */
 import { type MetricRow, OTHER } from "./row.ts";
 
 const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;

@@ -1,4 +1,4 @@
-/** The table of every metric this program has, and their values as plain numbers. */
+/** The table of all metrics, and their values as plain numbers. */
 
 import { MESH_METRICS } from "./mesh-metrics.ts";
 import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
@@ -13,7 +13,7 @@ const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
 const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL", OTHER] as const;
 
-/** One row a metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
+/** One row for each metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
 export const METRICS = {
   waymark_build_info: {
     type: "gauge",
@@ -206,10 +206,10 @@ export type CounterName = NamesOf<"counter">;
 export type GaugeName = NamesOf<"gauge">;
 export type HistogramName = NamesOf<"histogram">;
 type ValueOf<B> = B extends readonly (infer V extends string)[] ? V : string;
-/** The labels of a metric: all of them, with the values its row allows. */
+/** All labels of a metric, with the values that its row allows. */
 export type LabelsOf<N extends MetricName> = { readonly [L in keyof Rows[N]["labels"]]: ValueOf<Rows[N]["labels"][L]> };
 
-/** One number of one set of labels; keep the handle where it is touched often. */
+/** The number of one set of labels. Callers that use it often keep the handle. */
 export class Series {
   readonly labels: Readonly<Record<string, string>>;
   value = 0;
@@ -227,11 +227,11 @@ export class Series {
   }
 }
 
-/** Counts of observations by bucket; an observation allocates nothing. */
+/** Counts of observations by bucket. An observation allocates nothing. */
 export class Histogram {
   readonly labels: Readonly<Record<string, string>>;
   readonly buckets: readonly number[];
-  /** Observations in each bucket alone; the last is above every bound. */
+  /** Observations in each bucket alone. The last bucket is above every bound. */
   readonly counts: Float64Array;
   sum = 0;
 
@@ -254,17 +254,17 @@ export class Histogram {
   }
 }
 
-/** All values of one metric, for whoever renders them. */
+/** All values of one metric, for rendering. */
 export type Family =
   | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, Series> }
   | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
 
 const METRIC_NAMES: readonly MetricName[] = Object.keys(METRICS).filter(isMetricName);
 
-/** Label sets up to this many are there from the start, at zero, so that a rate over them never starts with a jump. */
+/** Up to this many label sets exist from the start, at zero, so that a rate over them never starts with a jump. */
 const MAX_STARTING_SERIES = 64;
 
-/** The values of METRICS. One a process; handed to whoever counts. */
+/** The values of METRICS. A process has one. */
 export class Metrics {
   readonly #series = new Map<MetricName, Map<string, Series>>();
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
@@ -316,7 +316,7 @@ export class Metrics {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
-  /** `fill` is run before values are read out; for gauges that are cheaper to ask for than to keep. */
+  /** Runs `fill` before values are collected, for gauges that are cheaper to compute then than to keep. */
   onCollect(fill: () => void): void {
     this.#collectors.push(fill);
   }

@@ -1,8 +1,8 @@
-/** What a row of the table of metrics says. */
+/** The row of a metric in the table. */
 
 export type MetricType = "counter" | "gauge" | "histogram";
 
-/** A label's whole set of values, or the most distinct values it may take (those after that are counted as `other`). */
+/** All values of a label, or the most different values that it may have. Further values are counted as `other`. */
 export type LabelBound = readonly string[] | number;
 
 export interface MetricRow {
@@ -11,9 +11,9 @@ export interface MetricRow {
   readonly unit: string;
   readonly help: string;
   readonly labels: Readonly<Record<string, LabelBound>>;
-  /** Histogram: ascending upper bounds of the buckets; +Inf is added. */
+  /** Of a histogram: upper bounds of the buckets, ascending. +Inf is added. */
   readonly buckets?: readonly number[];
 }
 
-/** Value of a bounded label once its bound is reached. */
+/** The value of a bounded label after its bound is reached. */
 export const OTHER = "other";
