@@ -4,7 +4,6 @@ import { expect, test } from "vitest";
 import { addressLabel, parseAddress, parseAddressLabel } from "../../src/dns/addresses.ts";
 import { runs } from "../fakes/effort.ts";
 
-
 test.each([
   { text: "10.0.0.1", want: "10-0-0-1" },
   { text: "255.255.255.255", want: "255-255-255-255" },
