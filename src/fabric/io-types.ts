@@ -1,5 +1,6 @@
 /** What goes into the room's machine and what comes out of it: all that the shell and the simulator need to know of it. */
 import type { Machine, Time } from "../lib/machine.ts";
+import type { PolicyVia } from "../policy/versions/version.ts";
 import type { CallRequest, CallResponse, LinkFrame, MemberFacts, MemberUpdate, PeerIdentity, PolicyHead } from "./wire/messages.ts";
 
 /** Names a link for as long as its stream lives; given by whoever opens it: even from here, odd from the shell (`-1, -3, …` count too). */
@@ -69,12 +70,6 @@ export type FabricOutput =
   | { readonly kind: "event"; readonly event: FabricEvent };
 
 /** Something an operator may want to know, with what it concerns. */
-/** The node a policy version came from: not always the one where it was applied. */
-export interface PolicyVia {
-  readonly nodeId: string;
-  readonly clusterId: string;
-}
-
 export interface FabricEvent {
   readonly name: string;
   readonly severity: "debug" | "info" | "warn" | "error";

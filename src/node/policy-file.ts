@@ -4,7 +4,7 @@ import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import { readBounded } from "../lib/named-file.io.ts";
 import { readPolicyFile } from "../policy/set/file.ts";
 import { checksumOf } from "../policy/set/rules.ts";
-import type { FileText } from "../services/policy-file.ts";
+import type { FileText } from "../policy/versions/policy-file.ts";
 
 /** Reads a policy file and what it says. Never throws: what is wrong with it is a fault in one line. */
 export function readFileText(path: string): FileText {

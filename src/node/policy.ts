@@ -1,22 +1,18 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
 
 import { askedBounds } from "../catalog/entry/names.ts";
-import { ANY } from "../catalog/query/filter.ts";
-import { Cursor } from "../catalog/query/ordered.ts";
-import { queryPage } from "../catalog/query/query.ts";
-import { BODY, type CatalogRecord, KIND, keyParts } from "../catalog/record/record.ts";
-import type { StoredRecord } from "../catalog/record/stored-record.ts";
 import { wantsPeers } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
+import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import type { CatalogFacts, HeldEntry } from "../policy/set/plan.ts";
+import { TaskRunner } from "../policy/run-tasks.io.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
+import { PolicyFile } from "../policy/versions/policy-file.ts";
+import { PolicyStore } from "../policy/versions/policy-store.ts";
 import { auditHandlers } from "../services/audit.ts";
 import { type PolicyParts, policyService } from "../services/policy.ts";
-import { KeptPolicyFile, type PolicyFileParts } from "../services/policy-file.ts";
-import { PolicyStore } from "../services/policy-store.ts";
 import type { Service } from "../services/service.ts";
 import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
 import { MemoryStore } from "../store/control/memory.ts";
@@ -68,7 +64,7 @@ function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "not
 
 /** As `openNodePolicy`; what is on `opened` is closed when this fails. */
 async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
-  const { policies, identity } = core;
+  const { policies, identity, replica } = core;
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const audit = await openAudit({ settings, log, core }, directory);
   const takesAsItIs = settings.persistence.newGeneration;
@@ -80,26 +76,27 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   let onHead: (head: PolicyHead) => void = () => {};
   const policyStore = new PolicyStore({
     engine: policies,
-    store,
-    audit,
-    catalog: catalogFacts(core, settings),
+    catalog: catalogFacts(replica, core.reads, viewersOf(settings, self.clusterId)),
     self,
     knownPlaces: () => knownPlaces(core, settings),
+    audit: (event) => audit.record(event),
+    onHead: (head) => onHead(head),
+  });
+  const tasks = new TaskRunner({
+    store,
     now,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
-    onChange: () => {
-      onHead(policies.place);
-      return core.switchPolicy();
-    },
+    audited: () => audit.durable(),
+    shown: () => core.switchPolicy(),
     heard: () => core.policyHeard(),
   });
-  await policyStore.restore();
-  const applied = await appliedFile({ policyStore, store, onChange: () => core.switchPolicy() }, { settings, log, core });
-  await applied.first();
-  const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regions(core).get(clusterId) ?? ""));
+  await tasks.run(policyStore.restore());
+  const applied = await appliedFile(new PolicyFile(policyStore), tasks, { settings, log, core });
+  const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regionsOf(replica).get(clusterId) ?? ""));
   return {
     service: policyService({
       policyStore,
+      tasks,
       bounds: askedBounds(settings.limits),
       regionOf,
       ...fabricOf(core),
@@ -109,8 +106,8 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
       get head() {
         return policies.place;
       },
-      encoded: (number) => policyStore.encoded(number),
-      adoptForeign: (head, bytes, via) => policyStore.adoptForeign(head, bytes, via),
+      encoded: (number) => tasks.run(policyStore.encoded(number)),
+      adopt: (head, bytes, via) => tasks.run(policyStore.adopt(head, bytes, via)),
       onHead: (listener) => {
         onHead = listener;
       },
@@ -123,33 +120,30 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
   };
 }
 
-/** Puts the policy file in force: first at the start, again when it may have been edited, and when this node is let in. */
+/** Puts the policy file in force again when it may have been edited, and when this node is let in. */
 interface AppliedFile {
-  first(): Promise<void>;
   again(): Promise<void>;
   letIn(mayBeOthers: () => boolean): Promise<void>;
 }
 
-async function appliedFile(parts: PolicyFileParts, { settings, log, core }: NodePolicyOptions): Promise<AppliedFile> {
+/** Puts the policy file in force as at a start, if there is one. */
+async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, { settings, log, core }: NodePolicyOptions): Promise<AppliedFile> {
   const { file } = settings.policy;
-  const kept = new KeptPolicyFile(parts);
-  const wasLetIn = !wantsPeers(settings) || (await kept.wasReady()) || (await hadPeers(settings, core));
-  if (!wasLetIn) kept.awaitCluster();
-  const first = async (): Promise<void> => {
-    if (file !== undefined) await kept.apply(file, () => readFileText(file));
-    tell(log, core);
-  };
-  let isAlone: (() => boolean) | undefined;
+  const wasLetIn = !wantsPeers(settings) || (await tasks.run(policyFile.wasReady())) || (await hadPeers(settings, core));
+  if (!wasLetIn) policyFile.awaitCluster();
+  if (file !== undefined) await tasks.run(policyFile.apply(file, readFileText(file)));
+  tell(log, core);
+  let mayBeOthers = () => true;
   const again = async (): Promise<void> => {
-    if (isAlone?.() === false) kept.join();
-    if (kept.isLetIn || isAlone !== undefined) return first();
-    log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
+    if (file !== undefined && !(await tasks.run(policyFile.again(file, readFileText(file), mayBeOthers()))))
+      log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
+    else tell(log, core);
   };
-  const letIn = async (mayBeOthers: () => boolean): Promise<void> => {
-    isAlone = mayBeOthers;
-    if (file !== undefined) await kept.letIn(file, () => readFileText(file), mayBeOthers());
+  const letIn = async (asked: () => boolean): Promise<void> => {
+    mayBeOthers = asked;
+    if (file !== undefined) await tasks.run(policyFile.letIn(file, readFileText(file), asked()));
   };
-  return { first, again, letIn };
+  return { again, letIn };
 }
 
 async function openAudit({ settings, log, core }: NodePolicyOptions, directory: string | undefined): Promise<AuditLog> {
@@ -183,60 +177,19 @@ async function openOrRefuse(directory: string, takesAsItIs: boolean, log: Log): 
   }
 }
 
-/** The catalog as a dry run asks it, and who the settings say may look. */
-function catalogFacts({ replica, reads, identity }: NodeCore, { tenants }: Settings): CatalogFacts {
-  const { clusterId } = identity;
-  const viewers: Viewer[] = [{ clusterId, tenant: "" }];
-  for (const { cluster, tenant } of [...tenants.credentials, ...tenants.certificates])
-    viewers.push({ clusterId: cluster ?? clusterId, tenant: tenant ?? tenants.default ?? "" });
-  return {
-    namespaces: () => replica.lookup.namespaces.list(),
-    count: (namespace) => replica.lookup.namespaceCount(namespace),
-    examples: (namespace, max) =>
-      queryPage(
-        replica.lookup,
-        { ...ANY, namespace },
-        { limit: max, afterKey: "", self: reads.node, allowed: () => true, explain: false },
-      ).records.map(({ key }) => keyParts(key)),
-    viewers: () => viewers,
-    entries: () => heldEntries(replica),
-  };
-}
-
-const ENTRIES_A_SLICE = 1000;
-
-/** In slices, so that whoever reads may take turns with others; what changes meanwhile is read as it is then. */
-function* heldEntries({ origins }: NodeCore["replica"]): Generator<HeldEntry> {
-  for (const { log } of origins.values()) {
-    let afterSeq = 0;
-    for (let storedRecords: StoredRecord[] = []; ; storedRecords = []) {
-      log.forEachSince(afterSeq, (stored, seq) => {
-        afterSeq = seq;
-        storedRecords.push(stored);
-        return storedRecords.length < ENTRIES_A_SLICE;
-      });
-      for (const { body, namespace, scope, traits, key } of storedRecords) {
-        const from = { clusterId: traits.clusterId, region: traits.region };
-        if (body === BODY.ENTRY) yield { namespace, scope, from, key: () => keyParts(key) };
-      }
-      if (storedRecords.length < ENTRIES_A_SLICE) break;
-    }
-  }
-}
-
-/** Every cluster that has a node here, with its region. */
-function regions({ replica }: NodeCore): ReadonlyMap<string, string> {
-  const found = new Map<string, string>();
-  const nodes = new Cursor(replica.lookup.ofKind(KIND.NODE));
-  for (let node: CatalogRecord | undefined = nodes.next(); node !== undefined; node = nodes.next())
-    found.set(node.traits.clusterId, node.traits.region);
-  return found;
+/** Who the settings say may look. */
+function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] {
+  const viewers = [...tenants.credentials, ...tenants.certificates].map(({ cluster, tenant }) => ({
+    clusterId: cluster ?? clusterId,
+    tenant: tenant ?? tenants.default ?? "",
+  }));
+  return [{ clusterId, tenant: "" }, ...viewers];
 }
 
 function knownPlaces(core: NodeCore, { tenants }: Settings): ReadonlySet<string> {
   const { clusterId, region } = core.identity;
   const known = new Set([clusterId, region]);
-  for (const [cluster, itsRegion] of regions(core)) known.add(cluster).add(itsRegion);
+  for (const [cluster, itsRegion] of regionsOf(core.replica)) known.add(cluster).add(itsRegion);
   for (const { cluster } of [...tenants.credentials, ...tenants.certificates]) if (cluster !== undefined) known.add(cluster);
   return known;
 }

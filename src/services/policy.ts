@@ -36,15 +36,17 @@ import type { Change } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
 import type { Problem } from "../policy/set/validation.ts";
 import { ACTIONS, explain, type PolicyAction } from "../policy/set/verdict.ts";
+import type { Task } from "../policy/task.ts";
 import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
+import type { Actor, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { scopeOf } from "./discovery/filter.ts";
-import type { Actor, PolicyStore } from "./policy-store.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
+  readonly tasks: { run<T>(task: Task<T>): Promise<T> };
   readonly bounds: Bounds;
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
@@ -95,8 +97,9 @@ class PolicyMethods {
   }
 
   async validate(request: ValidatePolicyRequest) {
-    const { set, problems } = await this.#parts.policyStore.readSet(() => decodeSet(request.policy));
-    const all = await this.#parts.policyStore.validate(set, problems);
+    const { policyStore, tasks } = this.#parts;
+    const { set, problems } = await tasks.run(decodeLater(request.policy));
+    const all = await tasks.run(policyStore.validate(set, problems));
     return create(ValidatePolicyResponseSchema, { problems: all.map(wireProblem) });
   }
 
@@ -109,9 +112,10 @@ class PolicyMethods {
       reason,
       changeTicket,
     };
-    const { set, problems } = await this.#parts.policyStore.readSet(() => decodeSet(request.policy));
+    const { policyStore, tasks } = this.#parts;
+    const { set, problems } = await tasks.run(decodeLater(request.policy));
     const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
-    const apply = () => this.#parts.policyStore.apply(actorOf(caller), command);
+    const apply = () => tasks.run(policyStore.apply(actorOf(caller), command));
     const applied = await (request.dryRun ? apply() : this.#secured(apply));
     return create(ApplyPolicyResponseSchema, {
       number: BigInt(applied.number),
@@ -126,9 +130,9 @@ class PolicyMethods {
     const { reason, changeTicket } = request;
     const expectedNumber = numberOf(request.expectedNumber, "expected_number");
     const toNumber = numberOf(request.toNumber, "to_number");
-    const number = await this.#secured(() =>
-      this.#parts.policyStore.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } }),
-    );
+    const { policyStore, tasks } = this.#parts;
+    const command = { toNumber, terms: { expectedNumber, reason, changeTicket } };
+    const number = await this.#secured(() => tasks.run(policyStore.rollback(actorOf(caller), command)));
     return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
   }
 
@@ -181,12 +185,12 @@ class PolicyMethods {
   }
 
   async #version(facts: VersionFacts, { isWithoutRules, isSuperseded }: VersionOptions): Promise<WireVersion> {
-    const { policyStore } = this.#parts;
+    const { policyStore, tasks } = this.#parts;
     const { number, version, defaultAllow, appliedWallMs, principal, reason, changeTicket, checksum, changes, changesLeftOut } = facts;
     let set: PolicySet = { version, defaultAllow, rules: [] };
     let fault = "";
     try {
-      if (!isWithoutRules) ({ set } = await (isSuperseded ? policyStore.loadSuperseded(facts) : policyStore.load(number)));
+      if (!isWithoutRules) ({ set } = await tasks.run(isSuperseded ? policyStore.loadSuperseded(facts) : policyStore.load(number)));
     } catch (error) {
       if (!(error instanceof WaymarkError) || error.reason !== "not_found") throw error;
       fault = error.message;
@@ -287,7 +291,9 @@ export function policyJson(engine: PolicyEngine, { namespace, caller, wallMs, bo
   return { ...json, view: { namespace, allowed, reason, rule } };
 }
 
-function decodeSet(wire: ValidatePolicyRequest["policy"]): DecodedSet {
+/** What was read from the wire was long enough to be read in one go: this goes on in a turn of its own. */
+function* decodeLater(wire: ValidatePolicyRequest["policy"]): Task<DecodedSet> {
+  yield;
   if (wire === undefined) throw invalid("policy", "is required");
   return decodePolicySet(wire);
 }

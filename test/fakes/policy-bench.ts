@@ -1,9 +1,11 @@
-/** A policy keeper over a memory store, whose audit remembers what was recorded and what of it was on disk. */
+/** A policy store over a memory store, whose audit remembers what was recorded and what of it was on disk. */
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { TaskRunner } from "../../src/policy/run-tasks.io.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
+import type { Task } from "../../src/policy/task.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { KeptPolicyFile } from "../../src/services/policy-file.ts";
-import { PolicyStore } from "../../src/services/policy-store.ts";
+import { PolicyFile } from "../../src/policy/versions/policy-file.ts";
+import { PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { Store } from "../../src/store/control/store.ts";
 
 export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
@@ -20,20 +22,14 @@ export class Bench {
   /** Every listener shows what is in force. */
   shown = Promise.resolve();
   readonly policyStore: PolicyStore;
-  readonly file: KeptPolicyFile;
+  readonly file: PolicyFile;
+  readonly tasks: TaskRunner;
 
   constructor(store: Store, node: { readonly nodeId: string; readonly clusterId: string } = { nodeId: "n1", clusterId: "eu-1" }) {
     this.engine = new PolicyEngine({ ...node, maxVersions: 3, maxBytes: 1e6 });
     this.policyStore = new PolicyStore({
       engine: this.engine,
-      store,
-      audit: {
-        record: (event) => void this.events.push(event),
-        durable: () => {
-          this.durableCount = this.events.length;
-          return Promise.resolve();
-        },
-      },
+      audit: (event) => void this.events.push(event),
       catalog: {
         namespaces: () => ["svc.a"],
         count: () => 2,
@@ -43,18 +39,35 @@ export class Bench {
       },
       self: { clusterId: "eu-1", region: "eu" },
       knownPlaces: () => new Set(["eu-1", "eu"]),
+      onHead: () => {},
+    });
+    this.tasks = new TaskRunner({
+      store,
       now: () => ({ monoMs: 0, wallMs: this.wallMs }),
       pause: () => Promise.resolve(),
+      audited: () => {
+        this.durableCount = this.events.length;
+        return Promise.resolve();
+      },
       heard: () => this.heard,
-      onChange: () => {
+      shown: () => {
         this.changeCount += 1;
         return this.shown;
       },
     });
-    this.file = new KeptPolicyFile({ policyStore: this.policyStore, store, onChange: () => Promise.resolve() });
+    this.file = new PolicyFile(this.policyStore);
+  }
+
+  run<T>(task: Task<T>): Promise<T> {
+    return this.tasks.run(task);
+  }
+
+  /** Puts in force what the store has. */
+  restore(): Promise<void> {
+    return this.run(this.policyStore.restore());
   }
 
   apply(one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) {
-    return this.policyStore.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
+    return this.run(this.policyStore.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun }));
   }
 }

@@ -16,6 +16,7 @@ function open() {
   const bench = new Bench(new MemoryStore());
   const service = policyService({
     policyStore: bench.policyStore,
+    tasks: bench.tasks,
     bounds: BOUNDS,
     regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
     secure: () => () => {},

@@ -1,16 +1,17 @@
 /** Joins the policy of a node to the fabric: what is newest here is told, and what others have is put in force. */
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { FabricInput, FabricOutput, PolicyVia } from "../../fabric/io-types.ts";
+import type { FabricInput, FabricOutput } from "../../fabric/io-types.ts";
 import type { PolicyHead } from "../../fabric/wire/messages.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import type { Adopted } from "../../services/policy-store.ts";
+import type { Adopted } from "../../policy/versions/policy-store.ts";
+import type { PolicyVia } from "../../policy/versions/version.ts";
 
 /** The policy as the fabric asks for it; `node/policy.ts` has it. */
 export interface TravellingPolicy {
   readonly head: PolicyHead;
   encoded(number: number): Promise<Uint8Array | undefined>;
-  adoptForeign(head: PolicyHead, bytes: Uint8Array, via: PolicyVia): Promise<Adopted>;
+  adopt(head: PolicyHead, bytes: Uint8Array, via: PolicyVia): Promise<Adopted>;
   /** Called with each change of what is newest here. */
   onHead(listener: (head: PolicyHead) => void): void;
 }
@@ -44,7 +45,7 @@ export class FabricPolicy {
 
   async adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): Promise<void> {
     try {
-      const adopted = await this.#policy.adoptForeign(head, bytes, via);
+      const adopted = await this.#policy.adopt(head, bytes, via);
       this.fault = "";
       if (!adopted.isAdopted && adopted.fault !== "") this.#input({ kind: "policyRefused", head, detail: adopted.fault });
     } catch (error) {

@@ -83,6 +83,12 @@ export interface PolicyVersion extends VersionFacts {
   readonly set: PolicySet;
 }
 
+/** The node that a version came from: not always the one where it was applied. */
+export interface PolicyVia {
+  readonly nodeId: string;
+  readonly clusterId: string;
+}
+
 /** A version as the store has it. */
 export interface VersionRow {
   readonly number: number;

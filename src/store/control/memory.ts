@@ -1,4 +1,4 @@
-/** A `Store` without a disk, for `--ephemeral`: it ends with the process. */
+/** A store without a disk: a synchronous map with revisions, for simulators, and the `Store` over it for `--ephemeral`. */
 import { WaymarkError } from "../../lib/errors.ts";
 import {
   checkKey,
@@ -8,7 +8,6 @@ import {
   checkValue,
   MAX_PAGE_BYTES,
   MAX_PAGE_ITEMS,
-  type PageRequest,
   STORE_BOUNDS,
   type Store,
   type StoreBounds,
@@ -20,76 +19,51 @@ import {
 } from "./store.ts";
 import { type FoundChanges, mustReset, Watches, type WatchPosition } from "./watches.ts";
 
-export class MemoryStore implements Store {
+interface Page {
+  readonly after?: string;
+  readonly limit?: number;
+}
+
+/** The contract of `Store` with answers at once. */
+export class MemoryMap {
   readonly #bounds: StoreBounds;
-  readonly #watches: Watches;
   /** The newest change of each key, in order of version. */
   readonly #changes = new Map<string, StoreChange>();
   #revision = 0;
-  /** Removals up to this revision are forgotten. */
+  /** Removals up to here are forgotten. */
   #floor = 0;
   #items = 0;
   #totalBytes = 0;
-  #isClosed = false;
 
   constructor(bounds: StoreBounds = STORE_BOUNDS) {
     this.#bounds = bounds;
-    this.#watches = new Watches((prefix, position) => this.#answer(() => this.#changesSince(prefix, position)));
   }
 
-  get(key: string): Promise<StoreItem | undefined> {
-    return this.#answer(() => {
-      checkKey(key);
-      return this.#changes.get(key)?.item;
-    });
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get(key: string): StoreItem | undefined {
+    checkKey(key);
+    return this.#changes.get(key)?.item;
   }
 
   /** Cost: all keys; a control plane has few. */
-  list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: PageRequest = {}): Promise<StorePage> {
-    return this.#answer(() => {
-      checkPrefix(prefix);
-      checkLimit(limit);
-      const found: StoreItem[] = [];
-      for (const { item } of this.#changes.values()) {
-        if (item !== undefined && item.key > after && item.key.startsWith(prefix)) found.push(item);
-      }
-      found.sort((a, b) => (a.key < b.key ? -1 : 1));
-      const items = found.slice(0, pageLength(found, limit));
-      return { items, revision: this.#revision, nextAfter: items.length < found.length ? items.at(-1)?.key : undefined };
-    });
-  }
-
-  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap> {
-    return this.#answer(() => {
-      checkKey(key);
-      checkValue(key, value);
-      const swap = this.#swap(key, expectedVersion, value);
-      if (swap.isSwapped) this.#watches.changed();
-      return swap;
-    });
-  }
-
-  watch(prefix: string, fromRevision: number): StoreWatch {
+  list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: Page = {}): StorePage {
     checkPrefix(prefix);
-    return this.#watches.open(prefix, fromRevision);
+    checkLimit(limit);
+    const found: StoreItem[] = [];
+    for (const { item } of this.#changes.values()) {
+      if (item !== undefined && item.key > after && item.key.startsWith(prefix)) found.push(item);
+    }
+    found.sort((a, b) => (a.key < b.key ? -1 : 1));
+    const items = found.slice(0, pageLength(found, limit));
+    return { items, revision: this.#revision, nextAfter: items.length < found.length ? items.at(-1)?.key : undefined };
   }
 
-  close(): Promise<void> {
-    this.#isClosed = true;
-    this.#watches.closeAll();
-    return Promise.resolve();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  #answer<T>(ask: () => T): Promise<T> {
-    if (this.#isClosed) return Promise.reject(new WaymarkError("store_unavailable", "the store is closed"));
-    return Promise.try(ask);
-  }
-
-  #swap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
+    checkKey(key);
+    checkValue(key, value);
     const held = this.#changes.get(key)?.item;
     const version = held?.version ?? 0;
     if (version !== expectedVersion) return { isSwapped: false, version };
@@ -108,8 +82,8 @@ export class MemoryStore implements Store {
     return { isSwapped: true, version: this.#revision };
   }
 
-  /** At most a page of the changes that a watch has not seen yet. Cost: all keys. */
-  #changesSince(prefix: string, position: WatchPosition): FoundChanges {
+  /** What a watch has not seen yet, at most a page. Cost: all keys. */
+  changesSince(prefix: string, position: WatchPosition): FoundChanges {
     const storeRevision = this.#revision;
     const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
     const from = isReset ? 0 : position.afterRevision;
@@ -138,7 +112,7 @@ export class MemoryStore implements Store {
   }
 }
 
-/** How many of the items fit a page: at least one, if there is any. */
+/** How many of the items fit a page: at least one. */
 function pageLength(items: readonly (StoreItem | undefined)[], limit: number): number {
   let totalBytes = 0;
   for (const [at, item] of items.slice(0, limit).entries()) {
@@ -146,4 +120,52 @@ function pageLength(items: readonly (StoreItem | undefined)[], limit: number): n
     if (totalBytes > MAX_PAGE_BYTES && at > 0) return at;
   }
   return Math.min(items.length, limit);
+}
+
+/** A `Store` that ends with the process. */
+export class MemoryStore implements Store {
+  readonly #map: MemoryMap;
+  readonly #watches: Watches;
+  #isClosed = false;
+
+  constructor(map: MemoryMap = new MemoryMap()) {
+    this.#map = map;
+    this.#watches = new Watches((prefix, position) => this.#answer(() => map.changesSince(prefix, position)));
+  }
+
+  get(key: string): Promise<StoreItem | undefined> {
+    return this.#answer(() => this.#map.get(key));
+  }
+
+  list(prefix: string, page: Page = {}): Promise<StorePage> {
+    return this.#answer(() => this.#map.list(prefix, page));
+  }
+
+  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap> {
+    return this.#answer(() => {
+      const swap = this.#map.compareAndSwap(key, expectedVersion, value);
+      if (swap.isSwapped) this.#watches.changed();
+      return swap;
+    });
+  }
+
+  watch(prefix: string, fromRevision: number): StoreWatch {
+    checkPrefix(prefix);
+    return this.#watches.open(prefix, fromRevision);
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true;
+    this.#watches.closeAll();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #answer<T>(ask: () => T): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new WaymarkError("store_unavailable", "the store is closed"));
+    return Promise.try(ask);
+  }
 }

@@ -1,4 +1,4 @@
-import { MemoryStore } from "../../../src/store/control/memory.ts";
+import { MemoryMap, MemoryStore } from "../../../src/store/control/memory.ts";
 import { storeContract } from "../../contract/store.ts";
 
-storeContract("memory", { runs: 200, open: (bounds) => Promise.resolve(new MemoryStore(bounds)) });
+storeContract("memory", { runs: 200, open: (bounds) => Promise.resolve(new MemoryStore(new MemoryMap(bounds))) });

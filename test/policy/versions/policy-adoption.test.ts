@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
-import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
-import { isNewer } from "../../src/policy/versions/version.ts";
-import { MemoryStore } from "../../src/store/control/memory.ts";
-import type { Store } from "../../src/store/control/store.ts";
-import { containing, rule, set } from "../fakes/policies.ts";
-import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
-import { version } from "../fakes/policy-versions.ts";
+import type { PolicySet } from "../../../src/policy/set/rules.ts";
+import { checksumOf } from "../../../src/policy/set/rules.ts";
+import { isNewer } from "../../../src/policy/versions/version.ts";
+import { MemoryStore } from "../../../src/store/control/memory.ts";
+import type { Store } from "../../../src/store/control/store.ts";
+import { containing, rule, set } from "../../fakes/policies.ts";
+import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
+import { version } from "../../fakes/policy-versions.ts";
 
 function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
@@ -20,9 +21,9 @@ const VIA = { nodeId: "m", clusterId: "eu-2" };
 /** What the links do: the newest version of one is offered to the other. */
 async function send(from: Bench, to: Bench) {
   const { place } = from.engine;
-  const bytes = await from.policyStore.encoded(place.number);
+  const bytes = await from.run(from.policyStore.encoded(place.number));
   if (bytes === undefined) throw new Error("nothing to send");
-  return to.policyStore.adoptForeign(place, bytes, VIA);
+  return to.run(to.policyStore.adopt(place, bytes, VIA));
 }
 
 function losersOf({ engine }: Bench) {
@@ -51,7 +52,7 @@ test("another node's version is stored, audited and in force, with the same epoc
     },
   ]);
   const again = node("b", store);
-  await again.policyStore.restore();
+  await again.restore();
   expect(again.engine.status).toEqual(b.engine.status);
   expect(await send(a, again)).toEqual({ isAdopted: false, fault: "" });
 });
@@ -91,9 +92,9 @@ test("of two versions of one number the later wins at both nodes, and the loser 
     { number: 1, isSuperseded: true, facts: { nodeId: "b", checksum: lost.checksum } },
   ]);
   if (loser?.facts === undefined) throw new Error("there is a loser");
-  expect((await b.policyStore.loadSuperseded(loser.facts)).set).toEqual(only("red"));
+  expect((await b.run(b.policyStore.loadSuperseded(loser.facts))).set).toEqual(only("red"));
   const again = node("b", store);
-  await again.policyStore.restore();
+  await again.restore();
   expect(again.engine.status).toEqual(b.engine.status);
   expect(again.engine.history()).toEqual(b.engine.history());
   await again.apply(only("green"));
@@ -131,15 +132,15 @@ test("what a joining node's policy file says gives way to what somebody applied 
   await a.apply(only("red"));
   b.wallMs += 5000;
   const file = { ok: true, set: only("blue"), checksum: checksumOf(only("blue")) } as const;
-  await b.file.apply("p.yaml", () => file);
+  await b.run(b.file.apply("p.yaml", file));
   expect(b.engine.status.inForce?.version).toBe("blue");
   expect([await send(b, a), await send(a, b)]).toMatchObject([{ isAdopted: false }, { isAdopted: true }]);
   expect(b.engine.status.inForce?.version).toBe("red");
   // It is what it was, also when it is read again; an edit is news.
-  await b.file.apply("p.yaml", () => file);
+  await b.run(b.file.apply("p.yaml", file));
   expect(b.engine.newestNumber).toBe(1);
   const edited = { ok: true, set: only("green"), checksum: checksumOf(only("green")) } as const;
-  await b.file.apply("p.yaml", () => edited);
+  await b.run(b.file.apply("p.yaml", edited));
   expect(await send(b, a)).toEqual({ isAdopted: true });
   expect(a.engine.place).toMatchObject({ number: 2, nodeId: "b" });
 });
@@ -149,7 +150,7 @@ test("each node decides by the stage itself, and one that knows nothing else tak
   await a.apply(only("red"));
   await send(a, b);
   const stage = { by: "clusters", clusterIds: ["eu-1"] } as const;
-  await a.policyStore.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
+  await a.run(a.policyStore.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false }));
   await send(a, b);
   await send(a, newcomer);
   expect([a, b, newcomer].map(({ engine }) => engine.inForce?.number)).toEqual([2, 1, 2]);
@@ -160,15 +161,15 @@ test("what cannot be read, is another version than offered, or has errors is ref
   const [a, b] = [node("a"), node("b")];
   await a.apply(only("red"));
   const { place } = a.engine;
-  const bytes = await a.policyStore.encoded(1);
+  const bytes = await a.run(a.policyStore.encoded(1));
   if (bytes === undefined) throw new Error("there is a version");
   const cut = bytes.slice(0, -5);
-  expect(await b.policyStore.adoptForeign(place, cut, VIA)).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
-  expect(await b.policyStore.adoptForeign({ ...place, hlc: 1 }, bytes, VIA)).toMatchObject({ fault: containing("not the version") });
-  expect(await b.policyStore.adoptForeign({ ...place, number: 2 }, bytes, VIA)).toMatchObject({
+  expect(await b.run(b.policyStore.adopt(place, cut, VIA))).toEqual({ isAdopted: false, fault: "its bytes were changed or lost" });
+  expect(await b.run(b.policyStore.adopt({ ...place, hlc: 1 }, bytes, VIA))).toMatchObject({ fault: containing("not the version") });
+  expect(await b.run(b.policyStore.adopt({ ...place, number: 2 }, bytes, VIA))).toMatchObject({
     fault: containing("says that it is version 1"),
   });
-  expect([b.engine.newestNumber, b.events, await a.policyStore.encoded(2)]).toEqual([0, [], undefined]);
+  expect([b.engine.newestNumber, b.events, await a.run(a.policyStore.encoded(2))]).toEqual([0, [], undefined]);
 });
 
 test("a newest version that cannot be read here is had again from others", async () => {
@@ -181,7 +182,7 @@ test("a newest version that cannot be read here is had again from others", async
   if (item === undefined) throw new Error("there is a row");
   await store.compareAndSwap(item.key, item.version, item.value.slice(0, 70));
   const again = node("b", store);
-  await again.policyStore.restore();
+  await again.restore();
   expect(again.engine.isDenied).toBe(true);
   expect(await send(a, again)).toEqual({ isAdopted: true });
   expect(again.engine.status).toMatchObject({ inForce: { number: 1 }, degraded: "", conflict: "" });
@@ -218,10 +219,10 @@ test("the highest numbers that are taken are found again in order, and the next 
   await a.apply(only("blue"));
   for (const number of [999_999_999_999, 1_000_000_000_000, 2 ** 52 - 1]) {
     const far = version(number, "far", 1, 1);
-    expect(await b.policyStore.adoptForeign(far.head, far.bytes, VIA)).toEqual({ isAdopted: true });
+    expect(await b.run(b.policyStore.adopt(far.head, far.bytes, VIA))).toEqual({ isAdopted: true });
   }
   await b.apply(only("green"));
   const again = node("b", store);
-  await again.policyStore.restore();
+  await again.restore();
   expect(again.engine.history().map(({ number }) => number)).toEqual([2 ** 52, 2 ** 52 - 1, 1_000_000_000_000]);
 });

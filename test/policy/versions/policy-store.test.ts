@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
-import { WaymarkError } from "../../src/lib/errors.ts";
-import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
-import type { FileText } from "../../src/services/policy-file.ts";
-import { MemoryStore } from "../../src/store/control/memory.ts";
-import type { Store } from "../../src/store/control/store.ts";
-import { containing, rule, set } from "../fakes/policies.ts";
-import { ANN, Bench, TERMS } from "../fakes/policy-bench.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import type { PolicySet } from "../../../src/policy/set/rules.ts";
+import { checksumOf } from "../../../src/policy/set/rules.ts";
+import type { FileText } from "../../../src/policy/versions/policy-file.ts";
+import { MemoryStore } from "../../../src/store/control/memory.ts";
+import type { Store } from "../../../src/store/control/store.ts";
+import { containing, rule, set } from "../../fakes/policies.ts";
+import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
 
 function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
@@ -37,7 +38,7 @@ test("an applied set is in force, stored, and its audit record on disk before th
   ]);
   expect(bench.durableCount).toBe(1);
   const again = new Bench(store);
-  await again.policyStore.restore();
+  await again.restore();
   expect(again.engine.status).toEqual(bench.engine.status);
 });
 
@@ -103,10 +104,10 @@ test("a rollback is a new version with the old content, everywhere, and is audit
   await bench.apply(only("blue"));
   await bench.apply(only("red"));
   const [blue, red] = bench.events.map(({ after }) => after);
-  expect(await bench.policyStore.rollback(ANN, { toNumber: 0, terms: TERMS })).toBe(3);
+  expect(await bench.run(bench.policyStore.rollback(ANN, { toNumber: 0, terms: TERMS }))).toBe(3);
   expect(bench.engine.inForce).toMatchObject({ number: 3, version: "blue", reason: "rollback to version 1", checksum: blue });
   expect(bench.events.at(-1)).toMatchObject({ action: "policy.rollback", reason: "rolled_back", before: red, after: blue });
-  await expect(bench.policyStore.rollback(ANN, { toNumber: 1, terms: { ...TERMS, expectedNumber: 2 } })).rejects.toThrow(
+  await expect(bench.run(bench.policyStore.rollback(ANN, { toNumber: 1, terms: { ...TERMS, expectedNumber: 2 } }))).rejects.toThrow(
     "version_conflict",
   );
 });
@@ -116,15 +117,15 @@ test("versions that are no longer kept leave the store, and cannot be rolled bac
   const bench = new Bench(store);
   for (const tenant of ["a", "b", "c", "d", "e"]) await bench.apply(only(tenant));
   expect((await store.list("policy/versions/")).items.map(({ key }) => Number(key.split("/").at(-1)))).toEqual([3, 4, 5]);
-  await expect(bench.policyStore.rollback(ANN, { toNumber: 1, terms: TERMS })).rejects.toThrow("not_found");
-  await expect(bench.policyStore.load(1)).rejects.toThrow("no longer kept");
+  await expect(bench.run(bench.policyStore.rollback(ANN, { toNumber: 1, terms: TERMS }))).rejects.toThrow("not_found");
+  await expect(bench.run(bench.policyStore.load(1))).rejects.toThrow("no longer kept");
 });
 
 test("a store that is away at the start means that everything is denied", async () => {
   const store = new MemoryStore();
   await store.close();
   const bench = new Bench(store);
-  await bench.policyStore.restore();
+  await bench.restore();
   expect(bench.engine.status).toMatchObject({ isEnabled: true, degraded: containing("the policy cannot be read: store_unavailable") });
   expect(bench.engine.policy.viewer("svc.a", { clusterId: "eu-1", tenant: "blue" }).allowed).toBe(false);
 });
@@ -132,46 +133,46 @@ test("a store that is away at the start means that everything is denied", async 
 test("the policy file is applied when it says something new, and leaves alone what was applied since", async () => {
   const store = new MemoryStore();
   const bench = new Bench(store);
-  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   expect(bench.engine.inForce).toMatchObject({ number: 1, version: "blue", principal: "policy file" });
   await bench.apply(only("red"));
-  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   const again = new Bench(store);
-  await again.policyStore.restore();
-  await again.file.apply("p.yaml", () => file(only("blue")));
+  await again.restore();
+  await again.run(again.file.apply("p.yaml", file(only("blue"))));
   expect(again.engine.inForce?.version).toBe("red");
-  await again.file.apply("p.yaml", () => file(only("green")));
+  await again.run(again.file.apply("p.yaml", file(only("green"))));
   expect(again.engine.inForce).toMatchObject({ number: 3, version: "green" });
   // What is in force already is not applied once more.
   await again.apply(only("blue"));
-  await again.file.apply("p.yaml", () => file(only("blue")));
+  await again.run(again.file.apply("p.yaml", file(only("blue"))));
   expect(again.engine.newestNumber).toBe(4);
 });
 
 test("a policy file that is broken changes nothing and is told; with no policy before it everything is denied", async () => {
   const bench = new Bench(new MemoryStore());
-  await bench.file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
+  await bench.run(bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
-  await bench.file.apply("p.yaml", () => file(only("blue")));
-  await bench.file.apply("p.yaml", () => ({ ok: false, fault: "line 3: broken" }));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
+  await bench.run(bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status).toMatchObject({
     inForce: { version: "blue" },
     degraded: containing("line 3: broken; version 1 is in force"),
   });
-  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   expect(bench.engine.status.degraded).toBe("");
 });
 
 test("a policy file that did not change is applied all the same when no stored version can be read", async () => {
   const store = new MemoryStore();
   const before = new Bench(store);
-  await before.file.apply("p.yaml", () => file(only("blue")));
+  await before.run(before.file.apply("p.yaml", file(only("blue"))));
   const [item] = (await store.list("policy/versions/")).items;
   await store.compareAndSwap(item?.key ?? "", item?.version ?? 0, new Uint8Array(9));
   const bench = new Bench(store);
-  await bench.policyStore.restore();
+  await bench.restore();
   expect(bench.engine.isDenied).toBe(true);
-  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   expect(bench.engine.status).toMatchObject({ inForce: { number: 2, version: "blue" }, degraded: "" });
 });
 
@@ -185,7 +186,7 @@ function both(a: string, b: string): PolicySet {
 test("an owner puts in force and takes back what differs in its own rules, and nothing else", async () => {
   const bench = new Bench(new MemoryStore());
   const owner = (one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) =>
-    bench.policyStore.apply(OWEN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun });
+    bench.run(bench.policyStore.apply(OWEN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun }));
   await expect(owner(both("blue", "red"))).rejects.toThrow("discovery_access_denied");
   await bench.apply(both("blue", "red"));
   expect(await owner(both("green", "red"))).toMatchObject({ number: 2 });
@@ -193,10 +194,10 @@ test("an owner puts in force and takes back what differs in its own rules, and n
   // A dry run tells what is in the catalog, so it needs the same.
   await expect(owner(both("blue", "green"), {}, true)).rejects.toThrow("discovery_access_denied");
   await expect(owner(both("blue", "red"), { expectedNumber: 1 })).rejects.toThrow("version_conflict");
-  expect(await bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS })).toBe(3);
+  expect(await bench.run(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS }))).toBe(3);
   expect(bench.engine.inForce?.set).toEqual(both("blue", "red"));
   await bench.apply(both("blue", "green"));
-  await expect(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS })).rejects.toThrow("discovery_access_denied");
+  await expect(bench.run(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS }))).rejects.toThrow("discovery_access_denied");
   expect(bench.engine.newestNumber).toBe(4);
   expect(bench.events.map(({ principal }) => principal)).toEqual(["ann", "owen", "owen", "ann"]);
 });
@@ -205,7 +206,7 @@ test("an owner who may not read policy is not told which rule is in the way", as
   const bench = new Bench(new MemoryStore());
   await bench.apply(both("blue", "red"));
   const blind = { ...OWEN, mayRead: false };
-  const refused = bench.policyStore.apply(blind, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: true });
+  const refused = bench.run(bench.policyStore.apply(blind, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: true }));
   await expect(refused).rejects.toThrow("it owns: the set differs in more than that");
 });
 
@@ -213,10 +214,10 @@ test("an owner does not put in force everywhere what a stage has put in force el
   const bench = new Bench(new MemoryStore());
   await bench.apply(both("blue", "red"));
   const stage = { by: "clusters", clusterIds: ["us-1"] } as const;
-  await bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: { ...TERMS, stage }, isDryRun: false });
+  await bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: { ...TERMS, stage }, isDryRun: false }));
   expect(bench.engine.inForce?.number).toBe(1);
   for (const b of ["red", "green"]) {
-    const refused = bench.policyStore.apply(OWEN, { set: both("red", b), problems: [], terms: TERMS, isDryRun: false });
+    const refused = bench.run(bench.policyStore.apply(OWEN, { set: both("red", b), problems: [], terms: TERMS, isDryRun: false }));
     await expect(refused).rejects.toThrow("discovery_access_denied");
   }
 });
@@ -224,8 +225,8 @@ test("an owner does not put in force everywhere what a stage has put in force el
 test("of an owner and an admin at the same time, the owner does not overwrite what it was not compared with", async () => {
   const bench = new Bench(new MemoryStore());
   await bench.apply(both("blue", "red"));
-  const late = bench.policyStore.apply(OWEN, { set: both("green", "red"), problems: [], terms: TERMS, isDryRun: false });
-  const first = bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: false });
+  const late = bench.run(bench.policyStore.apply(OWEN, { set: both("green", "red"), problems: [], terms: TERMS, isDryRun: false }));
+  const first = bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: false }));
   const results = await Promise.allSettled([late, first]);
   expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   // Whoever won, the other's rule is what it was before or what the winner said.
@@ -235,11 +236,11 @@ test("of an owner and an admin at the same time, the owner does not overwrite wh
 
 test("a version is stored when the change before is through, and establishing is done when every door shows it", async () => {
   const bench = new Bench(new MemoryStore());
-  await bench.file.apply("p.yaml", () => file(only("blue")));
+  await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   const [heard, shown] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   Object.assign(bench, { heard: heard.promise, shown: shown.promise });
   let isDone = false;
-  const establishing = bench.policyStore.establish().then(() => (isDone = true));
+  const establishing = bench.run(bench.policyStore.establish()).then(() => (isDone = true));
   const turns = () => new Promise((resolve) => setImmediate(resolve));
   await turns();
   expect(bench.engine.place.hlc).toBe(0);

@@ -1,0 +1,54 @@
+/** The catalog as changes of policy ask about it: what a dry run counts, and which clusters and regions there are. */
+import { ANY } from "../catalog/query/filter.ts";
+import { Cursor } from "../catalog/query/ordered.ts";
+import { queryPage } from "../catalog/query/query.ts";
+import { BODY, type CatalogRecord, KIND, keyParts } from "../catalog/record/record.ts";
+import type { StoredRecord } from "../catalog/record/stored-record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { CatalogFacts, HeldEntry } from "../policy/set/plan.ts";
+import type { Viewer } from "../policy/set/verdict.ts";
+import type { Reads } from "./reads.ts";
+
+const ENTRIES_A_SLICE = 1000;
+
+/** `viewers`: who is known to look. */
+export function catalogFacts({ lookup, origins }: Replica, { node }: Pick<Reads, "node">, viewers: readonly Viewer[]): CatalogFacts {
+  return {
+    namespaces: () => lookup.namespaces.list(),
+    count: (namespace) => lookup.namespaceCount(namespace),
+    examples: (namespace, max) =>
+      queryPage(lookup, { ...ANY, namespace }, { limit: max, afterKey: "", self: node, allowed: () => true, explain: false }).records.map(
+        ({ key }) => keyParts(key),
+      ),
+    viewers: () => viewers,
+    entries: () => heldEntries(origins),
+  };
+}
+
+/** In slices, so that whoever reads may take turns with others; what changes meanwhile is read as it is then. */
+function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
+  for (const { log } of origins.values()) {
+    let afterSeq = 0;
+    for (let storedRecords: StoredRecord[] = []; ; storedRecords = []) {
+      log.forEachSince(afterSeq, (stored, seq) => {
+        afterSeq = seq;
+        storedRecords.push(stored);
+        return storedRecords.length < ENTRIES_A_SLICE;
+      });
+      for (const { body, namespace, scope, traits, key } of storedRecords) {
+        const from = { clusterId: traits.clusterId, region: traits.region };
+        if (body === BODY.ENTRY) yield { namespace, scope, from, key: () => keyParts(key) };
+      }
+      if (storedRecords.length < ENTRIES_A_SLICE) break;
+    }
+  }
+}
+
+/** Every cluster that has a node here, with its region. */
+export function regionsOf({ lookup }: Replica): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  const nodes = new Cursor(lookup.ofKind(KIND.NODE));
+  for (let node: CatalogRecord | undefined = nodes.next(); node !== undefined; node = nodes.next())
+    found.set(node.traits.clusterId, node.traits.region);
+  return found;
+}

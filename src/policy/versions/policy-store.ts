@@ -1,0 +1,326 @@
+/** Puts policy versions in the store and in force: validate, draft, swap, commit, audit; what the service, links and the policy file share. */
+
+import { WaymarkError } from "../../lib/errors.ts";
+import { Hlc } from "../../lib/hlc.ts";
+import type { AuditEvent } from "../audit/record.ts";
+import { foreignChangeSlices, type Owns } from "../set/diff.ts";
+import { type CatalogFacts, type Plan, planChanges } from "../set/plan.ts";
+import type { PolicySet } from "../set/rules.ts";
+import { hasErrors, openedRules, type Problem, refuseSet, validateSlices } from "../set/validation.ts";
+import type { Source } from "../set/verdict.ts";
+import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
+import { decodeFacts, decodeVersion, encodeVersion } from "./codec.ts";
+import { conflict, type PolicyEngine, readVersion, type Terms } from "./engine.ts";
+import { appliedEvent, takenEvents } from "./trail.ts";
+import type { PolicyVersion, PolicyVia, VersionFacts, VersionRow } from "./version.ts";
+import { isNewer, isSamePlace, type VersionPlace } from "./version.ts";
+
+export interface PolicyStoreParts {
+  readonly engine: PolicyEngine;
+  readonly catalog: CatalogFacts;
+  /** Cluster and region of this node. */
+  readonly self: Source;
+  /** Clusters and regions that owners are looked up in. */
+  readonly knownPlaces: () => ReadonlySet<string>;
+  readonly audit: (event: AuditEvent) => void;
+  /** What is newest here is another now: said before anybody is shown it. */
+  readonly onHead: (head: VersionPlace) => void;
+}
+
+/** Who asks, for the audit. */
+export interface Actor {
+  readonly principal: string;
+  readonly tenant: string;
+  /** Address the call came from; empty for the node itself. */
+  readonly address: string;
+  /** Undefined: may change everything. Else whose rules it may change, see ownership.ts. */
+  readonly owns: Owns | undefined;
+  /** Whether it may read the rules of others, and so be told which one is in its way. */
+  readonly mayRead: boolean;
+}
+
+export interface ApplyRequest {
+  readonly set: PolicySet;
+  /** Found while the set was read. */
+  readonly problems: readonly Problem[];
+  readonly terms: Omit<Terms, "principal">;
+  readonly isDryRun: boolean;
+}
+
+export interface Applied {
+  /** The new version's; of a dry run the number in force. */
+  readonly number: number;
+  readonly plan: Plan;
+  readonly warnings: readonly Problem[];
+}
+
+export interface RollbackRequest {
+  /** 0: the one before the newest. */
+  readonly toNumber: number;
+  readonly terms: Omit<Terms, "principal" | "stage">;
+}
+
+/** What became of a version that another node offered; without a fault it, or a newer one, is kept here already. */
+export type Adopted = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
+
+const VERSIONS = "policy/versions/";
+const SUPERSEDED = "policy/superseded/";
+
+/** Its methods are tasks. Versions are stored one after the other: those of callers, of the policy file and of other nodes. */
+export class PolicyStore {
+  readonly #parts: PolicyStoreParts;
+
+  constructor(parts: PolicyStoreParts) {
+    this.#parts = parts;
+  }
+
+  get engine(): PolicyEngine {
+    return this.#parts.engine;
+  }
+
+  /** Reads what the store has. A store that is away means that a policy may be configured: everything is denied. */
+  *restore(): Task<void> {
+    const { engine } = this.#parts;
+    try {
+      engine.restore(yield* rowsAfter(VERSIONS), yield* losers());
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      engine.denyAll(`the policy cannot be read: ${error.message}`);
+    }
+    yield* this.#show();
+  }
+
+  /** Every problem of a set, those found while it was read first. */
+  *validate(set: PolicySet, found: readonly Problem[] = []): Task<readonly Problem[]> {
+    const problems = yield* this.#problemsOf(set);
+    return [...found, ...problems, ...openedRules(this.engine.inForce?.set, set)];
+  }
+
+  *#problemsOf(set: PolicySet): Task<readonly Problem[]> {
+    const { wallMs } = yield* time();
+    return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs });
+  }
+
+  /**
+   * Puts a set in force, durable and audited when this is done, or says what it would change. Fails with
+   * `invalid_argument` for a set with errors, with `version_conflict` where another version came first, and with
+   * `discovery_access_denied` where it changes what the actor may not.
+   */
+  *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
+    const { engine, catalog, self } = this.#parts;
+    // First, so that who may not change a rule is told nothing about it.
+    const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
+    const all = yield* this.validate(set, problems);
+    if (hasErrors(all)) throw refuseSet(all);
+    const before = engine.policy.set;
+    const { wallMs } = yield* time();
+    const version = yield* engine.stamped(set, { ...terms, expectedNumber, principal: actor.principal }, wallMs);
+    const plan = yield* planChanges(before, set, { catalog, self, wallMs: (yield* time()).wallMs });
+    if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
+    yield* this.#put(actor, version, "applied", terms.isInitial);
+    return { number: version.number, plan, warnings: all };
+  }
+
+  /** What this node began with is a version as any other from now on, with a stamp: no beginning of another node wins over it. */
+  *establish(): Task<void> {
+    yield* alone(() => this.#establish());
+  }
+
+  *#establish(): Task<void> {
+    const { beginning } = this.engine;
+    if (beginning === undefined) return;
+    const version = { ...beginning, hlc: new Hlc().stampEnd(0, (yield* time()).wallMs) };
+    yield* this.#beginAgain(version, encodeVersion(version));
+  }
+
+  /** Puts an earlier set in force again, as a new version everywhere. Fails as `apply` does, and with `not_found`. */
+  *rollback(actor: Actor, { toNumber, terms }: RollbackRequest): Task<number> {
+    const { engine } = this;
+    const target = engine.rollbackTarget(toNumber);
+    const { set } = yield* this.load(target);
+    const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
+    const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
+    const full = { ...terms, expectedNumber, reason, stage: undefined, principal: actor.principal };
+    const version = yield* engine.stamped(set, full, (yield* time()).wallMs);
+    yield* this.#put(actor, version, "rolled_back");
+    return version.number;
+  }
+
+  /**
+   * Another node's version, as it came over a link, by way of `via`: stored and in force when this is done, where it is newer than what is kept
+   * here. One that was kept under the same number and says something else goes to the superseded ones.
+   */
+  *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): Task<Adopted> {
+    yield;
+    const read = readVersion(place.number, bytes, false);
+    if (!read.ok) return { isAdopted: false, fault: read.fault };
+    const { version } = read;
+    if (!isSamePlace(version, place)) return { isAdopted: false, fault: "it is not the version that was offered" };
+    yield;
+    const worst = (yield* this.#problemsOf(version.set)).find(({ severity }) => severity === "error");
+    if (worst !== undefined) return { isAdopted: false, fault: `${worst.path}: ${worst.message}` };
+    return yield* alone(() => this.#adopt(version, bytes, via));
+  }
+
+  *#adopt(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Task<Adopted> {
+    if (!isNewer(version, this.engine.place)) return { isAdopted: false, fault: "" };
+    yield* this.#take(version, bytes, via);
+    return { isAdopted: true };
+  }
+
+  /** The encoded version that is the newest here, for another node; undefined when it is another, or cannot be read. */
+  *encoded(number: number): Task<Uint8Array | undefined> {
+    if (number !== this.engine.place.number) return undefined;
+    return (yield* getItem(keyOf(number)))?.value;
+  }
+
+  /** A kept version with its rules. Fails with `not_found`, also when it can no longer be read. */
+  *load(number: number): Task<PolicyVersion> {
+    return yield* loadFrom(keyOf(number), number);
+  }
+
+  /** A superseded version with its rules. Fails as `load` does. */
+  *loadSuperseded(facts: VersionFacts): Task<PolicyVersion> {
+    return yield* loadFrom(loserKey(facts), facts.number);
+  }
+
+  /**
+   * Whether an actor may put a set in the place of what there is: of the newest version, and of the one that is in force
+   * where a stage leaves this node out. Returns the number that the draft must then expect, so that nothing which was not
+   * looked at here is overwritten.
+   */
+  *#permit({ owns, mayRead }: Actor, set: PolicySet, expectedNumber: number): Task<number> {
+    if (owns === undefined) return expectedNumber;
+    const { newestNumber, newest, inForce } = this.engine;
+    if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
+    // A newest version that cannot be read is the admins' to replace: nobody can say what of it an owner would change.
+    const known = newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
+    for (const version of known) {
+      const foreign = yield* foreignChangeSlices(version?.set, set, owns);
+      if (foreign !== undefined) throw notOwned(mayRead ? foreign : "the set differs in more than that");
+    }
+    return newestNumber;
+  }
+
+  /** Stores a draft where its number is free, puts it in force, and is done when that is audited. */
+  *#put(actor: Actor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): Task<void> {
+    const before = this.engine.status.newest?.checksum ?? "";
+    const bytes = encodeVersion(version);
+    yield;
+    const dropped = yield* alone(() =>
+      isInitial && this.engine.newestNumber > 0 ? this.#beginAgain(version, bytes) : this.#add(version, bytes),
+    );
+    this.#parts.audit(appliedEvent({ version, before, reason, actor, wallMs: (yield* time()).wallMs }));
+    for (const old of dropped) yield* drop(keyOf(old));
+    yield { kind: "audited" };
+  }
+
+  /** Stores a version where its number is free, and puts it in force. Returns the numbers that are no longer kept. */
+  *#add(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
+    const { engine } = this;
+    const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
+    if (!isSwapped) yield* this.#catchUp();
+    if (!isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
+    const dropped = engine.commit(version, bytes.length);
+    yield* this.#show();
+    return dropped;
+  }
+
+  /** Stores a version in the place of what this node began with; nothing else was kept. */
+  *#beginAgain(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
+    const { engine } = this;
+    if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
+    const item = yield* getItem(keyOf(version.number));
+    yield* replace(version, item?.version ?? 0, bytes);
+    engine.beginAgain(version, bytes.length);
+    yield* this.#show();
+    return [];
+  }
+
+  /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
+  *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Task<void> {
+    const { engine, audit } = this.#parts;
+    const before = engine.place.checksum;
+    const item = yield* getItem(keyOf(version.number));
+    const old = item === undefined ? undefined : decodeFacts(item.value);
+    if (item !== undefined && old?.ok === true && old.version.checksum !== version.checksum)
+      yield* swap(loserKey(old.version), 0, item.value);
+    yield* replace(version, item?.version ?? 0, bytes);
+    const { superseded, dropped, droppedLosers } = engine.take(version, bytes.length);
+    yield* this.#show();
+    const { wallMs } = yield* time();
+    for (const event of takenEvents({ version, before, superseded, conflict: engine.status.conflict, via, wallMs })) audit(event);
+    for (const number of dropped) yield* drop(keyOf(number));
+    for (const loser of droppedLosers) yield* drop(loserKey(loser));
+    yield { kind: "audited" };
+  }
+
+  /** Versions that are in the store and were not known here: after a lost answer, or another node's. */
+  *#catchUp(): Task<void> {
+    const { engine } = this;
+    for (const row of yield* rowsAfter(keyOf(engine.newestNumber))) engine.adopt(row);
+    yield* this.#show();
+  }
+
+  /** Other nodes hear of it first: what they are given from now on may be hidden by it. */
+  *#show(): Task<void> {
+    this.#parts.onHead(this.engine.place);
+    yield { kind: "shown" };
+  }
+}
+
+function* loadFrom(key: string, number: number): Task<PolicyVersion> {
+  const item = yield* getItem(key);
+  if (item === undefined) throw new WaymarkError("not_found", `policy version ${number} is no longer kept`);
+  const read = decodeVersion(item.value);
+  if (!read.ok) throw new WaymarkError("not_found", `policy version ${number} cannot be read: ${read.fault}`);
+  return read.version;
+}
+
+function* rowsAfter(start: string): Task<readonly VersionRow[]> {
+  const items = yield* itemsAfter(VERSIONS, start);
+  return items.map(({ key, value }) => ({ number: numberOfKey(key), bytes: value }));
+}
+
+function* losers(): Task<readonly VersionFacts[]> {
+  const read = (yield* itemsAfter(SUPERSEDED, SUPERSEDED)).map(({ value }) => decodeFacts(value));
+  return read.flatMap((facts) => (facts.ok ? [facts.version] : []));
+}
+
+function* itemsAfter(prefix: string, start: string): Task<StoredPage["items"]> {
+  const all: StoredPage["items"][number][] = [];
+  for (let after: string | undefined = start; after !== undefined; ) {
+    const { items, nextAfter }: StoredPage = yield* page(prefix, after);
+    all.push(...items);
+    after = nextAfter;
+  }
+  return all;
+}
+
+function* replace({ number }: PolicyVersion, expectedVersion: number, bytes: Uint8Array): Task<void> {
+  if (yield* swap(keyOf(number), expectedVersion, bytes)) return;
+  throw new WaymarkError("store_unavailable", `policy version ${number} was changed in the store meanwhile`);
+}
+
+function* drop(key: string): Task<void> {
+  const item = yield* getItem(key);
+  if (item !== undefined) yield* swap(key, item.version, undefined);
+}
+
+function notOwned(why: string): WaymarkError {
+  const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
+  return new WaymarkError("discovery_access_denied", `${need}: ${why}`, { metadata: { role: "mesh.admin" } });
+}
+
+function loserKey({ number, checksum }: VersionFacts): string {
+  return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
+}
+
+/** Keys sort as their numbers do; those of more than 12 digits, which few will ever see, behind the others. */
+function keyOf(number: number): string {
+  return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
+}
+
+function numberOfKey(key: string): number {
+  return Number(key.slice(VERSIONS.length).replace("~", ""));
+}

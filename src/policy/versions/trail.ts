@@ -1,0 +1,50 @@
+/** What the audit says of a policy version that was put in force: applied here, or taken from another node. */
+import type { AuditEvent } from "../audit/record.ts";
+import type { PolicyVersion, PolicyVia, VersionFacts } from "./version.ts";
+
+interface Applied {
+  readonly version: PolicyVersion;
+  /** Checksum of what was the newest before. */
+  readonly before: string;
+  readonly reason: "applied" | "rolled_back";
+  readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
+  readonly wallMs: number;
+}
+
+interface Taken {
+  readonly version: PolicyVersion;
+  /** Checksum of what was the newest before. */
+  readonly before: string;
+  /** The version of the same number that it took the place of. */
+  readonly superseded: VersionFacts | undefined;
+  /** How that is told. */
+  readonly conflict: string;
+  readonly via: PolicyVia;
+  readonly wallMs: number;
+}
+
+const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "" } as const;
+
+export function appliedEvent({ version, before, reason, actor, wallMs }: Applied): AuditEvent {
+  const { number, ruleCount, checksum } = version;
+  const { principal, tenant, address } = actor;
+  const action = reason === "applied" ? "policy.apply" : "policy.rollback";
+  const detail = detailOf(`version ${number} with ${ruleCount} rules`, version);
+  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail };
+}
+
+/** Of the version that was taken, and of the one that lost to it. */
+export function takenEvents({ version, before, superseded, conflict, via, wallMs }: Taken): readonly AuditEvent[] {
+  const { number, ruleCount, nodeId, principal, checksum } = version;
+  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum };
+  const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
+  const detail = detailOf(`version ${number} with ${ruleCount} rules, ${from}`, version);
+  const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };
+  if (superseded === undefined) return [taken];
+  const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };
+  return [taken, { ...told, ...lost, before: superseded.checksum, detail: conflict }];
+}
+
+function detailOf(what: string, { reason, changeTicket }: PolicyVersion): string {
+  return [what, reason, changeTicket && `ticket ${changeTicket}`].filter((part) => part !== "").join("; ");
+}
