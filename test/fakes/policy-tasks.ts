@@ -9,7 +9,7 @@ type Asked = Extract<TaskOrder, { kind: "ask" }>;
 const OVER = { kind: "over" } as const;
 
 /** What the store says; the rest is over at once. */
-function answerOf(map: MemoryMap, request: Request): Answer {
+export function answerOf(map: MemoryMap, request: Request): Answer {
   try {
     switch (request.kind) {
       case "get":

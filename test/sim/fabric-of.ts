@@ -5,7 +5,6 @@ import { type FabricOptions } from "../../src/fabric/options.ts";
 import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
 import { BOUNDS, FABRIC_OPTIONS } from "../fakes/options.ts";
-import { adoptPolicy } from "./policies.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
@@ -103,13 +102,11 @@ export class SimFabric {
   carryOut(output: Extract<NodeOutput, { kind: "readPolicy" | "adoptPolicy" }>): void {
     const process = this.#process;
     switch (output.kind) {
-      case "readPolicy": {
-        const row = process.node.disk.policies.find(({ number }) => number === output.number);
-        process.later({ kind: "policyRead", number: output.number, bytes: row?.bytes });
+      case "readPolicy":
+        process.tasks.read(output.number);
         return;
-      }
       case "adoptPolicy":
-        adoptPolicy(process, output.head, output.bytes);
+        process.tasks.adopt(output);
     }
   }
 }

@@ -114,7 +114,7 @@ export class Invariants implements Watching {
     const peer = this.#byId.get(nodeId)?.process;
     // What a restored backup holds may be older than what its node said before.
     if (peer?.replica.self.generation !== generation || this.#parts.checks.hasLostOf(nodeId)) return;
-    const [ours, theirs] = [process.fabric.fabric.policy.head, peer.policies.place];
+    const [ours, theirs] = [process.policies.place, peer.policies.place];
     const words = () => `${name} with policy ${ours.number} gives ${nodeId} records, which has ${theirs.number}`;
     this.#parts.checks.holds(!isNewer(ours, theirs), "policy first", words);
   }

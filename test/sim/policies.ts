@@ -1,10 +1,13 @@
-/** Policy in a simulated node: applied by an operator, handed over and taken from links, as the keeper does it. */
-import type { PolicyHead } from "../../src/fabric/wire/messages.ts";
-import { runThrough } from "../../src/lib/machine.ts";
+/** Policy in a simulated node: its own tasks, on the store of its disk, which answers late, and refuses to write when the disk is full. */
+import { catalogFacts } from "../../src/discovery/policy-facts.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
-import { decodeVersion, encodeVersion } from "../../src/policy/versions/codec.ts";
-import { isNewer, isSamePlace } from "../../src/policy/versions/version.ts";
+import { type Answer, type AskId, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
+import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
+import { MemoryMap } from "../../src/store/control/memory.ts";
 import { rule, set } from "../fakes/policies.ts";
+import { answerOf, TaskRun } from "../fakes/policy-tasks.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
 /** What an operator may apply; the first allows everything. */
@@ -15,48 +18,145 @@ const VARIANTS: readonly (readonly Rule[])[] = [
   [rule("other", { visibility: ["c1"] })],
 ];
 
-/** Applies a set at a node, unless it is one that no node would take. */
+/** Who applies a policy and loses to another tries again, so often at most. */
+const MAX_TRIES = 3;
+
+/** Between two slices of a task at most: other events fall between them. */
+const SLICE_APART_MS = 50;
+
+const OPERATOR = { principal: "op", tenant: "", address: "", owns: undefined, mayRead: true };
+const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
+const OVER: Answer = { kind: "over" };
+
+type Ended = Exclude<TaskOrder, { readonly kind: "ask" }>;
+
+/** Applies a set at a node. */
 export function applyPolicy(node: SimNode, variant: number): void {
-  const { process } = node;
-  process?.whenHeard(() => applyNow(process, variant));
+  node.process?.tasks.apply(variant);
 }
 
-function applyNow(process: SimProcess, variant: number): void {
-  const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
-  const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-  const version = runThrough(process.policies.stamped(wanted, terms, process.time().wallMs));
-  const bytes = encodeVersion(version);
-  process.policies.commit(version, bytes.length);
-  keep(process, version.number, bytes);
+export function copyOf(store: MemoryMap): MemoryMap {
+  const copy = new MemoryMap();
+  for (const { key, value } of store.list("").items) copy.compareAndSwap(key, 0, value);
+  return copy;
 }
 
-/** A version that came over a link. */
-export function adoptPolicy(process: SimProcess, head: PolicyHead, bytes: Uint8Array): void {
-  process.whenHeard(() => adoptNow(process, head, bytes));
-}
+/** The tasks of a process. */
+export class SimTasks {
+  /** On its way to the disk. */
+  swap: Request | undefined;
+  readonly #process: SimProcess;
+  readonly #policyStore: PolicyStore;
+  readonly #tasks = new Tasks();
+  readonly #orders: TaskOrder[] = [];
+  readonly #ends = new Map<TaskId, (ended: Ended) => void>();
+  #isPausing = false;
 
-function adoptNow(process: SimProcess, head: PolicyHead, bytes: Uint8Array): void {
-  const read = decodeVersion(bytes);
-  if (!read.ok || !isSamePlace(read.version, head)) {
-    process.later({ kind: "policyRefused", head, detail: read.ok ? "another version" : read.fault });
-    return;
+  /** Puts in force what the store has. */
+  constructor(process: SimProcess) {
+    const { clusterId, region } = process.node.options;
+    this.#process = process;
+    // What is in force at the start is told when the process begins.
+    let isRestored = false;
+    this.#policyStore = new PolicyStore({
+      engine: process.policies,
+      catalog: catalogFacts(process.replica, { node: { ...process.node.options, boot: process.boot } }, []),
+      self: { clusterId, region },
+      knownPlaces: () => new Set([clusterId, region]),
+      audit: () => undefined,
+      onHead: (head) => {
+        if (isRestored) process.input({ kind: "policy", head });
+      },
+    });
+    const run = new TaskRun(process.node.disk.store);
+    run.begin(this.#policyStore.restore(), process.time());
+    run.finish(process.time());
+    isRestored = true;
   }
-  if (!isNewer(read.version, process.policies.place)) {
-    process.later({ kind: "policy", head: headOf(process) });
-    return;
+
+  apply(variant: number, tries = 1): void {
+    const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
+    const task = this.#policyStore.apply(OPERATOR, { set: wanted, problems: [], terms: TERMS, isDryRun: false });
+    this.#begin(task, (ended) => {
+      const isBeaten = ended.kind === "failed" && ended.error instanceof WaymarkError && ended.error.reason === "version_conflict";
+      if (isBeaten && tries < MAX_TRIES) this.apply(variant, tries + 1);
+    });
   }
-  process.policies.take(read.version, bytes.length);
-  keep(process, head.number, bytes);
-}
 
-export function headOf({ policies }: SimProcess): PolicyHead {
-  const { number, hlc, nodeId, checksum } = policies.place;
-  return { number, hlc, nodeId, checksum };
-}
+  /** A version that came over a link. One that cannot be kept is not refused: it is offered again. */
+  adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): void {
+    this.#begin(this.#policyStore.adopt(head, bytes, via), (ended) => {
+      if (ended.kind === "failed") return;
+      const adopted = ended.result as Adopted;
+      if (!adopted.isAdopted && adopted.fault !== "") this.#process.later({ kind: "policyRefused", head, detail: adopted.fault });
+    });
+  }
 
-function keep(process: SimProcess, number: number, bytes: Uint8Array): void {
-  const { disk } = process.node;
-  disk.policies = [...disk.policies.filter((row) => row.number !== number), { number, bytes: Uint8Array.from(bytes) }];
-  process.switchPolicy();
-  process.later({ kind: "policy", head: headOf(process) });
+  /** A version that a link wants. */
+  read(number: number): void {
+    this.#begin(this.#policyStore.encoded(number), (ended) => {
+      const bytes = ended.kind === "done" ? (ended.result as Uint8Array | undefined) : undefined;
+      this.#process.later({ kind: "policyRead", number, bytes });
+    });
+  }
+
+  #begin(task: Task<unknown>, onEnd: (ended: Ended) => void): void {
+    this.#ends.set(this.#tasks.begin(task, this.#process.time(), this.#orders), onEnd);
+    this.#carryOut();
+  }
+
+  #carryOut(): void {
+    for (const order of this.#orders.splice(0)) {
+      if (order.kind === "ask") this.#ask(order.ask, order.request);
+      else this.#end(order);
+    }
+    if (this.#isPausing || !this.#tasks.hasPaused) return;
+    this.#isPausing = true;
+    const { node } = this.#process;
+    const { world, rng } = node.parts;
+    world.after(rng.int(SLICE_APART_MS), () => {
+      if (this.#process.isStopped) return;
+      node.enqueue(() => {
+        this.#isPausing = false;
+        this.#tasks.resume(1 + rng.int(2), this.#process.time(), this.#orders);
+        this.#carryOut();
+      });
+    });
+  }
+
+  #end(ended: Ended): void {
+    const { node } = this.#process;
+    if (ended.kind === "failed") node.parts.trace.say(() => `${node.name} fails in a task: ${String(ended.error)}`);
+    const onEnd = this.#ends.get(ended.task);
+    this.#ends.delete(ended.task);
+    onEnd?.(ended);
+  }
+
+  #ask(ask: AskId, request: Request): void {
+    const process = this.#process;
+    switch (request.kind) {
+      case "shown":
+        process.switchPolicy(() => this.#answer(ask, OVER));
+        return;
+      case "heard":
+        process.whenHeard(() => this.#answer(ask, OVER));
+        return;
+      case "swap":
+      case "audited":
+      case "get":
+      case "list":
+        if (request.kind === "swap") this.swap = request;
+        process.afterDisk(() => {
+          this.swap = undefined;
+          const isRefused = process.isDiskFull && (request.kind === "swap" || request.kind === "audited");
+          const full: Answer = { kind: "failed", error: new WaymarkError("store_unavailable", "the disk is full") };
+          this.#answer(ask, isRefused ? full : answerOf(process.node.disk.store, request));
+        });
+    }
+  }
+
+  #answer(ask: AskId, answer: Answer): void {
+    this.#tasks.answered(ask, answer, this.#process.time(), this.#orders);
+    this.#carryOut();
+  }
 }

@@ -15,7 +15,7 @@ import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
-import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
+import { type ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
@@ -27,11 +27,12 @@ import type { Rng } from "../../src/lib/rng.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import type { VersionRow } from "../../src/policy/versions/version.ts";
+import { MemoryMap } from "../../src/store/control/memory.ts";
 import { BOUNDS } from "../fakes/options.ts";
+import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
-import { headOf } from "./policies.ts";
+import { copyOf, SimTasks } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking } from "./waking.ts";
@@ -51,7 +52,8 @@ export class SimDisk {
   floor = 0;
   rows = new Map<string, BatchPut>();
   leases = new Map<string, BatchLease>();
-  policies: VersionRow[] = [];
+  /** Of the policy. */
+  store = new MemoryMap();
   /** Of what other nodes told. */
   snapshot: Uint8Array | undefined;
   /** Keys of others' entries that are in the snapshot, for the invariants. */
@@ -78,7 +80,7 @@ export class SimDisk {
     copy.floor = this.floor;
     copy.rows = new Map(this.rows);
     copy.leases = new Map(this.leases);
-    copy.policies = [...this.policies];
+    copy.store = copyOf(this.store);
     copy.snapshot = this.snapshot;
     copy.saved = this.saved;
     copy.roster = this.roster;
@@ -153,6 +155,7 @@ export class SimProcess {
   readonly hlc = new Hlc();
   readonly registrar: Registrar;
   readonly policies: PolicyEngine;
+  readonly tasks: SimTasks;
   readonly reads: Reads;
   readonly fanout = new Fanout();
   readonly warm: Warm | undefined;
@@ -175,6 +178,8 @@ export class SimProcess {
   readonly switches: SwitchQueue;
   /** What puts other policies in force, when the one before is heard. */
   readonly #unheard: (() => void)[] = [];
+  /** Who waits until a change of policy is shown. */
+  #unshown: { readonly change: ChangeNumber; readonly shown: () => void }[] = [];
   readonly waking: SimWaking;
   #tokens = 0;
   #checkedRevision = 0;
@@ -195,7 +200,7 @@ export class SimProcess {
     const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
     this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
-    this.policies.restore(disk.policies);
+    this.tasks = new SimTasks(this);
     this.policies.takeChanged();
     this.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, clusterId));
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
@@ -525,9 +530,11 @@ export class SimProcess {
   }
 
   /** The policy in force may be another: brings catalog and watches in line with it, in slices between which anything may happen. */
-  switchPolicy(): void {
+  switchPolicy(shown: () => void): void {
     const { isRunning } = this.switches;
-    this.switches.look(this.time());
+    const change = this.switches.look(this.time());
+    if (change > this.switches.shown) this.#unshown.push({ change, shown });
+    else shown();
     if (!isRunning && this.switches.isRunning) this.#switchSome();
   }
 
@@ -535,9 +542,16 @@ export class SimProcess {
     const { rng } = this.node.parts;
     let hasEnded = false;
     for (let n = rng.int(4); n >= 0 && this.switches.isRunning; n--) if (this.switches.step(1 + rng.int(4), this.time())) hasEnded = true;
-    if (hasEnded) this.show();
+    if (hasEnded) this.#shown();
     if (this.switches.isRunning) this.pause(1 + rng.int(SLICE_APART_MS), () => this.#switchSome());
     else this.#nextPolicy();
+  }
+
+  #shown(): void {
+    this.show();
+    const over = this.#unshown.filter(({ change }) => change <= this.switches.shown);
+    this.#unshown = this.#unshown.filter(({ change }) => change > this.switches.shown);
+    for (const { shown } of over) shown();
   }
 
   /** In a turn of its own, so much later, if the process still lives. */
@@ -627,7 +641,7 @@ export class SimNode implements Host {
     this.parts.trace.say(() => `${this.name} starts, generation ${process.replica.self.generation}, seq ${this.disk.lastSeq}`);
     this.process = process;
     this.parts.watching.started(this, process);
-    process.input({ kind: "policy", head: headOf(process) });
+    process.input({ kind: "policy", head: process.policies.place });
     process.begin();
   }
 
@@ -636,6 +650,7 @@ export class SimNode implements Host {
     const { process } = this;
     if (process === undefined) return;
     if (how.isBatchKept && process.flight !== undefined && !process.isDiskFull) this.disk.write(process.flight);
+    if (how.isBatchKept && process.tasks.swap !== undefined && !process.isDiskFull) answerOf(this.disk.store, process.tasks.swap);
     if (how.isDiskLost) this.disk = new SimDisk(this.newGeneration());
     this.parts.trace.say(() => `${this.name} crashes ${JSON.stringify(how)}`);
     this.#gone(how.isSilent);
