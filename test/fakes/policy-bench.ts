@@ -6,6 +6,7 @@ import type { Task } from "../../src/policy/task.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { PolicyFile } from "../../src/policy/versions/policy-file.ts";
 import { PolicyStore } from "../../src/policy/versions/policy-store.ts";
+import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import type { Store } from "../../src/store/control/store.ts";
 
 export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
@@ -21,6 +22,8 @@ export class Bench {
   heard = Promise.resolve();
   /** Every listener shows what is in force. */
   shown = Promise.resolve();
+  /** Is told what is newest here. */
+  onHead: (head: VersionPlace) => void = () => {};
   readonly policyStore: PolicyStore;
   readonly file: PolicyFile;
   readonly tasks: TaskRunner;
@@ -39,7 +42,7 @@ export class Bench {
       },
       self: { clusterId: "eu-1", region: "eu" },
       knownPlaces: () => new Set(["eu-1", "eu"]),
-      onHead: () => {},
+      onHead: (head) => this.onHead(head),
     });
     this.tasks = new TaskRunner({
       store,

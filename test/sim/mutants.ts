@@ -637,6 +637,21 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "others are told of a policy when it is shown",
+    rule: "Policy: a node gives no records to a peer that lacks its newest version and has not refused it",
+    edits: [
+      {
+        file: "src/policy/versions/policy-store.ts",
+        find: `    this.#parts.onHead(this.engine.place);
+    yield { kind: "shown" };`,
+        replace: `    yield { kind: "shown" };
+    this.#parts.onHead(this.engine.place);`,
+      },
+    ],
+    withinSeeds: 20,
+    isCheap: true,
+  },
+  {
     name: "bookmark between two policies",
     rule: "Watch 5: no END and no bookmark while a change of policy is still to be told",
     edits: [{ file: "src/catalog/watch/reader.ts", find: "    return this.options.isOwedAny?.() === true;", replace: "    return false;" }],

@@ -101,6 +101,14 @@ test("of two versions of one number the later wins at both nodes, and the loser 
   expect(again.engine.status.conflict).toBe("");
 });
 
+test("a version is read for another node while it is the newest, and not any more when another is", async () => {
+  const a = node("a");
+  await a.apply(only("red"));
+  expect(await a.run(a.policyStore.encoded(1))).toBeInstanceOf(Uint8Array);
+  await a.apply(only("blue"));
+  expect(await a.run(a.policyStore.encoded(1))).toBeUndefined();
+});
+
 test("two histories that parted are found apart, also where one has gone further", async () => {
   const [a, b] = [node("a"), node("b")];
   await a.apply(only("red"));
@@ -169,6 +177,9 @@ test("what cannot be read, is another version than offered, or has errors is ref
   expect(await b.run(b.policyStore.adopt({ ...place, number: 2 }, bytes, VIA))).toMatchObject({
     fault: containing("says that it is version 1"),
   });
+  // No node takes a namespace with a space.
+  const bad = version(1, "not ok");
+  expect(await b.run(b.policyStore.adopt(bad.head, bad.bytes, VIA))).toMatchObject({ isAdopted: false, fault: containing("rules[0]") });
   expect([b.engine.newestNumber, b.events, await a.run(a.policyStore.encoded(2))]).toEqual([0, [], undefined]);
 });
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { assert, WaymarkError } from "../../../src/lib/errors.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
-import type { Task } from "../../../src/policy/task.ts";
+import type { Request, Task } from "../../../src/policy/task.ts";
 import { decodeFacts } from "../../../src/policy/versions/codec.ts";
 import { PolicyEngine } from "../../../src/policy/versions/engine.ts";
 import { PolicyFile } from "../../../src/policy/versions/policy-file.ts";
@@ -34,10 +34,12 @@ class Node {
   readonly now = { monoMs: 0, wallMs: 5000 };
   /** What other nodes were told last. */
   head: VersionPlace = NO_PLACE;
+  /** Whether watches have heard of the last change. */
+  #isHeard = false;
 
   constructor(map: MemoryMap, fault?: Fault) {
     this.map = map;
-    this.run = new TaskRun(map, fault, ({ kind }) => this.#check(kind));
+    this.run = new TaskRun(map, fault, (request) => this.#check(request));
     const catalog = { namespaces: () => [], count: () => 0, examples: () => [], viewers: () => [], entries: () => [] };
     this.policyStore = new PolicyStore({
       engine: this.engine,
@@ -69,13 +71,17 @@ class Node {
 
   /**
    * While anything may happen, nothing is in force that a restart would forget, but for what wins over it and was stored without an answer; and
-   * nothing is shown that other nodes were not told of.
+   * nothing is shown that other nodes were not told of. No version is stored before watches have heard of the one before.
    */
-  #check(kind: string): void {
+  #check(request: Request): void {
+    const { kind } = request;
     const { place } = this.engine;
     const kept = this.kept("policy/versions/").find(({ number }) => number === place.number) ?? NO_PLACE;
     assert(!isNewer(place, kept), `version ${place.number} is in force and not in the store`);
     assert(kind !== "shown" || isSamePlace(this.head, place), `version ${place.number} is shown before others are told of it`);
+    const isStored = kind === "swap" && request.value !== undefined && request.key.startsWith("policy/versions/");
+    assert(this.#isHeard || !isStored, "a version is stored before watches have heard of the one before");
+    if (kind === "heard" || kind === "shown") this.#isHeard = kind === "heard";
   }
 }
 

@@ -88,6 +88,15 @@ test("a new node that serves alone, and did not reach those that it was to join,
   expect(again.engine.inForce).toMatchObject({ number: 2, version: "edited" });
 });
 
+test("what a new node began with alone is edited once it has met others, who have no policy: that is news", async () => {
+  const a = node("a");
+  a.file.awaitCluster();
+  await a.run(a.file.apply("p.yaml", fileOf("old")));
+  await a.run(a.file.letIn("p.yaml", fileOf("old"), true));
+  await a.run(a.file.again("p.yaml", fileOf("edited"), false));
+  expect(a.engine.inForce).toMatchObject({ number: 2, version: "edited" });
+});
+
 test("an edit of a member that serves alone for a while is news", async () => {
   const a = node("a");
   await a.run(a.file.apply("p.yaml", fileOf("old")));
