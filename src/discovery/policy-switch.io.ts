@@ -29,7 +29,7 @@ export class PolicySwitcher {
     while (!this.#queue.isHeard(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
       if (lookMonoMs === undefined) await this.#shownWith(this.#queue.shown + 1);
-      else await new Promise((resolve) => setTimeout(resolve, lookMonoMs - performance.now()));
+      else await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookMonoMs - performance.now())));
     }
   }
 
