@@ -398,7 +398,8 @@ export class SimProcess {
     const offsetMs = world.nowMs - this.time().monoMs;
     const next = this.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
     const due = this.fabric.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
-    const atMs = Math.max(world.nowMs, due + offsetMs);
+    // The two clocks differ by what a number of this size cannot hold: what is not due yet is due a little later, never at this very instant.
+    const atMs = due > this.time().monoMs ? Math.max(due + offsetMs, world.nowMs + 0.001) : world.nowMs;
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
     const { life } = this.node;
