@@ -7,7 +7,7 @@ export const GENERATION_MUTANTS = [
       {
         file: "src/catalog/replica/tombstones.ts",
         find: "(stored.hlc < endedHlc || endsEarlierGeneration(record, stored))",
-        replace: "cell.hlc < endedHlc",
+        replace: "stored.hlc < endedHlc",
       },
     ],
     withinSeeds: 12,

@@ -25,7 +25,7 @@ export const SLICE_MUTANTS = [
       {
         file: "src/catalog/replica/whole-transfer.ts",
         find: "stored.seq >= 0 && stored.seq <= this.through && this.#isMissing(stored)",
-        replace: "cell.seq >= 0 && this.#isMissing(stored)",
+        replace: "stored.seq >= 0 && this.#isMissing(stored)",
       },
     ],
     fromSeed: 101,
