@@ -105,3 +105,29 @@ test("while it stops it takes no new generation, and says goodbye within its tim
   machine.loseGeneration({ peerNodeId: "b", seq: 3 }, at(2), out);
   expect(out).toEqual([]);
 });
+
+test("what the disk refuses to end while a node leaves is ended again, and its new generation is said to others", () => {
+  const { machine, r } = machineOf();
+  const world = new FabricWorld();
+  const a = world.start({ nodeId: "a" });
+  world.start({ nodeId: "b", seeds: ["a:1"] });
+  world.runUntil(() => a.upLinks().length === 1, 10_000);
+  machine.join(a.fabric, { ...greetingOf("a"), transports: ["h2"], roles: [], labels: {}, healthScore: 0 });
+  const kindsOf = (input: NodeInput, afterMs = 0): readonly string[] => {
+    const out: NodeOutput[] = [];
+    const { monoMs, wallMs } = world.time();
+    machine.handle(input, { monoMs: monoMs + afterMs, wallMs: wallMs + afterMs }, out);
+    return out.map(({ kind }) => kind);
+  };
+  machine.loseGeneration({ peerNodeId: "b", seq: 3 }, world.time(), []);
+  kindsOf({ kind: "generationKept", generation: 9 });
+  expect(a.fabric.membership.find("a")?.generation).toBe(9);
+  r.registrar.register(caller("ann"), command([stamped("web")], { ttlMs: 60_000 }), world.time());
+  machine.durable([]);
+  kindsOf({ kind: "persisted" });
+  expect(kindsOf({ kind: "depart", how: "leave", withinMs: 10_000 })).toContain("persist");
+  kindsOf({ kind: "notPersisted", error: new Error("full") });
+  expect([r.names(), kindsOf({ kind: "tick" }, 50)]).toEqual([["web"], expect.arrayContaining(["persist"])]);
+  kindsOf({ kind: "persisted" }, 50);
+  expect(r.names()).toEqual([]);
+});
