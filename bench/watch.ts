@@ -25,7 +25,7 @@ const MAX_CHANGES = { "one by one": 300, steady: 4000, "a filter each": 4000 } a
 const IN_FLIGHT = 32;
 const STALL_CHANGES = 100_000;
 const STALL_WINDOW_BYTES = 65_535;
-/** Few enough that what they have been sent and not taken does not look like an attack (server/connection-limits.ts). */
+/** Few enough that what they have been sent and not taken does not look like an attack (grpc/server/connection-limits.ts). */
 const STALLED_A_CONNECTION = 32;
 
 type Mode = keyof typeof ROUND_EVENTS;

@@ -9,10 +9,10 @@
  * bounds on connections and on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
+import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "../grpc/server/connection-limits.ts";
+import { FairScheduler, type Share, type TurnBounds } from "../grpc/server/fair-scheduler.ts";
 import { patientDueMs, patientNowMs } from "../lib/patient-time.io.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
-import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
-import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
 import { addressOf, certificateOf } from "./peer.io.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
-import type { ConnectionLimits } from "../../src/server/connection-limits.ts";
-import { CONNECTION_LIMITS } from "../../src/server/connection-limits.ts";
+import type { ConnectionLimits } from "../../src/grpc/server/connection-limits.ts";
+import { CONNECTION_LIMITS } from "../../src/grpc/server/connection-limits.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";

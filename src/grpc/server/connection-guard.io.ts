@@ -11,7 +11,7 @@ import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { ConnectionLifetime, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
-import { type ConnectionLimits, ConnectionMeter, DEFAULT_CONNECTION_LIMITS, type ExceededLimit } from "./connection-limits.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
 
 /**
@@ -107,7 +107,7 @@ export class ConnectionGuard {
 
   constructor(options: GuardOptions) {
     this.#options = options;
-    this.#limits = { ...DEFAULT_CONNECTION_LIMITS, ...options.limits };
+    this.#limits = { ...CONNECTION_LIMITS, ...options.limits };
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());

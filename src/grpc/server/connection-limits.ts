@@ -28,7 +28,7 @@ export interface ConnectionLimits {
   readonly untakenBytes: number;
 }
 
-export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
+export const CONNECTION_LIMITS: ConnectionLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,

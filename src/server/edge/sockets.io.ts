@@ -10,10 +10,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import type { ExceededLimit } from "../../grpc/server/connection-limits.ts";
+import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { type Connection, ConnectionGuard } from "../connection-guard.io.ts";
-import type { ExceededLimit } from "../connection-limits.ts";
-import type { Share, TurnBounds } from "../fair-scheduler.ts";
 import { Http1Lines } from "./http1-lines.io.ts";
 import { watchRest } from "./http1-rest.io.ts";
 

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import type { Http2Server } from "node:http2";
 import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import type { ConnectionLimits, ExceededLimit } from "../../grpc/server/connection-limits.ts";
 import type { Service } from "../../services/service.ts";
 import { type Acceptor, openAcceptor } from "../acceptor.io.ts";
 import type { Chain } from "../chain.ts";
 import { ConnectionGuard, HTTP2_OPTIONS } from "../connection-guard.io.ts";
-import type { ConnectionLimits, ExceededLimit } from "../connection-limits.ts";
 import { Inflater } from "../inflater.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../tls-files.io.ts";
 import { GrpcDispatcher } from "./dispatcher.io.ts";
