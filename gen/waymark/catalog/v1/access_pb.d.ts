@@ -2,6 +2,8 @@
 // @generated from file waymark/catalog/v1/access.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
+// The option that states which role a caller needs for an rpc.
+
 import type { GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { MethodOptions } from "@bufbuild/protobuf/wkt";
@@ -12,27 +14,31 @@ import type { MethodOptions } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_catalog_v1_access: GenFile;
 
 /**
- * What a caller needs for an rpc beside what the namespace policy says. Every rpc of ours declares one, if only an empty one.
+ * States which role a caller needs for an rpc. The namespace policy decides beside it what the caller sees and writes.
+ * Every rpc declares this option.
  *
  * @generated from message waymark.catalog.v1.Access
  */
 export declare type Access = Message<"waymark.catalog.v1.Access"> & {
   /**
-   * Role the caller must have: mesh.read, mesh.operate (has mesh.read too) or mesh.admin (has both). Empty: none.
+   * The role that the caller must have: `mesh.read`, `mesh.operate` or `mesh.admin`. A caller with `mesh.operate` has
+   * `mesh.read` too, and a caller with `mesh.admin` has both. Empty means that the rpc needs no role.
    *
    * @generated from field: string role = 1;
    */
   role: string;
 
   /**
-   * Field of the request with a namespace: who has the role owner:<namespace> for it, or for one above it, may call too.
+   * Name of a request field that holds a namespace. A caller with the role `owner:<namespace>` for that namespace, or
+   * for a namespace above it, may call the rpc without `role`. Empty means that owners have no special right.
    *
    * @generated from field: string owner_of = 2;
    */
   ownerOf: string;
 
   /**
-   * Who owns some namespace may call too, and the rpc itself refuses what touches more than its caller owns.
+   * True when a caller that owns any namespace may call the rpc. The rpc then refuses to change what the caller does
+   * not own.
    *
    * @generated from field: bool any_owner = 3;
    */

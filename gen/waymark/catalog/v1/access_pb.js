@@ -2,6 +2,8 @@
 // @generated from file waymark/catalog/v1/access.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
+// The option that states which role a caller needs for an rpc.
+
 import { extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 
@@ -9,7 +11,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file waymark/catalog/v1/access.proto.
  */
 export const file_waymark_catalog_v1_access = /*@__PURE__*/
-  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvYWNjZXNzLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEiOwoGQWNjZXNzEgwKBHJvbGUYASABKAkSEAoIb3duZXJfb2YYAiABKAkSEQoJYW55X293bmVyGAMgASgIOlQKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGJ6UAyABKAsyGi53YXltYXJrLmNhdGFsb2cudjEuQWNjZXNzUgZhY2Nlc3NiBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("Ch93YXltYXJrL2NhdGFsb2cvdjEvYWNjZXNzLnByb3RvEhJ3YXltYXJrLmNhdGFsb2cudjEiOwoGQWNjZXNzEgwKBHJvbGUYASABKAkSEAoIb3duZXJfb2YYAiABKAkSEQoJYW55X293bmVyGAMgASgIOlQKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGJ6UAyABKAsyGi53YXltYXJrLmNhdGFsb2cudjEuQWNjZXNzUgZhY2Nlc3NCTAoWZGV2LndheW1hcmsuY2F0YWxvZy52MUILQWNjZXNzUHJvdG9QAVojd2F5bWFyay5kZXYvZ28vY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the message waymark.catalog.v1.Access.
