@@ -12,7 +12,7 @@ import {
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
-import { access } from "../gen/waymark/catalog/v1/access_pb.js";
+import { access, Role } from "../gen/waymark/options/v1/options_pb.js";
 import { REASONS } from "../src/lib/errors.ts";
 import { codeName, oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -41,12 +41,12 @@ export function apiPage(): string {
 const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
 \`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
 \`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
-\`(waymark.catalog.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
+\`(waymark.options.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
 role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
 
 /** Discovery first: it is what nearly every reader came for. */
 function rank(file: FileDescriptorProto): number {
-  const order = ["discovery", "catalog", "policy", "resolver", "dns", "fabric"];
+  const order = ["discovery", "catalog", "policy", "control", "resolver", "dns", "fabric", "options"];
   const at = order.indexOf(file.package.split(".")[1] ?? "");
   return at < 0 ? order.length : at;
 }
@@ -82,10 +82,15 @@ function signature(method: MethodDescriptorProto): string {
 /** The role an rpc asks for beside policy, as its option says. */
 function needs({ options }: MethodDescriptorProto): string {
   const need = options === undefined ? undefined : getExtension(options, access);
-  if (need === undefined || need.role === "") return "–";
+  if (need === undefined || need.role === Role.NONE) return "–";
   const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
   const any = need.anyOwner ? " or `owner:…` of all it touches" : "";
-  return `\`${need.role}\`${owner}${any}`;
+  return `\`${roleWord(need.role)}\`${owner}${any}`;
+}
+
+/** `MESH_READ` → `mesh.read`, as settings and credentials have it. */
+function roleWord(role: Role): string {
+  return (Role[role] ?? "").toLowerCase().replace("_", ".");
 }
 
 function messageSections(message: DescriptorProto, path: readonly number[], comments: Comments, name: string): readonly string[] {

@@ -12,7 +12,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { requiredAccessOf } from "../../src/server/authorise.ts";
-import { changesNothing } from "../../src/server/cost.ts";
+import { changesNothing } from "../../src/services/cost.ts";
 import {
   AnyClient,
   type ClientTls,
