@@ -12,6 +12,7 @@ import {
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
+import { FieldBehavior, field_behavior } from "../gen/google/api/field_behavior_pb.js";
 import { access, Role } from "../gen/waymark/options/v1/options_pb.js";
 import { REASONS } from "../src/lib/errors.ts";
 import { codeName, oneLine, page, table } from "./docs-tables.ts";
@@ -99,7 +100,7 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
     `\`${field.name}\``,
     String(field.number),
     typeName(field, message),
-    comment(comments, [...path, FIELDS, i]),
+    [...behaviors(field), comment(comments, [...path, FIELDS, i])].join(" "),
   ]);
   const fields = rows.length === 0 ? "No fields." : table(["field", "no", "type", "meaning"], rows);
   return [
@@ -107,6 +108,15 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
     ...message.nestedType.flatMap((each, i) => messageSections(each, [...path, NESTED, i], comments, `${name}.${each.name}`)),
     ...message.enumType.map((each, i) => enumSection(each, [...path, NESTED_ENUMS, i], comments, `${name}.${each.name}`)),
   ];
+}
+
+/** What a field's option says of it, as words: `Output only.` */
+function behaviors({ options }: FieldDescriptorProto): readonly string[] {
+  if (options === undefined) return [];
+  return getExtension(options, field_behavior).map((each) => {
+    const words = (FieldBehavior[each] ?? "").toLowerCase().replaceAll("_", " ");
+    return `*${words.slice(0, 1).toUpperCase()}${words.slice(1)}.*`;
+  });
 }
 
 function enumSection(each: EnumDescriptorProto, path: readonly number[], comments: Comments, name: string): string {

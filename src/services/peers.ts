@@ -146,6 +146,7 @@ function filterOf(
   statuses: readonly string[],
   bounds: Bounds,
 ): MemberFilter {
+  if (statuses.length > MEMBER_STATUSES.length) throw invalid("statuses", `has more than ${MEMBER_STATUSES.length}`);
   statuses.forEach((status, i) => checkStatus(status, `statuses[${i}]`));
   return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
 }

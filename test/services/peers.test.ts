@@ -143,6 +143,7 @@ test.each([
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => peersJson(served(THREE()).parts, asked, TIME)).toThrow(says);
   expect(() => served(THREE()).list({ statuses: ["ill"] })).toThrow('statuses[0]: "ill" is none of');
+  expect(() => served(THREE()).list({ statuses: Array<string>(5).fill("dead") })).toThrow("statuses: has more than 4");
 });
 
 test("an accuser is shown only of a suspect", () => {

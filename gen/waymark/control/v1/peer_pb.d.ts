@@ -228,14 +228,14 @@ export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerSer
   statuses: string[];
 
   /**
-   * Only members of this cluster. Empty means all. At most 64 characters.
+   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 2;
    */
   clusterId: string;
 
   /**
-   * Only members of this region. Empty means all. At most 64 characters.
+   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 3;
    */
@@ -249,7 +249,7 @@ export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerSer
   limit: number;
 
   /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 4096 characters.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
@@ -310,14 +310,14 @@ export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListRe
  */
 export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerServiceWatchRequest"> & {
   /**
-   * Only members of this cluster. Empty means all. At most 64 characters.
+   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Only members of this region. Empty means all. At most 64 characters.
+   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 2;
    */
@@ -371,7 +371,7 @@ export declare const PeerServiceWatchResponseSchema: GenMessage<PeerServiceWatch
  */
 export declare type PeerServiceGetRequest = Message<"waymark.control.v1.PeerServiceGetRequest"> & {
   /**
-   * Identifier of the node. 1 to 64 characters.
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string node_id = 1;
    */

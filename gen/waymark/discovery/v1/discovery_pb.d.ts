@@ -1387,7 +1387,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   namespace: string;
 
   /**
-   * Only summaries of exactly this service. Empty means all. At most 128 characters.
+   * Only summaries of exactly this service. Empty means all. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string service_id = 3;
    */
@@ -1401,7 +1401,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   includeIngress: boolean;
 
   /**
-   * Most URLs for each cluster. 0 means 4. Negative values are refused.
+   * Most URLs for each cluster. 0 means 4. At most 100. Negative values are refused.
    *
    * @generated from field: int32 ingress_limit = 5;
    */
@@ -1415,14 +1415,15 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   ingressScope: Scope;
 
   /**
-   * Only ingress nodes that have all of these capabilities. At most 64.
+   * Only ingress nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string ingress_capabilities = 7;
    */
   ingressCapabilities: string[];
 
   /**
-   * Only ingress nodes that have all of these tags. At most 64.
+   * Only ingress nodes that have all of these tags. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string ingress_tags = 8;
    */

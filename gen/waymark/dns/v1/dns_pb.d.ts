@@ -35,7 +35,7 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
   key?: EntryKey | undefined;
 
   /**
-   * How long resolvers may keep the answer. Absent means the ttl of the entry.
+   * How long resolvers may keep the answer. Absent means the ttl of the entry. 0 s to 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 3;
    */

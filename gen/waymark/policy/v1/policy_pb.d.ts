@@ -56,7 +56,7 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
 export declare const CutoverWindowSchema: GenMessage<CutoverWindow>;
 
 /**
- * Limits on what a namespace may hold. 0 means no limit.
+ * Limits on what a namespace may hold. 0 means no limit. Each is at most 2^53 - 1.
  *
  * @generated from message waymark.policy.v1.Quota
  */
@@ -1337,7 +1337,8 @@ export declare const AccessAuditResponseSchema: GenMessage<AccessAuditResponse>;
 export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditRequest"> & {
   /**
    * Number of the record, for example the `last_number` of an earlier answer. The log must still have the record with
-   * `known_hash`, unless the record was dropped because of its age. 0 means that the caller remembers none.
+   * `known_hash`, unless the record was dropped because of its age. 0 means that the caller remembers none. At most
+   * 2^53 - 1.
    *
    * @generated from field: uint64 known_number = 1;
    */

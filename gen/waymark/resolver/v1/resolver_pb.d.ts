@@ -226,7 +226,7 @@ export declare const ResyncResponseSchema: GenMessage<ResyncResponse>;
  */
 export declare type PrewarmRequest = Message<"waymark.resolver.v1.PrewarmRequest"> & {
   /**
-   * The namespaces, each of 1 to 200 characters. At most 1000.
+   * The namespaces, each of 1 to 200 characters. 1 to 1000.
    *
    * @generated from field: repeated string namespaces = 1;
    */
