@@ -14,8 +14,8 @@ export interface AuditQuery {
   /** Only the access log knows these two. */
   readonly namespace: string;
   readonly reason: string;
-  readonly from: Timestamp | undefined;
-  readonly to: Timestamp | undefined;
+  readonly since: Timestamp | undefined;
+  readonly until: Timestamp | undefined;
 }
 
 export interface AuditPage {
@@ -32,7 +32,7 @@ export function logsOf(flags: Flags): readonly AuditLog[] {
   return kind === "policy" ? ["policy"] : ["access", "policy"];
 }
 
-export function queryOf(flags: Flags, times: Pick<AuditQuery, "from" | "to">): AuditQuery {
+export function queryOf(flags: Flags, times: Pick<AuditQuery, "since" | "until">): AuditQuery {
   return {
     principal: flags.text("principal") ?? "",
     namespace: flags.text("namespace") ?? "",
@@ -46,8 +46,8 @@ export async function readAuditPage(
   log: AuditLog,
   { query, limit, pageToken }: { readonly query: AuditQuery; readonly limit: number; readonly pageToken: string },
 ): Promise<AuditPage> {
-  const { principal, namespace, reason, from, to } = query;
-  const request = { limit, pageToken, principal, ...(from && { from }), ...(to && { to }) };
+  const { principal, namespace, reason, since, until } = query;
+  const request = { limit, pageToken, principal, ...(since && { since }), ...(until && { until }) };
   return log === "policy"
     ? client.call(PolicyService.method.policyAudit, request)
     : client.call(PolicyService.method.accessAudit, { ...request, namespace, reason });

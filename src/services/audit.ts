@@ -28,8 +28,8 @@ interface Asked {
   readonly limit: number;
   readonly pageToken: string;
   readonly principal: string;
-  readonly from?: Timestamp | undefined;
-  readonly to?: Timestamp | undefined;
+  readonly since?: Timestamp | undefined;
+  readonly until?: Timestamp | undefined;
 }
 
 export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["handlers"] {
@@ -53,9 +53,9 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["
   };
 }
 
-function filterOf({ principal, from, to }: Asked): AuditFilter {
+function filterOf({ principal, since, until }: Asked): AuditFilter {
   checkLength(principal, "principal", MAX_FILTER_LENGTH);
-  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(from), toWallMs: msOf(to) };
+  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(since), toWallMs: msOf(until) };
 }
 
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {

@@ -245,7 +245,7 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
     ready: report.isReady,
     detail: report.detail,
     age: durationFromMs(Math.round(report.ageMs)),
-    protected: report.isProtected,
+    originsProtected: report.isProtected,
     caughtUp: report.isCaughtUp,
     origins: report.origins.map((row) =>
       create(OriginLagSchema, {
@@ -294,7 +294,7 @@ function wirePeer(row: MemberRow): Peer {
     transports: [...row.transports],
     roles: [...row.roles],
     labels: { ...row.labels },
-    self: row.isSelf,
+    isSelf: row.isSelf,
     linked: row.isLinked,
     ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
     ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),

@@ -73,7 +73,7 @@ test("access-audit sends its filters and tells how to go on", async () => {
     namespace: "svc.market",
     reason: "viewer_denied",
     limit: 2,
-    from: { seconds: 1_767_225_600n },
+    since: { seconds: 1_767_225_600n },
   });
 });
 
@@ -97,9 +97,9 @@ test("namespace policy audit asks the policy log; --since takes a duration befor
   const before = Date.now() - 3_600_000;
   await waymark(["namespace", "policy", "audit", "--since", "1h", "--server", fake.address]);
   const { request } = fake.callsOf("policyAudit")[0] ?? {};
-  expect(request).toHaveProperty("from.seconds");
-  const { from } = request as { readonly from: { readonly seconds: bigint } };
-  expect(Math.abs(Number(from.seconds) * 1000 - before)).toBeLessThan(60_000);
+  expect(request).toHaveProperty("since.seconds");
+  const { since } = request as { readonly since: { readonly seconds: bigint } };
+  expect(Math.abs(Number(since.seconds) * 1000 - before)).toBeLessThan(60_000);
 });
 
 test.each([

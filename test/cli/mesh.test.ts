@@ -19,7 +19,7 @@ afterEach(() => {
 const AT = { seconds: 1_770_000_000n, nanos: 0 };
 const here = { clusterId: "c1", region: "eu", zone: "a", version: "1.0.0", incarnation: 1n };
 const PEERS = [
-  { ...here, nodeId: "n1", status: "alive", address: "10.0.0.1:17421", self: true },
+  { ...here, nodeId: "n1", status: "alive", address: "10.0.0.1:17421", isSelf: true },
   { ...here, nodeId: "n2", status: "alive", address: "10.0.0.2:17421", linked: true, rtt: { seconds: 0n, nanos: 1_500_000 }, lastSeen: AT },
   { ...here, nodeId: "n3", status: "suspect", address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
 ];
@@ -32,7 +32,7 @@ const LAG = {
   ready: false,
   detail: "catching up with n2",
   age: { seconds: 2n, nanos: 0 },
-  protected: true,
+  originsProtected: true,
   origins: [
     { nodeId: "n1", generation: 7n, life: "live", through: 12n, known: 12n, behind: 0n, floor: 0n },
     { nodeId: "n2", generation: 9n, life: "orphaned", through: 40n, known: 45n, behind: 5n, floor: 3n },
@@ -130,7 +130,7 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   const json = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect(JSON.parse(json.stdout)).toMatchObject({
     ready: false,
-    protected: true,
+    originsProtected: true,
     origins: [{ behind: "0" }, { behind: "5" }, { behind: "30" }],
   });
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));

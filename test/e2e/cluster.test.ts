@@ -103,7 +103,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
       ready: true,
       caughtUp: true,
       detail: "in step with all peers",
-      protected: false,
+      originsProtected: false,
       links: [expect.anything(), expect.anything()],
     });
     await eventually("a is in step", async () => (await a.http("/discovery/lag")).body, inStep as JsonObject);

@@ -24,7 +24,7 @@ beforeAll(async () => {
     goodEntry({ scope: "SCOPE_REGION", function: { version: "1.4.0" } }, { name: "area", instanceId: "new" }),
     goodEntry({ scope: "SCOPE_REGION", function: { version: "0.9.0" } }, { name: "area", instanceId: "old" }),
   ];
-  const { response } = await grpc.ask("register", { entries, static: true });
+  const { response } = await grpc.ask("register", { entries, staticLease: true });
   revision = textOf(response["revision"]);
 });
 afterAll(async () => {

@@ -50,7 +50,7 @@ test("three nodes that are killed twice before a snapshot are taken again, and n
     for (const node of nodes) {
       using door = new GrpcDoor(node.grpc);
       const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: node.nodeId, instanceId: "1" };
-      expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], static: true })).code).toBe("OK");
+      expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], staticLease: true })).code).toBe("OK");
     }
     for (const node of nodes) {
       expect(node.command.stderr).not.toMatch(ALARMS);

@@ -42,7 +42,7 @@ test("they meet again, and one sees what the other has registered since", async 
   await using last = other;
   using door = new GrpcDoor(last.grpc);
   const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "since", instanceId: "1" };
-  expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], staticLease: true })).code).toBe("OK");
   await using back = await start("n", last.listeners["fabric"] ?? "", port);
   await until("n knows m again", async () => {
     const peers = await peersOf(back);

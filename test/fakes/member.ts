@@ -23,7 +23,7 @@ export class Member implements AsyncDisposable {
   }
 
   /** In `svc.market`; static unless `lease` says otherwise. */
-  async register(name: string, more: JsonObject = {}, lease: JsonObject = { static: true }): Promise<Answer> {
+  async register(name: string, more: JsonObject = {}, lease: JsonObject = { staticLease: true }): Promise<Answer> {
     const entry = { key: keyOf(name), targets: [{ host: "10.0.0.1", port: 80 }], ...more };
     const answer = await this.door.ask("register", { entries: [entry], ...lease });
     if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);

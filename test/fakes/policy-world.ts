@@ -185,7 +185,7 @@ export class PolicyWorld {
     }));
     const isAllowed = made.every(mayPut);
     const ttl = { seconds: BigInt(Math.floor(ttlMs / 1000)), nanos: (ttlMs % 1000) * 1e6 };
-    const request = { entries, ...(isStatic ? { static: true } : { ttl }) };
+    const request = { entries, ...(isStatic ? { staticLease: true } : { ttl }) };
     const answer = await this.#ask("register", caller, RegisterRequestSchema, request, RegisterResponseSchema);
     assert.equal(answer !== undefined, isAllowed, "a registration was decided otherwise than the model says");
     this.#count(isAllowed ? "registered" : "refused");

@@ -222,7 +222,7 @@ export class SoakWorld implements AsyncDisposable {
     // A namespace that is hidden takes nothing.
     if (this.#policyCount % 2 === 1) await this.switchPolicy(at);
     await until("the veiled entries are registered", async () => {
-      const answer = await this.#running.get(at)?.door.ask("register", { entries, static: true });
+      const answer = await this.#running.get(at)?.door.ask("register", { entries, staticLease: true });
       return answer?.code === "OK" ? [] : [`${answer?.code} ${answer?.message}`];
     });
     this.#veiledAt = at;

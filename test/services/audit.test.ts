@@ -72,8 +72,8 @@ test("pages go on where they stopped, and a token belongs to its filter", async 
     principal: "ann",
     namespace: "svc.a",
     reason: "viewer_denied",
-    from: timestampFromMs(NOW),
-    to: timestampFromMs(NOW + 1),
+    since: timestampFromMs(NOW),
+    until: timestampFromMs(NOW + 1),
   };
   await using log = await logOf(MIXED);
   const ofPage = (pageToken: string) => create(AccessAuditRequestSchema, { ...filter, limit: 1, pageToken });

@@ -195,7 +195,7 @@ test.each([
       ttl: duration(1, 86_400),
       leaseId: optionalLeaseId,
       idempotencyKey: mostly(fc.constant(""), fc.constantFrom(...sized(128))),
-      static: mostly(fc.constant(false), fc.constant(true)),
+      staticLease: mostly(fc.constant(false), fc.constant(true)),
     }),
   },
   { rpc: "renew", schema: RenewRequestSchema, request: fc.record(renew) },

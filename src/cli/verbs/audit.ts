@@ -33,7 +33,7 @@ export const accessAudit: Verb = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
   const now = Date.now();
-  const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
+  const query = queryOf(flags, { since: pastFlag(flags, "since", now), until: pastFlag(flags, "until", now) });
   const paging = {
     read: (page: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...page }),
     join: (all: AuditPage, next: AuditPage) => all.records.push(...next.records),
@@ -52,7 +52,7 @@ function table(rows: readonly AuditRecord[]) {
 
 export const list: Verb = async ({ flags, out, client }) => {
   const now = Date.now();
-  const query = queryOf(flags, { from: pastFlag(flags, "since", now), to: pastFlag(flags, "until", now) });
+  const query = queryOf(flags, { since: pastFlag(flags, "since", now), until: pastFlag(flags, "until", now) });
   const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
@@ -83,7 +83,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
   const now = Date.now();
   const since = pastFlag(flags, "since", now);
-  const query = queryOf(flags, { from: since, to: undefined });
+  const query = queryOf(flags, { since, until: undefined });
   const follower = new AuditFollower(client(), logsOf(flags), query);
   // Without --since, what is there already is not told.
   if (since === undefined) await follower.skip();

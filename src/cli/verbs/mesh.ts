@@ -27,12 +27,12 @@ const PAGE_SIZE = 1000;
 const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly Column<Peer>[] = [
-  { title: "NODE", stored: ({ nodeId, self }) => (self ? `${nodeId} *` : nodeId) },
+  { title: "NODE", stored: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
   { title: "STATUS", stored: ({ status }) => status },
-  { title: "LINKED", stored: ({ linked, self }) => (self ? "-" : linked ? "yes" : "no") },
+  { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
   { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
   { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
   { title: "INCARNATION", isWide: true, stored: ({ incarnation }) => String(incarnation) },
@@ -157,7 +157,7 @@ export const lag: Verb = async ({ flags, out, client }) => {
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
     const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
-    if (answer.protected) out.note("so many origins vanished at once that none is hidden");
+    if (answer.originsProtected) out.note("so many origins vanished at once that none is hidden");
   }
   if (flags.isOn("links"))
     out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });

@@ -298,7 +298,7 @@ class DiscoveryMethods {
     checkLeaseId(request.leaseId, "lease_id");
     const ttlMs = durationMs(request.ttl, "ttl");
     const stamp = this.#stamp(caller, time);
-    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
+    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.staticLease);
     const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, stamper.maxTtlMs));
     const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
     const stampedEntries = request.entries.map((entry, i) => {
@@ -306,7 +306,7 @@ class DiscoveryMethods {
       if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
       return stamper.entryOf(entry, i, stamp);
     });
-    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };
+    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 
   #renew(request: RenewRequest, context: CallContext) {

@@ -141,9 +141,9 @@ export declare type Peer = Message<"waymark.control.v1.Peer"> & {
   /**
    * True for the serving node.
    *
-   * @generated from field: bool self = 18;
+   * @generated from field: bool is_self = 18;
    */
-  self: boolean;
+  isSelf: boolean;
 
   /**
    * True when the serving node has a replication link to the member.
@@ -633,9 +633,9 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   /**
    * True when so many origins vanished at once that the node hides none of them.
    *
-   * @generated from field: bool protected = 5;
+   * @generated from field: bool origins_protected = 5;
    */
-  protected: boolean;
+  originsProtected: boolean;
 
   /**
    * True when the node has caught up with a peer, or knows that it has no peer. False while an origin is incomplete.

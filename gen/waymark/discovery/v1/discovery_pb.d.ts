@@ -59,7 +59,7 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
 
   /**
    * Time to live of a new lease, 1 s to 24 h. Absent means 30 s. Ignored when `lease_id` names a lease. Must be absent
-   * when `static` is set.
+   * when `static_lease` is set.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -84,9 +84,9 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
   /**
    * The lease never expires. For tools that register entries on behalf of other programs.
    *
-   * @generated from field: bool static = 5;
+   * @generated from field: bool static_lease = 5;
    */
-  static: boolean;
+  staticLease: boolean;
 };
 
 /**

@@ -238,9 +238,9 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
   /**
    * Record type, for example `SRV`. At most 16 characters.
    *
-   * @generated from field: string type = 2;
+   * @generated from field: string record_type = 2;
    */
-  type: string;
+  recordType: string;
 };
 
 /**

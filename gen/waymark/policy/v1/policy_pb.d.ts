@@ -1195,16 +1195,16 @@ export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditR
   /**
    * Only records of this time or later. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp from = 4;
+   * @generated from field: google.protobuf.Timestamp since = 4;
    */
-  from?: Timestamp | undefined;
+  since?: Timestamp | undefined;
 
   /**
    * Only records before this time. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp to = 5;
+   * @generated from field: google.protobuf.Timestamp until = 5;
    */
-  to?: Timestamp | undefined;
+  until?: Timestamp | undefined;
 };
 
 /**
@@ -1284,16 +1284,16 @@ export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditR
   /**
    * Only records of this time or later. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp from = 6;
+   * @generated from field: google.protobuf.Timestamp since = 6;
    */
-  from?: Timestamp | undefined;
+  since?: Timestamp | undefined;
 
   /**
    * Only records before this time. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp to = 7;
+   * @generated from field: google.protobuf.Timestamp until = 7;
    */
-  to?: Timestamp | undefined;
+  until?: Timestamp | undefined;
 };
 
 /**
