@@ -295,7 +295,7 @@ export function dnsCatalog(
 }
 
 function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: askedBounds(settings.limits) };
+  return { source: fabric.peers, identity: core.identity, bounds: askedBounds(settings.limits) };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {

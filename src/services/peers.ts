@@ -1,12 +1,12 @@
 /** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
 import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   LinkLagSchema,
   OriginLagSchema,
-  type Peer,
   PeerEventSchema,
-  PeerSchema,
   PeerService,
   type PeerServiceGetRequest,
   PeerServiceGetResponseSchema,
@@ -18,6 +18,7 @@ import {
   PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import type { Bounds } from "../catalog/entry/names.ts";
+import { relationOf } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
@@ -105,9 +106,16 @@ export interface MemberDirectory {
   follow(onChange: (nodeId: string) => void): () => void;
 }
 
+/** The serving node. */
+interface Identity {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+}
+
 export interface PeerParts {
   readonly source: MemberDirectory;
-  readonly nodeId: string;
+  readonly identity: Identity;
   readonly bounds: Bounds;
 }
 
@@ -158,7 +166,7 @@ function checkStatus(status: string, field: string): void {
 
 type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;
 
-function list({ source, nodeId, bounds }: PeerParts, request: ListAsked, time: Time) {
+function list({ source, identity, bounds }: PeerParts, request: ListAsked, time: Time) {
   const filter = filterOf(request, request.statuses, bounds);
   const limit = pageLimit(request.limit);
   const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
@@ -170,14 +178,14 @@ function list({ source, nodeId, bounds }: PeerParts, request: ListAsked, time: T
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return create(PeerServiceListResponseSchema, {
-    peers: page.map(wirePeer),
+    peers: page.map((row) => wirePeer(row, identity)),
     nextPageToken: last === undefined || page.length === rows.length ? "" : encodePageToken(last.nodeId, hash),
-    servedBy: nodeId,
+    servedBy: identity.nodeId,
     generatedAt: timestampFromMs(time.wallMs),
   });
 }
 
-function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
   const nodeId = idOf(request.nodeId, "node_id", bounds);
   if (nodeId === "") throw invalid("node_id", "is required");
   const row = source.member(nodeId, time);
@@ -188,7 +196,7 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
     );
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
-    peer: wirePeer(row),
+    peer: wirePeer(row, identity),
     events: events.map(({ atWallMs, incarnation, ...event }) =>
       create(PeerEventSchema, { ...event, at: timestampFromMs(atWallMs), incarnation: BigInt(incarnation) }),
     ),
@@ -238,10 +246,10 @@ export interface PeersAsked {
   readonly pageToken?: string | undefined;
 }
 
-function lag({ source, nodeId }: PeerParts, time: Time) {
+function lag({ source, identity }: PeerParts, time: Time) {
   const report = source.lag(time);
   return create(PeerServiceLagResponseSchema, {
-    servedBy: nodeId,
+    servedBy: identity.nodeId,
     ready: report.isReady,
     detail: report.detail,
     age: durationFromMs(Math.round(report.ageMs)),
@@ -276,7 +284,7 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
   });
 }
 
-function wirePeer(row: MemberRow): Peer {
+function wirePeer(row: MemberRow, identity: Identity): Peer {
   const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser } = row;
   return create(PeerSchema, {
     nodeId,
@@ -296,39 +304,54 @@ function wirePeer(row: MemberRow): Peer {
     labels: { ...row.labels },
     isSelf: row.isSelf,
     linked: row.isLinked,
+    scope: scopeSeenFrom(identity, row),
     ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
     ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),
   });
 }
 
-function watch({ source, bounds }: PeerParts, request: PeerServiceWatchRequest, watches: Set<PeerWatch>): StreamSource {
+/** How a member stands to the serving node. */
+function scopeSeenFrom(identity: Identity, row: MemberRow): Scope {
+  if (row.isSelf) return Scope.LOCAL;
+  switch (relationOf(identity, row)) {
+    case "cluster":
+      return Scope.ZONE;
+    case "region":
+      return Scope.REGION;
+    case "remote":
+      return Scope.GLOBAL;
+  }
+}
+
+function watch({ source, identity, bounds }: PeerParts, request: PeerServiceWatchRequest, watches: Set<PeerWatch>): StreamSource {
   const filter = filterOf(request, [], bounds);
   if (watches.size >= MAX_WATCHES) {
     throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
   }
-  const opened = new PeerWatch(source, filter, () => watches.delete(opened));
+  const opened = new PeerWatch({ source, identity, filter }, () => watches.delete(opened));
   watches.add(opened);
   return opened;
 }
 
 /** One Watch stream: keeps the ids that are to be told, not what was. */
 class PeerWatch implements StreamSource {
-  readonly #source: MemberDirectory;
-  readonly #filter: MemberFilter;
+  readonly #parts: { readonly source: MemberDirectory; readonly identity: Identity; readonly filter: MemberFilter };
   readonly #onClose: () => void;
   #pending: Set<string> | undefined;
   #last = new Map<string, PeerServiceWatchResponse["peer"]>();
   #isCurrentTold = false;
   #unfollow: (() => void) | undefined;
 
-  constructor(source: MemberDirectory, filter: MemberFilter, onClose: () => void) {
-    this.#source = source;
-    this.#filter = filter;
+  constructor(
+    parts: { readonly source: MemberDirectory; readonly identity: Identity; readonly filter: MemberFilter },
+    onClose: () => void,
+  ) {
+    this.#parts = parts;
     this.#onClose = onClose;
   }
 
   attach(wake: () => void): void {
-    this.#unfollow = this.#source.follow((nodeId) => {
+    this.#unfollow = this.#parts.source.follow((nodeId) => {
       this.#pending?.add(nodeId);
       wake();
     });
@@ -336,17 +359,18 @@ class PeerWatch implements StreamSource {
   }
 
   pull(time: Time): Uint8Array | undefined {
-    this.#pending ??= new Set(this.#source.members(time).map(({ nodeId }) => nodeId));
+    const { source, identity, filter } = this.#parts;
+    this.#pending ??= new Set(source.members(time).map(({ nodeId }) => nodeId));
     for (const nodeId of this.#pending) {
       this.#pending.delete(nodeId);
-      const row = this.#source.member(nodeId, time);
+      const row = source.member(nodeId, time);
       const known = this.#last.get(nodeId);
-      if (row === undefined || !matchesMember(this.#filter, row)) {
+      if (row === undefined || !matchesMember(filter, row)) {
         if (known === undefined) continue;
         this.#last.delete(nodeId);
         return this.#bytes({ peer: known, forgotten: true });
       }
-      const peer = wirePeer(row);
+      const peer = wirePeer(row, identity);
       this.#last.set(nodeId, peer);
       return this.#bytes({ peer });
     }

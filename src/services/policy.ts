@@ -2,6 +2,7 @@
 import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import {
   type ApplyPolicyRequest,
   ApplyPolicyResponseSchema,
@@ -21,7 +22,6 @@ import {
   RuleChangeSchema,
   type ValidatePolicyRequest,
   ValidatePolicyResponseSchema,
-  ViewerSchema,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { type Bounds, parseNamespace } from "../catalog/entry/names.ts";

@@ -5,6 +5,7 @@ import { createValidator } from "@bufbuild/protovalidate";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import {
   CatalogQueryRequestSchema,
   CatalogWatchRequestSchema,
@@ -16,7 +17,6 @@ import {
   RenewRequestSchema,
   ResolveRequestSchema,
   UnregisterRequestSchema,
-  type ViewerSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { now } from "../../src/node/core.ts";

@@ -1,6 +1,7 @@
 /** PeerService over a mesh that a test writes down. */
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   PeerServiceGetRequestSchema,
   type PeerServiceGetResponse,
@@ -84,7 +85,7 @@ class FakeMesh implements MemberDirectory {
 }
 
 function served(mesh: FakeMesh) {
-  const parts = { source: mesh, nodeId: "n1", bounds: DEFAULT_BOUNDS };
+  const parts = { source: mesh, identity: { nodeId: "n1", clusterId: "c1", region: "r1" }, bounds: DEFAULT_BOUNDS };
   const { handlers } = peerService(parts);
   const unary = (name: string, request: unknown): unknown => {
     const handler = handlers[name];
@@ -144,6 +145,17 @@ test.each([
   expect(() => peersJson(served(THREE()).parts, asked, TIME)).toThrow(says);
   expect(() => served(THREE()).list({ statuses: ["ill"] })).toThrow('statuses[0]: "ill" is none of');
   expect(() => served(THREE()).list({ statuses: Array<string>(5).fill("dead") })).toThrow("statuses: has more than 4");
+});
+
+test("a member's scope is how it stands to the serving node", () => {
+  const mesh = new FakeMesh(
+    row("n1", { isSelf: true }),
+    row("n2"),
+    row("n3", { clusterId: "c2" }),
+    row("n4", { clusterId: "c2", region: "r2" }),
+  );
+  const { peers } = served(mesh).list({});
+  expect(peers.map(({ scope }) => scope)).toEqual([Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL]);
 });
 
 test("an accuser is shown only of a suspect", () => {

@@ -3,6 +3,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type CatalogQueryRequestSchema,
   type CatalogQueryResponse,
@@ -14,7 +15,6 @@ import {
   type ListPeersResponse,
   ListPeersResponseSchema,
   NamespaceStatusResponseSchema,
-  type Peer,
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";

@@ -1,12 +1,11 @@
 /** Verbs about the mesh: members, what happened to one, and how far replication is. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type LinkLag,
   type OriginLag,
-  type Peer,
   type PeerEvent,
   PeerEventSchema,
-  PeerSchema,
   PeerService,
   PeerServiceGetResponseSchema,
   PeerServiceLagResponseSchema,

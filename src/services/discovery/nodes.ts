@@ -2,13 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type ClusterMapRequest,
   ClusterMapResponseSchema,
   type ListPeersRequest,
   ListPeersResponseSchema,
-  type Peer,
-  PeerSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";

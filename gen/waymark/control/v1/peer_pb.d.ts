@@ -7,157 +7,12 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Peer } from "../../catalog/v1/peer_pb.js";
 
 /**
  * Describes the file waymark/control/v1/peer.proto.
  */
 export declare const file_waymark_control_v1_peer: GenFile;
-
-/**
- * A member of the mesh.
- *
- * @generated from message waymark.control.v1.Peer
- */
-export declare type Peer = Message<"waymark.control.v1.Peer"> & {
-  /**
-   * Identifier of the node.
-   *
-   * @generated from field: string node_id = 1;
-   */
-  nodeId: string;
-
-  /**
-   * Cluster of the node.
-   *
-   * @generated from field: string cluster_id = 2;
-   */
-  clusterId: string;
-
-  /**
-   * Region of the node.
-   *
-   * @generated from field: string region = 3;
-   */
-  region: string;
-
-  /**
-   * Zone of the node.
-   *
-   * @generated from field: string zone = 4;
-   */
-  zone: string;
-
-  /**
-   * `alive`, `suspect`, `left` or `dead`.
-   *
-   * @generated from field: string status = 5;
-   */
-  status: string;
-
-  /**
-   * Counter with which the member contradicts a suspicion. A higher value replaces what was said about a lower one.
-   *
-   * @generated from field: uint64 incarnation = 6;
-   */
-  incarnation: bigint;
-
-  /**
-   * Generation of the member's journal.
-   *
-   * @generated from field: uint64 generation = 7;
-   */
-  generation: bigint;
-
-  /**
-   * Fabric address of the member (host:port).
-   *
-   * @generated from field: string address = 8;
-   */
-  address: string;
-
-  /**
-   * Time at which the serving node last heard of the member. Absent when it never did.
-   *
-   * @generated from field: google.protobuf.Timestamp last_seen = 9;
-   */
-  lastSeen?: Timestamp | undefined;
-
-  /**
-   * Last measured round trip time. Absent when it was never measured.
-   *
-   * @generated from field: google.protobuf.Duration rtt = 10;
-   */
-  rtt?: Duration | undefined;
-
-  /**
-   * Version of the member's software.
-   *
-   * @generated from field: string version = 11;
-   */
-  version: string;
-
-  /**
-   * Versions of the fabric protocol that the member speaks.
-   *
-   * @generated from field: repeated uint32 protocol_versions = 12;
-   */
-  protocolVersions: number[];
-
-  /**
-   * Transports that the member speaks, for example `h2`.
-   *
-   * @generated from field: repeated string transports = 13;
-   */
-  transports: string[];
-
-  /**
-   * Roles that the operator gave the member.
-   *
-   * @generated from field: repeated string roles = 14;
-   */
-  roles: string[];
-
-  /**
-   * Labels that the operator gave the member.
-   *
-   * @generated from field: map<string, string> labels = 15;
-   */
-  labels: { [key: string]: string };
-
-  /**
-   * How unwell the member thinks it is, 0 (well) to 8 (Lifeguard's local health).
-   *
-   * @generated from field: uint32 health_score = 16;
-   */
-  healthScore: number;
-
-  /**
-   * While the member is suspected: the node that accused it.
-   *
-   * @generated from field: string accuser = 17;
-   */
-  accuser: string;
-
-  /**
-   * True for the serving node.
-   *
-   * @generated from field: bool is_self = 18;
-   */
-  isSelf: boolean;
-
-  /**
-   * True when the serving node has a replication link to the member.
-   *
-   * @generated from field: bool linked = 19;
-   */
-  linked: boolean;
-};
-
-/**
- * Describes the message waymark.control.v1.Peer.
- * Use `create(PeerSchema)` to create a new message.
- */
-export declare const PeerSchema: GenMessage<Peer>;
 
 /**
  * Something that happened to a member, as the serving node saw it.
@@ -271,7 +126,7 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
   /**
    * The members in the order of their node ids.
    *
-   * @generated from field: repeated waymark.control.v1.Peer peers = 1;
+   * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
   peers: Peer[];
 
@@ -339,7 +194,7 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
   /**
    * The member as it is now. Absent in the message that only sets `current`.
    *
-   * @generated from field: waymark.control.v1.Peer peer = 1;
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
    */
   peer?: Peer | undefined;
 
@@ -393,7 +248,7 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
   /**
    * The member as it is now.
    *
-   * @generated from field: waymark.control.v1.Peer peer = 1;
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
    */
   peer?: Peer | undefined;
 

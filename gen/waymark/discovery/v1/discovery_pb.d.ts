@@ -8,40 +8,14 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Target } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { DiscoveryDelta, ServiceSummary } from "../../catalog/v1/delta_pb.js";
+import type { Peer } from "../../catalog/v1/peer_pb.js";
 
 /**
  * Describes the file waymark/discovery/v1/discovery.proto.
  */
 export declare const file_waymark_discovery_v1_discovery: GenFile;
-
-/**
- * A cluster and a tenant on whose behalf a read is answered. The server uses it only for callers without credentials,
- * and only when its settings allow it; otherwise it uses the identity of the caller.
- *
- * @generated from message waymark.discovery.v1.Viewer
- */
-export declare type Viewer = Message<"waymark.discovery.v1.Viewer"> & {
-  /**
-   * Cluster of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: string cluster_id = 1;
-   */
-  clusterId: string;
-
-  /**
-   * Tenant of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: string tenant_id = 2;
-   */
-  tenantId: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.Viewer.
- * Use `create(ViewerSchema)` to create a new message.
- */
-export declare const ViewerSchema: GenMessage<Viewer>;
 
 /**
  * Entries to store, and the lease that keeps them.
@@ -440,7 +414,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   /**
    * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
@@ -684,7 +658,7 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
   /**
    * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
@@ -953,7 +927,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
   /**
    * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 8;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 8;
    */
   viewer?: Viewer | undefined;
 
@@ -1235,90 +1209,6 @@ export declare type ListPeersRequest = Message<"waymark.discovery.v1.ListPeersRe
 export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
 
 /**
- * One node as the serving node sees it.
- *
- * @generated from message waymark.discovery.v1.Peer
- */
-export declare type Peer = Message<"waymark.discovery.v1.Peer"> & {
-  /**
-   * Identifier of the node.
-   *
-   * @generated from field: string node_id = 1;
-   */
-  nodeId: string;
-
-  /**
-   * Cluster of the node.
-   *
-   * @generated from field: string cluster_id = 2;
-   */
-  clusterId: string;
-
-  /**
-   * Region of the node.
-   *
-   * @generated from field: string region = 3;
-   */
-  region: string;
-
-  /**
-   * Zone of the node.
-   *
-   * @generated from field: string zone = 4;
-   */
-  zone: string;
-
-  /**
-   * Relation to the serving node: ZONE means the same cluster, REGION another cluster of the same region, GLOBAL
-   * another region.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 5;
-   */
-  scope: Scope;
-
-  /**
-   * URLs at which the node can be reached.
-   *
-   * @generated from field: repeated string urls = 6;
-   */
-  urls: string[];
-
-  /**
-   * Transports that the node speaks, for example `h2`.
-   *
-   * @generated from field: repeated string transports = 7;
-   */
-  transports: string[];
-
-  /**
-   * Last known load of the node.
-   *
-   * @generated from field: waymark.catalog.v1.LoadReport load = 8;
-   */
-  load?: LoadReport | undefined;
-
-  /**
-   * `alive` or `suspect`.
-   *
-   * @generated from field: string status = 9;
-   */
-  status: string;
-
-  /**
-   * Time at which the serving node last heard of the node.
-   *
-   * @generated from field: google.protobuf.Timestamp last_seen = 10;
-   */
-  lastSeen?: Timestamp | undefined;
-};
-
-/**
- * Describes the message waymark.discovery.v1.Peer.
- * Use `create(PeerSchema)` to create a new message.
- */
-export declare const PeerSchema: GenMessage<Peer>;
-
-/**
  * One page of peers.
  *
  * @generated from message waymark.discovery.v1.ListPeersResponse
@@ -1327,7 +1217,7 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
   /**
    * The peers in the order of their node ids, without the serving node.
    *
-   * @generated from field: repeated waymark.discovery.v1.Peer peers = 1;
+   * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
   peers: Peer[];
 

@@ -8,6 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 
 /**
  * Describes the file waymark/policy/v1/policy.proto.
@@ -294,7 +295,7 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
    * Some viewers that no longer see the namespace, or see it from now on. At most 5. Empty for `withdraw`, and when
    * owners decide: then the change affects every viewer.
    *
-   * @generated from field: repeated waymark.policy.v1.Viewer viewers = 5;
+   * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
    */
   viewers: Viewer[];
 };
@@ -932,33 +933,6 @@ export declare type PolicyHistoryResponse = Message<"waymark.policy.v1.PolicyHis
 export declare const PolicyHistoryResponseSchema: GenMessage<PolicyHistoryResponse>;
 
 /**
- * A cluster and a tenant.
- *
- * @generated from message waymark.policy.v1.Viewer
- */
-export declare type Viewer = Message<"waymark.policy.v1.Viewer"> & {
-  /**
-   * Cluster of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: string cluster_id = 1;
-   */
-  clusterId: string;
-
-  /**
-   * Tenant of the viewer. At most 64 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: string tenant_id = 2;
-   */
-  tenantId: string;
-};
-
-/**
- * Describes the message waymark.policy.v1.Viewer.
- * Use `create(ViewerSchema)` to create a new message.
- */
-export declare const ViewerSchema: GenMessage<Viewer>;
-
-/**
  * The question.
  *
  * @generated from message waymark.policy.v1.ExplainRequest
@@ -981,7 +955,7 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   /**
    * For query and watch, the viewer; for the other actions, its cluster is the source. Absent means the caller.
    *
-   * @generated from field: waymark.policy.v1.Viewer viewer = 3;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
 
