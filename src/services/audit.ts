@@ -21,8 +21,8 @@ import type { Service } from "./service.ts";
 
 /** Longer than any text the log keeps. */
 const MAX_FILTER_LENGTH = 256;
-/** SHA-256. */
-const HASH_BYTES = 32;
+/** A SHA-256 in hexadecimal digits, as all checksums are written. */
+const HASH = /^[0-9a-f]{64}$/;
 
 interface Asked {
   readonly limit: number;
@@ -68,11 +68,11 @@ async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, fi
 
 /** What the caller kept of an earlier check: so a log that somebody wrote anew, with hashes that fit each other, is found. */
 function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
-  if (knownNumber === 0n && knownHash.length === 0) return [];
+  if (knownNumber === 0n && knownHash === "") return [];
   if (knownNumber === 0n || knownNumber > BigInt(Number.MAX_SAFE_INTEGER))
     throw invalid("known_number", `${knownNumber} is no number of a record`);
-  if (knownHash.length !== HASH_BYTES) throw invalid("known_hash", `must have ${HASH_BYTES} bytes, has ${knownHash.length}`);
-  return [{ number: Number(knownNumber), hash: knownHash }];
+  if (!HASH.test(knownHash)) throw invalid("known_hash", "must be 64 lower-case hexadecimal digits");
+  return [{ number: Number(knownNumber), hash: Buffer.from(knownHash, "hex") }];
 }
 
 async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[]) {
@@ -83,7 +83,7 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
     checked: BigInt(checkedCount),
     firstNumber: BigInt(isEmpty ? 0 : anchor.number + 1),
     lastNumber: BigInt(isEmpty ? 0 : head.number),
-    lastHash: head.hash,
+    lastHash: hexOf(head.hash),
     fault: problem?.kind ?? "",
     faultNumber: BigInt(problem?.number ?? 0),
     detail: problem?.message ?? "",
@@ -107,8 +107,12 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
     before,
     after,
     detail,
-    hash,
+    hash: hexOf(hash),
   });
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }
 
 function msOf(time: Timestamp | undefined): number | undefined {

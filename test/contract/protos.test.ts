@@ -1,7 +1,7 @@
 /** What every proto of ours obeys beside `buf lint`. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createFileRegistry, type DescFile, type DescMessage, fromBinary } from "@bufbuild/protobuf";
+import { createFileRegistry, type DescFile, type DescMessage, fromBinary, ScalarType } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 
@@ -34,4 +34,15 @@ test("no field has a name that is reserved in Python, Java, C++ or Go", () => {
   const names = messages.flatMap(({ typeName, fields, oneofs }) => [...fields, ...oneofs].map(({ name }) => `${typeName}.${name}`));
   expect(names.length).toBeGreaterThan(400);
   expect(names.filter((name) => words.has(name.slice(name.lastIndexOf(".") + 1)))).toEqual([]);
+});
+
+/** Its form is the client's. */
+const NO_DIGESTS = new Set(["waymark.catalog.v1.FunctionDetail.spec_digest"]);
+
+test("a digest of 64 bits is a fixed64, a SHA-256 is hexadecimal text", () => {
+  const fields = messages.flatMap(({ fields: each }) => each).filter((field) => !NO_DIGESTS.has(`${field.parent.typeName}.${field.name}`));
+  const typeOf = (pattern: RegExp) =>
+    new Set(fields.flatMap((field) => (pattern.test(field.name) && field.fieldKind === "scalar" ? [ScalarType[field.scalar]] : [])));
+  expect([...typeOf(/^(?!with_)(.*_)?digest$/)]).toEqual(["FIXED64"]);
+  expect([...typeOf(/(^|_)(checksum|hash)$/)]).toEqual(["STRING"]);
 });

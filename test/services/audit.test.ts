@@ -96,10 +96,13 @@ test("a check of the chain says how far it reaches", async () => {
 test("a check finds that what the caller knew of is no longer so", async () => {
   await using log = await logOf(MIXED);
   const { head } = await log.verify();
+  const hash = Buffer.from(head.hash).toString("hex");
+  expect(await ask(log, "verifyAudit", create(VerifyAuditRequestSchema))).toMatchObject({ lastHash: hash });
   const known = (fields: object) => ask(log, "verifyAudit", create(VerifyAuditRequestSchema, fields));
-  expect(await known({ knownNumber: 4n, knownHash: head.hash })).toMatchObject({ intact: true });
-  expect(await known({ knownNumber: 3n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "altered", faultNumber: 3n });
-  expect(await known({ knownNumber: 9n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "truncated_tail", faultNumber: 5n });
+  expect(await known({ knownNumber: 4n, knownHash: hash })).toMatchObject({ intact: true });
+  expect(await known({ knownNumber: 3n, knownHash: hash })).toMatchObject({ intact: false, fault: "altered", faultNumber: 3n });
+  expect(await known({ knownNumber: 9n, knownHash: hash })).toMatchObject({ intact: false, fault: "truncated_tail", faultNumber: 5n });
   await expect(known({ knownNumber: 4n })).rejects.toThrow("known_hash");
-  await expect(known({ knownHash: head.hash })).rejects.toThrow("known_number");
+  await expect(known({ knownNumber: 4n, knownHash: hash.toUpperCase() })).rejects.toThrow("known_hash: must be 64 lower-case");
+  await expect(known({ knownHash: hash })).rejects.toThrow("known_number");
 });

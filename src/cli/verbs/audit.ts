@@ -181,14 +181,14 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
 
 interface Known {
   readonly knownNumber: bigint;
-  readonly knownHash: Uint8Array;
+  readonly knownHash: string;
 }
 
 function knownFlag(text: string | undefined): Known | undefined {
   if (text === undefined) return undefined;
   const [, number, hash] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? [];
   if (number === undefined || hash === undefined) throw new UsageError(`--known ${text}: not a number, a colon and 64 hexadecimal digits`);
-  return { knownNumber: BigInt(number), knownHash: Buffer.from(hash, "hex") };
+  return { knownNumber: BigInt(number), knownHash: hash.toLowerCase() };
 }
 
 async function askServer(client: Client, known: Known | undefined): Promise<ChainReading> {
@@ -198,7 +198,7 @@ async function askServer(client: Client, known: Known | undefined): Promise<Chai
     checked: Number(answer.checked),
     firstNumber: Number(answer.firstNumber),
     lastNumber: Number(answer.lastNumber),
-    lastHash: Buffer.from(answer.lastHash).toString("hex"),
+    lastHash: answer.lastHash,
     fault: answer.fault,
     faultNumber: Number(answer.faultNumber),
     detail: answer.detail,

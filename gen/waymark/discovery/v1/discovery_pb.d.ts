@@ -775,7 +775,7 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
    * With `with_digest`, on END and bookmarks: digest of the entries that the reader should hold. It is the sum, modulo
    * 2^64, of the first 8 bytes (big-endian) of SHA-256 over the `delta_id` of each entry.
    *
-   * @generated from field: uint64 digest = 9;
+   * @generated from field: fixed64 digest = 9;
    */
   digest: bigint;
 

@@ -1091,11 +1091,12 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   after: string;
 
   /**
-   * SHA-256 over the hash of the record before and the canonical bytes of this one.
+   * SHA-256 over the hash of the record before and the canonical bytes of this one, as 64 lower-case hexadecimal
+   * digits.
    *
-   * @generated from field: bytes hash = 10;
+   * @generated from field: string hash = 10;
    */
-  hash: Uint8Array;
+  hash: string;
 
   /**
    * `access`, `policy` or `admin`.
@@ -1319,11 +1320,11 @@ export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditR
   knownNumber: bigint;
 
   /**
-   * Hash of the record, 32 bytes. Required with `known_number`.
+   * Hash of the record, as 64 lower-case hexadecimal digits. Required with `known_number`.
    *
-   * @generated from field: bytes known_hash = 2;
+   * @generated from field: string known_hash = 2;
    */
-  knownHash: Uint8Array;
+  knownHash: string;
 };
 
 /**
@@ -1367,11 +1368,12 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   lastNumber: bigint;
 
   /**
-   * Hash of the newest record. A copy of it that is kept elsewhere shows later whether the log was rewritten.
+   * Hash of the newest record, as 64 lower-case hexadecimal digits. A copy of it that is kept in another place shows
+   * later whether the log was rewritten. 64 zeros when the log is empty and never had a record.
    *
-   * @generated from field: bytes last_hash = 5;
+   * @generated from field: string last_hash = 5;
    */
-  lastHash: Uint8Array;
+  lastHash: string;
 
   /**
    * `altered`, `missing`, `reordered`, `truncated_head` or `truncated_tail`. Empty when the log is intact.
