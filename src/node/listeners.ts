@@ -326,7 +326,7 @@ function httpSources(options: ListenersOptions): HttpSources {
         notTaken: core.hooks.policyNotTaken(),
       });
     },
-    lag: () => lagJson(peerParts(options), now()),
+    lag: (asked) => lagJson(peerParts(options), asked, now()),
     peers: (asked) => peersJson(peerParts(options), asked, now()),
     parseServiceFilter,
   };

@@ -10,6 +10,7 @@ import {
   PeerService,
   type PeerServiceGetRequest,
   PeerServiceGetResponseSchema,
+  type PeerServiceLagRequest,
   PeerServiceLagResponseSchema,
   type PeerServiceListRequest,
   PeerServiceListResponseSchema,
@@ -130,7 +131,7 @@ export function peerService(parts: PeerParts): Service {
       list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
       watch: { kind: "serverStream", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
-      lag: { kind: "unary", handle: (_request, context) => lag(parts, context.time) },
+      lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
     },
   };
 }
@@ -205,9 +206,9 @@ function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetReq
   });
 }
 
-/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. */
-export function lagJson(parts: PeerParts, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
-  const answer = lag(parts, time);
+/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. Throws `invalid_argument`. */
+export function lagJson(parts: PeerParts, asked: PageAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
+  const answer = lag(parts, pageOf(asked), time);
   const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
   delete answer.age;
   for (const link of answer.links) {
@@ -223,11 +224,10 @@ export function lagJson(parts: PeerParts, time: Time): { readonly page: JsonValu
  * that a reader can tell whether anything changed. Throws `invalid_argument`.
  */
 export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
-  const { status = "", clusterId = "", region = "", limit = "0", pageToken = "" } = asked;
-  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
+  const { status = "", clusterId = "", region = "" } = asked;
   const statuses = status === "" ? [] : status.split(",");
   for (const each of statuses) checkStatus(each, "status");
-  const answer = list(parts, { statuses, clusterId, region, limit: Number(limit), pageToken }, time);
+  const answer = list(parts, { statuses, clusterId, region, ...pageOf(asked) }, time);
   const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
   for (const peer of answer.peers) {
     delete peer.lastSeen;
@@ -238,16 +238,40 @@ export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { re
 }
 
 /** Query parameters of `GET /control/peers`. */
-export interface PeersAsked {
+export interface PeersAsked extends PageAsked {
   readonly status?: string | undefined;
   readonly clusterId?: string | undefined;
   readonly region?: string | undefined;
+}
+
+/** Query parameters of a list. */
+export interface PageAsked {
   readonly limit?: string | undefined;
   readonly pageToken?: string | undefined;
 }
 
-function lag({ source, identity }: PeerParts, time: Time) {
+function pageOf({ limit = "0", pageToken = "" }: PageAsked): { readonly limit: number; readonly pageToken: string } {
+  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
+  return { limit: Number(limit), pageToken };
+}
+
+const LAG = hashHex(fnv64("lag"));
+
+/** Where an origin stands in the list: in the order of node id and generation. */
+function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "generation">): string {
+  return `${nodeId}\0${String(generation).padStart(16, "0")}`;
+}
+
+function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest, "limit" | "pageToken">, time: Time) {
+  const limit = pageLimit(asked.limit);
+  const after = decodePageToken(asked.pageToken, LAG);
   const report = source.lag(time);
+  const origins = report.origins
+    .map((row) => ({ row, place: originPlace(row) }))
+    .filter(({ place }) => place > after)
+    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
+  const page = origins.slice(0, limit);
+  const last = page.at(-1);
   return create(PeerServiceLagResponseSchema, {
     servedBy: identity.nodeId,
     ready: report.isReady,
@@ -255,7 +279,8 @@ function lag({ source, identity }: PeerParts, time: Time) {
     age: durationFromMs(Math.round(report.ageMs)),
     originsProtected: report.isProtected,
     caughtUp: report.isCaughtUp,
-    origins: report.origins.map((row) =>
+    nextPageToken: last === undefined || page.length === origins.length ? "" : encodePageToken(last.place, LAG),
+    origins: page.map(({ row }) =>
       create(OriginLagSchema, {
         nodeId: row.nodeId,
         generation: BigInt(row.generation),
@@ -268,7 +293,7 @@ function lag({ source, identity }: PeerParts, time: Time) {
         whyPartial: row.whyPartial,
       }),
     ),
-    links: report.links.map((row) =>
+    links: (after === "" ? report.links : []).map((row) =>
       create(LinkLagSchema, {
         nodeId: row.nodeId,
         address: row.address,

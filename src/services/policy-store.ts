@@ -65,6 +65,7 @@ export interface Applied {
 export interface RollbackRequest {
   /** 0: the one before the newest. */
   readonly toNumber: number;
+  readonly isDryRun?: boolean;
   readonly terms: Omit<Terms, "principal" | "stage">;
 }
 
@@ -119,17 +120,12 @@ export class PolicyStore {
    * `discovery_access_denied` where it changes what the actor may not.
    */
   async apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Promise<Applied> {
-    const { engine, catalog, self, now } = this.#parts;
     // First, so that who may not change a rule is told nothing about it.
     const expectedNumber = await this.#permit(actor, set, terms.expectedNumber);
     const all = await this.validate(set, problems);
     if (hasErrors(all)) throw refuseSet(all);
-    const before = engine.policy.set;
-    const version = await this.#inSlices(engine.stamped(set, { ...terms, expectedNumber, principal: actor.principal }, now().wallMs));
-    const plan = await this.#inSlices(planChanges(before, set, { catalog, self, wallMs: now().wallMs }));
-    if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
-    await this.#put(actor, version, "policy.apply", terms.isInitial);
-    return { number: version.number, plan, warnings: all };
+    const full = { ...terms, expectedNumber, principal: actor.principal };
+    return this.#enact(actor, { set, terms: full, warnings: all, isDryRun, action: "policy.apply" });
   }
 
   /** What this node began with is a version as any other from now on, with a stamp: no beginning of another node wins over it. */
@@ -142,17 +138,38 @@ export class PolicyStore {
     });
   }
 
-  /** Puts an earlier set in force again, as a new version everywhere. Rejects as `apply` does, and with `not_found`. */
-  async rollback(actor: Actor, { toNumber, terms }: RollbackRequest): Promise<number> {
-    const { engine, now } = this.#parts;
-    const target = engine.rollbackTarget(toNumber);
+  /**
+   * Puts an earlier set in force again, as a new version everywhere, or says what it would change. Rejects as `apply` does, and with
+   * `not_found`; what was in force once is not refused for errors.
+   */
+  async rollback(actor: Actor, { toNumber, terms, isDryRun = false }: RollbackRequest): Promise<Applied> {
+    const target = this.engine.rollbackTarget(toNumber);
     const { set } = await this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
     const expectedNumber = await this.#permit(actor, set, terms.expectedNumber);
+    const warnings = (await this.validate(set)).filter(({ severity }) => severity === "warning");
     const full = { ...terms, expectedNumber, reason, stage: undefined, principal: actor.principal };
-    const version = await this.#inSlices(engine.stamped(set, full, now().wallMs));
-    await this.#put(actor, version, "policy.rollback");
-    return version.number;
+    return this.#enact(actor, { set, terms: full, warnings, isDryRun, action: "policy.rollback" });
+  }
+
+  /** Puts a set that was checked in force, unless it is only asked what it changes. */
+  async #enact(
+    actor: Actor,
+    {
+      set,
+      terms,
+      warnings,
+      isDryRun,
+      action,
+    }: Pick<Applied, "warnings"> & Pick<ApplyRequest, "set" | "isDryRun"> & { readonly terms: Terms; readonly action: string },
+  ): Promise<Applied> {
+    const { engine, catalog, self, now } = this.#parts;
+    const before = engine.policy.set;
+    const version = await this.#inSlices(engine.stamped(set, terms, now().wallMs));
+    const plan = await this.#inSlices(planChanges(before, set, { catalog, self, wallMs: now().wallMs }));
+    if (isDryRun) return { number: engine.policy.number, plan, warnings };
+    await this.#put(actor, version, action, terms.isInitial);
+    return { number: version.number, plan, warnings };
   }
 
   /**

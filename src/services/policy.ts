@@ -40,7 +40,7 @@ import { ACTIONS, type PolicyAction } from "../policy/set/verdict.ts";
 import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
 import type { Stage, VersionFacts } from "../policy/versions/facts.ts";
 import { scopeOf } from "./discovery/filter.ts";
-import type { Actor, PolicyStore } from "./policy-store.ts";
+import type { Actor, Applied, PolicyStore } from "./policy-store.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service } from "./service.ts";
 
@@ -114,12 +114,7 @@ class PolicyMethods {
     const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
     const apply = () => this.#parts.policyStore.apply(actorOf(caller), command);
     const applied = await (request.dryRun ? apply() : this.#secured(apply));
-    return create(ApplyPolicyResponseSchema, {
-      number: BigInt(applied.number),
-      changes: applied.plan.changes.map(wireChange),
-      problems: applied.warnings.map(wireProblem),
-      changesLeftOut: BigInt(applied.plan.leftOut),
-    });
+    return create(ApplyPolicyResponseSchema, resultOf(applied));
   }
 
   async rollback(request: RollbackPolicyRequest, { caller }: CallContext) {
@@ -127,10 +122,10 @@ class PolicyMethods {
     const { reason, changeTicket } = request;
     const expectedNumber = numberOf(request.expectedNumber, "expected_number");
     const toNumber = numberOf(request.toNumber, "to_number");
-    const number = await this.#secured(() =>
-      this.#parts.policyStore.rollback(actorOf(caller), { toNumber, terms: { expectedNumber, reason, changeTicket } }),
-    );
-    return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
+    const command = { toNumber, terms: { expectedNumber, reason, changeTicket }, isDryRun: request.dryRun };
+    const rollback = () => this.#parts.policyStore.rollback(actorOf(caller), command);
+    const applied = await (request.dryRun ? rollback() : this.#secured(rollback));
+    return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
   /** A stage that names a cluster which does not take this node's policy would wait there for ever. */
@@ -321,6 +316,15 @@ function msOf({ seconds, nanos }: Timestamp): number {
 
 function unreadable(number: number, fault: string): WireVersion {
   return create(PolicyVersionSchema, { policy: { number: BigInt(number) }, unreadable: fault });
+}
+
+function resultOf({ number, plan, warnings }: Applied) {
+  return {
+    number: BigInt(number),
+    changes: plan.changes.map(wireChange),
+    problems: warnings.map(wireProblem),
+    changesLeftOut: BigInt(plan.leftOut),
+  };
 }
 
 function wireProblem({ path, severity, message }: Problem) {

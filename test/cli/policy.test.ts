@@ -225,7 +225,27 @@ test("rollback sends where to and why", async () => {
   ]);
   expect(exit).toBe(0);
   expect(stderr).toContain("rules are those of version 4 again, as version 8");
-  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({ toNumber: 4n, reason: "empty shop", expectedNumber: 0n });
+  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({
+    toNumber: 4n,
+    reason: "empty shop",
+    expectedNumber: 0n,
+    dryRun: false,
+  });
+});
+
+test("a dry run of a rollback says what would change, and what is wrong with the earlier set", async () => {
+  const fake = await startFake();
+  const problems = [{ path: "rules[0].owners[0]", severity: "warning", message: "no cluster is called that" }];
+  fake.policy.set("rollbackPolicy", () => ({ number: 7n, changes: [{ namespace: "svc.a", effect: "hide", entries: 2n }], problems }));
+  const argv = ["namespace", "policy", "rollback", "--dry-run", "--server", fake.address];
+  const { exit, stderr } = await waymark(argv);
+  expect(exit).toBe(0);
+  expect(stderr).toContain("warning: the version before the newest: rules[0].owners[0]: no cluster is called that");
+  expect(stderr).toContain("hide 2 entries in 1 namespace");
+  expect(stderr).toContain("dry run, nothing was changed: version 7 stays in force");
+  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({ toNumber: 0n, dryRun: true });
+  const { stdout } = await waymark([...argv, "-o", "json"]);
+  expect(JSON.parse(stdout)).toMatchObject({ number: "7", applied: false, dryRun: true, changes: [{ namespace: "svc.a" }] });
 });
 
 const VERSIONS = [

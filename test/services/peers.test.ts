@@ -6,6 +6,8 @@ import {
   PeerServiceGetRequestSchema,
   type PeerServiceGetResponse,
   PeerServiceGetResponseSchema,
+  PeerServiceLagRequestSchema,
+  type PeerServiceLagResponse,
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
   PeerServiceWatchRequestSchema,
@@ -14,7 +16,15 @@ import {
 import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { lagJson, type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
+import {
+  type LagReport,
+  lagJson,
+  type MemberDirectory,
+  type MemberRow,
+  type OriginLagRow,
+  peerService,
+  peersJson,
+} from "../../src/services/peers.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -57,13 +67,13 @@ class FakeMesh implements MemberDirectory {
     suspicionEndsWallMs: 1_760_000_009_000.1125,
     confirmedBy: ["n5"],
   });
-  lag = () => ({
+  lag = (): LagReport => ({
     isReady: true,
     isCaughtUp: true,
     isProtected: false,
     detail: "in step with all peers",
     ageMs: 1500,
-    origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0, refused: 0, whyPartial: "" } as const],
+    origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0, refused: 0, whyPartial: "" }],
     links: [
       {
         nodeId: "n2",
@@ -97,6 +107,8 @@ function served(mesh: FakeMesh) {
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
       unary("list", create(PeerServiceListRequestSchema, init)) as PeerServiceListResponse,
     get: (nodeId: string) => unary("get", create(PeerServiceGetRequestSchema, { nodeId })) as PeerServiceGetResponse,
+    lag: (init: MessageInitShape<typeof PeerServiceLagRequestSchema>) =>
+      unary("lag", create(PeerServiceLagRequestSchema, init)) as PeerServiceLagResponse,
     watch: (init: MessageInitShape<typeof PeerServiceWatchRequestSchema>) => {
       const handler = handlers["watch"];
       if (handler?.kind !== "serverStream") throw new Error("watch is no stream");
@@ -156,6 +168,28 @@ test("a member's scope is how it stands to the serving node", () => {
   );
   const { peers } = served(mesh).list({});
   expect(peers.map(({ scope }) => scope)).toEqual([Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL]);
+});
+
+test("lag is paged by origin, in the order of node id and generation, and tells of links once", () => {
+  const origin = (nodeId: string, generation: number): OriginLagRow => {
+    return { nodeId, generation, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" };
+  };
+  const mesh = THREE();
+  const report = mesh.lag();
+  mesh.lag = () => ({ ...report, origins: [origin("n2", 3), origin("n1", 10), origin("n1-a", 1), origin("n1", 9)] });
+  const on = served(mesh);
+  const pages = [on.lag({ limit: 3 })];
+  pages.push(on.lag({ limit: 3, pageToken: pages[0]?.nextPageToken ?? "" }));
+  expect(pages.map(({ origins }) => origins.map(({ nodeId, generation }) => `${nodeId} ${generation}`))).toEqual([
+    ["n1 9", "n1 10", "n1-a 1"],
+    ["n2 3"],
+  ]);
+  expect(pages.map(({ links, nextPageToken }) => [links.length, nextPageToken === ""])).toEqual([
+    [1, false],
+    [0, true],
+  ]);
+  expect(() => on.lag({ pageToken: on.list({ limit: 1 }).nextPageToken })).toThrow("another filter");
+  expect(() => on.lag({ limit: -1 })).toThrow("limit");
 });
 
 test("an accuser is shown only of a suspect", () => {
@@ -235,14 +269,14 @@ test.each([
 
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());
-  expect(lagJson(parts, TIME).page).toMatchObject({
+  expect(lagJson(parts, {}, TIME).page).toMatchObject({
     servedBy: "n1",
     ready: true,
     age: "1.500s",
     origins: [{ nodeId: "n1", behind: "5" }],
     links: [{ nodeId: "n2", state: "up", behind: "5", behindFor: "0.250s" }],
   });
-  const { steady } = lagJson(parts, TIME);
+  const { steady } = lagJson(parts, {}, TIME);
   expect(JSON.stringify(steady)).not.toMatch(/age|frames|behindFor/);
   expect(steady).toMatchObject({ servedBy: "n1", origins: [{ through: "4" }], links: [{ behind: "5" }] });
   const steadyOf = (more: Partial<MemberRow>, time = TIME) => {

@@ -60,7 +60,12 @@ test("a set is applied, told, exported, rolled back and found in the history wit
     ],
   });
   expect(await ask("exportPolicy", {})).toEqual({ policy: { ...second, number: "2" } });
-  expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toEqual({ number: "3" });
+  const undo = [
+    { namespace: "svc.a", effect: "hide", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "red" }] },
+    { namespace: "svc.a", effect: "show", viewers: [{ tenantId: "blue" }] },
+  ];
+  expect(await ask("rollbackPolicy", { reason: "broke the shop", dryRun: true })).toMatchObject({ number: "2", changes: undo });
+  expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toMatchObject({ number: "3", changes: undo });
   expect(await ask("policyStatus", {})).toMatchObject({ enabled: true, number: "3", version: "v1", ruleCount: 1, newestNumber: "3" });
   expect(await ask("policyHistory", {})).toMatchObject({
     versions: [

@@ -149,7 +149,12 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
 ];
 
 export const lag: Verb = async ({ flags, out, client }) => {
-  const answer = await client().call(PeerService.method.lag, {});
+  const answer = await client().call(PeerService.method.lag, { limit: PAGE_SIZE });
+  while (answer.nextPageToken !== "") {
+    const next = await client().call(PeerService.method.lag, { limit: PAGE_SIZE, pageToken: answer.nextPageToken });
+    answer.origins.push(...next.origins);
+    answer.nextPageToken = next.nextPageToken;
+  }
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {
     const { age: since } = answer;

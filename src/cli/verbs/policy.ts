@@ -10,6 +10,7 @@ import {
   type PolicySet,
   PolicyStatusResponseSchema,
   type PolicyVersion,
+  RollbackPolicyResponseSchema,
   type RuleChange,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
@@ -190,18 +191,28 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
   throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
 }
 
+/** What comes from the server alone has no lines. */
+const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
+
 export const rollback: Verb = async ({ flags, out, client }) => {
   const to = flags.count("to", MAX_NUMBER) ?? 0;
+  const isDryRun = flags.isOn("dryRun");
   const request = {
     toNumber: BigInt(to),
     reason: flags.text("reason") ?? "",
     expectedNumber: BigInt(flags.count("expect", MAX_NUMBER) ?? 0),
     changeTicket: flags.text("ticket") ?? "",
+    dryRun: isDryRun,
   };
-  const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
+  const answer = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
-  out.document({ number: String(number), toNumber: String(to) }, { columns: [], rows: [], whenEmpty: "" });
-  out.note(`rules are those of ${words} again, as version ${number}`);
+  const problems = answer.problems.map((problem) => problemOf(problem, NO_FILE));
+  tellProblems(words, problems, out);
+  const json = { ...wholeJson(RollbackPolicyResponseSchema, answer), toNumber: String(to), applied: !isDryRun, dryRun: isDryRun, problems };
+  out.document(json, changeTable(answer.changes));
+  out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
+  if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
+  else out.note(`rules are those of ${words} again, as version ${answer.number}`);
   return EXIT.done;
 };
 

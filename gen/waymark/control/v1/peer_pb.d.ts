@@ -281,11 +281,24 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * The request has no fields.
+ * Page of the origins.
  *
  * @generated from message waymark.control.v1.PeerServiceLagRequest
  */
 export declare type PeerServiceLagRequest = Message<"waymark.control.v1.PeerServiceLagRequest"> & {
+  /**
+   * Most origins of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   *
+   * @generated from field: int32 limit = 1;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -500,18 +513,25 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   caughtUp: boolean;
 
   /**
-   * Every origin that the node knows.
+   * The origins that the node knows, in the order of node id and generation.
    *
    * @generated from field: repeated waymark.control.v1.OriginLag origins = 7;
    */
   origins: OriginLag[];
 
   /**
-   * Every link of the node.
+   * Every link of the node, on the first page only.
    *
    * @generated from field: repeated waymark.control.v1.LinkLag links = 8;
    */
   links: LinkLag[];
+
+  /**
+   * Token of the next page of origins. Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 9;
+   */
+  nextPageToken: string;
 };
 
 /**

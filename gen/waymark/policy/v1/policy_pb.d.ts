@@ -566,6 +566,13 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
    * @generated from field: string change_ticket = 4;
    */
   changeTicket: string;
+
+  /**
+   * True to learn what would change, without a change.
+   *
+   * @generated from field: bool dry_run = 5;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -575,17 +582,38 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
 export declare const RollbackPolicyRequestSchema: GenMessage<RollbackPolicyRequest>;
 
 /**
- * Result of a rollback.
+ * What the earlier set changes.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyResponse
  */
 export declare type RollbackPolicyResponse = Message<"waymark.policy.v1.RollbackPolicyResponse"> & {
   /**
-   * Number of the new version.
+   * Number of the new version. With `dry_run`, the number that is in force at this node now.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
+
+  /**
+   * The changes in the order of their namespaces. At most 1000.
+   *
+   * @generated from field: repeated waymark.policy.v1.Change changes = 2;
+   */
+  changes: Change[];
+
+  /**
+   * Warnings about the set.
+   *
+   * @generated from field: repeated waymark.policy.v1.Problem problems = 3;
+   */
+  problems: Problem[];
+
+  /**
+   * Number of changes beyond the first 1000.
+   *
+   * @generated from field: uint64 changes_left_out = 4;
+   */
+  changesLeftOut: bigint;
 };
 
 /**
@@ -1444,8 +1472,9 @@ export declare const PolicyService: GenService<{
     output: typeof ExportPolicyResponseSchema;
   },
   /**
-   * Puts an earlier policy set in force again, as a new version. Needs the role mesh.admin. An owner may call it when
-   * the two sets differ only in what the owner may change. Fails with NOT_FOUND when the version does not exist.
+   * Puts an earlier policy set in force again, as a new version, or only says what that would change. Needs the role
+   * mesh.admin. An owner may call it when the two sets differ only in what the owner may change. Fails with NOT_FOUND
+   * when the version does not exist.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy
    */

@@ -40,6 +40,20 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
    * @generated from field: waymark.catalog.v1.EntryKind kind = 3;
    */
   kind: EntryKind;
+
+  /**
+   * Most entries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   *
+   * @generated from field: int32 limit = 4;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
 };
 
 /**
@@ -49,7 +63,7 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * The entries of a name.
+ * One page of the entries of a name.
  *
  * @generated from message waymark.resolver.v1.ResolveResponse
  */
@@ -74,6 +88,13 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
    * @generated from field: google.protobuf.Duration age = 3;
    */
   age?: Duration | undefined;
+
+  /**
+   * Token of the next page. Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
 };
 
 /**
