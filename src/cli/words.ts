@@ -1,5 +1,7 @@
 /** Words people type and read for the contract's enums. */
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { ResolvePolicy } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Column } from "./output.ts";
 
@@ -26,11 +28,45 @@ const POLICIES: Readonly<Record<string, ResolvePolicy>> = {
   hash: ResolvePolicy.HASH,
 };
 
+const PEER_STATUSES: Readonly<Record<string, PeerStatus>> = {
+  alive: PeerStatus.ALIVE,
+  suspect: PeerStatus.SUSPECT,
+  left: PeerStatus.LEFT,
+  dead: PeerStatus.DEAD,
+};
+const EVENT_KINDS: Readonly<Record<string, PeerEventKind>> = {
+  alive: PeerEventKind.ALIVE,
+  suspect: PeerEventKind.SUSPECT,
+  left: PeerEventKind.LEFT,
+  dead: PeerEventKind.DEAD,
+};
+const EVENT_PATHS: Readonly<Record<string, PeerEventPath>> = {
+  direct: PeerEventPath.DIRECT,
+  indirect: PeerEventPath.INDIRECT,
+  gossip: PeerEventPath.GOSSIP,
+  table: PeerEventPath.TABLE,
+  timeout: PeerEventPath.TIMEOUT,
+};
+const ORIGIN_STATES: Readonly<Record<string, OriginState>> = {
+  live: OriginState.LIVE,
+  orphaned: OriginState.ORPHANED,
+  hidden: OriginState.HIDDEN,
+  absent: OriginState.ABSENT,
+};
+const LINK_STATES: Readonly<Record<string, LinkState>> = {
+  opening: LinkState.OPENING,
+  greeting: LinkState.GREETING,
+  up: LinkState.UP,
+  ending: LinkState.ENDING,
+};
+
 /** The words were checked against the verb's choices; an absent one is the enum's zero. */
 export const kindOf = (word: string | undefined): EntryKind => KINDS[word ?? ""] ?? EntryKind.UNSPECIFIED;
 export const scopeOf = (word: string | undefined): Scope => SCOPES[word ?? ""] ?? Scope.UNSPECIFIED;
 export const healthOf = (word: string | undefined): HealthStatus => HEALTHS[word ?? ""] ?? HealthStatus.UNSPECIFIED;
 export const policyOf = (word: string | undefined): ResolvePolicy => POLICIES[word ?? ""] ?? ResolvePolicy.UNSPECIFIED;
+
+export const peerStatusOf = (word: string): PeerStatus => PEER_STATUSES[word] ?? PeerStatus.UNSPECIFIED;
 
 function wordOf(words: Readonly<Record<string, number>>, value: number): string {
   // A newer server's value is shown as its number.
@@ -40,6 +76,12 @@ function wordOf(words: Readonly<Record<string, number>>, value: number): string 
 const kindWord = (kind: EntryKind): string => wordOf(KINDS, kind);
 export const scopeWord = (scope: Scope): string => wordOf(SCOPES, scope);
 export const healthWord = (health: HealthStatus): string => wordOf(HEALTHS, health);
+
+export const peerStatusWord = (status: PeerStatus): string => wordOf(PEER_STATUSES, status);
+export const eventKindWord = (kind: PeerEventKind): string => wordOf(EVENT_KINDS, kind);
+export const eventPathWord = (path: PeerEventPath): string => wordOf(EVENT_PATHS, path);
+export const originStateWord = (state: OriginState): string => wordOf(ORIGIN_STATES, state);
+export const linkStateWord = (state: LinkState): string => wordOf(LINK_STATES, state);
 
 /** `host:port/protocol`, with brackets around an IPv6 address. */
 export function targetText({ host, port, protocol }: Target): string {

@@ -2,10 +2,14 @@
 import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Peer, PeerSchema } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { type Peer, PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   LinkLagSchema,
+  LinkState,
   OriginLagSchema,
+  OriginState,
+  PeerEventKind,
+  PeerEventPath,
   PeerEventSchema,
   PeerService,
   type PeerServiceGetRequest,
@@ -23,7 +27,9 @@ import { relationOf } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
-import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/wire/messages.ts";
+import type { LinkRow } from "../fabric/links/link-state.ts";
+import type { Evidence } from "../fabric/membership/members.ts";
+import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Time } from "../lib/machine.ts";
@@ -40,9 +46,9 @@ export interface MemberRow extends MemberUpdate {
 
 export interface MemberEvent {
   readonly atWallMs: number;
-  readonly kind: string;
+  readonly kind: MemberStatus;
   readonly by: string;
-  readonly path: string;
+  readonly path: Evidence["path"];
   readonly incarnation: number;
   readonly detail: string;
 }
@@ -74,7 +80,7 @@ export interface OriginLagRow {
 export interface LinkLagRow {
   readonly nodeId: string;
   readonly address: string;
-  readonly state: string;
+  readonly state: LinkRow["state"];
   readonly isIncoming: boolean;
   readonly isCaughtUp: boolean;
   readonly framesSent: number;
@@ -120,6 +126,44 @@ export interface PeerParts {
   readonly bounds: Bounds;
 }
 
+// The fabric's words and the contract's values for them.
+
+export const PEER_STATUSES = {
+  alive: PeerStatus.ALIVE,
+  suspect: PeerStatus.SUSPECT,
+  left: PeerStatus.LEFT,
+  dead: PeerStatus.DEAD,
+} as const satisfies Record<MemberStatus, PeerStatus>;
+
+const EVENT_KINDS = {
+  alive: PeerEventKind.ALIVE,
+  suspect: PeerEventKind.SUSPECT,
+  left: PeerEventKind.LEFT,
+  dead: PeerEventKind.DEAD,
+} as const satisfies Record<MemberStatus, PeerEventKind>;
+
+const EVENT_PATHS = {
+  direct: PeerEventPath.DIRECT,
+  indirect: PeerEventPath.INDIRECT,
+  gossip: PeerEventPath.GOSSIP,
+  table: PeerEventPath.TABLE,
+  timeout: PeerEventPath.TIMEOUT,
+} as const satisfies Record<Evidence["path"], PeerEventPath>;
+
+const ORIGIN_STATES = {
+  live: OriginState.LIVE,
+  orphaned: OriginState.ORPHANED,
+  hidden: OriginState.HIDDEN,
+  unknown: OriginState.ABSENT,
+} as const satisfies Record<OriginLagRow["life"], OriginState>;
+
+const LINK_STATES = {
+  opening: LinkState.OPENING,
+  greeting: LinkState.GREETING,
+  up: LinkState.UP,
+  ending: LinkState.ENDING,
+} as const satisfies Record<LinkRow["state"], LinkState>;
+
 /** Streams open at once: each costs a set of the members that changed. */
 const MAX_WATCHES = 100;
 
@@ -128,7 +172,7 @@ export function peerService(parts: PeerParts): Service {
   return {
     desc: PeerService,
     handlers: {
-      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
+      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, listAsked(request), context.time) },
       watch: { kind: "serverStream", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
@@ -137,7 +181,7 @@ export function peerService(parts: PeerParts): Service {
 }
 
 interface MemberFilter {
-  readonly statuses: readonly string[];
+  readonly statuses: readonly MemberStatus[];
   readonly clusterId: string;
   readonly region: string;
 }
@@ -152,20 +196,40 @@ function matchesMember({ statuses, clusterId, region }: MemberFilter, row: Membe
 
 function filterOf(
   request: { readonly clusterId: string; readonly region: string },
-  statuses: readonly string[],
+  statuses: readonly MemberStatus[],
   bounds: Bounds,
 ): MemberFilter {
-  if (statuses.length > MEMBER_STATUSES.length) throw invalid("statuses", `has more than ${MEMBER_STATUSES.length}`);
-  statuses.forEach((status, i) => checkStatus(status, `statuses[${i}]`));
   return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
 }
 
-function checkStatus(status: string, field: string): void {
-  if (MEMBER_STATUSES.some((known) => known === status)) return;
-  throw invalid(field, `${JSON.stringify(status.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
+interface ListAsked extends Pick<PeerServiceListRequest, "clusterId" | "region" | "limit" | "pageToken"> {
+  readonly statuses: readonly MemberStatus[];
 }
 
-type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;
+function listAsked({ statuses, clusterId, region, limit, pageToken }: PeerServiceListRequest): ListAsked {
+  checkCount(statuses, "statuses");
+  const words = statuses.map((status, i) => {
+    const word = MEMBER_STATUSES.find((each) => PEER_STATUSES[each] === status);
+    if (word === undefined) throw invalid(`statuses[${i}]`, `${status} is no status of a member`);
+    return word;
+  });
+  return { statuses: words, clusterId, region, limit, pageToken };
+}
+
+/** The words of a query parameter, with commas between them. */
+function statusesIn(text: string): readonly MemberStatus[] {
+  const words = text === "" ? [] : text.split(",");
+  checkCount(words, "status");
+  return words.map((word) => {
+    const status = MEMBER_STATUSES.find((each) => each === word);
+    if (status === undefined) throw invalid("status", `${JSON.stringify(word.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
+    return status;
+  });
+}
+
+function checkCount({ length }: readonly unknown[], field: string): void {
+  if (length > MEMBER_STATUSES.length) throw invalid(field, `has more than ${MEMBER_STATUSES.length}`);
+}
 
 function list({ source, identity, bounds }: PeerParts, request: ListAsked, time: Time) {
   const filter = filterOf(request, request.statuses, bounds);
@@ -198,8 +262,15 @@ function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetReq
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
     peer: wirePeer(row, identity),
-    events: events.map(({ atWallMs, incarnation, ...event }) =>
-      create(PeerEventSchema, { ...event, at: timestampFromMs(atWallMs), incarnation: BigInt(incarnation) }),
+    events: events.map(({ atWallMs, kind, by, path, incarnation, detail }) =>
+      create(PeerEventSchema, {
+        at: timestampFromMs(atWallMs),
+        kind: EVENT_KINDS[kind],
+        by,
+        path: EVENT_PATHS[path],
+        incarnation: BigInt(incarnation),
+        detail,
+      }),
     ),
     ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(Math.round(suspicionEndsWallMs)) }),
     confirmedBy: [...confirmedBy],
@@ -225,9 +296,7 @@ export function lagJson(parts: PeerParts, asked: PageAsked, time: Time): { reado
  */
 export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
   const { status = "", clusterId = "", region = "" } = asked;
-  const statuses = status === "" ? [] : status.split(",");
-  for (const each of statuses) checkStatus(each, "status");
-  const answer = list(parts, { statuses, clusterId, region, ...pageOf(asked) }, time);
+  const answer = list(parts, { statuses: statusesIn(status), clusterId, region, ...pageOf(asked) }, time);
   const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
   for (const peer of answer.peers) {
     delete peer.lastSeen;
@@ -284,7 +353,7 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
       create(OriginLagSchema, {
         nodeId: row.nodeId,
         generation: BigInt(row.generation),
-        life: row.life,
+        state: ORIGIN_STATES[row.life],
         through: BigInt(row.through),
         known: BigInt(row.known),
         behind: BigInt(Math.max(0, row.known - row.through)),
@@ -297,7 +366,7 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
       create(LinkLagSchema, {
         nodeId: row.nodeId,
         address: row.address,
-        state: row.state,
+        state: LINK_STATES[row.state],
         incoming: row.isIncoming,
         caughtUp: row.isCaughtUp,
         framesSent: BigInt(row.framesSent),
@@ -316,7 +385,7 @@ function wirePeer(row: MemberRow, identity: Identity): Peer {
     clusterId,
     region,
     zone,
-    status,
+    status: PEER_STATUSES[status],
     address,
     version,
     healthScore,

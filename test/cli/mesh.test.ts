@@ -1,5 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
@@ -19,13 +21,21 @@ afterEach(() => {
 const AT = { seconds: 1_770_000_000n, nanos: 0 };
 const here = { clusterId: "c1", region: "eu", zone: "a", version: "1.0.0", incarnation: 1n };
 const PEERS = [
-  { ...here, nodeId: "n1", status: "alive", address: "10.0.0.1:17421", isSelf: true },
-  { ...here, nodeId: "n2", status: "alive", address: "10.0.0.2:17421", linked: true, rtt: { seconds: 0n, nanos: 1_500_000 }, lastSeen: AT },
-  { ...here, nodeId: "n3", status: "suspect", address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
+  { ...here, nodeId: "n1", status: PeerStatus.ALIVE, address: "10.0.0.1:17421", isSelf: true },
+  {
+    ...here,
+    nodeId: "n2",
+    status: PeerStatus.ALIVE,
+    address: "10.0.0.2:17421",
+    linked: true,
+    rtt: { seconds: 0n, nanos: 1_500_000 },
+    lastSeen: AT,
+  },
+  { ...here, nodeId: "n3", status: PeerStatus.SUSPECT, address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
 ];
 const EVENTS = [
-  { at: AT, kind: "joined", by: "n2", path: "push_pull", incarnation: 0n },
-  { at: AT, kind: "suspected", by: "n2", path: "indirect", incarnation: 1n, detail: "no ack by n1, n4" },
+  { at: AT, kind: PeerEventKind.ALIVE, by: "n2", path: PeerEventPath.TABLE, incarnation: 0n },
+  { at: AT, kind: PeerEventKind.SUSPECT, by: "n2", path: PeerEventPath.INDIRECT, incarnation: 1n, detail: "no ack by n1, n4" },
 ];
 const LAG = {
   servedBy: "n1",
@@ -34,12 +44,12 @@ const LAG = {
   age: { seconds: 2n, nanos: 0 },
   originsProtected: true,
   origins: [
-    { nodeId: "n1", generation: 7n, life: "live", through: 12n, known: 12n, behind: 0n, floor: 0n },
-    { nodeId: "n2", generation: 9n, life: "orphaned", through: 40n, known: 45n, behind: 5n, floor: 3n },
+    { nodeId: "n1", generation: 7n, state: OriginState.LIVE, through: 12n, known: 12n, behind: 0n, floor: 0n },
+    { nodeId: "n2", generation: 9n, state: OriginState.ORPHANED, through: 40n, known: 45n, behind: 5n, floor: 3n },
     {
       nodeId: "n3",
       generation: 2n,
-      life: "live",
+      state: OriginState.LIVE,
       known: 30n,
       behind: 30n,
       refused: 4n,
@@ -47,8 +57,8 @@ const LAG = {
     },
   ],
   links: [
-    { nodeId: "n2", address: "10.0.0.2:17421", state: "up", behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
-    { address: "10.0.0.9:17421", state: "opening", incoming: true },
+    { nodeId: "n2", address: "10.0.0.2:17421", state: LinkState.UP, behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
+    { address: "10.0.0.9:17421", state: LinkState.OPENING, incoming: true },
   ],
 };
 
@@ -66,7 +76,7 @@ test("mesh peers by itself lists, with the flags of list; a word that is none of
   const { exit, stdout } = await waymark(["mesh", "peers", "--status", "alive", "--server", fake.address]);
   expect(exit).toBe(0);
   expect(stdout).toContain("n3");
-  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive"] });
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: [PeerStatus.ALIVE] });
   expect((await waymark(["mesh", "peers", "lst", "--server", fake.address])).exit).toBe(2);
 });
 
@@ -78,12 +88,20 @@ test("list sends its filters and reads every page", async () => {
   const argv = ["mesh", "peers", "list", "--status", "alive", "--status", "suspect", "--region", "eu", "--cluster-id", "c1", "-o", "json"];
   const { stdout } = await waymark([...argv, "--server", fake.address]);
   expect((JSON.parse(stdout) as { readonly peers: readonly unknown[] }).peers).toHaveLength(3);
-  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive", "suspect"], region: "eu", clusterId: "c1" });
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({
+    statuses: [PeerStatus.ALIVE, PeerStatus.SUSPECT],
+    region: "eu",
+    clusterId: "c1",
+  });
 });
 
 test("watch tells every member, then those that change", async () => {
   const fake = await startFake();
-  fake.meshScript = [...PEERS.map((peer) => ({ peer })), { current: true }, { peer: { ...PEERS[2], status: "dead" }, forgotten: true }];
+  fake.meshScript = [
+    ...PEERS.map((peer) => ({ peer })),
+    { current: true },
+    { peer: { ...PEERS[2], status: PeerStatus.DEAD }, forgotten: true },
+  ];
   const one = await waymark(["mesh", "peers", "watch", "--until-current", "-o", "json", "--server", fake.address]);
   expect(one.exit).toBe(0);
   const lines = one.stdout

@@ -24,7 +24,7 @@ async function isWhole(nodes: readonly NodeProcess[]): Promise<void> {
     await until(`${node.nodeId} is linked with all others`, async () => {
       const answer = await fetch(`http://${node.listeners["http"] ?? ""}/control/peers`);
       const { peers } = (await answer.json()) as { readonly peers: readonly { status: string; linked?: boolean }[] };
-      const linked = peers.filter((peer) => peer.status === "alive" && peer.linked === true);
+      const linked = peers.filter((peer) => peer.status === "PEER_STATUS_ALIVE" && peer.linked === true);
       return linked.length === nodes.length - 1 ? [] : [JSON.stringify(peers)];
     });
 }

@@ -287,7 +287,7 @@ test("false deaths and a crowd of members that are not there: the living contrad
   await until("the crowd is taken for dead, b is not", async () => {
     const { response } = await a.door.ask("listPeers", {});
     const peers = (response["peers"] ?? []) as JsonObject[];
-    const alive = peers.filter(({ status }) => status === "alive").map(({ nodeId }) => textOf(nodeId));
+    const alive = peers.filter(({ status }) => status === "PEER_STATUS_ALIVE").map(({ nodeId }) => textOf(nodeId));
     return alive.join() === "b" ? [] : alive.concat("…");
   });
   expect(session.destroyed).toBe(false);

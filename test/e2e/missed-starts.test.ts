@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { statusWord } from "../fakes/member.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -24,7 +25,7 @@ function start(nodeId: "n" | "m", seed: string, port = "0"): Promise<NodeProcess
 async function peersOf(node: NodeProcess): Promise<readonly string[]> {
   using door = new GrpcDoor(node.grpc);
   const { response } = await door.ask("listPeers", {});
-  return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
+  return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${statusWord(status)}`);
 }
 
 test("they meet again, and one sees what the other has registered since", async () => {

@@ -5,6 +5,7 @@ import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerW
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import {
   type CatalogQueryRequest,
@@ -75,7 +76,9 @@ export class FakeDiscovery {
         return { ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }), servedBy: NODE };
       }),
       this.#unary(m.clusterMap, () => ({ clusterId: CLUSTER, nodes: [] })),
-      this.#unary(m.listPeers, () => ({ peers: [{ nodeId: "n2", clusterId: CLUSTER, status: "alive", urls: ["grpc://10.0.0.2:17420"] }] })),
+      this.#unary(m.listPeers, () => ({
+        peers: [{ nodeId: "n2", clusterId: CLUSTER, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
+      })),
       this.#unary(m.namespaceStatus, ({ namespace }: { readonly namespace: string }) => ({
         namespace,
         allowed: true,

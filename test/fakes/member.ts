@@ -8,6 +8,11 @@ function keyOf(name: string): JsonObject {
   return { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
 }
 
+/** `PEER_STATUS_ALIVE` → `alive`. */
+export function statusWord(status: string): string {
+  return status.replace("PEER_STATUS_", "").toLowerCase();
+}
+
 /** A started node with a client. */
 export class Member implements AsyncDisposable {
   readonly node: NodeProcess;
@@ -58,7 +63,9 @@ export class Member implements AsyncDisposable {
 
   async peers(): Promise<readonly string[]> {
     const { response } = await this.door.ask("listPeers", {});
-    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
+    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(
+      ({ nodeId, status }) => `${nodeId} ${statusWord(status)}`,
+    );
   }
 
   async http(path: string): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {

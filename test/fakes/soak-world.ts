@@ -180,7 +180,9 @@ export class SoakWorld implements AsyncDisposable {
     const faults: string[] = [];
     for (const { name, process, door } of this.#running.values()) {
       const { response } = await door.ask("listPeers", {});
-      const alive = ((response["peers"] ?? []) as { nodeId: string; status: string }[]).filter(({ status }) => status === "alive");
+      const alive = ((response["peers"] ?? []) as { nodeId: string; status: string }[]).filter(
+        ({ status }) => status === "PEER_STATUS_ALIVE",
+      );
       if (alive.length !== this.names.length - 1) faults.push(`${name} knows ${alive.map(({ nodeId }) => nodeId).join()}`);
       const ready = await fetch(`http://${process.listeners["http"]}/readyz`);
       if (ready.status !== 200) faults.push(`${name} is not ready: ${await ready.text()}`);

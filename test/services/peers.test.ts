@@ -2,7 +2,10 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
+  PeerEventKind,
+  PeerEventPath,
   PeerServiceGetRequestSchema,
   type PeerServiceGetResponse,
   PeerServiceGetResponseSchema,
@@ -21,6 +24,7 @@ import {
   lagJson,
   type MemberDirectory,
   type MemberRow,
+  type MemberStory,
   type OriginLagRow,
   peerService,
   peersJson,
@@ -61,7 +65,7 @@ class FakeMesh implements MemberDirectory {
 
   members = () => [...this.rows.values()];
   member = (nodeId: string) => this.rows.get(nodeId);
-  story = () => ({
+  story = (): MemberStory => ({
     events: [{ atWallMs: 1, kind: "suspect", by: "n3", path: "indirect", incarnation: 4, detail: "via n4" }],
     // As it comes of a monotonic clock.
     suspicionEndsWallMs: 1_760_000_009_000.1125,
@@ -126,7 +130,7 @@ const THREE = () =>
 
 test.each([
   { filter: {}, want: ["n1", "n2", "n3"] },
-  { filter: { statuses: ["suspect", "dead"] }, want: ["n2", "n3"] },
+  { filter: { statuses: [PeerStatus.SUSPECT, PeerStatus.DEAD] }, want: ["n2", "n3"] },
   { filter: { clusterId: "c1" }, want: ["n1", "n2"] },
   { filter: { region: "r2" }, want: [] },
 ])("a list of $filter has $want, in order of node id", ({ filter, want }) => {
@@ -155,8 +159,8 @@ test.each([
   { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0, is "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => peersJson(served(THREE()).parts, asked, TIME)).toThrow(says);
-  expect(() => served(THREE()).list({ statuses: ["ill"] })).toThrow('statuses[0]: "ill" is none of');
-  expect(() => served(THREE()).list({ statuses: Array<string>(5).fill("dead") })).toThrow("statuses: has more than 4");
+  expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: 0 is no status");
+  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has more than 4");
 });
 
 test("a member's scope is how it stands to the serving node", () => {
@@ -200,8 +204,8 @@ test("an accuser is shown only of a suspect", () => {
 test("a member is explained; one that is not known is not found", () => {
   const on = served(THREE());
   expect(on.get("n2")).toMatchObject({
-    peer: { nodeId: "n2", status: "suspect" },
-    events: [{ kind: "suspect", by: "n3", path: "indirect", incarnation: 4n, detail: "via n4" }],
+    peer: { nodeId: "n2", status: PeerStatus.SUSPECT },
+    events: [{ kind: PeerEventKind.SUSPECT, by: "n3", path: PeerEventPath.INDIRECT, incarnation: 4n, detail: "via n4" }],
     confirmedBy: ["n5"],
   });
   expect(fromBinary(PeerServiceGetResponseSchema, toBinary(PeerServiceGetResponseSchema, on.get("n2"))).suspicionEndsAt).toMatchObject({
@@ -217,7 +221,7 @@ function told(stream: StreamSource): readonly string[] {
   const lines: string[] = [];
   for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
     const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
-    lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : peer?.status}`);
+    lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : PeerStatus[peer?.status ?? 0]?.toLowerCase()}`);
   }
   return lines;
 }
@@ -273,8 +277,8 @@ test("the JSON routes say what the rpcs say", () => {
     servedBy: "n1",
     ready: true,
     age: "1.500s",
-    origins: [{ nodeId: "n1", behind: "5" }],
-    links: [{ nodeId: "n2", state: "up", behind: "5", behindFor: "0.250s" }],
+    origins: [{ nodeId: "n1", state: "ORIGIN_STATE_LIVE", behind: "5" }],
+    links: [{ nodeId: "n2", state: "LINK_STATE_UP", behind: "5", behindFor: "0.250s" }],
   });
   const { steady } = lagJson(parts, {}, TIME);
   expect(JSON.stringify(steady)).not.toMatch(/age|frames|behindFor/);
@@ -287,5 +291,8 @@ test("the JSON routes say what the rpcs say", () => {
   expect(steadyOf({ lastSeenWallMs: 9000, rttMs: 7 }, { monoMs: 1, wallMs: 2 })).toEqual(steadyOf({}));
   for (const more of [{ status: "dead" }, { incarnation: 2 }, { labels: { a: "b" } }, { isLinked: false }] as const)
     expect(steadyOf(more)).not.toEqual(steadyOf({}));
-  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({ peers: [{ nodeId: "n2" }], nextPageToken: "" });
+  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({
+    peers: [{ nodeId: "n2", status: "PEER_STATUS_SUSPECT" }],
+    nextPageToken: "",
+  });
 });

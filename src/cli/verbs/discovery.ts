@@ -26,7 +26,7 @@ import type { Output, Table } from "../output.ts";
 import { limitOf, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
 import { timeText } from "../when.ts";
-import { ENTRY_COLUMNS, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
+import { ENTRY_COLUMNS, keyWords, kindOf, peerStatusWord, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
@@ -156,7 +156,7 @@ export const peers: Verb = async ({ flags, out, client }) => {
       { title: "REGION", stored: ({ region }) => region },
       { title: "ZONE", stored: ({ zone }) => zone },
       { title: "RELATION", isWide: true, stored: ({ scope }) => scopeWord(scope) },
-      { title: "STATUS", stored: ({ status: state }) => state },
+      { title: "STATUS", stored: ({ status: state }) => peerStatusWord(state) },
       { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
       { title: "URLS", stored: ({ urls }) => urls.join(", ") },
     ],

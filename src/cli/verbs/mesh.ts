@@ -21,6 +21,7 @@ import type { Column, Output } from "../output.ts";
 import { sleep } from "../pause.ts";
 import type { Verb } from "../table/verb.ts";
 import { timeText } from "../when.ts";
+import { eventKindWord, eventPathWord, linkStateWord, originStateWord, peerStatusOf, peerStatusWord } from "../words.ts";
 
 const PAGE_SIZE = 1000;
 const RETRY_MS = 1000;
@@ -30,7 +31,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
-  { title: "STATUS", stored: ({ status }) => status },
+  { title: "STATUS", stored: ({ status }) => peerStatusWord(status) },
   { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
   { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
   { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
@@ -42,7 +43,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
 ];
 
 export const list: Verb = async ({ flags, out, client }) => {
-  const filter = { ...whereOf(flags), statuses: [...flags.list("status")] };
+  const filter = { ...whereOf(flags), statuses: flags.list("status").map(peerStatusOf) };
   const peers: Peer[] = [];
   let servedBy = "";
   let pageToken = "";
@@ -102,9 +103,9 @@ function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Outpu
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "TIME", stored: ({ at }) => timeText(at) },
-  { title: "EVENT", stored: ({ kind }) => kind },
+  { title: "EVENT", stored: ({ kind }) => eventKindWord(kind) },
   { title: "BY", stored: ({ by }) => by },
-  { title: "PATH", stored: ({ path }) => path },
+  { title: "PATH", stored: ({ path }) => eventPathWord(path) },
   { title: "INCARNATION", stored: ({ incarnation }) => String(incarnation) },
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
@@ -116,7 +117,7 @@ export const explain: Verb = async ({ args, out, client }) => {
   const json = { ...wholeJson(PeerServiceGetResponseSchema, answer), events: events.map((event) => wholeJson(PeerEventSchema, event)) };
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
-    out.note(`${peer.nodeId} is ${peer.status} at incarnation ${peer.incarnation}${seen}`);
+    out.note(`${peer.nodeId} is ${peerStatusWord(peer.status)} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
       out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
     if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes that`);
@@ -128,7 +129,7 @@ export const explain: Verb = async ({ args, out, client }) => {
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
   { title: "GENERATION", isWide: true, stored: ({ generation }) => String(generation) },
-  { title: "LIFE", stored: ({ life }) => life },
+  { title: "STATE", stored: ({ state }) => originStateWord(state) },
   { title: "THROUGH", stored: ({ through }) => String(through) },
   { title: "KNOWN", stored: ({ known }) => String(known) },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },
@@ -140,7 +141,7 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
 
 const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
-  { title: "STATE", stored: ({ state }) => state },
+  { title: "STATE", stored: ({ state }) => linkStateWord(state) },
   { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
   { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },

@@ -4,7 +4,7 @@
 
 // The nodes of the mesh.
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { LoadReport, Scope } from "./entry_pb.js";
@@ -50,11 +50,11 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   zone: string;
 
   /**
-   * `alive`, `suspect`, `left` or `dead`.
+   * What the serving node takes the node for.
    *
-   * @generated from field: string status = 5;
+   * @generated from field: waymark.catalog.v1.PeerStatus status = 5;
    */
-  status: string;
+  status: PeerStatus;
 
   /**
    * Counter with which the member contradicts a suspicion. A higher value replaces what was said about a lower one.
@@ -182,4 +182,51 @@ export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
  * Use `create(PeerSchema)` to create a new message.
  */
 export declare const PeerSchema: GenMessage<Peer>;
+
+/**
+ * What a node takes another node for.
+ *
+ * @generated from enum waymark.catalog.v1.PeerStatus
+ */
+export enum PeerStatus {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: PEER_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node answers probes.
+   *
+   * @generated from enum value: PEER_STATUS_ALIVE = 1;
+   */
+  ALIVE = 1,
+
+  /**
+   * The node did not answer a probe. It is declared dead unless it contradicts in time.
+   *
+   * @generated from enum value: PEER_STATUS_SUSPECT = 2;
+   */
+  SUSPECT = 2,
+
+  /**
+   * The node said that it leaves the mesh.
+   *
+   * @generated from enum value: PEER_STATUS_LEFT = 3;
+   */
+  LEFT = 3,
+
+  /**
+   * The node did not contradict a suspicion in time.
+   *
+   * @generated from enum value: PEER_STATUS_DEAD = 4;
+   */
+  DEAD = 4,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerStatus.
+ */
+export declare const PeerStatusSchema: GenEnum<PeerStatus>;
 

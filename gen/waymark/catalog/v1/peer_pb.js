@@ -4,7 +4,7 @@
 
 // The nodes of the mesh.
 
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_waymark_catalog_v1_entry } from "./entry_pb.js";
 
@@ -12,7 +12,7 @@ import { file_waymark_catalog_v1_entry } from "./entry_pb.js";
  * Describes the file waymark/catalog/v1/peer.proto.
  */
 export const file_waymark_catalog_v1_peer = /*@__PURE__*/
-  fileDesc("Ch13YXltYXJrL2NhdGFsb2cvdjEvcGVlci5wcm90bxISd2F5bWFyay5jYXRhbG9nLnYxIswECgRQZWVyEg8KB25vZGVfaWQYASABKAkSEgoKY2x1c3Rlcl9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEem9uZRgEIAEoCRIOCgZzdGF0dXMYBSABKAkSEwoLaW5jYXJuYXRpb24YBiABKAQSEgoKZ2VuZXJhdGlvbhgHIAEoBBIPCgdhZGRyZXNzGAggASgJEi0KCWxhc3Rfc2VlbhgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoDcnR0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB3ZlcnNpb24YCyABKAkSGQoRcHJvdG9jb2xfdmVyc2lvbnMYDCADKA0SEgoKdHJhbnNwb3J0cxgNIAMoCRINCgVyb2xlcxgOIAMoCRI0CgZsYWJlbHMYDyADKAsyJC53YXltYXJrLmNhdGFsb2cudjEuUGVlci5MYWJlbHNFbnRyeRIUCgxoZWFsdGhfc2NvcmUYECABKA0SDwoHYWNjdXNlchgRIAEoCRIPCgdpc19zZWxmGBIgASgIEg4KBmxpbmtlZBgTIAEoCBIoCgVzY29wZRgUIAEoDjIZLndheW1hcmsuY2F0YWxvZy52MS5TY29wZRIMCgR1cmxzGBUgAygJEiwKBGxvYWQYFiABKAsyHi53YXltYXJrLmNhdGFsb2cudjEuTG9hZFJlcG9ydBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQkoKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCVBlZXJQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
+  fileDesc("Ch13YXltYXJrL2NhdGFsb2cvdjEvcGVlci5wcm90bxISd2F5bWFyay5jYXRhbG9nLnYxIuwECgRQZWVyEg8KB25vZGVfaWQYASABKAkSEgoKY2x1c3Rlcl9pZBgCIAEoCRIOCgZyZWdpb24YAyABKAkSDAoEem9uZRgEIAEoCRIuCgZzdGF0dXMYBSABKA4yHi53YXltYXJrLmNhdGFsb2cudjEuUGVlclN0YXR1cxITCgtpbmNhcm5hdGlvbhgGIAEoBBISCgpnZW5lcmF0aW9uGAcgASgEEg8KB2FkZHJlc3MYCCABKAkSLQoJbGFzdF9zZWVuGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBImCgNydHQYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHdmVyc2lvbhgLIAEoCRIZChFwcm90b2NvbF92ZXJzaW9ucxgMIAMoDRISCgp0cmFuc3BvcnRzGA0gAygJEg0KBXJvbGVzGA4gAygJEjQKBmxhYmVscxgPIAMoCzIkLndheW1hcmsuY2F0YWxvZy52MS5QZWVyLkxhYmVsc0VudHJ5EhQKDGhlYWx0aF9zY29yZRgQIAEoDRIPCgdhY2N1c2VyGBEgASgJEg8KB2lzX3NlbGYYEiABKAgSDgoGbGlua2VkGBMgASgIEigKBXNjb3BlGBQgASgOMhkud2F5bWFyay5jYXRhbG9nLnYxLlNjb3BlEgwKBHVybHMYFSADKAkSLAoEbG9hZBgWIAEoCzIeLndheW1hcmsuY2F0YWxvZy52MS5Mb2FkUmVwb3J0Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEqhQEKClBlZXJTdGF0dXMSGwoXUEVFUl9TVEFUVVNfVU5TUEVDSUZJRUQQABIVChFQRUVSX1NUQVRVU19BTElWRRABEhcKE1BFRVJfU1RBVFVTX1NVU1BFQ1QQAhIUChBQRUVSX1NUQVRVU19MRUZUEAMSFAoQUEVFUl9TVEFUVVNfREVBRBAEQkoKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCVBlZXJQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
 
 /**
  * Describes the message waymark.catalog.v1.Peer.
@@ -20,4 +20,18 @@ export const file_waymark_catalog_v1_peer = /*@__PURE__*/
  */
 export const PeerSchema = /*@__PURE__*/
   messageDesc(file_waymark_catalog_v1_peer, 0);
+
+/**
+ * Describes the enum waymark.catalog.v1.PeerStatus.
+ */
+export const PeerStatusSchema = /*@__PURE__*/
+  enumDesc(file_waymark_catalog_v1_peer, 0);
+
+/**
+ * What a node takes another node for.
+ *
+ * @generated from enum waymark.catalog.v1.PeerStatus
+ */
+export const PeerStatus = /*@__PURE__*/
+  tsEnum(PeerStatusSchema);
 

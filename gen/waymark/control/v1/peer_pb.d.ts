@@ -4,10 +4,10 @@
 
 // What operators see of the mesh: its members, its links and its replication.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Peer } from "../../catalog/v1/peer_pb.js";
+import type { Peer, PeerStatus } from "../../catalog/v1/peer_pb.js";
 
 /**
  * Describes the file waymark/control/v1/peer.proto.
@@ -28,11 +28,11 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   at?: Timestamp | undefined;
 
   /**
-   * Status of the member from then on: `alive`, `suspect`, `dead` or `left`.
+   * What happened.
    *
-   * @generated from field: string kind = 2;
+   * @generated from field: waymark.control.v1.PeerEventKind kind = 2;
    */
-  kind: string;
+  kind: PeerEventKind;
 
   /**
    * Node that reported the event. It is the serving node when that observed the event itself.
@@ -42,11 +42,11 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   by: string;
 
   /**
-   * How the serving node learned of the event: `direct`, `indirect`, `gossip`, `table` or `timeout`.
+   * How the serving node learned of the event.
    *
-   * @generated from field: string path = 4;
+   * @generated from field: waymark.control.v1.PeerEventPath path = 4;
    */
-  path: string;
+  path: PeerEventPath;
 
   /**
    * Incarnation of the member to which the event belongs.
@@ -76,11 +76,11 @@ export declare const PeerEventSchema: GenMessage<PeerEvent>;
  */
 export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerServiceListRequest"> & {
   /**
-   * Only members with one of these statuses. Empty means all.
+   * Only members with one of these statuses, at most 4. Empty means all.
    *
-   * @generated from field: repeated string statuses = 1;
+   * @generated from field: repeated waymark.catalog.v1.PeerStatus statuses = 1;
    */
-  statuses: string[];
+  statuses: PeerStatus[];
 
   /**
    * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
@@ -328,11 +328,11 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   generation: bigint;
 
   /**
-   * `live`, `orphaned` or `hidden`, or `unknown` when the serving node holds nothing of the origin.
+   * How the serving node treats the entries of the origin.
    *
-   * @generated from field: string life = 3;
+   * @generated from field: waymark.control.v1.OriginState state = 3;
    */
-  life: string;
+  state: OriginState;
 
   /**
    * The serving node holds every record of the origin up to this number. 0 while records of the origin were refused
@@ -407,11 +407,11 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   address: string;
 
   /**
-   * `opening`, `greeting`, `up` or `ending`.
+   * State of the link.
    *
-   * @generated from field: string state = 3;
+   * @generated from field: waymark.control.v1.LinkState state = 3;
    */
-  state: string;
+  state: LinkState;
 
   /**
    * True when the peer opened the link.
@@ -539,6 +539,201 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
  * Use `create(PeerServiceLagResponseSchema)` to create a new message.
  */
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
+
+/**
+ * What happened to a member.
+ *
+ * @generated from enum waymark.control.v1.PeerEventKind
+ */
+export enum PeerEventKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The member joined, came back or contradicted a suspicion.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_ALIVE = 1;
+   */
+  ALIVE = 1,
+
+  /**
+   * A node accused the member of not answering.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_SUSPECT = 2;
+   */
+  SUSPECT = 2,
+
+  /**
+   * The member said that it leaves the mesh.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_LEFT = 3;
+   */
+  LEFT = 3,
+
+  /**
+   * The member was declared dead.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_DEAD = 4;
+   */
+  DEAD = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerEventKind.
+ */
+export declare const PeerEventKindSchema: GenEnum<PeerEventKind>;
+
+/**
+ * How the serving node learned of an event.
+ *
+ * @generated from enum waymark.control.v1.PeerEventPath
+ */
+export enum PeerEventPath {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The serving node probed the member itself.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_DIRECT = 1;
+   */
+  DIRECT = 1,
+
+  /**
+   * The serving node probed the member through other nodes.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_INDIRECT = 2;
+   */
+  INDIRECT = 2,
+
+  /**
+   * Another node told it with a probe.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_GOSSIP = 3;
+   */
+  GOSSIP = 3,
+
+  /**
+   * Another node told it with its table of members.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_TABLE = 4;
+   */
+  TABLE = 4,
+
+  /**
+   * A suspicion ended without a contradiction.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_TIMEOUT = 5;
+   */
+  TIMEOUT = 5,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerEventPath.
+ */
+export declare const PeerEventPathSchema: GenEnum<PeerEventPath>;
+
+/**
+ * How the serving node treats the entries of an origin.
+ *
+ * @generated from enum waymark.control.v1.OriginState
+ */
+export enum OriginState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ORIGIN_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node of the origin is there. Its entries are served.
+   *
+   * @generated from enum value: ORIGIN_STATE_LIVE = 1;
+   */
+  LIVE = 1,
+
+  /**
+   * The node of the origin is away. Its entries are served with the health ORPHANED.
+   *
+   * @generated from enum value: ORIGIN_STATE_ORPHANED = 2;
+   */
+  ORPHANED = 2,
+
+  /**
+   * The node of the origin has been away for longer than `fabric.orphan_grace`. Its entries are not served.
+   *
+   * @generated from enum value: ORIGIN_STATE_HIDDEN = 3;
+   */
+  HIDDEN = 3,
+
+  /**
+   * The serving node holds nothing of the origin.
+   *
+   * @generated from enum value: ORIGIN_STATE_ABSENT = 4;
+   */
+  ABSENT = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.OriginState.
+ */
+export declare const OriginStateSchema: GenEnum<OriginState>;
+
+/**
+ * The state of a link.
+ *
+ * @generated from enum waymark.control.v1.LinkState
+ */
+export enum LinkState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: LINK_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The serving node is connecting to the peer.
+   *
+   * @generated from enum value: LINK_STATE_OPENING = 1;
+   */
+  OPENING = 1,
+
+  /**
+   * The connection is open, and the peer has not sent its HelloFrame yet.
+   *
+   * @generated from enum value: LINK_STATE_GREETING = 2;
+   */
+  GREETING = 2,
+
+  /**
+   * Both nodes exchange frames.
+   *
+   * @generated from enum value: LINK_STATE_UP = 3;
+   */
+  UP = 3,
+
+  /**
+   * The link is about to close.
+   *
+   * @generated from enum value: LINK_STATE_ENDING = 4;
+   */
+  ENDING = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.LinkState.
+ */
+export declare const LinkStateSchema: GenEnum<LinkState>;
 
 /**
  * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.
