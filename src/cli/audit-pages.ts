@@ -6,6 +6,7 @@ import { UsageError } from "./exit.ts";
 import type { Flags } from "./flags.ts";
 import type { Column } from "./output.ts";
 import { timeText } from "./when.ts";
+import { auditKindWord, auditOutcomeWord } from "./words.ts";
 
 export type AuditLog = "access" | "policy";
 
@@ -62,13 +63,13 @@ export function newestFirst(records: readonly AuditRecord[]): readonly AuditReco
 export const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
   { title: "NUMBER", stored: ({ number }) => String(number) },
   { title: "AT", stored: ({ at }) => timeText(at) },
-  { title: "KIND", isWide: true, stored: ({ kind }) => kind },
+  { title: "KIND", isWide: true, stored: ({ kind }) => auditKindWord(kind) },
   { title: "PRINCIPAL", stored: ({ principal }) => (principal === "" ? "-" : principal) },
   { title: "TENANT", isWide: true, stored: ({ tenant }) => tenant },
   { title: "SOURCE", stored: ({ source }) => source },
   { title: "ACTION", stored: ({ action }) => action },
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "OUTCOME", stored: ({ outcome }) => outcome },
+  { title: "OUTCOME", stored: ({ outcome }) => auditOutcomeWord(outcome) },
   { title: "REASON", stored: ({ reason }) => reason },
   { title: "RULE", isWide: true, stored: ({ rule }) => rule },
   { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },

@@ -1,5 +1,5 @@
 /** Policy files as the command line sees them: reading one, and telling what is wrong with it and where. */
-import type { Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { Severity, type Stage } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { POLICY_BOUNDS } from "../lib/bounds/policy.ts";
 import type { Environment, PolicyProblem, PolicyReading } from "./environment.ts";
 import { readInput } from "./input.ts";
@@ -26,11 +26,16 @@ export function stageWords(stage: Stage | undefined): string {
 
 /** A problem as a server tells it, with its line in the file; a severity that is not known is an error. */
 export function problemOf(
-  told: { readonly path: string; readonly line: number; readonly severity: string; readonly message: string },
+  told: { readonly path: string; readonly line: number; readonly severity: Severity; readonly message: string },
   reading: PolicyReading,
 ): PolicyProblem {
   const { path, line, severity, message } = told;
-  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === "warning" ? "warning" : "error", message };
+  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
+}
+
+/** Problems as protobuf has them in JSON. */
+export function problemsJson(problems: readonly PolicyProblem[]) {
+  return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
 /** Both lists as one, by line; what both say is said once. */

@@ -3,6 +3,7 @@ import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target 
 import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { ResolvePolicy } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { AuditFault, AuditKind, AuditOutcome, ChangeEffect, RuleChangeKind } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Column } from "./output.ts";
 
 const KINDS: Readonly<Record<string, EntryKind>> = {
@@ -60,6 +61,35 @@ const LINK_STATES: Readonly<Record<string, LinkState>> = {
   ending: LinkState.ENDING,
 };
 
+const EFFECTS: Readonly<Record<string, ChangeEffect>> = {
+  hide: ChangeEffect.HIDE,
+  show: ChangeEffect.SHOW,
+  withdraw: ChangeEffect.WITHDRAW,
+};
+const RULE_CHANGES: Readonly<Record<string, RuleChangeKind>> = {
+  added: RuleChangeKind.ADDED,
+  removed: RuleChangeKind.REMOVED,
+  changed: RuleChangeKind.CHANGED,
+};
+const AUDIT_KINDS: Readonly<Record<string, AuditKind>> = {
+  access: AuditKind.ACCESS,
+  policy: AuditKind.POLICY,
+  admin: AuditKind.ADMIN,
+};
+const AUDIT_OUTCOMES: Readonly<Record<string, AuditOutcome>> = {
+  allowed: AuditOutcome.ALLOWED,
+  denied: AuditOutcome.DENIED,
+  noted: AuditOutcome.NOTED,
+};
+const AUDIT_FAULTS: Readonly<Record<string, AuditFault>> = {
+  "": AuditFault.NONE,
+  altered: AuditFault.ALTERED,
+  missing: AuditFault.MISSING,
+  reordered: AuditFault.REORDERED,
+  truncated_head: AuditFault.TRUNCATED_HEAD,
+  truncated_tail: AuditFault.TRUNCATED_TAIL,
+};
+
 /** The words were checked against the verb's choices; an absent one is the enum's zero. */
 export const kindOf = (word: string | undefined): EntryKind => KINDS[word ?? ""] ?? EntryKind.UNSPECIFIED;
 export const scopeOf = (word: string | undefined): Scope => SCOPES[word ?? ""] ?? Scope.UNSPECIFIED;
@@ -82,6 +112,13 @@ export const eventKindWord = (kind: PeerEventKind): string => wordOf(EVENT_KINDS
 export const eventPathWord = (path: PeerEventPath): string => wordOf(EVENT_PATHS, path);
 export const originStateWord = (state: OriginState): string => wordOf(ORIGIN_STATES, state);
 export const linkStateWord = (state: LinkState): string => wordOf(LINK_STATES, state);
+
+export const effectWord = (effect: ChangeEffect): string => wordOf(EFFECTS, effect);
+export const ruleChangeWord = (kind: RuleChangeKind): string => wordOf(RULE_CHANGES, kind);
+export const auditKindWord = (kind: AuditKind): string => wordOf(AUDIT_KINDS, kind);
+export const auditOutcomeWord = (outcome: AuditOutcome): string => wordOf(AUDIT_OUTCOMES, outcome);
+/** Empty for a log that is intact. */
+export const auditFaultWord = (fault: AuditFault): string => wordOf(AUDIT_FAULTS, fault);
 
 /** `host:port/protocol`, with brackets around an IPv6 address. */
 export function targetText({ host, port, protocol }: Target): string {

@@ -4,6 +4,9 @@ import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type AccessAuditRequest,
   AccessAuditResponseSchema,
+  AuditFault,
+  AuditKind,
+  AuditOutcome,
   AuditRecordSchema,
   type PolicyAuditRequest,
   PolicyAuditResponseSchema,
@@ -13,6 +16,7 @@ import {
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
+import type { ChainProblem } from "../policy/audit/chain.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
@@ -23,6 +27,28 @@ import type { Service } from "./service.ts";
 const MAX_FILTER_LENGTH = 256;
 /** A SHA-256 in hexadecimal digits, as all checksums are written. */
 const HASH = /^[0-9a-f]{64}$/;
+
+// The log's words and the contract's values for them. The log keeps the words: they are in what its hashes are of.
+
+const KINDS = {
+  access: AuditKind.ACCESS,
+  policy: AuditKind.POLICY,
+  admin: AuditKind.ADMIN,
+} as const satisfies Record<AuditRecord["kind"], AuditKind>;
+
+const OUTCOMES = {
+  allowed: AuditOutcome.ALLOWED,
+  denied: AuditOutcome.DENIED,
+  noted: AuditOutcome.NOTED,
+} as const satisfies Record<AuditRecord["outcome"], AuditOutcome>;
+
+const FAULTS = {
+  altered: AuditFault.ALTERED,
+  missing: AuditFault.MISSING,
+  reordered: AuditFault.REORDERED,
+  truncated_head: AuditFault.TRUNCATED_HEAD,
+  truncated_tail: AuditFault.TRUNCATED_TAIL,
+} as const satisfies Record<ChainProblem["kind"], AuditFault>;
 
 interface Asked {
   readonly limit: number;
@@ -84,7 +110,7 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
     firstNumber: BigInt(isEmpty ? 0 : anchor.number + 1),
     lastNumber: BigInt(isEmpty ? 0 : head.number),
     lastHash: hexOf(head.hash),
-    fault: problem?.kind ?? "",
+    fault: problem === undefined ? AuditFault.NONE : FAULTS[problem.kind],
     faultNumber: BigInt(problem?.number ?? 0),
     detail: problem?.message ?? "",
   });
@@ -95,13 +121,13 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
   return create(AuditRecordSchema, {
     number: BigInt(number),
     at: timestampFromMs(atWallMs),
-    kind,
+    kind: KINDS[kind],
     principal,
     tenant,
     source,
     action,
     namespace,
-    outcome,
+    outcome: OUTCOMES[outcome],
     reason,
     rule,
     before,

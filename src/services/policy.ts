@@ -6,6 +6,7 @@ import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import {
   type ApplyPolicyRequest,
   ApplyPolicyResponseSchema,
+  ChangeEffect,
   ChangeSchema,
   type ExplainRequest,
   ExplainResponseSchema,
@@ -19,7 +20,9 @@ import {
   ProblemSchema,
   type RollbackPolicyRequest,
   RollbackPolicyResponseSchema,
+  RuleChangeKind,
   RuleChangeSchema,
+  Severity,
   type ValidatePolicyRequest,
   ValidatePolicyResponseSchema,
   type PolicyVersion as WireVersion,
@@ -32,8 +35,9 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
+import type { RuleChange } from "../policy/set/diff.ts";
 import { explain } from "../policy/set/explain.ts";
-import type { Change } from "../policy/set/plan.ts";
+import type { Change, Effect } from "../policy/set/plan.ts";
 import type { Problem } from "../policy/set/policy-set.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
 import { ACTIONS, type PolicyAction } from "../policy/set/verdict.ts";
@@ -68,6 +72,22 @@ interface VersionOptions {
   readonly isWithoutRules: boolean;
   readonly isSuperseded: boolean;
 }
+
+// Our words and the contract's values for them.
+
+const SEVERITIES = { error: Severity.ERROR, warning: Severity.WARNING } as const satisfies Record<Problem["severity"], Severity>;
+
+const EFFECTS = {
+  hide: ChangeEffect.HIDE,
+  show: ChangeEffect.SHOW,
+  withdraw: ChangeEffect.WITHDRAW,
+} as const satisfies Record<Effect, ChangeEffect>;
+
+const RULE_CHANGES = {
+  added: RuleChangeKind.ADDED,
+  removed: RuleChangeKind.REMOVED,
+  changed: RuleChangeKind.CHANGED,
+} as const satisfies Record<RuleChange["change"], RuleChangeKind>;
 
 const HISTORY = hashHex(fnv64("policy history"));
 
@@ -199,7 +219,7 @@ class PolicyMethods {
       changes: changes.map(({ pattern, change, fields }) =>
         create(RuleChangeSchema, {
           namespace: pattern,
-          change,
+          kind: RULE_CHANGES[change],
           fields: fields.map(({ field, removed, added }) => ({ field, removed: [...removed], added: [...added] })),
         }),
       ),
@@ -328,13 +348,13 @@ function resultOf({ number, plan, warnings }: Applied) {
 }
 
 function wireProblem({ path, severity, message }: Problem) {
-  return create(ProblemSchema, { path, severity, message });
+  return create(ProblemSchema, { path, severity: SEVERITIES[severity], message });
 }
 
 function wireChange({ namespace, effect, entries, examples, viewers }: Change) {
   return create(ChangeSchema, {
     namespace,
-    effect,
+    effect: EFFECTS[effect],
     entries: BigInt(entries),
     examples: examples.map((key) => create(EntryKeySchema, key)),
     viewers: viewers.map(({ clusterId, tenant }) => create(ViewerSchema, { clusterId, tenantId: tenant })),

@@ -94,7 +94,7 @@ test("tenant isolation: a cannot see b by any door, b can, and the refusals are 
   const denied = await node.process.run(["discovery", "access-audit", "--token", "token-of-operator", "-o", "json"]);
   expect(denied).toMatchObject({ exit: 0 });
   const { records } = JSON.parse(denied.stdout) as { records: readonly Record<string, string>[] };
-  const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "denied");
+  const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "AUDIT_OUTCOME_DENIED");
   expect(new Set(ofA.map(({ action }) => action))).toEqual(new Set(["query", "watch"]));
   expect(ofA.every(({ reason, rule }) => reason === "viewer_denied" && rule === "team.b")).toBe(true);
 });

@@ -55,14 +55,14 @@ test("a set is applied, told, exported, rolled back and found in the history wit
   expect(await ask("applyPolicy", { policy: second, expectedNumber: "1", reason: "moved", changeTicket: "T-1" })).toMatchObject({
     number: "2",
     changes: [
-      { namespace: "svc.a", effect: "hide", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "blue" }] },
-      { namespace: "svc.a", effect: "show", viewers: [{ tenantId: "red" }] },
+      { namespace: "svc.a", effect: "CHANGE_EFFECT_HIDE", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "blue" }] },
+      { namespace: "svc.a", effect: "CHANGE_EFFECT_SHOW", viewers: [{ tenantId: "red" }] },
     ],
   });
   expect(await ask("exportPolicy", {})).toEqual({ policy: { ...second, number: "2" } });
   const undo = [
-    { namespace: "svc.a", effect: "hide", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "red" }] },
-    { namespace: "svc.a", effect: "show", viewers: [{ tenantId: "blue" }] },
+    { namespace: "svc.a", effect: "CHANGE_EFFECT_HIDE", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "red" }] },
+    { namespace: "svc.a", effect: "CHANGE_EFFECT_SHOW", viewers: [{ tenantId: "blue" }] },
   ];
   expect(await ask("rollbackPolicy", { reason: "broke the shop", dryRun: true })).toMatchObject({ number: "2", changes: undo });
   expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toMatchObject({ number: "3", changes: undo });
@@ -75,7 +75,7 @@ test("a set is applied, told, exported, rolled back and found in the history wit
         reason: "moved",
         changeTicket: "T-1",
         changes: [
-          { change: "changed" },
+          { kind: "RULE_CHANGE_KIND_CHANGED" },
           { namespace: "svc.a", fields: [{ field: "visibility_tenants", removed: ["blue"], added: ["red"] }] },
         ],
       },
@@ -108,9 +108,9 @@ test("validate tells all problems of a set that apply refuses, and applies nothi
   };
   expect(await ask("validatePolicy", { policy })).toMatchObject({
     problems: [
-      { path: "rules[0].cutover_windows[0].starts_at", severity: "error" },
-      { path: "rules[0].namespace", severity: "error" },
-      { path: "rules[1].owners[0]", severity: "warning" },
+      { path: "rules[0].cutover_windows[0].starts_at", severity: "SEVERITY_ERROR" },
+      { path: "rules[0].namespace", severity: "SEVERITY_ERROR" },
+      { path: "rules[1].owners[0]", severity: "SEVERITY_WARNING" },
     ],
   });
   await expect(ask("applyPolicy", { policy })).rejects.toThrow(
@@ -161,6 +161,6 @@ test("a stage that names a cluster which does not take this one's policy is warn
   const applied = (await ask("applyPolicy", { policy, stage, dryRun: true })) as {
     problems: { path: string; severity: string; message: string }[];
   };
-  expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "warning" }]);
+  expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "SEVERITY_WARNING" }]);
   expect(applied.problems[0]?.message).toContain("policy.accept_from");
 });

@@ -21,6 +21,7 @@ import { limitOf, MAX_PAGE, readPages } from "../pages.ts";
 import { sleep } from "../pause.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
 import { pastFlag } from "../when.ts";
+import { auditFaultWord } from "../words.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
@@ -174,7 +175,9 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
     faultNumber,
     detail,
   };
-  out.document(json, factTable(json));
+  // As protobuf has it in JSON, wherever the log was read.
+  const told = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
+  out.document(told, factTable(json));
   if (!isIntact) out.error(`the audit log is not as it was written: ${fault} at record ${faultNumber}: ${detail}`);
   return isIntact ? EXIT.done : EXIT.failed;
 };
@@ -199,7 +202,7 @@ async function askServer(client: Client, known: Known | undefined): Promise<Chai
     firstNumber: Number(answer.firstNumber),
     lastNumber: Number(answer.lastNumber),
     lastHash: answer.lastHash,
-    fault: answer.fault,
+    fault: auditFaultWord(answer.fault),
     faultNumber: Number(answer.faultNumber),
     detail: answer.detail,
   };

@@ -3,6 +3,7 @@ import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   ApplyPolicyResponseSchema,
   type Change,
+  ChangeEffect,
   ExplainResponseSchema,
   type PolicyHistoryResponse,
   PolicyHistoryResponseSchema,
@@ -22,10 +23,10 @@ import type { Flags } from "../flags.ts";
 import { wholeJson } from "../message-json.ts";
 import type { Output, Table } from "../output.ts";
 import { readPages } from "../pages.ts";
-import { hasErrors, mergeProblems, problemOf, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
+import { hasErrors, mergeProblems, problemOf, problemsJson, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
 import type { Verb } from "../table/verb.ts";
 import { instantFlag, timeText } from "../when.ts";
-import { keyWords, scopeOf } from "../words.ts";
+import { effectWord, keyWords, ruleChangeWord, scopeOf } from "../words.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
@@ -55,7 +56,7 @@ export const validate: Verb = async ({ environment, args, flags, out, client }) 
   }
   const isValid = !hasErrors(problems);
   tellProblems(file, problems, out);
-  if (out.isMachine) out.document({ valid: isValid, problems }, { columns: [], rows: [] });
+  if (out.isMachine) out.document({ valid: isValid, problems: problemsJson(problems) }, { columns: [], rows: [] });
   if (isValid) out.note(`${file} is valid: ${countOf(reading.policy?.rules.length ?? 0, "rule")}`);
   return isValid ? EXIT.done : EXIT.failed;
 };
@@ -81,7 +82,7 @@ export const apply: Verb = async ({ environment, args, flags, out, client }) => 
   const told = answer.problems.map((problem) => problemOf(problem, reading));
   const problems = mergeProblems(reading.problems, told);
   tellProblems(file, problems, out);
-  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems };
+  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) };
   out.document(json, changeTable(answer.changes));
   out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
@@ -95,7 +96,8 @@ function refuseFile(file: string, problems: readonly PolicyProblem[], out: Outpu
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
-  if (out.isMachine) out.document({ applied: false, dryRun: false, changes: [], problems }, { columns: [], rows: [] });
+  if (out.isMachine)
+    out.document({ applied: false, dryRun: false, changes: [], problems: problemsJson(problems) }, { columns: [], rows: [] });
   return EXIT.failed;
 }
 
@@ -131,7 +133,7 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
 function changeTable(changes: readonly Change[]): Table<Change> {
   return {
     columns: [
-      { title: "EFFECT", stored: ({ effect }) => effect },
+      { title: "EFFECT", stored: ({ effect }) => effectWord(effect) },
       { title: "NAMESPACE", stored: ({ namespace }) => namespace },
       { title: "ENTRIES", stored: ({ entries }) => String(entries) },
       { title: "FOR", stored: forWords },
@@ -146,16 +148,16 @@ function changeTable(changes: readonly Change[]): Table<Change> {
 }
 
 function forWords({ effect, viewers }: Change): string {
-  if (viewers.length === 0) return effect === "withdraw" ? "" : "everybody";
+  if (viewers.length === 0) return effect === ChangeEffect.WITHDRAW ? "" : "everybody";
   return viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ");
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {
   if (changes.length === 0) return "what is in the catalog stays as it is, for everybody";
-  const words = (["hide", "show", "withdraw"] as const).flatMap((effect) => {
+  const words = [ChangeEffect.HIDE, ChangeEffect.SHOW, ChangeEffect.WITHDRAW].flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
-    return rows.length === 0 ? [] : [`${effect} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
+    return rows.length === 0 ? [] : [`${effectWord(effect)} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
   });
   return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
 }
@@ -208,7 +210,13 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
   const problems = answer.problems.map((problem) => problemOf(problem, NO_FILE));
   tellProblems(words, problems, out);
-  const json = { ...wholeJson(RollbackPolicyResponseSchema, answer), toNumber: String(to), applied: !isDryRun, dryRun: isDryRun, problems };
+  const json = {
+    ...wholeJson(RollbackPolicyResponseSchema, answer),
+    toNumber: String(to),
+    applied: !isDryRun,
+    dryRun: isDryRun,
+    problems: problemsJson(problems),
+  };
   out.document(json, changeTable(answer.changes));
   out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
   if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
@@ -270,7 +278,7 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
     columns: [
       { title: "NUMBER", stored: ({ version }) => numberOf(version) },
       { title: "RULE", stored: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
-      { title: "CHANGE", stored: ({ change }) => change.change },
+      { title: "CHANGE", stored: ({ change }) => ruleChangeWord(change.kind) },
       { title: "FIELD", stored: ({ field }) => field },
       { title: "REMOVED", stored: ({ removed }) => removed.join(", ") },
       { title: "ADDED", stored: ({ added }) => added.join(", ") },

@@ -4,7 +4,7 @@
 
 // Which clusters and tenants may see a namespace, and what may leave a cluster.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
@@ -237,11 +237,11 @@ export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
   line: number;
 
   /**
-   * `error` or `warning`.
+   * Whether the problem prevents the set from being applied.
    *
-   * @generated from field: string severity = 3;
+   * @generated from field: waymark.policy.v1.Severity severity = 3;
    */
-  severity: string;
+  severity: Severity;
 
   /**
    * What is wrong, and what would be right.
@@ -271,11 +271,11 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   namespace: string;
 
   /**
-   * `hide`, `show` or `withdraw`.
+   * What happens to the entries of the namespace.
    *
-   * @generated from field: string effect = 2;
+   * @generated from field: waymark.policy.v1.ChangeEffect effect = 2;
    */
-  effect: string;
+  effect: ChangeEffect;
 
   /**
    * Number of entries that are affected.
@@ -292,7 +292,7 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   examples: EntryKey[];
 
   /**
-   * Some viewers that no longer see the namespace, or see it from now on. At most 5. Empty for `withdraw`, and when
+   * Some viewers that no longer see the namespace, or see it from now on. At most 5. Empty for WITHDRAW, and when
    * owners decide: then the change affects every viewer.
    *
    * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
@@ -816,11 +816,11 @@ export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
   namespace: string;
 
   /**
-   * `added`, `removed` or `changed`.
+   * What was done to the rule.
    *
-   * @generated from field: string change = 2;
+   * @generated from field: waymark.policy.v1.RuleChangeKind kind = 2;
    */
-  change: string;
+  kind: RuleChangeKind;
 
   /**
    * Fields that differ. Empty when the rule was added or removed.
@@ -1127,11 +1127,11 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   hash: string;
 
   /**
-   * `access`, `policy` or `admin`.
+   * What the record is about.
    *
-   * @generated from field: string kind = 11;
+   * @generated from field: waymark.policy.v1.AuditKind kind = 11;
    */
-  kind: string;
+  kind: AuditKind;
 
   /**
    * Tenant of the caller. At most 128 characters.
@@ -1141,11 +1141,11 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   tenant: string;
 
   /**
-   * `allowed` or `denied`, or `noted` when the record tells of an event that no verdict was needed for.
+   * How the act ended.
    *
-   * @generated from field: string outcome = 13;
+   * @generated from field: waymark.policy.v1.AuditOutcome outcome = 13;
    */
-  outcome: string;
+  outcome: AuditOutcome;
 
   /**
    * Namespace or pattern of the rule that decided. Empty when no rule did. At most 256 characters.
@@ -1404,11 +1404,11 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
   lastHash: string;
 
   /**
-   * `altered`, `missing`, `reordered`, `truncated_head` or `truncated_tail`. Empty when the log is intact.
+   * What is wrong with the log.
    *
-   * @generated from field: string fault = 6;
+   * @generated from field: waymark.policy.v1.AuditFault fault = 6;
    */
-  fault: string;
+  fault: AuditFault;
 
   /**
    * Number of the first record that is not as it was written. 0 when the log is intact.
@@ -1430,6 +1430,260 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
  * Use `create(VerifyAuditResponseSchema)` to create a new message.
  */
 export declare const VerifyAuditResponseSchema: GenMessage<VerifyAuditResponse>;
+
+/**
+ * How bad a problem is.
+ *
+ * @generated from enum waymark.policy.v1.Severity
+ */
+export enum Severity {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: SEVERITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The server refuses the set.
+   *
+   * @generated from enum value: SEVERITY_ERROR = 1;
+   */
+  ERROR = 1,
+
+  /**
+   * The server accepts the set.
+   *
+   * @generated from enum value: SEVERITY_WARNING = 2;
+   */
+  WARNING = 2,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.Severity.
+ */
+export declare const SeveritySchema: GenEnum<Severity>;
+
+/**
+ * What a change of the policy does to the entries of a namespace.
+ *
+ * @generated from enum waymark.policy.v1.ChangeEffect
+ */
+export enum ChangeEffect {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: CHANGE_EFFECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Viewers that saw the entries no longer see them.
+   *
+   * @generated from enum value: CHANGE_EFFECT_HIDE = 1;
+   */
+  HIDE = 1,
+
+  /**
+   * Viewers that did not see the entries see them from now on.
+   *
+   * @generated from enum value: CHANGE_EFFECT_SHOW = 2;
+   */
+  SHOW = 2,
+
+  /**
+   * Summaries of the namespace may no longer leave the cluster.
+   *
+   * @generated from enum value: CHANGE_EFFECT_WITHDRAW = 3;
+   */
+  WITHDRAW = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.ChangeEffect.
+ */
+export declare const ChangeEffectSchema: GenEnum<ChangeEffect>;
+
+/**
+ * What was done to a rule.
+ *
+ * @generated from enum waymark.policy.v1.RuleChangeKind
+ */
+export enum RuleChangeKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The rule is new.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_ADDED = 1;
+   */
+  ADDED = 1,
+
+  /**
+   * The rule is gone.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_REMOVED = 2;
+   */
+  REMOVED = 2,
+
+  /**
+   * Fields of the rule differ.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_CHANGED = 3;
+   */
+  CHANGED = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.RuleChangeKind.
+ */
+export declare const RuleChangeKindSchema: GenEnum<RuleChangeKind>;
+
+/**
+ * What an audit record is about.
+ *
+ * @generated from enum waymark.policy.v1.AuditKind
+ */
+export enum AuditKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A read or a write of the catalog.
+   *
+   * @generated from enum value: AUDIT_KIND_ACCESS = 1;
+   */
+  ACCESS = 1,
+
+  /**
+   * A change of the policy.
+   *
+   * @generated from enum value: AUDIT_KIND_POLICY = 2;
+   */
+  POLICY = 2,
+
+  /**
+   * Operation of the node or of the mesh.
+   *
+   * @generated from enum value: AUDIT_KIND_ADMIN = 3;
+   */
+  ADMIN = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditKind.
+ */
+export declare const AuditKindSchema: GenEnum<AuditKind>;
+
+/**
+ * How an audited act ended.
+ *
+ * @generated from enum waymark.policy.v1.AuditOutcome
+ */
+export enum AuditOutcome {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The act was allowed.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_ALLOWED = 1;
+   */
+  ALLOWED = 1,
+
+  /**
+   * The act was denied.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_DENIED = 2;
+   */
+  DENIED = 2,
+
+  /**
+   * Something happened that needs no verdict.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_NOTED = 3;
+   */
+  NOTED = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditOutcome.
+ */
+export declare const AuditOutcomeSchema: GenEnum<AuditOutcome>;
+
+/**
+ * What is wrong with an audit log.
+ *
+ * @generated from enum waymark.policy.v1.AuditFault
+ */
+export enum AuditFault {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_FAULT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The log is intact.
+   *
+   * @generated from enum value: AUDIT_FAULT_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * A record is not as it was written.
+   *
+   * @generated from enum value: AUDIT_FAULT_ALTERED = 2;
+   */
+  ALTERED = 2,
+
+  /**
+   * A record between two others is missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_MISSING = 3;
+   */
+  MISSING = 3,
+
+  /**
+   * A record stands in the place of another one.
+   *
+   * @generated from enum value: AUDIT_FAULT_REORDERED = 4;
+   */
+  REORDERED = 4,
+
+  /**
+   * The oldest records are missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_TRUNCATED_HEAD = 5;
+   */
+  TRUNCATED_HEAD = 5,
+
+  /**
+   * The newest records are missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_TRUNCATED_TAIL = 6;
+   */
+  TRUNCATED_TAIL = 6,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditFault.
+ */
+export declare const AuditFaultSchema: GenEnum<AuditFault>;
 
 /**
  * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
