@@ -3,6 +3,7 @@ import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target 
 import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { ResolvePolicy } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { AuditFault, AuditKind, AuditOutcome, ChangeEffect, RuleChangeKind } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Column } from "./output.ts";
 
@@ -61,6 +62,14 @@ const LINK_STATES: Readonly<Record<string, LinkState>> = {
   ending: LinkState.ENDING,
 };
 
+const ACTS: Readonly<Record<string, Act>> = {
+  register: Act.REGISTER,
+  ingest: Act.INGEST,
+  query: Act.QUERY,
+  watch: Act.WATCH,
+  "export-summary": Act.EXPORT_SUMMARY,
+  admin: Act.ADMIN,
+};
 const EFFECTS: Readonly<Record<string, ChangeEffect>> = {
   hide: ChangeEffect.HIDE,
   show: ChangeEffect.SHOW,
@@ -96,6 +105,7 @@ export const scopeOf = (word: string | undefined): Scope => SCOPES[word ?? ""] ?
 export const healthOf = (word: string | undefined): HealthStatus => HEALTHS[word ?? ""] ?? HealthStatus.UNSPECIFIED;
 export const policyOf = (word: string | undefined): ResolvePolicy => POLICIES[word ?? ""] ?? ResolvePolicy.UNSPECIFIED;
 
+export const actOf = (word: string): Act => ACTS[word] ?? Act.UNSPECIFIED;
 export const peerStatusOf = (word: string): PeerStatus => PEER_STATUSES[word] ?? PeerStatus.UNSPECIFIED;
 
 function wordOf(words: Readonly<Record<string, number>>, value: number): string {

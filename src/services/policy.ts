@@ -3,6 +3,7 @@ import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import {
   type ApplyPolicyRequest,
   ApplyPolicyResponseSchema,
@@ -88,6 +89,15 @@ const RULE_CHANGES = {
   removed: RuleChangeKind.REMOVED,
   changed: RuleChangeKind.CHANGED,
 } as const satisfies Record<RuleChange["change"], RuleChangeKind>;
+
+const ACTS = {
+  register: Act.REGISTER,
+  ingest: Act.INGEST,
+  query: Act.QUERY,
+  watch: Act.WATCH,
+  "export-summary": Act.EXPORT_SUMMARY,
+  admin: Act.ADMIN,
+} as const satisfies Record<PolicyAction, Act>;
 
 const HISTORY = hashHex(fnv64("policy history"));
 
@@ -318,9 +328,9 @@ function numberOf(value: bigint, field: string): number {
   return Number(value);
 }
 
-function actionOf(text: string): PolicyAction {
-  const action = ACTIONS.find((word) => word === text);
-  if (action === undefined) throw invalid("action", `${JSON.stringify(text.slice(0, 64))} must be one of ${ACTIONS.join(", ")}`);
+function actionOf(act: Act): PolicyAction {
+  const action = ACTIONS.find((word) => ACTS[word] === act);
+  if (action === undefined) throw invalid("action", act === Act.UNSPECIFIED ? "is required" : `${act} is no act of the policy`);
   return action;
 }
 

@@ -1,5 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { ChangeEffect, RuleChangeKind, Severity } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -306,7 +307,7 @@ test.each([
   expect(exit).toBe(0);
   expect(JSON.parse(stdout)).toEqual({
     namespace: "svc.market",
-    action: "query",
+    action: "ACT_QUERY",
     allowed: false,
     reason: "viewer_denied",
     rule: "svc.market",
@@ -314,6 +315,7 @@ test.each([
   const { request } = fake.callsOf("explain")[0] ?? {};
   if (viewer === undefined) expect(request).not.toHaveProperty("viewer");
   else expect(request).toMatchObject({ viewer });
+  expect(request).toMatchObject({ action: Act.QUERY });
 });
 
 test("discovery policy shows what is in force, and what is wrong with it", async () => {

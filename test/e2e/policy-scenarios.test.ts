@@ -171,7 +171,7 @@ async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean): Pro
   for (;;) {
     const { allowed = false } = await call(node, "operator", `${POLICY}/Explain`, {
       namespace: "shop",
-      action: "export-summary",
+      action: "ACT_EXPORT_SUMMARY",
       viewer: { clusterId: "local" },
     });
     if (allowed === wanted) return Date.now() - edgeWallMs;
@@ -214,7 +214,7 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
   ] as const)
     expect(await flip(node, edge, wanted)).toBeGreaterThanOrEqual(-2);
   const explain = () =>
-    call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });
+    call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "ACT_EXPORT_SUMMARY", viewer: { clusterId: "local" } });
   expect(await explain()).toMatchObject({ reason: "cutover_closed" });
   await apply(node, [{ namespace: "shop", owners: ["local"], allowSummaries: true }]);
   expect(await explain()).toMatchObject({ allowed: true, reason: "summary_allowed" });

@@ -128,10 +128,11 @@ test.each([
   { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
   { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
   { method: "rollbackPolicy", request: {}, says: "not_found" },
-  { method: "explain", request: { namespace: "a", action: "look" }, says: 'action: "look" must be one of register, ingest' },
-  { method: "explain", request: { namespace: "A", action: "query" }, says: "namespace" },
-  { method: "explain", request: { namespace: "a", action: "query", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
-  { method: "explain", request: { namespace: "a", action: "export-summary", scope: 9 }, says: "scope" },
+  { method: "explain", request: { namespace: "a", action: 9 }, says: "action: 9 is no act of the policy" },
+  { method: "explain", request: { namespace: "a" }, says: "action: is required" },
+  { method: "explain", request: { namespace: "A", action: "ACT_QUERY" }, says: "namespace" },
+  { method: "explain", request: { namespace: "a", action: "ACT_QUERY", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
+  { method: "explain", request: { namespace: "a", action: "ACT_EXPORT_SUMMARY", scope: 9 }, says: "scope" },
 ])("$method refuses $says", async ({ method, request, says }) => {
   await expect(open().call(method, request)).rejects.toThrow(says);
 });
@@ -141,17 +142,19 @@ test("explain answers for the caller, for a named viewer, for sources by cluster
   const cutoverWindows = [{ startsWallMs: 10_000, endsWallMs: 20_000, exportScopes: [], allowSummaries: undefined }];
   await bench.apply(set([rule("a", { visibilityTenants: ["blue"], owners: ["us"] }), rule("b", { allowSummaries: true, cutoverWindows })]));
   const explained = (request: JsonValue) => ask("explain", request);
-  expect(await explained({ namespace: "a.x", action: "query" })).toEqual({ allowed: true, reason: "tenant_allowed", rule: "a" });
-  expect(await explained({ namespace: "a.x", action: "watch", viewer: { clusterId: "eu-1" } })).toEqual({
+  expect(await explained({ namespace: "a.x", action: "ACT_QUERY" })).toEqual({ allowed: true, reason: "tenant_allowed", rule: "a" });
+  expect(await explained({ namespace: "a.x", action: "ACT_WATCH", viewer: { clusterId: "eu-1" } })).toEqual({
     reason: "viewer_denied",
     rule: "a",
   });
-  expect(await explained({ namespace: "a", action: "register" })).toEqual({ reason: "owner_denied", rule: "a" });
-  expect(await explained({ namespace: "a", action: "ingest", viewer: { clusterId: "us-1" } })).toMatchObject({ reason: "owner_allowed" });
-  expect(await explained({ namespace: "c", action: "query" })).toEqual({ reason: "no_policy" });
+  expect(await explained({ namespace: "a", action: "ACT_REGISTER" })).toEqual({ reason: "owner_denied", rule: "a" });
+  expect(await explained({ namespace: "a", action: "ACT_INGEST", viewer: { clusterId: "us-1" } })).toMatchObject({
+    reason: "owner_allowed",
+  });
+  expect(await explained({ namespace: "c", action: "ACT_QUERY" })).toEqual({ reason: "no_policy" });
   const closed = { reason: "cutover_closed", rule: "b", until: "1970-01-01T00:00:10Z" };
-  expect(await explained({ namespace: "b", action: "export-summary" })).toEqual(closed);
-  expect(await explained({ namespace: "b", action: "export-summary", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
+  expect(await explained({ namespace: "b", action: "ACT_EXPORT_SUMMARY" })).toEqual(closed);
+  expect(await explained({ namespace: "b", action: "ACT_EXPORT_SUMMARY", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
 });
 
 test("a stage that names a cluster which does not take this one's policy is warned of", async () => {

@@ -1,5 +1,7 @@
 /** Verbs about the policy set: check, apply, export, roll back, history, explain, status. */
+import { enumToJson } from "@bufbuild/protobuf";
 import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { ActSchema } from "../../../gen/waymark/options/v1/options_pb.js";
 import {
   ApplyPolicyResponseSchema,
   type Change,
@@ -26,7 +28,7 @@ import { readPages } from "../pages.ts";
 import { hasErrors, mergeProblems, problemOf, problemsJson, readPolicyFile, stageWords, tellProblems } from "../policy-file.ts";
 import type { Verb } from "../table/verb.ts";
 import { instantFlag, timeText } from "../when.ts";
-import { effectWord, keyWords, ruleChangeWord, scopeOf } from "../words.ts";
+import { actOf, effectWord, keyWords, ruleChangeWord, scopeOf } from "../words.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
@@ -290,12 +292,12 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
 
 export const explain: Verb = async ({ flags, out, client }) => {
   const namespace = flags.text("namespace") ?? "";
-  const action = flags.text("action") ?? "query";
+  const action = actOf(flags.text("action") ?? "query");
   const viewer = viewerOf(flags);
   const at = instantFlag(flags, "at");
   const scope: Scope = scopeOf(flags.text("scope"));
   const answer = await client().call(method.explain, { namespace, action, scope, ...(viewer && { viewer }), ...(at && { at }) });
-  const json = { namespace, action, ...wholeJson(ExplainResponseSchema, answer) };
+  const json = { namespace, action: enumToJson(ActSchema, action), ...wholeJson(ExplainResponseSchema, answer) };
   out.document(json, {
     columns: [
       { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },

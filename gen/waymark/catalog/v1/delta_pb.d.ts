@@ -76,12 +76,11 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   endpointCount: number;
 
   /**
-   * Health of the service: `healthy` when at least 80 % of the endpoints are healthy, `degraded` when at least 30 %
-   * are, else `critical`.
+   * Health of the service.
    *
-   * @generated from field: string health_band = 5;
+   * @generated from field: waymark.catalog.v1.HealthBand health_band = 5;
    */
-  healthBand: string;
+  healthBand: HealthBand;
 
   /**
    * 10th and 90th percentile of the reported latencies.
@@ -272,4 +271,44 @@ export enum DiscoveryDelta_Action {
  * Describes the enum waymark.catalog.v1.DiscoveryDelta.Action.
  */
 export declare const DiscoveryDelta_ActionSchema: GenEnum<DiscoveryDelta_Action>;
+
+/**
+ * Health of a service, by the share of its endpoints that are healthy.
+ *
+ * @generated from enum waymark.catalog.v1.HealthBand
+ */
+export enum HealthBand {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: HEALTH_BAND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * At least 80 % of the endpoints are healthy.
+   *
+   * @generated from enum value: HEALTH_BAND_HEALTHY = 1;
+   */
+  HEALTHY = 1,
+
+  /**
+   * At least 30 % of the endpoints are healthy.
+   *
+   * @generated from enum value: HEALTH_BAND_DEGRADED = 2;
+   */
+  DEGRADED = 2,
+
+  /**
+   * Less than 30 % of the endpoints are healthy.
+   *
+   * @generated from enum value: HEALTH_BAND_CRITICAL = 3;
+   */
+  CRITICAL = 3,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.HealthBand.
+ */
+export declare const HealthBandSchema: GenEnum<HealthBand>;
 

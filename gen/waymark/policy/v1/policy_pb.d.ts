@@ -9,6 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
+import type { Act } from "../../options/v1/options_pb.js";
 
 /**
  * Describes the file waymark/policy/v1/policy.proto.
@@ -974,21 +975,21 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   namespace: string;
 
   /**
-   * `register`, `ingest`, `query`, `watch`, `export-summary` or `admin`.
+   * What the viewer or source would do.
    *
-   * @generated from field: string action = 2;
+   * @generated from field: waymark.options.v1.Act action = 2;
    */
-  action: string;
+  action: Act;
 
   /**
-   * For query and watch, the viewer; for the other actions, its cluster is the source. Absent means the caller.
+   * For QUERY and WATCH, the viewer; for the other acts, its cluster is the source. Absent means the caller.
    *
    * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Scope of the summary, for export-summary. Unset means GLOBAL.
+   * Scope of the summary, for EXPORT_SUMMARY. Unset means GLOBAL.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 4;
    */
