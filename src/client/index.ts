@@ -3,7 +3,12 @@
 // What requests and answers are made of; everything else is in `waymark/gen/*`.
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
+export * from "../../gen/waymark/catalog/v1/peer_pb.js";
+export * from "../../gen/waymark/catalog/v1/summary_pb.js";
+export * from "../../gen/waymark/catalog/v1/viewer_pb.js";
+export * from "../../gen/waymark/catalog/v1/watch_pb.js";
 export * from "../../gen/waymark/discovery/v1/discovery_pb.js";
+export * from "../../gen/waymark/discovery/v1/summary_pb.js";
 export { connect } from "./channel.io.ts";
 export { type CallOptions, Client } from "./client.ts";
 export type { ConnectOptions, TlsFiles } from "./connect-options.ts";

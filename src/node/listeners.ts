@@ -294,8 +294,17 @@ export function dnsCatalog(
   };
 }
 
+/** Bookmarks of members are looked for this often. */
+const TICK_MS = 200;
+
+function tick(wake: () => void): () => void {
+  const timer = setInterval(wake, TICK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
 function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, identity: core.identity, bounds: askedBounds(settings.limits) };
+  return { source: fabric.peers, identity: core.identity, bounds: askedBounds(settings.limits), tick };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {

@@ -1,5 +1,5 @@
 /** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
-import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Peer, PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
@@ -19,14 +19,13 @@ import {
   type PeerServiceListRequest,
   PeerServiceListResponseSchema,
   type PeerServiceWatchRequest,
-  type PeerServiceWatchResponse,
-  PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import type { Bounds } from "../catalog/entry/names.ts";
 import { relationOf } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
+import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
 import type { Evidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
@@ -34,6 +33,8 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/fnv.ts";
 import type { Time } from "../lib/machine.ts";
 import { idOf } from "./discovery/filter.ts";
+import { MemberChanges, PeerWatch } from "./peer-watch.ts";
+import { bookmarkMs, checkCursor } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 
 /** A member, and what this node has measured of it. */
@@ -118,12 +119,16 @@ interface Identity {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
+  /** Of this run. */
+  readonly boot: string;
 }
 
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: Identity;
   readonly bounds: Bounds;
+  /** Calls back several times a second until what it returns is called. */
+  readonly tick: (wake: () => void) => () => void;
 }
 
 // The fabric's words and the contract's values for them.
@@ -164,11 +169,13 @@ const LINK_STATES = {
   ending: LinkState.ENDING,
 } as const satisfies Record<LinkRow["state"], LinkState>;
 
-/** Streams open at once: each costs a set of the members that changed. */
+/** Streams open at once: each costs a set of the members that its reader holds. */
 const MAX_WATCHES = 100;
 
 export function peerService(parts: PeerParts): Service {
-  const watches = new Set<PeerWatch>();
+  const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
+  // As long as the node lives: a reader may come back with a cursor.
+  parts.source.follow((nodeId) => watches.changes.changed(nodeId));
   return {
     desc: PeerService,
     handlers: {
@@ -417,69 +424,40 @@ function scopeSeenFrom(identity: Identity, row: MemberRow): Scope {
   }
 }
 
-function watch({ source, identity, bounds }: PeerParts, request: PeerServiceWatchRequest, watches: Set<PeerWatch>): StreamSource {
-  const filter = filterOf(request, [], bounds);
-  if (watches.size >= MAX_WATCHES) {
-    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
-  }
-  const opened = new PeerWatch({ source, identity, filter }, () => watches.delete(opened));
-  watches.add(opened);
-  return opened;
+interface OpenWatches {
+  readonly changes: MemberChanges;
+  readonly streams: Set<PeerWatch>;
 }
 
-/** One Watch stream: keeps the ids that are to be told, not what was. */
-class PeerWatch implements StreamSource {
-  readonly #parts: { readonly source: MemberDirectory; readonly identity: Identity; readonly filter: MemberFilter };
-  readonly #onClose: () => void;
-  #pending: Set<string> | undefined;
-  #last = new Map<string, PeerServiceWatchResponse["peer"]>();
-  #isCurrentTold = false;
-  #unfollow: (() => void) | undefined;
-
-  constructor(
-    parts: { readonly source: MemberDirectory; readonly identity: Identity; readonly filter: MemberFilter },
-    onClose: () => void,
-  ) {
-    this.#parts = parts;
-    this.#onClose = onClose;
+function watch(
+  { source, identity, bounds, tick }: PeerParts,
+  request: PeerServiceWatchRequest,
+  { changes, streams }: OpenWatches,
+): StreamSource {
+  const filter = filterOf(request, [], bounds);
+  const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
+  checkCursor(request.cursor);
+  const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
+  const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
+  if (streams.size >= MAX_WATCHES) {
+    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
   }
-
-  attach(wake: () => void): void {
-    this.#unfollow = this.#parts.source.follow((nodeId) => {
-      this.#pending?.add(nodeId);
-      wake();
-    });
-    wake();
-  }
-
-  pull(time: Time): Uint8Array | undefined {
-    const { source, identity, filter } = this.#parts;
-    this.#pending ??= new Set(source.members(time).map(({ nodeId }) => nodeId));
-    for (const nodeId of this.#pending) {
-      this.#pending.delete(nodeId);
-      const row = source.member(nodeId, time);
-      const known = this.#last.get(nodeId);
-      if (row === undefined || !matchesMember(filter, row)) {
-        if (known === undefined) continue;
-        this.#last.delete(nodeId);
-        return this.#bytes({ peer: known, forgotten: true });
-      }
-      const peer = wirePeer(row, identity);
-      this.#last.set(nodeId, peer);
-      return this.#bytes({ peer });
-    }
-    if (this.#isCurrentTold) return undefined;
-    this.#isCurrentTold = true;
-    return this.#bytes({ current: true });
-  }
-
-  close(): void {
-    this.#unfollow?.();
-    this.#last = new Map();
-    this.#onClose();
-  }
-
-  #bytes(message: Partial<Pick<PeerServiceWatchResponse, "peer" | "current" | "forgotten">>): Uint8Array {
-    return toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
-  }
+  const opened: PeerWatch = new PeerWatch({
+    changes,
+    members: {
+      ids: (time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),
+      peer: (nodeId, time) => {
+        const row = source.member(nodeId, time);
+        return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, identity);
+      },
+    },
+    holder,
+    from: cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined,
+    servedBy: identity.nodeId,
+    bookmarkIntervalMs,
+    tick,
+    onClose: () => streams.delete(opened),
+  });
+  streams.add(opened);
+  return opened;
 }

@@ -1,6 +1,9 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
-import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -95,25 +98,79 @@ test("list sends its filters and reads every page", async () => {
   });
 });
 
+const put = (peer: MessageInitShape<typeof PeerSchema>, action = Action.CREATE) =>
+  ({ action, payload: { case: "peer", value: peer } }) as const;
+const removed = (nodeId: string) => ({ action: Action.REMOVE, payload: { case: "removed", value: nodeId } }) as const;
+
 test("watch tells every member, then those that change", async () => {
   const fake = await startFake();
   fake.meshScript = [
-    ...PEERS.map((peer) => ({ peer })),
-    { current: true },
-    { peer: { ...PEERS[2], status: PeerStatus.DEAD }, forgotten: true },
+    { snapshot: Snapshot.BEGIN },
+    { snapshot: Snapshot.CONTINUE, deltas: PEERS.map((peer) => put(peer)) },
+    { snapshot: Snapshot.END, cursor: "c1", count: 3n },
+    { deltas: [put({ ...PEERS[2], status: PeerStatus.DEAD }, Action.UPDATE)], cursor: "c2" },
+    { bookmark: true, cursor: "c2", count: 3n },
+    { deltas: [removed("n9"), removed("n3")], cursor: "c3" },
   ];
   const one = await waymark(["mesh", "peers", "watch", "--until-current", "-o", "json", "--server", fake.address]);
   expect(one.exit).toBe(0);
-  const lines = one.stdout
-    .trimEnd()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { readonly event: string }).event);
-  expect(lines).toEqual(["member", "member", "member", "current"]);
+  expect(eventsOf(one.stdout)).toEqual(["member", "member", "member", "current"]);
   const stop = new AbortController();
   const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
   const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
   expect(two.exit).toBe(0);
   expect(two.stderr).toContain("every member was told");
+  const three = new AbortController();
+  const told: string[] = [];
+  const onLine = (text: string) => {
+    told.push(...eventsOf(text));
+    if (told.includes("forgotten")) three.abort();
+  };
+  await waymark(["mesh", "peers", "watch", "-o", "json", "--server", fake.address], { interrupt: three.signal, onStdout: onLine });
+  // One that was never there is not told as forgotten.
+  expect(told).toEqual(["member", "member", "member", "current", "member", "forgotten"]);
+});
+
+function eventsOf(stdout: string): readonly string[] {
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { readonly event: string }).event);
+}
+
+test("a watch that broke off goes on with its cursor, and what a new snapshot does not list is forgotten", async () => {
+  const fake = await startFake();
+  const [one, two, three] = PEERS;
+  fake.meshScripts = [
+    [
+      { snapshot: Snapshot.BEGIN },
+      { snapshot: Snapshot.CONTINUE, deltas: [put(one ?? {}), put(two ?? {})] },
+      { snapshot: Snapshot.END, cursor: "c1" },
+    ],
+    [
+      { snapshot: Snapshot.BEGIN },
+      { snapshot: Snapshot.CONTINUE, deltas: [put(one ?? {}), put(three ?? {})] },
+      { snapshot: Snapshot.END, cursor: "d1" },
+    ],
+  ];
+  const stop = new AbortController();
+  const told: string[] = [];
+  const onStdout = (text: string) => {
+    told.push(...eventsOf(text));
+    if (told.filter((event) => event === "current").length === 2) stop.abort();
+  };
+  const { exit, stderr } = await waymark(["mesh", "peers", "watch", "-o", "json", "--server", fake.address], {
+    interrupt: stop.signal,
+    onStdout,
+    later: (act) => {
+      setImmediate(act);
+      return () => {};
+    },
+  });
+  expect(exit).toBe(0);
+  expect(stderr).toContain("opening it again");
+  expect(told).toEqual(["member", "member", "current", "member", "member", "forgotten", "current"]);
+  expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
 
 test("explain says who accused a member, by which path, and when it is taken for dead", async () => {

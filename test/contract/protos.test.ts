@@ -92,6 +92,29 @@ function typeAt(message: DescMessage, path: string): string | undefined {
   return field?.fieldKind === "scalar" && field.scalar === ScalarType.STRING ? "string" : undefined;
 }
 
+/** The grammar of watches (`proto/waymark/catalog/v1/watch.proto`). */
+const WATCH = {
+  asked: { cursor: 17, bookmark_interval: 18 },
+  answered: { deltas: 1, revision: 2, cursor: 3, snapshot: 5, bookmark: 7, served_by: 10, age: 11 },
+  beside: { portable_cursor: 4, replaces: 6, count: 8, digest: 9 },
+} as const;
+
+test("every watch has one grammar", () => {
+  const watches = openRpcs.filter(({ name }) => name.endsWith("Watch"));
+  expect(watches.map(({ name }) => name)).toContain("CatalogWatch");
+  expect(openRpcs.filter(({ methodKind }) => methodKind === "server_streaming")).toEqual(watches);
+  for (const { input, output } of watches) {
+    expect(numbersOf(input)).toMatchObject(WATCH.asked);
+    const answered = numbersOf(output);
+    expect(answered).toMatchObject(WATCH.answered);
+    expect({ ...WATCH.answered, ...WATCH.beside }).toMatchObject(answered);
+  }
+});
+
+function numbersOf({ fields }: DescMessage): Readonly<Record<string, number>> {
+  return Object.fromEntries(fields.map(({ name, number }) => [name, number]));
+}
+
 test("no two messages have one name, beside the requests and answers of rpcs", () => {
   const calls = new Set(rpcs.flatMap(({ input, output }) => [input, output]));
   const names = messages.filter((message) => !calls.has(message)).map(({ name }) => name);

@@ -2,7 +2,8 @@
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type LimitedNode, registration, startLimitedNode, TOKENS, type Who } from "../fakes/limited-node.ts";
 
 type Reader = Client<typeof DiscoveryService>;

@@ -13,8 +13,6 @@ import {
   type PeerServiceLagResponse,
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
-  PeerServiceWatchRequestSchema,
-  PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DEFAULT_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
@@ -29,7 +27,6 @@ import {
   peerService,
   peersJson,
 } from "../../src/services/peers.ts";
-import type { StreamSource } from "../../src/services/service.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -43,7 +40,6 @@ function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
 
 class FakeMesh implements MemberDirectory {
   readonly rows = new Map<string, MemberRow>();
-  readonly #followers = new Set<(nodeId: string) => void>();
 
   constructor(...rows: MemberRow[]) {
     for (const each of rows) this.rows.set(each.nodeId, each);
@@ -51,16 +47,6 @@ class FakeMesh implements MemberDirectory {
 
   put(changed: MemberRow): void {
     this.rows.set(changed.nodeId, changed);
-    for (const follower of this.#followers) follower(changed.nodeId);
-  }
-
-  drop(nodeId: string): void {
-    this.rows.delete(nodeId);
-    for (const follower of this.#followers) follower(nodeId);
-  }
-
-  get followerCount(): number {
-    return this.#followers.size;
   }
 
   members = () => [...this.rows.values()];
@@ -92,14 +78,16 @@ class FakeMesh implements MemberDirectory {
       },
     ],
   });
-  follow = (onChange: (nodeId: string) => void) => {
-    this.#followers.add(onChange);
-    return () => this.#followers.delete(onChange);
-  };
+  follow = () => () => {};
 }
 
 function served(mesh: FakeMesh) {
-  const parts = { source: mesh, identity: { nodeId: "n1", clusterId: "c1", region: "r1" }, bounds: DEFAULT_BOUNDS };
+  const parts = {
+    source: mesh,
+    identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    bounds: DEFAULT_BOUNDS,
+    tick: () => () => {},
+  };
   const { handlers } = peerService(parts);
   const unary = (name: string, request: unknown): unknown => {
     const handler = handlers[name];
@@ -113,11 +101,6 @@ function served(mesh: FakeMesh) {
     get: (nodeId: string) => unary("get", create(PeerServiceGetRequestSchema, { nodeId })) as PeerServiceGetResponse,
     lag: (init: MessageInitShape<typeof PeerServiceLagRequestSchema>) =>
       unary("lag", create(PeerServiceLagRequestSchema, init)) as PeerServiceLagResponse,
-    watch: (init: MessageInitShape<typeof PeerServiceWatchRequestSchema>) => {
-      const handler = handlers["watch"];
-      if (handler?.kind !== "serverStream") throw new Error("watch is no stream");
-      return handler.open(create(PeerServiceWatchRequestSchema, init) as never, CONTEXT);
-    },
   };
 }
 
@@ -145,7 +128,7 @@ test("pages join to the list, though members come and go; a token is of its filt
   const mesh = THREE();
   const on = served(mesh);
   const first = on.list({ limit: 1 });
-  mesh.drop("n1");
+  mesh.rows.delete("n1");
   mesh.put(row("n0"));
   const second = on.list({ limit: 1, pageToken: first.nextPageToken });
   const third = on.list({ limit: 1, pageToken: second.nextPageToken });
@@ -215,61 +198,6 @@ test("a member is explained; one that is not known is not found", () => {
   expect(() => on.get("n9")).toThrow(WaymarkError);
   expect(() => on.get("")).toThrow("node_id");
 });
-
-/** What the stream has to tell now, a line each. */
-function told(stream: StreamSource): readonly string[] {
-  const lines: string[] = [];
-  for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
-    const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
-    lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : PeerStatus[peer?.status ?? 0]?.toLowerCase()}`);
-  }
-  return lines;
-}
-
-test("a watch tells every member once, says so, then those that change, and those that are forgotten", () => {
-  const mesh = THREE();
-  const stream = served(mesh).watch({ clusterId: "c1" });
-  let wakes = 0;
-  stream.attach(
-    () => (wakes += 1),
-    () => {},
-  );
-  expect(told(stream)).toEqual(["n2 suspect", "n1 alive", "current"]);
-  const before = wakes;
-  mesh.put(row("n2", { status: "dead" }));
-  mesh.put(row("n3", { clusterId: "c2", status: "alive" }));
-  expect([wakes > before, told(stream)]).toEqual([true, ["n2 dead"]]);
-  mesh.drop("n2");
-  expect(told(stream)).toEqual(["n2 forgotten"]);
-  stream.close();
-  expect(mesh.followerCount).toBe(0);
-});
-
-test.each([
-  ["cluster", { clusterId: "c1" }, { clusterId: "c2" }],
-  ["region", { region: "r1" }, { region: "r2" }],
-] as const)(
-  "a member that moves out of the %s that is watched is told as forgotten, once, and again when it is back",
-  (_, asked, elsewhere) => {
-    const mesh = THREE();
-    const stream = served(mesh).watch(asked);
-    stream.attach(
-      () => {},
-      () => {},
-    );
-    told(stream);
-    mesh.put(row("n2", elsewhere));
-    expect(told(stream)).toEqual(["n2 forgotten"]);
-    mesh.put(row("n2", { ...elsewhere, status: "dead" }));
-    mesh.put(row("n4", elsewhere));
-    expect(told(stream)).toEqual([]);
-    mesh.put(row("n2"));
-    expect(told(stream)).toEqual(["n2 alive"]);
-    mesh.drop("n2");
-    mesh.drop("n4");
-    expect(told(stream)).toEqual(["n2 forgotten"]);
-  },
-);
 
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());

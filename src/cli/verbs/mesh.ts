@@ -1,6 +1,7 @@
 /** Verbs about the mesh: members, what happened to one, and how far replication is. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type LinkLag,
   type OriginLag,
@@ -11,7 +12,6 @@ import {
   PeerServiceLagResponseSchema,
   type PeerServiceWatchResponse,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
-import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { EXIT, exitOf } from "../exit.ts";
@@ -59,10 +59,16 @@ export const list: Verb = async ({ flags, out, client }) => {
 
 export const watch: Verb = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
+  const teller = new MemberTeller(out);
   while (!environment.interrupt.aborted) {
     const server = client().server;
+    const request = { ...whereOf(flags), cursor: teller.cursor };
     try {
-      if (await tellAll(client(), flags, { out, signal: environment.interrupt, isOneRound })) return EXIT.done;
+      for await (const message of client().stream(PeerService.method.watch, request, { signal: environment.interrupt })) {
+        out.begun();
+        teller.tell(message);
+        if (isOneRound && teller.isCurrent) return EXIT.done;
+      }
       out.note("the server ended the stream; opening it again");
     } catch (error) {
       if (environment.interrupt.aborted) break;
@@ -76,29 +82,58 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   return EXIT.done;
 };
 
-/** Tells what comes on one stream; true when the one round asked for is over. */
-async function tellAll(
-  client: Client,
-  flags: Flags,
-  { out, signal, isOneRound }: { readonly out: Output; readonly signal: AbortSignal; readonly isOneRound: boolean },
-): Promise<boolean> {
-  for await (const message of client.stream(PeerService.method.watch, whereOf(flags), { signal })) {
-    out.begun();
-    tell(message, out);
-    if (isOneRound && message.current) return true;
-  }
-  return false;
-}
+/** Folds what the streams say, one after the other, and tells it line by line. */
+class MemberTeller {
+  readonly #out: Output;
+  readonly #held = new Map<string, Peer>();
+  /** Those of the snapshot that is being told; undefined outside of one. */
+  #listed: Set<string> | undefined;
+  /** Where to go on after a break. */
+  cursor = "";
+  /** Whether every member was told once. */
+  isCurrent = false;
 
-function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Output): void {
-  if (peer !== undefined) {
-    const event = forgotten ? "forgotten" : "member";
-    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
-    out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
+  constructor(out: Output) {
+    this.#out = out;
   }
-  if (!current) return;
-  if (out.isMachine) out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
-  else out.note("every member was told; following changes");
+
+  tell({ deltas, snapshot, cursor }: PeerServiceWatchResponse): void {
+    if (snapshot === Snapshot.BEGIN) this.#listed = new Set();
+    for (const { payload } of deltas) {
+      if (payload.case === "peer") this.#member(payload.value);
+      else if (payload.case === "removed") this.#forget(payload.value);
+    }
+    if (snapshot === Snapshot.END) this.#end();
+    if (cursor !== "") this.cursor = cursor;
+  }
+
+  #member(peer: Peer): void {
+    this.#held.set(peer.nodeId, peer);
+    this.#listed?.add(peer.nodeId);
+    this.#line("member", peer);
+  }
+
+  #forget(nodeId: string): void {
+    const peer = this.#held.get(nodeId);
+    // After a break one may be told of what was never here.
+    if (peer === undefined) return;
+    this.#held.delete(nodeId);
+    this.#line("forgotten", peer);
+  }
+
+  /** What was not in the snapshot is there no more. */
+  #end(): void {
+    for (const nodeId of this.#held.keys()) if (this.#listed?.has(nodeId) !== true) this.#forget(nodeId);
+    this.#listed = undefined;
+    this.isCurrent = true;
+    if (this.#out.isMachine) this.#out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
+    else this.#out.note("every member was told; following changes");
+  }
+
+  #line(event: "member" | "forgotten", peer: Peer): void {
+    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
+    this.#out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
+  }
 }
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [

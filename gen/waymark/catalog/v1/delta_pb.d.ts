@@ -6,144 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Entry, EntryKey, Scope } from "./entry_pb.js";
+import type { ServiceSummary } from "./summary_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file waymark/catalog/v1/delta.proto.
  */
 export declare const file_waymark_catalog_v1_delta: GenFile;
-
-/**
- * A range of latencies in whole milliseconds. 0 and 0 mean that no latency was reported.
- *
- * @generated from message waymark.catalog.v1.LatencyBand
- */
-export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
-  /**
-   * 10th percentile in milliseconds.
-   *
-   * @generated from field: uint32 min = 1;
-   */
-  min: number;
-
-  /**
-   * 90th percentile in milliseconds.
-   *
-   * @generated from field: uint32 max = 2;
-   */
-  max: number;
-};
-
-/**
- * Describes the message waymark.catalog.v1.LatencyBand.
- * Use `create(LatencyBandSchema)` to create a new message.
- */
-export declare const LatencyBandSchema: GenMessage<LatencyBand>;
-
-/**
- * What a cluster tells other regions about one of its services.
- *
- * @generated from message waymark.catalog.v1.ServiceSummary
- */
-export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"> & {
-  /**
-   * Namespace of the service.
-   *
-   * @generated from field: string namespace = 1;
-   */
-  namespace: string;
-
-  /**
-   * Name of the service.
-   *
-   * @generated from field: string service_id = 2;
-   */
-  serviceId: string;
-
-  /**
-   * Regions in which the service has endpoints, sorted.
-   *
-   * @generated from field: repeated string regions = 3;
-   */
-  regions: string[];
-
-  /**
-   * Number of endpoints behind this summary.
-   *
-   * @generated from field: uint32 endpoint_count = 4;
-   */
-  endpointCount: number;
-
-  /**
-   * Health of the service.
-   *
-   * @generated from field: waymark.catalog.v1.HealthBand health_band = 5;
-   */
-  healthBand: HealthBand;
-
-  /**
-   * 10th and 90th percentile of the reported latencies.
-   *
-   * @generated from field: waymark.catalog.v1.LatencyBand latency_band_ms = 6;
-   */
-  latencyBandMs?: LatencyBand | undefined;
-
-  /**
-   * How long a reader may use the summary.
-   *
-   * @generated from field: google.protobuf.Duration ttl = 7;
-   */
-  ttl?: Duration | undefined;
-
-  /**
-   * Time at which the cluster made the summary.
-   *
-   * @generated from field: google.protobuf.Timestamp generated_at = 8;
-   */
-  generatedAt?: Timestamp | undefined;
-
-  /**
-   * Label of the policy set under which the summary was exported.
-   *
-   * @generated from field: string policy_version = 9;
-   */
-  policyVersion: string;
-
-  /**
-   * Cluster that made the summary.
-   *
-   * @generated from field: string source_cluster = 10;
-   */
-  sourceCluster: string;
-
-  /**
-   * Widest scope in which the summary may be shown.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 11;
-   */
-  scope: Scope;
-
-  /**
-   * Ed25519 signature over the canonical bytes of the summary.
-   *
-   * @generated from field: bytes signature = 12;
-   */
-  signature: Uint8Array;
-
-  /**
-   * Identifier of the key that made the signature.
-   *
-   * @generated from field: string key_id = 13;
-   */
-  keyId: string;
-};
-
-/**
- * Describes the message waymark.catalog.v1.ServiceSummary.
- * Use `create(ServiceSummarySchema)` to create a new message.
- */
-export declare const ServiceSummarySchema: GenMessage<ServiceSummary>;
 
 /**
  * One change of what a reader sees under one key.
@@ -271,44 +141,4 @@ export enum DiscoveryDelta_Action {
  * Describes the enum waymark.catalog.v1.DiscoveryDelta.Action.
  */
 export declare const DiscoveryDelta_ActionSchema: GenEnum<DiscoveryDelta_Action>;
-
-/**
- * Health of a service, by the share of its endpoints that are healthy.
- *
- * @generated from enum waymark.catalog.v1.HealthBand
- */
-export enum HealthBand {
-  /**
-   * Never sent.
-   *
-   * @generated from enum value: HEALTH_BAND_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * At least 80 % of the endpoints are healthy.
-   *
-   * @generated from enum value: HEALTH_BAND_HEALTHY = 1;
-   */
-  HEALTHY = 1,
-
-  /**
-   * At least 30 % of the endpoints are healthy.
-   *
-   * @generated from enum value: HEALTH_BAND_DEGRADED = 2;
-   */
-  DEGRADED = 2,
-
-  /**
-   * Less than 30 % of the endpoints are healthy.
-   *
-   * @generated from enum value: HEALTH_BAND_CRITICAL = 3;
-   */
-  CRITICAL = 3,
-}
-
-/**
- * Describes the enum waymark.catalog.v1.HealthBand.
- */
-export declare const HealthBandSchema: GenEnum<HealthBand>;
 

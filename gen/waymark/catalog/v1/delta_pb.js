@@ -5,41 +5,28 @@
 // Messages that tell one change of the catalog to a reader.
 
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_waymark_catalog_v1_entry } from "./entry_pb.js";
+import { file_waymark_catalog_v1_summary } from "./summary_pb.js";
 
 /**
  * Describes the file waymark/catalog/v1/delta.proto.
  */
 export const file_waymark_catalog_v1_delta = /*@__PURE__*/
-  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvZGVsdGEucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSInCgtMYXRlbmN5QmFuZBILCgNtaW4YASABKA0SCwoDbWF4GAIgASgNIqYDCg5TZXJ2aWNlU3VtbWFyeRIRCgluYW1lc3BhY2UYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCRIPCgdyZWdpb25zGAMgAygJEhYKDmVuZHBvaW50X2NvdW50GAQgASgNEjMKC2hlYWx0aF9iYW5kGAUgASgOMh4ud2F5bWFyay5jYXRhbG9nLnYxLkhlYWx0aEJhbmQSOAoPbGF0ZW5jeV9iYW5kX21zGAYgASgLMh8ud2F5bWFyay5jYXRhbG9nLnYxLkxhdGVuY3lCYW5kEiYKA3R0bBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIwCgxnZW5lcmF0ZWRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDnBvbGljeV92ZXJzaW9uGAkgASgJEhYKDnNvdXJjZV9jbHVzdGVyGAogASgJEigKBXNjb3BlGAsgASgOMhkud2F5bWFyay5jYXRhbG9nLnYxLlNjb3BlEhEKCXNpZ25hdHVyZRgMIAEoDBIOCgZrZXlfaWQYDSABKAki0wMKDkRpc2NvdmVyeURlbHRhEhAKCGRlbHRhX2lkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIoCgVzY29wZRgDIAEoDjIZLndheW1hcmsuY2F0YWxvZy52MS5TY29wZRI5CgZhY3Rpb24YBCABKA4yKS53YXltYXJrLmNhdGFsb2cudjEuRGlzY292ZXJ5RGVsdGEuQWN0aW9uEioKBWVudHJ5GAUgASgLMhkud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5SAASLwoHcmVtb3ZlZBgGIAEoCzIcLndheW1hcmsuY2F0YWxvZy52MS5FbnRyeUtleUgAEjUKB3N1bW1hcnkYByABKAsyIi53YXltYXJrLmNhdGFsb2cudjEuU2VydmljZVN1bW1hcnlIABIrCgdzZW50X2F0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXZpc2lvbhgJIAEoBCJZCgZBY3Rpb24SFgoSQUNUSU9OX1VOU1BFQ0lGSUVEEAASEQoNQUNUSU9OX0NSRUFURRABEhEKDUFDVElPTl9VUERBVEUQAhIRCg1BQ1RJT05fUkVNT1ZFEANCCQoHcGF5bG9hZCp2CgpIZWFsdGhCYW5kEhsKF0hFQUxUSF9CQU5EX1VOU1BFQ0lGSUVEEAASFwoTSEVBTFRIX0JBTkRfSEVBTFRIWRABEhgKFEhFQUxUSF9CQU5EX0RFR1JBREVEEAISGAoUSEVBTFRIX0JBTkRfQ1JJVElDQUwQA0JLChZkZXYud2F5bWFyay5jYXRhbG9nLnYxQgpEZWx0YVByb3RvUAFaI3dheW1hcmsuZGV2L2dvL2NhdGFsb2cvdjE7Y2F0YWxvZ3YxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
-
-/**
- * Describes the message waymark.catalog.v1.LatencyBand.
- * Use `create(LatencyBandSchema)` to create a new message.
- */
-export const LatencyBandSchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 0);
-
-/**
- * Describes the message waymark.catalog.v1.ServiceSummary.
- * Use `create(ServiceSummarySchema)` to create a new message.
- */
-export const ServiceSummarySchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 1);
+  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvZGVsdGEucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSLTAwoORGlzY292ZXJ5RGVsdGESEAoIZGVsdGFfaWQYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEigKBXNjb3BlGAMgASgOMhkud2F5bWFyay5jYXRhbG9nLnYxLlNjb3BlEjkKBmFjdGlvbhgEIAEoDjIpLndheW1hcmsuY2F0YWxvZy52MS5EaXNjb3ZlcnlEZWx0YS5BY3Rpb24SKgoFZW50cnkYBSABKAsyGS53YXltYXJrLmNhdGFsb2cudjEuRW50cnlIABIvCgdyZW1vdmVkGAYgASgLMhwud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5S2V5SAASNQoHc3VtbWFyeRgHIAEoCzIiLndheW1hcmsuY2F0YWxvZy52MS5TZXJ2aWNlU3VtbWFyeUgAEisKB3NlbnRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAkgASgEIlkKBkFjdGlvbhIWChJBQ1RJT05fVU5TUEVDSUZJRUQQABIRCg1BQ1RJT05fQ1JFQVRFEAESEQoNQUNUSU9OX1VQREFURRACEhEKDUFDVElPTl9SRU1PVkUQA0IJCgdwYXlsb2FkQksKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCkRlbHRhUHJvdG9QAVojd2F5bWFyay5kZXYvZ28vY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_waymark_catalog_v1_entry, file_waymark_catalog_v1_summary]);
 
 /**
  * Describes the message waymark.catalog.v1.DiscoveryDelta.
  * Use `create(DiscoveryDeltaSchema)` to create a new message.
  */
 export const DiscoveryDeltaSchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 2);
+  messageDesc(file_waymark_catalog_v1_delta, 0);
 
 /**
  * Describes the enum waymark.catalog.v1.DiscoveryDelta.Action.
  */
 export const DiscoveryDelta_ActionSchema = /*@__PURE__*/
-  enumDesc(file_waymark_catalog_v1_delta, 2, 0);
+  enumDesc(file_waymark_catalog_v1_delta, 0, 0);
 
 /**
  * What a reader does with a delta. A reader treats CREATE and UPDATE alike: it stores the payload under the key.
@@ -48,18 +35,4 @@ export const DiscoveryDelta_ActionSchema = /*@__PURE__*/
  */
 export const DiscoveryDelta_Action = /*@__PURE__*/
   tsEnum(DiscoveryDelta_ActionSchema);
-
-/**
- * Describes the enum waymark.catalog.v1.HealthBand.
- */
-export const HealthBandSchema = /*@__PURE__*/
-  enumDesc(file_waymark_catalog_v1_delta, 0);
-
-/**
- * Health of a service, by the share of its endpoints that are healthy.
- *
- * @generated from enum waymark.catalog.v1.HealthBand
- */
-export const HealthBand = /*@__PURE__*/
-  tsEnum(HealthBandSchema);
 

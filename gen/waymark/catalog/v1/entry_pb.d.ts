@@ -390,6 +390,7 @@ export declare const NodeDetailSchema: GenMessage<NodeDetail>;
 /**
  * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
  * at most 16 KiB.
+ *
  * The bytes of a stored entry (Record.entry, in journals and between nodes) have an order on which readers rely. `key`
  * is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last ones; readers refuse other
  * bytes. What stands before `load` is the content of the entry. Writers put it in the order of the field numbers, and

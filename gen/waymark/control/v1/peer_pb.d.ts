@@ -8,6 +8,8 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Peer, PeerStatus } from "../../catalog/v1/peer_pb.js";
+import type { DiscoveryDelta_Action } from "../../catalog/v1/delta_pb.js";
+import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 
 /**
  * Describes the file waymark/control/v1/peer.proto.
@@ -159,7 +161,7 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListResponse>;
 
 /**
- * Filter of a watch of members.
+ * Filter and start of a watch of members.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchRequest
  */
@@ -177,6 +179,21 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
    * @generated from field: string region = 2;
    */
   region: string;
+
+  /**
+   * Resumes after this cursor. The watch starts with a snapshot when the cursor is empty, when it belongs to another
+   * filter or node, or when it is too old. At most 65536 characters.
+   *
+   * @generated from field: string cursor = 17;
+   */
+  cursor: string;
+
+  /**
+   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
+   *
+   * @generated from field: google.protobuf.Duration bookmark_interval = 18;
+   */
+  bookmarkInterval?: Duration | undefined;
 };
 
 /**
@@ -186,31 +203,126 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceWatchRequestSchema: GenMessage<PeerServiceWatchRequest>;
 
 /**
- * A member that is new or has changed.
+ * One change of what a reader sees of one member. The fields have the numbers that they have in DiscoveryDelta.
+ *
+ * @generated from message waymark.control.v1.PeerDelta
+ */
+export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
+  /**
+   * What the reader does with the payload.
+   *
+   * @generated from field: waymark.catalog.v1.DiscoveryDelta.Action action = 4;
+   */
+  action: DiscoveryDelta_Action;
+
+  /**
+   * The new state, or the member that is gone.
+   *
+   * @generated from oneof waymark.control.v1.PeerDelta.payload
+   */
+  payload: {
+    /**
+     * The member as it is now, for CREATE and UPDATE.
+     *
+     * @generated from field: waymark.catalog.v1.Peer peer = 5;
+     */
+    value: Peer;
+    case: "peer";
+  } | {
+    /**
+     * Identifier of the node, for REMOVE. The serving node forgot the member, or the member no longer matches the
+     * filter.
+     *
+     * @generated from field: string removed = 6;
+     */
+    value: string;
+    case: "removed";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Time at which the node sent the delta.
+   *
+   * @generated from field: google.protobuf.Timestamp sent_at = 8;
+   */
+  sentAt?: Timestamp | undefined;
+
+  /**
+   * Revision of the node's table of members at which the change became visible. Revisions can be compared only within
+   * one node and one run of it.
+   *
+   * @generated from field: uint64 revision = 9;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerDelta.
+ * Use `create(PeerDeltaSchema)` to create a new message.
+ */
+export declare const PeerDeltaSchema: GenMessage<PeerDelta>;
+
+/**
+ * One message of a watch of members, in the grammar of CatalogWatch: a batch of changes, a part of a snapshot, a
+ * bookmark, or several of these.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchResponse
  */
 export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerServiceWatchResponse"> & {
   /**
-   * The member as it is now. Absent in the message that only sets `current`.
+   * The changes, at most one for each member, in no particular order.
    *
-   * @generated from field: waymark.catalog.v1.Peer peer = 1;
+   * @generated from field: repeated waymark.control.v1.PeerDelta deltas = 1;
    */
-  peer?: Peer | undefined;
+  deltas: PeerDelta[];
 
   /**
-   * True when every member that was known at the start has been sent.
+   * Revision of the node's table of members to which this message brings the reader.
    *
-   * @generated from field: bool current = 2;
+   * @generated from field: uint64 revision = 2;
    */
-  current: boolean;
+  revision: bigint;
 
   /**
-   * True when the member is forgotten or no longer matches the filter. `peer` is then as it was sent last.
+   * Short cursor. It is valid at this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
-   * @generated from field: bool forgotten = 3;
+   * @generated from field: string cursor = 3;
    */
-  forgotten: boolean;
+  cursor: string;
+
+  /**
+   * The place of this message in a snapshot.
+   *
+   * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
+   */
+  snapshot: Snapshot;
+
+  /**
+   * True when nothing is missing up to the cursor.
+   *
+   * @generated from field: bool bookmark = 7;
+   */
+  bookmark: boolean;
+
+  /**
+   * On END and bookmarks: number of members that the reader should hold.
+   *
+   * @generated from field: uint64 count = 8;
+   */
+  count: bigint;
+
+  /**
+   * Identifier of the node that serves the stream. Present on BEGIN, on END and on bookmarks.
+   *
+   * @generated from field: string served_by = 10;
+   */
+  servedBy: string;
+
+  /**
+   * Always zero: the serving node is the source of what it says about members. Present where `served_by` is.
+   *
+   * @generated from field: google.protobuf.Duration age = 11;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -737,6 +849,7 @@ export declare const LinkStateSchema: GenEnum<LinkState>;
 
 /**
  * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.
+ *
  * Every rpc needs the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
  * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED.
  *
@@ -754,7 +867,8 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceListResponseSchema;
   },
   /**
-   * Sends every member once, and then the members that change. Fails with QUOTA_EXCEEDED when 100 streams are open.
+   * Sends a snapshot of the members that match a filter, and then every change. A reader can resume after a break with
+   * a cursor. Fails with QUOTA_EXCEEDED when 100 streams are open.
    *
    * @generated from rpc waymark.control.v1.PeerService.Watch
    */

@@ -9,8 +9,10 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Target } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
-import type { DiscoveryDelta, ServiceSummary } from "../../catalog/v1/delta_pb.js";
+import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
+import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 import type { Peer } from "../../catalog/v1/peer_pb.js";
+import type { SummaryQueryRequestSchema, SummaryQueryResponseSchema, SummaryWatchRequestSchema, SummaryWatchResponseSchema } from "./summary_pb.js";
 
 /**
  * Describes the file waymark/discovery/v1/discovery.proto.
@@ -745,9 +747,9 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   /**
    * The place of this message in a snapshot.
    *
-   * @generated from field: waymark.discovery.v1.CatalogWatchResponse.Snapshot snapshot = 5;
+   * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
    */
-  snapshot: CatalogWatchResponse_Snapshot;
+  snapshot: Snapshot;
 
   /**
    * On BEGIN: the namespaces whose content the snapshot replaces. Empty means that it replaces everything that the
@@ -800,46 +802,6 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
  * Use `create(CatalogWatchResponseSchema)` to create a new message.
  */
 export declare const CatalogWatchResponseSchema: GenMessage<CatalogWatchResponse>;
-
-/**
- * The place of a message in a snapshot.
- *
- * @generated from enum waymark.discovery.v1.CatalogWatchResponse.Snapshot
- */
-export enum CatalogWatchResponse_Snapshot {
-  /**
-   * The message is not part of a snapshot.
-   *
-   * @generated from enum value: SNAPSHOT_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * The first message of a snapshot.
-   *
-   * @generated from enum value: SNAPSHOT_BEGIN = 1;
-   */
-  BEGIN = 1,
-
-  /**
-   * A message between the first and the last one.
-   *
-   * @generated from enum value: SNAPSHOT_CONTINUE = 2;
-   */
-  CONTINUE = 2,
-
-  /**
-   * The last message of a snapshot. What was not listed since BEGIN does not exist.
-   *
-   * @generated from enum value: SNAPSHOT_END = 3;
-   */
-  END = 3,
-}
-
-/**
- * Describes the enum waymark.discovery.v1.CatalogWatchResponse.Snapshot.
- */
-export declare const CatalogWatchResponse_SnapshotSchema: GenEnum<CatalogWatchResponse_Snapshot>;
 
 /**
  * The locality that a caller prefers.
@@ -1257,247 +1219,6 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
 export declare const ListPeersResponseSchema: GenMessage<ListPeersResponse>;
 
 /**
- * Filter and page of a query for summaries.
- *
- * @generated from message waymark.discovery.v1.SummaryQueryRequest
- */
-export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQueryRequest"> & {
-  /**
-   * Only summaries that may be shown at least this wide. Unset means all.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 1;
-   */
-  scope: Scope;
-
-  /**
-   * Only summaries of exactly this namespace. Empty means all. At most 200 characters.
-   *
-   * @generated from field: string namespace = 2;
-   */
-  namespace: string;
-
-  /**
-   * Only summaries of exactly this service. Empty means all. At most 128 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: string service_id = 3;
-   */
-  serviceId: string;
-
-  /**
-   * Adds the URLs at which the source clusters accept calls.
-   *
-   * @generated from field: bool include_ingress = 4;
-   */
-  includeIngress: boolean;
-
-  /**
-   * Most URLs for each cluster. 0 means 4. At most 100. Negative values are refused.
-   *
-   * @generated from field: int32 ingress_limit = 5;
-   */
-  ingressLimit: number;
-
-  /**
-   * Only ingress nodes of this scope. Unset means all.
-   *
-   * @generated from field: waymark.catalog.v1.Scope ingress_scope = 6;
-   */
-  ingressScope: Scope;
-
-  /**
-   * Only ingress nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of
-   * [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: repeated string ingress_capabilities = 7;
-   */
-  ingressCapabilities: string[];
-
-  /**
-   * Only ingress nodes that have all of these tags. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
-   *
-   * @generated from field: repeated string ingress_tags = 8;
-   */
-  ingressTags: string[];
-
-  /**
-   * Most summaries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
-   *
-   * @generated from field: int32 limit = 9;
-   */
-  limit: number;
-
-  /**
-   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
-   *
-   * @generated from field: string page_token = 10;
-   */
-  pageToken: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryQueryRequest.
- * Use `create(SummaryQueryRequestSchema)` to create a new message.
- */
-export declare const SummaryQueryRequestSchema: GenMessage<SummaryQueryRequest>;
-
-/**
- * URLs at which a cluster accepts calls from other clusters.
- *
- * @generated from message waymark.discovery.v1.IngressUrls
- */
-export declare type IngressUrls = Message<"waymark.discovery.v1.IngressUrls"> & {
-  /**
-   * The URLs, for example `grpc://host:port`.
-   *
-   * @generated from field: repeated string urls = 1;
-   */
-  urls: string[];
-};
-
-/**
- * Describes the message waymark.discovery.v1.IngressUrls.
- * Use `create(IngressUrlsSchema)` to create a new message.
- */
-export declare const IngressUrlsSchema: GenMessage<IngressUrls>;
-
-/**
- * One page of summaries.
- *
- * @generated from message waymark.discovery.v1.SummaryQueryResponse
- */
-export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.SummaryQueryResponse"> & {
-  /**
-   * The summaries.
-   *
-   * @generated from field: repeated waymark.catalog.v1.ServiceSummary items = 1;
-   */
-  items: ServiceSummary[];
-
-  /**
-   * With `include_ingress`: URLs by the identifier of the source cluster, for the clusters of this page.
-   *
-   * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
-   */
-  ingress: { [key: string]: IngressUrls };
-
-  /**
-   * Token of the next page. Empty on the last page.
-   *
-   * @generated from field: string next_page_token = 3;
-   */
-  nextPageToken: string;
-
-  /**
-   * Time at which the node made the answer.
-   *
-   * @generated from field: google.protobuf.Timestamp generated_at = 4;
-   */
-  generatedAt?: Timestamp | undefined;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryQueryResponse.
- * Use `create(SummaryQueryResponseSchema)` to create a new message.
- */
-export declare const SummaryQueryResponseSchema: GenMessage<SummaryQueryResponse>;
-
-/**
- * Filter and start of a watch of summaries.
- *
- * @generated from message waymark.discovery.v1.SummaryWatchRequest
- */
-export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryWatchRequest"> & {
-  /**
-   * Only summaries that may be shown at least this wide. Unset means all.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 1;
-   */
-  scope: Scope;
-
-  /**
-   * Only summaries of exactly this namespace. Empty means all. At most 200 characters.
-   *
-   * @generated from field: string namespace = 2;
-   */
-  namespace: string;
-
-  /**
-   * Resumes after this cursor. Empty means that the watch starts with a snapshot. At most 65536 characters.
-   *
-   * @generated from field: string cursor = 3;
-   */
-  cursor: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryWatchRequest.
- * Use `create(SummaryWatchRequestSchema)` to create a new message.
- */
-export declare const SummaryWatchRequestSchema: GenMessage<SummaryWatchRequest>;
-
-/**
- * One message of a watch of summaries. The fields mean what they mean in CatalogWatchResponse.
- *
- * @generated from message waymark.discovery.v1.SummaryWatchResponse
- */
-export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.SummaryWatchResponse"> & {
-  /**
-   * The changes, at most one for each summary.
-   *
-   * @generated from field: repeated waymark.catalog.v1.DiscoveryDelta deltas = 1;
-   */
-  deltas: DiscoveryDelta[];
-
-  /**
-   * Revision of this node to which this message brings the reader.
-   *
-   * @generated from field: uint64 revision = 2;
-   */
-  revision: bigint;
-
-  /**
-   * Short cursor. It is valid at this node until the node restarts.
-   *
-   * @generated from field: string cursor = 3;
-   */
-  cursor: string;
-
-  /**
-   * Portable cursor. It resumes the watch at any node of the cluster.
-   *
-   * @generated from field: string portable_cursor = 4;
-   */
-  portableCursor: string;
-
-  /**
-   * The place of this message in a snapshot.
-   *
-   * @generated from field: waymark.discovery.v1.CatalogWatchResponse.Snapshot snapshot = 5;
-   */
-  snapshot: CatalogWatchResponse_Snapshot;
-
-  /**
-   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means everything.
-   *
-   * @generated from field: repeated string replaces = 6;
-   */
-  replaces: string[];
-
-  /**
-   * True when nothing is missing up to the cursor.
-   *
-   * @generated from field: bool bookmark = 7;
-   */
-  bookmark: boolean;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryWatchResponse.
- * Use `create(SummaryWatchResponseSchema)` to create a new message.
- */
-export declare const SummaryWatchResponseSchema: GenMessage<SummaryWatchResponse>;
-
-/**
  * The namespace to describe.
  *
  * @generated from message waymark.discovery.v1.NamespaceStatusRequest
@@ -1780,6 +1501,7 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
 
 /**
  * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
+ *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
  * node starts or stops, NOT_READY or DRAINING. The comment of each rpc names further reasons. A query for a namespace
  * that the caller may not see returns nothing instead of an error.
