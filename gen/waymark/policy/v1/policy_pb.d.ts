@@ -105,8 +105,9 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
   namespace: string;
 
   /**
-   * Clusters or regions that own the namespace: only entries from there are shown. Empty means that the rule has no
-   * owners. At most 1000, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   * Clusters or regions that own the namespace. Nodes in other places may publish only entries that stay in their own
+   * cluster (scope LOCAL or ZONE). Empty means that every node may publish. At most 1000, each of 1 to 64 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string owners = 2;
    */
@@ -177,7 +178,7 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
 export declare const NamespacePolicySchema: GenMessage<NamespacePolicy>;
 
 /**
- * A whole policy. An encoded set has at most 8 MiB.
+ * A whole policy. Its size is bounded by the node's setting `limits.max_request_bytes`.
  *
  * @generated from message waymark.policy.v1.PolicySet
  */
@@ -1690,8 +1691,7 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE, FABRIC_OPEN and
- * QUOTA_EXCEEDED.
+ * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
@@ -1760,8 +1760,8 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyHistoryResponseSchema;
   },
   /**
-   * Says whether a viewer may do something in a namespace, and why. Needs the role mesh.read, or the role owner of the
-   * namespace.
+   * Says whether a viewer may do something in a namespace, and why. Needs the role mesh.read, or the role
+   * `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.Explain
    */
@@ -1782,7 +1782,7 @@ export declare const PolicyService: GenService<{
   },
   /**
    * Returns a page of audit records about access to namespaces and about operation of the node. Needs the role
-   * mesh.operate, or the role owner of the namespace in the request.
+   * mesh.operate, or the role `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.AccessAudit
    */

@@ -330,8 +330,7 @@ export const AuditFault = /*@__PURE__*/
  * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
- * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE, FABRIC_OPEN and
- * QUOTA_EXCEEDED.
+ * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
