@@ -1,10 +1,7 @@
 /** What was written to a mesh, and one watch at each node that is held against it: how late, and whether whole. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  CatalogWatchRequestSchema,
-  CatalogWatchResponse_Snapshot,
-  CatalogWatchResponseSchema,
-} from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../gen/waymark/catalog/v1/watch_pb.js";
+import { CatalogWatchRequestSchema, CatalogWatchResponseSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Node } from "./_processes.ts";
 import { Wire } from "./_wire.ts";
 import { keyOf, NAMESPACE, PATH } from "./_work.ts";
@@ -112,7 +109,7 @@ export class MeshWatchers {
   #heard(watch: Watch, bytes: Uint8Array): boolean {
     const message = fromBinary(CatalogWatchResponseSchema, bytes);
     const nowMs = performance.now();
-    if (message.snapshot === CatalogWatchResponse_Snapshot.BEGIN) watch.unlisted = new Set(watch.held.keys());
+    if (message.snapshot === Snapshot.BEGIN) watch.unlisted = new Set(watch.held.keys());
     for (const { payload } of message.deltas) {
       if (payload.case === "removed") this.#ended(watch, `${payload.value.name}/${payload.value.instanceId}`, nowMs);
       if (payload.case !== "entry") continue;
@@ -123,7 +120,7 @@ export class MeshWatchers {
       watch.unlisted?.delete(name);
       this.#settle(name, before, version, nowMs);
     }
-    if (message.snapshot !== CatalogWatchResponse_Snapshot.END) return false;
+    if (message.snapshot !== Snapshot.END) return false;
     for (const name of watch.unlisted ?? []) this.#ended(watch, name, nowMs);
     watch.unlisted = undefined;
     this.snapshots += 1;

@@ -70,7 +70,7 @@ export function registerNumbers(numbers: readonly number[], { version, isStatic 
       ...(version !== undefined && { metadata: { v: String(version) } }),
     });
   });
-  return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, static: isStatic, leaseId }));
+  return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: isStatic, leaseId }));
 }
 
 /** Exactly one service, scope filter on. */

@@ -133,7 +133,7 @@ async function openCrowd(node: Node): Promise<void> {
       targets: [{ host: `10.9.${i >> 8}.${i & 255}`, port: 8080, protocol: "grpc" }],
     }),
   );
-  const message = toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, static: true }));
+  const message = toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: true }));
   await drive(node, PATH.register, { count: 1, inFlight: 1, message: () => message });
 }
 

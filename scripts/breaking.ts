@@ -1,10 +1,13 @@
-/** Compares the protos with the main branch and with the newest release: whoever speaks the published contract must go on working. */
+/** Compares the protos with the main branch and with the newest release: programs that speak the published contract must go on working. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "./run.ts";
 
-/** Where the published contract may be found; a name that is not there is passed over. */
+/** What buf.yaml says since the contract is settled. Nothing before was released. */
+const SETTLED = "# The contract is settled.";
+
+/** Where the published contract may be found; a name that does not exist is skipped. */
 async function baselines(): Promise<ReadonlyMap<string, string>> {
   const newestTag = (await run("git", ["describe", "--tags", "--abbrev=0", "--match", "v*"])).output.trim();
   const commits = new Map<string, string>();
@@ -19,6 +22,7 @@ async function baselines(): Promise<ReadonlyMap<string, string>> {
 async function compare(commit: string): Promise<{ readonly ok: boolean; readonly output: string } | undefined> {
   const files = (await run("git", ["ls-tree", "-r", "--name-only", commit, "--", "buf.yaml", "proto"])).output;
   if (!files.includes("buf.yaml") || !files.includes(".proto")) return undefined;
+  if (!(await run("git", ["show", `${commit}:buf.yaml`])).output.includes(SETTLED)) return undefined;
   const folder = mkdtempSync(join(tmpdir(), "waymark-breaking-"));
   try {
     const archive = join(folder, "contract.tar");

@@ -12,7 +12,8 @@ import {
   FileDescriptorSetSchema,
   type MethodDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
-import { access } from "../gen/waymark/catalog/v1/access_pb.js";
+import { FieldBehavior, field_behavior } from "../gen/google/api/field_behavior_pb.js";
+import { access, Role } from "../gen/waymark/options/v1/options_pb.js";
 import { REASONS } from "../src/lib/errors.ts";
 import { codeName, oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -41,12 +42,12 @@ export function apiPage(): string {
 const ABOUT = `Every service below is served by gRPC (with reflection) and, at the HTTP edge, as Connect/JSON at
 \`/<package>.<Service>/<Rpc>\`, except \`FabricService\`, which only other nodes speak. An rpc marked **later** answers
 \`UNIMPLEMENTED\` with an \`ErrorInfo\` of reason \`UNIMPLEMENTED\`. *Needs* is the role a caller must have, as the proto's option
-\`(waymark.catalog.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
+\`(waymark.options.v1.access)\` says and the server enforces: \`mesh.admin\` has \`mesh.operate\`, which has \`mesh.read\`. What names no
 role is still under the namespace policy. Who has roles is in the [identity guide](../guides/identity.md).`;
 
 /** Discovery first: it is what nearly every reader came for. */
 function rank(file: FileDescriptorProto): number {
-  const order = ["discovery", "catalog", "policy", "resolver", "dns", "fabric"];
+  const order = ["discovery", "catalog", "policy", "control", "resolver", "dns", "fabric", "options"];
   const at = order.indexOf(file.package.split(".")[1] ?? "");
   return at < 0 ? order.length : at;
 }
@@ -82,10 +83,15 @@ function signature(method: MethodDescriptorProto): string {
 /** The role an rpc asks for beside policy, as its option says. */
 function needs({ options }: MethodDescriptorProto): string {
   const need = options === undefined ? undefined : getExtension(options, access);
-  if (need === undefined || need.role === "") return "–";
+  if (need === undefined || need.role === Role.NONE) return "–";
   const owner = need.ownerOf === "" ? "" : ` or \`owner:…\` of its \`${need.ownerOf}\``;
   const any = need.anyOwner ? " or `owner:…` of all it touches" : "";
-  return `\`${need.role}\`${owner}${any}`;
+  return `\`${roleWord(need.role)}\`${owner}${any}`;
+}
+
+/** `MESH_READ` → `mesh.read`, as settings and credentials have it. */
+function roleWord(role: Role): string {
+  return (Role[role] ?? "").toLowerCase().replace("_", ".");
 }
 
 function messageSections(message: DescriptorProto, path: readonly number[], comments: Comments, name: string): readonly string[] {
@@ -94,7 +100,7 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
     `\`${field.name}\``,
     String(field.number),
     typeName(field, message),
-    comment(comments, [...path, FIELDS, i]),
+    [...behaviors(field), comment(comments, [...path, FIELDS, i])].join(" "),
   ]);
   const fields = rows.length === 0 ? "No fields." : table(["field", "no", "type", "meaning"], rows);
   return [
@@ -102,6 +108,15 @@ function messageSections(message: DescriptorProto, path: readonly number[], comm
     ...message.nestedType.flatMap((each, i) => messageSections(each, [...path, NESTED, i], comments, `${name}.${each.name}`)),
     ...message.enumType.map((each, i) => enumSection(each, [...path, NESTED_ENUMS, i], comments, `${name}.${each.name}`)),
   ];
+}
+
+/** What a field's option says of it, as words: `Output only.` */
+function behaviors({ options }: FieldDescriptorProto): readonly string[] {
+  if (options === undefined) return [];
+  return getExtension(options, field_behavior).map((each) => {
+    const words = (FieldBehavior[each] ?? "").toLowerCase().replaceAll("_", " ");
+    return `*${words.slice(0, 1).toUpperCase()}${words.slice(1)}.*`;
+  });
 }
 
 function enumSection(each: EnumDescriptorProto, path: readonly number[], comments: Comments, name: string): string {

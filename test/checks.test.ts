@@ -1,5 +1,5 @@
 /** Each check of `npm test` fails on a fault planted for it: a check that nobody saw fail checks nothing. */
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -213,7 +213,13 @@ function plantWithScripts(files: Readonly<Record<string, string>>): string {
 
 test("the comparison with what was published ends with 0 where it is kept, and with 1 where it is broken", async () => {
   const file = "proto/planted/v1/planted.proto";
-  const folder = plantWithScripts({ [file]: PROTO("string"), [KEPT]: PROTO("string").replace("planted.v1", "kept.v1") });
+  const settled = "# The contract is settled.";
+  const draft = readFileSync(join(ROOT, "buf.yaml"), "utf8").replaceAll(settled, "#");
+  const folder = plantWithScripts({
+    [file]: PROTO("string"),
+    [KEPT]: PROTO("string").replace("planted.v1", "kept.v1"),
+    "buf.yaml": draft,
+  });
   // Whatever a hook that runs this says of its own repository.
   const own = { GIT_DIR: join(folder, ".git"), GIT_WORK_TREE: folder, GIT_CONFIG_GLOBAL: "/dev/null" };
   const inFolder = (command: string, ...args: readonly string[]) => run(command, args, { cwd: folder, env: own });
@@ -225,6 +231,10 @@ test("the comparison with what was published ends with 0 where it is kept, and w
     [...author, "commit", "-q", "-m", "published"],
   ])
     expect(await inFolder("git", ...args)).toEqual({ code: 0, output: "" });
+  // A contract that was not settled yet binds nobody.
+  expect(await compared()).toEqual({ code: 0, output: "no earlier contract to compare with\n" });
+  writeFileSync(join(folder, "buf.yaml"), `${settled}\n${draft}`);
+  expect(await inFolder("git", ...author, "commit", "-q", "-a", "-m", "settled")).toEqual({ code: 0, output: "" });
   expect(await compared()).toEqual({ code: 0, output: "compatible with 1 earlier contract(s)\n" });
   writeFileSync(join(folder, file), PROTO("bytes"));
   const broken = await compared();

@@ -5,7 +5,8 @@
 import type { DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { DiscoveryDelta_Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import type { Entry, EntryKey, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { type CatalogWatchResponse, CatalogWatchResponse_Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
 
 export type FollowEvent =
@@ -99,11 +100,11 @@ export class Follower {
   message(message: CatalogWatchResponse, out: FollowEvent[]): void {
     this.#failures = 0;
     const { snapshot } = message;
-    if (snapshot === CatalogWatchResponse_Snapshot.BEGIN) {
+    if (snapshot === Snapshot.BEGIN) {
       this.#staged = { replaces: message.replaces.length > 0 ? new Set(message.replaces) : undefined, seen: new Set() };
     }
     for (const delta of message.deltas) this.#delta(delta, out);
-    const isEnd = snapshot === CatalogWatchResponse_Snapshot.END;
+    const isEnd = snapshot === Snapshot.END;
     if (isEnd) this.#swap(message.revision, out);
     // A cursor from the middle of a snapshot would resume without the rest of it.
     if (this.#staged !== undefined) return;

@@ -3,7 +3,12 @@
 // The messages of requests and answers. Other messages are in `waymark/gen/*`.
 export * from "../../gen/waymark/catalog/v1/delta_pb.js";
 export * from "../../gen/waymark/catalog/v1/entry_pb.js";
+export * from "../../gen/waymark/catalog/v1/peer_pb.js";
+export * from "../../gen/waymark/catalog/v1/summary_pb.js";
+export * from "../../gen/waymark/catalog/v1/viewer_pb.js";
+export * from "../../gen/waymark/catalog/v1/watch_pb.js";
 export * from "../../gen/waymark/discovery/v1/discovery_pb.js";
+export * from "../../gen/waymark/discovery/v1/summary_pb.js";
 export { connect } from "./channel.io.ts";
 export { Client } from "./client.ts";
 export type { ConnectOptions, TlsFiles } from "./connect-options.ts";

@@ -23,7 +23,6 @@ import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import type { PolicyStatus } from "../policy/versions/engine.ts";
 import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
-import { changesNothing } from "../server/cost.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { GRPC_FIXED, type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
@@ -33,6 +32,7 @@ import { openScraper } from "../server/metrics.io.ts";
 import { rpcObserver } from "../server/rpc-metrics.ts";
 import type { TlsFiles } from "../server/tls-files.io.ts";
 import { admitted } from "../services/admission.ts";
+import { changesNothing } from "../services/cost.ts";
 import { listServices } from "../services/list.ts";
 import { lagJson, type PeerParts, peerService, peersJson } from "../services/peers.ts";
 import { policyJson } from "../services/policy.ts";
@@ -292,8 +292,17 @@ export function dnsCatalog(
   };
 }
 
+/** Bookmarks of members are looked for this often. */
+const TICK_MS = 200;
+
+function tick(wake: () => void): () => void {
+  const timer = setInterval(wake, TICK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
 function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, nodeId: core.identity.nodeId, bounds: askedBounds(settings.limits) };
+  return { source: fabric.peers, identity: core.identity, bounds: askedBounds(settings.limits), tick };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {
@@ -324,7 +333,7 @@ function httpSources(options: ListenersOptions): HttpSources {
         notTaken: core.hooks.policyNotTaken(),
       });
     },
-    lag: () => lagJson(peerParts(options), now()),
+    lag: (asked) => lagJson(peerParts(options), asked, now()),
     peers: (asked) => peersJson(peerParts(options), asked, now()),
     parseServiceFilter,
   };

@@ -1,8 +1,8 @@
 /** What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call. */
 import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/protobuf";
-import { access } from "../../gen/waymark/catalog/v1/access_pb.js";
+import { access, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
-import { type Caller, hasRole, isMeshRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
+import { type Caller, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 
 export interface RequiredAccess {
   /** Undefined: none. */
@@ -13,18 +13,25 @@ export interface RequiredAccess {
   readonly isForOwners: boolean;
 }
 
-/** What the option `waymark.catalog.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
+const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefined>> = {
+  [Role.NONE]: undefined,
+  [Role.MESH_READ]: "mesh.read",
+  [Role.MESH_OPERATE]: "mesh.operate",
+  [Role.MESH_ADMIN]: "mesh.admin",
+};
+
+/** What the option `waymark.options.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
 export function requiredAccessOf(desc: DescMethod): RequiredAccess {
   const name = `${desc.parent.typeName}/${desc.name}`;
   assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
   const { role, ownerOf, anyOwner } = getOption(desc, access);
-  assert(role === "" || isMeshRole(role), "an rpc asks for a role that is none", { rpc: name, role });
+  assert(role !== Role.UNSPECIFIED, "an rpc names no role", { rpc: name });
   const field = desc.input.fields.find((each) => each.name === ownerOf);
-  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== ""), "an rpc has owners of no field of its request", {
+  assert(ownerOf === "" || (field?.fieldKind === "scalar" && role !== Role.NONE), "an rpc has owners of no field of its request", {
     rpc: name,
     ownerOf,
   });
-  return { role: isMeshRole(role) ? role : undefined, ownerOf: field?.localName, isForOwners: anyOwner };
+  return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner };
 }
 
 /**

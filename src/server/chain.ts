@@ -9,10 +9,10 @@ import type { Time } from "../lib/machine.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
+import { changesNothing, costOf } from "../services/cost.ts";
 import type { CallContext, Handler, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, draining, expired, outlived, unimplemented } from "./call-end.ts";
-import { changesNothing, costOf } from "./cost.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */

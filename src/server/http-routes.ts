@@ -4,7 +4,7 @@ import { base64Encode } from "@bufbuild/protobuf/wire";
 import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, isOwnerOf } from "../policy/identity/caller.ts";
-import type { PeersAsked } from "../services/peers.ts";
+import type { PageAsked, PeersAsked } from "../services/peers.ts";
 import type { ServiceFilter } from "../services/prometheus-sd.ts";
 import { authorise, type RequiredAccess } from "./authorise.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
@@ -42,8 +42,8 @@ export interface HttpSources {
   prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
   /** Which policy is in force; asked about a namespace also what it says of the caller's view of it. Throws `invalid_argument`. */
   policy(namespace: string | undefined, caller: Caller): JsonValue;
-  /** How far replication is, and what of it stays the same while nothing but time and traffic goes on. */
-  lag(): Steady;
+  /** How far replication is, and what of it stays the same while nothing but time and traffic goes on. Throws `invalid_argument`. */
+  lag(asked: PageAsked): Steady;
   /** A page of members, and what of it stays the same while nobody joins, leaves or changes. Throws `invalid_argument`. */
   peers(asked: PeersAsked): Steady;
   /** Throws `invalid_argument`. */
@@ -129,10 +129,10 @@ const ROUTES: Readonly<Record<string, Route>> = {
     },
   },
   "/discovery/lag": {
-    parameters: [],
-    answer: async (sources, _parameters, request) => {
+    parameters: PAGE,
+    answer: async (sources, { limit, page_token: pageToken }, request) => {
       authorise(READ, await request.identify(), undefined);
-      return weaklyTagged(request, sources.lag());
+      return weaklyTagged(request, sources.lag({ limit, pageToken }));
     },
   },
   "/routing/trace": unimplemented(["destination"]),

@@ -2,18 +2,10 @@
  * Limits and quotas that only the request tells: of the namespaces it concerns, and of open watches. Wraps a service's
  * handlers; where nothing is limited it leaves them as they are.
  */
-import type { Message } from "@bufbuild/protobuf";
-import type {
-  CatalogQueryRequest,
-  CatalogWatchRequest,
-  ClusterMapRequest,
-  NamespaceStatusRequest,
-  RegisterRequest,
-  ResolveRequest,
-  UnregisterRequest,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
+import { costOf, type NamespacesOf, namespacesOf } from "./cost.ts";
 import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
 
 export interface Admission {
@@ -31,70 +23,62 @@ export interface Admission {
   openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | undefined;
 }
 
+/** What the option of a method says of each call. */
 interface Concern {
   readonly cost: Cost;
-  readonly namespaces: readonly string[];
-  readonly asked?: AskedViewer | undefined;
+  readonly namespacesOf: NamespacesOf;
+  readonly hasViewer: boolean;
 }
 
-type ConcernOf<M extends Message> = (request: M) => Concern;
-
 /**
- * What the methods of DiscoveryService concern. A prefix stands for a namespace of that name: who asks by prefix has no
- * allowance beside that of who asks by name. Ending a lease concerns whatever it holds, and is taken from the caller alone.
+ * Undefined for a method that is never limited, or whose requests name no namespace. A prefix stands for a namespace of that name: who asks
+ * by prefix has no allowance beside that of who asks by name. Ending a lease concerns whatever it holds, and is taken from the caller alone.
  */
-const CONCERNS = {
-  register: ((request: RegisterRequest) => ({
-    cost: "write",
-    namespaces: request.entries.map((entry) => entry.key?.namespace ?? ""),
-  })) satisfies ConcernOf<RegisterRequest>,
-  unregister: ((request: UnregisterRequest) => ({
-    cost: "write",
-    namespaces: request.keys.map((key) => key.namespace),
-  })) satisfies ConcernOf<UnregisterRequest>,
-  catalogQuery: ((request: CatalogQueryRequest) =>
-    read(request.namespace || request.namespacePrefix, request.viewer)) satisfies ConcernOf<CatalogQueryRequest>,
-  resolve: ((request: ResolveRequest) => read(request.namespace, request.viewer)) satisfies ConcernOf<ResolveRequest>,
-  namespaceStatus: ((request: NamespaceStatusRequest) => read(request.namespace, undefined)) satisfies ConcernOf<NamespaceStatusRequest>,
-  clusterMap: ((request: ClusterMapRequest) => read(request.namespaceFilter, undefined)) satisfies ConcernOf<ClusterMapRequest>,
-} as const;
+function concernOf(desc: DescMethod): Concern | undefined {
+  const cost = costOf(desc);
+  const namespaces = namespacesOf(desc);
+  if (cost === undefined || namespaces === undefined) return undefined;
+  return { cost, namespacesOf: namespaces, hasViewer: desc.input.fields.some(({ name }) => name === "viewer") };
+}
 
-function read(namespace: string, asked: AskedViewer | undefined): Concern {
-  return { cost: "read", namespaces: [namespace], asked };
+function askedOf({ hasViewer }: Concern, request: Message): AskedViewer | undefined {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the field is the contract's Viewer
+  return hasViewer ? (request as { readonly viewer?: AskedViewer }).viewer : undefined;
 }
 
 /** The service, with limits and quotas before its handlers. */
 export function admitted(service: Service, admission: Admission): Service {
   const handlers: Record<string, Handler> = { ...service.handlers };
-  for (const [name, concernOf] of Object.entries(CONCERNS)) {
-    const handler = handlers[name];
-    if (handler?.kind === "unary") handlers[name] = admittedUnary(handler, admission, concernOf);
+  for (const method of service.desc.methods) {
+    const handler = handlers[method.localName];
+    const concern = concernOf(method);
+    if (handler === undefined || concern === undefined) continue;
+    if (handler.kind === "unary") handlers[method.localName] = admittedUnary(handler, admission, concern);
+    if (handler.kind === "serverStream") handlers[method.localName] = admittedWatch(handler, admission, concern);
   }
-  const watch = handlers["catalogWatch"];
-  if (watch?.kind === "serverStream") handlers["catalogWatch"] = admittedWatch(watch, admission);
   return { ...service, handlers };
 }
 
-function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admission, concernOf: ConcernOf<never>): Handler {
+function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admission, concern: Concern): Handler {
   if (admitIn === undefined) return handler;
   return {
     kind: "unary",
-    handle: (request, context) => {
-      const { cost, namespaces, asked } = concernOf(request);
-      admitIn({ context, cost, namespaces, asked });
-      return handler.handle(request, context);
+    handle: (request: Message, context) => {
+      admitIn({ context, cost: concern.cost, namespaces: concern.namespacesOf(request), asked: askedOf(concern, request) });
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
+      return handler.handle(request as never, context);
     },
   };
 }
 
-function admittedWatch(handler: Handler & { kind: "serverStream" }, admission: Admission): Handler {
+function admittedWatch(handler: Handler & { kind: "serverStream" }, admission: Admission, concern: Concern): Handler {
   return {
     kind: "serverStream",
-    open: (request: CatalogWatchRequest, context) => {
-      const { namespace, namespacePrefix, viewer } = request;
-      const about = namespace || namespacePrefix;
-      admission.admitIn?.({ context, cost: "read", namespaces: [about], asked: viewer });
-      const release = admission.openWatch(context.caller, about, viewer);
+    open: (request: Message, context) => {
+      const namespaces = concern.namespacesOf(request);
+      const asked = askedOf(concern, request);
+      admission.admitIn?.({ context, cost: concern.cost, namespaces, asked });
+      const release = admission.openWatch(context.caller, namespaces[0] ?? "", asked);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       const open = () => handler.open(request as never, context);
       if (release === undefined) return open();

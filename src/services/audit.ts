@@ -4,6 +4,9 @@ import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type AccessAuditRequest,
   AccessAuditResponseSchema,
+  AuditFault,
+  AuditKind,
+  AuditOutcome,
   AuditRecordSchema,
   type PolicyAuditRequest,
   PolicyAuditResponseSchema,
@@ -13,6 +16,7 @@ import {
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { pageLimit } from "../catalog/query/query.ts";
 import { invalid } from "../lib/errors.ts";
+import type { ChainProblem } from "../policy/audit/chain.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
@@ -21,15 +25,37 @@ import type { Service } from "./service.ts";
 
 /** Longer than any text the log keeps. */
 const MAX_FILTER_LENGTH = 256;
-/** SHA-256. */
-const HASH_BYTES = 32;
+/** A SHA-256 in hexadecimal digits, as all checksums are written. */
+const HASH = /^[0-9a-f]{64}$/;
+
+// The log's words and the contract's values for them. The log keeps the words: they are in what its hashes are of.
+
+const KINDS = {
+  access: AuditKind.ACCESS,
+  policy: AuditKind.POLICY,
+  admin: AuditKind.ADMIN,
+} as const satisfies Record<AuditRecord["kind"], AuditKind>;
+
+const OUTCOMES = {
+  allowed: AuditOutcome.ALLOWED,
+  denied: AuditOutcome.DENIED,
+  noted: AuditOutcome.NOTED,
+} as const satisfies Record<AuditRecord["outcome"], AuditOutcome>;
+
+const FAULTS = {
+  altered: AuditFault.ALTERED,
+  missing: AuditFault.MISSING,
+  reordered: AuditFault.REORDERED,
+  truncated_head: AuditFault.TRUNCATED_HEAD,
+  truncated_tail: AuditFault.TRUNCATED_TAIL,
+} as const satisfies Record<ChainProblem["kind"], AuditFault>;
 
 interface Asked {
   readonly limit: number;
   readonly pageToken: string;
   readonly principal: string;
-  readonly from?: Timestamp | undefined;
-  readonly to?: Timestamp | undefined;
+  readonly since?: Timestamp | undefined;
+  readonly until?: Timestamp | undefined;
 }
 
 export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["handlers"] {
@@ -53,9 +79,9 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["
   };
 }
 
-function filterOf({ principal, from, to }: Asked): AuditFilter {
+function filterOf({ principal, since, until }: Asked): AuditFilter {
   checkLength(principal, "principal", MAX_FILTER_LENGTH);
-  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(from), toWallMs: msOf(to) };
+  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(since), toWallMs: msOf(until) };
 }
 
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
@@ -68,11 +94,11 @@ async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, fi
 
 /** What the caller kept of an earlier check: so a log that somebody wrote anew, with hashes that fit each other, is found. */
 function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
-  if (knownNumber === 0n && knownHash.length === 0) return [];
+  if (knownNumber === 0n && knownHash === "") return [];
   if (knownNumber === 0n || knownNumber > BigInt(Number.MAX_SAFE_INTEGER))
     throw invalid("known_number", `${knownNumber} is no number of a record`);
-  if (knownHash.length !== HASH_BYTES) throw invalid("known_hash", `must have ${HASH_BYTES} bytes, has ${knownHash.length}`);
-  return [{ number: Number(knownNumber), hash: knownHash }];
+  if (!HASH.test(knownHash)) throw invalid("known_hash", "must be 64 lower-case hexadecimal digits");
+  return [{ number: Number(knownNumber), hash: Buffer.from(knownHash, "hex") }];
 }
 
 async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[]) {
@@ -83,8 +109,8 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
     checked: BigInt(checkedCount),
     firstNumber: BigInt(isEmpty ? 0 : anchor.number + 1),
     lastNumber: BigInt(isEmpty ? 0 : head.number),
-    lastHash: head.hash,
-    fault: problem?.kind ?? "",
+    lastHash: hexOf(head.hash),
+    fault: problem === undefined ? AuditFault.NONE : FAULTS[problem.kind],
     faultNumber: BigInt(problem?.number ?? 0),
     detail: problem?.message ?? "",
   });
@@ -95,20 +121,24 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
   return create(AuditRecordSchema, {
     number: BigInt(number),
     at: timestampFromMs(atWallMs),
-    kind,
+    kind: KINDS[kind],
     principal,
     tenant,
     source,
     action,
     namespace,
-    outcome,
+    outcome: OUTCOMES[outcome],
     reason,
     rule,
     before,
     after,
     detail,
-    hash,
+    hash: hexOf(hash),
   });
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }
 
 function msOf(time: Timestamp | undefined): number | undefined {

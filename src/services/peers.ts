@@ -1,31 +1,40 @@
 /** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
-import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   LinkLagSchema,
+  LinkState,
   OriginLagSchema,
-  type Peer,
+  OriginState,
+  PeerEventKind,
+  PeerEventPath,
   PeerEventSchema,
-  PeerSchema,
   PeerService,
   type PeerServiceGetRequest,
   PeerServiceGetResponseSchema,
+  type PeerServiceLagRequest,
   PeerServiceLagResponseSchema,
   type PeerServiceListRequest,
   PeerServiceListResponseSchema,
   type PeerServiceWatchRequest,
-  type PeerServiceWatchResponse,
-  PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import type { Bounds } from "../catalog/entry/names.ts";
+import { relationOf } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
-import { MEMBER_STATUSES, type MemberUpdate } from "../fabric/wire/messages.ts";
+import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
+import type { LinkRow } from "../fabric/links/link-state.ts";
+import type { Evidence } from "../fabric/membership/members.ts";
+import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { idOf } from "./discovery/filter.ts";
+import { MemberChanges, PeerWatch } from "./peer-watch.ts";
+import { bookmarkMs, checkCursor } from "./request-checks.ts";
 import type { CallContext, Service, StreamSource } from "./service.ts";
 
 /** A member, and what this node has measured of it. */
@@ -38,9 +47,9 @@ export interface MemberRow extends MemberUpdate {
 
 export interface MemberEvent {
   readonly atWallMs: number;
-  readonly kind: string;
+  readonly kind: MemberStatus;
   readonly by: string;
-  readonly path: string;
+  readonly path: Evidence["path"];
   readonly incarnation: number;
   readonly detail: string;
 }
@@ -72,7 +81,7 @@ export interface OriginLagRow {
 export interface LinkLagRow {
   readonly nodeId: string;
   readonly address: string;
-  readonly state: string;
+  readonly state: LinkRow["state"];
   readonly isIncoming: boolean;
   readonly isCaughtUp: boolean;
   readonly framesSent: number;
@@ -105,30 +114,81 @@ export interface MemberDirectory {
   follow(onChange: (nodeId: string) => void): () => void;
 }
 
-export interface PeerParts {
-  readonly source: MemberDirectory;
+/** The serving node. */
+interface Identity {
   readonly nodeId: string;
-  readonly bounds: Bounds;
+  readonly clusterId: string;
+  readonly region: string;
+  /** Of this run. */
+  readonly boot: string;
 }
 
-/** Streams open at once: each costs a set of the members that changed. */
+export interface PeerParts {
+  readonly source: MemberDirectory;
+  readonly identity: Identity;
+  readonly bounds: Bounds;
+  /** Calls back several times a second until what it returns is called. */
+  readonly tick: (wake: () => void) => () => void;
+}
+
+// The fabric's words and the contract's values for them.
+
+export const PEER_STATUSES = {
+  alive: PeerStatus.ALIVE,
+  suspect: PeerStatus.SUSPECT,
+  left: PeerStatus.LEFT,
+  dead: PeerStatus.DEAD,
+} as const satisfies Record<MemberStatus, PeerStatus>;
+
+const EVENT_KINDS = {
+  alive: PeerEventKind.ALIVE,
+  suspect: PeerEventKind.SUSPECT,
+  left: PeerEventKind.LEFT,
+  dead: PeerEventKind.DEAD,
+} as const satisfies Record<MemberStatus, PeerEventKind>;
+
+const EVENT_PATHS = {
+  direct: PeerEventPath.DIRECT,
+  indirect: PeerEventPath.INDIRECT,
+  gossip: PeerEventPath.GOSSIP,
+  table: PeerEventPath.TABLE,
+  timeout: PeerEventPath.TIMEOUT,
+} as const satisfies Record<Evidence["path"], PeerEventPath>;
+
+const ORIGIN_STATES = {
+  live: OriginState.LIVE,
+  orphaned: OriginState.ORPHANED,
+  hidden: OriginState.HIDDEN,
+  unknown: OriginState.ABSENT,
+} as const satisfies Record<OriginLagRow["life"], OriginState>;
+
+const LINK_STATES = {
+  opening: LinkState.OPENING,
+  greeting: LinkState.GREETING,
+  up: LinkState.UP,
+  ending: LinkState.ENDING,
+} as const satisfies Record<LinkRow["state"], LinkState>;
+
+/** Streams open at once: each costs a set of the members that its reader holds. */
 const MAX_WATCHES = 100;
 
 export function peerService(parts: PeerParts): Service {
-  const watches = new Set<PeerWatch>();
+  const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
+  // As long as the node lives: a reader may come back with a cursor.
+  parts.source.follow((nodeId) => watches.changes.changed(nodeId));
   return {
     desc: PeerService,
     handlers: {
-      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
+      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, listAsked(request), context.time) },
       watch: { kind: "serverStream", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
-      lag: { kind: "unary", handle: (_request, context) => lag(parts, context.time) },
+      lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
     },
   };
 }
 
 interface MemberFilter {
-  readonly statuses: readonly string[];
+  readonly statuses: readonly MemberStatus[];
   readonly clusterId: string;
   readonly region: string;
 }
@@ -143,21 +203,42 @@ function matchesMember({ statuses, clusterId, region }: MemberFilter, row: Membe
 
 function filterOf(
   request: { readonly clusterId: string; readonly region: string },
-  statuses: readonly string[],
+  statuses: readonly MemberStatus[],
   bounds: Bounds,
 ): MemberFilter {
-  statuses.forEach((status, i) => checkStatus(status, `statuses[${i}]`));
   return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
 }
 
-function checkStatus(status: string, field: string): void {
-  if (MEMBER_STATUSES.some((known) => known === status)) return;
-  throw invalid(field, `${JSON.stringify(status.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
+interface ListAsked extends Pick<PeerServiceListRequest, "clusterId" | "region" | "limit" | "pageToken"> {
+  readonly statuses: readonly MemberStatus[];
 }
 
-type ListAsked = Pick<PeerServiceListRequest, "statuses" | "clusterId" | "region" | "limit" | "pageToken">;
+function listAsked({ statuses, clusterId, region, limit, pageToken }: PeerServiceListRequest): ListAsked {
+  checkCount(statuses, "statuses");
+  const words = statuses.map((status, i) => {
+    const word = MEMBER_STATUSES.find((each) => PEER_STATUSES[each] === status);
+    if (word === undefined) throw invalid(`statuses[${i}]`, `${status} is no status of a member`);
+    return word;
+  });
+  return { statuses: words, clusterId, region, limit, pageToken };
+}
 
-function list({ source, nodeId, bounds }: PeerParts, request: ListAsked, time: Time) {
+/** The words of a query parameter, with commas between them. */
+function statusesIn(text: string): readonly MemberStatus[] {
+  const words = text === "" ? [] : text.split(",");
+  checkCount(words, "status");
+  return words.map((word) => {
+    const status = MEMBER_STATUSES.find((each) => each === word);
+    if (status === undefined) throw invalid("status", `${JSON.stringify(word.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
+    return status;
+  });
+}
+
+function checkCount({ length }: readonly unknown[], field: string): void {
+  if (length > MEMBER_STATUSES.length) throw invalid(field, `has more than ${MEMBER_STATUSES.length}`);
+}
+
+function list({ source, identity, bounds }: PeerParts, request: ListAsked, time: Time) {
   const filter = filterOf(request, request.statuses, bounds);
   const limit = pageLimit(request.limit);
   const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
@@ -169,14 +250,14 @@ function list({ source, nodeId, bounds }: PeerParts, request: ListAsked, time: T
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return create(PeerServiceListResponseSchema, {
-    peers: page.map(wirePeer),
+    peers: page.map((row) => wirePeer(row, identity)),
     nextPageToken: last === undefined || page.length === rows.length ? "" : encodePageToken(last.nodeId, hash),
-    servedBy: nodeId,
+    servedBy: identity.nodeId,
     generatedAt: timestampFromMs(time.wallMs),
   });
 }
 
-function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
   const nodeId = idOf(request.nodeId, "node_id", bounds);
   if (nodeId === "") throw invalid("node_id", "is required");
   const row = source.member(nodeId, time);
@@ -187,18 +268,25 @@ function get({ source, bounds }: PeerParts, request: PeerServiceGetRequest, { ti
     );
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
-    peer: wirePeer(row),
-    events: events.map(({ atWallMs, incarnation, ...event }) =>
-      create(PeerEventSchema, { ...event, at: timestampFromMs(atWallMs), incarnation: BigInt(incarnation) }),
+    peer: wirePeer(row, identity),
+    events: events.map(({ atWallMs, kind, by, path, incarnation, detail }) =>
+      create(PeerEventSchema, {
+        at: timestampFromMs(atWallMs),
+        kind: EVENT_KINDS[kind],
+        by,
+        path: EVENT_PATHS[path],
+        incarnation: BigInt(incarnation),
+        detail,
+      }),
     ),
     ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(Math.round(suspicionEndsWallMs)) }),
     confirmedBy: [...confirmedBy],
   });
 }
 
-/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. */
-export function lagJson(parts: PeerParts, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
-  const answer = lag(parts, time);
+/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. Throws `invalid_argument`. */
+export function lagJson(parts: PeerParts, asked: PageAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
+  const answer = lag(parts, pageOf(asked), time);
   const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
   delete answer.age;
   for (const link of answer.links) {
@@ -214,11 +302,8 @@ export function lagJson(parts: PeerParts, time: Time): { readonly page: JsonValu
  * that a reader can tell whether anything changed. Throws `invalid_argument`.
  */
 export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
-  const { status = "", clusterId = "", region = "", limit = "0", pageToken = "" } = asked;
-  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
-  const statuses = status === "" ? [] : status.split(",");
-  for (const each of statuses) checkStatus(each, "status");
-  const answer = list(parts, { statuses, clusterId, region, limit: Number(limit), pageToken }, time);
+  const { status = "", clusterId = "", region = "" } = asked;
+  const answer = list(parts, { statuses: statusesIn(status), clusterId, region, ...pageOf(asked) }, time);
   const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
   for (const peer of answer.peers) {
     delete peer.lastSeen;
@@ -229,28 +314,53 @@ export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { re
 }
 
 /** Query parameters of `GET /control/peers`. */
-export interface PeersAsked {
+export interface PeersAsked extends PageAsked {
   readonly status?: string | undefined;
   readonly clusterId?: string | undefined;
   readonly region?: string | undefined;
+}
+
+/** Query parameters of a list. */
+export interface PageAsked {
   readonly limit?: string | undefined;
   readonly pageToken?: string | undefined;
 }
 
-function lag({ source, nodeId }: PeerParts, time: Time) {
+function pageOf({ limit = "0", pageToken = "" }: PageAsked): { readonly limit: number; readonly pageToken: string } {
+  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
+  return { limit: Number(limit), pageToken };
+}
+
+const LAG = hashHex(fnv64("lag"));
+
+/** Where an origin stands in the list: in the order of node id and generation. */
+function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "generation">): string {
+  return `${nodeId}\0${String(generation).padStart(16, "0")}`;
+}
+
+function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest, "limit" | "pageToken">, time: Time) {
+  const limit = pageLimit(asked.limit);
+  const after = decodePageToken(asked.pageToken, LAG);
   const report = source.lag(time);
+  const origins = report.origins
+    .map((row) => ({ row, place: originPlace(row) }))
+    .filter(({ place }) => place > after)
+    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
+  const page = origins.slice(0, limit);
+  const last = page.at(-1);
   return create(PeerServiceLagResponseSchema, {
-    servedBy: nodeId,
+    servedBy: identity.nodeId,
     ready: report.isReady,
     detail: report.detail,
     age: durationFromMs(Math.round(report.ageMs)),
-    protected: report.isProtected,
+    originsProtected: report.isProtected,
     caughtUp: report.isCaughtUp,
-    origins: report.origins.map((row) =>
+    nextPageToken: last === undefined || page.length === origins.length ? "" : encodePageToken(last.place, LAG),
+    origins: page.map(({ row }) =>
       create(OriginLagSchema, {
         nodeId: row.nodeId,
         generation: BigInt(row.generation),
-        life: row.life,
+        state: ORIGIN_STATES[row.life],
         through: BigInt(row.through),
         known: BigInt(row.known),
         behind: BigInt(Math.max(0, row.known - row.through)),
@@ -259,11 +369,11 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
         whyPartial: row.whyPartial,
       }),
     ),
-    links: report.links.map((row) =>
+    links: (after === "" ? report.links : []).map((row) =>
       create(LinkLagSchema, {
         nodeId: row.nodeId,
         address: row.address,
-        state: row.state,
+        state: LINK_STATES[row.state],
         incoming: row.isIncoming,
         caughtUp: row.isCaughtUp,
         framesSent: BigInt(row.framesSent),
@@ -275,14 +385,14 @@ function lag({ source, nodeId }: PeerParts, time: Time) {
   });
 }
 
-function wirePeer(row: MemberRow): Peer {
+function wirePeer(row: MemberRow, identity: Identity): Peer {
   const { nodeId, clusterId, region, zone, status, address, version, healthScore, accuser } = row;
   return create(PeerSchema, {
     nodeId,
     clusterId,
     region,
     zone,
-    status,
+    status: PEER_STATUSES[status],
     address,
     version,
     healthScore,
@@ -293,74 +403,61 @@ function wirePeer(row: MemberRow): Peer {
     transports: [...row.transports],
     roles: [...row.roles],
     labels: { ...row.labels },
-    self: row.isSelf,
+    isSelf: row.isSelf,
     linked: row.isLinked,
+    scope: scopeSeenFrom(identity, row),
     ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
     ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),
   });
 }
 
-function watch({ source, bounds }: PeerParts, request: PeerServiceWatchRequest, watches: Set<PeerWatch>): StreamSource {
-  const filter = filterOf(request, [], bounds);
-  if (watches.size >= MAX_WATCHES) {
-    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
+/** How a member stands to the serving node. */
+function scopeSeenFrom(identity: Identity, row: MemberRow): Scope {
+  if (row.isSelf) return Scope.LOCAL;
+  switch (relationOf(identity, row)) {
+    case "cluster":
+      return Scope.ZONE;
+    case "region":
+      return Scope.REGION;
+    case "remote":
+      return Scope.GLOBAL;
   }
-  const opened = new PeerWatch(source, filter, () => watches.delete(opened));
-  watches.add(opened);
-  return opened;
 }
 
-/** One Watch stream: keeps the ids that are to be told, not what was. */
-class PeerWatch implements StreamSource {
-  readonly #source: MemberDirectory;
-  readonly #filter: MemberFilter;
-  readonly #onClose: () => void;
-  #pending: Set<string> | undefined;
-  #last = new Map<string, PeerServiceWatchResponse["peer"]>();
-  #isCurrentTold = false;
-  #unfollow: (() => void) | undefined;
+interface OpenWatches {
+  readonly changes: MemberChanges;
+  readonly streams: Set<PeerWatch>;
+}
 
-  constructor(source: MemberDirectory, filter: MemberFilter, onClose: () => void) {
-    this.#source = source;
-    this.#filter = filter;
-    this.#onClose = onClose;
+function watch(
+  { source, identity, bounds, tick }: PeerParts,
+  request: PeerServiceWatchRequest,
+  { changes, streams }: OpenWatches,
+): StreamSource {
+  const filter = filterOf(request, [], bounds);
+  const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
+  checkCursor(request.cursor);
+  const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
+  const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
+  if (streams.size >= MAX_WATCHES) {
+    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
   }
-
-  attach(wake: () => void): void {
-    this.#unfollow = this.#source.follow((nodeId) => {
-      this.#pending?.add(nodeId);
-      wake();
-    });
-    wake();
-  }
-
-  pull(time: Time): Uint8Array | undefined {
-    this.#pending ??= new Set(this.#source.members(time).map(({ nodeId }) => nodeId));
-    for (const nodeId of this.#pending) {
-      this.#pending.delete(nodeId);
-      const row = this.#source.member(nodeId, time);
-      const known = this.#last.get(nodeId);
-      if (row === undefined || !matchesMember(this.#filter, row)) {
-        if (known === undefined) continue;
-        this.#last.delete(nodeId);
-        return this.#bytes({ peer: known, forgotten: true });
-      }
-      const peer = wirePeer(row);
-      this.#last.set(nodeId, peer);
-      return this.#bytes({ peer });
-    }
-    if (this.#isCurrentTold) return undefined;
-    this.#isCurrentTold = true;
-    return this.#bytes({ current: true });
-  }
-
-  close(): void {
-    this.#unfollow?.();
-    this.#last = new Map();
-    this.#onClose();
-  }
-
-  #bytes(message: Partial<Pick<PeerServiceWatchResponse, "peer" | "current" | "forgotten">>): Uint8Array {
-    return toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
-  }
+  const opened: PeerWatch = new PeerWatch({
+    changes,
+    members: {
+      ids: (time) => source.members(time).flatMap((row) => (matchesMember(filter, row) ? [row.nodeId] : [])),
+      peer: (nodeId, time) => {
+        const row = source.member(nodeId, time);
+        return row === undefined || !matchesMember(filter, row) ? undefined : wirePeer(row, identity);
+      },
+    },
+    holder,
+    from: cursor?.kind === "short" && cursor.holder === holder ? cursor.revision : undefined,
+    servedBy: identity.nodeId,
+    bookmarkIntervalMs,
+    tick,
+    onClose: () => streams.delete(opened),
+  });
+  streams.add(opened);
+  return opened;
 }

@@ -2,9 +2,12 @@
 import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import {
   type ApplyPolicyRequest,
   ApplyPolicyResponseSchema,
+  ChangeEffect,
   ChangeSchema,
   type ExplainRequest,
   ExplainResponseSchema,
@@ -18,10 +21,11 @@ import {
   ProblemSchema,
   type RollbackPolicyRequest,
   RollbackPolicyResponseSchema,
+  RuleChangeKind,
   RuleChangeSchema,
+  Severity,
   type ValidatePolicyRequest,
   ValidatePolicyResponseSchema,
-  ViewerSchema,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { type Bounds, parseNamespace } from "../catalog/entry/names.ts";
@@ -32,13 +36,14 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
-import type { Change } from "../policy/set/plan.ts";
+import type { RuleChange } from "../policy/set/diff.ts";
+import type { Change, Effect } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
 import type { Problem } from "../policy/set/validation.ts";
 import { ACTIONS, explain, type PolicyAction } from "../policy/set/verdict.ts";
 import type { Task } from "../policy/task.ts";
 import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
-import type { Actor, PolicyStore } from "../policy/versions/policy-store.ts";
+import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { scopeOf } from "./discovery/filter.ts";
 import { checkLength, checkViewer } from "./request-checks.ts";
@@ -69,6 +74,31 @@ interface VersionOptions {
   readonly isWithoutRules: boolean;
   readonly isSuperseded: boolean;
 }
+
+// Our words and the contract's values for them.
+
+const SEVERITIES = { error: Severity.ERROR, warning: Severity.WARNING } as const satisfies Record<Problem["severity"], Severity>;
+
+const EFFECTS = {
+  hide: ChangeEffect.HIDE,
+  show: ChangeEffect.SHOW,
+  withdraw: ChangeEffect.WITHDRAW,
+} as const satisfies Record<Effect, ChangeEffect>;
+
+const RULE_CHANGES = {
+  added: RuleChangeKind.ADDED,
+  removed: RuleChangeKind.REMOVED,
+  changed: RuleChangeKind.CHANGED,
+} as const satisfies Record<RuleChange["change"], RuleChangeKind>;
+
+const ACTS = {
+  register: Act.REGISTER,
+  ingest: Act.INGEST,
+  query: Act.QUERY,
+  watch: Act.WATCH,
+  "export-summary": Act.EXPORT_SUMMARY,
+  admin: Act.ADMIN,
+} as const satisfies Record<PolicyAction, Act>;
 
 const HISTORY = hashHex(fnv64("policy history"));
 
@@ -117,12 +147,7 @@ class PolicyMethods {
     const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
     const apply = () => tasks.run(policyStore.apply(actorOf(caller), command));
     const applied = await (request.dryRun ? apply() : this.#secured(apply));
-    return create(ApplyPolicyResponseSchema, {
-      number: BigInt(applied.number),
-      changes: applied.plan.changes.map(wireChange),
-      problems: applied.warnings.map(wireProblem),
-      changesLeftOut: BigInt(applied.plan.leftOut),
-    });
+    return create(ApplyPolicyResponseSchema, resultOf(applied));
   }
 
   async rollback(request: RollbackPolicyRequest, { caller }: CallContext) {
@@ -131,9 +156,10 @@ class PolicyMethods {
     const expectedNumber = numberOf(request.expectedNumber, "expected_number");
     const toNumber = numberOf(request.toNumber, "to_number");
     const { policyStore, tasks } = this.#parts;
-    const command = { toNumber, terms: { expectedNumber, reason, changeTicket } };
-    const number = await this.#secured(() => tasks.run(policyStore.rollback(actorOf(caller), command)));
-    return create(RollbackPolicyResponseSchema, { number: BigInt(number) });
+    const command = { toNumber, terms: { expectedNumber, reason, changeTicket }, isDryRun: request.dryRun };
+    const rollback = () => tasks.run(policyStore.rollback(actorOf(caller), command));
+    const applied = await (request.dryRun ? rollback() : this.#secured(rollback));
+    return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
   /** A stage that names a cluster which does not take this node's policy would wait there for ever. */
@@ -207,7 +233,7 @@ class PolicyMethods {
       changes: changes.map(({ pattern, change, fields }) =>
         create(RuleChangeSchema, {
           namespace: pattern,
-          change,
+          kind: RULE_CHANGES[change],
           fields: fields.map(({ field, removed, added }) => ({ field, removed: [...removed], added: [...added] })),
         }),
       ),
@@ -308,9 +334,9 @@ function numberOf(value: bigint, field: string): number {
   return Number(value);
 }
 
-function actionOf(text: string): PolicyAction {
-  const action = ACTIONS.find((word) => word === text);
-  if (action === undefined) throw invalid("action", `${JSON.stringify(text.slice(0, 64))} must be one of ${ACTIONS.join(", ")}`);
+function actionOf(act: Act): PolicyAction {
+  const action = ACTIONS.find((word) => ACTS[word] === act);
+  if (action === undefined) throw invalid("action", act === Act.UNSPECIFIED ? "is required" : `${act} is no act of the policy`);
   return action;
 }
 
@@ -328,14 +354,23 @@ function unreadable(number: number, fault: string): WireVersion {
   return create(PolicyVersionSchema, { policy: { number: BigInt(number) }, unreadable: fault });
 }
 
+function resultOf({ number, plan, warnings }: Applied) {
+  return {
+    number: BigInt(number),
+    changes: plan.changes.map(wireChange),
+    problems: warnings.map(wireProblem),
+    changesLeftOut: BigInt(plan.leftOut),
+  };
+}
+
 function wireProblem({ path, severity, message }: Problem) {
-  return create(ProblemSchema, { path, severity, message });
+  return create(ProblemSchema, { path, severity: SEVERITIES[severity], message });
 }
 
 function wireChange({ namespace, effect, entries, examples, viewers }: Change) {
   return create(ChangeSchema, {
     namespace,
-    effect,
+    effect: EFFECTS[effect],
     entries: BigInt(entries),
     examples: examples.map((key) => create(EntryKeySchema, key)),
     viewers: viewers.map(({ clusterId, tenant }) => create(ViewerSchema, { clusterId, tenantId: tenant })),

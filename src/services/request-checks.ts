@@ -1,4 +1,5 @@
 /** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.io.test.ts holds them equal to the contract. */
+import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Bounds } from "../catalog/entry/names.ts";
 import { plainName } from "../discovery/dns-names.ts";
@@ -7,10 +8,13 @@ import { invalid, WaymarkError } from "../lib/errors.ts";
 import { utf8Size } from "../lib/protowire.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
-import { idOf } from "./discovery/filter.ts";
+import { durationMs, idOf } from "./discovery/filter.ts";
 
 const MAX_LEASE_ID_LENGTH = 256;
 const STALE_RETRY_MS = 1000;
+const MAX_CURSOR_LENGTH = 65_536;
+const DEFAULT_BOOKMARK_MS = 10_000;
+const MIN_BOOKMARK_MS = 1000;
 
 /** Empty, or at most 256 characters. */
 export function checkLeaseId(id: string, field: string): void {
@@ -59,6 +63,18 @@ export function checkAliases(
   const error = new WaymarkError("discovery_access_denied", message, { metadata: { role: "mesh.admin" } });
   rules.onRefused({ caller, action: "register", namespace: key?.namespace ?? "", reason: error.reason, detail: error.message });
   throw error;
+}
+
+/** Throws `invalid_argument` for what is too long for a cursor. */
+export function checkCursor(cursor: string): void {
+  checkLength(cursor, "cursor", MAX_CURSOR_LENGTH);
+}
+
+/** Time between two bookmarks of a watch. Throws `invalid_argument`. */
+export function bookmarkMs(asked: Duration | undefined): number {
+  const intervalMs = durationMs(asked, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
+  if (intervalMs < MIN_BOOKMARK_MS || intervalMs > DEFAULT_BOOKMARK_MS) throw invalid("bookmark_interval", "must be 1 s to 10 s");
+  return intervalMs;
 }
 
 /** Throws `too_stale` when what is held may be older than the caller takes. */

@@ -11,7 +11,7 @@ const GRACE_MS = 15_000;
 test("kill -9 of three of five under load: what they held stays shown beyond the grace, and nothing acknowledged is lost", async () => {
   await using cluster = await FaultyCluster.start({ count: 5, seed: "half", fabric: { orphan_grace: `${GRACE_MS}ms` } });
   const entries = [{ key: { kind: "ENTRY_KIND_SERVICE", namespace: "static", name: "of-n5", instanceId: "1" } }];
-  expect((await cluster.at("n5").door.ask("register", { entries, static: true })).code).toBe("OK");
+  expect((await cluster.at("n5").door.ask("register", { entries, staticLease: true })).code).toBe("OK");
   const health = async (): Promise<unknown> => {
     const { response } = await cluster.at("n1").door.ask("catalogQuery", { namespace: "static" });
     return ((response["items"] ?? []) as { health: string }[])[0]?.health;

@@ -21,7 +21,7 @@ async function startAll(home: ClusterHome): Promise<NodeProcess[]> {
 
 async function fill(node: NodeProcess): Promise<void> {
   const entries = Array.from({ length: COUNT }, (_, i) => ({ key: key(`${i}`), targets: [{ host: "10.0.0.1", port: 80 }] }));
-  await withClient(node, (client) => client.call(register, { entries, static: true }));
+  await withClient(node, (client) => client.call(register, { entries, staticLease: true }));
 }
 
 function seen(node: NodeProcess): Promise<number> {

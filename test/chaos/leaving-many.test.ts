@@ -15,7 +15,7 @@ function fill(node: NodeProcess): Promise<void> {
     for (let from = 0; from < COUNT; from += BATCH) {
       const key = (i: number) => ({ namespace: "svc.shop", name: "web", instanceId: `${from + i}` });
       const entries = Array.from({ length: BATCH }, (_, i) => ({ key: key(i), targets: [{ host: "10.0.0.1", port: 80 }] }));
-      await client.call(register, { entries, static: true }, { timeoutMs: 60_000 });
+      await client.call(register, { entries, staticLease: true }, { timeoutMs: 60_000 });
     }
   });
 }

@@ -1,5 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { AuditFault, AuditKind, AuditOutcome } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { auditLine } from "../../src/policy/audit/line.ts";
 import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit/record.ts";
 import { waymark } from "../fakes/cli-world.ts";
@@ -35,12 +36,25 @@ function paged(records: readonly { readonly number: bigint }[]) {
 
 function denial(number: number) {
   const who = { principal: "team-a", tenant: "team-a", source: "10.0.0.1" };
-  const what = { kind: "access", action: "query", namespace: "svc.market", outcome: "denied", reason: "viewer_denied", rule: "svc.market" };
+  const what = {
+    kind: AuditKind.ACCESS,
+    action: "query",
+    namespace: "svc.market",
+    outcome: AuditOutcome.DENIED,
+    reason: "viewer_denied",
+    rule: "svc.market",
+  };
   return { number: BigInt(number), at: { seconds: 1_770_000_000n + BigInt(number), nanos: 0 }, ...who, ...what };
 }
 
 function change(number: number) {
-  const what = { kind: "policy", action: "policy.apply", outcome: "allowed", before: "aa".repeat(32), after: "bb".repeat(32) };
+  const what = {
+    kind: AuditKind.POLICY,
+    action: "policy.apply",
+    outcome: AuditOutcome.ALLOWED,
+    before: "aa".repeat(32),
+    after: "bb".repeat(32),
+  };
   return {
     number: BigInt(number),
     at: { seconds: 1_770_000_000n, nanos: 0 },
@@ -73,7 +87,7 @@ test("access-audit sends its filters and tells how to go on", async () => {
     namespace: "svc.market",
     reason: "viewer_denied",
     limit: 2,
-    from: { seconds: 1_767_225_600n },
+    since: { seconds: 1_767_225_600n },
   });
 });
 
@@ -97,9 +111,9 @@ test("namespace policy audit asks the policy log; --since takes a duration befor
   const before = Date.now() - 3_600_000;
   await waymark(["namespace", "policy", "audit", "--since", "1h", "--server", fake.address]);
   const { request } = fake.callsOf("policyAudit")[0] ?? {};
-  expect(request).toHaveProperty("from.seconds");
-  const { from } = request as { readonly from: { readonly seconds: bigint } };
-  expect(Math.abs(Number(from.seconds) * 1000 - before)).toBeLessThan(60_000);
+  expect(request).toHaveProperty("since.seconds");
+  const { since } = request as { readonly since: { readonly seconds: bigint } };
+  expect(Math.abs(Number(since.seconds) * 1000 - before)).toBeLessThan(60_000);
 });
 
 test.each([
@@ -155,9 +169,9 @@ test("watch --since begins with what happened since", async () => {
 });
 
 test.each([
-  { answer: { intact: true, checked: 5n, firstNumber: 1n, lastNumber: 5n, lastHash: Uint8Array.of(0xab) }, exit: 0, says: "" },
+  { answer: { intact: true, checked: 5n, firstNumber: 1n, lastNumber: 5n, lastHash: "ab", fault: AuditFault.NONE }, exit: 0, says: "" },
   {
-    answer: { intact: false, checked: 2n, fault: "missing", faultNumber: 3n, detail: "record 3 is missing" },
+    answer: { intact: false, checked: 2n, fault: AuditFault.MISSING, faultNumber: 3n, detail: "record 3 is missing" },
     exit: 1,
     says: "missing at record 3",
   },
@@ -167,7 +181,8 @@ test.each([
   const ran = await waymark(["audit", "verify", "-o", "json", "--server", fake.address]);
   expect(ran.exit).toBe(exit);
   expect(ran.stderr).toContain(says);
-  expect(JSON.parse(ran.stdout)).toMatchObject({ intact: answer.intact, checked: Number(answer.checked) });
+  const fault = `AUDIT_FAULT_${AuditFault[answer.fault]}`;
+  expect(JSON.parse(ran.stdout)).toMatchObject({ intact: answer.intact, checked: Number(answer.checked), fault });
 });
 
 test("verify FILE checks a copy without a server", async () => {
@@ -187,7 +202,7 @@ test("verify FILE checks a copy without a server", async () => {
   const argv = ["audit", "verify", "--server", "127.0.0.1:1"];
   const whole = await waymark([...argv, "whole.jsonl", "-o", "json"], { files });
   expect(whole.exit).toBe(0);
-  expect(JSON.parse(whole.stdout)).toMatchObject({ intact: true, checked: 2, lastNumber: 2 });
+  expect(JSON.parse(whole.stdout)).toMatchObject({ intact: true, checked: 2, lastNumber: 2, fault: "AUDIT_FAULT_NONE" });
   const changed = await waymark([...argv, "changed.jsonl"], { files });
   expect(changed.exit).toBe(1);
   expect(changed.stderr).toContain("altered at record 1");

@@ -1,5 +1,10 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
@@ -19,27 +24,35 @@ afterEach(() => {
 const AT = { seconds: 1_770_000_000n, nanos: 0 };
 const here = { clusterId: "c1", region: "eu", zone: "a", version: "1.0.0", incarnation: 1n };
 const PEERS = [
-  { ...here, nodeId: "n1", status: "alive", address: "10.0.0.1:17421", self: true },
-  { ...here, nodeId: "n2", status: "alive", address: "10.0.0.2:17421", linked: true, rtt: { seconds: 0n, nanos: 1_500_000 }, lastSeen: AT },
-  { ...here, nodeId: "n3", status: "suspect", address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
+  { ...here, nodeId: "n1", status: PeerStatus.ALIVE, address: "10.0.0.1:17421", isSelf: true },
+  {
+    ...here,
+    nodeId: "n2",
+    status: PeerStatus.ALIVE,
+    address: "10.0.0.2:17421",
+    linked: true,
+    rtt: { seconds: 0n, nanos: 1_500_000 },
+    lastSeen: AT,
+  },
+  { ...here, nodeId: "n3", status: PeerStatus.SUSPECT, address: "10.0.0.3:17421", accuser: "n2", healthScore: 2, lastSeen: AT },
 ];
 const EVENTS = [
-  { at: AT, kind: "joined", by: "n2", path: "push_pull", incarnation: 0n },
-  { at: AT, kind: "suspected", by: "n2", path: "indirect", incarnation: 1n, detail: "no ack by n1, n4" },
+  { at: AT, kind: PeerEventKind.ALIVE, by: "n2", path: PeerEventPath.TABLE, incarnation: 0n },
+  { at: AT, kind: PeerEventKind.SUSPECT, by: "n2", path: PeerEventPath.INDIRECT, incarnation: 1n, detail: "no ack by n1, n4" },
 ];
 const LAG = {
   servedBy: "n1",
   ready: false,
   detail: "catching up with n2",
   age: { seconds: 2n, nanos: 0 },
-  protected: true,
+  originsProtected: true,
   origins: [
-    { nodeId: "n1", generation: 7n, life: "live", through: 12n, known: 12n, behind: 0n, floor: 0n },
-    { nodeId: "n2", generation: 9n, life: "orphaned", through: 40n, known: 45n, behind: 5n, floor: 3n },
+    { nodeId: "n1", generation: 7n, state: OriginState.LIVE, through: 12n, known: 12n, behind: 0n, floor: 0n },
+    { nodeId: "n2", generation: 9n, state: OriginState.ORPHANED, through: 40n, known: 45n, behind: 5n, floor: 3n },
     {
       nodeId: "n3",
       generation: 2n,
-      life: "live",
+      state: OriginState.LIVE,
       known: 30n,
       behind: 30n,
       refused: 4n,
@@ -47,8 +60,8 @@ const LAG = {
     },
   ],
   links: [
-    { nodeId: "n2", address: "10.0.0.2:17421", state: "up", behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
-    { address: "10.0.0.9:17421", state: "opening", incoming: true },
+    { nodeId: "n2", address: "10.0.0.2:17421", state: LinkState.UP, behind: 5n, behindFor: { seconds: 12n, nanos: 0 } },
+    { address: "10.0.0.9:17421", state: LinkState.OPENING, incoming: true },
   ],
 };
 
@@ -66,7 +79,7 @@ test("mesh peers by itself lists, with the flags of list; a word that is none of
   const { exit, stdout } = await waymark(["mesh", "peers", "--status", "alive", "--server", fake.address]);
   expect(exit).toBe(0);
   expect(stdout).toContain("n3");
-  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive"] });
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: [PeerStatus.ALIVE] });
   expect((await waymark(["mesh", "peers", "lst", "--server", fake.address])).exit).toBe(2);
 });
 
@@ -78,24 +91,86 @@ test("list sends its filters and reads every page", async () => {
   const argv = ["mesh", "peers", "list", "--status", "alive", "--status", "suspect", "--region", "eu", "--cluster-id", "c1", "-o", "json"];
   const { stdout } = await waymark([...argv, "--server", fake.address]);
   expect((JSON.parse(stdout) as { readonly peers: readonly unknown[] }).peers).toHaveLength(3);
-  expect(fake.callsOf("list")[0]?.request).toMatchObject({ statuses: ["alive", "suspect"], region: "eu", clusterId: "c1" });
+  expect(fake.callsOf("list")[0]?.request).toMatchObject({
+    statuses: [PeerStatus.ALIVE, PeerStatus.SUSPECT],
+    region: "eu",
+    clusterId: "c1",
+  });
 });
+
+const put = (peer: MessageInitShape<typeof PeerSchema>, action = Action.CREATE) =>
+  ({ action, payload: { case: "peer", value: peer } }) as const;
+const removed = (nodeId: string) => ({ action: Action.REMOVE, payload: { case: "removed", value: nodeId } }) as const;
 
 test("watch tells every member, then those that change", async () => {
   const fake = await startFake();
-  fake.meshScript = [...PEERS.map((peer) => ({ peer })), { current: true }, { peer: { ...PEERS[2], status: "dead" }, forgotten: true }];
+  fake.meshScript = [
+    { snapshot: Snapshot.BEGIN },
+    { snapshot: Snapshot.CONTINUE, deltas: PEERS.map((peer) => put(peer)) },
+    { snapshot: Snapshot.END, cursor: "c1", count: 3n },
+    { deltas: [put({ ...PEERS[2], status: PeerStatus.DEAD }, Action.UPDATE)], cursor: "c2" },
+    { bookmark: true, cursor: "c2", count: 3n },
+    { deltas: [removed("n9"), removed("n3")], cursor: "c3" },
+  ];
   const one = await waymark(["mesh", "peers", "watch", "--until-current", "-o", "json", "--server", fake.address]);
   expect(one.exit).toBe(0);
-  const lines = one.stdout
-    .trimEnd()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { readonly event: string }).event);
-  expect(lines).toEqual(["member", "member", "member", "current"]);
+  expect(eventsOf(one.stdout)).toEqual(["member", "member", "member", "current"]);
   const stop = new AbortController();
   const onStdout = (text: string) => text.includes("forgotten") && stop.abort();
   const two = await waymark(["mesh", "peers", "watch", "--server", fake.address], { interrupt: stop.signal, onStdout });
   expect(two.exit).toBe(0);
   expect(two.stderr).toContain("every member was shown");
+  const three = new AbortController();
+  const told: string[] = [];
+  const onLine = (text: string) => {
+    told.push(...eventsOf(text));
+    if (told.includes("forgotten")) three.abort();
+  };
+  await waymark(["mesh", "peers", "watch", "-o", "json", "--server", fake.address], { interrupt: three.signal, onStdout: onLine });
+  // One that was never there is not told as forgotten.
+  expect(told).toEqual(["member", "member", "member", "current", "member", "forgotten"]);
+});
+
+function eventsOf(stdout: string): readonly string[] {
+  return stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { readonly event: string }).event);
+}
+
+test("a watch that broke off goes on with its cursor, and what a new snapshot does not list is forgotten", async () => {
+  const fake = await startFake();
+  const [one, two, three] = PEERS;
+  fake.meshScripts = [
+    [
+      { snapshot: Snapshot.BEGIN },
+      { snapshot: Snapshot.CONTINUE, deltas: [put(one ?? {}), put(two ?? {})] },
+      { snapshot: Snapshot.END, cursor: "c1" },
+    ],
+    [
+      { snapshot: Snapshot.BEGIN },
+      { snapshot: Snapshot.CONTINUE, deltas: [put(one ?? {}), put(three ?? {})] },
+      { snapshot: Snapshot.END, cursor: "d1" },
+    ],
+  ];
+  const stop = new AbortController();
+  const told: string[] = [];
+  const onStdout = (text: string) => {
+    told.push(...eventsOf(text));
+    if (told.filter((event) => event === "current").length === 2) stop.abort();
+  };
+  const { exit, stderr } = await waymark(["mesh", "peers", "watch", "-o", "json", "--server", fake.address], {
+    interrupt: stop.signal,
+    onStdout,
+    later: (act) => {
+      setImmediate(act);
+      return () => {};
+    },
+  });
+  expect(exit).toBe(0);
+  expect(stderr).toContain("opening it again");
+  expect(told).toEqual(["member", "member", "current", "member", "member", "forgotten", "current"]);
+  expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
 
 test("explain says who accused a member, by which path, and when it is taken for dead", async () => {
@@ -130,7 +205,7 @@ test("lag is told by origin or by link, with whether the node is ready", async (
   const json = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect(JSON.parse(json.stdout)).toMatchObject({
     ready: false,
-    protected: true,
+    originsProtected: true,
     origins: [{ behind: "0" }, { behind: "5" }, { behind: "30" }],
   });
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, detail: "in step with all peers", age: { seconds: 0n, nanos: 0 } }));

@@ -1,5 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
+import { ChangeEffect, RuleChangeKind, Severity } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
@@ -38,12 +40,12 @@ const FILES = { "good.yaml": GOOD, "bad.yaml": BAD };
 
 const CHANGE = {
   namespace: "svc.market",
-  effect: "hide",
+  effect: ChangeEffect.HIDE,
   entries: 12n,
   examples: [{ kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1", clusterId: "east" }],
   viewers: [{ clusterId: "east", tenantId: "team-b" }],
 };
-const WARNING = { path: "rules[0].owners[0]", line: 0, severity: "warning", message: '"east" is no cluster or region known here' };
+const WARNING = { path: "rules[0].owners[0]", line: 0, severity: Severity.WARNING, message: '"east" is no cluster or region known here' };
 
 test("validate --offline tells every problem with its line, asks no server, and exits 1", async () => {
   const { exit, stderr } = await waymark(["namespace", "policy", "validate", "bad.yaml", "--offline", "--server", "127.0.0.1:1"], {
@@ -129,7 +131,10 @@ test("a file with errors is not sent", async () => {
   });
   expect(exit).toBe(1);
   expect(stderr).toContain("nothing was applied, because of 3 problems");
-  expect(JSON.parse(stdout)).toMatchObject({ applied: false, problems: [{ line: 4 }, { line: 5 }, { line: 6 }] });
+  expect(JSON.parse(stdout)).toMatchObject({
+    applied: false,
+    problems: [{ line: 4, severity: "SEVERITY_ERROR" }, { line: 5 }, { line: 6 }],
+  });
   expect(fake.callsOf("applyPolicy")).toEqual([]);
 });
 
@@ -226,7 +231,37 @@ test("rollback sends where to and why", async () => {
   ]);
   expect(exit).toBe(0);
   expect(stderr).toContain("the rules of version 4 are in force again, as version 8");
-  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({ toNumber: 4n, reason: "empty shop", expectedNumber: 0n });
+  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({
+    toNumber: 4n,
+    reason: "empty shop",
+    expectedNumber: 0n,
+    dryRun: false,
+  });
+});
+
+test("a dry run of a rollback says what would change, and what is wrong with the earlier set", async () => {
+  const fake = await startFake();
+  const problems = [{ path: "rules[0].owners[0]", severity: Severity.WARNING, message: "no cluster is called that" }];
+  fake.policy.set("rollbackPolicy", () => ({
+    number: 7n,
+    changes: [{ namespace: "svc.a", effect: ChangeEffect.HIDE, entries: 2n }],
+    problems,
+  }));
+  const argv = ["namespace", "policy", "rollback", "--dry-run", "--server", fake.address];
+  const { exit, stderr } = await waymark(argv);
+  expect(exit).toBe(0);
+  expect(stderr).toContain("warning: the version before the newest: rules[0].owners[0]: no cluster is called that");
+  expect(stderr).toContain("hide 2 entries in 1 namespace");
+  expect(stderr).toContain("dry run, nothing was changed: version 7 stays in force");
+  expect(fake.callsOf("rollbackPolicy")[0]?.request).toMatchObject({ toNumber: 0n, dryRun: true });
+  const { stdout } = await waymark([...argv, "-o", "json"]);
+  expect(JSON.parse(stdout)).toMatchObject({
+    number: "7",
+    applied: false,
+    dryRun: true,
+    changes: [{ namespace: "svc.a", effect: "CHANGE_EFFECT_HIDE" }],
+    problems: [{ path: "rules[0].owners[0]", severity: "SEVERITY_WARNING" }],
+  });
 });
 
 const VERSIONS = [
@@ -239,9 +274,9 @@ const VERSIONS = [
     checksum: "ab".repeat(32),
     stage: { by: { case: "percent", value: 10 } },
     changes: [
-      { namespace: "", change: "changed", fields: [{ field: "version", removed: ["a"], added: ["b"] }] },
-      { namespace: "svc.market", change: "changed", fields: [{ field: "owners", removed: ["west"], added: ["east"] }] },
-      { namespace: "svc.old", change: "removed", fields: [] },
+      { namespace: "", kind: RuleChangeKind.CHANGED, fields: [{ field: "version", removed: ["a"], added: ["b"] }] },
+      { namespace: "svc.market", kind: RuleChangeKind.CHANGED, fields: [{ field: "owners", removed: ["west"], added: ["east"] }] },
+      { namespace: "svc.old", kind: RuleChangeKind.REMOVED, fields: [] },
     ],
   },
   { policy: { number: 1n }, unreadable: "its bytes were changed or lost" },
@@ -273,7 +308,7 @@ test.each([
   expect(exit).toBe(0);
   expect(JSON.parse(stdout)).toEqual({
     namespace: "svc.market",
-    action: "query",
+    action: "ACT_QUERY",
     allowed: false,
     reason: "viewer_denied",
     rule: "svc.market",
@@ -281,6 +316,7 @@ test.each([
   const { request } = fake.callsOf("explain")[0] ?? {};
   if (viewer === undefined) expect(request).not.toHaveProperty("viewer");
   else expect(request).toMatchObject({ viewer });
+  expect(request).toMatchObject({ action: Act.QUERY });
 });
 
 test("discovery policy shows what is in force, and what is wrong with it", async () => {

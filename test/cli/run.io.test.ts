@@ -294,7 +294,7 @@ test("register sends what the flags say, under a static lease", async () => {
   expect(exit).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ leaseId: "lease-1" });
   expect(fake.callsOf("register")[0]?.request).toMatchObject({
-    static: true,
+    staticLease: true,
     entries: [
       {
         key: { kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1" },
@@ -314,7 +314,7 @@ test("register sends what the flags say, under a static lease", async () => {
 test("register --ttl asks for a lease that expires", async () => {
   const fake = await startFake();
   await waymark([...REGISTER, "--ttl", "90s", "--server", fake.address]);
-  expect(fake.callsOf("register")[0]?.request).toMatchObject({ static: false, ttl: { seconds: 90n } });
+  expect(fake.callsOf("register")[0]?.request).toMatchObject({ staticLease: false, ttl: { seconds: 90n } });
 });
 
 test("register --keep unregisters its lease when interrupted", async () => {

@@ -4,11 +4,8 @@ import { create } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { DiscoveryDelta_Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import {
-  type CatalogWatchResponse,
-  CatalogWatchResponseSchema,
-  CatalogWatchResponse_Snapshot as Snapshot,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type CatalogWatchResponse, CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 import { until } from "../fakes/until.ts";

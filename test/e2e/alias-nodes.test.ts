@@ -142,7 +142,7 @@ describe.skipIf(!isDigThere())("an alias at several nodes", () => {
     const sent = await fetch(`http://${a.listeners["http"]}/waymark.discovery.v1.DiscoveryService/Register`, {
       method: "POST",
       headers: { "content-type": "application/json", authorization: `Bearer ${EVIL}` },
-      body: JSON.stringify({ entries: [entry], static: true }),
+      body: JSON.stringify({ entries: [entry], staticLease: true }),
     });
     expect(sent.status).toBe(200);
     expect((await register(a, { token: ADMIN, namespace: "svc.op", aliases: ["root.corp"] })).exit).toBe(0);

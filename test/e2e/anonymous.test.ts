@@ -60,7 +60,7 @@ test.each([
     const at = { listeners: { http: (node.listeners["http"] ?? "").replace("0.0.0.0", "127.0.0.1") } } as unknown as NodeProcess;
     const entries = [{ key: { namespace: "svc.market", name: "db", instanceId: "1" } }];
     const overHttp = [
-      await sendJson(at, "Register", { entries, static: true }),
+      await sendJson(at, "Register", { entries, staticLease: true }),
       await sendJson(at, "CatalogQuery", { namespacePrefix: "svc" }),
     ];
     expect(overHttp.map((said) => said.startsWith("200"))).toEqual([writes, reads]);

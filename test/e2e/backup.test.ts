@@ -35,7 +35,7 @@ test.each([
     await using b = await startNodeProcess(joining);
     using door = new GrpcDoor(b.grpc);
     const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "web", instanceId: "1" };
-    expect((await door.ask("register", { entries: [{ key }], static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: [{ key }], staticLease: true })).code).toBe("OK");
     await until("a has it", async () => ((await holdersAt(a)).length === 1 ? [] : ["not yet"]));
     await b.stop(signal);
     cpSync(disk, copy, { recursive: true });

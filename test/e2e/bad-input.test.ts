@@ -128,7 +128,7 @@ describe("Names and bounds", () => {
     { rule: "a lease ttl below 1 s", request: { entries: [goodEntry()], ttl: "0.999s" }, field: "ttl" },
     { rule: "a lease ttl above 24 h", request: { entries: [goodEntry()], ttl: "86400.001s" }, field: "ttl" },
     { rule: "a negative lease ttl", request: { entries: [goodEntry()], ttl: "-5s" }, field: "ttl" },
-    { rule: "a static lease with a ttl", request: { entries: [goodEntry()], ttl: "30s", static: true }, field: "ttl" },
+    { rule: "a static lease with a ttl", request: { entries: [goodEntry()], ttl: "30s", staticLease: true }, field: "ttl" },
     { rule: "a lease id of 257 characters", request: { entries: [goodEntry()], leaseId: x(257) }, field: "lease_id" },
     { rule: "an idempotency key of 129 characters", request: { entries: [goodEntry()], idempotencyKey: x(129) }, field: "idempotency_key" },
   ]);

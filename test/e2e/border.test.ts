@@ -45,7 +45,7 @@ function shows(door: GrpcDoor, names: readonly string[]): Promise<void> {
 
 async function register(door: GrpcDoor, name: string, scope: string): Promise<void> {
   const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name, instanceId: "1" }, scope: `SCOPE_${scope}` };
-  expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
 }
 
 /** A node of cluster c2, with a link to that one and what it says of itself. */

@@ -23,7 +23,7 @@ const start = (nodeId: string, more: readonly string[] = [], wrapper: readonly s
 const fabricOf = ({ listeners }: NodeProcess) => listeners["fabric"] ?? "";
 const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" });
 
-async function register(node: NodeProcess, names: readonly string[], how: { readonly static: true } | { readonly ttl: string }) {
+async function register(node: NodeProcess, names: readonly string[], how: { readonly staticLease: true } | { readonly ttl: string }) {
   using door = new GrpcDoor(node.grpc);
   const { code, reason, response } = await door.ask("register", { entries: names.map((name) => ({ key: keyOf(name) })), ...how });
   return { code, reason, leaseId: textOf(response["leaseId"]) };
@@ -40,7 +40,7 @@ test.skipIf(!isThere)(
   async () => {
     {
       await using ahead = await start("ahead", [], A_DAY_AHEAD);
-      await register(ahead, ["one", "two", "still"], { static: true });
+      await register(ahead, ["one", "two", "still"], { staticLease: true });
       using door = new GrpcDoor(ahead.grpc);
       expect((await door.ask("unregister", { keys: ["one", "two", "still"].map(keyOf) })).response["removed"]).toBe(3);
       await ahead.stop("SIGKILL");
@@ -48,7 +48,7 @@ test.skipIf(!isThere)(
     await using right = await start("right");
     const alone = await register(right, ["one"], { ttl: "600s" });
     const several = await register(right, ["two", "other"], { ttl: "600s" });
-    expect((await register(right, ["still"], { static: true })).code).toBe("OK");
+    expect((await register(right, ["still"], { staticLease: true })).code).toBe("OK");
     expect(await namesAt(right)).toEqual(["one", "other", "still", "two"]);
     using door = new GrpcDoor(right.grpc);
     const gone = async () => (await door.ask("renew", { leaseIds: [alone.leaseId, several.leaseId] })).response["expiredLeaseIds"] ?? [];

@@ -43,7 +43,7 @@ test.skipIf(!isDigThere())("dig gets the same answer of any node, though a third
     key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.dns", name: "web", instanceId: "1" },
     targets: [{ host: "10.9.8.7", port: 8080 }],
   };
-  expect((await cluster.at("n1").door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  expect((await cluster.at("n1").door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
   for (const name of cluster.names) {
     await until(`${name} has it`, async () => ((await cluster.dump(name)).has("web") ? [] : ["not yet"]));
     const [host = "", port] = (cluster.at(name).process.listeners["dns"] ?? "").split(":");

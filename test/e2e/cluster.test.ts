@@ -103,7 +103,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
       ready: true,
       caughtUp: true,
       detail: "in step with all peers",
-      protected: false,
+      originsProtected: false,
       links: [expect.anything(), expect.anything()],
     });
     await eventually("a is in step", async () => (await a.http("/discovery/lag")).body, inStep as JsonObject);
@@ -138,7 +138,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
     await eventually("b's entry is an orphan", async () => (await c.seen()).toSorted(), ["api healthy", "db orphaned", "web healthy"]);
     const nodesOnMap = async () => ((await a.door.ask("clusterMap", {})).response["nodes"] as unknown[]).length;
     await eventually("b is off the map", nodesOnMap, 2);
-    const dead: unknown = [expect.objectContaining({ nodeId: "b", status: "dead" })];
+    const dead: unknown = [expect.objectContaining({ nodeId: "b", status: "PEER_STATUS_DEAD" })];
     await eventually("b is dead", async () => (await a.http("/control/peers?status=dead")).body["peers"], dead as JsonObject[]);
 
     // Back at the same address, with its disk.

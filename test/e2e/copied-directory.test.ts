@@ -26,7 +26,7 @@ const startSecond = (nodeId: string, directory: string, ...more: readonly string
 async function register(grpc: string, name: string): Promise<string> {
   using door = new GrpcDoor(grpc);
   const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
-  return (await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], static: true })).code;
+  return (await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], staticLease: true })).code;
 }
 
 async function namesAt(grpc: string): Promise<readonly string[]> {

@@ -24,7 +24,7 @@ async function registerAll(node: NodeProcess): Promise<void> {
       const key = { ...NAMED, kind: EntryKind.SERVICE, instanceId: `i${String(i).padStart(5, "0")}` };
       return { key, targets: [{ host: addressOf(i), port: 80 }], health: isHealthy(i) ? HealthStatus.HEALTHY : HealthStatus.CRITICAL };
     });
-    await client.register({ entries, static: true });
+    await client.register({ entries, staticLease: true });
   }
 }
 

@@ -2,7 +2,8 @@
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type LimitedNode, registration, startLimitedNode, TOKENS, type Who } from "../fakes/limited-node.ts";
 
 type Reader = Client<typeof DiscoveryService>;
@@ -61,9 +62,9 @@ const TEAMS = { namespacePrefix: "team", withDigest: true };
 let node: LimitedNode;
 beforeAll(async () => {
   node = await startLimitedNode("");
-  await node.grpc.operator.register({ ...registration("team.a", "a1", "a2"), static: true });
-  await node.grpc.operator.register({ ...registration("team.b", "b1"), static: true });
-  await node.grpc.operator.register({ ...registration("team.all", "c1"), static: true });
+  await node.grpc.operator.register({ ...registration("team.a", "a1", "a2"), staticLease: true });
+  await node.grpc.operator.register({ ...registration("team.b", "b1"), staticLease: true });
+  await node.grpc.operator.register({ ...registration("team.all", "c1"), staticLease: true });
   const rules = (["a", "b"] as const).map((team) => ({ namespace: `team.${team}`, visibilityTenants: [team], owners: ["local"] }));
   const policy = { version: "v", defaultAllow: true, rules };
   const applied = await node.post("operator", "/waymark.policy.v1.PolicyService/ApplyPolicy", { policy });
@@ -145,14 +146,14 @@ test("a list of something else leads to a snapshot: another filter, another view
 });
 
 test("the cursor of a registration says of nothing else that it is held: a watch that begins with it begins with a snapshot", async () => {
-  const { cursor } = await node.grpc.a.register({ ...registration("team.all", "c2"), static: true });
+  const { cursor } = await node.grpc.a.register({ ...registration("team.all", "c2"), staticLease: true });
   const told = await follow(node.grpc.a, TEAMS, { held: ["c2"], cursor });
   expect(told).toMatchObject({ isAnew: true, held: ["a1", "a2", "c1", "c2"], count: 4 });
 });
 
 test("the command line goes on from a cursor of the same filter, and lists anew with one of another", async () => {
   const { cursor } = await node.grpc.b.catalogQuery({ namespacePrefix: "team" });
-  await node.grpc.operator.register({ ...registration("team.b", "b2"), static: true });
+  await node.grpc.operator.register({ ...registration("team.b", "b2"), staticLease: true });
   const created = async (...more: readonly string[]): Promise<readonly string[]> => {
     const { exit, stdout } = await node.process.run(["discovery", "watch", "--token", TOKENS.b, "--cursor", cursor, "-o", "json", ...more]);
     expect(exit).toBe(0);

@@ -32,7 +32,7 @@ class Writer {
     const metadata = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`k${i}`, "x".repeat(1000)]));
     const key = { namespace: "svc", name: "web", instanceId };
     try {
-      await this.#client.call(register, { entries: [{ key, metadata }], static: true });
+      await this.#client.call(register, { entries: [{ key, metadata }], staticLease: true });
       this.acked.push(instanceId);
       return undefined;
     } catch (error) {

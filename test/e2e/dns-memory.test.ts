@@ -23,7 +23,7 @@ test("a client that asks for each alias of a name with a thousand instances does
     targets: [{ host: `10.1.${i >> 8}.${i & 255}`, port: 80 }],
     aliases: aliases(i),
   }));
-  await client.register({ entries, static: true });
+  await client.register({ entries, staticLease: true });
   const socket = createSocket("udp4");
   try {
     const port = Number((node.listeners["dns"] ?? "").split(":")[1]);

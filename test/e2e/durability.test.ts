@@ -6,7 +6,8 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, expect, test } from "vitest";
 import { type Entry, EntryKeySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, RequestError } from "../../src/client/index.ts";
 import { CommandProcess, type Finished, startNodeProcess, withClient } from "../fakes/node-process.ts";
 import { allEntries, keyLine, WriteStorm } from "../fakes/write-storm.ts";
@@ -54,7 +55,7 @@ test("after kill -9 a lease has its ttl once more, a static lease stays, and wha
   const leases = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
-      await client.call(register, { entries: [web("static")], static: true });
+      await client.call(register, { entries: [web("static")], staticLease: true });
       const gone = await client.call(register, { entries: [web("gone-1"), web("gone-2")], ttl: durationFromMs(60_000) });
       await client.call(unregister, { leaseId: gone.leaseId });
       await client.call(register, { entries: [web("gone-3"), web("kept")], ttl: durationFromMs(60_000) });
@@ -122,10 +123,10 @@ test("a portable cursor from before kill -9 resumes without a snapshot and misse
   const atEnd = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
-      await client.call(register, { entries: Array.from({ length: 300 }, (_, i) => web(`w${i}`, ["first"])), static: true });
+      await client.call(register, { entries: Array.from({ length: 300 }, (_, i) => web(`w${i}`, ["first"])), staticLease: true });
       const seen = await fold(client, {}, ({ snapshot }) => snapshot === Snapshot.END);
       // Neither of these reached the reader.
-      await client.call(register, { entries: Array.from({ length: 50 }, (_, i) => web(`w${i}`, ["second"])), static: true });
+      await client.call(register, { entries: Array.from({ length: 50 }, (_, i) => web(`w${i}`, ["second"])), staticLease: true });
       await client.call(unregister, {
         keys: [100, 101].map((i) => create(EntryKeySchema, { namespace: "svc.market", name: "web", instanceId: `w${i}` })),
       });
@@ -138,7 +139,7 @@ test("a portable cursor from before kill -9 resumes without a snapshot and misse
   expect(atEnd.held.size).toBe(300);
   await using node = await startNodeProcess(["--data-dir", data]);
   await withClient(node, async (client) => {
-    const { revision } = await client.call(register, { entries: [web("after", ["third"]), web("w0", ["third"])], static: true });
+    const { revision } = await client.call(register, { entries: [web("after", ["third"]), web("w0", ["third"])], staticLease: true });
     const resumed = await fold(
       client,
       { cursor: atEnd.portableCursor, held: atEnd.held },
@@ -158,7 +159,7 @@ test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILA
   const ended = await (async () => {
     await using node = await startNodeProcess(["--data-dir", data]);
     return await withClient(node, async (client) => {
-      await client.call(register, { entries: [web("one")], static: true });
+      await client.call(register, { entries: [web("one")], staticLease: true });
       const watches = Array.from({ length: 5 }, async () => {
         let portableCursor = "";
         try {
@@ -173,7 +174,7 @@ test("SIGTERM hands every open watch a portable cursor and ends it with UNAVAILA
       });
       await open.promise;
       // Nothing is left behind by the change that comes just before the end.
-      await client.call(register, { entries: [web("two")], static: true });
+      await client.call(register, { entries: [web("two")], staticLease: true });
       const { exit } = await node.stop("SIGTERM");
       expect(exit).toBe(0);
       return Promise.all(watches);
@@ -198,7 +199,7 @@ test("a second node on the same data directory is refused, and the first goes on
   const second = await refusedStart(["--data-dir", data]);
   expect(second.stderr).toMatch(/in use|another|locked/);
   expect(second.stderr).toContain(data);
-  await withClient(node, async (client) => client.call(register, { entries: [web("one")], static: true }));
+  await withClient(node, async (client) => client.call(register, { entries: [web("one")], staticLease: true }));
 });
 
 test("another node id on a data directory is refused, with both ids", async () => {
@@ -222,7 +223,7 @@ test("a journal of a newer format, or damaged, is refused with exit code 1 and l
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) =>
-    client.call(register, { entries: Array.from({ length: 200 }, (_, i) => web(`w${i}`)), static: true }),
+    client.call(register, { entries: Array.from({ length: 200 }, (_, i) => web(`w${i}`)), staticLease: true }),
   );
   await first.stop();
   const path = join(data, "journal.db");
@@ -246,10 +247,10 @@ test("a journal of a newer format, or damaged, is refused with exit code 1 and l
 test("after kill -9 a directory whose log is gone is refused, and served as it is, by a new origin, with the flag it names", async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
-  await withClient(first, async (client) => client.call(register, { entries: [web("kept")], static: true }));
+  await withClient(first, async (client) => client.call(register, { entries: [web("kept")], staticLease: true }));
   await first.stop();
   const second = await startNodeProcess(["--data-dir", data]);
-  await withClient(second, async (client) => client.call(register, { entries: [web("lost")], static: true }));
+  await withClient(second, async (client) => client.call(register, { entries: [web("lost")], staticLease: true }));
   await second.stop("SIGKILL");
   rmSync(join(data, "journal.db-wal"));
   const before = directoryBytes(data);
@@ -263,7 +264,7 @@ test("after kill -9 a directory whose log is gone is refused, and served as it i
 test("after kill -9 an audit whose log is gone is read as far as it goes, and audit verify says that its end is lost", async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
-  await withClient(first, async (client) => client.call(register, { entries: [web("lost")], static: true }));
+  await withClient(first, async (client) => client.call(register, { entries: [web("lost")], staticLease: true }));
   expect((await first.run(["audit", "list", "-o", "json"])).stdout).toContain('"register"');
   await first.stop("SIGKILL");
   rmSync(join(data, "audit.db-wal"));
@@ -291,7 +292,7 @@ test("a second signal ends a node at once, and the next start has all that was a
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) => {
-    await client.call(register, { entries: [web("kept")], static: true });
+    await client.call(register, { entries: [web("kept")], staticLease: true });
     // A node that drains waits for an open stream.
     const watch = client.stream(DiscoveryService.method.catalogWatch, { namespacePrefix: "svc" })[Symbol.asyncIterator]();
     await watch.next();

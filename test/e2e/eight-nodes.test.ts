@@ -100,7 +100,7 @@ test("eight with three links: a change at each every second arrives about once a
           using door = new GrpcDoor(node.grpc);
           const key = { namespace: "svc", name: "api", instanceId: node.nodeId };
           const entry = { key, tags: [`t${round}`], targets: [{ host: "10.0.0.1", port: 80 }] };
-          const { code, message } = await door.ask("register", { entries: [entry], static: true });
+          const { code, message } = await door.ask("register", { entries: [entry], staticLease: true });
           expect(`${code} ${message}`).toBe("OK ");
         }),
       );

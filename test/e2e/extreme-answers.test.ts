@@ -26,7 +26,7 @@ function rssMib(pid: number): number {
 
 /** A write, the end of a lease, and no more memory than a node has. */
 async function goesOn({ command }: NodeProcess, door: GrpcDoor, expected: string): Promise<void> {
-  await registered(door, "kept", { static: true });
+  await registered(door, "kept", { staticLease: true });
   await registered(door, "short", { ttl: "1s" });
   await until("the lease ends", async () => {
     const found = await names(door);
@@ -49,7 +49,7 @@ test.each([
         parts.use(await startKeptNode(data, `${id}-honest-${n}`, ...honest.slice(0, 1).flatMap((first) => ["--join", fabricOf(first)]))),
       );
     const honestDoor = parts.use(new GrpcDoor(honest[0]?.grpc ?? ""));
-    await registered(honestDoor, "theirs", { static: true });
+    await registered(honestDoor, "theirs", { staticLease: true });
     const liars: AnsweringPeer[] = [];
     for (let first = 0; first < liarCount; first++) {
       // Each call is answered with another change, and far from the one before.

@@ -86,17 +86,17 @@ test("every number of probes and tables at its ends, then a write, an unregister
   {
     await using node = await startKeptNode(data, "a");
     using door = new GrpcDoor(node.grpc);
-    await registered(door, "before", { static: true });
+    await registered(door, "before", { staticLease: true });
     const session = connectHttp2(`http://${fabricOf(node)}`).on("error", () => {});
     for (const [n, { what, method, bytes }] of all.entries()) {
       await ask(session, method, bytes);
       if (!node.command.isRunning) throw new Error(`${what} ended the node: ${node.command.stderr.slice(-1_000)}`);
       // A write now and again: what a number broke shows at once.
-      if (n % 20 === 0) await registered(door, "now-and-again", { static: true });
+      if (n % 20 === 0) await registered(door, "now-and-again", { staticLease: true });
     }
     session.destroy();
-    await registered(door, "kept", { static: true });
-    await registered(door, "gone", { static: true });
+    await registered(door, "kept", { staticLease: true });
+    await registered(door, "gone", { staticLease: true });
     await registered(door, "short", { ttl: "1s" });
     expect((await door.ask("unregister", { keys: [keyOf("gone")] })).code).toBe("OK");
     await until("the lease ends", async () => (await names(door)) === "before,kept,now-and-again");
@@ -107,7 +107,7 @@ test("every number of probes and tables at its ends, then a write, an unregister
   expect(await names(door)).toBe("before,kept,now-and-again");
   await using newcomer = await startKeptNode(data, "n", "--join", fabricOf(node));
   using newcomerDoor = new GrpcDoor(newcomer.grpc);
-  await registered(newcomerDoor, "theirs", { static: true });
+  await registered(newcomerDoor, "theirs", { staticLease: true });
   for (const each of [door, newcomerDoor])
     await until("both have everything", async () => {
       const found = await names(each);

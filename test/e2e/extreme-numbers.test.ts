@@ -188,7 +188,7 @@ test("every number of every frame at its ends, then a write, an unregister, the 
     for (const [i, { what }] of all.entries()) {
       const name = `f${i}`;
       const target = [kept, leased, gone][i % 3] ?? kept;
-      const lease = i % 3 === 1 ? { ttl: "1s" } : { static: true };
+      const lease = i % 3 === 1 ? { ttl: "1s" } : { staticLease: true };
       const { code, reason, message } = await door.ask("register", { entries: entriesOf([name]), ...lease });
       if (code === "OK") target.push(name);
       else {
@@ -216,7 +216,7 @@ test("every number of every frame at its ends, then a write, an unregister, the 
     node = await start();
     door = new GrpcDoor(node.grpc);
     expect([...(await registered(door))].toSorted()).toEqual([...before].toSorted());
-    expect((await door.ask("register", { entries: entriesOf(["after"]), static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: entriesOf(["after"]), staticLease: true })).code).toBe("OK");
   } finally {
     door[Symbol.dispose]();
     await node[Symbol.asyncDispose]();
@@ -232,7 +232,7 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
   {
     await using node = await startNodeProcess(flags, wrapper);
     using door = new GrpcDoor(node.grpc);
-    expect((await door.ask("register", { entries: entriesOf(["kept"]), static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: entriesOf(["kept"]), staticLease: true })).code).toBe("OK");
     const { exit, stderr } = await node.stop("SIGUSR2");
     expect([exit, stderr.includes("assertion failed: planted")]).toEqual([1, true]);
   }
@@ -252,7 +252,7 @@ test("a bug while a node ends its entries to leave ends the process: it neither 
   {
     await using node = await startNodeProcess([...flags, "--join", other.listeners["fabric"] ?? ""], wrapper);
     using door = new GrpcDoor(node.grpc);
-    expect((await door.ask("register", { entries: entriesOf(["kept"]), static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: entriesOf(["kept"]), staticLease: true })).code).toBe("OK");
     const { exit, stderr } = await node.stop("SIGTERM");
     expect([exit, stderr.includes("assertion failed: planted")]).toEqual([1, true]);
   }

@@ -27,7 +27,7 @@ test.each(["a disk", "no disk"])("a ttl of any number of nanoseconds is kept up 
     expect([renewed.code, renewed.response["ttl"]]).toEqual(["OK", kept]);
     const overHttp = await askHttp(http, "register", register(`h${i}`));
     expect([overHttp.code, overHttp.response["ttl"]]).toEqual(["OK", kept]);
-    expect((await grpc.ask("register", { entries: [goodEntry({}, { instanceId: `s${i}` })], static: true })).code).toBe("OK");
+    expect((await grpc.ask("register", { entries: [goodEntry({}, { instanceId: `s${i}` })], staticLease: true })).code).toBe("OK");
     expect((await grpc.ask("catalogQuery", { maxStaleness: given })).code).toBe("OK");
   }
   expect((await fetch(`http://${http}/readyz`)).status).toBe(200);

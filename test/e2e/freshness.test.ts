@@ -1,11 +1,8 @@
 /** Honest freshness: who answered, from which revision, how old; why an entry is in an answer or not; and targeted debug logs. */
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  type CatalogWatchResponse,
-  DiscoveryService,
-  CatalogWatchResponse_Snapshot as Snapshot,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { connect } from "../../src/client/index.ts";
 import { askHttp, type GrpcDoor, goodEntry, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -24,7 +21,7 @@ beforeAll(async () => {
     goodEntry({ scope: "SCOPE_REGION", function: { version: "1.4.0" } }, { name: "area", instanceId: "new" }),
     goodEntry({ scope: "SCOPE_REGION", function: { version: "0.9.0" } }, { name: "area", instanceId: "old" }),
   ];
-  const { response } = await grpc.ask("register", { entries, static: true });
+  const { response } = await grpc.ask("register", { entries, staticLease: true });
   revision = textOf(response["revision"]);
 });
 afterAll(async () => {

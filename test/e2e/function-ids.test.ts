@@ -13,7 +13,7 @@ const entry = (name: string, instanceId = "1", functionId = "f-1") => ({
 
 async function register(node: NodeProcess, name: string, instanceId = "1", functionId = "f-1"): Promise<string> {
   using door = new GrpcDoor(node.grpc);
-  const { code, message, fields } = await door.ask("register", { entries: [entry(name, instanceId, functionId)], static: true });
+  const { code, message, fields } = await door.ask("register", { entries: [entry(name, instanceId, functionId)], staticLease: true });
   return code === "OK" ? "ok" : `${fields.join()} ${message}`;
 }
 
@@ -31,7 +31,9 @@ test("an id that another name has is refused, also of many that ask at once", as
   expect(await register(node, "tax")).toEqual(TAKEN_BY_PRICE);
   expect([await register(node, "price", "2"), await register(node, "tax", "1", "f-2")]).toEqual(["ok", "ok"]);
   using door = new GrpcDoor(node.grpc);
-  const asked = Array.from({ length: 50 }, (_, i) => door.ask("register", { entries: [entry(`racer-${i}`, "1", "f-race")], static: true }));
+  const asked = Array.from({ length: 50 }, (_, i) =>
+    door.ask("register", { entries: [entry(`racer-${i}`, "1", "f-race")], staticLease: true }),
+  );
   const answers = await Promise.all(asked);
   expect(answers.filter(({ code }) => code === "OK")).toHaveLength(1);
 });

@@ -12,7 +12,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { requiredAccessOf } from "../../src/server/authorise.ts";
-import { changesNothing } from "../../src/server/cost.ts";
+import { changesNothing } from "../../src/services/cost.ts";
 import {
   AnyClient,
   type ClientTls,
@@ -208,7 +208,7 @@ describe("a node with credentials", () => {
     expect([registering, ending, naming]).toEqual(["PERMISSION_DENIED", "PERMISSION_DENIED", "PERMISSION_DENIED"]);
     const audit = await node.run(["discovery", "access-audit", "--namespace", "svc.market", "-o", "json", "--token", TOKENS.operate]);
     const { records } = JSON.parse(audit.stdout) as { readonly records: readonly JsonObject[] };
-    const refusal = { namespace: "svc.market", outcome: "denied", reason: "discovery_access_denied" };
+    const refusal = { namespace: "svc.market", outcome: "AUDIT_OUTCOME_DENIED", reason: "discovery_access_denied" };
     const another = "is registered by another principal";
     for (const [principal, action, what] of [
       ["taker", "register", `entries[0].key: ${another}`],
@@ -228,7 +228,7 @@ describe("a node with credentials", () => {
     const { records } = JSON.parse(audit.stdout) as { readonly records: readonly JsonObject[] };
     const told = records.find(({ action }) => action === "DiscoveryService/Register");
     // Nobody looks at what such a page shows.
-    expect(told).toMatchObject({ outcome: "denied", reason: "discovery_access_denied", principal: "", source: "127.0.0.1" });
+    expect(told).toMatchObject({ outcome: "AUDIT_OUTCOME_DENIED", reason: "discovery_access_denied", principal: "", source: "127.0.0.1" });
     expect(told?.["detail"]).toContain("evil.example");
   });
 

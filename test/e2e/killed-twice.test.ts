@@ -24,7 +24,7 @@ async function isWhole(nodes: readonly NodeProcess[]): Promise<void> {
     await until(`${node.nodeId} is linked with all others`, async () => {
       const answer = await fetch(`http://${node.listeners["http"] ?? ""}/control/peers`);
       const { peers } = (await answer.json()) as { readonly peers: readonly { status: string; linked?: boolean }[] };
-      const linked = peers.filter((peer) => peer.status === "alive" && peer.linked === true);
+      const linked = peers.filter((peer) => peer.status === "PEER_STATUS_ALIVE" && peer.linked === true);
       return linked.length === nodes.length - 1 ? [] : [JSON.stringify(peers)];
     });
 }
@@ -50,7 +50,7 @@ test("three nodes that are killed twice before a snapshot are taken again, and n
     for (const node of nodes) {
       using door = new GrpcDoor(node.grpc);
       const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: node.nodeId, instanceId: "1" };
-      expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], static: true })).code).toBe("OK");
+      expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], staticLease: true })).code).toBe("OK");
     }
     for (const node of nodes) {
       expect(node.command.stderr).not.toMatch(ALARMS);

@@ -26,7 +26,7 @@ test("a node with narrow limits finds, pages, resolves and unregisters what one 
   const targets = [{ host: "10.0.0.1", port: 80, protocol: "http" }];
   const ids = ["1", "2"].map((digit) => digit.repeat(1000));
   const entries = ids.map((id) => ({ key: keyOf(id), tags: [tag], targets }));
-  expect(await wideDoor.ask("register", { entries, static: true })).toMatchObject({ code: "OK" });
+  expect(await wideDoor.ask("register", { entries, staticLease: true })).toMatchObject({ code: "OK" });
 
   /** Pages of one entry, each asked for by the token of the one before. */
   const found = async (): Promise<number> => {
@@ -59,7 +59,7 @@ test("what a node with wide limits holds, its other doors and the command line t
   await using wide = await startNodeProcess(["--ephemeral", "--config", config]);
   using door = new GrpcDoor(wide.grpc);
   const entry = { key: keyOf("1"), tags: [tag], targets: [{ host: "10.0.0.1", port: 80, protocol: "http" }] };
-  expect(await door.ask("register", { entries: [entry], static: true })).toMatchObject({ code: "OK" });
+  expect(await door.ask("register", { entries: [entry], staticLease: true })).toMatchObject({ code: "OK" });
 
   for (const filter of [`namespace=${namespace}`, `tag=${tag}`]) {
     const answer = await fetch(`http://${wide.listeners["http"]}/sd/prometheus?${filter}`);

@@ -67,7 +67,7 @@ async function goesOn(more: readonly Honest[] = []): Promise<boolean> {
   for (const { door } of all) {
     registered += 1;
     const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: `w${registered}`, instanceId: "1" } };
-    expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
   }
   for (const [i, each] of all.entries())
     await until(`node ${i} has everything`, async () => {
@@ -220,7 +220,7 @@ test("a peer that stops reading: others get everything, and nothing is kept for 
       key: { kind: "ENTRY_KIND_SERVICE", namespace: "bulk", name: `b${batch}-${n}`, instanceId: "1" },
       metadata,
     }));
-    expect((await a.door.ask("register", { entries, static: true })).code).toBe("OK");
+    expect((await a.door.ask("register", { entries, staticLease: true })).code).toBe("OK");
   }
   await until("b has the last of it", async () => {
     const { response } = await b.door.ask("catalogQuery", { namespace: "bulk", names: ["b15-249"] });
@@ -287,7 +287,7 @@ test("false deaths and a crowd of members that are not there: the living contrad
   await until("the crowd is taken for dead, b is not", async () => {
     const { response } = await a.door.ask("listPeers", {});
     const peers = (response["peers"] ?? []) as JsonObject[];
-    const alive = peers.filter(({ status }) => status === "alive").map(({ nodeId }) => textOf(nodeId));
+    const alive = peers.filter(({ status }) => status === "PEER_STATUS_ALIVE").map(({ nodeId }) => textOf(nodeId));
     return alive.join() === "b" ? [] : alive.concat("…");
   });
   expect(session.destroyed).toBe(false);

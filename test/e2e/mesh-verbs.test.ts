@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { statusWord } from "../fakes/member.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -32,7 +33,9 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
   await using c = await start("c", "--join", fabricOf(a));
   const statuses = async (node: NodeProcess) => {
     const { peers } = await json(node, "mesh", "peers", "list");
-    return (peers as { nodeId: string; status: string; linked: boolean }[]).map((peer) => `${peer.nodeId} ${peer.status} ${peer.linked}`);
+    return (peers as { nodeId: string; status: string; linked: boolean }[]).map(
+      (peer) => `${peer.nodeId} ${statusWord(peer.status)} ${peer.linked}`,
+    );
   };
   const wanted = ["a alive false", "b alive true", "c alive true"];
   await until("all are linked", async () => {
@@ -40,26 +43,26 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
     return found.join() === wanted.join() ? [] : found;
   });
   const watching = new CommandProcess(["mesh", "peers", "watch", "-o", "json", "--server", a.grpc]);
-  await watching.line(/"c".*"alive"/);
+  await watching.line(/"c".*"PEER_STATUS_ALIVE"/);
   await c.stop("SIGKILL");
-  await watching.line(/"c".*"suspect"/);
-  await watching.line(/"c".*"dead"/);
+  await watching.line(/"c".*"PEER_STATUS_SUSPECT"/);
+  await watching.line(/"c".*"PEER_STATUS_DEAD"/);
   watching.kill("SIGTERM");
   await watching.finished();
   // The other one may hear of it a moment later.
   const explained = () => json(b, "mesh", "peers", "explain", "c");
-  await expect.poll(explained).toMatchObject({ peer: { nodeId: "c", status: "dead" } });
+  await expect.poll(explained).toMatchObject({ peer: { nodeId: "c", status: "PEER_STATUS_DEAD" } });
   // Its own watcher saw the suspicion at a.
   const { events } = await json(a, "mesh", "peers", "explain", "c");
   const told = events as { kind: string; by: string; path: string }[];
-  const suspected = told.find(({ kind }) => kind === "suspect");
+  const suspected = told.find(({ kind }) => kind === "PEER_EVENT_KIND_SUSPECT");
   expect(["a", "b"]).toContain(suspected?.by);
-  expect(["direct", "indirect", "gossip", "table"]).toContain(suspected?.path);
-  expect(told.at(-1)).toMatchObject({ kind: "dead" });
+  expect(["DIRECT", "INDIRECT", "GOSSIP", "TABLE"].map((path) => `PEER_EVENT_PATH_${path}`)).toContain(suspected?.path);
+  expect(told.at(-1)).toMatchObject({ kind: "PEER_EVENT_KIND_DEAD" });
   const origins = [
-    { nodeId: "a", life: "live", behind: "0" },
-    { nodeId: "b", life: "live", behind: "0" },
-    { nodeId: "c", life: "orphaned", behind: "0" },
+    { nodeId: "a", state: "ORIGIN_STATE_LIVE", behind: "0" },
+    { nodeId: "b", state: "ORIGIN_STATE_LIVE", behind: "0" },
+    { nodeId: "c", state: "ORIGIN_STATE_ORPHANED", behind: "0" },
   ].map((origin): unknown => expect.objectContaining(origin));
   const lag = { servedBy: "a", ready: true, caughtUp: true, origins: expect.arrayContaining(origins) as unknown };
   await expect.poll(() => json(a, "discovery", "lag")).toMatchObject(lag);

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { statusWord } from "../fakes/member.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -24,7 +25,7 @@ function start(nodeId: "n" | "m", seed: string, port = "0"): Promise<NodeProcess
 async function peersOf(node: NodeProcess): Promise<readonly string[]> {
   using door = new GrpcDoor(node.grpc);
   const { response } = await door.ask("listPeers", {});
-  return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
+  return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${statusWord(status)}`);
 }
 
 test("they meet again, and one sees what the other has registered since", async () => {
@@ -42,7 +43,7 @@ test("they meet again, and one sees what the other has registered since", async 
   await using last = other;
   using door = new GrpcDoor(last.grpc);
   const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc", name: "since", instanceId: "1" };
-  expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries: [{ key, scope: "SCOPE_REGION" }], staticLease: true })).code).toBe("OK");
   await using back = await start("n", last.listeners["fabric"] ?? "", port);
   await until("n knows m again", async () => {
     const peers = await peersOf(back);

@@ -33,7 +33,7 @@ test("REGION at one node, then ZONE at another: the other cluster does not show 
   using atC = new GrpcDoor(c.grpc);
   const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "1" } };
   const put = async (door: GrpcDoor, scope: string): Promise<void> => {
-    expect((await door.ask("register", { entries: [{ ...entry, scope }], static: true })).code).toBe("OK");
+    expect((await door.ask("register", { entries: [{ ...entry, scope }], staticLease: true })).code).toBe("OK");
   };
   const shows = (door: GrpcDoor, want: string): Promise<void> =>
     until(`"${want}" is shown`, async () => {

@@ -57,7 +57,7 @@ async function asHeld(): Promise<MemberUpdate> {
 async function goesOn(): Promise<boolean> {
   written += 1;
   const key = { namespace: "svc.shop", name: `w${written}`, instanceId: "1", kind: 1 };
-  await withClient(a, (client) => client.call(DiscoveryService.method.register, { entries: [{ key }], static: true }));
+  await withClient(a, (client) => client.call(DiscoveryService.method.register, { entries: [{ key }], staticLease: true }));
   await until("b shows all of a, healthy", async () => {
     const entries = await withClient(b, (client) => allEntries(client, "svc.shop"));
     const healthy = entries.filter(({ health }) => health === HealthStatus.HEALTHY).length;
@@ -101,7 +101,7 @@ test("that it has more nodes than a table holds: a newcomer of ours is a member 
   }
   const c = await home.start("c", [a]);
   expect(await goesOn()).toBe(true);
-  const register = { entries: [{ key: { namespace: "svc.late", name: "web", instanceId: "1", kind: 1 } }], static: true };
+  const register = { entries: [{ key: { namespace: "svc.late", name: "web", instanceId: "1", kind: 1 } }], staticLease: true };
   await withClient(c, (client) => client.call(DiscoveryService.method.register, register));
   for (const node of [a, b]) {
     await until("what it takes is shown, healthy", async () => {

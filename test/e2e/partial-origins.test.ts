@@ -56,8 +56,8 @@ test("a node with narrow limits holds what a peer with wide ones took", async ()
   using there = new GrpcDoor(wide.grpc);
   const key = { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: "a-name-that-is-longer-than-sixteen", instanceId: "1" };
   const entry = { key, tags: ["one", "two", "three", "four"] };
-  expect((await here.ask("register", { entries: [entry], static: true })).code).toBe("INVALID_ARGUMENT");
-  expect((await there.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  expect((await here.ask("register", { entries: [entry], staticLease: true })).code).toBe("INVALID_ARGUMENT");
+  expect((await there.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
   await until("it is there", async () => ((await countAt(here)) === 1 ? [] : ["not yet"]));
   expect(await readiness(narrow)).not.toContain("partial");
 });
@@ -70,7 +70,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   const entries = Array.from({ length: 1000 }, (_, n) => ({
     key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: `web${n}`, instanceId: "1" },
   }));
-  expect((await there.ask("register", { entries, static: true })).code).toBe("OK");
+  expect((await there.ask("register", { entries, staticLease: true })).code).toBe("OK");
   await until("the one beyond is refused", async () => {
     const text = await readiness(small);
     return text.includes("partial here") && text.includes("more than 1000 records of one origin") ? [] : [text];
@@ -94,7 +94,7 @@ test("more records of a node than are allowed: it is partial, both ends say so, 
   const table = await small.run(["discovery", "lag"]);
   expect(table.stdout).toMatch(/b +live +0 +(\d+) +\1 +no/);
   const own = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.own", name: "mine", instanceId: "1" } };
-  expect((await here.ask("register", { entries: [own], static: true })).code).toBe("OK");
+  expect((await here.ask("register", { entries: [own], staticLease: true })).code).toBe("OK");
   await until("others go on", async () => ((await countAt(there, "svc.own")) === 1 ? [] : ["not yet"]));
 });
 
@@ -115,7 +115,7 @@ test("a node that restarts while an origin is partial says why its records are r
       const entries = Array.from({ length: 750 }, (_, n) => ({
         key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name: `web${from + n}`, instanceId: "1" },
       }));
-      expect((await there.ask("register", { entries, static: true })).code).toBe("OK");
+      expect((await there.ask("register", { entries, staticLease: true })).code).toBe("OK");
     }
     await until("what is beyond is refused", () => isTold(httpOf(small)));
     await small.stop("SIGTERM");

@@ -51,8 +51,8 @@ beforeAll(async () => {
   await using node = await start(STOPPED, "a", "--join", other.listeners["fabric"] ?? "");
   using door = new GrpcDoor(node.grpc);
   using otherDoor = new GrpcDoor(other.grpc);
-  await otherDoor.ask("register", { entries: entriesOf("theirs"), static: true });
-  await door.ask("register", { entries: entriesOf("gone", "kept"), static: true });
+  await otherDoor.ask("register", { entries: entriesOf("theirs"), staticLease: true });
+  await door.ask("register", { entries: entriesOf("gone", "kept"), staticLease: true });
   await door.ask("register", { entries: entriesOf("leased"), ttl: "3600s", idempotencyKey: "once" });
   await door.ask("unregister", { keys: [keyOf("gone")] });
   await shown(door, "kept", "leased", "theirs");
@@ -115,7 +115,7 @@ test.each(TAKEN)("with $what a node starts: a write, a removal, the end of a lea
     await using node = await start(directory, "a");
     using door = new GrpcDoor(node.grpc);
     await shown(door, "kept", "leased", ...theirs);
-    await door.ask("register", { entries: entriesOf("again"), static: true });
+    await door.ask("register", { entries: entriesOf("again"), staticLease: true });
     await door.ask("register", { entries: entriesOf("short"), ttl: "1s" });
     const { code, message } = await door.ask("unregister", { keys: [keyOf("kept")] });
     expect(`${code} ${message}`).toBe("OK ");

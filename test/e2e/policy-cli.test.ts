@@ -48,7 +48,10 @@ test("a policy is tried, applied, explained, shown in history and rolled back", 
   await using node = await startNodeProcess(["--ephemeral"]);
   await register(node);
   const dry = await apply(node, CLOSED, "--dry-run");
-  expect(dry).toMatchObject({ number: "0", changes: [{ namespace: "svc.market", effect: "hide", entries: "1" }, { effect: "withdraw" }] });
+  expect(dry).toMatchObject({
+    number: "0",
+    changes: [{ namespace: "svc.market", effect: "CHANGE_EFFECT_HIDE", entries: "1" }, { effect: "CHANGE_EFFECT_WITHDRAW" }],
+  });
   expect(await seen(node)).toBe(1);
 
   expect(await apply(node, OPEN, "--reason", "start")).toMatchObject({ number: "1" });
@@ -69,7 +72,10 @@ test("a policy is tried, applied, explained, shown in history and rolled back", 
   expect(await seen(node)).toBe(1);
   const { versions } = await ask(node, ["namespace", "policy", "history"]);
   expect(versions.map(({ policy }) => policy.number)).toEqual(["3", "2", "1"]);
-  expect(versions[1]).toMatchObject({ reason: "close", changes: [{ namespace: "" }, { namespace: "svc.market", change: "added" }] });
+  expect(versions[1]).toMatchObject({
+    reason: "close",
+    changes: [{ namespace: "" }, { namespace: "svc.market", kind: "RULE_CHANGE_KIND_ADDED" }],
+  });
   const { records } = await ask(node, ["namespace", "policy", "audit"]);
   expect(records.map(({ action }) => action)).toEqual(["policy.rollback", "policy.apply", "policy.apply"]);
   expect((await node.run(["audit", "verify"])).exit).toBe(0);
@@ -138,7 +144,7 @@ test("who has no role is told so with exit code 4, and changes are audited with 
   expect((await node.run([...argv, "--token", "wrong"], OPEN)).exit).toBe(4);
   expect((await node.run([...argv, "--token", "token-ops"], OPEN)).exit).toBe(0);
   const { records } = await ask(node, ["namespace", "policy", "audit", "--token", "token-ops"]);
-  expect(records[0]).toMatchObject({ principal: "ada", action: "policy.apply", outcome: "allowed" });
+  expect(records[0]).toMatchObject({ principal: "ada", action: "policy.apply", outcome: "AUDIT_OUTCOME_ALLOWED" });
   const http = node.listeners["http"] ?? "";
   const status = async (token: string): Promise<number> =>
     (await fetch(`http://${http}/discovery/policy`, { headers: { authorization: `Bearer ${token}` } })).status;
@@ -193,7 +199,7 @@ test("an owner hands its namespace over in a window and takes it back, and chang
     "ada policy.apply",
   ]);
   const refused = await ask(node, ["discovery", "access-audit", "--token", "token-ops"]);
-  const denied = refused.records.filter(({ principal, outcome }) => principal === "mia" && outcome === "denied");
+  const denied = refused.records.filter(({ principal, outcome }) => principal === "mia" && outcome === "AUDIT_OUTCOME_DENIED");
   expect(denied[0]).toMatchObject({ action: "PolicyService/ApplyPolicy", reason: "discovery_access_denied" });
 });
 

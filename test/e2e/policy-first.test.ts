@@ -44,7 +44,7 @@ test("what is registered after a policy that hides it is shown at no other node"
     // What everybody may see comes after it over the same link: when that is at the other node, the hidden one is too.
     await call(a, "discovery.v1.DiscoveryService/Register", {
       entries: [key("web", namespace), key(`after${round}`, "open")],
-      static: true,
+      staticLease: true,
     });
     // Without a pause: what must never be seen is not to be missed.
     for (const untilMs = Date.now() + PATIENCE_MS; ; ) {

@@ -94,7 +94,7 @@ test("tenant isolation: a cannot see b by any door, b can, and the refusals are 
   const denied = await node.process.run(["discovery", "access-audit", "--token", "token-of-operator", "-o", "json"]);
   expect(denied).toMatchObject({ exit: 0 });
   const { records } = JSON.parse(denied.stdout) as { records: readonly Record<string, string>[] };
-  const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "denied");
+  const ofA = records.filter(({ tenant, outcome }) => tenant === "a" && outcome === "AUDIT_OUTCOME_DENIED");
   expect(new Set(ofA.map(({ action }) => action))).toEqual(new Set(["query", "watch"]));
   expect(ofA.every(({ reason, rule }) => reason === "viewer_denied" && rule === "team.b")).toBe(true);
 });
@@ -171,7 +171,7 @@ async function flip(node: LimitedNode, edgeWallMs: number, wanted: boolean): Pro
   for (;;) {
     const { allowed = false } = await call(node, "operator", `${POLICY}/Explain`, {
       namespace: "shop",
-      action: "export-summary",
+      action: "ACT_EXPORT_SUMMARY",
       viewer: { clusterId: "local" },
     });
     if (allowed === wanted) return Date.now() - edgeWallMs;
@@ -214,7 +214,7 @@ test("a cutover opens and closes at its times without traffic, expiry denies, an
   ] as const)
     expect(await flip(node, edge, wanted)).toBeGreaterThanOrEqual(-2);
   const explain = () =>
-    call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "export-summary", viewer: { clusterId: "local" } });
+    call(node, "operator", `${POLICY}/Explain`, { namespace: "shop", action: "ACT_EXPORT_SUMMARY", viewer: { clusterId: "local" } });
   expect(await explain()).toMatchObject({ reason: "cutover_closed" });
   await apply(node, [{ namespace: "shop", owners: ["local"], allowSummaries: true }]);
   expect(await explain()).toMatchObject({ allowed: true, reason: "summary_allowed" });

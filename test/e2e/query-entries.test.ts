@@ -22,7 +22,7 @@ test("a query finds functions by a version range and topics by a subject", async
     detail: { case: "topic" as const, value: { patterns } },
   }));
   const service = { key: { kind: EntryKind.SERVICE, namespace: "fn", name: "web", instanceId: "s" } };
-  await client.register({ entries: [...functions, ...topics, service], static: true });
+  await client.register({ entries: [...functions, ...topics, service], staticLease: true });
 
   type Asked = Parameters<typeof client.catalogQuery>[0];
   const found = async (asked: Asked) => (await client.catalogQuery(asked)).items.map(({ key }) => key?.instanceId ?? "");
@@ -67,7 +67,7 @@ test("a query finds functions by a version range and topics by a subject", async
     entries: [
       { key: { kind: FUNCTION, namespace: "fn", name: "tax", instanceId }, detail: { case: "function" as const, value: { functionId } } },
     ],
-    static: true,
+    staticLease: true,
   });
   await client.register(withId("1", "f-tax"));
   expect(await outcomeOf(client.register(withId("2", "f-vat")))).toMatchObject({ reason: "invalid_argument" });

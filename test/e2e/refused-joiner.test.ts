@@ -44,7 +44,7 @@ function flags(nodeId: string, fabric: JsonObject, clusterId = "c1"): readonly s
 async function tryToRegister(node: UnreadyNode): Promise<{ readonly code: string; readonly reason?: string | undefined }> {
   using door = new GrpcDoor(node.grpc);
   const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "1" } };
-  return await door.ask("register", { entries: [entry], static: true });
+  return await door.ask("register", { entries: [entry], staticLease: true });
 }
 
 /** Not ready before and after the join timeout, with the seed and the reason named; a write is refused. */

@@ -44,7 +44,7 @@ const fabricOf = ({ listeners }: NodeProcess): string => listeners["fabric"] ?? 
 async function register(node: NodeProcess, ...names: readonly string[]): Promise<void> {
   using door = new GrpcDoor(node.grpc);
   const entries = names.map((name) => ({ key: { namespace: "svc.market", name, instanceId: "1" } }));
-  expect((await door.ask("register", { entries, static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries, staticLease: true })).code).toBe("OK");
 }
 
 async function unregister(node: NodeProcess, ...names: readonly string[]): Promise<void> {

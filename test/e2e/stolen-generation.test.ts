@@ -49,7 +49,7 @@ function start(nodeId: string, clusterId: string, seed?: NodeProcess): Promise<N
 async function register(node: NodeProcess, name: string): Promise<void> {
   using door = new GrpcDoor(node.grpc);
   const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.bank", name, instanceId: "1" }, scope: "SCOPE_REGION" };
-  expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
 }
 
 async function shown(node: NodeProcess): Promise<string> {

@@ -53,7 +53,7 @@ function flagsOf({ nodeId, clusterId, fabric, seed }: Started): readonly string[
 async function register(node: NodeProcess, name: string): Promise<void> {
   using door = new GrpcDoor(node.grpc);
   const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" }, scope: "SCOPE_REGION" };
-  expect((await door.ask("register", { entries: [entry], static: true })).code).toBe("OK");
+  expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
 }
 
 /** Entries and other members that a node shows. */

@@ -6,7 +6,8 @@ import { createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService, CatalogWatchResponse_Snapshot as Snapshot } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { hasFirstVersion, unpackFirstVersion } from "../fakes/first-version.ts";
 import { outcomeOf } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -36,7 +37,7 @@ async function put(client: Client, versions: Readonly<Record<string, string>>): 
     key: { kind: EntryKind.FUNCTION, namespace: "fn", name: "price", instanceId },
     detail: { case: "function" as const, value: { version } },
   }));
-  await client.register({ entries, static: true });
+  await client.register({ entries, staticLease: true });
 }
 
 /** A reader that folds what it is told. */
@@ -96,7 +97,10 @@ test("a watch of a range is told what enters and leaves it, over gRPC and HTTP; 
     createConnectTransport({ baseUrl: `http://${node.listeners["http"]}`, httpVersion: "1.1", useBinaryFormat: false }),
   );
   await put(client, { a: "1.2.0", b: "2.0.0", c: "1.9.0", d: "" });
-  await client.register({ entries: [{ key: { kind: EntryKind.SERVICE, namespace: "fn", name: "web", instanceId: "s" } }], static: true });
+  await client.register({
+    entries: [{ key: { kind: EntryKind.SERVICE, namespace: "fn", name: "web", instanceId: "s" } }],
+    staticLease: true,
+  });
   await using first = new Fold(client, "^1.2.0");
   await using overHttp = new Fold(http, "^1.2.0");
   for (const fold of [first, overHttp]) await fold.holds("a", "c");

@@ -5,7 +5,8 @@ import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerW
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { PeerService, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { PeerService, type PeerServiceWatchRequest, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -36,6 +37,8 @@ export interface Call {
   readonly authorization: string | undefined;
 }
 
+type PeerMessage = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
+
 export class FakeDiscovery {
   readonly #server = new Server();
   /** Answers of PolicyService by method local name; a method without one answers with an empty message. */
@@ -43,7 +46,10 @@ export class FakeDiscovery {
   /** Answers of PeerService, as those of PolicyService. */
   readonly mesh = new Map<string, (request: never) => Record<string, unknown>>();
   /** What each PeerService.Watch gets; then it stays open. */
-  meshScript: readonly MessageInitShape<typeof PeerServiceWatchResponseSchema>[] = [];
+  meshScript: readonly PeerMessage[] = [];
+  /** What the first ones get instead, one list a stream; those end after it. */
+  meshScripts: (readonly PeerMessage[])[] = [];
+  readonly meshRequests: PeerServiceWatchRequest[] = [];
   readonly entries = new Map<string, Entry>();
   readonly calls: Call[] = [];
   /** By method local name. */
@@ -75,7 +81,9 @@ export class FakeDiscovery {
         return { ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }), servedBy: NODE };
       }),
       this.#unary(m.clusterMap, () => ({ clusterId: CLUSTER, nodes: [] })),
-      this.#unary(m.listPeers, () => ({ peers: [{ nodeId: "n2", clusterId: CLUSTER, status: "alive", urls: ["grpc://10.0.0.2:17420"] }] })),
+      this.#unary(m.listPeers, () => ({
+        peers: [{ nodeId: "n2", clusterId: CLUSTER, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
+      })),
       this.#unary(m.namespaceStatus, ({ namespace }: { readonly namespace: string }) => ({
         namespace,
         allowed: true,
@@ -113,8 +121,11 @@ export class FakeDiscovery {
     const unary = PeerService.methods
       .filter((method) => method.methodKind === "unary")
       .map((method) => this.#unary(method, (request) => this.mesh.get(method.localName)?.(request as never) ?? {}));
-    const handle = (call: ServerWritableStream<unknown, unknown>) => {
-      for (const message of this.meshScript) call.write(create(PeerServiceWatchResponseSchema, message));
+    const handle = (call: ServerWritableStream<PeerServiceWatchRequest, unknown>) => {
+      this.meshRequests.push(call.request);
+      const script = this.meshScripts.shift();
+      for (const message of script ?? this.meshScript) call.write(create(PeerServiceWatchResponseSchema, message));
+      if (script !== undefined) call.end();
     };
     this.#server.addService(
       {

@@ -1,9 +1,11 @@
 /** Real nodes in processes of their own, each reached by the others through a gate of the fault net; clients talk to them directly. */
+
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { FaultNet } from "./fault-net.ts";
+import { statusWord } from "./member.ts";
 import { GrpcDoor, textOf } from "./node.ts";
 import { type NodeProcess, startNodeProcess } from "./node-process.ts";
 import { until } from "./until.ts";
@@ -152,7 +154,7 @@ export class FaultyCluster implements AsyncDisposable {
   async peersOf(name: string): Promise<readonly string[]> {
     const { response } = await this.at(name).door.ask("listPeers", {});
     return ((response["peers"] ?? []) as { nodeId: string; status: string }[])
-      .map(({ nodeId, status }) => `${nodeId} ${status}`)
+      .map(({ nodeId, status }) => `${nodeId} ${statusWord(status)}`)
       .toSorted();
   }
 

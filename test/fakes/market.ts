@@ -7,7 +7,11 @@ const NAMESPACE = "svc.market";
 export const keyOf = (name: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace: NAMESPACE, name, instanceId: "1" });
 
 /** Registers one service; fails when the node refuses it. */
-export async function registered(door: GrpcDoor, name: string, lease: { readonly static: true } | { readonly ttl: string }): Promise<void> {
+export async function registered(
+  door: GrpcDoor,
+  name: string,
+  lease: { readonly staticLease: true } | { readonly ttl: string },
+): Promise<void> {
   const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(name) }], ...lease });
   expect(`${name}: ${code} ${reason} ${message}`).toMatch(/OK/);
 }

@@ -8,6 +8,11 @@ function keyOf(name: string): JsonObject {
   return { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" };
 }
 
+/** `PEER_STATUS_ALIVE` → `alive`. */
+export function statusWord(status: string): string {
+  return status.replace("PEER_STATUS_", "").toLowerCase();
+}
+
 /** A started node with a client. */
 export class Member implements AsyncDisposable {
   readonly node: NodeProcess;
@@ -23,7 +28,7 @@ export class Member implements AsyncDisposable {
   }
 
   /** In `svc.market`; static unless `lease` says otherwise. */
-  async register(name: string, more: JsonObject = {}, lease: JsonObject = { static: true }): Promise<Answer> {
+  async register(name: string, more: JsonObject = {}, lease: JsonObject = { staticLease: true }): Promise<Answer> {
     const entry = { key: keyOf(name), targets: [{ host: "10.0.0.1", port: 80 }], ...more };
     const answer = await this.door.ask("register", { entries: [entry], ...lease });
     if (answer.code !== "OK") throw new Error(`${name} was not registered: ${answer.message}`);
@@ -58,7 +63,9 @@ export class Member implements AsyncDisposable {
 
   async peers(): Promise<readonly string[]> {
     const { response } = await this.door.ask("listPeers", {});
-    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(({ nodeId, status }) => `${nodeId} ${status}`);
+    return ((response["peers"] ?? []) as { nodeId: string; status: string }[]).map(
+      ({ nodeId, status }) => `${nodeId} ${statusWord(status)}`,
+    );
   }
 
   async http(path: string): Promise<{ readonly status: number; readonly body: Record<string, unknown> }> {

@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import type { EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type CatalogWatchRequest,
   CatalogWatchRequestSchema,
   type CatalogWatchResponse,
   CatalogWatchResponseSchema,
-  CatalogWatchResponse_Snapshot as Snapshot,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";

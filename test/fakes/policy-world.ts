@@ -20,6 +20,7 @@ import {
   UnregisterRequestSchema,
   UnregisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import {
   ApplyPolicyRequestSchema,
   ApplyPolicyResponseSchema,
@@ -186,7 +187,7 @@ export class PolicyWorld {
     }));
     const isAllowed = made.every(mayPut);
     const ttl = { seconds: BigInt(Math.floor(ttlMs / 1000)), nanos: (ttlMs % 1000) * 1e6 };
-    const request = { entries, ...(isStatic ? { static: true } : { ttl }) };
+    const request = { entries, ...(isStatic ? { staticLease: true } : { ttl }) };
     const answer = await this.#ask("register", caller, RegisterRequestSchema, request, RegisterResponseSchema);
     assert.equal(answer !== undefined, isAllowed, "a registration was decided otherwise than the model says");
     this.#count(isAllowed ? "registered" : "refused");
@@ -354,11 +355,11 @@ export class PolicyWorld {
     const status = await this.#ask("namespaceStatus", viewer, NamespaceStatusRequestSchema, { namespace }, NamespaceStatusResponseSchema);
     const sees = this.model.sees(viewer, namespace);
     assert.deepEqual([status?.allowed, status?.endpointCount], [sees, BigInt(here.length)], `status ${about}`);
-    for (const action of ["query", "watch"]) {
+    for (const action of [Act.QUERY, Act.WATCH]) {
       const answer = await this.#ask("explain", viewer, ExplainRequestSchema, { namespace, action }, ExplainResponseSchema);
-      assert.equal(answer?.allowed, sees, `explain ${action} ${about}`);
+      assert.equal(answer?.allowed, sees, `explain ${Act[action]} ${about}`);
       // Explain is for who may read the policy; others are not told whether a rule hides a namespace or none opens it.
-      assert.equal(status?.reason, sees ? answer.reason : "viewer_denied", `reason ${action} ${about}`);
+      assert.equal(status?.reason, sees ? answer.reason : "viewer_denied", `reason ${Act[action]} ${about}`);
     }
     const map = await this.#ask("clusterMap", viewer, ClusterMapRequestSchema, { namespaceFilter: namespace }, ClusterMapResponseSchema);
     const holds = visible.some((entry) => covers({ namespace: "", namespacePrefix: namespace }, entry.namespace));
@@ -369,7 +370,7 @@ export class PolicyWorld {
   async #checkExport(namespace: string): Promise<void> {
     const wallMs = this.#startWallMs + (this.#rng.int(8) - 1) * 1000;
     const scope = 1 + this.#rng.int(4);
-    const request = { namespace, action: "export-summary", scope, at: timestampFromMs(wallMs), viewer: { clusterId: "local" } };
+    const request = { namespace, action: Act.EXPORT_SUMMARY, scope, at: timestampFromMs(wallMs), viewer: { clusterId: "local" } };
     const answer = await this.#ask("explain", ADMIN, ExplainRequestSchema, request, ExplainResponseSchema);
     assert.equal(answer?.allowed, this.model.exports(namespace, scope, wallMs), `export of ${namespace} at an edge`);
   }

@@ -1,11 +1,8 @@
 /** A careful watch: what it folded must come to the digest that the server says, at every END and bookmark. */
 import { createHash } from "node:crypto";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import {
-  type CatalogWatchResponse,
-  DiscoveryService,
-  CatalogWatchResponse_Snapshot as Snapshot,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Client, connect } from "../../src/client/index.ts";
 import { PATIENCE_MS, until } from "./until.ts";
 

@@ -180,7 +180,9 @@ export class SoakWorld implements AsyncDisposable {
     const faults: string[] = [];
     for (const { name, process, door } of this.#running.values()) {
       const { response } = await door.ask("listPeers", {});
-      const alive = ((response["peers"] ?? []) as { nodeId: string; status: string }[]).filter(({ status }) => status === "alive");
+      const alive = ((response["peers"] ?? []) as { nodeId: string; status: string }[]).filter(
+        ({ status }) => status === "PEER_STATUS_ALIVE",
+      );
       if (alive.length !== this.names.length - 1) faults.push(`${name} knows ${alive.map(({ nodeId }) => nodeId).join()}`);
       const ready = await fetch(`http://${process.listeners["http"]}/readyz`);
       if (ready.status !== 200) faults.push(`${name} is not ready: ${await ready.text()}`);
@@ -222,7 +224,7 @@ export class SoakWorld implements AsyncDisposable {
     // A namespace that is hidden takes nothing.
     if (this.#policyCount % 2 === 1) await this.switchPolicy(at);
     await until("the veiled entries are registered", async () => {
-      const answer = await this.#running.get(at)?.door.ask("register", { entries, static: true });
+      const answer = await this.#running.get(at)?.door.ask("register", { entries, staticLease: true });
       return answer?.code === "OK" ? [] : [`${answer?.code} ${answer?.message}`];
     });
     this.#veiledAt = at;

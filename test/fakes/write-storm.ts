@@ -77,7 +77,7 @@ export class WriteStorm {
         key: { namespace: NAMESPACE, name: "web", instanceId },
         targets: [{ host: "10.0.0.1", port: 1 + (number % 60_000) }],
       }));
-      const lease = number % 3 === 0 ? { static: true } : { ttl: durationFromMs(3_600_000) };
+      const lease = number % 3 === 0 ? { staticLease: true } : { ttl: durationFromMs(3_600_000) };
       await client.call(register, { entries, ...lease }, { timeoutMs: 30_000 });
     });
     if (!isStored) return false;

@@ -72,7 +72,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
 
   test("describes services and messages with their comments", async () => {
     const service = await grpcurl(node.grpc, "describe", DISCOVERY);
-    expect(service.output).toContain("// The catalog's front door.");
+    expect(service.output).toContain("// Reads and writes the catalog. Any node of a cluster answers any call from its own memory.");
     expect(service.output).toMatch(/rpc CatalogWatch \( \.\S+CatalogWatchRequest \) returns \( stream \.\S+CatalogWatchResponse \);/);
     const message = await grpcurl(node.grpc, "describe", "waymark.catalog.v1.EntryKey");
     expect(message.output).toContain("string instance_id = 4;");

@@ -8,11 +8,8 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { DiscoveryDelta_Action as Action, type DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { type EntryKey, EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import {
-  type CatalogWatchResponse,
-  DiscoveryService,
-  CatalogWatchResponse_Snapshot as Snapshot,
-} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 
 type Discovery = Client<typeof DiscoveryService>;
 

@@ -41,7 +41,7 @@ function relay(address: string, to: AnsweringPeer): Promise<unknown> {
 test("every answer to a probe, and every table, with each field at its ends, then a write, the end of a lease and a restart", async () => {
   await using honest = await startKeptNode(data, "honest");
   using honestDoor = new GrpcDoor(honest.grpc);
-  await registered(honestDoor, "theirs", { static: true });
+  await registered(honestDoor, "theirs", { staticLease: true });
   {
     await using node = await startKeptNode(data, "a", "--join", fabricOf(honest));
     using door = new GrpcDoor(node.grpc);
@@ -61,7 +61,7 @@ test("every answer to a probe, and every table, with each field at its ends, the
       isRunning(`answers to probes from ${before} on`);
     }
     await member.end();
-    await registered(door, "kept", { static: true });
+    await registered(door, "kept", { staticLease: true });
     for (let n = 0; n < changeCount("PushPull"); n++) {
       // A node of its own each time: who is known is not asked for its table.
       await using peer = await AnsweringPeer.start(`table-${n}`, (method, _n, self) => changed(method, n, self));
@@ -77,6 +77,6 @@ test("every answer to a probe, and every table, with each field at its ends, the
   await using node = await startKeptNode(data, "a", "--join", fabricOf(honest));
   using door = new GrpcDoor(node.grpc);
   expect(await names(door)).toBe("kept,theirs");
-  await registered(door, "again", { static: true });
+  await registered(door, "again", { staticLease: true });
   await until("the other one has it", async () => (await names(honestDoor)) === "again,kept,theirs");
 });

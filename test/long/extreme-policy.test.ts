@@ -193,7 +193,7 @@ test("every field of a policy document at its ends, then a good one, a write, th
       const status = await policyOf(door);
       return status["number"] === String(last.head.number) ? [] : [JSON.stringify(status)];
     });
-    await registered(door, "kept", { static: true });
+    await registered(door, "kept", { staticLease: true });
     await registered(door, "short", { ttl: "1s" });
     await until("the lease ends", async () => (await names(door)) === "kept");
     await node.stop("SIGKILL");
@@ -205,6 +205,6 @@ test("every field of a policy document at its ends, then a good one, a write, th
   await using newcomer = await start("n", "--join", fabricOf(node));
   using newcomerDoor = new GrpcDoor(newcomer.grpc);
   expect(await policyOf(newcomerDoor)).toMatchObject({ number: String(last.head.number) });
-  await registered(newcomerDoor, "theirs", { static: true });
+  await registered(newcomerDoor, "theirs", { staticLease: true });
   await until("both have everything", async () => (await names(door)) === "kept,theirs" && (await names(newcomerDoor)) === "kept,theirs");
 });

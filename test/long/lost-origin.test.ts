@@ -14,7 +14,7 @@ const WAIT = { timeout: 300_000 };
 
 function put(node: NodeProcess, name: string, count: number): Promise<unknown> {
   const entries = Array.from({ length: count }, (_, i) => ({ key: key(name, i), targets: [{ host: "10.0.0.1", port: 80 }] }));
-  return withClient(node, (client) => client.call(register, { entries, static: true }));
+  return withClient(node, (client) => client.call(register, { entries, staticLease: true }));
 }
 
 function takeOut(node: NodeProcess, name: string, count: number): Promise<unknown> {

@@ -38,7 +38,7 @@ class Side implements AsyncDisposable {
       for (let i = 0; this.isWriting; i++) {
         const began = performance.now();
         const entry = { ...web(i % 10), tags: [`t${i}`] };
-        await this.client.call(register, { entries: [entry], static: true }, { timeoutMs: 60_000 });
+        await this.client.call(register, { entries: [entry], staticLease: true }, { timeoutMs: 60_000 });
         const tookMs = performance.now() - began;
         this.writeMs.push(tookMs);
         if (tookMs < DELAY_MS) await new Promise((resolve) => setTimeout(resolve, DELAY_MS - tookMs));
@@ -93,7 +93,7 @@ test.runIf(hasStrace)("with fsync delayed by 1 s the p99 of queries stays within
   await using slow = await start(DELAY_MS);
   await using quick = await start(0.001);
   for (const side of [slow, quick]) {
-    await side.client.call(register, { entries: Array.from({ length: 10 }, (_, i) => web(i)), static: true }, { timeoutMs: 60_000 });
+    await side.client.call(register, { entries: Array.from({ length: 10 }, (_, i) => web(i)), staticLease: true }, { timeoutMs: 60_000 });
     await side.query();
     side.p99Ms.length = 0;
   }

@@ -179,7 +179,7 @@ test("every field of every frame and entry at its ends, then a write of the same
       if (!node.command.isRunning) throw new Error(`${some[0]?.what} to ${some.at(-1)?.what}: ${node.command.stderr.slice(-1_000)}`);
       await Promise.all(
         some.map(async ({ what }, n) => {
-          const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(`f${from + n}`) }], static: true });
+          const { code, reason, message } = await door.ask("register", { entries: [{ key: keyOf(`f${from + n}`) }], staticLease: true });
           // Only the last stamps there are make a key that nobody writes again.
           if (code !== "OK") expect(`${what}: ${code} ${reason} ${message}`).toMatch(/\.(hlc|unregistered_hlc) \d+.*clock_skew/);
           else kept.add(`f${from + n}`);
@@ -198,7 +198,7 @@ test("every field of every frame and entry at its ends, then a write of the same
   expect([...(await names(door, "a"))].toSorted()).toEqual([...kept].toSorted());
   await using newcomer = await start("n", "--join", node.listeners["fabric"] ?? "");
   using newcomerDoor = new GrpcDoor(newcomer.grpc);
-  await registered(newcomerDoor, "theirs", { static: true });
+  await registered(newcomerDoor, "theirs", { staticLease: true });
   await until("the newcomer has everything", async () => (await names(newcomerDoor, "a")).size === kept.size);
   await until("and it is heard", async () => (await names(door, "n")).has("theirs"));
 });

@@ -39,7 +39,7 @@ class Bench {
     const caller = { ...anonymousCaller("local", "127.0.0.1", roles), principal: tenant, tenant };
     const request = create(RegisterRequestSchema, {
       entries: [{ targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, ...entry }],
-      static: true,
+      staticLease: true,
     });
     await handler.handle(request as never, { caller, time: now(), requestId: "" });
   }

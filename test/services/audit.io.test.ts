@@ -1,7 +1,14 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { AccessAuditRequestSchema, PolicyAuditRequestSchema, VerifyAuditRequestSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
+import {
+  AccessAuditRequestSchema,
+  AuditFault,
+  AuditKind,
+  AuditOutcome,
+  PolicyAuditRequestSchema,
+  VerifyAuditRequestSchema,
+} from "../../gen/waymark/policy/v1/policy_pb.js";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
@@ -55,7 +62,9 @@ const MIXED: readonly Partial<AuditEvent>[] = [
 
 test("the policy audit has acts on policy only, the access audit all others, newest first", async () => {
   await using log = await logOf(MIXED);
-  expect(await ask(log, "policyAudit", create(PolicyAuditRequestSchema))).toMatchObject({ records: [{ number: 2n, kind: "policy" }] });
+  expect(await ask(log, "policyAudit", create(PolicyAuditRequestSchema))).toMatchObject({
+    records: [{ number: 2n, kind: AuditKind.POLICY }],
+  });
   expect(await ask(log, "accessAudit", create(AccessAuditRequestSchema))).toMatchObject({
     records: [{ number: 4n }, { number: 3n }, { number: 1n }],
   });
@@ -64,7 +73,7 @@ test("the policy audit has acts on policy only, the access audit all others, new
 test("a record says everything that was kept", async () => {
   await using log = await logOf(MIXED);
   const { records } = await ask(log, "accessAudit", create(AccessAuditRequestSchema, { principal: "ann", limit: 1 }));
-  expect(records).toMatchObject([{ ...KEPT, kind: "admin", number: 3n, at: timestampFromMs(NOW) }]);
+  expect(records).toMatchObject([{ ...KEPT, kind: AuditKind.ADMIN, outcome: AuditOutcome.DENIED, number: 3n, at: timestampFromMs(NOW) }]);
 });
 
 test("pages go on where they stopped, and a token belongs to its filter", async () => {
@@ -72,8 +81,8 @@ test("pages go on where they stopped, and a token belongs to its filter", async 
     principal: "ann",
     namespace: "svc.a",
     reason: "viewer_denied",
-    from: timestampFromMs(NOW),
-    to: timestampFromMs(NOW + 1),
+    since: timestampFromMs(NOW),
+    until: timestampFromMs(NOW + 1),
   };
   await using log = await logOf(MIXED);
   const ofPage = (pageToken: string) => create(AccessAuditRequestSchema, { ...filter, limit: 1, pageToken });
@@ -88,7 +97,7 @@ test("pages go on where they stopped, and a token belongs to its filter", async 
 test("a check of the chain says how far it reaches", async () => {
   const request = create(VerifyAuditRequestSchema);
   await using empty = await logOf([]);
-  expect(await ask(empty, "verifyAudit", request)).toMatchObject({ intact: true, firstNumber: 0n, lastNumber: 0n, fault: "" });
+  expect(await ask(empty, "verifyAudit", request)).toMatchObject({ intact: true, firstNumber: 0n, lastNumber: 0n, fault: AuditFault.NONE });
   await using log = await logOf(MIXED);
   expect(await ask(log, "verifyAudit", request)).toMatchObject({ intact: true, checked: 4n, firstNumber: 1n, lastNumber: 4n });
 });
@@ -96,10 +105,17 @@ test("a check of the chain says how far it reaches", async () => {
 test("a check finds that what the caller knew of is no longer so", async () => {
   await using log = await logOf(MIXED);
   const { head } = await log.verify();
+  const hash = Buffer.from(head.hash).toString("hex");
+  expect(await ask(log, "verifyAudit", create(VerifyAuditRequestSchema))).toMatchObject({ lastHash: hash });
   const known = (fields: object) => ask(log, "verifyAudit", create(VerifyAuditRequestSchema, fields));
-  expect(await known({ knownNumber: 4n, knownHash: head.hash })).toMatchObject({ intact: true });
-  expect(await known({ knownNumber: 3n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "altered", faultNumber: 3n });
-  expect(await known({ knownNumber: 9n, knownHash: head.hash })).toMatchObject({ intact: false, fault: "truncated_tail", faultNumber: 5n });
+  expect(await known({ knownNumber: 4n, knownHash: hash })).toMatchObject({ intact: true });
+  expect(await known({ knownNumber: 3n, knownHash: hash })).toMatchObject({ intact: false, fault: AuditFault.ALTERED, faultNumber: 3n });
+  expect(await known({ knownNumber: 9n, knownHash: hash })).toMatchObject({
+    intact: false,
+    fault: AuditFault.TRUNCATED_TAIL,
+    faultNumber: 5n,
+  });
   await expect(known({ knownNumber: 4n })).rejects.toThrow("known_hash");
-  await expect(known({ knownHash: head.hash })).rejects.toThrow("known_number");
+  await expect(known({ knownNumber: 4n, knownHash: hash.toUpperCase() })).rejects.toThrow("known_hash: must be 64 lower-case");
+  await expect(known({ knownHash: hash })).rejects.toThrow("known_number");
 });

@@ -25,7 +25,7 @@ async function registerAll({ service }: DiscoveryInside, name: string, initOf: (
       targets: [{ host: "192.0.2.1", port: 1 }],
       ...initOf(from + n),
     }));
-    await call(service, "register", create(RegisterRequestSchema, { entries, static: true }));
+    await call(service, "register", create(RegisterRequestSchema, { entries, staticLease: true }));
   }
 }
 

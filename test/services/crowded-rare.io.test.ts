@@ -32,7 +32,7 @@ test("Resolve finds the few of a crowded function that its version range wants, 
           value: { functionId: "price", version: RARE.includes(from + n) ? "2.0.0" : "1.0.0" },
         },
       }));
-      await call(inside, "register", create(RegisterRequestSchema, { entries, static: true }));
+      await call(inside, "register", create(RegisterRequestSchema, { entries, staticLease: true }));
     }
     for (let i = 0; i < 5; i++) {
       const request = create(ResolveRequestSchema, {
@@ -56,7 +56,7 @@ test("DNS finds the few of a crowded service that speak UDP, each time", async (
         key: { kind: EntryKind.SERVICE, namespace: "svc.market", name: "web", instanceId: `i${from + n}` },
         targets: [{ host: "192.0.2.1", port: 1, protocol: RARE.includes(from + n) ? "udp" : "tcp" }],
       }));
-      await call(inside, "register", create(RegisterRequestSchema, { entries, static: true }));
+      await call(inside, "register", create(RegisterRequestSchema, { entries, staticLease: true }));
     }
     const catalog = dnsCatalog(() => 0, inside.core);
     for (let i = 0; i < 5; i++) {

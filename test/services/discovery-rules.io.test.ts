@@ -5,6 +5,7 @@ import { createValidator } from "@bufbuild/protovalidate";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import {
   CatalogQueryRequestSchema,
   CatalogWatchRequestSchema,
@@ -16,7 +17,6 @@ import {
   RenewRequestSchema,
   ResolveRequestSchema,
   UnregisterRequestSchema,
-  type ViewerSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { now } from "../../src/node/rooms.io.ts";
@@ -195,7 +195,7 @@ test.each([
       ttl: duration(1, 86_400),
       leaseId: optionalLeaseId,
       idempotencyKey: mostly(fc.constant(""), fc.constantFrom(...sized(128))),
-      static: mostly(fc.constant(false), fc.constant(true)),
+      staticLease: mostly(fc.constant(false), fc.constant(true)),
     }),
   },
   { rpc: "renew", schema: RenewRequestSchema, request: fc.record(renew) },

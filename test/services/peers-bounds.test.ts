@@ -28,7 +28,12 @@ function served(rows: readonly MemberRow[]) {
     lag: () => lag,
     follow: () => () => {},
   };
-  const parts = { source, nodeId: "n1", bounds: BOUNDS };
+  const parts = {
+    source,
+    identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    bounds: BOUNDS,
+    tick: () => () => {},
+  };
   const { list, watch } = peerService(parts).handlers;
   if (list?.kind !== "unary" || watch?.kind !== "serverStream") throw new Error("not the service that was");
   return {

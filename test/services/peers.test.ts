@@ -1,19 +1,31 @@
 /** PeerService over a mesh that a test writes down. */
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import {
+  PeerEventKind,
+  PeerEventPath,
   PeerServiceGetRequestSchema,
   type PeerServiceGetResponse,
   PeerServiceGetResponseSchema,
+  PeerServiceLagRequestSchema,
+  type PeerServiceLagResponse,
   PeerServiceListRequestSchema,
   type PeerServiceListResponse,
-  PeerServiceWatchRequestSchema,
-  PeerServiceWatchResponseSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { lagJson, type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
-import type { StreamSource } from "../../src/services/service.ts";
+import {
+  type LagReport,
+  lagJson,
+  type MemberDirectory,
+  type MemberRow,
+  type MemberStory,
+  type OriginLagRow,
+  peerService,
+  peersJson,
+} from "../../src/services/peers.ts";
 import { BOUNDS } from "../fakes/options.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -28,7 +40,6 @@ function row(nodeId: string, more: Partial<MemberRow> = {}): MemberRow {
 
 class FakeMesh implements MemberDirectory {
   readonly rows = new Map<string, MemberRow>();
-  readonly #followers = new Set<(nodeId: string) => void>();
 
   constructor(...rows: MemberRow[]) {
     for (const each of rows) this.rows.set(each.nodeId, each);
@@ -36,33 +47,23 @@ class FakeMesh implements MemberDirectory {
 
   put(changed: MemberRow): void {
     this.rows.set(changed.nodeId, changed);
-    for (const follower of this.#followers) follower(changed.nodeId);
-  }
-
-  drop(nodeId: string): void {
-    this.rows.delete(nodeId);
-    for (const follower of this.#followers) follower(nodeId);
-  }
-
-  get followerCount(): number {
-    return this.#followers.size;
   }
 
   members = () => [...this.rows.values()];
   member = (nodeId: string) => this.rows.get(nodeId);
-  story = () => ({
+  story = (): MemberStory => ({
     events: [{ atWallMs: 1, kind: "suspect", by: "n3", path: "indirect", incarnation: 4, detail: "via n4" }],
     // As it comes of a monotonic clock.
     suspicionEndsWallMs: 1_760_000_009_000.1125,
     confirmedBy: ["n5"],
   });
-  lag = () => ({
+  lag = (): LagReport => ({
     isReady: true,
     isCaughtUp: true,
     isProtected: false,
     detail: "in step with all peers",
     ageMs: 1500,
-    origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0, refused: 0, whyPartial: "" } as const],
+    origins: [{ nodeId: "n1", generation: 7, life: "live", through: 4, known: 9, floor: 0, refused: 0, whyPartial: "" }],
     links: [
       {
         nodeId: "n2",
@@ -77,14 +78,16 @@ class FakeMesh implements MemberDirectory {
       },
     ],
   });
-  follow = (onChange: (nodeId: string) => void) => {
-    this.#followers.add(onChange);
-    return () => this.#followers.delete(onChange);
-  };
+  follow = () => () => {};
 }
 
 function served(mesh: FakeMesh) {
-  const parts = { source: mesh, nodeId: "n1", bounds: BOUNDS };
+  const parts = {
+    source: mesh,
+    identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    bounds: BOUNDS,
+    tick: () => () => {},
+  };
   const { handlers } = peerService(parts);
   const unary = (name: string, request: unknown): unknown => {
     const handler = handlers[name];
@@ -96,11 +99,8 @@ function served(mesh: FakeMesh) {
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
       unary("list", create(PeerServiceListRequestSchema, init)) as PeerServiceListResponse,
     get: (nodeId: string) => unary("get", create(PeerServiceGetRequestSchema, { nodeId })) as PeerServiceGetResponse,
-    watch: (init: MessageInitShape<typeof PeerServiceWatchRequestSchema>) => {
-      const handler = handlers["watch"];
-      if (handler?.kind !== "serverStream") throw new Error("watch is no stream");
-      return handler.open(create(PeerServiceWatchRequestSchema, init) as never, CONTEXT);
-    },
+    lag: (init: MessageInitShape<typeof PeerServiceLagRequestSchema>) =>
+      unary("lag", create(PeerServiceLagRequestSchema, init)) as PeerServiceLagResponse,
   };
 }
 
@@ -113,7 +113,7 @@ const THREE = () =>
 
 test.each([
   { filter: {}, want: ["n1", "n2", "n3"] },
-  { filter: { statuses: ["suspect", "dead"] }, want: ["n2", "n3"] },
+  { filter: { statuses: [PeerStatus.SUSPECT, PeerStatus.DEAD] }, want: ["n2", "n3"] },
   { filter: { clusterId: "c1" }, want: ["n1", "n2"] },
   { filter: { region: "r2" }, want: [] },
 ])("a list of $filter has $want, in order of node id", ({ filter, want }) => {
@@ -128,7 +128,7 @@ test("pages join to the list, though members come and go; a token is of its filt
   const mesh = THREE();
   const on = served(mesh);
   const first = on.list({ limit: 1 });
-  mesh.drop("n1");
+  mesh.rows.delete("n1");
   mesh.put(row("n0"));
   const second = on.list({ limit: 1, pageToken: first.nextPageToken });
   const third = on.list({ limit: 1, pageToken: second.nextPageToken });
@@ -142,7 +142,41 @@ test.each([
   { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0, is "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => peersJson(served(THREE()).parts, asked, TIME)).toThrow(says);
-  expect(() => served(THREE()).list({ statuses: ["ill"] })).toThrow('statuses[0]: "ill" is none of');
+  expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: 0 is no status");
+  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has more than 4");
+});
+
+test("a member's scope is how it stands to the serving node", () => {
+  const mesh = new FakeMesh(
+    row("n1", { isSelf: true }),
+    row("n2"),
+    row("n3", { clusterId: "c2" }),
+    row("n4", { clusterId: "c2", region: "r2" }),
+  );
+  const { peers } = served(mesh).list({});
+  expect(peers.map(({ scope }) => scope)).toEqual([Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL]);
+});
+
+test("lag is paged by origin, in the order of node id and generation, and tells of links once", () => {
+  const origin = (nodeId: string, generation: number): OriginLagRow => {
+    return { nodeId, generation, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" };
+  };
+  const mesh = THREE();
+  const report = mesh.lag();
+  mesh.lag = () => ({ ...report, origins: [origin("n2", 3), origin("n1", 10), origin("n1-a", 1), origin("n1", 9)] });
+  const on = served(mesh);
+  const pages = [on.lag({ limit: 3 })];
+  pages.push(on.lag({ limit: 3, pageToken: pages[0]?.nextPageToken ?? "" }));
+  expect(pages.map(({ origins }) => origins.map(({ nodeId, generation }) => `${nodeId} ${generation}`))).toEqual([
+    ["n1 9", "n1 10", "n1-a 1"],
+    ["n2 3"],
+  ]);
+  expect(pages.map(({ links, nextPageToken }) => [links.length, nextPageToken === ""])).toEqual([
+    [1, false],
+    [0, true],
+  ]);
+  expect(() => on.lag({ pageToken: on.list({ limit: 1 }).nextPageToken })).toThrow("another filter");
+  expect(() => on.lag({ limit: -1 })).toThrow("limit");
 });
 
 test("an accuser is shown only of a suspect", () => {
@@ -153,8 +187,8 @@ test("an accuser is shown only of a suspect", () => {
 test("a member is explained; one that is not known is not found", () => {
   const on = served(THREE());
   expect(on.get("n2")).toMatchObject({
-    peer: { nodeId: "n2", status: "suspect" },
-    events: [{ kind: "suspect", by: "n3", path: "indirect", incarnation: 4n, detail: "via n4" }],
+    peer: { nodeId: "n2", status: PeerStatus.SUSPECT },
+    events: [{ kind: PeerEventKind.SUSPECT, by: "n3", path: PeerEventPath.INDIRECT, incarnation: 4n, detail: "via n4" }],
     confirmedBy: ["n5"],
   });
   expect(fromBinary(PeerServiceGetResponseSchema, toBinary(PeerServiceGetResponseSchema, on.get("n2"))).suspicionEndsAt).toMatchObject({
@@ -165,71 +199,16 @@ test("a member is explained; one that is not known is not found", () => {
   expect(() => on.get("")).toThrow("node_id");
 });
 
-/** What the stream has to tell now, a line each. */
-function told(stream: StreamSource): readonly string[] {
-  const lines: string[] = [];
-  for (let bytes = stream.pull(TIME); bytes !== undefined; bytes = stream.pull(TIME)) {
-    const { peer, current, forgotten } = fromBinary(PeerServiceWatchResponseSchema, bytes);
-    lines.push(current ? "current" : `${peer?.nodeId} ${forgotten ? "forgotten" : peer?.status}`);
-  }
-  return lines;
-}
-
-test("a watch tells every member once, says so, then those that change, and those that are forgotten", () => {
-  const mesh = THREE();
-  const stream = served(mesh).watch({ clusterId: "c1" });
-  let wakes = 0;
-  stream.attach(
-    () => (wakes += 1),
-    () => {},
-  );
-  expect(told(stream)).toEqual(["n2 suspect", "n1 alive", "current"]);
-  const before = wakes;
-  mesh.put(row("n2", { status: "dead" }));
-  mesh.put(row("n3", { clusterId: "c2", status: "alive" }));
-  expect([wakes > before, told(stream)]).toEqual([true, ["n2 dead"]]);
-  mesh.drop("n2");
-  expect(told(stream)).toEqual(["n2 forgotten"]);
-  stream.close();
-  expect(mesh.followerCount).toBe(0);
-});
-
-test.each([
-  ["cluster", { clusterId: "c1" }, { clusterId: "c2" }],
-  ["region", { region: "r1" }, { region: "r2" }],
-] as const)(
-  "a member that moves out of the %s that is watched is told as forgotten, once, and again when it is back",
-  (_, asked, elsewhere) => {
-    const mesh = THREE();
-    const stream = served(mesh).watch(asked);
-    stream.attach(
-      () => {},
-      () => {},
-    );
-    told(stream);
-    mesh.put(row("n2", elsewhere));
-    expect(told(stream)).toEqual(["n2 forgotten"]);
-    mesh.put(row("n2", { ...elsewhere, status: "dead" }));
-    mesh.put(row("n4", elsewhere));
-    expect(told(stream)).toEqual([]);
-    mesh.put(row("n2"));
-    expect(told(stream)).toEqual(["n2 alive"]);
-    mesh.drop("n2");
-    mesh.drop("n4");
-    expect(told(stream)).toEqual(["n2 forgotten"]);
-  },
-);
-
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());
-  expect(lagJson(parts, TIME).page).toMatchObject({
+  expect(lagJson(parts, {}, TIME).page).toMatchObject({
     servedBy: "n1",
     ready: true,
     age: "1.500s",
-    origins: [{ nodeId: "n1", behind: "5" }],
-    links: [{ nodeId: "n2", state: "up", behind: "5", behindFor: "0.250s" }],
+    origins: [{ nodeId: "n1", state: "ORIGIN_STATE_LIVE", behind: "5" }],
+    links: [{ nodeId: "n2", state: "LINK_STATE_UP", behind: "5", behindFor: "0.250s" }],
   });
-  const { steady } = lagJson(parts, TIME);
+  const { steady } = lagJson(parts, {}, TIME);
   expect(JSON.stringify(steady)).not.toMatch(/age|frames|behindFor/);
   expect(steady).toMatchObject({ servedBy: "n1", origins: [{ through: "4" }], links: [{ behind: "5" }] });
   const steadyOf = (more: Partial<MemberRow>, time = TIME) => {
@@ -240,5 +219,8 @@ test("the JSON routes say what the rpcs say", () => {
   expect(steadyOf({ lastSeenWallMs: 9000, rttMs: 7 }, { monoMs: 1, wallMs: 2 })).toEqual(steadyOf({}));
   for (const more of [{ status: "dead" }, { incarnation: 2 }, { labels: { a: "b" } }, { isLinked: false }] as const)
     expect(steadyOf(more)).not.toEqual(steadyOf({}));
-  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({ peers: [{ nodeId: "n2" }], nextPageToken: "" });
+  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({
+    peers: [{ nodeId: "n2", status: "PEER_STATUS_SUSPECT" }],
+    nextPageToken: "",
+  });
 });

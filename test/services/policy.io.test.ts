@@ -56,12 +56,17 @@ test("a set is applied, told, exported, rolled back and found in the history wit
   expect(await ask("applyPolicy", { policy: second, expectedNumber: "1", reason: "moved", changeTicket: "T-1" })).toMatchObject({
     number: "2",
     changes: [
-      { namespace: "svc.a", effect: "hide", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "blue" }] },
-      { namespace: "svc.a", effect: "show", viewers: [{ tenantId: "red" }] },
+      { namespace: "svc.a", effect: "CHANGE_EFFECT_HIDE", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "blue" }] },
+      { namespace: "svc.a", effect: "CHANGE_EFFECT_SHOW", viewers: [{ tenantId: "red" }] },
     ],
   });
   expect(await ask("exportPolicy", {})).toEqual({ policy: { ...second, number: "2" } });
-  expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toEqual({ number: "3" });
+  const undo = [
+    { namespace: "svc.a", effect: "CHANGE_EFFECT_HIDE", entries: "2", viewers: [{ clusterId: "eu-1", tenantId: "red" }] },
+    { namespace: "svc.a", effect: "CHANGE_EFFECT_SHOW", viewers: [{ tenantId: "blue" }] },
+  ];
+  expect(await ask("rollbackPolicy", { reason: "broke the shop", dryRun: true })).toMatchObject({ number: "2", changes: undo });
+  expect(await ask("rollbackPolicy", { reason: "broke the shop" })).toMatchObject({ number: "3", changes: undo });
   expect(await ask("policyStatus", {})).toMatchObject({ enabled: true, number: "3", version: "v1", ruleCount: 1, newestNumber: "3" });
   expect(await ask("policyHistory", {})).toMatchObject({
     versions: [
@@ -71,7 +76,7 @@ test("a set is applied, told, exported, rolled back and found in the history wit
         reason: "moved",
         changeTicket: "T-1",
         changes: [
-          { change: "changed" },
+          { kind: "RULE_CHANGE_KIND_CHANGED" },
           { namespace: "svc.a", fields: [{ field: "visibility_tenants", removed: ["blue"], added: ["red"] }] },
         ],
       },
@@ -104,9 +109,9 @@ test("validate tells all problems of a set that apply refuses, and applies nothi
   };
   expect(await ask("validatePolicy", { policy })).toMatchObject({
     problems: [
-      { path: "rules[0].cutover_windows[0].starts_at", severity: "error" },
-      { path: "rules[0].namespace", severity: "error" },
-      { path: "rules[1].owners[0]", severity: "warning" },
+      { path: "rules[0].cutover_windows[0].starts_at", severity: "SEVERITY_ERROR" },
+      { path: "rules[0].namespace", severity: "SEVERITY_ERROR" },
+      { path: "rules[1].owners[0]", severity: "SEVERITY_WARNING" },
     ],
   });
   await expect(ask("applyPolicy", { policy })).rejects.toThrow(
@@ -124,10 +129,11 @@ test.each([
   { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
   { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
   { method: "rollbackPolicy", request: {}, says: "not_found" },
-  { method: "explain", request: { namespace: "a", action: "look" }, says: 'action: "look" must be one of register, ingest' },
-  { method: "explain", request: { namespace: "A", action: "query" }, says: "namespace" },
-  { method: "explain", request: { namespace: "a", action: "query", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
-  { method: "explain", request: { namespace: "a", action: "export-summary", scope: 9 }, says: "scope" },
+  { method: "explain", request: { namespace: "a", action: 9 }, says: "action: 9 is no act of the policy" },
+  { method: "explain", request: { namespace: "a" }, says: "action: is required" },
+  { method: "explain", request: { namespace: "A", action: "ACT_QUERY" }, says: "namespace" },
+  { method: "explain", request: { namespace: "a", action: "ACT_QUERY", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
+  { method: "explain", request: { namespace: "a", action: "ACT_EXPORT_SUMMARY", scope: 9 }, says: "scope" },
 ])("$method refuses $says", async ({ method, request, says }) => {
   await expect(open().call(method, request)).rejects.toThrow(says);
 });
@@ -137,17 +143,19 @@ test("explain answers for the caller, for a named viewer, for sources by cluster
   const cutoverWindows = [{ startsWallMs: 10_000, endsWallMs: 20_000, exportScopes: [], allowSummaries: undefined }];
   await bench.apply(set([rule("a", { visibilityTenants: ["blue"], owners: ["us"] }), rule("b", { allowSummaries: true, cutoverWindows })]));
   const explained = (request: JsonValue) => ask("explain", request);
-  expect(await explained({ namespace: "a.x", action: "query" })).toEqual({ allowed: true, reason: "tenant_allowed", rule: "a" });
-  expect(await explained({ namespace: "a.x", action: "watch", viewer: { clusterId: "eu-1" } })).toEqual({
+  expect(await explained({ namespace: "a.x", action: "ACT_QUERY" })).toEqual({ allowed: true, reason: "tenant_allowed", rule: "a" });
+  expect(await explained({ namespace: "a.x", action: "ACT_WATCH", viewer: { clusterId: "eu-1" } })).toEqual({
     reason: "viewer_denied",
     rule: "a",
   });
-  expect(await explained({ namespace: "a", action: "register" })).toEqual({ reason: "owner_denied", rule: "a" });
-  expect(await explained({ namespace: "a", action: "ingest", viewer: { clusterId: "us-1" } })).toMatchObject({ reason: "owner_allowed" });
-  expect(await explained({ namespace: "c", action: "query" })).toEqual({ reason: "no_policy" });
+  expect(await explained({ namespace: "a", action: "ACT_REGISTER" })).toEqual({ reason: "owner_denied", rule: "a" });
+  expect(await explained({ namespace: "a", action: "ACT_INGEST", viewer: { clusterId: "us-1" } })).toMatchObject({
+    reason: "owner_allowed",
+  });
+  expect(await explained({ namespace: "c", action: "ACT_QUERY" })).toEqual({ reason: "no_policy" });
   const closed = { reason: "cutover_closed", rule: "b", until: "1970-01-01T00:00:10Z" };
-  expect(await explained({ namespace: "b", action: "export-summary" })).toEqual(closed);
-  expect(await explained({ namespace: "b", action: "export-summary", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
+  expect(await explained({ namespace: "b", action: "ACT_EXPORT_SUMMARY" })).toEqual(closed);
+  expect(await explained({ namespace: "b", action: "ACT_EXPORT_SUMMARY", at: "1970-01-01T00:00:15Z" })).toMatchObject({ allowed: true });
 });
 
 test("a stage that names a cluster which does not take this one's policy is warned of", async () => {
@@ -157,6 +165,6 @@ test("a stage that names a cluster which does not take this one's policy is warn
   const applied = (await ask("applyPolicy", { policy, stage, dryRun: true })) as {
     problems: { path: string; severity: string; message: string }[];
   };
-  expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "warning" }]);
+  expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "SEVERITY_WARNING" }]);
   expect(applied.problems[0]?.message).toContain("policy.accept_from");
 });

@@ -15,7 +15,7 @@ import { type CursorOrigin, portableCursorText, shortCursorText, shortHolder } f
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
 export type Action = (typeof ACTION)[keyof typeof ACTION];
 
-/** As on the wire: CatalogWatchResponse.Snapshot. */
+/** As on the wire: waymark.catalog.v1.Snapshot. */
 export const SNAPSHOT = { NONE: 0, BEGIN: 1, CONTINUE: 2, END: 3 } as const;
 export type Snapshot = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 

@@ -88,7 +88,7 @@ async function apply({ file, entries, claimsUnchanged }: Performed, changes: rea
     sizeOf: ({ entry }) => toBinary(EntrySchema, entry).length,
     nameOf: ({ entry }) => `${file}:${placeOf.get(entry)?.line() ?? 0}`,
     send: async (batch) => {
-      const request = { entries: batch.map(({ entry }) => entry), ...(leaseId === "" ? { static: true } : { leaseId }) };
+      const request = { entries: batch.map(({ entry }) => entry), ...(leaseId === "" ? { staticLease: true } : { leaseId }) };
       ({ leaseId } = await client.call(DiscoveryService.method.register, request));
     },
   });

@@ -4,6 +4,7 @@ import type { ArgSpec, FlagSpec, VerbSpec } from "./verb.ts";
 const FILE: ArgSpec = { name: "<file>", doc: "Policy set, YAML or JSON; - reads standard input." };
 const REASON: FlagSpec = { flags: "--reason <text>", doc: "Why, for the history and the audit." };
 const TICKET: FlagSpec = { flags: "--ticket <id>", doc: "Change ticket, for the history and the audit." };
+const DRY_RUN: FlagSpec = { flags: "--dry-run", doc: "Show what would change, and change nothing." };
 const EXPECT: FlagSpec = { flags: "--expect <number>", doc: "Refuse unless this is the newest version's number." };
 const ACTIONS = ["register", "ingest", "query", "watch", "export-summary", "admin"] as const;
 const SCOPES = ["zone", "region", "global"] as const;
@@ -39,7 +40,7 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     summary: "Put a policy set in force, and show what it changes.",
     args: [FILE],
     flags: [
-      { flags: "--dry-run", doc: "Show what would change, and change nothing." },
+      DRY_RUN,
       EXPECT,
       { flags: "--percent <share>", doc: "Apply on this share of the nodes first, 1 to 100." },
       { flags: "--cluster <id>", doc: "Apply in these clusters first.", isRepeatable: true },
@@ -65,10 +66,11 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "namespace policy rollback",
-    summary: "Put an earlier policy set in force again.",
-    flags: [{ flags: "--to <number>", doc: "Its number (default the one before the newest)." }, EXPECT, REASON, TICKET],
+    summary: "Put an earlier policy set in force again, and show what that changes for whom.",
+    flags: [{ flags: "--to <number>", doc: "Its number (default the one before the newest)." }, DRY_RUN, EXPECT, REASON, TICKET],
     examples: [
       ["namespace policy rollback --reason 'shop is empty'", "undo the newest version"],
+      ["namespace policy rollback --to 4 --dry-run", "what going back to version 4 would change"],
       ["namespace policy rollback --to 4", "back to version 4, as a new version"],
     ],
     load: async () => (await policy()).rollback,

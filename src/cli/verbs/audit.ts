@@ -13,6 +13,7 @@ import type { Column } from "../output.ts";
 import { factTable } from "../output.ts";
 import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
+import { auditFaultWord, auditKindWord, auditOutcomeWord } from "../words.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
@@ -29,8 +30,8 @@ interface AuditQuery {
   /** Only the access log has these two. */
   readonly namespace: string;
   readonly reason: string;
-  readonly fromMs: number | undefined;
-  readonly toMs: number | undefined;
+  readonly sinceMs: number | undefined;
+  readonly untilMs: number | undefined;
 }
 
 interface AuditPage {
@@ -47,7 +48,7 @@ function logsOf(flags: Flags): readonly AuditLog[] {
   return kind === "policy" ? ["policy"] : ["access", "policy"];
 }
 
-function queryOf(flags: Flags, times: Pick<AuditQuery, "fromMs" | "toMs">): AuditQuery {
+function queryOf(flags: Flags, times: Pick<AuditQuery, "sinceMs" | "untilMs">): AuditQuery {
   return {
     principal: flags.text("principal") ?? "",
     namespace: flags.text("namespace") ?? "",
@@ -61,10 +62,10 @@ async function readAuditPage(
   log: AuditLog,
   { query, limit, pageToken }: { readonly query: AuditQuery; readonly limit: number; readonly pageToken: string },
 ): Promise<AuditPage> {
-  const { principal, namespace, reason, fromMs, toMs } = query;
-  const from = fromMs === undefined ? {} : { from: timestampFromMs(fromMs) };
-  const to = toMs === undefined ? {} : { to: timestampFromMs(toMs) };
-  const request = { limit, pageToken, principal, ...from, ...to };
+  const { principal, namespace, reason, sinceMs, untilMs } = query;
+  const since = sinceMs === undefined ? {} : { since: timestampFromMs(sinceMs) };
+  const until = untilMs === undefined ? {} : { until: timestampFromMs(untilMs) };
+  const request = { limit, pageToken, principal, ...since, ...until };
   return log === "policy"
     ? client.call(PolicyService.method.policyAudit, request)
     : client.call(PolicyService.method.accessAudit, { ...request, namespace, reason });
@@ -78,13 +79,13 @@ function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
 const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
   { title: "NUMBER", stored: ({ number }) => String(number) },
   { title: "AT", stored: ({ at }) => timeText(at) },
-  { title: "KIND", isWide: true, stored: ({ kind }) => kind },
+  { title: "KIND", isWide: true, stored: ({ kind }) => auditKindWord(kind) },
   { title: "PRINCIPAL", stored: ({ principal }) => (principal === "" ? "-" : principal) },
   { title: "TENANT", isWide: true, stored: ({ tenant }) => tenant },
   { title: "SOURCE", stored: ({ source }) => source },
   { title: "ACTION", stored: ({ action }) => action },
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "OUTCOME", stored: ({ outcome }) => outcome },
+  { title: "OUTCOME", stored: ({ outcome }) => auditOutcomeWord(outcome) },
   { title: "REASON", stored: ({ reason }) => reason },
   { title: "RULE", isWide: true, stored: ({ rule }) => rule },
   { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },
@@ -97,7 +98,7 @@ export const accessAudit: Verb = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
   const now = Date.now();
-  const query = queryOf(flags, { fromMs: flags.pastMs("since", now), toMs: flags.pastMs("until", now) });
+  const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
   const paging = {
     read: (at: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...at }),
     join: (all: AuditPage, next: AuditPage) => all.records.push(...next.records),
@@ -117,7 +118,7 @@ function table(rows: readonly AuditRecord[]) {
 
 export const list: Verb = async ({ flags, out, client }) => {
   const now = Date.now();
-  const query = queryOf(flags, { fromMs: flags.pastMs("since", now), toMs: flags.pastMs("until", now) });
+  const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
   const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
@@ -147,7 +148,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
   const now = Date.now();
   const since = flags.pastMs("since", now);
-  const query = queryOf(flags, { fromMs: since, toMs: undefined });
+  const query = queryOf(flags, { sinceMs: since, untilMs: undefined });
   const follower = new AuditFollower(client(), logsOf(flags), query);
   // Without --since, records that are there already are not told.
   if (since === undefined) await follower.skip();
@@ -228,21 +229,23 @@ export const verify: Verb = async ({ environment, args, flags, out, client }) =>
       : await environment.verifyAudit(await readInput(environment, file, MAX_LOG_BYTES));
   const { isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail } = reading;
   const json = { intact: isIntact, checked, firstNumber, lastNumber, lastHash, fault, faultNumber, detail };
-  out.document(json, factTable(json));
+  // As protobuf has it in JSON, wherever the log was read.
+  const told = { ...json, fault: `AUDIT_FAULT_${isIntact ? "NONE" : fault.toUpperCase()}` };
+  out.document(told, factTable(json));
   if (!isIntact) out.error(`the audit log was changed: ${fault} at record ${faultNumber}: ${detail}`);
   return isIntact ? EXIT.done : EXIT.failed;
 };
 
 interface Known {
   readonly knownNumber: bigint;
-  readonly knownHash: Uint8Array;
+  readonly knownHash: string;
 }
 
 function knownFlag(text: string | undefined): Known | undefined {
   if (text === undefined) return undefined;
   const [, number, hash] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? [];
   if (number === undefined || hash === undefined) throw new UsageError(`--known ${text}: not a number, a colon and 64 hexadecimal digits`);
-  return { knownNumber: BigInt(number), knownHash: Buffer.from(hash, "hex") };
+  return { knownNumber: BigInt(number), knownHash: hash.toLowerCase() };
 }
 
 async function askServer(client: Client, known: Known | undefined): Promise<ChainReading> {
@@ -252,8 +255,8 @@ async function askServer(client: Client, known: Known | undefined): Promise<Chai
     checked: Number(answer.checked),
     firstNumber: Number(answer.firstNumber),
     lastNumber: Number(answer.lastNumber),
-    lastHash: Buffer.from(answer.lastHash).toString("hex"),
-    fault: answer.fault,
+    lastHash: answer.lastHash,
+    fault: auditFaultWord(answer.fault),
     faultNumber: Number(answer.faultNumber),
     detail: answer.detail,
   };

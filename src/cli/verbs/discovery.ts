@@ -2,6 +2,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type CatalogQueryRequestSchema,
   type CatalogQueryResponse,
@@ -13,7 +14,6 @@ import {
   type ListPeersResponse,
   ListPeersResponseSchema,
   NamespaceStatusResponseSchema,
-  type Peer,
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -28,7 +28,18 @@ import type { Column, Output, Table } from "../output.ts";
 import { factTable } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { ENTRY_COLUMNS, healthOf, healthWord, keyWords, kindOf, policyOf, scopeOf, scopeWord, targetText } from "../words.ts";
+import {
+  ENTRY_COLUMNS,
+  healthOf,
+  healthWord,
+  keyWords,
+  kindOf,
+  peerStatusWord,
+  policyOf,
+  scopeOf,
+  scopeWord,
+  targetText,
+} from "../words.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
@@ -154,7 +165,7 @@ export const peers: Verb = async ({ flags, out, client }) => {
       { title: "REGION", stored: ({ region }) => region },
       { title: "ZONE", stored: ({ zone }) => zone },
       { title: "RELATION", isWide: true, stored: ({ scope }) => scopeWord(scope) },
-      { title: "STATUS", stored: ({ status: state }) => state },
+      { title: "STATUS", stored: ({ status: state }) => peerStatusWord(state) },
       { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
       { title: "URLS", stored: ({ urls }) => urls.join(", ") },
     ],

@@ -1,18 +1,17 @@
 /** Verbs about the mesh: members, what happened to one, and how far replication is. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type LinkLag,
   type OriginLag,
-  type Peer,
   type PeerEvent,
   PeerEventSchema,
-  PeerSchema,
   PeerService,
   PeerServiceGetResponseSchema,
   PeerServiceLagResponseSchema,
   type PeerServiceWatchResponse,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
-import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { sleep } from "../environment.ts";
@@ -22,16 +21,17 @@ import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
+import { eventKindWord, eventPathWord, linkStateWord, originStateWord, peerStatusOf, peerStatusWord } from "../words.ts";
 
 const RETRY_MS = 1000;
 
 const PEER_COLUMNS: readonly Column<Peer>[] = [
-  { title: "NODE", stored: ({ nodeId, self }) => (self ? `${nodeId} *` : nodeId) },
+  { title: "NODE", stored: ({ nodeId, isSelf }) => (isSelf ? `${nodeId} *` : nodeId) },
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
-  { title: "STATUS", stored: ({ status }) => status },
-  { title: "LINKED", stored: ({ linked, self }) => (self ? "-" : linked ? "yes" : "no") },
+  { title: "STATUS", stored: ({ status }) => peerStatusWord(status) },
+  { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
   { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
   { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
   { title: "INCARNATION", isWide: true, stored: ({ incarnation }) => String(incarnation) },
@@ -42,7 +42,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
 ];
 
 export const list: Verb = async ({ flags, out, client }) => {
-  const filter = { ...whereOf(flags), statuses: [...flags.list("status")] };
+  const filter = { ...whereOf(flags), statuses: flags.list("status").map(peerStatusOf) };
   const peers: Peer[] = [];
   let servedBy = "";
   for await (const page of pagesOf((pageToken) => client().call(PeerService.method.list, { ...filter, limit: MAX_PAGE, pageToken }))) {
@@ -56,10 +56,16 @@ export const list: Verb = async ({ flags, out, client }) => {
 
 export const watch: Verb = async ({ environment, flags, out, client }) => {
   const isOneRound = flags.isOn("untilCurrent");
+  const teller = new MemberTeller(out);
   while (!environment.interrupt.aborted) {
     const server = client().server;
+    const request = { ...whereOf(flags), cursor: teller.cursor };
     try {
-      if (await tellAll(client(), flags, { out, signal: environment.interrupt, isOneRound })) return EXIT.done;
+      for await (const message of client().stream(PeerService.method.watch, request, { signal: environment.interrupt })) {
+        out.begun();
+        teller.tell(message);
+        if (isOneRound && teller.isCurrent) return EXIT.done;
+      }
       out.note("the server ended the stream; opening it again");
     } catch (error) {
       if (environment.interrupt.aborted) break;
@@ -72,36 +78,65 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   return EXIT.done;
 };
 
-/** Prints the messages of one stream. Returns true when one round was asked for and is over. */
-async function tellAll(
-  client: Client,
-  flags: Flags,
-  { out, signal, isOneRound }: { readonly out: Output; readonly signal: AbortSignal; readonly isOneRound: boolean },
-): Promise<boolean> {
-  for await (const message of client.stream(PeerService.method.watch, whereOf(flags), { signal })) {
-    out.begun();
-    tell(message, out);
-    if (isOneRound && message.current) return true;
-  }
-  return false;
-}
+/** Folds what the streams say, one after the other, and tells it line by line. */
+class MemberTeller {
+  readonly #out: Output;
+  readonly #held = new Map<string, Peer>();
+  /** Those of the snapshot that is being told; undefined outside of one. */
+  #listed: Set<string> | undefined;
+  /** Where to go on after a break. */
+  cursor = "";
+  /** Whether every member was told once. */
+  isCurrent = false;
 
-function tell({ peer, current, forgotten }: PeerServiceWatchResponse, out: Output): void {
-  if (peer !== undefined) {
-    const event = forgotten ? "forgotten" : "member";
-    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
-    out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
+  constructor(out: Output) {
+    this.#out = out;
   }
-  if (!current) return;
-  if (out.isMachine) out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
-  else out.note("every member was shown; following changes");
+
+  tell({ deltas, snapshot, cursor }: PeerServiceWatchResponse): void {
+    if (snapshot === Snapshot.BEGIN) this.#listed = new Set();
+    for (const { payload } of deltas) {
+      if (payload.case === "peer") this.#member(payload.value);
+      else if (payload.case === "removed") this.#forget(payload.value);
+    }
+    if (snapshot === Snapshot.END) this.#end();
+    if (cursor !== "") this.cursor = cursor;
+  }
+
+  #member(peer: Peer): void {
+    this.#held.set(peer.nodeId, peer);
+    this.#listed?.add(peer.nodeId);
+    this.#line("member", peer);
+  }
+
+  #forget(nodeId: string): void {
+    const peer = this.#held.get(nodeId);
+    // After a break one may be told of what was never here.
+    if (peer === undefined) return;
+    this.#held.delete(nodeId);
+    this.#line("forgotten", peer);
+  }
+
+  /** What was not in the snapshot is there no more. */
+  #end(): void {
+    for (const nodeId of this.#held.keys()) if (this.#listed?.has(nodeId) !== true) this.#forget(nodeId);
+    this.#listed = undefined;
+    this.isCurrent = true;
+    if (this.#out.isMachine) this.#out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
+    else this.#out.note("every member was shown; following changes");
+  }
+
+  #line(event: "member" | "forgotten", peer: Peer): void {
+    const columns = [{ title: "EVENT", stored: () => event }, ...PEER_COLUMNS];
+    this.#out.line({ event, peer: wholeJson(PeerSchema, peer) }, { columns, rows: [peer] });
+  }
 }
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "TIME", stored: ({ at }) => timeText(at) },
-  { title: "EVENT", stored: ({ kind }) => kind },
+  { title: "EVENT", stored: ({ kind }) => eventKindWord(kind) },
   { title: "BY", stored: ({ by }) => by },
-  { title: "PATH", stored: ({ path }) => path },
+  { title: "PATH", stored: ({ path }) => eventPathWord(path) },
   { title: "INCARNATION", stored: ({ incarnation }) => String(incarnation) },
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
@@ -113,7 +148,7 @@ export const explain: Verb = async ({ args, out, client }) => {
   const json = { ...wholeJson(PeerServiceGetResponseSchema, answer), events: events.map((event) => wholeJson(PeerEventSchema, event)) };
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
-    out.note(`${peer.nodeId} is ${peer.status} at incarnation ${peer.incarnation}${seen}`);
+    out.note(`${peer.nodeId} is ${peerStatusWord(peer.status)} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
       out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
     if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes the suspicion`);
@@ -125,7 +160,7 @@ export const explain: Verb = async ({ args, out, client }) => {
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
   { title: "GENERATION", isWide: true, stored: ({ generation }) => String(generation) },
-  { title: "LIFE", stored: ({ life }) => life },
+  { title: "STATE", stored: ({ state }) => originStateWord(state) },
   { title: "THROUGH", stored: ({ through }) => String(through) },
   { title: "KNOWN", stored: ({ known }) => String(known) },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },
@@ -137,7 +172,7 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
 
 const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
-  { title: "STATE", stored: ({ state }) => state },
+  { title: "STATE", stored: ({ state }) => linkStateWord(state) },
   { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
   { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },
@@ -146,14 +181,19 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
 ];
 
 export const lag: Verb = async ({ flags, out, client }) => {
-  const answer = await client().call(PeerService.method.lag, {});
+  const answer = await client().call(PeerService.method.lag, { limit: MAX_PAGE });
+  while (answer.nextPageToken !== "") {
+    const next = await client().call(PeerService.method.lag, { limit: MAX_PAGE, pageToken: answer.nextPageToken });
+    answer.origins.push(...next.origins);
+    answer.nextPageToken = next.nextPageToken;
+  }
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {
     const { age: since } = answer;
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
     const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
-    if (answer.protected) out.note("so many origins vanished at once that their entries are not hidden");
+    if (answer.originsProtected) out.note("so many origins vanished at once that their entries are not hidden");
   }
   if (flags.isOn("links"))
     out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });

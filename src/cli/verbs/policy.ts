@@ -1,10 +1,13 @@
 /** Verbs about the policy set: check, apply, export, roll back, history, explain, status. */
 
+import { enumToJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { ActSchema } from "../../../gen/waymark/options/v1/options_pb.js";
 import {
   ApplyPolicyResponseSchema,
   type Change,
+  ChangeEffect,
   ExplainResponseSchema,
   type PolicyHistoryResponse,
   PolicyHistoryResponseSchema,
@@ -12,7 +15,9 @@ import {
   type PolicySet,
   PolicyStatusResponseSchema,
   type PolicyVersion,
+  RollbackPolicyResponseSchema,
   type RuleChange,
+  Severity,
   type Stage,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
@@ -26,7 +31,7 @@ import type { Output, Table } from "../output.ts";
 import { factTable } from "../output.ts";
 import { noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { keyWords, scopeOf } from "../words.ts";
+import { actOf, effectWord, keyWords, ruleChangeWord, scopeOf } from "../words.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
@@ -56,7 +61,7 @@ export const validate: Verb = async ({ environment, args, flags, out, client }) 
   }
   const isValid = !hasErrors(problems);
   tellProblems(file, problems, out);
-  out.json({ valid: isValid, problems });
+  out.json({ valid: isValid, problems: problemsJson(problems) });
   if (isValid) out.note(`${file} is valid: ${countOf(reading.policy?.rules.length ?? 0, "rule")}`);
   return isValid ? EXIT.done : EXIT.failed;
 };
@@ -82,7 +87,7 @@ export const apply: Verb = async ({ environment, args, flags, out, client }) => 
   const told = answer.problems.map((problem) => problemOf(problem, reading));
   const problems = mergeProblems(reading.problems, told);
   tellProblems(file, problems, out);
-  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems };
+  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) };
   out.document(json, changeTable(answer.changes));
   out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
@@ -96,7 +101,7 @@ function refuseFile(file: string, problems: readonly PolicyProblem[], out: Outpu
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
   out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
-  out.json({ applied: false, dryRun: false, changes: [], problems });
+  out.json({ applied: false, dryRun: false, changes: [], problems: problemsJson(problems) });
   return EXIT.failed;
 }
 
@@ -132,7 +137,7 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
 function changeTable(changes: readonly Change[]): Table<Change> {
   return {
     columns: [
-      { title: "EFFECT", stored: ({ effect }) => effect },
+      { title: "EFFECT", stored: ({ effect }) => effectWord(effect) },
       { title: "NAMESPACE", stored: ({ namespace }) => namespace },
       { title: "ENTRIES", stored: ({ entries }) => String(entries) },
       { title: "FOR", stored: forWords },
@@ -147,16 +152,16 @@ function changeTable(changes: readonly Change[]): Table<Change> {
 }
 
 function forWords({ effect, viewers }: Change): string {
-  if (viewers.length === 0) return effect === "withdraw" ? "" : "everybody";
+  if (viewers.length === 0) return effect === ChangeEffect.WITHDRAW ? "" : "everybody";
   return viewers.map(({ clusterId, tenantId }) => `${clusterId}/${tenantId}`).join(", ");
 }
 
 function changeWords(changes: readonly Change[], leftOut: number): string {
   if (changes.length === 0) return "nothing in the catalog changes for any viewer";
-  const words = (["hide", "show", "withdraw"] as const).flatMap((effect) => {
+  const words = [ChangeEffect.HIDE, ChangeEffect.SHOW, ChangeEffect.WITHDRAW].flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
-    return rows.length === 0 ? [] : [`${effect} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
+    return rows.length === 0 ? [] : [`${effectWord(effect)} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
   });
   return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
 }
@@ -189,18 +194,34 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
   throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
 }
 
+/** What comes from the server alone has no lines. */
+const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
+
 export const rollback: Verb = async ({ flags, out, client }) => {
   const to = flags.count("to", MAX_NUMBER) ?? 0;
+  const isDryRun = flags.isOn("dryRun");
   const request = {
     toNumber: BigInt(to),
     reason: flags.text("reason") ?? "",
     expectedNumber: BigInt(flags.count("expect", MAX_NUMBER) ?? 0),
     changeTicket: flags.text("ticket") ?? "",
+    dryRun: isDryRun,
   };
-  const { number } = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
+  const answer = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
-  out.json({ number: String(number), toNumber: String(to) });
-  out.note(`the rules of ${words} are in force again, as version ${number}`);
+  const problems = answer.problems.map((problem) => problemOf(problem, NO_FILE));
+  tellProblems(words, problems, out);
+  const json = {
+    ...wholeJson(RollbackPolicyResponseSchema, answer),
+    toNumber: String(to),
+    applied: !isDryRun,
+    dryRun: isDryRun,
+    problems: problemsJson(problems),
+  };
+  out.document(json, changeTable(answer.changes));
+  out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
+  if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
+  else out.note(`the rules of ${words} are in force again, as version ${answer.number}`);
   return EXIT.done;
 };
 
@@ -258,7 +279,7 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
     columns: [
       { title: "NUMBER", stored: ({ version }) => numberOf(version) },
       { title: "RULE", stored: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
-      { title: "CHANGE", stored: ({ change }) => change.change },
+      { title: "CHANGE", stored: ({ change }) => ruleChangeWord(change.kind) },
       { title: "FIELD", stored: ({ field }) => field },
       { title: "REMOVED", stored: ({ removed }) => removed.join(", ") },
       { title: "ADDED", stored: ({ added }) => added.join(", ") },
@@ -270,7 +291,7 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
 
 export const explain: Verb = async ({ flags, out, client }) => {
   const namespace = flags.text("namespace") ?? "";
-  const action = flags.text("action") ?? "query";
+  const action = actOf(flags.text("action") ?? "query");
   const viewer = viewerOf(flags);
   const atMs = flags.instantMs("at");
   const scope: Scope = scopeOf(flags.text("scope"));
@@ -281,7 +302,7 @@ export const explain: Verb = async ({ flags, out, client }) => {
     ...(viewer && { viewer }),
     ...(atMs !== undefined && { at: timestampFromMs(atMs) }),
   });
-  const json = { namespace, action, ...wholeJson(ExplainResponseSchema, answer) };
+  const json = { namespace, action: enumToJson(ActSchema, action), ...wholeJson(ExplainResponseSchema, answer) };
   out.document(json, {
     columns: [
       { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },
@@ -329,11 +350,16 @@ function stageWords(stage: Stage | undefined): string {
 
 /** A problem that a server found, with its line in the file. An unknown severity counts as an error. */
 function problemOf(
-  told: { readonly path: string; readonly line: number; readonly severity: string; readonly message: string },
+  told: { readonly path: string; readonly line: number; readonly severity: Severity; readonly message: string },
   reading: PolicyReading,
 ): PolicyProblem {
   const { path, line, severity, message } = told;
-  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === "warning" ? "warning" : "error", message };
+  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
+}
+
+/** Problems as protobuf has them in JSON. */
+function problemsJson(problems: readonly PolicyProblem[]) {
+  return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
 /** Both lists as one, by line, each problem once. */

@@ -76,7 +76,7 @@ export const register: Verb = async (context) => {
   const entry = entryOf(flags);
   const isKept = flags.isOn("keep");
   const ttlMs = flags.durationMs("ttl") ?? (isKept ? DEFAULT_KEEP_TTL_MS : undefined);
-  const request = ttlMs === undefined ? { entries: [entry], static: true } : { entries: [entry], ttl: durationFromMs(ttlMs) };
+  const request = ttlMs === undefined ? { entries: [entry], staticLease: true } : { entries: [entry], ttl: durationFromMs(ttlMs) };
   const answer = await client().call(DiscoveryService.method.register, request);
   const json = messageJson(RegisterResponseSchema, answer);
   out.document(json, {

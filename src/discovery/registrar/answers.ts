@@ -72,7 +72,7 @@ export class Answers {
     if (answer.digest !== "" && digest !== "" && answer.digest !== digest)
       throw invalid(
         "idempotency_key",
-        "was used for a request with other entries, ttl, lease_id or static: each request has a key of its own",
+        "was used for a request with other entries, ttl, lease_id or static_lease: each request has a key of its own",
       );
     return answer;
   }

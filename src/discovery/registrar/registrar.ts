@@ -300,7 +300,7 @@ export class Registrar {
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
     const lease = this.#leases.find(command.leaseId);
     if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id)) throw unknownLease(command.leaseId);
-    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static", "the lease named by lease_id is not static");
+    if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static_lease", "the lease named by lease_id is not static");
     return lease;
   }
 

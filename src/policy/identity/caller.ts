@@ -40,7 +40,7 @@ export function isRole(text: string): boolean {
   return isMeshRole(text) || (text.startsWith(OWNER) && text.length > OWNER.length);
 }
 
-export function isMeshRole(text: string): text is MeshRole {
+function isMeshRole(text: string): text is MeshRole {
   return text === "mesh.read" || text === "mesh.operate" || text === "mesh.admin";
 }
 

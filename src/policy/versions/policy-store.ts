@@ -57,7 +57,17 @@ export interface Applied {
 export interface RollbackRequest {
   /** 0: the one before the newest. */
   readonly toNumber: number;
+  readonly isDryRun?: boolean;
   readonly terms: Omit<Terms, "principal" | "stage">;
+}
+
+/** A checked set with everything that putting it in force needs. */
+interface Enactment {
+  readonly set: PolicySet;
+  readonly terms: Terms;
+  readonly warnings: readonly Problem[];
+  readonly isDryRun: boolean;
+  readonly reason: "applied" | "rolled_back";
 }
 
 /** What became of a version that another node offered; without a fault it, or a newer one, is kept here already. */
@@ -107,18 +117,12 @@ export class PolicyStore {
    * `discovery_access_denied` where it changes what the actor may not.
    */
   *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
-    const { engine, catalog, self } = this.#parts;
     // First, so that who may not change a rule is told nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems);
     if (hasErrors(all)) throw refuseSet(all);
-    const before = engine.policy.set;
-    const { wallMs } = yield* time();
-    const version = yield* engine.stamped(set, { ...terms, expectedNumber, principal: actor.principal }, wallMs);
-    const plan = yield* planChanges(before, set, { catalog, self, wallMs: (yield* time()).wallMs });
-    if (isDryRun) return { number: engine.policy.number, plan, warnings: all };
-    yield* this.#put(actor, version, "applied", terms.isInitial);
-    return { number: version.number, plan, warnings: all };
+    const full = { ...terms, expectedNumber, principal: actor.principal };
+    return yield* this.#enact(actor, { set, terms: full, warnings: all, isDryRun, reason: "applied" });
   }
 
   /** What this node began with is a version as any other from now on, with a stamp: no beginning of another node wins over it. */
@@ -133,17 +137,29 @@ export class PolicyStore {
     yield* this.#beginAgain(version, encodeVersion(version));
   }
 
-  /** Puts an earlier set in force again, as a new version everywhere. Fails as `apply` does, and with `not_found`. */
-  *rollback(actor: Actor, { toNumber, terms }: RollbackRequest): Task<number> {
-    const { engine } = this;
-    const target = engine.rollbackTarget(toNumber);
+  /**
+   * Puts an earlier set in force again, as a new version everywhere, or says what it would change. Fails as `apply` does, and with
+   * `not_found`. A set that was in force before is not refused for errors.
+   */
+  *rollback(actor: Actor, { toNumber, terms, isDryRun = false }: RollbackRequest): Task<Applied> {
+    const target = this.engine.rollbackTarget(toNumber);
     const { set } = yield* this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
+    const warnings = (yield* this.validate(set)).filter(({ severity }) => severity === "warning");
     const full = { ...terms, expectedNumber, reason, stage: undefined, principal: actor.principal };
-    const version = yield* engine.stamped(set, full, (yield* time()).wallMs);
-    yield* this.#put(actor, version, "rolled_back");
-    return version.number;
+    return yield* this.#enact(actor, { set, terms: full, warnings, isDryRun, reason: "rolled_back" });
+  }
+
+  /** Puts a set that was checked in force, unless the actor only asks what it changes. */
+  *#enact(actor: Actor, { set, terms, warnings, isDryRun, reason }: Enactment): Task<Applied> {
+    const { engine, catalog, self } = this.#parts;
+    const before = engine.policy.set;
+    const version = yield* engine.stamped(set, terms, (yield* time()).wallMs);
+    const plan = yield* planChanges(before, set, { catalog, self, wallMs: (yield* time()).wallMs });
+    if (isDryRun) return { number: engine.policy.number, plan, warnings };
+    yield* this.#put(actor, version, reason, terms.isInitial);
+    return { number: version.number, plan, warnings };
   }
 
   /**

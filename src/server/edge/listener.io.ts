@@ -8,12 +8,12 @@ import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/conn
 import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
 import { type Acceptor, openAcceptor } from "../acceptor.io.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
 import type { Arriving, Connection } from "../connection-guard.io.ts";
-import { changesNothing } from "../cost.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "../http-routes.ts";
 import { Inflater } from "../inflater.io.ts";
 import { addressOf, knownCertificateOf } from "../peer.io.ts";

@@ -40,7 +40,16 @@ import { type AskedViewer, type Caller, hasRole } from "../../policy/identity/ca
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
-import { checkAge, checkAliases, checkLeaseId, checkLength, checkRenewedIds, checkViewer } from "../request-checks.ts";
+import {
+  bookmarkMs,
+  checkAge,
+  checkAliases,
+  checkCursor,
+  checkLeaseId,
+  checkLength,
+  checkRenewedIds,
+  checkViewer,
+} from "../request-checks.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { durationMs, filterOf, namespaceOf } from "./filter.ts";
@@ -102,9 +111,6 @@ export interface DiscoveryParts {
 
 const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
 const MAX_SUBJECT_LENGTH = 256;
-const MAX_CURSOR_LENGTH = 65_536;
-const DEFAULT_BOOKMARK_MS = 10_000;
-const MIN_BOOKMARK_MS = 1000;
 /** A little more than the tick in which due bookmarks are looked for. */
 const BOOKMARK_SLACK_MS = 250;
 
@@ -233,12 +239,10 @@ class DiscoveryMethods {
     checkStart();
     const filter = filterOf(request, bounds);
     checkViewer(request.viewer, bounds);
-    checkLength(request.cursor, "cursor", MAX_CURSOR_LENGTH);
+    checkCursor(request.cursor);
     if (request.withDigest && !isNamespaceOnly(request))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
-    const bookmarkIntervalMs = durationMs(request.bookmarkInterval, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
-    if (bookmarkIntervalMs < MIN_BOOKMARK_MS || bookmarkIntervalMs > DEFAULT_BOOKMARK_MS)
-      throw invalid("bookmark_interval", "must be 1 s to 10 s");
+    const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
     const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
     const caller = viewer(context.caller, request.viewer);
     reads.checkWatch(caller, filter.namespace);
@@ -298,7 +302,7 @@ class DiscoveryMethods {
     checkLeaseId(request.leaseId, "lease_id");
     const ttlMs = durationMs(request.ttl, "ttl");
     const stamp = this.#stamp(caller, time);
-    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.static);
+    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.staticLease);
     const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, stamper.maxTtlMs));
     const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
     const stampedEntries = request.entries.map((entry, i) => {
@@ -306,7 +310,7 @@ class DiscoveryMethods {
       if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
       return stamper.entryOf(entry, i, stamp);
     });
-    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.static };
+    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 
   #renew(request: RenewRequest, context: CallContext) {

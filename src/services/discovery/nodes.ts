@@ -2,13 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type ClusterMapRequest,
   ClusterMapResponseSchema,
   type ListPeersRequest,
   ListPeersResponseSchema,
-  type Peer,
-  PeerSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
@@ -19,6 +18,7 @@ import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
+import { PEER_STATUSES } from "../peers.ts";
 import type { CallContext } from "../service.ts";
 import { idOf, namespaceOf, scopeOf, termsOf } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
@@ -87,7 +87,7 @@ function peerOf({ reads, loadOf }: NodeParts, record: CatalogRecord, { status, l
     scope: WIRE_SCOPES[reads.relation(record)],
     urls: [...entry.advertisedUrls],
     transports: [...entry.transports],
-    status,
+    status: PEER_STATUSES[status],
     lastSeen: timestampFromMs(lastSeenWallMs),
     ...(load !== undefined && { load: wireLoad(load) }),
   });

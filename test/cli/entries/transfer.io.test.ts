@@ -46,7 +46,7 @@ test("an import registers everything once; the same import again registers nothi
   const first = await importing(fake, DEMO["shop.yaml"]);
   expect(first.result.counts).toEqual({ create: 20, update: 0, move: 0, remove: 0, unchanged: 0 });
   expect(fake.callsOf("register")).toHaveLength(1);
-  expect(fake.callsOf("register")[0]?.request).toMatchObject({ static: true });
+  expect(fake.callsOf("register")[0]?.request).toMatchObject({ staticLease: true });
   const second = await importing(fake, DEMO["shop.yaml"]);
   expect(second).toMatchObject({ exit: 0, result: { counts: { create: 0, update: 0, move: 0, remove: 0, unchanged: 20 }, leaseId: "" } });
   expect(fake.callsOf("register")).toHaveLength(1);
@@ -137,9 +137,9 @@ test("more than a request may hold goes in several requests under one lease", as
   const { result } = await importing(fake, JSON.stringify({ kind: "List", apiVersion: "v1", items: many }));
   expect(result.counts).toMatchObject({ create: 2500 });
   expect(fake.callsOf("register").map(({ request }) => request)).toMatchObject([
-    { static: true, leaseId: "" },
-    { static: false, leaseId: "lease-1" },
-    { static: false, leaseId: "lease-1" },
+    { staticLease: true, leaseId: "" },
+    { staticLease: false, leaseId: "lease-1" },
+    { staticLease: false, leaseId: "lease-1" },
   ]);
   const pruned = await importing(fake, ONE, ["--prune"]);
   expect(pruned.result.counts).toMatchObject({ create: 1, remove: 2500 });

@@ -44,14 +44,14 @@ func keyText(key *catalog.EntryKey) string {
 // apply folds one message. It fails when count or digest say that this reader is not where the server thinks it is.
 func (f *fold) apply(message *discovery.CatalogWatchResponse) error {
 	f.seen.Messages++
-	if message.Snapshot == discovery.CatalogWatchResponse_SNAPSHOT_BEGIN {
+	if message.Snapshot == catalog.Snapshot_SNAPSHOT_BEGIN {
 		f.listed, f.replaces = map[string]bool{}, message.Replaces
 		f.seen.Snapshots++
 	}
 	for _, delta := range message.Deltas {
 		f.change(delta)
 	}
-	if message.Snapshot == discovery.CatalogWatchResponse_SNAPSHOT_END {
+	if message.Snapshot == catalog.Snapshot_SNAPSHOT_END {
 		f.dropUnlisted()
 	}
 	if f.listed != nil {
@@ -66,7 +66,7 @@ func (f *fold) apply(message *discovery.CatalogWatchResponse) error {
 	if message.Bookmark {
 		f.seen.Bookmarks++
 	}
-	if message.Bookmark || message.Snapshot == discovery.CatalogWatchResponse_SNAPSHOT_END {
+	if message.Bookmark || message.Snapshot == catalog.Snapshot_SNAPSHOT_END {
 		return f.check(message)
 	}
 	return nil

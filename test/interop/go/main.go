@@ -261,7 +261,7 @@ func (r *run) watch(ctx context.Context, cursor string, bookmarks time.Duration,
 			return out, err
 		}
 		if isFirst {
-			out.BeganWithSnapshot = message.Snapshot == discovery.CatalogWatchResponse_SNAPSHOT_BEGIN
+			out.BeganWithSnapshot = message.Snapshot == catalog.Snapshot_SNAPSHOT_BEGIN
 		}
 		if isDone(message) {
 			return out, nil
@@ -292,7 +292,7 @@ func (r *run) isEqual() bool {
 
 // whole is a message that says "nothing is missing up to here", with the catalog as this program knows it.
 func (r *run) whole(message *discovery.CatalogWatchResponse) bool {
-	isEnd := message.Snapshot == discovery.CatalogWatchResponse_SNAPSHOT_END
+	isEnd := message.Snapshot == catalog.Snapshot_SNAPSHOT_END
 	return (message.Bookmark || isEnd) && r.isEqual()
 }
 

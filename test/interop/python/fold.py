@@ -3,10 +3,8 @@
 import hashlib
 from collections import Counter
 
-from waymark.catalog.v1 import delta_pb2
-from waymark.discovery.v1 import discovery_pb2
+from waymark.catalog.v1 import delta_pb2, watch_pb2
 
-Response = discovery_pb2.CatalogWatchResponse
 Delta = delta_pb2.DiscoveryDelta
 
 
@@ -30,12 +28,12 @@ class Fold:
     def apply(self, message):
         """Folds one message; raises DigestError when count or digest differ."""
         self.told["messages"] += 1
-        if message.snapshot == Response.SNAPSHOT_BEGIN:
+        if message.snapshot == watch_pb2.SNAPSHOT_BEGIN:
             self.listed, self.replaces = set(), tuple(message.replaces)
             self.told["snapshots"] += 1
         for delta in message.deltas:
             self._change(delta)
-        is_end = message.snapshot == Response.SNAPSHOT_END
+        is_end = message.snapshot == watch_pb2.SNAPSHOT_END
         if is_end:
             self._drop_unlisted()
         if self.listed is not None:

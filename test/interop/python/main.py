@@ -15,9 +15,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "gen"))
 
 import grpc  # noqa: E402
 from client import CALL_TIMEOUT_S, KeepAlive, dial, instance, query, refusal, register, wanted  # noqa: E402
-from fold import Fold, Response, key_of  # noqa: E402
+from fold import Fold, key_of  # noqa: E402
 from google.protobuf import duration_pb2  # noqa: E402
 
+from waymark.catalog.v1 import watch_pb2  # noqa: E402
 from waymark.discovery.v1 import discovery_pb2  # noqa: E402
 
 NAMESPACE = "interop.python"
@@ -135,7 +136,7 @@ class Run:
             for message in stream:
                 self.fold.apply(message)
                 if began_with_snapshot is None:
-                    began_with_snapshot = message.snapshot == Response.SNAPSHOT_BEGIN
+                    began_with_snapshot = message.snapshot == watch_pb2.SNAPSHOT_BEGIN
                 if is_done(message):
                     break
         except grpc.RpcError as error:
@@ -156,7 +157,7 @@ class Run:
 
     def is_whole(self, message):
         """Whether the message says "nothing is missing up to here", with the catalog as this program knows it."""
-        return (message.bookmark or message.snapshot == Response.SNAPSHOT_END) and self.is_equal()
+        return (message.bookmark or message.snapshot == watch_pb2.SNAPSHOT_END) and self.is_equal()
 
     def watch_and_resume(self):
         turns = []

@@ -104,7 +104,11 @@ test("a rollback is a new version with the old content, everywhere, and is audit
   await bench.apply(only("blue"));
   await bench.apply(only("red"));
   const [blue, red] = bench.events.map(({ after }) => after);
-  expect(await bench.run(bench.policyStore.rollback(ANN, { toNumber: 0, terms: TERMS }))).toBe(3);
+  const held = bench.events.length;
+  const dry = await bench.run(bench.policyStore.rollback(ANN, { toNumber: 0, terms: TERMS, isDryRun: true }));
+  expect([bench.engine.newestNumber, bench.events.length]).toEqual([2, held]);
+  const done = await bench.run(bench.policyStore.rollback(ANN, { toNumber: 0, terms: TERMS }));
+  expect([dry.number, done.number, dry.plan]).toEqual([2, 3, done.plan]);
   expect(bench.engine.inForce).toMatchObject({ number: 3, version: "blue", reason: "rollback to version 1", checksum: blue });
   expect(bench.events.at(-1)).toMatchObject({ action: "policy.rollback", reason: "rolled_back", before: red, after: blue });
   await expect(bench.run(bench.policyStore.rollback(ANN, { toNumber: 1, terms: { ...TERMS, expectedNumber: 2 } }))).rejects.toThrow(
@@ -194,7 +198,7 @@ test("an owner puts in force and takes back what differs in its own rules, and n
   // A dry run tells what is in the catalog, so it needs the same.
   await expect(owner(both("blue", "green"), {}, true)).rejects.toThrow("discovery_access_denied");
   await expect(owner(both("blue", "red"), { expectedNumber: 1 })).rejects.toThrow("version_conflict");
-  expect(await bench.run(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS }))).toBe(3);
+  expect((await bench.run(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS }))).number).toBe(3);
   expect(bench.engine.inForce?.set).toEqual(both("blue", "red"));
   await bench.apply(both("blue", "green"));
   await expect(bench.run(bench.policyStore.rollback(OWEN, { toNumber: 0, terms: TERMS }))).rejects.toThrow("discovery_access_denied");

@@ -2,10 +2,13 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
+// Messages that tell one change of the catalog to a reader.
+
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Entry, EntryKey, Scope } from "./entry_pb.js";
+import type { ServiceSummary } from "./summary_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file waymark/catalog/v1/delta.proto.
@@ -13,144 +16,13 @@ import type { Entry, EntryKey, Scope } from "./entry_pb.js";
 export declare const file_waymark_catalog_v1_delta: GenFile;
 
 /**
- * Lowest and highest of a band of latencies, in whole milliseconds. 0,0 means none reported.
- *
- * @generated from message waymark.catalog.v1.LatencyBand
- */
-export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
-  /**
-   * 10th percentile, ms.
-   *
-   * @generated from field: uint32 min = 1;
-   */
-  min: number;
-
-  /**
-   * 90th percentile, ms.
-   *
-   * @generated from field: uint32 max = 2;
-   */
-  max: number;
-};
-
-/**
- * Describes the message waymark.catalog.v1.LatencyBand.
- * Use `create(LatencyBandSchema)` to create a new message.
- */
-export declare const LatencyBandSchema: GenMessage<LatencyBand>;
-
-/**
- * What one cluster tells other regions of one of its services.
- *
- * @generated from message waymark.catalog.v1.ServiceSummary
- */
-export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"> & {
-  /**
-   * Namespace of the service.
-   *
-   * @generated from field: string namespace = 1;
-   */
-  namespace: string;
-
-  /**
-   * Name of the service.
-   *
-   * @generated from field: string service_id = 2;
-   */
-  serviceId: string;
-
-  /**
-   * Regions with endpoints, sorted.
-   *
-   * @generated from field: repeated string regions = 3;
-   */
-  regions: string[];
-
-  /**
-   * Endpoints behind this summary.
-   *
-   * @generated from field: uint32 endpoint_count = 4;
-   */
-  endpointCount: number;
-
-  /**
-   * healthy (at least 80 % of endpoints healthy), degraded (at least 30 %) or critical.
-   *
-   * @generated from field: string health_band = 5;
-   */
-  healthBand: string;
-
-  /**
-   * p10 and p90 of reported latencies.
-   *
-   * @generated from field: waymark.catalog.v1.LatencyBand latency_band_ms = 6;
-   */
-  latencyBandMs?: LatencyBand | undefined;
-
-  /**
-   * How long the summary may be used.
-   *
-   * @generated from field: google.protobuf.Duration ttl = 7;
-   */
-  ttl?: Duration | undefined;
-
-  /**
-   * When it was made.
-   *
-   * @generated from field: google.protobuf.Timestamp generated_at = 8;
-   */
-  generatedAt?: Timestamp | undefined;
-
-  /**
-   * Label of the policy set under which it was exported.
-   *
-   * @generated from field: string policy_version = 9;
-   */
-  policyVersion: string;
-
-  /**
-   * Cluster it speaks for.
-   *
-   * @generated from field: string source_cluster = 10;
-   */
-  sourceCluster: string;
-
-  /**
-   * Widest scope it may be shown in.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 11;
-   */
-  scope: Scope;
-
-  /**
-   * Ed25519 signature over the canonical bytes.
-   *
-   * @generated from field: bytes signature = 12;
-   */
-  signature: Uint8Array;
-
-  /**
-   * Which key signed it.
-   *
-   * @generated from field: string key_id = 13;
-   */
-  keyId: string;
-};
-
-/**
- * Describes the message waymark.catalog.v1.ServiceSummary.
- * Use `create(ServiceSummarySchema)` to create a new message.
- */
-export declare const ServiceSummarySchema: GenMessage<ServiceSummary>;
-
-/**
- * One change of what a reader sees of one key.
+ * One change of what a reader sees under one key.
  *
  * @generated from message waymark.catalog.v1.DiscoveryDelta
  */
 export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"> & {
   /**
-   * <node_id>/<generation>/<seq> of the record behind the view; the same on every node.
+   * Identifies the record behind the change as `<node_id>/<generation>/<seq>`. It is the same on every node.
    *
    * @generated from field: string delta_id = 1;
    */
@@ -171,20 +43,20 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
   scope: Scope;
 
   /**
-   * What to do.
+   * What the reader does with the payload.
    *
    * @generated from field: waymark.catalog.v1.DiscoveryDelta.Action action = 4;
    */
   action: DiscoveryDelta_Action;
 
   /**
-   * What it is about.
+   * The new state, or the key that is gone.
    *
    * @generated from oneof waymark.catalog.v1.DiscoveryDelta.payload
    */
   payload: {
     /**
-     * For CREATE and UPDATE. With names_only, only the key is set in it.
+     * The entry, for CREATE and UPDATE. A watch with `names_only` fills only its key.
      *
      * @generated from field: waymark.catalog.v1.Entry entry = 5;
      */
@@ -192,7 +64,7 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
     case: "entry";
   } | {
     /**
-     * For REMOVE.
+     * The key that is gone, for REMOVE.
      *
      * @generated from field: waymark.catalog.v1.EntryKey removed = 6;
      */
@@ -200,7 +72,7 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
     case: "removed";
   } | {
     /**
-     * For summary watches.
+     * The summary, for CREATE and UPDATE in a watch of summaries.
      *
      * @generated from field: waymark.catalog.v1.ServiceSummary summary = 7;
      */
@@ -209,14 +81,15 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
   } | { case: undefined; value?: undefined };
 
   /**
-   * When this node made the delta.
+   * Time at which the node sent the delta.
    *
    * @generated from field: google.protobuf.Timestamp sent_at = 8;
    */
   sentAt?: Timestamp | undefined;
 
   /**
-   * Revision of this node at which the view changed. Compare only within one node and boot.
+   * Revision of the node at which the change became visible. Revisions can be compared only within one node and one run
+   * of it.
    *
    * @generated from field: uint64 revision = 9;
    */
@@ -230,7 +103,7 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
 export declare const DiscoveryDeltaSchema: GenMessage<DiscoveryDelta>;
 
 /**
- * What a reader does with the payload. CREATE and UPDATE are folded alike: put.
+ * What a reader does with a delta. A reader treats CREATE and UPDATE alike: it stores the payload under the key.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Action
  */
@@ -243,21 +116,21 @@ export enum DiscoveryDelta_Action {
   UNSPECIFIED = 0,
 
   /**
-   * Put; a hint that the reader has not had this key.
+   * Store the payload. The reader probably did not have this key.
    *
    * @generated from enum value: ACTION_CREATE = 1;
    */
   CREATE = 1,
 
   /**
-   * Put.
+   * Store the payload.
    *
    * @generated from enum value: ACTION_UPDATE = 2;
    */
   UPDATE = 2,
 
   /**
-   * Forget the key; harmless when the reader never had it.
+   * Remove the key. A reader may receive this for a key that it never had.
    *
    * @generated from enum value: ACTION_REMOVE = 3;
    */

@@ -2,45 +2,34 @@
 // @generated from file waymark/catalog/v1/delta.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
+// Messages that tell one change of the catalog to a reader.
+
 import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_waymark_catalog_v1_entry } from "./entry_pb.js";
+import { file_waymark_catalog_v1_summary } from "./summary_pb.js";
 
 /**
  * Describes the file waymark/catalog/v1/delta.proto.
  */
 export const file_waymark_catalog_v1_delta = /*@__PURE__*/
-  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvZGVsdGEucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSInCgtMYXRlbmN5QmFuZBILCgNtaW4YASABKA0SCwoDbWF4GAIgASgNIoYDCg5TZXJ2aWNlU3VtbWFyeRIRCgluYW1lc3BhY2UYASABKAkSEgoKc2VydmljZV9pZBgCIAEoCRIPCgdyZWdpb25zGAMgAygJEhYKDmVuZHBvaW50X2NvdW50GAQgASgNEhMKC2hlYWx0aF9iYW5kGAUgASgJEjgKD2xhdGVuY3lfYmFuZF9tcxgGIAEoCzIfLndheW1hcmsuY2F0YWxvZy52MS5MYXRlbmN5QmFuZBImCgN0dGwYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoMZ2VuZXJhdGVkX2F0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5wb2xpY3lfdmVyc2lvbhgJIAEoCRIWCg5zb3VyY2VfY2x1c3RlchgKIAEoCRIoCgVzY29wZRgLIAEoDjIZLndheW1hcmsuY2F0YWxvZy52MS5TY29wZRIRCglzaWduYXR1cmUYDCABKAwSDgoGa2V5X2lkGA0gASgJItMDCg5EaXNjb3ZlcnlEZWx0YRIQCghkZWx0YV9pZBgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSKAoFc2NvcGUYAyABKA4yGS53YXltYXJrLmNhdGFsb2cudjEuU2NvcGUSOQoGYWN0aW9uGAQgASgOMikud2F5bWFyay5jYXRhbG9nLnYxLkRpc2NvdmVyeURlbHRhLkFjdGlvbhIqCgVlbnRyeRgFIAEoCzIZLndheW1hcmsuY2F0YWxvZy52MS5FbnRyeUgAEi8KB3JlbW92ZWQYBiABKAsyHC53YXltYXJrLmNhdGFsb2cudjEuRW50cnlLZXlIABI1CgdzdW1tYXJ5GAcgASgLMiIud2F5bWFyay5jYXRhbG9nLnYxLlNlcnZpY2VTdW1tYXJ5SAASKwoHc2VudF9hdBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YCSABKAQiWQoGQWN0aW9uEhYKEkFDVElPTl9VTlNQRUNJRklFRBAAEhEKDUFDVElPTl9DUkVBVEUQARIRCg1BQ1RJT05fVVBEQVRFEAISEQoNQUNUSU9OX1JFTU9WRRADQgkKB3BheWxvYWRiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_waymark_catalog_v1_entry]);
-
-/**
- * Describes the message waymark.catalog.v1.LatencyBand.
- * Use `create(LatencyBandSchema)` to create a new message.
- */
-export const LatencyBandSchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 0);
-
-/**
- * Describes the message waymark.catalog.v1.ServiceSummary.
- * Use `create(ServiceSummarySchema)` to create a new message.
- */
-export const ServiceSummarySchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 1);
+  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvZGVsdGEucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSLTAwoORGlzY292ZXJ5RGVsdGESEAoIZGVsdGFfaWQYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEigKBXNjb3BlGAMgASgOMhkud2F5bWFyay5jYXRhbG9nLnYxLlNjb3BlEjkKBmFjdGlvbhgEIAEoDjIpLndheW1hcmsuY2F0YWxvZy52MS5EaXNjb3ZlcnlEZWx0YS5BY3Rpb24SKgoFZW50cnkYBSABKAsyGS53YXltYXJrLmNhdGFsb2cudjEuRW50cnlIABIvCgdyZW1vdmVkGAYgASgLMhwud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5S2V5SAASNQoHc3VtbWFyeRgHIAEoCzIiLndheW1hcmsuY2F0YWxvZy52MS5TZXJ2aWNlU3VtbWFyeUgAEisKB3NlbnRfYXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAkgASgEIlkKBkFjdGlvbhIWChJBQ1RJT05fVU5TUEVDSUZJRUQQABIRCg1BQ1RJT05fQ1JFQVRFEAESEQoNQUNUSU9OX1VQREFURRACEhEKDUFDVElPTl9SRU1PVkUQA0IJCgdwYXlsb2FkQksKFmRldi53YXltYXJrLmNhdGFsb2cudjFCCkRlbHRhUHJvdG9QAVojd2F5bWFyay5kZXYvZ28vY2F0YWxvZy92MTtjYXRhbG9ndjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_waymark_catalog_v1_entry, file_waymark_catalog_v1_summary]);
 
 /**
  * Describes the message waymark.catalog.v1.DiscoveryDelta.
  * Use `create(DiscoveryDeltaSchema)` to create a new message.
  */
 export const DiscoveryDeltaSchema = /*@__PURE__*/
-  messageDesc(file_waymark_catalog_v1_delta, 2);
+  messageDesc(file_waymark_catalog_v1_delta, 0);
 
 /**
  * Describes the enum waymark.catalog.v1.DiscoveryDelta.Action.
  */
 export const DiscoveryDelta_ActionSchema = /*@__PURE__*/
-  enumDesc(file_waymark_catalog_v1_delta, 2, 0);
+  enumDesc(file_waymark_catalog_v1_delta, 0, 0);
 
 /**
- * What a reader does with the payload. CREATE and UPDATE are folded alike: put.
+ * What a reader does with a delta. A reader treats CREATE and UPDATE alike: it stores the payload under the key.
  *
  * @generated from enum waymark.catalog.v1.DiscoveryDelta.Action
  */

@@ -2,8 +2,8 @@
 // @generated from file waymark/catalog/v1/entry.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-// The things a catalog holds: keys, entries and what surrounds them. Messages only; the services that
-// move them are in the other packages.
+// Messages that describe what the catalog holds: keys, entries and their parts. The services that read and write them
+// are in other packages.
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,41 +15,45 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_catalog_v1_entry: GenFile;
 
 /**
- * The identity of an entry. Order of keys everywhere: namespace, name, kind, instance_id, cluster_id.
+ * The identity of an entry. All lists of entries are ordered by namespace, name, kind, instance_id and cluster_id, in
+ * this order.
  *
  * @generated from message waymark.catalog.v1.EntryKey
  */
 export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
   /**
-   * Kind of the entry.
+   * Kind of the entry. In a registration, unset means the kind of the detail message, or SERVICE when the entry has no
+   * detail message.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
   kind: EntryKind;
 
   /**
-   * Dot-separated lower-case labels, at most 63 characters a label and 200 in all.
+   * Namespace of the entry: lower-case labels joined by dots, such as `svc.market`. A label has 1 to 63 characters and
+   * the namespace at most 200.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Name of the service, function, topic, queue, cache or node; 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Name of the service, function, topic, queue, cache or node. 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 3;
    */
   name: string;
 
   /**
-   * Tells instances of one name apart; 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Tells instances of one name apart. 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string instance_id = 4;
    */
   instanceId: string;
 
   /**
-   * Cluster of the serving node. Filled by the server; a client may leave it empty.
+   * Cluster of the node that holds the registration. The server fills the field; a client may leave it empty. At most
+   * 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 5;
    */
@@ -69,42 +73,44 @@ export declare const EntryKeySchema: GenMessage<EntryKey>;
  */
 export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   /**
-   * Name of the port; may be empty, otherwise unique in its entry. At most 128 of [A-Za-z0-9._:/@+-].
+   * Name of the port. It may be empty; otherwise it is unique in its entry. At most 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * An IPv4 or IPv6 literal, or a DNS name; at most 253 characters.
+   * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters.
    *
    * @generated from field: string host = 2;
    */
   host: string;
 
   /**
-   * 1 to 65535.
+   * Port number, 1 to 65535.
    *
    * @generated from field: uint32 port = 3;
    */
   port: number;
 
   /**
-   * Lower is tried first (RFC 2782); 0 to 65535.
+   * Priority as in RFC 2782: clients try lower values first. 0 to 65535.
    *
    * @generated from field: uint32 priority = 4;
    */
   priority: number;
 
   /**
-   * Share among equal priorities (RFC 2782); 0 to 65535.
+   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535.
    *
    * @generated from field: uint32 weight = 5;
    */
   weight: number;
 
   /**
-   * For example grpc, http, tcp, udp; empty means tcp. At most 128 of [A-Za-z0-9._:/@+-].
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. At most 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string protocol = 6;
    */
@@ -118,13 +124,14 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 export declare const TargetSchema: GenMessage<Target>;
 
 /**
- * What an instance says of its own load. Kept at the node it reports to; replicated by bands.
+ * The load that an instance reports of itself. The node that receives the report keeps the exact values; other nodes
+ * receive them rounded into bands.
  *
  * @generated from message waymark.catalog.v1.LoadReport
  */
 export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   /**
-   * Clients being served now.
+   * Number of clients that the instance serves now.
    *
    * @generated from field: uint32 active_clients = 1;
    */
@@ -145,14 +152,14 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
   latencyMs: number;
 
   /**
-   * Share of capacity in use, 0 to 1.
+   * Share of the capacity that is in use, 0 to 1.
    *
    * @generated from field: double utilization = 4;
    */
   utilization: number;
 
   /**
-   * When this was measured; the server's receive time when absent.
+   * Time of the measurement. When it is absent, the server uses the time at which it received the report.
    *
    * @generated from field: google.protobuf.Timestamp observed_at = 5;
    */
@@ -166,7 +173,7 @@ export declare type LoadReport = Message<"waymark.catalog.v1.LoadReport"> & {
 export declare const LoadReportSchema: GenMessage<LoadReport>;
 
 /**
- * What a SERVICE entry says beyond the common fields. Empty today.
+ * Additional data of an entry of kind SERVICE. There is none today.
  *
  * @generated from message waymark.catalog.v1.ServiceDetail
  */
@@ -180,35 +187,37 @@ export declare type ServiceDetail = Message<"waymark.catalog.v1.ServiceDetail"> 
 export declare const ServiceDetailSchema: GenMessage<ServiceDetail>;
 
 /**
- * What a FUNCTION entry says beyond the common fields.
+ * Additional data of an entry of kind FUNCTION.
  *
  * @generated from message waymark.catalog.v1.FunctionDetail
  */
 export declare type FunctionDetail = Message<"waymark.catalog.v1.FunctionDetail"> & {
   /**
-   * Stable id of the function over its versions; in a namespace the instances of one name have one id, or none, and an id has one name.
-   * At most 128 of [A-Za-z0-9._:/@+-].
+   * Identifier of the function that stays the same over its versions. Within one namespace, all instances of a name
+   * have the same function_id or none, and one function_id belongs to one name. At most 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string function_id = 1;
    */
   functionId: string;
 
   /**
-   * Semantic version (semver 2.0.0), at most 128 characters; may be empty.
+   * Semantic version of the function (semver 2.0.0). It may be empty. At most 128 characters.
    *
    * @generated from field: string version = 2;
    */
   version: string;
 
   /**
-   * Digest of the function's specification, at most 128 characters.
+   * Digest of the specification of the function, in the form that the client chooses. The server does not interpret it.
+   * At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string spec_digest = 3;
    */
   specDigest: string;
 
   /**
-   * Resources the function needs; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Resources that the function needs. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 4;
    */
@@ -222,14 +231,15 @@ export declare type FunctionDetail = Message<"waymark.catalog.v1.FunctionDetail"
 export declare const FunctionDetailSchema: GenMessage<FunctionDetail>;
 
 /**
- * What a TOPIC entry says beyond the common fields.
+ * Additional data of an entry of kind TOPIC.
  *
  * @generated from message waymark.catalog.v1.TopicDetail
  */
 export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
   /**
-   * Subject patterns the topic carries; at most 64, each at most 256 characters: words separated by dots, where * stands for one word and
-   * # (or >, at the end only) for any number of words (> for one at least).
+   * Patterns of the subjects that the topic carries, as words joined by dots. `*` stands for exactly one word. `#`
+   * stands for any number of words, also none. `>` stands for one or more words and is allowed only at the end. At most
+   * 64 patterns, each of 1 to 256 characters.
    *
    * @generated from field: repeated string patterns = 1;
    */
@@ -243,14 +253,15 @@ export declare type TopicDetail = Message<"waymark.catalog.v1.TopicDetail"> & {
 export declare const TopicDetailSchema: GenMessage<TopicDetail>;
 
 /**
- * What a QUEUE entry says beyond the common fields.
+ * Additional data of an entry of kind QUEUE.
  *
  * @generated from message waymark.catalog.v1.QueueDetail
  */
 export declare type QueueDetail = Message<"waymark.catalog.v1.QueueDetail"> & {
   /**
-   * Of at-most-once, at-least-once, exactly-once, fire-and-forget, broadcast and quorum, each once. Records of other versions may have
-   * others; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Delivery guarantees of the queue, each at most once: `at-most-once`, `at-least-once`, `exactly-once`,
+   * `fire-and-forget`, `broadcast`, `quorum`. Other values are refused. Readers must accept other values, because
+   * records of newer versions may have them. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string delivery_guarantees = 1;
    */
@@ -264,56 +275,57 @@ export declare type QueueDetail = Message<"waymark.catalog.v1.QueueDetail"> & {
 export declare const QueueDetailSchema: GenMessage<QueueDetail>;
 
 /**
- * What a CACHE entry says beyond the common fields.
+ * Additional data of an entry of kind CACHE.
  *
  * @generated from message waymark.catalog.v1.CacheDetail
  */
 export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
   /**
-   * primary, replica, coordinator, synchronizer, monitor or edge; may be empty. Records of other versions may have another, at most 128
-   * of [A-Za-z0-9._:/@+-].
+   * Role of the replica: `primary`, `replica`, `coordinator`, `synchronizer`, `monitor`, `edge`, or empty. Other values
+   * are refused. Readers must accept other values, because records of newer versions may have them. At most 128
+   * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string role = 1;
    */
   role: string;
 
   /**
-   * Capacity in bytes.
+   * Capacity of the replica in bytes.
    *
    * @generated from field: uint64 capacity_bytes = 2;
    */
   capacityBytes: bigint;
 
   /**
-   * Degrees, -90 to 90.
+   * Latitude of the replica in degrees, -90 to 90.
    *
    * @generated from field: double latitude = 3;
    */
   latitude: number;
 
   /**
-   * Degrees, -180 to 180.
+   * Longitude of the replica in degrees, -180 to 180.
    *
    * @generated from field: double longitude = 4;
    */
   longitude: number;
 
   /**
-   * Modes offered; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-].
+   * Modes that the replica offers. At most 64 items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string modes = 5;
    */
   modes: string[];
 
   /**
-   * Where the replica stands, when that is not the node's region; at most 64 of [A-Za-z0-9._:/@+-].
+   * Region of the replica when it is not the region of the node. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 6;
    */
   region: string;
 
   /**
-   * Share of the capacity in use, 0 to 1.
+   * Share of the capacity that is in use, 0 to 1.
    *
    * @generated from field: double utilization = 7;
    */
@@ -334,34 +346,35 @@ export declare type CacheDetail = Message<"waymark.catalog.v1.CacheDetail"> & {
 export declare const CacheDetailSchema: GenMessage<CacheDetail>;
 
 /**
- * What a NODE entry says beyond the common fields.
+ * Additional data of an entry of kind NODE.
  *
  * @generated from message waymark.catalog.v1.NodeDetail
  */
 export declare type NodeDetail = Message<"waymark.catalog.v1.NodeDetail"> & {
   /**
-   * Where the node can be reached, for example grpc://10.0.0.1:17420; at most 64, each at most 512 characters.
+   * URLs at which the node can be reached, for example `grpc://10.0.0.1:17420`. At most 64 items, each of at most 512
+   * characters.
    *
    * @generated from field: repeated string advertised_urls = 1;
    */
   advertisedUrls: string[];
 
   /**
-   * Transports spoken, for example h2; at most 64.
+   * Transports that the node speaks, for example `h2`. At most 64 items.
    *
    * @generated from field: repeated string transports = 2;
    */
   transports: string[];
 
   /**
-   * Fabric protocol versions spoken; at most 64.
+   * Versions of the fabric protocol that the node speaks. At most 64 items.
    *
    * @generated from field: repeated uint32 protocol_versions = 3;
    */
   protocolVersions: number[];
 
   /**
-   * Free labels of the node; at most 64 pairs.
+   * Labels that the operator gave the node. At most 64 pairs.
    *
    * @generated from field: map<string, string> labels = 4;
    */
@@ -375,147 +388,158 @@ export declare type NodeDetail = Message<"waymark.catalog.v1.NodeDetail"> & {
 export declare const NodeDetailSchema: GenMessage<NodeDetail>;
 
 /**
- * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node.
- * At most 16 KiB encoded.
+ * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
+ * at most 16 KiB.
+ *
+ * The bytes of a stored entry (Record.entry, in journals and between nodes) have an order on which readers rely. `key`
+ * is the first field, and `load`, `registered_at` and `updated_at` (16 to 18) are the last ones; readers refuse other
+ * bytes. What stands before `load` is the content of the entry. Writers put it in the order of the field numbers, and
+ * the pairs of a map in the order of their keys, so that equal content is equal bytes. A new field therefore has a
+ * number from 26 on and is written before `load`. Requests and responses may have any order.
  *
  * @generated from message waymark.catalog.v1.Entry
  */
 export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   /**
-   * Identity; required.
+   * Identity of the entry.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
   key?: EntryKey | undefined;
 
   /**
-   * How far it may travel; ZONE when not said.
+   * How far the entry may travel. Unset means ZONE.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 2;
    */
   scope: Scope;
 
   /**
-   * The instance's ports; at most 64, their names empty or unique.
+   * Ports of the instance. At most 64. Names of ports are empty or unique.
    *
    * @generated from field: repeated waymark.catalog.v1.Target targets = 3;
    */
   targets: Target[];
 
   /**
-   * Free tags; at most 64, each 1 to 128 of [A-Za-z0-9._:/@+-], unique.
+   * Tags that the client chooses. At most 64 different items, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 4;
    */
   tags: string[];
 
   /**
-   * What the instance can do; bounds as tags.
+   * Capabilities of the instance, for example methods that it serves. At most 64 different items, each of 1 to 128
+   * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 5;
    */
   capabilities: string[];
 
   /**
-   * What the instance has; bounds as tags.
+   * Resources of the instance, for example `gpu`. At most 64 different items, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 6;
    */
   resources: string[];
 
   /**
-   * Free data; at most 64 pairs, key 1 to 63 of [A-Za-z0-9._:/@+-], value at most 1024 bytes.
+   * Data that the client chooses. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most
+   * 1024 bytes.
    *
    * @generated from field: map<string, string> metadata = 7;
    */
   metadata: { [key: string]: string };
 
   /**
-   * Advice to caches and DNS how long the answer may be kept; the lease's ttl when absent. 0 s to 24 h.
+   * How long caches and DNS resolvers may keep the answer, 0 s to 24 h. When it is absent, it is the ttl of the lease.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Other DNS names for this entry; at most 64, each at most 253 characters, of labels of 1 to 63. No two are one name in DNS, which
-   * does not tell upper case from lower and passes over a dot at the end.
+   * Additional DNS names of the entry. At most 64, each of at most 253 characters, with labels of 1 to 63 characters.
+   * No two aliases are the same name in DNS, which ignores case and a dot at the end. An alias of one label needs the
+   * role mesh.admin.
    *
    * @generated from field: repeated string aliases = 9;
    */
   aliases: string[];
 
   /**
-   * Cluster of the serving node; stamped by the server.
+   * Cluster of the node that holds the registration.
    *
    * @generated from field: string cluster_id = 10;
    */
   clusterId: string;
 
   /**
-   * Region of the serving node; stamped by the server.
+   * Region of the node that holds the registration.
    *
    * @generated from field: string region = 11;
    */
   region: string;
 
   /**
-   * Locality inside the region; the node's when empty. At most 64 of [A-Za-z0-9._:/@+-].
+   * Locality inside the region. Empty means the zone of the node that holds the registration. At most 64 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string zone = 12;
    */
   zone: string;
 
   /**
-   * Node the entry is registered with; stamped by the server.
+   * Node that holds the registration.
    *
    * @generated from field: string node_id = 13;
    */
   nodeId: string;
 
   /**
-   * Tenant of the caller who registered it; stamped by the server.
+   * Tenant of the caller that registered the entry.
    *
    * @generated from field: string tenant_id = 14;
    */
   tenantId: string;
 
   /**
-   * Health; HEALTHY when not said. ORPHANED is refused from clients.
+   * Health of the instance. Unset means HEALTHY. The server refuses ORPHANED from clients.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 15;
    */
   health: HealthStatus;
 
   /**
-   * Last known load; through Renew and KeepAlive it is reported without a new registration.
+   * Last known load of the instance. Renew and KeepAlive report new values without a new registration.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 16;
    */
   load?: LoadReport | undefined;
 
   /**
-   * When the key was first registered here; stamped by the server.
+   * Time at which the key was first registered at this node.
    *
    * @generated from field: google.protobuf.Timestamp registered_at = 17;
    */
   registeredAt?: Timestamp | undefined;
 
   /**
-   * When the content last changed; stamped by the server.
+   * Time of the last change of the content.
    *
    * @generated from field: google.protobuf.Timestamp updated_at = 18;
    */
   updatedAt?: Timestamp | undefined;
 
   /**
-   * What the kind says beyond the common fields; must agree with key.kind.
+   * Additional data that depends on the kind. It must agree with `key.kind`.
    *
    * @generated from oneof waymark.catalog.v1.Entry.detail
    */
   detail: {
     /**
-     * For SERVICE.
+     * Detail of a SERVICE.
      *
      * @generated from field: waymark.catalog.v1.ServiceDetail service = 19;
      */
@@ -523,7 +547,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     case: "service";
   } | {
     /**
-     * For FUNCTION.
+     * Detail of a FUNCTION.
      *
      * @generated from field: waymark.catalog.v1.FunctionDetail function = 20;
      */
@@ -531,7 +555,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     case: "function";
   } | {
     /**
-     * For TOPIC.
+     * Detail of a TOPIC.
      *
      * @generated from field: waymark.catalog.v1.TopicDetail topic = 21;
      */
@@ -539,7 +563,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     case: "topic";
   } | {
     /**
-     * For QUEUE.
+     * Detail of a QUEUE.
      *
      * @generated from field: waymark.catalog.v1.QueueDetail queue = 22;
      */
@@ -547,7 +571,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     case: "queue";
   } | {
     /**
-     * For CACHE.
+     * Detail of a CACHE.
      *
      * @generated from field: waymark.catalog.v1.CacheDetail cache = 23;
      */
@@ -555,7 +579,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
     case: "cache";
   } | {
     /**
-     * For NODE.
+     * Detail of a NODE.
      *
      * @generated from field: waymark.catalog.v1.NodeDetail node = 24;
      */
@@ -564,8 +588,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Whoever registered an entry with aliases had the role mesh.admin: only then does an alias of a single label count. Stamped by the
-   * server.
+   * True when the entry has aliases and the caller that registered it had the role mesh.admin. Only then does DNS
+   * answer for an alias of one label.
    *
    * @generated from field: bool registered_by_admin = 25;
    */
@@ -579,41 +603,41 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 export declare const EntrySchema: GenMessage<Entry>;
 
 /**
- * How far an entry may travel. Ordered: LOCAL < ZONE < REGION < GLOBAL.
+ * How far an entry may travel. The order is LOCAL < ZONE < REGION < GLOBAL.
  *
  * @generated from enum waymark.catalog.v1.Scope
  */
 export enum Scope {
   /**
-   * Not said. In an entry it means ZONE; in a query it sets no bound at all.
+   * The field was not set. The comment of each field says what the server does then.
    *
    * @generated from enum value: SCOPE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The origin node only; never crosses the wire.
+   * The entry stays on the node that holds its registration. It never crosses the network.
    *
    * @generated from enum value: SCOPE_LOCAL = 1;
    */
   LOCAL = 1,
 
   /**
-   * Every node of the origin's cluster.
+   * The entry goes to every node of the same cluster.
    *
    * @generated from enum value: SCOPE_ZONE = 2;
    */
   ZONE = 2,
 
   /**
-   * Every node of every cluster of the origin's region.
+   * The entry goes to every node of every cluster in the same region.
    *
    * @generated from enum value: SCOPE_REGION = 3;
    */
   REGION = 3,
 
   /**
-   * As REGION, and summaries of it may go to other regions.
+   * The entry goes where REGION goes, and summaries of it may go to other regions.
    *
    * @generated from enum value: SCOPE_GLOBAL = 4;
    */
@@ -626,13 +650,13 @@ export enum Scope {
 export declare const ScopeSchema: GenEnum<Scope>;
 
 /**
- * What kind of thing an entry describes. A kind without its own detail message needs none.
+ * What kind of thing an entry describes.
  *
  * @generated from enum waymark.catalog.v1.EntryKind
  */
 export enum EntryKind {
   /**
-   * Not said. In an entry it is taken from the detail message; SERVICE when there is none.
+   * The field was not set. The comment of each field says what the server does then.
    *
    * @generated from enum value: ENTRY_KIND_UNSPECIFIED = 0;
    */
@@ -646,14 +670,14 @@ export enum EntryKind {
   SERVICE = 1,
 
   /**
-   * A callable function, versioned.
+   * A callable function with a version.
    *
    * @generated from enum value: ENTRY_KIND_FUNCTION = 2;
    */
   FUNCTION = 2,
 
   /**
-   * A topic that can be subscribed to.
+   * A topic that programs subscribe to.
    *
    * @generated from enum value: ENTRY_KIND_TOPIC = 3;
    */
@@ -667,14 +691,14 @@ export enum EntryKind {
   QUEUE = 4,
 
   /**
-   * A cache replica.
+   * A replica of a cache.
    *
    * @generated from enum value: ENTRY_KIND_CACHE = 5;
    */
   CACHE = 5,
 
   /**
-   * A Waymark node; written by nodes only.
+   * A Waymark node. Only nodes write entries of this kind.
    *
    * @generated from enum value: ENTRY_KIND_NODE = 6;
    */
@@ -687,48 +711,48 @@ export enum EntryKind {
 export declare const EntryKindSchema: GenEnum<EntryKind>;
 
 /**
- * Whether an entry should get traffic.
+ * Whether an entry should receive traffic.
  *
  * @generated from enum waymark.catalog.v1.HealthStatus
  */
 export enum HealthStatus {
   /**
-   * Not said; HEALTHY is stored.
+   * The field was not set. The comment of each field says what the server does then.
    *
    * @generated from enum value: HEALTH_STATUS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Fit for traffic.
+   * The instance is fit for traffic.
    *
    * @generated from enum value: HEALTH_STATUS_HEALTHY = 1;
    */
   HEALTHY = 1,
 
   /**
-   * Works, but prefer others.
+   * The instance works, but other instances should be preferred.
    *
    * @generated from enum value: HEALTH_STATUS_DEGRADED = 2;
    */
   DEGRADED = 2,
 
   /**
-   * Should get no traffic unless nothing else is left.
+   * The instance should receive traffic only when no better instance is left.
    *
    * @generated from enum value: HEALTH_STATUS_CRITICAL = 3;
    */
   CRITICAL = 3,
 
   /**
-   * Taken out of traffic on purpose.
+   * An operator took the instance out of traffic.
    *
    * @generated from enum value: HEALTH_STATUS_MAINTENANCE = 4;
    */
   MAINTENANCE = 4,
 
   /**
-   * The node that holds the registration is not reachable; set by the server only, ranked last.
+   * The node that holds the registration cannot be reached. Only the server sets this value. Such entries rank last.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */

@@ -2,6 +2,8 @@
 // @generated from file waymark/catalog/v1/reason.proto (package waymark.catalog.v1, syntax proto3)
 /* eslint-disable */
 
+// The reasons with which calls fail.
+
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 
 /**
@@ -10,8 +12,8 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_waymark_catalog_v1_reason: GenFile;
 
 /**
- * Why a call failed. ErrorInfo.reason carries the name without the prefix (for example LEASE_NOT_FOUND), the
- * status message starts with it in lower case. Match the reason, never the text.
+ * Why a call failed. `ErrorInfo.reason` carries the name without the prefix, for example `LEASE_NOT_FOUND`. The status
+ * message starts with the same word in lower case. Programs should match the reason and never the text.
  *
  * @generated from enum waymark.catalog.v1.Reason
  */
@@ -24,147 +26,149 @@ export enum Reason {
   UNSPECIFIED = 0,
 
   /**
-   * INVALID_ARGUMENT: malformed, out of range, unknown enum, page token of another query.
+   * INVALID_ARGUMENT. A field is malformed or out of range, an enum value is unknown, or a page token belongs to
+   * another request.
    *
    * @generated from enum value: REASON_INVALID_ARGUMENT = 1;
    */
   INVALID_ARGUMENT = 1,
 
   /**
-   * UNAUTHENTICATED: the caller is not known.
+   * UNAUTHENTICATED. The caller is not known.
    *
    * @generated from enum value: REASON_UNAUTHENTICATED = 2;
    */
   UNAUTHENTICATED = 2,
 
   /**
-   * PERMISSION_DENIED: the caller may not see or write this namespace or key.
+   * PERMISSION_DENIED. The caller may not see or write this namespace or key.
    *
    * @generated from enum value: REASON_DISCOVERY_ACCESS_DENIED = 3;
    */
   DISCOVERY_ACCESS_DENIED = 3,
 
   /**
-   * RESOURCE_EXHAUSTED: over the rate limit (429 at the edge).
+   * RESOURCE_EXHAUSTED. The caller is over its rate limit. The HTTP edge answers 429.
    *
    * @generated from enum value: REASON_DISCOVERY_RATE_LIMITED = 4;
    */
   DISCOVERY_RATE_LIMITED = 4,
 
   /**
-   * RESOURCE_EXHAUSTED: over a quota or a size bound.
+   * RESOURCE_EXHAUSTED. A quota or a size limit is exceeded.
    *
    * @generated from enum value: REASON_QUOTA_EXCEEDED = 5;
    */
   QUOTA_EXCEEDED = 5,
 
   /**
-   * NOT_FOUND: no such lease.
+   * NOT_FOUND. This node does not hold the lease.
    *
    * @generated from enum value: REASON_LEASE_NOT_FOUND = 6;
    */
   LEASE_NOT_FOUND = 6,
 
   /**
-   * NOT_FOUND: no such thing.
+   * NOT_FOUND. The thing does not exist.
    *
    * @generated from enum value: REASON_NOT_FOUND = 7;
    */
   NOT_FOUND = 7,
 
   /**
-   * ABORTED: version or ETag does not match; read again and retry.
+   * ABORTED. The version or ETag does not match. Read again, then retry.
    *
    * @generated from enum value: REASON_VERSION_CONFLICT = 8;
    */
   VERSION_CONFLICT = 8,
 
   /**
-   * UNAVAILABLE: needs the store, and it does not take writes now.
+   * UNAVAILABLE. The call needs the store, and the store takes no writes now.
    *
    * @generated from enum value: REASON_STORE_UNAVAILABLE = 9;
    */
   STORE_UNAVAILABLE = 9,
 
   /**
-   * UNAVAILABLE: needs a leader that is away.
+   * UNAVAILABLE. The call needs a leader, and there is none now.
    *
    * @generated from enum value: REASON_NO_LEADER = 10;
    */
   NO_LEADER = 10,
 
   /**
-   * UNAVAILABLE: the node is draining.
+   * UNAVAILABLE. The node is about to stop. Use another node.
    *
    * @generated from enum value: REASON_DRAINING = 11;
    */
   DRAINING = 11,
 
   /**
-   * UNAVAILABLE: the node has not caught up.
+   * UNAVAILABLE. The node has not caught up with its peers. Retry, or use another node.
    *
    * @generated from enum value: REASON_NOT_READY = 12;
    */
   NOT_READY = 12,
 
   /**
-   * UNAVAILABLE: the data is staler than asked.
+   * UNAVAILABLE. The data of the node is older than the caller accepts.
    *
    * @generated from enum value: REASON_TOO_STALE = 13;
    */
   TOO_STALE = 13,
 
   /**
-   * UNIMPLEMENTED: comes with a later version.
+   * UNIMPLEMENTED. The call comes with a later version.
    *
    * @generated from enum value: REASON_UNIMPLEMENTED = 14;
    */
   UNIMPLEMENTED = 14,
 
   /**
-   * INTERNAL: a fault of ours.
+   * INTERNAL. The server has a bug.
    *
    * @generated from enum value: REASON_INTERNAL = 15;
    */
   INTERNAL = 15,
 
   /**
-   * DEADLINE_EXCEEDED: out of time.
+   * DEADLINE_EXCEEDED. The deadline of the call passed.
    *
    * @generated from enum value: REASON_DEADLINE_EXCEEDED = 16;
    */
   DEADLINE_EXCEEDED = 16,
 
   /**
-   * FAILED_PRECONDITION: the shard owner changed; details carry the newer map.
+   * FAILED_PRECONDITION. The shard has another owner now. The details carry the newer map.
    *
    * @generated from enum value: REASON_WRONG_EPOCH = 17;
    */
   WRONG_EPOCH = 17,
 
   /**
-   * FAILED_PRECONDITION: a multi-hop call with the feature off.
+   * FAILED_PRECONDITION. The call needs several hops, and this feature is off.
    *
    * @generated from enum value: REASON_ROUTING_DISABLED = 18;
    */
   ROUTING_DISABLED = 18,
 
   /**
-   * FAILED_PRECONDITION: a multi-hop call out of hops.
+   * FAILED_PRECONDITION. The call needs more hops than it may take.
    *
    * @generated from enum value: REASON_HOPS_EXHAUSTED = 19;
    */
   HOPS_EXHAUSTED = 19,
 
   /**
-   * FAILED_PRECONDITION: a policy would rest on a fabric that anybody can join; configure its token or certificates first.
+   * FAILED_PRECONDITION. Anybody can join the fabric, so a policy would protect nothing. Configure a cluster token or
+   * certificates first.
    *
    * @generated from enum value: REASON_FABRIC_OPEN = 20;
    */
   FABRIC_OPEN = 20,
 
   /**
-   * UNAVAILABLE: a clock is too far from the right time, so the write cannot be stamped.
+   * UNAVAILABLE. A clock is too far from the right time, so the node cannot stamp the write.
    *
    * @generated from enum value: REASON_CLOCK_SKEW = 21;
    */

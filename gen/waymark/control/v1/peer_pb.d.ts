@@ -2,162 +2,19 @@
 // @generated from file waymark/control/v1/peer.proto (package waymark.control.v1, syntax proto3)
 /* eslint-disable */
 
-// The mesh as its operators see it.
+// What operators see of the mesh: its members, its links and its replication.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Peer, PeerStatus } from "../../catalog/v1/peer_pb.js";
+import type { DiscoveryDelta_Action } from "../../catalog/v1/delta_pb.js";
+import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 
 /**
  * Describes the file waymark/control/v1/peer.proto.
  */
 export declare const file_waymark_control_v1_peer: GenFile;
-
-/**
- * A member of the mesh.
- *
- * @generated from message waymark.control.v1.Peer
- */
-export declare type Peer = Message<"waymark.control.v1.Peer"> & {
-  /**
-   * Node id.
-   *
-   * @generated from field: string node_id = 1;
-   */
-  nodeId: string;
-
-  /**
-   * Cluster.
-   *
-   * @generated from field: string cluster_id = 2;
-   */
-  clusterId: string;
-
-  /**
-   * Region.
-   *
-   * @generated from field: string region = 3;
-   */
-  region: string;
-
-  /**
-   * Zone.
-   *
-   * @generated from field: string zone = 4;
-   */
-  zone: string;
-
-  /**
-   * alive, suspect, left or dead.
-   *
-   * @generated from field: string status = 5;
-   */
-  status: string;
-
-  /**
-   * The member's own counter of refutations.
-   *
-   * @generated from field: uint64 incarnation = 6;
-   */
-  incarnation: bigint;
-
-  /**
-   * Generation of its journal.
-   *
-   * @generated from field: uint64 generation = 7;
-   */
-  generation: bigint;
-
-  /**
-   * Fabric address, host:port.
-   *
-   * @generated from field: string address = 8;
-   */
-  address: string;
-
-  /**
-   * When the serving node last heard of it; unset when it never did itself.
-   *
-   * @generated from field: google.protobuf.Timestamp last_seen = 9;
-   */
-  lastSeen?: Timestamp | undefined;
-
-  /**
-   * Last measured time there and back; unset when it was never measured.
-   *
-   * @generated from field: google.protobuf.Duration rtt = 10;
-   */
-  rtt?: Duration | undefined;
-
-  /**
-   * Version of its program.
-   *
-   * @generated from field: string version = 11;
-   */
-  version: string;
-
-  /**
-   * Fabric protocol versions it speaks.
-   *
-   * @generated from field: repeated uint32 protocol_versions = 12;
-   */
-  protocolVersions: number[];
-
-  /**
-   * Transports it offers.
-   *
-   * @generated from field: repeated string transports = 13;
-   */
-  transports: string[];
-
-  /**
-   * Roles.
-   *
-   * @generated from field: repeated string roles = 14;
-   */
-  roles: string[];
-
-  /**
-   * Free labels.
-   *
-   * @generated from field: map<string, string> labels = 15;
-   */
-  labels: { [key: string]: string };
-
-  /**
-   * How unwell it thinks it is: 0 (well) to 8 (Lifeguard).
-   *
-   * @generated from field: uint32 health_score = 16;
-   */
-  healthScore: number;
-
-  /**
-   * While it is suspected: who accused it.
-   *
-   * @generated from field: string accuser = 17;
-   */
-  accuser: string;
-
-  /**
-   * Whether it is the serving node.
-   *
-   * @generated from field: bool self = 18;
-   */
-  self: boolean;
-
-  /**
-   * Whether the serving node has a replication link to it.
-   *
-   * @generated from field: bool linked = 19;
-   */
-  linked: boolean;
-};
-
-/**
- * Describes the message waymark.control.v1.Peer.
- * Use `create(PeerSchema)` to create a new message.
- */
-export declare const PeerSchema: GenMessage<Peer>;
 
 /**
  * Something that happened to a member, as the serving node saw it.
@@ -166,42 +23,42 @@ export declare const PeerSchema: GenMessage<Peer>;
  */
 export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
   /**
-   * When.
+   * Time of the event.
    *
    * @generated from field: google.protobuf.Timestamp at = 1;
    */
   at?: Timestamp | undefined;
 
   /**
-   * What it was taken for from then on: alive, suspect, dead or left.
+   * What happened.
    *
-   * @generated from field: string kind = 2;
+   * @generated from field: waymark.control.v1.PeerEventKind kind = 2;
    */
-  kind: string;
+  kind: PeerEventKind;
 
   /**
-   * Who said so; the serving node's id where it saw it itself.
+   * Node that reported the event. It is the serving node when that observed the event itself.
    *
    * @generated from field: string by = 3;
    */
   by: string;
 
   /**
-   * How it came to be known: direct, indirect, gossip, table or timeout.
+   * How the serving node learned of the event.
    *
-   * @generated from field: string path = 4;
+   * @generated from field: waymark.control.v1.PeerEventPath path = 4;
    */
-  path: string;
+  path: PeerEventPath;
 
   /**
-   * The member's incarnation it is about.
+   * Incarnation of the member to which the event belongs.
    *
    * @generated from field: uint64 incarnation = 5;
    */
   incarnation: bigint;
 
   /**
-   * For people.
+   * Additional text for people.
    *
    * @generated from field: string detail = 6;
    */
@@ -215,41 +72,41 @@ export declare type PeerEvent = Message<"waymark.control.v1.PeerEvent"> & {
 export declare const PeerEventSchema: GenMessage<PeerEvent>;
 
 /**
- * Filters and page of a list of members.
+ * Filter and page of a list of members.
  *
  * @generated from message waymark.control.v1.PeerServiceListRequest
  */
 export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerServiceListRequest"> & {
   /**
-   * Any of these statuses; empty: all.
+   * Only members with one of these statuses, at most 4. Empty means all.
    *
-   * @generated from field: repeated string statuses = 1;
+   * @generated from field: repeated waymark.catalog.v1.PeerStatus statuses = 1;
    */
-  statuses: string[];
+  statuses: PeerStatus[];
 
   /**
-   * Exactly this cluster.
+   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 2;
    */
   clusterId: string;
 
   /**
-   * Exactly this region.
+   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 3;
    */
   region: string;
 
   /**
-   * Most members of a page; 0 means 100, above 1000 means 1000.
+   * Most members of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * From the page before.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
@@ -263,34 +120,34 @@ export declare type PeerServiceListRequest = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceListRequestSchema: GenMessage<PeerServiceListRequest>;
 
 /**
- * A page of members.
+ * One page of members.
  *
  * @generated from message waymark.control.v1.PeerServiceListResponse
  */
 export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerServiceListResponse"> & {
   /**
-   * In order of node id.
+   * The members in the order of their node ids.
    *
-   * @generated from field: repeated waymark.control.v1.Peer peers = 1;
+   * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
   peers: Peer[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 3;
    */
   servedBy: string;
 
   /**
-   * When.
+   * Time at which the node made the answer.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
@@ -304,24 +161,39 @@ export declare type PeerServiceListResponse = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceListResponseSchema: GenMessage<PeerServiceListResponse>;
 
 /**
- * Which members to follow.
+ * Filter and start of a watch of members.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchRequest
  */
 export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerServiceWatchRequest"> & {
   /**
-   * Exactly this cluster.
+   * Only members of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Exactly this region.
+   * Only members of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 2;
    */
   region: string;
+
+  /**
+   * Resumes after this cursor. The watch starts with a snapshot when the cursor is empty, when it belongs to another
+   * filter or node, or when it is too old. At most 65536 characters.
+   *
+   * @generated from field: string cursor = 17;
+   */
+  cursor: string;
+
+  /**
+   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
+   *
+   * @generated from field: google.protobuf.Duration bookmark_interval = 18;
+   */
+  bookmarkInterval?: Duration | undefined;
 };
 
 /**
@@ -331,31 +203,126 @@ export declare type PeerServiceWatchRequest = Message<"waymark.control.v1.PeerSe
 export declare const PeerServiceWatchRequestSchema: GenMessage<PeerServiceWatchRequest>;
 
 /**
- * A member that is new or has changed.
+ * One change of what a reader sees of one member. The fields have the numbers that they have in DiscoveryDelta.
+ *
+ * @generated from message waymark.control.v1.PeerDelta
+ */
+export declare type PeerDelta = Message<"waymark.control.v1.PeerDelta"> & {
+  /**
+   * What the reader does with the payload.
+   *
+   * @generated from field: waymark.catalog.v1.DiscoveryDelta.Action action = 4;
+   */
+  action: DiscoveryDelta_Action;
+
+  /**
+   * The new state, or the member that is gone.
+   *
+   * @generated from oneof waymark.control.v1.PeerDelta.payload
+   */
+  payload: {
+    /**
+     * The member as it is now, for CREATE and UPDATE.
+     *
+     * @generated from field: waymark.catalog.v1.Peer peer = 5;
+     */
+    value: Peer;
+    case: "peer";
+  } | {
+    /**
+     * Identifier of the node, for REMOVE. The serving node forgot the member, or the member no longer matches the
+     * filter.
+     *
+     * @generated from field: string removed = 6;
+     */
+    value: string;
+    case: "removed";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Time at which the node sent the delta.
+   *
+   * @generated from field: google.protobuf.Timestamp sent_at = 8;
+   */
+  sentAt?: Timestamp | undefined;
+
+  /**
+   * Revision of the node's table of members at which the change became visible. Revisions can be compared only within
+   * one node and one run of it.
+   *
+   * @generated from field: uint64 revision = 9;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerDelta.
+ * Use `create(PeerDeltaSchema)` to create a new message.
+ */
+export declare const PeerDeltaSchema: GenMessage<PeerDelta>;
+
+/**
+ * One message of a watch of members, in the grammar of CatalogWatch: a batch of changes, a part of a snapshot, a
+ * bookmark, or several of these.
  *
  * @generated from message waymark.control.v1.PeerServiceWatchResponse
  */
 export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerServiceWatchResponse"> & {
   /**
-   * As it is now; unset in a message that only says that all members were told once.
+   * The changes, at most one for each member, in no particular order.
    *
-   * @generated from field: waymark.control.v1.Peer peer = 1;
+   * @generated from field: repeated waymark.control.v1.PeerDelta deltas = 1;
    */
-  peer?: Peer | undefined;
+  deltas: PeerDelta[];
 
   /**
-   * Every member known at the start was told.
+   * Revision of the node's table of members to which this message brings the reader.
    *
-   * @generated from field: bool current = 2;
+   * @generated from field: uint64 revision = 2;
    */
-  current: boolean;
+  revision: bigint;
 
   /**
-   * The member is forgotten, or is not in the cluster or region asked for any more: `peer` is as it was told last.
+   * Short cursor. It is valid at this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
-   * @generated from field: bool forgotten = 3;
+   * @generated from field: string cursor = 3;
    */
-  forgotten: boolean;
+  cursor: string;
+
+  /**
+   * The place of this message in a snapshot.
+   *
+   * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
+   */
+  snapshot: Snapshot;
+
+  /**
+   * True when nothing is missing up to the cursor.
+   *
+   * @generated from field: bool bookmark = 7;
+   */
+  bookmark: boolean;
+
+  /**
+   * On END and bookmarks: number of members that the reader should hold.
+   *
+   * @generated from field: uint64 count = 8;
+   */
+  count: bigint;
+
+  /**
+   * Identifier of the node that serves the stream. Present on BEGIN, on END and on bookmarks.
+   *
+   * @generated from field: string served_by = 10;
+   */
+  servedBy: string;
+
+  /**
+   * Always zero: the serving node is the source of what it says about members. Present where `served_by` is.
+   *
+   * @generated from field: google.protobuf.Duration age = 11;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -365,13 +332,13 @@ export declare type PeerServiceWatchResponse = Message<"waymark.control.v1.PeerS
 export declare const PeerServiceWatchResponseSchema: GenMessage<PeerServiceWatchResponse>;
 
 /**
- * Which member.
+ * The member to describe.
  *
  * @generated from message waymark.control.v1.PeerServiceGetRequest
  */
 export declare type PeerServiceGetRequest = Message<"waymark.control.v1.PeerServiceGetRequest"> & {
   /**
-   * Node id.
+   * Identifier of the node. 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string node_id = 1;
    */
@@ -391,28 +358,28 @@ export declare const PeerServiceGetRequestSchema: GenMessage<PeerServiceGetReque
  */
 export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerServiceGetResponse"> & {
   /**
-   * As it is now.
+   * The member as it is now.
    *
-   * @generated from field: waymark.control.v1.Peer peer = 1;
+   * @generated from field: waymark.catalog.v1.Peer peer = 1;
    */
   peer?: Peer | undefined;
 
   /**
-   * Oldest first; the newest 100 or so are kept.
+   * The newest events, at most 16, oldest first.
    *
    * @generated from field: repeated waymark.control.v1.PeerEvent events = 2;
    */
   events: PeerEvent[];
 
   /**
-   * When a suspicion of it will be taken for its death unless it is refuted; unset when it is not suspected.
+   * Time at which the member will be declared dead unless it contradicts. Absent when the member is not suspected.
    *
    * @generated from field: google.protobuf.Timestamp suspicion_ends_at = 3;
    */
   suspicionEndsAt?: Timestamp | undefined;
 
   /**
-   * Members that confirmed a suspicion.
+   * Members that confirmed the suspicion.
    *
    * @generated from field: repeated string confirmed_by = 4;
    */
@@ -426,11 +393,24 @@ export declare type PeerServiceGetResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceGetResponseSchema: GenMessage<PeerServiceGetResponse>;
 
 /**
- * Nothing to choose.
+ * Page of the origins.
  *
  * @generated from message waymark.control.v1.PeerServiceLagRequest
  */
 export declare type PeerServiceLagRequest = Message<"waymark.control.v1.PeerServiceLagRequest"> & {
+  /**
+   * Most origins of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   *
+   * @generated from field: int32 limit = 1;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
 };
 
 /**
@@ -440,69 +420,72 @@ export declare type PeerServiceLagRequest = Message<"waymark.control.v1.PeerServ
 export declare const PeerServiceLagRequestSchema: GenMessage<PeerServiceLagRequest>;
 
 /**
- * An origin's records here against what its peers say exists.
+ * How far the serving node is behind one origin. An origin is a node in one generation of its journal.
  *
  * @generated from message waymark.control.v1.OriginLag
  */
 export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
   /**
-   * Node id.
+   * Identifier of the node.
    *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
 
   /**
-   * Generation of its journal.
+   * Generation of the node's journal.
    *
    * @generated from field: uint64 generation = 2;
    */
   generation: bigint;
 
   /**
-   * live, orphaned or hidden; unknown when nothing of it is here.
+   * How the serving node treats the entries of the origin.
    *
-   * @generated from field: string life = 3;
+   * @generated from field: waymark.control.v1.OriginState state = 3;
    */
-  life: string;
+  state: OriginState;
 
   /**
-   * Everything up to here is held; 0 while records of it were refused here.
+   * The serving node holds every record of the origin up to this number. 0 while records of the origin were refused
+   * here.
    *
    * @generated from field: uint64 through = 4;
    */
   through: bigint;
 
   /**
-   * Highest number any peer is known to hold or to have heard of, or that was taken in here.
+   * Highest number of the origin that a peer holds or has heard of, or that the serving node holds.
    *
    * @generated from field: uint64 known = 5;
    */
   known: bigint;
 
   /**
-   * `known` less `through`: an upper bound of the changes still to come.
+   * `known` minus `through`: an upper bound of the number of changes that are still to come.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * Tombstones at or below this may be missing.
+   * Tombstones with this number or a lower one may be missing here.
    *
    * @generated from field: uint64 floor = 7;
    */
   floor: bigint;
 
   /**
-   * Records of it that were refused here since it last was whole. One that came again counts again.
+   * Number of records of the origin that were refused here since it was complete for the last time. A record that is
+   * refused twice counts twice.
    *
    * @generated from field: uint64 refused = 8;
    */
   refused: bigint;
 
   /**
-   * Why it is partial: why the first record was refused here, or which peer refused some that nobody else has given. Empty when it is not.
+   * Why the origin is incomplete here: why its first record was refused, or which peer refused records that no other
+   * peer has sent. Empty when the origin is complete.
    *
    * @generated from field: string why_partial = 9;
    */
@@ -516,70 +499,71 @@ export declare type OriginLag = Message<"waymark.control.v1.OriginLag"> & {
 export declare const OriginLagSchema: GenMessage<OriginLag>;
 
 /**
- * A link to a peer.
+ * A link to a peer and what is still to come over it.
  *
  * @generated from message waymark.control.v1.LinkLag
  */
 export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
   /**
-   * The peer; empty until it has said who it is.
+   * Identifier of the peer. Empty until the peer has said it.
    *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
 
   /**
-   * Its address.
+   * Fabric address of the peer (host:port).
    *
    * @generated from field: string address = 2;
    */
   address: string;
 
   /**
-   * opening, greeting, up or ending.
+   * State of the link.
    *
-   * @generated from field: string state = 3;
+   * @generated from field: waymark.control.v1.LinkState state = 3;
    */
-  state: string;
+  state: LinkState;
 
   /**
-   * Whether the peer opened it.
+   * True when the peer opened the link.
    *
    * @generated from field: bool incoming = 4;
    */
   incoming: boolean;
 
   /**
-   * Whether all of what the peer had when the link came up is here. Not while records of an origin that the peer has were refused here.
+   * True when everything is here that the peer had when the link came up. False while records of an origin that the
+   * peer has were refused here.
    *
    * @generated from field: bool caught_up = 5;
    */
   caughtUp: boolean;
 
   /**
-   * Changes of which the peer says that it has them and the serving node has not; an upper bound. An origin of which records were
-   * refused here counts as a whole.
+   * Upper bound of the number of changes that the peer has and the serving node has not. An origin of which records
+   * were refused counts as a whole.
    *
    * @generated from field: uint64 behind = 6;
    */
   behind: bigint;
 
   /**
-   * How long changes have been on their way; unset when none is, or what is behind was refused here.
+   * How long changes have been on their way. Absent when no change is, and when the missing records were refused here.
    *
    * @generated from field: google.protobuf.Duration behind_for = 7;
    */
   behindFor?: Duration | undefined;
 
   /**
-   * Frames sent.
+   * Number of frames sent over the link.
    *
    * @generated from field: uint64 frames_sent = 8;
    */
   framesSent: bigint;
 
   /**
-   * Frames received.
+   * Number of frames received over the link.
    *
    * @generated from field: uint64 frames_received = 9;
    */
@@ -593,66 +577,73 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
 export declare const LinkLagSchema: GenMessage<LinkLag>;
 
 /**
- * How far replication is.
+ * How far the replication of the serving node is.
  *
  * @generated from message waymark.control.v1.PeerServiceLagResponse
  */
 export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerServiceLagResponse"> & {
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 1;
    */
   servedBy: string;
 
   /**
-   * Whether it serves what it holds as the truth.
+   * True when the node serves its data as the current state.
    *
    * @generated from field: bool ready = 2;
    */
   ready: boolean;
 
   /**
-   * Why, or what is missing.
+   * Why the node is ready, or what is missing.
    *
    * @generated from field: string detail = 3;
    */
   detail: string;
 
   /**
-   * How old what it serves may be.
+   * Upper bound of the age of the data that the node serves.
    *
    * @generated from field: google.protobuf.Duration age = 4;
    */
   age?: Duration | undefined;
 
   /**
-   * Whether so many origins vanished at once that none is hidden.
+   * True when so many origins vanished at once that the node hides none of them.
    *
-   * @generated from field: bool protected = 5;
+   * @generated from field: bool origins_protected = 5;
    */
-  protected: boolean;
+  originsProtected: boolean;
 
   /**
-   * Whether it has caught up with a peer, or knows that there is none. Not while an origin is partial.
+   * True when the node has caught up with a peer, or knows that it has no peer. False while an origin is incomplete.
    *
    * @generated from field: bool caught_up = 6;
    */
   caughtUp: boolean;
 
   /**
-   * Every origin known.
+   * The origins that the node knows, in the order of node id and generation.
    *
    * @generated from field: repeated waymark.control.v1.OriginLag origins = 7;
    */
   origins: OriginLag[];
 
   /**
-   * Every link.
+   * Every link of the node, on the first page only.
    *
    * @generated from field: repeated waymark.control.v1.LinkLag links = 8;
    */
   links: LinkLag[];
+
+  /**
+   * Token of the next page of origins. Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 9;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -662,13 +653,211 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
 
 /**
- * Members of the mesh as the serving node knows them, itself included, and how far replication is behind.
+ * What happened to a member.
+ *
+ * @generated from enum waymark.control.v1.PeerEventKind
+ */
+export enum PeerEventKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The member joined, came back or contradicted a suspicion.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_ALIVE = 1;
+   */
+  ALIVE = 1,
+
+  /**
+   * A node accused the member of not answering.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_SUSPECT = 2;
+   */
+  SUSPECT = 2,
+
+  /**
+   * The member said that it leaves the mesh.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_LEFT = 3;
+   */
+  LEFT = 3,
+
+  /**
+   * The member was declared dead.
+   *
+   * @generated from enum value: PEER_EVENT_KIND_DEAD = 4;
+   */
+  DEAD = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerEventKind.
+ */
+export declare const PeerEventKindSchema: GenEnum<PeerEventKind>;
+
+/**
+ * How the serving node learned of an event.
+ *
+ * @generated from enum waymark.control.v1.PeerEventPath
+ */
+export enum PeerEventPath {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The serving node probed the member itself.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_DIRECT = 1;
+   */
+  DIRECT = 1,
+
+  /**
+   * The serving node probed the member through other nodes.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_INDIRECT = 2;
+   */
+  INDIRECT = 2,
+
+  /**
+   * Another node told it with a probe.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_GOSSIP = 3;
+   */
+  GOSSIP = 3,
+
+  /**
+   * Another node told it with its table of members.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_TABLE = 4;
+   */
+  TABLE = 4,
+
+  /**
+   * A suspicion ended without a contradiction.
+   *
+   * @generated from enum value: PEER_EVENT_PATH_TIMEOUT = 5;
+   */
+  TIMEOUT = 5,
+}
+
+/**
+ * Describes the enum waymark.control.v1.PeerEventPath.
+ */
+export declare const PeerEventPathSchema: GenEnum<PeerEventPath>;
+
+/**
+ * How the serving node treats the entries of an origin.
+ *
+ * @generated from enum waymark.control.v1.OriginState
+ */
+export enum OriginState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ORIGIN_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The node of the origin is there. Its entries are served.
+   *
+   * @generated from enum value: ORIGIN_STATE_LIVE = 1;
+   */
+  LIVE = 1,
+
+  /**
+   * The node of the origin is away. Its entries are served with the health ORPHANED.
+   *
+   * @generated from enum value: ORIGIN_STATE_ORPHANED = 2;
+   */
+  ORPHANED = 2,
+
+  /**
+   * The node of the origin has been away for longer than `fabric.orphan_grace`. Its entries are not served.
+   *
+   * @generated from enum value: ORIGIN_STATE_HIDDEN = 3;
+   */
+  HIDDEN = 3,
+
+  /**
+   * The serving node holds nothing of the origin.
+   *
+   * @generated from enum value: ORIGIN_STATE_ABSENT = 4;
+   */
+  ABSENT = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.OriginState.
+ */
+export declare const OriginStateSchema: GenEnum<OriginState>;
+
+/**
+ * The state of a link.
+ *
+ * @generated from enum waymark.control.v1.LinkState
+ */
+export enum LinkState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: LINK_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The serving node is connecting to the peer.
+   *
+   * @generated from enum value: LINK_STATE_OPENING = 1;
+   */
+  OPENING = 1,
+
+  /**
+   * The connection is open, and the peer has not sent its HelloFrame yet.
+   *
+   * @generated from enum value: LINK_STATE_GREETING = 2;
+   */
+  GREETING = 2,
+
+  /**
+   * Both nodes exchange frames.
+   *
+   * @generated from enum value: LINK_STATE_UP = 3;
+   */
+  UP = 3,
+
+  /**
+   * The link is about to close.
+   *
+   * @generated from enum value: LINK_STATE_ENDING = 4;
+   */
+  ENDING = 4,
+}
+
+/**
+ * Describes the enum waymark.control.v1.LinkState.
+ */
+export declare const LinkStateSchema: GenEnum<LinkState>;
+
+/**
+ * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.
+ *
+ * Every rpc needs the role mesh.read. Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED,
+ * DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and DEADLINE_EXCEEDED.
  *
  * @generated from service waymark.control.v1.PeerService
  */
 export declare const PeerService: GenService<{
   /**
-   * Members in order of node id, those that left or died lately too.
+   * Returns the members in the order of their node ids. Members that left or died recently are included.
    *
    * @generated from rpc waymark.control.v1.PeerService.List
    */
@@ -678,7 +867,8 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceListResponseSchema;
   },
   /**
-   * Every member once, then those that change.
+   * Sends a snapshot of the members that match a filter, and then every change. A reader can resume after a break with
+   * a cursor. Fails with QUOTA_EXCEEDED when 100 streams are open.
    *
    * @generated from rpc waymark.control.v1.PeerService.Watch
    */
@@ -688,7 +878,8 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceWatchResponseSchema;
   },
   /**
-   * One member, with what happened to it: who accused it, by which path, and what became of it.
+   * Returns one member and its recent history: which node accused it, how the accusation was found, and what followed.
+   * Fails with NOT_FOUND when the node does not know the member.
    *
    * @generated from rpc waymark.control.v1.PeerService.Get
    */
@@ -698,7 +889,7 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceGetResponseSchema;
   },
   /**
-   * How far the serving node is behind each origin, the state of its links, and whether it is ready.
+   * Returns how far the serving node is behind each origin, the state of its links, and whether it is ready.
    *
    * @generated from rpc waymark.control.v1.PeerService.Lag
    */

@@ -2,13 +2,17 @@
 // @generated from file waymark/discovery/v1/discovery.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Register, find, follow.
+// Register entries, find them and follow their changes.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Target } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { DiscoveryDelta, ServiceSummary } from "../../catalog/v1/delta_pb.js";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
+import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
+import type { Snapshot } from "../../catalog/v1/watch_pb.js";
+import type { Peer } from "../../catalog/v1/peer_pb.js";
+import type { SummaryQueryRequestSchema, SummaryQueryResponseSchema, SummaryWatchRequestSchema, SummaryWatchResponseSchema } from "./summary_pb.js";
 
 /**
  * Describes the file waymark/discovery/v1/discovery.proto.
@@ -16,62 +20,37 @@ import type { DiscoveryDelta, ServiceSummary } from "../../catalog/v1/delta_pb.j
 export declare const file_waymark_discovery_v1_discovery: GenFile;
 
 /**
- * Whose view a read uses. Ignored for authenticated callers and unless the server allows overrides.
- *
- * @generated from message waymark.discovery.v1.Viewer
- */
-export declare type Viewer = Message<"waymark.discovery.v1.Viewer"> & {
-  /**
-   * Cluster of the viewer; at most 64 characters.
-   *
-   * @generated from field: string cluster_id = 1;
-   */
-  clusterId: string;
-
-  /**
-   * Tenant of the viewer; at most 64 characters.
-   *
-   * @generated from field: string tenant_id = 2;
-   */
-  tenantId: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.Viewer.
- * Use `create(ViewerSchema)` to create a new message.
- */
-export declare const ViewerSchema: GenMessage<Viewer>;
-
-/**
- * Asks for entries to be stored.
+ * Entries to store, and the lease that keeps them.
  *
  * @generated from message waymark.discovery.v1.RegisterRequest
  */
 export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequest"> & {
   /**
-   * 1 to 1000 entries (unless the node's limits.max_request_entries says otherwise) with distinct keys.
-   * Stamped fields (node_id, cluster_id, region, tenant_id, times) are overwritten.
+   * The entries, with distinct keys. 1 to 1000, or the node's setting `limits.max_request_entries`. The server
+   * overwrites the fields that it stamps.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 1;
    */
   entries: Entry[];
 
   /**
-   * Time to live of a new lease: 1 s to 24 h, 30 s when absent. Ignored when lease_id names an existing lease.
+   * Time to live of a new lease, 1 s to 24 h. Absent means 30 s. Ignored when `lease_id` names a lease. Must be absent
+   * when `static_lease` is set.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Join this lease instead of getting a new one.
+   * Adds the entries to this lease. Empty means a new lease. At most 256 characters.
    *
    * @generated from field: string lease_id = 3;
    */
   leaseId: string;
 
   /**
-   * The same request with the same key gets the first answer, another request with it INVALID_ARGUMENT; kept at this node for the ttl.
+   * Makes a retry safe. The server answers a repeated request with the same key as it answered the first one, and
+   * refuses another request with the same key with INVALID_ARGUMENT. This node keeps the key for the ttl of the lease.
    * At most 128 characters.
    *
    * @generated from field: string idempotency_key = 4;
@@ -79,11 +58,11 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
   idempotencyKey: string;
 
   /**
-   * The lease never expires; ttl must be absent. For tools that register on behalf of others.
+   * The lease never expires. For tools that register entries on behalf of other programs.
    *
-   * @generated from field: bool static = 5;
+   * @generated from field: bool static_lease = 5;
    */
-  static: boolean;
+  staticLease: boolean;
 };
 
 /**
@@ -93,34 +72,35 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
 export declare const RegisterRequestSchema: GenMessage<RegisterRequest>;
 
 /**
- * What was granted.
+ * The lease, and where the change is visible.
  *
  * @generated from message waymark.discovery.v1.RegisterResponse
  */
 export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterResponse"> & {
   /**
-   * Names the lease (and its node); pass it to Renew, KeepAlive and Unregister.
+   * Identifier of the lease, for Renew, KeepAlive and Unregister. It names the node that holds the lease.
    *
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
 
   /**
-   * The lease's time to live; absent for a static lease.
+   * Time to live of the lease. Absent for a lease that never expires.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Revision of this node that contains the change.
+   * First revision of this node that contains the change.
    *
    * @generated from field: uint64 revision = 3;
    */
   revision: bigint;
 
   /**
-   * Short cursor of that revision. It says of nothing that you hold it: a watch from here begins with a snapshot, which has the change.
+   * Short cursor of that revision. It does not say that the reader holds anything: a watch that starts here begins with
+   * a snapshot that contains the change.
    *
    * @generated from field: string cursor = 4;
    */
@@ -134,27 +114,27 @@ export declare type RegisterResponse = Message<"waymark.discovery.v1.RegisterRes
 export declare const RegisterResponseSchema: GenMessage<RegisterResponse>;
 
 /**
- * Health or load of one entry, told with a renewal.
+ * Health or load of one entry, sent with a renewal.
  *
  * @generated from message waymark.discovery.v1.EntryReport
  */
 export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & {
   /**
-   * Which entry; must be held under a lease of this node by this caller.
+   * Key of the entry. The caller must hold it under a lease of this node.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
   key?: EntryKey | undefined;
 
   /**
-   * New health; unchanged when not said. ORPHANED is refused.
+   * New health. Unset leaves the health unchanged. The server refuses ORPHANED.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 2;
    */
   health: HealthStatus;
 
   /**
-   * New load; unchanged when absent.
+   * New load. Absent leaves the load unchanged.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 3;
    */
@@ -168,20 +148,20 @@ export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & 
 export declare const EntryReportSchema: GenMessage<EntryReport>;
 
 /**
- * Extends leases.
+ * Leases to extend, and reports about their entries.
  *
  * @generated from message waymark.discovery.v1.RenewRequest
  */
 export declare type RenewRequest = Message<"waymark.discovery.v1.RenewRequest"> & {
   /**
-   * At most 1000 leases, unless the node's limits.max_request_entries says otherwise.
+   * Leases to extend. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * At most 1000 reports, unless the node's limits.max_request_entries says otherwise.
+   * Reports about entries. At most 1000, or the node's setting `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -195,20 +175,21 @@ export declare type RenewRequest = Message<"waymark.discovery.v1.RenewRequest"> 
 export declare const RenewRequestSchema: GenMessage<RenewRequest>;
 
 /**
- * What came of a renewal.
+ * Result of a renewal.
  *
  * @generated from message waymark.discovery.v1.RenewResponse
  */
 export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"> & {
   /**
-   * Leases this node does not hold (any more): register again.
+   * Leases that this node does not hold. The client registers their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl among the renewed leases; renew within a third of it. Absent when none was renewed.
+   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease was
+   * renewed.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -222,20 +203,20 @@ export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"
 export declare const RenewResponseSchema: GenMessage<RenewResponse>;
 
 /**
- * As RenewRequest.
+ * Leases to extend, and reports about their entries. The fields are those of RenewRequest.
  *
  * @generated from message waymark.discovery.v1.KeepAliveRequest
  */
 export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRequest"> & {
   /**
-   * At most 1000 leases, unless the node's limits.max_request_entries says otherwise.
+   * Leases to extend. At most 1000, or the node's setting `limits.max_request_entries`. Each has 1 to 256 characters.
    *
    * @generated from field: repeated string lease_ids = 1;
    */
   leaseIds: string[];
 
   /**
-   * At most 1000 reports, unless the node's limits.max_request_entries says otherwise.
+   * Reports about entries. At most 1000, or the node's setting `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.discovery.v1.EntryReport reports = 2;
    */
@@ -249,20 +230,21 @@ export declare type KeepAliveRequest = Message<"waymark.discovery.v1.KeepAliveRe
 export declare const KeepAliveRequestSchema: GenMessage<KeepAliveRequest>;
 
 /**
- * As RenewResponse.
+ * Result of one request of the stream. The fields are those of RenewResponse.
  *
  * @generated from message waymark.discovery.v1.KeepAliveResponse
  */
 export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveResponse"> & {
   /**
-   * Leases this node does not hold (any more): register again.
+   * Leases that this node does not hold. The client registers their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl among the renewed leases; renew within a third of it. Absent when none was renewed.
+   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease was
+   * renewed.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -276,21 +258,21 @@ export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveR
 export declare const KeepAliveResponseSchema: GenMessage<KeepAliveResponse>;
 
 /**
- * Takes entries out: exactly one of lease_id and keys.
+ * Entries to remove. Exactly one of `lease_id` and `keys` is set.
  *
  * @generated from message waymark.discovery.v1.UnregisterRequest
  */
 export declare type UnregisterRequest = Message<"waymark.discovery.v1.UnregisterRequest"> & {
   /**
-   * Ends this lease and removes all its entries.
+   * Ends this lease and removes all its entries. At most 256 characters.
    *
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
 
   /**
-   * Removes these entries, at whichever node of this cluster they were registered; at most 1000,
-   * unless the node's limits.max_request_entries says otherwise.
+   * Removes these entries, at whichever node of this cluster they were registered. At most 1000, or the node's setting
+   * `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */
@@ -304,20 +286,20 @@ export declare type UnregisterRequest = Message<"waymark.discovery.v1.Unregister
 export declare const UnregisterRequestSchema: GenMessage<UnregisterRequest>;
 
 /**
- * What was removed.
+ * Result of a removal.
  *
  * @generated from message waymark.discovery.v1.UnregisterResponse
  */
 export declare type UnregisterResponse = Message<"waymark.discovery.v1.UnregisterResponse"> & {
   /**
-   * Entries removed; a key that does not exist counts 0.
+   * Number of entries that were removed. A key that does not exist counts 0.
    *
    * @generated from field: uint32 removed = 1;
    */
   removed: number;
 
   /**
-   * Revision of this node that contains the change.
+   * First revision of this node that contains the change.
    *
    * @generated from field: uint64 revision = 2;
    */
@@ -331,135 +313,138 @@ export declare type UnregisterResponse = Message<"waymark.discovery.v1.Unregiste
 export declare const UnregisterResponseSchema: GenMessage<UnregisterResponse>;
 
 /**
- * Filters of a query. capabilities, tags and resources must all be there; of names, kinds and health any one;
- * fields combine with AND. An empty field filters nothing.
+ * Filter and page of a query. An entry must match every field that is set; an empty field matches every entry.
  *
  * @generated from message waymark.discovery.v1.CatalogQueryRequest
  */
 export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQueryRequest"> & {
   /**
-   * Exactly this namespace.
+   * Matches entries of exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * This namespace and those below it, on label boundaries: svc.market covers svc.market.eu, not svc.marketing.
-   * Beside namespace it must be that or above it; else INVALID_ARGUMENT.
+   * Matches entries of this namespace and of the namespaces below it. A prefix ends at a label: `svc.market` covers
+   * `svc.market.eu` but not `svc.marketing`. When `namespace` is set too, it must be equal to the prefix or below it;
+   * otherwise the request is refused. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
    */
   namespacePrefix: string;
 
   /**
-   * Any of these names; at most 1000.
+   * Matches entries with one of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string names = 3;
    */
   names: string[];
 
   /**
-   * Any of these kinds.
+   * Matches entries of one of these kinds. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 4;
    */
   kinds: EntryKind[];
 
   /**
-   * Entries whose scope is at least this, from within this locality (LOCAL: this node's own; ZONE: this cluster's;
-   * REGION: this region's; GLOBAL: no bound of locality). Not said: everything the node holds.
+   * Matches entries whose scope is at least this wide and whose node is near enough: LOCAL means this node, ZONE this
+   * cluster, REGION this region, GLOBAL anywhere. Unset means everything that the node holds.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
   scope: Scope;
 
   /**
-   * All of these capabilities; at most 64.
+   * Matches entries that have all of these capabilities. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 6;
    */
   capabilities: string[];
 
   /**
-   * All of these tags; at most 64.
+   * Matches entries that have all of these tags. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 7;
    */
   tags: string[];
 
   /**
-   * All of these resources; at most 64.
+   * Matches entries that have all of these resources. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 8;
    */
   resources: string[];
 
   /**
-   * Only this cluster.
+   * Matches entries of this cluster. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 9;
    */
   clusterId: string;
 
   /**
-   * Only this region.
+   * Matches entries of this region. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 10;
    */
   region: string;
 
   /**
-   * Any of these health states, ORPHANED included.
+   * Matches entries with one of these health states, ORPHANED included. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.HealthStatus health = 11;
    */
   health: HealthStatus[];
 
   /**
-   * Entries a page: 0 means 100, above 1000 means 1000, negative is refused. A page may be shorter and still have a successor.
+   * Most entries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page may have
+   * fewer entries although more pages follow.
    *
    * @generated from field: int32 limit = 12;
    */
   limit: number;
 
   /**
-   * next_page_token of the page before, with the same filter.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 13;
    */
   pageToken: string;
 
   /**
-   * Whose view to use, where the server allows it.
+   * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Refuse with too_stale rather than answer from data older than this.
+   * Refuses with TOO_STALE when the data may be older than this. Absent means that any age is accepted. Not negative.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 15;
    */
   maxStaleness?: Duration | undefined;
 
   /**
-   * Say for each entry considered why it was kept or dropped.
+   * Adds an explanation for each entry that was considered.
    *
    * @generated from field: bool explain = 16;
    */
   explain: boolean;
 
   /**
-   * Only FUNCTION entries whose version is in this npm-style range, such as ^1.2.0; at most 128 characters.
+   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * characters.
    *
    * @generated from field: string version_range = 21;
    */
   versionRange: string;
 
   /**
-   * Only TOPIC entries that have a pattern which stands for this subject, such as orders.eu.created; at most 256 characters.
+   * Matches TOPIC entries with a pattern that covers this subject, for example `orders.eu.created`. At most 256
+   * characters.
    *
    * @generated from field: string subject = 22;
    */
@@ -479,29 +464,30 @@ export declare const CatalogQueryRequestSchema: GenMessage<CatalogQueryRequest>;
  */
 export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & {
   /**
-   * Which entry.
+   * Key of the entry.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 1;
    */
   key?: EntryKey | undefined;
 
   /**
-   * Whether it is in the answer.
+   * True when the entry is in the answer.
    *
    * @generated from field: bool kept = 2;
    */
   kept: boolean;
 
   /**
-   * kept, or what dropped it: scope, locality, namespace, names, kinds, capabilities, tags, resources, cluster_id, region, health,
-   * version_range, subject, policy, rank, after_page.
+   * `kept`, or the filter that dropped the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
+   * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank` or
+   * `after_page`. Later versions may add words.
    *
    * @generated from field: string reason = 3;
    */
   reason: string;
 
   /**
-   * The reason in words, with the values that met.
+   * The reason as a sentence for people, with the values that were compared.
    *
    * @generated from field: string detail = 4;
    */
@@ -515,63 +501,64 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
 export declare const ExplanationSchema: GenMessage<Explanation>;
 
 /**
- * One page.
+ * One page of a query.
  *
  * @generated from message waymark.discovery.v1.CatalogQueryResponse
  */
 export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.CatalogQueryResponse"> & {
   /**
-   * The entries, in key order.
+   * The entries, in the order of their keys.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry items = 1;
    */
   items: Entry[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * When this answer was made.
+   * Time at which the node made the answer.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 3;
    */
   generatedAt?: Timestamp | undefined;
 
   /**
-   * Revision of this node the answer rests on.
+   * Revision of this node on which the answer rests.
    *
    * @generated from field: uint64 revision = 4;
    */
   revision: bigint;
 
   /**
-   * Short cursor of that revision; give that of the first page to CatalogWatch on the same node, with the same filter, to follow on from here.
+   * Short cursor of that revision. To follow changes from here, give the cursor of the first page to CatalogWatch on
+   * the same node, with the same filter.
    *
    * @generated from field: string cursor = 5;
    */
   cursor: string;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 6;
    */
   servedBy: string;
 
   /**
-   * How old the data may be: time since the slowest peer said that nothing is missing here; zero for a node without peers. Of a node that has
-   * nothing yet from its peers, the time since 1970.
+   * Upper bound of the age of the data: the time since the slowest peer said that nothing is missing here. Zero on a
+   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * With explain: what was considered, at most 1000.
+   * With `explain`: one item for each entry that was considered, at most 1000.
    *
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
@@ -585,125 +572,131 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 export declare const CatalogQueryResponseSchema: GenMessage<CatalogQueryResponse>;
 
 /**
- * The same filter as CatalogQueryRequest, and where to start.
+ * Filter and start of a watch. The filter has the fields of CatalogQueryRequest, with the same numbers and the same
+ * meaning, except `subject`.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchRequest
  */
 export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogWatchRequest"> & {
   /**
-   * Exactly this namespace.
+   * Matches entries of exactly this namespace. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * This namespace and those below it, on label boundaries. Beside namespace it must be that or above it; else INVALID_ARGUMENT.
+   * Matches entries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to
+   * the prefix or below it; otherwise the request is refused. At most 200 characters.
    *
    * @generated from field: string namespace_prefix = 2;
    */
   namespacePrefix: string;
 
   /**
-   * Any of these names; at most 1000.
+   * Matches entries with one of these names. At most 1000, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string names = 3;
    */
   names: string[];
 
   /**
-   * Any of these kinds.
+   * Matches entries of one of these kinds. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 4;
    */
   kinds: EntryKind[];
 
   /**
-   * As in CatalogQueryRequest.
+   * Matches entries whose scope is at least this wide and whose node is near enough, as in CatalogQueryRequest. Unset
+   * means everything that the node holds.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 5;
    */
   scope: Scope;
 
   /**
-   * All of these capabilities; at most 64.
+   * Matches entries that have all of these capabilities. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 6;
    */
   capabilities: string[];
 
   /**
-   * All of these tags; at most 64.
+   * Matches entries that have all of these tags. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 7;
    */
   tags: string[];
 
   /**
-   * All of these resources; at most 64.
+   * Matches entries that have all of these resources. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 8;
    */
   resources: string[];
 
   /**
-   * Only this cluster.
+   * Matches entries of this cluster. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string cluster_id = 9;
    */
   clusterId: string;
 
   /**
-   * Only this region.
+   * Matches entries of this region. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 10;
    */
   region: string;
 
   /**
-   * Any of these health states.
+   * Matches entries with one of these health states, ORPHANED included. At most 16.
    *
    * @generated from field: repeated waymark.catalog.v1.HealthStatus health = 11;
    */
   health: HealthStatus[];
 
   /**
-   * Whose view to use, where the server allows it.
+   * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 14;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Resume after this short or portable cursor. Absent, or given to another filter, names_only or viewer: start with a snapshot.
+   * Resumes after this short or portable cursor. The watch starts with a snapshot when the cursor is empty, when it
+   * belongs to another filter, viewer or `names_only`, or when it is too old. At most 65536 characters.
    *
    * @generated from field: string cursor = 17;
    */
   cursor: string;
 
   /**
-   * Time between bookmarks: 1 s to 10 s, 10 s when absent.
+   * Longest time between two bookmarks, 1 s to 10 s. Absent means 10 s.
    *
    * @generated from field: google.protobuf.Duration bookmark_interval = 18;
    */
   bookmarkInterval?: Duration | undefined;
 
   /**
-   * Send keys without entry bodies.
+   * Sends keys without the other fields of the entries.
    *
    * @generated from field: bool names_only = 19;
    */
   namesOnly: boolean;
 
   /**
-   * Bookmarks and END also carry count and digest. Only with namespace or namespace_prefix filters.
+   * Adds `count` and `digest` to bookmarks and to the end of snapshots. Allowed only when the filter is `namespace` or
+   * `namespace_prefix` alone.
    *
    * @generated from field: bool with_digest = 20;
    */
   withDigest: boolean;
 
   /**
-   * As in CatalogQueryRequest. Nodes of before this field ignore it.
+   * Matches FUNCTION entries whose version is in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * characters.
    *
    * @generated from field: string version_range = 21;
    */
@@ -717,83 +710,87 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
 export declare const CatalogWatchRequestSchema: GenMessage<CatalogWatchRequest>;
 
 /**
- * A batch of changes, a part of a snapshot, or a bookmark.
+ * One message of a watch: a batch of changes, a part of a snapshot, a bookmark, or several of these.
  *
  * @generated from message waymark.discovery.v1.CatalogWatchResponse
  */
 export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.CatalogWatchResponse"> & {
   /**
-   * Changes, at most one a key, in no promised order between keys.
+   * The changes, at most one for each key, in no particular order.
    *
    * @generated from field: repeated waymark.catalog.v1.DiscoveryDelta deltas = 1;
    */
   deltas: DiscoveryDelta[];
 
   /**
-   * Revision of this node this message brings the reader to.
+   * Revision of this node to which this message brings the reader.
    *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
-   * Short cursor; valid at this node until it restarts. Absent in BEGIN and CONTINUE.
+   * Short cursor. It is valid at this node until the node restarts. Absent in BEGIN and CONTINUE.
    *
    * @generated from field: string cursor = 3;
    */
   cursor: string;
 
   /**
-   * Portable cursor; resumes at any node of the cluster. On END, bookmarks and the last message before a stop.
+   * Portable cursor. It resumes the watch at any node of the cluster. Present on END, on bookmarks and on the last
+   * message before the node stops.
    *
    * @generated from field: string portable_cursor = 4;
    */
   portableCursor: string;
 
   /**
-   * Where in a snapshot this message stands.
+   * The place of this message in a snapshot.
    *
-   * @generated from field: waymark.discovery.v1.CatalogWatchResponse.Snapshot snapshot = 5;
+   * @generated from field: waymark.catalog.v1.Snapshot snapshot = 5;
    */
-  snapshot: CatalogWatchResponse_Snapshot;
+  snapshot: Snapshot;
 
   /**
-   * On BEGIN of a scoped snapshot: the namespaces whose content it replaces. Empty on a full one.
+   * On BEGIN: the namespaces whose content the snapshot replaces. Empty means that it replaces everything that the
+   * reader holds.
    *
    * @generated from field: repeated string replaces = 6;
    */
   replaces: string[];
 
   /**
-   * Nothing is missing up to cursor.
+   * True when nothing is missing up to the cursor.
    *
    * @generated from field: bool bookmark = 7;
    */
   bookmark: boolean;
 
   /**
-   * With with_digest, on END and bookmarks: entries the reader should now hold.
+   * With `with_digest`, on END and bookmarks: number of entries that the reader should hold.
    *
    * @generated from field: uint64 count = 8;
    */
   count: bigint;
 
   /**
-   * With with_digest, on END and bookmarks: sum mod 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id) over those entries.
+   * With `with_digest`, on END and bookmarks: digest of the entries that the reader should hold. It is the sum, modulo
+   * 2^64, of the first 8 bytes (big-endian) of SHA-256 over the `delta_id` of each entry.
    *
-   * @generated from field: uint64 digest = 9;
+   * @generated from field: fixed64 digest = 9;
    */
   digest: bigint;
 
   /**
-   * Node that serves the stream; on BEGIN, END, bookmarks and the last message before a stop.
+   * Identifier of the node that serves the stream. Present on BEGIN, on END, on bookmarks and on the last message
+   * before the node stops.
    *
    * @generated from field: string served_by = 10;
    */
   servedBy: string;
 
   /**
-   * How old the data may be; where served_by is.
+   * Upper bound of the age of the data, as in CatalogQueryResponse. Present where `served_by` is.
    *
    * @generated from field: google.protobuf.Duration age = 11;
    */
@@ -807,60 +804,20 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
 export declare const CatalogWatchResponseSchema: GenMessage<CatalogWatchResponse>;
 
 /**
- * Where in a snapshot a message stands.
- *
- * @generated from enum waymark.discovery.v1.CatalogWatchResponse.Snapshot
- */
-export enum CatalogWatchResponse_Snapshot {
-  /**
-   * Not part of one.
-   *
-   * @generated from enum value: SNAPSHOT_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * First message of a snapshot.
-   *
-   * @generated from enum value: SNAPSHOT_BEGIN = 1;
-   */
-  BEGIN = 1,
-
-  /**
-   * Between first and last.
-   *
-   * @generated from enum value: SNAPSHOT_CONTINUE = 2;
-   */
-  CONTINUE = 2,
-
-  /**
-   * Last message: what was not listed since BEGIN is not there.
-   *
-   * @generated from enum value: SNAPSHOT_END = 3;
-   */
-  END = 3,
-}
-
-/**
- * Describes the enum waymark.discovery.v1.CatalogWatchResponse.Snapshot.
- */
-export declare const CatalogWatchResponse_SnapshotSchema: GenEnum<CatalogWatchResponse_Snapshot>;
-
-/**
- * What to be near to.
+ * The locality that a caller prefers.
  *
  * @generated from message waymark.discovery.v1.Preference
  */
 export declare type Preference = Message<"waymark.discovery.v1.Preference"> & {
   /**
-   * Prefer this region.
+   * Preferred region. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 1;
    */
   region: string;
 
   /**
-   * Prefer this zone.
+   * Preferred zone. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string zone = 2;
    */
@@ -874,76 +831,77 @@ export declare type Preference = Message<"waymark.discovery.v1.Preference"> & {
 export declare const PreferenceSchema: GenMessage<Preference>;
 
 /**
- * Asks for one endpoint.
+ * The name to resolve, and how to choose.
  *
  * @generated from message waymark.discovery.v1.ResolveRequest
  */
 export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveRequest"> & {
   /**
-   * Kind; SERVICE when not said.
+   * Kind of the entry. Unset means SERVICE.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
    */
   kind: EntryKind;
 
   /**
-   * Namespace; required.
+   * Namespace of the entry. 1 to 200 characters.
    *
    * @generated from field: string namespace = 2;
    */
   namespace: string;
 
   /**
-   * Name; required.
+   * Name of the entry. 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 3;
    */
   name: string;
 
   /**
-   * FUNCTION only: npm-style range such as ^1.2.0 that detail.version must satisfy; at most 128 characters.
+   * For FUNCTION only: the version must be in this range, in the syntax of npm, for example `^1.2.0`. At most 128
+   * characters.
    *
    * @generated from field: string version_range = 4;
    */
   versionRange: string;
 
   /**
-   * Nearness to prefer; the serving node's own locality when absent.
+   * Preferred locality. Absent means the locality of the serving node.
    *
    * @generated from field: waymark.discovery.v1.Preference prefer = 5;
    */
   prefer?: Preference | undefined;
 
   /**
-   * How to choose.
+   * How to choose. Unset means LOAD_AWARE.
    *
    * @generated from field: waymark.discovery.v1.ResolvePolicy policy = 6;
    */
   policy: ResolvePolicy;
 
   /**
-   * Needed for HASH; at most 1024 bytes.
+   * Key of the policy HASH, which needs it. At most 1024 bytes.
    *
    * @generated from field: string hash_key = 7;
    */
   hashKey: string;
 
   /**
-   * Whose view to use, where the server allows it.
+   * Answers as this viewer, if the server allows it.
    *
-   * @generated from field: waymark.discovery.v1.Viewer viewer = 8;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 8;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Say for each candidate why it was ranked where it is.
+   * Adds an explanation for each candidate.
    *
    * @generated from field: bool explain = 9;
    */
   explain: boolean;
 
   /**
-   * Alternatives wanted: 0 means 4, at most 100, negative is refused.
+   * Number of alternatives. 0 means 4. At most 100. Negative values are refused.
    *
    * @generated from field: int32 limit = 10;
    */
@@ -957,20 +915,20 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Where to go instead.
+ * Another cluster that has the service.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
 export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
   /**
-   * Cluster that has the service.
+   * Identifier of the cluster.
    *
    * @generated from field: string cluster_id = 1;
    */
   clusterId: string;
 
   /**
-   * Its ingress urls.
+   * URLs at which the cluster accepts calls.
    *
    * @generated from field: repeated string urls = 2;
    */
@@ -984,7 +942,7 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
 export declare const RedirectSchema: GenMessage<Redirect>;
 
 /**
- * One endpoint and the next best.
+ * The chosen endpoint and the next best ones.
  *
  * @generated from message waymark.discovery.v1.ResolveResponse
  */
@@ -997,7 +955,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   entry?: Entry | undefined;
 
   /**
-   * The chosen target of it; absent when it has none.
+   * The chosen port of the entry. Absent when the entry has no targets.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
    */
@@ -1011,35 +969,35 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   alternatives: Entry[];
 
   /**
-   * Set instead of entry when only another cluster has the service.
+   * Set instead of `entry` when only another cluster has the service.
    *
    * @generated from field: waymark.discovery.v1.Redirect redirect = 4;
    */
   redirect?: Redirect | undefined;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 5;
    */
   servedBy: string;
 
   /**
-   * Revision of this node the answer rests on.
+   * Revision of this node on which the answer rests.
    *
    * @generated from field: uint64 revision = 6;
    */
   revision: bigint;
 
   /**
-   * How old the data may be.
+   * Upper bound of the age of the data, as in CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * With explain: the candidates, at most 1000.
+   * With `explain`: one item for each candidate, at most 1000.
    *
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
@@ -1053,48 +1011,49 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
 export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
 
 /**
- * Filters of a cluster map.
+ * Filter and page of a cluster map.
  *
  * @generated from message waymark.discovery.v1.ClusterMapRequest
  */
 export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMapRequest"> & {
   /**
-   * Locality: LOCAL this node, ZONE this cluster, REGION this region; otherwise all known.
+   * Which nodes: LOCAL means this node, ZONE this cluster, REGION this region. GLOBAL and unset mean all known nodes.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
   scope: Scope;
 
   /**
-   * Only nodes that hold entries in this namespace or below it.
+   * Only nodes that hold entries in this namespace or below it. Empty means all. At most 200 characters.
    *
    * @generated from field: string namespace_filter = 2;
    */
   namespaceFilter: string;
 
   /**
-   * All of these capabilities; at most 64.
+   * Only nodes that have all of these capabilities. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 3;
    */
   capabilities: string[];
 
   /**
-   * As in CatalogQueryRequest.
+   * Most nodes of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 4;
    */
   limit: number;
 
   /**
-   * As in CatalogQueryRequest.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
 
   /**
-   * All of these resources, such as gpu; at most 64.
+   * Only nodes that have all of these resources, for example `gpu`. At most 64, each of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string resources = 6;
    */
@@ -1108,7 +1067,7 @@ export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMap
 export declare const ClusterMapRequestSchema: GenMessage<ClusterMapRequest>;
 
 /**
- * A page of nodes.
+ * One page of nodes.
  *
  * @generated from message waymark.discovery.v1.ClusterMapResponse
  */
@@ -1121,42 +1080,42 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   clusterId: string;
 
   /**
-   * NODE entries, in key order.
+   * Entries of kind NODE, in the order of their keys.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry nodes = 2;
    */
   nodes: Entry[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 3;
    */
   nextPageToken: string;
 
   /**
-   * When this answer was made.
+   * Time at which the node made the answer.
    *
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
   generatedAt?: Timestamp | undefined;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 5;
    */
   servedBy: string;
 
   /**
-   * Revision of this node the answer rests on.
+   * Revision of this node on which the answer rests.
    *
    * @generated from field: uint64 revision = 6;
    */
   revision: bigint;
 
   /**
-   * How old the data may be; zero where this node is the source of everything it holds.
+   * Upper bound of the age of the data, as in CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -1170,34 +1129,35 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
 export declare const ClusterMapResponseSchema: GenMessage<ClusterMapResponse>;
 
 /**
- * Filters of the peers.
+ * Filter and page of a list of peers.
  *
  * @generated from message waymark.discovery.v1.ListPeersRequest
  */
 export declare type ListPeersRequest = Message<"waymark.discovery.v1.ListPeersRequest"> & {
   /**
-   * Relation to the serving node: own cluster ZONE, same region REGION, else GLOBAL. Not said: all.
+   * Relation of the peers to the serving node: ZONE means the same cluster, REGION another cluster of the same region,
+   * GLOBAL another region. Unset means all.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
   scope: Scope;
 
   /**
-   * Only this region.
+   * Only peers of this region. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string region = 2;
    */
   region: string;
 
   /**
-   * As in CatalogQueryRequest.
+   * Most peers of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 3;
    */
   limit: number;
 
   /**
-   * As in CatalogQueryRequest.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 4;
    */
@@ -1211,124 +1171,41 @@ export declare type ListPeersRequest = Message<"waymark.discovery.v1.ListPeersRe
 export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
 
 /**
- * One node as seen from the serving node.
- *
- * @generated from message waymark.discovery.v1.Peer
- */
-export declare type Peer = Message<"waymark.discovery.v1.Peer"> & {
-  /**
-   * Node id.
-   *
-   * @generated from field: string node_id = 1;
-   */
-  nodeId: string;
-
-  /**
-   * Its cluster.
-   *
-   * @generated from field: string cluster_id = 2;
-   */
-  clusterId: string;
-
-  /**
-   * Its region.
-   *
-   * @generated from field: string region = 3;
-   */
-  region: string;
-
-  /**
-   * Its zone.
-   *
-   * @generated from field: string zone = 4;
-   */
-  zone: string;
-
-  /**
-   * Relation to the serving node: ZONE, REGION or GLOBAL.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 5;
-   */
-  scope: Scope;
-
-  /**
-   * Where it can be reached.
-   *
-   * @generated from field: repeated string urls = 6;
-   */
-  urls: string[];
-
-  /**
-   * Transports it speaks.
-   *
-   * @generated from field: repeated string transports = 7;
-   */
-  transports: string[];
-
-  /**
-   * Its last known load.
-   *
-   * @generated from field: waymark.catalog.v1.LoadReport load = 8;
-   */
-  load?: LoadReport | undefined;
-
-  /**
-   * alive or suspect.
-   *
-   * @generated from field: string status = 9;
-   */
-  status: string;
-
-  /**
-   * When the serving node last heard of it.
-   *
-   * @generated from field: google.protobuf.Timestamp last_seen = 10;
-   */
-  lastSeen?: Timestamp | undefined;
-};
-
-/**
- * Describes the message waymark.discovery.v1.Peer.
- * Use `create(PeerSchema)` to create a new message.
- */
-export declare const PeerSchema: GenMessage<Peer>;
-
-/**
- * A page of peers.
+ * One page of peers.
  *
  * @generated from message waymark.discovery.v1.ListPeersResponse
  */
 export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersResponse"> & {
   /**
-   * Peers in order of node id; the serving node is not among them.
+   * The peers in the order of their node ids, without the serving node.
    *
-   * @generated from field: repeated waymark.discovery.v1.Peer peers = 1;
+   * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
   peers: Peer[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 3;
    */
   servedBy: string;
 
   /**
-   * Revision of this node the answer rests on.
+   * Revision of this node on which the answer rests.
    *
    * @generated from field: uint64 revision = 4;
    */
   revision: bigint;
 
   /**
-   * How old the data may be; zero where this node is the source of everything it holds.
+   * Upper bound of the age of the data, as in CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 5;
    */
@@ -1342,253 +1219,13 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
 export declare const ListPeersResponseSchema: GenMessage<ListPeersResponse>;
 
 /**
- * Filters of a summary query.
- *
- * @generated from message waymark.discovery.v1.SummaryQueryRequest
- */
-export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQueryRequest"> & {
-  /**
-   * Summaries shown at least this wide.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 1;
-   */
-  scope: Scope;
-
-  /**
-   * Exactly this namespace.
-   *
-   * @generated from field: string namespace = 2;
-   */
-  namespace: string;
-
-  /**
-   * Exactly this service.
-   *
-   * @generated from field: string service_id = 3;
-   */
-  serviceId: string;
-
-  /**
-   * Also tell where the source clusters can be entered.
-   *
-   * @generated from field: bool include_ingress = 4;
-   */
-  includeIngress: boolean;
-
-  /**
-   * Ingress urls a cluster; 0 means 4.
-   *
-   * @generated from field: int32 ingress_limit = 5;
-   */
-  ingressLimit: number;
-
-  /**
-   * Only ingress nodes of this scope.
-   *
-   * @generated from field: waymark.catalog.v1.Scope ingress_scope = 6;
-   */
-  ingressScope: Scope;
-
-  /**
-   * Only ingress nodes with all of these capabilities.
-   *
-   * @generated from field: repeated string ingress_capabilities = 7;
-   */
-  ingressCapabilities: string[];
-
-  /**
-   * Only ingress nodes with all of these tags.
-   *
-   * @generated from field: repeated string ingress_tags = 8;
-   */
-  ingressTags: string[];
-
-  /**
-   * As in CatalogQueryRequest.
-   *
-   * @generated from field: int32 limit = 9;
-   */
-  limit: number;
-
-  /**
-   * As in CatalogQueryRequest.
-   *
-   * @generated from field: string page_token = 10;
-   */
-  pageToken: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryQueryRequest.
- * Use `create(SummaryQueryRequestSchema)` to create a new message.
- */
-export declare const SummaryQueryRequestSchema: GenMessage<SummaryQueryRequest>;
-
-/**
- * Urls under which a cluster can be entered.
- *
- * @generated from message waymark.discovery.v1.IngressUrls
- */
-export declare type IngressUrls = Message<"waymark.discovery.v1.IngressUrls"> & {
-  /**
-   * For example grpc://host:port.
-   *
-   * @generated from field: repeated string urls = 1;
-   */
-  urls: string[];
-};
-
-/**
- * Describes the message waymark.discovery.v1.IngressUrls.
- * Use `create(IngressUrlsSchema)` to create a new message.
- */
-export declare const IngressUrlsSchema: GenMessage<IngressUrls>;
-
-/**
- * A page of summaries.
- *
- * @generated from message waymark.discovery.v1.SummaryQueryResponse
- */
-export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.SummaryQueryResponse"> & {
-  /**
-   * The summaries.
-   *
-   * @generated from field: repeated waymark.catalog.v1.ServiceSummary items = 1;
-   */
-  items: ServiceSummary[];
-
-  /**
-   * Cluster to urls, when asked for.
-   *
-   * @generated from field: map<string, waymark.discovery.v1.IngressUrls> ingress = 2;
-   */
-  ingress: { [key: string]: IngressUrls };
-
-  /**
-   * Empty on the last page.
-   *
-   * @generated from field: string next_page_token = 3;
-   */
-  nextPageToken: string;
-
-  /**
-   * When this answer was made.
-   *
-   * @generated from field: google.protobuf.Timestamp generated_at = 4;
-   */
-  generatedAt?: Timestamp | undefined;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryQueryResponse.
- * Use `create(SummaryQueryResponseSchema)` to create a new message.
- */
-export declare const SummaryQueryResponseSchema: GenMessage<SummaryQueryResponse>;
-
-/**
- * Filters of a summary watch.
- *
- * @generated from message waymark.discovery.v1.SummaryWatchRequest
- */
-export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryWatchRequest"> & {
-  /**
-   * Summaries shown at least this wide.
-   *
-   * @generated from field: waymark.catalog.v1.Scope scope = 1;
-   */
-  scope: Scope;
-
-  /**
-   * Exactly this namespace.
-   *
-   * @generated from field: string namespace = 2;
-   */
-  namespace: string;
-
-  /**
-   * Resume after this cursor.
-   *
-   * @generated from field: string cursor = 3;
-   */
-  cursor: string;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryWatchRequest.
- * Use `create(SummaryWatchRequestSchema)` to create a new message.
- */
-export declare const SummaryWatchRequestSchema: GenMessage<SummaryWatchRequest>;
-
-/**
- * As CatalogWatchResponse, with summaries.
- *
- * @generated from message waymark.discovery.v1.SummaryWatchResponse
- */
-export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.SummaryWatchResponse"> & {
-  /**
-   * Changes.
-   *
-   * @generated from field: repeated waymark.catalog.v1.DiscoveryDelta deltas = 1;
-   */
-  deltas: DiscoveryDelta[];
-
-  /**
-   * Revision of this node.
-   *
-   * @generated from field: uint64 revision = 2;
-   */
-  revision: bigint;
-
-  /**
-   * Short cursor.
-   *
-   * @generated from field: string cursor = 3;
-   */
-  cursor: string;
-
-  /**
-   * Portable cursor.
-   *
-   * @generated from field: string portable_cursor = 4;
-   */
-  portableCursor: string;
-
-  /**
-   * Where in a snapshot this message stands.
-   *
-   * @generated from field: waymark.discovery.v1.CatalogWatchResponse.Snapshot snapshot = 5;
-   */
-  snapshot: CatalogWatchResponse_Snapshot;
-
-  /**
-   * Namespaces a scoped snapshot replaces.
-   *
-   * @generated from field: repeated string replaces = 6;
-   */
-  replaces: string[];
-
-  /**
-   * Nothing is missing up to cursor.
-   *
-   * @generated from field: bool bookmark = 7;
-   */
-  bookmark: boolean;
-};
-
-/**
- * Describes the message waymark.discovery.v1.SummaryWatchResponse.
- * Use `create(SummaryWatchResponseSchema)` to create a new message.
- */
-export declare const SummaryWatchResponseSchema: GenMessage<SummaryWatchResponse>;
-
-/**
- * Which namespace.
+ * The namespace to describe.
  *
  * @generated from message waymark.discovery.v1.NamespaceStatusRequest
  */
 export declare type NamespaceStatusRequest = Message<"waymark.discovery.v1.NamespaceStatusRequest"> & {
   /**
-   * Required.
+   * The namespace. 1 to 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
@@ -1602,91 +1239,93 @@ export declare type NamespaceStatusRequest = Message<"waymark.discovery.v1.Names
 export declare const NamespaceStatusRequestSchema: GenMessage<NamespaceStatusRequest>;
 
 /**
- * What policy and catalog say of a namespace.
+ * What the policy and the catalog say about a namespace.
  *
  * @generated from message waymark.discovery.v1.NamespaceStatusResponse
  */
 export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.NamespaceStatusResponse"> & {
   /**
-   * The namespace asked for.
+   * The namespace of the request.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Label of the rule that applies, else of the policy set in force; empty when there is none. Of a namespace that the caller may not
-   * see: the label of the set.
+   * Label of the rule that applies, or of the policy set when the rule has none. Empty without a policy. When the
+   * caller may not see the namespace, it is the label of the set.
    *
    * @generated from field: string policy_version = 2;
    */
   policyVersion: string;
 
   /**
-   * Owners of the rule that applies: clusters or regions. Empty when it restricts nobody, when no rule applies, and when the caller may not see the namespace.
+   * Owners of the rule that applies: clusters or regions. Empty when the rule has no owners, when no rule applies, and
+   * when the caller may not see the namespace.
    *
    * @generated from field: repeated string owners = 3;
    */
   owners: string[];
 
   /**
-   * Scopes that the rule lets out now: those of the open cutover window when it names some, else the rule's own. Empty as owners.
+   * Scopes that may leave the cluster now: those of the open cutover window when it names any, else those of the rule.
+   * Empty when no rule applies, and when the caller may not see the namespace.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 4;
    */
   exportScopes: Scope[];
 
   /**
-   * Summaries exported so far.
+   * Number of summaries that were exported since the start of the node.
    *
    * @generated from field: uint64 summaries_exported = 5;
    */
   summariesExported: bigint;
 
   /**
-   * When the last one left.
+   * Time of the last export. Absent when there was none.
    *
    * @generated from field: google.protobuf.Timestamp last_export_at = 6;
    */
   lastExportAt?: Timestamp | undefined;
 
   /**
-   * Whether the caller may see the namespace.
+   * True when the caller may see the namespace.
    *
    * @generated from field: bool allowed = 7;
    */
   allowed: boolean;
 
   /**
-   * Why, for example policy_disabled; viewer_denied of every namespace that the caller may not see.
+   * Why, for example `policy_disabled`. It is `viewer_denied` for every namespace that the caller may not see.
    *
    * @generated from field: string reason = 8;
    */
   reason: string;
 
   /**
-   * Entries in exactly this namespace that the caller may see.
+   * Number of entries in exactly this namespace that the caller may see.
    *
    * @generated from field: uint64 endpoint_count = 9;
    */
   endpointCount: bigint;
 
   /**
-   * Node that answered.
+   * Identifier of the node that answered.
    *
    * @generated from field: string served_by = 10;
    */
   servedBy: string;
 
   /**
-   * Revision of this node the answer rests on.
+   * Revision of this node on which the answer rests.
    *
    * @generated from field: uint64 revision = 11;
    */
   revision: bigint;
 
   /**
-   * How old the data may be; zero where this node is the source of everything it holds.
+   * Upper bound of the age of the data, as in CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 12;
    */
@@ -1700,7 +1339,7 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
 export declare const NamespaceStatusResponseSchema: GenMessage<NamespaceStatusResponse>;
 
 /**
- * Nothing to say.
+ * The request has no fields.
  *
  * @generated from message waymark.discovery.v1.ServerInfoRequest
  */
@@ -1714,7 +1353,7 @@ export declare type ServerInfoRequest = Message<"waymark.discovery.v1.ServerInfo
 export declare const ServerInfoRequestSchema: GenMessage<ServerInfoRequest>;
 
 /**
- * Who this node is.
+ * Who the serving node is.
  *
  * @generated from message waymark.discovery.v1.ServerInfoResponse
  */
@@ -1727,78 +1366,79 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
   version: string;
 
   /**
-   * Node id.
+   * Identifier of the node.
    *
    * @generated from field: string node_id = 2;
    */
   nodeId: string;
 
   /**
-   * Cluster id.
+   * Cluster of the node.
    *
    * @generated from field: string cluster_id = 3;
    */
   clusterId: string;
 
   /**
-   * Region.
+   * Region of the node.
    *
    * @generated from field: string region = 4;
    */
   region: string;
 
   /**
-   * Zone.
+   * Zone of the node.
    *
    * @generated from field: string zone = 5;
    */
   zone: string;
 
   /**
-   * Roles of the node.
+   * Roles that the operator gave the node.
    *
    * @generated from field: repeated string roles = 6;
    */
   roles: string[];
 
   /**
-   * Listener name (grpc, http, dns, fabric) to host:port.
+   * Addresses (host:port) by the name of the listener: `grpc`, `http`, `dns`, `fabric`.
    *
    * @generated from field: map<string, string> listeners = 7;
    */
   listeners: { [key: string]: string };
 
   /**
-   * Time since start.
+   * Time since the start of the node.
    *
    * @generated from field: google.protobuf.Duration uptime = 8;
    */
   uptime?: Duration | undefined;
 
   /**
-   * Revision of the catalog here.
+   * Revision of the catalog of this node.
    *
    * @generated from field: uint64 revision = 9;
    */
   revision: bigint;
 
   /**
-   * Generation of this node as an origin.
+   * Generation of the node's journal. A node that lost its journal starts a new generation.
    *
    * @generated from field: uint64 generation = 10;
    */
   generation: bigint;
 
   /**
-   * Fabric protocol versions spoken.
+   * Versions of the fabric protocol that the node speaks.
    *
    * @generated from field: repeated uint32 protocol_versions = 11;
    */
   protocolVersions: number[];
 
   /**
-   * Static entries registered here that an unregister at another node ended, since the start; also one that was stamped by a clock ahead of
-   * the others, so that a registration after it is lost. The audit names them.
+   * Number of static entries of this node that an unregistration at another node removed, since the start. It also
+   * counts registrations that were lost because the unregistration came from a node whose clock was ahead. The audit
+   * log names the entries.
    *
    * @generated from field: uint64 static_entries_ended = 12;
    */
@@ -1812,42 +1452,42 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
 export declare const ServerInfoResponseSchema: GenMessage<ServerInfoResponse>;
 
 /**
- * How to choose among candidates.
+ * How Resolve chooses among the instances of a name.
  *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
 export enum ResolvePolicy {
   /**
-   * LOAD_AWARE.
+   * The field was not set. The comment of the field says what the server does then.
    *
    * @generated from enum value: RESOLVE_POLICY_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Least loaded, health first, then nearness.
+   * Prefers better health, then nearness, then lower load.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */
   LOAD_AWARE = 1,
 
   /**
-   * In turn.
+   * Takes the instances in turn.
    *
    * @generated from enum value: RESOLVE_POLICY_ROUND_ROBIN = 2;
    */
   ROUND_ROBIN = 2,
 
   /**
-   * At random, by weight.
+   * Draws an instance at random, by weight.
    *
    * @generated from enum value: RESOLVE_POLICY_RANDOM = 3;
    */
   RANDOM = 3,
 
   /**
-   * Rendezvous hash of hash_key: the same key finds the same instance while it lives. HEALTHY and DEGRADED count alike, so that a key
-   * does not move when its instance degrades.
+   * Uses a rendezvous hash of `hash_key`: the same key finds the same instance while that instance lives. HEALTHY and
+   * DEGRADED count alike, so that a key stays when its instance degrades.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
@@ -1860,13 +1500,20 @@ export enum ResolvePolicy {
 export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
 
 /**
- * The catalog's front door.
+ * Reads and writes the catalog. Any node of a cluster answers any call from its own memory.
+ *
+ * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_RATE_LIMITED, DEADLINE_EXCEEDED and, while the
+ * node starts or stops, NOT_READY or DRAINING. The comment of each rpc names further reasons. A query for a namespace
+ * that the caller may not see returns nothing instead of an error.
  *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */
 export declare const DiscoveryService: GenService<{
   /**
-   * Puts entries into the catalog under a lease. All entries of a request are stored, or none.
+   * Puts entries into the catalog under a lease. The server stores all entries of a request or none. Any caller may
+   * call it; the policy decides which namespaces the caller may write. Fails with DISCOVERY_ACCESS_DENIED when the
+   * caller may not write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, and STORE_UNAVAILABLE when
+   * the journal takes no writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */
@@ -1876,7 +1523,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof RegisterResponseSchema;
   },
   /**
-   * Extends leases and reports health and load.
+   * Extends leases, and reports health and load of their entries. Any caller may call it for its own leases. Unknown
+   * leases are no error: the response names them. Fails with DISCOVERY_ACCESS_DENIED for a lease of another principal.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Renew
    */
@@ -1886,7 +1534,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof RenewResponseSchema;
   },
   /**
-   * Renew on a stream: one response a request, in order. The stream's end does not end the leases.
+   * Does what Renew does, on a stream: the server sends one response for each request, in the same order. The leases do
+   * not end with the stream.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.KeepAlive
    */
@@ -1896,7 +1545,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof KeepAliveResponseSchema;
   },
   /**
-   * Takes entries out, by lease or by key.
+   * Removes entries, either those of a lease or those with given keys. Fails with LEASE_NOT_FOUND, and with
+   * DISCOVERY_ACCESS_DENIED for entries of another principal.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Unregister
    */
@@ -1906,7 +1556,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof UnregisterResponseSchema;
   },
   /**
-   * A page of the catalog, filtered; ordered by namespace, name, kind, instance id, cluster id.
+   * Returns a page of the entries that match a filter, ordered by namespace, name, kind, instance id and cluster id.
+   * Fails with TOO_STALE when the data is older than `max_staleness`.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.CatalogQuery
    */
@@ -1916,7 +1567,9 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogQueryResponseSchema;
   },
   /**
-   * A snapshot and then every change, resumable by cursor.
+   * Sends a snapshot of the entries that match a filter, and then every change. A reader can resume after a break with
+   * a cursor. Fails with DISCOVERY_ACCESS_DENIED when the caller may not see the namespace, and with QUOTA_EXCEEDED
+   * when too many watches are open.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.CatalogWatch
    */
@@ -1926,8 +1579,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogWatchResponseSchema;
   },
   /**
-   * Picks one endpoint of a service. Of a name with more than 1,000 instances each call considers another sample of them, healthy ones
-   * first, so that each instance has its chance.
+   * Picks one endpoint of a service. When a name has more than 1,000 instances, each call considers another sample of
+   * them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND when no instance matches.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */
@@ -1937,7 +1590,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof ResolveResponseSchema;
   },
   /**
-   * The nodes of the fabric, as entries.
+   * Returns the nodes of the fabric as entries.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ClusterMap
    */
@@ -1947,7 +1600,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof ClusterMapResponseSchema;
   },
   /**
-   * The nodes of the fabric, as peers of the serving node.
+   * Returns the nodes of the fabric as peers of the serving node. Nodes that left or died are not listed.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ListPeers
    */
@@ -1957,7 +1610,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof ListPeersResponseSchema;
   },
   /**
-   * Service summaries of this and other regions. Comes with a later version.
+   * Returns summaries of services of this region and of other regions. Comes with a later version.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
    */
@@ -1967,7 +1620,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryQueryResponseSchema;
   },
   /**
-   * Service summaries and their changes. Comes with a later version.
+   * Sends summaries of services and their changes. Comes with a later version.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryWatch
    */
@@ -1977,7 +1630,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryWatchResponseSchema;
   },
   /**
-   * What policy says of a namespace, and what is in it.
+   * Returns what the policy says about a namespace, and how many entries the namespace has. Any caller may call it; it
+   * answers about a hidden namespace as about an empty one.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.NamespaceStatus
    */
@@ -1987,7 +1641,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof NamespaceStatusResponseSchema;
   },
   /**
-   * Who this node is.
+   * Returns who the serving node is. It is never rate limited.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ServerInfo
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/dns/v1/dns.proto (package waymark.dns.v1, syntax proto3)
 /* eslint-disable */
 
-// DNS names registered by hand. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// DNS names that operators register by hand. Comes with a later version; until then every call answers UNIMPLEMENTED.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -21,21 +21,21 @@ export declare const file_waymark_dns_v1_dns: GenFile;
  */
 export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & {
   /**
-   * The DNS name, without the zone.
+   * The DNS name, without the zone. 1 to 253 characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * What it stands for.
+   * The entry that the name stands for.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 2;
    */
   key?: EntryKey | undefined;
 
   /**
-   * How long answers may be kept.
+   * How long resolvers may keep the answer. Absent means the ttl of the entry. 0 s to 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 3;
    */
@@ -49,13 +49,13 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
 export declare const RegisteredNameSchema: GenMessage<RegisteredName>;
 
 /**
- * Asks for a name.
+ * The name to register.
  *
  * @generated from message waymark.dns.v1.RegisterNameRequest
  */
 export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRequest"> & {
   /**
-   * The name.
+   * The name and the entry that it stands for.
    *
    * @generated from field: waymark.dns.v1.RegisteredName name = 1;
    */
@@ -69,13 +69,13 @@ export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRe
 export declare const RegisterNameRequestSchema: GenMessage<RegisterNameRequest>;
 
 /**
- * What was registered.
+ * The registered name.
  *
  * @generated from message waymark.dns.v1.RegisterNameResponse
  */
 export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameResponse"> & {
   /**
-   * The name in full, with zone.
+   * The full name, with the zone.
    *
    * @generated from field: string fqdn = 1;
    */
@@ -89,13 +89,13 @@ export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameR
 export declare const RegisterNameResponseSchema: GenMessage<RegisterNameResponse>;
 
 /**
- * Which name.
+ * The name to remove.
  *
  * @generated from message waymark.dns.v1.UnregisterNameRequest
  */
 export declare type UnregisterNameRequest = Message<"waymark.dns.v1.UnregisterNameRequest"> & {
   /**
-   * The DNS name, without the zone.
+   * The DNS name, without the zone. 1 to 253 characters.
    *
    * @generated from field: string name = 1;
    */
@@ -109,13 +109,13 @@ export declare type UnregisterNameRequest = Message<"waymark.dns.v1.UnregisterNa
 export declare const UnregisterNameRequestSchema: GenMessage<UnregisterNameRequest>;
 
 /**
- * What was removed.
+ * Result of a removal.
  *
  * @generated from message waymark.dns.v1.UnregisterNameResponse
  */
 export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterNameResponse"> & {
   /**
-   * 0 or 1.
+   * 1 when the name existed, else 0.
    *
    * @generated from field: uint32 removed = 1;
    */
@@ -129,20 +129,20 @@ export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterN
 export declare const UnregisterNameResponseSchema: GenMessage<UnregisterNameResponse>;
 
 /**
- * Which page.
+ * Page of a list of names.
  *
  * @generated from message waymark.dns.v1.ListNamesRequest
  */
 export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"> & {
   /**
-   * Names a page; 0 means 100.
+   * Most names of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * As elsewhere.
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
@@ -156,20 +156,20 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
 export declare const ListNamesRequestSchema: GenMessage<ListNamesRequest>;
 
 /**
- * A page of names.
+ * One page of names.
  *
  * @generated from message waymark.dns.v1.ListNamesResponse
  */
 export declare type ListNamesResponse = Message<"waymark.dns.v1.ListNamesResponse"> & {
   /**
-   * The names, in order.
+   * The names in alphabetical order.
    *
    * @generated from field: repeated waymark.dns.v1.RegisteredName names = 1;
    */
   names: RegisteredName[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -183,13 +183,13 @@ export declare type ListNamesResponse = Message<"waymark.dns.v1.ListNamesRespons
 export declare const ListNamesResponseSchema: GenMessage<ListNamesResponse>;
 
 /**
- * Which name.
+ * The name to describe.
  *
  * @generated from message waymark.dns.v1.DescribeNameRequest
  */
 export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRequest"> & {
   /**
-   * The DNS name, without the zone.
+   * The DNS name, without the zone. 1 to 253 characters.
    *
    * @generated from field: string name = 1;
    */
@@ -203,7 +203,7 @@ export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRe
 export declare const DescribeNameRequestSchema: GenMessage<DescribeNameRequest>;
 
 /**
- * What it stands for.
+ * A name and the entry that it stands for.
  *
  * @generated from message waymark.dns.v1.DescribeNameResponse
  */
@@ -229,18 +229,18 @@ export declare const DescribeNameResponseSchema: GenMessage<DescribeNameResponse
  */
 export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequest"> & {
   /**
-   * The DNS name in full.
+   * The full DNS name. 1 to 255 characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Record type, for example SRV.
+   * Record type, for example `SRV`. At most 16 characters.
    *
-   * @generated from field: string type = 2;
+   * @generated from field: string record_type = 2;
    */
-  type: string;
+  recordType: string;
 };
 
 /**
@@ -256,14 +256,14 @@ export declare const ResolveNameRequestSchema: GenMessage<ResolveNameRequest>;
  */
 export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameResponse"> & {
   /**
-   * For example NOERROR.
+   * Response code, for example `NOERROR`.
    *
    * @generated from field: string rcode = 1;
    */
   rcode: string;
 
   /**
-   * Records in zone-file text.
+   * Records in the text form of zone files.
    *
    * @generated from field: repeated string answers = 2;
    */
@@ -277,7 +277,7 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
 export declare const ResolveNameResponseSchema: GenMessage<ResolveNameResponse>;
 
 /**
- * Names beyond those that follow from the catalog.
+ * Registers DNS names in addition to the names that follow from the catalog.
  *
  * @generated from service waymark.dns.v1.DnsService
  */
@@ -293,7 +293,7 @@ export declare const DnsService: GenService<{
     output: typeof RegisterNameResponseSchema;
   },
   /**
-   * Takes a name out.
+   * Removes a name.
    *
    * @generated from rpc waymark.dns.v1.DnsService.UnregisterName
    */
@@ -303,7 +303,7 @@ export declare const DnsService: GenService<{
     output: typeof UnregisterNameResponseSchema;
   },
   /**
-   * Registered names.
+   * Returns a page of the registered names.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ListNames
    */
@@ -313,7 +313,7 @@ export declare const DnsService: GenService<{
     output: typeof ListNamesResponseSchema;
   },
   /**
-   * One name and what it stands for.
+   * Returns one name and the entry that it stands for. Fails with NOT_FOUND for an unknown name.
    *
    * @generated from rpc waymark.dns.v1.DnsService.DescribeName
    */
@@ -323,7 +323,7 @@ export declare const DnsService: GenService<{
     output: typeof DescribeNameResponseSchema;
   },
   /**
-   * What the DNS gateway would answer.
+   * Returns what the DNS server of this node would answer.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ResolveName
    */

@@ -2,7 +2,12 @@
 // @generated from file waymark/fabric/v1/fabric.proto (package waymark.fabric.v1, syntax proto3)
 /* eslint-disable */
 
-// How nodes talk to nodes. Served on the fabric listener only.
+// How nodes talk to each other. Only the fabric listener serves this package.
+//
+// Nodes of different versions talk to each other during an upgrade, and a journal is read by newer versions. So the
+// numbers and types of fields in this package never change. A node skips fields and frames that it does not know, as
+// long as their numbers are higher than those it knows. Words that stand for a fixed set, such as `status`, stay
+// strings for the same reason.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,48 +20,49 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_fabric_v1_fabric: GenFile;
 
 /**
- * A node in one life of its journal: who wrote a record.
+ * A node in one generation of its journal. It is the only writer of the records that are registered with it.
  *
  * @generated from message waymark.fabric.v1.Origin
  */
 export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
   /**
-   * Node id.
+   * Identifier of the node.
    *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
 
   /**
-   * Generation; a new one when the journal was lost.
+   * Generation of the journal. A node that lost its journal starts a new generation.
    *
    * @generated from field: uint64 generation = 2;
    */
   generation: bigint;
 
   /**
-   * Of who asks and who answers a call: its cluster. Not set elsewhere, nor by older nodes.
+   * Cluster of the node. Set only for the caller and the answerer of a call. Older versions do not set it.
    *
    * @generated from field: string cluster_id = 3;
    */
   clusterId: string;
 
   /**
-   * And its region.
+   * Region of the node. Set only for the caller and the answerer of a call. Older versions do not set it.
    *
    * @generated from field: string region = 4;
    */
   region: string;
 
   /**
-   * Of who asks, answers or greets: the start it is in, as its data directory names it. Not set elsewhere, nor by nodes without a disk or older ones.
+   * Name of the current run of the node, from its data directory. Set only for the caller and the answerer of a call
+   * and in a HelloFrame. Empty for a node without a disk and for older versions.
    *
    * @generated from field: string boot = 5;
    */
   boot: string;
 
   /**
-   * And the one it says it follows.
+   * Name of the run that the current run follows. Set where `boot` is.
    *
    * @generated from field: string boot_before = 6;
    */
@@ -70,7 +76,7 @@ export declare type Origin = Message<"waymark.fabric.v1.Origin"> & {
 export declare const OriginSchema: GenMessage<Origin>;
 
 /**
- * That a key is gone, and why.
+ * States that a key is gone.
  *
  * @generated from message waymark.fabric.v1.Tombstone
  */
@@ -83,7 +89,7 @@ export declare type Tombstone = Message<"waymark.fabric.v1.Tombstone"> & {
   key?: EntryKey | undefined;
 
   /**
-   * Why.
+   * Why the key is gone.
    *
    * @generated from field: waymark.fabric.v1.Tombstone.Cause cause = 2;
    */
@@ -110,14 +116,15 @@ export enum Tombstone_Cause {
   UNSPECIFIED = 0,
 
   /**
-   * The lease ended: ends what the node of its origin said of the key up to its stamp, in this generation and in earlier ones that it has left.
+   * The lease ended. The tombstone ends what the node of its origin said of the key up to its stamp, in this
+   * generation and in earlier generations that the node has left.
    *
    * @generated from enum value: CAUSE_EXPIRED = 1;
    */
   EXPIRED = 1,
 
   /**
-   * Somebody took it out: hides every record of the key with an older stamp, whatever its origin.
+   * A caller removed the entry. The tombstone hides every record of the key with an older stamp, whatever its origin.
    *
    * @generated from enum value: CAUSE_UNREGISTERED = 2;
    */
@@ -130,20 +137,21 @@ export enum Tombstone_Cause {
 export declare const Tombstone_CauseSchema: GenEnum<Tombstone_Cause>;
 
 /**
- * The newest thing an origin has to say of one key. Also the journal's row.
+ * The newest statement of an origin about one key. A row of the journal is an encoded Record too. Nodes keep and pass
+ * on fields that they do not know.
  *
  * @generated from message waymark.fabric.v1.Record
  */
 export declare type Record = Message<"waymark.fabric.v1.Record"> & {
   /**
-   * The origin's number of this change.
+   * Number of the change at its origin, from 1.
    *
    * @generated from field: uint64 seq = 1;
    */
   seq: bigint;
 
   /**
-   * Hybrid logical clock: wall clock milliseconds times 2048 plus a counter.
+   * Stamp of the hybrid logical clock: milliseconds of wall clock times 2048, plus a counter.
    *
    * @generated from field: uint64 hlc = 2;
    */
@@ -157,34 +165,35 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
   reach: Scope;
 
   /**
-   * Seq at which a field that can be filtered on last changed.
+   * Number of the last change of a field that filters use.
    *
    * @generated from field: uint64 filter_seq = 4;
    */
   filterSeq: bigint;
 
   /**
-   * Seq at which the key was put by this origin after having been absent.
+   * Number of the change with which this origin put the key after it had been absent.
    *
    * @generated from field: uint64 first_seq = 5;
    */
   firstSeq: bigint;
 
   /**
-   * Who registered it.
+   * Principal that registered the entry. Empty for an anonymous caller. At most 512 characters.
    *
    * @generated from field: string principal = 6;
    */
   principal: string;
 
   /**
-   * What is said.
+   * What the record states.
    *
    * @generated from oneof waymark.fabric.v1.Record.body
    */
   body: {
     /**
-     * Encoded waymark.catalog.v1.Entry: the bytes every later hop moves.
+     * An encoded waymark.catalog.v1.Entry in the order of bytes that the comment of Entry describes. Nodes pass these
+     * bytes on unchanged.
      *
      * @generated from field: bytes entry = 7;
      */
@@ -192,7 +201,7 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
     case: "entry";
   } | {
     /**
-     * That it is gone.
+     * The key is gone.
      *
      * @generated from field: waymark.fabric.v1.Tombstone tombstone = 8;
      */
@@ -201,8 +210,9 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Stamp of the origin's last `unregistered` tombstone of the key, which this record replaced, or, in an `expired` one, of the newest
-   * that the origin knew of, whosever it is: records of other origins with an older stamp stay hidden. 0: none.
+   * Stamp of an `unregistered` tombstone: records of other origins with an older stamp stay hidden. In an `expired`
+   * tombstone it is the newest one of the key that the origin knew, of whatever origin; in other records it is the one
+   * of this origin that the record replaced. 0 means none.
    *
    * @generated from field: uint64 unregistered_hlc = 9;
    */
@@ -216,55 +226,56 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
 export declare const RecordSchema: GenMessage<Record>;
 
 /**
- * One origin's number in a version vector.
+ * The place of one origin in a version vector.
  *
  * @generated from message waymark.fabric.v1.VectorEntry
  */
 export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
   /**
-   * Whose.
+   * The origin.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * All of its newest records up to here are held.
+   * The sender holds the newest records of the origin up to this number.
    *
    * @generated from field: uint64 seq = 2;
    */
   seq: bigint;
 
   /**
-   * Tombstones at or below this may be missing.
+   * Tombstones with this number or a lower one may be missing at the sender.
    *
    * @generated from field: uint64 floor = 3;
    */
   floor: bigint;
 
   /**
-   * The speaker hides its records: its node has been away for longer than the grace.
+   * The sender hides the origin's records, because the node has been away for too long.
    *
    * @generated from field: bool hidden = 4;
    */
   hidden: boolean;
 
   /**
-   * The speaker refused some of its records, and passes none of them on: seq is 0.
+   * The sender refused some of the origin's records and passes none of them on. Then `seq` is 0.
    *
    * @generated from field: bool lacking = 5;
    */
   lacking: boolean;
 
   /**
-   * With lacking: the speaker has heard of the origin's changes up to here.
+   * With `lacking`: the sender has heard of the origin's changes up to this number.
    *
    * @generated from field: uint64 lacking_through = 6;
    */
   lackingThrough: bigint;
 
   /**
-   * With lacking: the origin is of another cluster than the speaker. To a peer of the speaker's cluster nothing is old for lacking it.
+   * With `lacking`: the origin belongs to another cluster than the sender. A peer of the sender's cluster then does not
+   * count it when it computes the age of its data.
    *
    * @generated from field: bool other_cluster = 7;
    */
@@ -278,55 +289,57 @@ export declare type VectorEntry = Message<"waymark.fabric.v1.VectorEntry"> & {
 export declare const VectorEntrySchema: GenMessage<VectorEntry>;
 
 /**
- * All of one origin's newest records with after < seq <= through, in seq order.
+ * All newest records of one origin with after < seq <= through, in the order of seq. A frame with several records has
+ * at most 64 KiB of records.
  *
  * @generated from message waymark.fabric.v1.RecordsFrame
  */
 export declare type RecordsFrame = Message<"waymark.fabric.v1.RecordsFrame"> & {
   /**
-   * Whose records.
+   * The origin of the records.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * The frame applies only where at least this is known.
+   * The receiver takes the frame only when it holds the origin at least up to this number.
    *
    * @generated from field: uint64 after = 2;
    */
   after: bigint;
 
   /**
-   * What is known after it.
+   * The receiver holds the origin up to this number afterwards.
    *
    * @generated from field: uint64 through = 3;
    */
   through: bigint;
 
   /**
-   * The records, ascending by seq.
+   * The records in ascending order of seq, at most 16384.
    *
    * @generated from field: repeated waymark.fabric.v1.Record records = 4;
    */
   records: Record[];
 
   /**
-   * The receiver was below the floor: these are all live records and the tombstones above floor; drop what is not listed.
+   * The frame is a part of a whole transfer: all live records and the tombstones above `floor`. The receiver drops what
+   * the transfer does not list.
    *
    * @generated from field: bool complete = 5;
    */
   complete: boolean;
 
   /**
-   * The sender's floor for the origin.
+   * The sender's floor of the origin.
    *
    * @generated from field: uint64 floor = 6;
    */
   floor: bigint;
 
   /**
-   * The last frame of a complete transfer.
+   * The frame is the last one of a whole transfer.
    *
    * @generated from field: bool last = 7;
    */
@@ -347,7 +360,8 @@ export declare type RecordsFrame = Message<"waymark.fabric.v1.RecordsFrame"> & {
   region: string;
 
   /**
-   * What the sender knows of the origin when that is beyond through: keys that changed again there are not among the records.
+   * What the sender knows of the origin when that is above `through`. The frame leaves out keys that changed again
+   * above `through`.
    *
    * @generated from field: uint64 known = 10;
    */
@@ -361,94 +375,101 @@ export declare type RecordsFrame = Message<"waymark.fabric.v1.RecordsFrame"> & {
 export declare const RecordsFrameSchema: GenMessage<RecordsFrame>;
 
 /**
- * What one side knows.
+ * The version vector of the sender, a part of it, an offer, or a question.
  *
  * @generated from message waymark.fabric.v1.VectorFrame
  */
 export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
   /**
-   * Every origin it knows of.
+   * Places of origins, at most 10000.
    *
    * @generated from field: repeated waymark.fabric.v1.VectorEntry entries = 1;
    */
   entries: VectorEntry[];
 
   /**
-   * 8-byte digest of the whole vector as this link may carry it; sent alone while it matches.
+   * Digest of the whole vector that the link carries, 8 bytes. It is sent alone while both vectors are equal.
    *
    * @generated from field: fixed64 digest = 2;
    */
   digest: bigint;
 
   /**
-   * Entries are those that changed since the sender's last vector on this link; unset: all of them.
+   * The entries are those that changed since the sender's last vector on this link. When it is false, they are all.
    *
    * @generated from field: bool partial = 3;
    */
   partial: boolean;
 
   /**
-   * The sender asks for the receiver's whole vector.
+   * The sender asks for the whole vector of the receiver. With entries and `partial`, it asks for the records of these
+   * origins after these numbers.
    *
    * @generated from field: bool wanted = 4;
    */
   wanted: boolean;
 
   /**
-   * To a peer with the capability `offers`: more entries, of origins that the sender named among `entries` on this link before, by the
-   * low 32 bits of the hash of `node_id/generation` and 0. In a question: of origins that the receiver named so.
+   * Further entries, for a peer with the capability `offers`: origins that the sender named in `entries` on this link
+   * before. Each is the low 32 bits of the hash of `node_id/generation`. In a question, they are origins that the
+   * receiver named.
    *
    * @generated from field: repeated fixed32 hashes = 5;
    */
   hashes: number[];
 
   /**
-   * Their numbers, in the same order.
+   * The numbers of the origins in `hashes`, in the same order.
    *
    * @generated from field: repeated uint64 seqs = 6;
    */
   seqs: bigint[];
 
   /**
-   * News between two vectors, to a peer with the capability `offers`: it asks for what it lacks. The digest is not set.
+   * The frame offers news between two vectors, to a peer with the capability `offers`. The peer asks for what it lacks.
+   * `digest` is then not set.
    *
    * @generated from field: bool offer = 7;
    */
   offer: boolean;
 
   /**
-   * To a peer with the capability `heartbeats`, of origins that it has no link to: hashes as above.
+   * Origins to which the receiver has no link, for a peer with the capability `heartbeats`. The hashes are those of
+   * `hashes`.
    *
    * @generated from field: repeated fixed32 heartbeat_hashes = 8;
    */
   heartbeatHashes: number[];
 
   /**
-   * In the same order: for how many tenths of a second, rounded up, the sender's number of the origin may not have been all that it wrote.
+   * For each heartbeat, in the same order: for how long the sender's number of the origin may have been behind what the
+   * origin wrote, in tenths of a second, rounded up.
    *
    * @generated from field: repeated uint32 heartbeat_tenths = 9;
    */
   heartbeatTenths: number[];
 
   /**
-   * In the same order, or none at all: the number that an origin had not passed by then, of origins of other clusters than the receiver's; else 0. The
-   * sender's own origin is among them, for a node of another cluster. What is held beyond was never written.
+   * For each heartbeat, in the same order, or empty: the number that the origin had not passed by then. It is set for
+   * origins of other clusters than the receiver's, among them the sender itself when the receiver is of another
+   * cluster; else it is 0. Records above it were never written.
    *
    * @generated from field: repeated uint64 heartbeat_seqs = 10;
    */
   heartbeatSeqs: bigint[];
 
   /**
-   * When the frame was made: milliseconds since the link came up at the sender, and one; 0 in a question, in an offer, and from a sender that does
-   * not say.
+   * When the frame was made: milliseconds since the link came up at the sender, plus one. 0 in questions, in offers and
+   * from versions that do not say it.
    *
    * @generated from field: uint64 said_ms = 11;
    */
   saidMs: bigint;
 
   /**
-   * Since when what the frame says has been so, at the earliest, in times like the receiver's `said_ms`: the highest that the sender has of it on this link,
-   * and the whole milliseconds for which it had had that. 0 when it has none.
+   * Since when, at the earliest, the statement of the frame holds, on the receiver's scale of `said_ms`: the highest
+   * `said_ms` that the sender received on this link, plus the whole milliseconds since it received it. 0 when it
+   * received none.
    *
    * @generated from field: uint64 as_of_ms = 12;
    */
@@ -462,13 +483,13 @@ export declare type VectorFrame = Message<"waymark.fabric.v1.VectorFrame"> & {
 export declare const VectorFrameSchema: GenMessage<VectorFrame>;
 
 /**
- * Nodes the sender has a link to: their records need not be passed on to it.
+ * Nodes to which the sender has a link. The receiver does not pass their records on to the sender.
  *
  * @generated from message waymark.fabric.v1.LinkedFrame
  */
 export declare type LinkedFrame = Message<"waymark.fabric.v1.LinkedFrame"> & {
   /**
-   * Node ids; at most 256.
+   * Identifiers of the nodes, at most 256.
    *
    * @generated from field: repeated string node_ids = 1;
    */
@@ -482,34 +503,34 @@ export declare type LinkedFrame = Message<"waymark.fabric.v1.LinkedFrame"> & {
 export declare const LinkedFrameSchema: GenMessage<LinkedFrame>;
 
 /**
- * What one origin's records come to, to find replicas that differ though their vectors are equal.
+ * A digest of the records of one origin. It finds replicas that differ although their vectors are equal.
  *
  * @generated from message waymark.fabric.v1.OriginDigest
  */
 export declare type OriginDigest = Message<"waymark.fabric.v1.OriginDigest"> & {
   /**
-   * Whose.
+   * The origin.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * The digest is of the records up to here.
+   * The digest covers the records up to this number.
    *
    * @generated from field: uint64 through = 2;
    */
   through: bigint;
 
   /**
-   * Live records.
+   * Number of live records.
    *
    * @generated from field: uint64 live_count = 3;
    */
   liveCount: bigint;
 
   /**
-   * Order-independent digest of the live records the link may carry.
+   * Digest of the live records that the link may carry. It does not depend on their order.
    *
    * @generated from field: fixed64 digest = 4;
    */
@@ -523,13 +544,13 @@ export declare type OriginDigest = Message<"waymark.fabric.v1.OriginDigest"> & {
 export declare const OriginDigestSchema: GenMessage<OriginDigest>;
 
 /**
- * Digests of some origins; exchanged now and then.
+ * Digests of some origins.
  *
  * @generated from message waymark.fabric.v1.DigestFrame
  */
 export declare type DigestFrame = Message<"waymark.fabric.v1.DigestFrame"> & {
   /**
-   * At most 256.
+   * The digests, at most 256.
    *
    * @generated from field: repeated waymark.fabric.v1.OriginDigest origins = 1;
    */
@@ -543,20 +564,20 @@ export declare type DigestFrame = Message<"waymark.fabric.v1.DigestFrame"> & {
 export declare const DigestFrameSchema: GenMessage<DigestFrame>;
 
 /**
- * Which policy version is in force at the sender. Greater (number, hlc, node_id) wins.
+ * Identifies a version of the policy. Of two versions the one with the greater (number, hlc, node_id) wins.
  *
  * @generated from message waymark.fabric.v1.PolicyHead
  */
 export declare type PolicyHead = Message<"waymark.fabric.v1.PolicyHead"> & {
   /**
-   * Number of the version; 0: none.
+   * Number of the version. 0 means that there is none.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * Stamp of when it was applied.
+   * Stamp of the hybrid logical clock when the version was applied.
    *
    * @generated from field: uint64 hlc = 2;
    */
@@ -570,7 +591,7 @@ export declare type PolicyHead = Message<"waymark.fabric.v1.PolicyHead"> & {
   nodeId: string;
 
   /**
-   * SHA-256 of the set, lower-case hex.
+   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits.
    *
    * @generated from field: string checksum = 4;
    */
@@ -584,49 +605,50 @@ export declare type PolicyHead = Message<"waymark.fabric.v1.PolicyHead"> & {
 export declare const PolicyHeadSchema: GenMessage<PolicyHead>;
 
 /**
- * The policy, or a part of it.
+ * A version of the policy, a part of one, or a question for one.
  *
  * @generated from message waymark.fabric.v1.PolicyFrame
  */
 export declare type PolicyFrame = Message<"waymark.fabric.v1.PolicyFrame"> & {
   /**
-   * What the sender has.
+   * The version that the sender has.
    *
    * @generated from field: waymark.fabric.v1.PolicyHead head = 1;
    */
   head?: PolicyHead | undefined;
 
   /**
-   * The sender asks for this version; other fields unset.
+   * The sender asks for the version with this number. All other fields are then unset.
    *
    * @generated from field: uint64 wanted_number = 2;
    */
   wantedNumber: bigint;
 
   /**
-   * Part of the encoded version; empty: only the head.
+   * A part of the encoded version, at most 256 KiB. Empty when the frame has only the head.
    *
    * @generated from field: bytes part = 3;
    */
   part: Uint8Array;
 
   /**
-   * Offset of the part.
+   * Offset of the part in bytes.
    *
    * @generated from field: uint64 offset = 4;
    */
   offset: bigint;
 
   /**
-   * Length of the whole; at most 16 MiB.
+   * Length of the whole encoded version in bytes, at most 16 MiB.
    *
    * @generated from field: uint64 size_bytes = 5;
    */
   sizeBytes: bigint;
 
   /**
-   * The receiver's newest version, which the sender does not take; other fields unset. Only between nodes whose hellos have the
-   * capability "policy_first": they give no records to a peer that neither has their newest version nor refused it.
+   * The newest version of the receiver, which the sender refuses to take. All other fields are then unset. Used between
+   * nodes with the capability `policy_first`: such a node gives records only to a peer that has its newest version or
+   * refused it.
    *
    * @generated from field: waymark.fabric.v1.PolicyHead settled = 6;
    */
@@ -640,76 +662,77 @@ export declare type PolicyFrame = Message<"waymark.fabric.v1.PolicyFrame"> & {
 export declare const PolicyFrameSchema: GenMessage<PolicyFrame>;
 
 /**
- * First frame both ways.
+ * The first frame of a link, in both directions.
  *
  * @generated from message waymark.fabric.v1.HelloFrame
  */
 export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
   /**
-   * Who speaks.
+   * The sender.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * Cluster of the speaker.
+   * Cluster of the sender.
    *
    * @generated from field: string cluster_id = 2;
    */
   clusterId: string;
 
   /**
-   * Region of the speaker.
+   * Region of the sender.
    *
    * @generated from field: string region = 3;
    */
   region: string;
 
   /**
-   * Fabric protocol versions it speaks.
+   * Versions of the fabric protocol that the sender speaks, at most 64.
    *
    * @generated from field: repeated uint32 protocol_versions = 4;
    */
   protocolVersions: number[];
 
   /**
-   * Optional capabilities.
+   * Optional capabilities of the sender, at most 64. A capability is used only when both sides have it.
    *
    * @generated from field: repeated string capabilities = 5;
    */
   capabilities: string[];
 
   /**
-   * Proof of membership where no certificate gives it.
+   * The cluster token, where no certificate proves the membership.
    *
    * @generated from field: string cluster_token = 6;
    */
   clusterToken: string;
 
   /**
-   * Zone of the speaker.
+   * Zone of the sender.
    *
    * @generated from field: string zone = 7;
    */
   zone: string;
 
   /**
-   * Fabric address others reach the speaker at, host:port.
+   * Fabric address of the sender (host:port).
    *
    * @generated from field: string address = 8;
    */
   address: string;
 
   /**
-   * Version of the program.
+   * Version of the sender's software.
    *
    * @generated from field: string version = 9;
    */
   version: string;
 
   /**
-   * Clusters beside its own whose policy it takes; told by those with the capability "policy_from", others take any.
+   * Clusters besides its own from which the sender takes a policy, at most 256. Sent with the capability `policy_from`;
+   * nodes without it take a policy from any cluster.
    *
    * @generated from field: repeated string policy_from = 10;
    */
@@ -723,21 +746,22 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
 export declare const HelloFrameSchema: GenMessage<HelloFrame>;
 
 /**
- * Last frame of a link.
+ * The last frame of a link.
  *
  * @generated from message waymark.fabric.v1.GoodbyeFrame
  */
 export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
   /**
-   * leave, restart, duplicate_link, duplicate_node, wrong_cluster, wrong_token, wrong_identity, incompatible, too_many_links,
-   * bad_frame, not_needed or other_region.
+   * Why the link ends: `leave`, `restart`, `duplicate_link`, `duplicate_node`, `wrong_cluster`, `wrong_token`,
+   * `wrong_identity`, `incompatible`, `too_many_links`, `bad_frame`, `not_needed` or `other_region`. A receiver treats
+   * any other word as `not_needed`.
    *
    * @generated from field: string reason = 1;
    */
   reason: string;
 
   /**
-   * For people.
+   * Additional text for people.
    *
    * @generated from field: string detail = 2;
    */
@@ -751,21 +775,22 @@ export declare type GoodbyeFrame = Message<"waymark.fabric.v1.GoodbyeFrame"> & {
 export declare const GoodbyeFrameSchema: GenMessage<GoodbyeFrame>;
 
 /**
- * A node that leaves hands its static entries over. Sent to nodes whose hello has the capability hand_over; without numbers, and not
- * refused: the sender is leaving, and takes nothing itself.
+ * The static entries of a node that leaves. The leaving node offers its entries to peers with the capability
+ * `hand_over`, and they take them over as their own.
  *
  * @generated from message waymark.fabric.v1.HandOverFrame
  */
 export declare type HandOverFrame = Message<"waymark.fabric.v1.HandOverFrame"> & {
   /**
-   * The sender's own records that the receiver is to take, by their numbers; at most 1024.
+   * Numbers of the sender's records that the receiver is asked to take over, at most 1024. Empty with `refused` false
+   * means that the sender is leaving and takes over nothing itself.
    *
    * @generated from field: repeated uint64 seqs = 1;
    */
   seqs: bigint[];
 
   /**
-   * The sender does not take what the receiver offered.
+   * The sender does not take over what the receiver offered.
    *
    * @generated from field: bool refused = 2;
    */
@@ -779,7 +804,7 @@ export declare type HandOverFrame = Message<"waymark.fabric.v1.HandOverFrame"> &
 export declare const HandOverFrameSchema: GenMessage<HandOverFrame>;
 
 /**
- * What travels on a link. An unknown frame is skipped.
+ * What travels on a link. A receiver skips a frame that it does not know.
  *
  * @generated from message waymark.fabric.v1.LinkFrame
  */
@@ -791,7 +816,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
    */
   frame: {
     /**
-     * Greeting.
+     * The first frame.
      *
      * @generated from field: waymark.fabric.v1.HelloFrame hello = 1;
      */
@@ -799,7 +824,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "hello";
   } | {
     /**
-     * Knowledge.
+     * What the sender holds.
      *
      * @generated from field: waymark.fabric.v1.VectorFrame vector = 2;
      */
@@ -807,7 +832,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "vector";
   } | {
     /**
-     * Records.
+     * Records of one origin.
      *
      * @generated from field: waymark.fabric.v1.RecordsFrame records = 3;
      */
@@ -815,7 +840,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "records";
   } | {
     /**
-     * Farewell.
+     * The last frame.
      *
      * @generated from field: waymark.fabric.v1.GoodbyeFrame goodbye = 4;
      */
@@ -823,7 +848,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "goodbye";
   } | {
     /**
-     * Whom the sender is linked to.
+     * Nodes to which the sender has a link.
      *
      * @generated from field: waymark.fabric.v1.LinkedFrame linked = 5;
      */
@@ -839,7 +864,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "digests";
   } | {
     /**
-     * Policy.
+     * Versions of the policy.
      *
      * @generated from field: waymark.fabric.v1.PolicyFrame policy = 7;
      */
@@ -847,7 +872,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
     case: "policy";
   } | {
     /**
-     * Entries of a node that leaves.
+     * Static entries of a node that leaves.
      *
      * @generated from field: waymark.fabric.v1.HandOverFrame hand_over = 8;
      */
@@ -863,7 +888,7 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
 export declare const LinkFrameSchema: GenMessage<LinkFrame>;
 
 /**
- * A frame from the caller.
+ * A frame from the node that opened the link.
  *
  * @generated from message waymark.fabric.v1.LinkRequest
  */
@@ -883,7 +908,7 @@ export declare type LinkRequest = Message<"waymark.fabric.v1.LinkRequest"> & {
 export declare const LinkRequestSchema: GenMessage<LinkRequest>;
 
 /**
- * A frame from the called.
+ * A frame from the node that accepted the link.
  *
  * @generated from message waymark.fabric.v1.LinkResponse
  */
@@ -903,62 +928,62 @@ export declare type LinkResponse = Message<"waymark.fabric.v1.LinkResponse"> & {
 export declare const LinkResponseSchema: GenMessage<LinkResponse>;
 
 /**
- * What is told of a member.
+ * A statement about a member.
  *
  * @generated from message waymark.fabric.v1.MemberUpdate
  */
 export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
   /**
-   * Who.
+   * Identifier of the member.
    *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
 
   /**
-   * alive, suspect, left or dead.
+   * `alive`, `suspect`, `left` or `dead`. A receiver skips an update with any other word.
    *
    * @generated from field: string status = 2;
    */
   status: string;
 
   /**
-   * The member's own counter of refutations.
+   * Counter with which the member contradicts a suspicion.
    *
    * @generated from field: uint64 incarnation = 3;
    */
   incarnation: bigint;
 
   /**
-   * Fabric address, host:port.
+   * Fabric address of the member (host:port).
    *
    * @generated from field: string address = 4;
    */
   address: string;
 
   /**
-   * Cluster.
+   * Cluster of the member.
    *
    * @generated from field: string cluster_id = 5;
    */
   clusterId: string;
 
   /**
-   * Region.
+   * Region of the member.
    *
    * @generated from field: string region = 6;
    */
   region: string;
 
   /**
-   * Zone.
+   * Zone of the member.
    *
    * @generated from field: string zone = 7;
    */
   zone: string;
 
   /**
-   * When the sender last heard of it.
+   * Time at which the sender last heard of the member. No version sets or reads it.
    *
    * @generated from field: google.protobuf.Timestamp last_seen = 8;
    */
@@ -972,70 +997,71 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
   generation: bigint;
 
   /**
-   * Version of its program.
+   * Version of the member's software.
    *
    * @generated from field: string version = 10;
    */
   version: string;
 
   /**
-   * Fabric protocol versions it speaks.
+   * Versions of the fabric protocol that the member speaks.
    *
    * @generated from field: repeated uint32 protocol_versions = 11;
    */
   protocolVersions: number[];
 
   /**
-   * Transports it offers, such as h2.
+   * Transports that the member speaks, for example `h2`.
    *
    * @generated from field: repeated string transports = 12;
    */
   transports: string[];
 
   /**
-   * Its own local health score, 0 (well) to 8 (Lifeguard).
+   * How unwell the member thinks it is, 0 (well) to 8 (Lifeguard's local health).
    *
    * @generated from field: uint32 health_score = 13;
    */
   healthScore: number;
 
   /**
-   * Roles.
+   * Roles that the operator gave the member.
    *
    * @generated from field: repeated string roles = 14;
    */
   roles: string[];
 
   /**
-   * Free labels.
+   * Labels that the operator gave the member.
    *
    * @generated from field: map<string, string> labels = 15;
    */
   labels: { [key: string]: string };
 
   /**
-   * Of a suspicion: who accused it.
+   * With `suspect`: the node that accused the member.
    *
    * @generated from field: string accuser = 16;
    */
   accuser: string;
 
   /**
-   * It stops, and nobody took its static entries over: they are neither hidden nor forgotten while it is away.
+   * The member stops and no node took over its static entries. They are neither hidden nor forgotten while it is away.
    *
    * @generated from field: bool keeps_entries = 17;
    */
   keepsEntries: boolean;
 
   /**
-   * The start it is in, as its data directory names it; empty: it has no disk, or is an older node.
+   * Name of the current run of the member, from its data directory. Empty for a node without a disk and for older
+   * versions.
    *
    * @generated from field: string boot = 18;
    */
   boot: string;
 
   /**
-   * The earlier start that this one says it follows; empty: none.
+   * Name of the run that the current run follows. Empty when there is none.
    *
    * @generated from field: string boot_before = 19;
    */
@@ -1049,20 +1075,20 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
 
 /**
- * A start of a node that goes under its id at the speaker.
+ * A run of a node that the answerer already knows under the caller's node id.
  *
  * @generated from message waymark.fabric.v1.HeldStart
  */
 export declare type HeldStart = Message<"waymark.fabric.v1.HeldStart"> & {
   /**
-   * Which.
+   * Name of the run.
    *
    * @generated from field: string boot = 1;
    */
   boot: string;
 
   /**
-   * Where, as fabric address host:port; empty: it is gone, and not known any more.
+   * Fabric address of the run (host:port). Empty when the run is gone and its address is no longer known.
    *
    * @generated from field: string address = 2;
    */
@@ -1076,27 +1102,27 @@ export declare type HeldStart = Message<"waymark.fabric.v1.HeldStart"> & {
 export declare const HeldStartSchema: GenMessage<HeldStart>;
 
 /**
- * A ping, with news.
+ * A probe, with news of members.
  *
  * @generated from message waymark.fabric.v1.ProbeRequest
  */
 export declare type ProbeRequest = Message<"waymark.fabric.v1.ProbeRequest"> & {
   /**
-   * Who asks.
+   * The caller.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * News riding along.
+   * News of members, at most 256.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
    */
   updates: MemberUpdate[];
 
   /**
-   * Who is asked; anybody else at the address refuses.
+   * The node that the caller wants to reach. A node with another id refuses the probe.
    *
    * @generated from field: string target_node_id = 3;
    */
@@ -1110,34 +1136,34 @@ export declare type ProbeRequest = Message<"waymark.fabric.v1.ProbeRequest"> & {
 export declare const ProbeRequestSchema: GenMessage<ProbeRequest>;
 
 /**
- * The answer, with news.
+ * The answer to a probe, with news of members.
  *
  * @generated from message waymark.fabric.v1.ProbeResponse
  */
 export declare type ProbeResponse = Message<"waymark.fabric.v1.ProbeResponse"> & {
   /**
-   * Who answers.
+   * The answerer.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * News riding along.
+   * News of members, at most 256.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
    */
   updates: MemberUpdate[];
 
   /**
-   * The answerer's wall clock, ms since 1970; 0: it does not say.
+   * Wall clock of the answerer in milliseconds since 1970. 0 when the answerer does not say it.
    *
    * @generated from field: uint64 wall_ms = 3;
    */
   wallMs: bigint;
 
   /**
-   * Goes under the asker's id here, and is not the start that asked; absent: that one is, or none is known.
+   * Another run than the caller's that has the caller's node id here. Absent when there is none.
    *
    * @generated from field: waymark.fabric.v1.HeldStart held_start = 4;
    */
@@ -1151,41 +1177,41 @@ export declare type ProbeResponse = Message<"waymark.fabric.v1.ProbeResponse"> &
 export declare const ProbeResponseSchema: GenMessage<ProbeResponse>;
 
 /**
- * A ping by way of another.
+ * A probe through another node.
  *
  * @generated from message waymark.fabric.v1.ProbeIndirectRequest
  */
 export declare type ProbeIndirectRequest = Message<"waymark.fabric.v1.ProbeIndirectRequest"> & {
   /**
-   * Who asks.
+   * The caller.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * Whom to ping.
+   * The node to probe.
    *
    * @generated from field: string target_node_id = 2;
    */
   targetNodeId: string;
 
   /**
-   * Its fabric address.
+   * Fabric address of the node to probe (host:port).
    *
    * @generated from field: string target_address = 3;
    */
   targetAddress: string;
 
   /**
-   * How long to wait.
+   * How long the answerer waits for the target, more than 0 s and at most 60 s.
    *
    * @generated from field: google.protobuf.Duration timeout = 4;
    */
   timeout?: Duration | undefined;
 
   /**
-   * News riding along.
+   * News of members, at most 256.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 5;
    */
@@ -1199,20 +1225,20 @@ export declare type ProbeIndirectRequest = Message<"waymark.fabric.v1.ProbeIndir
 export declare const ProbeIndirectRequestSchema: GenMessage<ProbeIndirectRequest>;
 
 /**
- * What came of it.
+ * The result of an indirect probe, with news of members.
  *
  * @generated from message waymark.fabric.v1.ProbeIndirectResponse
  */
 export declare type ProbeIndirectResponse = Message<"waymark.fabric.v1.ProbeIndirectResponse"> & {
   /**
-   * Whether the target answered.
+   * True when the target answered.
    *
    * @generated from field: bool acknowledged = 1;
    */
   acknowledged: boolean;
 
   /**
-   * News riding along.
+   * News of members, at most 256.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate updates = 2;
    */
@@ -1226,41 +1252,44 @@ export declare type ProbeIndirectResponse = Message<"waymark.fabric.v1.ProbeIndi
 export declare const ProbeIndirectResponseSchema: GenMessage<ProbeIndirectResponse>;
 
 /**
- * An origin that was forgotten and has not left.
+ * An origin that was forgotten although its node never said that it leaves. The node may come back with what was
+ * removed meanwhile.
  *
  * @generated from message waymark.fabric.v1.LostOrigin
  */
 export declare type LostOrigin = Message<"waymark.fabric.v1.LostOrigin"> & {
   /**
-   * Whose.
+   * The origin.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 1;
    */
   origin?: Origin | undefined;
 
   /**
-   * Its number when it was forgotten: tombstones are kept for it.
+   * Its number when it was forgotten. Tombstones are kept for it.
    *
    * @generated from field: uint64 through = 2;
    */
   through: bigint;
 
   /**
-   * What it wrote up to here stays hidden, for some tombstones could not be kept; 0: nothing.
+   * What the origin wrote up to this number stays hidden, because some tombstones could not be kept. 0 means nothing.
    *
    * @generated from field: uint64 mark = 3;
    */
   mark: bigint;
 
   /**
-   * The speaker knows which keys it had entries of when it stood here; 0: it does not.
+   * The sender knows which keys the origin had entries of when it was at this number. 0 means that the sender does not
+   * know them.
    *
    * @generated from field: uint64 keys_through = 4;
    */
   keysThrough: bigint;
 
   /**
-   * Hashes of those keys, four bytes each, little-endian; in answers to an asker that takes them and said a lower number.
+   * Hashes of those keys, four bytes each, little-endian. Sent in answers to a caller that takes keys and named a lower
+   * number.
    *
    * @generated from field: optional bytes keys = 5;
    */
@@ -1274,48 +1303,49 @@ export declare type LostOrigin = Message<"waymark.fabric.v1.LostOrigin"> & {
 export declare const LostOriginSchema: GenMessage<LostOrigin>;
 
 /**
- * One side's table.
+ * The caller's table of members.
  *
  * @generated from message waymark.fabric.v1.PushPullRequest
  */
 export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest"> & {
   /**
-   * The table.
+   * The members, at most 10000.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate members = 1;
    */
   members: MemberUpdate[];
 
   /**
-   * Who asks.
+   * The caller.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 2;
    */
   origin?: Origin | undefined;
 
   /**
-   * The asker does not know the fabric yet.
+   * True when the caller does not know the fabric yet.
    *
    * @generated from field: bool join = 3;
    */
   join: boolean;
 
   /**
-   * Digest of the asker's whole table, of which it says itself only: an equal table is answered with nothing. 0: none.
+   * Digest of the caller's whole table. `members` then has only the caller, and the answerer sends nothing when its own
+   * table is equal. 0 means that there is none.
    *
    * @generated from field: fixed64 digest = 4;
    */
   digest: bigint;
 
   /**
-   * Lost origins that the asker knows of; at most 1000.
+   * Lost origins that the caller knows, at most 1000.
    *
    * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 5;
    */
   lost: LostOrigin[];
 
   /**
-   * The asker takes keys of lost origins.
+   * True when the caller takes the keys of lost origins.
    *
    * @generated from field: bool takes_lost_keys = 6;
    */
@@ -1329,41 +1359,41 @@ export declare type PushPullRequest = Message<"waymark.fabric.v1.PushPullRequest
 export declare const PushPullRequestSchema: GenMessage<PushPullRequest>;
 
 /**
- * The other side's table.
+ * The answerer's table of members.
  *
  * @generated from message waymark.fabric.v1.PushPullResponse
  */
 export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullResponse"> & {
   /**
-   * The table.
+   * The members, at most 10000.
    *
    * @generated from field: repeated waymark.fabric.v1.MemberUpdate members = 1;
    */
   members: MemberUpdate[];
 
   /**
-   * Who answers.
+   * The answerer.
    *
    * @generated from field: waymark.fabric.v1.Origin origin = 2;
    */
   origin?: Origin | undefined;
 
   /**
-   * Why the answerer does not take what the asker says of itself, as text for people; empty when it does.
+   * Why the answerer does not accept what the caller says of itself, as text for people. Empty when it accepts it.
    *
    * @generated from field: string own_update_refused = 3;
    */
   ownUpdateRefused: string;
 
   /**
-   * Lost origins that the answerer knows of; at most 1000.
+   * Lost origins that the answerer knows, at most 1000.
    *
    * @generated from field: repeated waymark.fabric.v1.LostOrigin lost = 4;
    */
   lost: LostOrigin[];
 
   /**
-   * As in a ProbeResponse.
+   * Another run than the caller's that has the caller's node id here. Absent when there is none.
    *
    * @generated from field: waymark.fabric.v1.HeldStart held_start = 5;
    */
@@ -1377,14 +1407,14 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
 export declare const PushPullResponseSchema: GenMessage<PushPullResponse>;
 
 /**
- * Links between nodes, and what membership asks. Every call carries the cluster token in `waymark-cluster-token` where
- * certificates do not prove the caller.
+ * Links between nodes, and the calls of the membership protocol. Only nodes of a fabric call it. A node whose
+ * certificate does not prove its identity sends the cluster token in the metadata `waymark-cluster-token`.
  *
  * @generated from service waymark.fabric.v1.FabricService
  */
 export declare const FabricService: GenService<{
   /**
-   * The replication stream between two nodes; frames both ways.
+   * The replication stream between two nodes. Both sides send frames, a HelloFrame first.
    *
    * @generated from rpc waymark.fabric.v1.FabricService.Link
    */
@@ -1394,7 +1424,7 @@ export declare const FabricService: GenService<{
     output: typeof LinkResponseSchema;
   },
   /**
-   * Are you there (SWIM ping).
+   * Asks whether a node is alive (ping of SWIM).
    *
    * @generated from rpc waymark.fabric.v1.FabricService.Probe
    */
@@ -1404,7 +1434,7 @@ export declare const FabricService: GenService<{
     output: typeof ProbeResponseSchema;
   },
   /**
-   * Ask another for me (SWIM ping-req).
+   * Asks a node to probe another one (ping-req of SWIM).
    *
    * @generated from rpc waymark.fabric.v1.FabricService.ProbeIndirect
    */
@@ -1414,7 +1444,7 @@ export declare const FabricService: GenService<{
     output: typeof ProbeIndirectResponseSchema;
   },
   /**
-   * Exchange of whole membership tables.
+   * Exchanges the whole tables of members of two nodes.
    *
    * @generated from rpc waymark.fabric.v1.FabricService.PushPull
    */

@@ -2,12 +2,14 @@
 // @generated from file waymark/policy/v1/policy.proto (package waymark.policy.v1, syntax proto3)
 /* eslint-disable */
 
-// Who may see and who may export what.
+// Which clusters and tenants may see a namespace, and what may leave a cluster.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
+import type { Act } from "../../options/v1/options_pb.js";
 
 /**
  * Describes the file waymark/policy/v1/policy.proto.
@@ -15,34 +17,34 @@ import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
 export declare const file_waymark_policy_v1_policy: GenFile;
 
 /**
- * A span of time with its own export rule.
+ * A span of time with its own rules for export. A rule with windows exports nothing outside of them.
  *
  * @generated from message waymark.policy.v1.CutoverWindow
  */
 export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> & {
   /**
-   * First instant inside.
+   * First instant inside the window.
    *
    * @generated from field: google.protobuf.Timestamp starts_at = 1;
    */
   startsAt?: Timestamp | undefined;
 
   /**
-   * First instant outside; open-ended when absent.
+   * First instant after the window. Absent means that the window has no end.
    *
    * @generated from field: google.protobuf.Timestamp ends_at = 2;
    */
   endsAt?: Timestamp | undefined;
 
   /**
-   * Scopes that may leave inside the window.
+   * Scopes that may leave the cluster inside the window. Empty means those of the rule. Each at most once.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 3;
    */
   exportScopes: Scope[];
 
   /**
-   * Overrides the rule's allow_summaries inside the window.
+   * Replaces `allow_summaries` of the rule inside the window.
    *
    * @generated from field: optional bool allow_summaries = 4;
    */
@@ -56,27 +58,27 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
 export declare const CutoverWindowSchema: GenMessage<CutoverWindow>;
 
 /**
- * Bounds on what a namespace may hold. 0 means no bound.
+ * Limits on what a namespace may hold. 0 means no limit. Each is at most 2^53 - 1.
  *
  * @generated from message waymark.policy.v1.Quota
  */
 export declare type Quota = Message<"waymark.policy.v1.Quota"> & {
   /**
-   * Entries.
+   * Most entries.
    *
    * @generated from field: uint64 entries = 1;
    */
   entries: bigint;
 
   /**
-   * Watch streams.
+   * Most open watches.
    *
    * @generated from field: uint64 watches = 2;
    */
   watches: bigint;
 
   /**
-   * Encoded bytes.
+   * Most bytes of encoded entries.
    *
    * @generated from field: uint64 bytes = 3;
    */
@@ -90,76 +92,79 @@ export declare type Quota = Message<"waymark.policy.v1.Quota"> & {
 export declare const QuotaSchema: GenMessage<Quota>;
 
 /**
- * The rule of one namespace and those below it.
+ * The rule of a namespace and of the namespaces below it.
  *
  * @generated from message waymark.policy.v1.NamespacePolicy
  */
 export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy"> & {
   /**
-   * Namespace; p.* means the descendants of p and not p itself. At most 202 characters.
+   * The namespace. `p` covers `p` and the namespaces below it; `p.*` covers only those below it. 1 to 202 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Clusters or regions that own it; empty means unrestricted.
+   * Clusters or regions that own the namespace. Nodes in other places may publish only entries that stay in their own
+   * cluster (scope LOCAL or ZONE). Empty means that every node may publish. At most 1000, each of 1 to 64 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string owners = 2;
    */
   owners: string[];
 
   /**
-   * Clusters that may see it.
+   * Clusters that may see the namespace. When both visibility lists are empty, everybody may. At most 1000, each of 1
+   * to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visibility = 3;
    */
   visibility: string[];
 
   /**
-   * Tenants that may see it.
+   * Tenants that may see the namespace. At most 1000, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visibility_tenants = 4;
    */
   visibilityTenants: string[];
 
   /**
-   * Scopes that may leave.
+   * Scopes that may leave the cluster. Empty means all. Each at most once.
    *
    * @generated from field: repeated waymark.catalog.v1.Scope export_scopes = 5;
    */
   exportScopes: Scope[];
 
   /**
-   * Whether summaries may leave; false unless set.
+   * True when summaries may leave the cluster.
    *
    * @generated from field: bool allow_summaries = 6;
    */
   allowSummaries: boolean;
 
   /**
-   * When other export rules hold.
+   * Spans of time with other export rules. At most 256.
    *
    * @generated from field: repeated waymark.policy.v1.CutoverWindow cutover_windows = 7;
    */
   cutoverWindows: CutoverWindow[];
 
   /**
-   * The author's label of this rule.
+   * Label that the author gives the rule. At most 128 characters.
    *
    * @generated from field: string policy_version = 8;
    */
   policyVersion: string;
 
   /**
-   * Order of export when a link is slow; higher first.
+   * Order of export over a slow link. Higher values go first.
    *
    * @generated from field: int32 priority = 9;
    */
   priority: number;
 
   /**
-   * Bounds.
+   * Limits of the namespace. Absent means no limits.
    *
    * @generated from field: waymark.policy.v1.Quota quota = 10;
    */
@@ -173,34 +178,34 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
 export declare const NamespacePolicySchema: GenMessage<NamespacePolicy>;
 
 /**
- * A whole policy.
+ * A whole policy. Its size is bounded by the node's setting `limits.max_request_bytes`.
  *
  * @generated from message waymark.policy.v1.PolicySet
  */
 export declare type PolicySet = Message<"waymark.policy.v1.PolicySet"> & {
   /**
-   * The author's label.
+   * Label that the author gives the set. At most 128 characters.
    *
    * @generated from field: string version = 1;
    */
   version: string;
 
   /**
-   * What a namespace without a rule gets; false unless set.
+   * What holds for a namespace without a rule: true allows everything, false nothing.
    *
    * @generated from field: bool default_allow = 2;
    */
   defaultAllow: boolean;
 
   /**
-   * The rules; at most 10000.
+   * The rules, one for each namespace or pattern. At most 10000.
    *
    * @generated from field: repeated waymark.policy.v1.NamespacePolicy rules = 3;
    */
   rules: NamespacePolicy[];
 
   /**
-   * Assigned by the server.
+   * Number of the version, assigned by the server when the set is applied.
    *
    * @generated from field: uint64 number = 4;
    */
@@ -214,34 +219,34 @@ export declare type PolicySet = Message<"waymark.policy.v1.PolicySet"> & {
 export declare const PolicySetSchema: GenMessage<PolicySet>;
 
 /**
- * One thing wrong with a policy.
+ * One thing that is wrong with a policy set.
  *
  * @generated from message waymark.policy.v1.Problem
  */
 export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
   /**
-   * Path of the field, for example rules[3].owners[0].
+   * Path of the field, for example `rules[3].owners[0]`.
    *
    * @generated from field: string path = 1;
    */
   path: string;
 
   /**
-   * Line in the file, 1-based; 0 when unknown.
+   * Line in the policy file, from 1. 0 when it is not known.
    *
    * @generated from field: uint32 line = 2;
    */
   line: number;
 
   /**
-   * error or warning.
+   * Whether the problem prevents the set from being applied.
    *
-   * @generated from field: string severity = 3;
+   * @generated from field: waymark.policy.v1.Severity severity = 3;
    */
-  severity: string;
+  severity: Severity;
 
   /**
-   * What is wrong and what would be right.
+   * What is wrong, and what would be right.
    *
    * @generated from field: string message = 4;
    */
@@ -255,7 +260,7 @@ export declare type Problem = Message<"waymark.policy.v1.Problem"> & {
 export declare const ProblemSchema: GenMessage<Problem>;
 
 /**
- * What an apply does to one namespace.
+ * What a new policy set does to one namespace.
  *
  * @generated from message waymark.policy.v1.Change
  */
@@ -268,30 +273,31 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
   namespace: string;
 
   /**
-   * hide, show or withdraw.
+   * What happens to the entries of the namespace.
    *
-   * @generated from field: string effect = 2;
+   * @generated from field: waymark.policy.v1.ChangeEffect effect = 2;
    */
-  effect: string;
+  effect: ChangeEffect;
 
   /**
-   * Entries affected.
+   * Number of entries that are affected.
    *
    * @generated from field: uint64 entries = 3;
    */
   entries: bigint;
 
   /**
-   * Some of them; at most 5.
+   * Some of these entries, at most 5.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey examples = 4;
    */
   examples: EntryKey[];
 
   /**
-   * Some of those who no longer or newly see it; at most 5. Empty for withdraw, and where owners decide: then everybody.
+   * Some viewers that no longer see the namespace, or see it from now on. At most 5. Empty for WITHDRAW, and when
+   * owners decide: then the change affects every viewer.
    *
-   * @generated from field: repeated waymark.policy.v1.Viewer viewers = 5;
+   * @generated from field: repeated waymark.catalog.v1.Viewer viewers = 5;
    */
   viewers: Viewer[];
 };
@@ -303,13 +309,13 @@ export declare type Change = Message<"waymark.policy.v1.Change"> & {
 export declare const ChangeSchema: GenMessage<Change>;
 
 /**
- * Asks for problems.
+ * The set to check.
  *
  * @generated from message waymark.policy.v1.ValidatePolicyRequest
  */
 export declare type ValidatePolicyRequest = Message<"waymark.policy.v1.ValidatePolicyRequest"> & {
   /**
-   * The set.
+   * The policy set.
    *
    * @generated from field: waymark.policy.v1.PolicySet policy = 1;
    */
@@ -323,13 +329,14 @@ export declare type ValidatePolicyRequest = Message<"waymark.policy.v1.ValidateP
 export declare const ValidatePolicyRequestSchema: GenMessage<ValidatePolicyRequest>;
 
 /**
- * The problems.
+ * The problems of a set.
  *
  * @generated from message waymark.policy.v1.ValidatePolicyResponse
  */
 export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.ValidatePolicyResponse"> & {
   /**
-   * All of them.
+   * The problems in the order of the rules. At most about 1000 errors and 1000 warnings; a last one of each says when
+   * there are more.
    *
    * @generated from field: repeated waymark.policy.v1.Problem problems = 1;
    */
@@ -343,19 +350,19 @@ export declare type ValidatePolicyResponse = Message<"waymark.policy.v1.Validate
 export declare const ValidatePolicyResponseSchema: GenMessage<ValidatePolicyResponse>;
 
 /**
- * Where to apply first.
+ * On which nodes a policy set comes into force first.
  *
  * @generated from message waymark.policy.v1.Stage
  */
 export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
   /**
-   * How to choose nodes.
+   * How the nodes are chosen. Exactly one field is set.
    *
    * @generated from oneof waymark.policy.v1.Stage.by
    */
   by: {
     /**
-     * Share of nodes, 1 to 100.
+     * On this share of the nodes, 1 to 100.
      *
      * @generated from field: uint32 percent = 1;
      */
@@ -363,7 +370,7 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
     case: "percent";
   } | {
     /**
-     * These clusters.
+     * On the nodes of these clusters.
      *
      * @generated from field: waymark.policy.v1.ClusterList clusters = 2;
      */
@@ -379,13 +386,13 @@ export declare type Stage = Message<"waymark.policy.v1.Stage"> & {
 export declare const StageSchema: GenMessage<Stage>;
 
 /**
- * Some clusters.
+ * A list of clusters.
  *
  * @generated from message waymark.policy.v1.ClusterList
  */
 export declare type ClusterList = Message<"waymark.policy.v1.ClusterList"> & {
   /**
-   * Their ids.
+   * Identifiers of the clusters. 1 to 1000, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string cluster_ids = 1;
    */
@@ -399,48 +406,48 @@ export declare type ClusterList = Message<"waymark.policy.v1.ClusterList"> & {
 export declare const ClusterListSchema: GenMessage<ClusterList>;
 
 /**
- * Asks to put a set in force.
+ * The set to apply, and on which terms.
  *
  * @generated from message waymark.policy.v1.ApplyPolicyRequest
  */
 export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyRequest"> & {
   /**
-   * The set.
+   * The policy set.
    *
    * @generated from field: waymark.policy.v1.PolicySet policy = 1;
    */
   policy?: PolicySet | undefined;
 
   /**
-   * Only say what would change.
+   * True to learn what would change, without a change.
    *
    * @generated from field: bool dry_run = 2;
    */
   dryRun: boolean;
 
   /**
-   * Refuse with version_conflict unless this is the newest number; 0 means any.
+   * Refuses with VERSION_CONFLICT unless this is the number of the newest version. 0 means any. At most 2^53 - 1.
    *
    * @generated from field: uint64 expected_number = 3;
    */
   expectedNumber: bigint;
 
   /**
-   * Where to apply first; everywhere when absent.
+   * Where the set comes into force first. Absent means everywhere.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 4;
    */
   stage?: Stage | undefined;
 
   /**
-   * Why, for the audit.
+   * Reason of the change, for the audit log. At most 1024 characters.
    *
    * @generated from field: string reason = 5;
    */
   reason: string;
 
   /**
-   * Ticket, for the audit.
+   * Ticket of the change, for the audit log. At most 128 characters.
    *
    * @generated from field: string change_ticket = 6;
    */
@@ -454,34 +461,34 @@ export declare type ApplyPolicyRequest = Message<"waymark.policy.v1.ApplyPolicyR
 export declare const ApplyPolicyRequestSchema: GenMessage<ApplyPolicyRequest>;
 
 /**
- * What was or would be changed.
+ * What the set changes.
  *
  * @generated from message waymark.policy.v1.ApplyPolicyResponse
  */
 export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicyResponse"> & {
   /**
-   * Its number; with dry_run the number now in force at this node.
+   * Number of the new version. With `dry_run`, the number that is in force at this node now.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * What changes for whom, by namespace; at most 1000.
+   * The changes in the order of their namespaces. At most 1000.
    *
    * @generated from field: repeated waymark.policy.v1.Change changes = 2;
    */
   changes: Change[];
 
   /**
-   * Warnings.
+   * Warnings about the set.
    *
    * @generated from field: repeated waymark.policy.v1.Problem problems = 3;
    */
   problems: Problem[];
 
   /**
-   * Changes that were left out.
+   * Number of changes beyond the first 1000.
    *
    * @generated from field: uint64 changes_left_out = 4;
    */
@@ -495,7 +502,7 @@ export declare type ApplyPolicyResponse = Message<"waymark.policy.v1.ApplyPolicy
 export declare const ApplyPolicyResponseSchema: GenMessage<ApplyPolicyResponse>;
 
 /**
- * Nothing to say.
+ * The request has no fields.
  *
  * @generated from message waymark.policy.v1.ExportPolicyRequest
  */
@@ -515,7 +522,7 @@ export declare const ExportPolicyRequestSchema: GenMessage<ExportPolicyRequest>;
  */
 export declare type ExportPolicyResponse = Message<"waymark.policy.v1.ExportPolicyResponse"> & {
   /**
-   * The set.
+   * The policy set. Absent when there is none.
    *
    * @generated from field: waymark.policy.v1.PolicySet policy = 1;
    */
@@ -529,38 +536,45 @@ export declare type ExportPolicyResponse = Message<"waymark.policy.v1.ExportPoli
 export declare const ExportPolicyResponseSchema: GenMessage<ExportPolicyResponse>;
 
 /**
- * Which set to go back to.
+ * The version to put in force again.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyRequest
  */
 export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackPolicyRequest"> & {
   /**
-   * Its number; the one before the newest when 0.
+   * Number of the version. 0 means the version before the newest one. At most 2^53 - 1.
    *
    * @generated from field: uint64 to_number = 1;
    */
   toNumber: bigint;
 
   /**
-   * Why, for the audit.
+   * Reason of the change, for the audit log. At most 1024 characters.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Refuse with version_conflict unless this is the newest number; 0 means any.
+   * Refuses with VERSION_CONFLICT unless this is the number of the newest version. 0 means any. At most 2^53 - 1.
    *
    * @generated from field: uint64 expected_number = 3;
    */
   expectedNumber: bigint;
 
   /**
-   * Ticket, for the audit.
+   * Ticket of the change, for the audit log. At most 128 characters.
    *
    * @generated from field: string change_ticket = 4;
    */
   changeTicket: string;
+
+  /**
+   * True to learn what would change, without a change.
+   *
+   * @generated from field: bool dry_run = 5;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -570,17 +584,38 @@ export declare type RollbackPolicyRequest = Message<"waymark.policy.v1.RollbackP
 export declare const RollbackPolicyRequestSchema: GenMessage<RollbackPolicyRequest>;
 
 /**
- * What is in force now.
+ * What the earlier set changes.
  *
  * @generated from message waymark.policy.v1.RollbackPolicyResponse
  */
 export declare type RollbackPolicyResponse = Message<"waymark.policy.v1.RollbackPolicyResponse"> & {
   /**
-   * Its number.
+   * Number of the new version. With `dry_run`, the number that is in force at this node now.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
+
+  /**
+   * The changes in the order of their namespaces. At most 1000.
+   *
+   * @generated from field: repeated waymark.policy.v1.Change changes = 2;
+   */
+  changes: Change[];
+
+  /**
+   * Warnings about the set.
+   *
+   * @generated from field: repeated waymark.policy.v1.Problem problems = 3;
+   */
+  problems: Problem[];
+
+  /**
+   * Number of changes beyond the first 1000.
+   *
+   * @generated from field: uint64 changes_left_out = 4;
+   */
+  changesLeftOut: bigint;
 };
 
 /**
@@ -590,7 +625,7 @@ export declare type RollbackPolicyResponse = Message<"waymark.policy.v1.Rollback
 export declare const RollbackPolicyResponseSchema: GenMessage<RollbackPolicyResponse>;
 
 /**
- * Nothing to say.
+ * The request has no fields.
  *
  * @generated from message waymark.policy.v1.PolicyStatusRequest
  */
@@ -604,90 +639,90 @@ export declare type PolicyStatusRequest = Message<"waymark.policy.v1.PolicyStatu
 export declare const PolicyStatusRequestSchema: GenMessage<PolicyStatusRequest>;
 
 /**
- * How things stand.
+ * The state of the policy at this node.
  *
  * @generated from message waymark.policy.v1.PolicyStatusResponse
  */
 export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStatusResponse"> & {
   /**
-   * Whether policy decides: a set is in force, or one is configured and cannot be read.
+   * True when the policy decides: a set is in force, or one is configured and cannot be read.
    *
    * @generated from field: bool enabled = 1;
    */
   enabled: boolean;
 
   /**
-   * Its number.
+   * Number of the version in force. 0 when there is none.
    *
    * @generated from field: uint64 number = 2;
    */
   number: bigint;
 
   /**
-   * Its label.
+   * Label of the version in force.
    *
    * @generated from field: string version = 3;
    */
   version: string;
 
   /**
-   * Rules in it.
+   * Number of rules in force.
    *
    * @generated from field: uint32 rule_count = 4;
    */
   ruleCount: number;
 
   /**
-   * When it was applied.
+   * Time at which the version in force was applied.
    *
    * @generated from field: google.protobuf.Timestamp applied_at = 5;
    */
   appliedAt?: Timestamp | undefined;
 
   /**
-   * SHA-256 of the set's canonical form, in hex.
+   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits. Empty without a set.
    *
    * @generated from field: string checksum = 6;
    */
   checksum: string;
 
   /**
-   * The newest number; another than the one in force where its stage leaves this node out.
+   * Number of the newest version. It differs from `number` when the stage of the newest version leaves this node out.
    *
    * @generated from field: uint64 newest_number = 7;
    */
   newestNumber: bigint;
 
   /**
-   * Where the newest is applied first; absent when everywhere.
+   * Where the newest version came into force first. Absent means everywhere.
    *
    * @generated from field: waymark.policy.v1.Stage newest_stage = 8;
    */
   newestStage?: Stage | undefined;
 
   /**
-   * What is wrong, such as a set that cannot be read; empty when nothing is.
+   * What is wrong, for example that a set cannot be read. Empty when nothing is wrong.
    *
    * @generated from field: string degraded = 9;
    */
   degraded: string;
 
   /**
-   * Next instant at which a cutover window opens or closes.
+   * Next instant at which a cutover window opens or closes. Absent when there is none.
    *
    * @generated from field: google.protobuf.Timestamp next_edge_at = 10;
    */
   nextEdgeAt?: Timestamp | undefined;
 
   /**
-   * That the newest version won over one that was applied elsewhere at the same time; empty when it did not.
+   * Says that two nodes applied a version at the same time, and which one won. Empty otherwise.
    *
    * @generated from field: string conflict = 11;
    */
   conflict: string;
 
   /**
-   * A newer version that linked nodes have and this one does not take, and why; empty when there is none.
+   * A newer version that linked nodes have and this node does not accept, and why. Empty when there is none.
    *
    * @generated from field: string not_taken = 12;
    */
@@ -701,27 +736,28 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
 export declare const PolicyStatusResponseSchema: GenMessage<PolicyStatusResponse>;
 
 /**
- * Which page.
+ * Page of the history.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryRequest
  */
 export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHistoryRequest"> & {
   /**
-   * Sets a page; 0 means 100. A page ends earlier when its sets are large.
+   * Most versions of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
+   * sets has fewer.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * As elsewhere.
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Leave the rules out of the sets.
+   * True to leave the rules out of the sets.
    *
    * @generated from field: bool without_rules = 3;
    */
@@ -735,27 +771,27 @@ export declare type PolicyHistoryRequest = Message<"waymark.policy.v1.PolicyHist
 export declare const PolicyHistoryRequestSchema: GenMessage<PolicyHistoryRequest>;
 
 /**
- * How one field of a rule or set differs from the version before.
+ * How a field of a rule or of the set differs from the version before.
  *
  * @generated from message waymark.policy.v1.FieldChange
  */
 export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
   /**
-   * Name, for example visibility_tenants.
+   * Name of the field, for example `visibility_tenants`.
    *
    * @generated from field: string field = 1;
    */
   field: string;
 
   /**
-   * What is gone: items of a list, else the earlier value. At most 20.
+   * Items that were removed from a list, or the earlier value. At most 20.
    *
    * @generated from field: repeated string removed = 2;
    */
   removed: string[];
 
   /**
-   * What is new: items of a list, else the later value. At most 20.
+   * Items that were added to a list, or the later value. At most 20.
    *
    * @generated from field: repeated string added = 3;
    */
@@ -769,27 +805,27 @@ export declare type FieldChange = Message<"waymark.policy.v1.FieldChange"> & {
 export declare const FieldChangeSchema: GenMessage<FieldChange>;
 
 /**
- * How one rule differs from the version before.
+ * How a rule differs from the version before.
  *
  * @generated from message waymark.policy.v1.RuleChange
  */
 export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
   /**
-   * Pattern of the rule; empty for what the set says outside of rules.
+   * Namespace or pattern of the rule. Empty for fields of the set itself.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * added, removed or changed.
+   * What was done to the rule.
    *
-   * @generated from field: string change = 2;
+   * @generated from field: waymark.policy.v1.RuleChangeKind kind = 2;
    */
-  change: string;
+  kind: RuleChangeKind;
 
   /**
-   * Fields that differ; empty unless changed.
+   * Fields that differ. Empty when the rule was added or removed.
    *
    * @generated from field: repeated waymark.policy.v1.FieldChange fields = 3;
    */
@@ -803,90 +839,90 @@ export declare type RuleChange = Message<"waymark.policy.v1.RuleChange"> & {
 export declare const RuleChangeSchema: GenMessage<RuleChange>;
 
 /**
- * One earlier set.
+ * One version of the policy.
  *
  * @generated from message waymark.policy.v1.PolicyVersion
  */
 export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> & {
   /**
-   * The set.
+   * The policy set.
    *
    * @generated from field: waymark.policy.v1.PolicySet policy = 1;
    */
   policy?: PolicySet | undefined;
 
   /**
-   * When it was applied.
+   * Time at which it was applied.
    *
    * @generated from field: google.protobuf.Timestamp applied_at = 2;
    */
   appliedAt?: Timestamp | undefined;
 
   /**
-   * By whom.
+   * Principal that applied it.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * Why.
+   * Reason of the change, as the caller gave it.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * Ticket.
+   * Ticket of the change, as the caller gave it.
    *
    * @generated from field: string change_ticket = 5;
    */
   changeTicket: string;
 
   /**
-   * SHA-256 of the set's canonical form, in hex.
+   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits.
    *
    * @generated from field: string checksum = 6;
    */
   checksum: string;
 
   /**
-   * Where it was applied first; absent when everywhere.
+   * Where it came into force first. Absent means everywhere.
    *
    * @generated from field: waymark.policy.v1.Stage stage = 7;
    */
   stage?: Stage | undefined;
 
   /**
-   * How it differs from the version before; at most 200 rules.
+   * How it differs from the version before. At most 200 rules.
    *
    * @generated from field: repeated waymark.policy.v1.RuleChange changes = 8;
    */
   changes: RuleChange[];
 
   /**
-   * What is wrong when the set can no longer be read; empty when it can.
+   * Why the stored set cannot be read. Empty when it can.
    *
    * @generated from field: string unreadable = 9;
    */
   unreadable: string;
 
   /**
-   * Changed rules that were left out.
+   * Number of changed rules beyond the first 200.
    *
    * @generated from field: uint64 changes_left_out = 10;
    */
   changesLeftOut: bigint;
 
   /**
-   * Node that applied it; empty when it is not known.
+   * Node that applied it. Empty when that is not known.
    *
    * @generated from field: string node_id = 11;
    */
   nodeId: string;
 
   /**
-   * Another set that was applied elsewhere at the same time has taken its number.
+   * True when another set, applied at another node at the same time, took its number.
    *
    * @generated from field: bool superseded = 12;
    */
@@ -900,20 +936,20 @@ export declare type PolicyVersion = Message<"waymark.policy.v1.PolicyVersion"> &
 export declare const PolicyVersionSchema: GenMessage<PolicyVersion>;
 
 /**
- * A page of earlier sets.
+ * One page of the history.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryResponse
  */
 export declare type PolicyHistoryResponse = Message<"waymark.policy.v1.PolicyHistoryResponse"> & {
   /**
-   * Newest first.
+   * The versions, newest first.
    *
    * @generated from field: repeated waymark.policy.v1.PolicyVersion versions = 1;
    */
   versions: PolicyVersion[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -927,68 +963,41 @@ export declare type PolicyHistoryResponse = Message<"waymark.policy.v1.PolicyHis
 export declare const PolicyHistoryResponseSchema: GenMessage<PolicyHistoryResponse>;
 
 /**
- * Whose view.
- *
- * @generated from message waymark.policy.v1.Viewer
- */
-export declare type Viewer = Message<"waymark.policy.v1.Viewer"> & {
-  /**
-   * Cluster.
-   *
-   * @generated from field: string cluster_id = 1;
-   */
-  clusterId: string;
-
-  /**
-   * Tenant.
-   *
-   * @generated from field: string tenant_id = 2;
-   */
-  tenantId: string;
-};
-
-/**
- * Describes the message waymark.policy.v1.Viewer.
- * Use `create(ViewerSchema)` to create a new message.
- */
-export declare const ViewerSchema: GenMessage<Viewer>;
-
-/**
- * What to explain.
+ * The question.
  *
  * @generated from message waymark.policy.v1.ExplainRequest
  */
 export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest"> & {
   /**
-   * Namespace.
+   * The namespace. 1 to 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * register, ingest, query, watch, export-summary or admin.
+   * What the viewer or source would do.
    *
-   * @generated from field: string action = 2;
+   * @generated from field: waymark.options.v1.Act action = 2;
    */
-  action: string;
+  action: Act;
 
   /**
-   * Whose view: the viewer of query and watch, the source of the others. The caller's own where absent.
+   * For QUERY and WATCH, the viewer; for the other acts, its cluster is the source. Absent means the caller.
    *
-   * @generated from field: waymark.policy.v1.Viewer viewer = 3;
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
    */
   viewer?: Viewer | undefined;
 
   /**
-   * Scope of a summary, for export-summary; GLOBAL unless set.
+   * Scope of the summary, for EXPORT_SUMMARY. Unset means GLOBAL.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 4;
    */
   scope: Scope;
 
   /**
-   * At what time; now when absent.
+   * Time of the action. Absent means now.
    *
    * @generated from field: google.protobuf.Timestamp at = 5;
    */
@@ -1008,28 +1017,28 @@ export declare const ExplainRequestSchema: GenMessage<ExplainRequest>;
  */
 export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse"> & {
   /**
-   * Whether it is allowed.
+   * True when the policy allows the action.
    *
    * @generated from field: bool allowed = 1;
    */
   allowed: boolean;
 
   /**
-   * Why, for example viewer_denied.
+   * Why, for example `viewer_denied`.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * Namespace pattern of the rule that decided; empty when none did.
+   * Namespace or pattern of the rule that decided. Empty when no rule did.
    *
    * @generated from field: string rule = 3;
    */
   rule: string;
 
   /**
-   * Next instant at which time alone changes the verdict.
+   * Next instant at which the verdict changes without a change of the policy. Absent when there is none.
    *
    * @generated from field: google.protobuf.Timestamp until = 4;
    */
@@ -1043,111 +1052,112 @@ export declare type ExplainResponse = Message<"waymark.policy.v1.ExplainResponse
 export declare const ExplainResponseSchema: GenMessage<ExplainResponse>;
 
 /**
- * One audited act.
+ * One record of the audit log. The log keeps texts up to a fixed length; a longer text ends in an ellipsis.
  *
  * @generated from message waymark.policy.v1.AuditRecord
  */
 export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   /**
-   * Position in the chain.
+   * Place in the hash chain, from 1.
    *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
-   * When.
+   * Time of the act.
    *
    * @generated from field: google.protobuf.Timestamp at = 2;
    */
   at?: Timestamp | undefined;
 
   /**
-   * Who.
+   * Principal of the caller. Empty for an anonymous caller. At most 256 characters.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * From where.
+   * Address from which the call came. At most 128 characters.
    *
    * @generated from field: string source = 4;
    */
   source: string;
 
   /**
-   * What.
+   * What was done, for example `query` or `register`. At most 64 characters.
    *
    * @generated from field: string action = 5;
    */
   action: string;
 
   /**
-   * On what.
+   * Namespace of the act. Empty when it concerns none. At most 256 characters.
    *
    * @generated from field: string namespace = 6;
    */
   namespace: string;
 
   /**
-   * Outcome.
+   * Reason of the verdict or of the error, for example `viewer_denied`. At most 64 characters.
    *
    * @generated from field: string reason = 7;
    */
   reason: string;
 
   /**
-   * Checksum before.
+   * Checksum of the policy set before a change, as 64 lower-case hexadecimal digits. Empty otherwise.
    *
    * @generated from field: string before = 8;
    */
   before: string;
 
   /**
-   * Checksum after.
+   * Checksum of the policy set after a change, as 64 lower-case hexadecimal digits. Empty otherwise.
    *
    * @generated from field: string after = 9;
    */
   after: string;
 
   /**
-   * Hash of this record and the one before it.
+   * SHA-256 over the hash of the record before and the canonical bytes of this one, as 64 lower-case hexadecimal
+   * digits.
    *
-   * @generated from field: bytes hash = 10;
+   * @generated from field: string hash = 10;
    */
-  hash: Uint8Array;
+  hash: string;
 
   /**
-   * access, policy or admin.
+   * What the record is about.
    *
-   * @generated from field: string kind = 11;
+   * @generated from field: waymark.policy.v1.AuditKind kind = 11;
    */
-  kind: string;
+  kind: AuditKind;
 
   /**
-   * Tenant of the principal.
+   * Tenant of the caller. At most 128 characters.
    *
    * @generated from field: string tenant = 12;
    */
   tenant: string;
 
   /**
-   * allowed or denied; noted when something happened that nobody was to be allowed or denied.
+   * How the act ended.
    *
-   * @generated from field: string outcome = 13;
+   * @generated from field: waymark.policy.v1.AuditOutcome outcome = 13;
    */
-  outcome: string;
+  outcome: AuditOutcome;
 
   /**
-   * Namespace pattern of the rule that decided; empty when none did.
+   * Namespace or pattern of the rule that decided. Empty when no rule did. At most 256 characters.
    *
    * @generated from field: string rule = 14;
    */
   rule: string;
 
   /**
-   * What else a person would ask: the reason given, the change ticket, counts.
+   * Further facts for people: the reason that the caller gave, the ticket, counts. At most 2048 characters.
    *
    * @generated from field: string detail = 15;
    */
@@ -1161,45 +1171,45 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
 export declare const AuditRecordSchema: GenMessage<AuditRecord>;
 
 /**
- * Filters of the policy audit.
+ * Filter and page of the audit records about the policy.
  *
  * @generated from message waymark.policy.v1.PolicyAuditRequest
  */
 export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditRequest"> & {
   /**
-   * Records a page; 0 means 100.
+   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * As elsewhere.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only this principal.
+   * Only records of this principal. Empty means all. At most 256 characters.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * Only records of this time and later.
+   * Only records of this time or later. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp from = 4;
+   * @generated from field: google.protobuf.Timestamp since = 4;
    */
-  from?: Timestamp | undefined;
+  since?: Timestamp | undefined;
 
   /**
-   * Only records before this time.
+   * Only records before this time. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp to = 5;
+   * @generated from field: google.protobuf.Timestamp until = 5;
    */
-  to?: Timestamp | undefined;
+  until?: Timestamp | undefined;
 };
 
 /**
@@ -1209,20 +1219,20 @@ export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditR
 export declare const PolicyAuditRequestSchema: GenMessage<PolicyAuditRequest>;
 
 /**
- * A page of policy audit.
+ * One page of audit records about the policy.
  *
  * @generated from message waymark.policy.v1.PolicyAuditResponse
  */
 export declare type PolicyAuditResponse = Message<"waymark.policy.v1.PolicyAuditResponse"> & {
   /**
-   * Newest first.
+   * The records, newest first.
    *
    * @generated from field: repeated waymark.policy.v1.AuditRecord records = 1;
    */
   records: AuditRecord[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1236,59 +1246,59 @@ export declare type PolicyAuditResponse = Message<"waymark.policy.v1.PolicyAudit
 export declare const PolicyAuditResponseSchema: GenMessage<PolicyAuditResponse>;
 
 /**
- * Filters of the access audit.
+ * Filter and page of the audit records about access and operation.
  *
  * @generated from message waymark.policy.v1.AccessAuditRequest
  */
 export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditRequest"> & {
   /**
-   * Records a page; 0 means 100.
+   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
    *
    * @generated from field: int32 limit = 1;
    */
   limit: number;
 
   /**
-   * As elsewhere.
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only this principal.
+   * Only records of this principal. Empty means all. At most 256 characters.
    *
    * @generated from field: string principal = 3;
    */
   principal: string;
 
   /**
-   * Only this namespace.
+   * Only records of this namespace. Empty means all. At most 256 characters.
    *
    * @generated from field: string namespace = 4;
    */
   namespace: string;
 
   /**
-   * Only this reason.
+   * Only records with this reason. Empty means all. At most 256 characters.
    *
    * @generated from field: string reason = 5;
    */
   reason: string;
 
   /**
-   * Only records of this time and later.
+   * Only records of this time or later. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp from = 6;
+   * @generated from field: google.protobuf.Timestamp since = 6;
    */
-  from?: Timestamp | undefined;
+  since?: Timestamp | undefined;
 
   /**
-   * Only records before this time.
+   * Only records before this time. Absent means no limit.
    *
-   * @generated from field: google.protobuf.Timestamp to = 7;
+   * @generated from field: google.protobuf.Timestamp until = 7;
    */
-  to?: Timestamp | undefined;
+  until?: Timestamp | undefined;
 };
 
 /**
@@ -1298,20 +1308,20 @@ export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditR
 export declare const AccessAuditRequestSchema: GenMessage<AccessAuditRequest>;
 
 /**
- * A page of access audit.
+ * One page of audit records about access and operation.
  *
  * @generated from message waymark.policy.v1.AccessAuditResponse
  */
 export declare type AccessAuditResponse = Message<"waymark.policy.v1.AccessAuditResponse"> & {
   /**
-   * Newest first.
+   * The records, newest first.
    *
    * @generated from field: repeated waymark.policy.v1.AuditRecord records = 1;
    */
   records: AuditRecord[];
 
   /**
-   * Empty on the last page.
+   * Token of the next page. Empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -1325,25 +1335,26 @@ export declare type AccessAuditResponse = Message<"waymark.policy.v1.AccessAudit
 export declare const AccessAuditResponseSchema: GenMessage<AccessAuditResponse>;
 
 /**
- * What the caller knows of the log already.
+ * A record that the caller remembers from an earlier check.
  *
  * @generated from message waymark.policy.v1.VerifyAuditRequest
  */
 export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditRequest"> & {
   /**
-   * A record that the caller knows of, such as the last_number of an earlier answer: the log must have it still, unless it
-   * was dropped for its age. 0: none.
+   * Number of the record, for example the `last_number` of an earlier answer. The log must still have the record with
+   * `known_hash`, unless the record was dropped because of its age. 0 means that the caller remembers none. At most
+   * 2^53 - 1.
    *
    * @generated from field: uint64 known_number = 1;
    */
   knownNumber: bigint;
 
   /**
-   * Its hash, 32 bytes.
+   * Hash of the record, as 64 lower-case hexadecimal digits. Required with `known_number`.
    *
-   * @generated from field: bytes known_hash = 2;
+   * @generated from field: string known_hash = 2;
    */
-  knownHash: Uint8Array;
+  knownHash: string;
 };
 
 /**
@@ -1353,62 +1364,63 @@ export declare type VerifyAuditRequest = Message<"waymark.policy.v1.VerifyAuditR
 export declare const VerifyAuditRequestSchema: GenMessage<VerifyAuditRequest>;
 
 /**
- * What the check found.
+ * Result of the check.
  *
  * @generated from message waymark.policy.v1.VerifyAuditResponse
  */
 export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAuditResponse"> & {
   /**
-   * Whether every record is as it was written, and none is missing.
+   * True when every record is as it was written and none is missing.
    *
    * @generated from field: bool intact = 1;
    */
   intact: boolean;
 
   /**
-   * Records checked; up to the first fault where there is one.
+   * Number of records that were checked, up to the first fault.
    *
    * @generated from field: uint64 checked = 2;
    */
   checked: bigint;
 
   /**
-   * Number of the oldest record kept; 0 when there are none.
+   * Number of the oldest record that is kept. 0 when the log is empty.
    *
    * @generated from field: uint64 first_number = 3;
    */
   firstNumber: bigint;
 
   /**
-   * Number of the newest record; 0 when there are none.
+   * Number of the newest record. 0 when the log is empty.
    *
    * @generated from field: uint64 last_number = 4;
    */
   lastNumber: bigint;
 
   /**
-   * Hash of the newest record. Kept elsewhere, it shows later that the log was not written anew.
+   * Hash of the newest record, as 64 lower-case hexadecimal digits. A copy of it that is kept in another place shows
+   * later whether the log was rewritten. 64 zeros when the log is empty and never had a record.
    *
-   * @generated from field: bytes last_hash = 5;
+   * @generated from field: string last_hash = 5;
    */
-  lastHash: Uint8Array;
+  lastHash: string;
 
   /**
-   * altered, missing, reordered, truncated_head or truncated_tail; empty when intact.
+   * What is wrong with the log.
    *
-   * @generated from field: string fault = 6;
+   * @generated from field: waymark.policy.v1.AuditFault fault = 6;
    */
-  fault: string;
+  fault: AuditFault;
 
   /**
-   * Number of the first record that is not as it was written; 0 when intact.
+   * Number of the first record that is not as it was written. 0 when the log is intact.
    *
    * @generated from field: uint64 fault_number = 7;
    */
   faultNumber: bigint;
 
   /**
-   * What was found and what should have been.
+   * What was found, and what should have been found.
    *
    * @generated from field: string detail = 8;
    */
@@ -1422,13 +1434,270 @@ export declare type VerifyAuditResponse = Message<"waymark.policy.v1.VerifyAudit
 export declare const VerifyAuditResponseSchema: GenMessage<VerifyAuditResponse>;
 
 /**
- * Namespace policy: rules, their history, what they decide and who was refused.
+ * How bad a problem is.
+ *
+ * @generated from enum waymark.policy.v1.Severity
+ */
+export enum Severity {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: SEVERITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The server refuses the set.
+   *
+   * @generated from enum value: SEVERITY_ERROR = 1;
+   */
+  ERROR = 1,
+
+  /**
+   * The server accepts the set.
+   *
+   * @generated from enum value: SEVERITY_WARNING = 2;
+   */
+  WARNING = 2,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.Severity.
+ */
+export declare const SeveritySchema: GenEnum<Severity>;
+
+/**
+ * What a change of the policy does to the entries of a namespace.
+ *
+ * @generated from enum waymark.policy.v1.ChangeEffect
+ */
+export enum ChangeEffect {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: CHANGE_EFFECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Viewers that saw the entries no longer see them.
+   *
+   * @generated from enum value: CHANGE_EFFECT_HIDE = 1;
+   */
+  HIDE = 1,
+
+  /**
+   * Viewers that did not see the entries see them from now on.
+   *
+   * @generated from enum value: CHANGE_EFFECT_SHOW = 2;
+   */
+  SHOW = 2,
+
+  /**
+   * Summaries of the namespace may no longer leave the cluster.
+   *
+   * @generated from enum value: CHANGE_EFFECT_WITHDRAW = 3;
+   */
+  WITHDRAW = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.ChangeEffect.
+ */
+export declare const ChangeEffectSchema: GenEnum<ChangeEffect>;
+
+/**
+ * What was done to a rule.
+ *
+ * @generated from enum waymark.policy.v1.RuleChangeKind
+ */
+export enum RuleChangeKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The rule is new.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_ADDED = 1;
+   */
+  ADDED = 1,
+
+  /**
+   * The rule is gone.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_REMOVED = 2;
+   */
+  REMOVED = 2,
+
+  /**
+   * Fields of the rule differ.
+   *
+   * @generated from enum value: RULE_CHANGE_KIND_CHANGED = 3;
+   */
+  CHANGED = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.RuleChangeKind.
+ */
+export declare const RuleChangeKindSchema: GenEnum<RuleChangeKind>;
+
+/**
+ * What an audit record is about.
+ *
+ * @generated from enum waymark.policy.v1.AuditKind
+ */
+export enum AuditKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A read or a write of the catalog.
+   *
+   * @generated from enum value: AUDIT_KIND_ACCESS = 1;
+   */
+  ACCESS = 1,
+
+  /**
+   * A change of the policy.
+   *
+   * @generated from enum value: AUDIT_KIND_POLICY = 2;
+   */
+  POLICY = 2,
+
+  /**
+   * Operation of the node or of the mesh.
+   *
+   * @generated from enum value: AUDIT_KIND_ADMIN = 3;
+   */
+  ADMIN = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditKind.
+ */
+export declare const AuditKindSchema: GenEnum<AuditKind>;
+
+/**
+ * How an audited act ended.
+ *
+ * @generated from enum waymark.policy.v1.AuditOutcome
+ */
+export enum AuditOutcome {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The act was allowed.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_ALLOWED = 1;
+   */
+  ALLOWED = 1,
+
+  /**
+   * The act was denied.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_DENIED = 2;
+   */
+  DENIED = 2,
+
+  /**
+   * Something happened that needs no verdict.
+   *
+   * @generated from enum value: AUDIT_OUTCOME_NOTED = 3;
+   */
+  NOTED = 3,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditOutcome.
+ */
+export declare const AuditOutcomeSchema: GenEnum<AuditOutcome>;
+
+/**
+ * What is wrong with an audit log.
+ *
+ * @generated from enum waymark.policy.v1.AuditFault
+ */
+export enum AuditFault {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: AUDIT_FAULT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The log is intact.
+   *
+   * @generated from enum value: AUDIT_FAULT_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * A record is not as it was written.
+   *
+   * @generated from enum value: AUDIT_FAULT_ALTERED = 2;
+   */
+  ALTERED = 2,
+
+  /**
+   * A record between two others is missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_MISSING = 3;
+   */
+  MISSING = 3,
+
+  /**
+   * A record stands in the place of another one.
+   *
+   * @generated from enum value: AUDIT_FAULT_REORDERED = 4;
+   */
+  REORDERED = 4,
+
+  /**
+   * The oldest records are missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_TRUNCATED_HEAD = 5;
+   */
+  TRUNCATED_HEAD = 5,
+
+  /**
+   * The newest records are missing.
+   *
+   * @generated from enum value: AUDIT_FAULT_TRUNCATED_TAIL = 6;
+   */
+  TRUNCATED_TAIL = 6,
+}
+
+/**
+ * Describes the enum waymark.policy.v1.AuditFault.
+ */
+export declare const AuditFaultSchema: GenEnum<AuditFault>;
+
+/**
+ * Manages the namespace policy: its rules, their history, what they decide, and the audit log.
+ *
+ * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
+ * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
 export declare const PolicyService: GenService<{
   /**
-   * Finds every problem of a policy set without applying it.
+   * Finds the problems of a policy set without applying it. Needs the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ValidatePolicy
    */
@@ -1438,8 +1707,8 @@ export declare const PolicyService: GenService<{
     output: typeof ValidatePolicyResponseSchema;
   },
   /**
-   * Puts a policy set in force, or says what it would change. Owners may change the rules of what they own, but for quota
-   * and priority.
+   * Puts a policy set in force, or only says what it would change. Needs the role mesh.admin. An owner of a namespace
+   * may call it to change the rules of that namespace, except quota and priority.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ApplyPolicy
    */
@@ -1449,7 +1718,7 @@ export declare const PolicyService: GenService<{
     output: typeof ApplyPolicyResponseSchema;
   },
   /**
-   * The set in force.
+   * Returns the policy set in force. Needs the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.ExportPolicy
    */
@@ -1459,7 +1728,9 @@ export declare const PolicyService: GenService<{
     output: typeof ExportPolicyResponseSchema;
   },
   /**
-   * Puts an earlier set in force again. Owners may where it differs from the newest in what they may change.
+   * Puts an earlier policy set in force again, as a new version, or only says what that would change. Needs the role
+   * mesh.admin. An owner may call it when the two sets differ only in what the owner may change. Fails with NOT_FOUND
+   * when the version does not exist.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.RollbackPolicy
    */
@@ -1469,7 +1740,7 @@ export declare const PolicyService: GenService<{
     output: typeof RollbackPolicyResponseSchema;
   },
   /**
-   * Which set is in force at this node, and which is the newest.
+   * Returns which policy set is in force at this node, and which one is the newest. Needs the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyStatus
    */
@@ -1479,7 +1750,7 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyStatusResponseSchema;
   },
   /**
-   * Earlier sets.
+   * Returns a page of earlier policy sets. Needs the role mesh.read.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyHistory
    */
@@ -1489,7 +1760,8 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyHistoryResponseSchema;
   },
   /**
-   * Why a viewer may or may not do something.
+   * Says whether a viewer may do something in a namespace, and why. Needs the role mesh.read, or the role
+   * `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.Explain
    */
@@ -1499,7 +1771,7 @@ export declare const PolicyService: GenService<{
     output: typeof ExplainResponseSchema;
   },
   /**
-   * Who changed which rule.
+   * Returns a page of audit records about changes of the policy. Needs the role mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.PolicyAudit
    */
@@ -1509,7 +1781,8 @@ export declare const PolicyService: GenService<{
     output: typeof PolicyAuditResponseSchema;
   },
   /**
-   * Who was refused what.
+   * Returns a page of audit records about access to namespaces and about operation of the node. Needs the role
+   * mesh.operate, or the role `owner:<namespace>` for the namespace of the request.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.AccessAudit
    */
@@ -1519,7 +1792,8 @@ export declare const PolicyService: GenService<{
     output: typeof AccessAuditResponseSchema;
   },
   /**
-   * Checks the hash chain of this node's audit log, from the oldest record kept to the newest.
+   * Checks the hash chain of this node's audit log, from the oldest record that is kept to the newest. Needs the role
+   * mesh.operate.
    *
    * @generated from rpc waymark.policy.v1.PolicyService.VerifyAudit
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// The edge cache. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// A cache of the catalog at the edge. Comes with a later version; until then every call answers UNIMPLEMENTED.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,31 +15,45 @@ import type { Duration } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_resolver_v1_resolver: GenFile;
 
 /**
- * What to look up.
+ * The name to look up.
  *
  * @generated from message waymark.resolver.v1.ResolveRequest
  */
 export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest"> & {
   /**
-   * Namespace.
+   * Namespace of the entries. 1 to 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Name.
+   * Name of the entries. 1 to 128 characters.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Kind; SERVICE when not said.
+   * Kind of the entries. Unset means SERVICE.
    *
    * @generated from field: waymark.catalog.v1.EntryKind kind = 3;
    */
   kind: EntryKind;
+
+  /**
+   * Most entries of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   *
+   * @generated from field: int32 limit = 4;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous page. Empty means the first page. At most 8192 characters.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
 };
 
 /**
@@ -49,20 +63,20 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * What the cache has.
+ * One page of the entries of a name.
  *
  * @generated from message waymark.resolver.v1.ResolveResponse
  */
 export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveResponse"> & {
   /**
-   * The entries.
+   * The entries, in the order of their keys.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry entries = 1;
    */
   entries: Entry[];
 
   /**
-   * Served beyond its ttl.
+   * True when the answer is older than its ttl.
    *
    * @generated from field: bool stale = 2;
    */
@@ -74,6 +88,13 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
    * @generated from field: google.protobuf.Duration age = 3;
    */
   age?: Duration | undefined;
+
+  /**
+   * Token of the next page. Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
 };
 
 /**
@@ -83,7 +104,7 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
 export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
 
 /**
- * Nothing to say.
+ * The request has no fields.
  *
  * @generated from message waymark.resolver.v1.CacheStatsRequest
  */
@@ -97,41 +118,41 @@ export declare type CacheStatsRequest = Message<"waymark.resolver.v1.CacheStatsR
 export declare const CacheStatsRequestSchema: GenMessage<CacheStatsRequest>;
 
 /**
- * How the cache does.
+ * Statistics of the cache. Counts start with the process.
  *
  * @generated from message waymark.resolver.v1.CacheStatsResponse
  */
 export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStatsResponse"> & {
   /**
-   * Entries held.
+   * Number of entries in the cache.
    *
    * @generated from field: uint64 entries = 1;
    */
   entries: bigint;
 
   /**
-   * Answers from the cache.
+   * Number of answers from the cache.
    *
    * @generated from field: uint64 hits = 2;
    */
   hits: bigint;
 
   /**
-   * Answers fetched.
+   * Number of answers that were fetched from the cluster.
    *
    * @generated from field: uint64 misses = 3;
    */
   misses: bigint;
 
   /**
-   * Answers served beyond their ttl.
+   * Number of answers that were older than their ttl.
    *
    * @generated from field: uint64 stale_serves = 4;
    */
   staleServes: bigint;
 
   /**
-   * Answers that nothing is there.
+   * Number of answers from the cache that nothing exists.
    *
    * @generated from field: uint64 negative_hits = 5;
    */
@@ -152,21 +173,21 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   age?: Duration | undefined;
 
   /**
-   * Cursor of the feed.
+   * Cursor of the watch that feeds the cache.
    *
    * @generated from field: string cursor = 8;
    */
   cursor: string;
 
   /**
-   * How far behind the upstream.
+   * How far the cache is behind the cluster.
    *
    * @generated from field: google.protobuf.Duration lag = 9;
    */
   lag?: Duration | undefined;
 
   /**
-   * Resyncs by reason.
+   * Number of resyncs by reason.
    *
    * @generated from field: map<string, uint64> resyncs = 10;
    */
@@ -180,13 +201,13 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
 export declare const CacheStatsResponseSchema: GenMessage<CacheStatsResponse>;
 
 /**
- * What to fetch anew.
+ * The namespaces to fetch again.
  *
  * @generated from message waymark.resolver.v1.ResyncRequest
  */
 export declare type ResyncRequest = Message<"waymark.resolver.v1.ResyncRequest"> & {
   /**
-   * Namespaces; all when empty.
+   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -200,13 +221,13 @@ export declare type ResyncRequest = Message<"waymark.resolver.v1.ResyncRequest">
 export declare const ResyncRequestSchema: GenMessage<ResyncRequest>;
 
 /**
- * What was fetched.
+ * Result of a resync.
  *
  * @generated from message waymark.resolver.v1.ResyncResponse
  */
 export declare type ResyncResponse = Message<"waymark.resolver.v1.ResyncResponse"> & {
   /**
-   * Entries.
+   * Number of entries that were fetched.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -220,13 +241,13 @@ export declare type ResyncResponse = Message<"waymark.resolver.v1.ResyncResponse
 export declare const ResyncResponseSchema: GenMessage<ResyncResponse>;
 
 /**
- * What to fetch.
+ * The namespaces to fetch.
  *
  * @generated from message waymark.resolver.v1.PrewarmRequest
  */
 export declare type PrewarmRequest = Message<"waymark.resolver.v1.PrewarmRequest"> & {
   /**
-   * Namespaces.
+   * The namespaces, each of 1 to 200 characters. 1 to 1000.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -240,13 +261,13 @@ export declare type PrewarmRequest = Message<"waymark.resolver.v1.PrewarmRequest
 export declare const PrewarmRequestSchema: GenMessage<PrewarmRequest>;
 
 /**
- * What was fetched.
+ * Result of a prewarm.
  *
  * @generated from message waymark.resolver.v1.PrewarmResponse
  */
 export declare type PrewarmResponse = Message<"waymark.resolver.v1.PrewarmResponse"> & {
   /**
-   * Entries.
+   * Number of entries that were fetched.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -260,13 +281,13 @@ export declare type PrewarmResponse = Message<"waymark.resolver.v1.PrewarmRespon
 export declare const PrewarmResponseSchema: GenMessage<PrewarmResponse>;
 
 /**
- * What to drop.
+ * The namespaces to remove.
  *
  * @generated from message waymark.resolver.v1.EvictRequest
  */
 export declare type EvictRequest = Message<"waymark.resolver.v1.EvictRequest"> & {
   /**
-   * Namespaces; all when empty.
+   * The namespaces, each of 1 to 200 characters. At most 1000. Empty means all.
    *
    * @generated from field: repeated string namespaces = 1;
    */
@@ -280,13 +301,13 @@ export declare type EvictRequest = Message<"waymark.resolver.v1.EvictRequest"> &
 export declare const EvictRequestSchema: GenMessage<EvictRequest>;
 
 /**
- * What was dropped.
+ * Result of an eviction.
  *
  * @generated from message waymark.resolver.v1.EvictResponse
  */
 export declare type EvictResponse = Message<"waymark.resolver.v1.EvictResponse"> & {
   /**
-   * Entries.
+   * Number of entries that were removed.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -300,13 +321,13 @@ export declare type EvictResponse = Message<"waymark.resolver.v1.EvictResponse">
 export declare const EvictResponseSchema: GenMessage<EvictResponse>;
 
 /**
- * A cache in front of a cluster, fed by watches.
+ * A cache in front of a cluster. Watches keep it up to date.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */
 export declare const ResolverService: GenService<{
   /**
-   * Entries of a service, from the cache.
+   * Returns the entries of a name from the cache.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resolve
    */
@@ -316,7 +337,7 @@ export declare const ResolverService: GenService<{
     output: typeof ResolveResponseSchema;
   },
   /**
-   * How the cache does.
+   * Returns statistics of the cache.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.CacheStats
    */
@@ -326,7 +347,7 @@ export declare const ResolverService: GenService<{
     output: typeof CacheStatsResponseSchema;
   },
   /**
-   * Fetches everything anew.
+   * Fetches cached entries again.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resync
    */
@@ -336,7 +357,7 @@ export declare const ResolverService: GenService<{
     output: typeof ResyncResponseSchema;
   },
   /**
-   * Fetches before being asked.
+   * Fetches entries before clients ask for them.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Prewarm
    */
@@ -346,7 +367,7 @@ export declare const ResolverService: GenService<{
     output: typeof PrewarmResponseSchema;
   },
   /**
-   * Drops from the cache.
+   * Removes entries from the cache.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Evict
    */

@@ -1,14 +1,15 @@
-import type { DescService } from "@bufbuild/protobuf";
+/** What the options of the rpcs say of limits, and how it is read. */
+import { create, type DescService } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogQueryRequestSchema, DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { FabricService } from "../../gen/waymark/fabric/v1/fabric_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
-import { costOf } from "../../src/server/cost.ts";
+import { costOf, namespacesOf } from "../../src/services/cost.ts";
 
-function demands(service: DescService): Record<string, string[]> {
+function costs(service: DescService): Record<string, string[]> {
   const found: Record<string, string[]> = { read: [], write: [], none: [] };
   for (const method of service.methods) found[costOf(method) ?? "none"]?.push(method.name);
   return found;
@@ -40,6 +41,17 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
   { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag"], write: [], none: [] } },
   { service: FabricService, want: { read: [], write: [], none: ["Link", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
-  const found = demands(service);
+  const found = costs(service);
   for (const kind of ["read", "write", "none"]) expect(found[kind]?.toSorted()).toEqual(want[kind]?.toSorted());
+});
+
+test("the namespaces of a request are those of the first path of the option that holds any", () => {
+  const { catalogQuery, register, renew } = DiscoveryService.method;
+  const asked = (fields: object) => namespacesOf(catalogQuery)?.(create(CatalogQueryRequestSchema, fields));
+  expect(asked({ namespace: "svc.a", namespacePrefix: "svc" })).toEqual(["svc.a"]);
+  expect(asked({ namespacePrefix: "svc" })).toEqual(["svc"]);
+  expect(asked({})).toEqual([]);
+  const entries = [{ key: { namespace: "a" } }, {}, { key: { namespace: "" } }, { key: { namespace: "b" } }, { key: { namespace: "a" } }];
+  expect(namespacesOf(register)?.(create(RegisterRequestSchema, { entries }))).toEqual(["a", "b", "a"]);
+  expect(namespacesOf(renew)).toBeUndefined();
 });

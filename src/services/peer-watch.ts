@@ -1,0 +1,258 @@
+/** PeerService.Watch: one stream of members in the grammar of watches (watch.proto), and the changes that all streams read. */
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import type { Peer } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { type PeerDelta, PeerDeltaSchema, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
+import { shortCursorText } from "../catalog/watch/cursor.ts";
+import type { Time } from "../lib/machine.ts";
+import type { StreamSource } from "./service.ts";
+
+/** Changes that are kept: a reader that is further behind gets a snapshot. */
+const MAX_CHANGES = 10_000;
+/** Encoded bytes of one message, about. */
+const MESSAGE_BYTES = 16 * 1024 - 512;
+/** A little more than the time between two ticks, so that no bookmark is late. */
+const BOOKMARK_SLACK_MS = 250;
+
+interface MemberChange {
+  readonly nodeId: string;
+  readonly revision: number;
+}
+
+/** Which members changed, numbered in their order. A member that is forgotten is one that changed. */
+export class MemberChanges {
+  readonly #log: string[] = [];
+  /** Newest change of each member in the log. */
+  readonly #changedAt = new Map<string, number>();
+  readonly #wakes = new Set<() => void>();
+  /** Revision before the first change of the log. The table that a node starts with is revision 1. */
+  #floor = 1;
+
+  get revision(): number {
+    return this.#floor + this.#log.length;
+  }
+
+  changed(nodeId: string): void {
+    this.#log.push(nodeId);
+    this.#changedAt.set(nodeId, this.revision);
+    // Half at a time, so that a change costs the same on average however many there were.
+    if (this.#log.length > MAX_CHANGES) this.#dropOldest(MAX_CHANGES / 2);
+    for (const wake of this.#wakes) wake();
+  }
+
+  /** When a member changed last, or about then where that is no longer kept: not later than any cursor that is still good. */
+  revisionOf(nodeId: string): number {
+    return this.#changedAt.get(nodeId) ?? this.#floor;
+  }
+
+  /** Each member that changed after a revision, once, the longest unchanged first; undefined where that is no longer known. */
+  since(revision: number): readonly MemberChange[] | undefined {
+    if (revision < this.#floor || revision > this.revision) return undefined;
+    const changes: MemberChange[] = [];
+    for (let at = revision + 1; at <= this.revision; at++) {
+      const nodeId = this.#log[at - this.#floor - 1] ?? "";
+      if (this.#changedAt.get(nodeId) === at) changes.push({ nodeId, revision: at });
+    }
+    return changes;
+  }
+
+  /** `wake` is called at each change. Returns what forgets it. */
+  onChange(wake: () => void): () => void {
+    this.#wakes.add(wake);
+    return () => this.#wakes.delete(wake);
+  }
+
+  #dropOldest(count: number): void {
+    this.#log.splice(0, count);
+    this.#floor += count;
+    for (const [nodeId, revision] of this.#changedAt) if (revision <= this.#floor) this.#changedAt.delete(nodeId);
+  }
+}
+
+/** The members that match the filter of a stream. */
+export interface WatchedMembers {
+  ids(time: Time): readonly string[];
+  /** Undefined for one that is forgotten or does not match. */
+  peer(nodeId: string, time: Time): Peer | undefined;
+}
+
+export interface PeerWatchParts {
+  readonly changes: MemberChanges;
+  readonly members: WatchedMembers;
+  /** Whose the cursors are: of this run of the node, and of the filter. */
+  readonly holder: string;
+  /** Revision to resume after; undefined for a snapshot. */
+  readonly from: number | undefined;
+  readonly servedBy: string;
+  readonly bookmarkIntervalMs: number;
+  /** Calls back several times a second until what it returns is called: bookmarks are due by time. */
+  readonly tick: (wake: () => void) => () => void;
+  readonly onClose: () => void;
+}
+
+type Phase =
+  | { readonly kind: "resuming"; readonly from: number }
+  | { readonly kind: "beginning" }
+  | { readonly kind: "listing"; readonly ids: readonly string[]; readonly revision: number; nextIndex: number }
+  | { readonly kind: "live" };
+
+type Message = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
+
+/** One stream: it keeps which members the reader holds and a revision, not what was told. */
+export class PeerWatch implements StreamSource {
+  readonly #parts: PeerWatchParts;
+  #held = new Set<string>();
+  #phase: Phase;
+  /** The reader was told of everything up to here. */
+  #revision = 0;
+  /** Of members that changed up to here nobody knows whether a reader that resumed has them. */
+  #unsureRevision = 0;
+  #bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
+  #undo: readonly (() => void)[] = [];
+
+  constructor(parts: PeerWatchParts) {
+    this.#parts = parts;
+    this.#phase = parts.from === undefined ? { kind: "beginning" } : { kind: "resuming", from: parts.from };
+  }
+
+  attach(wake: () => void): void {
+    this.#undo = [this.#parts.changes.onChange(wake), this.#parts.tick(wake)];
+  }
+
+  pull(time: Time): Uint8Array | undefined {
+    const message = this.#next(time);
+    return message && toBinary(PeerServiceWatchResponseSchema, create(PeerServiceWatchResponseSchema, message));
+  }
+
+  close(): void {
+    for (const undo of this.#undo) undo();
+    this.#held = new Set();
+    this.#parts.onClose();
+  }
+
+  #next(time: Time): Message | undefined {
+    const phase = this.#phase;
+    switch (phase.kind) {
+      case "resuming":
+        this.#resume(phase.from, time);
+        return this.#next(time);
+      case "beginning":
+        return this.#begin(time);
+      case "listing":
+        return this.#list(phase, time);
+      case "live":
+        return this.#live(time);
+    }
+  }
+
+  #resume(from: number, time: Time): void {
+    const { changes, members } = this.#parts;
+    if (changes.since(from) === undefined) {
+      this.#phase = { kind: "beginning" };
+      return;
+    }
+    for (const nodeId of members.ids(time)) if (changes.revisionOf(nodeId) <= from) this.#held.add(nodeId);
+    this.#revision = from;
+    this.#unsureRevision = changes.revision;
+    this.#phase = { kind: "live" };
+  }
+
+  #begin(time: Time): Message {
+    const { changes, members } = this.#parts;
+    this.#held = new Set();
+    this.#phase = { kind: "listing", ids: members.ids(time), revision: changes.revision, nextIndex: 0 };
+    return { snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() };
+  }
+
+  /** The next page, or END after the last one. What changes meanwhile comes after END. */
+  #list(listing: Phase & { kind: "listing" }, time: Time): Message {
+    const { changes, members } = this.#parts;
+    const revision = BigInt(listing.revision);
+    const page = new Page(time);
+    while (!page.isFull && listing.nextIndex < listing.ids.length) {
+      const nodeId = listing.ids[listing.nextIndex++] ?? "";
+      const peer = members.peer(nodeId, time);
+      if (peer === undefined) continue;
+      this.#held.add(nodeId);
+      page.put(Action.CREATE, peer, Math.min(listing.revision, changes.revisionOf(nodeId)));
+    }
+    if (page.deltas.length > 0) return { snapshot: Snapshot.CONTINUE, revision, deltas: page.deltas };
+    this.#phase = { kind: "live" };
+    this.#revision = listing.revision;
+    this.#unsureRevision = 0;
+    this.#bookmarkDueMonoMs = this.#nextDue(time);
+    return { snapshot: Snapshot.END, ...this.#place(), ...this.#origin() };
+  }
+
+  #live(time: Time): Message | undefined {
+    const pending = this.#parts.changes.since(this.#revision);
+    if (pending === undefined) return this.#begin(time);
+    const page = new Page(time);
+    for (const { nodeId, revision } of pending) {
+      if (page.isFull) break;
+      this.#tell(nodeId, revision, page);
+      this.#revision = revision;
+    }
+    if (page.deltas.length > 0) {
+      const { revision, cursor } = this.#place();
+      return { deltas: page.deltas, revision, cursor };
+    }
+    if (time.monoMs < this.#bookmarkDueMonoMs) return undefined;
+    this.#bookmarkDueMonoMs = this.#nextDue(time);
+    return { bookmark: true, ...this.#place(), ...this.#origin() };
+  }
+
+  #tell(nodeId: string, revision: number, page: Page): void {
+    const peer = this.#parts.members.peer(nodeId, page.time);
+    if (peer !== undefined) {
+      page.put(this.#held.has(nodeId) ? Action.UPDATE : Action.CREATE, peer, revision);
+      this.#held.add(nodeId);
+    } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.remove(nodeId, revision);
+  }
+
+  /** Where the reader is, and how many members it should hold there. */
+  #place() {
+    const cursor = shortCursorText(this.#parts.holder, this.#revision);
+    return { revision: BigInt(this.#revision), cursor, count: BigInt(this.#held.size) };
+  }
+
+  /** This node is the source of what it says of members. */
+  #origin() {
+    return { servedBy: this.#parts.servedBy, age: durationFromMs(0) };
+  }
+
+  #nextDue({ monoMs }: Time): number {
+    return monoMs + this.#parts.bookmarkIntervalMs - BOOKMARK_SLACK_MS;
+  }
+}
+
+/** The deltas of one message. */
+class Page {
+  readonly deltas: PeerDelta[] = [];
+  readonly time: Time;
+  #bytes = 0;
+
+  constructor(time: Time) {
+    this.time = time;
+  }
+
+  get isFull(): boolean {
+    return this.#bytes >= MESSAGE_BYTES;
+  }
+
+  put(action: Action, peer: Peer, revision: number): void {
+    this.#add({ action, payload: { case: "peer", value: peer }, revision: BigInt(revision) });
+  }
+
+  remove(nodeId: string, revision: number): void {
+    this.#add({ action: Action.REMOVE, payload: { case: "removed", value: nodeId }, revision: BigInt(revision) });
+  }
+
+  #add(init: MessageInitShape<typeof PeerDeltaSchema>): void {
+    const delta = create(PeerDeltaSchema, { ...init, sentAt: timestampFromMs(this.time.wallMs) });
+    this.#bytes += toBinary(PeerDeltaSchema, delta).length;
+    this.deltas.push(delta);
+  }
+}
