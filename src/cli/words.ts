@@ -1,16 +1,11 @@
 /** Words people type and read for the contract's enums. */
+import { KIND_WORDS } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Column } from "./output.ts";
 
-const KINDS: Readonly<Record<string, EntryKind>> = {
-  service: EntryKind.SERVICE,
-  function: EntryKind.FUNCTION,
-  topic: EntryKind.TOPIC,
-  queue: EntryKind.QUEUE,
-  cache: EntryKind.CACHE,
-  node: EntryKind.NODE,
-};
+/** Kinds are numbered from 1, in the order of their words. */
+const KINDS: Readonly<Record<string, EntryKind>> = Object.fromEntries(KIND_WORDS.map((word, i) => [word, i + 1]));
 const SCOPES: Readonly<Record<string, Scope>> = { local: Scope.LOCAL, zone: Scope.ZONE, region: Scope.REGION, global: Scope.GLOBAL };
 const HEALTHS: Readonly<Record<string, HealthStatus>> = {
   healthy: HealthStatus.HEALTHY,

@@ -3,12 +3,12 @@
  * each command line: what costs more than a table is in `full.ts`.
  */
 
+import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { AUDIT_VERBS } from "./audit.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
-const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
 const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
