@@ -18,7 +18,9 @@ if (code !== 0) {
   process.exit(1);
 }
 for (const path of CARRIED) {
-  if (existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(dist, path), { recursive: true });
+  // What is TypeScript was compiled just now; declarations of what is JavaScript are not.
+  const filter = (file: string): boolean => !file.endsWith(".ts") || file.endsWith(".d.ts");
+  if (existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(dist, path), { recursive: true, filter });
 }
 // tsc rewrites the endings of imports but not of `new URL("./worker.io.ts", import.meta.url)`, which names a worker's file.
 for (const file of filesBelow(ROOT, "dist/src", [".js"])) {

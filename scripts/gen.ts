@@ -3,9 +3,10 @@
  * With `--check` nothing is written: it fails and names what is not fresh. Generates into a temporary folder first, so
  * that the tree is never without its generated code.
  */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
+import { entryFiles } from "./gen-entry.ts";
 import { mustRun, ROOT } from "./run.ts";
 
 const isCheck = process.argv.includes("--check");
@@ -42,6 +43,9 @@ try {
   await mustRun("buf", ["lint"]);
   await mustRun("buf", ["generate", "-o", folder]);
   await mustRun("buf", ["build", "-o", join(folder, "gen", "descriptors.binpb")]);
+  for (const [file, text] of Object.entries(entryFiles(readFileSync(join(folder, "gen", "descriptors.binpb"))))) {
+    writeFileSync(join(folder, "gen", file), text);
+  }
   changed = settle(join(folder, "gen"), join(ROOT, "gen"));
   // After gen/ is in place: the pages are made by running our own sources, which import it.
   docs = await mustRun("node", ["scripts/docs.ts", ...(isCheck ? ["--check"] : [])]);

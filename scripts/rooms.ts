@@ -78,7 +78,7 @@ export const PURE_ROOMS: readonly string[] = [
 
 /** A library that is imported in few places is replaced in few places. */
 export interface Fence {
-  /** What the import says; a trailing `*` matches any ending. */
+  /** What the import says; `*` matches anything. */
   readonly specifier: string;
   /** Files that may say it. */
   readonly allowed: RegExp;
@@ -87,9 +87,19 @@ export interface Fence {
 
 export const FENCES: readonly Fence[] = [
   {
-    specifier: "gen/*",
+    specifier: "gen/*_pb.js",
     allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec(?:-parts)?\.ts|(?:services|server|client|cli)\/.*)$/,
     why: "generated messages are turned into our own values at the edge: in codecs, services, server, client and cli",
+  },
+  {
+    specifier: "gen/*entry_codec.ts",
+    allowed: /^src\/(?:catalog\/(?:entry|record)|services\/discovery)\/.*$/,
+    why: "an entry's bytes are made and read beside their rules, and joined to answers",
+  },
+  {
+    specifier: "gen/*entry_rules.ts",
+    allowed: /^src\/catalog\/(?:entry|record)\/.*$/,
+    why: "an entry is checked where it is parsed; inside it is trusted",
   },
   { specifier: "dns-packet", allowed: /^test\//, why: "the wire format is dns/wire.ts, which tests hold equal to dns-packet" },
   { specifier: "@grpc/*", allowed: /^src\/.*\.io\.ts$/, why: "grpc-js is sockets: shells only" },

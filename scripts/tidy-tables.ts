@@ -22,7 +22,7 @@ const SETTING_TABLES = /^src\/config\/(?!exposure\.)[a-z-]+\.ts$/;
 const HANDED_OVER: Readonly<Record<string, RegExp>> = {
   audit: /^src\/store\/audit\//,
   catalog: /^src\/catalog\//,
-  limits: /^src\/(?:catalog\/|policy\/limits\/)/,
+  limits: /^(?:src\/catalog\/|src\/policy\/limits\/|gen\/)/,
   server: /^src\/server\//,
 };
 
@@ -37,7 +37,8 @@ export interface Setting {
  * `dns.minTtlMs`, or taken out of its group: `{ minTtlMs } = settings.dns`. The same word elsewhere is something else.
  */
 export function unreadSettings(root: string, settings: readonly Setting[]): readonly string[] {
-  const files = filesBelow(root, "src", [".ts"]).map((file) => ({ file, code: withoutComments(readOrEmpty(join(root, file))) }));
+  const sources = [...filesBelow(root, "src", [".ts"]), ...filesBelow(root, "gen", ["_rules.ts"])];
+  const files = sources.map((file) => ({ file, code: withoutComments(readOrEmpty(join(root, file))) }));
   const own = files.filter(({ file }) => /^src\/(?:node|main|config)\//.test(file) && !SETTING_TABLES.test(file));
   const isRead = ({ group, name }: Setting) => {
     if (own.some(({ code }) => isMemberOf(code, `\\b${group}`, name))) return true;

@@ -35,7 +35,8 @@ export function roomFaults(root: string): readonly string[] {
       }
       const said = each.file ?? each.specifier;
       for (const fence of FENCES) {
-        const isMeant = fence.specifier.endsWith("*") ? said.startsWith(fence.specifier.slice(0, -1)) : said === fence.specifier;
+        const [start = "", end] = fence.specifier.split("*");
+        const isMeant = end === undefined ? said === start : said.startsWith(start) && said.endsWith(end);
         if (isMeant && !fence.allowed.test(file)) faults.push(`${file}: imports ${each.specifier}: ${fence.why}`);
       }
       return faults;

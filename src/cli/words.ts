@@ -1,4 +1,5 @@
 /** How enums, targets and entries are written on the command line. */
+import { KIND_WORDS } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { LinkState, OriginState, PeerEventKind, PeerEventPath } from "../../gen/waymark/control/v1/peer_pb.js";
@@ -7,14 +8,8 @@ import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { AuditFault, AuditKind, AuditOutcome, ChangeEffect, RuleChangeKind } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Column } from "./output.ts";
 
-const KINDS: Readonly<Record<string, EntryKind>> = {
-  service: EntryKind.SERVICE,
-  function: EntryKind.FUNCTION,
-  topic: EntryKind.TOPIC,
-  queue: EntryKind.QUEUE,
-  cache: EntryKind.CACHE,
-  node: EntryKind.NODE,
-};
+/** Kinds are numbered from 1, in the order of their words. */
+const KINDS: Readonly<Record<string, EntryKind>> = Object.fromEntries(KIND_WORDS.map((word, i) => [word, i + 1]));
 const SCOPES: Readonly<Record<string, Scope>> = { local: Scope.LOCAL, zone: Scope.ZONE, region: Scope.REGION, global: Scope.GLOBAL };
 const HEALTHS: Readonly<Record<string, HealthStatus>> = {
   healthy: HealthStatus.HEALTHY,

@@ -45,11 +45,10 @@ export type DnsName =
   /** Any other name. It may still be an alias, or lie above a namespace. */
   | { readonly form: "other" };
 
-/** Kinds by label, from the table of kinds, with the second label of functions. */
-const KIND_LABELS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ...Object.values(KIND).flatMap((kind) => (KINDS[kind].dnsLabel === undefined ? [] : [[KINDS[kind].dnsLabel, kind] as const])),
-  ["_mpreg", KIND.FUNCTION],
-]);
+/** Label of a kind to the kind. */
+const KIND_LABELS: ReadonlyMap<string, Kind> = new Map(
+  Object.values(KIND).flatMap((kind) => KINDS[kind].dnsLabels.map((label) => [label, kind] as const)),
+);
 const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
   ["_tcp", "tcp"],
   ["_udp", "udp"],
@@ -192,7 +191,7 @@ function labelsOf(name: DnsName): readonly string[] | undefined {
     case "apex":
       return [];
     case "located": {
-      const first = name.port === undefined ? KINDS[name.kind].dnsLabel : portLabel(name.port);
+      const first = name.port === undefined ? KINDS[name.kind].dnsLabels[0] : portLabel(name.port);
       return first === undefined ? undefined : withPlace([first, `_${name.transport}`], name);
     }
     case "transport":

@@ -334,7 +334,7 @@ function entryStrings(entry: EntryView): string[] {
     ...listStrings("tags", entry.tags),
     ...listStrings("cluster_id", [entry.key.clusterId]),
     ...listStrings("node_id", [entry.nodeId]),
-    ...listStrings("spec_digest", [entry.specDigest]),
+    ...listStrings("spec_digest", entry.detail.case === "function" ? [entry.detail.value.specDigest] : []),
     ...listStrings("capabilities", entry.capabilities),
   ];
 }

@@ -153,18 +153,10 @@ function isBelowOwnName(relative: string, entry: EntryView, zone: string): boole
 /** The name that an alias of this entry leads to. */
 function canonicalName(entry: EntryView): DnsName {
   const { kind, name, namespace } = entry.key;
-  switch (kind) {
-    case KIND.SERVICE:
-      return { form: "direct", name, namespace };
-    case KIND.NODE:
-      return { form: "node", nodeId: name };
-    case KIND.FUNCTION:
-    case KIND.QUEUE:
-      return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
-    case KIND.TOPIC:
-    case KIND.CACHE:
-      return { form: "other" };
-  }
+  if (kind === KIND.SERVICE) return { form: "direct", name, namespace };
+  if (kind === KIND.NODE) return { form: "node", nodeId: name };
+  if (!LOCATED_KINDS.includes(kind)) return { form: "other" };
+  return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
 }
 
 /** Whether names exist below this one (RFC 8020). The answer is then "no such type", and never "no such name". */
@@ -199,7 +191,8 @@ const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\
 
 /** Adds the hosts of advertised URLs to the targets of a node. */
 function withAdvertised(entry: EntryView): EntryView {
-  const targets = entry.advertisedUrls.flatMap((url) => {
+  const urls = entry.detail.case === "node" ? entry.detail.value.advertisedUrls : [];
+  const targets = urls.flatMap((url) => {
     const match = URL_HOST.exec(url);
     const host = match?.[1] ?? match?.[2];
     return host === undefined ? [] : [{ name: "", host, port: 0, priority: 0, weight: 0, protocol: "" }];

@@ -145,6 +145,96 @@ export function closeLength(out: Uint8Array, start: number, end: number): number
   return end + extra;
 }
 
+// Whole fields of messages, as generated code writes and reads them. What is empty, zero or false is not written, as proto3 has it.
+
+export function writeTextField(out: Uint8Array, at: number, tag: number, text: string): number {
+  return text === "" ? at : writeText(out, writeVarint(out, at, tag), text);
+}
+
+export function writeNumberField(out: Uint8Array, at: number, tag: number, value: number): number {
+  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
+}
+
+export function writeBigField(out: Uint8Array, at: number, tag: number, value: bigint): number {
+  return value === 0n ? at : writeVarint64(out, writeVarint(out, at, tag), value);
+}
+
+export function writeDoubleField(out: Uint8Array, at: number, tag: number, value: number): number {
+  // Minus zero is a value of its own to protobuf.
+  return Object.is(value, 0) ? at : writeDouble(out, writeVarint(out, at, tag), value);
+}
+
+export function writeTexts(out: Uint8Array, start: number, tag: number, texts: readonly string[]): number {
+  let at = start;
+  for (let i = 0; i < texts.length; i++) at = writeText(out, writeVarint(out, at, tag), texts[i] ?? "");
+  return at;
+}
+
+export function writePackedField(out: Uint8Array, start: number, tag: number, values: readonly number[]): number {
+  if (values.length === 0) return start;
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  for (let i = 0; i < values.length; i++) at = writeVarint(out, at, values[i] ?? 0);
+  return closeLength(out, body, at);
+}
+
+const KEY_TAG = tagOf(1, WIRE.BYTES);
+const VALUE_TAG = tagOf(2, WIRE.BYTES);
+
+/** By key in code-unit order, so that equal maps are equal bytes. */
+export function writePairs(out: Uint8Array, start: number, tag: number, pairs: Readonly<Record<string, string>>): number {
+  const keys = Object.keys(pairs);
+  if (keys.length > 1) keys.sort();
+  let at = start;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] ?? "";
+    const body = openLength(writeVarint(out, at, tag));
+    at = writeText(out, writeVarint(out, body, KEY_TAG), key);
+    at = closeLength(out, body, writeText(out, writeVarint(out, at, VALUE_TAG), pairs[key] ?? ""));
+  }
+  return at;
+}
+
+/** A Timestamp or a Duration. */
+export interface TimeFields {
+  readonly seconds: bigint | number;
+  readonly nanos: number;
+}
+
+const SECONDS_TAG = tagOf(1, WIRE.VARINT);
+const NANOS_TAG = tagOf(2, WIRE.VARINT);
+
+/** Whole milliseconds of a Timestamp or Duration, rounded down. */
+export function timeMs({ seconds, nanos }: TimeFields): number {
+  return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
+}
+
+/** The reverse of `timeMs`; also of parts of a millisecond. */
+export function timeOf(ms: number): TimeFields {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanos: Math.round((ms - seconds * 1000) * 1_000_000) };
+}
+
+export function writeTimeField(out: Uint8Array, start: number, tag: number, { seconds, nanos }: TimeFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  const at = writeNumberField(out, body, SECONDS_TAG, Number(seconds));
+  return closeLength(out, body, writeNumberField(out, at, NANOS_TAG, nanos));
+}
+
+/** Bytes that surely hold texts as a list. */
+export function textsRoom(texts: readonly string[]): number {
+  let room = 0;
+  for (let i = 0; i < texts.length; i++) room += 10 + 3 * (texts[i]?.length ?? 0);
+  return room;
+}
+
+/** Bytes that surely hold pairs as a map. */
+export function pairsRoom(pairs: Readonly<Record<string, string>>): number {
+  let room = 0;
+  for (const key in pairs) room += 24 + 3 * (key.length + (pairs[key]?.length ?? 0));
+  return room;
+}
+
 function malformed(what: string, at: number): WaymarkError {
   return new WaymarkError("invalid_argument", `malformed protobuf: ${what} at byte ${at}`);
 }
@@ -312,7 +402,53 @@ export class WireReader {
   }
 }
 
-/** Whether a message has the field at its top level. The scan allocates nothing for fields. Throws as WireReader does. */
+export function readTime(reader: WireReader): TimeFields {
+  let seconds = 0;
+  let nanos = 0;
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === SECONDS_TAG) seconds = reader.varint();
+    else if (tag === NANOS_TAG) nanos = reader.varint();
+    else reader.skipUnknown(tag, 2);
+  }
+  reader.leave(outer);
+  return { seconds, nanos };
+}
+
+/** Reads a pair of a map into `into`. */
+export function readPair(reader: WireReader, into: Record<string, string>): void {
+  let key = "";
+  let value = "";
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === KEY_TAG) key = reader.text();
+    else if (tag === VALUE_TAG) value = reader.text();
+    else reader.skipUnknown(tag, 2);
+  }
+  reader.leave(outer);
+  // A plain assignment to `__proto__`, which is a valid key, would be lost.
+  if (key === "__proto__") Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true });
+  else into[key] = value;
+}
+
+export function readPacked(reader: WireReader, into: number[]): void {
+  const outer = reader.enter();
+  while (!reader.isDone()) into.push(reader.varint());
+  reader.leave(outer);
+}
+
+/** Refuses a second singular message: protobuf would merge the two, and what is stored must mean one thing. */
+export function once(have: unknown, field: string): void {
+  if (have !== undefined) throw misplaced(`${field} is there twice`);
+}
+
+export function misplaced(what: string): WaymarkError {
+  return new WaymarkError("invalid_argument", `malformed message: ${what}`);
+}
+
+/** Whether a message has the field at its top level: a scan that builds nothing. Throws as WireReader does. */
 export function hasField(bytes: Uint8Array, field: number): boolean {
   const reader = new WireReader(bytes);
   while (!reader.isDone()) {

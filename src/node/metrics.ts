@@ -1,12 +1,11 @@
 /** The numbers a node shows of its inside: gauges filled when somebody asks, counters it keeps itself. */
 
+import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
-import { KIND, type Kind } from "../catalog/record/record.ts";
+import { KIND } from "../catalog/record/record.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import { isFaultless } from "./fabric/standing.ts";
 import type { NodeCore } from "./rooms.io.ts";
-
-const KIND_LABELS = { 1: "service", 2: "function", 3: "topic", 4: "queue", 5: "cache", 6: "node" } as const satisfies Record<Kind, string>;
 
 export interface Observed {
   readonly core: NodeCore;
@@ -32,7 +31,7 @@ export function observeNode({ core, log, version, connections }: Observed): void
 function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: NodeCore): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
-      metrics.set("waymark_catalog_entries", { kind: KIND_LABELS[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
+      metrics.set("waymark_catalog_entries", { kind: WORD_OF_KIND[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
     }
   }
   const { usedBytes, freeBytes } = replica.slab.stats();

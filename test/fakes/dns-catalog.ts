@@ -1,5 +1,6 @@
 /** A catalog for the DNS room: entries in a list, everything visible, found by looking at each. */
 
+import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { portWords } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
@@ -67,30 +68,22 @@ export type EntrySpec = Partial<Omit<EntryView, "key" | "targets">> & {
 export function entryView(spec: EntrySpec): EntryView {
   const { kind, namespace, name, instanceId, targets, ...rest } = spec;
   return {
+    ...newEntry(),
     key: { kind: kind ?? KIND.SERVICE, namespace: namespace ?? "market", name, instanceId: instanceId ?? "i1", clusterId: "eu-1" },
     targets: (targets ?? []).map((target) => ({ name: "", port: 8080, priority: 0, weight: 1, protocol: "tcp", ...target })),
     scope: SCOPE.ZONE,
-    tags: [],
-    capabilities: [],
-    resources: [],
-    metadata: {},
     ttlMs: 30_000,
-    aliases: [],
     region: "eu",
     zone: "eu-1a",
     nodeId: "n1",
-    tenantId: "",
     health: HEALTH.HEALTHY,
     load: undefined,
-    functionVersion: "",
-    specDigest: "",
-    advertisedUrls: [],
-    transports: [],
     ...rest,
   };
 }
 
 /** The entry of a node: in `discovery.nodes`, under its own id. */
 export function nodeView(nodeId: string, advertisedUrls: readonly string[]): EntryView {
-  return entryView({ kind: KIND.NODE, namespace: "discovery.nodes", name: nodeId, advertisedUrls });
+  const detail = { case: "node" as const, value: { ...newNodeDetail(), advertisedUrls } };
+  return entryView({ kind: KIND.NODE, namespace: "discovery.nodes", name: nodeId, detail });
 }

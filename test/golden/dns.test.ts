@@ -1,5 +1,6 @@
 /** The conversations in test/golden/dns, through the responder: query bytes to response bytes. */
 import { join } from "node:path";
+import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
@@ -79,7 +80,7 @@ function parseEntry(words: readonly string[]): EntryView {
     aliases: valuesOf(rest, "alias"),
     tags: valueOf(rest, "tags")?.split(",") ?? [],
     capabilities: valueOf(rest, "capabilities")?.split(",") ?? [],
-    specDigest: valueOf(rest, "spec_digest") ?? "",
+    detail: { case: "function", value: { ...newFunctionDetail(), specDigest: valueOf(rest, "spec_digest") ?? "" } },
   };
   return entryView(spec);
 }

@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
+import { newEntry } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { parseServiceFilter, renderTargetGroups } from "../../src/services/prometheus-sd.ts";
 
 const WEB: EntryView = {
+  ...newEntry(),
   key: { kind: 1, namespace: "svc.market", name: "web", instanceId: "web-1", clusterId: "eu-1" },
   scope: 3,
   targets: [
@@ -11,21 +13,13 @@ const WEB: EntryView = {
     { name: "", host: "web.example", port: 80, priority: 0, weight: 1, protocol: "" },
   ],
   tags: ["blue", "canary"],
-  capabilities: [],
-  resources: [],
   metadata: { team: "market", "app.kubernetes.io/name": 'we"b' },
   ttlMs: undefined,
-  aliases: [],
   region: "eu",
   zone: "eu-a",
   nodeId: "n1",
-  tenantId: "",
   health: 2,
   load: undefined,
-  functionVersion: "",
-  specDigest: "",
-  advertisedUrls: [],
-  transports: [],
 };
 
 function rendered(entries: Iterable<EntryView>): unknown {

@@ -3,22 +3,31 @@
  * another node sends is parsed and checked again. The only file of this room that imports generated code.
  */
 import { fromBinary } from "@bufbuild/protobuf";
+import {
+  ENTRY_TAG,
+  type EntryFields,
+  type EntryKeyFields,
+  type LoadReportFields,
+  readEntry,
+  roomEntry,
+  type StampedFields,
+  writeContent,
+} from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { checkEntryKey, checkLoadReport } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
-import { takeBytes } from "../../lib/protowire.ts";
+import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { withHealth, withNode } from "./edit.ts";
-import { type EntryFields, type KeyFields, type LoadFields, timeMs } from "./fields.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { portWords } from "./ports.ts";
 import { Problems } from "./problems.ts";
-import { readEntry, readLeadingKey } from "./reader.ts";
-import { checkEntry, checkKey, checkLoad, checkTime, kindOf } from "./rules.ts";
+import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";
-import type { EntryView, LoadView } from "./view.ts";
-import { contentRoom, ENTRY_TAG, loadViewOf, MAX_TAIL_BYTES, type Stamped, type Tail, writeContent, writeTail } from "./writer.ts";
+import { loadViewOf, MAX_TAIL_BYTES, type Tail, writeTail } from "./tail.ts";
+import { type EntryView, type LoadView, versionOf } from "./view.ts";
 
 /** What the serving node writes into every entry, whatever the client sent. All are ids: parsed, at most 64 characters. */
 export interface Stamp {
@@ -58,6 +67,9 @@ export interface StoredEntry extends StampedEntry {
   readonly updatedWallMs: number;
 }
 
+/** Bytes that surely hold what is stamped: a key and five ids, all parsed. */
+const STAMPS_ROOM = 8192;
+
 /** Of an entry with load and times, as much as a record's size has room for. */
 const MAX_SEALED_BYTES = 32_767;
 
@@ -71,7 +83,7 @@ export class EntryStamper {
   readonly #bounds: Bounds;
   readonly #traits: TraitsPool;
   readonly #problems: Problems;
-  readonly #stored = new Problems(PROTOCOL_BOUNDS);
+  readonly #stored = new Problems(PROTOCOL_BOUNDS, true);
   readonly #scratch = new Uint8Array(65_536);
 
   constructor(options: EntryStamperOptions) {
@@ -90,9 +102,9 @@ export class EntryStamper {
    * (`entries[3].targets[0].port`). Unknown fields and the times it carries are dropped.
    */
   entryOf(entry: Entry, index: number, stamp: Stamp): StampedEntry {
-    checkEntry(entry, "", this.#problems, "client");
+    checkEntry(entry, this.#problems, "client");
     // The path is only built for what is wrong.
-    if (!this.#problems.isEmpty()) this.#problems.throwIfAny(`entries[${index}].`);
+    if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
     if (newEntry.content.length > this.#bounds.maxEntryBytes)
       throw invalid(`entries[${index}]`, tooLarge(newEntry.content.length, this.#bounds));
@@ -101,7 +113,7 @@ export class EntryStamper {
 
   /** An entry of this node's own making, which may stand in the control plane's namespaces; its clients' limits are not its own. */
   entryOfNode(entry: Entry, stamp: Stamp): StampedEntry {
-    checkEntry(entry, "", this.#stored, "node");
+    checkEntry(entry, this.#stored, "node");
     this.#stored.throwIfAny();
     const newEntry = this.#newEntry(entry, stamp);
     if (newEntry.content.length > PROTOCOL_BOUNDS.maxEntryBytes) throw invalid("entry", tooLarge(newEntry.content.length, PROTOCOL_BOUNDS));
@@ -116,7 +128,7 @@ export class EntryStamper {
   entryOfStored(bytes: Uint8Array): StoredEntry {
     const { entry, contentBytes } = readEntry(bytes);
     const problems = this.#stored;
-    checkEntry(entry, "", problems, "record");
+    checkEntry(entry, problems, "record");
     checkStamps(entry, problems);
     if (contentBytes > PROTOCOL_BOUNDS.maxEntryBytes) problems.add("entry", tooLarge(contentBytes, PROTOCOL_BOUNDS));
     if (bytes.length > MAX_SEALED_BYTES) problems.add("entry", `is ${bytes.length} bytes with load and times, at most ${MAX_SEALED_BYTES}`);
@@ -160,50 +172,39 @@ export class EntryStamper {
 
   #newEntry(entry: EntryFields, stamp: Stamp): StampedEntry {
     assert(entry.key !== undefined, "a checked entry has a key");
-    const entryKey = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
+    const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
     const health = entry.health === HEALTH.UNSET ? HEALTH.HEALTHY : (entry.health as Health); // Checked: it is 0 to 4.
-    const zone = entry.zone === "" ? stamp.zone : entry.zone;
+    const hasAliases = entry.aliases.length > 0;
     const { clusterId, region, nodeId, tenantId } = stamp;
-    const registeredByAdmin = entry.aliases.length > 0 && stamp.registeredByAdmin === true;
+    const zone = entry.zone === "" ? stamp.zone : entry.zone;
+    const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
+    const { tags, capabilities, resources } = entry;
+    const traits = { tags, capabilities, resources, clusterId, region, zone, nodeId, tenantId, registeredByAdmin };
     return {
-      key: keyText(entryKey),
-      entryKey,
-      kind: entryKey.kind,
-      namespace: entryKey.namespace,
-      name: entryKey.name,
+      key: keyText(key),
+      entryKey: key,
+      kind: key.kind,
+      namespace: key.namespace,
+      name: key.name,
       scope,
       health,
-      traits: this.#traits.intern(
-        {
-          tags: entry.tags,
-          capabilities: entry.capabilities,
-          resources: entry.resources,
-          clusterId,
-          region,
-          zone,
-          nodeId,
-          tenantId,
-          registeredByAdmin,
-        },
-        versionOf(entry),
-        portWords(entry.targets),
-      ),
-      hasAliases: entry.aliases.length > 0,
-      content: this.#encode(entry, { key: entryKey, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),
+      traits: this.#traits.intern(traits, versionOf(entry), portWords(entry.targets)),
+      hasAliases,
+      content: this.#encode(entry, { key, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };
   }
 
-  #entryKey(key: KeyFields, kind: Kind, clusterId: string): EntryKey {
+  #entryKey(key: EntryKeyFields, kind: Kind, clusterId: string): EntryKey {
     // Namespaces and names repeat over many keys; instances do not.
     const namespace = this.#traits.text(key.namespace);
     const name = this.#traits.text(key.name);
     return { kind, namespace, name, instanceId: key.instanceId, clusterId };
   }
 
-  #encode(entry: EntryFields, stamped: Stamped): Uint8Array {
-    const room = contentRoom(entry);
+  #encode(entry: EntryFields, stamped: StampedFields): Uint8Array {
+    const room = STAMPS_ROOM + roomEntry(entry);
     // One hostile entry must not leave a large buffer behind.
     const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
     const sizeBytes = writeContent(scratch, 0, entry, stamped);
@@ -214,33 +215,28 @@ export class EntryStamper {
 }
 
 /** The key a request names, with this cluster's id when it gives none. Throws `invalid_argument` on what cannot be a key. */
-export function parseKey(key: KeyFields, path: string, clusterId: string, bounds: Bounds): KeyText {
+export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: Bounds): KeyText {
   const problems = new Problems(bounds);
-  checkKey(key, `${path}.`, problems);
-  problems.throwIfAny();
+  checkEntryKey(key, problems);
+  if (problems.count > 0) problems.throwIfAny(`${path}.`);
   const kind = kindOf(key, { case: undefined });
   return keyText({ ...key, kind, clusterId: key.clusterId === "" ? clusterId : key.clusterId });
 }
 
 /** A load report of a request. Throws `invalid_argument`. */
-export function parseLoad(load: LoadFields, path: string, receivedWallMs: number, bounds: Bounds): LoadView {
+export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: number, bounds: Bounds): LoadView {
   const problems = new Problems(bounds);
-  checkLoad(load, `${path}.`, problems);
-  problems.throwIfAny();
+  checkLoadReport(load, problems);
+  if (problems.count > 0) problems.throwIfAny(`${path}.`);
   return loadViewOf(load, receivedWallMs);
-}
-
-/** Of a FUNCTION; empty when it has none, and for the other kinds. */
-function versionOf({ detail }: EntryFields): string {
-  return detail.case === "function" ? detail.value.version : "";
 }
 
 /** What a record's entry must carry beyond what a client's must. */
 function checkStamps(entry: EntryFields, problems: Problems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
-  if (entry.registeredAt !== undefined) checkTime(entry.registeredAt, "", "registered_at", problems);
-  if (entry.updatedAt !== undefined) checkTime(entry.updatedAt, "", "updated_at", problems);
+  if (entry.registeredAt !== undefined) problems.time(entry.registeredAt, "registered_at");
+  if (entry.updatedAt !== undefined) problems.time(entry.updatedAt, "updated_at");
   if (entry.key?.clusterId !== entry.clusterId) problems.add("key.cluster_id", "differs from cluster_id");
   if (!isName(entry.clusterId, maxIdLength)) problems.add("cluster_id", nameRule(entry.clusterId, maxIdLength));
   if (!isName(entry.region, maxIdLength)) problems.add("region", nameRule(entry.region, maxIdLength));
@@ -265,9 +261,11 @@ const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 
 /** Bytes of the leading key field, tag included: what a watch of names only copies of a sealed entry. */
 export function keyPrefixBytes(bytes: Uint8Array): number {
-  const leading = readLeadingKey(bytes);
-  assert(leading !== undefined, "a sealed entry starts with its key");
-  return leading.prefixBytes;
+  const reader = new WireReader(bytes);
+  const tag = reader.tag();
+  assert(tag === ENTRY_TAG.key, "a sealed entry starts with its key");
+  reader.skip(tag);
+  return reader.at;
 }
 
 /** A sealed entry as a message, for what is answered field by field. */
@@ -290,29 +288,14 @@ export function topicPatterns(bytes: Uint8Array): readonly string[] {
 /** A sealed entry as plain values; `life` is its origin's. */
 export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
   const { entry } = readEntry(bytes);
-  assert(entry.key !== undefined, "a sealed entry has a key");
-  const { key, detail, ttl, load } = entry;
-  const kind = findKind(key.kind);
-  assert(kind !== undefined, "a sealed entry has a kind", { kind: key.kind });
+  const { key, ttl, load, updatedAt } = entry;
+  assert(key !== undefined && findKind(key.kind) !== undefined, "a sealed entry has a key with a kind", { kind: key?.kind });
   return {
-    key: { kind, namespace: key.namespace, name: key.name, instanceId: key.instanceId, clusterId: key.clusterId },
+    ...entry,
+    key: key as EntryKey, // Its kind is known, and its texts were checked when it was stored.
     scope: entry.scope as Scope, // Checked when it was stored.
-    targets: entry.targets,
-    tags: entry.tags,
-    capabilities: entry.capabilities,
-    resources: entry.resources,
-    metadata: entry.metadata,
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
-    aliases: entry.aliases,
-    region: entry.region,
-    zone: entry.zone,
-    nodeId: entry.nodeId,
-    tenantId: entry.tenantId,
     health: life === "live" ? (entry.health as Health) : HEALTH.ORPHANED,
-    load: load === undefined ? undefined : loadViewOf(load, entry.updatedAt === undefined ? 0 : timeMs(entry.updatedAt)),
-    functionVersion: versionOf(entry),
-    specDigest: detail.case === "function" ? detail.value.specDigest : "",
-    advertisedUrls: detail.case === "node" ? detail.value.advertisedUrls : [],
-    transports: detail.case === "node" ? detail.value.transports : [],
+    load: load === undefined ? undefined : loadViewOf(load, updatedAt === undefined ? 0 : timeMs(updatedAt)),
   };
 }

@@ -1,7 +1,7 @@
 /** A sealed entry with another value of one field, and every other byte as it was: also what a later version wrote. */
+import { ENTRY_TAG } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { Health } from "../record/record.ts";
-import { ENTRY_TAG } from "./writer.ts";
 
 /** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
 const HEAD_BYTES = 8;

@@ -1,101 +1,140 @@
-/** Collects what is wrong with one entry, and small checks that report into it. */
+/** Collects what is wrong with one entry, and the small checks of which the contract's rules consist (`gen/…/entry_rules.ts` calls them). */
 import { type FieldViolation, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
-import { type Bounds, CHARS, type Chars, consistsOf, nameRule, quoted } from "./names.ts";
+import { type TimeFields, utf8Size } from "../../lib/protowire.ts";
+import { findHostForm } from "./hosts.ts";
+import { type Bounds, CHARS, consistsOf, isNamespace, nameRule, namespaceRule, quoted } from "./names.ts";
+
+const NANOS_PER_SECOND = 1_000_000_000;
+/** End of the year 9999, the last a Timestamp may say. */
+const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
 
 export class Problems {
   readonly bounds: Bounds;
+  /** How many were added; of the first of them the violations are kept. */
+  count = 0;
   readonly #violations: FieldViolation[] = [];
-  #count = 0;
+  readonly #isOfRecord: boolean;
 
-  constructor(bounds: Bounds) {
+  /** `isOfRecord`: values of an enum that this version does not know come from a later one, and are held and passed on. */
+  constructor(bounds: Bounds, isOfRecord = false) {
     this.bounds = bounds;
+    this.#isOfRecord = isOfRecord;
   }
 
   add(field: string, description: string): void {
-    this.#count++;
+    this.count++;
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  isEmpty(): boolean {
-    return this.#count === 0;
+  /** Puts `prefix` before the fields of what was added since `count` was `before`. */
+  under(before: number, prefix: string): void {
+    for (let i = before; i < this.#violations.length; i++) {
+      const violation = this.#violations[i];
+      if (violation !== undefined) this.#violations[i] = { ...violation, field: prefix + violation.field };
+    }
   }
 
-  /** Throws `invalid_argument` with all that was added, if anything was, and is empty again afterwards. `prefix` goes before every path. */
+  /** Throws `invalid_argument` with all that was added, if anything was, and is empty again afterwards. `prefix` goes before every field. */
   throwIfAny(prefix = ""): void {
-    if (this.#count === 0) return;
-    const violations = this.#violations.splice(0).map(({ field, description }) => ({ field: prefix + field, description }));
-    const more = this.#count > 1 ? ` (and ${this.#count - 1} more)` : "";
-    this.#count = 0;
+    if (this.count === 0) return;
+    this.under(0, prefix);
+    const violations = this.#violations.splice(0);
+    const more = this.count > 1 ? ` (and ${this.count - 1} more)` : "";
+    this.count = 0;
     throw new WaymarkError("invalid_argument", `${violations[0]?.field}: ${violations[0]?.description}${more}`, { violations });
   }
 
   /** 1 to the bound of `[A-Za-z0-9._:/@+-]`. */
-  name(text: string, path: string, field: string): void {
-    if (text.length === 0 || !consistsOf(text, CHARS.NAME, this.bounds.maxNameLength)) {
-      this.add(path + field, nameRule(text, this.bounds.maxNameLength));
-    }
+  name(text: string, maxLength: number, field: string): void {
+    if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength));
   }
 
   /** As `name`, but may be empty. */
-  optionalName(text: string, path: string, field: string): void {
-    if (!consistsOf(text, CHARS.NAME, this.bounds.maxNameLength)) this.add(path + field, nameRule(text, this.bounds.maxNameLength));
+  optionalName(text: string, maxLength: number, field: string): void {
+    if (!consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength));
   }
 
-  /** At most `maxLength` characters (code points) of anything that is well-formed. */
-  text(text: string, maxLength: number, path: string, field: string): void {
+  namespace(text: string, _maxLength: number, field: string): void {
+    if (!isNamespace(text, this.bounds)) this.add(field, namespaceRule(text, this.bounds));
+  }
+
+  host(text: string, maxLength: number, field: string): void {
+    if (findHostForm(text, maxLength) === undefined)
+      this.add(field, `${quoted(text)} must be an IPv4 or IPv6 literal or a DNS name, at most ${maxLength} characters`);
+  }
+
+  alias(text: string, maxLength: number, field: string): void {
+    if (text.length === 0 || !consistsOf(text, CHARS.ALIAS, maxLength))
+      this.add(field, `${quoted(text)} must be 1 to ${maxLength} of [A-Za-z0-9._-]`);
+  }
+
+  /** 1 to the bound of characters (code points), of anything that is well-formed. */
+  text(text: string, maxLength: number, field: string): void {
+    if (text === "") this.add(field, "is empty");
+    else this.optionalText(text, maxLength, field);
+  }
+
+  /** As `text`, but may be empty. */
+  optionalText(text: string, maxLength: number, field: string): void {
     if (text.length > maxLength && codePointsOf(text) > maxLength) {
-      this.add(path + field, `has ${codePointsOf(text)} characters, at most ${maxLength}`);
-    } else if (!text.isWellFormed()) this.add(path + field, "is not well-formed Unicode");
+      this.add(field, `has ${codePointsOf(text)} characters, at most ${maxLength}`);
+    } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  count(items: number, max: number, path: string, field: string): void {
-    if (items > max) this.add(path + field, `has ${items} items, at most ${max}`);
+  /** At most so many bytes of anything that is well-formed. */
+  bytes(text: string, maxBytes: number, field: string): void {
+    // Three bytes a character at most, so short values need no count.
+    if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes) this.add(field, `has ${utf8Size(text)} bytes, at most ${maxBytes}`);
+    else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** At most the bound of items, each a name. */
-  names(items: readonly string[], path: string, field: string): void {
-    this.list(items, { chars: CHARS.NAME, maxLength: this.bounds.maxNameLength, what: "[A-Za-z0-9._:/@+-]" }, path + field);
+  pattern(text: string, pattern: RegExp, field: string): void {
+    if (!pattern.test(text)) this.add(field, `${quoted(text)} must match ${pattern.source}`);
   }
 
-  /** As `names`, and no two the same. */
-  uniqueNames(items: readonly string[], path: string, field: string): void {
-    if (items.length === 0) return;
-    this.names(items, path, field);
-    this.unique(items, path, field);
+  items(count: number, max: number, field: string): void {
+    if (count > max) this.add(field, `has ${count} items, at most ${max}`);
   }
 
-  list(items: readonly string[], rule: { chars: Chars; maxLength: number; what: string }, field: string): void {
-    this.count(items.length, this.bounds.maxListItems, field, "");
-    for (let i = 0; i < items.length; i++) {
-      const text = items[i] ?? "";
-      if (text.length === 0 || !consistsOf(text, rule.chars, rule.maxLength)) {
-        this.add(`${field}[${i}]`, `${quoted(text)} must be 1 to ${rule.maxLength} of ${rule.what}`);
-      }
-    }
-  }
-
-  unique(items: readonly string[], path: string, field: string): void {
-    const length = items.length;
+  unique(items: readonly string[], field: string): void {
+    const { length } = items;
     if (length < 2) return;
     // HOT: a handful of tags; a Set costs more than the comparisons it saves until there are about ten.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
-        for (let j = 0; j < i; j++)
-          if (items[i] === items[j]) this.add(`${path}${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);
+        for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);
       }
       return;
     }
     const seen = new Set<string>();
     for (let i = 0; i < length; i++) {
       const item = items[i] ?? "";
-      if (seen.has(item)) this.add(`${path}${field}[${i}]`, `${quoted(item)} is there twice`);
+      if (seen.has(item)) this.add(`${field}[${i}]`, `${quoted(item)} is there twice`);
       seen.add(item);
     }
   }
 
   /** min ≤ value ≤ max; NaN is refused. */
-  range(value: number, range: { min: number; max: number }, path: string, field: string): void {
-    if (!(value >= range.min && value <= range.max)) this.add(path + field, `${value} must be ${range.min} to ${range.max}`);
+  range(value: number, min: number, max: number, field: string): void {
+    if (!(value >= min && value <= max)) this.add(field, `${value} must be ${min} to ${max}`);
+  }
+
+  /** A value of an enum with the numbers 0 to `last`. */
+  known(value: number, last: number, noun: string, field: string): void {
+    if (!(value >= 0 && value <= last) && !this.#isOfRecord) this.add(field, `${value} is not ${noun}`);
+  }
+
+  time({ seconds, nanos }: TimeFields, field: string): void {
+    const isWithin = seconds >= 0 && seconds <= MAX_TIMESTAMP_SECONDS;
+    if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time from 1970 to 9999");
+  }
+
+  /** From 0 s to the bound. */
+  duration(duration: TimeFields, maxMs: number, field: string): void {
+    const maxSeconds = maxMs / 1000;
+    const [seconds, { nanos }] = [Number(duration.seconds), duration];
+    const isWithin = seconds >= 0 && nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && nanos === 0));
+    if (!isWithin || nanos >= NANOS_PER_SECOND) this.add(field, `${seconds + nanos / 1e9} s must be 0 s to ${maxSeconds} s`);
   }
 }
 

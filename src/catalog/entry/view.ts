@@ -1,48 +1,30 @@
 /** A decoded entry as plain values, for the rooms that look inside one (DNS, select, listings). */
+import type { EntryFields, LoadReportFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryKey, Health } from "../record/record.ts";
 import type { Scope } from "./scope.ts";
 
-export interface TargetView {
-  readonly name: string;
-  readonly host: string;
-  readonly port: number;
-  readonly priority: number;
-  readonly weight: number;
-  readonly protocol: string;
-}
+export type TargetView = TargetFields;
 
-export interface LoadView {
-  readonly activeClients: number;
-  readonly errorRate: number;
-  readonly latencyMs: number;
-  readonly utilization: number;
+export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
   readonly observedWallMs: number;
 }
 
-export interface EntryView {
+/** All that an entry says, but for the times and stamps that nobody looks at here. */
+export interface EntryView
+  extends Omit<
+    EntryFields,
+    "key" | "scope" | "ttl" | "clusterId" | "health" | "load" | "registeredAt" | "updatedAt" | "registeredByAdmin"
+  > {
   readonly key: EntryKey;
   readonly scope: Scope;
-  readonly targets: readonly TargetView[];
-  readonly tags: readonly string[];
-  readonly capabilities: readonly string[];
-  readonly resources: readonly string[];
-  readonly metadata: Readonly<Record<string, string>>;
   /** Advice to caches; undefined when the entry gives none. */
   readonly ttlMs: number | undefined;
-  readonly aliases: readonly string[];
-  readonly region: string;
-  readonly zone: string;
-  readonly nodeId: string;
-  readonly tenantId: string;
   /** What readers see: ORPHANED while the origin is away. */
   readonly health: Health;
   readonly load: LoadView | undefined;
-  /** FUNCTION: semantic version, empty when none. */
-  readonly functionVersion: string;
-  /** FUNCTION: digest of the specification, empty when none. */
-  readonly specDigest: string;
-  /** NODE: where the node can be reached. */
-  readonly advertisedUrls: readonly string[];
-  /** NODE: transports it speaks. */
-  readonly transports: readonly string[];
+}
+
+/** Of a FUNCTION; empty when it has none, and for the other kinds. */
+export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
+  return detail.case === "function" ? detail.value.version : "";
 }

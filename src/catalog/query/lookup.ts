@@ -1,5 +1,6 @@
 /** The visible records, one a key, and the lists a query can start from. */
 
+import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import type { CatalogRecord, Kind, Traits } from "../record/record.ts";
 import { type Usage, UsageTable } from "../replica/usage.ts";
@@ -14,7 +15,7 @@ export interface Facets {
   readonly contentBytes: number;
 }
 
-const KIND_COUNT = 7;
+const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
 
 /**

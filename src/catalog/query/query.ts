@@ -1,6 +1,6 @@
 /** Pages of the catalog in key order, from the smallest list that holds the answer (semantics.md, Scopes; P2). */
 import { invalid } from "../../lib/errors.ts";
-import { type CatalogRecord, type KeyText, type Kind, viewHealth } from "../record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
 import type { Lookup } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
@@ -200,10 +200,8 @@ function merged(cursors: readonly Cursor[]): RecordCursor {
   return first !== undefined && cursors.length === 1 ? first : new MergeCursor(cursors);
 }
 
-const ALL_KINDS: readonly Kind[] = [1, 2, 3, 4, 5, 6];
-
 function kindsOf(mask: number): readonly Kind[] {
-  return mask === 0 ? [] : ALL_KINDS.filter((kind) => (mask & (1 << kind)) !== 0);
+  return mask === 0 ? [] : Object.values(KIND).filter((kind) => (mask & (1 << kind)) !== 0);
 }
 
 function sum<T>(items: readonly T[], count: (item: T) => number): number {

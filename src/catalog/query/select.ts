@@ -2,7 +2,7 @@
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../../lib/versions.ts";
-import type { EntryView, TargetView } from "../entry/view.ts";
+import { type EntryView, type TargetView, versionOf } from "../entry/view.ts";
 import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import { GOLDEN_RATIO, type Sampling } from "./instances.ts";
 
@@ -145,16 +145,16 @@ export function select<C extends Candidate>(candidates: readonly C[], options: S
  * Whether a FUNCTION's version is in an npm-style range such as `^1.2.0`; undefined for an empty range, which all are in. A version that
  * is none is in no range. Throws `invalid_argument` for a range that is none, or one for another kind.
  */
-export function versionTest(kind: Kind, range: string): ((view: Pick<EntryView, "functionVersion">) => boolean) | undefined {
+export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
   if (range === "") return undefined;
   if (kind !== KIND.FUNCTION) throw invalid("version_range", "only functions have versions; leave it empty");
   const wanted = new VersionRange(range);
-  return ({ functionVersion }) => wanted.has(functionVersion);
+  return (version) => wanted.has(version);
 }
 
 /** Why a candidate was left out by its version. */
 export function explainVersion({ key, view }: Candidate, range: string): Ranking {
-  return { key, kept: false, reason: "version_range", detail: lacksVersion(view.functionVersion, range) };
+  return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
 }
 
 function rate<C extends Candidate>(candidate: C, options: SelectOptions): Ranked<C> {

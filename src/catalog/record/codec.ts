@@ -2,17 +2,26 @@
  * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
  * never decoded and encoded again.
  */
-
+import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
-import { closeLength, openLength, tagOf, takeBytes, WIRE, WireReader, writeBytes, writeText, writeVarint } from "../../lib/protowire.ts";
+import {
+  closeLength,
+  openLength,
+  tagOf,
+  takeBytes,
+  WIRE,
+  WireReader,
+  writeBytes,
+  writeNumberField,
+  writeTextField,
+  writeVarint,
+} from "../../lib/protowire.ts";
 import { findKind } from "../entry/kinds.ts";
 import type { Bounds } from "../entry/names.ts";
 import { Problems } from "../entry/problems.ts";
-import { readKey } from "../entry/reader.ts";
-import { checkKey } from "../entry/rules.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { writeKeyField } from "../entry/writer.ts";
 import { BODY, type EntryKey } from "./record.ts";
 
 const TAG = {
@@ -81,20 +90,16 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
   assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
   const headBytes = FIXED_BYTES + 3 * head.principal.length + unknown.record.length + unknown.tombstone.length;
-  const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : keyRoom(body.key)));
+  const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
   let at = writeVarint(out, writeVarint(out, 0, TAG.seq), seq);
-  at = writeNumber(out, at, TAG.hlc, hlc);
-  at = writeNumber(out, at, TAG.reach, head.reach);
-  at = writeNumber(out, at, TAG.filterSeq, filterSeq);
-  at = writeNumber(out, at, TAG.firstSeq, firstSeq);
-  if (head.principal !== "") at = writeText(out, writeVarint(out, at, TAG.principal), head.principal);
+  at = writeNumberField(out, at, TAG.hlc, hlc);
+  at = writeNumberField(out, at, TAG.reach, head.reach);
+  at = writeNumberField(out, at, TAG.filterSeq, filterSeq);
+  at = writeNumberField(out, at, TAG.firstSeq, firstSeq);
+  at = writeTextField(out, at, TAG.principal, head.principal);
   at = writeBody(out, at, body, unknown.tombstone);
-  at = writeNumber(out, at, TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
+  at = writeNumberField(out, at, TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
   return out.subarray(0, writeBytes(out, at, unknown.record));
-}
-
-function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
-  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
 }
 
 function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Uint8Array): number {
@@ -102,12 +107,8 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
     return writeBytes(out, writeVarint(out, writeVarint(out, start, TAG.entry), body.entry.length), body.entry);
   }
   const inner = openLength(writeVarint(out, start, TAG.tombstone));
-  const at = writeKeyField(out, inner, TOMBSTONE_TAG.key, body.key);
-  return closeLength(out, inner, writeBytes(out, writeNumber(out, at, TOMBSTONE_TAG.cause, body.body), unknown));
-}
-
-function keyRoom(key: EntryKey): number {
-  return key.namespace.length + key.name.length + key.instanceId.length + key.clusterId.length;
+  const at = writeEntryKey(out, inner, TOMBSTONE_TAG.key, body.key);
+  return closeLength(out, inner, writeBytes(out, writeNumberField(out, at, TOMBSTONE_TAG.cause, body.body), unknown));
 }
 
 /**
@@ -205,13 +206,12 @@ function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: Rec
 }
 
 function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
-  const { kind, ...key } = readKey(reader);
+  const key = readEntryKey(reader);
   const problems = new Problems(bounds);
-  checkKey({ kind, ...key }, "key.", problems);
-  problems.throwIfAny();
-  const known = findKind(kind);
-  if (known === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
-  return { ...key, kind: known };
+  checkEntryKey(key, problems);
+  problems.throwIfAny("key.");
+  if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
+  return key as EntryKey; // Its kind is known.
 }
 
 function malformed(what: string): WaymarkError {

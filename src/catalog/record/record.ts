@@ -3,13 +3,14 @@
  * holds a reference only reads. Entry bytes live in the slab, filterable sets in shared `Traits`, so that a record
  * costs one small object.
  */
+import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
 
 /** `namespace \0 name \0 kind digit \0 instance \0 cluster`: code-unit order is the catalog's key order. */
 export type KeyText = string & { readonly __brand: "KeyText" };
 
-/** Kinds as on the wire. */
-export const KIND = { SERVICE: 1, FUNCTION: 2, TOPIC: 3, QUEUE: 4, CACHE: 5, NODE: 6 } as const;
+/** Kinds as on the wire: those of the contract. */
+export const KIND = KIND_NUMBERS;
 export type Kind = (typeof KIND)[keyof typeof KIND];
 
 /** Health as on the wire. ORPHANED is never stored: it is what a view of an orphaned origin's record says. */

@@ -2,6 +2,7 @@
 import { type DescField, type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator } from "@bufbuild/protovalidate";
+import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
@@ -75,29 +76,11 @@ const SIZE_RULES: ReadonlySet<string> = new Set(["string.max_len", "string.max_b
 
 /** Identity of an entry as the server will see it, without the cluster. */
 export function keyOf({ key, detail }: Entry): string {
-  const kind = key?.kind === undefined || key.kind === EntryKind.UNSPECIFIED ? kindOfDetail(detail.case) : key.kind;
+  const kind = key?.kind === undefined || key.kind === EntryKind.UNSPECIFIED ? KIND_OF_DETAIL[detail.case ?? "service"] : key.kind;
   return [key?.namespace, key?.name, kind, key?.instanceId].join("\0");
 }
 
-function kindOfDetail(name: Entry["detail"]["case"]): EntryKind {
-  switch (name) {
-    case undefined:
-    case "service":
-      return EntryKind.SERVICE;
-    case "function":
-      return EntryKind.FUNCTION;
-    case "topic":
-      return EntryKind.TOPIC;
-    case "queue":
-      return EntryKind.QUEUE;
-    case "cache":
-      return EntryKind.CACHE;
-    case "node":
-      return EntryKind.NODE;
-  }
-}
-
-/** The value as JSON that `fromJson` accepts, or undefined after the reasons were added to `problems`. */
+/** The value as JSON that `fromJson` takes whole, or undefined after reporting why it would not. */
 function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): JsonValue | undefined {
   const { value } = place;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {

@@ -3,6 +3,7 @@
  * command line loads it, so the flags that take longer to load are in `full.ts`.
  */
 
+import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../client/connect-options.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
 import { durationText } from "../../lib/duration.ts";
@@ -11,7 +12,6 @@ import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
-const KIND_WORDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
 const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 

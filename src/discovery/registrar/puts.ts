@@ -1,7 +1,7 @@
 /** Puts entries of this node: stamped entries become staged records, and keys are held by leases; what a refused batch undoes is noted. */
 
 import { type EntryStamper, finishEntry, type StampedEntry } from "../../catalog/entry/codec.ts";
-import { readRegisteredMs } from "../../catalog/entry/reader.ts";
+import { readRegisteredMs } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type Health, type KeyText } from "../../catalog/record/record.ts";

@@ -1,5 +1,6 @@
 /** The table of all metrics, and their values as plain numbers. */
 
+import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { MESH_METRICS } from "./mesh-metrics.ts";
 import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
 
@@ -7,7 +8,6 @@ const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 
 const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;
 const COUNTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
-const KINDS = ["service", "function", "topic", "queue", "cache", "node"] as const;
 const SCOPES = ["local", "zone", "region", "global"] as const;
 const LISTENERS = ["grpc", "http", "dns", "fabric"] as const;
 const QTYPES = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "SVCB", "HTTPS", "ANY", OTHER] as const;
@@ -26,7 +26,7 @@ export const METRICS = {
     type: "gauge",
     unit: "entries",
     help: "Live entries held, by kind and scope.",
-    labels: { kind: KINDS, scope: SCOPES },
+    labels: { kind: KIND_WORDS, scope: SCOPES },
   },
   waymark_catalog_tombstones: { type: "gauge", unit: "records", help: "Tombstones held.", labels: {} },
   waymark_catalog_revision: { type: "gauge", unit: "revision", help: "Newest revision of this node.", labels: {} },

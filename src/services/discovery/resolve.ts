@@ -72,7 +72,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   const isFit = versionTest(kind, request.versionRange);
   const unfit = new Set<CatalogRecord>();
   const suits = (record: CatalogRecord): boolean => {
-    if (isFit?.({ functionVersion: record.traits.version }) !== false) return true;
+    if (isFit?.(record.traits.version) !== false) return true;
     if (unfit.size < MAX_EXPLAINED) unfit.add(record);
     return false;
   };

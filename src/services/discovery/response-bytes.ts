@@ -3,15 +3,26 @@
  * again (docs/architecture.md, Listeners). What a view adds is appended to the entry: in protobuf the last scalar wins.
  */
 
+import { ENTRY_TAG, LOAD_REPORT_MAX_BYTES, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
+import { writeLoad } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
-import { KEY_TAG, LOAD_TAG, TIME_TAG } from "../../catalog/entry/writer.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
-import { closeLength, openLength, tagOf, varintSize, WIRE, writeBytes, writeDouble, writeText, writeVarint } from "../../lib/protowire.ts";
+import {
+  closeLength,
+  openLength,
+  tagOf,
+  timeOf,
+  WIRE,
+  writeBytes,
+  writeNumberField,
+  writeText,
+  writeTimeField,
+  writeVarint,
+} from "../../lib/protowire.ts";
 
-const ENTRY = { HEALTH: tagOf(15, WIRE.VARINT), LOAD: tagOf(16, WIRE.BYTES) } as const;
 const QUERY = {
   ITEM: tagOf(1, WIRE.BYTES),
   NEXT: tagOf(2, WIRE.BYTES),
@@ -47,7 +58,7 @@ const DELTA = {
 } as const;
 
 /** Bytes of a view's additions to an entry at most: health, or a load. */
-const SUFFIX_ROOM = 64;
+const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
 /** A query response beside items, token and explanations. */
 const QUERY_ROOM = 512;
 /** A delta beside its texts and entry. */
@@ -93,11 +104,11 @@ export class DiscoveryBytes {
     let at = 0;
     for (const record of answer.records) at = this.#entry(out, writeVarint(out, at, QUERY.ITEM), record);
     if (answer.nextToken !== "") at = writeText(out, writeVarint(out, at, QUERY.NEXT), answer.nextToken);
-    at = writeTime(out, writeVarint(out, at, QUERY.GENERATED), answer.generatedWallMs);
-    at = writeNumber(out, at, QUERY.REVISION, answer.revision);
+    at = writeTime(out, at, QUERY.GENERATED, answer.generatedWallMs);
+    at = writeNumberField(out, at, QUERY.REVISION, answer.revision);
     at = writeText(out, writeVarint(out, at, QUERY.CURSOR), answer.cursor);
     at = writeText(out, writeVarint(out, at, QUERY.SERVED_BY), answer.servedBy);
-    at = writeTime(out, writeVarint(out, at, QUERY.AGE), answer.ageMs);
+    at = writeTime(out, at, QUERY.AGE, answer.ageMs);
     for (const explanation of answer.explanations)
       at = writeBytes(out, writeVarint(out, writeVarint(out, at, QUERY.EXPLANATION), explanation.length), explanation);
     return Buffer.from(out.subarray(0, at));
@@ -110,20 +121,20 @@ export class DiscoveryBytes {
     const out = this.#room(room);
     let at = 0;
     for (const change of message.changes) at = this.#delta(out, writeVarint(out, at, WATCH.DELTA), change, options);
-    at = writeNumber(out, at, WATCH.REVISION, message.revision);
+    at = writeNumberField(out, at, WATCH.REVISION, message.revision);
     if (message.cursor !== "") at = writeText(out, writeVarint(out, at, WATCH.CURSOR), message.cursor);
     if (message.portableCursor !== "") at = writeText(out, writeVarint(out, at, WATCH.PORTABLE), message.portableCursor);
-    at = writeNumber(out, at, WATCH.SNAPSHOT, message.snapshot);
+    at = writeNumberField(out, at, WATCH.SNAPSHOT, message.snapshot);
     for (const namespace of message.replaces) at = writeText(out, writeVarint(out, at, WATCH.REPLACES), namespace);
-    if (message.isBookmark) at = writeNumber(out, at, WATCH.BOOKMARK, 1);
+    if (message.isBookmark) at = writeNumberField(out, at, WATCH.BOOKMARK, 1);
     if (message.digest !== undefined) {
-      at = writeNumber(out, at, WATCH.COUNT, message.digest.count);
+      at = writeNumberField(out, at, WATCH.COUNT, message.digest.count);
       at = out.writeBigUInt64LE(message.digest.digest, writeVarint(out, at, WATCH.DIGEST));
     }
     // Rare messages only: on every delta it would be a tenth of the bytes.
     if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
       at = writeText(out, writeVarint(out, at, WATCH.SERVED_BY), options.servedBy);
-      at = writeTime(out, writeVarint(out, at, WATCH.AGE), options.ageMs);
+      at = writeTime(out, at, WATCH.AGE, options.ageMs);
     }
     return Buffer.from(out.subarray(0, at));
   }
@@ -151,9 +162,9 @@ export class DiscoveryBytes {
 
   #body(out: Uint8Array, at: number, record: CatalogRecord): number {
     const end = this.#slab.copyTo(record.at, record.sizeBytes, out, at);
-    if (record.origin.life !== "live") return writeVarint(out, writeVarint(out, end, ENTRY.HEALTH), HEALTH.ORPHANED);
+    if (record.origin.life !== "live") return writeVarint(out, writeVarint(out, end, ENTRY_TAG.health), HEALTH.ORPHANED);
     const load = this.#loadOf(record);
-    return load === undefined ? end : writeLoad(out, writeVarint(out, end, ENTRY.LOAD), load);
+    return load === undefined ? end : writeLoad(out, end, load);
   }
 
   #delta(out: Uint8Array, tagged: number, change: Change, options: { readonly isNamesOnly: boolean; readonly sentWallMs: number }): number {
@@ -161,51 +172,19 @@ export class DiscoveryBytes {
     const start = openLength(tagged);
     let at = writeText(out, writeVarint(out, start, DELTA.ID), deltaId(record));
     at = writeText(out, writeVarint(out, at, DELTA.NAMESPACE), record.namespace);
-    at = writeNumber(out, at, DELTA.SCOPE, record.scope);
-    at = writeNumber(out, at, DELTA.ACTION, action);
-    if (action === ACTION.REMOVE) at = writeKey(out, writeVarint(out, at, DELTA.REMOVED), record);
+    at = writeNumberField(out, at, DELTA.SCOPE, record.scope);
+    at = writeNumberField(out, at, DELTA.ACTION, action);
+    if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.REMOVED, keyParts(record.key));
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
       const sizeBytes = keyPrefixBytes(bytes);
       at = writeBytes(out, writeVarint(out, writeVarint(out, at, DELTA.ENTRY), sizeBytes), bytes.subarray(0, sizeBytes));
     } else at = this.#entry(out, writeVarint(out, at, DELTA.ENTRY), record);
-    at = writeTime(out, writeVarint(out, at, DELTA.SENT_AT), options.sentWallMs);
-    return closeLength(out, start, writeNumber(out, at, DELTA.REVISION, change.revision));
+    at = writeTime(out, at, DELTA.SENT_AT, options.sentWallMs);
+    return closeLength(out, start, writeNumberField(out, at, DELTA.REVISION, change.revision));
   }
 }
 
-function writeNumber(out: Uint8Array, at: number, tag: number, value: number): number {
-  return value === 0 ? at : writeVarint(out, writeVarint(out, at, tag), value);
-}
-
-/** A Timestamp or Duration of so many ms, length first. */
-function writeTime(out: Uint8Array, at: number, ms: number): number {
-  const seconds = Math.floor(ms / 1000);
-  const nanos = Math.round((ms - seconds * 1000) * 1e6);
-  let size = 0;
-  if (seconds > 0) size += 1 + varintSize(seconds);
-  if (nanos > 0) size += 1 + varintSize(nanos);
-  const inner = writeVarint(out, at, size);
-  return writeNumber(out, writeNumber(out, inner, TIME_TAG.seconds, seconds), TIME_TAG.nanos, nanos);
-}
-
-function writeKey(out: Uint8Array, at: number, record: CatalogRecord): number {
-  const key = keyParts(record.key);
-  const start = openLength(at);
-  let to = writeNumber(out, start, KEY_TAG.kind, key.kind);
-  to = writeText(out, writeVarint(out, to, KEY_TAG.namespace), key.namespace);
-  to = writeText(out, writeVarint(out, to, KEY_TAG.name), key.name);
-  to = writeText(out, writeVarint(out, to, KEY_TAG.instanceId), key.instanceId);
-  to = writeText(out, writeVarint(out, to, KEY_TAG.clusterId), key.clusterId);
-  return closeLength(out, start, to);
-}
-
-function writeLoad(out: Uint8Array, at: number, load: LoadView): number {
-  const start = openLength(at);
-  let to = writeNumber(out, start, LOAD_TAG.activeClients, load.activeClients);
-  to = writeDouble(out, writeVarint(out, to, LOAD_TAG.errorRate), load.errorRate);
-  to = writeDouble(out, writeVarint(out, to, LOAD_TAG.latencyMs), load.latencyMs);
-  to = writeDouble(out, writeVarint(out, to, LOAD_TAG.utilization), load.utilization);
-  to = writeTime(out, writeVarint(out, to, LOAD_TAG.observedAt), load.observedWallMs);
-  return closeLength(out, start, to);
+function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number {
+  return writeTimeField(out, at, tag, timeOf(ms));
 }

@@ -1,9 +1,11 @@
 /** From a client's message to stored bytes and back. */
-import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescField, fromBinary, type MessageInitShape, ScalarType, toBinary } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { EntryKeySchema, EntrySchema, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { newEntryKey, roomEntry, writeContent } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
+import { EntryKeySchema, EntrySchema, HealthStatus, Scope, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   decodeEntry,
   decodeMessage,
@@ -14,13 +16,13 @@ import {
   parseLoad,
   type Stamp,
 } from "../../../src/catalog/entry/codec.ts";
-import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../../src/catalog/entry/kinds.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { anyChar } from "../../fakes/any-char.ts";
+import { timeMs } from "../../../src/lib/protowire.ts";
+import { anyMessage, DETAILS, sampleOf } from "../../fakes/any-entry.ts";
 import { runs } from "../../fakes/effort.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 
@@ -30,6 +32,8 @@ const WALL = 1_760_000_000_123;
 const STAMP: Stamp = { nodeId: "n1", clusterId: "c1", region: "eu", zone: "eu-a", tenantId: "acme", receivedWallMs: WALL };
 const TIMES = { registeredWallMs: WALL - 5000, updatedWallMs: WALL, load: undefined };
 const PLAIN = { key: { namespace: "svc.market", name: "web", instanceId: "i-1" } } satisfies EntryInit;
+
+const anyName = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,20}$/);
 
 function stamper(): EntryStamper {
   return new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
@@ -44,80 +48,17 @@ function stored(init: EntryInit, stamp = STAMP): Uint8Array {
   return finishEntry(newEntry.content, { ...TIMES, load: newEntry.load });
 }
 
-const name = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,20}$/);
-const names = fc.uniqueArray(name, { maxLength: 4 });
-const free = fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed());
-const time = fc.record({ seconds: fc.bigInt(0n, 86_399n), nanos: fc.integer({ min: 0, max: 999_999_999 }) });
-const detail = fc.oneof(
-  fc.constant({ kind: KIND.SERVICE, detail: { case: undefined } }),
-  fc.constant({ kind: KIND.SERVICE, detail: { case: "service" as const, value: {} } }),
-  fc
-    .record({ functionId: name, version: fc.constantFrom("", "1.2.3"), specDigest: name, resources: names })
-    .map((value) => ({ kind: KIND.FUNCTION, detail: { case: "function" as const, value } })),
-  fc
-    .record({
-      patterns: fc.array(fc.stringMatching(/^[a-zé😀-]{1,20}(\.([a-z]{1,5}|\*|#)){0,3}$/u), { maxLength: 3 }),
-    })
-    .map((value) => ({ kind: KIND.TOPIC, detail: { case: "topic" as const, value } })),
-  fc
-    .record({ deliveryGuarantees: fc.subarray([...DELIVERY_GUARANTEES]) })
-    .map((value) => ({ kind: KIND.QUEUE, detail: { case: "queue" as const, value } })),
-  fc
-    .record({
-      role: fc.constantFrom("", ...CACHE_ROLES),
-      capacityBytes: fc.bigInt(0n, 2n ** 64n - 1n),
-      latitude: fc.double({ min: -90, max: 90, noNaN: true }),
-      longitude: fc.double({ min: -180, max: 180, noNaN: true }),
-      modes: names,
-      region: fc.constantFrom("", "eu-1", "x".repeat(64)),
-      utilization: fc.double({ min: 0, max: 1, noNaN: true }),
-      latencyMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
-    })
-    .map((value) => ({ kind: KIND.CACHE, detail: { case: "cache" as const, value } })),
-  fc
-    .record({
-      advertisedUrls: fc.array(free, { maxLength: 3 }),
-      transports: fc.array(free, { maxLength: 3 }),
-      protocolVersions: fc.array(fc.nat(2 ** 32 - 1), { maxLength: 40 }),
-      labels: fc.dictionary(free, free, { maxKeys: 3, noNullPrototype: true }),
-    })
-    .map((value) => ({ kind: KIND.NODE, detail: { case: "node" as const, value } })),
-);
+/** A client's entry of any kind, every field of the contract in it. */
 const entryInit: fc.Arbitrary<EntryInit> = fc
-  .record({
-    key: fc.record({ namespace: fc.constantFrom("svc", "svc.market"), name, instanceId: name }),
-    scope: fc.integer({ min: 0, max: 4 }),
-    targets: fc.array(
-      fc.record({
-        host: fc.constantFrom("10.0.0.1", "::1", "web.local"),
-        port: fc.integer({ min: 1, max: 65_535 }),
-        priority: fc.nat(65_535),
-        weight: fc.nat(65_535),
-        protocol: name,
-      }),
-      { maxLength: 3 },
-    ),
-    tags: names,
-    capabilities: names,
-    resources: names,
-    metadata: fc.dictionary(name, free, { maxKeys: 4, noNullPrototype: true }),
-    ttl: fc.option(time, { nil: undefined }),
-    aliases: fc.uniqueArray(fc.stringMatching(/^[A-Za-z0-9._-]{1,20}$/), { maxLength: 2 }),
-    zone: fc.constantFrom("", "eu-b"),
-    health: fc.integer({ min: 0, max: 4 }),
-    registeredByAdmin: fc.boolean(),
-    load: fc.option(
-      fc.record({
-        activeClients: fc.nat(2 ** 32 - 1),
-        errorRate: fc.double({ min: 0, max: 1, noNaN: true }),
-        latencyMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
-        utilization: fc.double({ min: 0, max: 1, noNaN: true }),
-      }),
-      { nil: undefined },
-    ),
-    withDetail: detail,
-  })
-  .map(({ withDetail, ...init }) => ({ ...init, key: { ...init.key, kind: withDetail.kind }, detail: withDetail.detail }));
+  .tuple(
+    fc.record({ namespace: fc.constantFrom("svc", "svc.market"), name: anyName, instanceId: anyName }),
+    anyMessage(EntrySchema, ["key", "cluster_id", "region", "node_id", "tenant_id", "registered_at", "updated_at"]),
+    fc.oneof(fc.constant(undefined), ...DETAILS.map((detail) => anyMessage(detail.message).map((value) => ({ case: detail.name, value })))),
+  )
+  .map(([key, fields, detail]) => {
+    const kind = detail === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case as keyof typeof KIND_OF_DETAIL];
+    return { ...fields, key: { ...key, kind }, ...(detail !== undefined && { detail }) } as EntryInit;
+  });
 
 function timestamp(wallMs: number): { seconds: bigint; nanos: number } {
   return { seconds: BigInt(Math.floor(wallMs / 1000)), nanos: (wallMs % 1000) * 1_000_000 };
@@ -141,7 +82,9 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
         registeredAt: create(TimestampSchema, timestamp(TIMES.registeredWallMs)),
         updatedAt: create(TimestampSchema, timestamp(TIMES.updatedWallMs)),
       });
-      if (expected.load) expected.load.observedAt = create(TimestampSchema, timestamp(WALL));
+      // Kept in milliseconds; of one that does not say, when it came.
+      const { observedAt } = expected.load ?? {};
+      if (expected.load) expected.load.observedAt = create(TimestampSchema, timestamp(observedAt ? timeMs(observedAt) : WALL));
       expect(decodeMessage(stored(init, { ...STAMP, registeredByAdmin }))).toEqual(
         fromBinary(EntrySchema, toBinary(EntrySchema, expected)),
       );
@@ -164,6 +107,39 @@ test("what was stored is read back as the draft it was", () => {
     }),
     { numRuns: runs(500) },
   );
+});
+
+/** As much of anything as a field can take, in three bytes a character. */
+function muchOf(field: DescField): unknown {
+  const text = "€".repeat(1000);
+  if (field.fieldKind === "map") return { [text]: text, more: text };
+  const sample = sampleOf(field);
+  const one = field.scalar === ScalarType.STRING ? text : Array.isArray(sample) ? (sample[0] as unknown) : sample;
+  return field.fieldKind === "list" ? Array.from({ length: 200 }, () => one) : one;
+}
+
+const CONTENT = EntrySchema.fields.filter(
+  ({ oneof, name }) => oneof === undefined && !["load", "registered_at", "updated_at"].includes(name),
+);
+const MUCH = [
+  ...CONTENT.map((field) => ({ name: field.name, init: { [field.localName]: muchOf(field) } })),
+  ...TargetSchema.fields.map((field) => ({ name: `targets.${field.name}`, init: { targets: [{ [field.localName]: muchOf(field) }] } })),
+  ...DETAILS.flatMap(({ name, message }) =>
+    message.fields.map((field) => ({
+      name: `${name}.${field.name}`,
+      init: { detail: { case: name, value: { [field.localName]: muchOf(field) } } },
+    })),
+  ),
+];
+
+test.each(MUCH)("however much $name says, it fits the room that is reckoned for it", ({ init }) => {
+  // The stamps have room of their own.
+  const stampless = { key: create(EntryKeySchema), zone: "", region: "", nodeId: "", tenantId: "", clusterId: "" };
+  const entry = create(EntrySchema, { ...init, ...stampless } as EntryInit);
+  const out = new Uint8Array(4 * 1024 * 1024);
+  const end = writeContent(out, 0, entry, { ...entry, key: newEntryKey() });
+  expect(end).toBeLessThanOrEqual(roomEntry(entry));
+  expect(fromBinary(EntrySchema, out.subarray(0, end))).toEqual(fromBinary(EntrySchema, toBinary(EntrySchema, entry)));
 });
 
 test("Leases and life: equal entries have equal content, whatever the order of their maps, their load and their times", () => {
@@ -295,8 +271,7 @@ test("a view has what the other rooms look for", () => {
   );
   expect(view).toMatchObject({
     ttlMs: 5500,
-    functionVersion: "1.2.3",
-    specDigest: "sha256:ab",
+    detail: { value: { version: "1.2.3", specDigest: "sha256:ab" } },
     load: { activeClients: 3, observedWallMs: WALL - 1 },
   });
   const node = decodeEntry(
@@ -306,7 +281,7 @@ test("a view has what the other rooms look for", () => {
     }),
     "live",
   );
-  expect(node).toMatchObject({ advertisedUrls: ["grpc://h:1"], transports: ["h2"] });
+  expect(node.detail.value).toMatchObject({ advertisedUrls: ["grpc://h:1"], transports: ["h2"] });
 });
 
 test("the key alone is the first bytes of an entry", () => {

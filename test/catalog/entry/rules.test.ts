@@ -1,13 +1,23 @@
-/** The hand-written checks of an entry, held equal to the rules in the contract. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+/** The checks of an entry: those made from the contract, held equal to protovalidate, and those that only code states. */
+import { create, type DescField, hasOption, type MessageInitShape } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Entry, EntrySchema, type HealthStatus, type Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../../src/catalog/entry/kinds.ts";
+import { field as rulesOption } from "../../../gen/buf/validate/validate_pb.js";
+import {
+  type Entry,
+  EntryKeySchema,
+  EntrySchema,
+  type HealthStatus,
+  LoadReportSchema,
+  type Scope,
+  TargetSchema,
+} from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { CACHE_ROLES, DELIVERY_GUARANTEES, LAST_KIND, type Writer } from "../../../src/catalog/entry/kinds.ts";
 import { Problems } from "../../../src/catalog/entry/problems.ts";
-import { checkEntry, type Writer } from "../../../src/catalog/entry/rules.ts";
+import { checkEntry } from "../../../src/catalog/entry/rules.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { DETAILS, edgesOf } from "../../fakes/any-entry.ts";
 import { runs } from "../../fakes/effort.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 
@@ -38,8 +48,8 @@ function refusedByUs(entry: Entry, writer: Writer = "node"): string[] {
 }
 
 function violationsOf(entry: Entry, writer: Writer): readonly { readonly field: string; readonly description: string }[] {
-  const problems = new Problems(BOUNDS);
-  checkEntry(entry, "", problems, writer);
+  const problems = new Problems(BOUNDS, writer === "record");
+  checkEntry(entry, problems, writer);
   try {
     problems.throwIfAny();
   } catch (error) {
@@ -161,7 +171,10 @@ const detail: fc.Arbitrary<NonNullable<EntryInit["detail"]>> = fc.oneof(
 const NO_KIND = 0;
 const fields = {
   key: fc.oneof(
-    { arbitrary: fc.record({ kind: fc.constantFrom(NO_KIND, 7, -1), namespace, name, instanceId: name, clusterId: id }), weight: 20 },
+    {
+      arbitrary: fc.record({ kind: fc.constantFrom(NO_KIND, LAST_KIND + 1, -1), namespace, name, instanceId: name, clusterId: id }),
+      weight: 20,
+    },
     fc.constant(undefined),
   ),
   scope: fc.constantFrom(0, 1, 4, 5, -1),
@@ -215,6 +228,46 @@ test("our checks refuse exactly the fields that the contract's protovalidate rul
   expect(refused).toBeGreaterThan(runs(1000));
   expect(refused).toBeLessThan(2999);
 });
+
+/** Every field of the contract that an entry consists of, and how an entry with a value of it looks. */
+const places: readonly { readonly field: DescField; readonly of: (value: unknown) => EntryInit }[] = [
+  ...EntrySchema.fields.filter(({ oneof, name: field }) => oneof === undefined && field !== "key").map(inEntry((init) => init)),
+  ...EntryKeySchema.fields.map(inEntry((init) => ({ key: { namespace: "svc", name: "web", instanceId: "i", ...init } }))),
+  ...TargetSchema.fields.map(inEntry((init) => ({ targets: [{ host: "web", port: 1, ...init }] }))),
+  ...LoadReportSchema.fields.map(inEntry((load) => ({ load }))),
+  ...DETAILS.flatMap(({ name: said, message }) => message.fields.map(inEntry((value) => ({ detail: { case: said, value } })))),
+];
+
+function inEntry(around: (init: object) => object) {
+  return (field: DescField) => ({
+    field,
+    of: (value: unknown): EntryInit => ({
+      key: { namespace: "svc", name: "web", instanceId: "i-1" },
+      ...around({ [field.localName]: value }),
+    }),
+  });
+}
+
+/** Hosts and versions obey rules that only code states beside the contract's. */
+const STRICTER = ["host", "version"];
+
+test.each(places.map((place) => ({ ...place, name: `${place.field.parent.name}.${place.field.name}` })))(
+  "$name is refused exactly where the contract says",
+  ({ field, of }) => {
+    const edges = edgesOf(field);
+    let refused = 0;
+    for (const value of edges) {
+      const entry = create(EntrySchema, of(value));
+      const contract = refusedByContract(entry);
+      const ours = refusedByUs(entry);
+      if (contract.length > 0) refused++;
+      if (STRICTER.includes(field.name)) expect(ours).toEqual(expect.arrayContaining(contract));
+      else expect([value, ours]).toEqual([value, contract]);
+    }
+    // What has rules has values beyond them.
+    expect(refused > 0 || !hasOption(field, rulesOption)).toBe(true);
+  },
+);
 
 const PLAIN = { key: { kind: 1, namespace: "svc", name: "web", instanceId: "i-1" } } satisfies EntryInit;
 
@@ -335,10 +388,10 @@ test("a record's health from a newer version is not refused, ORPHANED is", () =>
 test("every violation is named, up to a bound, and counted in the message", () => {
   const problems = new Problems(BOUNDS);
   const entry = create(EntrySchema, { ...PLAIN, tags: Array.from({ length: 64 }, (_, i) => `bad tag ${i}`), scope: UNKNOWN });
-  checkEntry(entry, "entries[3].", problems, "client");
+  checkEntry(entry, problems, "client");
   let refused: unknown;
   try {
-    problems.throwIfAny();
+    problems.throwIfAny("entries[3].");
   } catch (error) {
     refused = error;
   }
@@ -348,6 +401,6 @@ test("every violation is named, up to a bound, and counted in the message", () =
   expect(refused.details.violations?.[0]).toEqual({ field: "entries[3].scope", description: "9 is not a scope" });
   expect(refused.message).toBe("invalid_argument: entries[3].scope: 9 is not a scope (and 64 more)");
   // And the next entry starts afresh.
-  checkEntry(create(EntrySchema, PLAIN), "entries[4].", problems, "client");
+  checkEntry(create(EntrySchema, PLAIN), problems, "client");
   problems.throwIfAny();
 });

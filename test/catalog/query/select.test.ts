@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { newEntry, newFunctionDetail } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import type { EntryView, LoadView, TargetView } from "../../../src/catalog/entry/view.ts";
+import { type EntryView, type LoadView, type TargetView, versionOf } from "../../../src/catalog/entry/view.ts";
 import {
   type Candidate,
   explainVersion,
@@ -28,25 +29,16 @@ function load(spec: Partial<LoadView> = {}): LoadView {
 function candidate(instanceId: string, spec: Partial<EntryView> = {}): Candidate & { readonly id: string } {
   const key = { kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId, clusterId: "c1" };
   const view: EntryView = {
+    ...newEntry(),
     key,
     scope: SCOPE.ZONE,
     targets: [target()],
-    tags: [],
-    capabilities: [],
-    resources: [],
-    metadata: {},
     ttlMs: undefined,
-    aliases: [],
     region: "r1",
     zone: "z1",
     nodeId: "n1",
-    tenantId: "",
     health: HEALTH.HEALTHY,
     load: undefined,
-    functionVersion: "",
-    specDigest: "",
-    advertisedUrls: [],
-    transports: [],
     ...spec,
   };
   return { id: instanceId, key: keyText(key), view };
@@ -260,20 +252,24 @@ test.each([
   { range: "^3", fit: "" },
 ])("version range '$range' fits $fit", ({ range, fit }) => {
   const versions = { a: "1.2.0", b: "1.9.4", c: "2.0.0", d: "" };
-  const all = Object.entries(versions).map(([id, functionVersion]) => candidate(id, { functionVersion }));
+  const all = Object.entries(versions).map(([id, version]) => candidate(id, ofVersion(version)));
   const isFit = versionTest(KIND.FUNCTION, range) ?? (() => true);
-  expect(ids(all.filter(({ view }) => isFit(view)).map((one) => ({ id: one.view.key.instanceId })))).toBe(fit);
+  expect(ids(all.filter(({ view }) => isFit(versionOf(view))).map((one) => ({ id: one.view.key.instanceId })))).toBe(fit);
 });
 
 test("a version that is not in the range is named", () => {
-  const told = [candidate("a", { functionVersion: "2.0.0" }), candidate("b")].map((one) => explainVersion(one, "^1"));
+  const told = [candidate("a", ofVersion("2.0.0")), candidate("b")].map((one) => explainVersion(one, "^1"));
   expect(told.every(({ kept, reason }) => !kept && reason === "version_range")).toBe(true);
   expect(told.map(({ detail }) => detail)).toEqual(["version 2.0.0 is not in ^1", "version (none) is not in ^1"]);
 });
 
+function ofVersion(version: string): Partial<EntryView> {
+  return { detail: { case: "function", value: { ...newFunctionDetail(), version } } };
+}
+
 function refusal(range: string): string {
   try {
-    versionTest(KIND.FUNCTION, range)?.({ functionVersion: "1.0.0" });
+    versionTest(KIND.FUNCTION, range)?.("1.0.0");
     return "none";
   } catch (error) {
     return String(error);

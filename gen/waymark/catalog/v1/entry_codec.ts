@@ -1,0 +1,862 @@
+// Made by scripts/gen-entry.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
+import {
+  closeLength,
+  misplaced,
+  once,
+  openLength,
+  pairsRoom,
+  readPacked,
+  readPair,
+  readTime,
+  textsRoom,
+  type TimeFields,
+  WireReader,
+  writeBigField,
+  writeDoubleField,
+  writeNumberField,
+  writePackedField,
+  writePairs,
+  writeTextField,
+  writeTexts,
+  writeTimeField,
+  writeVarint,
+} from "../../../../src/lib/protowire.ts";
+
+/** A message while it is being read. */
+type Open<T> = {
+  -readonly [F in keyof T]: T[F] extends readonly (infer I)[] ? I[] : T[F] extends Readonly<Record<string, string>> ? Record<string, string> : T[F];
+};
+
+/** `EntryKey` as plain values; a decoded message is one too. */
+export interface EntryKeyFields {
+  readonly kind: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly instanceId: string;
+  readonly clusterId: string;
+}
+
+export function newEntryKey(): Open<EntryKeyFields> {
+  return {
+    kind: 0,
+    namespace: "",
+    name: "",
+    instanceId: "",
+    clusterId: "",
+  };
+}
+
+/** Reads `EntryKey` after its tag. */
+export function readEntryKey(reader: WireReader): EntryKeyFields {
+  const value = newEntryKey();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.kind = reader.varint();
+        break;
+      case 18:
+        value.namespace = reader.text();
+        break;
+      case 26:
+        value.name = reader.text();
+        break;
+      case 34:
+        value.instanceId = reader.text();
+        break;
+      case 42:
+        value.clusterId = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `EntryKey`. Cost: one step a text. */
+export function roomEntryKey(value: EntryKeyFields): number {
+  return 51 + 3 * (value.namespace.length + value.name.length + value.instanceId.length + value.clusterId.length);
+}
+
+/** Writes `EntryKey` as a field; returns the offset after it. */
+export function writeEntryKey(out: Uint8Array, start: number, tag: number, value: EntryKeyFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.kind);
+  at = writeTextField(out, at, 18, value.namespace);
+  at = writeTextField(out, at, 26, value.name);
+  at = writeTextField(out, at, 34, value.instanceId);
+  at = writeTextField(out, at, 42, value.clusterId);
+  return closeLength(out, body, at);
+}
+
+/** `Target` as plain values; a decoded message is one too. */
+export interface TargetFields {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly priority: number;
+  readonly weight: number;
+  readonly protocol: string;
+}
+
+export function newTarget(): Open<TargetFields> {
+  return {
+    name: "",
+    host: "",
+    port: 0,
+    priority: 0,
+    weight: 0,
+    protocol: "",
+  };
+}
+
+/** Reads `Target` after its tag. */
+export function readTarget(reader: WireReader): TargetFields {
+  const value = newTarget();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.name = reader.text();
+        break;
+      case 18:
+        value.host = reader.text();
+        break;
+      case 24:
+        value.port = reader.varint();
+        break;
+      case 32:
+        value.priority = reader.varint();
+        break;
+      case 40:
+        value.weight = reader.varint();
+        break;
+      case 50:
+        value.protocol = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `Target`. Cost: one step a text. */
+export function roomTarget(value: TargetFields): number {
+  return 63 + 3 * (value.name.length + value.host.length + value.protocol.length);
+}
+
+/** Writes `Target` as a field; returns the offset after it. */
+export function writeTarget(out: Uint8Array, start: number, tag: number, value: TargetFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.name);
+  at = writeTextField(out, at, 18, value.host);
+  at = writeNumberField(out, at, 24, value.port);
+  at = writeNumberField(out, at, 32, value.priority);
+  at = writeNumberField(out, at, 40, value.weight);
+  at = writeTextField(out, at, 50, value.protocol);
+  return closeLength(out, body, at);
+}
+
+/** `LoadReport` as plain values; a decoded message is one too. */
+export interface LoadReportFields {
+  readonly activeClients: number;
+  readonly errorRate: number;
+  readonly latencyMs: number;
+  readonly utilization: number;
+  readonly observedAt?: TimeFields | undefined;
+}
+
+export function newLoadReport(): Open<LoadReportFields> {
+  return {
+    activeClients: 0,
+    errorRate: 0,
+    latencyMs: 0,
+    utilization: 0,
+    observedAt: undefined,
+  };
+}
+
+/** Reads `LoadReport` after its tag. */
+export function readLoadReport(reader: WireReader): LoadReportFields {
+  const value = newLoadReport();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.activeClients = reader.varint();
+        break;
+      case 17:
+        value.errorRate = reader.double();
+        break;
+      case 25:
+        value.latencyMs = reader.double();
+        break;
+      case 33:
+        value.utilization = reader.double();
+        break;
+      case 42:
+        once(value.observedAt, "observed_at");
+        value.observedAt = readTime(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `LoadReport`. Cost: one step a text. */
+export function roomLoadReport(_value: LoadReportFields): number {
+  return 64;
+}
+
+/** Writes `LoadReport` as a field; returns the offset after it. */
+export function writeLoadReport(out: Uint8Array, start: number, tag: number, value: LoadReportFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.activeClients);
+  at = writeDoubleField(out, at, 17, value.errorRate);
+  at = writeDoubleField(out, at, 25, value.latencyMs);
+  at = writeDoubleField(out, at, 33, value.utilization);
+  if (value.observedAt !== undefined) at = writeTimeField(out, at, 42, value.observedAt);
+  return closeLength(out, body, at);
+}
+
+/** The fields alone, in the order of `newLoadReport`: a decoded message has more. */
+export function copyLoadReport(value: LoadReportFields): LoadReportFields {
+  return {
+    activeClients: value.activeClients,
+    errorRate: value.errorRate,
+    latencyMs: value.latencyMs,
+    utilization: value.utilization,
+    observedAt: value.observedAt,
+  };
+}
+
+/** Most bytes that `LoadReport` takes as a field, tag and length included. */
+export const LOAD_REPORT_MAX_BYTES = 59;
+
+/** `ServiceDetail` as plain values; a decoded message is one too. */
+export type ServiceDetailFields = object;
+
+export function newServiceDetail(): Open<ServiceDetailFields> {
+  return {};
+}
+
+/** Reads `ServiceDetail` after its tag. */
+export function readServiceDetail(reader: WireReader): ServiceDetailFields {
+  const value = newServiceDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    reader.skipUnknown(tag, 0);
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `ServiceDetail`. Cost: one step a text. */
+export function roomServiceDetail(_value: ServiceDetailFields): number {
+  return 0;
+}
+
+/** Writes `ServiceDetail` as a field; returns the offset after it. */
+export function writeServiceDetail(out: Uint8Array, start: number, tag: number, _value: ServiceDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  return closeLength(out, body, body);
+}
+
+/** `FunctionDetail` as plain values; a decoded message is one too. */
+export interface FunctionDetailFields {
+  readonly functionId: string;
+  readonly version: string;
+  readonly specDigest: string;
+  readonly resources: readonly string[];
+}
+
+export function newFunctionDetail(): Open<FunctionDetailFields> {
+  return {
+    functionId: "",
+    version: "",
+    specDigest: "",
+    resources: [],
+  };
+}
+
+/** Reads `FunctionDetail` after its tag. */
+export function readFunctionDetail(reader: WireReader): FunctionDetailFields {
+  const value = newFunctionDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.functionId = reader.text();
+        break;
+      case 18:
+        value.version = reader.text();
+        break;
+      case 26:
+        value.specDigest = reader.text();
+        break;
+      case 34:
+        value.resources.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `FunctionDetail`. Cost: one step a text. */
+export function roomFunctionDetail(value: FunctionDetailFields): number {
+  let room = 30 + 3 * (value.functionId.length + value.version.length + value.specDigest.length);
+  room += textsRoom(value.resources);
+  return room;
+}
+
+/** Writes `FunctionDetail` as a field; returns the offset after it. */
+export function writeFunctionDetail(out: Uint8Array, start: number, tag: number, value: FunctionDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.functionId);
+  at = writeTextField(out, at, 18, value.version);
+  at = writeTextField(out, at, 26, value.specDigest);
+  at = writeTexts(out, at, 34, value.resources);
+  return closeLength(out, body, at);
+}
+
+/** `TopicDetail` as plain values; a decoded message is one too. */
+export interface TopicDetailFields {
+  readonly patterns: readonly string[];
+}
+
+export function newTopicDetail(): Open<TopicDetailFields> {
+  return {
+    patterns: [],
+  };
+}
+
+/** Reads `TopicDetail` after its tag. */
+export function readTopicDetail(reader: WireReader): TopicDetailFields {
+  const value = newTopicDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.patterns.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `TopicDetail`. Cost: one step a text. */
+export function roomTopicDetail(value: TopicDetailFields): number {
+  let room = 0;
+  room += textsRoom(value.patterns);
+  return room;
+}
+
+/** Writes `TopicDetail` as a field; returns the offset after it. */
+export function writeTopicDetail(out: Uint8Array, start: number, tag: number, value: TopicDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.patterns);
+  return closeLength(out, body, at);
+}
+
+/** `QueueDetail` as plain values; a decoded message is one too. */
+export interface QueueDetailFields {
+  readonly deliveryGuarantees: readonly string[];
+}
+
+export function newQueueDetail(): Open<QueueDetailFields> {
+  return {
+    deliveryGuarantees: [],
+  };
+}
+
+/** Reads `QueueDetail` after its tag. */
+export function readQueueDetail(reader: WireReader): QueueDetailFields {
+  const value = newQueueDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.deliveryGuarantees.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `QueueDetail`. Cost: one step a text. */
+export function roomQueueDetail(value: QueueDetailFields): number {
+  let room = 0;
+  room += textsRoom(value.deliveryGuarantees);
+  return room;
+}
+
+/** Writes `QueueDetail` as a field; returns the offset after it. */
+export function writeQueueDetail(out: Uint8Array, start: number, tag: number, value: QueueDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.deliveryGuarantees);
+  return closeLength(out, body, at);
+}
+
+/** `CacheDetail` as plain values; a decoded message is one too. */
+export interface CacheDetailFields {
+  readonly role: string;
+  readonly capacityBytes: bigint;
+  readonly latitude: number;
+  readonly longitude: number;
+  readonly modes: readonly string[];
+  readonly region: string;
+  readonly utilization: number;
+  readonly latencyMs: number;
+}
+
+export function newCacheDetail(): Open<CacheDetailFields> {
+  return {
+    role: "",
+    capacityBytes: 0n,
+    latitude: 0,
+    longitude: 0,
+    modes: [],
+    region: "",
+    utilization: 0,
+    latencyMs: 0,
+  };
+}
+
+/** Reads `CacheDetail` after its tag. */
+export function readCacheDetail(reader: WireReader): CacheDetailFields {
+  const value = newCacheDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.role = reader.text();
+        break;
+      case 16:
+        value.capacityBytes = reader.varint64();
+        break;
+      case 25:
+        value.latitude = reader.double();
+        break;
+      case 33:
+        value.longitude = reader.double();
+        break;
+      case 42:
+        value.modes.push(reader.text());
+        break;
+      case 50:
+        value.region = reader.text();
+        break;
+      case 57:
+        value.utilization = reader.double();
+        break;
+      case 65:
+        value.latencyMs = reader.double();
+        break;
+      default:
+        reader.skipUnknown(tag, 8);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `CacheDetail`. Cost: one step a text. */
+export function roomCacheDetail(value: CacheDetailFields): number {
+  let room = 77 + 3 * (value.role.length + value.region.length);
+  room += textsRoom(value.modes);
+  return room;
+}
+
+/** Writes `CacheDetail` as a field; returns the offset after it. */
+export function writeCacheDetail(out: Uint8Array, start: number, tag: number, value: CacheDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.role);
+  at = writeBigField(out, at, 16, value.capacityBytes);
+  at = writeDoubleField(out, at, 25, value.latitude);
+  at = writeDoubleField(out, at, 33, value.longitude);
+  at = writeTexts(out, at, 42, value.modes);
+  at = writeTextField(out, at, 50, value.region);
+  at = writeDoubleField(out, at, 57, value.utilization);
+  at = writeDoubleField(out, at, 65, value.latencyMs);
+  return closeLength(out, body, at);
+}
+
+/** `NodeDetail` as plain values; a decoded message is one too. */
+export interface NodeDetailFields {
+  readonly advertisedUrls: readonly string[];
+  readonly transports: readonly string[];
+  readonly protocolVersions: readonly number[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export function newNodeDetail(): Open<NodeDetailFields> {
+  return {
+    advertisedUrls: [],
+    transports: [],
+    protocolVersions: [],
+    labels: {},
+  };
+}
+
+/** Reads `NodeDetail` after its tag. */
+export function readNodeDetail(reader: WireReader): NodeDetailFields {
+  const value = newNodeDetail();
+  const outer = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.advertisedUrls.push(reader.text());
+        break;
+      case 18:
+        value.transports.push(reader.text());
+        break;
+      case 26:
+        readPacked(reader, value.protocolVersions);
+        break;
+      case 24:
+        value.protocolVersions.push(reader.varint());
+        break;
+      case 34:
+        readPair(reader, value.labels);
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(outer);
+  return value;
+}
+
+/** Bytes that surely hold `NodeDetail`. Cost: one step a text. */
+export function roomNodeDetail(value: NodeDetailFields): number {
+  let room = 0;
+  room += textsRoom(value.advertisedUrls);
+  room += textsRoom(value.transports);
+  room += 10 + 8 * value.protocolVersions.length;
+  room += pairsRoom(value.labels);
+  return room;
+}
+
+/** Writes `NodeDetail` as a field; returns the offset after it. */
+export function writeNodeDetail(out: Uint8Array, start: number, tag: number, value: NodeDetailFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.advertisedUrls);
+  at = writeTexts(out, at, 18, value.transports);
+  at = writePackedField(out, at, 26, value.protocolVersions);
+  at = writePairs(out, at, 34, value.labels);
+  return closeLength(out, body, at);
+}
+
+export type DetailFields =
+  | { readonly case: "service"; readonly value: ServiceDetailFields }
+  | { readonly case: "function"; readonly value: FunctionDetailFields }
+  | { readonly case: "topic"; readonly value: TopicDetailFields }
+  | { readonly case: "queue"; readonly value: QueueDetailFields }
+  | { readonly case: "cache"; readonly value: CacheDetailFields }
+  | { readonly case: "node"; readonly value: NodeDetailFields };
+
+/** `Entry` as plain values; a decoded message is one too. */
+export interface EntryFields {
+  readonly key?: EntryKeyFields | undefined;
+  readonly scope: number;
+  readonly targets: readonly TargetFields[];
+  readonly tags: readonly string[];
+  readonly capabilities: readonly string[];
+  readonly resources: readonly string[];
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly ttl?: TimeFields | undefined;
+  readonly aliases: readonly string[];
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly nodeId: string;
+  readonly tenantId: string;
+  readonly health: number;
+  readonly load?: LoadReportFields | undefined;
+  readonly registeredAt?: TimeFields | undefined;
+  readonly updatedAt?: TimeFields | undefined;
+  readonly detail: DetailFields | { readonly case: undefined; readonly value?: undefined };
+  readonly registeredByAdmin: boolean;
+}
+
+export function newEntry(): Open<EntryFields> {
+  return {
+    key: undefined,
+    scope: 0,
+    targets: [],
+    tags: [],
+    capabilities: [],
+    resources: [],
+    metadata: {},
+    ttl: undefined,
+    aliases: [],
+    clusterId: "",
+    region: "",
+    zone: "",
+    nodeId: "",
+    tenantId: "",
+    health: 0,
+    load: undefined,
+    registeredAt: undefined,
+    updatedAt: undefined,
+    detail: { case: undefined },
+    registeredByAdmin: false,
+  };
+}
+
+/** Tags of an entry's fields. */
+export const ENTRY_TAG = {
+  key: 10,
+  scope: 16,
+  targets: 26,
+  tags: 34,
+  capabilities: 42,
+  resources: 50,
+  metadata: 58,
+  ttl: 66,
+  aliases: 74,
+  clusterId: 82,
+  region: 90,
+  zone: 98,
+  nodeId: 106,
+  tenantId: 114,
+  health: 120,
+  load: 130,
+  registeredAt: 138,
+  updatedAt: 146,
+  service: 154,
+  function: 162,
+  topic: 170,
+  queue: 178,
+  cache: 186,
+  node: 194,
+  registeredByAdmin: 200,
+} as const;
+
+/** An entry read, and how many of its bytes are content: what comes before load, registered_at, updated_at. */
+export interface ReadEntry {
+  readonly entry: EntryFields;
+  readonly contentBytes: number;
+}
+
+/** Reads a sealed entry. Refuses what is never written: singular messages twice, content after load, registered_at, updated_at. */
+export function readEntry(bytes: Uint8Array): ReadEntry {
+  const reader = new WireReader(bytes);
+  const value = newEntry();
+  let contentBytes = 0;
+  let isTail = false;
+  while (!reader.isDone()) {
+    const from = reader.at;
+    const tag = reader.tag();
+    const isTailField = tag === 130 || tag === 138 || tag === 146;
+    if (isTail && !isTailField) throw misplaced(`content after load or times at byte ${from}`);
+    isTail = isTailField;
+    switch (tag) {
+      case 10:
+        once(value.key, "key");
+        value.key = readEntryKey(reader);
+        break;
+      case 16:
+        value.scope = reader.varint();
+        break;
+      case 26:
+        value.targets.push(readTarget(reader));
+        break;
+      case 34:
+        value.tags.push(reader.text());
+        break;
+      case 42:
+        value.capabilities.push(reader.text());
+        break;
+      case 50:
+        value.resources.push(reader.text());
+        break;
+      case 58:
+        readPair(reader, value.metadata);
+        break;
+      case 66:
+        once(value.ttl, "ttl");
+        value.ttl = readTime(reader);
+        break;
+      case 74:
+        value.aliases.push(reader.text());
+        break;
+      case 82:
+        value.clusterId = reader.text();
+        break;
+      case 90:
+        value.region = reader.text();
+        break;
+      case 98:
+        value.zone = reader.text();
+        break;
+      case 106:
+        value.nodeId = reader.text();
+        break;
+      case 114:
+        value.tenantId = reader.text();
+        break;
+      case 120:
+        value.health = reader.varint();
+        break;
+      case 130:
+        once(value.load, "load");
+        value.load = readLoadReport(reader);
+        break;
+      case 138:
+        once(value.registeredAt, "registered_at");
+        value.registeredAt = readTime(reader);
+        break;
+      case 146:
+        once(value.updatedAt, "updated_at");
+        value.updatedAt = readTime(reader);
+        break;
+      case 154:
+        once(value.detail.case, "detail");
+        value.detail = { case: "service", value: readServiceDetail(reader) };
+        break;
+      case 162:
+        once(value.detail.case, "detail");
+        value.detail = { case: "function", value: readFunctionDetail(reader) };
+        break;
+      case 170:
+        once(value.detail.case, "detail");
+        value.detail = { case: "topic", value: readTopicDetail(reader) };
+        break;
+      case 178:
+        once(value.detail.case, "detail");
+        value.detail = { case: "queue", value: readQueueDetail(reader) };
+        break;
+      case 186:
+        once(value.detail.case, "detail");
+        value.detail = { case: "cache", value: readCacheDetail(reader) };
+        break;
+      case 194:
+        once(value.detail.case, "detail");
+        value.detail = { case: "node", value: readNodeDetail(reader) };
+        break;
+      case 200:
+        value.registeredByAdmin = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 25);
+    }
+    if (!isTail) contentBytes = reader.at;
+  }
+  return { entry: value, contentBytes };
+}
+
+/** Bytes that surely hold `Entry`, without tail and stamps. Cost: one step a text. */
+export function roomEntry(value: EntryFields): number {
+  let room = 20;
+  for (let i = 0; i < value.targets.length; i++) room += 10 + roomTarget(value.targets[i] ?? newTarget());
+  room += textsRoom(value.tags);
+  room += textsRoom(value.capabilities);
+  room += textsRoom(value.resources);
+  room += pairsRoom(value.metadata);
+  room += textsRoom(value.aliases);
+  switch (value.detail.case) {
+    case "service":
+      room += 10 + roomServiceDetail(value.detail.value);
+      break;
+    case "function":
+      room += 10 + roomFunctionDetail(value.detail.value);
+      break;
+    case "topic":
+      room += 10 + roomTopicDetail(value.detail.value);
+      break;
+    case "queue":
+      room += 10 + roomQueueDetail(value.detail.value);
+      break;
+    case "cache":
+      room += 10 + roomCacheDetail(value.detail.value);
+      break;
+    case "node":
+      room += 10 + roomNodeDetail(value.detail.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** What the server says of an entry, whatever the client said. */
+export type StampedFields = Required<Pick<EntryFields, "key" | "scope" | "clusterId" | "region" | "zone" | "nodeId" | "tenantId" | "health" | "registeredByAdmin">>;
+
+/** Writes an entry without load, registered_at, updated_at; `out` has `roomEntry` bytes after `start`, and room for the stamps. Returns the offset after it. */
+export function writeContent(out: Uint8Array, start: number, value: EntryFields, stamped: StampedFields): number {
+  let at = start;
+  if (stamped.key !== undefined) at = writeEntryKey(out, at, 10, stamped.key);
+  at = writeNumberField(out, at, 16, stamped.scope);
+  for (let i = 0; i < value.targets.length; i++) {
+    const item = value.targets[i];
+    if (item !== undefined) at = writeTarget(out, at, 26, item);
+  }
+  at = writeTexts(out, at, 34, value.tags);
+  at = writeTexts(out, at, 42, value.capabilities);
+  at = writeTexts(out, at, 50, value.resources);
+  at = writePairs(out, at, 58, value.metadata);
+  if (value.ttl !== undefined) at = writeTimeField(out, at, 66, value.ttl);
+  at = writeTexts(out, at, 74, value.aliases);
+  at = writeTextField(out, at, 82, stamped.clusterId);
+  at = writeTextField(out, at, 90, stamped.region);
+  at = writeTextField(out, at, 98, stamped.zone);
+  at = writeTextField(out, at, 106, stamped.nodeId);
+  at = writeTextField(out, at, 114, stamped.tenantId);
+  at = writeNumberField(out, at, 120, stamped.health);
+  switch (value.detail.case) {
+    case "service":
+      at = writeServiceDetail(out, at, 154, value.detail.value);
+      break;
+    case "function":
+      at = writeFunctionDetail(out, at, 162, value.detail.value);
+      break;
+    case "topic":
+      at = writeTopicDetail(out, at, 170, value.detail.value);
+      break;
+    case "queue":
+      at = writeQueueDetail(out, at, 178, value.detail.value);
+      break;
+    case "cache":
+      at = writeCacheDetail(out, at, 186, value.detail.value);
+      break;
+    case "node":
+      at = writeNodeDetail(out, at, 194, value.detail.value);
+      break;
+    case undefined:
+  }
+  at = writeNumberField(out, at, 200, stamped.registeredByAdmin ? 1 : 0);
+  return at;
+}

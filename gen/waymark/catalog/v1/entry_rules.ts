@@ -1,0 +1,297 @@
+// Made by scripts/gen-entry.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
+import { quoted } from "../../../../src/catalog/entry/names.ts";
+import type { Problems } from "../../../../src/catalog/entry/problems.ts";
+import {
+  type CacheDetailFields,
+  type EntryFields,
+  type EntryKeyFields,
+  type FunctionDetailFields,
+  type LoadReportFields,
+  type NodeDetailFields,
+  type QueueDetailFields,
+  type TargetFields,
+  type TopicDetailFields,
+} from "./entry_codec.ts";
+
+/** Adds what breaks the contract's rules in `EntryKey`. */
+export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.name(value.name, problems.bounds.maxNameLength, "name");
+  problems.name(value.instanceId, problems.bounds.maxNameLength, "instance_id");
+  problems.optionalName(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+}
+
+/** Adds what breaks the contract's rules in `Target`. */
+export function checkTarget(value: TargetFields, problems: Problems): void {
+  problems.optionalName(value.name, problems.bounds.maxNameLength, "name");
+  problems.host(value.host, problems.bounds.maxHostLength, "host");
+  if (!(value.port >= 1 && value.port <= 65535)) problems.range(value.port, 1, 65535, "port");
+  if (!(value.priority >= 0 && value.priority <= 65535)) problems.range(value.priority, 0, 65535, "priority");
+  if (!(value.weight >= 0 && value.weight <= 65535)) problems.range(value.weight, 0, 65535, "weight");
+  problems.optionalName(value.protocol, problems.bounds.maxNameLength, "protocol");
+}
+
+/** Adds what breaks the contract's rules in `LoadReport`. */
+export function checkLoadReport(value: LoadReportFields, problems: Problems): void {
+  if (!(value.activeClients >= 0 && value.activeClients <= 4294967295)) problems.range(value.activeClients, 0, 4294967295, "active_clients");
+  if (!(value.errorRate >= 0 && value.errorRate <= 1)) problems.range(value.errorRate, 0, 1, "error_rate");
+  if (!(value.latencyMs >= 0 && value.latencyMs <= 1000000000)) problems.range(value.latencyMs, 0, 1000000000, "latency_ms");
+  if (!(value.utilization >= 0 && value.utilization <= 1)) problems.range(value.utilization, 0, 1, "utilization");
+  if (value.observedAt !== undefined) {
+    problems.time(value.observedAt, "observed_at");
+  }
+}
+
+function checkFunctionDetail_resources(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "resources");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `resources[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `FunctionDetail`. */
+export function checkFunctionDetail(value: FunctionDetailFields, problems: Problems): void {
+  problems.optionalName(value.functionId, problems.bounds.maxNameLength, "function_id");
+  problems.optionalText(value.version, 128, "version");
+  problems.optionalName(value.specDigest, problems.bounds.maxNameLength, "spec_digest");
+  if (value.resources.length > 0) checkFunctionDetail_resources(value.resources, problems);
+}
+
+function checkTopicDetail_patterns(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "patterns");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, problems.bounds.maxPatternLength, "");
+    if (problems.count !== before) problems.under(before, `patterns[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `TopicDetail`. */
+export function checkTopicDetail(value: TopicDetailFields, problems: Problems): void {
+  if (value.patterns.length > 0) checkTopicDetail_patterns(value.patterns, problems);
+}
+
+function checkQueueDetail_delivery_guarantees(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "delivery_guarantees");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `delivery_guarantees[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `QueueDetail`. */
+export function checkQueueDetail(value: QueueDetailFields, problems: Problems): void {
+  if (value.deliveryGuarantees.length > 0) checkQueueDetail_delivery_guarantees(value.deliveryGuarantees, problems);
+}
+
+function checkCacheDetail_modes(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "modes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `modes[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `CacheDetail`. */
+export function checkCacheDetail(value: CacheDetailFields, problems: Problems): void {
+  problems.optionalName(value.role, problems.bounds.maxNameLength, "role");
+  if (!(value.latitude >= -90 && value.latitude <= 90)) problems.range(value.latitude, -90, 90, "latitude");
+  if (!(value.longitude >= -180 && value.longitude <= 180)) problems.range(value.longitude, -180, 180, "longitude");
+  if (value.modes.length > 0) checkCacheDetail_modes(value.modes, problems);
+  problems.optionalName(value.region, problems.bounds.maxIdLength, "region");
+  if (!(value.utilization >= 0 && value.utilization <= 1)) problems.range(value.utilization, 0, 1, "utilization");
+  if (!(value.latencyMs >= 0 && value.latencyMs <= 1000000000)) problems.range(value.latencyMs, 0, 1000000000, "latency_ms");
+}
+
+function checkNodeDetail_advertised_urls(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "advertised_urls");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.optionalText(item, problems.bounds.maxUrlLength, "");
+    if (problems.count !== before) problems.under(before, `advertised_urls[${i}]`);
+  }
+}
+
+function checkNodeDetail_transports(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "transports");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.optionalText(item, problems.bounds.maxEntryBytes, "");
+    if (problems.count !== before) problems.under(before, `transports[${i}]`);
+  }
+}
+
+function checkNodeDetail_protocol_versions(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "protocol_versions");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (problems.count !== before) problems.under(before, `protocol_versions[${i}]`);
+  }
+}
+
+function checkNodeDetail_labels(many: Readonly<Record<string, string>>, problems: Problems): void {
+  let count = 0;
+  for (const key in many) {
+    count++;
+    const before = problems.count;
+    problems.optionalText(key, problems.bounds.maxEntryBytes, "");
+    problems.optionalText(many[key] ?? "", problems.bounds.maxEntryBytes, "");
+    if (problems.count !== before) problems.under(before, `labels[${quoted(key)}]`);
+  }
+  problems.items(count, problems.bounds.maxListItems, "labels");
+}
+
+/** Adds what breaks the contract's rules in `NodeDetail`. */
+export function checkNodeDetail(value: NodeDetailFields, problems: Problems): void {
+  if (value.advertisedUrls.length > 0) checkNodeDetail_advertised_urls(value.advertisedUrls, problems);
+  if (value.transports.length > 0) checkNodeDetail_transports(value.transports, problems);
+  if (value.protocolVersions.length > 0) checkNodeDetail_protocol_versions(value.protocolVersions, problems);
+  checkNodeDetail_labels(value.labels, problems);
+}
+
+function checkEntry_targets(many: readonly TargetFields[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxTargets, "targets");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkTarget(item, problems);
+    if (problems.count !== before) problems.under(before, `targets[${i}].`);
+  }
+}
+
+function checkEntry_tags(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "tags");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `tags[${i}]`);
+  }
+  problems.unique(many, "tags");
+}
+
+function checkEntry_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+  problems.unique(many, "capabilities");
+}
+
+function checkEntry_resources(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "resources");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `resources[${i}]`);
+  }
+  problems.unique(many, "resources");
+}
+
+function checkEntry_metadata(many: Readonly<Record<string, string>>, problems: Problems): void {
+  let count = 0;
+  for (const key in many) {
+    count++;
+    const before = problems.count;
+    problems.name(key, problems.bounds.maxMetadataKeyLength, "");
+    problems.bytes(many[key] ?? "", problems.bounds.maxMetadataValueBytes, "");
+    if (problems.count !== before) problems.under(before, `metadata[${quoted(key)}]`);
+  }
+  problems.items(count, problems.bounds.maxMetadataPairs, "metadata");
+}
+
+function checkEntry_aliases(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, problems.bounds.maxListItems, "aliases");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.alias(item, problems.bounds.maxAliasLength, "");
+    if (problems.count !== before) problems.under(before, `aliases[${i}]`);
+  }
+  problems.unique(many, "aliases");
+}
+
+/** Adds what breaks the contract's rules in `Entry`. */
+export function checkEntry(value: EntryFields, problems: Problems): void {
+  if (value.key === undefined) problems.add("key", "is required");
+  if (value.key !== undefined) {
+    const before = problems.count;
+    checkEntryKey(value.key, problems);
+    if (problems.count !== before) problems.under(before, "key.");
+  }
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.targets.length > 0) checkEntry_targets(value.targets, problems);
+  if (value.tags.length > 0) checkEntry_tags(value.tags, problems);
+  if (value.capabilities.length > 0) checkEntry_capabilities(value.capabilities, problems);
+  if (value.resources.length > 0) checkEntry_resources(value.resources, problems);
+  checkEntry_metadata(value.metadata, problems);
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, problems.bounds.maxEntryTtlMs, "ttl");
+  }
+  if (value.aliases.length > 0) checkEntry_aliases(value.aliases, problems);
+  problems.optionalText(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  problems.optionalText(value.region, problems.bounds.maxIdLength, "region");
+  problems.optionalName(value.zone, problems.bounds.maxIdLength, "zone");
+  problems.optionalText(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.optionalText(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
+  if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
+  problems.known(value.health, 5, "a health status", "health");
+  if (value.load !== undefined) {
+    const before = problems.count;
+    checkLoadReport(value.load, problems);
+    if (problems.count !== before) problems.under(before, "load.");
+  }
+  switch (value.detail.case) {
+    case "service":
+      return;
+    case "function": {
+      const before = problems.count;
+      checkFunctionDetail(value.detail.value, problems);
+      if (problems.count !== before) problems.under(before, "function.");
+      return;
+    }
+    case "topic": {
+      const before = problems.count;
+      checkTopicDetail(value.detail.value, problems);
+      if (problems.count !== before) problems.under(before, "topic.");
+      return;
+    }
+    case "queue": {
+      const before = problems.count;
+      checkQueueDetail(value.detail.value, problems);
+      if (problems.count !== before) problems.under(before, "queue.");
+      return;
+    }
+    case "cache": {
+      const before = problems.count;
+      checkCacheDetail(value.detail.value, problems);
+      if (problems.count !== before) problems.under(before, "cache.");
+      return;
+    }
+    case "node": {
+      const before = problems.count;
+      checkNodeDetail(value.detail.value, problems);
+      if (problems.count !== before) problems.under(before, "node.");
+      return;
+    }
+    case undefined:
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * What CONTRIBUTING.md says an entry field and an entry kind cost is what they cost: in a copy of the repository one of each is added, by
+ * those steps and no other, and the checks and tests of the rooms concerned hold.
+ */
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ROOT, run } from "../../scripts/run.ts";
+
+const PROTO = "proto/waymark/catalog/v1/entry.proto";
+const KINDS = "src/catalog/entry/kinds.ts";
+const STEP_MS = 280_000;
+
+let copy = "";
+
+beforeAll(() => {
+  copy = mkdtempSync(join(tmpdir(), "waymark-adding-"));
+  for (const path of ["bench", "bin", "docs", "gen", "proto", "scripts", "src", "test", "third_party"])
+    cpSync(join(ROOT, path), join(copy, path), { recursive: true });
+  for (const file of [
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "buf.gen.yaml",
+    "buf.yaml",
+    "package.json",
+    "tsconfig.json",
+    "vitest.config.ts",
+  ])
+    cpSync(join(ROOT, file), join(copy, file));
+  symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
+});
+
+afterAll(() => {
+  rmSync(copy, { recursive: true, force: true });
+});
+
+function edit(file: string, from: string, to: string): void {
+  const text = readFileSync(join(copy, file), "utf8");
+  expect(text.split(from), `${file}: ${from}`).toHaveLength(2);
+  writeFileSync(
+    join(copy, file),
+    text.replace(from, () => to),
+  );
+}
+
+function runs(command: string, ...args: readonly string[]) {
+  return run(command, args, { cwd: copy, env: { CI: "" } });
+}
+
+/** What a command says that fails; empty for one that does not. */
+async function faultOf(command: string, ...args: readonly string[]): Promise<string> {
+  const { code, output } = await runs(command, ...args);
+  return code === 0 ? "" : output;
+}
+
+const cells = (what: string): readonly string[] => {
+  const rows = readFileSync(join(ROOT, "CONTRIBUTING.md"), "utf8").split("\n");
+  return rows.find((row) => row.startsWith(`| ${what} |`))?.split("|") ?? [];
+};
+
+test("the steps of this test are those of CONTRIBUTING.md", () => {
+  const filesOf = (what: string) =>
+    [...((cells(what)[2] ?? "").split("One line more")[0]?.matchAll(/`((?:proto|src)\/[^`]+)`/g) ?? [])].map(([, file]) => file);
+  expect(filesOf("an entry field")).toEqual([PROTO]);
+  expect(filesOf("an entry kind")).toEqual([PROTO, KINDS]);
+  for (const what of ["an entry field", "an entry kind"])
+    for (const step of ["`npm run gen`", "`npm run golden`"]) expect(cells(what)[2]).toContain(step);
+});
+
+test(
+  "a field of all entries, a field of a detail and a kind are written down in the proto, and a row in KINDS",
+  async () => {
+    edit(
+      PROTO,
+      "  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];\n",
+      `  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];
+  // Who answers for the instance; at most 40 of [A-Za-z0-9._:/@+-].
+  string owner = 26 [(buf.validate.field).string = {
+    max_len: 40
+    pattern: "^[A-Za-z0-9._:/@+-]*$"
+  }];
+  // Share of the traffic, 0 to 100.
+  uint32 share = 27 [(buf.validate.field).uint32.lte = 100];
+`,
+    );
+    edit(PROTO, "    NodeDetail node = 24;\n", "    NodeDetail node = 24;\n    // Detail of a LOCK.\n    LockDetail lock = 28;\n");
+    edit(PROTO, "  ENTRY_KIND_NODE = 6;\n", "  ENTRY_KIND_NODE = 6;\n  // A lock that one holds at a time.\n  ENTRY_KIND_LOCK = 7;\n");
+    edit(
+      PROTO,
+      "// Additional data of an entry of kind NODE.\n",
+      `// Additional data of an entry of kind LOCK.
+message LockDetail {
+  // Who holds it; at most 64, each 1 to 30 characters.
+  repeated string holders = 1 [(buf.validate.field).repeated = {
+    max_items: 64
+    items: {
+      string: {
+        min_len: 1
+        max_len: 30
+      }
+    }
+  }];
+  // How often it changed hands.
+  uint64 fence = 2;
+}
+
+// Additional data of an entry of kind NODE.
+`,
+    );
+    edit(KINDS, "  [KIND.NODE]: { dnsLabels: [] },\n", '  [KIND.NODE]: { dnsLabels: [] },\n  [KIND.LOCK]: { dnsLabels: ["_lock"] },\n');
+    expect(await faultOf("node", "scripts/gen.ts")).toBe("");
+    expect(await faultOf("node", "scripts/gen.ts", "--check")).toBe("");
+  },
+  STEP_MS,
+);
+
+test(
+  "it compiles",
+  async () => {
+    expect(await faultOf("tsc", "-p", ".")).toBe("");
+  },
+  STEP_MS,
+);
+
+test(
+  "the goldens gain lines, and no line that was there before changes",
+  async () => {
+    expect(
+      await faultOf("vitest", "run", "--project", "unit", "--project", "io", "test/golden/entries.test.ts", "test/cli", "--update"),
+    ).toBe("");
+    const file = "test/golden/bytes/entry-fields.txt";
+    const [before, after] = [ROOT, copy].map((root) => readFileSync(join(root, file), "utf8").trim().split("\n"));
+    expect(after?.filter((line) => !before?.includes(line)).map((line) => line.split(" ")[0])).toEqual([
+      "owner",
+      "share",
+      "lock",
+      "lock.holders",
+      "lock.fence",
+    ]);
+    expect(after).toEqual(expect.arrayContaining(before ?? []));
+  },
+  STEP_MS,
+);
+
+test(
+  "the tests of the rooms concerned hold, with the new field and the new kind in them",
+  async () => {
+    const rooms = [
+      "test/catalog/entry",
+      "test/catalog/record",
+      "test/catalog/query",
+      "test/golden",
+      "test/dns",
+      "test/cli",
+      "test/gen-entry.io.test.ts",
+    ];
+    const { code, output } = await runs("vitest", "run", "--project", "unit", "--project", "io", "--reporter=verbose", ...rooms);
+    expect(code === 0 ? "" : output).toBe("");
+    for (const field of ["Entry.owner", "Entry.share", "LockDetail.holders", "LockDetail.fence"])
+      expect(output).toContain(`${field} is refused exactly where the contract says`);
+  },
+  2 * STEP_MS,
+);
+
+/** Runs in the copy, with its own sources. */
+const READS = `import { expect, test } from "vitest";
+import { startNodeProcess } from "./fakes/node-process.ts";
+
+const LOCK = "key: { kind: lock, namespace: svc, name: leader, instanceId: '1' }\\nowner: team-a\\nshare: 40\\nlock: { holders: [ann], fence: 7 }\\ntargets: [{ host: 10.0.0.1, port: 80 }]\\n";
+
+test("an entry of the new kind with the new fields goes in by a file, and is read through a query, DNS and the metrics", async () => {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  const ask = async (...args: readonly string[]) => node.run(args, LOCK);
+  expect(await ask("apply", "-f", "-")).toMatchObject({ exit: 0 });
+  const { stdout } = await ask("discovery", "query", "--kind", "lock", "-o", "json");
+  expect(JSON.parse(stdout)).toMatchObject({ items: [{ owner: "team-a", share: 40, lock: { holders: ["ann"], fence: "7" } }] });
+  expect((await ask("discovery", "query", "--kind", "node", "--namespace", "svc", "-o", "json")).stdout).not.toContain("team-a");
+  expect((await ask("discovery", "query", "--kind", "lock")).stdout).toMatch(/svc +leader +lock /);
+  expect((await ask("apply", "-f", "-", "--dry-run", "-o", "json")).stdout).toContain('"unchanged": 1');
+  const wrong = await node.run(["apply", "-f", "-"], LOCK.replace("40", "101"));
+  expect([wrong.exit, wrong.stderr]).toEqual([1, expect.stringContaining("share")]);
+  const dns = await node.run(["dns", "resolve", "_lock._tcp.leader.svc.waymark", "SRV"]);
+  expect(dns.stdout).toContain("80");
+  expect((await (await fetch("http://" + node.listeners.http + "/metrics")).text())).toContain('waymark_catalog_entries{kind="lock",scope="zone"} 1');
+});
+`;
+
+test(
+  "a query finds the entry by its kind and shows the fields, and files, DNS, metrics and the command line know them",
+  async () => {
+    writeFileSync(join(copy, "test/added.io.test.ts"), READS);
+    expect(await faultOf("vitest", "run", "--project", "io", "test/added.io.test.ts")).toBe("");
+  },
+  STEP_MS,
+);
