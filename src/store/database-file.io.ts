@@ -278,14 +278,17 @@ export function openForWriting(path: string): DatabaseSync {
   return db;
 }
 
-/** Runs `body` in one transaction, which is rolled back when anything throws. */
-export function transaction(db: DatabaseSync, body: () => void): void {
-  db.exec("BEGIN IMMEDIATE");
-  try {
-    body();
-    db.exec("COMMIT");
-  } catch (error) {
-    if (db.isTransaction) db.exec("ROLLBACK");
-    throw error;
-  }
+/** A function that runs `body` in one transaction of `db`, and rolls it back when anything throws. HOT: once a batch; `exec` cost 1.3 µs more. */
+export function transactions(db: DatabaseSync): (body: () => void) => void {
+  const [begin, commit] = [db.prepare("BEGIN IMMEDIATE"), db.prepare("COMMIT")];
+  return (body) => {
+    begin.run();
+    try {
+      body();
+      commit.run();
+    } catch (error) {
+      if (db.isTransaction) db.exec("ROLLBACK");
+      throw error;
+    }
+  };
 }

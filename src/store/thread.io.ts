@@ -46,8 +46,19 @@ function startThread(name: string): Worker {
 
 /** Marks a buffer of an answer that is moved to the other thread rather than copied. */
 export type Move = (buffer: ArrayBufferLike | undefined) => void;
-/** What a thread can be asked. `open` is called first and `close` last. */
-type Methods = Readonly<Record<string, (request: never, move: Move) => unknown>> & { close(): void };
+
+/** The owner of a file, which lives in a thread: the caller's side calls its methods by name. Each takes one argument, and may mark buffers. */
+export interface Owner {
+  /** What the opener is told. */
+  readonly opened: unknown;
+  /** Lets go of the file. The thread ends then. */
+  close(): void;
+}
+
+type Method = (request: never, move: Move) => unknown;
+type MethodName<O> = { [Name in keyof O]: O[Name] extends Method ? Name : never }[keyof O] & string;
+type Request<O, Name extends keyof O> = O[Name] extends (request: infer R, move: Move) => unknown ? R : never;
+type Answer<O, Name extends keyof O> = O[Name] extends (request: never, move: Move) => infer A ? A : never;
 
 interface Call {
   readonly method: string;
@@ -67,8 +78,8 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** The caller's side of a thread. `M` is the type of the methods that its module serves. */
-export class ThreadCalls<M extends Methods> {
+/** The caller's side of a thread. `O` is the type of the owner that its module serves, and `R` what that is opened with. */
+export class ThreadCalls<O extends Owner, R> {
   readonly #worker: Worker;
   readonly #name: string;
   readonly #onNotice: (message: string) => void;
@@ -92,28 +103,37 @@ export class ThreadCalls<M extends Methods> {
     });
   }
 
+  /** Opens the file; to be called first. Resolves to what the owner says of it, and rejects as `call` does. */
+  open(request: R): Promise<O["opened"]> {
+    return this.#ask<O["opened"]>("open", request, []);
+  }
+
   /** Rejects with what the method threw, and with `store_unavailable` when the thread has ended. Buffers in `transfer` are moved. */
-  call<Name extends keyof M & string>(
+  call<Name extends MethodName<O>>(
     method: Name,
-    request?: Parameters<M[Name]>[0],
+    request?: Request<O, Name>,
     transfer: readonly ArrayBuffer[] = [],
-  ): Promise<ReturnType<M[Name]>> {
-    if (this.#broken !== undefined) return Promise.reject(this.#broken);
-    const { promise, resolve, reject } = Promise.withResolvers<ReturnType<M[Name]>>();
-    this.#waiting.push({ resolve, reject });
-    this.#worker.postMessage({ method, request } satisfies Call, transfer);
-    return promise;
+  ): Promise<Answer<O, Name>> {
+    return this.#ask<Answer<O, Name>>(method, request, transfer);
   }
 
   /** Has the thread close its file, and resolves when it has ended. Does the same when it ended before. */
   async close(): Promise<void> {
     try {
-      await this.call("close");
+      await this.#ask("close", undefined, []);
     } catch (error) {
       // The thread is gone already, and nothing is held any more.
       if (!(error instanceof WaymarkError)) throw error;
     }
     await this.#exited;
+  }
+
+  #ask<A>(method: string, request: unknown, transfer: readonly ArrayBuffer[]): Promise<A> {
+    if (this.#broken !== undefined) return Promise.reject(this.#broken);
+    const { promise, resolve, reject } = Promise.withResolvers<A>();
+    this.#waiting.push({ resolve, reject });
+    this.#worker.postMessage({ method, request } satisfies Call, transfer);
+    return promise;
   }
 
   #replied(reply: Reply): void {
@@ -146,39 +166,49 @@ export function notify(message: string): void {
 }
 
 export interface ServeOptions {
-  /** Whether any method that throws ends the thread. Without it only `open` and `close` do. */
+  /** Whether any method that throws ends the thread. Without it only a failed opening and `close` do. */
   readonly endsOnFailure?: boolean;
   /** Runs after each answer that does not end the thread. */
   readonly afterAnswer?: () => void;
 }
 
 /**
- * Answers every call with what its method returns or throws. The thread ends after `close`, and when the first call, which opens the file,
- * fails; the file is closed then as well. For the module of a thread only.
+ * Opens the owner of a file with the first request, and then answers every call with what its method returns or throws. The thread ends after
+ * `close`, and when the first call fails. For the module of a thread only.
  */
-export function serveThread(methods: Methods, { endsOnFailure = false, afterAnswer = () => {} }: ServeOptions = {}): void {
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the caller opens with, which no parameter shows
+export function serveThread<R>(open: (request: R) => Owner, { endsOnFailure = false, afterAnswer = () => {} }: ServeOptions = {}): void {
   const port = parentPort;
   if (port === null) throw new Error(outside);
-  let isOpen = false;
-  port.on("message", ({ method, request }: { readonly method: string; readonly request: never }) => {
+  let owner: Owner | undefined;
+  let isOver = false;
+  port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
+    // A closed port may still give messages that came before.
+    if (isOver) return;
     const moved: ArrayBuffer[] = [];
+    const move: Move = (buffer) => {
+      if (buffer instanceof ArrayBuffer) moved.push(buffer);
+    };
     try {
-      const run = methods[method];
-      assert(run !== undefined, "a thread was asked for a method that it does not have", { method });
-      const answer = run(request, (buffer) => {
-        if (buffer instanceof ArrayBuffer) moved.push(buffer);
-      });
-      isOpen = true;
+      let answer: unknown;
+      if (owner === undefined && method === "open") {
+        owner = open(request);
+        answer = owner.opened;
+      } else if (owner !== undefined) {
+        const run: unknown = Reflect.get(owner, method);
+        assert(typeof run === "function", "a thread was asked for a method that it does not have", { method });
+        answer = run.call(owner, request, move);
+      } else assert(method === "close", "a thread was asked before it was open", { method });
+      isOver = method === "close";
       post({ kind: "answer", answer }, moved);
-      if (method === "close") port.close();
-      else afterAnswer();
     } catch (error) {
-      const ends = !isOpen || endsOnFailure || method === "close";
+      isOver = owner === undefined || endsOnFailure || method === "close";
       // Before the answer: callers may look at the directory, or open it again.
-      if (ends && method !== "close") methods.close();
+      if (isOver && method !== "close") owner?.close();
       post(failureOf(error));
-      if (ends) port.close();
     }
+    if (isOver) port.close();
+    else afterAnswer();
   });
 }
 

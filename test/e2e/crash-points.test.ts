@@ -41,7 +41,7 @@ const COUNT = {
     return rows;
   },
   control: (directory: string): number => {
-    const file = new ControlFile(directory, STORE_BOUNDS, { takesAsItIs: false });
+    const file = new ControlFile({ directory, bounds: STORE_BOUNDS, takesAsItIs: false });
     const version = file.get("counter")?.version ?? 0;
     file.close();
     return version;

@@ -1,5 +1,5 @@
 /** Checks a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
-import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
+import { CHAIN_START, type ChainPoint, chainHash, equalBytes, parseCanonical } from "./record.ts";
 
 /** A record as it is stored. `place` is the number under which it was found. */
 export interface ChainedRecord {
@@ -77,8 +77,4 @@ export class ChainCheck {
     const isFirst = this.#last.number === this.#anchor.number;
     return { kind: isFirst ? "truncated_head" : "missing", number: expected, message: `${which} missing` };
   }
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }

@@ -1,6 +1,6 @@
 /** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
-import { type AuditRecord, type ChainPoint, canonicalBytes, eventOf, HASH_BYTES } from "./record.ts";
+import { type AuditRecord, canonicalBytes, equalBytes, eventOf, HASH_BYTES } from "./record.ts";
 
 /** One object with every field, the names in snake_case and the hashes in hex; ends in a newline. */
 export function auditLine(record: AuditRecord): string {
@@ -52,7 +52,7 @@ export function verifyLines(text: string): LinesReading {
     if (line === undefined) return broken("altered", state.lastNumber + 1, `line ${row} is no record of an audit log`);
     const { stored, previousHash, hashText } = line;
     check ??= new ChainCheck({ number: stored.place - 1, hash: previousHash });
-    const said = differs(check.last, previousHash) && stored.place === check.last.number + 1;
+    const said = !equalBytes(check.last.hash, previousHash) && stored.place === check.last.number + 1;
     const problem = check.add(stored);
     if (problem !== undefined) return broken(problem.kind, problem.number, `line ${row}: ${problem.message}`);
     if (said) return broken("altered", stored.place, `line ${row}: record ${stored.place} does not name the hash of the one before it`);
@@ -73,10 +73,6 @@ function* linesOf(text: string): Generator<string> {
     yield text.slice(start, end < 0 ? text.length : end).trim();
     start = end < 0 ? text.length : end + 1;
   }
-}
-
-function differs({ hash }: ChainPoint, other: Uint8Array): boolean {
-  return hash.some((byte, at) => byte !== other[at]);
 }
 
 /** The record of a line that `auditLine` wrote; undefined for other lines. */

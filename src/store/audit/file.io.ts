@@ -13,6 +13,7 @@ import {
   CHAIN_START,
   type ChainPoint,
   chainEvent,
+  equalBytes,
   NO_HASH,
   parseCanonical,
 } from "../../policy/audit/record.ts";
@@ -25,7 +26,7 @@ import {
   Inspection,
   lockDatabase,
   openForWriting,
-  transaction,
+  transactions,
 } from "../database-file.io.ts";
 
 export interface AuditFileOptions {
@@ -70,6 +71,7 @@ type Row = Readonly<Record<string, unknown>>;
 
 function prepareAll(db: DatabaseSync) {
   return {
+    transaction: transactions(db),
     meta: db.prepare("SELECT head, head_hash, anchor, anchor_hash FROM meta WHERE one = 1"),
     insert: db.prepare("INSERT INTO records VALUES (?, ?, ?)"),
     moveHead: db.prepare("UPDATE meta SET head = ?, head_hash = ?"),
@@ -136,7 +138,7 @@ export class AuditFile {
   isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
     if (newest === undefined) return this.#head.number === this.#anchor.number;
-    return newest["number"] === this.#head.number && bytesEqual(newest["hash"], this.#head.hash);
+    return newest["number"] === this.#head.number && equalBytes(bytesOf(newest["hash"]), this.#head.hash);
   }
 
   usedBytes(): number {
@@ -149,7 +151,7 @@ export class AuditFile {
     const records: AuditRecord[] = [];
     let head = this.#head;
     this.#markOpen();
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       for (const event of events) {
         const { record, canonical } = chainEvent(event, head);
         this.#sql.insert.run(record.number, canonical, record.hash);
@@ -184,7 +186,7 @@ export class AuditFile {
     }
     if (last === undefined) return false;
     const anchor: ChainPoint = { number: Number(last["number"]), hash: bytesOf(last["hash"]) };
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       this.#sql.prune.run(anchor.number);
       this.#sql.moveAnchor.run(anchor.number, anchor.hash);
     });
@@ -265,7 +267,7 @@ export class AuditFile {
   /** Called before the first record: puts something into the log, and only then marks the file as open. */
   #markOpen(first: () => void = () => {}): void {
     if (this.#isMarkedOpen || this.#directory === undefined) return;
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       this.#db.exec(`${LIFE_SCHEMA}; INSERT OR REPLACE INTO life VALUES (1, 1)`);
       first();
     });
@@ -329,8 +331,4 @@ function isOlder(row: Row, oldestWallMs: number): boolean {
 
 function bytesOf(value: unknown): Uint8Array {
   return value instanceof Uint8Array ? value : NO_HASH;
-}
-
-function bytesEqual(value: unknown, bytes: Uint8Array): boolean {
-  return value instanceof Uint8Array && Buffer.compare(value, bytes) === 0;
 }

@@ -4,10 +4,10 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
 import type { AuditFilter } from "../../policy/audit/filter.ts";
 import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
-import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../../policy/audit/record.ts";
+import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint, equalBytes } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import type { AuditMethods, AuditState } from "./worker.io.ts";
+import type { AuditOpen, AuditState, AuditThread } from "./worker.io.ts";
 
 /** Most events that wait for the disk. More are lost and counted, and the log itself says so. */
 const MAX_PENDING = 10_000;
@@ -96,7 +96,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   return log;
 }
 
-type Calls = ThreadCalls<AuditMethods>;
+type Calls = ThreadCalls<AuditThread, AuditOpen>;
 
 interface Waiter {
   /** The waiter is answered when this many events are written. */
@@ -205,7 +205,7 @@ class DiskAuditLog implements AuditLog {
   async #open(): Promise<Calls> {
     const { directory, retentionMs, maxBytes, file, log } = this.#options;
     const calls: Calls = new ThreadCalls("audit");
-    const opened = await calls.call("open", { options: { directory, retentionMs, maxBytes }, linesFile: file });
+    const opened = await calls.open({ options: { directory, retentionMs, maxBytes }, linesFile: file });
     this.#show(opened.state);
     this.#lookSoon();
     const { head, anchor } = opened.state;
@@ -240,7 +240,7 @@ class DiskAuditLog implements AuditLog {
       }
       const found = await calls.call("hashOf", number);
       // A record that was pruned meanwhile cannot be compared.
-      if (found !== undefined && Buffer.compare(found, hash) !== 0)
+      if (found !== undefined && !equalBytes(found, hash))
         return { kind: "altered", number, message: `record ${number} has another hash than was known of it` };
     }
     return undefined;

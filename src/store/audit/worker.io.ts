@@ -1,8 +1,7 @@
 /** The thread that owns the audit log's file: it writes, prunes, reads and checks, a slice at a time. */
-import { assert } from "../../lib/errors.ts";
 import { auditLine } from "../../policy/audit/line.ts";
 import type { AuditEvent, ChainPoint } from "../../policy/audit/record.ts";
-import { serveThread } from "../thread.io.ts";
+import { type Owner, serveThread } from "../thread.io.ts";
 import { AuditFile, type AuditFileOptions, type AuditScan } from "./file.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
@@ -25,68 +24,73 @@ export interface AuditState {
   readonly isFileBusy: boolean;
 }
 
-let file: AuditFile | undefined;
-let stream: AuditStream | undefined;
-let pruning: NodeJS.Timeout | undefined;
-
-function opened(): AuditFile {
-  assert(file !== undefined, "the audit log was asked before it was open");
-  return file;
+export interface AuditOpen {
+  readonly options: AuditFileOptions;
+  /** The JSON-lines file; undefined without one. */
+  readonly linesFile: string | undefined;
 }
 
-function look(): AuditState {
-  const { head, anchor } = opened();
-  const { lostCount = 0, fault = "", isBusy = false } = stream ?? {};
-  return { head, anchor, usedBytes: opened().usedBytes(), fileLostCount: lostCount, fileFault: fault, isFileBusy: isBusy };
-}
+export class AuditThread implements Owner {
+  readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly hasLostLog: boolean };
+  readonly #file: AuditFile;
+  readonly #stream: AuditStream | undefined;
+  readonly #pruning: NodeJS.Timeout;
 
-function prune(): void {
-  try {
-    file?.prune(Date.now());
-  } catch {
-    // The disk refuses: old records stay until it takes writes again, and batches that fail are reported.
+  constructor({ options, linesFile }: AuditOpen) {
+    this.#file = new AuditFile(options);
+    this.#stream = linesFile === undefined ? undefined : new AuditStream(linesFile);
+    this.#stream?.reopen();
+    this.#prune();
+    this.#pruning = setInterval(() => this.#prune(), PRUNE_EVERY_MS).unref();
+    this.opened = { state: this.look(), isTailWhole: this.#file.isTailWhole(), hasLostLog: this.#file.hasLostLog };
+  }
+
+  append(events: readonly AuditEvent[]): AuditState {
+    const records = this.#file.append(events);
+    this.#stream?.write(records.map(auditLine));
+    this.#prune();
+    return this.look();
+  }
+
+  /** Searches a slice of the log; `nextBefore` says where to go on. */
+  scan(scan: AuditScan) {
+    return this.#file.scan(scan);
+  }
+
+  /** Checks a slice of the chain after `last`, up to `head`; both undefined at first. */
+  verify({ last, head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
+    return this.#file.verify(last, head);
+  }
+
+  hashOf(number: number) {
+    return this.#file.hashOf(number);
+  }
+
+  /** Opens the JSON-lines file again, after it was moved away. */
+  reopen(): void {
+    this.#stream?.reopen();
+  }
+
+  look(): AuditState {
+    const { head, anchor } = this.#file;
+    const { lostCount = 0, fault = "", isBusy = false } = this.#stream ?? {};
+    return { head, anchor, usedBytes: this.#file.usedBytes(), fileLostCount: lostCount, fileFault: fault, isFileBusy: isBusy };
+  }
+
+  close(): void {
+    clearInterval(this.#pruning);
+    this.#file.close();
+    // The thread lives until the last line is written.
+    void this.#stream?.close();
+  }
+
+  #prune(): void {
+    try {
+      this.#file.prune(Date.now());
+    } catch {
+      // The disk refuses: old records stay until it takes writes again, and batches that fail are reported.
+    }
   }
 }
 
-const methods = {
-  open({ options, linesFile }: { readonly options: AuditFileOptions; readonly linesFile: string | undefined }) {
-    file = new AuditFile(options);
-    if (linesFile !== undefined) stream = new AuditStream(linesFile);
-    stream?.reopen();
-    prune();
-    pruning = setInterval(prune, PRUNE_EVERY_MS).unref();
-    return { state: look(), isTailWhole: file.isTailWhole(), hasLostLog: file.hasLostLog };
-  },
-  append(events: readonly AuditEvent[]) {
-    const records = opened().append(events);
-    stream?.write(records.map(auditLine));
-    prune();
-    return look();
-  },
-  /** Searches a slice of the log; `nextBefore` says where to go on. */
-  scan(scan: AuditScan) {
-    return opened().scan(scan);
-  },
-  /** Checks a slice of the chain after `last`, up to `head`; both undefined at first. */
-  verify({ last, head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
-    return opened().verify(last, head);
-  },
-  hashOf(number: number) {
-    return opened().hashOf(number);
-  },
-  /** Opens the JSON-lines file again, after it was moved away. */
-  reopen() {
-    stream?.reopen();
-  },
-  look,
-  close() {
-    clearInterval(pruning);
-    file?.close();
-    // The thread lives until the last line is written.
-    void stream?.close();
-  },
-};
-
-export type AuditMethods = typeof methods;
-
-serveThread(methods);
+serveThread((open: AuditOpen) => new AuditThread(open));

@@ -11,12 +11,14 @@ import {
   type InspectOptions,
   lockDatabase,
   openForWriting,
-  transaction,
+  transactions,
 } from "../database-file.io.ts";
+import type { Move, Owner } from "../thread.io.ts";
 import {
   checkRoom,
   MAX_PAGE_BYTES,
   MAX_PAGE_ITEMS,
+  type PageRequest,
   type StoreBounds,
   type StoreChange,
   type StoreItem,
@@ -36,14 +38,26 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT
 CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
 `,
 };
+interface SwapRequest {
+  readonly key: string;
+  readonly expectedVersion: number;
+  readonly value: Uint8Array | undefined;
+}
+
 /** The first character after all those that a key may have. */
 const ABOVE_KEYS = "\u007f";
+
+export interface ControlFileOptions extends InspectOptions {
+  readonly directory: string;
+  readonly bounds: StoreBounds;
+}
 
 /** What SQLite gives back for a column. */
 type Row = Readonly<Record<string, unknown>>;
 
 function prepareAll(db: DatabaseSync) {
   return {
+    transaction: transactions(db),
     byKey: db.prepare("SELECT version, key, value, sum FROM items WHERE key = ?"),
     list: db.prepare(
       "SELECT version, key, value, sum FROM items WHERE key > ? AND key >= ? AND key < ? AND value IS NOT NULL ORDER BY key",
@@ -62,7 +76,8 @@ function prepareAll(db: DatabaseSync) {
 }
 
 /** The open file. Methods throw SQLite's errors as they are; a change that failed is in no answer. */
-export class ControlFile {
+export class ControlFile implements Owner {
+  readonly opened: undefined;
   readonly #path: string;
   readonly #bounds: StoreBounds;
   readonly #unlock: () => void;
@@ -77,13 +92,13 @@ export class ControlFile {
   #isSealed = true;
 
   /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
-  constructor(directory: string, bounds: StoreBounds, options: InspectOptions) {
+  constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
     this.#path = join(directory, `${CONTROL.name}.db`);
     this.#bounds = bounds;
     this.#unlock = lockDatabase(directory, CONTROL);
     try {
       createIfMissing(this.#path, CONTROL, (db) => db.exec("INSERT INTO meta VALUES (1, 0, 0)"));
-      const inspection = new Inspection(this.#path, CONTROL, options);
+      const inspection = new Inspection(this.#path, CONTROL, { takesAsItIs });
       inspection.read((db) => checkRows(db, this.#path));
       inspection.close();
       this.#db = openForWriting(this.#path);
@@ -100,29 +115,33 @@ export class ControlFile {
     this.#totalBytes = Number(usage?.["bytes"]);
   }
 
-  get(key: string): StoreItem | undefined {
+  get(key: string, move: Move = keep): StoreItem | undefined {
     const row = this.#sql.byKey.get(key);
-    return row === undefined ? undefined : readRow(row, this.#path).item;
+    const item = row === undefined ? undefined : readRow(row, this.#path).item;
+    move(item?.value.buffer);
+    return item;
   }
 
-  list(prefix: string, { after, limit }: { readonly after: string; readonly limit: number }): StorePage {
+  list({ prefix, after, limit }: Required<PageRequest> & { readonly prefix: string }, move: Move): StorePage {
     const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#path });
     const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
+    for (const { value } of items) move(value.buffer);
     return { items, revision: this.#revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
   }
 
-  changesSince(prefix: string, position: WatchPosition): FoundChanges {
+  changesSince({ prefix, position }: { readonly prefix: string; readonly position: WatchPosition }, move: Move): FoundChanges {
     const storeRevision = this.#revision;
     const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
     const from = isReset ? 0 : position.afterRevision;
     const found = this.#sql.since.iterate(from, prefix, prefix + ABOVE_KEYS);
     const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#path });
     const changes = isReset ? rows.filter(({ item }) => item !== undefined) : rows;
+    for (const { item } of changes) move(item?.value.buffer);
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
   }
 
   /** Swaps as `Store.compareAndSwap` does. The swap is on disk when this returns. */
-  compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Swap {
+  compareAndSwap({ key, expectedVersion, value }: SwapRequest): Swap {
     const row = this.#sql.byKey.get(key);
     const held = row === undefined ? undefined : readRow(row, this.#path).item;
     const version = held?.version ?? 0;
@@ -136,7 +155,7 @@ export class ControlFile {
     const forgotten = removals > this.#bounds.maxRemovals ? this.#sql.oldestRemoval.get() : undefined;
     const floor = forgotten === undefined ? this.#floor : Number(forgotten["version"]);
     this.#unseal();
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       this.#sql.remove.run(key);
       const sum = rowSum(next, key, value);
       if (value === undefined) this.#sql.insertRemoval.run(next, key, sum);
@@ -161,11 +180,14 @@ export class ControlFile {
   /** Called before the first change: syncs something into the log, and then puts the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
-    transaction(this.#db, () => this.#sql.meta.run(this.#revision, this.#floor));
+    this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
     unsealCleanStop(this.#path);
     this.#isSealed = false;
   }
 }
+
+/** For callers in the same thread. SQLite gives each value a buffer of its own, so that values can be moved to another thread. */
+const keep: Move = () => {};
 
 /** Throws `FileRefused` when a row is not what was written, or is newer than the revision of the store. */
 function checkRows(db: DatabaseSync, path: string): void {

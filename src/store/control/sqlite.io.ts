@@ -1,6 +1,7 @@
 /** The `Store` of one node: an SQLite file in the data directory, owned by a thread of its own. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
+import type { ControlFile, ControlFileOptions } from "./file.io.ts";
 import {
   checkKey,
   checkLimit,
@@ -10,41 +11,35 @@ import {
   type PageRequest,
   STORE_BOUNDS,
   type Store,
-  type StoreBounds,
   type StoreItem,
   type StorePage,
   type StoreWatch,
   type Swap,
 } from "./store.ts";
 import { Watches } from "./watches.ts";
-import type { ControlMethods } from "./worker.io.ts";
 
-export interface SqliteOptions {
-  readonly bounds: StoreBounds;
-  /** Whether a file that has lost its log is used as it is. */
-  readonly takesAsItIs: boolean;
-}
+type Calls = ThreadCalls<ControlFile, ControlFileOptions>;
 
 /**
  * Opens `control.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed.
  * Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, damaged, or written by a newer program;
  * `metadata.problem` tells which.
  */
-export async function openSqliteStore(directory: string, options: Partial<SqliteOptions> = {}): Promise<Store> {
+export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<Store> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
-  const calls = new ThreadCalls<ControlMethods>("control");
-  await calls.call("open", { directory, bounds, takesAsItIs });
+  const calls: Calls = new ThreadCalls("control");
+  await calls.open({ directory, bounds, takesAsItIs });
   return new SqliteStore(calls);
 }
 
 class SqliteStore implements Store {
-  readonly #calls: ThreadCalls<ControlMethods>;
+  readonly #calls: Calls;
   readonly #watches: Watches;
   #closed: Promise<void> | undefined;
 
-  constructor(calls: ThreadCalls<ControlMethods>) {
+  constructor(calls: Calls) {
     this.#calls = calls;
-    this.#watches = new Watches((prefix, position) => calls.call("changes", { prefix, position }));
+    this.#watches = new Watches((prefix, position) => calls.call("changesSince", { prefix, position }));
   }
 
   async get(key: string): Promise<StoreItem | undefined> {
@@ -66,7 +61,7 @@ class SqliteStore implements Store {
     checkValue(key, value);
     // A copy is moved to the thread, because the caller may change its own bytes.
     const copy = value === undefined ? undefined : Uint8Array.from(value);
-    const swap = await this.#calls.call("swap", { key, expectedVersion, value: copy }, copy === undefined ? [] : [copy.buffer]);
+    const swap = await this.#calls.call("compareAndSwap", { key, expectedVersion, value: copy }, copy === undefined ? [] : [copy.buffer]);
     if (swap.isSwapped) this.#watches.changed();
     return swap;
   }

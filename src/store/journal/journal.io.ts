@@ -6,7 +6,7 @@ import { ThreadCalls } from "../thread.io.ts";
 import type { JournalBatch, JournalLease, JournalPut, NumberedLease, SeqNumbers } from "./format.ts";
 import { decodeRows, encodeBatch, FORMAT_VERSION } from "./format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
-import type { Change, FileState, JournalMethods } from "./worker.io.ts";
+import type { Change, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
 /** Most bytes that wait for the disk; the next batch is refused then. A single batch is never too large. */
 const MAX_QUEUED_BYTES = 64 << 20;
@@ -47,7 +47,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     log.warn({ error: message }, "journal checkpoint failed, trying again later");
   });
   const boot = newBoot();
-  const { meta, leases, earlierBoots } = await calls.call("open", {
+  const { meta, leases, earlierBoots } = await calls.open({
     directory,
     nodeId,
     freshNodeId: options.newNodeId(),
@@ -66,7 +66,7 @@ function newBoot(): string {
   return randomBytes(8).toString("hex");
 }
 
-type Calls = ThreadCalls<JournalMethods>;
+type Calls = ThreadCalls<JournalThread, OpenRequest>;
 
 /** What a batch takes while it waits for the disk. */
 interface BatchSize {

@@ -1,9 +1,8 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
-import { assert } from "../../lib/errors.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
-import { type Move, notify, serveThread } from "../thread.io.ts";
+import { type Move, notify, type Owner, serveThread } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
-import type { JournalMeta, SeqNumbers } from "./format.ts";
+import type { JournalMeta, NumberedLease, SeqNumbers } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
 /** A log of more bytes is checkpointed in idle time. */
@@ -44,55 +43,70 @@ export interface Change {
 }
 
 /** The open directory: first read, then written to. */
-class JournalThread {
+export class JournalThread implements Owner {
+  readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
   readonly #index: JournalIndex;
   readonly #idle: NodeJS.Timeout;
-  #unlock: (() => void) | undefined;
-  #reader: JournalReader | undefined;
+  readonly #unlock: () => void;
+  readonly #reader: JournalReader;
   #writer: JournalWriter | undefined;
-  #meta: JournalMeta | undefined;
+  #meta: JournalMeta;
 
+  /** Checks everything that can be checked without reading each row. Throws `FileRefused`. */
   constructor(request: OpenRequest) {
+    const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = request;
     this.#request = request;
     this.#index = new JournalIndex(request.hashSeed);
+    let unlock: (() => void) | undefined;
+    let reader: JournalReader | undefined;
+    try {
+      unlock = lockDatabase(directory, JOURNAL);
+      createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
+      reader = new JournalReader(directory, { takesAsItIs: forceNewGeneration });
+      const { meta, leases, earlierBoots } = reader;
+      if (nodeId !== undefined && nodeId !== meta.nodeId) {
+        throw new FileRefused(
+          "other_node",
+          `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
+        );
+      }
+      for (const lease of leases) this.#index.addLease(lease);
+      this.#meta = { ...meta, generation: forceNewGeneration ? freshGeneration : meta.generation, boots: meta.boots + 1 };
+      this.opened = { meta: this.#meta, leases, earlierBoots };
+    } catch (error) {
+      reader?.close();
+      unlock?.();
+      throw refusedBy(error, directory);
+    }
+    this.#unlock = unlock;
+    this.#reader = reader;
     this.#idle = setTimeout(() => this.#tidy(), IDLE_MS).unref();
   }
 
-  /** Checks everything that can be checked without reading each row. */
-  open() {
-    const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = this.#request;
-    this.#unlock = lockDatabase(directory, JOURNAL);
-    createJournalFile(directory, { nodeId: nodeId ?? freshNodeId, generation: freshGeneration, boots: 0, lastSeq: 0, floor: 0 });
-    const reader = new JournalReader(directory, { takesAsItIs: forceNewGeneration });
-    this.#reader = reader;
-    const { meta, leases, earlierBoots } = reader;
-    if (nodeId !== undefined && nodeId !== meta.nodeId) {
-      throw new FileRefused(
-        "other_node",
-        `the settings say node ${nodeId}, but data directory ${directory} belongs to node ${meta.nodeId}: change one of the two`,
-      );
+  /** The next rows, one after the other in one buffer; undefined at the end, where the file is opened for writing. Throws `FileRefused`. */
+  next(_request: undefined, move: Move) {
+    try {
+      const rows = this.#writer === undefined ? this.#reader.next((row) => this.#index.addRow(row)) : undefined;
+      if (rows === undefined && this.#writer === undefined) {
+        this.#reader.close();
+        this.#writer = new JournalWriter(this.#request.directory, this.#index);
+        // Before others can see this boot's number or generation, which must never be used again.
+        this.#writer.begin(this.#meta);
+      }
+      move(rows?.buffer);
+      return { rows, state: this.#state() };
+    } catch (error) {
+      throw refusedBy(error, this.#request.directory);
     }
-    for (const lease of leases) this.#index.addLease(lease);
-    this.#meta = { ...meta, generation: forceNewGeneration ? freshGeneration : meta.generation, boots: meta.boots + 1 };
-    return { meta: this.#meta, leases, earlierBoots };
   }
 
-  /** The next rows, one after the other in one buffer; undefined at the end, where the file is opened for writing. */
-  next() {
-    const rows = this.#writer === undefined ? this.#reader?.next((row) => this.#index.addRow(row)) : undefined;
-    if (rows === undefined && this.#writer === undefined && this.#meta !== undefined) {
-      this.#reader?.close();
-      this.#writer = new JournalWriter(this.#request.directory, this.#index);
-      // Before others can see this boot's number or generation, which must never be used again.
-      this.#writer.begin(this.#meta);
-    }
-    return { rows, state: this.#state() };
+  write(batch: ArrayBuffer): Change {
+    return this.#change((writer) => writer.write(batch));
   }
 
-  renew(generation: number, numbers: SeqNumbers | undefined): Change {
-    return this.change((writer) => {
-      if (this.#meta === undefined) return;
+  renew({ generation, numbers }: { readonly generation: number; readonly numbers: SeqNumbers | undefined }): Change {
+    return this.#change((writer) => {
       const meta = { ...this.#meta, generation, ...numbers };
       writer.boot(meta, numbers);
       this.#meta = meta;
@@ -100,10 +114,10 @@ class JournalThread {
   }
 
   nameStart(): Change {
-    return this.change((writer) => writer.nameStart(this.#request.boot));
+    return this.#change((writer) => writer.nameStart(this.#request.boot));
   }
 
-  change(act: (writer: JournalWriter) => void): Change {
+  #change(act: (writer: JournalWriter) => void): Change {
     const startMs = performance.now();
     let fault: string | undefined;
     if (this.#writer === undefined) fault = "the journal was not replayed before it was written to";
@@ -154,57 +168,18 @@ class JournalThread {
 
   close(): void {
     clearTimeout(this.#idle);
-    this.#reader?.close();
+    this.#reader.close();
     this.#writer?.close();
-    this.#unlock?.();
-    this.#unlock = undefined;
+    this.#unlock();
   }
 }
 
 let thread: JournalThread | undefined;
-let directory = "";
 
-function opened(): JournalThread {
-  assert(thread !== undefined, "the journal was asked before it was open");
-  return thread;
-}
-
-/** Turns every error of `act` into the refusal of the directory. */
-function refusing<T>(act: () => T): T {
-  try {
-    return act();
-  } catch (error) {
-    throw refusedBy(error, directory);
-  }
-}
-
-const methods = {
-  open(request: OpenRequest) {
-    ({ directory } = request);
-    return refusing(() => {
-      thread = new JournalThread(request);
-      return thread.open();
-    });
+serveThread(
+  (request: OpenRequest) => {
+    thread = new JournalThread(request);
+    return thread;
   },
-  next(_request: undefined, move: Move) {
-    const found = refusing(() => opened().next());
-    move(found.rows?.buffer);
-    return found;
-  },
-  write(batch: ArrayBuffer) {
-    return opened().change((writer) => writer.write(batch));
-  },
-  renew({ generation, numbers }: { readonly generation: number; readonly numbers: SeqNumbers | undefined }) {
-    return opened().renew(generation, numbers);
-  },
-  nameStart() {
-    return opened().nameStart();
-  },
-  close() {
-    thread?.close();
-  },
-};
-
-export type JournalMethods = typeof methods;
-
-serveThread(methods, { endsOnFailure: true, afterAnswer: () => thread?.afterAnswer() });
+  { endsOnFailure: true, afterAnswer: () => thread?.afterAnswer() },
+);

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
-import { fileBytes, openForWriting, transaction } from "../database-file.io.ts";
+import { fileBytes, openForWriting, transactions } from "../database-file.io.ts";
 import { journalPath, STARTS_SCHEMA } from "./file.io.ts";
 import {
   batchMarks,
@@ -59,6 +59,7 @@ export class JournalIndex {
 /** Prepared once per connection. */
 function prepareAll(db: DatabaseSync) {
   return {
+    transaction: transactions(db),
     insertRow: db.prepare("INSERT INTO records (seq, row) VALUES (?, ?)"),
     deleteRow: db.prepare("DELETE FROM records WHERE seq = ? AND substr(row, 25, ?) = ?"),
     putLease: db.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"),
@@ -117,7 +118,7 @@ export class JournalWriter {
    */
   heal(): void {
     this.#isLogSuspect = true;
-    transaction(this.#db, () => this.#sql.heal.run());
+    this.#sql.transaction(() => this.#sql.heal.run());
     // Emptied as well, so that a later check for damage does not take the remains behind the new commit for data.
     this.checkpoint();
   }
@@ -134,13 +135,13 @@ export class JournalWriter {
 
   /** To be called before all other writes: notes this boot, and then puts the seal of the last stop away. */
   begin(meta: JournalMeta): void {
-    transaction(this.#db, () => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
+    this.#sql.transaction(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
     unsealCleanStop(this.#path);
   }
 
   /** Stores the name of this start, before others hear of it. */
   nameStart(boot: string): void {
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       this.#db.exec(STARTS_SCHEMA);
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
       // Not numbered by boots: a program of the first version may have run in between, which counts boots and stores no name.
@@ -150,7 +151,7 @@ export class JournalWriter {
 
   /** Notes the generation that writes from now on. `numbers`, where given, replace those of the file. */
   boot(meta: JournalMeta, numbers: SeqNumbers | undefined): void {
-    transaction(this.#db, () => {
+    this.#sql.transaction(() => {
       this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
       if (numbers !== undefined) this.#settle(numbers);
     });
@@ -171,7 +172,7 @@ export class JournalWriter {
     index.keys.begin(marks.putCount);
     index.leases.begin(marks.leaseCount);
     try {
-      transaction(this.#db, () => {
+      this.#sql.transaction(() => {
         visitBatch(buffer, this.#visitor());
         if (this.#isSettled) this.#sql.marks.run(marks.lastSeq, marks.floor);
         else this.#settle(marks);
