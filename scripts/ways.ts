@@ -1,0 +1,180 @@
+/**
+ * How far an act goes through the house: the own files and functions that a live node enters for one query, for one answer over DNS, and for
+ * one registration until another node shows it. `npm run ways` starts two real nodes, counts calls with V8's precise coverage, and fails
+ * above the bounds. A file counts when one of its functions is called at least once in every second act; what runs beside the acts does not.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { Resolver } from "node:dns/promises";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { DiscoveryService } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Client, connect, follow } from "../src/client/index.ts";
+import { ROOT } from "./run.ts";
+
+const ACTS = 200;
+/** Own files that may be entered; undefined where no bound is set. */
+const BOUNDS: Readonly<Record<string, number | undefined>> = { query: 25, dns: undefined, register: 60 };
+
+interface FunctionCoverage {
+  readonly functionName: string;
+  readonly ranges: readonly { readonly count: number }[];
+}
+
+interface ScriptCoverage {
+  readonly url: string;
+  readonly functions: readonly FunctionCoverage[];
+}
+
+/** The inspector of a process, over its WebSocket. */
+class Inspector {
+  readonly #socket: WebSocket;
+  readonly #waiting = new Map<number, (result: unknown) => void>();
+  #last = 0;
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.addEventListener("message", ({ data }) => {
+      const { id, result } = JSON.parse(String(data)) as { readonly id?: number; readonly result?: unknown };
+      if (id !== undefined) this.#waiting.get(id)?.(result);
+    });
+  }
+
+  static async open(url: string): Promise<Inspector> {
+    const socket = new WebSocket(url);
+    await once(socket, "open");
+    return new Inspector(socket);
+  }
+
+  /** Rejects never: the process is ours and on this machine. */
+  ask(method: string, params: object = {}): Promise<unknown> {
+    const id = ++this.#last;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, resolve);
+    this.#socket.send(JSON.stringify({ id, method, params }));
+    return promise;
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}
+
+interface Node {
+  readonly child: ChildProcess;
+  readonly inspector: Inspector;
+  readonly listeners: Readonly<Record<string, string>>;
+}
+
+async function startNode(id: string, data: string, join_: readonly string[]): Promise<Node> {
+  const flags = ["serve", "-o", "json", "--node-id", id, "--data-dir", join(data, id), "--log-level", "error", ...join_];
+  const ports = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
+  const child = spawn(process.execPath, ["--inspect=127.0.0.1:0", join(ROOT, "src/main.ts"), ...flags, ...ports], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const address = Promise.withResolvers<string>();
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    const [, url] = /^Debugger listening on (ws:\S+)/.exec(line) ?? [];
+    if (url !== undefined) address.resolve(url);
+    else if (!/^For help|^Debugger attached/.test(line)) console.error(`${id}: ${line}`);
+  });
+  const ready = Promise.withResolvers<Node["listeners"]>();
+  createInterface({ input: child.stdout }).once("line", (line) => {
+    ready.resolve((JSON.parse(line) as { readonly listeners: Node["listeners"] }).listeners);
+  });
+  child.once("exit", (code) => ready.reject(new Error(`${id} ended with ${code} before it was ready`)));
+  return { child, listeners: await ready.promise, inspector: await Inspector.open(await address.promise) };
+}
+
+/** Own files, each with its functions that were called at least `times`. */
+async function entered({ inspector }: Node, times: number): Promise<ReadonlyMap<string, readonly string[]>> {
+  const { result } = (await inspector.ask("Profiler.takePreciseCoverage")) as { readonly result: readonly ScriptCoverage[] };
+  const files = new Map<string, readonly string[]>();
+  for (const { url, functions } of result) {
+    if (!url.startsWith("file:")) continue;
+    const file = relative(ROOT, fileURLToPath(url));
+    if (!file.startsWith("src/")) continue;
+    const called = functions.filter(({ ranges }) => (ranges[0]?.count ?? 0) >= times).map(({ functionName }) => functionName);
+    if (called.length > 0) files.set(file, called);
+  }
+  return files;
+}
+
+/** Does an act many times, and tells what all nodes together enter for one. */
+async function measure(nodes: readonly Node[], act: (i: number) => Promise<unknown>): Promise<ReadonlyMap<string, readonly string[]>> {
+  for (let i = 0; i < ACTS; i++) await act(i);
+  for (const node of nodes) await entered(node, 0);
+  for (let i = 0; i < ACTS; i++) await act(ACTS + i);
+  const files = new Map<string, readonly string[]>();
+  for (const node of nodes)
+    for (const [file, called] of await entered(node, ACTS / 2)) files.set(file, [...(files.get(file) ?? []), ...called]);
+  return files;
+}
+
+const key = (i: number) => ({ kind: 1, namespace: "svc.ways", name: `web${i % 10}`, instanceId: String(i) });
+
+function register(client: Client, i: number): Promise<unknown> {
+  const entries = [{ key: key(i), targets: [{ host: "10.0.0.1", port: 80 }] }];
+  return client.call(DiscoveryService.method.register, { entries, staticLease: true });
+}
+
+async function waysOf([a, b]: readonly [Node, Node]): Promise<Readonly<Record<string, ReadonlyMap<string, readonly string[]>>>> {
+  const writer = connect({ servers: [a.listeners["grpc"] ?? ""] });
+  const reader = connect({ servers: [b.listeners["grpc"] ?? ""] });
+  const shown = new Map<string, () => void>();
+  const stop = new AbortController();
+  const following = (async () => {
+    for await (const event of follow(reader, { namespacePrefix: "svc.ways" }, { signal: stop.signal })) {
+      if (event.kind === "put") shown.get(event.entry.key?.instanceId ?? "")?.();
+    }
+  })();
+  const registered = await measure([a, b], async (i) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    shown.set(String(i), resolve);
+    await register(writer, i);
+    await promise;
+  });
+  const { name, namespace } = key(0);
+  const query = await measure([a], () => writer.call(DiscoveryService.method.catalogQuery, { namespace, names: [name], limit: 10 }));
+  const [host = "", port = ""] = (a.listeners["dns"] ?? "").split(":");
+  const resolver = new Resolver();
+  resolver.setServers([`${host}:${port}`]);
+  const dns = await measure([a], () => resolver.resolveSrv(`_svc._tcp.${name}.${namespace}.waymark`));
+  stop.abort();
+  await following.catch(() => {});
+  writer.close();
+  reader.close();
+  return { query, dns, register: registered };
+}
+
+const { values } = parseArgs({ options: { files: { type: "boolean", default: false } } });
+const data = mkdtempSync(join(tmpdir(), "waymark-ways-"));
+const started: Node[] = [];
+try {
+  const a = await startNode("a", data, []);
+  started.push(a);
+  const b = await startNode("b", data, ["--join", a.listeners["fabric"] ?? ""]);
+  started.push(b);
+  for (const { inspector } of started) {
+    await inspector.ask("Profiler.enable");
+    await inspector.ask("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+  }
+  for (const [act, files] of Object.entries(await waysOf([a, b]))) {
+    const bound = BOUNDS[act];
+    console.log(`${act}: ${files.size} own files${bound === undefined ? "" : `, at most ${bound}`}`);
+    if (values.files)
+      for (const [file, called] of [...files].toSorted(([x], [y]) => x.localeCompare(y))) console.log(`  ${file}: ${called.join(" ")}`);
+    if (bound !== undefined && files.size > bound) process.exitCode = 1;
+  }
+} finally {
+  for (const { inspector, child } of started.toReversed()) {
+    inspector.close();
+    child.kill("SIGTERM");
+    await once(child, "exit");
+  }
+  rmSync(data, { recursive: true, force: true });
+}
