@@ -10,7 +10,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   catalog: ["lib"],
   policy: ["lib", "catalog"],
   summary: ["lib", "catalog", "policy"],
-  fabric: ["lib", "catalog", "policy", "summary"],
+  fabric: ["lib", "grpc", "catalog", "policy", "summary"],
   discovery: ["lib", "catalog", "policy", "summary", "fabric"],
   resolver: ["lib", "catalog", "summary"],
   dns: ["lib", "catalog", "policy", "resolver", "discovery"],
@@ -41,6 +41,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   main: [
     "lib",
+    "grpc",
     "catalog",
     "policy",
     "summary",

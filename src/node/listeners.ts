@@ -14,6 +14,8 @@ import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
 import type { DnsCatalog } from "../dns/subject.ts";
+import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
+import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { BrokenInvariant, WaymarkError } from "../lib/errors.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -27,10 +29,8 @@ import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { GRPC_FIXED, type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
 import type { HttpSources, Readiness } from "../server/http-routes.ts";
-import { Inflater } from "../server/inflater.io.ts";
 import { openScraper } from "../server/metrics.io.ts";
 import { rpcObserver } from "../server/rpc-metrics.ts";
-import type { TlsFiles } from "../server/tls-files.io.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { listServices } from "../services/list.ts";
@@ -74,7 +74,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
   });
   const chain = openChain(options, services);
   const tls = tlsFiles(settings);
-  const inflater = new Inflater();
+  const inflater = new SharedInflater();
   const grpc = await startGrpcListener({
     host: listen.host,
     port: listen.grpcPort,

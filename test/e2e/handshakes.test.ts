@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterEach, expect, test } from "vitest";
-import { type Acceptor, openAcceptor } from "../../src/server/acceptor.io.ts";
+import { type Acceptor, openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { until } from "../fakes/until.ts";
 

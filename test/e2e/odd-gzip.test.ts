@@ -1,8 +1,8 @@
 /** gzip that is not one message and nothing else: what is refused, and what is said of it. */
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { Inflater } from "../../src/server/inflater.io.ts";
-import { INFLATION_LIMITS } from "../../src/server/inflation.ts";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
+import { INFLATION_LIMITS } from "../../src/grpc/wire/inflation.ts";
 import { startDemoEdge } from "../fakes/edge.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 
@@ -46,7 +46,7 @@ test("an empty member before the message changes nothing", async () => {
 });
 
 test("gzip that takes long to read is refused beyond what may come, whatever it becomes, and small messages are read", async () => {
-  const inflater = new Inflater({ ...INFLATION_LIMITS, workPerSecond: 1, workBurstBytes: 50_000, waitMs: 50 });
+  const inflater = new SharedInflater({ ...INFLATION_LIMITS, workPerSecond: 1, workBurstBytes: 50_000, waitMs: 50 });
   await using served = await startDemoEdge({ listener: { inflater } });
   const slow = slowGzip(40_000, 48);
   const statuses = [];

@@ -1,8 +1,8 @@
 /** Streams that Node refuses before any listener sees them, such as those with too many headers: the guard counts them all the same. */
 import { createServer } from "node:http2";
 import { expect, test } from "vitest";
+import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
 import { CONNECTION_LIMITS } from "../../src/grpc/server/connection-limits.ts";
-import { openAcceptor } from "../../src/server/acceptor.io.ts";
 import { ConnectionGuard, HTTP2_OPTIONS } from "../../src/server/connection-guard.io.ts";
 import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, RawConnection, TYPE } from "./h2-frames.ts";

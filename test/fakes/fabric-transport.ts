@@ -10,7 +10,7 @@ import {
   type TransportOptions,
 } from "../../src/fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
-import { openAcceptor } from "../../src/server/acceptor.io.ts";
+import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
 import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { newAuthority } from "./certificate.ts";
 

@@ -45,7 +45,7 @@ export interface ListenerLimits extends LinkLimits, IncomingCallLimits {
   readonly idleMs: number;
 }
 
-/** The accepting side, as `server/acceptor.io.ts` opens it. */
+/** The accepting side, as `grpc/server/acceptor.io.ts` opens it. */
 export interface FabricAcceptor {
   readonly address: string;
   readonly host: string;

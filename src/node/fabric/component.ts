@@ -9,13 +9,13 @@ import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-a
 import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
 import { WINDOW_BYTES } from "../../fabric/transport/dial.io.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
+import { openAcceptor } from "../../grpc/server/acceptor.io.ts";
 import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
+import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Time } from "../../lib/machine.ts";
-import { openAcceptor } from "../../server/acceptor.io.ts";
 import { ConnectionGuard } from "../../server/connection-guard.io.ts";
-import { type TlsWatch, watchTls } from "../../server/tls-files.io.ts";
 import { fabricOf } from "../core.ts";
 import type { CoreDriver, Told } from "../core-driver.io.ts";
 import { type NodeCore, now } from "../rooms.io.ts";

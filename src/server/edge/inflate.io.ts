@@ -3,8 +3,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
 import { compressionGzip } from "@connectrpc/connect-node";
+import type { Inflated, Inflater } from "../../grpc/wire/encoding.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Inflated, Inflater } from "../inflater.io.ts";
 import type { EdgeCall } from "./call.ts";
 
 /** Connect hands bytes to a compression and does not say whose; only a request that may be compressed is run in here. */

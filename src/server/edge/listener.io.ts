@@ -5,20 +5,21 @@ import { constants, Http2ServerRequest } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
+import type { Inflater } from "../../grpc/wire/encoding.ts";
+import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
-import { type Acceptor, openAcceptor } from "../acceptor.io.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
 import type { Arriving, Connection } from "../connection-guard.io.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "../http-routes.ts";
-import { Inflater } from "../inflater.io.ts";
 import { addressOf, knownCertificateOf } from "../peer.io.ts";
 import { refusal, statusFrom } from "../status.ts";
-import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../tls-files.io.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
@@ -182,7 +183,7 @@ class EdgeDispatcher {
       services,
       chain,
       maxMessageBytes: limits.maxMessageBytes,
-      compression: [gzipWithin(options.inflater ?? new Inflater())],
+      compression: [gzipWithin(options.inflater ?? new SharedInflater())],
       later,
     });
   }

@@ -1,7 +1,7 @@
 /** What every gRPC call needs, of whatever kind: its message from bytes, and a timer. */
 import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
+import type { Inflated } from "../../grpc/wire/encoding.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Inflated } from "../inflater.io.ts";
 
 export type Request = Message | WaymarkError;
 export type Response = Message | Uint8Array;

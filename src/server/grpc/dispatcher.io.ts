@@ -1,12 +1,12 @@
 /** Stands before grpc-js on each new HTTP/2 stream and says who serves it: us directly, grpc-js, or nobody. */
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { FairScheduler } from "../../grpc/server/fair-scheduler.ts";
+import type { Encoding, Inflater } from "../../grpc/wire/encoding.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type AssemblyBounds, isGrpcType } from "../../lib/grpc-frames.ts";
 import type { Service } from "../../services/service.ts";
 import { type Chain, type MethodChain, parseGrpcTimeout } from "../chain.ts";
 import type { Connection, ConnectionGuard } from "../connection-guard.io.ts";
-import type { Encoding, Inflater } from "../inflater.io.ts";
 import { refusal } from "../status.ts";
 import { serveDirect } from "./direct.ts";
 import { statusTrailers } from "./message.ts";

@@ -2,13 +2,14 @@
 import { readFileSync } from "node:fs";
 import type { Http2Server } from "node:http2";
 import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
 import type { ConnectionLimits, ExceededLimit } from "../../grpc/server/connection-limits.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
+import type { Inflater } from "../../grpc/wire/encoding.ts";
+import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import type { Service } from "../../services/service.ts";
-import { type Acceptor, openAcceptor } from "../acceptor.io.ts";
 import type { Chain } from "../chain.ts";
 import { ConnectionGuard, HTTP2_OPTIONS } from "../connection-guard.io.ts";
-import { Inflater } from "../inflater.io.ts";
-import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../tls-files.io.ts";
 import { GrpcDispatcher } from "./dispatcher.io.ts";
 import { addHealth, type HealthBoard } from "./health.io.ts";
 import { prepareReflection } from "./reflection.io.ts";
@@ -115,7 +116,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     services: options.services,
     guard,
     limits,
-    inflater: options.inflater ?? new Inflater(),
+    inflater: options.inflater ?? new SharedInflater(),
     reflection,
     addReflection: reflection === "off" ? undefined : prepareReflection(server, descriptors(), names),
   });

@@ -1,13 +1,13 @@
 /** One gRPC call's stream on node:http2: what it said on arrival, and answering it once although it may be gone. */
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { type DescMessage, toBinary } from "@bufbuild/protobuf";
+import type { Encoding, Inflater, Inflation } from "../../grpc/wire/encoding.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { framed } from "../../lib/grpc-frames.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { CallContext } from "../../services/service.ts";
 import { type HeaderReader, parseGrpcTimeout, sentRequestId, type UnaryExchange } from "../chain.ts";
 import type { Arriving, Connection } from "../connection-guard.io.ts";
-import type { Encoding, Inflater, Inflation } from "../inflater.io.ts";
 import type { RpcStatus } from "../status.ts";
 import { later, type Response } from "./calls.io.ts";
 import { statusTrailers } from "./message.ts";

@@ -4,32 +4,9 @@
  * members, or with other bytes behind it, the end says something else: both are refused, as nothing else says how long they will be.
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
-import { invalid, WaymarkError } from "../lib/errors.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Compressed, Inflated, Inflater, Inflation } from "./encoding.ts";
 import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
-
-/** Encodings of messages that are read, as `grpc-encoding` and `content-encoding` name them. */
-export type Encoding = "gzip" | "deflate";
-
-export interface Compressed {
-  readonly encoding: Encoding;
-  readonly bytes: Uint8Array;
-  /** The connection it came on. */
-  readonly owner: object;
-  /** Largest message, inflated. */
-  readonly maxMessageBytes: number;
-}
-
-export type Inflated = Uint8Array | WaymarkError;
-
-/** One message on its way. */
-export interface Inflation {
-  /** There at once for small messages and for refusals; otherwise `onResult` hears of it. */
-  readonly result: Inflated | undefined;
-  /** Called once when there was no result at once; never after `release`. */
-  onResult: ((result: Inflated) => void) | undefined;
-  /** What was inflated is handled, or nobody wants it any more. Harmless when done again. */
-  release(): void;
-}
 
 /** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
 const SMALL_BYTES = 16 * 1_024;
@@ -51,7 +28,7 @@ const BUSY = new WaymarkError("quota_exceeded", "too many compressed messages ar
   retryMs: RETRY_MS,
 });
 
-export class Inflater {
+export class SharedInflater implements Inflater {
   readonly #budget: InflationBudget;
   #timer: NodeJS.Timeout | undefined;
 

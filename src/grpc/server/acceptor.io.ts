@@ -2,8 +2,8 @@
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket, type Server as TlsServer } from "node:tls";
-import { assert } from "../lib/errors.ts";
-import { isJustAwake } from "../lib/patient-time.io.ts";
+import { assert } from "../../lib/errors.ts";
+import { isJustAwake } from "../../lib/patient-time.io.ts";
 
 /** Certificates of a listener, already read: PEM. */
 export interface TlsMaterial {

@@ -1,6 +1,6 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
 import { statSync } from "node:fs";
-import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 import type { TlsMaterial } from "./acceptor.io.ts";
 
 export interface TlsFiles {

@@ -3,7 +3,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { watchTls } from "../../src/server/tls-files.io.ts";
+import { watchTls } from "../../src/grpc/server/tls-files.io.ts";
 import { until } from "../fakes/until.ts";
 
 test("files that were replaced are read again without being told, and files that vanished are reported", async () => {

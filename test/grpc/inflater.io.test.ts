@@ -1,15 +1,16 @@
 /** What a gzip message costs to read is bounded by what came, also where next to nothing comes of it. */
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
+import type { Inflated } from "../../src/grpc/wire/encoding.ts";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { type Inflated, Inflater } from "../../src/server/inflater.io.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 
 const MAX_BYTES = 4 * 1_024 * 1_024;
 
 function begun(bytes: Uint8Array): { readonly result: Inflated | undefined; readonly ms: number } {
   const from = performance.now();
-  const { result } = new Inflater().inflate({ encoding: "gzip", bytes, owner: {}, maxMessageBytes: MAX_BYTES });
+  const { result } = new SharedInflater().inflate({ encoding: "gzip", bytes, owner: {}, maxMessageBytes: MAX_BYTES });
   return { result, ms: performance.now() - from };
 }
 

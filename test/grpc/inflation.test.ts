@@ -1,7 +1,7 @@
 /** What is inflated together is bounded, who gained most waits longest, and everything charged is given back. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Claim, InflationBudget, type InflationLimits, type Ticket } from "../../src/server/inflation.ts";
+import { type Claim, InflationBudget, type InflationLimits, type Ticket } from "../../src/grpc/wire/inflation.ts";
 
 const LIMITS: InflationLimits = {
   maxBytes: 1_000_000,
