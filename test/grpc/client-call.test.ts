@@ -31,9 +31,9 @@ function made(given: Given = {}) {
     listener: {
       metadata: (metadata) => heard.push(`metadata ${[...metadata].map(([name, value]) => `${name}=${String(value)}`).join(" ")}`.trim()),
       message: (bytes) => heard.push(Buffer.from(bytes).toString()),
-      closed: ({ status, trailers, isFromServer, isUnprocessed }) => {
+      closed: ({ status, trailers, isFromServer, isUnprocessed, isMalformed }) => {
         const more = [...trailers].map(([name, value]) => ` ${name}=${String(value)}`).join("");
-        const from = `${isFromServer ? " from the server" : ""}${isUnprocessed ? " unprocessed" : ""}`;
+        const from = `${isFromServer ? " from the server" : ""}${isUnprocessed ? " unprocessed" : ""}${isMalformed ? " malformed" : ""}`;
         heard.push(`${statusName(status.code)}${from}${more}`);
       },
     },
@@ -104,21 +104,29 @@ test.each<{ name: string; answer: Parameters<typeof answered>[0]; end: string }>
   { name: "two answers", answer: { chunks: [frame("a"), frame("b")], trailers: { "grpc-status": "0" } }, end: "UNIMPLEMENTED" },
   { name: "no trailers", answer: { chunks: [frame("a")] }, end: "INTERNAL from the server" },
   { name: "trailers without a status", answer: { trailers: { "grpc-message": "x" } }, end: "UNKNOWN from the server" },
-  { name: "half a message", answer: { chunks: [frame("abc").subarray(0, 6)], trailers: { "grpc-status": "0" } }, end: "INTERNAL" },
-  { name: "a reserved flag", answer: { chunks: [Uint8Array.of(2, 0, 0, 0, 0)] }, end: "INTERNAL" },
-  { name: "a compressed message without an encoding", answer: { chunks: [framed(Uint8Array.of(1), true)] }, end: "INTERNAL" },
-  { name: "a message over the bound", answer: { chunks: [Uint8Array.of(0, 255, 0, 0, 0)] }, end: "RESOURCE_EXHAUSTED" },
-  { name: "another content type", answer: { headers: { ":status": "200", "content-type": "text/html" } }, end: "UNKNOWN" },
-  { name: "messages in JSON", answer: { headers: { ":status": "200", "content-type": "application/grpc+json" } }, end: "INTERNAL" },
-  { name: "an encoding that was not asked for", answer: { headers: { ...OK, "grpc-encoding": "gzip" } }, end: "INTERNAL" },
-  { name: "an unknown encoding", answer: { headers: { ...OK, "grpc-encoding": "br" } }, end: "INTERNAL" },
+  {
+    name: "half a message",
+    answer: { chunks: [frame("abc").subarray(0, 6)], trailers: { "grpc-status": "0" } },
+    end: "INTERNAL malformed",
+  },
+  { name: "a reserved flag", answer: { chunks: [Uint8Array.of(2, 0, 0, 0, 0)] }, end: "INTERNAL malformed" },
+  { name: "a compressed message without an encoding", answer: { chunks: [framed(Uint8Array.of(1), true)] }, end: "INTERNAL malformed" },
+  { name: "a message over the bound", answer: { chunks: [Uint8Array.of(0, 255, 0, 0, 0)] }, end: "RESOURCE_EXHAUSTED malformed" },
+  { name: "another content type", answer: { headers: { ":status": "200", "content-type": "text/html" } }, end: "UNKNOWN malformed" },
+  {
+    name: "messages in JSON",
+    answer: { headers: { ":status": "200", "content-type": "application/grpc+json" } },
+    end: "INTERNAL malformed",
+  },
+  { name: "an encoding that was not asked for", answer: { headers: { ...OK, "grpc-encoding": "gzip" } }, end: "INTERNAL malformed" },
+  { name: "an unknown encoding", answer: { headers: { ...OK, "grpc-encoding": "br" } }, end: "INTERNAL malformed" },
   { name: "an HTTP error", answer: { headers: { ":status": "503" } }, end: "UNAVAILABLE" },
   {
     name: "an HTTP error with a status",
     answer: { headers: { ":status": "503", "grpc-status": "8" }, isTrailersOnly: true },
     end: "RESOURCE_EXHAUSTED from the server",
   },
-  { name: "metadata in bytes that are no base64", answer: { headers: { ...OK, "x-a-bin": "*" } }, end: "INTERNAL" },
+  { name: "metadata in bytes that are no base64", answer: { headers: { ...OK, "x-a-bin": "*" } }, end: "INTERNAL malformed" },
 ])("$name ends with $end", ({ answer, end }) => {
   const { heard, bounds } = answered(answer);
   expect([heard.at(-1), heard.filter((line) => /^[A-Z_]+/.test(line)).length, bounds.bufferedBytes]).toEqual([end, 1, 0]);

@@ -231,6 +231,27 @@ test("what the listener of a stream throws ends the call with it", () => {
   }
 });
 
+test("a listener that wants to hear of requests that are none ends the call itself, and is given no more", () => {
+  const got: string[] = [];
+  const { call, port, orders } = started(
+    bidi((made) => ({
+      message: (bytes) => got.push(Buffer.from(bytes).toString()),
+      halfClosed: () => got.push("end"),
+      failed: ({ reason }) => {
+        got.push(reason);
+        made.write(Buffer.from("no"));
+        made.end();
+      },
+    })),
+  );
+  call.data(Buffer.concat([frame("a"), Uint8Array.of(9, 0, 0, 0, 0)]));
+  call.data(frame("b"));
+  expect([got, port.written]).toEqual([["a", "invalid_argument"], [frame("no")]]);
+  expect(orders).toEqual(["headers 200", "write 7", "end grpc-status=0"]);
+  call.trailersSent();
+  expect(orders.at(-1)).toBe("reset 0");
+});
+
 test("a compressed request runs when it is inflated, and its charge is let go with the answer, or with the call", () => {
   const inflater = new LateInflater();
   const { call, orders } = started(echo, { headers: { "grpc-encoding": "gzip" }, inflater });

@@ -21,7 +21,7 @@ function called() {
   return { answers, sent, made, call, listener: listener as CallListener };
 }
 
-const END = { trailers: new Metadata(), isFromServer: true, isUnprocessed: false };
+const END = { trailers: new Metadata(), isFromServer: true, isUnprocessed: false, isMalformed: false };
 
 test("the request goes out at once, and the answer comes with its metadata and status", () => {
   const { answers, sent, made, call, listener } = called();

@@ -20,6 +20,8 @@ export interface CallResult {
   readonly isFromServer: boolean;
   /** The server did not begin the call, so that it may be made again elsewhere whatever it does (RFC 9113, section 8.7). */
   readonly isUnprocessed: boolean;
+  /** What came is no answer of gRPC, or a message over its bound. That a proxy answered that the server is away is not counted. */
+  readonly isMalformed: boolean;
 }
 
 /** Who hears of a call. */
@@ -119,7 +121,7 @@ export class ClientCall implements MessageSink {
       this.#isHalfClosed = true;
     } catch (thrown) {
       if (!(thrown instanceof WaymarkError)) throw thrown;
-      this.failed(thrown);
+      this.#abort(STATUS.RESOURCE_EXHAUSTED, thrown.message);
     }
   }
 
@@ -148,7 +150,7 @@ export class ClientCall implements MessageSink {
       this.#trailerFields = fields;
     }
     const wrong = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
-    if (wrong !== undefined) this.#abort(wrong.code, wrong.message);
+    if (wrong !== undefined) this.#abort(wrong.code, wrong.message, wrong.code !== STATUS.UNAVAILABLE);
     else if (!isEnd) this.#tellMetadata(fields);
   }
 
@@ -223,7 +225,7 @@ export class ClientCall implements MessageSink {
   /** The reader: what came is no message that may come. */
   failed(error: WaymarkError): void {
     const code = error.reason === "quota_exceeded" ? STATUS.RESOURCE_EXHAUSTED : STATUS.INTERNAL;
-    this.#abort(code, error.message);
+    this.#abort(code, error.message, true);
   }
 
   #isClosedForWriting(): boolean {
@@ -251,7 +253,7 @@ export class ClientCall implements MessageSink {
     const { listener } = this.#parts;
     if (listener.metadata === undefined) return;
     const metadata = readMetadata(fields);
-    if (metadata instanceof WaymarkError) this.#abort(STATUS.INTERNAL, metadata.message);
+    if (metadata instanceof WaymarkError) this.#abort(STATUS.INTERNAL, metadata.message, true);
     else listener.metadata(metadata);
   }
 
@@ -273,22 +275,22 @@ export class ClientCall implements MessageSink {
   }
 
   /** Ends the call from here; the server is told by a reset. */
-  #abort(code: StatusCode, message: string): void {
+  #abort(code: StatusCode, message: string, isMalformed = false): void {
     if (this.isOver) return;
-    this.#finish({ code, message }, {});
+    this.#finish({ code, message }, { isMalformed });
     this.#parts.port.reset(HTTP2_ERROR.CANCEL);
   }
 
-  #finish(status: Status, how: { readonly isFromServer?: boolean; readonly isUnprocessed?: boolean }): void {
+  #finish(status: Status, how: Partial<CallResult>): void {
     this.#state = "over";
     this.#cancelDeadline?.();
     this.#reader.drop();
     const metadata = readMetadata(this.#trailerFields);
     const trailers = metadata instanceof WaymarkError ? NO_METADATA : metadata;
-    const { isFromServer = false, isUnprocessed = false } = how;
+    const { isFromServer = false, isUnprocessed = false, isMalformed = false } = how;
     // The server said all it says: what we still might send is not wanted (RFC 9113, section 8.1).
     if (this.#isEndedByServer && !this.#isHalfClosed) this.#parts.port.reset(HTTP2_ERROR.NO_ERROR);
-    this.#parts.listener.closed({ status, trailers, isFromServer, isUnprocessed });
+    this.#parts.listener.closed({ status, trailers, isFromServer, isUnprocessed, isMalformed });
   }
 }
 

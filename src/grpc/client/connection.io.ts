@@ -52,6 +52,8 @@ export interface ConnectionOptions {
   readonly authority: string;
   readonly scheme: "http" | "https";
   readonly limits?: Partial<ClientLimits> | undefined;
+  /** Bounds for answers that have not wholly arrived, where several connections share them; then those of `limits` do not count. */
+  readonly bounds?: AssemblyBounds | undefined;
   readonly userAgent?: string | undefined;
   /** Inflates compressed answers; without it none are asked for. */
   readonly inflater?: Inflater | undefined;
@@ -95,7 +97,11 @@ export class ClientConnection {
     this.#socket = socket;
     this.#options = options;
     this.#limits = limits;
-    this.#bounds = { maxMessageBytes: limits.maxReceiveBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
+    this.#bounds = options.bounds ?? {
+      maxMessageBytes: limits.maxReceiveBytes,
+      maxBufferedBytes: limits.maxBufferedBytes,
+      bufferedBytes: 0,
+    };
     this.#keepalive = new Keepalive(limits, patientNowMs());
     this.#session = startSession(socket, options, limits);
     this.#session.on("error", (error: Error) => {

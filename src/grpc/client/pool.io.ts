@@ -156,6 +156,7 @@ function withoutConnection(code: StatusCode, message: string, dialError: unknown
     trailers: new Metadata(),
     isFromServer: false,
     isUnprocessed: true,
+    isMalformed: false,
     connection: undefined,
     dialError,
   };

@@ -41,6 +41,10 @@ export interface Connection {
   /** One of them lasts, such as a watch: as many more may be open. `lastingClosed` is owed. */
   lastingOpened(): void;
   lastingClosed(): void;
+  /** Why the guard cut it; undefined unless it did. */
+  whyCut: CutReason | undefined;
+  /** Closes it at once, with all its streams. Without GOAWAY, which would wait behind what the peer does not read. */
+  destroy(): void;
 }
 
 /** A call whose request has not arrived. */
@@ -155,6 +159,8 @@ export class ConnectionGuard {
       },
       lastingOpened: () => room?.add(1),
       lastingClosed: () => room?.add(-1),
+      whyCut: undefined,
+      destroy: () => session.destroy(),
     };
     let [seenStreams, unseenStreams, lookedBytes] = [0, 0, 0];
     const look = () => {
@@ -236,8 +242,8 @@ export class ConnectionGuard {
 
   #cut(watched: Watched, reason: CutReason | undefined): void {
     if (reason === undefined || watched.session.destroyed) return;
-    // Without GOAWAY, which would wait behind what the peer does not read. The socket goes, and all its streams with it.
-    watched.session.destroy();
+    watched.connection.whyCut = reason;
+    watched.connection.destroy();
     this.#options.onCut(reason, watched.connection.address);
   }
 }

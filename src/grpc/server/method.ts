@@ -40,6 +40,8 @@ export interface RequestListener {
   message(request: Uint8Array): void;
   /** The client has sent all its requests. */
   halfClosed(): void;
+  /** What came is no request that may come, and no more are given; must end the call. Without it the call ends with the error. */
+  failed?(error: WaymarkError): void;
 }
 
 /** Why a call ended though its handler did not end it. */

@@ -306,7 +306,9 @@ export class ServerCall implements Call, MessageSink {
 
   /** The reader: what came is no message that may come. */
   failed(error: WaymarkError): void {
-    this.fail(error);
+    if (this.#request === "reading") this.#request = "refused";
+    if (this.#listener?.failed === undefined) this.fail(error);
+    else this.#listener.failed(error);
   }
 
   #run(request: Uint8Array | WaymarkError): void {

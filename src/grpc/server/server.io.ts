@@ -35,6 +35,11 @@ export interface ServerLimits extends LifetimeLimits {
   /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
+  /** Streams that a connection may reset at once, and then a second; beyond that it is closed. */
+  readonly streamResetBurst: number;
+  readonly streamResetPerSecond: number;
+  /** Frames that HTTP/2 does not allow; a connection that sends more is closed. */
+  readonly maxInvalidFrames: number;
   /** What the client is told to keep its headers to, in bytes; nghttp2 takes 64 KiB at most. */
   readonly maxHeaderListBytes: number;
   /** What a client may send on one stream before it was taken. */
@@ -53,6 +58,9 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   requestTimeoutMs: 30_000,
   maxSessionMemoryMiB: 64,
   maxHeaderPairs: HTTP2_OPTIONS.maxHeaderListPairs,
+  streamResetBurst: HTTP2_OPTIONS.streamResetBurst,
+  streamResetPerSecond: HTTP2_OPTIONS.streamResetRate,
+  maxInvalidFrames: HTTP2_OPTIONS.maxSessionInvalidFrames,
   maxHeaderListBytes: 65_535,
   streamWindowBytes: 65_535,
   connectionWindowBytes: 65_535,
@@ -224,6 +232,9 @@ function sessionOptions(limits: ServerLimits) {
   return {
     maxSessionMemory: limits.maxSessionMemoryMiB,
     maxHeaderListPairs: limits.maxHeaderPairs,
+    streamResetBurst: limits.streamResetBurst,
+    streamResetRate: limits.streamResetPerSecond,
+    maxSessionInvalidFrames: limits.maxInvalidFrames,
     // A name that HTTP wants once may be an application's metadata, which may repeat.
     strictSingleValueFields: false,
     settings: {
