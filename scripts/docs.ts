@@ -5,7 +5,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { performancePage } from "../bench/_page.ts";
+import { benchmarksPage } from "../bench/_page.ts";
 import { apiPage } from "./docs-api.ts";
 import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
@@ -15,7 +15,7 @@ const PAGES: Readonly<Record<string, () => string>> = {
   "docs/reference/config.md": configPage,
   "docs/reference/metrics.md": metricsPage,
   "docs/reference/cli.md": cliPage,
-  "docs/performance.md": performancePage,
+  "docs/reference/benchmarks.md": benchmarksPage,
 };
 
 const isCheck = process.argv.includes("--check");

@@ -98,7 +98,7 @@ test("the documentation names only metrics and settings that there are", () => {
 });
 
 test("every event of the mesh is explained to whoever finds it in the log", () => {
-  expect(unexplainedEvents(ROOT, "docs/guides/clustering.md")).toEqual([]);
+  expect(unexplainedEvents(ROOT, "docs/reference/mesh.md")).toEqual([]);
 });
 
 test("unit tests that use files, threads, sockets, processes or real time are named so, and run apart", () => {

@@ -9,6 +9,7 @@ import { METRICS } from "../../src/lib/metrics/metrics.ts";
 const PAGES = [
   ...["clustering", "production", "install", "coming-from"].map((page) => `docs/guides/${page}.md`),
   ...["replication", "faults"].map((page) => `docs/design/${page}.md`),
+  "docs/reference/mesh.md",
   ...readdirSync("docs/runbooks").map((page) => `docs/runbooks/${page}`),
 ];
 
@@ -83,13 +84,13 @@ test.each(PAGES)("%s: every metric of the mesh is there, and so is every script"
 });
 
 /** Names of events are written where they happen, in the fabric or in the node. */
-test("every event that the guide explains happens somewhere", () => {
+test("every event that the reference explains happens somewhere", () => {
   const files = ["src/node", "src/fabric"].flatMap((folder) =>
     readdirSync(folder, { recursive: true, encoding: "utf8" })
       .filter((name) => name.endsWith(".ts"))
       .map((name) => readFileSync(`${folder}/${name}`, "utf8")),
   );
-  const rows = readFileSync("docs/guides/clustering.md", "utf8")
+  const rows = readFileSync("docs/reference/mesh.md", "utf8")
     .split("\n")
     .filter((line) => /^\| `[a-z_]+`(, `[a-z_]+`)* \| (info|warn|error)/.test(line));
   const named = rows.flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`([a-z_]+)`/g)].map(([, name]) => name ?? ""));
