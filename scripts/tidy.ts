@@ -60,21 +60,29 @@ export function pureFaults(root: string): readonly string[] {
 }
 
 /**
- * Every pure file with code in it has its own test file, or is imported by a test of its room: a part that only its whole
- * uses may be tested where the whole is, but not through it alone. A file of types has nothing to run.
+ * Every pure file with code in it is reached by a test of its room: imported by it, or by what it imports. Which of its lines run, coverage
+ * says. A file of types has nothing to run.
  */
-export function untestedFiles(root: string): readonly string[] {
-  const imported = new Set(
-    filesBelow(root, "test", [".test.ts"]).flatMap((test) =>
-      importsOf(root, test).flatMap(({ file }) => (file !== undefined && roomOf(file) === roomOf(test) ? [file] : [])),
-    ),
-  );
+export function unreachedFiles(root: string): readonly string[] {
+  const targets = new Map<string, readonly string[]>();
+  const targetsOf = (file: string): readonly string[] => {
+    const known = targets.get(file);
+    if (known !== undefined) return known;
+    const found = importsOf(root, file).flatMap((each) => each.file ?? []);
+    const there = found.filter((target) => existsSync(join(root, target)));
+    targets.set(file, there);
+    return there;
+  };
+  const reached = new Set<string>();
+  for (const [room, tests] of Map.groupBy(filesBelow(root, "test", [".test.ts"]), roomOf)) {
+    const seen = new Set(tests);
+    for (const file of seen) for (const target of targetsOf(file)) seen.add(target);
+    for (const file of seen) if (file.startsWith("src/") && roomOf(file) === room) reached.add(file);
+  }
   return sources(root)
     .filter((file) => isPure(file) && /^export (?:abstract )?(?:function|class|const|let)\b/m.test(read(root, file)))
-    .filter((file) => !imported.has(file))
-    .map((file) => file.replace(/^src\//, "test/").replace(/\.ts$/, ".test.ts"))
-    .filter((test) => !existsSync(join(root, test)))
-    .map((test) => `${test} does not exist`);
+    .filter((file) => !reached.has(file))
+    .map((file) => `${file} is reached by no test of its room`);
 }
 
 /** Every source file says in its first lines what it is for. */

@@ -17,7 +17,7 @@ import {
   roomFaults,
   roomTableFaults,
   ruleFaults,
-  untestedFiles,
+  unreachedFiles,
 } from "../scripts/tidy.ts";
 import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 
@@ -317,15 +317,19 @@ test.each([
   expect(pureFaults(folder)).toEqual([expect.stringMatching(/^src\/lib\/a\.ts:1: a pure file says/)]);
 });
 
-test("tidy names a pure file without a test, but not a shell, a file of types or a part that a test of its room imports", () => {
+test("tidy names a pure file that no test of its room reaches, but not a shell, a file of types or a part of what such a test imports", () => {
   const folder = plant({
     "src/lib/a.ts": "export function a(): void {}\n",
+    "src/catalog/other.ts": 'import { a } from "../lib/a.ts";\nexport const other = a;\n',
     "src/lib/a.io.ts": "export function a(): void {}\n",
     "src/lib/types.ts": "export interface A {}\n",
     "src/lib/part.ts": "export function part(): void {}\n",
-    "test/lib/whole.test.ts": 'import { part } from "../../src/lib/part.ts";\n',
+    "src/lib/whole.ts": 'import { part } from "./part.ts";\nexport const whole = part;\n',
+    "test/fakes/all.ts": 'import { whole } from "../../src/lib/whole.ts";\nexport const all = whole;\n',
+    "test/lib/whole.test.ts": 'import { all } from "../fakes/all.ts";\n',
+    "test/catalog/other.test.ts": 'import { other } from "../../src/catalog/other.ts";\n',
   });
-  expect(untestedFiles(folder)).toEqual(["test/lib/a.test.ts does not exist"]);
+  expect(unreachedFiles(folder)).toEqual(["src/lib/a.ts is reached by no test of its room"]);
 });
 
 test("tidy names a file without a header, a mark without a number and a focused test", () => {

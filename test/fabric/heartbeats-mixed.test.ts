@@ -1,6 +1,5 @@
 /** More nodes than links, some of a version that passes no heartbeats on: nobody's age grows for that. */
 import { expect, test } from "vitest";
-import { HEARTBEATS } from "../../src/fabric/links/multiplexer.ts";
 import { some } from "../fakes/effort.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 import { FABRIC_OPTIONS } from "../fakes/options.ts";
@@ -14,7 +13,7 @@ function started(oldCount: number): { readonly world: FabricWorld; readonly node
   world.saying = ({ spec }, frame) => {
     if (Number(spec.nodeId.slice(1)) >= oldCount) return frame;
     if (frame.kind === "hello") {
-      const capabilities = frame.hello.capabilities.filter((each) => each !== HEARTBEATS);
+      const capabilities = frame.hello.capabilities.filter((each) => each !== "heartbeats");
       return { ...frame, hello: { ...frame.hello, capabilities } };
     }
     return frame.kind === "vector" ? { ...frame, heartbeats: [] } : frame;

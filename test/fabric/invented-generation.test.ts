@@ -3,7 +3,6 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
 import { renewSelf } from "../../src/catalog/replica/renew.ts";
-import { Hearsay } from "../../src/fabric/replication/hearsay.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, clusterId: string, generation = 1): ReplicatingNode {
@@ -161,7 +160,8 @@ test("a later generation of which the table of members tells is kept: an older p
   const { a1 } = mesh();
   const origin = a1.replica.origin("c", 9, { clusterId: "C", region: "r1" });
   const isInvented = (generation: number) => {
-    const hearsay = new Hearsay("A", { find: () => ({ clusterId: "C", region: "r1", generation }) });
+    const members = { find: () => ({ clusterId: "C", region: "r1", generation }) };
+    const { hearsay } = new ReplicatingNode({ nodeId: "h", clusterId: "A", members }).shared;
     const [, last] = [0, 5000].map((monoMs) => hearsay.isInvented(origin, { generation: 1, clusterId: "C", monoMs }, a1.timeOf(monoMs)));
     return last;
   };
@@ -172,7 +172,7 @@ test("a later generation is not compared with what a node of that name in anothe
   const { a1 } = mesh();
   const isInvented = (ofOrigin: string, ofWord: string) => {
     const origin = a1.replica.origin(`c${ofOrigin}`, 9, { clusterId: ofOrigin, region: "r1" });
-    const hearsay = new Hearsay("A");
+    const { hearsay } = new ReplicatingNode({ nodeId: "h", clusterId: "A" }).shared;
     const [, last] = [0, 5000].map((monoMs) => hearsay.isInvented(origin, { generation: 1, clusterId: ofWord, monoMs }, a1.timeOf(monoMs)));
     return last;
   };

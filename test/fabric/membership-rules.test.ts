@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import type { MembershipOutput } from "../../src/fabric/membership/io-types.ts";
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
@@ -14,6 +13,8 @@ function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberU
   return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
 }
 
+type Output = Parameters<Membership["handle"]>[2][number];
+
 class Bench {
   readonly machine: Membership;
   nowMs = 0;
@@ -24,8 +25,8 @@ class Bench {
     this.ask({ kind: "pushPull", from: FROM, isJoin: false, members: known });
   }
 
-  give(input: Parameters<Membership["handle"]>[0]): readonly MembershipOutput[] {
-    const out: MembershipOutput[] = [];
+  give(input: Parameters<Membership["handle"]>[0]): readonly Output[] {
+    const out: Output[] = [];
     this.machine.handle(input, { monoMs: this.nowMs, wallMs: 5000 + this.nowMs }, out);
     return out;
   }

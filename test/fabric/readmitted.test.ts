@@ -1,19 +1,19 @@
 /** Origins that come back, and those that are not taken: what is remembered of them, and what is asked. */
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { FrameCache } from "../../src/fabric/replication/frame-cache.ts";
-import { Vector } from "../../src/fabric/replication/version-vector.ts";
 import { drain, framesOf, open, ReplicatingNode, vectorOf } from "../fakes/replication.ts";
 
 const HOME = { clusterId: "c1", region: "r1" };
 const READER = { nodeId: "b", ...HOME };
+
+type Vector = ReplicatingNode["shared"]["vector"];
 
 function origin(nodeId: string) {
   return { id: `${nodeId}/1`, nodeId, generation: 1, ...HOME, floor: 0 };
 }
 
 test("an origin that was dropped and is known again stays in the vector, however many others go after it", () => {
-  const [vector, alone] = [new Vector(HOME), new Vector(HOME)];
+  const [vector, alone] = ["v", "w"].map((nodeId) => new ReplicatingNode({ nodeId }).shared.vector) as [Vector, Vector];
   alone.note(origin("a"), 6);
   vector.note(origin("a"), 5);
   vector.drop("a/1");
@@ -51,13 +51,13 @@ test("an origin whose frame was refused is not asked for again over that link fo
 });
 
 test("a frame is shared while the floor stands, and built again when it has moved", () => {
-  const [node, frameCache] = [new ReplicatingNode({ nodeId: "a" }), new FrameCache({ maxFrames: 8, maxBytes: 10_000 })];
+  const node = new ReplicatingNode({ nodeId: "a" });
   const keys = Array.from({ length: 8 }, (_, n) => node.put(`x${n}`, 0));
   for (const key of keys.slice(0, 6)) node.end(key, BODY.EXPIRED, 0);
   for (let n = 0; n < 2; n++) node.put(`y${n}`, 0);
   const link = { relation: "cluster", clusterId: "c1" } as const;
   const { self } = node.replica;
-  const ask = () => frameCache.frame(node.replica, self, { after: 14, isComplete: false, upTo: 16 }, link, 10_000);
+  const ask = () => node.shared.frameCache.frame(node.replica, self, { after: 14, isComplete: false, upTo: 16 }, link, 10_000);
   const before = ask();
   expect(ask()).toBe(before);
   node.collect(10_000);

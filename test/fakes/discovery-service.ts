@@ -1,8 +1,13 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
+import { parseZone } from "../../src/dns/names.ts";
+import { Responder } from "../../src/dns/responder.ts";
+import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { openLog } from "../../src/lib/log.io.ts";
+import type { Time } from "../../src/lib/machine.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
+import { dnsCatalog } from "../../src/node/listeners.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryService } from "../../src/services/discovery/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery/resolve.ts";
@@ -13,6 +18,12 @@ export interface DiscoveryInside {
   readonly service: Service;
   readonly core: NodeCore;
   readonly settings: Settings;
+  /** As the service reads its clocks. */
+  now(): Time;
+  /** What its DNS gateway asks of the node; `drawn` is where the first sample of a crowded name begins. */
+  dns(drawn: number): DnsCatalog;
+  /** A gateway's answers, without its sockets. */
+  responder(): Responder;
   stop(): Promise<void>;
 }
 
@@ -69,5 +80,12 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     await core.driver.close();
     await journal.close();
   };
-  return { service, core, settings, stop };
+  const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
+  const responder = (): Responder => {
+    const { minTtlMs, maxTtlMs, negativeTtlMs, maxPlansBytes } = settings.dns;
+    const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
+    const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, ...times };
+    return new Responder({ settings: answering, maxPlansBytes, random });
+  };
+  return { service, core, settings, now, dns, responder, stop };
 }

@@ -1,5 +1,6 @@
 /** Arbitrary messages between nodes, all of them well-formed. */
 import fc from "fast-check";
+import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/wire/messages.ts";
 import { GOODBYES } from "../../src/fabric/wire/messages.ts";
 import { anyChar } from "./any-char.ts";
@@ -217,3 +218,8 @@ export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
     { requiredKeys: ["kind", "from", "members"] },
   ),
 );
+
+/** A frame as its bytes say it to the peer. */
+export function asReceived(frame: LinkFrame): LinkFrame {
+  return decodeLinkFrame(encodeLinkFrame(frame));
+}

@@ -247,6 +247,8 @@ export class Wire {
   }
 }
 
+export type Link = LinkReplication;
+
 /** One node's side of a link: for tests that play the other side by hand. */
 export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
   const { nodeId, generation } = peer.replica.self;

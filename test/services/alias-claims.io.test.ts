@@ -4,33 +4,24 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, onTestFinished, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { parseZone } from "../../src/dns/names.ts";
-import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { runThrough } from "../../src/lib/machine.ts";
-import { dnsCatalog } from "../../src/node/listeners.ts";
-import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
-import { SETTINGS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 
 class Bench {
   readonly #inside: DiscoveryInside;
-  readonly #responder: Responder;
+  readonly #responder: ReturnType<DiscoveryInside["responder"]>;
   /** One for all questions, as in a node, where answers are kept by it. */
   readonly #catalog: DnsCatalog;
 
   constructor(inside: DiscoveryInside) {
     this.#inside = inside;
-    this.#catalog = dnsCatalog(() => 0.5, inside.core);
-    const { dns } = inside.settings;
-    const { minTtlMs, maxTtlMs, negativeTtlMs } = dns;
-    const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: 30_000 };
-    const settings = { zones: dns.zones.map(parseZone), nodeId: "n", allowExternalNames: false, ...times };
-    this.#responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
+    this.#catalog = inside.dns(0.5);
+    this.#responder = inside.responder();
   }
 
   async register(tenant: string, entry: MessageInitShape<typeof EntrySchema>, roles: readonly string[] = ["mesh.operate"]): Promise<void> {
@@ -41,14 +32,14 @@ class Bench {
       entries: [{ targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, ...entry }],
       staticLease: true,
     });
-    await handler.handle(request as never, { caller, time: now(), requestId: "" });
+    await handler.handle(request as never, { caller, time: this.#inside.now(), requestId: "" });
   }
 
   async policy(rules: readonly Rule[]): Promise<void> {
     const { core } = this.#inside;
     const { policies } = core;
     const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
-    policies.commit(runThrough(policies.stamped(set(rules, { defaultAllow: true }), terms, now().wallMs)), 100);
+    policies.commit(runThrough(policies.stamped(set(rules, { defaultAllow: true }), terms, this.#inside.now().wallMs)), 100);
     await core.switchPolicy();
   }
 

@@ -6,8 +6,6 @@ import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { portWord } from "../../src/catalog/entry/ports.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { dnsCatalog } from "../../src/node/listeners.ts";
-import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 
@@ -18,7 +16,7 @@ function call(inside: DiscoveryInside, method: string, request: unknown): Promis
   const handler = inside.service.handlers[method];
   assert(handler?.kind === "unary");
   const caller = { ...anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), principal: "p", tenant: "" };
-  return Promise.resolve(handler.handle(request as never, { caller, time: now(), requestId: "" }));
+  return Promise.resolve(handler.handle(request as never, { caller, time: inside.now(), requestId: "" }));
 }
 
 test("Resolve finds the few of a crowded function that its version range wants, each time", async () => {
@@ -58,7 +56,7 @@ test("DNS finds the few of a crowded service that speak UDP, each time", async (
       }));
       await call(inside, "register", create(RegisterRequestSchema, { entries, staticLease: true }));
     }
-    const catalog = dnsCatalog(() => 0, inside.core);
+    const catalog = inside.dns(0);
     for (let i = 0; i < 5; i++) {
       const found = catalog.find(KIND.SERVICE, "svc.market", "web", portWord("udp"));
       expect(found.map(({ key }) => key.instanceId)).toEqual(["i2222", "i777"]);

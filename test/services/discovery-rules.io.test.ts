@@ -19,7 +19,6 @@ import {
   UnregisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { now } from "../../src/node/rooms.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 
@@ -67,7 +66,7 @@ async function refusedByUs(
   message: Message,
 ): Promise<readonly { readonly field: string; readonly description: string }[] | undefined> {
   const handler = discovery.service.handlers[rpc];
-  const context = { caller: anonymousCaller("local", ""), time: now(), requestId: "" };
+  const context = { caller: anonymousCaller("local", ""), time: discovery.now(), requestId: "" };
   try {
     if (handler?.kind === "serverStream") handler.open(message as never, context).close();
     else await handler?.handle(message as never, context);

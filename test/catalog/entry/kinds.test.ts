@@ -1,13 +1,13 @@
 /** The table of kinds, held against the contract, and what it asks of a detail beside the contract's rules. */
+import { create } from "@bufbuild/protobuf";
 import semver from "semver";
 import { expect, test } from "vitest";
-import { newEntry, newFunctionDetail } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND_OF_DETAIL, KIND_WORDS, WORD_OF_KIND } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { EntryKindSchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { findKind, KINDS, LAST_KIND } from "../../../src/catalog/entry/kinds.ts";
-import { Problems } from "../../../src/catalog/entry/problems.ts";
-import { checkEntry } from "../../../src/catalog/entry/rules.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 
 test("every kind of the contract has a number, a word and a row, and every detail is of a kind; there are no others", () => {
@@ -41,12 +41,13 @@ test.each([
   ["1.0.0-01", false],
   ["latest", false],
 ])("FUNCTION: version '%s' is accepted: %s", (version, ok) => {
-  const problems = new Problems(BOUNDS);
-  const key = { kind: KIND.FUNCTION, namespace: "fn", name: "price", instanceId: "1", clusterId: "" };
-  const entry = { ...newEntry(), key, detail: { case: "function" as const, value: { ...newFunctionDetail(), version } } };
-  checkEntry(entry, problems, "client");
-  if (ok) expect(problems.count).toBe(0);
-  else expect(() => problems.throwIfAny()).toThrow("function.version");
+  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(8) });
+  const key = { kind: KIND.FUNCTION, namespace: "fn", name: "price", instanceId: "1" };
+  const entry = create(EntrySchema, { key, detail: { case: "function", value: { version } } });
+  const write = () =>
+    stamper.entryOf(entry, 0, { nodeId: "n1", clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
+  if (ok) expect(write().traits.version).toBe(version);
+  else expect(write).toThrow("function.version");
   if (ok && version !== "") expect(semver.valid(version)).not.toBeUndefined();
 });
 

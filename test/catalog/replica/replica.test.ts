@@ -3,8 +3,6 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY, deltaId } from "../../../src/catalog/record/record.ts";
-import { LostOrigins } from "../../../src/catalog/replica/lost-origins.ts";
-import { Tombstones } from "../../../src/catalog/replica/tombstones.ts";
 import { runs } from "../../fakes/effort.ts";
 import { steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -327,20 +325,6 @@ test("a tombstone whose key was to be put again is collected later when that bat
   node.replica.collect(LATER, 10);
   node.replica.abort();
   expect(node.replica.collect(timeOf(20_000, 0), 10)).toEqual([K]);
-});
-
-test("one key that comes and goes leaves no graves behind but the last ones", () => {
-  const tombstones = new Tombstones({ nodeId: "n1", tombstoneTtlMs: 3_600_000, minTombstones: 100_000 }, new LostOrigins());
-  const node = new FabricComponent("a");
-  put(node);
-  end(node, BODY.EXPIRED);
-  const [stored] = node.replica.records(K);
-  for (let n = 0; n < 20_000; n++) {
-    tombstones.add(stored!, T);
-    stored!.seq += 1;
-    tombstones.count -= 1;
-  }
-  expect(tombstones.slots).toBeLessThan(5000);
 });
 
 test("equal stamps: of entries the higher origin id wins, and a tombstone does not hide its equal", () => {

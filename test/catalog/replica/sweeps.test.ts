@@ -2,7 +2,6 @@
 import { expect, test } from "vitest";
 import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../../src/catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../../src/catalog/record/stored-record.ts";
-import { UNSURE } from "../../../src/catalog/replica/past-views.ts";
 import { renewSelf } from "../../../src/catalog/replica/renew.ts";
 import { ENTRIES, Sweeps } from "../../../src/catalog/replica/sweeps.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
@@ -85,11 +84,11 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   if (first === undefined) throw new Error("there are records");
   node.replica.withdraw(first, timeOf(30, 0));
   expect(first.body).toBe(BODY.EXPIRED);
-  const touched: [number, "sure" | typeof UNSURE][] = [];
+  const touched: [number, "sure" | "unsure"][] = [];
   const sweeps = new Sweeps(
     {
       winner: (stored) => stored,
-      touch: (stored: StoredRecord, { between }) => touched.push([stored.seq, between === UNSURE ? UNSURE : "sure"]),
+      touch: (stored: StoredRecord, { between }) => touched.push([stored.seq, between === "unsure" ? between : "sure"]),
       withdraw: () => undefined,
     },
     () => 7,
@@ -105,8 +104,8 @@ test("only what lies in the span is touched, tombstones only where asked for, an
   sweeps.owe(origin, { after: 14, until: 15, withEnds: false });
   sweeps.step(2, T);
   expect(touched).toEqual([
-    [1, UNSURE],
-    [2, UNSURE],
+    [1, "unsure"],
+    [2, "unsure"],
   ]);
 });
 

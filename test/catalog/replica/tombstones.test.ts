@@ -2,7 +2,6 @@
 import { expect, test } from "vitest";
 import { BODY, type KeyText } from "../../../src/catalog/record/record.ts";
 import { renewSelf } from "../../../src/catalog/replica/renew.ts";
-import { carriedHlc } from "../../../src/catalog/replica/tombstones.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
 const WALL = 1_760_000_000_000;
@@ -37,7 +36,9 @@ test.each([
 );
 
 test("a key without a record carries nothing", () => {
-  expect(carriedHlc(undefined)).toBeUndefined();
+  const [node, [key]] = [new FabricComponent("a"), KEYS];
+  if (key === undefined) throw new Error("there are keys");
+  expect(node.put(key, 0, time(1)).unregisteredHlc).toBeUndefined();
 });
 
 /** `c` has forgotten `a`, knows which keys that had, and takes from `b` what that put and unregistered under others meanwhile. */

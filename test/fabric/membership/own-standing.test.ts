@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
 import { OwnStanding } from "../../../src/fabric/membership/own-standing.ts";
-import { UPDATE_REFUSALS } from "../../../src/fabric/membership/update-rules.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 
 const at = (monoMs: number) => ({ monoMs, wallMs: 1_000_000 + monoMs });
@@ -140,7 +139,8 @@ test("an answer to what was asked before the standstill confirms nothing: it was
 
 test("that it does not follow a start of its own that others remember is no refusal; that it follows another's is one, and so is all else", () => {
   const standing = new OwnStanding(["mine-before"]);
-  const why = UPDATE_REFUSALS.start;
+  const why =
+    "it does not follow the start that was accepted last under its id: start it with --new-generation when no other node runs with this id";
   expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: EARLIER })).toBe("");
   expect(standing.lastingRefusal({ ownUpdateRefused: why, heldStart: STRANGER })).toBe(why);
   expect(standing.lastingRefusal({ ownUpdateRefused: why })).toBe(why);

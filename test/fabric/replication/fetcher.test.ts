@@ -1,16 +1,15 @@
 /** Fetching what a peer knows and this node does not: once, from one peer at a time, and never in a loop. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import type { LinkReplication } from "../../../src/fabric/replication/link-replication.ts";
 import type { ReplicationFrame, VectorEntry } from "../../../src/fabric/wire/messages.ts";
-import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
+import { drain, framesOf, type Link, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
 
 function node(nodeId: string): ReplicatingNode {
   return new ReplicatingNode({ nodeId });
 }
 
 /** What a link asks its peer for within so long. */
-function asksOf(at: ReplicatingNode, link: LinkReplication, fromMonoMs: number, forMs: number): readonly string[] {
+function asksOf(at: ReplicatingNode, link: Link, fromMonoMs: number, forMs: number): readonly string[] {
   const asks: string[] = [];
   for (let now = fromMonoMs; now < fromMonoMs + forMs; now += 20) {
     link.tick(at.timeOf(now), at.outputs);

@@ -4,14 +4,13 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { renewSelf } from "../../../src/catalog/replica/renew.ts";
-import type { LinkReplication } from "../../../src/fabric/replication/link-replication.ts";
 import type { ReplicationFrame } from "../../../src/fabric/wire/messages.ts";
-import { framesOf, open, ReplicatingNode, vectorOf } from "../../fakes/replication.ts";
+import { framesOf, type Link, open, ReplicatingNode, vectorOf } from "../../fakes/replication.ts";
 
 type Records = Extract<ReplicationFrame, { kind: "records" }>;
 
 /** Node a with a link to b, which has three entries. */
-function world(): { a: ReplicatingNode; b: ReplicatingNode; link: LinkReplication } {
+function world(): { a: ReplicatingNode; b: ReplicatingNode; link: Link } {
   const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b" })];
   for (const name of ["x", "y", "z"]) b.put(name, 0);
   const link = open(a, b, 0);
@@ -34,7 +33,7 @@ function events(a: ReplicatingNode): readonly string[] {
 }
 
 /** All that the link says from now on, until it has nothing to say. */
-function said(a: ReplicatingNode, link: LinkReplication, ms: number): readonly ReplicationFrame[] {
+function said(a: ReplicatingNode, link: Link, ms: number): readonly ReplicationFrame[] {
   const frames: ReplicationFrame[] = [];
   for (let frame = link.next(a.timeOf(ms)); frame !== undefined; frame = link.next(a.timeOf(ms))) frames.push(frame);
   return frames;

@@ -1,9 +1,8 @@
 /** What is taken from a peer and what is refused, alone or as a frame; each counted and attributed. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import type { LinkReplication } from "../../../src/fabric/replication/link-replication.ts";
 import type { ReplicationFrame } from "../../../src/fabric/wire/messages.ts";
-import { framesOf, open, ReplicatingNode, vectorOf } from "../../fakes/replication.ts";
+import { framesOf, type Link, open, ReplicatingNode, vectorOf } from "../../fakes/replication.ts";
 
 type Records = ReplicationFrame & { readonly kind: "records" };
 
@@ -11,7 +10,7 @@ type Records = ReplicationFrame & { readonly kind: "records" };
 function linked(peer: { readonly clusterId?: string; readonly region?: string } = {}): {
   a: ReplicatingNode;
   b: ReplicatingNode;
-  link: LinkReplication;
+  link: Link;
 } {
   const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b", ...peer })];
   b.put("local", 0, { scope: SCOPE.LOCAL });

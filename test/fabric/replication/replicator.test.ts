@@ -2,8 +2,9 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import type { FabricEvent } from "../../../src/fabric/io-types.ts";
-import type { Fetcher } from "../../../src/fabric/replication/fetches.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
+
+type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
 
 function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readonly reconsidered: string[] } {
   const reconsidered: string[] = [];

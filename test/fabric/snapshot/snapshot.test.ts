@@ -7,10 +7,10 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
 import { KIND, readLostKeys } from "../../../src/fabric/snapshot/codec.ts";
 import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "../../../src/fabric/snapshot/snapshot.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import { runs } from "../../fakes/effort.ts";
+import { asReceived } from "../../fakes/fabric-messages.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { BOUNDS } from "../../fakes/options.ts";
@@ -291,7 +291,7 @@ test("whatever header and origins say, a snapshot is of no use, or what comes of
           isPartial: true,
           isWanted: false,
         } as const;
-        expect(decodeLinkFrame(encodeLinkFrame(vector))).toMatchObject({ entries: [{ nodeId, generation, seq, floor }] });
+        expect(asReceived(vector)).toMatchObject({ entries: [{ nodeId, generation, seq, floor }] });
       }
       expect(n1.replica.lost.list.every(({ nodeId }) => isName(nodeId, 64))).toBe(true);
       expect(runThrough(readSnapshot(save(n1), SELF)).ok).toBe(true);

@@ -1,9 +1,8 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
-import { sealCleanStop } from "../../../src/store/clean-stop.io.ts";
 import { openEphemeralJournal } from "../../../src/store/journal/journal.io.ts";
+import { poisonJournal } from "../../fakes/poison.ts";
 import { batch, lease, open, openAndReplay, put, temporaryDirectory } from "../journal-fixture.ts";
 
 test("Durability: what was written is there after a reopen, newest row a key, in seq order", async () => {
@@ -106,14 +105,10 @@ test("each start has a name that no other has, and knows those before it of whic
   // A start that nobody heard of, since it ended before it could write, or before it said anything, is none.
   await (await open(directory.path)).close();
   await (await openAndReplay(directory.path)).journal.close();
-  const file = join(directory.path, "journal.db");
   const after = await openAndReplay(directory.path);
   expect(after.journal.restored.earlierBoots).toEqual(names);
   await after.journal.close();
-  const db = new DatabaseSync(file);
-  db.exec("DROP TABLE starts");
-  db.close();
-  sealCleanStop(file);
+  poisonJournal(directory.path, "DROP TABLE starts");
   const old = await openAndReplay(directory.path);
   expect(old.journal.restored.earlierBoots).toEqual([]);
   await old.journal.nameStart();
