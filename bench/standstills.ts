@@ -20,7 +20,7 @@ import type { Origin } from "../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../src/catalog/replica/frames.ts";
 import { applyMarks } from "../src/catalog/replica/lost-marks.ts";
-import { renewSelf } from "../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../src/catalog/replica/new-generation.ts";
 import { Replica } from "../src/catalog/replica/replica.ts";
 import { Feed } from "../src/catalog/watch/feed.ts";
 import { DnsNames } from "../src/discovery/dns-names.ts";
@@ -344,7 +344,7 @@ function renewal(replica: Replica) {
   const indexes = new Indexes(replica);
   let isRenewed = false;
   return longest("a new generation of what this node has itself, and what follows", () => {
-    if (!isRenewed) renewSelf(replica, 2);
+    if (!isRenewed) startNewGeneration(replica, 2);
     else replica.sweep(ORIGIN_LIFECYCLE_OPTIONS.maxTouches, now());
     isRenewed = true;
     indexes.refresh();

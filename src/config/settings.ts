@@ -1,6 +1,7 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
+ * options. The rows of the groups fabric, tenants, limits and quotas are in `fabric.ts`, `tenants.ts` and `limits.ts`. To add a setting, add a
+ * row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";

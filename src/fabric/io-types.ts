@@ -55,7 +55,7 @@ export type FabricOutput =
   /** Own live records that another origin's `unregistered`, or a mark, hides: whoever drives this ends them at once (`Endings.superseded`). */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /**
-   * A peer knows more of our own generation than our journal does: take a new generation. All that is held goes on under it (`renewSelf`), and
+   * A peer knows more of our own generation than our journal does: take a new generation. All that is held goes on under it (`startNewGeneration`), and
    * nothing is written again. `above`: others know that generation already.
    */
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }

@@ -2,7 +2,7 @@
  * A new generation in the middle of a process life: when others know more of the old one than this node's journal does, or when another start
  * went under its id for a while (semantics.md, Restart).
  */
-import { renewSelf } from "../catalog/replica/renew.ts";
+import { startNewGeneration } from "../catalog/replica/new-generation.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Time } from "../lib/machine.ts";
 
@@ -45,7 +45,7 @@ export class Generations {
   /** The journal has taken it. */
   written(generation: number): void {
     this.#state = { kind: "kept" };
-    renewSelf(this.#replica, generation);
+    startNewGeneration(this.#replica, generation);
   }
 
   /** The journal did not take it. */

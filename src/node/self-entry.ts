@@ -7,7 +7,7 @@ import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
-import { NodeLoad } from "./load.ts";
+import { NodeLoad } from "./load-report.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
 /** No credential can give this: principals of callers never contain a space. */

@@ -14,10 +14,10 @@ import { nodesInSnapshot, readSnapshot, restoreSnapshot, snapshotBlocks } from "
 import { BrokenInvariant, rethrowBroken } from "../lib/errors.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Log } from "../lib/log.io.ts";
+import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import { now } from "./rooms.io.ts";
 
-const FILE = "replica.snapshot";
 /** Above this there is no snapshot: about four million entries. */
 const MAX_BYTES = 1 << 30;
 /** Milliseconds of restoring before the event loop has its turn. */
@@ -53,12 +53,12 @@ export interface Warm {
 
 /** Whether a node with this data directory was ever up to date with others. */
 export function hasSnapshot(directory: string): boolean {
-  return existsSync(join(directory, FILE));
+  return existsSync(join(directory, DATA_FILES.snapshot));
 }
 
 /** Whether a snapshot in this data directory tells of other nodes than this one; what cannot be read may. */
 export async function isOthersInSnapshot(directory: string, nodeId: string): Promise<boolean> {
-  const file = await readSnapshotFile(join(directory, FILE), MAX_BYTES);
+  const file = await readSnapshotFile(join(directory, DATA_FILES.snapshot), MAX_BYTES);
   if (file === undefined) return false;
   return nodesInSnapshot(file.bytes)?.every((each) => each === nodeId) !== true;
 }
@@ -165,7 +165,7 @@ export class WarmStart {
 
   get #path(): string | undefined {
     const { directory } = this.#parts;
-    return directory === undefined ? undefined : join(directory, FILE);
+    return directory === undefined ? undefined : join(directory, DATA_FILES.snapshot);
   }
 
   /** What is of no use is left untouched until the first snapshot of this life is due, and then set aside. */

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { renewSelf } from "../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../src/catalog/replica/new-generation.ts";
 import { MAX_STAMP } from "../../src/lib/hlc.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 
@@ -55,7 +55,7 @@ test("so does one that is heard of in a whole transfer, after a restart from the
   a.receive(b.frame(origin, { after: 0, isComplete: true }, 600), time(7), b);
   expect(a.replica.view(KEY)).toBeUndefined();
   const fresh = new FabricComponent("d");
-  renewSelf(b.replica, 2);
+  startNewGeneration(b.replica, 2);
   fresh.copy(a, "a/1", time(8));
   fresh.copy(b, "b/2", time(8));
   expect(fresh.replica.view(KEY)).toBeUndefined();

@@ -1,6 +1,6 @@
 /** A node that goes on in a new generation: what others hold of the one before ends with it. */
 import { expect, test } from "vitest";
-import { renewSelf } from "../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../src/catalog/replica/new-generation.ts";
 import { FabricWorld, type WorldNode } from "../fakes/fabric-world.ts";
 
 function pair() {
@@ -13,7 +13,7 @@ function pair() {
 
 /** As the node does when others know more of it than its journal has, or another start went under its id. */
 function renew(world: FabricWorld, node: WorldNode): void {
-  renewSelf(node.replica, node.replica.self.generation + 1);
+  startNewGeneration(node.replica, node.replica.self.generation + 1);
   world.input(node, { kind: "facts", facts: { ...node.facts, generation: node.replica.self.generation } });
   world.input(node, { kind: "changed" });
 }

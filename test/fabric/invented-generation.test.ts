@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { renewSelf } from "../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../src/catalog/replica/new-generation.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
 function node(nodeId: string, clusterId: string, generation = 1): ReplicatingNode {
@@ -127,7 +127,7 @@ test.each([true, false])(
     for (const name of ["x", "y", "z"]) put(c, name, 0);
     const wires = [new Wire(a1, a2, 0), new Wire(a1, c, 0)];
     let now = run(wires, 0, 10_000);
-    renewSelf(c.replica, 2);
+    startNewGeneration(c.replica, 2);
     put(c, "more", now);
     now = run(wires, now, 40_000);
     for (const each of [a1, a2]) expect([each.vector().includes("c/2 4"), disproved(each)]).toEqual([true, []]);

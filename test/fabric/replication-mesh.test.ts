@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { mayHold, relationOf, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { renewSelf } from "../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../src/catalog/replica/new-generation.ts";
 import { runs, some } from "../fakes/effort.ts";
 import { ReplicatingNode, run, Wire, type WireOptions } from "../fakes/replication.ts";
 
@@ -138,7 +138,7 @@ function take(step: Step, world: World, now: number): number {
       wires[at]!.isStalled = !wires[at]!.isStalled;
       break;
     case "renew":
-      renewSelf(node.replica, node.replica.self.generation + 1);
+      startNewGeneration(node.replica, node.replica.self.generation + 1);
       node.replica.sweep(Number.POSITIVE_INFINITY, node.timeOf(now));
       node.shared.changed(node.timeOf(now));
       break;

@@ -129,7 +129,7 @@ export class Replica {
     this.#admits = admits;
   }
 
-  /** Gives this node's own origin another generation; a part of `renewSelf`. */
+  /** Gives this node's own origin another generation; a part of `startNewGeneration`. */
   renameSelf(generation: number): void {
     this.#origins.rename(this.self, generation);
   }

@@ -12,7 +12,7 @@ import { addEvidence, type Evidence, isAlwaysTold, isListed, isListedElsewhere, 
 import { NodeStarts, type StrangerStanding, startOf } from "./node-starts.ts";
 import type { MembershipOptions } from "./options.ts";
 import { OwnStanding } from "./own-standing.ts";
-import { LocalHealth, Suspicion, suspicionBounds } from "./suspicion.ts";
+import { LocalHealth, Suspicions } from "./suspicion.ts";
 import { noRefusals, type UpdateRefusal, updateFault } from "./update-rules.ts";
 
 const FORGET_SWEEP_MS = 60_000;
@@ -41,8 +41,7 @@ export class MembershipState {
   readonly #options: MembershipOptions;
   readonly #foreigners: Foreigners | undefined;
   readonly #conflicts: Conflicts;
-  readonly #suspects = new Set<Member>();
-  #suspectsAtMs = Number.POSITIVE_INFINITY;
+  readonly #suspicions: Suspicions<Member>;
   #sweepAtMs = Number.POSITIVE_INFINITY;
   #twinMs = Number.NEGATIVE_INFINITY;
 
@@ -54,6 +53,7 @@ export class MembershipState {
     this.#foreigners = parts.foreigners;
     this.#options = options;
     this.#conflicts = new Conflicts(options, facts.clusterId);
+    this.#suspicions = new Suspicions(options);
   }
 
   /** Listed members and self. */
@@ -148,8 +148,7 @@ export class MembershipState {
       return;
     }
     if (update.status === "suspect") {
-      if (member.suspicion?.confirm(accuser) === true) {
-        this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+      if (this.#suspicions.confirm(member, accuser)) {
         this.broadcasts.add({ ...update, accuser });
         addEvidence(member, { atWallMs: time.wallMs, status: "suspect", incarnation: update.incarnation, accuser, path, via });
       }
@@ -229,25 +228,19 @@ export class MembershipState {
   }
 
   tick(time: Time, out: MembershipOutput[]): void {
-    if (time.monoMs >= this.#suspectsAtMs) this.#expire(time, out);
+    this.#expire(time, out);
     if (time.monoMs >= this.#sweepAtMs) this.#sweep(time, out);
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.#suspectsAtMs, this.#sweepAtMs, this.#conflicts.nextDeadlineMs());
+    return Math.min(this.#suspicions.nextDeadlineMs(), this.#sweepAtMs, this.#conflicts.nextDeadlineMs());
   }
 
   /** The process slept: what was not heard meanwhile proves nothing. */
   postpone(byMs: number, nowMonoMs: number): void {
     this.#conflicts.postpone(byMs);
     this.boots.postpone(byMs);
-    // Others may have been contradicted meanwhile: who slept long does not hear that word again unless it says what it suspects.
-    const isLong = byMs >= this.#options.intervalMs;
-    for (const { suspicion } of this.#suspects) {
-      const notBeforeMonoMs = isLong ? nowMonoMs + (suspicion?.bounds.minMs ?? 0) : undefined;
-      suspicion?.postpone(byMs, notBeforeMonoMs);
-    }
-    this.#schedule();
+    this.#suspicions.postpone(byMs, nowMonoMs);
   }
 
   #apply(update: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {
@@ -286,8 +279,7 @@ export class MembershipState {
   }
 
   #confirm(member: Member, update: MemberUpdate, teller: Teller, time: Time): void {
-    if (update.accuser === "" || member.suspicion?.confirm(update.accuser) !== true) return;
-    this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+    if (update.accuser === "" || !this.#suspicions.confirm(member, update.accuser)) return;
     this.broadcasts.add(update);
     const { status, incarnation, accuser } = update;
     const path = teller.path === "gossip" ? "gossip" : "table";
@@ -317,33 +309,21 @@ export class MembershipState {
   /** Starts or ends the member's suspicion, as its status asks. */
   #doubt(member: Member, path: Evidence["path"], time: Time): void {
     if (member.update.status === "suspect") {
-      member.suspicion = new Suspicion(member.update.accuser, time.monoMs, suspicionBounds(this.count, this.#options));
-      this.#suspects.add(member);
-      this.#suspectsAtMs = Math.min(this.#suspectsAtMs, member.suspicion.deadlineMonoMs);
+      this.#suspicions.start(member, this.count, time.monoMs);
       // A few look for themselves at once: real deaths are confirmed soon, and the living contradict soon.
       const isTold = path === "gossip" || path === "table";
       if (isTold && this.members.isLooker(this.self.ref.nodeId, member, this.#options.verifyCount)) this.doubted.push(member);
     } else if (member.suspicion !== undefined) {
-      member.suspicion = undefined;
-      this.#suspects.delete(member);
-      this.#schedule();
+      this.#suspicions.end(member);
     }
-  }
-
-  #schedule(): void {
-    let next = Number.POSITIVE_INFINITY;
-    for (const member of this.#suspects) next = Math.min(next, member.suspicion?.deadlineMonoMs ?? next);
-    this.#suspectsAtMs = next;
   }
 
   #expire(time: Time, out: MembershipOutput[]): void {
-    for (const member of this.#suspects) {
-      const { suspicion, update } = member;
-      if (suspicion === undefined || suspicion.deadlineMonoMs > time.monoMs) continue;
-      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: suspicion.accusers }, time, out);
-      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: suspicion.accusers.join(" ") }));
+    for (const { member, accusers } of this.#suspicions.expired(time.monoMs)) {
+      const { update } = member;
+      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
+      out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
     }
-    this.#schedule();
   }
 
   #sweep(time: Time, out: MembershipOutput[]): void {

@@ -1,4 +1,9 @@
-/** How long a silent member stays suspect, and how far a node trusts its own senses (Lifeguard, arXiv 1707.00788 §IV). */
+/**
+ * What happens to a member that is suspected: it has a bounded time to contradict, the more accusers the shorter, and is dead after that; and how
+ * far a node trusts its own senses (Lifeguard, arXiv 1707.00788 §IV). `MembershipState` starts a suspicion when a probe failed or another node
+ * accused, tells it to others, and declares the death. `origin-lifecycle.ts` says what becomes of the entries.
+ */
+import type { MemberUpdate } from "../wire/messages.ts";
 
 export interface SuspicionOptions {
   readonly intervalMs: number;
@@ -75,6 +80,71 @@ export class Suspicion {
   /** The time did not count: nothing could be heard in it. It ends at `notBeforeMonoMs` at the earliest. */
   postpone(byMs: number, notBeforeMonoMs: number = Number.NEGATIVE_INFINITY): void {
     this.#postponedMs += Math.max(byMs, notBeforeMonoMs - this.deadlineMonoMs);
+  }
+}
+
+/** A member, as far as a suspicion concerns it. */
+interface Suspect {
+  update: MemberUpdate;
+  suspicion: Suspicion | undefined;
+}
+
+/** The suspicions that are running here. */
+export class Suspicions<M extends Suspect> {
+  readonly #options: SuspicionOptions;
+  readonly #suspects = new Set<M>();
+  #nextMonoMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: SuspicionOptions) {
+    this.#options = options;
+  }
+
+  /** From now on the member is suspect, in a group of `memberCount` with this node. */
+  start(member: M, memberCount: number, monoMs: number): void {
+    member.suspicion = new Suspicion(member.update.accuser, monoMs, suspicionBounds(memberCount, this.#options));
+    this.#suspects.add(member);
+    this.#nextMonoMs = Math.min(this.#nextMonoMs, member.suspicion.deadlineMonoMs);
+  }
+
+  /** The member contradicted, left, or is dead. */
+  end(member: M): void {
+    member.suspicion = undefined;
+    this.#suspects.delete(member);
+    this.#schedule();
+  }
+
+  /** One more accuses the member. Returns false when that changes nothing. */
+  confirm({ suspicion }: M, accuser: string): boolean {
+    if (suspicion?.confirm(accuser) !== true) return false;
+    this.#nextMonoMs = Math.min(this.#nextMonoMs, suspicion.deadlineMonoMs);
+    return true;
+  }
+
+  /** Members whose time to contradict is over, each with its accusers. Suspicions may end while it is read. */
+  *expired(monoMs: number): Generator<{ readonly member: M; readonly accusers: readonly string[] }> {
+    if (monoMs < this.#nextMonoMs) return;
+    for (const member of this.#suspects) {
+      const { suspicion } = member;
+      if (suspicion !== undefined && suspicion.deadlineMonoMs <= monoMs) yield { member, accusers: suspicion.accusers };
+    }
+  }
+
+  /** The process slept: what was not heard meanwhile proves nothing. */
+  postpone(byMs: number, nowMonoMs: number): void {
+    // Others may have been contradicted meanwhile. A node that slept long does not hear that word again unless it says whom it suspects.
+    const isLong = byMs >= this.#options.intervalMs;
+    for (const { suspicion } of this.#suspects) suspicion?.postpone(byMs, isLong ? nowMonoMs + suspicion.bounds.minMs : undefined);
+    this.#schedule();
+  }
+
+  nextDeadlineMs(): number {
+    return this.#nextMonoMs;
+  }
+
+  #schedule(): void {
+    this.#nextMonoMs = Number.POSITIVE_INFINITY;
+    for (const { suspicion } of this.#suspects)
+      this.#nextMonoMs = Math.min(this.#nextMonoMs, suspicion?.deadlineMonoMs ?? this.#nextMonoMs);
   }
 }
 

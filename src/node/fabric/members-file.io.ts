@@ -6,9 +6,9 @@ import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { type OwnerOfFile, readRosterFile } from "../../fabric/snapshot/codec.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
 import { writeSnapshotFile } from "../../store/snapshot-file.io.ts";
 
-const FILE = "members";
 const MAX_BYTES = 1 << 24;
 
 export class MembersFile {
@@ -22,7 +22,7 @@ export class MembersFile {
 
   constructor({ dataDir, ephemeral }: Pick<Settings["persistence"], "dataDir" | "ephemeral">, self: OwnerOfFile, log: Pick<Log, "warn">) {
     this.#log = log;
-    this.#path = ephemeral ? undefined : join(dataDir, FILE);
+    this.#path = ephemeral ? undefined : join(dataDir, DATA_FILES.members);
     this.remembered = this.#read(self);
   }
 

@@ -10,11 +10,9 @@ import type { Settings } from "../../config/settings.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
 import type { NodeCore } from "../rooms.io.ts";
 import { isOthersInSnapshot } from "../warm-start.ts";
-
-/** Is there from the first peer on. */
-const MARK = "had-peers";
 
 /** How a node runs its fabric. */
 export type FabricChoice =
@@ -55,7 +53,7 @@ export class FabricGuard {
     if (this.#isMarked || nodeId === this.#core.identity.nodeId) return;
     this.#isMarked = true;
     if (persistence.ephemeral) return;
-    writeFile(join(persistence.dataDir, MARK), "", { mode: 0o600 }).catch((error: unknown) => {
+    writeFile(join(persistence.dataDir, DATA_FILES.hadPeers), "", { mode: 0o600 }).catch((error: unknown) => {
       this.#log.warn({ err: error }, "mark of the first peer not written");
     });
   }
@@ -88,7 +86,7 @@ function storedPolicy({ policies }: NodeCore): string | undefined {
 }
 
 function isMarked({ persistence }: Settings): boolean {
-  return !persistence.ephemeral && existsSync(join(persistence.dataDir, MARK));
+  return !persistence.ephemeral && existsSync(join(persistence.dataDir, DATA_FILES.hadPeers));
 }
 
 /** Whether this node was ever a member beside others; of a data directory from before the mark, by what is in it of others. */

@@ -1,4 +1,7 @@
-/** What one caller may see and publish under the policy in force, and how denials are reported. */
+/**
+ * What one caller may see and publish under the policy in force, and how denials are reported. It decides for every query, watch and DNS answer:
+ * `discovery/reads.ts` hands its functions to the readers.
+ */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -33,7 +36,7 @@ export function seesAll(): boolean {
   return true;
 }
 
-/** The namespaces that a caller sees, as a function for scans. It follows the policy in force. */
+/** The namespaces that a caller sees, as a function: what a watch is told for as long as it runs. It follows the policy in force. */
 export function visibilityOf(policies: { readonly policy: VisiblePolicy }, caller: Caller): (namespace: string) => boolean {
   const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
   return (namespace) => policies.policy.viewer(namespace, viewer).allowed;
@@ -50,7 +53,7 @@ export function visibilityBetween(before: Policy, after: Policy): VisiblePolicy 
   };
 }
 
-/** What one read may see. It notes one denial for each rule that hid something from the read. */
+/** What one query may see. It notes one denial for each rule that hid something from the read. */
 export class VisibilityFilter {
   readonly #policy: VisiblePolicy;
   readonly #caller: Caller;

@@ -18,6 +18,7 @@ import {
   parseCanonical,
 } from "../../policy/audit/record.ts";
 import { syncDirectory } from "../clean-stop.io.ts";
+import { DATA_FILES } from "../data-directory.ts";
 import {
   createIfMissing,
   type DatabaseFormat,
@@ -286,7 +287,7 @@ function openInMemory() {
 }
 
 function openOnDisk(directory: string) {
-  const path = join(directory, `${AUDIT.name}.db`);
+  const path = join(directory, DATA_FILES.audit);
   const unlock = lockDatabase(directory, AUDIT);
   try {
     createIfMissing(path, AUDIT, writeMeta);

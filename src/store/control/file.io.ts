@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
+import { DATA_FILES } from "../data-directory.ts";
 import {
   createIfMissing,
   type DatabaseFormat,
@@ -93,7 +94,7 @@ export class ControlFile implements Owner {
 
   /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
-    this.#path = join(directory, `${CONTROL.name}.db`);
+    this.#path = join(directory, DATA_FILES.control);
     this.#bounds = bounds;
     this.#unlock = lockDatabase(directory, CONTROL);
     try {

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
+import { DATA_FILES } from "../data-directory.ts";
 import { createIfMissing, type DatabaseFormat, damaged, Inspection, type InspectOptions, refusalOf } from "../database-file.io.ts";
 import { FORMAT_VERSION, type JournalMeta, MAX_LEASE, NO_LEASE, type NumberedLease, type Row, visitRows } from "./format.ts";
 
@@ -29,7 +30,7 @@ ${STARTS_SCHEMA}
 };
 
 export function journalPath(directory: string): string {
-  return join(directory, "journal.db");
+  return join(directory, DATA_FILES.journal);
 }
 
 /** Creates the file if it is missing. Throws `FileRefused` when there is a log without its file. */

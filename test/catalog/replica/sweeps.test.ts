@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY, HEALTH, type KeyText, KIND, keyText, type OriginLife, viewHealth } from "../../../src/catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../../src/catalog/record/stored-record.ts";
-import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import { ENTRIES, Sweeps } from "../../../src/catalog/replica/sweeps.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { ACTION } from "../../../src/catalog/watch/reader.ts";
@@ -330,7 +330,7 @@ function renamedBeside(first: "n1" | "n2", hlc?: number) {
   watch.read(true);
   watch.told.length = 0;
   if (first === "n2") live(node, origin, "orphaned");
-  renewSelf(node.replica, 2);
+  startNewGeneration(node.replica, 2);
   if (first === "n1") live(node, origin, "orphaned");
   return { ...all, key, watch };
 }

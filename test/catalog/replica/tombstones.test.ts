@@ -1,7 +1,7 @@
 /** What tombstones leave behind (semantics.md, Tombstones). */
 import { expect, test } from "vitest";
 import { BODY, type KeyText } from "../../../src/catalog/record/record.ts";
-import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
 const WALL = 1_760_000_000_000;
@@ -92,7 +92,7 @@ test.each(["age", "count"] as const)(
     a.put(key, 0, time(1));
     a.commit(time(1));
     c.copy(a, "a/1", time(2));
-    renewSelf(a.replica, 2);
+    startNewGeneration(a.replica, 2);
     a.end(key, BODY.EXPIRED, time(3));
     a.commit(time(3));
     c.copy(a, "a/2", time(4));

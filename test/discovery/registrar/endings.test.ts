@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY, type CatalogRecord, deltaId } from "../../../src/catalog/record/record.ts";
-import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import { runs } from "../../fakes/effort.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 import { sumOf } from "../../fakes/replica-check.ts";
@@ -112,7 +112,7 @@ test("a new generation holds what the old one held, staged or not, under the sam
   const { revision } = r.replica;
   const sum = () => sumOf(r.replica.digests, "svc", records(r));
   const before = sum().value;
-  renewSelf(r.replica, 2);
+  startNewGeneration(r.replica, 2);
   r.flush(at(2));
   while (r.replica.sweep(1, at(2)));
   expect(r.names()).toEqual(["api", "db", "web"]);
@@ -121,14 +121,14 @@ test("a new generation holds what the old one held, staged or not, under the sam
   expect(r.replica.revision).toBeGreaterThanOrEqual(revision + 2);
   expect(sum().value).not.toBe(before);
   const fresh = new Registry(r.disk);
-  renewSelf(fresh.replica, 2);
+  startNewGeneration(fresh.replica, 2);
   expect(sum().value).toBe(sumOf(fresh.replica.digests, "svc", records(fresh)).value);
 });
 
 test("what others hold of the old generation comes back as another origin's: newer wins, and what it unregistered stays gone", () => {
   const r = new Registry();
   r.register("ann", [stamped("web"), stamped("db")], at(0));
-  renewSelf(r.replica, 2);
+  startNewGeneration(r.replica, 2);
   const old = r.replica.origin("a", 1);
   expect(old).not.toBe(r.replica.self);
   r.hear("web", BODY.UNREGISTERED, 10, at(10));

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import type { ReplicationFrame } from "../../../src/fabric/wire/messages.ts";
 import { framesOf, type Link, open, ReplicatingNode, vectorOf } from "../../fakes/replication.ts";
 
@@ -82,7 +82,7 @@ test("what a node says in a generation that it took while its link stood is fetc
   const { a, b, link } = world();
   link.receive(framesOf(b, 0), a.timeOf(5), a.outputs);
   a.shared.setLinked(["b"]);
-  renewSelf(b.replica, 2);
+  startNewGeneration(b.replica, 2);
   link.receive(vectorOf([{ nodeId: "b", generation: 2, seq: 3 }]), a.timeOf(9), a.outputs);
   link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
   expect(a.shared.partial.list()).toMatchObject([{ id: "b/2" }]);
@@ -96,7 +96,7 @@ test("a node of another cluster is told that a generation which it took while it
   const [a, b] = [new ReplicatingNode({ nodeId: "a" }), new ReplicatingNode({ nodeId: "b", clusterId: "c2" })];
   for (const name of ["x", "y", "z"]) b.put(name, 0, { scope: SCOPE.REGION });
   const link = open(a, b, 0);
-  renewSelf(b.replica, 2);
+  startNewGeneration(b.replica, 2);
   link.receive(vectorOf([{ nodeId: "b", generation: 2, seq: 3 }]), a.timeOf(0), a.outputs);
   link.receive(spoilt(b, 1), a.timeOf(10), a.outputs);
   const told = [20, 1000, 3000].flatMap((ms) => said(a, link, ms)).flatMap((frame) => (frame.kind === "vector" ? frame.entries : []));

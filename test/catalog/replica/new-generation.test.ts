@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BODY, deltaId, type KeyText } from "../../../src/catalog/record/record.ts";
-import { renewSelf } from "../../../src/catalog/replica/renew.ts";
+import { startNewGeneration } from "../../../src/catalog/replica/new-generation.ts";
 import { runs } from "../../fakes/effort.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
@@ -65,7 +65,7 @@ function renew(node: FabricComponent, crash: (typeof CRASHES)[number], ms: numbe
   node.disk.generation = GENERATION;
   if (crash === "crash after it is durable") node.restart(at(ms), "disk kept");
   else {
-    renewSelf(node.replica, GENERATION);
+    startNewGeneration(node.replica, GENERATION);
     while (node.replica.sweep(2, at(ms)));
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { NodeLoad } from "../../src/node/load.ts";
+import { NodeLoad } from "../../src/node/load-report.ts";
 
 test("a node's load is that since it was last asked: clients, errors of its own, latency, utilisation", () => {
   const metrics = new Metrics();

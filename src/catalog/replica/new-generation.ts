@@ -9,7 +9,7 @@ import { ENTRIES } from "./sweeps.ts";
  * old generation is from now on another origin's; where that is newer it wins, and an `unregistered` in it still hides what is
  * older here, so that nothing comes back that was taken out. Each own record is owed a touch: `Replica.sweep`.
  */
-export function renewSelf(replica: Replica, generation: number): void {
+export function startNewGeneration(replica: Replica, generation: number): void {
   const { self, digests, sweeps } = replica;
   assert(generation > self.generation, "a new generation is above the one before", { generation });
   // Readers' digests are sums of names that hold the generation.

@@ -1,0 +1,16 @@
+/** The guide for operators and the sources have the same files of a data directory. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { ROOT } from "../../scripts/run.ts";
+import { DATA_FILES } from "../../src/store/data-directory.ts";
+
+test("every file that a node keeps has a row in the guide, and the guide has no other", () => {
+  const guide = readFileSync(join(ROOT, "docs/guides/persistence.md"), "utf8");
+  const rows = [...guide.matchAll(/^\| (`[^|]+) \|/gm)].flatMap(([, cell = ""]) =>
+    [...cell.matchAll(/`([^`]+)`/g)].map(([, file = ""]) => file),
+  );
+  // A database has a log, most have a seal, and each has what keeps a second process out.
+  const aside = /\.db-wal$|\.sum$|\.lock$|\.pid$|^(?:control|audit|journal)$/;
+  expect(rows.filter((file) => !aside.test(file)).toSorted()).toEqual(Object.values(DATA_FILES).toSorted());
+});
