@@ -120,7 +120,7 @@ export class MessageAssembler {
 }
 
 /** The size in a prefix of five bytes. */
-export function sizeIn(prefix: Uint8Array): number {
+function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
@@ -139,6 +139,6 @@ export function isGrpcType(contentType: string | undefined): boolean {
 const GRPC_TYPE = /^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i;
 
 /** Refusal of bytes that are not one gRPC message. Callers also see the field; peers of a link see only the message. */
-export function malformed(description: string): WaymarkError {
+function malformed(description: string): WaymarkError {
   return new WaymarkError("invalid_argument", description, { violations: [{ field: "request", description }] });
 }

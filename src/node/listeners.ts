@@ -18,6 +18,7 @@ import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { BrokenInvariant, WaymarkError } from "../lib/errors.ts";
+import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
@@ -27,16 +28,18 @@ import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
-import { GRPC_FIXED, type GrpcListener, startGrpcListener } from "../server/grpc/listener.io.ts";
+import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources, Readiness } from "../server/http-routes.ts";
 import { openScraper } from "../server/metrics.io.ts";
 import { rpcObserver } from "../server/rpc-metrics.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
+import { ownDescriptors } from "../services/descriptors.io.ts";
 import { listServices } from "../services/list.ts";
 import { lagJson, type PeerParts, peerService, peersJson } from "../services/peers.ts";
 import { policyJson } from "../services/policy.ts";
 import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../services/prometheus-sd.ts";
+import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { NodeFabric } from "./fabric/fabric.ts";
 import type { Identities } from "./identity.ts";
@@ -67,11 +70,12 @@ export interface ListenersOptions {
 export async function openListeners(options: ListenersOptions): Promise<Listeners> {
   const { settings, log, core } = options;
   const { listen, limits, server } = settings;
-  const services = listServices({
+  const own = {
     discovery: admitted(options.discovery, core.limits.admission),
     policy: options.policy.service,
     peers: peerService(peerParts(options)),
-  });
+  };
+  const { services, health } = listServices(own, server.reflection === "off" ? undefined : ownDescriptors());
   const chain = openChain(options, services);
   const tls = tlsFiles(settings);
   const inflater = new SharedInflater();
@@ -79,10 +83,10 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     host: listen.host,
     port: listen.grpcPort,
     services,
+    health,
     chain,
     tls,
-    limits: { ...GRPC_FIXED, maxMessageBytes: limits.maxRequestBytes, ...server },
-    reflection: endpointAccess(server.reflection, settings),
+    limits: grpcLimits(settings),
     inflater,
     log: log.child("server.grpc"),
     onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
@@ -131,6 +135,19 @@ function endpointAccess(access: "on" | "authenticated" | "off", settings: Settin
   return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
 }
 
+function grpcLimits({ limits, server }: Settings): GrpcLimits {
+  return {
+    maxReceiveBytes: limits.maxRequestBytes,
+    maxConnections: server.maxConnections,
+    maxStreams: server.maxStreams,
+    maxStreamsPerConnection: server.maxStreamsPerConnection,
+    keepaliveTimeMs: server.keepaliveTimeMs,
+    keepaliveTimeoutMs: server.keepaliveTimeoutMs,
+    maxConnectionAgeMs: server.maxConnectionAgeMs,
+    maxConnectionAgeGraceMs: server.maxConnectionAgeGraceMs,
+  };
+}
+
 function openChain({ settings, log, core, now, identities }: ListenersOptions, services: readonly Service[]): Chain {
   const { identity, metrics } = core;
   const rpcLog = log.child("server.rpc");
@@ -146,7 +163,9 @@ function openChain({ settings, log, core, now, identities }: ListenersOptions, s
   return new Chain({
     now,
     identify: identities.identify,
+    later,
     anonymous: anonymousAccess(settings),
+    knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,
     limit: core.limits.admit,
     newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
     observe: rpcObserver(metrics, isStream),

@@ -3,6 +3,7 @@ import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/p
 import { access, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
+import { foreignFacts } from "../services/foreign.ts";
 
 export interface RequiredAccess {
   /** Undefined: none. */
@@ -11,6 +12,8 @@ export interface RequiredAccess {
   readonly ownerOf: string | undefined;
   /** Whether owners of any namespace may call; then the handler refuses what is not theirs. */
   readonly isForOwners: boolean;
+  /** Whether callers without a credential are answered whatever the settings say of them, and while the server drains too. */
+  readonly isForEverybody: boolean;
 }
 
 const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefined>> = {
@@ -22,6 +25,8 @@ const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefin
 
 /** What the option `waymark.options.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
 export function requiredAccessOf(desc: DescMethod): RequiredAccess {
+  const foreign = foreignFacts(desc);
+  if (foreign !== undefined) return { role: undefined, ownerOf: undefined, isForOwners: false, isForEverybody: foreign.isForEverybody };
   const name = `${desc.parent.typeName}/${desc.name}`;
   assert(hasOption(desc, access), "an rpc declares no access", { rpc: name });
   const { role, ownerOf, anyOwner } = getOption(desc, access);
@@ -31,7 +36,7 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
     rpc: name,
     ownerOf,
   });
-  return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner };
+  return { role: ROLES[role], ownerOf: field?.localName, isForOwners: anyOwner, isForEverybody: false };
 }
 
 /**

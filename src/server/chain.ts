@@ -4,15 +4,15 @@
  * registration, so that a call allocates nothing here but its context.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
-import { WaymarkError } from "../lib/errors.ts";
+import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
-import type { CallContext, Handler, StreamSource } from "../services/service.ts";
+import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
-import { anonymousRefused, draining, expired, outlived, unimplemented } from "./call-end.ts";
+import { anonymousRefused, credentialWanted, draining, expired, outlived, unimplemented } from "./call-end.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
@@ -25,13 +25,17 @@ export interface Observation {
   readonly latencyMs: number;
 }
 
-/** What the chain needs of the world; all synchronous, none may throw. */
+/** What the chain needs of the world; all synchronous, and none may throw but where it says so. */
 export interface ChainPorts {
   now(): Time;
+  /** Calls `act` after so many ms, unless what it returns is called before; never what is later than any timer. */
+  readonly later: (act: () => void, delayMs: number) => () => void;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
   /** What callers without a credential may do; all when absent. */
   readonly anonymous?: "none" | "read" | "all";
+  /** Services that are for callers with a credential alone, whatever `anonymous` says. */
+  readonly knownOnly?: ReadonlySet<string> | undefined;
   /** A fresh request id; called for each call that brings none, so it must be cheap (a counter behind a random prefix). */
   newRequestId(): string;
   observe(observation: Observation): void;
@@ -68,14 +72,14 @@ export interface Arrival extends Peer {
   /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
+  /** Calls `expire` when the deadline passes before the call is over; what is returned forgets it. Asked for when an answer takes waiting. */
+  onDeadline(expire: () => void): () => void;
 }
 
 /** A unary call: exactly one of the two is called, once. */
 export interface UnaryExchange extends Arrival {
   succeed(response: Message | Uint8Array, context: CallContext): void;
   fail(status: RpcStatus, requestId: string): void;
-  /** Runs `expire` after so many ms unless cancelled; only asked for when the handler's answer is a promise. */
-  later(expire: () => void, delayMs: number): () => void;
 }
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -84,29 +88,6 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export function sentRequestId(header: HeaderReader): string | undefined {
   const sent = header("x-request-id");
   return sent !== undefined && REQUEST_ID.test(sent) ? sent : undefined;
-}
-
-/** Longest deadline taken as meant; beyond it the call has none. Ten years, as no timer reaches it. */
-const MAX_TIMEOUT_MS = 10 * 365 * 86_400_000;
-
-const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
-const TIMEOUT_UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
-
-/**
- * `grpc-timeout` in ms; undefined without one or beyond ten years. Throws `invalid_argument` on anything the gRPC
- * grammar (1–8 digits and a unit) does not allow, such as a negative one.
- */
-export function parseGrpcTimeout(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const match = TIMEOUT.exec(text);
-  const unitMs = TIMEOUT_UNIT_MS[match?.[2] ?? ""];
-  if (match === null || unitMs === undefined) {
-    throw new WaymarkError("invalid_argument", `grpc-timeout: want 1 to 8 digits and one of H M S m u n, got "${text.slice(0, 32)}"`, {
-      violations: [{ field: "grpc-timeout", description: "not a timeout of the gRPC grammar" }],
-    });
-  }
-  const timeoutMs = Number(match[1]) * unitMs;
-  return timeoutMs > MAX_TIMEOUT_MS ? undefined : timeoutMs;
 }
 
 /** The part of the chain all methods share: the ports, and whether the server drains. */
@@ -137,25 +118,29 @@ export class Chain {
     return () => this.#leavers.delete(leave);
   }
 
-  /** Who calls; a refusal is told to the ports. Throws or rejects with WaymarkError `unauthenticated`. */
+  /**
+   * Who calls; a refusal is told to the ports. Throws or rejects with WaymarkError `unauthenticated`, also for callers without a credential
+   * where the settings want one, unless the call is for everybody.
+   */
   // HOT: one a request; a caller who is known at once makes no promise.
   identify(
     from: Pick<Arrival, "header" | "address" | "certificate">,
     call: { readonly requestId: string; readonly service: string; readonly method: string },
+    isForEverybody = false,
   ): Caller | Promise<Caller> {
     try {
       const caller = this.ports.identify(from.header, from);
-      if (!(caller instanceof Promise)) return this.#admitted(caller);
+      if (!(caller instanceof Promise)) return this.#admitted(caller, isForEverybody);
       return caller
-        .then((known) => this.#admitted(known))
+        .then((known) => this.#admitted(known, isForEverybody))
         .catch((thrown: unknown) => this.#unknown(thrown, { ...call, address: from.address }));
     } catch (thrown) {
       return this.#unknown(thrown, { ...call, address: from.address });
     }
   }
 
-  #admitted(caller: Caller): Caller {
-    if (this.ports.anonymous === "none" && !caller.isAuthenticated) throw anonymousRefused("none", "call");
+  #admitted(caller: Caller, isForEverybody: boolean): Caller {
+    if (this.ports.anonymous === "none" && !caller.isAuthenticated && !isForEverybody) throw anonymousRefused("none", "call");
     return caller;
   }
 
@@ -170,12 +155,6 @@ export class Chain {
   }
 }
 
-/** A server stream that was admitted. */
-export interface OpenedSource {
-  readonly source: StreamSource;
-  readonly context: CallContext;
-}
-
 export class MethodChain {
   readonly service: string;
   readonly name: string;
@@ -185,40 +164,43 @@ export class MethodChain {
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
   readonly #requiredAccess: RequiredAccess;
-  /** Whether a caller needs a credential, whatever its roles. */
-  readonly #isForKnown: boolean;
+  /** Why a caller needs a credential, whatever its roles; undefined when it needs none. */
+  readonly #wantsCredential: (() => WaymarkError) | undefined;
   /** Undefined where no limit is set, or none for this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
 
   constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
+    const rpc = `${desc.parent.typeName}/${desc.name}`;
+    assert(handler === undefined || handler.kind === desc.methodKind, "a handler is of the kind that its rpc is declared", { rpc });
     this.#chain = chain;
     this.#ports = chain.ports;
     this.desc = desc;
     this.handler = handler;
     this.#requiredAccess = requiredAccessOf(desc);
-    this.#isForKnown = chain.ports.anonymous === "read" && !changesNothing(desc);
+    if (chain.ports.knownOnly?.has(desc.parent.typeName) === true) this.#wantsCredential = () => credentialWanted(rpc);
+    else if (chain.ports.anonymous === "read" && !changesNothing(desc)) this.#wantsCredential = () => anonymousRefused("read", "write");
     this.#limit = limitOf(chain.ports, costOf(desc), this.#requiredAccess);
     this.service = desc.parent.typeName;
     this.name = desc.name;
-    this.path = `/${desc.parent.typeName}/${desc.name}`;
+    this.path = `/${rpc}`;
   }
 
   /** Who calls, unless the server is going away. Throws or rejects to refuse. */
   #identify(arrival: Arrival, requestId: string): Caller | Promise<Caller> {
-    if (this.#chain.isDraining) throw draining();
-    return this.#chain.identify(arrival, { requestId, service: this.service, method: this.name });
+    const { isForEverybody } = this.#requiredAccess;
+    if (this.#chain.isDraining && !isForEverybody) throw draining();
+    return this.#chain.identify(arrival, { requestId, service: this.service, method: this.name }, isForEverybody);
   }
 
   /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
   #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
-    if (this.#isForKnown && !context.caller.isAuthenticated) this.#refuseAnonymous(context);
+    if (this.#wantsCredential !== undefined && !context.caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
     this.#limit?.(context);
     if (this.#requiredAccess.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
   }
 
-  #refuseAnonymous({ caller, requestId }: CallContext): never {
-    const refusal = anonymousRefused("read", "write");
+  #refuseAnonymous(refusal: WaymarkError, { caller, requestId }: CallContext): never {
     this.#tellRefused(refusal, caller, requestId);
     throw refusal;
   }
@@ -237,7 +219,8 @@ export class MethodChain {
     this.#ports.onRefused?.({ requestId, service: this.service, method: this.name, address: caller.address, caller, error: thrown });
   }
 
-  #requestId(arrival: Arrival): string {
+  /** The id of a call that came: what its client sent, or a fresh one. */
+  requestId(arrival: Arrival): string {
     const requestId = sentRequestId(arrival.header) ?? this.#ports.newRequestId();
     this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
     return requestId;
@@ -247,7 +230,7 @@ export class MethodChain {
   // HOT: one a request. A synchronous answer makes no promise, timer or closure.
   unary(request: Message | WaymarkError, exchange: UnaryExchange): void {
     const time = this.#ports.now();
-    const requestId = this.#requestId(exchange);
+    const requestId = this.requestId(exchange);
     try {
       const caller = this.#identify(exchange, requestId);
       if (caller instanceof Promise) {
@@ -298,7 +281,7 @@ export class MethodChain {
     const settle = (response: Message | Uint8Array | undefined, thrown: unknown) => {
       if (!isOpen) return;
       isOpen = false;
-      cancel?.();
+      forget();
       if (response === undefined) {
         // Where the handler decides what the option otherwise does.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
@@ -312,53 +295,45 @@ export class MethodChain {
       }
       this.finish(exchange, context.time, 0);
     };
-    const { timeoutMs } = exchange;
-    const cancel = timeoutMs === undefined ? undefined : exchange.later(() => settle(undefined, expired()), timeoutMs);
+    const forget = exchange.onDeadline(() => settle(undefined, expired()));
     answer.then(
       (response) => settle(response, undefined),
       (thrown: unknown) => settle(undefined, thrown),
     );
   }
 
-  /**
-   * Admits a server stream and opens its source; throws or rejects to refuse (then give the error to `status`). A promise
-   * only where `identify` gave one: if the stream is over by then, close the source.
-   */
-  openSource(request: Message | WaymarkError, arrival: Arrival): OpenedSource | Promise<OpenedSource> {
-    const context = this.openStream(arrival, request);
-    return context instanceof Promise ? context.then((known) => this.#source(request, known)) : this.#source(request, context);
-  }
-
-  #source(request: Message | WaymarkError, context: CallContext): OpenedSource {
-    if (request instanceof WaymarkError) throw request;
-    const handler = this.handler;
-    if (handler === undefined || handler.kind !== "serverStream") throw unimplemented(this.path);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
-    return { source: handler.open(request as never, context), context };
-  }
-
   /** Admits a stream; throws or rejects to refuse. `request` where there is one already. */
-  openStream(arrival: Arrival, request?: Message | WaymarkError): CallContext | Promise<CallContext> {
-    const requestId = this.#requestId(arrival);
+  admitStream(arrival: Arrival, requestId: string, request?: Message | WaymarkError): CallContext | Promise<CallContext> {
     const admit = (caller: Caller): CallContext => {
       const context = { caller, time: this.#ports.now(), requestId };
       this.#admit(context, arrival, request);
+      if (request instanceof WaymarkError) throw request;
       return context;
     };
     const caller = this.#identify(arrival, requestId);
     return caller instanceof Promise ? caller.then(admit) : admit(caller);
   }
 
-  /** Answers one message of an open echo stream, with the time of now. May throw, or answer with a promise. */
-  echo(request: Message | WaymarkError, opened: CallContext): Message | Uint8Array | Promise<Message | Uint8Array> {
-    if (request instanceof WaymarkError) throw request;
+  /** What an admitted server stream is answered with; throws to refuse. */
+  openSource(request: Message, context: CallContext): StreamSource {
     const handler = this.handler;
-    if (handler === undefined || handler.kind !== "echoStream") throw unimplemented(this.path);
-    const { caller, requestId } = opened;
-    const context = { caller, time: this.#ports.now(), requestId };
-    if (caller.untilWallMs !== undefined && context.time.wallMs > caller.untilWallMs) throw outlived();
+    if (handler?.kind !== "server_streaming") throw unimplemented(this.path);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
-    return handler.handle(request as never, context);
+    return handler.open(request as never, context);
+  }
+
+  /** Who takes the requests of an admitted stream; throws to refuse. */
+  openRequests(answers: Answers, context: CallContext): RequestListener<never> {
+    const handler = this.handler;
+    if (handler?.kind !== "client_streaming" && handler?.kind !== "bidi_streaming") throw unimplemented(this.path);
+    return handler.open(answers, context);
+  }
+
+  /** Calls `end` when the credential of a stream's caller has expired; what is returned forgets it. */
+  whileCredentialHolds({ caller, time }: CallContext, end: (error: WaymarkError) => void): () => void {
+    const { untilWallMs } = caller;
+    const leftMs = untilWallMs === undefined ? Number.POSITIVE_INFINITY : Math.max(0, untilWallMs - time.wallMs);
+    return this.#ports.later(() => end(outlived()), leftMs);
   }
 
   /** The status to answer a thrown value with. */

@@ -157,7 +157,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
 };
 
 /** As `PolicyStatus` and `Explain` ask. */
-const READ: RequiredAccess = { role: "mesh.read", ownerOf: undefined, isForOwners: false };
+const READ: RequiredAccess = { role: "mesh.read", ownerOf: undefined, isForOwners: false, isForEverybody: false };
 
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 

@@ -1,8 +1,9 @@
 /**
  * How a JSON text is built, seen before it is parsed: a parser takes seconds of one turn for four million brackets, or for names without an end.
  */
+
+import { PREFIX_BYTES, sizeIn } from "../grpc/wire/framing.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
-import { PREFIX_BYTES, sizeIn } from "../lib/grpc-frames.ts";
 
 /** As deep as a message may be (`json-fault.ts`). */
 const MAX_DEPTH = 100;

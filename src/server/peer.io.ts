@@ -1,16 +1,29 @@
-/** The other end of a socket: its address, and the certificate it showed. */
+/** The other end of a connection: its address, and the certificate it showed. */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { withoutMapping } from "../lib/addresses.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
+import type { Peer } from "../policy/identity/tenants.ts";
 
-/** Without port; IPv4 as itself also on a socket that speaks both families. */
-export function addressOf(socket: Pick<Socket, "remoteAddress">): string {
-  return withoutMapping(socket.remoteAddress ?? "");
+const known = new WeakMap<object, Peer>();
+
+/** Reads who is at the other end, once a connection, after its handshake. `connection`: the socket itself, or what stands for it. */
+export function meetPeer(connection: object, socket: Socket): Peer {
+  // Without port; IPv4 as itself also on a socket that speaks both families.
+  const peer = { address: withoutMapping(socket.remoteAddress ?? ""), certificate: certificateOf(socket) };
+  known.set(connection, peer);
+  return peer;
 }
 
-/** The client's certificate; undefined when it showed none or none was asked for. Read it once a connection, after the handshake. */
-export function certificateOf(socket: Socket): PeerCertificate | undefined {
+/** Who was met. */
+export function peerOf(connection: object): Peer {
+  return known.get(connection) ?? STRANGER;
+}
+
+const STRANGER: Peer = { address: "", certificate: undefined };
+
+/** The client's certificate; undefined when it showed none or none was asked for. */
+function certificateOf(socket: Socket): PeerCertificate | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return undefined;
@@ -29,14 +42,4 @@ export function certificateOf(socket: Socket): PeerCertificate | undefined {
 function errorText(error: unknown): string {
   if (typeof error === "string") return error;
   return error instanceof Error ? error.message : "not authorised";
-}
-
-const known = new WeakMap<Socket, { readonly certificate: PeerCertificate | undefined }>();
-
-/** As `certificateOf`, remembered with the socket: for HTTP/1.1, where a request knows no more than its socket. */
-export function knownCertificateOf(socket: Socket): PeerCertificate | undefined {
-  if (!(socket instanceof TLSSocket)) return undefined;
-  const found = known.get(socket) ?? { certificate: certificateOf(socket) };
-  known.set(socket, found);
-  return found.certificate;
 }

@@ -54,7 +54,7 @@ export function admitted(service: Service, admission: Admission): Service {
     const concern = concernOf(method);
     if (handler === undefined || concern === undefined) continue;
     if (handler.kind === "unary") handlers[method.localName] = admittedUnary(handler, admission, concern);
-    if (handler.kind === "serverStream") handlers[method.localName] = admittedWatch(handler, admission, concern);
+    if (handler.kind === "server_streaming") handlers[method.localName] = admittedWatch(handler, admission, concern);
   }
   return { ...service, handlers };
 }
@@ -71,9 +71,9 @@ function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admiss
   };
 }
 
-function admittedWatch(handler: Handler & { kind: "serverStream" }, admission: Admission, concern: Concern): Handler {
+function admittedWatch(handler: Handler & { kind: "server_streaming" }, admission: Admission, concern: Concern): Handler {
   return {
-    kind: "serverStream",
+    kind: "server_streaming",
     open: (request: Message, context) => {
       const namespaces = concern.namespacesOf(request);
       const asked = askedOf(concern, request);

@@ -4,10 +4,11 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { call, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
+import { foreignFacts } from "./foreign.ts";
 
 /** Whether a call of the method changes nothing, whatever becomes of it. */
 export function changesNothing(desc: DescMethod): boolean {
-  return costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+  return foreignFacts(desc) !== undefined || costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
 /**
@@ -17,6 +18,8 @@ export function changesNothing(desc: DescMethod): boolean {
  * mistake of ours and ends the start.
  */
 export function costOf(desc: DescMethod): Cost | undefined {
+  const foreign = foreignFacts(desc);
+  if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
   assert(cost !== WireCost.UNSPECIFIED, "an rpc names no cost", { rpc: `${desc.parent.typeName}/${desc.name}` });
   return COSTS[cost];

@@ -12,6 +12,9 @@ import type { Service, StreamSource } from "./service.ts";
 
 const { NOT_SERVING, SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingStatus;
 
+/** A request is the name of a service. */
+const MAX_REQUEST_BYTES = 16_384;
+
 /** The name that stands for the server as a whole. */
 const WHOLE_SERVER = "";
 
@@ -31,10 +34,11 @@ export class HealthBoard {
     this.#built = services.filter(({ handlers }) => Object.keys(handlers).length > 0).map(({ desc }) => desc.typeName);
     this.service = {
       desc: Health,
+      maxRequestBytes: MAX_REQUEST_BYTES,
       handlers: {
         check: { kind: "unary", handle: ({ service }: HealthCheckRequest) => this.#check(service) },
         list: { kind: "unary", handle: () => this.#list() },
-        watch: { kind: "serverStream", open: ({ service }: HealthCheckRequest) => this.#watch(service) },
+        watch: { kind: "server_streaming", open: ({ service }: HealthCheckRequest) => this.#watch(service) },
       },
     };
   }

@@ -180,7 +180,7 @@ export function peerService(parts: PeerParts): Service {
     desc: PeerService,
     handlers: {
       list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, listAsked(request), context.time) },
-      watch: { kind: "serverStream", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
+      watch: { kind: "server_streaming", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
     },

@@ -18,33 +18,44 @@ import {
   ServerReflection as ServerReflectionAlpha,
   type ServerReflectionRequest as ServerReflectionRequestAlpha,
 } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
-import { CODES } from "../lib/errors.ts";
+import { CODES, WaymarkError } from "../lib/errors.ts";
 import { tagOf, WIRE, WireReader } from "../lib/protowire.ts";
+import { answeringEach } from "./answered-stream.ts";
 import type { Service } from "./service.ts";
 
 type Answer = ServerReflectionResponse["messageResponse"];
 
+const VERSIONS = [ServerReflection, ServerReflectionAlpha];
+
+/** The names of both versions. */
+export const REFLECTION: ReadonlySet<string> = new Set(VERSIONS.map(({ typeName }) => typeName));
+
+/** A request is the name of a symbol, a file or a message. */
+const MAX_REQUEST_BYTES = 16_384;
+
 /**
- * The two versions of the service. They list exactly `serviceNames`, and have the files of a `FileDescriptorSet` as buf compiled
- * them, with comments. The files are read at the first question, which few nodes are ever asked: it takes some 10 ms. What is not there
- * is told in the answer, not as the status of the call.
+ * The two versions of the service. They list `services` and themselves, and have the files of a `FileDescriptorSet` as buf compiled them,
+ * with comments. Throws when the bytes are no set of files. What is in the files is read at the first question, which few nodes are ever
+ * asked: it takes some 10 ms. What is not there is told in the answer, not as the status of the call.
  */
-export function reflectionServices(descriptorSet: () => Uint8Array, serviceNames: readonly string[]): readonly Service[] {
-  let index: DescriptorIndex | undefined;
-  const answer = (asked: ServerReflectionRequest | ServerReflectionRequestAlpha): Uint8Array => {
-    index ??= new DescriptorIndex(descriptorSet());
-    // The versions differ in their package alone, so that one's bytes are the other's.
-    const { host, messageRequest } = asked;
+export function reflectionServices(descriptorSet: Uint8Array, services: readonly Service[]): readonly Service[] {
+  const encoded = filesIn(descriptorSet);
+  const serviceNames = [...services.map(({ desc }) => desc.typeName), ...REFLECTION];
+  let index: DescriptorIndex | "unread" | "broken" = "unread";
+  const answer = ({ host, messageRequest }: ServerReflectionRequest | ServerReflectionRequestAlpha): Uint8Array => {
+    if (index === "broken") throw new WaymarkError("unimplemented", "the descriptors of this server cannot be read");
+    if (index === "unread") {
+      index = "broken"; // Unless it is read: descriptors that cannot be read would cost as much again at every call.
+      index = new DescriptorIndex(encoded);
+    }
+    // The versions differ in their package alone, so that the bytes of one are those of the other.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as the line above says.
     const originalRequest = create(ServerReflectionRequestSchema, { host, messageRequest } as ServerReflectionRequest);
     const messageResponse = answerTo(originalRequest, index, serviceNames);
     const response = create(ServerReflectionResponseSchema, { validHost: host, originalRequest, messageResponse });
     return toBinary(ServerReflectionResponseSchema, response);
   };
-  return [ServerReflection, ServerReflectionAlpha].map((desc) => ({
-    desc,
-    handlers: { serverReflectionInfo: { kind: "echoStream", handle: answer } },
-  }));
+  return VERSIONS.map((desc) => ({ desc, maxRequestBytes: MAX_REQUEST_BYTES, handlers: { serverReflectionInfo: answeringEach(answer) } }));
 }
 
 function answerTo({ messageRequest }: ServerReflectionRequest, index: DescriptorIndex, serviceNames: readonly string[]): Answer {
@@ -94,6 +105,18 @@ function failed(errorCode: number, errorMessage: string): Answer {
 /** FileDescriptorSet.file. */
 const FILE_TAG = tagOf(1, WIRE.BYTES);
 
+/** The files of a set, encoded as they are in it. */
+function filesIn(descriptorSet: Uint8Array): readonly Uint8Array[] {
+  const found: Uint8Array[] = [];
+  const reader = new WireReader(descriptorSet);
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === FILE_TAG) found.push(reader.view());
+    else reader.skip(tag);
+  }
+  return found;
+}
+
 /** Where each symbol of a set of files is declared, and the bytes of each file as they are in the set. */
 class DescriptorIndex {
   readonly #files = new Map<string, { readonly bytes: Uint8Array; readonly dependencies: readonly string[] }>();
@@ -102,13 +125,8 @@ class DescriptorIndex {
   /** Full name of an extended message to its extensions' numbers and files. */
   readonly #extensions = new Map<string, Map<number, string>>();
 
-  constructor(descriptorSet: Uint8Array) {
-    const reader = new WireReader(descriptorSet);
-    while (!reader.isDone()) {
-      const tag = reader.tag();
-      if (tag === FILE_TAG) this.#addFile(reader.view());
-      else reader.skip(tag);
-    }
+  constructor(encoded: readonly Uint8Array[]) {
+    for (const bytes of encoded) this.#addFile(bytes);
   }
 
   fileOf(symbol: string): string | undefined {

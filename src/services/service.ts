@@ -1,4 +1,4 @@
-/** What a service is to the listeners: handlers over messages, knowing neither grpc-js nor Connect. */
+/** What a service is to the listeners: handlers over messages, which know neither gRPC nor Connect. */
 import type { DescService, Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -35,16 +35,52 @@ export interface StreamSource {
 /** Opens a server stream; throws WaymarkError to refuse. */
 export type ServerStreamHandler<I extends Message = Message> = (request: I, context: CallContext) => StreamSource;
 
-/** A bidi method with one answer a request, in order. The context's time is refreshed per message. */
-export type EchoStreamHandler<I extends Message = Message, O extends Message = Message> = UnaryHandler<I, O>;
+/** How the handler of a stream of requests answers. An order to a stream that is over does nothing. */
+export interface Answers<O extends Message = Message> {
+  /**
+   * Sends one answer, a message or its encoded bytes, once the handler has returned its listener. False when the client takes answers
+   * more slowly than they come: then the next should wait for `onceRoomy`.
+   */
+  send(answer: O | Uint8Array): boolean;
+  /** Calls `goOn` when the client takes answers again, never when it goes away instead. */
+  onceRoomy(goOn: () => void): void;
+  /** No request is given until `resume`: what the client sends stays in its flow-control window. */
+  pause(): void;
+  resume(): void;
+  /** Ends the stream with OK after what was sent. */
+  end(): void;
+  /** Ends the stream with the status for whatever was thrown. */
+  fail(thrown: unknown): void;
+}
 
+/** Takes the requests of one stream. What a method of it throws ends the stream. */
+export interface RequestListener<I extends Message = Message> {
+  /** One request, and the time now. */
+  message(request: I, time: Time): void;
+  /** The client has sent all its requests. */
+  halfClosed(): void;
+  /** The server drains: end the stream with this error once what was asked is answered. */
+  leave(error: WaymarkError): void;
+  /** The stream is over, for whatever reason; called exactly once. */
+  close(): void;
+}
+
+/** Opens a stream of requests, whether it is answered with one message or with many; throws WaymarkError to refuse. */
+export type RequestStreamHandler<I extends Message = Message, O extends Message = Message> = (
+  answers: Answers<O>,
+  context: CallContext,
+) => RequestListener<I>;
+
+/** What a method does, by the kind that its descriptor says (`methodKind`). */
 export type Handler =
   | { readonly kind: "unary"; readonly handle: UnaryHandler<never> }
-  | { readonly kind: "serverStream"; readonly open: ServerStreamHandler<never> }
-  | { readonly kind: "echoStream"; readonly handle: EchoStreamHandler<never> };
+  | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never> }
+  | { readonly kind: "client_streaming" | "bidi_streaming"; readonly open: RequestStreamHandler<never> };
 
 /** A service and its handlers by method local name (`catalogQuery`); a method without one answers `unimplemented`. */
 export interface Service {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, Handler>>;
+  /** Largest request, in bytes, where it is less than a listener takes otherwise. */
+  readonly maxRequestBytes?: number | undefined;
 }

@@ -6,10 +6,10 @@ import type { TransportOptions } from "../../src/fabric/transport/transport.io.t
 import { TRANSPORT_LIMITS } from "../../src/fabric/transport/transport.io.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
+import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { CoreDriver, DrivenMachine, Told } from "../../src/node/core-driver.io.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
-import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
 import { driverOf as openDriver, stop } from "../fakes/core-driver.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";

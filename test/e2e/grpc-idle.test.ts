@@ -1,7 +1,7 @@
 /** Connections and calls at the gRPC listener that come to nothing: they end, and those that are used stay. */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
 import { afterEach, expect, test } from "vitest";
-import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
@@ -22,12 +22,12 @@ afterEach(async () => {
 });
 
 async function started(): Promise<GrpcListener> {
-  const services = listServices({ discovery: demoService().service });
+  const served = listServices({ discovery: demoService().service });
   const log = { info: () => {}, warn: () => {} };
   listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    services,
+    ...served,
     chain: demoChain().chain,
     limits: { ...GRPC_LIMITS, ...FAST },
     log,

@@ -14,7 +14,7 @@ import {
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
@@ -34,7 +34,7 @@ async function started(options: Partial<GrpcListenerOptions> = {}) {
   const listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    services: listServices({ discovery: demo.service }),
+    ...listServices({ discovery: demo.service }),
     chain,
     log: { info: () => {}, warn: () => {} },
     limits: GRPC_LIMITS,

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
@@ -22,11 +22,11 @@ const { chain, observed } = demoChain();
 const { service: discovery, held } = demoService();
 
 beforeAll(async () => {
-  const services = listServices({ discovery });
+  const served = listServices({ discovery });
   listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    services,
+    ...served,
     chain,
     limits: GRPC_LIMITS,
     log: { info: () => {}, warn: () => {} },

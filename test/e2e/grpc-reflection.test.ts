@@ -9,7 +9,8 @@ import {
   HealthListResponseSchema,
 } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflectionRequestSchema, ServerReflectionResponseSchema } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
+import { ownDescriptors } from "../../src/services/descriptors.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 import { collected, RawClient } from "../fakes/grpc-client.ts";
@@ -30,14 +31,14 @@ const SERVICES = [
 let listener: GrpcListener;
 const clients: RawClient[] = [];
 
-function start(more: Pick<GrpcListenerOptions, "descriptors" | "reflection"> = {}): Promise<GrpcListener> {
-  const services = listServices({ discovery: demoService().service });
+function start(descriptors: Uint8Array | undefined): Promise<GrpcListener> {
+  const served = listServices({ discovery: demoService().service }, descriptors);
   const log = { info: () => {}, warn: () => {} };
-  return startGrpcListener({ host: "127.0.0.1", port: 0, services, chain: demoChain().chain, limits: GRPC_LIMITS, log, ...more });
+  return startGrpcListener({ host: "127.0.0.1", port: 0, ...served, chain: demoChain().chain, limits: GRPC_LIMITS, log });
 }
 
 beforeAll(async () => {
-  listener = await start();
+  listener = await start(ownDescriptors());
   listener.setServing(true);
 });
 
@@ -153,21 +154,19 @@ test.each([
   expect((await client("grpc.health.v1.Health").unary("Check", checkOf(""))).code).toBe(0);
 });
 
-test("bytes that are no files of descriptors end the start, unless reflection is off", async () => {
-  const descriptors = Uint8Array.of(0x0a, 5, 1);
-  await expect(start({ descriptors })).rejects.toThrow("malformed protobuf");
-  const without = await start({ descriptors, reflection: "off" });
-  await without.stop(0);
+test("bytes that are no files of descriptors end the start", () => {
+  expect(() => start(Uint8Array.of(0x0a, 5, 1))).toThrow("malformed protobuf");
 });
 
 test("files that cannot be read cost one call its answer, and are not read again", async () => {
-  const broken = await start({ descriptors: Uint8Array.of(0x0a, 2, 0xff, 0xff) });
+  const broken = await start(Uint8Array.of(0x0a, 2, 0xff, 0xff));
   broken.setServing(true);
   const ask = async (service: string, method: string) => {
     const made = new RawClient(broken.address, { service });
     clients.push(made);
     const stream = made.bidi(method);
     const outcome = collected(stream);
+    stream.write(Buffer.alloc(0));
     stream.end();
     return (await outcome).code;
   };

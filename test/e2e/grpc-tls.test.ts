@@ -6,7 +6,7 @@ import { connect as connectTls, type SecureVersion } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { TlsFiles } from "../../src/grpc/server/tls-files.io.ts";
-import { type GrpcListener, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcListener, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { type Leaf, TestAuthority } from "../fakes/certificates.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
@@ -42,7 +42,7 @@ async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcList
   const listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    services: listServices({ discovery: demoService().service }),
+    ...listServices({ discovery: demoService().service }),
     chain: demoChain().chain,
     limits: GRPC_LIMITS,
     tls,

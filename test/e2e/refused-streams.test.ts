@@ -2,19 +2,20 @@
 import { createServer } from "node:http2";
 import { expect, test } from "vitest";
 import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
+import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import { CONNECTION_LIMITS } from "../../src/grpc/server/connection-limits.ts";
-import { ConnectionGuard, HTTP2_OPTIONS } from "../../src/server/connection-guard.io.ts";
 import { until } from "../fakes/until.ts";
 import { call, FLAG, frame, hpack, RawConnection, TYPE } from "./h2-frames.ts";
 
 /** None but what counts refusals. */
 const LIMITS = { ...CONNECTION_LIMITS, refusalsPerSecond: 20, uselessBytesPerSecond: 1e9, headerGainPerSecond: 1e9, trickleMs: 1e9 };
-const MANY_HEADERS = hpack(Array.from({ length: HTTP2_OPTIONS.maxHeaderListPairs + 1 }, (_, n) => [`x-${n}`, "y"] as const));
+const MAX_PAIRS = 64;
+const MANY_HEADERS = hpack(Array.from({ length: MAX_PAIRS + 1 }, (_, n) => [`x-${n}`, "y"] as const));
 
 async function listening() {
   const cuts: string[] = [];
   const guard = new ConnectionGuard({ limits: LIMITS, onCut: (connectionLimits) => cuts.push(connectionLimits) });
-  const server = createServer(HTTP2_OPTIONS);
+  const server = createServer({ maxHeaderListPairs: MAX_PAIRS });
   let seen = 0;
   server.on("session", (session) => void guard.adopt(session));
   server.on("stream", (stream) => {

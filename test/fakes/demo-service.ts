@@ -10,10 +10,12 @@ import {
   type RegisterRequest,
   RegisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
-import type { CallContext, EchoStreamHandler, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
+import { answeringEach } from "../../src/services/answered-stream.ts";
+import type { CallContext, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 
 /** A source a test pushes into: it remembers how often it was pulled and closed. */
 export class DemoSource implements StreamSource {
@@ -91,8 +93,8 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
     handlers: {
       catalogQuery: { kind: "unary", handle: query satisfies UnaryHandler<CatalogQueryRequest> },
       register: { kind: "unary", handle: register satisfies UnaryHandler<RegisterRequest> },
-      catalogWatch: { kind: "serverStream", open },
-      keepAlive: { kind: "echoStream", handle: echo satisfies EchoStreamHandler<KeepAliveRequest> },
+      catalogWatch: { kind: "server_streaming", open },
+      keepAlive: answeringEach(echo),
     },
   };
   return { service, sources, contexts, held };
@@ -117,6 +119,10 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
   const chain = new Chain({
     now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
     identify: (_header, { address }) => anonymousCaller("local", address, MESH_ROLES),
+    later: (act, delayMs) => {
+      const timer = setTimeout(act, Math.min(delayMs, MAX_TIMER_MS));
+      return () => clearTimeout(timer);
+    },
     newRequestId: () => `demo-${++count}`,
     observe: (observation) => void observed.push(observation),
     onBug: (fault) => void faults.push(fault),

@@ -11,7 +11,7 @@ import {
 } from "../../src/fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
-import { ConnectionGuard } from "../../src/server/connection-guard.io.ts";
+import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import { newAuthority } from "./certificate.ts";
 
 export interface SeenLink {

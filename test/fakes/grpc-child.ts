@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import type { ConnectionLimits } from "../../src/grpc/server/connection-limits.ts";
 import { CONNECTION_LIMITS } from "../../src/grpc/server/connection-limits.ts";
-import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc/listener.io.ts";
+import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
 import { GRPC_LIMITS } from "./listener-limits.ts";
@@ -21,7 +21,7 @@ const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
   port: Number(values.port),
-  services: listServices({ discovery: demoService().service }),
+  ...listServices({ discovery: demoService().service }),
   chain,
   limits: { ...GRPC_LIMITS, ...limits },
   connectionLimits: { ...CONNECTION_LIMITS, ...connectionLimits },

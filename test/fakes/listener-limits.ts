@@ -1,9 +1,13 @@
 /** The limits of the listeners as a node has them without any setting. */
+import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../src/grpc/server/server.io.ts";
 import { EDGE_FIXED, type EdgeLimits } from "../../src/server/edge/sockets.io.ts";
-import { GRPC_FIXED, type GrpcLimits } from "../../src/server/grpc/listener.io.ts";
 import { SETTINGS } from "./options.ts";
 
-const maxMessageBytes = SETTINGS.limits.maxRequestBytes;
+const { maxRequestBytes } = SETTINGS.limits;
 
-export const GRPC_LIMITS: GrpcLimits = { ...GRPC_FIXED, maxMessageBytes, ...SETTINGS.server };
-export const EDGE_LIMITS: EdgeLimits = { ...EDGE_FIXED, maxMessageBytes, maxConnections: SETTINGS.server.maxConnections };
+export const GRPC_LIMITS: ServerLimits & { readonly maxConnections: number } = {
+  ...DEFAULT_SERVER_LIMITS,
+  ...SETTINGS.server,
+  maxReceiveBytes: maxRequestBytes,
+};
+export const EDGE_LIMITS: EdgeLimits = { ...EDGE_FIXED, maxMessageBytes: maxRequestBytes, maxConnections: SETTINGS.server.maxConnections };

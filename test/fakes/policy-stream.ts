@@ -81,7 +81,7 @@ export class PolicyStream {
     this.viewer = viewer;
     this.filter = filter;
     const handler = service.handlers["catalogWatch"];
-    assert(handler?.kind === "serverStream");
+    assert(handler?.kind === "server_streaming");
     this.#open = (request) => handler.open(request as never, { caller: viewer, time: now(), requestId: "" });
   }
 

@@ -10,13 +10,16 @@ test.each([
   ["2S", 2_000],
   ["3M", 180_000],
   ["4H", 14_400_000],
+  ["0S", 0],
+  ["87600H", 87_600 * 3_600_000],
+  ["87601H", undefined],
   ["99999999H", undefined],
   [undefined, undefined],
 ])("%s is %s ms", (text, ms) => {
   expect(parseTimeout(text)).toBe(ms);
 });
 
-test.each(["", "1", "S", "-1S", "1.5S", "123456789S", "1s", " 1S", "1S, 2S"])("%j is refused", (text) => {
+test.each(["", "1", "S", "-1S", "1.5S", "123456789S", "1s", " 1S", "1S, 2S", "1 S", "1SS", "NaNm"])("%j is refused", (text) => {
   expect(() => parseTimeout(text)).toThrow(/invalid_argument: grpc-timeout: want 1 to 8 digits/);
 });
 

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { AnsweringPeer } from "../fakes/answering-peer.ts";
 import { changeCount, changed, honestAnswer } from "../fakes/changed-answers.ts";
 import { nodeRef } from "../fakes/fabric-values.ts";

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, type TestContext, test } from "vitest";
-import type { GrpcLimits } from "../../src/server/grpc/listener.io.ts";
+import type { GrpcLimits } from "../../src/server/grpc-listener.io.ts";
 import { ATTACKS } from "../e2e/h2-attacks.ts";
 import { call, callHeaders, FLAG, frame, RawConnection } from "../e2e/h2-frames.ts";
 import { Victim } from "../e2e/h2-victim.ts";

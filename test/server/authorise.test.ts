@@ -4,6 +4,7 @@ import { create, createFileRegistry, fromBinary, type Message } from "@bufbuild/
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ExplainRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
@@ -18,7 +19,17 @@ test("every rpc of ours says what it needs, with a role that there is", () => {
 });
 
 test("an rpc that says nothing stops the start", () => {
-  expect(() => requiredAccessOf(Health.method.check)).toThrow("an rpc declares no access");
+  const silent = { ...Health.method.check, parent: { ...Health, typeName: "waymark.health.v1.Health" } };
+  expect(() => requiredAccessOf(silent)).toThrow("an rpc declares no access");
+});
+
+test("rpcs of health and reflection, whose protos are not ours, need no role, and health is for everybody", () => {
+  const needs = [Health.method.check, Health.method.watch, ServerReflection.method.serverReflectionInfo].map(requiredAccessOf);
+  expect(needs.map(({ role, isForEverybody }) => [role, isForEverybody])).toEqual([
+    [undefined, true],
+    [undefined, true],
+    [undefined, false],
+  ]);
 });
 
 /** Those that need no role: what every client of the catalog does. A new one in this list is a decision, not an oversight. */

@@ -2,15 +2,23 @@
 import type { Message } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
+import { CatalogQueryRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import type { Chain } from "../../src/server/chain.ts";
-import { type MethodChain, parseGrpcTimeout, type RefusedCall, sentRequestId, type UnaryExchange } from "../../src/server/chain.ts";
+import {
+  type Chain,
+  type ChainPorts,
+  type MethodChain,
+  type RefusedCall,
+  sentRequestId,
+  type UnaryExchange,
+} from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
+import { HealthBoard } from "../../src/services/health.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
 
-/** An exchange that keeps what it was answered with; `expire()` is the timer. */
+/** An exchange that keeps what it was answered with; `expire()` is its deadline. */
 class FakeExchange implements UnaryExchange {
   readonly transport = "test";
   readonly encoding = "none";
@@ -39,7 +47,7 @@ class FakeExchange implements UnaryExchange {
     this.requestId = requestId;
   }
 
-  later(expire: () => void): () => void {
+  onDeadline(expire: () => void): () => void {
     this.expire = expire;
     return () => {
       this.cancelCount += 1;
@@ -180,25 +188,6 @@ test("a draining server refuses new calls, and tells open streams to leave once"
   expect(told).toMatchObject([{ reason: "draining" }]);
 });
 
-test.each([
-  { text: undefined, want: undefined },
-  { text: "1S", want: 1_000 },
-  { text: "250m", want: 250 },
-  { text: "500u", want: 0.5 },
-  { text: "1n", want: 1e-6 },
-  { text: "0S", want: 0 },
-  { text: "2M", want: 120_000 },
-  { text: "87600H", want: 87_600 * 3_600_000 },
-  { text: "87601H", want: undefined },
-  { text: "99999999H", want: undefined },
-])("grpc-timeout $text is $want ms", ({ text, want }) => {
-  expect(parseGrpcTimeout(text)).toBe(want);
-});
-
-test.each(["", "S", "-1S", "1", "1.5S", "1s", "123456789S", "1 S", "1SS", "NaNm"])("grpc-timeout '%s' is refused", (text) => {
-  expect(() => parseGrpcTimeout(text)).toThrow(/grpc-timeout/);
-});
-
 function serviceMethod(chain: Chain, service: Service, name: "catalogQuery" | "catalogWatch"): MethodChain {
   return chain.method(DiscoveryService.method[name], service.handlers[name]);
 }
@@ -233,17 +222,45 @@ test.each([
   expect(told).toMatchObject([{ method: "CatalogQuery", requestId: "mine", address: "192.0.2.1", caller: undefined }]);
 });
 
-test.each(["at once", "later"])("a stream whose caller is known %s opens, or rejects, and never opens for nobody", async (when) => {
-  const { service, sources } = demoService();
-  const later = when === "later";
-  const known = demoChain({ identify: () => (later ? Promise.resolve(PENDING) : PENDING) }).chain;
-  const opened = await serviceMethod(known, service, "catalogWatch").openSource(create(CatalogWatchRequestSchema, {}), new FakeExchange());
-  expect([opened.context.caller, sources.length]).toEqual([PENDING, 1]);
-  const nobody = demoChain({ identify: () => (later ? Promise.reject(refusal()) : refuse()) }).chain;
-  const opening = async () =>
-    serviceMethod(nobody, service, "catalogWatch").openSource(create(CatalogWatchRequestSchema, {}), new FakeExchange());
-  await expect(opening()).rejects.toThrow("unauthenticated");
-  expect(sources).toHaveLength(1);
+/** A check of health, as the chain serves it. */
+function checked(ports: Partial<ChainPorts>, prepare: (chain: Chain) => void = () => {}) {
+  const health = new HealthBoard([]);
+  const { chain, observed } = demoChain(ports);
+  prepare(chain);
+  const exchange = new FakeExchange();
+  chain.method(Health.method.check, health.service.handlers["check"]).unary(create(HealthCheckRequestSchema, {}), exchange);
+  return { answer: exchange.answers[0], observed };
+}
+
+test.each([
+  { what: "callers without a credential may do nothing", ports: { anonymous: "none" as const } },
+  { what: "callers without a credential may only read", ports: { anonymous: "read" as const } },
+  { what: "every caller is over its limit", ports: { limit: () => refuse() } },
+  { what: "the server drains", ports: {}, prepare: (chain: Chain) => chain.drain() },
+])("health is told, and counted, where $what", ({ ports, prepare }) => {
+  const { answer, observed } = checked(ports, prepare);
+  expect(answer).toMatchObject({ status: HealthCheckResponse_ServingStatus.NOT_SERVING });
+  expect(observed).toMatchObject([{ service: "grpc.health.v1.Health", code: "OK" }]);
+});
+
+test("a wrong credential is refused of health too", () => {
+  expect(checked({ identify: () => refuse() }).answer).toMatchObject({ reason: "unauthenticated" });
+});
+
+test("a service that is for callers with a credential refuses others, counts them, and tells the audit", () => {
+  const told: RefusedCall[] = [];
+  const { service } = demoService();
+  const ports = { knownOnly: new Set([DiscoveryService.typeName]), onRefused: (refused: RefusedCall) => void told.push(refused) };
+  const { chain, observed } = demoChain(ports);
+  const exchange = new FakeExchange();
+  serviceMethod(chain, service, "catalogQuery").unary(request("a"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "unauthenticated" }]);
+  expect(observed).toMatchObject([{ code: "UNAUTHENTICATED" }]);
+  expect(told).toMatchObject([{ method: "CatalogQuery", caller: { isAuthenticated: false } }]);
+  const known = demoChain({ ...ports, identify: () => PENDING });
+  serviceMethod(known.chain, service, "catalogQuery").unary(request("a"), exchange);
+  expect(exchange.answers).toHaveLength(2);
+  expect(exchange.answers[1]).toMatchObject({ servedBy: "a" });
 });
 
 function refusal(): WaymarkError {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { EnvelopedShape, JsonShape } from "../../src/server/json-shape.ts";
 
 const faultOf = (text: string, pieceBytes = 7): string => {

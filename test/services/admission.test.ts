@@ -52,7 +52,7 @@ function limited(env: Readonly<Record<string, string>>, rules: readonly Rule[] =
   const handlers = {
     ...Object.fromEntries(["register", "unregister", "catalogQuery", "resolve", "serverInfo"].map((name) => [name, unary(name)])),
     catalogWatch: {
-      kind: "serverStream",
+      kind: "server_streaming",
       open: (request: { cursor: string }) => {
         if (request.cursor === "bad") throw new Error("bad cursor");
         return source;
@@ -68,7 +68,7 @@ const CONTEXT: CallContext = { caller: anonymousCaller("local", "192.0.2.1"), ti
 function call({ handlers }: Service, name: string, request: object): unknown {
   const handler = handlers[name];
   if (handler?.kind === "unary") return handler.handle(request as never, CONTEXT);
-  if (handler?.kind === "serverStream") return handler.open(request as never, CONTEXT);
+  if (handler?.kind === "server_streaming") return handler.open(request as never, CONTEXT);
   throw new Error(`no handler ${name}`);
 }
 

@@ -20,6 +20,7 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import type { CallContext, Handler } from "../../src/services/service.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 
 /**
@@ -68,8 +69,9 @@ async function refusedByUs(
   const handler = discovery.service.handlers[rpc];
   const context = { caller: anonymousCaller("local", ""), time: discovery.now(), requestId: "" };
   try {
-    if (handler?.kind === "serverStream") handler.open(message as never, context).close();
-    else await handler?.handle(message as never, context);
+    if (handler?.kind === "server_streaming") handler.open(message as never, context).close();
+    else if (handler?.kind === "unary") await handler.handle(message as never, context);
+    else if (handler !== undefined) await answered(handler, message, context);
   } catch (error) {
     if (!(error instanceof WaymarkError)) throw error;
     if (error.reason !== "invalid_argument") return undefined;
@@ -79,6 +81,15 @@ async function refusedByUs(
     }));
   }
   return undefined;
+}
+
+/** Resolves when the first request of a stream is answered; rejects with why it is refused. */
+function answered(handler: Handler & { readonly kind: "client_streaming" | "bidi_streaming" }, message: Message, context: CallContext) {
+  return new Promise<boolean>((resolve, reject) => {
+    const send = () => (resolve(true), true);
+    const answers = { send, onceRoomy: () => {}, pause: () => {}, resume: () => {}, end: () => {}, fail: reject };
+    handler.open(answers, context).message(message as never, context.time);
+  });
 }
 
 // Values on and next to every bound; mostly good ones, so that each fault is seen alone.

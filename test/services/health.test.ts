@@ -25,7 +25,7 @@ function board() {
     return Object.fromEntries(Object.entries(statuses).map(([name, { status }]) => [name, status]));
   };
   const watch = (service: string) => {
-    const { open } = handler("watch") as Extract<Handler, { kind: "serverStream" }>;
+    const { open } = handler("watch") as Extract<Handler, { kind: "server_streaming" }>;
     const source: StreamSource = open({ service } as never, {} as never);
     const told: { status: Status | undefined; wakes: number; ended: string } = { status: undefined, wakes: 0, ended: "" };
     source.attach(

@@ -62,7 +62,7 @@ function served(mesh: Mesh, boot = "b1") {
   };
   const identity = { nodeId: "n1", clusterId: "c1", region: "r1", boot };
   const { watch } = peerService({ source: mesh, identity, bounds: BOUNDS, tick }).handlers;
-  if (watch?.kind !== "serverStream") throw new Error("watch is no stream");
+  if (watch?.kind !== "server_streaming") throw new Error("watch is no stream");
   const open = (asked: Asked = {}): StreamSource => watch.open(create(PeerServiceWatchRequestSchema, asked) as never, CONTEXT);
   return { open, ticks };
 }

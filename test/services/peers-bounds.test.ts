@@ -35,7 +35,7 @@ function served(rows: readonly MemberRow[]) {
     tick: () => () => {},
   };
   const { list, watch } = peerService(parts).handlers;
-  if (list?.kind !== "unary" || watch?.kind !== "serverStream") throw new Error("not the service that was");
+  if (list?.kind !== "unary" || watch?.kind !== "server_streaming") throw new Error("not the service that was");
   return {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>

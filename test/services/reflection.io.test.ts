@@ -1,5 +1,4 @@
 /** Reflection and health through src/grpc over real sockets: every service is listed, every file it needs can be had, and nothing else. */
-import { readFileSync } from "node:fs";
 import { create, createFileRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { afterEach, expect, test } from "vitest";
@@ -9,22 +8,24 @@ import {
   type ServerReflectionResponse,
   ServerReflectionResponseSchema,
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
+import { grpcMethods } from "../../src/server/grpc-methods.ts";
+import { ownDescriptors } from "../../src/services/descriptors.io.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import { reflectionServices } from "../../src/services/reflection.ts";
+import { demoChain } from "../fakes/demo-service.ts";
 import { Conversation, closeAll, connected, serve } from "../fakes/grpc-room.ts";
-import { methodsOf } from "../fakes/grpc-services.ts";
 import { until } from "../fakes/until.ts";
 
 afterEach(closeAll);
 
-const NAMES = ["waymark.discovery.v1.DiscoveryService", "grpc.health.v1.Health"];
-const descriptors = () => readFileSync(new URL("../../gen/descriptors.binpb", import.meta.url));
+const NAMES = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 type Ask = Parameters<typeof create<typeof ServerReflectionRequestSchema>>[1];
 
 async function started() {
   const health = new HealthBoard([]);
-  const { port } = await serve({ methods: methodsOf([health.service, ...reflectionServices(descriptors, NAMES)]) });
+  const services = [health.service, ...reflectionServices(ownDescriptors(), [health.service])];
+  const { port } = await serve({ methods: grpcMethods(services, demoChain().chain) });
   const connection = await connected(port, { limits: { maxReceiveBytes: 16_000_000 } });
   /** The answers to questions on one stream. */
   const reflect = async (version: string, ...asked: Ask[]): Promise<ServerReflectionResponse["messageResponse"][]> => {

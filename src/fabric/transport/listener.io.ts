@@ -69,7 +69,7 @@ export type OpenFabricAcceptor = (options: {
   readonly onError: (error: Error) => void;
 }) => Promise<FabricAcceptor>;
 
-/** Cuts connections that abuse HTTP/2, as `server/connection-guard.io.ts` does. */
+/** Cuts connections that abuse HTTP/2, as `grpc/server/connection-guard.io.ts` does. */
 export interface SessionGuard {
   adopt(session: ServerHttp2Session): GuardedConnection;
   stop(): void;

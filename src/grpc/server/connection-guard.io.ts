@@ -1,7 +1,7 @@
 /**
  * Watches the HTTP/2 connections of a listener, and cuts those that abuse it (connection-limits.ts) or live too long (connection-lifetime.ts).
  *
- * Node 24 (nghttp2 1.70) already ends: rapid reset (HTTP2_OPTIONS), streams that the client makes us reset, CONTINUATION floods (8 a
+ * Node 24 (nghttp2 1.70) already ends: rapid reset, streams that the client makes us reset, CONTINUATION floods (8 a
  * header block), more header pairs than allowed or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acknowledgements, 100 streams
  * beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node
  * does not show, of calls to unknown methods, prefaces that never come, headers that trickle, answers that are never taken, requests that
@@ -10,21 +10,9 @@
 import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
-import { ConnectionLifetime, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
+import { ConnectionLifetime, ENDLESS, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
 import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
-
-/**
- * For `http2.createServer`: a connection may reset 500 streams at once and 100 a second, as one that ends many watches
- * does; Node's own 1,000 cost the other connections a pause of 0.2 s.
- */
-export const HTTP2_OPTIONS = {
-  maxHeaderListPairs: 64,
-  streamResetBurst: 500,
-  streamResetRate: 100,
-  maxSessionInvalidFrames: 100,
-  unknownProtocolTimeout: 2_000,
-} as const;
 
 /** One watched connection. */
 export interface Connection {
@@ -52,8 +40,8 @@ export interface Arriving {
   /** Since when, in patient ms; set by the guard at its first look. */
   sinceMs: number | undefined;
   giveUp(): void;
-  /** Ends the call when its deadline passed. Until its request is here a call has no timer of its own, so that most need none at all. */
-  checkDeadline(): void;
+  /** Ends the call when its deadline passed. Until its request is here a gRPC call has no timer of its own, so that most need none at all. */
+  checkDeadline?(): void;
 }
 
 export interface GuardOptions {
@@ -62,13 +50,12 @@ export interface GuardOptions {
   readonly turns?: TurnBounds | undefined;
   /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
   readonly streams?: StreamBounds | undefined;
-  readonly lifetime: LifetimeLimits;
+  /** How long a connection lives; as long as its client wants unless given. */
+  readonly lifetime?: Partial<LifetimeLimits> | undefined;
   /** A request has so many ms to arrive; for ever unless given. */
   readonly arrivalMs?: number | undefined;
   /** A connection was cut. */
   readonly onCut: (reason: CutReason, address: string) => void;
-  /** A number from 0 to 1, for the ages of connections. */
-  readonly chance: () => number;
 }
 
 /** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
@@ -103,6 +90,7 @@ export class ConnectionGuard {
   #openStreams = 0;
   readonly #limits: ConnectionLimits;
   readonly #options: GuardOptions;
+  readonly #lifetime: LifetimeLimits;
   readonly #arrivalMs: number;
   readonly #slices: readonly Set<Watched>[];
   readonly #connections = new WeakMap<Http2Session, Connection>();
@@ -112,6 +100,7 @@ export class ConnectionGuard {
   constructor(options: GuardOptions) {
     this.#options = options;
     this.#limits = { ...CONNECTION_LIMITS, ...options.limits };
+    this.#lifetime = { ...ENDLESS, ...options.lifetime };
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
@@ -141,7 +130,7 @@ export class ConnectionGuard {
       waitingCalls: turns.waiting.length,
     });
     const meter = new ConnectionMeter(this.#limits, sample());
-    const { streams, lifetime, chance } = this.#options;
+    const { streams } = this.#options;
     const room = streams === undefined ? undefined : new Room(session, streams);
     const connection: Connection = {
       address: withoutMapping(socket.remoteAddress ?? ""),
@@ -171,7 +160,7 @@ export class ConnectionGuard {
       meter.refusalCount += unseen - unseenStreams;
       unseenStreams = unseen;
     };
-    const life = new ConnectionLifetime(lifetime, { nowMs: patientNowMs(), chance: chance() });
+    const life = new ConnectionLifetime(this.#lifetime, { nowMs: patientNowMs(), chance: Math.random() });
     const watched: Watched = { session, connection, sample, look, life };
     // The next to be looked at, so that a flood from the start is cut soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
@@ -213,7 +202,7 @@ export class ConnectionGuard {
       for (const call of connection.arriving) {
         call.sinceMs ??= nowMs;
         if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
-        else call.checkDeadline();
+        else call.checkDeadline?.();
       }
       const { openStreams, streamCount } = connection.meter;
       this.#carryOut(watched, life.check({ nowMs, dueMs, bytesRead: sample.bytesRead, openStreams, streamCount }));

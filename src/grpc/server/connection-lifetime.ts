@@ -10,6 +10,15 @@ export interface LifetimeLimits extends KeepaliveLimits {
   readonly maxConnectionAgeGraceMs: number;
 }
 
+/** A connection lives as long as its client wants. */
+export const ENDLESS: LifetimeLimits = {
+  keepaliveTimeMs: Number.POSITIVE_INFINITY,
+  keepaliveTimeoutMs: Number.POSITIVE_INFINITY,
+  idleTimeoutMs: Number.POSITIVE_INFINITY,
+  maxConnectionAgeMs: 0,
+  maxConnectionAgeGraceMs: 0,
+};
+
 /**
  * What the shell must do. `warn`: send GOAWAY for no stream, and a PING; calls that are on their way are still served. `close`: send the
  * GOAWAY that says which streams were served, and close when they are over. `cut`: destroy the connection.

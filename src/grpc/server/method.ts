@@ -5,15 +5,12 @@ import type { Metadata } from "../wire/metadata.ts";
 import type { Status } from "../wire/status.ts";
 import type { Taken } from "../wire/stream-port.ts";
 
-/** The kinds of methods, as descriptors of @bufbuild/protobuf name them. */
-export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
-
 interface AnyMethod {
   /** `/package.Service/Method`. */
   readonly path: string;
   /**
-   * Called when a call is refused before its handler ran, because its request or its timeout cannot be read; must end the call. Without
-   * it the call ends with the error. Servers that authenticate, limit and count calls do so here as well.
+   * Called when a call is refused before its handler ran, because its request or its timeout cannot be read or its deadline passed; must
+   * end the call. Without it the call ends with the error. Servers that authenticate, limit and count calls do so here as well.
    */
   refused?(error: WaymarkError, call: Call): void;
   /** The bounds for what the call sends, where they differ from the server's; called before anything is read. May throw to refuse the call. */
@@ -62,7 +59,10 @@ export interface Call {
   readonly isOver: boolean;
   /** The first value of a request header by lower-case name, the protocol's own among them. */
   header(name: string): string | undefined;
-  /** `told` is called once when the call ends though its handler did not end it. */
+  /**
+   * `told` is called once when the call ends though its handler did not end it. When its deadline passed the call may still be ended by
+   * what is told, with a status of its own.
+   */
   onCancelled(told: (why: Cancellation) => void): void;
   /** Takes no requests for now; a stream of requests only. */
   pause(): void;

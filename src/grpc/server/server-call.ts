@@ -103,12 +103,13 @@ export class ServerCall implements Call, MessageSink {
       const bounds = method.boundsFor === undefined ? this.#environment.bounds : method.boundsFor(this);
       const parts = { bounds, encoding, inflater: this.#environment.inflater, owner: this.connection, port: this.#port };
       if (timeoutMs instanceof WaymarkError) this.#refuse(timeoutMs);
-      else if (method.kind === "client_streaming" || method.kind === "bidi_streaming") {
+      else if (method.kind !== "client_streaming" && method.kind !== "bidi_streaming") this.#single = new SingleRequest(parts);
+      else if (this.#isExpired) this.#refuse(expired());
+      else {
         this.#reader = new MessageReader(parts, this);
-        this.#throwIfExpired();
         this.#armDeadline();
         this.#listener = method.open(this);
-      } else this.#single = new SingleRequest(parts);
+      }
     } catch (thrown) {
       this.fail(thrown);
     }
@@ -230,8 +231,7 @@ export class ServerCall implements Call, MessageSink {
 
   /** The shell, a few times a second until the request is here: ends the call when its deadline passed. */
   checkDeadline(): void {
-    const { timeoutMs } = this;
-    if (timeoutMs !== undefined && timeoutMs <= 0 && this.#request === "reading" && !this.isOver) this.#refuse(expired());
+    if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 
   /** The shell: a chunk of the request came. */
@@ -311,15 +311,15 @@ export class ServerCall implements Call, MessageSink {
     else this.#listener.failed(error);
   }
 
-  #run(request: Uint8Array | WaymarkError): void {
+  #run(came: Uint8Array | WaymarkError): void {
     const { method } = this;
+    const request = this.#isExpired ? expired() : came;
     if (request instanceof WaymarkError) {
       this.#refuse(request);
       return;
     }
     assert(method.kind === "unary" || method.kind === "server_streaming", "only methods with one request are run");
     try {
-      this.#throwIfExpired();
       method.handle(request, this);
     } catch (thrown) {
       this.fail(thrown);
@@ -352,9 +352,8 @@ export class ServerCall implements Call, MessageSink {
     return this.method.kind === "server_streaming" || this.method.kind === "bidi_streaming";
   }
 
-  #throwIfExpired(): void {
-    const { timeoutMs } = this;
-    if (timeoutMs !== undefined && timeoutMs <= 0) throw expired();
+  get #isExpired(): boolean {
+    return this.#deadlineMonoMs !== undefined && this.#deadlineMonoMs <= this.#environment.nowMs();
   }
 
   #armDeadline(): void {
@@ -362,8 +361,8 @@ export class ServerCall implements Call, MessageSink {
     if (timeoutMs === undefined || this.isOver) return;
     this.#cancelDeadline = this.#port.later(() => {
       if (this.isOver) return;
-      this.fail(expired());
       this.#tellCancelled("deadline");
+      this.fail(expired()); // Unless it was ended by what was told.
     }, timeoutMs);
   }
 
@@ -386,7 +385,7 @@ export class ServerCall implements Call, MessageSink {
 }
 
 /** Refusal of a call whose deadline passed. */
-export function expired(): WaymarkError {
+function expired(): WaymarkError {
   return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
 }
 

@@ -9,7 +9,7 @@ import type { Compressor, Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { nodeHeaders } from "../wire/http2-stream.io.ts";
 import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
-import { type Connection, ConnectionGuard, type CutReason, HTTP2_OPTIONS } from "./connection-guard.io.ts";
+import { type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
 import type { TurnBounds } from "./fair-scheduler.ts";
@@ -35,10 +35,10 @@ export interface ServerLimits extends LifetimeLimits {
   /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
-  /** Streams that a connection may reset at once, and then a second; beyond that it is closed. */
+  /** Streams that a connection may reset at once, as one that ends many watches does, and how many a second it gets back. */
   readonly streamResetBurst: number;
   readonly streamResetPerSecond: number;
-  /** Frames that HTTP/2 does not allow; a connection that sends more is closed. */
+  /** Frames of one connection that break the protocol without ending it. */
   readonly maxInvalidFrames: number;
   /** What the client is told to keep its headers to, in bytes; nghttp2 takes 64 KiB at most. */
   readonly maxHeaderListBytes: number;
@@ -57,10 +57,10 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   burstStreams: 128,
   requestTimeoutMs: 30_000,
   maxSessionMemoryMiB: 64,
-  maxHeaderPairs: HTTP2_OPTIONS.maxHeaderListPairs,
-  streamResetBurst: HTTP2_OPTIONS.streamResetBurst,
-  streamResetPerSecond: HTTP2_OPTIONS.streamResetRate,
-  maxInvalidFrames: HTTP2_OPTIONS.maxSessionInvalidFrames,
+  maxHeaderPairs: 64,
+  streamResetBurst: 500, // Node's own 1,000 cost the other connections a pause of 0.2 s.
+  streamResetPerSecond: 100,
+  maxInvalidFrames: 100,
   maxHeaderListBytes: 65_535,
   streamWindowBytes: 65_535,
   connectionWindowBytes: 65_535,
@@ -125,9 +125,8 @@ export class GrpcServer {
       lifetime: limits,
       arrivalMs: limits.requestTimeoutMs,
       onCut: (reason, address) => options.onCut?.(reason, address),
-      chance: Math.random,
     });
-    this.#http2 = createServer({ ...HTTP2_OPTIONS, ...sessionOptions(limits) });
+    this.#http2 = createServer(sessionOptions(limits));
     this.#http2.on("session", (session) => this.#adopt(session));
     this.#http2.on("sessionError", () => {}); // Each session's "close" follows.
     this.#http2.on("stream", (stream, headers, _flags, fields: readonly string[]) => this.#arrived(stream, headers, fields));
@@ -226,12 +225,16 @@ export class GrpcServer {
   }
 }
 
+/** A TLS client that did not agree on HTTP/2 is answered, and has so many ms to go. */
+const UNKNOWN_PROTOCOL_MS = 2_000;
+
 const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
 
 function sessionOptions(limits: ServerLimits) {
   return {
     maxSessionMemory: limits.maxSessionMemoryMiB,
     maxHeaderListPairs: limits.maxHeaderPairs,
+    unknownProtocolTimeout: UNKNOWN_PROTOCOL_MS,
     streamResetBurst: limits.streamResetBurst,
     streamResetRate: limits.streamResetPerSecond,
     maxSessionInvalidFrames: limits.maxInvalidFrames,

@@ -194,7 +194,7 @@ export function unagreed(): WaymarkError {
 }
 
 /** Refusal of a message that is larger than its receiver takes. */
-export function tooLarge(sizeBytes: number, maxBytes: number): WaymarkError {
+function tooLarge(sizeBytes: number, maxBytes: number): WaymarkError {
   return new WaymarkError("quota_exceeded", `a message is at most ${maxBytes} bytes, this one says ${sizeBytes}`, {
     metadata: { max_bytes: String(maxBytes), bytes: String(sizeBytes) },
   });

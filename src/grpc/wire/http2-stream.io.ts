@@ -1,11 +1,9 @@
 /** An HTTP/2 stream of node:http2 as the port that calls write to, on either end. */
 import type { Http2Stream, ServerHttp2Stream } from "node:http2";
+import { later } from "../../lib/later.io.ts";
 import type { HeaderBlock } from "./metadata.ts";
 import { HTTP2_ERROR } from "./status.ts";
 import type { ServerStreamPort, StreamPort, Taken } from "./stream-port.ts";
-
-/** Longest delay that a Node timer takes, in ms; a deadline beyond it is not enforced. */
-const MAX_DELAY_MS = 2 ** 31 - 1;
 
 export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements StreamPort {
   protected readonly stream: S;
@@ -47,9 +45,7 @@ export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements Str
   }
 
   later(act: () => void, delayMs: number): () => void {
-    if (delayMs > MAX_DELAY_MS) return () => {};
-    const timer = setTimeout(act, delayMs);
-    return () => clearTimeout(timer);
+    return later(act, delayMs);
   }
 }
 

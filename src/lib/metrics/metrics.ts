@@ -83,7 +83,7 @@ export const METRICS = {
   waymark_connections_refused_total: {
     type: "counter",
     unit: "connections",
-    help: "Connections turned away: beyond the bound (limit), a TLS handshake that failed, silent, more requests of HTTP/1.1 than were answered (queued_requests), or an abuse of HTTP/2 such as ping_flood.",
+    help: "Connections turned away: beyond the bound (limit), a TLS handshake that failed, silent, more requests of HTTP/1.1 than were answered (queued_requests), no answer to pings or no end in the time that it had (lifetime), or an abuse of HTTP/2 such as ping_flood.",
     labels: { listener: LISTENERS, reason: 20 },
   },
   waymark_http_requests_total: {

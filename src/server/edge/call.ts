@@ -3,10 +3,10 @@ import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
+import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { Arrival, HeaderReader } from "../chain.ts";
-import type { Arriving } from "../connection-guard.io.ts";
 import { EnvelopedShape, JsonShape } from "../json-shape.ts";
 import type { RpcStatus } from "../status.ts";
 
@@ -33,6 +33,8 @@ export interface EdgeArrival {
   readonly arriving: Set<Arriving> | undefined;
   /** The connection, to charge what it makes us inflate. */
   readonly owner: object;
+  /** As `later` of the chain's ports. */
+  readonly later: (act: () => void, delayMs: number) => () => void;
 }
 
 /**
@@ -51,6 +53,7 @@ export class EdgeCall implements Arrival {
   readonly requestId: string;
   readonly owner: object;
   timeoutMs: number | undefined;
+  readonly #later: EdgeArrival["later"];
   readonly #budget: BodyBudget;
   readonly #meter: { usefulBytes: number } | undefined;
   /** Whether anything came of its body. */
@@ -76,6 +79,7 @@ export class EdgeCall implements Arrival {
     this.certificate = arrival.certificate;
     this.requestId = requestId;
     this.owner = arrival.owner;
+    this.#later = arrival.later;
     this.#budget = arrival.budget;
     this.#meter = arrival.meter;
     this.header = (name) => (name === "x-request-id" ? requestId : header(name));
@@ -84,6 +88,10 @@ export class EdgeCall implements Arrival {
     // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
     if (this.#isEnveloped) this.#shape = new EnvelopedShape();
     else if (isPlain(header("content-encoding"))) this.#shape = new JsonShape();
+  }
+
+  onDeadline(expire: () => void): () => void {
+    return this.timeoutMs === undefined ? () => {} : this.#later(expire, this.timeoutMs);
   }
 
   /** The chain has it. An error before that is Connect's own, found while reading the request. */

@@ -6,6 +6,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
+import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import type { Inflater } from "../../grpc/wire/encoding.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
@@ -16,9 +17,8 @@ import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
-import type { Arriving, Connection } from "../connection-guard.io.ts";
 import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "../http-routes.ts";
-import { addressOf, knownCertificateOf } from "../peer.io.ts";
+import { peerOf } from "../peer.io.ts";
 import { refusal, statusFrom } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
@@ -155,14 +155,6 @@ const IDLE_CHECK_MS = 20;
 
 const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
 
-/** Longest delay a Node timer takes. */
-const MAX_DELAY_MS = 2 ** 31 - 1;
-
-function later(expire: () => void, delayMs: number): () => void {
-  const timer = setTimeout(expire, Math.min(delayMs, MAX_DELAY_MS));
-  return () => clearTimeout(timer);
-}
-
 /** Takes requests and sees that each is answered; nothing one does can end the process. */
 class EdgeDispatcher {
   #isStopping = false;
@@ -184,7 +176,6 @@ class EdgeDispatcher {
       chain,
       maxMessageBytes: limits.maxMessageBytes,
       compression: [gzipWithin(options.inflater ?? new SharedInflater())],
-      later,
     });
   }
 
@@ -202,17 +193,18 @@ class EdgeDispatcher {
     if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
     const header = headerReader(request);
     const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
+    const owner = on.connection ?? request.socket;
     const arrival: EdgeArrival = {
       transport: on.transport,
       encoding: encodingOf(request, header),
-      address: addressOf(request.socket),
-      certificate: on.connection === undefined ? knownCertificateOf(request.socket) : on.connection.certificate,
+      ...peerOf(owner),
       header,
       requestId,
       budget: this.#budget,
       meter: on.connection?.meter,
       arriving: on.connection?.arriving,
-      owner: on.connection ?? request.socket,
+      owner,
+      later: this.#options.chain.ports.later,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
       // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.

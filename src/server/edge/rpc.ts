@@ -14,13 +14,14 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { parseTimeout } from "../../grpc/wire/timeout.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Service } from "../../services/service.ts";
-import { type Chain, type MethodChain, parseGrpcTimeout, type UnaryExchange } from "../chain.ts";
+import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
-import { echoReplies, type Later, openMessages, type StreamCall } from "./streams.ts";
+import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
 export interface EdgeRpcOptions {
   readonly services: readonly Service[];
@@ -28,7 +29,6 @@ export interface EdgeRpcOptions {
   /** Largest message, also after decompression. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
-  readonly later: Later;
 }
 
 const CALL = createContextKey<EdgeCall | undefined>(undefined);
@@ -42,7 +42,9 @@ export function edgeHandlers(options: EdgeRpcOptions): ReadonlyMap<string, Unive
     requestGate: (context) => watchOver(context, options.chain),
   });
   for (const service of options.services) {
-    for (const desc of service.desc.methods) addMethod(router, options.chain.method(desc, service.handlers[desc.localName]), options.later);
+    const { maxRequestBytes } = service;
+    const bound = maxRequestBytes === undefined ? undefined : { readMaxBytes: maxRequestBytes };
+    for (const desc of service.desc.methods) addMethod(router, options.chain.method(desc, service.handlers[desc.localName]), bound);
   }
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
@@ -67,7 +69,7 @@ export function prepareRequest(
 function takeTimeout(header: Headers): number | undefined {
   if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
     try {
-      const timeoutMs = parseGrpcTimeout(header.get("grpc-timeout") ?? undefined);
+      const timeoutMs = parseTimeout(header.get("grpc-timeout") ?? undefined);
       header.delete("grpc-timeout");
       return timeoutMs;
     } catch {
@@ -80,20 +82,20 @@ function takeTimeout(header: Headers): number | undefined {
   return Number(text);
 }
 
-function addMethod(router: ConnectRouter, chain: MethodChain, later: Later): void {
+function addMethod(router: ConnectRouter, chain: MethodChain, bound: { readonly readMaxBytes: number } | undefined): void {
   const { desc } = chain;
-  const streamOf = (context: HandlerContext): StreamCall => ({ chain, call: admitted(context), signal: context.signal, later });
+  const streamOf = (context: HandlerContext): StreamCall => ({ chain, call: admitted(context), signal: context.signal });
   // Spread, since the kind of a DescMethod is not in its type.
   switch (desc.methodKind) {
     case "unary":
-      router.rpc({ ...desc, methodKind: "unary" }, (request, context) => answerUnary(chain, request, admitted(context), later));
+      router.rpc({ ...desc, methodKind: "unary" }, (request, context) => answerUnary(chain, request, admitted(context)), bound);
       return;
     case "server_streaming":
-      router.rpc({ ...desc, methodKind: "server_streaming" }, (request, context) => openMessages(request, streamOf(context)));
+      router.rpc({ ...desc, methodKind: "server_streaming" }, (request, context) => sourceAnswers(request, streamOf(context)), bound);
       return;
     case "client_streaming":
     case "bidi_streaming":
-      router.rpc({ ...desc, methodKind: "bidi_streaming" }, (requests, context) => echoReplies(requests, streamOf(context)));
+      router.rpc({ ...desc, methodKind: "bidi_streaming" }, (requests, context) => streamAnswers(requests, streamOf(context)), bound);
       return;
   }
 }
@@ -110,16 +112,16 @@ function admitted(context: HandlerContext): EdgeCall {
   return call;
 }
 
-function answerUnary(chain: MethodChain, request: Message, call: EdgeCall, later: Later): Promise<Message> {
+function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Promise<Message> {
   return new Promise((resolve, reject) => {
     const succeed: UnaryExchange["succeed"] = (answer) => resolve(decodedAnswer(chain.desc.output, answer));
-    chain.unary(request, exchangeOf(call, { succeed, fail: (status) => reject(connectError(status)), later }));
+    chain.unary(request, exchangeOf(call, { succeed, fail: (status) => reject(connectError(status)) }));
   });
 }
 
-function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail" | "later">): UnaryExchange {
+function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail">): UnaryExchange {
   const { transport, encoding, address, certificate, header, timeoutMs } = call;
-  return { transport, encoding, address, certificate, timeoutMs, header, ...ends };
+  return { transport, encoding, address, certificate, timeoutMs, header, onDeadline: (expire) => call.onDeadline(expire), ...ends };
 }
 
 /**
@@ -151,7 +153,7 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
     const { code, rawMessage, details, message } = connectError(status);
     if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message });
   };
-  method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail, later: () => () => {} }));
+  method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail }));
 }
 
 function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {

@@ -10,10 +10,10 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import type { ExceededLimit } from "../../grpc/server/connection-limits.ts";
+import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
 import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
-import { type Connection, ConnectionGuard } from "../connection-guard.io.ts";
+import { meetPeer } from "../peer.io.ts";
 import { Http1Lines } from "./http1-lines.io.ts";
 import { watchRest } from "./http1-rest.io.ts";
 
@@ -76,7 +76,7 @@ export interface EdgeSocketEvents {
 }
 
 /** Why a connection was cut: it said nothing at all, asked more than it waited for answers to, or abused HTTP/2. */
-type CutReason = ExceededLimit | "silent" | "queued_requests";
+type CutReason = GuardReason | "silent" | "queued_requests";
 
 /** Both servers; neither listens, connections are given to `accept`. */
 export class EdgeSockets {
@@ -99,9 +99,9 @@ export class EdgeSockets {
     this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new ConnectionGuard({
       turns: CALLS_PER_TURN,
-      idleMs: limits.idleTimeoutMs,
+      lifetime: { idleTimeoutMs: limits.idleTimeoutMs },
       arrivalMs: limits.requestTimeoutMs,
-      onCut: (connectionLimits, address) => events.onCut(connectionLimits, address),
+      onCut: (reason, address) => events.onCut(reason, address),
     });
     this.#http2 = openHttp2(limits);
     this.#http2.on("session", (session) => this.#keep(session));
@@ -223,6 +223,7 @@ export class EdgeSockets {
   }
 
   #give(socket: Socket, isHttp2: boolean): void {
+    if (!isHttp2) meetPeer(socket, socket);
     const server = isHttp2 ? this.#http2 : this.#http1;
     server.emit("connection", socket);
   }
@@ -232,6 +233,7 @@ export class EdgeSockets {
     session.once("close", () => this.#sessions.delete(session));
     session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
     const connection = this.#guard.adopt(session);
+    meetPeer(connection, session.socket);
     session.on("stream", (stream) => {
       connection.opened();
       stream.once("close", () => connection.closed());

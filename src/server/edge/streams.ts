@@ -1,61 +1,61 @@
-/** Server streams and echo streams as the async iterables Connect reads: it asks, we pull. */
+/** Streams as the async iterables that Connect reads: what it asks for next says that the answer before was taken. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import { streamEnd } from "../call-end.ts";
-import { type MethodChain, type OpenedSource } from "../chain.ts";
-import { StreamPump } from "../stream-pump.ts";
+import type { PeerCertificate } from "../../policy/identity/certificates.ts";
+import type { HeaderReader, MethodChain } from "../chain.ts";
+import type { RpcStatus } from "../status.ts";
+import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../streams.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
-
-/** Runs `expire` after so many ms unless cancelled. */
-export type Later = (expire: () => void, delayMs: number) => () => void;
 
 export interface StreamCall {
   readonly chain: MethodChain;
   readonly call: EdgeCall;
   /** Aborted when the stream is over, for whatever reason. */
   readonly signal: AbortSignal;
-  readonly later: Later;
 }
 
-/** Opens the source of a server stream; throws a ConnectError to refuse. Counts the call when it ends. */
-export function openMessages(request: Message, stream: StreamCall): AsyncIterable<Message> {
-  const { chain, call } = stream;
-  const over = countOnce(stream);
+/** The answers to one request. */
+export function sourceAnswers(request: Message, called: StreamCall): AsyncIterable<Message> {
+  const exchange = new EdgeExchange(called);
+  const stream = new SourceStream(called.chain, exchange);
+  exchange.onGone(() => stream.gone());
+  stream.open(request);
+  return { [Symbol.asyncIterator]: () => exchange };
+}
+
+/** The answers to a stream of requests; each request is read when those before it were taken in. */
+export function streamAnswers(requests: AsyncIterable<Message>, called: StreamCall): AsyncIterable<Message> {
+  const exchange = new EdgeExchange(called);
+  const stream = new RequestStream(called.chain, exchange);
+  exchange.onGone(() => stream.gone());
+  stream.open();
+  void readAll(requests, { exchange, stream, call: called.call });
+  return { [Symbol.asyncIterator]: () => exchange };
+}
+
+interface Reading {
+  readonly exchange: EdgeExchange;
+  readonly stream: RequestStream;
+  readonly call: EdgeCall;
+}
+
+async function readAll(requests: AsyncIterable<Message>, { exchange, stream, call }: Reading): Promise<void> {
+  const reader = requests[Symbol.asyncIterator]();
   try {
-    const opened = chain.openSource(request, call);
-    if (opened instanceof Promise) return openLater(opened, stream, over);
-    const messages = new SourceMessages(opened, stream, over);
-    return { [Symbol.asyncIterator]: () => messages };
+    for (;;) {
+      await exchange.whenReading();
+      const read = await reader.next();
+      call.release();
+      await exchange.whenReading(); // Paused while it was read.
+      if (exchange.isOver) return;
+      if (read.done === true) break;
+      stream.message(read.value);
+    }
+    stream.halfClosed();
   } catch (thrown) {
-    throw refused(thrown, stream, over);
+    if (isGivenUp(thrown)) exchange.leave();
+    else stream.fail(thrown instanceof ConnectError ? readingRefusal(thrown) : thrown);
   }
-}
-
-/** As above, for a caller whose token has to be verified first. */
-async function* openLater(opening: Promise<OpenedSource>, stream: StreamCall, over: Over): AsyncGenerator<Message> {
-  const opened = await opening.catch((thrown: unknown) => {
-    throw refused(thrown, stream, over);
-  });
-  // It sees itself whether the stream is over by now.
-  const messages = new SourceMessages(opened, stream, over);
-  yield* { [Symbol.asyncIterator]: () => messages };
-}
-
-type Over = (code: number) => void;
-
-function countOnce({ chain, call }: StreamCall): Over {
-  const began = chain.now();
-  let isOver = false;
-  return (code) => {
-    if (!isOver) chain.finish(call, began, code);
-    isOver = true;
-  };
-}
-
-function refused(thrown: unknown, { chain, call }: StreamCall, over: Over): ConnectError {
-  const status = chain.status(thrown, call.requestId);
-  over(status.code);
-  return connectError(status);
 }
 
 interface Waiting {
@@ -63,138 +63,146 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+interface Answer {
+  readonly message: Message;
+  readonly taken: Taken | undefined;
+}
+
 const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined };
 
-/** A source behind `next()`: asking for a message says that the one before it was taken, and only then is the next pulled. */
-class SourceMessages implements AsyncIterator<Message, undefined> {
-  readonly #stream: StreamCall;
-  readonly #over: Over;
-  readonly #pump: StreamPump;
-  readonly #cancelDeadline: (() => void) | undefined;
-  #isStarted = false;
+/** A stream of the edge: answers wait here until Connect asks for them. */
+class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
+  readonly transport: "http1" | "h2";
+  readonly encoding: "json" | "proto";
+  readonly address: string;
+  readonly certificate: PeerCertificate | undefined;
+  readonly header: HeaderReader;
+  readonly #called: StreamCall;
+  readonly #answers: Answer[] = [];
+  /** Of the answer that Connect was given last. */
+  #taken: Taken | undefined;
   #waiting: Waiting | undefined;
-  /** How the stream ended while nobody asked. */
+  #onRoomy: (() => void) | undefined;
+  #reading: PromiseWithResolvers<undefined> | undefined;
+  /** How the stream ended; told after the answers that wait, once. */
   #ended: { readonly error: ConnectError | undefined } | undefined;
+  #gone: () => void = () => {};
 
-  constructor({ source, context }: OpenedSource, stream: StreamCall, over: Over) {
-    this.#stream = stream;
-    this.#over = over;
-    const { chain, call, signal, later } = stream;
-    this.#pump = new StreamPump(source, { write: (bytes) => this.#give(bytes), finish: (error) => this.#finish(error) }, () => chain.now());
-    const end = streamEnd(call, context);
-    this.#cancelDeadline = end === undefined ? undefined : later(() => this.#pump.end(end.error), end.afterMs);
-    if (signal.aborted) this.#gone();
-    else signal.addEventListener("abort", () => this.#gone(), { once: true });
+  constructor(called: StreamCall) {
+    const { transport, encoding, address, certificate, header } = called.call;
+    this.transport = transport;
+    this.encoding = encoding;
+    this.address = address;
+    this.certificate = certificate;
+    this.header = header;
+    this.#called = called;
+  }
+
+  get timeoutMs(): number | undefined {
+    return this.#called.call.timeoutMs;
+  }
+
+  onDeadline(expire: () => void): () => void {
+    return this.#called.call.onDeadline(expire);
+  }
+
+  /** Calls `gone` when the client went away. */
+  onGone(gone: () => void): void {
+    this.#gone = gone;
+    const { signal } = this.#called;
+    if (signal.aborted) this.leave();
+    else signal.addEventListener("abort", () => this.leave(), { once: true });
+  }
+
+  get isOver(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  begin(): void {}
+
+  send(answer: Message | Uint8Array, taken?: Taken): boolean {
+    const message = decodedAnswer(this.#called.chain.desc.output, answer);
+    if (this.#ended !== undefined) return true;
+    this.#answers.push({ message, taken });
+    this.#give();
+    return this.#answers.length === 0;
+  }
+
+  onceRoomy(goOn: () => void): void {
+    this.#onRoomy = goOn;
+  }
+
+  pause(): void {
+    this.#reading ??= Promise.withResolvers();
+  }
+
+  resume(): void {
+    this.#reading?.resolve(undefined);
+    this.#reading = undefined;
+  }
+
+  /** Resolves when requests are taken. */
+  async whenReading(): Promise<void> {
+    while (this.#reading !== undefined) await this.#reading.promise;
+  }
+
+  end(): void {
+    this.#ended ??= { error: undefined };
+    this.#give();
+  }
+
+  fail(status: RpcStatus): void {
+    this.#ended ??= { error: connectError(status) };
+    this.#give();
   }
 
   next(): Promise<IteratorResult<Message, undefined>> {
-    if (this.#ended !== undefined) {
-      const { error } = this.#ended;
-      this.#ended = { error: undefined };
-      return error === undefined ? Promise.resolve(DONE) : Promise.reject(error);
-    }
+    const taken = this.#taken;
+    this.#taken = undefined;
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
-      if (this.#isStarted) this.#pump.taken();
-      else {
-        this.#isStarted = true;
-        this.#pump.start();
-      }
+      taken?.();
+      this.#give();
     });
   }
 
   return(): Promise<IteratorResult<Message, undefined>> {
-    this.#gone();
+    this.leave();
     return Promise.resolve(DONE);
   }
 
-  #give(bytes: Uint8Array): void {
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    try {
-      const value = decodedAnswer(this.#stream.chain.desc.output, bytes);
-      waiting?.resolve({ done: false, value });
-    } catch (thrown) {
-      this.#pump.gone();
-      waiting?.reject(refused(thrown, this.#stream, this.#over));
-    }
-  }
-
-  #finish(thrown: unknown): void {
-    this.#cancelDeadline?.();
-    let error: ConnectError | undefined;
-    if (thrown === undefined) this.#over(0);
-    else error = refused(thrown, this.#stream, this.#over);
-    this.#ended = { error };
+  /** Gives what waits to Connect, when that waits. */
+  #give(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
+    const first = this.#answers.shift();
+    if (first === undefined && this.#ended === undefined) return;
     this.#waiting = undefined;
+    if (first !== undefined) {
+      this.#taken = first.taken;
+      waiting.resolve({ done: false, value: first.message });
+      this.#roomy();
+      return;
+    }
+    const error = this.#ended?.error;
     this.#ended = { error: undefined };
     if (error === undefined) waiting.resolve(DONE);
     else waiting.reject(error);
   }
 
-  #gone(): void {
-    this.#cancelDeadline?.();
-    this.#over(1);
-    this.#pump.gone();
-    this.#ended ??= { error: undefined };
-    this.#waiting?.resolve(DONE);
-    this.#waiting = undefined;
-  }
-}
-
-/** Answers each request of an echo stream in order; the next is read when the answer before it was taken. */
-export async function* echoReplies(requests: AsyncIterable<Message>, stream: StreamCall): AsyncGenerator<Message> {
-  const { chain, call, signal, later } = stream;
-  const over = countOnce(stream);
-  signal.addEventListener("abort", () => over(1), { once: true });
-  const reading = new Interruptible();
-  const answering = new Interruptible();
-  const expire = (error: Error) => {
-    reading.interrupt(error);
-    answering.interrupt(error);
-  };
-  let cancelEnd: (() => void) | undefined;
-  // A request that came is still answered; only waiting for the next ends.
-  const stay = chain.onDrain((error) => reading.interrupt(error));
-  const reader = requests[Symbol.asyncIterator]();
-  try {
-    const context = await chain.openStream(call);
-    const end = streamEnd(call, context);
-    if (end !== undefined) cancelEnd = later(() => expire(end.error), end.afterMs);
-    for (;;) {
-      const read = await reading.wait(reader.next());
-      if (read.done === true) break;
-      call.release();
-      const answer = await answering.wait(Promise.resolve(chain.echo(read.value, context)));
-      yield decodedAnswer(chain.desc.output, answer);
-    }
-    over(0);
-  } catch (thrown) {
-    if (isGivenUp(thrown)) over(1);
-    throw refused(thrown instanceof ConnectError ? readingRefusal(thrown) : thrown, stream, over);
-  } finally {
-    cancelEnd?.();
-    stay();
-  }
-}
-
-/** One wait at a time that can be ended from outside. Not Promise.race, which keeps something of every wait until the last. */
-class Interruptible {
-  #error: Error | undefined;
-  #reject: ((error: Error) => void) | undefined;
-
-  interrupt(error: Error): void {
-    this.#error ??= error;
-    this.#reject?.(this.#error);
+  #roomy(): void {
+    if (this.#answers.length > 0) return;
+    const goOn = this.#onRoomy;
+    this.#onRoomy = undefined;
+    goOn?.();
   }
 
-  wait<T>(promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#reject = reject;
-      if (this.#error !== undefined) reject(this.#error);
-      promise.then(resolve, reject);
-    });
+  /** The client went away. */
+  leave(): void {
+    this.#gone();
+    this.#answers.length = 0;
+    this.#onRoomy = undefined;
+    this.end();
+    this.resume(); // Whoever reads requests finds that the stream is over.
   }
 }

@@ -39,6 +39,7 @@ import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import { answeringEach } from "../answered-stream.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import {
   bookmarkMs,
@@ -122,10 +123,10 @@ export function discoveryService(parts: DiscoveryParts): Service {
     handlers: {
       register: { kind: "unary", handle: (request: RegisterRequest, context) => methods.register(request, context) },
       renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
-      keepAlive: { kind: "echoStream", handle: (request: RenewRequest, context) => methods.keepAlive(request, context) },
+      keepAlive: answeringEach((request: RenewRequest, context) => methods.keepAlive(request, context)),
       unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
       catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
-      catalogWatch: { kind: "serverStream", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
+      catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
       resolve: parts.resolve,
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(nodes, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(nodes, request, context) },

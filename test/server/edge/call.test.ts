@@ -16,6 +16,7 @@ function call() {
     meter: undefined,
     arriving: undefined,
     owner: {},
+    later: () => () => {},
   });
 }
 

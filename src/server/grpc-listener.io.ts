@@ -1,0 +1,165 @@
+/** The gRPC listener: accepts connections, serves the services through the chain, and stops within a bound. */
+import { type Acceptor, openAcceptor } from "../grpc/server/acceptor.io.ts";
+import type { CutReason } from "../grpc/server/connection-guard.io.ts";
+import type { ConnectionLimits } from "../grpc/server/connection-limits.ts";
+import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
+import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../grpc/server/tls-files.io.ts";
+import type { Inflater } from "../grpc/wire/encoding.ts";
+import { SharedInflater } from "../grpc/wire/inflater.io.ts";
+import type { HealthBoard } from "../services/health.ts";
+import type { Service } from "../services/service.ts";
+import { draining } from "./call-end.ts";
+import type { Chain } from "./chain.ts";
+import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
+import { meetPeer } from "./peer.io.ts";
+import { statusFrom } from "./status.ts";
+
+/** Bounds of the listener; those of the server that are not given are its defaults. */
+export type GrpcLimits = Partial<ServerLimits> & { readonly maxConnections: number };
+
+/** The few log lines of a listener. */
+export interface ListenerLog {
+  info(facts: object, event: string): void;
+  warn(facts: object, event: string): void;
+}
+
+export interface GrpcListenerOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly services: readonly Service[];
+  /** Told when the listener begins to serve, and when it drains. */
+  readonly health: HealthBoard;
+  readonly chain: Chain;
+  readonly tls?: TlsFiles | undefined;
+  readonly limits: GrpcLimits;
+  /** When a connection is cut. */
+  readonly connectionLimits?: Partial<ConnectionLimits> | undefined;
+  readonly log: ListenerLog;
+  /** Shared by all listeners of a node; one of its own unless given. */
+  readonly inflater?: Inflater | undefined;
+  /** Counts connections turned away ("limit"), cut, or whose TLS handshake failed. */
+  readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;
+}
+
+export interface GrpcListener {
+  /** As bound, `host:port`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** What health says; NOT_SERVING until first called with true. */
+  setServing(isServing: boolean): void;
+  /** Health says NOT_SERVING, then new calls are refused with `draining`; open calls go on. */
+  drain(): void;
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
+  reloadTls(): void;
+  /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
+  stop(deadlineMs: number): Promise<void>;
+  /** Open connections now. */
+  connectionCount(): number;
+}
+
+/** Binds and serves. Rejects with a message naming host:port when it cannot. */
+export async function startGrpcListener(options: GrpcListenerOptions): Promise<GrpcListener> {
+  const { chain, limits, log, onCut } = options;
+  const server = new GrpcServer({
+    methods: grpcMethods(options.services, chain),
+    limits,
+    connectionLimits: options.connectionLimits,
+    inflater: options.inflater ?? new SharedInflater(),
+    statusOf: (thrown, call) => {
+      const [, service = "", method = ""] = call?.method.path.split("/") ?? [];
+      return { status: grpcStatus(statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId: "", service, method }))) };
+    },
+    onConnection: (connection, socket) => {
+      meetPeer(connection, socket);
+      return true;
+    },
+    onCut: (reason, address) => {
+      log.warn({ listener: "grpc", reason, address }, "connection cut");
+      onCut?.(reason);
+    },
+  });
+  try {
+    const acceptor = await openAcceptor({
+      host: options.host,
+      port: options.port,
+      portFlag: "--grpc-port",
+      tls: options.tls === undefined ? undefined : readTls(options.tls),
+      protocols: ["h2"],
+      maxConnections: limits.maxConnections,
+      onConnection: (socket) => server.accept(socket),
+      onDrop: () => onCut?.("limit"),
+      onHandshakeFailed: () => onCut?.("handshake"),
+      onError: (error) => log.warn({ listener: "grpc", err: error }, "accepting failed"),
+    });
+    return new OpenListener(options, server, acceptor);
+  } catch (error) {
+    server.stop();
+    throw error;
+  }
+}
+
+/** How long destroyed sockets may take to say so, in ms. */
+const CLOSE_MS = 1_000;
+
+class OpenListener implements GrpcListener {
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly #options: GrpcListenerOptions;
+  readonly #server: GrpcServer;
+  readonly #acceptor: Acceptor;
+  readonly #tlsWatch: TlsWatch | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: GrpcListenerOptions, server: GrpcServer, acceptor: Acceptor) {
+    this.#options = options;
+    this.#server = server;
+    this.#acceptor = acceptor;
+    this.address = acceptor.address;
+    this.host = acceptor.host;
+    this.port = acceptor.port;
+    const { tls, log } = options;
+    if (tls !== undefined) {
+      this.#tlsWatch = watchTls(tls, (material) => acceptor.setTls(material), {
+        onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),
+        onError: (error) => log.warn({ listener: "grpc", err: error }, "certificates not reloaded, keeping the old ones"),
+      });
+    }
+  }
+
+  setServing(isServing: boolean): void {
+    this.#options.health.setServing(isServing && !this.#options.chain.isDraining);
+  }
+
+  drain(): void {
+    this.#options.health.setServing(false);
+    this.#options.chain.drain();
+  }
+
+  reloadTls(): void {
+    this.#tlsWatch?.reload();
+  }
+
+  connectionCount(): number {
+    return this.#acceptor.sockets.size;
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(deadlineMs);
+    return this.#stopping;
+  }
+
+  async #stop(deadlineMs: number): Promise<void> {
+    this.drain();
+    this.#tlsWatch?.stop();
+    this.#acceptor.close();
+    this.#options.health.end(draining()); // Only their clients would end these watches.
+    this.#server.drain(Number.POSITIVE_INFINITY); // What is open after the deadline is cut here, and is no abuse to be counted.
+    await this.#acceptor.allClosed(deadlineMs);
+    for (const socket of this.#acceptor.sockets) socket.destroy();
+    await this.#acceptor.allClosed(CLOSE_MS);
+    this.#server.stop();
+  }
+}

@@ -1,0 +1,76 @@
+/** A stream in both directions that answers each request with one message, in order. */
+import type { Message } from "@bufbuild/protobuf";
+import type { WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Answers, CallContext, Handler, RequestListener, UnaryHandler } from "./service.ts";
+
+/** The handler of such a stream. Its context has the time of each request. */
+export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>): Handler {
+  return { kind: "bidi_streaming", open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context) };
+}
+
+/** While an answer waits, for its promise or for the client to read, no request is taken. */
+class AnsweredStream<I extends Message, O extends Message> implements RequestListener<I> {
+  readonly #handle: UnaryHandler<I, O>;
+  readonly #answers: Answers<O>;
+  readonly #context: CallContext;
+  #isWaiting = false;
+  #isHalfClosed = false;
+  #leaving: WaymarkError | undefined;
+
+  constructor(handle: UnaryHandler<I, O>, answers: Answers<O>, context: CallContext) {
+    this.#handle = handle;
+    this.#answers = answers;
+    this.#context = context;
+  }
+
+  // HOT: once a renewal. A synchronous answer to a client that keeps up makes no promise.
+  message(request: I, time: Time): void {
+    const answer = this.#handle(request, { ...this.#context, time });
+    if (!(answer instanceof Promise)) {
+      this.#send(answer);
+      return;
+    }
+    this.#wait();
+    answer.then((known) => this.#send(known)).catch((thrown: unknown) => this.#answers.fail(thrown)); // Also of one that cannot be sent.
+  }
+
+  halfClosed(): void {
+    this.#isHalfClosed = true;
+    this.#endIfDue();
+  }
+
+  leave(error: WaymarkError): void {
+    this.#leaving = error;
+    this.#endIfDue();
+  }
+
+  close(): void {}
+
+  #send(answer: O | Uint8Array): void {
+    const isRoomy = this.#answers.send(answer);
+    if (isRoomy) this.#goOn();
+    else {
+      this.#wait();
+      this.#answers.onceRoomy(() => this.#goOn());
+    }
+  }
+
+  #wait(): void {
+    this.#isWaiting = true;
+    this.#answers.pause();
+  }
+
+  #goOn(): void {
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    this.#answers.resume(); // Gives what came meanwhile, which may wait again.
+    this.#endIfDue();
+  }
+
+  #endIfDue(): void {
+    if (this.#isWaiting) return;
+    if (this.#leaving !== undefined) this.#answers.fail(this.#leaving);
+    else if (this.#isHalfClosed) this.#answers.end();
+  }
+}

@@ -1,0 +1,299 @@
+/** Streams behind the chain, whatever carries them: who is admitted, when they end, and that each is counted once. */
+import type { Message } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  CatalogWatchRequestSchema,
+  DiscoveryService,
+  type KeepAliveRequest,
+  KeepAliveRequestSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { invalid, WaymarkError } from "../../src/lib/errors.ts";
+import type { ChainPorts } from "../../src/server/chain.ts";
+import type { RpcStatus } from "../../src/server/status.ts";
+import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../../src/server/streams.ts";
+import { answeringEach } from "../../src/services/answered-stream.ts";
+import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
+import { type DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
+
+/** What was ordered, in order; nothing is taken, and no time passes, until a test says so. */
+class FakeExchange implements StreamExchange {
+  readonly transport = "test";
+  readonly encoding = "none";
+  readonly address = "192.0.2.1";
+  readonly certificate = undefined;
+  readonly timeoutMs = undefined;
+  readonly header = () => undefined;
+  readonly orders: string[] = [];
+  readonly taken: Taken[] = [];
+  isRoomy = true;
+  unsendable: Error | undefined;
+  goOn: () => void = () => {};
+  expire: () => void = () => {};
+
+  onDeadline(expire: () => void): () => void {
+    this.expire = expire;
+    return () => void this.orders.push("deadline forgotten");
+  }
+
+  begin({ requestId }: CallContext): void {
+    this.orders.push(`begin ${requestId}`);
+  }
+
+  send(_answer: Message | Uint8Array, taken?: Taken): boolean {
+    if (this.unsendable !== undefined) throw this.unsendable;
+    this.orders.push("send");
+    if (taken !== undefined) this.taken.push(taken);
+    return this.isRoomy;
+  }
+
+  onceRoomy(goOn: () => void): void {
+    this.goOn = goOn;
+  }
+
+  pause(): void {
+    this.orders.push("pause");
+  }
+
+  resume(): void {
+    this.orders.push("resume");
+  }
+
+  end(): void {
+    this.orders.push("end");
+  }
+
+  fail({ reason }: RpcStatus, requestId: string): void {
+    this.orders.push(`fail ${reason} ${requestId}`);
+  }
+}
+
+const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+const watch = create(CatalogWatchRequestSchema, {});
+const renewal = (...leaseIds: string[]) => create(KeepAliveRequestSchema, { leaseIds });
+const KNOWN = { principal: "signed", tenant: "alpha", cluster: "local", roles: [], isAuthenticated: true, address: "192.0.2.1" };
+const refusal = () => new WaymarkError("unauthenticated", "token has expired");
+
+function source(ports: Partial<ChainPorts> = {}) {
+  const { service, sources } = demoService();
+  const on = demoChain(ports);
+  const exchange = new FakeExchange();
+  const method = on.chain.method(DiscoveryService.method.catalogWatch, service.handlers["catalogWatch"]);
+  const stream = new SourceStream(method, exchange);
+  return { ...on, sources, exchange, stream, first: () => sources[0] as DemoSource, codes: () => on.observed.map(({ code }) => code) };
+}
+
+/** A renewal of "late" is answered when a test says so, one of "refuse" is refused, and others at once. */
+function requests(ports: Partial<ChainPorts> = {}) {
+  const late: (() => void)[] = [];
+  const handler = answeringEach(({ leaseIds: [first] }: KeepAliveRequest) => {
+    if (first === "refuse") throw invalid("lease_ids", "must not be refuse");
+    if (first !== "late") return new Uint8Array();
+    return new Promise<Uint8Array>((resolve) => late.push(() => resolve(new Uint8Array())));
+  });
+  const on = demoChain(ports);
+  const exchange = new FakeExchange();
+  const method = on.chain.method(DiscoveryService.method.keepAlive, handler);
+  const answerLate = async () => {
+    late.shift()?.();
+    await settled();
+  };
+  return { ...on, answerLate, exchange, stream: new RequestStream(method, exchange), codes: () => on.observed.map(({ code }) => code) };
+}
+
+test("a source is opened, pulled as its answers are taken, and closed once when it ends", () => {
+  const { stream, exchange, first, codes } = source();
+  stream.open(watch);
+  first().queue.push(new Uint8Array(1), new Uint8Array(2));
+  first().wake();
+  expect(exchange.orders).toEqual(["begin demo-1", "send"]);
+  exchange.taken[0]?.();
+  exchange.taken[1]?.(null); // oxlint-disable-line unicorn/no-null -- as Node's callbacks say none.
+  first().end(undefined);
+  stream.gone();
+  expect(exchange.orders).toEqual(["begin demo-1", "send", "send", "deadline forgotten", "end"]);
+  expect([first().closeCount, codes()]).toEqual([1, ["OK"]]);
+});
+
+test.each(["at once", "later"])("a caller who is known %s is admitted; while nobody knows nothing is read", async (when) => {
+  const { stream, exchange, sources } = source({ identify: () => (when === "later" ? Promise.resolve(KNOWN) : KNOWN) });
+  stream.open(watch);
+  await settled();
+  expect(sources).toHaveLength(1);
+  expect(exchange.orders).toEqual(when === "later" ? ["pause", "begin demo-1", "resume"] : ["begin demo-1"]);
+});
+
+test.each(["at once", "later"])("a caller who turns out %s to be nobody opens nothing, and is refused with the call's id", async (when) => {
+  const identify = () => {
+    if (when === "later") return Promise.reject(refusal());
+    throw refusal();
+  };
+  const { stream, exchange, sources, codes } = source({ identify });
+  stream.open(watch);
+  await settled();
+  expect([sources, codes()]).toEqual([[], ["UNAUTHENTICATED"]]);
+  expect(exchange.orders.filter((order) => order.startsWith("fail"))).toEqual(["fail unauthenticated demo-1"]);
+});
+
+test("a client that goes away before it is known opens nothing, and is counted once", async () => {
+  const { stream, exchange, sources, codes } = source({ identify: () => Promise.resolve(KNOWN) });
+  stream.open(watch);
+  stream.gone();
+  await settled();
+  expect([sources, codes()]).toEqual([[], ["CANCELLED"]]);
+  expect(exchange.orders).toEqual(["pause", "deadline forgotten"]);
+});
+
+test("bytes that are no request, and a source that refuses, open nothing", () => {
+  const unread = source();
+  unread.stream.open(new WaymarkError("invalid_argument", "not the bytes"));
+  const refused = source();
+  refused.stream.open(create(CatalogWatchRequestSchema, { namespace: "refuse" }));
+  for (const { sources, exchange } of [unread, refused]) {
+    expect(sources).toEqual([]);
+    expect(exchange.orders).toEqual(["deadline forgotten", "fail invalid_argument demo-1"]);
+  }
+});
+
+test("a deadline ends a source though an answer of it is not taken", () => {
+  const { stream, exchange, first, codes } = source();
+  stream.open(watch);
+  first().queue.push(new Uint8Array(1));
+  first().wake();
+  exchange.expire();
+  expect(exchange.orders.at(-1)).toBe("fail deadline_exceeded demo-1");
+  expect([first().closeCount, codes()]).toEqual([1, ["DEADLINE_EXCEEDED"]]);
+});
+
+test("a stream ends when the credential of its caller expires", () => {
+  const timers: { readonly act: () => void; readonly delayMs: number }[] = [];
+  const { stream, exchange, first } = source({
+    now: () => ({ monoMs: 0, wallMs: 1_000 }),
+    identify: () => ({ ...KNOWN, untilWallMs: 1_500 }),
+    later: (act, delayMs) => {
+      timers.push({ act, delayMs });
+      return () => {};
+    },
+  });
+  stream.open(watch);
+  expect(timers).toMatchObject([{ delayMs: 500 }]);
+  timers[0]?.act();
+  expect([exchange.orders.at(-1), first().closeCount]).toEqual(["fail unauthenticated demo-1", 1]);
+});
+
+test("an answer that cannot be sent ends its own stream, and closes its source", () => {
+  const { stream, exchange, first, codes, faults } = source();
+  stream.open(watch);
+  exchange.unsendable = new Error("cannot encode");
+  first().queue.push(new Uint8Array(1));
+  first().wake();
+  expect([exchange.orders.at(-1), first().closeCount, codes(), faults]).toEqual([
+    "fail internal demo-1",
+    1,
+    ["INTERNAL"],
+    [exchange.unsendable],
+  ]);
+});
+
+test("requests are answered in order; while an answer waits none is read", async () => {
+  const { stream, exchange, codes, answerLate } = requests();
+  stream.open();
+  stream.message(renewal("a"));
+  stream.message(renewal("late"));
+  expect(exchange.orders).toEqual(["begin demo-1", "send", "pause"]);
+  await answerLate();
+  expect(exchange.orders).toEqual(["begin demo-1", "send", "pause", "send", "resume"]);
+  stream.halfClosed();
+  expect([exchange.orders.at(-1), codes()]).toEqual(["end", ["OK"]]);
+});
+
+test("a client that does not take answers is not read, and ends once it has taken them", () => {
+  const { stream, exchange } = requests();
+  stream.open();
+  exchange.isRoomy = false;
+  stream.message(renewal("a"));
+  stream.halfClosed();
+  expect(exchange.orders).toEqual(["begin demo-1", "send", "pause"]);
+  exchange.goOn();
+  expect(exchange.orders.slice(3)).toEqual(["resume", "deadline forgotten", "end"]);
+});
+
+test("a request that is refused, or no request, ends the stream; what comes after it is not handled", () => {
+  for (const bad of [renewal("refuse"), new WaymarkError("invalid_argument", "not the bytes")]) {
+    const { stream, exchange, codes } = requests();
+    stream.open();
+    stream.message(bad);
+    stream.message(renewal("b"));
+    stream.halfClosed();
+    stream.fail(new Error("late"));
+    expect(exchange.orders).toEqual(["begin demo-1", "deadline forgotten", "fail invalid_argument demo-1"]);
+    expect(codes()).toEqual(["INVALID_ARGUMENT"]);
+  }
+});
+
+test("a draining server ends a stream of requests once what was asked is answered", async () => {
+  const idle = requests();
+  idle.stream.open();
+  idle.chain.drain();
+  expect(idle.exchange.orders.at(-1)).toBe("fail draining demo-1");
+  const busy = requests();
+  busy.stream.open();
+  busy.stream.message(renewal("late"));
+  busy.chain.drain();
+  expect(busy.exchange.orders).toEqual(["begin demo-1", "pause"]);
+  await busy.answerLate();
+  expect(busy.exchange.orders.at(-1)).toBe("fail draining demo-1");
+  expect(busy.exchange.orders).toContain("send");
+});
+
+test("a credential that expired while no timer ran refuses the next request", () => {
+  let wallMs = 1_000;
+  const { stream, exchange } = requests({
+    now: () => ({ monoMs: 0, wallMs }),
+    identify: () => ({ ...KNOWN, untilWallMs: 1_500 }),
+    later: () => () => {},
+  });
+  stream.open();
+  stream.message(renewal("a"));
+  wallMs = 1_501;
+  stream.message(renewal("b"));
+  expect(exchange.orders.filter((order) => order === "send")).toHaveLength(1);
+  expect(exchange.orders.at(-1)).toBe("fail unauthenticated demo-1");
+});
+
+test("the handler of a stream is told of everything, and of its end once; nothing is sent afterwards", () => {
+  const told: string[] = [];
+  let given: Answers | undefined;
+  const open = (answers: Answers): RequestListener<never> => {
+    given = answers;
+    return {
+      message: () => void told.push("message"),
+      halfClosed: () => void told.push("half-closed"),
+      leave: () => void told.push("leave"),
+      close: () => void told.push("close"),
+    };
+  };
+  const { chain, observed } = demoChain();
+  const exchange = new FakeExchange();
+  const stream = new RequestStream(chain.method(DiscoveryService.method.keepAlive, { kind: "bidi_streaming", open }), exchange);
+  stream.open();
+  stream.message(renewal());
+  chain.drain();
+  stream.halfClosed();
+  stream.gone();
+  stream.gone();
+  given?.end();
+  expect([given?.send(new Uint8Array()), told]).toEqual([true, ["message", "leave", "half-closed", "close"]]);
+  expect(observed.map(({ code }) => code)).toEqual(["CANCELLED"]);
+  expect(exchange.orders).toEqual(["begin demo-1", "deadline forgotten"]);
+});
+
+test("a handler of another kind than its rpc ends the start", () => {
+  const { chain } = demoChain();
+  expect(() =>
+    chain.method(
+      DiscoveryService.method.catalogQuery,
+      answeringEach(() => new Uint8Array()),
+    ),
+  ).toThrow(/of the kind/);
+});
