@@ -29,7 +29,7 @@ export function anonymousRefused(access: "none" | "read", verb: "call" | "write"
   return new WaymarkError("unauthenticated", `callers without a credential may not ${verb} here: tenants.anonymous is "${access}"`);
 }
 
-/** A caller without a credential, of an rpc that is for others alone. */
-export function credentialWanted(rpc: string): WaymarkError {
-  return new WaymarkError("unauthenticated", `${rpc} needs a credential here`);
+/** A caller without a credential, of a service that is for others alone. */
+export function credentialWanted(service: string): WaymarkError {
+  return new WaymarkError("unauthenticated", `${service} needs a credential here`);
 }

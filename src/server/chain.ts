@@ -177,7 +177,7 @@ export class MethodChain {
     this.desc = desc;
     this.handler = handler;
     this.#requiredAccess = requiredAccessOf(desc);
-    if (chain.ports.knownOnly?.has(desc.parent.typeName) === true) this.#wantsCredential = () => credentialWanted(rpc);
+    if (chain.ports.knownOnly?.has(desc.parent.typeName) === true) this.#wantsCredential = () => credentialWanted(desc.parent.typeName);
     else if (chain.ports.anonymous === "read" && !changesNothing(desc)) this.#wantsCredential = () => anonymousRefused("read", "write");
     this.#limit = limitOf(chain.ports, costOf(desc), this.#requiredAccess);
     this.service = desc.parent.typeName;

@@ -59,7 +59,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
     expect(role.output).toContain("the caller must have the role mesh.read");
     const wrong = await ask(`${DISCOVERY}/ServerInfo`, "authorization: Bearer tok-wrong");
     expect([wrong.code !== 0, wrong.output.includes("token is not known here")]).toEqual([true, true]);
-    expect((await grpcurl(guarded.grpc, "list")).output).toContain("reflection needs a credential here");
+    expect((await grpcurl(guarded.grpc, "list")).output).toContain("grpc.reflection.v1.ServerReflection needs a credential here");
     rmSync(folder, { recursive: true, force: true });
   });
 
@@ -73,9 +73,10 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
   test("describes services and messages with their comments", async () => {
     const service = await grpcurl(node.grpc, "describe", DISCOVERY);
     expect(service.output).toContain("// Reads and writes the catalog. Any node of a cluster answers any call from its own memory.");
-    expect(service.output).toMatch(/rpc CatalogWatch \( \.\S+CatalogWatchRequest \) returns \( stream \.\S+CatalogWatchResponse \);/);
+    expect(service.output).toMatch(/rpc CatalogWatch \( \.\S+CatalogWatchRequest \) returns \( stream \.\S+CatalogWatchResponse \) \{/);
+    expect(service.output).toContain("option (.waymark.options.v1.access) = { role: ROLE_NONE };");
     const message = await grpcurl(node.grpc, "describe", "waymark.catalog.v1.EntryKey");
-    expect(message.output).toContain("string instance_id = 4;");
+    expect(message.output).toMatch(/string instance_id = 4 \[\s+\(\.buf\.validate\.field\)/);
     expect((await grpcurl(node.grpc, "describe", "waymark.catalog.v1.Reason")).output).toContain("REASON_LEASE_NOT_FOUND = 6;");
   });
 
