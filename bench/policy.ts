@@ -11,11 +11,14 @@ import { toBinary } from "@bufbuild/protobuf";
 import { PolicySetSchema } from "../gen/waymark/policy/v1/policy_pb.js";
 import { loadConfig } from "../src/config/load.ts";
 import { openLog } from "../src/lib/log.io.ts";
+import { Metrics } from "../src/lib/metrics/metrics.ts";
 import { openNodePolicy } from "../src/node/policy.ts";
 import { buildCore, openStore } from "../src/node/rooms.io.ts";
 import { encodePolicySet } from "../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../src/policy/set/rules.ts";
 import { Policy } from "../src/policy/set/verdict.ts";
+import { openAuditLog } from "../src/store/audit/log.io.ts";
+import { MemoryStore } from "../src/store/control/memory.ts";
 import { pinSelf, type Running, startNode } from "./_processes.ts";
 import { paired, ratioOf, report, spread } from "./_results.ts";
 import { ask, drive, exactQuery, itemsIn, loadNode, NAMESPACE, PATH } from "./_work.ts";
@@ -116,8 +119,11 @@ async function applyCost() {
   const log = openLog({ level: "silent", scopes: new Map(), format: "json" });
   const options = { settings, log, version: "bench" };
   const journal = await openStore(options);
-  const core = await buildCore(options, journal);
-  const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
+  const metrics = new Metrics();
+  const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: log.child("audit") });
+  const store = new MemoryStore();
+  const core = await buildCore(options, { journal, metrics, audit });
+  const policy = await openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: () => false });
   const handler = policy.service.handlers["applyPolicy"];
   if (handler?.kind !== "unary") throw new Error("no applyPolicy");
   const caller = { principal: "bench", tenant: "", cluster: "local", roles: ["mesh.admin"], isAuthenticated: true, address: "" };
@@ -146,7 +152,9 @@ async function applyCost() {
   }
   core.wakeup.close();
   await core.driver.close();
-  await policy.close();
+  core.limits.close();
+  await audit.close();
+  await store.close();
   await journal.close();
   return {
     "request bytes": toBinary(PolicySetSchema, wire).length,

@@ -13,14 +13,17 @@ export class AccessLog {
   readonly #metrics: Metrics;
   readonly #sample: ReadSample;
   readonly #wallMs: () => number;
-  /** Where it is recorded; set when the audit log is open. */
-  audit: Pick<AuditSink, "record"> | undefined;
+  readonly #audit: Pick<AuditSink, "record"> | undefined;
 
-  /** `sampleReads`: one in so many allowed reads is recorded; 0 none. */
-  constructor(metrics: Metrics, options: { readonly sampleReads: number; readonly wallMs: () => number }) {
+  /** `sampleReads`: one in so many allowed reads is recorded; 0 none. Without `audit` it only counts. */
+  constructor(
+    metrics: Metrics,
+    options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
+  ) {
     this.#metrics = metrics;
     this.#sample = new ReadSample(options.sampleReads);
     this.#wallMs = options.wallMs;
+    this.#audit = options.audit;
   }
 
   readonly onDenied: OnDenied = (caller, { action, namespace, verdict }) => {
@@ -35,7 +38,7 @@ export class AccessLog {
 
   /** A write that was taken. Cost: a record for each distinct namespace. */
   readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {
-    if (this.audit === undefined) return;
+    if (this.#audit === undefined) return;
     const detail = `${count} of ${new Set(namespaces).size} namespaces`;
     for (const namespace of [...new Set(namespaces)].slice(0, MAX_RECORDS)) {
       this.#record(caller, { action, namespace, outcome: "allowed", reason: "", rule: "", detail });
@@ -50,7 +53,7 @@ export class AccessLog {
 
   #record(caller: Caller, act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">): void {
     const { principal, tenant, address } = caller;
-    this.audit?.record({ ...act, atWallMs: this.#wallMs(), kind: "access", principal, tenant, source: address, before: "", after: "" });
+    this.#audit?.record({ ...act, atWallMs: this.#wallMs(), kind: "access", principal, tenant, source: address, before: "", after: "" });
   }
 }
 

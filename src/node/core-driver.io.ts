@@ -16,17 +16,37 @@ import { rethrowBroken } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
+import type { Standing } from "./fabric/standing.ts";
 
 /** What the machine tells the rest of the node; sockets, journal and files are the driver's own affair. */
-export type Told = Exclude<
+export type Told = Extract<
   NodeOutput,
-  { readonly kind: "call" | "answer" | "open" | "send" | "close" | "persist" | "settled" | "keepGeneration" | "keepRoster" | "soon" }
+  {
+    readonly kind:
+      | "caughtUp"
+      | "event"
+      | "generationLost"
+      | "goodbye"
+      | "handedOver"
+      | "keepRoster"
+      | "memberChanged"
+      | "memberForgotten"
+      | "readPolicy"
+      | "adoptPolicy"
+      | "ready"
+      | "serving"
+      | "staticEnded"
+      | "takenOver";
+  }
 >;
 
 /** A `NodeMachine`. */
 export interface DrivenMachine extends Machine<NodeInput, NodeOutput> {
   pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined;
   durable(out: NodeOutput[]): BatchNumber;
+  show(out: NodeOutput[]): void;
+  mustConfirm(time: Time): boolean;
+  readonly standing: Pick<Standing, "refusal">;
   readonly calls: { isStranger(identity: PeerIdentity): boolean };
 }
 
@@ -34,29 +54,19 @@ export interface DriverPorts {
   now(): Time;
   write(batch: Batch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
-  /** Writes the file of the members. Rejects when it could not. */
-  keepRoster(bytes: Uint8Array): Promise<void>;
   /** Records became visible, so long after they were handed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
-  readonly onTold: (told: Told) => void;
-  /** What could not be kept on disk, and is tried again. */
-  readonly onRefused: (what: "generation" | "roster", error: unknown) => void;
-  /** After each input. */
-  readonly onHandled?: (time: Time) => void;
+  /** Readers may be woken. */
+  wake(): void;
+  /** The journal did not take a new generation; it is tried again. */
+  readonly onRefused: (error: unknown) => void;
 }
 
-export interface NetworkOptions {
-  readonly transport: TransportOptions;
-  /** Runs once the listener is bound; until it has ended, the machine hears nothing of what others say. */
-  readonly beforeBegin: () => Promise<void>;
-}
+type Waiting = PromiseWithResolvers<void>;
 
 /** What the callers of one batch wait for. */
-interface Settlement {
+interface Settlement extends Waiting {
   readonly batch: BatchNumber;
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
 }
 
 /** Lateness of the event loop is looked at this often. */
@@ -79,6 +89,9 @@ export class CoreDriver {
   readonly #held: NodeInput[] = [];
   /** Of the batch on its way and of the one that gathers, as far as somebody waits for them. */
   #waiting: Settlement[] = [];
+  /** What those wait for who want to know whether this start is still the one. */
+  #confirming: Waiting | undefined;
+  readonly #followers = new Set<(told: Told) => void>();
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = Number.POSITIVE_INFINITY;
@@ -100,13 +113,16 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes. Rejects with a message for people when it cannot be had. */
-  async open({ transport, beforeBegin }: NetworkOptions): Promise<void> {
+  /** Opens the listener for other nodes; what they say waits until `begin`. Rejects with a message for people when it cannot be had. */
+  async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
-    await beforeBegin();
+  }
+
+  /** The machine may speak to others, and hears them. */
+  begin(): void {
     this.#isBegun = true;
     this.#sampleLag();
-    this.input({ kind: "tick" });
+    this.input({ kind: "begin" });
     for (const input of this.#held.splice(0)) this.input(input);
   }
 
@@ -125,11 +141,30 @@ export class CoreDriver {
     return settlement.promise;
   }
 
-  /** Asks the machine something that may order something. */
-  ask<T>(asking: (time: Time, out: NodeOutput[]) => T): T {
-    const answer = asking(this.#ports.now(), this.#outputs);
-    if (this.#outputs.length > 0) this.#run();
-    return answer;
+  /**
+   * For a write, when it comes: undefined at once, but after a standstill of this process, in which others may have taken another start, a promise. It
+   * resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
+   */
+  confirmed(): Promise<void> | undefined {
+    this.look();
+    if (this.#machine.mustConfirm(this.#ports.now())) {
+      this.#confirming ??= Promise.withResolvers();
+      return this.#confirming.promise;
+    }
+    const { refusal } = this.#machine.standing;
+    return refusal === undefined ? undefined : Promise.reject(refusal);
+  }
+
+  /** Whoever follows is told what the machine tells, from now on; returns what ends it. */
+  follow(follower: (told: Told) => void): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  /** Shows what has become of the catalog. */
+  show(): void {
+    this.#machine.show(this.#outputs);
+    this.#run();
   }
 
   /** As bound, `host:port`. */
@@ -172,7 +207,7 @@ export class CoreDriver {
     if (this.#inputs.length > 0) this.#run();
   }
 
-  /** Tells the machine something. From within `onTold` it is told after the orders before it are carried out. */
+  /** Tells the machine something. From within a follower it is told after the orders before it are carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
     // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
@@ -243,9 +278,7 @@ export class CoreDriver {
     try {
       this.#carryOut();
       for (let input = this.#inputs.shift(); input !== undefined; input = this.#inputs.shift()) {
-        const time = this.#ports.now();
-        this.#machine.handle(input, time, this.#outputs);
-        this.#ports.onHandled?.(time);
+        this.#machine.handle(input, this.#ports.now(), this.#outputs);
         this.#carryOut();
       }
     } finally {
@@ -282,26 +315,31 @@ export class CoreDriver {
         return this.#settle(output);
       case "keepGeneration":
         return this.#keepGeneration(output.generation);
-      case "keepRoster":
-        return this.#keepRoster(output.bytes);
+      case "confirmed":
+        return this.#confirm(output);
       case "soon":
         setImmediate(() => this.input({ kind: "soon" }));
         return;
       case "gone":
         this.#gone.resolve();
-        return this.#ports.onTold(output);
-      case "readPolicy":
+        return;
+      case "wake":
+        return this.#ports.wake();
       case "adoptPolicy":
+      case "caughtUp":
+      case "event":
+      case "generationLost":
+      case "goodbye":
+      case "handedOver":
+      case "keepRoster":
       case "memberChanged":
       case "memberForgotten":
-      case "event":
-      case "wake":
-      case "generationLost":
+      case "readPolicy":
+      case "ready":
+      case "serving":
       case "staticEnded":
       case "takenOver":
-      case "handedOver":
-      case "goodbye":
-        return this.#ports.onTold(output);
+        return this.#tell(output);
     }
   }
 
@@ -327,24 +365,26 @@ export class CoreDriver {
     }
   }
 
+  #confirm({ refusal }: Extract<NodeOutput, { readonly kind: "confirmed" }>): void {
+    const confirming = this.#confirming;
+    this.#confirming = undefined;
+    if (refusal === undefined) confirming?.resolve();
+    else confirming?.reject(refusal.error);
+  }
+
+  #tell(told: Told): void {
+    for (const follower of this.#followers) follower(told);
+  }
+
   #keepGeneration(generation: number): void {
     this.#ports.renewGeneration(generation).then(
       () => this.input({ kind: "generationKept", generation }),
-      (error: unknown) => this.#notKept("generation", error, { kind: "generationNotKept" }),
+      (error: unknown) => {
+        rethrowBroken(error);
+        this.#ports.onRefused(error);
+        this.input({ kind: "generationNotKept" });
+      },
     );
-  }
-
-  #keepRoster(bytes: Uint8Array): void {
-    this.#ports.keepRoster(bytes).then(
-      () => this.input({ kind: "rosterKept", isKept: true }),
-      (error: unknown) => this.#notKept("roster", error, { kind: "rosterKept", isKept: false }),
-    );
-  }
-
-  #notKept(what: "generation" | "roster", error: unknown, input: NodeInput): void {
-    rethrowBroken(error);
-    this.#ports.onRefused(what, error);
-    this.input(input);
   }
 
   /** One timer; a later deadline leaves it as it is, for a tick too early changes nothing. */
@@ -387,7 +427,7 @@ export class CoreDriver {
       isAudited: false,
       detail: { address, why },
     };
-    this.#ports.onTold({ kind: "event", event });
+    this.#tell({ kind: "event", event });
   }
 
   #refused(why: string, address: string): void {
@@ -405,6 +445,6 @@ export class CoreDriver {
       isAudited: true,
       detail: { why, address, count: this.#refusedCount },
     };
-    this.#ports.onTold({ kind: "event", event });
+    this.#tell({ kind: "event", event });
   }
 }

@@ -3,11 +3,14 @@ import type { KeyText } from "../catalog/record/record.ts";
 import type { Batch } from "../discovery/registrar/batch.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
+import type { PolicyHead } from "../fabric/wire/messages.ts";
+import type { PolicyVia } from "../policy/versions/version.ts";
 import type { DepartureReason, HandedOver } from "./departure.ts";
+import type { AdoptOutcome } from "./fabric/policy.ts";
 import type { LostGeneration } from "./generations.ts";
 
 /** What the fabric is told by the machine alone. */
-type Internal = "changed" | "facts" | "leaving" | "offer" | "stop";
+type Internal = "changed" | "facts" | "leaving" | "offer" | "policyRefused" | "stop";
 
 export type NodeInput =
   /** Something is due; also the network's inputs, and what becomes of the policy. */
@@ -21,6 +24,16 @@ export type NodeInput =
   | { readonly kind: "generationKept"; readonly generation: number }
   | { readonly kind: "generationNotKept" }
   | { readonly kind: "rosterKept"; readonly isKept: boolean }
+  /** What became of the version of another node that `adoptPolicy` ordered. */
+  | { readonly kind: "policyAdopted"; readonly head: PolicyHead; readonly via: PolicyVia; readonly outcome: AdoptOutcome }
+  /** Sockets are bound and this start has its name on disk: the node may speak to others. */
+  | { readonly kind: "begin" }
+  /** Callers are served from now on: the node may become ready. To be told once. */
+  | { readonly kind: "serve" }
+  /** Whoever reads is shown the policy in force, which `caughtUp` waited for. */
+  | { readonly kind: "policyShown" }
+  /** New callers are turned away: watches end with a place to resume from. */
+  | { readonly kind: "drain" }
   /** The callers are gone: leave others of the cluster, or only say goodbye. `gone` follows within that time. */
   | { readonly kind: "depart"; readonly how: "leave" | "keep"; readonly withinMs: number };
 
@@ -37,6 +50,14 @@ export type NodeOutput =
   | { readonly kind: "generationLost"; readonly why: LostGeneration; readonly generation: number }
   /** The file of the members. Answered by `rosterKept`. */
   | { readonly kind: "keepRoster"; readonly bytes: Uint8Array }
+  /** What this node holds may be told as the truth, once whoever reads is shown the policy in force; then `policyShown` answers. */
+  | { readonly kind: "caughtUp" }
+  /** It is ready, and stays it; what goes wrong afterwards is a fault. */
+  | { readonly kind: "ready" }
+  /** Whether callers are to be sent here changed: it is ready, nothing is wrong with it, and it does not stop. */
+  | { readonly kind: "serving"; readonly isServing: boolean }
+  /** Those who asked whether this start is still the one have their answer: it is, or it is not for this reason. */
+  | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
   /** Readers may be woken. */
   | { readonly kind: "wake" }
   /** There is news for the fabric: answered by `soon` when this turn of the event loop is over. Once until then. */

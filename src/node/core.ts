@@ -7,17 +7,20 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { DnsNames } from "../discovery/dns-names.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import { type BatchNumber, CommitCycle } from "../discovery/registrar/commit-cycle.ts";
-import type { Registrar } from "../discovery/registrar/registrar.ts";
+import type { CollectsBy, Registrar } from "../discovery/registrar/registrar.ts";
 import type { Fabric } from "../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
 import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
+import type { PolicyEngine } from "../policy/versions/engine.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 import { Departure, type DepartureOrders } from "./departure.ts";
 import { HeardPeers } from "./fabric/heard-peers.ts";
+import { isPolicyTaken, TravellingPolicy } from "./fabric/policy.ts";
 import { RosterFile } from "./fabric/roster-file.ts";
+import { Standing } from "./fabric/standing.ts";
 import { Generations, type LostGeneration } from "./generations.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -28,20 +31,34 @@ export interface NodeRooms {
   readonly fanout: Fanout;
   /** Undefined where nobody asks by DNS. */
   readonly dnsNames?: Pick<DnsNames, "refresh"> | undefined;
+  readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
+  /** Others are to be met: until their clocks are known, no writes are taken. */
+  readonly hasSeeds: boolean;
   /** Draws a generation: it grows with the time, and no two are the same. */
   readonly newGeneration: (time: Time) => number;
 }
 
-/** The part of a node that other nodes reach. */
-export interface Joined {
+/** What a node has to do with others by. */
+export interface Joining {
   readonly fabric: Fabric;
   /** What the node says of itself; its generation is the replica's. */
   readonly facts: MemberFacts;
+  /** Own live records that what came back of others hides: they are ended when it begins. */
+  readonly superseded: readonly KeyText[];
+}
+
+/** The part of a node that other nodes reach. */
+interface Joined extends Joining {
   readonly departure: Departure;
   readonly rosterFile: RosterFile;
   readonly heard: HeardPeers;
 }
+
+type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
+
+/** Until callers are served nobody is told that a node is ready, and then not before it has caught up with others, if there are any. */
+type Readiness = "starting" | "served" | "caughtUp" | "ready";
 
 /** Entries of a node that leaves, on their way to the disk. */
 interface TakenOver {
@@ -51,9 +68,18 @@ interface TakenOver {
 
 export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly commits: CommitCycle;
+  readonly standing: Standing;
   readonly #rooms: NodeRooms;
   readonly #generations: Generations;
+  readonly #travelling = new TravellingPolicy();
   #joined: Joined | undefined;
+  /** It may speak to others. */
+  #isBegun = false;
+  #readiness: Readiness = "starting";
+  #isDraining = false;
+  #wasServing = false;
+  /** Answers that wait until it is known that this start is still the one. */
+  readonly #held: Settled[] = [];
   /** Own records were committed, and the fabric has not heard of it. */
   #isChangeDue = false;
   #wasWhole = false;
@@ -64,6 +90,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   constructor(rooms: NodeRooms, time: Time) {
     this.#rooms = rooms;
     this.commits = new CommitCycle(rooms.registrar, time);
+    this.standing = new Standing(rooms.replica.self.nodeId, rooms.hasSeeds);
     this.#generations = new Generations(rooms.replica, rooms.newGeneration);
   }
 
@@ -77,13 +104,54 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.fabric;
   }
 
-  /** From now on it has to do with other nodes. To be called once. */
-  join(fabric: Fabric, facts: MemberFacts): void {
-    assert(this.#joined === undefined, "a node joins once");
-    const { registrar, metrics } = this.#rooms;
+  /** It has to do with other nodes, once it begins. To be called once, before callers are served. */
+  join({ fabric, facts, superseded }: Joining): void {
+    assert(this.#joined === undefined && this.#readiness === "starting", "a node joins once");
+    const { registrar, metrics, policies } = this.#rooms;
     const departure = new Departure({ registrar, commits: this.commits, fabric });
     const rosterFile = new RosterFile(fabric.lifecycle.roster, facts);
-    this.#joined = { fabric, facts, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+    this.#joined = { fabric, facts, superseded, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+    this.#inputs.push({ kind: "policy", head: policies.place });
+  }
+
+  /** It was once as ready as it can be; what it misses afterwards is an age. */
+  get isReady(): boolean {
+    return this.#readiness === "ready";
+  }
+
+  /** Whether readers may be told that they have everything. */
+  get isWhole(): boolean {
+    return this.isReady && this.#joined?.fabric.isWhole !== false;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  /** Whether callers are to be sent here: see `serving`. */
+  get isServing(): boolean {
+    return this.isReady && !this.#isDraining && this.standing.fault === "";
+  }
+
+  /** Which tombstones may be collected: none before it is known whether there are others, who may lack them. */
+  collectsBy(time: Time): CollectsBy {
+    if (this.#joined !== undefined) return this.#joined.fabric.mayCollect(time) ? "age" : "count";
+    return this.#readiness === "starting" ? "nothing" : "age";
+  }
+
+  /** Whether who wants to write has to wait for `confirmed`: this process stood still, and others may have taken another start. */
+  mustConfirm(time: Time): boolean {
+    return this.#joined !== undefined && this.standing.mustConfirm(this.#joined.fabric, time);
+  }
+
+  /** For people: a newer policy that others have and this node does not take, and why; empty when there is none. */
+  get policyNotTaken(): string {
+    return this.#joined === undefined ? "" : this.#travelling.notTaken(this.#joined.fabric);
+  }
+
+  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
+  isPolicyTaken(clusterId: string): boolean {
+    return this.#joined === undefined || isPolicyTaken(this.#joined.fabric, clusterId);
   }
 
   /** For who may talk to this node: see `FabricMachine`. */
@@ -112,8 +180,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return batch;
   }
 
-  /** Ends own live records that another origin's word hides, and shows what is seen of the catalog now. */
-  end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
+  /** Ends own live records that another origin's word hides. */
+  #end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#rooms;
     registrar.endSuperseded(keys, time);
     for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
@@ -130,7 +198,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   nextDeadlineMs(): number | undefined {
-    const { fabric, departure, rosterFile } = this.#joined ?? {};
+    const { fabric, departure, rosterFile } = (this.#isBegun ? this.#joined : undefined) ?? {};
     const next = Math.min(
       this.commits.nextDeadlineMs(),
       this.#generations.nextDeadlineMs() ?? NEVER,
@@ -139,6 +207,13 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       rosterFile?.nextDeadlineMs() ?? NEVER,
     );
     return next === NEVER ? undefined : next;
+  }
+
+  #begin(time: Time, out: NodeOutput[]): void {
+    this.#isBegun = true;
+    this.#end(this.#joined?.superseded ?? [], time, out);
+    this.show(out);
+    this.#toFabric({ kind: "tick" }, time, out);
   }
 
   #route(input: NodeInput, time: Time, out: NodeOutput[]): void {
@@ -156,14 +231,25 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "notPersisted":
         this.#joined?.departure.refused(time);
         this.#takenOver = [];
-        out.push({ kind: "settled", through: this.commits.refused(), refusal: { error: input.error } });
-        return;
+        return this.#settle({ kind: "settled", through: this.commits.refused(), refusal: { error: input.error } }, time, out);
       case "generationKept":
         return this.#generationKept(input.generation, time, out);
       case "generationNotKept":
         return this.#generations.refused(time);
       case "rosterKept":
         return this.#joined?.rosterFile.written(input.isKept, time);
+      case "policyAdopted":
+        return this.#policyAdopted(input, time, out);
+      case "begin":
+        return this.#begin(time, out);
+      case "serve":
+        this.#readiness = "served";
+        return;
+      case "policyShown":
+        return this.#becomeReady(out);
+      case "drain":
+        this.#isDraining = true;
+        return this.#endWatches(out);
       case "depart":
         return this.#depart(input, time, out);
       case "asked":
@@ -174,7 +260,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "lagged":
       case "policy":
       case "policyRead":
-      case "policyRefused":
         return this.#toFabric(input, time, out);
     }
   }
@@ -190,9 +275,20 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     const through = this.commits.landed(time);
     this.show(out);
     this.#changed(out);
-    out.push({ kind: "settled", through });
+    this.#settle({ kind: "settled", through }, time, out);
     for (const { batch, count } of this.#takenOver) if (batch <= through) out.push({ kind: "takenOver", count });
     this.#takenOver = this.#takenOver.filter(({ batch }) => batch > through);
+  }
+
+  /** Who waits is answered in order, and is told that something is durable only by the node that others take for this one. */
+  #settle(settled: Settled, time: Time, out: NodeOutput[]): void {
+    if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);
+    else out.push(this.#answerOf(settled));
+  }
+
+  #answerOf(settled: Settled): Settled {
+    const { refusal } = this.standing;
+    return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
   }
 
   /** The fabric hears of all commits of one turn at once, after those who wait for them. */
@@ -205,7 +301,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   // ---- the fabric ----
 
   #toFabric(input: FabricInput, time: Time, out: NodeOutput[]): void {
-    if (this.#joined === undefined) return;
+    if (this.#joined === undefined || !this.#isBegun) return;
     this.#inputs.push(input);
     for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
       const said: FabricOutput[] = [];
@@ -221,7 +317,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "changed":
         return this.show(out);
       case "superseded":
-        return this.end(output.keys as readonly KeyText[], time, out); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+        return this.#end(output.keys as readonly KeyText[], time, out); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
       case "generationLost":
         return this.loseGeneration(output, time, out);
       case "offered":
@@ -249,23 +345,68 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** After each input: what has become due by it. */
   #look(time: Time, out: NodeOutput[]): void {
+    if (this.#joined !== undefined) this.#lookAtStanding(this.#joined, time, out);
+    this.#lookAtReadiness(out);
     if (this.#joined === undefined) return;
-    const { fabric, departure, rosterFile } = this.#joined;
+    const { departure, rosterFile } = this.#joined;
     if (rosterFile.isDue(time)) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
     if (departure.hasBegun) this.#orderedBy(departure.step(time), time, out);
-    const { isWhole } = fabric;
+  }
+
+  // ---- standing and readiness ----
+
+  #lookAtStanding({ fabric, facts: { address } }: Joined, time: Time, out: NodeOutput[]): void {
+    const { standing, isReady } = this;
+    const { clockEvent, event, isLost = false, isContested = false } = standing.look(fabric, { address, isReady }, time);
+    if (clockEvent !== undefined) out.push(clockEvent);
+    if (event !== undefined) out.push(event);
+    // What they are told next may not be what others see: each resumes at another node from where it stands.
+    if (isLost && isReady) this.#endWatches(out);
+    if (isContested) this.loseGeneration({ peerNodeId: "", seq: 0 }, time, out);
+    if (!standing.takeConfirmed(fabric, time)) return;
+    const { refusal } = standing;
+    out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
+    for (const settled of this.#held.splice(0)) out.push(this.#answerOf(settled));
+  }
+
+  #lookAtReadiness(out: NodeOutput[]): void {
+    const hasCaughtUp = this.#joined === undefined || (this.#joined.fabric.isReady && !this.standing.isWaiting);
+    if (this.#readiness === "served" && hasCaughtUp) {
+      this.#readiness = "caughtUp";
+      this.#rooms.policies.isAwaiting = false;
+      out.push({ kind: "caughtUp" });
+    }
+    const { isWhole, isServing } = this;
     // Readers that waited to be told that this is all.
     if (isWhole && !this.#wasWhole) {
       this.#rooms.fanout.all();
       out.push({ kind: "wake" });
     }
     this.#wasWhole = isWhole;
+    if (isServing !== this.#wasServing) out.push({ kind: "serving", isServing });
+    this.#wasServing = isServing;
+  }
+
+  #becomeReady(out: NodeOutput[]): void {
+    assert(this.#readiness === "caughtUp", "only what has caught up becomes ready");
+    this.#readiness = "ready";
+    out.push({ kind: "ready" });
+  }
+
+  #endWatches(out: NodeOutput[]): void {
+    this.#rooms.fanout.end();
+    out.push({ kind: "wake" });
+  }
+
+  #policyAdopted({ head, via, outcome }: Extract<NodeInput, { readonly kind: "policyAdopted" }>, time: Time, out: NodeOutput[]): void {
+    const input = this.#travelling.adopted(head, via, outcome);
+    if (input !== undefined) this.#toFabric(input, time, out);
   }
 
   // ---- leaving ----
 
   #depart({ how, withinMs }: Extract<NodeInput, { readonly kind: "depart" }>, time: Time, out: NodeOutput[]): void {
-    if (this.#joined === undefined) {
+    if (this.#joined === undefined || !this.#isBegun) {
       out.push({ kind: "gone", reason: "restart" });
       return;
     }

@@ -22,6 +22,8 @@ export interface NodeLimitsOptions {
   /** What is visible, for quotas. */
   readonly lookup: Lookup;
   readonly now: () => Time;
+  /** Where refusals are recorded beside the count. */
+  readonly audit?: Pick<AuditSink, "record"> | undefined;
 }
 
 export class NodeLimits {
@@ -35,15 +37,13 @@ export class NodeLimits {
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly quotas: Quotas;
-  /** Where refusals are recorded beside the count; set when the audit log is open. */
-  audit: Pick<AuditSink, "record"> | undefined;
 
   constructor(options: NodeLimitsOptions) {
-    const { settings, lookup } = options;
+    const { settings, lookup, audit } = options;
     this.#options = options;
     this.#rates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limited(refusal)) : undefined;
     this.#dnsRates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limitedDns(refusal)) : undefined;
-    this.#refusals = new RefusalAudit({ record: (event) => this.audit?.record(event) }, settings.limits.maxKeys);
+    this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
     this.quotas = new Quotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
       namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
@@ -161,7 +161,7 @@ export class NodeLimits {
 
   /** Tells the audit, once a second and caller; what was refused is counted elsewhere. */
   note(refusal: RefusedAct): void {
-    if (this.audit === undefined) return;
+    if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now());
     this.#arm();
   }

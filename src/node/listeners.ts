@@ -23,27 +23,27 @@ import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
-import type { PolicyStatus } from "../policy/versions/engine.ts";
 import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../server/grpc-listener.io.ts";
-import type { HttpSources, Readiness } from "../server/http-routes.ts";
+import type { HttpSources } from "../server/http-routes.ts";
 import { openScraper } from "../server/metrics.io.ts";
 import { rpcObserver } from "../server/rpc-metrics.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
+import type { HealthBoard } from "../services/health.ts";
 import { listServices } from "../services/list.ts";
 import { lagJson, type PeerParts, peerService, peersJson } from "../services/peers.ts";
 import { policyJson } from "../services/policy.ts";
 import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../services/prometheus-sd.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
+import type { Components } from "./components.io.ts";
 import type { NodeFabric } from "./fabric/fabric.ts";
 import type { Identities } from "./identity.ts";
-import { observeNode } from "./metrics.ts";
 import type { NodePolicy } from "./policy.ts";
 import type { NodeCore } from "./rooms.io.ts";
 
@@ -62,61 +62,86 @@ export interface ListenersOptions {
   readonly policy: NodePolicy;
   readonly fabric: NodeFabric;
   readonly identities: Identities;
+  /** All parts of the node: their lines are what `/readyz` says. */
+  readonly parts: Pick<Components, "readiness">;
   readonly now: () => Time;
   readonly random: () => number;
 }
 
-/** Opens all listeners, or none. */
-export async function openListeners(options: ListenersOptions): Promise<Listeners> {
-  const { settings, log, core } = options;
-  const { listen, limits, server } = settings;
+/** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
+export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
+  const group = await parts.group("listeners");
+  const { core, settings } = options;
   const own = {
     discovery: admitted(options.discovery, core.limits.admission),
     policy: options.policy.service,
     peers: peerService(peerParts(options)),
   };
-  const { services, health } = listServices(own, server.reflection === "off" ? undefined : ownDescriptors());
-  const chain = openChain(options, services);
-  const tls = tlsFiles(settings);
-  const inflater = new SharedInflater();
-  const grpc = await startGrpcListener({
+  const { services, health } = listServices(own, settings.server.reflection === "off" ? undefined : ownDescriptors());
+  const shared = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
+  const connections = (listener: "grpc" | "http", count: number) => core.metrics.set("waymark_connections", { listener }, count);
+  const grpc = await group.open(
+    "gRPC",
+    () => openGrpc(options, shared),
+    (listener) => ({
+      start: () =>
+        void core.driver.follow((told) => {
+          if (told.kind === "serving") listener.setServing(told.isServing);
+        }),
+      reload: () => listener.reloadTls(),
+      drain: (by) => listener.stop(by.leftMs()),
+      stop: () => listener.stop(0),
+      observe: () => connections("grpc", listener.connectionCount()),
+    }),
+  );
+  const edge = await group.open(
+    "HTTP",
+    () => openEdge(options, shared),
+    (listener) => ({
+      reload: () => listener.reloadTls(),
+      drain: (by) => listener.drain(by.leftMs()),
+      stop: (by) => listener.stop(by.leftMs() / 2),
+      observe: () => connections("http", listener.connectionCount()),
+    }),
+  );
+  if (!settings.dns.enabled) return { grpc, edge, dns: undefined };
+  const stopped = (gateway: DnsGateway) => ({ drain: () => gateway.stop(), stop: () => gateway.stop() });
+  return { grpc, edge, dns: await group.open("DNS", () => openDns(options), stopped) };
+}
+
+interface Shared {
+  readonly services: readonly Service[];
+  readonly health: HealthBoard;
+  readonly chain: Chain;
+  readonly tls: TlsFiles | undefined;
+  readonly inflater: SharedInflater;
+}
+
+function openGrpc({ settings, log, core }: ListenersOptions, shared: Shared): Promise<GrpcListener> {
+  const { listen } = settings;
+  return startGrpcListener({
+    ...shared,
     host: listen.host,
     port: listen.grpcPort,
-    services,
-    health,
-    chain,
-    tls,
     limits: grpcLimits(settings),
-    inflater,
     log: log.child("server.grpc"),
     onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
   });
-  try {
-    const edge = await startEdgeListener({
-      host: listen.host,
-      port: listen.httpPort,
-      services,
-      chain,
-      sources: httpSources(options),
-      metrics: core.metrics,
-      tls,
-      limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
-      inflater,
-      web: webRules(settings),
-      log: log.child("server.http"),
-    });
-    try {
-      const dns = settings.dns.enabled ? await openDns(options) : undefined;
-      observeNode({ ...options, connections: { grpc: () => grpc.connectionCount(), http: () => edge.connectionCount() } });
-      return { grpc, edge, dns };
-    } catch (error) {
-      await edge.stop(0);
-      throw error;
-    }
-  } catch (error) {
-    await grpc.stop(0);
-    throw error;
-  }
+}
+
+function openEdge(options: ListenersOptions, shared: Shared): Promise<EdgeListener> {
+  const { settings, log, core } = options;
+  const { listen, limits, server } = settings;
+  return startEdgeListener({
+    ...shared,
+    host: listen.host,
+    port: listen.httpPort,
+    sources: httpSources(options),
+    metrics: core.metrics,
+    limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+    web: webRules(settings),
+    log: log.child("server.http"),
+  });
 }
 
 /** Where TLS or a credential says who may come, every name will do. A page can send the header of a trusted proxy, so that is none. */
@@ -227,7 +252,7 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
       allowExternalNames: dns.allowExternalNames,
     },
     catalogFor: (address) => {
-      if (!core.state.isReady) throw new WaymarkError("not_ready", "the catalog may be a part of it: this node has not caught up yet");
+      if (!core.machine.isReady) throw new WaymarkError("not_ready", "the catalog may be a part of it: this node has not caught up yet");
       asker = anonymousCaller(core.identity.clusterId, address);
       admitDns?.(asker, now().monoMs);
       return view;
@@ -325,12 +350,12 @@ function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
 }
 
 function httpSources(options: ListenersOptions): HttpSources {
-  const { core, settings, fabric, now } = options;
+  const { core, settings, parts, now } = options;
   const { admit } = core.limits;
   const scrape = openScraper(core.metrics);
   return {
     metricsAccess: endpointAccess(settings.observability.metricsAccess, settings),
-    readiness: () => readiness(core, fabric, now()),
+    readiness: () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) }),
     scrape,
     persistence: () => persistence(core),
     prometheusTargets: (filter, caller) => {
@@ -349,39 +374,13 @@ function httpSources(options: ListenersOptions): HttpSources {
         caller,
         wallMs,
         bounds: askedBounds(settings.limits),
-        notTaken: core.hooks.policyNotTaken(),
+        notTaken: core.machine.policyNotTaken,
       });
     },
     lag: (asked) => lagJson(peerParts(options), asked, now()),
     peers: (asked) => peersJson(peerParts(options), asked, now()),
     parseServiceFilter,
   };
-}
-
-function readiness({ state, journal, policies, hooks }: NodeCore, fabric: NodeFabric, time: Time): Readiness {
-  const mesh = fabric.readiness(time);
-  const { isFailing, lastError } = journal.stats();
-  const auditFault = hooks.auditFault();
-  return {
-    isDraining: state.isDraining,
-    checks: [
-      // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
-      { name: "catalog", ok: state.isReady, detail: state.isReady ? "loaded" : "loading" },
-      { name: "fabric", ok: mesh.isReady, detail: mesh.detail },
-      { name: "clock", ok: state.clockFault === "", detail: state.clockFault === "" ? "as others' clocks" : state.clockFault },
-      // Reads go on while the disk does not take writes; who must write looks at this line.
-      { name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" },
-      // A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody.
-      { name: "policy", ok: true, detail: policyDetail(policies.status, hooks.policyNotTaken()) },
-      // What is refused waits, or is counted as lost: nobody's answer depends on it.
-      { name: "audit", ok: true, detail: auditFault === "" ? "takes records" : auditFault },
-    ],
-  };
-}
-
-function policyDetail({ isEnabled, inForce, degraded }: PolicyStatus, notTaken: string): string {
-  const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
-  return notTaken === "" ? here : `${here}; not taken: ${notTaken}`;
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {

@@ -3,32 +3,10 @@
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import { KIND } from "../catalog/record/record.ts";
-import type { RootLog } from "../lib/log.io.ts";
-import { isFaultless } from "./fabric/standing.ts";
 import type { NodeCore } from "./rooms.io.ts";
 
-export interface Observed {
-  readonly core: NodeCore;
-  readonly log: RootLog;
-  readonly version: string;
-  /** Open connections of a listener. */
-  readonly connections: { readonly grpc: () => number; readonly http: () => number };
-}
-
-/** Fills the gauges at each scrape. */
-export function observeNode({ core, log, version, connections }: Observed): void {
-  const { metrics } = core;
-  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
-  metrics.onCollect(() => {
-    observeCatalog(core);
-    observeJournal(core);
-    metrics.set("waymark_connections", { listener: "grpc" }, connections.grpc());
-    metrics.set("waymark_connections", { listener: "http" }, connections.http());
-    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
-  });
-}
-
-function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: NodeCore): void {
+/** Of the catalog and those who read it. */
+export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: NodeCore): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
       metrics.set("waymark_catalog_entries", { kind: WORD_OF_KIND[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
@@ -45,10 +23,11 @@ function observeCatalog({ metrics, replica, leases, registrar, fanout, state }: 
   let lag = 0;
   for (const watcher of fanout.watchers()) lag = Math.max(lag, watcher.lagRevisions);
   metrics.set("waymark_watch_lag_revisions", {}, lag);
-  metrics.set("waymark_ready", {}, state.isReady && !state.isDraining && isFaultless(state) ? 1 : 0);
+  metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
 }
 
-function observeJournal({ metrics, journal, replica }: NodeCore): void {
+/** Of the journal, and what is on its way there. */
+export function observeJournal({ metrics, journal, replica }: NodeCore): void {
   const stats = journal.stats();
   metrics.set("waymark_journal_bytes", {}, stats.fileBytes + stats.walBytes);
   metrics.set("waymark_journal_pending_records", {}, replica.staged.length);

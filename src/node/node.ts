@@ -1,25 +1,28 @@
-/** The composition root: orders what a node starts and stops. `core.ts` builds its rooms, `listeners.ts` its listeners. */
-
+/** The composition root: the parts of a node, in the order in which they open, begin and, in reverse, end. */
 import { randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { askedBounds } from "../catalog/entry/names.ts";
+import { wantsPeers } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
+import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
 import { discoveryService } from "../services/discovery/discovery.ts";
 import { resolveHandler } from "../services/discovery/resolve.ts";
 import type { Service } from "../services/service.ts";
+import { openAuditLog } from "../store/audit/log.io.ts";
+import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
 import { advertisedHost } from "./fabric/address.ts";
 import { openFabricComponent } from "./fabric/component.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.ts";
 import { chooseFabric } from "./fabric/open-fabric.ts";
-import { checkStart, checkWrites, faultOf, isFaultless } from "./fabric/standing.ts";
-import { checkExposure, type Identities, openIdentities } from "./identity.ts";
+import { checkExposure, openIdentities } from "./identity.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
-import { type NodePolicy, openNodePolicy } from "./policy.ts";
+import { observeCatalog, observeJournal } from "./metrics.ts";
+import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
-import { type PublishedSelf, publishSelf } from "./self-entry.ts";
+import { publishSelf } from "./self-entry.ts";
 import { hasSnapshot } from "./warm-start.ts";
 
 export interface NodeOptions extends CoreOptions {
@@ -29,6 +32,8 @@ export interface NodeOptions extends CoreOptions {
   readonly interrupt?: AbortSignal | undefined;
   /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
   readonly onOpened?: ((reload: () => void) => void) | undefined;
+  /** Told before each step of the start. */
+  readonly onStep?: OnStep;
 }
 
 export interface RunningNode {
@@ -46,139 +51,179 @@ const random = draws(randomFillSync);
 
 /** What a failed start may take to close what it has opened, in ms. What is still open then ends with the process. */
 const FAILED_CLOSE_MS = 1000;
+/** What a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and what is on its way to the disk. */
+const CLOSING_MS = 2000;
 
 /** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start; all it opened is closed by then. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const opened = new AsyncDisposableStack();
+  const parts = new Components(options.log.child("node"), options.onStep);
   try {
-    return await openParts(options, opened);
+    return await openParts(options, parts);
   } catch (error) {
-    await closeAfterFailure(opened, options.log);
+    await parts.stop(new Deadline(FAILED_CLOSE_MS));
     throw error;
   }
 }
 
-/** Closes the last opened first. A part that cannot be closed in time is logged and left to the end of the process. */
-async function closeAfterFailure(opened: AsyncDisposableStack, log: NodeOptions["log"]): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(() => late.reject(new Error(`not closed within ${FAILED_CLOSE_MS} ms`)), FAILED_CLOSE_MS);
-  try {
-    await Promise.race([opened.disposeAsync(), late.promise]);
-  } catch (error) {
-    log.error({ err: error }, "failed start not closed");
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Opens the parts in order; each is on `opened` as soon as it has something to close. */
-async function openParts(options: NodeOptions, opened: AsyncDisposableStack): Promise<RunningNode> {
-  const { settings, log } = options;
+async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
+  const { settings, log, version } = options;
+  const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
-  const identities = await openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
-  const journal = await openStore(options);
-  opened.defer(() => journal.close());
-  const core = await buildCore(options, journal);
-  const policy = await openNodePolicy({ settings, log: log.child("policy"), core });
-  opened.defer(() => policy.close());
-  // After the policy, whose audit log takes what the limits still count.
-  opened.defer(() => closeCore(core));
-  await awaitPolicy(core, isNewcomer(settings));
-  const fabric = await openFabric(options, core, policy);
-  opened.defer(() => fabric.stop("keep", 0));
-  return openNode(options, { core, identities, policy, fabric }, opened);
+  const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
+  const identities = await parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
+  const metrics = new Metrics();
+  const journal = await parts.open("journal", () => openStore(options), journalPart);
+  const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
+  const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });
+  const audit = await parts.open("audit", openAudit, auditPart);
+  const openPolicies = () => openPolicyStore(settings, log.child("policy"));
+  const store = await parts.open("policy store", openPolicies, (opened) => ({ stop: () => opened.close() }));
+  const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit }), corePart);
+  const mayBeOthers = () => !core.machine.isReady || (wantsPeers(settings) && core.machine.fabric?.readiness(now()).reason === "alone");
+  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers });
+  const policy = await parts.open("policy", openPolicy, (opened) => ({
+    reload: () => opened.reload(),
+    readiness: () => [policyCheck(core)],
+  }));
+  await awaitPolicy(core, settings);
+  const fabric = await parts.open(
+    "fabric",
+    () => openFabric(options, core),
+    ({ component }) => component,
+  );
+  const discovery = buildDiscovery(settings, core, fabric);
+  const endpoints = await openListeners({ settings, log, version, core, discovery, policy, fabric, identities, parts, now, random }, parts);
+  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
+  metrics.onCollect(() => {
+    parts.observe();
+    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
+  });
+  return serve(options, { core, policy, fabric, endpoints }, parts);
 }
 
-async function closeCore({ wakeup, limits, driver }: NodeCore): Promise<void> {
-  wakeup.close();
-  limits.close();
-  await driver.close();
+function journalPart(journal: NodeCore["journal"]): Component {
+  return {
+    stop: () => journal.close(),
+    readiness: () => {
+      const { isFailing, lastError } = journal.stats();
+      // Reads go on while the disk does not take writes; who must write looks at this line.
+      return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" }];
+    },
+  };
 }
 
-/** Whether this node joins others for the first time: who has been here before knows whether there was a policy. */
-function isNewcomer({ fabric, persistence }: Settings): boolean {
-  return fabric.enabled !== false && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
+function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Component {
+  return {
+    reload: () => audit.reopenFile(),
+    stop: () => audit.close(),
+    // What is refused waits, or is counted as lost: nobody's answer depends on it.
+    readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "takes records" : audit.fault }],
+  };
 }
 
-/** While it is awaited, a node without a policy shows nothing: its cluster may hide it. */
-async function awaitPolicy(core: NodeCore, isAwaiting: boolean): Promise<void> {
-  core.policies.isAwaiting = isAwaiting;
+function corePart(core: NodeCore): Component {
+  const { machine, driver, wakeup, limits } = core;
+  return {
+    stop: async (by) => {
+      wakeup.close();
+      limits.close();
+      await driver.closeNetwork(by.leftMs() / 2);
+      await driver.close();
+    },
+    readiness: () => {
+      const { clockFault } = machine.standing;
+      return [
+        // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
+        { name: "catalog", ok: machine.isReady, detail: machine.isReady ? "loaded" : "loading" },
+        { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "as others' clocks" : clockFault },
+      ];
+    },
+    observe: () => {
+      observeCatalog(core);
+      observeJournal(core);
+    },
+  };
+}
+
+/** A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody. */
+function policyCheck({ policies, machine }: NodeCore) {
+  const { isEnabled, inForce, degraded } = policies.status;
+  const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
+  const { policyNotTaken: notTaken } = machine;
+  return { name: "policy", ok: true, detail: notTaken === "" ? here : `${here}; not taken: ${notTaken}` };
+}
+
+/** Who joins others for the first time shows nothing without a policy: its cluster may hide it. Who has been here before knows whether there was one. */
+async function awaitPolicy(core: NodeCore, { fabric, persistence }: Settings): Promise<void> {
+  const isNewcomer = fabric.enabled !== false && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
+  core.policies.isAwaiting = isNewcomer;
   await core.switchPolicy();
 }
 
-async function openFabric({ settings, log, version }: NodeOptions, core: NodeCore, policy: NodePolicy): Promise<NodeFabric> {
+async function openFabric({ settings, log, version }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
   const choice = await chooseFabric(settings, core);
-  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, version, core, policy: policy.travelling });
+  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, version, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
-  core.hooks.collectsBy = () => "age";
   return loneFabric(core, choice.detail);
 }
 
-interface NodeParts {
+interface Opened {
   readonly core: NodeCore;
-  readonly identities: Identities;
   readonly policy: NodePolicy;
   readonly fabric: NodeFabric;
+  readonly endpoints: Listeners;
 }
 
-async function openNode(options: NodeOptions, parts: NodeParts, opened: AsyncDisposableStack): Promise<RunningNode> {
-  const { core, identities, policy, fabric } = parts;
-  const { settings, log, version } = options;
-  const { identity, listeners, state } = core;
-  const discovery = buildDiscovery(settings, core, fabric);
-  const endpoints = await openListeners({ settings, log, version, core, discovery, policy, fabric, identities, now, random });
+/** Begins what others see, and waits until the node is ready. */
+async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: Opened, parts: Components): Promise<RunningNode> {
+  const { settings, log, interrupt } = options;
+  const { identity, listeners, machine, driver } = core;
   const { grpc, edge } = endpoints;
-  opened.defer(() => stopListeners(endpoints, 0));
-  fabric.start();
-  const reload = () => {
-    grpc.reloadTls();
-    edge.reloadTls();
-    fabric.reload();
-    identities.reload();
-    policy.reload();
-  };
-  options.onOpened?.(reload);
+  options.onOpened?.(() => parts.reload());
   const advertised = nameListeners(settings, listeners, endpoints, fabric);
   // Whoever reads this line may ask the node at once, or change a token and tell it.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
-  const self = await publishSelf(core, {
-    settings,
-    log: log.child("self"),
-    listeners: advertised,
-    connectionCount: () => grpc.connectionCount() + edge.connectionCount(),
-  });
-  opened.defer(() => self.close());
+  await parts.start();
+  const connectionCount = () => grpc.connectionCount() + edge.connectionCount();
+  const publish = () => publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount });
+  await parts.open("own entry", publish, (self) => ({ drain: () => self.close(), stop: () => self.close() }));
   await options.beforeReady?.(grpc.address);
-  await Promise.race([fabric.ready, aborted(options.interrupt)]);
-  if (options.interrupt?.aborted !== true) {
-    await awaitPolicy(core, false);
-    state.isReady = true;
-    const { nodeId, generation } = identity;
-    let wasReady = false;
-    core.hooks.onFault = () => {
-      const isReady = isFaultless(state);
-      grpc.setServing(isReady);
-      if (isReady && !wasReady && !state.isDraining)
-        log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
-      wasReady ||= isReady;
-    };
-    core.hooks.onFault();
-    core.fanout.all();
-    core.wakeup.kick();
-    await policy.letIn(fabric.mayBeOthers);
-    if (!wasReady) log.warn({ nodeId, generation, ...listeners, fault: faultOf(state) }, "node answers and is not ready");
-  }
+  const ready = Promise.withResolvers<void>();
+  let isTold = false;
+  driver.follow((told) => {
+    if (told.kind === "caughtUp") void core.switchPolicy().then(() => driver.input({ kind: "policyShown" }));
+    if (told.kind === "ready") ready.resolve();
+    if (told.kind === "serving" && told.isServing && !isTold) {
+      isTold = true;
+      const { nodeId, generation } = identity;
+      log.info({ nodeId, generation, entries: core.replica.lookup.size, ...listeners }, "node is ready");
+    }
+  });
+  driver.input({ kind: "serve" });
+  await Promise.race([ready.promise, aborted(interrupt)]);
+  if (interrupt?.aborted !== true) await policy.letIn();
+  const { fault } = machine.standing;
+  if (machine.isReady && fault !== "")
+    log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
   let stopping: Promise<void> | undefined;
   return {
     nodeId: identity.nodeId,
     listeners,
-    fault: faultOf(state),
+    fault,
     stop: () => {
-      stopping ??= stopNode(parts, { endpoints, self }, settings);
+      stopping ??= stopParts(parts, core, settings);
       return stopping;
     },
   };
+}
+
+/** Open calls have the time of the setting; all that closes after them shares what comes on top. */
+async function stopParts(parts: Components, { driver }: NodeCore, { node: { stopTimeoutMs } }: Settings): Promise<void> {
+  const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
+  driver.input({ kind: "drain" });
+  await parts.drain(callers);
+  await parts.stop(end);
 }
 
 /** Fills in where each listener was bound; returns where others reach them. */
@@ -206,21 +251,18 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
 
 /** The service behind gRPC and HTTP, over the rooms of this node. */
 function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): Service {
-  const { identity, state, metrics, registrar, reads, bytes } = core;
+  const { identity, machine, driver, metrics, registrar, reads, bytes } = core;
   const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
   const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
   const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
   return discoveryService({
     ...core,
     bounds: askedBounds(settings.limits),
-    durable: () => {
-      const durable = core.driver.durable();
-      return durable === undefined ? undefined : durable.then(() => core.hooks.confirmed());
-    },
-    isReady: () => state.isReady && mesh.isWhole(),
-    confirmed: () => core.hooks.confirmed(),
-    checkWrites: () => checkWrites(state),
-    checkStart: () => checkStart(state),
+    durable: () => driver.durable(),
+    isReady: () => machine.isWhole,
+    confirmed: () => driver.confirmed(),
+    checkWrites: () => machine.standing.checkWrites(),
+    checkStart: () => machine.standing.checkStart(),
     mesh,
     now,
     random,
@@ -245,36 +287,4 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
       random,
     }),
   });
-}
-
-/** Time the fabric has at least for its goodbye, however long open calls took. */
-const MIN_GOODBYE_MS = 1000;
-
-async function stopNode(
-  parts: NodeParts,
-  opened: { readonly endpoints: Listeners; readonly self: PublishedSelf },
-  settings: Settings,
-): Promise<void> {
-  const { core, policy, fabric } = parts;
-  const { endpoints, self } = opened;
-  const { state, fanout, journal } = core;
-  const { stopTimeoutMs: timeoutMs } = settings.node;
-  const endMonoMs = now().monoMs + timeoutMs;
-  state.isDraining = true;
-  self.close();
-  endpoints.grpc.drain();
-  fanout.end();
-  const { grpc, edge, dns } = endpoints;
-  await Promise.all([grpc.stop(timeoutMs), dns?.stop(), edge.drain(timeoutMs)]);
-  // Nobody registers any more: what ends now ends for good.
-  await fabric.stop(settings.fabric.onStop, Math.max(MIN_GOODBYE_MS, endMonoMs - now().monoMs));
-  await edge.stop(Math.max(0, endMonoMs - now().monoMs));
-  await closeCore(core);
-  await policy.close();
-  await journal.close();
-}
-
-/** Takes no new calls, and cuts those that are still open after `timeoutMs`. */
-async function stopListeners({ grpc, edge, dns }: Listeners, timeoutMs: number): Promise<void> {
-  await Promise.all([grpc.stop(timeoutMs), edge.stop(timeoutMs), dns?.stop()]);
 }

@@ -4,7 +4,6 @@ import { askedBounds } from "../catalog/entry/names.ts";
 import { wantsPeers } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
-import type { PolicyHead } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
@@ -12,75 +11,47 @@ import type { Viewer } from "../policy/set/verdict.ts";
 import { PolicyFile } from "../policy/versions/policy-file.ts";
 import { PolicyStore } from "../policy/versions/policy-store.ts";
 import { auditHandlers } from "../services/audit.ts";
-import { type PolicyParts, policyService } from "../services/policy.ts";
+import { policyService } from "../services/policy.ts";
 import type { Service } from "../services/service.ts";
-import { type AuditLog, openAuditLog } from "../store/audit/log.io.ts";
+import type { AuditLog } from "../store/audit/log.io.ts";
 import { MemoryStore } from "../store/control/memory.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
-import { hadPeers } from "./fabric/open-fabric.ts";
-import type { TravellingPolicy } from "./fabric/policy.ts";
-import { checkWrites } from "./fabric/standing.ts";
+import type { CoreDriver, Told } from "./core-driver.io.ts";
+import { FabricGuard, hadPeers } from "./fabric/open-fabric.ts";
 import { readFileText } from "./policy-file.ts";
-import type { NodeCore } from "./rooms.io.ts";
-import { now } from "./rooms.io.ts";
+import { type NodeCore, now } from "./rooms.io.ts";
 
 export interface NodePolicy {
   readonly service: Service;
-  /** For other nodes. */
-  readonly travelling: TravellingPolicy;
-  /** This node is ready; `mayBeOthers`: whether it serves alone, and has not reached those that it was to join. Asked again at each `reload`. */
-  letIn(mayBeOthers: () => boolean): Promise<void>;
-  /** Reads the policy file again, and opens the audit file again. */
+  /** This node is ready. */
+  letIn(): Promise<void>;
+  /** Reads the policy file again. */
   reload(): void;
-  close(): Promise<void>;
 }
 
 export interface NodePolicyOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly core: NodeCore;
+  readonly audit: AuditLog;
+  readonly store: Store;
+  /** Whether those that it was to join may be there, and have what this node lacks: it is not ready yet, or serves alone. */
+  readonly mayBeOthers: () => boolean;
 }
 
-/** Opens store and audit log, puts the last policy in force, then what the policy file says anew. */
+/** Puts the last policy in force, then what the policy file says anew. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  await using opened = new AsyncDisposableStack();
-  const policy = await openWith(options, opened);
-  const parts = opened.move();
-  return { ...policy, close: () => parts.disposeAsync() };
-}
-
-/** What the service asks of the fabric, which opens later. */
-function fabricOf({ hooks, state }: NodeCore): Pick<PolicyParts, "secure" | "notTaken" | "reaches"> {
-  return {
-    secure: () => {
-      checkWrites(state);
-      return hooks.securePolicy();
-    },
-    notTaken: () => hooks.policyNotTaken(),
-    reaches: (clusterId) => hooks.policyReaches(clusterId),
-  };
-}
-
-/** As `openNodePolicy`; what is on `opened` is closed when this fails. */
-async function openWith({ settings, log, core }: NodePolicyOptions, opened: AsyncDisposableStack): Promise<Omit<NodePolicy, "close">> {
-  const { policies, identity, replica } = core;
-  const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
-  const audit = await openAudit({ settings, log, core }, directory);
-  const takesAsItIs = settings.persistence.newGeneration;
-  const store = directory === undefined ? new MemoryStore() : await openOrRefuse(directory, takesAsItIs, log);
-  opened.defer(() => store.close());
-  // Before the store, as its last lines come from calls that end.
-  opened.defer(() => audit.close());
+  const { settings, log, core, audit, store } = options;
+  const { policies, identity, replica, machine, driver } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
-  let onHead: (head: PolicyHead) => void = () => {};
   const policyStore = new PolicyStore({
     engine: policies,
     catalog: catalogFacts(replica, core.reads, viewersOf(settings, self.clusterId)),
     self,
     knownPlaces: () => knownPlaces(core, settings),
     audit: (event) => audit.record(event),
-    onHead: (head) => onHead(head),
+    onHead: (head) => driver.input({ kind: "policy", head }),
   });
   const tasks = new TaskRunner({
     store,
@@ -91,67 +62,74 @@ async function openWith({ settings, log, core }: NodePolicyOptions, opened: Asyn
     heard: () => core.policyHeard(),
   });
   await tasks.run(policyStore.restore());
-  const applied = await appliedFile(new PolicyFile(policyStore), tasks, { settings, log, core });
+  driver.follow((told) => carryOut(told, { tasks, policyStore, driver, log }));
+  const applied = await appliedFile(new PolicyFile(policyStore), tasks, options);
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regionsOf(replica).get(clusterId) ?? ""));
+  const guard = new FabricGuard(settings, core, log);
+  driver.follow((told) => {
+    if (told.kind === "memberChanged") guard.note(told.update.nodeId);
+  });
   return {
     service: policyService({
       policyStore,
       tasks,
       bounds: askedBounds(settings.limits),
       regionOf,
-      ...fabricOf(core),
+      secure: () => {
+        machine.standing.checkWrites();
+        return guard.secure();
+      },
+      notTaken: () => machine.policyNotTaken,
+      reaches: (clusterId) => machine.isPolicyTaken(clusterId),
       audit: auditHandlers(audit),
     }),
-    travelling: {
-      get head() {
-        return policies.place;
-      },
-      encoded: (number) => tasks.run(policyStore.encoded(number)),
-      adopt: (head, bytes, via) => tasks.run(policyStore.adopt(head, bytes, via)),
-      onHead: (listener) => {
-        onHead = listener;
-      },
-    },
-    letIn: (mayBeOthers) => applied.letIn(mayBeOthers).catch((error: unknown) => notApplied(error, log)),
-    reload: () => {
-      audit.reopenFile();
-      void applied.again().catch((error: unknown) => notApplied(error, log));
-    },
+    letIn: () => applied.letIn().catch((error: unknown) => notApplied(error, log)),
+    reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),
   };
+}
+
+/** What the machine orders of the store. */
+function carryOut(told: Told, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
+  const { tasks, policyStore, driver, log } = parts;
+  if (told.kind === "readPolicy") {
+    const { number } = told;
+    const read = tasks.run(policyStore.encoded(number)).catch(() => undefined);
+    void read.then((bytes) => driver.input({ kind: "policyRead", number, bytes }));
+  }
+  if (told.kind === "adoptPolicy") {
+    const { head, bytes, via } = told;
+    const adopted = tasks.run(policyStore.adopt(head, bytes, via)).catch((error: unknown) => {
+      rethrowBroken(error);
+      log.error({ err: error, number: head.number, nodeId: head.nodeId }, "policy of another node not adopted");
+      return { notKept: error instanceof Error ? error.message : String(error) };
+    });
+    void adopted.then((outcome) => driver.input({ kind: "policyAdopted", head, via, outcome }));
+  }
 }
 
 /** Puts the policy file in force again when it may have been edited, and when this node is let in. */
 interface AppliedFile {
   again(): Promise<void>;
-  letIn(mayBeOthers: () => boolean): Promise<void>;
+  letIn(): Promise<void>;
 }
 
 /** Puts the policy file in force as at a start, if there is one. */
-async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, { settings, log, core }: NodePolicyOptions): Promise<AppliedFile> {
+async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions): Promise<AppliedFile> {
+  const { settings, log, core, mayBeOthers } = options;
   const { file } = settings.policy;
   const wasLetIn = !wantsPeers(settings) || (await tasks.run(policyFile.wasReady())) || (await hadPeers(settings, core));
   if (!wasLetIn) policyFile.awaitCluster();
   if (file !== undefined) await tasks.run(policyFile.apply(file, readFileText(file)));
   tell(log, core);
-  let mayBeOthers = () => true;
   const again = async (): Promise<void> => {
     if (file !== undefined && !(await tasks.run(policyFile.again(file, readFileText(file), mayBeOthers()))))
       log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
     else tell(log, core);
   };
-  const letIn = async (asked: () => boolean): Promise<void> => {
-    mayBeOthers = asked;
-    if (file !== undefined) await tasks.run(policyFile.letIn(file, readFileText(file), asked()));
+  const letIn = async (): Promise<void> => {
+    if (file !== undefined) await tasks.run(policyFile.letIn(file, readFileText(file), mayBeOthers()));
   };
   return { again, letIn };
-}
-
-async function openAudit({ settings, log, core }: NodePolicyOptions, directory: string | undefined): Promise<AuditLog> {
-  const audit = await openAuditLog({ ...settings.audit, directory, metrics: core.metrics, log: log.child("audit") });
-  core.limits.audit = audit;
-  core.accessLog.audit = audit;
-  core.hooks.auditFault = () => audit.fault;
-  return audit;
 }
 
 function notApplied(error: unknown, log: Log): void {
@@ -165,8 +143,10 @@ function tell(log: Log, { policies }: NodeCore): void {
   else if (isEnabled) log.info({ number: inForce?.number, version: inForce?.version, ruleCount: inForce?.ruleCount }, "policy in force");
 }
 
-/** Without its store a node denies everything, and goes on: the policy it had cannot be known. */
-async function openOrRefuse(directory: string, takesAsItIs: boolean, log: Log): Promise<Store> {
+/** Opens the store of policies. Without it a node denies everything, and goes on: the policy it had cannot be known. */
+export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<Store> {
+  const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
+  if (ephemeral) return new MemoryStore();
   try {
     return await openSqliteStore(directory, { takesAsItIs });
   } catch (error) {

@@ -22,9 +22,10 @@ import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import { Hlc } from "../lib/hlc.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
-import { Metrics } from "../lib/metrics/metrics.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { Patience } from "../lib/patience.ts";
 import { patienceOfLoop } from "../lib/patient-time.io.ts";
+import type { AuditSink } from "../policy/audit/record.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import type { Quotas } from "../policy/limits/quotas.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";
@@ -35,7 +36,7 @@ import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.t
 import type { Journal } from "../store/journal/journal.ts";
 import { AccessLog } from "./access-log.ts";
 import { NodeMachine } from "./core.ts";
-import { CoreDriver, type DriverPorts, type Told } from "./core-driver.io.ts";
+import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
 import { NodeLimits } from "./limits.ts";
 
 /** What the listeners need of a node's inside. */
@@ -59,52 +60,11 @@ export interface NodeCore {
   readonly limits: NodeLimits;
   readonly journal: Journal;
   readonly metrics: Metrics;
-  readonly state: NodeState;
-  /** What the fabric wants to hear and says; without one nothing. */
-  readonly hooks: CoreHooks;
-  /** The replica changed: names, watches and whoever waits hear of it. */
-  showChanges(): void;
+  readonly audit: Pick<AuditSink, "record"> | undefined;
   /** Brings catalog and watches in line with the policy now in force; resolves when every listener shows it. */
   switchPolicy(): Promise<void>;
   /** The watches that take what they are given have heard of the change before: the next may begin. */
   policyHeard(): Promise<void>;
-}
-
-/** Of this `faultOf` makes what keeps a node unready: for `/readyz`, gRPC health and the metric `waymark_ready` alike. */
-export interface NodeState {
-  /** It has once known the catalog as well as it can; what it misses afterwards is an age. */
-  isReady: boolean;
-  isDraining: boolean;
-  /** Why this node takes no writes, because its clock is off, or because another start goes under its id; else empty. */
-  clockFault: string;
-  startFault: string;
-  /** Why whom it was to join turned it away, and it was never ready; then it takes no writes either. */
-  joinFault: string;
-  /** Most others refuse what this node says of itself. */
-  isRefused: boolean;
-}
-
-export interface CoreHooks {
-  /** What the machine of the node tells, beside what its driver sees to. */
-  onTold: (told: Told) => void;
-  /** The machine has handled an input. */
-  onHandled: (time: Time) => void;
-  /** Writes down the members of the own cluster. */
-  keepRoster: (bytes: Uint8Array) => Promise<void>;
-  /** What makes this node unready came or went. */
-  onFault: () => void;
-  /** Before a write is taken, and before what is durable is acknowledged: see `OwnStart.confirmed`. */
-  confirmed: () => Promise<void> | undefined;
-  /** Which tombstones may be collected: none before the fabric is open, which knows the lost origins. */
-  collectsBy: () => CollectsBy;
-  /** Before a policy is stored here: throws `fabric_open`, or closes an open fabric; what it returns opens it again. */
-  securePolicy: () => () => void;
-  /** A newer policy that linked nodes have and this one does not take, and why; empty when there is none. */
-  policyNotTaken: () => string;
-  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
-  policyReaches: (clusterId: string) => boolean;
-  /** Why audit records are not where they should be; empty when they are. */
-  auditFault: () => string;
 }
 
 export interface CoreOptions {
@@ -137,33 +97,25 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   return openJournal({ ...made, directory: persistence.dataDir, forceNewGeneration: persistence.newGeneration, log: log.child("journal") });
 }
 
-/** Of a node whose fabric is not open yet. */
-function noHooks(): CoreHooks {
-  return {
-    onTold: () => {},
-    onHandled: () => {},
-    keepRoster: () => Promise.resolve(),
-    onFault: () => {},
-    confirmed: () => undefined,
-    collectsBy: () => "nothing",
-    securePolicy: () => () => {},
-    policyNotTaken: () => "",
-    policyReaches: () => true,
-    auditFault: () => "",
-  };
+/** What is open before the rooms are built. */
+export interface Opened {
+  readonly journal: Journal;
+  readonly metrics: Metrics;
+  /** Where it is recorded who did what; in a test nowhere. */
+  readonly audit?: Pick<AuditSink, "record"> | undefined;
 }
 
 /** The rooms, with what the journal kept back in them. */
-export async function buildCore(options: CoreOptions, journal: Journal): Promise<NodeCore> {
+export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {
   const { settings } = options;
-  const metrics = new Metrics();
-  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs });
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
   const policies = new PolicyEngine({ nodeId: journal.restored.nodeId, clusterId: settings.node.clusterId, ...HISTORY_BOUNDS });
   const lookup = new Lookup();
-  const limits = new NodeLimits({ settings, metrics, policies, lookup, now });
+  const limits = new NodeLimits({ settings, metrics, policies, lookup, now, audit });
   const rules: WriteRules = { policies, onDenied: accessLog.onDenied, onRefused: (act) => limits.note(act), quotas: limits.quotas };
-  const hooks = noHooks();
-  const { replica, leases, stamper, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, hooks });
+  // The machine is made of the rooms, and what may be collected is asked of it when time goes on.
+  const collectsBy = () => machine.collectsBy(now());
+  const { replica, leases, stamper, hlc, registrar } = buildCatalog(options, journal, { lookup, rules, collectsBy });
   const time = now();
   await replay(options, journal, { replica, leases, stamper, hlc, registrar }, time);
   const listeners: Record<string, string> = {};
@@ -175,9 +127,9 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
   dnsNames.refresh();
   registrar.requests.refresh();
   replica.takeTouched();
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, metrics, newGeneration }, time);
-  const driver = new CoreDriver(machine, driverPorts(options, journal, { metrics, wakeup, hooks }));
-  const showChanges = () => driver.ask((_time, out) => machine.show(out));
+  const hasSeeds = settings.fabric.enabled !== false && settings.fabric.seeds.length > 0;
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, hasSeeds, newGeneration }, time);
+  const driver = new CoreDriver(machine, driverPorts(options, journal, { metrics, wakeup }));
   return {
     identity,
     listeners,
@@ -195,22 +147,16 @@ export async function buildCore(options: CoreOptions, journal: Journal): Promise
     dnsNames,
     stamper,
     hlc,
-    hooks,
-    showChanges,
     bytes: new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key)),
     journal,
     metrics,
-    state: { isReady: false, isDraining: false, clockFault: "", startFault: "", isRefused: false, joinFault: "" },
-    ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, showChanges),
+    audit,
+    ...policySwitches({ policies, replica, reads, fanout, clusterId: settings.node.clusterId }, () => driver.show()),
   };
 }
 
-/** What the machine orders, carried out by the journal; and who is told of the rest. */
-function driverPorts(
-  { log }: CoreOptions,
-  journal: Journal,
-  { metrics, wakeup, hooks }: Pick<NodeCore, "metrics" | "wakeup" | "hooks">,
-): DriverPorts {
+/** What the machine orders, carried out by the journal. */
+function driverPorts({ log }: CoreOptions, journal: Journal, { metrics, wakeup }: Pick<NodeCore, "metrics" | "wakeup">): DriverPorts {
   const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
   const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
   const nodeLog = log.child("node");
@@ -218,25 +164,14 @@ function driverPorts(
     now,
     write: (batch) => journal.write(batch),
     renewGeneration: (generation) => journal.renewGeneration(generation),
-    keepRoster: (bytes) => hooks.keepRoster(bytes),
     onCommitted: (recordCount, tookMs) => {
       commitMs.observe(tookMs);
       batchRecords.observe(recordCount);
     },
-    onTold: (told) => {
-      if (told.kind === "wake") wakeup.kick();
-      else hooks.onTold(told);
-    },
-    onRefused: (what, error) => nodeLog.error({ err: error }, REFUSED[what]),
-    onHandled: (time) => hooks.onHandled(time),
+    wake: () => wakeup.kick(),
+    onRefused: (error) => nodeLog.error({ err: error }, "new generation not written, trying again"),
   };
 }
-
-/** What could not be written, for people. */
-const REFUSED = {
-  generation: "new generation not written, trying again",
-  roster: "the members of the cluster are not written down, trying again",
-} as const;
 
 /** What the journal kept, back in the rooms. */
 async function replay(
@@ -271,7 +206,7 @@ interface WriteRules {
 function buildCatalog(
   { settings: { node, catalog, limits }, patience = patienceOfLoop() }: CoreOptions,
   journal: Journal,
-  { lookup, rules, hooks }: { lookup: Lookup; rules: WriteRules; hooks: CoreHooks },
+  { lookup, rules, collectsBy }: { lookup: Lookup; rules: WriteRules; collectsBy: () => CollectsBy },
 ) {
   const { policies, onDenied, onRefused, quotas } = rules;
   const replica = new Replica(lookup, new Slab(), { ...soundNumbers(journal.restored, newGeneration), ...catalog });
@@ -290,7 +225,7 @@ function buildCatalog(
     maxTtlMs: catalog.maxLeaseTtlMs,
     loadIntervalMs: catalog.loadIntervalMs,
     maxIdempotencyKeys: catalog.maxIdempotencyKeys,
-    collectsBy: () => hooks.collectsBy(),
+    collectsBy,
     newToken: () => token(12),
     patience,
   };

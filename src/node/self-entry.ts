@@ -51,8 +51,8 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
     publish(now());
     await driver.durable();
   } catch (error) {
-    // What this node's clock or another's says of this key ends no start: others find this node among the members all the same.
-    if (!isClockSkew(error)) throw error;
+    // What this node's clock or another's says of this key, or another start under its id, ends no start: others find this node among the members.
+    if (!isOfStanding(error)) throw error;
     log.error({ err: error }, "this node's own entry cannot be written; it is tried again");
   }
   const load = new NodeLoad({ metrics: core.metrics, connectionCount: options.connectionCount, utilization: loopUtilization() });
@@ -62,7 +62,7 @@ export async function publishSelf(core: NodeCore, options: SelfOptions): Promise
       if (key !== undefined) registrar.renew(caller, [], [{ key, path: "load", health: undefined, load: load.take(now().wallMs) }], now());
     } catch (error) {
       rethrowBroken(error);
-      if (!isClockSkew(error)) log.warn({ err: error }, "own load not reported");
+      if (!isOfStanding(error)) log.warn({ err: error }, "own load not reported");
     }
     driver.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
   };
@@ -81,8 +81,8 @@ function selfCaller({ identity }: NodeCore): Caller {
   return { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
 }
 
-function isClockSkew(error: unknown): boolean {
-  return error instanceof WaymarkError && error.reason === "clock_skew";
+function isOfStanding(error: unknown): boolean {
+  return error instanceof WaymarkError && (error.reason === "clock_skew" || error.reason === "not_ready");
 }
 
 /** Part of the time in which the event loop was busy since it was last asked. */

@@ -34,6 +34,8 @@ export interface WarmStartParts {
   readonly clusterId: string;
   /** Clusters whose records are not taken any more. */
   readonly isForeign?: (place: { readonly clusterId: string; readonly region: string }) => boolean;
+  /** Starts of other nodes, to be written down with the rest. */
+  readonly starts: () => readonly AcceptedStart[];
   readonly log: Log;
 }
 
@@ -65,8 +67,6 @@ export async function isOthersInSnapshot(directory: string, nodeId: string): Pro
 
 export class WarmStart {
   readonly #parts: WarmStartParts;
-  /** Starts of other nodes, to be written down with the rest; set when there is a fabric. */
-  starts: () => readonly AcceptedStart[] = () => [];
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -126,7 +126,7 @@ export class WarmStart {
     if (path === undefined) return;
     const { replica, clusterId, log } = this.#parts;
     const { monoMs } = now();
-    const starts = this.starts();
+    const starts = this.#parts.starts();
     const state = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
     try {
       if (this.#isForeign) await setAsideSnapshotFile(path);

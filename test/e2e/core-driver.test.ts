@@ -23,6 +23,7 @@ class Script implements DrivenMachine {
   on: (input: NodeInput, out: NodeOutput[], time: Time) => void = () => {};
   onPull: (out: NodeOutput[]) => void = () => {};
   readonly calls = { isStranger: () => false };
+  readonly standing = { refusal: undefined };
   deadlineMonoMs: number | undefined;
   depth = 0;
   deepest = 0;
@@ -43,6 +44,12 @@ class Script implements DrivenMachine {
   durable(): number {
     return 0;
   }
+
+  mustConfirm(): boolean {
+    return false;
+  }
+
+  show(): void {}
 
   pull(link: LinkId, _time: Time, out: NodeOutput[]): LinkFrame | undefined {
     const frame = this.queues.get(link)?.shift();
@@ -75,7 +82,8 @@ function driverOf(script: Script, onTold?: (told: Told) => void): CoreDriver {
 async function driven(script: Script, options: Partial<TransportOptions> = {}) {
   const outputs: Told[] = [];
   const driver = driverOf(script, (told) => outputs.push(told));
-  await driver.open({ transport: openTransport(options), beforeBegin: () => Promise.resolve() });
+  await driver.open(openTransport(options));
+  driver.begin();
   return { driver, outputs };
 }
 
@@ -94,13 +102,11 @@ function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
 }
 
 describe("orders and inputs", () => {
-  test("before its machine may begin, what others ask waits, and comes after the first tick as it came", async () => {
+  test("before its machine may begin, what others ask waits, and comes after it has begun as it came", async () => {
     const [script, peer] = [new Script(), new Script()];
     const driver = driverOf(script);
-    const mayBegin = Promise.withResolvers<void>();
-    const opened = driver.open({ transport: openTransport(), beforeBegin: () => mayBegin.promise });
+    await driver.open(openTransport());
     const { driver: other } = await driven(peer);
-    await until("the listener is bound", () => driver.port > 0);
     peer.on = (input, out) => {
       if (input.kind === "soon") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
     };
@@ -110,10 +116,9 @@ describe("orders and inputs", () => {
     other.input({ kind: "soon" });
     await until("the call has come", () => driver.stats().some((row) => row.direction === "received"));
     expect(script.inputs).toEqual([]);
-    mayBegin.resolve();
-    await opened;
+    driver.begin();
     await until("the peer is answered", () => peer.count("answered") === 1);
-    expect(script.kinds().toSorted()).toEqual(["asked", "tick"]);
+    expect(script.kinds().toSorted()).toEqual(["asked", "begin"]);
   });
 
   test("orders come out in their order, those of a pull among them, and no input comes while another is handled", async () => {
@@ -141,7 +146,7 @@ describe("orders and inputs", () => {
     driver.input({ kind: "policyRead", number: 1, bytes: undefined });
     await until("the peer has the frame", () => peer.count("received") === 1);
     expect(namesOf(outputs)).toEqual(["before", "after", "pulled"]);
-    expect(peer.kinds().filter((kind) => kind !== "tick" && kind !== "lagged")).toEqual(["opened", "received"]);
+    expect(peer.kinds().filter((kind) => kind !== "tick" && kind !== "lagged")).toEqual(["begin", "opened", "received"]);
     expect([script.deepest, peer.deepest]).toEqual([1, 1]);
   });
 
@@ -156,7 +161,8 @@ describe("orders and inputs", () => {
       if (input.kind === "soon") out.push(changed("1"), changed("2"));
       if (input.kind === "policyRead") out.push(changed("3"));
     };
-    await driver.open({ transport: openTransport(), beforeBegin: () => Promise.resolve() });
+    await driver.open(openTransport());
+    driver.begin();
     driver.input({ kind: "soon" });
     expect(seen).toEqual(["1", "2", "3"]);
     expect(script.deepest).toBe(1);
@@ -191,7 +197,6 @@ describe("orders and inputs", () => {
   test("a late event loop is told", async () => {
     const script = new Script();
     await driven(script);
-    await until("it runs", () => script.count("tick") > 0);
     const end = performance.now() + 600;
     while (performance.now() < end); // The lateness itself.
     await until("told", () => script.inputs.some(({ input }) => input.kind === "lagged" && input.lagMs > 200));

@@ -56,7 +56,7 @@ class RealNode {
       isInsecure: false,
       startAgeMs: 0,
     });
-    this.#machine = new FabricMachine(this.fabric);
+    this.#machine = new FabricMachine(this.fabric, () => this.#facts(this.address));
   }
 
   async start(): Promise<void> {
@@ -66,12 +66,9 @@ class RealNode {
       if (told.kind === "event") this.events.push(told.event);
     });
     this.driver = driver;
-    const beforeBegin = () => {
-      driver.ask((time, out) => this.#machine.give({ kind: "facts", facts: this.#facts(driver.address) }, time, out));
-      return Promise.resolve();
-    };
     const transport = { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openFabricAcceptor: openAcceptor, guard };
-    await driver.open({ transport, beforeBegin });
+    await driver.open(transport);
+    driver.begin();
   }
 
   get address(): string {

@@ -4,8 +4,16 @@ import { now } from "../../src/node/rooms.io.ts";
 
 export function driverOf(machine: DrivenMachine, onTold: (told: Told) => void = () => {}): CoreDriver {
   const done = () => Promise.resolve();
-  const ports = { now, write: done, renewGeneration: done, keepRoster: done, onCommitted: () => {}, onRefused: () => {} };
-  return new CoreDriver(machine, { ...ports, onTold });
+  const driver = new CoreDriver(machine, {
+    now,
+    write: done,
+    renewGeneration: done,
+    onCommitted: () => {},
+    wake: () => {},
+    onRefused: () => {},
+  });
+  driver.follow(onTold);
+  return driver;
 }
 
 /** In good order: the goodbye, then the sockets, then the rest. */

@@ -5,7 +5,11 @@ import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { openLog } from "../../src/lib/log.io.ts";
+
 import type { Time } from "../../src/lib/machine.ts";
+
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { dnsCatalog } from "../../src/node/listeners.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
@@ -13,6 +17,9 @@ import { discoveryService } from "../../src/services/discovery/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery/resolve.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
+import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
+import { MemoryStore } from "../../src/store/control/memory.ts";
+import type { Store } from "../../src/store/control/store.ts";
 
 export interface DiscoveryInside {
   readonly service: Service;
@@ -24,6 +31,9 @@ export interface DiscoveryInside {
   dns(drawn: number): DnsCatalog;
   /** A gateway's answers, without its sockets. */
   responder(): Responder;
+  /** In memory. */
+  readonly audit: AuditLog;
+  readonly store: Store;
   stop(): Promise<void>;
 }
 
@@ -38,7 +48,11 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     patience: ALL_TIME_COUNTS,
   };
   const journal = await openStore(options);
-  const core = await buildCore(options, journal);
+  const metrics = new Metrics();
+  const auditLog = options.log.child("audit");
+  const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: auditLog });
+  const store = new MemoryStore();
+  const core = await buildCore(options, { journal, metrics, audit });
   const { nodeId, region, zone } = core.identity;
   const random = (): number => 0.5;
   const { reads, bytes, registrar } = core;
@@ -78,6 +92,9 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const stop = async (): Promise<void> => {
     core.wakeup.close();
     await core.driver.close();
+    core.limits.close();
+    await audit.close();
+    await store.close();
     await journal.close();
   };
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
@@ -87,5 +104,5 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, ...times };
     return new Responder({ settings: answering, maxPlansBytes, random });
   };
-  return { service, core, settings, now, dns, responder, stop };
+  return { service, core, settings, audit, store, now, dns, responder, stop };
 }

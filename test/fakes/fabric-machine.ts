@@ -1,17 +1,21 @@
 /** A fabric without the rest of a node, for the driver: what concerns own records is passed over. */
 import type { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../src/fabric/io-types.ts";
-import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
+import type { LinkFrame, MemberFacts } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { DrivenMachine } from "../../src/node/core-driver.io.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 
 export class FabricMachine implements DrivenMachine {
+  readonly standing = { refusal: undefined };
   readonly #fabric: Fabric;
+  /** What it says of itself when it begins; as it was made unless given. */
+  readonly #factsAtBegin: (() => MemberFacts) | undefined;
   #isLeaving = false;
 
-  constructor(fabric: Fabric) {
+  constructor(fabric: Fabric, factsAtBegin?: () => MemberFacts) {
     this.#fabric = fabric;
+    this.#factsAtBegin = factsAtBegin;
   }
 
   get calls(): Fabric["calls"] {
@@ -22,18 +26,26 @@ export class FabricMachine implements DrivenMachine {
     return 0;
   }
 
+  mustConfirm(): boolean {
+    return false;
+  }
+
+  show(): void {}
+
   nextDeadlineMs(): number | undefined {
     return this.#fabric.nextDeadlineMs();
   }
 
   handle(input: NodeInput, time: Time, out: NodeOutput[]): void {
+    const facts = this.#factsAtBegin?.();
+    if (input.kind === "begin" && facts !== undefined) this.#give({ kind: "facts", facts }, time, out);
     const given = inputOf(input);
-    if (given !== undefined) this.give(given, time, out);
+    if (given !== undefined) this.#give(given, time, out);
     if (input.kind === "depart") this.#isLeaving = true;
     if (this.#isLeaving && this.#fabric.isStopped(time)) out.push({ kind: "gone", reason: "restart" });
   }
 
-  give(input: FabricInput, time: Time, out: NodeOutput[]): void {
+  #give(input: FabricInput, time: Time, out: NodeOutput[]): void {
     const said: FabricOutput[] = [];
     this.#fabric.handle(input, time, said);
     pass(said, out);
@@ -58,7 +70,13 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "generationKept":
     case "generationNotKept":
     case "rosterKept":
+    case "policyAdopted":
+    case "policyShown":
+    case "serve":
+    case "drain":
       return undefined;
+    case "begin":
+      return { kind: "tick" };
     case "tick":
     case "asked":
     case "answered":
@@ -68,7 +86,6 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "lagged":
     case "policy":
     case "policyRead":
-    case "policyRefused":
       return input;
   }
 }

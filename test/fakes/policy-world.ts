@@ -112,10 +112,10 @@ export class PolicyWorld {
   static async open(size: WorldSize, seed: string): Promise<PolicyWorld> {
     const inside = await startDiscovery();
     const world = new PolicyWorld(size, seed, inside);
-    const { core, settings } = inside;
+    const { core, settings, audit, store } = inside;
     const watched = { ...core, switchPolicy: () => world.#switch() };
     const log = openLog({ level: "silent", scopes: new Map(), format: "json" }).child("policy");
-    world.#policy = await openNodePolicy({ settings, log, core: watched });
+    world.#policy = await openNodePolicy({ settings, log, core: watched, audit, store, mayBeOthers: () => false });
     await world.#publishNode();
     for (let i = 0; i < size.streams; i++) world.#streams.push(world.#newStream(i));
     world.#showChanges();
@@ -124,7 +124,6 @@ export class PolicyWorld {
 
   async close(): Promise<void> {
     for (const stream of this.#streams) stream.close();
-    await this.#policy?.close();
     await this.#inside.stop();
   }
 

@@ -5,10 +5,12 @@ import type { Batch } from "../../src/discovery/registrar/batch.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import { CoreDriver } from "../../src/node/core-driver.io.ts";
+import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
 import { until } from "../fakes/until.ts";
 
 const ANN = caller("ann");
+const POLICIES = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3, maxBytes: 1e6 });
 
 interface Write {
   readonly batch: Batch;
@@ -33,8 +35,8 @@ function committing() {
   const clock = { ms: 0 };
   let isAnswering = false;
   const { replica, registrar } = r;
-  const rooms = { replica, registrar, fanout: new Fanout(), metrics: new Metrics(), newGeneration: () => 2 };
-  const driver = new CoreDriver(new NodeMachine(rooms, at(0)), {
+  const rooms = { replica, registrar, fanout: new Fanout(), policies: POLICIES, metrics: new Metrics(), hasSeeds: false };
+  const driver = new CoreDriver(new NodeMachine({ ...rooms, newGeneration: () => 2 }, at(0)), {
     write: (batch) =>
       new Promise<void>((resolve, reject) => {
         writes.push({
@@ -50,8 +52,7 @@ function committing() {
     now: () => at(clock.ms),
     onCommitted: (recordCount) => committed.push(recordCount),
     renewGeneration: () => Promise.resolve(),
-    keepRoster: () => Promise.resolve(),
-    onTold: () => {},
+    wake: () => {},
     onRefused: () => {},
   });
   const answer = () => {

@@ -5,13 +5,17 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
+import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { FabricWorld, greetingOf } from "../fakes/fabric-world.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
 
-function machineOf() {
+function machineOf(hasSeeds = false) {
   const r = new Registry();
   const { replica, registrar } = r;
-  const machine = new NodeMachine({ replica, registrar, fanout: new Fanout(), metrics: new Metrics(), newGeneration: () => 9 }, at(0));
+  const policies = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3, maxBytes: 1e6 });
+  const fanout = new Fanout();
+  const rooms = { replica, registrar, fanout, policies, metrics: new Metrics(), hasSeeds, newGeneration: () => 9 };
+  const machine = new NodeMachine(rooms, at(0));
   const out: NodeOutput[] = [];
   const give = (input: NodeInput, ms = 0): readonly string[] => {
     out.length = 0;
@@ -19,16 +23,21 @@ function machineOf() {
     return out.map(({ kind }) => kind);
   };
   const register = (name: string) => registrar.register(caller("ann"), command([stamped(name)], { isStatic: true }), at(0));
-  return { r, machine, out, give, register };
+  return { r, machine, out, give, register, policies };
+}
+
+function factsOf(nodeId: string) {
+  return { ...greetingOf(nodeId), transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
 }
 
 /** Joined to nobody yet. */
 function joined() {
   const all = machineOf();
+  all.give({ kind: "tick" });
   const world = new FabricWorld();
   const { fabric } = world.start({ nodeId: "a" });
-  const facts = { ...greetingOf("a"), transports: ["h2"], roles: [], labels: {}, healthScore: 0 };
-  all.machine.join(fabric, facts);
+  all.machine.join({ fabric, facts: factsOf("a"), superseded: [] });
+  all.give({ kind: "begin" });
   return { ...all, fabric, world };
 }
 
@@ -69,8 +78,10 @@ test("an own entry that another origin's word hides is ended on disk, and of a s
   const key = keyText({ ...stamped("web").entryKey, clusterId: "c1" });
   r.hear("web", BODY.UNREGISTERED, 1, at(5));
   out.length = 0;
-  machine.end([key], at(6), out);
-  expect(out.map(({ kind }) => kind)).toEqual(["staticEnded", "persist"]);
+  const { fabric } = new FabricWorld().start({ nodeId: "a" });
+  machine.join({ fabric, facts: factsOf("a"), superseded: [key] });
+  machine.handle({ kind: "begin" }, at(6), out);
+  expect(out.map(({ kind }) => kind)).toEqual(expect.arrayContaining(["staticEnded", "wake", "persist"]));
 });
 
 test("a lost generation is written before anything goes on under it, and again when that was refused", () => {
@@ -112,7 +123,8 @@ test("what the disk refuses to end while a node leaves is ended again, and its n
   const a = world.start({ nodeId: "a" });
   world.start({ nodeId: "b", seeds: ["a:1"] });
   world.runUntil(() => a.upLinks().length === 1, 10_000);
-  machine.join(a.fabric, { ...greetingOf("a"), transports: ["h2"], roles: [], labels: {}, healthScore: 0 });
+  machine.join({ fabric: a.fabric, facts: factsOf("a"), superseded: [] });
+  machine.handle({ kind: "begin" }, world.time(), []);
   const kindsOf = (input: NodeInput, afterMs = 0): readonly string[] => {
     const out: NodeOutput[] = [];
     const { monoMs, wallMs } = world.time();
@@ -130,4 +142,69 @@ test("what the disk refuses to end while a node leaves is ended again, and its n
   expect([r.names(), kindsOf({ kind: "tick" }, 50)]).toEqual([["web"], expect.arrayContaining(["persist"])]);
   kindsOf({ kind: "persisted" }, 50);
   expect(r.names()).toEqual([]);
+});
+
+test("a node that stands alone is ready once callers are served and see its policy, and not before", () => {
+  const { machine, give, policies } = machineOf();
+  policies.isAwaiting = true;
+  expect([give({ kind: "tick" }), machine.collectsBy(at(0))]).toEqual([[], "nothing"]);
+  expect([give({ kind: "serve" }), policies.isAwaiting, machine.isReady]).toEqual([["caughtUp"], false, false]);
+  expect(give({ kind: "policyShown" })).toEqual(["ready", "wake", "serving"]);
+  expect([machine.isWhole, machine.isServing, machine.collectsBy(at(0))]).toEqual([true, true, "age"]);
+  expect(give({ kind: "drain" })).toEqual(["wake", "serving"]);
+  expect([machine.isServing, machine.isReady, machine.isDraining]).toEqual([false, true, true]);
+});
+
+/** Three nodes; the machine under test is that of the last, which has joined the others and knows their clocks. */
+function amongOthers() {
+  const all = machineOf(true);
+  const world = new FabricWorld();
+  const nodes = ["a", "b", "c"].map((nodeId) => world.start({ nodeId, seeds: nodeId === "a" ? [] : ["a:1"] }));
+  const own = nodes[2];
+  if (own === undefined) throw new Error("no node");
+  world.runUntil(() => own.upLinks().length === 2 && own.fabric.isReady, 30_000);
+  all.machine.join({ fabric: own.fabric, facts: factsOf("c"), superseded: [] });
+  const give = (input: NodeInput): readonly NodeOutput[] => {
+    const out: NodeOutput[] = [];
+    all.machine.handle(input, world.time(), out);
+    return out;
+  };
+  const kinds = (input: NodeInput) => give(input).map(({ kind }) => kind);
+  give({ kind: "begin" });
+  return { ...all, world, own, give, kinds };
+}
+
+test("who is to meet others is not ready, and takes no writes, before their clocks are known; then it says so once", () => {
+  const { machine, world, own, kinds } = amongOthers();
+  expect([kinds({ kind: "serve" }), machine.standing.clockFault]).toEqual([[], expect.stringContaining("has not heard the clocks")]);
+  expect(() => machine.standing.checkWrites()).toThrow("not_ready");
+  world.run(4000);
+  expect(kinds({ kind: "tick" })).toContain("caughtUp");
+  expect(() => machine.standing.checkWrites()).not.toThrow();
+  expect(kinds({ kind: "policyShown" })).toEqual(expect.arrayContaining(["ready", "serving"]));
+  expect(own.fabric.isWhole && machine.isWhole).toBe(true);
+  world.run(1000);
+  expect(kinds({ kind: "tick" })).not.toContain("ready");
+});
+
+test("after a standstill nobody is told that something is durable before others have confirmed this start", () => {
+  const { machine, register, world, give, kinds, r } = amongOthers();
+  give({ kind: "lagged", lagMs: 20_000 });
+  expect(machine.mustConfirm(world.time())).toBe(true);
+  register("web");
+  machine.durable([]);
+  expect(kinds({ kind: "persisted" })).not.toContain("settled");
+  expect(r.names()).toEqual(["web"]);
+  register("db");
+  machine.durable([]);
+  // A refusal is held as well: answers come in their order.
+  expect(kinds({ kind: "notPersisted", error: new Error("full") })).not.toContain("settled");
+  const told: NodeOutput[] = [];
+  for (let i = 0; i < 100 && !told.some(({ kind }) => kind === "confirmed"); i++) {
+    world.run(100);
+    told.push(...give({ kind: "tick" }));
+  }
+  const answers = told.filter(({ kind }) => kind === "settled" || kind === "confirmed");
+  expect(answers).toMatchObject([{ kind: "confirmed" }, { kind: "settled", through: 1 }, { kind: "settled", through: 3, refusal: {} }]);
+  expect(answers[1]).not.toHaveProperty("refusal");
 });

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
-import { type NodePolicy, openNodePolicy } from "../../src/node/policy.ts";
+import { type NodePolicy, openNodePolicy, openPolicyStore } from "../../src/node/policy.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
+import type { Store } from "../../src/store/control/store.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { until } from "../fakes/until.ts";
 
@@ -32,27 +33,31 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
     const inside = await startDiscovery();
     const warned: string[] = [];
     const log = openLog({ level: "warn", scopes: new Map(), format: "json", write: (line) => void warned.push(line) });
-    const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine }> => {
-      const { core, settings } = inside;
+    const start = async (): Promise<{ readonly policy: NodePolicy; readonly policies: PolicyEngine; readonly store: Store }> => {
+      const { core, settings, audit } = inside;
       const policies = new PolicyEngine({ ...core.identity, maxVersions: 3, maxBytes: 1e6 });
       const persistence = { ...settings.persistence, ephemeral: false, dataDir };
       const changed = { ...settings, persistence, fabric: { ...settings.fabric, seeds: row.seeds }, policy: { ...settings.policy, file } };
-      const policy = await openNodePolicy({ settings: changed, log: log.child("policy"), core: { ...core, policies } });
-      return { policy, policies };
+      const store = await openPolicyStore(changed, log.child("policy"));
+      const parts = { settings: changed, log: log.child("policy"), core: { ...core, policies }, audit, store };
+      return { policy: await openNodePolicy({ ...parts, mayBeOthers: () => !isReady }), policies, store };
     };
+    let isReady = false;
     put("first");
     const before = await start();
-    if (row.wasReady) await before.policy.letIn(() => false);
-    await before.policy.close();
+    isReady = row.wasReady;
+    if (row.wasReady) await before.policy.letIn();
+    isReady = false;
+    await before.store.close();
     if (row.hadPeers) writeFileSync(join(dataDir, "had-peers"), "");
-    const { policy, policies } = await start();
+    const { policy, policies, store } = await start();
     put("edited");
     policy.reload();
     await until("it is read, or told that it is not", () => policies.inForce?.version === "edited" || warned.length > 0);
     expect([policies.inForce?.version, policies.newestNumber, warned.filter((line) => line.includes("not read again")).length]).toEqual(
       row.isRead ? ["edited", 2, 0] : ["first", 1, 1],
     );
-    await policy.close();
+    await store.close();
     await inside.stop();
   },
 );

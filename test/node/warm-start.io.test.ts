@@ -23,7 +23,15 @@ const live = () => ({ life: "live", absentWallMs: undefined }) as const;
 
 function warmOf(node: FabricComponent, more: { clusterId?: string; directory?: string | undefined; hlc?: Hlc } = {}): WarmStart {
   const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
-  const parts = { directory: home, replica: node.replica, stamper, bounds: BOUNDS, hlc: new Hlc(), maxClockSkewMs: 60_000 };
+  const parts = {
+    directory: home,
+    replica: node.replica,
+    stamper,
+    bounds: BOUNDS,
+    hlc: new Hlc(),
+    maxClockSkewMs: 60_000,
+    starts: () => [],
+  };
   return new WarmStart({ ...parts, clusterId: "c1", log, ...more });
 }
 

@@ -67,17 +67,9 @@ export class SimFabric {
     this.fabric.lifecycle.resume(absent, warm.over, monoMs + options.fabric.readiness.joinTimeoutMs);
   }
 
-  get isReady(): boolean {
-    return this.fabric.isReady;
-  }
-
   /** Origins that it says it does not hold whole. */
   notWhole(): readonly string[] {
     return this.fabric.replication.notWhole().map(({ id }) => id);
-  }
-
-  get isWhole(): boolean {
-    return this.fabric.isWhole;
   }
 
   /** `node/generation` of everybody it takes for alive. */

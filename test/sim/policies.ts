@@ -83,12 +83,11 @@ export class SimTasks {
     });
   }
 
-  /** A version that came over a link. One that cannot be kept is not refused: it is offered again. */
+  /** A version that came over a link. */
   adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): void {
     this.#begin(this.#policyStore.adopt(head, bytes, via), (ended) => {
-      if (ended.kind === "failed") return;
-      const adopted = ended.result as Adopted;
-      if (!adopted.isAdopted && adopted.fault !== "") this.#process.later({ kind: "policyRefused", head, detail: adopted.fault });
+      const outcome = ended.kind === "failed" ? { notKept: String(ended.error) } : (ended.result as Adopted);
+      this.#process.later({ kind: "policyAdopted", head, via, outcome });
     });
   }
 

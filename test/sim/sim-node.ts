@@ -37,6 +37,7 @@ import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking } from "./waking.ts";
 import { rememberedBy, restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
+import { wordsOf } from "./wire.ts";
 import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
@@ -220,19 +221,21 @@ export class SimProcess {
     this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
     this.switches = new SwitchQueue({ policies: this.policies, replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.waking = new SimWaking(this);
-    const { replica, registrar, fanout } = this;
-    this.machine = new NodeMachine({ replica, registrar, fanout, metrics: new Metrics(), newGeneration: () => node.newGeneration() }, time);
+    const { replica, registrar, fanout, policies } = this;
+    const hasSeeds = node.options.seeds.length > 0;
+    const rooms = { replica, registrar, fanout, policies, metrics: new Metrics(), hasSeeds, newGeneration: () => node.newGeneration() };
+    this.machine = new NodeMachine(rooms, time);
     this.fabric = new SimFabric(this);
-    this.machine.join(this.fabric.fabric, this.fabric.self);
+    this.machine.join({ fabric: this.fabric.fabric, facts: this.fabric.self, superseded: this.warm?.superseded ?? [] });
   }
 
   get isReady(): boolean {
-    return this.fabric.isReady;
+    return this.machine.isReady;
   }
 
   /** Whether readers may be told that they have everything. */
   get isWhole(): boolean {
-    return this.fabric.isWhole;
+    return this.machine.isWhole;
   }
 
   time(): Time {
@@ -255,7 +258,7 @@ export class SimProcess {
       maxTtlMs: 86_400_000,
       loadIntervalMs: LOAD_INTERVAL_MS,
       maxIdempotencyKeys: 100,
-      collectsBy: () => (this.fabric.fabric.mayCollect(this.time()) ? "age" : "count"),
+      collectsBy: () => this.machine.collectsBy(this.time()),
       newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
       patience: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
@@ -377,11 +380,16 @@ export class SimProcess {
         return node.parts.watching.staticEnded(output.key);
       case "wake":
         return this.waking.kick();
+      case "caughtUp":
+        return this.switchPolicy(() => this.later({ kind: "policyShown" }));
       case "generationLost":
       case "takenOver":
       case "handedOver":
       case "goodbye":
       case "gone":
+      case "confirmed":
+      case "ready":
+      case "serving":
         return trace.say(() => `${node.name} ${JSON.stringify(output)}`);
     }
   }
@@ -418,11 +426,10 @@ export class SimProcess {
   #sweepMs = 0;
 
   begin(): void {
-    if (this.warm !== undefined) this.machine.end(this.warm.superseded, this.time(), this.#outputs);
-    this.show();
     this.waking.lookForBookmarks();
     this.#saveLater();
-    this.tick();
+    this.input({ kind: "begin" });
+    this.input({ kind: "serve" });
   }
 
   #saveLater(): void {
@@ -642,7 +649,6 @@ export class SimNode implements Host {
     this.parts.trace.say(() => `${this.name} starts, generation ${process.replica.self.generation}, seq ${this.disk.lastSeq}`);
     this.process = process;
     this.parts.watching.started(this, process);
-    process.input({ kind: "policy", head: process.policies.place });
     process.begin();
   }
 
@@ -765,34 +771,4 @@ export class SimNode implements Host {
 
 export function addressOf(index: number): string {
   return `10.0.${index >> 8}.${index & 255}:17421`;
-}
-
-/** A frame in a few words, for the trace. */
-function wordsOf(frame: LinkFrame): string {
-  switch (frame.kind) {
-    case "records": {
-      const { nodeId, generation, after, through, records, isComplete, isLast } = frame.frame;
-      const whole = isComplete ? (isLast ? " whole, last" : " whole") : "";
-      return `records ${nodeId}/${generation} (${after}, ${through}] ${records.length}${whole}`;
-    }
-    case "vector": {
-      const entries = frame.entries.map(
-        ({ nodeId, generation, seq, floor }) => `${nodeId}/${generation}:${seq}${floor > 0 ? `>${floor}` : ""}`,
-      );
-      return `vector ${frame.isPartial ? "partial " : ""}${frame.isWanted ? "wanted " : ""}[${entries.join(" ")}]`;
-    }
-    case "handOver":
-      return `${frame.kind} ${frame.isRefused ? "refused" : frame.seqs.join(" ")}`;
-    case "goodbye":
-      return `goodbye ${frame.reason} ${frame.detail}`;
-    case "hello":
-    case "unknown":
-    case "linked":
-    case "digests":
-    case "policyHead":
-    case "policyWanted":
-    case "policySettled":
-    case "policyPart":
-      return frame.kind;
-  }
 }

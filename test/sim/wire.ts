@@ -85,3 +85,33 @@ function sizeOfFrame(frame: LinkFrame): number {
       return 120;
   }
 }
+
+/** A frame in a few words, for the trace. */
+export function wordsOf(frame: LinkFrame): string {
+  switch (frame.kind) {
+    case "records": {
+      const { nodeId, generation, after, through, records, isComplete, isLast } = frame.frame;
+      const whole = isComplete ? (isLast ? " whole, last" : " whole") : "";
+      return `records ${nodeId}/${generation} (${after}, ${through}] ${records.length}${whole}`;
+    }
+    case "vector": {
+      const entries = frame.entries.map(
+        ({ nodeId, generation, seq, floor }) => `${nodeId}/${generation}:${seq}${floor > 0 ? `>${floor}` : ""}`,
+      );
+      return `vector ${frame.isPartial ? "partial " : ""}${frame.isWanted ? "wanted " : ""}[${entries.join(" ")}]`;
+    }
+    case "handOver":
+      return `${frame.kind} ${frame.isRefused ? "refused" : frame.seqs.join(" ")}`;
+    case "goodbye":
+      return `goodbye ${frame.reason} ${frame.detail}`;
+    case "hello":
+    case "unknown":
+    case "linked":
+    case "digests":
+    case "policyHead":
+    case "policyWanted":
+    case "policySettled":
+    case "policyPart":
+      return frame.kind;
+  }
+}

@@ -1,9 +1,10 @@
 /** What happens in the mesh, for the log and the audit; one id for the same event in both. */
 
-import type { EntryKey } from "../../catalog/record/record.ts";
+import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
+import type { Told } from "../core-driver.io.ts";
 import type { HandedOver } from "../departure.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 
@@ -19,13 +20,23 @@ export class FabricEvents {
     this.#log = log;
   }
 
+  /** What the machine tells. */
+  told(told: Told): void {
+    if (told.kind === "event") this.tell(told.event);
+    else if (told.kind === "memberChanged") this.member(told.update);
+    else if (told.kind === "generationLost") this.#generationLost(told);
+    else if (told.kind === "staticEnded") this.staticEnded(keyParts(told.key));
+    else if (told.kind === "takenOver") this.#core.metrics.counter("mesh_taken_over_entries_total", {}).inc(told.count);
+    else if (told.kind === "handedOver") this.handedOver(told);
+  }
+
   tell({ name, severity, isAudited, detail }: FabricEvent): void {
     const eventId = this.#nextId();
     this.#core.metrics.inc("mesh_events_total", { event: name });
     this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
     if (!isAudited) return;
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
-    this.#core.accessLog.audit?.record({
+    this.#core.audit?.record({
       atWallMs: now().wallMs,
       kind: "admin",
       // Whom a stranger says it is stands in the detail.
@@ -69,6 +80,13 @@ export class FabricEvents {
     const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
     const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#nextId() };
     this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+  }
+
+  #generationLost({ why: { peerNodeId, seq }, generation }: Extract<Told, { readonly kind: "generationLost" }>): void {
+    const { generation: lost, through } = this.#core.replica.self;
+    const facts = { lastSeq: through, lost, generation };
+    if (peerNodeId === "") this.#log.error(facts, "another start went under this id for a while, taking a new generation");
+    else this.#log.error({ peerNodeId, seq, ...facts }, "journal is older than what others know, taking a new generation");
   }
 
   #nextId(): string {

@@ -35,15 +35,13 @@ export interface ObservedFabric {
   readonly now: () => Time;
 }
 
-/** Fills gauges and counters at each scrape: whoever counts keeps plain numbers. */
+/** Fills gauges and counters: whoever counts keeps plain numbers. */
 export function observeFabric(observed: ObservedFabric): void {
-  observed.metrics.onCollect(() => {
-    observeMembers(observed);
-    observeCalls(observed);
-    observeRefused(observed);
-    observeLinks(observed);
-    observeReplication(observed);
-  });
+  observeMembers(observed);
+  observeCalls(observed);
+  observeRefused(observed);
+  observeLinks(observed);
+  observeReplication(observed);
 }
 
 function observeMembers({ metrics, fabric }: ObservedFabric): void {

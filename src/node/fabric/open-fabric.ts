@@ -7,7 +7,6 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isFabricOpen, OPEN_FABRIC_REMEDY, openFabricFault, protectingSetting, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
-import type { Fabric } from "../../fabric/fabric.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
@@ -62,8 +61,9 @@ export class FabricGuard {
    * Before a policy is stored. With an open fabric: throws `fabric_open` where others could put one in its place, because there are peers, or
    * were, or are meant to be; else nobody gets in from now on. What it returns is for a policy that was not stored after all.
    */
-  secure(fabric: Fabric): () => void {
-    if (!isFabricOpen(this.#settings)) return () => {};
+  secure(): () => void {
+    const { fabric } = this.#core.machine;
+    if (fabric === undefined || !isFabricOpen(this.#settings)) return () => {};
     // Also members that are gone may come back, and whoever is being greeted may stay.
     const hasOthers = fabric.membership.members().length > 1 || fabric.links().length > 0;
     if (hasOthers || this.#isMarked || wantsPeers(this.#settings))

@@ -7,8 +7,8 @@ import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
 import { fabricOf } from "../core.ts";
-import type { NodeCore, NodeState } from "../rooms.io.ts";
-import { faultOf } from "./standing.ts";
+import type { NodeCore } from "../rooms.io.ts";
+import type { Standing } from "./standing.ts";
 
 /** The age is asked for at every query and changes slowly. */
 const AGE_MS = 50;
@@ -159,12 +159,14 @@ function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence
 }
 
 /** The line of `/readyz` about the fabric, and whether it is ok. */
-export function fabricReadiness(fabric: Fabric, state: NodeState, time: Time): { readonly isReady: boolean; readonly detail: string } {
+export function fabricReadiness(
+  fabric: Fabric,
+  { fabricFault: fault }: Pick<Standing, "fabricFault">,
+  time: Time,
+): { readonly ok: boolean; readonly detail: string } {
   const { isReady, detail } = fabric.readiness(time);
   const { alive, suspect } = fabric.membership.counts();
   const others = alive + suspect;
-  // The clock has a line of its own.
-  const fault = faultOf({ ...state, clockFault: "" });
   const parts = [...(fault === "" ? [] : [fault]), detailOf(detail, fabric.lifecycle.protectedClusters())];
   const members = others === 1 ? "1 other member" : `${others === 0 ? "no" : others} other members`;
   parts.push(`${members}${suspect > 0 ? `, ${suspect} suspected` : ""}`);
@@ -174,14 +176,7 @@ export function fabricReadiness(fabric: Fabric, state: NodeState, time: Time): {
   if (refusers.length > 0) parts.push(refusalText(refusers));
   const second = fabric.membership.secondAddress(time);
   if (second !== undefined) parts.push(`a second node with this id, at ${second}, is not accepted: stop it`);
-  return { isReady: isReady && fault === "", detail: parts.join("; ") };
-}
-
-/** Why this node is to take no writes, for being turned away where it was to join; empty when it was not, or has been ready. */
-export function joinFaultOf(fabric: Fabric, time: Time): string {
-  if (fabric.isReady) return "";
-  const { reason, detail } = fabric.readiness(time);
-  return reason === "refused" ? detail : "";
+  return { ok: isReady && fault === "", detail: parts.join("; ") };
 }
 
 /** What was refused of others, here or where it would have come from, so that this node does not hold all of theirs. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { FabricEvent } from "../../../src/fabric/io-types.ts";
-import { checkClock, OwnClock } from "../../../src/node/fabric/clock.ts";
+import { OwnClock } from "../../../src/node/fabric/clock.ts";
 
 const WALL = 1_760_000_000_000;
 const UNHEARD = { knownCount: 1, offCount: 1, isOff: false, aheadMs: 0, isUnheard: true };
@@ -9,23 +9,25 @@ const OFF = { knownCount: 2, offCount: 2, isOff: true, aheadMs: 86_400_000, isUn
 
 /** A node's own clock at its start, and what its members say of it. */
 function bench(hasSeeds: boolean) {
-  const state = { isReady: false, isDraining: false, clockFault: "", startFault: "", joinFault: "", isRefused: false };
+  const state = { isReady: false };
   const events: FabricEvent[] = [];
-  const own = new OwnClock({ state, hooks: { onFault: () => {} } }, hasSeeds, (event) => events.push(event));
+  const own = new OwnClock(hasSeeds);
   let askedCount = 0;
   const look = (clock: typeof RIGHT, monoMs: number, hasJoined = true) => {
-    own.look({ clock: () => clock, askClocks: () => (askedCount += 1), hasJoined }, { monoMs, wallMs: WALL + monoMs });
-    return { takesWrites: state.clockFault === "", isComparing: own.isComparing };
+    const membership = { clock: () => clock, askClocks: () => (askedCount += 1), hasJoined };
+    const told = own.look(membership, state.isReady, { monoMs, wallMs: WALL + monoMs });
+    if (told !== undefined) events.push(told.event);
+    return { takesWrites: own.fault === "", isComparing: own.isComparing };
   };
-  return { state, events, look, asked: () => askedCount };
+  return { own, state, events, look, asked: () => askedCount };
 }
 const WAITS = { takesWrites: false, isComparing: true };
 const GOES_ON = { takesWrites: true, isComparing: false };
 
 test("a start takes no writes until two others have said what their clocks are, and asks them for it", () => {
-  const { state, look, asked, events } = bench(true);
+  const { own, look, asked, events } = bench(true);
   // Before the first look, too: nobody has been met yet.
-  expect(() => checkClock(state)).toThrow("not_ready");
+  expect(() => own.check()).toThrow("not_ready");
   expect(look(RIGHT, 0, false)).toEqual(WAITS);
   expect(asked()).toBe(0);
   expect(look(UNHEARD, 100)).toEqual(WAITS);

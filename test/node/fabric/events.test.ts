@@ -20,9 +20,9 @@ function events() {
   const at = (level: string) => (fields: Readonly<Record<string, unknown>>, message: string) => void lines.push({ level, fields, message });
   const levels = { trace: at("trace"), debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
   const log: Log = { ...levels, isEnabled: () => true, child: () => log };
-  const accessLog = { audit: { record: (row: Readonly<Record<string, unknown>>) => void audited.push(row) } };
+  const audit = { record: (row: Readonly<Record<string, unknown>>) => void audited.push(row) };
   // Of a whole node only these are used.
-  const core = { metrics, accessLog, identity: { boot: "b00t" } } as unknown as NodeCore;
+  const core = { metrics, audit, identity: { boot: "b00t" } } as unknown as NodeCore;
   return { lines, audited, metrics, events: new FabricEvents(core, log) };
 }
 

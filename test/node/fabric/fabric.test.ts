@@ -14,7 +14,7 @@ function lone() {
   const replica = new Replica(new Lookup(), new Slab(), { nodeId: "a", generation: 7, lastSeq: 0, floor: 0, ...bounds });
   const identity = { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", version: "1", roles: ["edge"] };
   // Of a whole node only these are read.
-  return loneFabric({ identity, replica, state: { isReady: true, isDraining: false } } as unknown as NodeCore, DETAIL);
+  return loneFabric({ identity, replica, machine: { isReady: true } } as unknown as NodeCore, DETAIL);
 }
 
 test("it is its only member, by its own name and no other", () => {
@@ -33,11 +33,10 @@ test("it is its only member, by its own name and no other", () => {
   expect([mesh.presence("a", TIME)?.status, mesh.presence("b", TIME), mesh.hasPeers()]).toEqual(["alive", undefined, false]);
 });
 
-test("it is ready at once, behind nobody, and says why", async () => {
+test("it is ready at once, behind nobody, and says why", () => {
   const fabric = lone();
-  await fabric.ready;
   const detail = DETAIL;
-  expect(fabric.readiness(TIME)).toEqual({ isReady: true, detail });
+  expect(fabric.component.readiness?.(TIME)).toEqual([{ name: "fabric", ok: true, detail }]);
   expect(fabric.peers.lag(TIME)).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false, ageMs: 0, detail, links: [] });
   expect(fabric.peers.lag(TIME).origins).toMatchObject([{ nodeId: "a", generation: 7, life: "live", through: 0, known: 0 }]);
   expect(fabric.peers.story("a", TIME).events).toEqual([]);

@@ -25,7 +25,7 @@ function scraped(count: number) {
   if (node === undefined) throw new Error("no node");
   // Of the driver only these three are asked.
   const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS, refusedCount: 5 } as unknown as CoreDriver;
-  observeFabric({ metrics, fabric: node.fabric, driver, now: () => world.time() });
+  metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, now: () => world.time() }));
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {
     const found: Record<string, number> = {};

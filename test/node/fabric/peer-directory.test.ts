@@ -3,11 +3,10 @@ import { expect, test } from "vitest";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { HeardPeers } from "../../../src/node/fabric/heard-peers.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
-import { faultOf } from "../../../src/node/fabric/standing.ts";
-import type { NodeCore, NodeState } from "../../../src/node/rooms.io.ts";
+import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";
 
-const WELL: NodeState = { isReady: true, isDraining: false, clockFault: "", startFault: "", joinFault: "", isRefused: false };
+const WELL = { fabricFault: "" };
 
 /** The first of `count` nodes that know each other, as services see it. */
 function watched(count: number) {
@@ -205,25 +204,19 @@ test("a node whose word about itself most others refuse is no member: it is not 
   const odd = world.start({ nodeId: "odd", seeds: ["n1:1"], roles: Array.from({ length: 17 }, (_, i) => `r${i}`) });
   world.runUntil(() => odd.fabric.membership.refusers().length === 2 && odd.fabric.isReady, 120_000);
   expect(odd.eventNames()).toContain("own_update_refused");
-  const { isReady, detail } = fabricReadiness(odd.fabric, { ...WELL, isRefused: true }, world.time());
-  expect(isReady).toBe(false);
+  const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
+  expect(ok).toBe(false);
   expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports or protocol versions are too");
   expect(fabricReadiness(node.fabric, WELL, world.time())).toEqual({
-    isReady: true,
+    ok: true,
     detail: "in step with all peers; 1 other member",
   });
 });
 
-test.each<{ what: string; fault: Partial<NodeState> }>([
-  { what: "another start goes under its id", fault: { startFault: "another start of n0 goes under its id" } },
-  { what: "most others refuse it", fault: { isRefused: true } },
-])("the fabric's line of /readyz is not ready and says why, as gRPC health is: $what", ({ fault }) => {
+test("the fabric's line of /readyz is not ready and says why, as gRPC health is", () => {
   const { world, node } = watched(2);
   world.runUntil(() => node.fabric.isReady, 60_000);
-  const state = { ...WELL, ...fault };
-  const { isReady, detail } = fabricReadiness(node.fabric, state, world.time());
-  expect(isReady).toBe(false);
-  expect(detail).toMatch(new RegExp(`^${faultOf(state)}; `));
-  // A clock that is off has a line of its own.
-  expect(fabricReadiness(node.fabric, { ...WELL, clockFault: "an hour ahead" }, world.time()).isReady).toBe(true);
+  const { ok, detail } = fabricReadiness(node.fabric, { fabricFault: "another start of n0 goes under its id" }, world.time());
+  expect(ok).toBe(false);
+  expect(detail).toMatch(/^another start of n0 goes under its id; /);
 });

@@ -1,0 +1,135 @@
+/** The parts of a node in the order in which they open: they begin and read their files again in that order, and end in reverse. */
+import { performance } from "node:perf_hooks";
+import type { Log } from "../lib/log.io.ts";
+import type { Time } from "../lib/machine.ts";
+
+/** A line of `/readyz`. */
+export interface ReadyCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+/** A moment by which several parts have to be done. */
+export class Deadline {
+  readonly #monoMs: number;
+
+  constructor(withinMs: number) {
+    this.#monoMs = performance.now() + withinMs;
+  }
+
+  /** What is left, at least so much. */
+  leftMs(leastMs = 0): number {
+    return Math.max(leastMs, this.#monoMs - performance.now());
+  }
+}
+
+/** What a part does while the node lives; that it opens is how it comes to be. */
+export interface Component {
+  /** All parts are open: it begins what others see. */
+  start?(): Promise<void> | void;
+  /** Reads its files again; what cannot be used is logged, and what was stays. */
+  reload?(): void;
+  /** Takes nothing new, and is over when what is under way is, or at the deadline. */
+  drain?(by: Deadline): Promise<void> | void;
+  /** Closes, also after a `start` that failed; what is open at the deadline is cut or left. */
+  stop?(by: Deadline): Promise<void> | void;
+  readiness?(time: Time): readonly ReadyCheck[];
+  /** Fills its gauges, at each scrape. */
+  observe?(): void;
+}
+
+/** Told before each step of a start; a test throws here. */
+export type OnStep = (step: string) => void;
+
+interface Named {
+  readonly name: string;
+  readonly component: Component;
+}
+
+export class Components {
+  readonly #log: Pick<Log, "error">;
+  readonly #onStep: OnStep;
+  readonly #list: Named[] = [];
+
+  constructor(log: Pick<Log, "error">, onStep: OnStep = () => {}) {
+    this.#log = log;
+    this.#onStep = onStep;
+  }
+
+  /** Parts that are one part of this list: they drain and end all at once. */
+  group(name: string): Promise<Components> {
+    return this.open(
+      name,
+      () => new Components(this.#log, this.#onStep),
+      (group) => ({
+        start: () => group.start(),
+        reload: () => group.reload(),
+        drain: (by) => group.#together("drain", by),
+        stop: (by) => group.#together("stop", by),
+        readiness: (time) => group.readiness(time),
+        observe: () => group.observe(),
+      }),
+    );
+  }
+
+  /** Opens one more part. What fails here has closed what it opened by itself; what is open before it is closed by `stop`. */
+  async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => Component): Promise<T> {
+    this.#onStep(`open ${name}`);
+    const opened = await open();
+    this.#list.push({ name, component: component(opened) });
+    return opened;
+  }
+
+  async start(): Promise<void> {
+    for (const { name, component } of this.#list) {
+      this.#onStep(`start ${name}`);
+      await component.start?.();
+    }
+  }
+
+  /** What goes wrong in one part keeps no other from it. */
+  reload(): void {
+    for (const { name, component } of this.#list) {
+      try {
+        component.reload?.();
+      } catch (error) {
+        this.#log.error({ err: error, component: name }, "not reloaded");
+      }
+    }
+  }
+
+  /** The last opened first, each when those after it are done. What is not at the deadline is named in the log, and left. */
+  async drain(by: Deadline): Promise<void> {
+    for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
+  }
+
+  /** As `drain`. */
+  async stop(by: Deadline): Promise<void> {
+    for (const part of this.#list.splice(0).toReversed()) await this.#end(part, "stop", by);
+  }
+
+  readiness(time: Time): readonly ReadyCheck[] {
+    return this.#list.flatMap(({ component }) => component.readiness?.(time) ?? []);
+  }
+
+  observe(): void {
+    for (const { component } of this.#list) component.observe?.();
+  }
+
+  async #together(how: "drain" | "stop", by: Deadline): Promise<void> {
+    await Promise.all(this.#list.toReversed().map((part) => this.#end(part, how, by)));
+  }
+
+  async #end({ name, component }: Named, how: "drain" | "stop", by: Deadline): Promise<void> {
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => late.reject(new Error("not done in time")), by.leftMs());
+    try {
+      await Promise.race([component[how]?.(by), late.promise]);
+    } catch (error) {
+      this.#log.error({ err: error, component: name }, how === "drain" ? "not drained" : "not closed");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,35 @@
+/** What becomes of the versions that others have: refused is only what can never be used, and people are told of what could not be kept. */
+import { expect, test } from "vitest";
+import { type AdoptOutcome, TravellingPolicy } from "../../../src/node/fabric/policy.ts";
+
+const HEAD = { number: 3, hlc: 5, nodeId: "z", checksum: "c" };
+const VIA = { nodeId: "m", clusterId: "eu-2" };
+const NOTHING = { policy: { notTaken: undefined } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
+
+function open() {
+  const travelling = new TravellingPolicy();
+  const adopted = (outcome: AdoptOutcome) => travelling.adopted(HEAD, VIA, outcome);
+  return { travelling, adopted };
+}
+
+test("what cannot be used is refused; what is older than what is here is not", () => {
+  const { adopted } = open();
+  expect(adopted({ isAdopted: true })).toBeUndefined();
+  expect(adopted({ isAdopted: false, fault: "" })).toBeUndefined();
+  expect(adopted({ isAdopted: false, fault: "no name" })).toEqual({ kind: "policyRefused", head: HEAD, detail: "no name" });
+});
+
+test("what cannot be kept is not refused, so that it is offered again; people are told of that until it is kept", () => {
+  const { adopted, travelling } = open();
+  expect(adopted({ notKept: "the disk is full" })).toBeUndefined();
+  const told = "version 3 of node z, told by node m of cluster eu-2: it cannot be kept here: the disk is full";
+  expect(travelling.notTaken(NOTHING)).toBe(told);
+  adopted({ isAdopted: true });
+  expect(travelling.notTaken(NOTHING)).toBe("");
+});
+
+test("of a newer version that others have and this node does not take it says why", () => {
+  const notTaken = { head: HEAD, peer: VIA, why: "its cluster is not accepted" };
+  const fabric = { policy: { notTaken } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
+  expect(open().travelling.notTaken(fabric)).toBe("version 3 of node z, told by node m of cluster eu-2: its cluster is not accepted");
+});
