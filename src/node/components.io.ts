@@ -18,9 +18,14 @@ export class Deadline {
     this.#monoMs = performance.now() + withinMs;
   }
 
-  /** What is left, at least so much. */
+  /** What is left, in whole milliseconds; at least so many. */
   leftMs(leastMs = 0): number {
-    return Math.max(leastMs, this.#monoMs - performance.now());
+    return Math.max(leastMs, Math.ceil(this.#monoMs - performance.now()));
+  }
+
+  /** Half of what is left, for who is not the last. */
+  halfMs(): number {
+    return Math.ceil(this.leftMs() / 2);
   }
 }
 

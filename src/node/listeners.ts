@@ -100,7 +100,7 @@ export async function openListeners(options: ListenersOptions, parts: Components
     (listener) => ({
       reload: () => listener.reloadTls(),
       drain: (by) => listener.drain(by.leftMs()),
-      stop: (by) => listener.stop(by.leftMs() / 2),
+      stop: (by) => listener.stop(by.halfMs()),
       observe: () => connections("http", listener.connectionCount()),
     }),
   );

@@ -127,7 +127,7 @@ function corePart(core: NodeCore): Component {
     stop: async (by) => {
       wakeup.close();
       limits.close();
-      await driver.closeNetwork(by.leftMs() / 2);
+      await driver.closeNetwork(by.halfMs());
       await driver.close();
     },
     readiness: () => {

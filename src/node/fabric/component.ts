@@ -79,8 +79,8 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     drain: (by) => driver.depart(settings.fabric.onStop, by.leftMs(MIN_GOODBYE_MS)),
     stop: async (by) => {
       tlsWatch?.stop();
-      await driver.closeNetwork(by.leftMs() / 2);
-      if (rightAtGoodbyeWallMs !== undefined) await warmStart.finish(stateOf, rightAtGoodbyeWallMs, by.leftMs() / 2);
+      await driver.closeNetwork(by.halfMs());
+      if (rightAtGoodbyeWallMs !== undefined) await warmStart.finish(stateOf, rightAtGoodbyeWallMs, by.halfMs());
       await warmStart.close();
       await members.close();
     },
