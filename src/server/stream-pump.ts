@@ -36,7 +36,7 @@ export class StreamPump {
     this.#pull();
   }
 
-  /** Finishes after the message in flight; nothing more is pulled. Also how a deadline ends a stream. */
+  /** Finishes after the message in flight; nothing more is pulled. */
   end(error: WaymarkError | undefined): void {
     if (this.#isClosed || this.#ending !== undefined) return;
     this.#ending = { error };

@@ -1,8 +1,8 @@
 /** The service of the conformance suite (`connectrpc.conformance.v1.ConformanceService`), on this room's calls. */
 import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
-import { bidiMethod, serverStreamOf } from "../../src/grpc/server/async-handlers.io.ts";
 import type { Call, Method } from "../../src/grpc/server/method.ts";
+import { bidiMethod, serverStreamOf } from "../fakes/grpc-async-handlers.ts";
 import {
   BidiStreamRequestSchema,
   BidiStreamResponseSchema,

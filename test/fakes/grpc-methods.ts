@@ -1,8 +1,9 @@
 /** Methods of every kind that a test of src/grpc may call, and what they saw. */
-import { bidiMethod, clientStreamMethod, serverStreamOf } from "../../src/grpc/server/async-handlers.io.ts";
-import { serverStreamMethod, unaryMethod } from "../../src/grpc/server/handlers.ts";
+
 import type { Call, Method } from "../../src/grpc/server/method.ts";
 import { STATUS, StatusError } from "../../src/grpc/wire/status.ts";
+import { bidiMethod, clientStreamMethod, serverStreamOf } from "./grpc-async-handlers.ts";
+import { serverStreamMethod, unaryMethod } from "./grpc-handlers.ts";
 import { bytes, metadata, textOf } from "./grpc-room.ts";
 
 export interface Seen {

@@ -1,9 +1,9 @@
 /** A process with only a server of src/grpc, for tests that attack it. Prints its port, and tells its memory. */
 import { createServer } from "node:net";
 import { parseArgs } from "node:util";
-import { serverStreamMethod, unaryMethod } from "../../src/grpc/server/handlers.ts";
 import { GrpcServer, type ServerLimits } from "../../src/grpc/server/server.io.ts";
 import { boundedInflater } from "../../src/grpc/wire/gzip.io.ts";
+import { serverStreamMethod, unaryMethod } from "./grpc-handlers.ts";
 import { tellMemory } from "./memory.ts";
 
 const SERVICE = "/waymark.discovery.v1.DiscoveryService";

@@ -1,5 +1,5 @@
 /** Methods from asynchronous functions, for services of which few calls are made: requests and answers as async iterables, with back pressure. */
-import type { Call, RequestListener, RequestStreamMethod, SingleRequestMethod } from "./method.ts";
+import type { Call, RequestListener, RequestStreamMethod, SingleRequestMethod } from "../../src/grpc/server/method.ts";
 
 /** A method that answers a stream of requests with one message. What is thrown ends the call. */
 export function clientStreamMethod(

@@ -1,5 +1,5 @@
 /** Methods from plain functions: one that answers a request, and one that opens a source which is pulled as the client reads. */
-import type { Call, SingleRequestMethod } from "./method.ts";
+import type { Call, SingleRequestMethod } from "../../src/grpc/server/method.ts";
 
 /** A unary method. A value is sent in the same turn of the event loop, a promise when it settles; what is thrown ends the call. */
 export function unaryMethod(
