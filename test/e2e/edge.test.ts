@@ -8,7 +8,8 @@ import { describe, expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { queryAnswer } from "../fakes/demo-service.ts";
+import { listServices } from "../../src/services/list.ts";
+import { demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
 
@@ -267,6 +268,28 @@ test.each([
   expect(response.status).toBe(status);
   expect(await response.json()).toHaveProperty("details[0].debug", { reason, domain: "waymark" });
   expect((await fetch(`${served.base}/healthz`)).status).toBe(200);
+});
+
+test("health is told here too, as any service, and a request of it has the bound of its own", async () => {
+  const { services, health } = listServices({ discovery: demoService().service });
+  await using served = await startDemoEdge({ listener: { services } });
+  const check = (service: string) =>
+    fetch(`${served.base}/grpc.health.v1.Health/Check`, {
+      method: "POST",
+      body: JSON.stringify({ service }),
+      headers: { "content-type": "application/json" },
+    });
+  expect(await (await check("")).json()).toEqual({ status: "NOT_SERVING" });
+  health.setServing(true);
+  expect(await (await check("")).json()).toEqual({ status: "SERVING" });
+  expect((await check("no.such.Service")).status).toBe(404);
+  expect((await check("x".repeat(20_000))).status).toBe(429);
+  expect(served.on.observed.map(({ method, code }) => [method, code])).toEqual([
+    ["Check", "OK"],
+    ["Check", "OK"],
+    ["Check", "NOT_FOUND"],
+    ["Check", "RESOURCE_EXHAUSTED"],
+  ]);
 });
 
 test.each(["9999999999", "2147483648"])("a deadline of %s ms, beyond what a timer takes, is far away and not now", async (timeout) => {

@@ -109,6 +109,19 @@ test.each([
   expect((await raw({ ":path": HEALTH, "grpc-timeout": timeout })).code).toBe(code);
 });
 
+test.each([
+  { path: HEALTH, sizeBytes: 16_384, code: "5" },
+  { path: HEALTH, sizeBytes: 16_385, code: "8" },
+  { path: QUERY, sizeBytes: 16_385, code: "0" },
+])("a request of $sizeBytes bytes to $path answers $code: the name of a service is never longer", async ({ path, sizeBytes, code }) => {
+  const name = "x".repeat(sizeBytes - 4); // Behind a tag of one byte and a length of three.
+  const request = Buffer.concat([
+    Buffer.of(0x0a, (name.length & 127) | 128, (name.length >> 7) | 128, name.length >> 14),
+    Buffer.from(name),
+  ]);
+  expect((await raw({ ":path": path }, [framed(request)])).code).toBe(code);
+});
+
 test.each<{ name: string; chunks: Uint8Array[]; code: string }>([
   { name: "no message", chunks: [], code: "12" },
   { name: "half a prefix", chunks: [Buffer.of(0, 0)], code: "3" },

@@ -27,6 +27,9 @@ export interface EdgeLimits {
   readonly maxStreamsPerConnection: number;
   /** HTTP/2 streams open over all connections; new ones beyond it are refused. */
   readonly maxStreams: number;
+  /** Streams that a client may reset at once, and how many a second it gets back. */
+  readonly streamResetBurst: number;
+  readonly streamResetPerSecond: number;
   /** Largest request message, in bytes, also after decompression. */
   readonly maxMessageBytes: number;
   /** Bytes of requests that have not wholly arrived, over all connections. */
@@ -45,6 +48,8 @@ export interface EdgeLimits {
 export const EDGE_FIXED = {
   maxStreamsPerConnection: 128,
   maxStreams: 50_000,
+  streamResetBurst: 200,
+  streamResetPerSecond: 50,
   maxBufferedBytes: 256 * 1_024 * 1_024,
   maxHeaderBytes: 16 * 1_024,
   headersTimeoutMs: 10_000,
@@ -63,8 +68,6 @@ const MAX_SETTINGS_ENTRIES = 32;
 /** Fields of one request; with HTTP/2 its pseudo-headers count. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
-/** Streams a client may reset at once, and how many a second it gets back. */
-const STREAM_RESETS = { burst: 200, ratePerSecond: 50 } as const;
 /** A client that begins with HTTP/2's preface sends it whole. */
 const PREFACE_TIMEOUT_MS = 2_000;
 /** How often node looks for requests over their time, in ms. */
@@ -277,8 +280,8 @@ function openHttp2(limits: EdgeLimits): Http2Server {
     maxSettings: MAX_SETTINGS_ENTRIES,
     maxHeaderListPairs: MAX_HEADER_PAIRS,
     maxOutstandingPings: MAX_UNANSWERED_PINGS,
-    streamResetBurst: STREAM_RESETS.burst,
-    streamResetRate: STREAM_RESETS.ratePerSecond,
+    streamResetBurst: limits.streamResetBurst,
+    streamResetRate: limits.streamResetPerSecond,
     settings: {
       maxConcurrentStreams: limits.maxStreamsPerConnection,
       maxHeaderListSize: limits.maxHeaderBytes,
