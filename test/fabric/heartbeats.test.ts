@@ -1,19 +1,18 @@
 /** Up to when all that an origin wrote is here, and what a link tells of it. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import type { Origin } from "../../src/catalog/record/stored-record.ts";
-import { Heartbeats } from "../../src/fabric/heartbeats.ts";
-import { shortHash } from "../../src/fabric/replication/version-vector.ts";
 import type { ReplicationFrame } from "../../src/fabric/wire/messages.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../fakes/replication.ts";
 
-function bench(...ids: readonly string[]) {
-  const origins = new Map(ids.map((id) => [id, { id, through: 5, lacks: undefined } as unknown as Origin & { through: number }]));
-  return { origins, heartbeats: new Heartbeats((id) => origins.get(id)) };
+/** A node that has the first five records of these nodes. */
+function bench(...nodeIds: readonly string[]) {
+  const { replica, shared, place } = new ReplicatingNode({ nodeId: "me" });
+  for (const nodeId of nodeIds) replica.origin(nodeId, 1, place).through = 5;
+  return { origins: replica.origins, heartbeats: shared.heartbeats };
 }
 
 test("a heartbeat counts when all is here that was written until then, and the freshest one does", () => {
-  const { heartbeats } = bench("a/1");
+  const { heartbeats } = bench("a");
   expect(heartbeats.provenMonoMs("a/1")).toBeUndefined();
   heartbeats.heard("a/1", 5, 1000);
   heartbeats.heard("a/1", 5, 700);
@@ -27,7 +26,7 @@ test("a heartbeat counts when all is here that was written until then, and the f
 });
 
 test("one that speaks of more than is here counts from when that has come, however much is written meanwhile", () => {
-  const { heartbeats, origins } = bench("a/1");
+  const { heartbeats, origins } = bench("a");
   const a = origins.get("a/1")!;
   heartbeats.heard("a/1", 6, 1000);
   heartbeats.heard("a/1", 9, 2000);
@@ -44,7 +43,7 @@ test("one that speaks of more than is here counts from when that has come, howev
 });
 
 test("of an origin of which frames left something out it counts once that has come, or may never come", () => {
-  const { heartbeats, origins } = bench("a/1");
+  const { heartbeats, origins } = bench("a");
   const a = origins.get("a/1")!;
   Object.assign(a, { life: "live", through: 7, unsettled: { from: 5, until: 8 } });
   heartbeats.heard("a/1", 5, 1000);
@@ -102,6 +101,9 @@ test("who has no link to an origin hears of it by way of others, every few secon
 
 /** Ids of nodes whose origins of generation 1 have one short hash. */
 const PAIR = ["n696399", "n898030"] as const;
+const SHORT = 4_145_100_922;
+/** The short hash of `other/1`. */
+const SHORT_OF_OTHER = 1_181_285_608;
 
 test("an origin that another cluster made up has the short hash of none of ours", () => {
   const [a, b, z] = [node(PAIR[0]), node("b"), node("z")];
@@ -109,10 +111,10 @@ test("an origin that another cluster made up has the short hash of none of ours"
   for (const each of [a, b, z]) each.put(each.nodeId, 0);
   evil.put("made-up", 0, { scope: SCOPE.REGION });
   const [id, madeUp] = [a.replica.self.id, evil.replica.self.id];
-  expect(shortHash(id)).toBe(shortHash(madeUp));
   const wires = [new Wire(a, b, 0), new Wire(b, z, 0), new Wire(evil, b, 0), new Wire(evil, z, 0)];
   let now = run(wires, 0, 10_000);
   for (const each of [b, z]) expect(each.replica.origins.has(madeUp)).toBe(true);
+  expect([a.shared.vector.find(id)?.short, evil.shared.vector.find(madeUp)?.short]).toEqual([SHORT, SHORT]);
   for (let second = 0; second < 30; second++) {
     now = run(wires, now, 1000);
     expect(now - (z.shared.heartbeats.provenMonoMs(id) ?? 0)).toBeLessThan(5000 + 2500);
@@ -130,7 +132,7 @@ test("a heartbeat without a number is of an origin of ours, whether that is know
   border.receive(framesOf(evil, 0), me.timeOf(1000), []);
   expect(me.replica.origins.has(madeUp)).toBe(true);
   const say = (more: { readonly seq?: number }) => {
-    const heartbeats = [{ hash: shortHash(madeUp), ageMs: 300, ...more }];
+    const heartbeats = [{ hash: SHORT, ageMs: 300, ...more }];
     const said = { ...vectorOf(entries), isPartial: true, heartbeats };
     link.receive(said, me.timeOf(2000), []);
     return me.shared.heartbeats.provenMonoMs(madeUp);
@@ -155,7 +157,7 @@ test("what may have been long on its way is that much older", () => {
   link.receive(vectorOf(entries), me.timeOf(1000), []);
   direct.receive(framesOf(other, 0), me.timeOf(1000), []);
   expect(me.shared.heartbeats.provenMonoMs(id)).toBeUndefined();
-  const said = (ageMs: number) => ({ ...vectorOf(entries), isPartial: true, heartbeats: [{ hash: shortHash(id), ageMs }] });
+  const said = (ageMs: number) => ({ ...vectorOf(entries), isPartial: true, heartbeats: [{ hash: SHORT_OF_OTHER, ageMs }] });
   link.receive(said(300), me.timeOf(2000), []);
   expect(me.shared.heartbeats.provenMonoMs(id)).toBe(1700);
   // Vectors come once a second: this one may have waited since the second after the last.

@@ -2,7 +2,6 @@
 import { describe, expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import type { PolicyPeer } from "../../src/fabric/policy-link.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { LinkFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
 import { NO_PLACE } from "../../src/policy/versions/version.ts";
@@ -11,6 +10,8 @@ import { FABRIC_OPTIONS, POLICY_OPTIONS } from "../fakes/options.ts";
 import { version } from "../fakes/policy-versions.ts";
 
 const CAPABILITY = "policy_first";
+
+type PolicyPeer = NonNullable<Parameters<PolicyExchange["opened"]>[1]>;
 
 /** A cluster in a full mesh, or above `maxLinks` in a looser one. */
 function start(world: FabricWorld, count: number, maxLinks = 20): readonly WorldNode[] {

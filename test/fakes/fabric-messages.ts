@@ -1,5 +1,6 @@
 /** Arbitrary messages between nodes, all of them well-formed. */
 import fc from "fast-check";
+import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/wire/messages.ts";
 import { GOODBYES } from "../../src/fabric/wire/messages.ts";
@@ -222,4 +223,9 @@ export const anyResponse: fc.Arbitrary<CallResponse> = fc.oneof(
 /** A frame as its bytes say it to the peer. */
 export function asReceived(frame: LinkFrame): LinkFrame {
   return decodeLinkFrame(encodeLinkFrame(frame));
+}
+
+/** A call as its bytes say it to the node that is asked. */
+export function callAsReceived(request: CallRequest): CallRequest {
+  return decodeCallRequest(request.kind, encodeCallRequest(request));
 }

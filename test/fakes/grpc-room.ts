@@ -5,12 +5,18 @@ import type { CallResult, ClientCall } from "../../src/grpc/client/client-call.t
 import { type CallRequest, ClientConnection, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { GrpcServer, type ServerOptions } from "../../src/grpc/server/server.io.ts";
+import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 
 const opened: { servers: { server: GrpcServer; listener: Server; sockets: Set<Socket> }[]; connections: ClientConnection[] } = {
   servers: [],
   connections: [],
 };
+
+/** gzip for both ends: messages of at least so many bytes are compressed. */
+export function gzipFrom(minBytes: number): Required<Pick<ConnectionOptions, "inflater" | "compressor">> {
+  return { inflater: boundedInflater(), compressor: gzipCompressor(minBytes) };
+}
 
 export interface Serving {
   readonly server: GrpcServer;

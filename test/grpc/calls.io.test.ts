@@ -1,9 +1,8 @@
 /** Client and server of src/grpc with each other over real sockets: all kinds of calls, metadata, deadlines, cancellation, bounds. */
 import { afterEach, expect, test } from "vitest";
-import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
 import { methods } from "../fakes/grpc-methods.ts";
-import { bytes, Conversation, closeAll, connected, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
+import { bytes, Conversation, closeAll, connected, gzipFrom, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
 afterEach(closeAll);
@@ -145,7 +144,7 @@ test("a message over a bound is refused at either end, coming and going", async 
 });
 
 test("messages are compressed both ways where both ends want it, in order, and small ones stay as they are", async () => {
-  const gzip = () => ({ inflater: boundedInflater(), compressor: gzipCompressor(10) });
+  const gzip = () => gzipFrom(10);
   const { connection } = await both(gzip(), gzip());
   for (const size of [0, 9, 10, 1_000, 100_000, 1_000_000]) {
     const answer = await unary(connection, "/t/Echo", new Uint8Array(size).fill(65));
@@ -160,7 +159,7 @@ test("messages are compressed both ways where both ends want it, in order, and s
 });
 
 test("a server without an inflater refuses compressed requests, and a client without one asks for none", async () => {
-  const { connection } = await both({}, { compressor: gzipCompressor(0) });
+  const { connection } = await both({}, { compressor: gzipFrom(0).compressor });
   expect((await unary(connection, "/t/Echo", bytes("x"))).status.code).toBe(STATUS.UNIMPLEMENTED);
 });
 

@@ -1,69 +1,36 @@
+/** Probing, as a member does it: one of the others in each period, by itself and by way of others. */
 import { expect, test } from "vitest";
-import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
-import { FailureDetector } from "../../../src/fabric/membership/failure-detector.ts";
-import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import type { MembershipOptions } from "../../../src/fabric/membership/options.ts";
-import { MembershipState } from "../../../src/fabric/membership/state.ts";
-import { decodeCallRequest, encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import type { CallRequest, CallResponse } from "../../../src/fabric/wire/messages.ts";
-import type { Time } from "../../../src/lib/machine.ts";
-import { Rng } from "../../../src/lib/rng.ts";
+import { callAsReceived } from "../../fakes/fabric-messages.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
-import { factsOf } from "../membership-world.ts";
+import { type BenchSpec, type Call, MemberBench, type Output, said } from "../membership-bench.ts";
 
-type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
-
-function at(monoMs: number): Time {
-  return { monoMs, wallMs: monoMs };
+/** A node among these, who told it all there is when it joined: it has no news, so that it probes and does nothing else. */
+function among(names: readonly string[], options: BenchSpec["options"] = {}, others: readonly string[] = []): MemberBench {
+  const bench = new MemberBench({ options, isSilent: true });
+  const [join] = bench.join([`${names[0] ?? ""}:1`]);
+  const members = [...names.map((name) => said(name)), ...others.map((name) => said(name, "alive", { clusterId: "other" }))];
+  bench.answer(join, { kind: "pushPull", from: { nodeId: names[0] ?? "", generation: 1 }, members });
+  return bench;
 }
 
-/** A prober among `names`, and the hands of its composer. */
-class Bench {
-  readonly state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
-  readonly memberCalls = new MemberCalls(this.state, MEMBERSHIP_OPTIONS);
-  readonly failureDetector: FailureDetector;
-
-  constructor(names: readonly string[], options: Partial<MembershipOptions> = {}, others: readonly string[] = []) {
-    this.failureDetector = new FailureDetector(this.memberCalls, new Rng("prober"), { ...MEMBERSHIP_OPTIONS, ...options });
-    for (const name of [...names, ...others]) {
-      const update = {
-        ...factsOf(name, others.includes(name) ? { clusterId: "other" } : {}),
-        status: "alive",
-        incarnation: 1,
-        accuser: "",
-      } as const;
-      this.state.learn(update, { nodeId: "a", path: "table" }, at(0), []);
-    }
-    this.failureDetector.begin(at(0));
-    this.failureDetector.settle(at(0), []);
-  }
-
-  /** Ticks at the next deadline; gives when that was and the calls made. */
-  step(): { readonly atMs: number; readonly calls: readonly Call[] } {
-    const atMs = this.failureDetector.nextDeadlineMs();
-    const out: MembershipOutput[] = [];
-    this.failureDetector.tick(at(atMs), out);
-    return { atMs, calls: callsIn(out) };
-  }
-
-  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number): readonly Call[] {
-    if (call === undefined) throw new Error("no call");
-    const pending = this.memberCalls.finish(call.call, response);
-    const out: MembershipOutput[] = [];
-    if (pending?.purpose.kind === "direct") this.failureDetector.directAnswered(pending.purpose.round, pending, response, at(atMs), out);
-    if (pending?.purpose.kind === "indirect") {
-      this.failureDetector.indirectAnswered(pending.purpose.round, pending.purpose.helper, response, at(atMs), out);
-    }
-    return callsIn(out);
-  }
-
-  statusOf(nodeId: string): string | undefined {
-    return this.state.members.find(nodeId)?.update.status;
-  }
+/** To its next probe. */
+function nextProbe(bench: MemberBench): Call {
+  bench.probes.length = 0;
+  while (bench.probes.length === 0) bench.step();
+  const [call, more] = bench.probes;
+  if (call === undefined || more !== undefined) throw new Error("one probe");
+  return call;
 }
 
-function callsIn(out: readonly MembershipOutput[]): readonly Call[] {
+function callsIn(out: readonly Output[]): readonly Extract<Output, { readonly kind: "call" }>[] {
   return out.flatMap((output) => (output.kind === "call" ? [output] : []));
+}
+
+/** What that led to. */
+function answer(bench: MemberBench, call: Pick<Call, "call"> | undefined, response: CallResponse | undefined, atMs: number) {
+  bench.runUntil(atMs);
+  return callsIn(bench.answer(call as Call | undefined, response));
 }
 
 function targetOf(request: CallRequest | undefined): string {
@@ -74,16 +41,8 @@ function targetOf(request: CallRequest | undefined): string {
 const NO: CallResponse = { kind: "probeIndirect", isAcknowledged: false, updates: [] };
 const YES: CallResponse = { kind: "probeIndirect", isAcknowledged: true, updates: [] };
 
-/** Who is probed in so many periods, of which each has one probe that is answered. */
-function probedBy(bench: Bench, periods: number): string[] {
-  return Array.from({ length: periods }, () => {
-    const { atMs, calls } = bench.step();
-    const [call] = calls;
-    const nodeId = targetOf(call?.request);
-    const from = { nodeId, generation: 1, clusterId: bench.state.members.find(nodeId)?.update.clusterId ?? "", region: "r1" };
-    bench.answer(call, { kind: "probe", from, updates: [] }, atMs);
-    return nodeId;
-  });
+function yesOf(nodeId: string): CallResponse {
+  return { kind: "probe", from: { nodeId, generation: 1 }, updates: [] };
 }
 
 test.each([
@@ -96,8 +55,15 @@ test.each([
   const own = Array.from({ length: ownCount }, (_, i) => `n${i}`);
   const others = Array.from({ length: otherCount }, (_, i) => `other${i}`);
   const share = Math.max(0.5, ownCount / (ownCount + otherCount));
-  const bench = new Bench(own, {}, others);
-  const probed = probedBy(bench, 4 * Math.ceil(Math.max(ownCount / share, otherCount === 0 ? 0 : otherCount / (1 - share))));
+  const bench = among(own, {}, others);
+  const periods = 4 * Math.ceil(Math.max(ownCount / share, otherCount === 0 ? 0 : otherCount / (1 - share)));
+  const probed = Array.from({ length: periods }, () => {
+    const call = nextProbe(bench);
+    const nodeId = targetOf(call.request);
+    const clusterId = bench.held(nodeId)?.clusterId ?? "";
+    answer(bench, call, { kind: "probe", from: { nodeId, generation: 1, clusterId }, updates: [] }, call.atMs);
+    return nodeId;
+  });
   for (const [names, part] of [
     [own, share],
     [others, 1 - share],
@@ -110,124 +76,137 @@ test.each([
 });
 
 test("a period has one direct probe; its answer gives the round trip", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  const { atMs, calls } = bench.step();
-  expect(atMs).toBeLessThan(1000);
-  expect(calls).toHaveLength(1);
-  expect(calls[0]).toMatchObject({ timeoutMs: 500, request: { kind: "probe" } });
-  const target = targetOf(calls[0]?.request);
-  bench.answer(calls[0], { kind: "probe", from: { nodeId: target, generation: 1 }, updates: [] }, atMs + 16);
-  expect(bench.state.members.find(target)?.rttMs).toBe(16);
-  const next = bench.step();
-  expect(next.atMs).toBe(atMs + 1000);
-  const other = targetOf(next.calls[0]?.request);
-  bench.answer(next.calls[0], { kind: "probe", from: { nodeId: other, generation: 1 }, updates: [] }, next.atMs + 8);
-  expect(bench.statusOf(target)).toBe("alive");
+  const bench = among(["a", "b", "c", "d", "e"]);
+  const first = nextProbe(bench);
+  expect(first.atMs).toBeLessThan(1000);
+  expect(first).toMatchObject({ timeoutMs: 500, request: { kind: "probe" } });
+  const target = targetOf(first.request);
+  answer(bench, first, yesOf(target), first.atMs + 16);
+  expect(bench.machine.explain(target)?.rttMs).toBe(16);
+  const next = nextProbe(bench);
+  expect(next.atMs).toBe(first.atMs + 1000);
+  answer(bench, next, yesOf(targetOf(next.request)), next.atMs + 8);
+  expect(bench.held(target)?.status).toBe("alive");
 });
 
 test("after a failed probe three others are asked, who must answer before the period ends, and the target once more", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  const { atMs, calls } = bench.step();
-  const asked = bench.answer(calls[0], undefined, atMs + 500);
+  const bench = among(["a", "b", "c", "d", "e"]);
+  const probe = nextProbe(bench);
+  const asked = answer(bench, probe, undefined, probe.atMs + 500);
   expect(asked.map(({ request }) => request.kind)).toEqual(["probe", "probeIndirect", "probeIndirect", "probeIndirect"]);
   for (const { to, request, timeoutMs } of asked.slice(1)) {
-    expect(targetOf(request)).toBe(targetOf(calls[0]?.request));
-    expect(to).not.toBe(calls[0]?.to);
+    expect(targetOf(request)).toBe(targetOf(probe.request));
+    expect(to).not.toBe(probe.to);
     expect(timeoutMs).toBe(500);
     expect(request.kind === "probeIndirect" && request.timeoutMs).toBe(350);
   }
-  bench.answer(asked[1], NO, atMs + 900);
-  bench.answer(asked[2], YES, atMs + 950);
-  bench.step();
-  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("alive");
-  expect(bench.state.health.score).toBe(0);
+  answer(bench, asked[1], NO, probe.atMs + 900);
+  answer(bench, asked[2], YES, probe.atMs + 950);
+  bench.runUntil(probe.atMs + 1000);
+  expect(bench.held(targetOf(probe.request))?.status).toBe("alive");
+  expect(bench.machine.healthScore).toBe(0);
 });
 
 test("silence until the end of the period makes a suspect, and helpers that said nothing make the prober doubt itself", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  const { atMs, calls } = bench.step();
-  const target = targetOf(calls[0]?.request);
-  const asked = bench.answer(calls[0], undefined, atMs + 500);
-  bench.answer(asked[1], NO, atMs + 900);
-  expect(bench.statusOf(target)).toBe("alive");
-  bench.step();
-  expect(bench.statusOf(target)).toBe("suspect");
-  expect(bench.state.health.score).toBe(2);
-  expect(bench.state.members.find(target)?.evidence[0]).toMatchObject({ accuser: "self", path: "indirect" });
+  const bench = among(["a", "b", "c", "d", "e"]);
+  const probe = nextProbe(bench);
+  const target = targetOf(probe.request);
+  const asked = answer(bench, probe, undefined, probe.atMs + 500);
+  answer(bench, asked[1], NO, probe.atMs + 900);
+  bench.runUntil(probe.atMs + 999);
+  expect(bench.held(target)?.status).toBe("alive");
+  bench.runUntil(probe.atMs + 1000);
+  expect(bench.held(target)?.status).toBe("suspect");
+  expect(bench.machine.healthScore).toBe(2);
+  expect(bench.machine.explain(target)?.evidence[0]).toMatchObject({ accuser: "self", path: "indirect" });
 });
 
 test("when everybody has said no, nobody waits for the end of the period", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  const { atMs, calls } = bench.step();
-  const asked = bench.answer(calls[0], undefined, atMs + 5);
-  for (const [i, call] of asked.entries()) bench.answer(call, i === 0 ? undefined : NO, atMs + 20);
-  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("suspect");
-  expect(bench.state.health.score).toBe(0);
+  const bench = among(["a", "b", "c", "d", "e"]);
+  const probe = nextProbe(bench);
+  const asked = answer(bench, probe, undefined, probe.atMs + 5);
+  for (const [i, call] of asked.entries()) answer(bench, call, i === 0 ? undefined : NO, probe.atMs + 20);
+  expect(bench.held(targetOf(probe.request))?.status).toBe("suspect");
+  expect(bench.machine.healthScore).toBe(0);
 });
 
 test("one helper is enough for the evidence to name it", () => {
-  const bench = new Bench(["a", "b"]);
-  const { atMs, calls } = bench.step();
-  const target = targetOf(calls[0]?.request);
-  bench.answer(calls[0], undefined, atMs + 500);
-  bench.step();
-  expect(bench.state.members.find(target)?.evidence[0]).toMatchObject({ path: "indirect", via: [target === "a" ? "b" : "a"] });
+  const bench = among(["a", "b"]);
+  const probe = nextProbe(bench);
+  const target = targetOf(probe.request);
+  answer(bench, probe, undefined, probe.atMs + 500);
+  bench.runUntil(probe.atMs + 1000);
+  expect(bench.machine.explain(target)?.evidence[0]).toMatchObject({ path: "indirect", via: [target === "a" ? "b" : "a"] });
 });
 
 test("an answer by another node at the address is none", () => {
-  const bench = new Bench(["a", "b"]);
-  const { atMs, calls } = bench.step();
-  const asked = bench.answer(calls[0], { kind: "probe", from: { nodeId: "z", generation: 1 }, updates: [] }, atMs + 5);
-  expect(asked.length).toBeGreaterThan(1);
+  const bench = among(["a", "b"]);
+  const probe = nextProbe(bench);
+  expect(answer(bench, probe, yesOf("z"), probe.atMs + 5).length).toBeGreaterThan(1);
 });
 
 test("with nobody to ask, a failed probe is the prober's own doubt too", () => {
-  const bench = new Bench(["a"]);
-  const { atMs, calls } = bench.step();
-  bench.answer(calls[0], undefined, atMs + 500);
-  bench.step();
-  expect(bench.statusOf("a")).toBe("suspect");
-  expect(bench.state.health.score).toBe(1);
-  expect(bench.state.members.find("a")?.evidence[0]).toMatchObject({ path: "direct", via: [] });
+  const bench = among(["a"]);
+  const probe = nextProbe(bench);
+  answer(bench, probe, undefined, probe.atMs + 500);
+  bench.runUntil(probe.atMs + 1000);
+  expect(bench.held("a")?.status).toBe("suspect");
+  expect(bench.machine.healthScore).toBe(1);
+  expect(bench.machine.explain("a")?.evidence[0]).toMatchObject({ path: "direct", via: [] });
 });
 
 test("a node that does badly gives others more time", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  bench.state.health.worsen(3);
-  const first = bench.step();
-  expect(first.calls[0]?.timeoutMs).toBe(2000);
-  expect(bench.step().atMs).toBe(first.atMs + 4000);
+  const bench = among(["a", "b", "c", "d", "e"]);
+  bench.give({ kind: "lagged", lagMs: 2500 });
+  expect(bench.machine.healthScore).toBe(3);
+  bench.runUntil(10_000);
+  // Those by which it asks whether it is still the one of its id are not in its turn.
+  const [first, second] = bench.probes.filter(({ timeoutMs }) => timeoutMs !== 500);
+  expect([first?.timeoutMs, (second?.atMs ?? 0) - (first?.atMs ?? 0)]).toEqual([2000, 4000]);
 });
 
 test("nobody is asked to wait for longer than the protocol allows, whatever the settings and the health of the one that asks", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"], { intervalMs: 60_000, pingTimeoutMs: 30_000 });
-  bench.state.health.worsen(8);
-  const { atMs, calls } = bench.step();
-  const asked = bench
-    .answer(calls[0], undefined, atMs + 1000)
-    .flatMap(({ request }) => (request.kind === "probeIndirect" ? [request] : []));
+  const bench = among(["a", "b", "c", "d", "e"], { intervalMs: 60_000, pingTimeoutMs: 30_000 });
+  bench.give({ kind: "lagged", lagMs: 8 * 60_000 });
+  expect(bench.machine.healthScore).toBe(8);
+  let probe: Call | undefined;
+  while (probe === undefined) {
+    bench.step();
+    probe = bench.probes.find(({ timeoutMs }) => timeoutMs > 30_000);
+  }
+  const asked = answer(bench, probe, undefined, probe.atMs + 1000).flatMap(({ request }) =>
+    request.kind === "probeIndirect" ? [request] : [],
+  );
   expect(asked.length).toBe(3);
-  for (const request of asked) expect(decodeCallRequest("probeIndirect", encodeCallRequest(request))).toEqual(request);
+  for (const request of asked) expect(callAsReceived(request)).toEqual(request);
 });
 
-test("forgotten rounds give no verdict, whatever comes later", () => {
-  const bench = new Bench(["a", "b", "c", "d", "e"]);
-  const { atMs, calls } = bench.step();
-  bench.failureDetector.forgetRounds();
-  expect(bench.answer(calls[0], undefined, atMs + 500)).toEqual([]);
-  bench.step();
-  expect(bench.statusOf(targetOf(calls[0]?.request))).toBe("alive");
+test("what was asked before this node stood still gives no verdict, whatever comes later", () => {
+  const bench = among(["a", "b", "c", "d", "e"]);
+  const probe = nextProbe(bench);
+  bench.nowMs += 5000;
+  bench.machine.handle({ kind: "tick" }, bench.time(), []);
+  const asked = callsIn(bench.answer(probe, undefined)).filter(({ request }) => request.kind === "probeIndirect");
+  expect(asked).toEqual([]);
+  bench.onProbe = (call) => (call.request.kind === "probe" ? yesOf(targetOf(call.request)) : NO);
+  bench.runUntil(bench.nowMs + 2000);
+  expect(bench.held(targetOf(probe.request))?.status).toBe("alive");
 });
 
 test("nobody is made to call an address that is no member's, nor more at a time than the bound", () => {
-  const bench = new Bench(["a", "b"]);
+  const bench = among(["a", "b"]);
   const request = { kind: "probeIndirect", from: { nodeId: "a", generation: 1 }, targetNodeId: "b", timeoutMs: 300, updates: [] } as const;
-  const out: MembershipOutput[] = [];
-  bench.failureDetector.relay(1, { ...request, targetAddress: "victim:22" }, at(0), out);
-  bench.failureDetector.relay(2, { ...request, targetNodeId: "unknown", targetAddress: "b:1" }, at(0), out);
-  expect(out).toMatchObject([1, 2].map((call) => ({ kind: "answer", call, response: { isAcknowledged: false } })));
-  out.length = 0;
-  for (let call = 0; call < 100; call++) bench.failureDetector.relay(call, { ...request, targetAddress: "b:1" }, at(0), out);
+  const relay = (call: number, more: { readonly targetAddress: string; readonly targetNodeId?: string }) =>
+    bench.give({
+      kind: "asked",
+      call,
+      request: { ...request, ...more },
+      identity: { address: "a:9", isLoopback: true, certificate: undefined, clusterToken: "" },
+    });
+  expect([...relay(1, { targetAddress: "victim:22" }), ...relay(2, { targetNodeId: "unknown", targetAddress: "b:1" })]).toMatchObject(
+    [1, 2].map((call) => ({ kind: "answer", call, response: { isAcknowledged: false } })),
+  );
+  const out = Array.from({ length: 100 }, (_, call) => relay(call, { targetAddress: "b:1" })).flat();
   expect(callsIn(out)).toHaveLength(MEMBERSHIP_OPTIONS.maxRelays);
   expect(out).toHaveLength(100);
 });

@@ -1,197 +1,149 @@
+/** Meeting others, as a member does it: seeds, exchanges of tables, and finding those again who were called dead. */
 import { expect, test } from "vitest";
-import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
-import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { PushPull } from "../../../src/fabric/membership/push-pull.ts";
-import { MembershipState } from "../../../src/fabric/membership/state.ts";
-import { UPDATE_REFUSALS } from "../../../src/fabric/membership/update-rules.ts";
-import type { CallResponse, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
-import type { Time } from "../../../src/lib/machine.ts";
-import { Rng } from "../../../src/lib/rng.ts";
-import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
+import type { CallResponse } from "../../../src/fabric/wire/messages.ts";
+import { type Call, MemberBench, type Output, said } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
 
-type Call = Extract<MembershipOutput, { readonly kind: "call" }>;
-
-function at(monoMs: number): Time {
-  return { monoMs, wallMs: monoMs };
+function pushPulls(out: readonly Output[]): readonly Extract<Output, { readonly kind: "call" }>[] {
+  return out.flatMap((output) => (output.kind === "call" && output.request.kind === "pushPull" ? [output] : []));
 }
 
-function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
-  return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
+function tableOf(nodeId: string, members: Extract<CallResponse, { kind: "pushPull" }>["members"] = []): CallResponse {
+  return { kind: "pushPull", from: { nodeId, generation: 1 }, members };
 }
 
-class Bench {
-  readonly state: MembershipState;
-  readonly memberCalls: MemberCalls;
-  readonly exchange: PushPull;
+/** Where this node was turned away, and why. */
+function refusals(out: readonly Output[]): readonly unknown[] {
+  return out.filter(({ kind }) => kind === "turnedAway");
+}
 
-  constructor(name = "self") {
-    this.state = new MembershipState(factsOf(name), MEMBERSHIP_OPTIONS);
-    this.state.self.begin(1000);
-    this.memberCalls = new MemberCalls(this.state, MEMBERSHIP_OPTIONS);
-    this.exchange = new PushPull(this.memberCalls, new Rng("exchange"), MEMBERSHIP_OPTIONS);
-    this.exchange.begin(at(0));
-  }
-
-  learn(updates: readonly MemberUpdate[]): void {
-    this.memberCalls.hear(updates, { nodeId: "a", path: "gossip" }, at(0), []);
-  }
-
-  /** Ticks at every deadline until then. */
-  runUntil(endMs: number): readonly (Call & { readonly atMs: number })[] {
-    const calls: (Call & { readonly atMs: number })[] = [];
-    for (let atMs = this.exchange.nextDeadlineMs(); atMs <= endMs; atMs = this.exchange.nextDeadlineMs()) {
-      const out: MembershipOutput[] = [];
-      this.exchange.tick(at(atMs), out);
-      for (const output of out) if (output.kind === "call") calls.push({ ...output, atMs });
-    }
-    return calls;
-  }
-
-  answer(call: Call | undefined, response: CallResponse | undefined, atMs: number, refusal?: string): readonly MembershipOutput[] {
-    if (call === undefined) throw new Error("no call");
-    const purpose = this.memberCalls.finish(call.call, response)?.purpose;
-    const out: MembershipOutput[] = [];
-    if (purpose?.kind === "pushPull") this.exchange.answered(purpose, { response, refusal }, at(atMs), out);
-    return out;
-  }
+/** A node that has joined by `a`. */
+function joined(): MemberBench {
+  const bench = new MemberBench();
+  const [join] = bench.join(["a:1"]);
+  bench.answer(join, tableOf("a", [said("a")]), 10);
+  return bench;
 }
 
 test("seeds are asked at once, and again with growing waits until one answers with a table", () => {
-  const bench = new Bench();
-  bench.exchange.join(["a:1", "self:1"], at(0));
-  const [first] = bench.runUntil(0);
+  const bench = new MemberBench();
+  const [first] = bench.join(["a:1", "self:1"]);
   expect(first).toMatchObject({ to: "a:1", request: { kind: "pushPull", isJoin: true } });
   bench.answer(first, undefined, 10);
-  let lastMs = 0;
-  for (let i = 0; i < 8; i++) {
-    const atMs = bench.exchange.nextDeadlineMs();
-    for (const call of bench.runUntil(atMs)) bench.answer(call, undefined, atMs);
-    lastMs = atMs;
+  const asked = [0];
+  while (asked.length < 8) {
+    const call = bench.nextCall();
+    asked.push(call.atMs);
+    bench.answer(call, undefined);
   }
-  expect(lastMs).toBeLessThan(40_000);
-  expect(bench.exchange.hasJoined).toBe(false);
-  const [late] = bench.runUntil(lastMs + 6000);
-  bench.answer(late, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [said("a"), said("b")] }, lastMs + 6010);
-  expect(bench.exchange.hasJoined).toBe(true);
-  expect(bench.state.members.listed).toHaveLength(2);
+  const waits = asked.slice(1).map((ms, i) => ms - (asked[i] ?? 0));
+  expect(Math.max(...waits)).toBeGreaterThan(4 * (waits[0] ?? 0));
+  expect(bench.nowMs).toBeLessThan(40_000);
+  expect(bench.machine.hasJoined).toBe(false);
+  const late = bench.nextCall();
+  expect(late.atMs - bench.nowMs).toBeLessThan(6000);
+  bench.answer(late, tableOf("a", [said("a"), said("b")]));
+  expect(bench.machine.hasJoined).toBe(true);
+  expect(bench.machine.listed()).toHaveLength(2);
   // Told to a newcomer, known to all: not gossiped on.
-  expect(bench.state.broadcasts.size).toBe(0);
+  expect(bench.machine.isQuiet).toBe(true);
 });
 
 test("this node's own address among its seeds is nobody to ask or to wait for", () => {
-  const bench = new Bench();
-  bench.exchange.join(["self:1"], at(0));
-  expect([bench.runUntil(60_000), bench.exchange.areSeedsHeard]).toEqual([[], true]);
-  bench.exchange.join(["a:1", "self:1"], at(60_000));
-  const calls = bench.runUntil(60_000);
+  const bench = new MemberBench();
+  bench.join(["self:1"]);
+  expect([bench.runUntil(60_000), bench.machine.areSeedsHeard]).toEqual([[], true]);
+  const calls = bench.join(["a:1", "self:1"]);
   expect(calls.map(({ to }) => to)).toEqual(["a:1"]);
   bench.answer(calls[0], undefined, 60_010);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsHeard).toBe(true);
 });
 
 test("whoever is given other seeds asks those, and waits for none of the earlier ones", () => {
-  const bench = new Bench();
-  bench.exchange.join(["a:1", "b:1", "c:1", "d:1", "e:1"], at(0));
-  for (const call of bench.runUntil(0)) bench.answer(call, undefined, 1);
-  bench.exchange.join(["x:1"], at(10));
-  const calls = bench.runUntil(10);
+  const bench = new MemberBench();
+  for (const call of bench.join(["a:1", "b:1", "c:1", "d:1", "e:1"])) bench.answer(call, undefined, 1);
+  const calls = bench.join(["x:1"], 10);
   expect(calls.map(({ to }) => to)).toEqual(["x:1"]);
   bench.answer(calls[0], undefined, 20);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsHeard).toBe(true);
 });
 
 test("who turned this node away is asked again in each round, among however many seeds, and told of each time until it does not", () => {
-  const bench = new Bench();
-  const seeds = Array.from({ length: 60 }, (_, i) => `s${i}:1`);
-  bench.exchange.join(seeds, at(0));
-  const [first, ...others] = bench.runUntil(0);
-  expect(bench.answer(first, undefined, 1, "another token")).toEqual([{ kind: "turnedAway", address: first?.to, why: "another token" }]);
-  expect(bench.exchange.areSeedsHeard).toBe(false);
-  for (const call of others) expect(bench.answer(call, undefined, 1)).toEqual([]);
-  expect(bench.exchange.areSeedsHeard).toBe(false);
+  const bench = new MemberBench();
+  const [first, ...others] = bench.join(Array.from({ length: 60 }, (_, i) => `s${i}:1`));
+  expect(refusals(bench.answer(first, undefined, 1, "another token"))).toEqual([
+    { kind: "turnedAway", address: first?.to, why: "another token" },
+  ]);
+  expect(bench.machine.areSeedsHeard).toBe(false);
+  for (const call of others) expect(refusals(bench.answer(call, undefined, 1))).toEqual([]);
+  expect(bench.machine.areSeedsHeard).toBe(false);
   let askedMs = 0;
-  while (bench.exchange.nextDeadlineMs() < 60_000) {
-    const atMs = bench.exchange.nextDeadlineMs();
-    const calls = bench.runUntil(atMs);
+  while (bench.nowMs < 60_000) {
+    const calls = bench.step();
     expect(new Set(calls.map(({ to }) => to)).size).toBe(calls.length);
     for (const call of calls) {
       const isRefuser = call.to === first?.to;
-      if (isRefuser) expect(atMs - askedMs).toBeLessThan(10_000);
-      if (isRefuser) askedMs = atMs;
-      expect(bench.answer(call, undefined, atMs, isRefuser ? "another token" : undefined)).toHaveLength(isRefuser ? 1 : 0);
+      if (isRefuser) expect(call.atMs - askedMs).toBeLessThan(10_000);
+      if (isRefuser) askedMs = call.atMs;
+      expect(refusals(bench.answer(call, undefined, call.atMs, isRefuser ? "another token" : undefined))).toHaveLength(isRefuser ? 1 : 0);
     }
   }
   expect(askedMs).toBeGreaterThan(50_000);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsHeard).toBe(true);
 });
 
 test("each of many seeds is asked within seconds, also when the first ones answered; those that are members by then are not", () => {
-  const bench = new Bench();
-  const seeds = Array.from({ length: 60 }, (_, i) => `s${i}:1`);
-  bench.exchange.join(seeds, at(0));
+  const bench = new MemberBench();
   const asked: string[] = [];
-  const answer = (call: Call & { readonly atMs: number }) => {
+  const answer = (call: Call) => {
     asked.push(call.to);
     // A table of two: its own node, and one of another seed.
     const nodeId = call.to.slice(0, -2);
-    const members = [said(nodeId), said(`s${(Number(nodeId.slice(1)) + 30) % 60}`)];
-    bench.answer(call, { kind: "pushPull", from: { nodeId, generation: 1 }, members }, call.atMs);
+    bench.answer(call, tableOf(nodeId, [said(nodeId), said(`s${(Number(nodeId.slice(1)) + 30) % 60}`)]));
   };
-  while (bench.exchange.nextDeadlineMs() < 8_000)
-    for (const call of bench.runUntil(bench.exchange.nextDeadlineMs())) if (call.request.kind === "pushPull") answer(call);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
-  expect(bench.state.members.listed).toHaveLength(60);
+  for (const call of bench.join(Array.from({ length: 60 }, (_, i) => `s${i}:1`))) answer(call);
+  while (bench.nowMs < 8_000) for (const call of bench.step()) answer(call);
+  expect(bench.machine.areSeedsHeard).toBe(true);
+  expect(bench.machine.listed()).toHaveLength(60);
   expect(new Set(asked).size).toBeLessThan(40);
 });
 
 test("seeds that do not answer for seconds take no turn from others: all are asked, and an exchange is left for whoever greets", () => {
-  const bench = new Bench();
-  bench.exchange.join(
-    Array.from({ length: 10 }, (_, i) => `s${i}:1`),
-    at(0),
-  );
-  const open: (Call & { readonly atMs: number })[] = [];
-  const asked = new Set<string>();
+  const bench = new MemberBench();
+  const open: Call[] = [...bench.join(Array.from({ length: 10 }, (_, i) => `s${i}:1`))];
+  const asked = new Set(open.map(({ to }) => to));
   for (let atMs = 0; atMs < 25_000; atMs += 100) {
+    for (const call of bench.runUntil(atMs)) open.push(call);
     for (const call of open.filter((each) => each.atMs <= atMs - 5_000)) {
       open.splice(open.indexOf(call), 1);
       bench.answer(call, undefined, atMs);
     }
-    for (const call of bench.runUntil(atMs)) open.push(call);
     for (const { to } of open) asked.add(to);
     // Later an unlisted seed is tried now and then as well.
     if (atMs < 7_000) expect(open.length).toBeLessThanOrEqual(3);
   }
   expect(asked.size).toBe(10);
-  expect(bench.exchange.areSeedsHeard).toBe(true);
+  expect(bench.machine.areSeedsHeard).toBe(true);
 });
 
 test("a seed that is this node itself under another name does not turn it away", () => {
-  const bench = new Bench();
-  const { ref, update } = bench.state.self;
-  const request = { kind: "pushPull", from: ref, isJoin: true, members: [update] } as const;
-  const response = bench.exchange.askedByTwin(request, at(0), []);
-  expect(response).toEqual({ kind: "pushPull", from: ref, members: [] });
-  bench.exchange.join(["localhost:1"], at(0));
-  const [call] = bench.runUntil(0);
-  expect(bench.answer(call, response, 1)).toEqual([]);
-  expect(bench.exchange.hasJoined).toBe(false);
+  const bench = new MemberBench();
+  const [call] = bench.join(["localhost:1"]);
+  if (call === undefined) throw new Error("a seed is asked");
+  const response = bench.ask(call.request);
+  expect(response).toEqual({ kind: "pushPull", from: call.request.from, members: [] });
+  expect(bench.answer(call, response, 1)).toEqual([{ kind: "letIn", address: "localhost:1" }]);
+  expect(bench.machine.hasJoined).toBe(false);
 });
 
 test("after joining tables are exchanged soon, then ever more rarely", () => {
-  const bench = new Bench();
-  bench.exchange.join(["a:1"], at(0));
-  const [join] = bench.runUntil(0);
-  bench.answer(join, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [said("a")] }, 10);
+  const bench = joined();
   const times: number[] = [];
-  for (let i = 0; i < 12; i++) {
-    const atMs = bench.exchange.nextDeadlineMs();
-    for (const call of bench.runUntil(atMs)) {
-      times.push(atMs);
-      bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, atMs);
+  while (bench.nowMs < 240_000)
+    for (const call of bench.step()) {
+      times.push(call.atMs);
+      bench.answer(call, tableOf("a"));
     }
-  }
   expect(times[0]).toBeLessThan(1500);
   expect(times.filter((ms) => ms < 20_000).length).toBeGreaterThanOrEqual(3);
   const [before = 0, last = 0] = times.slice(-2);
@@ -199,76 +151,62 @@ test("after joining tables are exchanged soon, then ever more rarely", () => {
 });
 
 test("in its turn a member is sent a digest: it answers nothing to an equal one, else its table, and then gets the rest", () => {
-  const [left, right] = [new Bench(), new Bench("other")];
-  left.learn([said("other"), said("a")]);
-  right.learn([said("self"), said("a")]);
-  const ask = (): { readonly call: Call; readonly answer: CallResponse; readonly atMs: number } => {
-    const atMs = left.exchange.nextDeadlineMs();
-    const [call] = left.runUntil(atMs);
-    if (call?.request.kind !== "pushPull") return ask();
+  const [left, right] = [new MemberBench(), new MemberBench({ facts: factsOf("other") })];
+  left.hear([said("other"), said("a")]);
+  right.hear([said("self"), said("a")]);
+  const ask = () => {
+    const call = left.nextCall();
+    if (call.request.kind !== "pushPull") throw new Error("no exchange");
     expect(call.request.members).toHaveLength(1);
-    const out: MembershipOutput[] = [];
-    right.exchange.asked(1, call.request, at(atMs), out);
-    const [answer] = out;
-    if (answer?.kind !== "answer" || answer.response?.kind !== "pushPull") throw new Error("no answer");
-    return { call, answer: answer.response, atMs };
+    const answer = right.ask(call.request);
+    if (answer?.kind !== "pushPull") throw new Error("no answer");
+    return { call, answer };
   };
   // Own first words differ from what was learned: the first exchange ends that.
   for (const isFirst of [true, false]) {
-    if (!isFirst) right.learn([said("b")]);
-    left.learn(isFirst ? [said("c")] : []);
-    const { call, answer, atMs } = ask();
-    if (answer.kind !== "pushPull") throw new Error("no table");
+    if (!isFirst) right.hear([said("b")]);
+    left.hear(isFirst ? [said("c")] : []);
+    const { call, answer } = ask();
     expect(answer.members.length).toBeGreaterThan(0);
-    const [rest] = left.answer(call, answer, atMs).filter(({ kind }) => kind === "call");
-    if (rest?.kind !== "call" || rest.request.kind !== "pushPull") throw new Error("no rest");
-    right.exchange.asked(2, rest.request, at(atMs), []);
+    const [rest] = pushPulls(left.answer(call, answer));
+    if (rest?.request.kind !== "pushPull") throw new Error("no rest");
     expect(rest.request.members.map(({ nodeId }) => nodeId)).toEqual(isFirst ? ["self", "c"] : ["self"]);
+    left.answer({ ...rest, atMs: left.nowMs }, right.ask(rest.request));
   }
-  const { call, answer, atMs } = ask();
+  const { call, answer } = ask();
   expect(answer).toMatchObject({ members: [] });
-  expect(left.answer(call, answer, atMs)).toEqual([]);
+  expect(pushPulls(left.answer(call, answer))).toEqual([]);
 });
 
 test("Why: who came when a node was gone hears that it left entries behind, though all that is listed is known to it", () => {
-  const [knowing, newcomer] = [new Bench("other"), new Bench()];
-  knowing.learn([said("self"), said("a"), { ...said("kept", "dead"), keepsEntries: true }]);
-  newcomer.learn([knowing.state.self.update, said("a")]);
-  knowing.learn([newcomer.state.self.update]);
-  const [call] = newcomer.runUntil(60_000);
-  if (call?.request.kind !== "pushPull") throw new Error("no exchange");
-  const out: MembershipOutput[] = [];
-  knowing.exchange.asked(1, call.request, at(call.atMs), out);
-  expect(out).toMatchObject([
-    { response: { members: [{ nodeId: "other" }, { nodeId: "a" }, { nodeId: "kept", status: "dead", keepsEntries: true }] } },
-  ]);
+  const [knowing, newcomer] = [new MemberBench({ facts: factsOf("other") }), new MemberBench()];
+  knowing.hear([said("self"), said("a"), said("kept", "dead", { keepsEntries: true })]);
+  newcomer.hear([knowing.self, said("a")]);
+  knowing.hear([newcomer.self]);
+  expect(knowing.ask(newcomer.nextCall().request)).toMatchObject({
+    members: [{ nodeId: "other" }, { nodeId: "a" }, { nodeId: "kept", status: "dead", keepsEntries: true }],
+  });
 });
 
 test("an exchange that failed is made good soon, with somebody else", () => {
-  const bench = new Bench();
-  bench.learn([said("a"), said("b")]);
-  const [call] = bench.runUntil(40_000);
-  expect(bench.exchange.nextDeadlineMs()).toBeGreaterThan(0);
-  if (call === undefined) throw new Error("no exchange");
-  bench.answer(call, undefined, call.atMs + 5000);
-  const soon = bench.runUntil(call.atMs + 5000 + 1500);
-  expect(soon.some(({ request }) => request.kind === "pushPull")).toBe(true);
+  const bench = new MemberBench();
+  bench.hear([said("a"), said("b")]);
+  const call = bench.nextCall();
+  bench.runUntil(call.atMs + 5000);
+  bench.answer(call, undefined);
+  expect(bench.runUntil(bench.nowMs + 1500)).not.toEqual([]);
 });
 
 test("an unlisted seed is tried again now and then, also when others are known", () => {
-  const bench = new Bench();
-  bench.learn([said("a")]);
-  bench.exchange.join(["a:1", "lost:1"], at(0));
-  const calls = bench.runUntil(0);
-  for (const call of calls) bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, 1);
+  const bench = new MemberBench();
+  bench.hear([said("a")]);
+  for (const call of bench.join(["a:1", "lost:1"])) bench.answer(call, tableOf("a"), 1);
   const later: string[] = [];
-  for (let i = 0; i < 40; i++) {
-    const atMs = bench.exchange.nextDeadlineMs();
-    for (const call of bench.runUntil(atMs)) {
+  while (bench.nowMs < 240_000)
+    for (const call of bench.step()) {
       later.push(call.to);
-      bench.answer(call, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members: [] }, atMs);
+      bench.answer(call, tableOf("a"));
     }
-  }
   expect(later.filter((to) => to === "lost:1").length).toBeGreaterThan(5);
 });
 
@@ -277,52 +215,53 @@ test.each([
   { what: "ours, beside many of another cluster", ours: 9, others: 60, cluster: {} },
   { what: "another cluster, which all others' nodes look for together", ours: 27, others: 9, cluster: { clusterId: "other" } },
 ])("about one attempt for each of the dead is made by all together: one of $what", ({ ours, others, cluster }) => {
-  const bench = new Bench();
-  bench.learn(Array.from({ length: ours }, (_, i) => said(`n${i}`)));
-  bench.learn(Array.from({ length: others }, (_, i) => ({ ...said(`f${i}`), clusterId: "other" })));
-  bench.learn([said("gone"), said("gone", "dead")].map((update) => ({ ...update, ...cluster })));
+  // Seldom enough that probes are not all that happens.
+  const bench = new MemberBench({ options: { intervalMs: 100_000 } });
+  bench.hear(Array.from({ length: ours }, (_, i) => said(`n${i}`)));
+  bench.hear(
+    Array.from({ length: others }, (_, i) => said(`f${i}`, "alive", { clusterId: "other" })),
+    { from: "f0", clusterId: "other" },
+  );
+  const [teller, told] = [{ from: "gone", ...cluster }, cluster];
+  bench.hear([said("gone", "alive", told), said("gone", "dead", told)], teller);
   let attempts = 0;
-  for (let i = 0; i < 1200; i++) {
-    const atMs = bench.exchange.nextDeadlineMs();
-    for (const call of bench.runUntil(atMs)) {
+  // Ten seconds are between two times that this node may try.
+  while (bench.nowMs < 9_000_000)
+    for (const call of bench.step()) {
       if (call.to === "gone:1") attempts += 1;
-      bench.answer(call, { kind: "pushPull", from: { nodeId: "n0", generation: 1 }, members: [] }, atMs);
+      bench.answer(call, tableOf("n0"));
     }
-  }
-  // Three of four deadlines are of this kind; one in ten of them finds the dice so.
+  // One in ten times finds the dice so.
   expect(attempts).toBeGreaterThan(40);
   expect(attempts).toBeLessThan(160);
 });
 
 test("told that it is dead, a node says at once that it is not", () => {
-  const bench = new Bench();
-  bench.exchange.join(["a:1"], at(0));
-  const [join] = bench.runUntil(0);
-  const members = [said("a"), { ...said("self", "dead"), incarnation: 99 }];
-  const [again] = bench
-    .answer(join, { kind: "pushPull", from: { nodeId: "a", generation: 1 }, members }, 10)
-    .filter(({ kind }) => kind === "call");
-  expect(again).toMatchObject({ kind: "call", to: "a:1", request: { kind: "probe", updates: [{ nodeId: "self", incarnation: 100 }] } });
+  const bench = new MemberBench();
+  const [join] = bench.join(["a:1"]);
+  const probed: Call[] = [];
+  bench.onProbe = (call) => {
+    probed.push(call);
+    return undefined;
+  };
+  bench.answer(join, tableOf("a", [said("a"), said("self", "dead", { incarnation: 99 })]));
+  expect(probed[0]).toMatchObject({ to: "a:1", request: { kind: "probe", updates: [{ nodeId: "self", incarnation: 100 }] } });
 });
 
 test("a hello of somebody unknown leads to an exchange; of a listed member it does not", () => {
-  const bench = new Bench();
-  bench.learn([said("a"), said("b"), said("b", "dead")]);
-  const out: MembershipOutput[] = [];
-  bench.exchange.heardOf({ nodeId: "a", generation: 1, address: "a:1" }, at(0), out);
-  expect(out).toEqual([]);
-  bench.exchange.heardOf({ nodeId: "b", generation: 1, address: "b:1" }, at(0), out);
-  bench.exchange.heardOf({ nodeId: "c", generation: 1, address: "c:1" }, at(0), out);
-  expect(out.map((output) => (output.kind === "call" ? output.to : ""))).toEqual(["b:1", "c:1"]);
-  for (let i = 0; i < 20; i++) bench.exchange.heardOf({ nodeId: `x${i}`, generation: 1, address: `x${i}:1` }, at(0), out);
-  expect(out).toHaveLength(4);
+  const bench = new MemberBench();
+  bench.hear([said("a"), said("b"), said("b", "dead")]);
+  const greet = (nodeId: string) =>
+    pushPulls(bench.give({ kind: "heardOf", member: { nodeId, generation: 1, address: `${nodeId}:1` } })).map(({ to }) => to);
+  expect(["a", "b", "c"].map(greet)).toEqual([[], ["b:1"], ["c:1"]]);
+  expect(Array.from({ length: 20 }, (_, i) => greet(`x${i}`)).flat()).toHaveLength(2);
 });
 
 test("the end stops everything", () => {
-  const bench = new Bench();
-  bench.exchange.join(["a:1"], at(0));
-  bench.exchange.end();
-  expect(bench.exchange.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+  const bench = joined();
+  bench.give({ kind: "leave" });
+  expect(bench.runUntil(300_000)).toEqual([]);
+  expect(bench.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY).toBeGreaterThan(300_000);
 });
 
 test.each([
@@ -330,52 +269,65 @@ test.each([
   { what: "of another cluster", from: { clusterId: "other" }, isHeard: false },
   { what: "that names no cluster and is held for one of another", from: {}, isHeard: false },
 ])("which start goes under our id is for nodes of our cluster to say: one $what is heard: $isHeard", ({ from, isHeard }) => {
-  const bench = new Bench();
-  bench.learn([{ ...said("x"), clusterId: "other" }]);
-  const answer = {
+  const bench = new MemberBench();
+  bench.hear([said("x", "alive", { clusterId: "other" })], { from: "x", clusterId: "other" });
+  bench.onProbe = () => ({
     kind: "probe",
     from: { nodeId: "x", generation: 1, ...from },
     updates: [],
     heldStart: { boot: "ff", address: "y:1" },
-  } as const;
-  bench.exchange.heldStart({ kind: "pushPull", address: "x:1", isJoin: false, step: "whole" }, answer, at(1000), []);
-  expect(bench.state.standing.dispute(() => true, at(60_000)) !== undefined).toBe(isHeard);
+  });
+  bench.runUntil(60_000);
+  expect(bench.machine.dispute(bench.time()) !== undefined).toBe(isHeard);
 });
 
 test("an own answer, by a seed that is another name of our address, does not say that others take this start", () => {
-  const state = new MembershipState({ ...factsOf("self"), boot: "b2", bootBefore: "b1" }, MEMBERSHIP_OPTIONS, {
-    earlierBoots: ["b1"],
-  });
-  state.self.begin(1000);
-  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_OPTIONS), new Rng("exchange"), MEMBERSHIP_OPTIONS);
-  const purpose = { kind: "pushPull", address: "self.example:1", isJoin: true, step: "whole" } as const;
-  exchange.heldStart(purpose, { kind: "pushPull", from: state.self.ref, members: [] }, at(1000), []);
-  const from = { nodeId: "m", generation: 1, boot: "m1", clusterId: state.self.update.clusterId };
-  const held = { boot: "b1", address: "old:1" };
-  exchange.heldStart({ ...purpose, address: "m:1" }, { kind: "pushPull", from, members: [], heldStart: held }, at(1001), []);
-  expect(state.standing.dispute(() => true, at(1001))).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
+  const facts = { ...factsOf("self"), boot: "b2", bootBefore: "b1" };
+  const bench = new MemberBench({ facts, parts: { earlierBoots: ["b1"] } });
+  const [own, other] = bench.join(["self.example:1", "m:1"]).toSorted((a, b) => (a.to > b.to ? -1 : 1));
+  if (own === undefined) throw new Error("a seed is asked");
+  bench.answer(own, { kind: "pushPull", from: own.request.from, members: [] });
+  const from = { nodeId: "m", generation: 1, boot: "m1", clusterId: facts.clusterId };
+  const members = [said("m", "alive", { boot: "m1" })];
+  bench.answer(other, { kind: "pushPull", from, members, heldStart: { boot: "b1", address: "old:1" } }, 1);
+  expect(bench.machine.dispute(bench.time())).toEqual({ nodeIds: ["m"], otherAddress: "old:1" });
 });
 
 const YEAR_2100_S = Date.UTC(2100, 0) / 1000;
 
+/** As another node words it that it does not take what a node says of itself. */
+function refusalWords(more: Parameters<typeof said>[2]): string {
+  const answer = new MemberBench().ask({
+    kind: "pushPull",
+    from: { nodeId: "a", generation: 1 },
+    isJoin: false,
+    members: [said("a", "alive", more)],
+  });
+  return (answer?.kind === "pushPull" ? answer.ownUpdateRefused : undefined) ?? "";
+}
+
+const AHEAD = refusalWords({ incarnation: YEAR_2100_S });
+const LIST = refusalWords({ roles: Array.from({ length: 1000 }, (_, i) => `r${i}`) });
+
 test.each([
-  { what: "is refused as years ahead by a clock that was set since", why: UPDATE_REFUSALS.ahead, wallMs: 5000, incarnation: 5 },
-  {
-    what: "is refused as years ahead while its clock still is",
-    why: UPDATE_REFUSALS.ahead,
-    wallMs: YEAR_2100_S * 1000,
-    incarnation: YEAR_2100_S,
-  },
-  { what: "is refused for something else", why: UPDATE_REFUSALS.list, wallMs: 5000, incarnation: YEAR_2100_S },
-  { what: "is taken", why: undefined, wallMs: 5000, incarnation: YEAR_2100_S },
-])("a node that began to count in the year 2100 and $what goes on from $incarnation", ({ why, wallMs, incarnation }) => {
-  const state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
-  state.self.begin(YEAR_2100_S * 1000);
-  const exchange = new PushPull(new MemberCalls(state, MEMBERSHIP_OPTIONS), new Rng("exchange"), MEMBERSHIP_OPTIONS);
+  { what: "is refused as years ahead by a clock that was set since", why: AHEAD, wallMs: 5000, isRecounted: true },
+  { what: "is refused as years ahead while its clock still is", why: AHEAD, wallMs: YEAR_2100_S * 1000, isRecounted: false },
+  { what: "is refused for something else", why: LIST, wallMs: 5000, isRecounted: false },
+  { what: "is taken", why: undefined, wallMs: 5000, isRecounted: false },
+])("a node that began to count in the year 2100 and $what counts from now on: $isRecounted", ({ why, wallMs, isRecounted }) => {
+  expect(why).not.toBe("");
+  const bench = new MemberBench({ wallMs: YEAR_2100_S * 1000 });
+  const [call] = bench.join(["m:1"]);
+  bench.aheadMs = wallMs;
+  const told: number[] = [];
+  bench.onProbe = ({ request }) => {
+    if (request.kind === "probe")
+      told.push(...request.updates.flatMap(({ nodeId, incarnation }) => (nodeId === "self" ? [incarnation] : [])));
+    return undefined;
+  };
   const from = { nodeId: "m", generation: 1, clusterId: "c1" };
-  const response = { kind: "pushPull", from, members: [said("m")], ...(why !== undefined && { ownUpdateRefused: why }) } as const;
-  exchange.answered({ kind: "pushPull", address: "m:1", isJoin: false, step: "whole" }, { response }, { monoMs: 9000, wallMs }, []);
-  expect(state.self.update.incarnation).toBe(incarnation);
-  const told = state.broadcasts.take({ maxBytes: 1000, limit: 9 }).filter(({ nodeId }) => nodeId === "self");
-  expect(told.map((update) => update.incarnation)).toEqual(incarnation === 5 ? [5] : []);
+  bench.answer(call, { kind: "pushPull", from, members: [said("m")], ...(why !== undefined && { ownUpdateRefused: why }) });
+  expect(bench.self.incarnation).toBe(isRecounted ? wallMs / 1000 : YEAR_2100_S);
+  bench.runUntil(400);
+  expect(new Set(told)).toEqual(new Set(isRecounted ? [wallMs / 1000] : []));
 });

@@ -2,8 +2,14 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { FrameCache } from "../../../src/fabric/replication/frame-cache.ts";
 import { ReplicatingNode } from "../../fakes/replication.ts";
+
+type FrameCache = ReplicatingNode["shared"]["frameCache"];
+
+function caching(shelfFrames: number, shelfBytes: number): readonly [ReplicatingNode, FrameCache] {
+  const node = new ReplicatingNode({ nodeId: "a", options: { shelfFrames, shelfBytes } });
+  return [node, node.shared.frameCache];
+}
 
 const CLUSTER = { relation: "cluster", clusterId: "c1" } as const;
 
@@ -18,7 +24,7 @@ function shelfOf(
 }
 
 test("links of one kind share a frame; another cluster's link gets its own", () => {
-  const [node, frameCache] = [new ReplicatingNode({ nodeId: "a" }), new FrameCache({ maxFrames: 8, maxBytes: 10_000 })];
+  const [node, frameCache] = caching(8, 10_000);
   node.put("x", 0);
   node.put("y", 0, { scope: SCOPE.REGION });
   const first = shelfOf(node, frameCache, 0, 2);
@@ -29,7 +35,7 @@ test("links of one kind share a frame; another cluster's link gets its own", () 
 });
 
 test("no more frames and bytes are held than allowed, and one that was let go is built again", () => {
-  const [node, frameCache] = [new ReplicatingNode({ nodeId: "a" }), new FrameCache({ maxFrames: 3, maxBytes: 500 })];
+  const [node, frameCache] = caching(3, 500);
   for (let n = 0; n < 20; n++) node.put(`x${n}`, 0);
   const first = shelfOf(node, frameCache, 18, 20);
   for (let n = 19; n >= 0; n--) {
@@ -42,7 +48,7 @@ test("no more frames and bytes are held than allowed, and one that was let go is
 });
 
 test("parts of a whole transfer, and frames from below the floor, are nobody else's", () => {
-  const [node, frameCache] = [new ReplicatingNode({ nodeId: "a" }), new FrameCache({ maxFrames: 8, maxBytes: 10_000 })];
+  const [node, frameCache] = caching(8, 10_000);
   for (let n = 0; n < 8; n++) node.end(node.put(`x${n}`, 0), BODY.EXPIRED, 0);
   shelfOf(node, frameCache, 5, 16);
   node.collect(10_000);

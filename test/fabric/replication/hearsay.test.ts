@@ -1,14 +1,8 @@
 /** What a third cluster's node tells of another cluster's origins: heard only where neither that cluster nor ours tells of them. */
-import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { VectorFrameSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import { Hearsay } from "../../../src/fabric/replication/hearsay.ts";
-import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { ReplicationFrame } from "../../../src/fabric/wire/messages.ts";
-import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
-import { vectorOf as readVector } from "../../../src/fabric/wire/vector-codec.ts";
 import { framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
 
 const FAR = 2 ** 51;
@@ -165,7 +159,7 @@ test("a node that a third cluster puts elsewhere than its own word does is heard
 
 test("what is held is compared with a word of 5 s later, and not with an earlier one: the link of that may be slower than another way", () => {
   const { a1 } = mesh();
-  const hearsay = new Hearsay("A");
+  const { hearsay } = a1.shared;
   const origin = a1.replica.origin("c", 1, { clusterId: "C", region: "eu" });
   origin.through = 10;
   const isDisprovedAt = (seq: number, monoMs: number) => hearsay.isDisproved(origin, { seq, monoMs }, a1.timeOf(monoMs));
@@ -176,7 +170,7 @@ test("what is held is compared with a word of 5 s later, and not with an earlier
 
 test("an origin that was forgotten and is back from its first number on is not compared with what was held before", () => {
   const { a1 } = mesh();
-  const hearsay = new Hearsay("A");
+  const { hearsay } = a1.shared;
   const origin = a1.replica.origin("c", 1, { clusterId: "C", region: "eu" });
   origin.through = 10;
   hearsay.isDisproved(origin, { seq: 10, monoMs: 0 }, a1.timeOf(0));
@@ -187,7 +181,7 @@ test("an origin that was forgotten and is back from its first number on is not c
 
 test("of very many clusters the one that was told of longest ago is forgotten, not the one that was known first", () => {
   const { a1, evil } = mesh();
-  const hearsay = new Hearsay("A");
+  const { hearsay } = a1.shared;
   for (let n = 0; n < 1000; n++) hearsay.heard(`c${n}`, a1.timeOf(n));
   hearsay.heard("c0", a1.timeOf(1000));
   hearsay.heard("one more", a1.timeOf(1001));
@@ -222,22 +216,4 @@ test("how far another cluster's tombstone of our key reaches does not carry our 
   a.end(key, BODY.UNREGISTERED, now);
   const end = a.replica.own(key);
   expect([end?.body, end?.reach]).toEqual([BODY.UNREGISTERED, SCOPE.ZONE]);
-});
-
-test("heartbeats travel with their numbers, or without any; a list of another length is refused", () => {
-  const said = vectorOf([]);
-  if (said.kind !== "vector") throw new Error("a vector");
-  for (const heartbeats of [
-    [
-      { hash: 7, ageMs: 100, seq: 12 },
-      { hash: 8, ageMs: 200 },
-    ],
-    [{ hash: 7, ageMs: 100 }],
-  ])
-    expect(decodeLinkFrame(encodeLinkFrame({ ...said, heartbeats }))).toEqual({ ...said, heartbeats });
-  const uneven = toBinary(
-    VectorFrameSchema,
-    create(VectorFrameSchema, { heartbeatHashes: [1, 2], heartbeatTenths: [1, 1], heartbeatSeqs: [5n] }),
-  );
-  expect(() => readVector(uneven, MESSAGE_BOUNDS)).toThrow("1 for 2 hashes");
 });
