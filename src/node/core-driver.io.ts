@@ -2,7 +2,7 @@
 import type { Batch } from "../discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { CallId, FabricEvent, LinkId } from "../fabric/io-types.ts";
-import type { CallFailure } from "../fabric/transport/call-pool.io.ts";
+import type { CallFailure } from "../fabric/transport/call-failure.ts";
 import type { FabricTls } from "../fabric/transport/peer-identity.io.ts";
 import type { TrafficRow } from "../fabric/transport/traffic.ts";
 import {

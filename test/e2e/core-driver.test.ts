@@ -2,11 +2,9 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { LinkId } from "../../src/fabric/io-types.ts";
+import { TRANSPORT_LIMITS } from "../../src/fabric/transport/limits.ts";
 import type { TransportOptions } from "../../src/fabric/transport/transport.io.ts";
-import { TRANSPORT_LIMITS } from "../../src/fabric/transport/transport.io.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
-import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
-import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { CoreDriver, DrivenMachine, Told } from "../../src/node/core-driver.io.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
@@ -88,9 +86,15 @@ async function driven(script: Script, options: Partial<TransportOptions> = {}) {
 }
 
 function openTransport(options: Partial<TransportOptions> = {}): TransportOptions {
-  const guard = new ConnectionGuard({ onCut: () => {} });
-  const open = { host: "127.0.0.1", port: 0, tls: undefined, isInsecure: false, clusterToken: "", openFabricAcceptor: openAcceptor };
-  return { ...open, guard, ...options };
+  const open = {
+    host: "127.0.0.1",
+    port: 0,
+    tls: undefined,
+    isInsecure: false,
+    clusterToken: "",
+    onCut: () => {},
+  };
+  return { ...open, ...options };
 }
 
 function changed(name: string): NodeOutput {

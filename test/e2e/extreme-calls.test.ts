@@ -7,15 +7,15 @@ import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import { afterAll, expect, test } from "vitest";
 import { ProbeIndirectRequestSchema, ProbeRequestSchema, PushPullRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import type { CallRequest } from "../../src/fabric/wire/messages.ts";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { changesOf } from "../fakes/field-ends.ts";
 import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
 import { keyOf, names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
+import { callHeaders } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-extreme-calls-"));
@@ -72,7 +72,7 @@ function cases(): readonly { readonly what: string; readonly method: string; rea
 
 /** Resolves when the call is answered or refused. */
 function ask(session: ClientHttp2Session, method: string, bytes: Uint8Array): Promise<void> {
-  const stream = session.request(callHeaders(method, "", undefined));
+  const stream = session.request(callHeaders(method, ""));
   stream.on("error", () => {}).resume();
   stream.end(framed(bytes));
   return new Promise((resolve) => stream.once("close", () => resolve()));

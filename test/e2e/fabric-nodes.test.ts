@@ -12,8 +12,6 @@ import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
-import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
-import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { CoreDriver } from "../../src/node/core-driver.io.ts";
@@ -61,12 +59,11 @@ class RealNode {
 
   async start(): Promise<void> {
     const { tls, clusterToken = "" } = this.#spec;
-    const guard = new ConnectionGuard({ onCut: () => {} });
     const driver = driverOf(this.#machine, (told) => {
       if (told.kind === "event") this.events.push(told.event);
     });
     this.driver = driver;
-    const transport = { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, openFabricAcceptor: openAcceptor, guard };
+    const transport = { host: "127.0.0.1", port: 0, tls, isInsecure: false, clusterToken, onCut: () => {} };
     await driver.open(transport);
     driver.begin();
   }

@@ -4,11 +4,11 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:h
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { callHeaders } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
 const TOKEN = "a-secret-of-this-cluster";
@@ -41,7 +41,7 @@ function called(method: string, token: string): Call {
   const session = connect(`http://${node.listeners["fabric"]}`);
   session.on("error", () => {});
   sessions.push(session);
-  const stream = session.request(callHeaders(method, token, undefined));
+  const stream = session.request(callHeaders(method, token));
   let status: string | undefined;
   const said = (headers: object) => {
     const value: unknown = Reflect.get(headers, "grpc-status");
@@ -85,7 +85,7 @@ test("thousands of half calls of strangers cost a peer's call nothing", async ()
     session.on("error", () => {});
     sessions.push(session);
     for (let j = 0; j < 60; j++) {
-      const stream = session.request(callHeaders("PushPull", "", undefined));
+      const stream = session.request(callHeaders("PushPull", ""));
       stream.on("error", () => {});
       stream.resume();
       stream.write(Uint8Array.of(0, 0, 0, 16, 0, 1));

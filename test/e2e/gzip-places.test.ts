@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 import { QUERY } from "./h2-frames.ts";

@@ -2,16 +2,16 @@
 import { connect as connectHttp2 } from "node:http2";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import type { FabricTransport } from "../../src/fabric/transport/transport.io.ts";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { LinkFrame, MemberUpdate, VectorEntry } from "../../src/fabric/wire/messages.ts";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { callHeaders } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
 /** The highest number that is taken from anybody. */
@@ -192,7 +192,7 @@ test.each([
 ])("$what ends the link and nothing else", async ({ bytes }) => {
   const session = connectHttp2(`http://${fabricOf(a)}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders("Link", "", undefined));
+  const stream = session.request(callHeaders("Link", ""));
   stream.on("error", () => {});
   stream.resume();
   const closed = { isSo: false };
@@ -207,7 +207,7 @@ test.each([
 test("a peer that stops reading: others get everything, and nothing is kept for it", async () => {
   const session = connectHttp2(`http://${fabricOf(a)}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders("Link", "", undefined));
+  const stream = session.request(callHeaders("Link", ""));
   stream.on("error", () => {});
   stream.pause();
   stream.write(framed(encodeLinkFrame({ kind: "hello", hello: helloOf("deaf", { generation: Date.now() }) })));
@@ -240,7 +240,7 @@ test("frames and fields of a later version are passed over; a version of another
   const frame = Uint8Array.of(0x0a, field.length, ...field);
   const session = connectHttp2(`http://${fabricOf(a)}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders("Link", "", undefined));
+  const stream = session.request(callHeaders("Link", ""));
   let heard = 0;
   stream.on("data", (chunk: Buffer) => (heard += chunk.length));
   stream.on("error", () => {});
@@ -278,7 +278,7 @@ test("false deaths and a crowd of members that are not there: the living contrad
   const session = connectHttp2(`http://${fabricOf(a)}`);
   session.on("error", () => {});
   for (let i = 0; i < 20; i++) {
-    const stream = session.request(callHeaders("Probe", "", 5000));
+    const stream = session.request(callHeaders("Probe", ""));
     stream.on("error", () => {});
     stream.resume();
     stream.end(framed(encodeCallRequest({ kind: "probe", from: { nodeId: "evil", generation: 1 }, targetNodeId: "a", updates: told })));

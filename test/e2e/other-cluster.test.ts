@@ -4,12 +4,12 @@ import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { decodeCallResponse, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
-import { framed, PREFIX_BYTES } from "../../src/lib/grpc-frames.ts";
+import { framed, PREFIX_BYTES } from "../../src/grpc/wire/framing.ts";
 import { ClusterHome } from "../fakes/cluster-home.ts";
 import { type NodeProcess, withClient } from "../fakes/node-process.ts";
+import { callHeaders } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 import { allEntries } from "../fakes/write-storm.ts";
 
@@ -34,7 +34,7 @@ afterAll(async () => {
 async function ask(node: NodeProcess, path: "Probe" | "PushPull", request: CallRequest): Promise<CallResponse> {
   const session = connectHttp2(`http://${node.listeners["fabric"]}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders(path, "", 30_000));
+  const stream = session.request(callHeaders(path, ""));
   stream.on("error", () => {});
   stream.end(framed(encodeCallRequest(request)));
   const answer = await buffer(stream);

@@ -1,17 +1,14 @@
 /** Fabric transports for tests: what came in is kept, what is to be sent is queued. */
 
+import { TRANSPORT_LIMITS, type TransportLimits } from "../../src/fabric/transport/limits.ts";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import {
   type FabricTransport,
   openFabricTransport,
-  TRANSPORT_LIMITS,
   type TransportEvents,
-  type TransportLimits,
   type TransportOptions,
 } from "../../src/fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
-import { openAcceptor } from "../../src/grpc/server/acceptor.io.ts";
-import { ConnectionGuard } from "../../src/grpc/server/connection-guard.io.ts";
 import { newAuthority } from "./certificate.ts";
 
 export interface SeenLink {
@@ -109,7 +106,6 @@ export async function openTestTransport({
   ...options
 }: TestTransportOptions = {}): Promise<FakeMachine & { readonly transport: FabricTransport }> {
   const machine = new FakeMachine();
-  const guard = new ConnectionGuard({ onCut: (connectionLimits) => void machine.refusals.push(connectionLimits) });
   const transport = await openFabricTransport(
     {
       host: "127.0.0.1",
@@ -117,8 +113,7 @@ export async function openTestTransport({
       tls: undefined,
       isInsecure: false,
       clusterToken: "",
-      openFabricAcceptor: openAcceptor,
-      guard,
+      onCut: (reason) => void machine.refusals.push(reason),
       limits: { ...TRANSPORT_LIMITS, ...limits },
       ...options,
     },

@@ -1,13 +1,23 @@
 /** A peer on the wire that says whatever bytes it likes: no encoder of ours stands between it and the listener. */
-import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type LinkFrameSchema, LinkRequestSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import { framed } from "../../src/lib/grpc-frames.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { helloOf } from "./fabric-values.ts";
 
 export type RawFrame = NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>;
+
+/** Headers of a gRPC call to a method of the fabric. */
+export function callHeaders(method: string, clusterToken: string): OutgoingHttpHeaders {
+  return {
+    ":method": "POST",
+    ":path": `/waymark.fabric.v1.FabricService/${method}`,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...(clusterToken === "" ? {} : { "waymark-cluster-token": clusterToken }),
+  };
+}
 
 export class RawLink implements Disposable {
   readonly #session: ClientHttp2Session;
@@ -18,7 +28,7 @@ export class RawLink implements Disposable {
   constructor(address: string, nodeId: string, generation: number, more: Parameters<typeof helloOf>[1] | Uint8Array = {}) {
     this.#session = connectHttp2(`http://${address}`);
     this.#session.on("error", () => {});
-    this.#stream = this.#session.request(callHeaders("Link", "", undefined));
+    this.#stream = this.#session.request(callHeaders("Link", ""));
     this.#stream.on("error", () => {});
     this.#stream.resume();
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -7,7 +7,6 @@ import { connect } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { callHeaders } from "../../src/fabric/transport/dial.io.ts";
 import { encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { AnsweringPeer } from "../fakes/answering-peer.ts";
@@ -16,7 +15,7 @@ import { nodeRef } from "../fakes/fabric-values.ts";
 import { fabricOf, startKeptNode } from "../fakes/kept-node.ts";
 import { names, registered } from "../fakes/market.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { RawLink } from "../fakes/raw-link.ts";
+import { callHeaders, RawLink } from "../fakes/raw-link.ts";
 import { until } from "../fakes/until.ts";
 
 const data = mkdtempSync(join(tmpdir(), "waymark-every-answer-"));
@@ -29,7 +28,7 @@ const RELAYS = 20;
 function relay(address: string, to: AnsweringPeer): Promise<unknown> {
   const session = connect(`http://${address}`).on("error", () => {});
   const asked = Array.from({ length: RELAYS }, () => {
-    const stream = session.request(callHeaders("ProbeIndirect", "", undefined)).on("error", () => {});
+    const stream = session.request(callHeaders("ProbeIndirect", "")).on("error", () => {});
     stream.resume();
     const target = { targetNodeId: to.nodeId, targetAddress: to.address };
     stream.end(framed(encodeCallRequest({ kind: "probeIndirect", from: nodeRef("asker"), ...target, timeoutMs: 5_000, updates: [] })));

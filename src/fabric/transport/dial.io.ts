@@ -1,13 +1,11 @@
 /** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
-import { type ClientHttp2Session, connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
+import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
+import { DialError } from "./call-failure.ts";
 import { peerIdentityOf } from "./peer-identity.io.ts";
-
-/** Bytes a peer may send on a stream before we took them: two frames of records. */
-export const WINDOW_BYTES = 524_288;
 
 export interface DialOptions {
   /** `host:port`, an IPv6 host in brackets. */
@@ -17,10 +15,11 @@ export interface DialOptions {
   /** Plain connections to other machines too. */
   readonly isInsecure: boolean;
   readonly timeoutMs: number;
+  readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
 }
 
 export interface Dialled {
-  readonly session: ClientHttp2Session;
+  readonly connection: ClientConnection;
   readonly identity: PeerIdentity;
 }
 
@@ -29,16 +28,6 @@ export interface Dial {
   readonly done: Promise<Dialled>;
   /** Gives it up; the promise is rejected. */
   cancel(): void;
-}
-
-/** Why there is no connection. `isRefused`: somebody is there and is not one to talk to, or turned us away; else nobody was reached. */
-export class DialError extends Error {
-  readonly isRefused: boolean;
-
-  constructor(message: string, { isRefused }: { readonly isRefused: boolean }) {
-    super(message);
-    this.isRefused = isRefused;
-  }
 }
 
 /** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
@@ -77,12 +66,13 @@ export function dial(options: DialOptions): Dial {
       if ("refused" in identity) return fail(identity.refused, true);
       if (options.tls === undefined && !identity.isLoopback && !options.isInsecure)
         return fail("another machine is talked to with certificates only", true);
-      const session = startSession(socket);
-      session.once("remoteSettings", () => {
+      const connection = new ClientConnection(socket, { authority: "fabric", scheme: "http", ...options.connection });
+      const ready = () => {
         isOver = true;
         timer.clear();
-        resolve({ session, identity });
-      });
+        resolve({ connection, identity });
+      };
+      connection.ready().then(ready, () => {}); // Lost before; the socket's "close" says so.
     });
   });
   return { done, cancel: () => cancel() };
@@ -106,31 +96,6 @@ function asksForTls(host: string, port: number, told: (isTls: boolean) => void):
 /** Names are not compared: a node is known by its id, whatever the address it is reached at. */
 function secured(host: string, port: number, secureContext: SecureContext): TLSSocket {
   return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
-}
-
-function startSession(socket: Socket): ClientHttp2Session {
-  const session = connectHttp2("http://fabric", {
-    createConnection: () => socket,
-    maxSessionMemory: 16,
-    maxHeaderListPairs: 32,
-    settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, maxConcurrentStreams: 0, maxHeaderListSize: 16_384 },
-  });
-  session.on("error", () => {}); // "close" follows, and each stream hears of it.
-  session.on("stream", (stream) => stream.close());
-  session.once("connect", () => session.setLocalWindowSize(WINDOW_BYTES));
-  return session;
-}
-
-/** Headers of a gRPC call to a fabric method. */
-export function callHeaders(method: string, clusterToken: string, timeoutMs: number | undefined): OutgoingHttpHeaders {
-  return {
-    ":method": "POST",
-    ":path": `/waymark.fabric.v1.FabricService/${method}`,
-    "content-type": "application/grpc",
-    te: "trailers",
-    ...(timeoutMs === undefined ? {} : { "grpc-timeout": `${Math.max(1, Math.ceil(timeoutMs))}m` }),
-    ...(clusterToken === "" ? {} : { "waymark-cluster-token": clusterToken }),
-  };
 }
 
 function splitAddress(address: string): { readonly host: string; readonly port: number } {

@@ -1,52 +1,27 @@
 /** The fabric's sockets: the listener for other nodes, links and calls to them. Decides nothing about the fabric. */
 import { createSecureContext, type SecureContext } from "node:tls";
+import type { CallResult } from "../../grpc/client/client-call.ts";
+import type { ClientConnection } from "../../grpc/client/connection.io.ts";
+import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
+import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import { Metadata } from "../../grpc/wire/metadata.ts";
+import { STATUS } from "../../grpc/wire/status.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
-import { LINKS_FIXED } from "../links/options.ts";
 import { decodeCallResponse, encodeCallRequest } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField, MESSAGE_BOUNDS } from "../wire/validation.ts";
-import { type CallFailure, CallPool } from "./call-pool.io.ts";
-import { callHeaders, type Dial, type Dialled, dial } from "./dial.io.ts";
-import { type LinkEvents, LinkStream } from "./link-stream.io.ts";
-import { FabricListener, type LinkedEvents, type ListenerLimits, type OpenFabricAcceptor, type SessionGuard } from "./listener.io.ts";
+import { type CallFailure, callFailure } from "./call-failure.ts";
+import { type Dial, type Dialled, dial } from "./dial.io.ts";
+import type { LinkedEvents } from "./incoming-links.ts";
+import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
+import { type LinkClock, type LinkEvents, LinkStream } from "./link-stream.ts";
+import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
+import { FABRIC_PATHS, TOKEN_HEADER } from "./service-parts.ts";
 import { WireTraffic } from "./traffic.ts";
-
-/** What a peer, and everybody together, may make the sockets hold, and how long for. */
-export interface TransportLimits extends ListenerLimits {
-  /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */
-  readonly openTimeoutMs: number;
-  /** Connections for calls of ours. */
-  readonly maxChannels: number;
-  /** Calls of ours that wait for an answer. */
-  readonly maxCalls: number;
-}
-
-/** They are not settings. */
-export const TRANSPORT_LIMITS: TransportLimits = {
-  keepaliveTimeMs: 10_000,
-  keepaliveTimeoutMs: 5_000,
-  stuckMs: 30_000,
-  drainMs: 5_000,
-  goodbyeMs: 1_000,
-  maxConnections: 2_048,
-  maxStreamsPerConnection: 64,
-  maxIncomingLinks: 512,
-  helloTimeoutMs: LINKS_FIXED.helloTimeoutMs,
-  openTimeoutMs: 5_000,
-  maxIncomingCalls: 1_024,
-  maxStrangerCalls: 64,
-  answerTimeoutMs: 10_000,
-  maxMessageBytes: 4_194_304,
-  maxStrangerBytes: 4_096,
-  maxBufferedBytes: 67_108_864,
-  maxChannels: 64,
-  maxCalls: 256,
-  idleMs: 30_000,
-};
 
 /** The machine's side; ids as in `fabric/io-types.ts`. None is called from within a method of the transport but `stop`. */
 export interface TransportEvents {
@@ -66,18 +41,12 @@ export interface TransportEvents {
   unanswered(address: string, failure: CallFailure): void;
 }
 
-export interface TransportOptions {
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
-  /** Mutual TLS; without it the listener is for loopback only, unless `isInsecure`. */
-  readonly tls: FabricTls | undefined;
+/** Mutual TLS by `tls`; without it the listener is for loopback only, unless `isInsecure`. */
+export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" | "tls" | "onCut"> {
   readonly isInsecure: boolean;
   /** Goes with each call on plain connections; empty: none. Links say it in their hello. */
   readonly clusterToken: string;
   readonly limits?: TransportLimits | undefined;
-  readonly openFabricAcceptor: OpenFabricAcceptor;
-  readonly guard: SessionGuard;
 }
 
 /** Binds and serves. Rejects with a message for people when it cannot, or must not. */
@@ -97,16 +66,9 @@ export async function openFabricTransport(options: TransportOptions, events: Tra
   return transport;
 }
 
-const METHODS = { probe: "Probe", probeIndirect: "ProbeIndirect", pushPull: "PushPull" } as const satisfies Record<
-  CallRequest["kind"],
-  string
->;
 const CHECK_MS = 250;
 
-interface Answer {
-  readonly bytes: Uint8Array;
-  readonly identity: PeerIdentity;
-}
+const CLOCK: LinkClock = { patientMs: patientNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
 interface DialTls {
   readonly context: SecureContext;
@@ -124,7 +86,10 @@ export class FabricTransport {
   readonly #events: TransportEvents;
   readonly #limits: TransportLimits;
   readonly #listener: FabricListener;
-  readonly #pool: CallPool;
+  readonly #pool: ConnectionPool;
+  /** Of connections for calls: what the other side proved, and what of its answers has not wholly arrived. */
+  readonly #identities = new WeakMap<ClientConnection, PeerIdentity>();
+  readonly #answerBounds: AssemblyBounds;
   readonly #links = new Map<LinkId, LinkStream>();
   /** Links of ours that are not open yet. */
   readonly #dials = new Map<LinkId, Dial>();
@@ -142,17 +107,16 @@ export class FabricTransport {
     this.#limits = options.limits ?? TRANSPORT_LIMITS;
     this.#clusterToken = options.clusterToken;
     this.#tls = options.tls === undefined ? undefined : dialTls(options.tls);
-    this.#pool = new CallPool(this.#limits, {
-      dial: (address, timeoutMs) => this.#dial(address, timeoutMs),
-      token: () => this.#token(),
-    });
+    const { maxMessageBytes, maxChannels, maxCalls, idleMs } = this.#limits;
+    this.#answerBounds = { maxMessageBytes, maxBufferedBytes: 4 * maxMessageBytes, bufferedBytes: 0 };
+    this.#pool = new ConnectionPool({ maxConnections: maxChannels, maxCalls, idleMs }, (...to) => this.#dialForCalls(...to));
     const listened = {
       asked: (call: CallId, request: CallRequest, identity: PeerIdentity) => events.asked(call, request, identity),
       isStranger: (identity: PeerIdentity) => events.isStranger(identity),
       linked: (stream: LinkStream, identity: PeerIdentity) => this.#linked(stream, identity),
       refused: (why: string, address: string) => events.refused(why, address),
     };
-    this.#listener = new FabricListener({ ...options, traffic, limits: this.#limits }, listened);
+    this.#listener = new FabricListener({ ...options, traffic, limits: this.#limits, clock: CLOCK }, listened);
     this.#timer = setInterval(() => this.#check(patientDueMs()), CHECK_MS).unref();
   }
 
@@ -171,8 +135,9 @@ export class FabricTransport {
 
   /** What is open now, and what was not called because of a bound. Only tests look at links, calls, channels and bytes. */
   counts() {
-    const { channelCount, refusedCount } = this.#pool;
-    return { ...this.#listener.counts(), outgoingLinks: this.#outgoing.size, channels: channelCount, refusedCalls: refusedCount };
+    const connections = this.#listener.acceptor?.sockets.size ?? 0;
+    const { connections: channels, refused: refusedCalls } = this.#pool.counts();
+    return { ...this.#listener.service.counts(), connections, outgoingLinks: this.#outgoing.size, channels, refusedCalls };
   }
 
   /** Connections from now on use these certificates; open ones keep theirs. Throws when they do not fit, and keeps the old ones. */
@@ -194,23 +159,26 @@ export class FabricTransport {
     const { kind } = request;
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
-    this.#pool.call({ to, method: METHODS[kind], bytes, timeoutMs }, (answer, failure) => {
+    const token = this.#tls === undefined ? this.#clusterToken : "";
+    // A token is shown where no certificate says who asks.
+    const metadata = token === "" ? undefined : new Metadata().add(TOKEN_HEADER, token);
+    this.#pool.call({ address: to, path: FABRIC_PATHS[kind], message: bytes, metadata, timeoutMs }, (answer) => {
+      const failure = answer.message === undefined ? callFailure(answer) : undefined;
       // A probe that fails says nothing new; whoever cannot join wants to know why.
       if (failure !== undefined && kind === "pushPull") this.#events.unanswered(to, failure);
-      const read = answer === undefined ? undefined : this.#read(kind, answer);
-      if (read?.response !== undefined) return this.#events.answered(call, read.response);
-      this.#events.answered(call, undefined, read?.refusal ?? (failure?.isRefused === true ? failure.why : undefined));
+      const { response, refusal } = this.#read(kind, answer);
+      this.#events.answered(call, response, refusal ?? (failure?.isRefused === true ? failure.why : undefined));
     });
   }
 
   answer(call: CallId, response: CallResponse | undefined, why?: string): void {
-    this.#listener.answer(call, response, why);
+    this.#listener.service.answer(call, response, why);
   }
 
   /** Opens a link; `opened` or `closed` comes. */
   openLink(link: LinkId, to: string): void {
     const started = patientNowMs();
-    const dialled = this.#dial(to, this.#limits.openTimeoutMs);
+    const dialled = this.#dial(to, this.#limits.openTimeoutMs, { limits: clientLimits(this.#limits) });
     this.#dials.set(link, dialled);
     const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientDueMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
@@ -234,26 +202,34 @@ export class FabricTransport {
     await this.#listener.stop(deadlineMs);
     for (const link of this.#links.values()) link.destroy("stopped");
     this.#pool.renew();
-    this.#options.guard.stop();
     clearInterval(this.#timer);
   }
 
   #check(dueMs: number): void {
-    this.#listener.check(dueMs);
+    this.#listener.service.check(dueMs);
     for (const link of this.#outgoing) link.check(dueMs);
     this.#pool.sweep(dueMs);
   }
 
-  #dial(address: string, timeoutMs: number): Dial {
-    return dial({ address, tls: this.#tls, isInsecure: this.#options.isInsecure, timeoutMs });
+  #dial(address: string, timeoutMs: number, connection: Parameters<typeof dial>[0]["connection"]): Dial {
+    return dial({ address, tls: this.#tls, isInsecure: this.#options.isInsecure, timeoutMs, connection });
   }
 
-  /** A token is shown where no certificate says who asks. */
-  #token(): string {
-    return this.#tls === undefined ? this.#clusterToken : "";
+  #dialForCalls(address: string, timeoutMs: number, onLeaving: () => void) {
+    const dialled = this.#dial(address, timeoutMs, { limits: clientLimits(this.#limits), bounds: this.#answerBounds, onLeaving });
+    const known = ({ connection, identity }: Dialled) => {
+      this.#identities.set(connection, identity);
+      return connection;
+    };
+    return { done: dialled.done.then(known), cancel: () => dialled.cancel() };
   }
 
-  #read(kind: CallRequest["kind"], { bytes, identity }: Answer): { readonly response?: CallResponse; readonly refusal?: string } {
+  #read(
+    kind: CallRequest["kind"],
+    { message: bytes, connection }: PooledAnswer,
+  ): { readonly response?: CallResponse; readonly refusal?: string } {
+    const identity = connection === undefined ? undefined : this.#identities.get(connection);
+    if (bytes === undefined || identity === undefined) return {};
     let refusal: string;
     try {
       const response = decodeCallResponse(kind, bytes);
@@ -274,47 +250,47 @@ export class FabricTransport {
   }
 
   /** Asks for the stream; it is open when the other side's headers are here. */
-  #greet(link: LinkId, { session, identity }: Dialled, leftMs: number): void {
-    if (session.destroyed || session.closed) return this.#neverOpened(link, `${identity.address}: connection closed`);
-    const stream = session.request(callHeaders("Link", "", undefined), { endStream: false });
-    let refusal = "no answer in time";
-    const timer = patientTimeout(() => session.destroy(), Math.max(0, leftMs));
-    stream.on("error", (error: Error) => {
-      refusal = error.message;
-    });
-    const fail = () => {
+  #greet(link: LinkId, { connection, identity }: Dialled, leftMs: number): void {
+    let opened: LinkStream | undefined;
+    const fail = (why: string) => {
       timer.clear();
-      session.destroy();
-      this.#neverOpened(link, `${identity.address}: ${refusal}`);
+      connection.destroy();
+      this.#neverOpened(link, `${identity.address}: ${why}`);
     };
-    stream.once("close", fail);
-    stream.once("response", (headers) => {
-      if (headers[":status"] !== 200 || headers["grpc-status"] !== undefined) {
-        refusal = `refused (${detailField(String(headers["grpc-message"] ?? headers[":status"]), MESSAGE_BOUNDS)})`;
-        session.destroy();
-        return;
-      }
-      timer.clear();
-      stream.off("close", fail);
-      if (this.#dials.delete(link)) this.#opened(link, stream, identity);
-      else session.destroy();
-    });
+    const timer = patientTimeout(() => fail("no answer in time"), Math.max(0, leftMs));
+    const call = connection.start(
+      { path: FABRIC_PATHS.link, isSingleResponse: false },
+      {
+        metadata: () => {
+          timer.clear();
+          if (!this.#dials.delete(link)) return connection.destroy();
+          const port = {
+            send: (frame: Uint8Array, taken: () => void) =>
+              void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+            end: () => call.halfClose(),
+            cut: (afterMs: number) => cutAfter(afterMs, connection),
+            pause: () => call.pause(),
+            resume: () => call.resume(),
+          };
+          const events = this.#eventsOf(link, (closed) => this.#outgoing.delete(closed));
+          opened = new LinkStream({ port, events, limits: this.#limits, traffic: this.traffic, clock: CLOCK });
+          this.#links.set(link, opened);
+          this.#outgoing.add(opened);
+          this.#events.opened(link, false, identity);
+        },
+        message: (bytes) => opened?.message(bytes),
+        closed: (result) => {
+          if (opened === undefined) return fail(whyNotOpened(result));
+          connection.close();
+          if (result.isFromServer && result.status.code === STATUS.OK) opened.halfClosed();
+          else opened.lost(result.isMalformed ? `bad frame: ${result.status.message}` : result.status.message);
+        },
+      },
+    );
   }
 
   #neverOpened(link: LinkId, detail: string): void {
     if (this.#dials.delete(link)) this.#events.closed(link, detail);
-  }
-
-  #opened(link: LinkId, stream: ConstructorParameters<typeof LinkStream>[0], identity: PeerIdentity): void {
-    const { maxMessageBytes } = this.#limits;
-    const bounds = { maxMessageBytes, maxBufferedBytes: 2 * maxMessageBytes, bufferedBytes: 0 };
-    const events = this.#eventsOf(link, (closed) => this.#outgoing.delete(closed));
-    const opened = new LinkStream(stream, { events, limits: this.#limits, traffic: this.traffic, bounds });
-    const { session } = stream;
-    stream.once("close", () => session?.close());
-    this.#links.set(link, opened);
-    this.#outgoing.add(opened);
-    this.#events.opened(link, false, identity);
   }
 
   #linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents {
@@ -336,6 +312,10 @@ export class FabricTransport {
       },
     };
   }
+}
+
+function whyNotOpened({ isFromServer, status: { message } }: CallResult): string {
+  return isFromServer ? `refused (${detailField(message, MESSAGE_BOUNDS)})` : message;
 }
 
 function dialTls({ cert, key, clientCa }: FabricTls): DialTls {

@@ -3,8 +3,8 @@
  * encoded once. Everything else nodes say is rare, and left to `codec.ts`.
  */
 import type { Frame } from "../../catalog/replica/frames.ts";
+import { PREFIX_BYTES, writePrefix } from "../../grpc/wire/framing.ts";
 import { invalid } from "../../lib/errors.ts";
-import { PREFIX_BYTES, writePrefix } from "../../lib/grpc-frames.ts";
 import { tagOf, utf8Size, varintSize, WIRE, type WireReader, writeBytes, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { RecordsFrame } from "./messages.ts";
 import { checkCount, idField, type MessageBounds } from "./validation.ts";

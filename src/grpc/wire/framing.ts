@@ -11,13 +11,18 @@ const COMPRESSED = 1;
 export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   const size = message.length;
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + size);
-  frame[0] = isCompressed ? COMPRESSED : 0;
-  frame[1] = size >>> 24;
-  frame[2] = size >>> 16;
-  frame[3] = size >>> 8;
-  frame[4] = size;
-  frame.set(message, PREFIX_BYTES);
+  frame.set(message, writePrefix(frame, size, isCompressed));
   return frame;
+}
+
+/** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after it. */
+export function writePrefix(out: Uint8Array, sizeBytes: number, isCompressed = false): number {
+  out[0] = isCompressed ? COMPRESSED : 0;
+  out[1] = sizeBytes >>> 24;
+  out[2] = sizeBytes >>> 16;
+  out[3] = sizeBytes >>> 8;
+  out[4] = sizeBytes;
+  return PREFIX_BYTES;
 }
 
 /** The size that a prefix says. */

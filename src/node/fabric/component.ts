@@ -6,11 +6,8 @@ import type { Settings } from "../../config/settings.ts";
 import { Fabric } from "../../fabric/fabric.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
-import { WINDOW_BYTES } from "../../fabric/transport/dial.io.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
-import { openAcceptor } from "../../grpc/server/acceptor.io.ts";
-import { ConnectionGuard } from "../../grpc/server/connection-guard.io.ts";
-import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
+import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
@@ -159,14 +156,10 @@ function transportOptions({ settings, core, log }: FabricComponentOptions, host:
     tls: readFabricTls(settings, core.identity),
     isInsecure: settings.listen.insecure,
     clusterToken,
-    openFabricAcceptor: openAcceptor,
-    guard: new ConnectionGuard({
-      limits: { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES },
-      onCut: (reason, address) => {
-        core.metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
-        log.warn({ reason, address }, "connection cut");
-      },
-    }),
+    onCut: (reason: CutReason, address: string) => {
+      core.metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
+      log.warn({ reason, address }, "connection cut");
+    },
   };
 }
 

@@ -8,7 +8,7 @@ import { BODY } from "../../../src/catalog/record/record.ts";
 import { decodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import { encodeRecords, readRecords } from "../../../src/fabric/wire/records-codec.ts";
 import { MESSAGE_BOUNDS } from "../../../src/fabric/wire/validation.ts";
-import { framed } from "../../../src/lib/grpc-frames.ts";
+import { framed } from "../../../src/grpc/wire/framing.ts";
 import { WireReader } from "../../../src/lib/protowire.ts";
 import { anyRecords } from "../../fakes/fabric-messages.ts";
 

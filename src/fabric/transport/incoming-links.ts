@@ -1,0 +1,170 @@
+/** Links that other nodes open here. One counts as a link with its first frame; until then it is silent, and holds little. */
+import type { Call, RequestListener, RequestStreamMethod } from "../../grpc/server/method.ts";
+import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import { STATUS, StatusError } from "../../grpc/wire/status.ts";
+import type { PeerIdentity } from "../wire/messages.ts";
+import { type LinkEvents, LinkStream, type LinkStreamLimits } from "./link-stream.ts";
+import { FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
+
+export interface IncomingLinkLimits extends LinkStreamLimits {
+  /** Links that others opened. */
+  readonly maxIncomingLinks: number;
+  /** From the opening of a link by another node to its first frame. */
+  readonly helloTimeoutMs: number;
+  /** Largest frame received. */
+  readonly maxMessageBytes: number;
+  /** Of frames that have not wholly arrived. */
+  readonly maxBufferedBytes: number;
+}
+
+export interface LinkedEvents extends LinkEvents {
+  /** Called once, first. */
+  opened(): void;
+}
+
+export interface IncomingLinkEvents {
+  /** Another node opened a link, and its first frame is here. Returns who hears of the link from now on. */
+  linked(stream: LinkStream, identity: PeerIdentity): LinkedEvents;
+}
+
+/** A first frame is a hello, and a hello is small. */
+const MAX_FIRST_BYTES = 16_384;
+
+/** What one link may hold: little before its first frame is here, because nobody knows yet who sends it. */
+class LinkBounds implements AssemblyBounds {
+  hasSpoken = false;
+  readonly #shared: AssemblyBounds;
+
+  constructor(shared: AssemblyBounds) {
+    this.#shared = shared;
+  }
+
+  get maxMessageBytes(): number {
+    return this.hasSpoken ? this.#shared.maxMessageBytes : MAX_FIRST_BYTES;
+  }
+
+  get maxBufferedBytes(): number {
+    return this.#shared.maxBufferedBytes;
+  }
+
+  get bufferedBytes(): number {
+    return this.#shared.bufferedBytes;
+  }
+
+  set bufferedBytes(bytes: number) {
+    this.#shared.bufferedBytes = bytes;
+  }
+}
+
+export class IncomingLinks {
+  readonly method: RequestStreamMethod;
+  readonly #parts: ServiceParts<IncomingLinkLimits, IncomingLinkEvents>;
+  readonly #shared: AssemblyBounds;
+  readonly #bounds = new WeakMap<Call, LinkBounds>();
+  /** Links that said nothing yet, and until when they may. */
+  readonly #silent = new Map<LinkStream, number>();
+  readonly #all = new Set<LinkStream>();
+  #isStopping = false;
+
+  constructor(parts: ServiceParts<IncomingLinkLimits, IncomingLinkEvents>) {
+    const { maxMessageBytes, maxBufferedBytes } = parts.limits;
+    this.#parts = parts;
+    this.#shared = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
+    this.method = {
+      path: FABRIC_PATHS.link,
+      kind: "bidi_streaming",
+      boundsFor: (call) => this.#boundsOf(call),
+      open: (call) => this.#open(call),
+    };
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Of frames that have not wholly arrived. */
+  get bufferedBytes(): number {
+    return this.#shared.bufferedBytes;
+  }
+
+  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  check(dueMs: number): void {
+    for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("said nothing");
+    for (const link of this.#all) link.check(dueMs);
+  }
+
+  /** Links that come while the node stops were not turned away. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  #boundsOf(call: Call): LinkBounds {
+    const bounds = this.#bounds.get(call) ?? new LinkBounds(this.#shared);
+    this.#bounds.set(call, bounds);
+    return bounds;
+  }
+
+  #open(call: Call): RequestListener {
+    const { limits, traffic, clock, peerOf } = this.#parts;
+    const { identity, cut, whyCut } = peerOf(call);
+    this.#makeRoom(identity);
+    const bounds = this.#boundsOf(call);
+    const port = {
+      send: (frame: Uint8Array, taken: () => void) => void call.writeFrame(frame, (error) => (error ?? undefined) === undefined && taken()),
+      end: () => {
+        call.end();
+        // To end a call is to end both directions: the peer's is of no use any more.
+        clock.defer(() => link.halfClosed());
+      },
+      cut,
+      pause: () => call.pause(),
+      resume: () => call.resume(),
+    };
+    const link = new LinkStream({ port, events: this.#eventsOf(() => link, identity), limits, traffic, clock });
+    this.#all.add(link);
+    this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
+    call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
+    call.sendMetadata();
+    return {
+      message: (bytes) => {
+        bounds.hasSpoken = true;
+        link.message(bytes);
+      },
+      halfClosed: () => link.halfClosed(),
+      failed: (error) => link.failed(error),
+    };
+  }
+
+  /** The link that is silent longest makes room: a stranger opens links faster than it is cut for saying nothing. */
+  #makeRoom({ address }: PeerIdentity): void {
+    const { limits, events } = this.#parts;
+    const [silent] = this.#silent.keys();
+    if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("said nothing, and another came");
+    if (this.#all.size < limits.maxIncomingLinks) return;
+    events.refused("too many links", address);
+    throw new StatusError({ code: STATUS.RESOURCE_EXHAUSTED, message: "too many links" });
+  }
+
+  #eventsOf(link: () => LinkStream, identity: PeerIdentity): LinkEvents {
+    const { events } = this.#parts;
+    let known: LinkedEvents | undefined;
+    return {
+      received: (frame) => {
+        if (known === undefined) {
+          this.#silent.delete(link());
+          known = events.linked(link(), identity);
+          known.opened();
+        }
+        known.received(frame);
+      },
+      pull: () => known?.pull(),
+      closed: (detail) => {
+        this.#all.delete(link());
+        this.#silent.delete(link());
+        // A peer that opened it and went again, or came while this node stops, was not turned away.
+        if (known !== undefined) known.closed(detail);
+        else if (!link().isEndedByPeer && !this.#isStopping) events.refused(`link: ${detail}`, identity.address);
+      },
+    };
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * One link's stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. It does no I/O itself:
+ * it is told what comes, and given the stream as a port.
+ */
+import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
+import type { LinkFrame } from "../wire/messages.ts";
+import { encodeRecords } from "../wire/records-codec.ts";
+import type { WireTraffic } from "./traffic.ts";
+
+export interface LinkStreamLimits {
+  /** A peer that takes nothing of a frame for so long loses the link. */
+  readonly stuckMs: number;
+  /** For what is still to be sent when a link is closed. */
+  readonly drainMs: number;
+  /** From our half-close to the end of the stream, and from there to the end of the connection. */
+  readonly goodbyeMs: number;
+}
+
+/** Whom a stream tells. */
+export interface LinkEvents {
+  received(frame: LinkFrame): void;
+  /** The next frame to send; undefined when there is none now. */
+  pull(): LinkFrame | undefined;
+  /** Called once, last. */
+  closed(detail: string): void;
+}
+
+/** A stream, and the connection that it has for itself. */
+export interface LinkPort {
+  /** Sends a frame that has its prefix. `taken` is called when the peer's window and the socket took all of it. */
+  send(frame: Uint8Array, taken: () => void): void;
+  /** Ends our direction after what was sent. */
+  end(): void;
+  /** Closes the connection after so many ms, whatever is still on its way. */
+  cut(afterMs: number): void;
+  /** Gives no messages until `resume`. */
+  pause(): void;
+  resume(): void;
+}
+
+export interface LinkClock {
+  /** By the patient clock, for what judges the peer. */
+  readonly patientMs: () => number;
+  readonly monoMs: () => number;
+  /** Runs when this turn of the event loop is over. */
+  readonly defer: (act: () => void) => void;
+}
+
+export interface LinkStreamParts {
+  readonly port: LinkPort;
+  readonly events: LinkEvents;
+  readonly limits: LinkStreamLimits;
+  readonly traffic: WireTraffic;
+  readonly clock: LinkClock;
+}
+
+/** A link is read for so long in one turn, and to the end of the frame that it is at. */
+const TURN_MS = 5;
+
+export class LinkStream {
+  readonly #parts: LinkStreamParts;
+  #state: "open" | "draining" | "ended" | "closed" = "open";
+  /** Since when the one frame in flight waits to be taken. */
+  #sendingSinceMs: number | undefined;
+  /** When it began to drain, and then when it ended. */
+  #closingMs = 0;
+  /** When it was read first in this turn of the event loop. */
+  #turnMonoMs: number | undefined;
+  #isPaused = false;
+  #isEndedByPeer = false;
+
+  constructor(parts: LinkStreamParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the peer ended it, in good order or by being gone. */
+  get isEndedByPeer(): boolean {
+    return this.#isEndedByPeer;
+  }
+
+  /** There may be something to send. */
+  wake(): void {
+    if (this.#sendingSinceMs === undefined && (this.#state === "open" || this.#state === "draining")) this.#pump();
+  }
+
+  /** Sends what there still is, then half-closes and waits for the peer, at most `goodbyeMs`. */
+  close(): void {
+    if (this.#state !== "open") return;
+    this.#state = "draining";
+    this.#closingMs = this.#parts.clock.patientMs();
+    this.wake();
+  }
+
+  /** Ends it now. */
+  destroy(detail: string): void {
+    this.#tell(detail);
+    this.#parts.port.cut(0);
+  }
+
+  /** Looks at its clocks, by patient ms that are due; called about four times a second. */
+  check(dueMs: number): void {
+    const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
+    if (this.#sendingSinceMs !== undefined && dueMs - this.#sendingSinceMs > stuckMs) this.destroy("peer takes nothing");
+    else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs) this.destroy("peer takes no farewell");
+    else if (this.#state === "ended" && dueMs - this.#closingMs > goodbyeMs) this.destroy("closed");
+  }
+
+  /** A message came. */
+  // HOT: once a frame.
+  message(bytes: Uint8Array): void {
+    if (this.#state === "closed") return;
+    try {
+      const frame = decodeLinkFrame(bytes);
+      this.#parts.traffic.count("received", frame.kind, bytes.length);
+      this.#parts.events.received(frame);
+    } catch (thrown) {
+      if (!(thrown instanceof WaymarkError)) throw thrown;
+      this.failed(thrown);
+    }
+    this.#lookAtTurn();
+  }
+
+  /** The peer sends nothing more, and all that it sent was given. */
+  halfClosed(): void {
+    if (this.#state === "closed") return;
+    this.#isEndedByPeer = this.#state === "open";
+    this.#parts.port.end();
+    this.#tell(this.#isEndedByPeer ? "peer ended the link" : "closed");
+  }
+
+  /** What came is no frame: the peer is told so, if it can be. */
+  failed({ message: detail }: { readonly message: string }): void {
+    if (this.#state === "closed") return;
+    if (this.#sendingSinceMs === undefined && this.#state !== "ended") {
+      this.#parts.port.send(framed(encodeLinkFrame({ kind: "goodbye", reason: "bad_frame", detail })), () => {});
+      this.#parts.port.end();
+    }
+    this.#tell(`bad frame: ${detail}`);
+  }
+
+  /** The stream is gone. */
+  lost(detail: string): void {
+    if (this.#state === "closed") return;
+    this.#isEndedByPeer = this.#state === "open";
+    this.destroy(detail);
+  }
+
+  /** A peer that sends thousands of small frames at once is read a few milliseconds at a time: others' turns come in between. */
+  #lookAtTurn(): void {
+    const { clock, port } = this.#parts;
+    const nowMs = clock.monoMs();
+    if (this.#turnMonoMs === undefined) {
+      this.#turnMonoMs = nowMs;
+      clock.defer(() => this.#endTurn());
+    } else if (nowMs - this.#turnMonoMs >= TURN_MS && !this.#isPaused) {
+      this.#isPaused = true;
+      port.pause();
+    }
+  }
+
+  #endTurn(): void {
+    this.#turnMonoMs = undefined;
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#parts.port.resume();
+  }
+
+  #pump(): void {
+    const { events, port, traffic, clock } = this.#parts;
+    const frame = events.pull();
+    if (frame === undefined) {
+      if (this.#state === "draining") this.#end();
+      return;
+    }
+    // Frames of records go to many links: framed once, as they are encoded once.
+    const bytes = frame.kind === "records" ? encodeRecords(frame).framed : framed(encodeLinkFrame(frame));
+    traffic.count("sent", frame.kind, bytes.length - PREFIX_BYTES);
+    this.#sendingSinceMs = clock.patientMs();
+    // One message in flight, whatever the peer does.
+    port.send(bytes, () => {
+      this.#sendingSinceMs = undefined;
+      this.wake();
+    });
+  }
+
+  #end(): void {
+    this.#state = "ended";
+    this.#closingMs = this.#parts.clock.patientMs();
+    this.#parts.port.end();
+  }
+
+  /** The stream is of no more use to either side, and neither is its connection. */
+  #tell(detail: string): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#sendingSinceMs = undefined;
+    this.#parts.port.cut(this.#parts.limits.goodbyeMs);
+    this.#parts.events.closed(detail);
+  }
+}

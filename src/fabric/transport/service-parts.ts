@@ -1,0 +1,37 @@
+/** What the methods of `FabricService` share: their paths, who calls them, and what their handlers are given. */
+import type { Call } from "../../grpc/server/method.ts";
+import type { CallRequest, PeerIdentity } from "../wire/messages.ts";
+import type { LinkClock } from "./link-stream.ts";
+import type { WireTraffic } from "./traffic.ts";
+
+/** The methods, by what they carry. */
+export const FABRIC_PATHS = {
+  probe: "/waymark.fabric.v1.FabricService/Probe",
+  probeIndirect: "/waymark.fabric.v1.FabricService/ProbeIndirect",
+  pushPull: "/waymark.fabric.v1.FabricService/PushPull",
+  link: "/waymark.fabric.v1.FabricService/Link",
+} as const satisfies Record<CallRequest["kind"] | "link", string>;
+
+/** The cluster token of a call, where no certificate says who makes it. */
+export const TOKEN_HEADER = "waymark-cluster-token";
+
+/** Who makes a call, and the connection it came on. */
+export interface CallingPeer {
+  readonly identity: PeerIdentity;
+  /** Closes the connection after so many ms. */
+  readonly cut: (afterMs: number) => void;
+  /** Why the connection was cut here; undefined unless it was. */
+  readonly whyCut: () => string | undefined;
+}
+
+export interface ServiceParts<Limits, Events> {
+  readonly limits: Limits;
+  readonly events: Events & {
+    /** A peer was turned away. */
+    refused(why: string, address: string): void;
+  };
+  readonly traffic: WireTraffic;
+  readonly clock: LinkClock;
+  /** Throws where calls are not taken any more. */
+  readonly peerOf: (call: Call) => CallingPeer;
+}
