@@ -1,5 +1,6 @@
 /** The flags of one command line, read by name. A flag that the verb does not have reads as absent. */
 import { parseDurationMs } from "../lib/duration.ts";
+import { type Enum, enumValue } from "../lib/enum-words.ts";
 import { parseTime } from "../lib/rfc3339.ts";
 import { UsageError } from "./exit.ts";
 
@@ -20,6 +21,15 @@ export class Flags {
   list(name: string): readonly string[] {
     const value = this.#values[name];
     return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
+  }
+
+  /** The value of an enum of the contract; the zero when the flag was not given. commander has checked the word against the choices of the flag. */
+  enum<E extends Enum>(name: string, values: E): E[keyof E] {
+    return enumValue(values, this.text(name));
+  }
+
+  enums<E extends Enum>(name: string, values: E): E[keyof E][] {
+    return this.list(name).map((word) => enumValue(values, word));
   }
 
   isOn(name: string): boolean {

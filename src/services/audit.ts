@@ -15,8 +15,8 @@ import {
   type AuditRecord as WireRecord,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { pageLimit } from "../catalog/query/query.ts";
+import { enumName } from "../lib/enum-words.ts";
 import { invalid } from "../lib/errors.ts";
-import type { ChainProblem } from "../policy/audit/chain.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
@@ -27,28 +27,6 @@ import type { Service } from "./service.ts";
 const MAX_FILTER_LENGTH = 256;
 /** A SHA-256 in hexadecimal digits, as all checksums are written. */
 const HASH = /^[0-9a-f]{64}$/;
-
-// The log's words and the contract's values for them. The log keeps the words: they are in what its hashes are of.
-
-const KINDS = {
-  access: AuditKind.ACCESS,
-  policy: AuditKind.POLICY,
-  admin: AuditKind.ADMIN,
-} as const satisfies Record<AuditRecord["kind"], AuditKind>;
-
-const OUTCOMES = {
-  allowed: AuditOutcome.ALLOWED,
-  denied: AuditOutcome.DENIED,
-  noted: AuditOutcome.NOTED,
-} as const satisfies Record<AuditRecord["outcome"], AuditOutcome>;
-
-const FAULTS = {
-  altered: AuditFault.ALTERED,
-  missing: AuditFault.MISSING,
-  reordered: AuditFault.REORDERED,
-  truncated_head: AuditFault.TRUNCATED_HEAD,
-  truncated_tail: AuditFault.TRUNCATED_TAIL,
-} as const satisfies Record<ChainProblem["kind"], AuditFault>;
 
 interface Asked {
   readonly limit: number;
@@ -110,7 +88,7 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
     firstNumber: BigInt(isEmpty ? 0 : anchor.number + 1),
     lastNumber: BigInt(isEmpty ? 0 : head.number),
     lastHash: hexOf(head.hash),
-    fault: problem === undefined ? AuditFault.NONE : FAULTS[problem.kind],
+    fault: problem === undefined ? AuditFault.NONE : AuditFault[enumName(problem.kind)],
     faultNumber: BigInt(problem?.number ?? 0),
     detail: problem?.message ?? "",
   });
@@ -121,13 +99,13 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
   return create(AuditRecordSchema, {
     number: BigInt(number),
     at: timestampFromMs(atWallMs),
-    kind: KINDS[kind],
+    kind: AuditKind[enumName(kind)],
     principal,
     tenant,
     source,
     action,
     namespace,
-    outcome: OUTCOMES[outcome],
+    outcome: AuditOutcome[enumName(outcome)],
     reason,
     rule,
     before,

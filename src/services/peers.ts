@@ -29,6 +29,7 @@ import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
 import type { Evidence } from "../fabric/membership/members.ts";
 import { MEMBER_STATUSES, type MemberStatus, type MemberUpdate } from "../fabric/wire/messages.ts";
+import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
@@ -131,44 +132,6 @@ export interface PeerParts {
   readonly tick: (wake: () => void) => () => void;
 }
 
-// The fabric's words and the contract's values for them.
-
-export const PEER_STATUSES = {
-  alive: PeerStatus.ALIVE,
-  suspect: PeerStatus.SUSPECT,
-  left: PeerStatus.LEFT,
-  dead: PeerStatus.DEAD,
-} as const satisfies Record<MemberStatus, PeerStatus>;
-
-const EVENT_KINDS = {
-  alive: PeerEventKind.ALIVE,
-  suspect: PeerEventKind.SUSPECT,
-  left: PeerEventKind.LEFT,
-  dead: PeerEventKind.DEAD,
-} as const satisfies Record<MemberStatus, PeerEventKind>;
-
-const EVENT_PATHS = {
-  direct: PeerEventPath.DIRECT,
-  indirect: PeerEventPath.INDIRECT,
-  gossip: PeerEventPath.GOSSIP,
-  table: PeerEventPath.TABLE,
-  timeout: PeerEventPath.TIMEOUT,
-} as const satisfies Record<Evidence["path"], PeerEventPath>;
-
-const ORIGIN_STATES = {
-  live: OriginState.LIVE,
-  orphaned: OriginState.ORPHANED,
-  hidden: OriginState.HIDDEN,
-  unknown: OriginState.ABSENT,
-} as const satisfies Record<OriginLagRow["life"], OriginState>;
-
-const LINK_STATES = {
-  opening: LinkState.OPENING,
-  greeting: LinkState.GREETING,
-  up: LinkState.UP,
-  ending: LinkState.ENDING,
-} as const satisfies Record<LinkRow["state"], LinkState>;
-
 /** Streams open at once: each costs a set of the members that its reader holds. */
 const MAX_WATCHES = 100;
 
@@ -216,7 +179,7 @@ interface ListAsked extends Pick<PeerServiceListRequest, "clusterId" | "region" 
 function listAsked({ statuses, clusterId, region, limit, pageToken }: PeerServiceListRequest): ListAsked {
   checkCount(statuses, "statuses");
   const words = statuses.map((status, i) => {
-    const word = MEMBER_STATUSES.find((each) => PEER_STATUSES[each] === status);
+    const word = MEMBER_STATUSES.find((each) => PeerStatus[enumName(each)] === status);
     if (word === undefined) throw invalid(`statuses[${i}]`, `${status} is no status of a member`);
     return word;
   });
@@ -272,9 +235,9 @@ function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetReq
     events: events.map(({ atWallMs, kind, by, path, incarnation, detail }) =>
       create(PeerEventSchema, {
         at: timestampFromMs(atWallMs),
-        kind: EVENT_KINDS[kind],
+        kind: PeerEventKind[enumName(kind)],
         by,
-        path: EVENT_PATHS[path],
+        path: PeerEventPath[enumName(path)],
         incarnation: BigInt(incarnation),
         detail,
       }),
@@ -360,7 +323,7 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
       create(OriginLagSchema, {
         nodeId: row.nodeId,
         generation: BigInt(row.generation),
-        state: ORIGIN_STATES[row.life],
+        state: row.life === "unknown" ? OriginState.ABSENT : OriginState[enumName(row.life)],
         through: BigInt(row.through),
         known: BigInt(row.known),
         behind: BigInt(Math.max(0, row.known - row.through)),
@@ -373,7 +336,7 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
       create(LinkLagSchema, {
         nodeId: row.nodeId,
         address: row.address,
-        state: LINK_STATES[row.state],
+        state: LinkState[enumName(row.state)],
         incoming: row.isIncoming,
         caughtUp: row.isCaughtUp,
         framesSent: BigInt(row.framesSent),
@@ -392,7 +355,7 @@ function wirePeer(row: MemberRow, identity: Identity): Peer {
     clusterId,
     region,
     zone,
-    status: PEER_STATUSES[status],
+    status: PeerStatus[enumName(status)],
     address,
     version,
     healthScore,

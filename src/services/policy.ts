@@ -32,12 +32,12 @@ import { type Bounds, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
+import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
-import type { RuleChange } from "../policy/set/diff.ts";
-import type { Change, Effect } from "../policy/set/plan.ts";
+import type { Change } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
 import type { Problem } from "../policy/set/validation.ts";
 import { ACTIONS, explain, type PolicyAction } from "../policy/set/verdict.ts";
@@ -74,31 +74,6 @@ interface VersionOptions {
   readonly isWithoutRules: boolean;
   readonly isSuperseded: boolean;
 }
-
-// Our words and the contract's values for them.
-
-const SEVERITIES = { error: Severity.ERROR, warning: Severity.WARNING } as const satisfies Record<Problem["severity"], Severity>;
-
-const EFFECTS = {
-  hide: ChangeEffect.HIDE,
-  show: ChangeEffect.SHOW,
-  withdraw: ChangeEffect.WITHDRAW,
-} as const satisfies Record<Effect, ChangeEffect>;
-
-const RULE_CHANGES = {
-  added: RuleChangeKind.ADDED,
-  removed: RuleChangeKind.REMOVED,
-  changed: RuleChangeKind.CHANGED,
-} as const satisfies Record<RuleChange["change"], RuleChangeKind>;
-
-const ACTS = {
-  register: Act.REGISTER,
-  ingest: Act.INGEST,
-  query: Act.QUERY,
-  watch: Act.WATCH,
-  "export-summary": Act.EXPORT_SUMMARY,
-  admin: Act.ADMIN,
-} as const satisfies Record<PolicyAction, Act>;
 
 const HISTORY = hashHex(fnv64("policy history"));
 
@@ -233,7 +208,7 @@ class PolicyMethods {
       changes: changes.map(({ pattern, change, fields }) =>
         create(RuleChangeSchema, {
           namespace: pattern,
-          kind: RULE_CHANGES[change],
+          kind: RuleChangeKind[enumName(change)],
           fields: fields.map(({ field, removed, added }) => ({ field, removed: [...removed], added: [...added] })),
         }),
       ),
@@ -335,7 +310,7 @@ function numberOf(value: bigint, field: string): number {
 }
 
 function actionOf(act: Act): PolicyAction {
-  const action = ACTIONS.find((word) => ACTS[word] === act);
+  const action = ACTIONS.find((word) => Act[enumName(word)] === act);
   if (action === undefined) throw invalid("action", act === Act.UNSPECIFIED ? "is required" : `${act} is no act of the policy`);
   return action;
 }
@@ -364,13 +339,13 @@ function resultOf({ number, plan, warnings }: Applied) {
 }
 
 function wireProblem({ path, severity, message }: Problem) {
-  return create(ProblemSchema, { path, severity: SEVERITIES[severity], message });
+  return create(ProblemSchema, { path, severity: Severity[enumName(severity)], message });
 }
 
 function wireChange({ namespace, effect, entries, examples, viewers }: Change) {
   return create(ChangeSchema, {
     namespace,
-    effect: EFFECTS[effect],
+    effect: ChangeEffect[enumName(effect)],
     entries: BigInt(entries),
     examples: examples.map((key) => create(EntryKeySchema, key)),
     viewers: viewers.map(({ clusterId, tenant }) => create(ViewerSchema, { clusterId, tenantId: tenant })),

@@ -3,7 +3,6 @@
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
-import type { Health } from "../catalog/record/record.ts";
 
 /** What narrows the list; undefined does not. */
 export interface ServiceFilter {
@@ -11,14 +10,8 @@ export interface ServiceFilter {
   readonly tag: string | undefined;
 }
 
-const HEALTH_TEXT = {
-  0: "unspecified",
-  1: "healthy",
-  2: "degraded",
-  3: "critical",
-  4: "maintenance",
-  5: "orphaned",
-} as const satisfies Record<Health, string>;
+/** By number. */
+const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
 /** The body is handed out in pieces of about this many characters, so that a large catalog neither blocks nor piles up. */
 const PIECE_CHARS = 64 * 1024;

@@ -1,9 +1,17 @@
 /** Verbs about the audit log: list, follow and verify. It is two logs, of access and of policy, in one chain. */
 
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type AuditRecord, AuditRecordSchema, PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import {
+  AuditFault,
+  AuditKind,
+  AuditOutcome,
+  type AuditRecord,
+  AuditRecordSchema,
+  PolicyService,
+} from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
+import { enumWord } from "../../lib/enum-words.ts";
 import type { ChainReading } from "../environment.ts";
 import { readInput, sleep } from "../environment.ts";
 import { EXIT, UsageError } from "../exit.ts";
@@ -13,7 +21,6 @@ import type { Column } from "../output.ts";
 import { factTable } from "../output.ts";
 import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
-import { auditFaultWord, auditKindWord, auditOutcomeWord } from "../words.ts";
 
 const DEFAULT_COUNT = 100;
 const DEFAULT_INTERVAL_MS = 1000;
@@ -79,13 +86,13 @@ function newestFirst(records: readonly AuditRecord[]): readonly AuditRecord[] {
 const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
   { title: "NUMBER", stored: ({ number }) => String(number) },
   { title: "AT", stored: ({ at }) => timeText(at) },
-  { title: "KIND", isWide: true, stored: ({ kind }) => auditKindWord(kind) },
+  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(AuditKind, kind) },
   { title: "PRINCIPAL", stored: ({ principal }) => (principal === "" ? "-" : principal) },
   { title: "TENANT", isWide: true, stored: ({ tenant }) => tenant },
   { title: "SOURCE", stored: ({ source }) => source },
   { title: "ACTION", stored: ({ action }) => action },
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
-  { title: "OUTCOME", stored: ({ outcome }) => auditOutcomeWord(outcome) },
+  { title: "OUTCOME", stored: ({ outcome }) => enumWord(AuditOutcome, outcome) },
   { title: "REASON", stored: ({ reason }) => reason },
   { title: "RULE", isWide: true, stored: ({ rule }) => rule },
   { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },
@@ -256,7 +263,7 @@ async function askServer(client: Client, known: Known | undefined): Promise<Chai
     firstNumber: Number(answer.firstNumber),
     lastNumber: Number(answer.lastNumber),
     lastHash: answer.lastHash,
-    fault: auditFaultWord(answer.fault),
+    fault: answer.intact ? "" : (AuditFault[answer.fault] ?? String(answer.fault)).toLowerCase(),
     faultNumber: Number(answer.faultNumber),
     detail: answer.detail,
   };

@@ -1,8 +1,16 @@
 /** Verbs that read the catalog: query, watch, resolve, cluster-map, peers, status. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { type Entry, type EntryKey, EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Peer } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import {
+  type Entry,
+  type EntryKey,
+  EntryKeySchema,
+  EntryKind,
+  EntrySchema,
+  HealthStatus,
+  Scope,
+} from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type CatalogQueryRequestSchema,
   type CatalogQueryResponse,
@@ -14,11 +22,13 @@ import {
   type ListPeersResponse,
   ListPeersResponseSchema,
   NamespaceStatusResponseSchema,
+  ResolvePolicy,
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
 import type { FollowEvent } from "../../client/follow.ts";
+import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 import { EXIT, UsageError } from "../exit.ts";
@@ -28,18 +38,7 @@ import type { Column, Output, Table } from "../output.ts";
 import { factTable } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import {
-  ENTRY_COLUMNS,
-  healthOf,
-  healthWord,
-  keyWords,
-  kindOf,
-  peerStatusWord,
-  policyOf,
-  scopeOf,
-  scopeWord,
-  targetText,
-} from "../words.ts";
+import { ENTRY_COLUMNS, keyWords, targetText } from "../words.ts";
 
 type QueryInit = MessageInitShape<typeof CatalogQueryRequestSchema>;
 
@@ -98,10 +97,10 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     ...viewer,
     name,
     namespace: flags.text("namespace") ?? "",
-    kind: kindOf(flags.text("kind")),
+    kind: flags.enum("kind", EntryKind),
+    policy: flags.enum("policy", ResolvePolicy),
     versionRange: versionRangeOf(flags),
     ...((region !== undefined || zone !== undefined) && { prefer: { region: region ?? "", zone: zone ?? "" } }),
-    policy: policyOf(flags.text("policy")),
     hashKey: flags.text("hashKey") ?? "",
     limit: limitOf(flags) ?? 0,
     explain: flags.isOn("explain"),
@@ -129,7 +128,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
 
 export const clusterMap: Verb = async ({ flags, out, client }) => {
   const filter = {
-    scope: scopeOf(flags.text("scope")),
+    scope: flags.enum("scope", Scope),
     namespaceFilter: flags.text("namespace") ?? "",
     capabilities: [...flags.list("capability")],
     resources: [...flags.list("resource")],
@@ -154,7 +153,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
 };
 
 export const peers: Verb = async ({ flags, out, client }) => {
-  const filter = { scope: scopeOf(flags.text("scope")), region: flags.text("region") ?? "" };
+  const filter = { scope: flags.enum("scope", Scope), region: flags.text("region") ?? "" };
   const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page });
   const join = (all: ListPeersResponse, next: ListPeersResponse) => all.peers.push(...next.peers);
   const answer = await readPages<ListPeersResponse>(flags, { read, join, count: (page) => page.peers.length });
@@ -164,8 +163,8 @@ export const peers: Verb = async ({ flags, out, client }) => {
       { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
       { title: "REGION", stored: ({ region }) => region },
       { title: "ZONE", stored: ({ zone }) => zone },
-      { title: "RELATION", isWide: true, stored: ({ scope }) => scopeWord(scope) },
-      { title: "STATUS", stored: ({ status: state }) => peerStatusWord(state) },
+      { title: "RELATION", isWide: true, stored: ({ scope }) => enumWord(Scope, scope) },
+      { title: "STATUS", stored: ({ status: state }) => enumWord(PeerStatus, state) },
       { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
       { title: "URLS", stored: ({ urls }) => urls.join(", ") },
     ],
@@ -196,7 +195,7 @@ const WATCH_COLUMNS: readonly Column<WatchRow>[] = [
   { title: "NAMESPACE", stored: ({ key }) => key.namespace },
   { title: "NAME", stored: ({ key }) => key.name },
   { title: "INSTANCE", stored: ({ key }) => key.instanceId },
-  { title: "HEALTH", stored: ({ entry }) => (entry === undefined ? "" : healthWord(entry.health)) },
+  { title: "HEALTH", stored: ({ entry }) => (entry === undefined ? "" : enumWord(HealthStatus, entry.health)) },
   { title: "CLUSTER", isWide: true, stored: ({ key }) => key.clusterId },
   { title: "TARGETS", stored: ({ entry }) => entry?.targets.map(targetText).join(", ") ?? "" },
 ];
@@ -253,14 +252,14 @@ function filterOf(flags: Flags, names: readonly string[]) {
     namespace: namespace ?? "",
     namespacePrefix: namespacePrefix ?? "",
     names: [...names],
-    kinds: flags.list("kind").map(kindOf),
-    scope: scopeOf(flags.text("scope")),
+    kinds: flags.enums("kind", EntryKind),
+    scope: flags.enum("scope", Scope),
     tags: [...flags.list("tag")],
     capabilities: [...flags.list("capability")],
     resources: [...flags.list("resource")],
     clusterId: flags.text("clusterId") ?? "",
     region: flags.text("region") ?? "",
-    health: flags.list("health").map(healthOf),
+    health: flags.enums("health", HealthStatus),
     versionRange: versionRangeOf(flags),
   };
 }

@@ -1,4 +1,5 @@
 /** The verb that imports Kubernetes manifests, and the loading of the demo catalog. */
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { connect } from "../../client/channel.io.ts";
 import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
@@ -8,7 +9,6 @@ import { ADDRESS_SOURCES, type AddressSource, IMPORT_KEY, type KubernetesOptions
 import { readKubernetes } from "../kubernetes/manifests.ts";
 import type { Output } from "../output.ts";
 import type { Verb } from "../table/verb.ts";
-import { scopeOf } from "../words.ts";
 
 const MAX_MANIFEST_BYTES = 32 * 1024 * 1024;
 const DEMO_FILE = "docs/examples/online-boutique.yaml";
@@ -22,7 +22,7 @@ export const importKubernetes: Verb = async ({ environment, args, flags, out, cl
     namespacePrefix: flags.text("namespacePrefix") ?? "k8s",
     importer: flags.text("importer") ?? "kubernetes",
     clusterDomain: flags.text("clusterDomain") ?? "cluster.local",
-    scope: scopeOf(flags.text("scope") ?? "zone"),
+    scope: flags.enum("scope", Scope) || Scope.ZONE,
     addresses: addressesOf(flags.list("address")),
   };
   if (!NAMESPACE.test(options.namespacePrefix))
@@ -107,7 +107,7 @@ export async function loadDemo(environment: Environment, grpc: string, out: Outp
     namespacePrefix: "k8s",
     importer: "demo",
     clusterDomain: "cluster.local",
-    scope: scopeOf("zone"),
+    scope: Scope.ZONE,
     addresses: addressesOf([]),
   };
   const { entries, problems } = readKubernetes(await environment.readOwn(DEMO_FILE), options);

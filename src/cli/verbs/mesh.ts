@@ -1,11 +1,15 @@
 /** Verbs about the mesh: members, what happened to one, and how far replication is. */
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
-import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type LinkLag,
+  LinkState,
   type OriginLag,
+  OriginState,
   type PeerEvent,
+  PeerEventKind,
+  PeerEventPath,
   PeerEventSchema,
   PeerService,
   PeerServiceGetResponseSchema,
@@ -14,6 +18,7 @@ import {
 } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
+import { enumWord } from "../../lib/enum-words.ts";
 import { sleep } from "../environment.ts";
 import { EXIT } from "../exit.ts";
 import type { Flags } from "../flags.ts";
@@ -21,7 +26,6 @@ import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { eventKindWord, eventPathWord, linkStateWord, originStateWord, peerStatusOf, peerStatusWord } from "../words.ts";
 
 const RETRY_MS = 1000;
 
@@ -30,7 +34,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
   { title: "REGION", stored: ({ region }) => region },
   { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
-  { title: "STATUS", stored: ({ status }) => peerStatusWord(status) },
+  { title: "STATUS", stored: ({ status }) => enumWord(PeerStatus, status) },
   { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
   { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
   { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
@@ -42,7 +46,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
 ];
 
 export const list: Verb = async ({ flags, out, client }) => {
-  const filter = { ...whereOf(flags), statuses: flags.list("status").map(peerStatusOf) };
+  const filter = { ...whereOf(flags), statuses: flags.enums("status", PeerStatus) };
   const peers: Peer[] = [];
   let servedBy = "";
   for await (const page of pagesOf((pageToken) => client().call(PeerService.method.list, { ...filter, limit: MAX_PAGE, pageToken }))) {
@@ -134,9 +138,9 @@ class MemberTeller {
 
 const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "TIME", stored: ({ at }) => timeText(at) },
-  { title: "EVENT", stored: ({ kind }) => eventKindWord(kind) },
+  { title: "EVENT", stored: ({ kind }) => enumWord(PeerEventKind, kind) },
   { title: "BY", stored: ({ by }) => by },
-  { title: "PATH", stored: ({ path }) => eventPathWord(path) },
+  { title: "PATH", stored: ({ path }) => enumWord(PeerEventPath, path) },
   { title: "INCARNATION", stored: ({ incarnation }) => String(incarnation) },
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
@@ -148,7 +152,7 @@ export const explain: Verb = async ({ args, out, client }) => {
   const json = { ...wholeJson(PeerServiceGetResponseSchema, answer), events: events.map((event) => wholeJson(PeerEventSchema, event)) };
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
-    out.note(`${peer.nodeId} is ${peerStatusWord(peer.status)} at incarnation ${peer.incarnation}${seen}`);
+    out.note(`${peer.nodeId} is ${enumWord(PeerStatus, peer.status)} at incarnation ${peer.incarnation}${seen}`);
     if (peer.accuser !== "")
       out.note(`accused by ${peer.accuser}${confirmedBy.length === 0 ? "" : `, confirmed by ${confirmedBy.join(", ")}`}`);
     if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes the suspicion`);
@@ -160,7 +164,7 @@ export const explain: Verb = async ({ args, out, client }) => {
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
   { title: "GENERATION", isWide: true, stored: ({ generation }) => String(generation) },
-  { title: "STATE", stored: ({ state }) => originStateWord(state) },
+  { title: "STATE", stored: ({ state }) => enumWord(OriginState, state) },
   { title: "THROUGH", stored: ({ through }) => String(through) },
   { title: "KNOWN", stored: ({ known }) => String(known) },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },
@@ -172,7 +176,7 @@ const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
 
 const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "PEER", stored: ({ nodeId }) => (nodeId === "" ? "-" : nodeId) },
-  { title: "STATE", stored: ({ state }) => linkStateWord(state) },
+  { title: "STATE", stored: ({ state }) => enumWord(LinkState, state) },
   { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
   { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },

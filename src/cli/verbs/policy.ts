@@ -2,8 +2,8 @@
 
 import { enumToJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { ActSchema } from "../../../gen/waymark/options/v1/options_pb.js";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Act, ActSchema } from "../../../gen/waymark/options/v1/options_pb.js";
 import {
   ApplyPolicyResponseSchema,
   type Change,
@@ -17,12 +17,14 @@ import {
   type PolicyVersion,
   RollbackPolicyResponseSchema,
   type RuleChange,
+  RuleChangeKind,
   Severity,
   type Stage,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
+import { enumWord } from "../../lib/enum-words.ts";
 import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
@@ -31,7 +33,7 @@ import type { Output, Table } from "../output.ts";
 import { factTable } from "../output.ts";
 import { noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { actOf, effectWord, keyWords, ruleChangeWord, scopeOf } from "../words.ts";
+import { keyWords } from "../words.ts";
 
 const MAX_NUMBER = Number.MAX_SAFE_INTEGER;
 
@@ -137,7 +139,7 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
 function changeTable(changes: readonly Change[]): Table<Change> {
   return {
     columns: [
-      { title: "EFFECT", stored: ({ effect }) => effectWord(effect) },
+      { title: "EFFECT", stored: ({ effect }) => enumWord(ChangeEffect, effect) },
       { title: "NAMESPACE", stored: ({ namespace }) => namespace },
       { title: "ENTRIES", stored: ({ entries }) => String(entries) },
       { title: "FOR", stored: forWords },
@@ -161,7 +163,9 @@ function changeWords(changes: readonly Change[], leftOut: number): string {
   const words = [ChangeEffect.HIDE, ChangeEffect.SHOW, ChangeEffect.WITHDRAW].flatMap((effect) => {
     const rows = changes.filter((change) => change.effect === effect);
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
-    return rows.length === 0 ? [] : [`${effectWord(effect)} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
+    return rows.length === 0
+      ? []
+      : [`${enumWord(ChangeEffect, effect)} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
   });
   return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
 }
@@ -279,7 +283,7 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
     columns: [
       { title: "NUMBER", stored: ({ version }) => numberOf(version) },
       { title: "RULE", stored: ({ change }) => (change.namespace === "" ? "(the set)" : change.namespace) },
-      { title: "CHANGE", stored: ({ change }) => ruleChangeWord(change.kind) },
+      { title: "CHANGE", stored: ({ change }) => enumWord(RuleChangeKind, change.kind) },
       { title: "FIELD", stored: ({ field }) => field },
       { title: "REMOVED", stored: ({ removed }) => removed.join(", ") },
       { title: "ADDED", stored: ({ added }) => added.join(", ") },
@@ -291,10 +295,10 @@ function diffTable(versions: readonly PolicyVersion[]): Table<DiffRow> {
 
 export const explain: Verb = async ({ flags, out, client }) => {
   const namespace = flags.text("namespace") ?? "";
-  const action = actOf(flags.text("action") ?? "query");
+  const action = flags.enum("action", Act) || Act.QUERY;
   const viewer = viewerOf(flags);
   const atMs = flags.instantMs("at");
-  const scope: Scope = scopeOf(flags.text("scope"));
+  const scope = flags.enum("scope", Scope);
   const answer = await client().call(method.explain, {
     namespace,
     action,

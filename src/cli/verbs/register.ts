@@ -1,7 +1,7 @@
 /** Verbs about single entries: register (and keep), unregister. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import { type Entry, EntryKind, EntrySchema, type TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, EntrySchema, HealthStatus, Scope, type TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, RegisterResponseSchema, UnregisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
@@ -11,7 +11,7 @@ import { EXIT, type Exit, UsageError } from "../exit.ts";
 import { type Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
-import { healthOf, keyWords, kindOf, scopeOf } from "../words.ts";
+import { keyWords } from "../words.ts";
 
 const DEFAULT_KEEP_TTL_MS = 30_000;
 const RETRY = { baseMs: 250, maxMs: 5000 } as const;
@@ -23,9 +23,8 @@ function keyOf(flags: Flags) {
   const missing = NAMES.filter((name) => (flags.text(name) ?? "") === "");
   if (missing.length > 0)
     throw new UsageError(`${missing.map((name) => `--${name}`).join(", ")} ${missing.length > 1 ? "are" : "is"} needed`);
-  const kind = flags.text("kind");
   return {
-    kind: kind === undefined ? EntryKind.SERVICE : kindOf(kind),
+    kind: flags.enum("kind", EntryKind) || EntryKind.SERVICE,
     namespace: flags.text("namespace") ?? "",
     name: flags.text("name") ?? "",
     instanceId: flags.text("instance") ?? "",
@@ -58,7 +57,7 @@ function entryOf(flags: Flags): Entry {
   if (version !== undefined && key.kind !== EntryKind.FUNCTION) throw new UsageError("--version-label needs --kind function");
   return create(EntrySchema, {
     key,
-    scope: scopeOf(flags.text("scope")),
+    scope: flags.enum("scope", Scope),
     targets: flags.list("target").map(parseTarget),
     tags: [...flags.list("tag")],
     capabilities: [...flags.list("capability")],
@@ -66,7 +65,7 @@ function entryOf(flags: Flags): Entry {
     aliases: [...flags.list("alias")],
     metadata: flags.pairs("metadata"),
     zone: flags.text("zone") ?? "",
-    health: healthOf(flags.text("health")),
+    health: flags.enum("health", HealthStatus),
     ...(version !== undefined && { detail: { case: "function" as const, value: { version } } }),
   });
 }

@@ -1,11 +1,11 @@
 /** Reports about the whole catalog. */
-import { type Entry, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
+import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/read-all.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Verb } from "../table/verb.ts";
-import { healthWord, scopeWord } from "../words.ts";
 
 /** Calls under way at once. */
 const MAX_CALLS = 16;
@@ -44,12 +44,12 @@ export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
         { title: "NAMESPACE", stored: (row: Row) => row.namespace },
         { title: "ENTRIES", stored: ({ entries: count }) => String(count) },
         ...HEALTHS.map((health) => ({
-          title: healthWord(health).toUpperCase(),
+          title: enumWord(HealthStatus, health).toUpperCase(),
           stored: ({ instances }: Row) => String(instances.get(health) ?? 0),
         })),
         { title: "OWNERS", stored: ({ status }) => (status.owners.length === 0 ? "-" : status.owners.join(", ")) },
         { title: "CLUSTERS", isWide: true, stored: ({ clusters }) => clusters.join(", ") },
-        { title: "EXPORTS", isWide: true, stored: ({ status }) => status.exportScopes.map(scopeWord).join(", ") },
+        { title: "EXPORTS", isWide: true, stored: ({ status }) => status.exportScopes.map((scope) => enumWord(Scope, scope)).join(", ") },
         { title: "POLICY", isWide: true, stored: ({ status }) => status.policyVersion },
         { title: "VERDICT", stored: ({ status }) => (status.allowed ? "allowed" : "denied") },
         { title: "REASON", stored: ({ status }) => status.reason },
@@ -78,10 +78,10 @@ function jsonOf({ namespace, entries, instances, clusters, status }: Row): unkno
   return {
     namespace,
     entries,
-    health: Object.fromEntries(HEALTHS.map((health) => [healthWord(health), instances.get(health) ?? 0])),
+    health: Object.fromEntries(HEALTHS.map((health) => [enumWord(HealthStatus, health), instances.get(health) ?? 0])),
     clusters,
     owners: status.owners,
-    exportScopes: status.exportScopes.map(scopeWord),
+    exportScopes: status.exportScopes.map((scope) => enumWord(Scope, scope)),
     policyVersion: status.policyVersion,
     allowed: status.allowed,
     reason: status.reason,

@@ -15,8 +15,9 @@ import {
   type CutoverWindow as WireWindow,
 } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { isName, nameRule } from "../../catalog/entry/names.ts";
-import type { Scope } from "../../catalog/entry/scope.ts";
+import { SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
+import { enumName } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Stage } from "../versions/version.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
@@ -105,10 +106,8 @@ function encodeWindow({ startsWallMs, endsWallMs, exportScopes, allowSummaries }
   });
 }
 
-const WIRE_SCOPES = [WireScope.UNSPECIFIED, WireScope.LOCAL, WireScope.ZONE, WireScope.REGION, WireScope.GLOBAL] as const;
-
 function encodeScope(scope: Scope): WireScope {
-  return WIRE_SCOPES[scope];
+  return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
 /** Most clusters that a stage may name. */

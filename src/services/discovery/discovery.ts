@@ -54,7 +54,7 @@ import {
 import type { CallContext, Service, StreamSource } from "../service.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { durationMs, filterOf, namespaceOf } from "./filter.ts";
-import { clusterMap, freshness, listPeers, WIRE_SCOPES } from "./nodes.ts";
+import { clusterMap, freshness, listPeers, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 import { WatchSource } from "./watch-source.ts";
@@ -269,7 +269,7 @@ class DiscoveryMethods {
       namespace,
       policyVersion: version,
       owners: [...(rule?.owners ?? [])],
-      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map((scope) => WIRE_SCOPES[scope]),
+      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map(wireScope),
       allowed,
       reason: allowed ? verdict.reason : HIDDEN_REASON,
       endpointCount: BigInt(endpointCount),

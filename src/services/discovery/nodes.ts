@@ -1,8 +1,8 @@
 /** DiscoveryService.ClusterMap and ListPeers: the nodes of the fabric. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { type Peer, PeerSchema } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type ClusterMapRequest,
   ClusterMapResponseSchema,
@@ -11,14 +11,14 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
-import { SCOPE } from "../../catalog/entry/scope.ts";
+import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
+import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
-import { PEER_STATUSES } from "../peers.ts";
 import type { CallContext } from "../service.ts";
 import { idOf, namespaceOf, scopeOf, termsOf } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
@@ -33,8 +33,10 @@ export interface NodeParts {
   readonly loadOf: (key: KeyText) => LoadView | undefined;
 }
 
-/** Scopes as the generated code has them. */
-export const WIRE_SCOPES = [Scope.UNSPECIFIED, Scope.LOCAL, Scope.ZONE, Scope.REGION, Scope.GLOBAL] as const;
+/** A scope as the generated code has it. */
+export function wireScope(scope: Scope): WireScope {
+  return WireScope[enumName(SCOPE_NAMES[scope])];
+}
 
 /** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
@@ -84,9 +86,9 @@ function peerOf({ reads, loadOf }: NodeParts, record: CatalogRecord, { status, l
     clusterId: entry.key.clusterId,
     region: entry.region,
     zone: entry.zone,
-    scope: WIRE_SCOPES[reads.relation(record)],
+    scope: wireScope(reads.relation(record)),
     ...(entry.detail.case === "node" && { urls: [...entry.detail.value.advertisedUrls], transports: [...entry.detail.value.transports] }),
-    status: PEER_STATUSES[status],
+    status: PeerStatus[enumName(status)],
     lastSeen: timestampFromMs(lastSeenWallMs),
     ...(load !== undefined && { load: wireLoad(load) }),
   });
