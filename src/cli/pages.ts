@@ -26,14 +26,6 @@ export function noteMore(out: Output, { nextPageToken }: Page): void {
   if (nextPageToken !== "" && !out.isMachine) out.note(`there is more; continue with --page-token ${nextPageToken}`);
 }
 
-export interface Paging<P extends Page> {
-  read(page: { readonly limit: number; readonly pageToken: string }): Promise<P>;
-  /** Adds the items of a page to those before it. The caller takes its token over. */
-  join(all: P, next: P): void;
-  /** How many items a page has. */
-  count(page: P): number;
-}
-
 /** `--limit`; undefined when it was not given. */
 export function limitOf(flags: Flags): number | undefined {
   return flags.count("limit", MAX_COUNT);
@@ -41,19 +33,25 @@ export function limitOf(flags: Flags): number | undefined {
 
 /**
  * The first `--limit` items of a list, from `--page-token` on. Without a limit: the one page of the token. Without either: all items, or the
- * one page that the server gives, as `whenNeither` says. The revision and cursor of the first page stand for the whole list: a watch from
- * there tells what changed since.
+ * one page that the server gives, as `whenNeither` says. `lists` are the fields of a page that are joined; the first has the items. Of the
+ * other fields those of the first page stand for the whole list: a watch from its revision and cursor tells what changed since.
  */
-export async function readPages<P extends Page>(flags: Flags, paging: Paging<P>, whenNeither: "all" | "page" = "all"): Promise<P> {
+export async function readPages<K extends string, P extends Page & Readonly<Record<K, unknown[]>>>(
+  flags: Flags,
+  lists: readonly [K, ...K[]],
+  read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,
+  whenNeither: "all" | "page" = "all",
+): Promise<P> {
   const limit = limitOf(flags);
   const pageToken = flags.text("pageToken");
   const wanted = limit ?? (pageToken === undefined && whenNeither === "all" ? Infinity : 0);
-  const all = await paging.read({ limit: Math.min(wanted, MAX_PAGE), pageToken: pageToken ?? "" });
+  const all = await read({ limit: Math.min(wanted, MAX_PAGE), pageToken: pageToken ?? "" });
+  const left = () => wanted - all[lists[0]].length;
   // A page may be short and still have a next one.
-  for (let left = wanted - paging.count(all); all.nextPageToken !== "" && left > 0; left = wanted - paging.count(all)) {
-    const next = await paging.read({ limit: Math.min(left, MAX_PAGE), pageToken: all.nextPageToken });
+  while (all.nextPageToken !== "" && left() > 0) {
+    const next = await read({ limit: Math.min(left(), MAX_PAGE), pageToken: all.nextPageToken });
     all.nextPageToken = next.nextPageToken;
-    paging.join(all, next);
+    for (const name of lists) all[name].push(...next[name]);
   }
   return all;
 }

@@ -106,12 +106,7 @@ export const accessAudit: Verb = (context) => onePage(context, "access");
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
   const now = Date.now();
   const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
-  const paging = {
-    read: (at: { limit: number; pageToken: string }) => readAuditPage(client(), log, { query, ...at }),
-    join: (all: AuditPage, next: AuditPage) => all.records.push(...next.records),
-    count: ({ records }: AuditPage) => records.length,
-  };
-  const page = await readPages<AuditPage>(flags, paging, "page");
+  const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { query, ...at }), "page");
   const { records, nextPageToken } = page;
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
   out.document({ records: json, nextPageToken }, table(records));

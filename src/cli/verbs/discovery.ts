@@ -13,13 +13,10 @@ import {
 import { type Peer, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
 import {
   type CatalogQueryRequestSchema,
-  type CatalogQueryResponse,
   CatalogQueryResponseSchema,
-  type ClusterMapResponse,
   ClusterMapResponseSchema,
   DiscoveryService,
   type Explanation,
-  type ListPeersResponse,
   ListPeersResponseSchema,
   NamespaceStatusResponseSchema,
   ResolvePolicy,
@@ -51,16 +48,9 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
     explain: flags.isOn("explain"),
     ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
   };
-  const method = DiscoveryService.method.catalogQuery;
-  const read = (page: { limit: number; pageToken: string }) => client().call(method, { ...filter, ...page });
-  const answer = await readPages<CatalogQueryResponse>(flags, {
-    read,
-    join: (all, next) => {
-      all.items.push(...next.items);
-      all.explanation.push(...next.explanation);
-    },
-    count: ({ items }) => items.length,
-  });
+  const answer = await readPages(flags, ["items", "explanation"], (page) =>
+    client().call(DiscoveryService.method.catalogQuery, { ...filter, ...page }),
+  );
   const json = messageJson(CatalogQueryResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
   else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
@@ -133,9 +123,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
     capabilities: [...flags.list("capability")],
     resources: [...flags.list("resource")],
   };
-  const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page });
-  const join = (all: ClusterMapResponse, next: ClusterMapResponse) => all.nodes.push(...next.nodes);
-  const answer = await readPages<ClusterMapResponse>(flags, { read, join, count: ({ nodes }) => nodes.length });
+  const answer = await readPages(flags, ["nodes"], (page) => client().call(DiscoveryService.method.clusterMap, { ...filter, ...page }));
   out.document(messageJson(ClusterMapResponseSchema, answer), {
     columns: [
       { title: "NODE", stored: (node: Entry) => node.key?.name ?? "" },
@@ -154,9 +142,7 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
 
 export const peers: Verb = async ({ flags, out, client }) => {
   const filter = { scope: flags.enum("scope", Scope), region: flags.text("region") ?? "" };
-  const read = (page: { limit: number; pageToken: string }) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page });
-  const join = (all: ListPeersResponse, next: ListPeersResponse) => all.peers.push(...next.peers);
-  const answer = await readPages<ListPeersResponse>(flags, { read, join, count: (page) => page.peers.length });
+  const answer = await readPages(flags, ["peers"], (page) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page }));
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
       { title: "NODE", stored: (peer: Peer) => peer.nodeId },

@@ -9,7 +9,6 @@ import {
   type Change,
   ChangeEffect,
   ExplainResponseSchema,
-  type PolicyHistoryResponse,
   PolicyHistoryResponseSchema,
   PolicyService,
   type PolicySet,
@@ -231,12 +230,8 @@ export const rollback: Verb = async ({ flags, out, client }) => {
 
 export const history: Verb = async ({ flags, out, client }) => {
   const withoutRules = !(out.isMachine && flags.isOn("rules"));
-  const paging = {
-    read: (page: { limit: number; pageToken: string }) => client().call(method.policyHistory, { ...page, withoutRules }),
-    join: (all: PolicyHistoryResponse, next: PolicyHistoryResponse) => all.versions.push(...next.versions),
-    count: ({ versions }: PolicyHistoryResponse) => versions.length,
-  };
-  const answer = await readPages<PolicyHistoryResponse>(flags, paging, "page");
+  const read = (page: { limit: number; pageToken: string }) => client().call(method.policyHistory, { ...page, withoutRules });
+  const answer = await readPages(flags, ["versions"], read, "page");
   const json = wholeJson(PolicyHistoryResponseSchema, answer);
   if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
   else out.document(json, historyTable(answer.versions));
