@@ -1,12 +1,12 @@
 /**
  * How far an act goes through the house: the own files and functions that a live node enters for one query, for one answer over DNS, and for
- * one registration until another node shows it. `npm run ways` starts two real nodes, counts calls with V8's precise coverage, and fails
+ * one registration until another node shows it; and the chain of calls from a frame's bytes until its record is visible. `npm run ways` starts two real nodes, counts calls with V8's precise coverage, and fails
  * above the bounds. A file counts when one of its functions is called at least once in every second act; what runs beside the acts does not.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
@@ -20,6 +20,9 @@ const ACTS = 200;
 /** Own files that may be entered; undefined where no bound is set. */
 const BOUNDS: Readonly<Record<string, number | undefined>> = { query: 25, dns: undefined, register: 60 };
 
+/** From a frame's bytes until its record is visible. */
+const CHAIN = { calls: 8, files: 6 } as const;
+
 interface FunctionCoverage {
   readonly functionName: string;
   readonly ranges: readonly { readonly count: number }[];
@@ -30,17 +33,32 @@ interface ScriptCoverage {
   readonly functions: readonly FunctionCoverage[];
 }
 
+interface Message {
+  readonly id?: number;
+  readonly result?: unknown;
+  readonly method?: string;
+  readonly params?: unknown;
+}
+
 /** The inspector of a process, over its WebSocket. */
 class Inspector {
+  /** Of scripts by their id, while the debugger is on. */
+  readonly urls = new Map<string, string>();
   readonly #socket: WebSocket;
   readonly #waiting = new Map<number, (result: unknown) => void>();
   #last = 0;
+  #paused: ((paused: Paused) => void) | undefined;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.addEventListener("message", ({ data }) => {
-      const { id, result } = JSON.parse(String(data)) as { readonly id?: number; readonly result?: unknown };
+      const { id, result, method, params } = JSON.parse(String(data)) as Message;
       if (id !== undefined) this.#waiting.get(id)?.(result);
+      if (method === "Debugger.scriptParsed") {
+        const { scriptId, url } = params as { readonly scriptId: string; readonly url: string };
+        this.urls.set(scriptId, url);
+      }
+      if (method === "Debugger.paused") this.#paused?.(params as Paused);
     });
   }
 
@@ -59,9 +77,37 @@ class Inspector {
     return promise;
   }
 
+  /** The stack where the process stops the next time. It stays stopped. */
+  nextStop(): Promise<Paused> {
+    return new Promise((resolve) => {
+      this.#paused = resolve;
+    });
+  }
+
   close(): void {
     this.#socket.close();
   }
+}
+
+/** Where a record that came from another node becomes visible. */
+const VISIBLE = { file: "src/catalog/replica/replica.ts", method: "install" } as const;
+
+interface CallFrame {
+  readonly functionName: string;
+  /** Of a call that the debugger stopped in. */
+  readonly location?: { readonly scriptId: string };
+  /** Of a call that began the stopped ones. */
+  readonly scriptId?: string;
+}
+
+interface StackTrace {
+  readonly callFrames: readonly CallFrame[];
+  readonly parent?: StackTrace;
+}
+
+interface Paused {
+  readonly callFrames: readonly CallFrame[];
+  readonly asyncStackTrace?: StackTrace;
 }
 
 interface Node {
@@ -115,6 +161,30 @@ async function measure(nodes: readonly Node[], act: (i: number) => Promise<unkno
   return files;
 }
 
+/** Own calls from what woke the process until a record of another node is visible, the last first, each with its file. */
+async function chainOf({ inspector }: Node, act: () => Promise<unknown>): Promise<readonly (readonly [string, string])[]> {
+  const lines = readFileSync(join(ROOT, VISIBLE.file), "utf8").split("\n");
+  const lineNumber = lines.findIndex((line) => line.startsWith(`  ${VISIBLE.method}(`));
+  if (lineNumber < 0) throw new Error(`${VISIBLE.file} has no method ${VISIBLE.method}`);
+  await inspector.ask("Debugger.enable");
+  await inspector.ask("Debugger.setAsyncCallStackDepth", { maxDepth: 8 });
+  const stop = inspector.nextStop();
+  // The line after the signature: breakpoints on a signature stop nowhere.
+  await inspector.ask("Debugger.setBreakpointByUrl", { lineNumber: lineNumber + 1, urlRegex: `${VISIBLE.file.replaceAll(".", "\\.")}$` });
+  const acted = act();
+  const { callFrames, asyncStackTrace } = await stop;
+  await inspector.ask("Debugger.disable");
+  await acted;
+  const frames = [...callFrames];
+  for (let trace = asyncStackTrace; trace !== undefined; trace = trace.parent) frames.push(...trace.callFrames);
+  const fileOf = ({ location, scriptId }: CallFrame): string => {
+    const url = inspector.urls.get(location?.scriptId ?? scriptId ?? "") ?? "";
+    return url.startsWith("file:") ? relative(ROOT, fileURLToPath(url)) : "";
+  };
+  const own = frames.map((frame) => [frame.functionName, fileOf(frame)] as const);
+  return own.filter(([, file]) => file.startsWith("src/"));
+}
+
 const key = (i: number) => ({ kind: 1, namespace: "svc.ways", name: `web${i % 10}`, instanceId: String(i) });
 
 function register(client: Client, i: number): Promise<unknown> {
@@ -122,7 +192,13 @@ function register(client: Client, i: number): Promise<unknown> {
   return client.call(DiscoveryService.method.register, { entries, staticLease: true });
 }
 
-async function waysOf([a, b]: readonly [Node, Node]): Promise<Readonly<Record<string, ReadonlyMap<string, readonly string[]>>>> {
+interface Ways {
+  /** Act to the own files it enters, each with the functions. */
+  readonly acts: Readonly<Record<string, ReadonlyMap<string, readonly string[]>>>;
+  readonly chain: readonly (readonly [string, string])[];
+}
+
+async function waysOf([a, b]: readonly [Node, Node]): Promise<Ways> {
   const writer = connect({ servers: [a.listeners["grpc"] ?? ""] });
   const reader = connect({ servers: [b.listeners["grpc"] ?? ""] });
   const shown = new Map<string, () => void>();
@@ -132,12 +208,14 @@ async function waysOf([a, b]: readonly [Node, Node]): Promise<Readonly<Record<st
       if (event.kind === "put") shown.get(event.entry.key?.instanceId ?? "")?.();
     }
   })();
-  const registered = await measure([a, b], async (i) => {
+  const registerAndSee = async (i: number): Promise<void> => {
     const { promise, resolve } = Promise.withResolvers<void>();
     shown.set(String(i), resolve);
     await register(writer, i);
     await promise;
-  });
+  };
+  const registered = await measure([a, b], (i) => registerAndSee(i));
+  const chain = await chainOf(b, () => registerAndSee(2 * ACTS));
   const { name, namespace } = key(0);
   const query = await measure([a], () => writer.call(DiscoveryService.method.catalogQuery, { namespace, names: [name], limit: 10 }));
   const [host = "", port = ""] = (a.listeners["dns"] ?? "").split(":");
@@ -148,7 +226,7 @@ async function waysOf([a, b]: readonly [Node, Node]): Promise<Readonly<Record<st
   await following.catch(() => {});
   writer.close();
   reader.close();
-  return { query, dns, register: registered };
+  return { acts: { query, dns, register: registered }, chain };
 }
 
 const { values } = parseArgs({ options: { files: { type: "boolean", default: false } } });
@@ -163,13 +241,18 @@ try {
     await inspector.ask("Profiler.enable");
     await inspector.ask("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
   }
-  for (const [act, files] of Object.entries(await waysOf([a, b]))) {
+  const { acts, chain } = await waysOf([a, b]);
+  for (const [act, files] of Object.entries(acts)) {
     const bound = BOUNDS[act];
     console.log(`${act}: ${files.size} own files${bound === undefined ? "" : `, at most ${bound}`}`);
     if (values.files)
       for (const [file, called] of [...files].toSorted(([x], [y]) => x.localeCompare(y))) console.log(`  ${file}: ${called.join(" ")}`);
     if (bound !== undefined && files.size > bound) process.exitCode = 1;
   }
+  const through = new Set(chain.map(([, file]) => file)).size;
+  console.log(`frame: ${chain.length} calls through ${through} files, at most ${CHAIN.calls} through ${CHAIN.files}`);
+  if (values.files) for (const [called, file] of chain.toReversed()) console.log(`  ${file}: ${called}`);
+  if (chain.length > CHAIN.calls || through > CHAIN.files) process.exitCode = 1;
 } finally {
   for (const { inspector, child } of started.toReversed()) {
     inspector.close();
