@@ -28,7 +28,6 @@ const ALONE = [
   "fault-net",
   "gzip-places",
   "honest-bursts",
-  "grpc-room-hostile",
   "hostile-http2",
   "journal-faults",
   "lying-peer",

@@ -19,11 +19,6 @@ export function unimplemented(path: string): WaymarkError {
   return new WaymarkError("unimplemented", `${path} comes with a later version of waymark`);
 }
 
-/** Refusal of a call that is out of time. */
-export function expired(): WaymarkError {
-  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
-}
-
 /** A caller without a credential, where the settings want one; it is told which one. */
 export function anonymousRefused(access: "none" | "read", verb: "call" | "write"): WaymarkError {
   return new WaymarkError("unauthenticated", `callers without a credential may not ${verb} here: tenants.anonymous is "${access}"`);

@@ -4,6 +4,7 @@
  * registration, so that a call allocates nothing here but its context.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
+import { expired } from "../grpc/wire/timeout.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
@@ -12,7 +13,7 @@ import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
-import { anonymousRefused, credentialWanted, draining, expired, outlived, unimplemented } from "./call-end.ts";
+import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
 import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */

@@ -1,9 +1,10 @@
 /** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
 import type { Message } from "@bufbuild/protobuf";
+import { expired } from "../grpc/wire/timeout.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers, CallContext, RequestListener } from "../services/service.ts";
-import { expired, outlived } from "./call-end.ts";
+import { outlived } from "./call-end.ts";
 import type { Arrival, MethodChain } from "./chain.ts";
 import type { RpcStatus } from "./status.ts";
 import { StreamPump } from "./stream-pump.ts";

@@ -45,7 +45,7 @@ export class Victim {
   }
 
   /** `listener` is the file in test/fakes, and `args` are what it is started with. It is warm. */
-  static async start(listener: "grpc" | "grpc-room" | "edge" | "fabric" = "grpc", ...args: readonly string[]): Promise<Victim> {
+  static async start(listener: "grpc" | "edge" | "fabric" = "grpc", ...args: readonly string[]): Promise<Victim> {
     const child = spawn(process.execPath, [...VICTIM_FLAGS, path(`../fakes/${listener}-child.ts`), ...args], {
       stdio: ["ignore", "pipe", "ignore", "ipc"],
     });

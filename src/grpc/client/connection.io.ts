@@ -33,7 +33,7 @@ export interface ClientLimits extends KeepaliveLimits {
   readonly connectionWindowBytes: number;
 }
 
-export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
+const DEFAULT_CLIENT_LIMITS: ClientLimits = {
   maxReceiveBytes: 4_194_304,
   maxSendBytes: 2 ** 32 - 1,
   maxBufferedBytes: 16_777_216,

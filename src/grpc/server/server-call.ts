@@ -10,6 +10,7 @@ import { MessageWriter } from "../wire/message-writer.ts";
 import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
 import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
 import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
+import { expired } from "../wire/timeout.ts";
 import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
 import { type CallHead, firstOf } from "./request-head.ts";
 import { SingleRequest } from "./single-request.ts";
@@ -382,11 +383,6 @@ export class ServerCall implements Call, MessageSink {
     this.#reader?.drop();
     if (this.#request === "reading") this.#request = "refused";
   }
-}
-
-/** Refusal of a call whose deadline passed. */
-function expired(): WaymarkError {
-  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
 }
 
 function withMetadata(fields: HeaderBlock, metadata: Metadata): HeaderBlock {

@@ -36,3 +36,8 @@ export function formatTimeout(timeoutMs: number): string {
   }
   return `${Math.min(MAX_VALUE, Math.ceil(timeoutMs / 3_600_000))}H`;
 }
+
+/** Refusal of a call whose deadline passed. */
+export function expired(): WaymarkError {
+  return new WaymarkError("deadline_exceeded", "the deadline passed before the answer was ready");
+}
