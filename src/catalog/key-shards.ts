@@ -1,18 +1,18 @@
 /**
- * Many keys, spread over maps of their own: a map that grows is made anew, which for half a million keys holds a turn for 30 ms
- * (semantics.md, Watch 11).
+ * Spreads many keys over several maps. A map that grows is copied, and for half a million keys this takes 30 ms in one turn (semantics.md,
+ * Watch 11).
  */
 
 const SHARDS = 64;
 /**
- * Maps in which many keys are kept. With one a shard, the tables of 100,000 keys are small enough to be made in the young generation, which
- * copies each of them twice: 4 % of what a registration costs.
+ * Number of maps for many keys. With one map a shard, the tables of 100,000 keys fit into the young generation, which copies each of them
+ * twice; that cost 4 % of a registration.
  */
 const MAPS = 16;
-/** A map of so many is made anew in no time. */
+/** A map of this size is copied quickly. */
 const MAX_FEW = 1024;
 const NONE: readonly never[] = [];
-/** Letters at the end of a key that decide on its shard. */
+/** Letters at the end of a key that decide its shard. */
 const HASHED_LETTERS = 24;
 
 /** Below `SHARDS`. */
@@ -22,12 +22,15 @@ export function shardOf(key: string): number {
   return (hash >>> 8) % SHARDS;
 }
 
-/** A map of keys; one map as long as they are few. */
+/** A map of keys. It is one map while the keys are few. */
 export class KeyShards<K extends string, V extends object | number | true> {
   #few: Map<K, V> | undefined = new Map<K, V>();
   #maps: readonly Map<K, V>[] = NONE;
   #size = 0;
-  /** Asked for last, its map, and what is there. HOT: one registration asks for its key up to nine times in a row (`versions`, keys that come and go). */
+  /**
+   * The key of the last request, its map, and its value. HOT: one registration asks for its key up to nine times in a row (`versions`, keys
+   * that come and go).
+   */
   #soughtKey: K | undefined;
   #soughtMap: Map<K, V> | undefined;
   #sought: V | undefined;
@@ -36,14 +39,14 @@ export class KeyShards<K extends string, V extends object | number | true> {
     return this.#size;
   }
 
-  // HOT: at every change of a record. Mostly nothing is in it.
+  // HOT: at every change of a record. The map is mostly empty.
   get(key: K): V | undefined {
     if (this.#size === 0) return undefined;
     this.#seek(key);
     return this.#sought;
   }
 
-  /** Without a value it is taken out. */
+  /** Sets the value of a key. Without a value the key is removed. */
   // HOT: at every change of a record.
   replace(key: K, value: V | undefined): void {
     if (value === undefined && this.#size === 0) return;

@@ -1,10 +1,12 @@
-/** Which owner a key belongs to, and which keys an owner has, in 28–45 B a key: one owner with a million keys or a million with one. */
+/**
+ * Maps keys to owners and owners to keys, in 28–45 B a key, both for one owner with a million keys and for a million owners with one key.
+ */
 import type { KeyText } from "./record/record.ts";
 
 const NONE = -1;
 const START_CAPACITY = 16;
 
-/** Keys linked to owners, which are small integers. Every operation is O(1) but those that return a list. */
+/** Keys linked to owners, which are small integers. Every operation is O(1), except those that return a list. */
 export class LeaseKeys {
   readonly #seed: number;
   // A hash table of our own (open addressing, linear probing): a Map costs 28–56 B a key, and needs a Set an owner beside it.
@@ -17,14 +19,17 @@ export class LeaseKeys {
   #previous = new Int32Array(START_CAPACITY);
   #freeLink = NONE;
   #size = 0;
-  /** HOT: one registration or its end asks for its key three times in a row (`versions`, keys that come and go). */
+  /**
+   * The key of the last request and its hash. HOT: a registration or its end asks for its key three times in a row (`versions`, keys that
+   * come and go).
+   */
   #hashedKey: KeyText | undefined;
   #hash = 0;
   // By owner: its newest link and how many it has.
   #heads = new Int32Array(START_CAPACITY).fill(NONE);
   #counts = new Int32Array(START_CAPACITY);
 
-  /** `seed` is any 32-bit integer; a secret one keeps strangers from choosing keys that collide. */
+  /** `seed` is any 32-bit integer. A secret seed prevents strangers from choosing keys that collide. */
   constructor(seed: number) {
     this.#seed = seed | 0;
   }
@@ -43,7 +48,7 @@ export class LeaseKeys {
     return this.#counts[owner] ?? 0;
   }
 
-  /** Gives the key to the owner; returns the owner it had before. */
+  /** Gives the key to the owner. Returns its former owner. */
   attach(key: KeyText, owner: number): number | undefined {
     const hash = this.#hashOf(key);
     let place = this.#find(key, hash);
@@ -100,7 +105,7 @@ export class LeaseKeys {
     return this.#hash;
   }
 
-  /** Place in the table of the key's link, or the empty place where it would go. */
+  /** Place of the key's link in the table, or the empty place for it. */
   #find(key: KeyText, hash: number): number {
     const mask = this.#table.length - 1;
     let place = spread(hash) & mask;
@@ -162,7 +167,7 @@ export class LeaseKeys {
     this.#closeGap(place);
   }
 
-  /** Moves later members of the probe run back over the hole, so that no marker of a removed key is ever needed. */
+  /** Moves later members of the probe run back into the gap, so that the table needs no markers for removed keys. */
   #closeGap(place: number): void {
     const mask = this.#table.length - 1;
     let hole = place;

@@ -1,30 +1,31 @@
-/** Leases of this node: who holds which keys until when (semantics.md, Leases and life). */
+/** Leases of this node: their holders, keys and deadlines (semantics.md, Leases and life). */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
 import { LeaseKeys } from "./lease-keys.ts";
 import type { KeyText } from "./record/record.ts";
 
 export interface LeaseTerms {
-  /** Time to live of each renewal; undefined for a static lease, which never expires. */
+  /** Time to live after each renewal. Undefined for a static lease, which never expires. */
   readonly ttlMs: number | undefined;
-  /** Who may renew and add to it; empty for anonymous. */
+  /** The principal that may renew the lease and add keys to it. Empty for anonymous. */
   readonly principal: string;
 }
 
 export interface Lease extends LeaseTerms {
   readonly id: string;
-  /** When it expires unless renewed; undefined for a static lease. */
+  /** Time at which the lease expires without a renewal. Undefined for a static lease. */
   readonly deadlineMonoMs: number | undefined;
   readonly keyCount: number;
 }
 
-/** Deadlines looked at in one `expire`, so that a million leases renewed in one instant never stop the node at once. */
+/** Deadlines that one `expire` looks at. The bound keeps turns short when a million leases were renewed at the same moment. */
 const EXPIRE_STEPS = 4096;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /**
- * Grants, renews and ends leases, and knows which key is under which. A renewal only writes the new deadline; the heap learns of it when
- * the old one comes up, at most once a ttl. Costs about 85 B a lease and 28–45 B a key, besides the id and key strings (measured at 1M).
+ * Grants, renews and ends leases, and knows the lease of each key. A renewal only writes the new deadline; the heap learns of it when the
+ * old deadline is due, at most once a ttl. Costs about 85 B a lease and 28–45 B a key, besides the strings of ids and keys (measured at
+ * 1M).
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
@@ -34,9 +35,9 @@ export class Leases {
   #ttlsMs = new Float64Array(16);
   #deadlinesMs = new Float64Array(16);
   readonly #freeSlots: number[] = [];
-  /** Ids of leases that run out and are not renewed any more. */
+  /** Ids of leases that run out and can no longer be renewed. */
   readonly #lost = new Set<string>();
-  // Holds for each expiring lease a deadline that is not after its true one.
+  // Holds a deadline for each expiring lease. It is never later than the true one.
   readonly #heap = new DeadlineHeap();
   readonly #keys: LeaseKeys;
 
@@ -55,7 +56,7 @@ export class Leases {
     return this.#keys.size;
   }
 
-  /** Starts a lease with one full ttl from now; also how a restart restores one. The id must be new. */
+  /** Starts a lease with one full ttl from now. A restart uses it too. The id must be new. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
     assert(id !== "" && !this.#slotOf.has(id), "a lease id is new when granted", { id });
     const slot = this.#freeSlots.pop() ?? this.#ids.length;
@@ -97,8 +98,8 @@ export class Leases {
   }
 
   /**
-   * Gives the lease one full ttl from now; a deadline never moves back. Returns the ttl, Infinity for a static lease, undefined for an
-   * unknown one (a lease past its deadline is known until `expire` takes it). O(1).
+   * Gives the lease one full ttl from now. A deadline never moves back. Returns the ttl, Infinity for a static lease, undefined for an
+   * unknown one. A lease past its deadline is known until `expire` takes it. O(1).
    */
   renew(id: string, monoMs: number): number | undefined {
     const slot = this.#slotOf.get(id);
@@ -109,7 +110,7 @@ export class Leases {
     return ttlMs;
   }
 
-  /** The lease is not renewed any more: its client learns that by its next renewal, and what is left under it stands until it runs out. */
+  /** Ends the renewals of a lease. Its client learns of that at its next renewal, and the keys of the lease stay until it runs out. */
   lose(id: string): void {
     this.#lost.add(id);
   }
@@ -123,7 +124,7 @@ export class Leases {
     return this.#lost.has(id);
   }
 
-  /** Puts the key under a lease that exists, taking it from another. Returns the id of that other lease, if any. */
+  /** Puts the key under an existing lease. Returns the id of the lease that had it before, if any. */
   attach(id: string, key: KeyText): string | undefined {
     const slot = this.#slotOf.get(id);
     assert(slot !== undefined, "a key goes under a lease that exists", { id, key });
@@ -131,7 +132,7 @@ export class Leases {
     return before === undefined || before === slot ? undefined : this.#ids[before];
   }
 
-  /** Takes the key from its lease; a key under none changes nothing. The lease stays, also with no key left. */
+  /** Takes the key from its lease. Ignores a key without a lease. The lease stays, even without keys. */
   detach(key: KeyText): void {
     this.#keys.detach(key);
   }
@@ -154,7 +155,7 @@ export class Leases {
     return slot === undefined ? undefined : this.#principals[slot];
   }
 
-  /** The keys under a lease, in no promised but a deterministic order; empty for an unknown lease. */
+  /** The keys of a lease, in a deterministic order that callers must not rely on. Empty for an unknown lease. */
   keysOf(id: string): readonly KeyText[] {
     const slot = this.#slotOf.get(id);
     return slot === undefined ? [] : this.#keys.listOf(slot);
@@ -180,8 +181,8 @@ export class Leases {
   }
 
   /**
-   * At most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They are still there: take their keys
-   * and `end` each before the next call, or it returns them again. Bounded work: call until `nextDeadlineMs` is in the future.
+   * At most `maxCount` leases whose deadline is not after `monoMs`, earliest known deadline first. They still exist: take their keys and
+   * `end` each before the next call, or it returns them again. The work is bounded: call again until `nextDeadlineMs` is in the future.
    */
   expire(monoMs: number, maxCount: number): readonly string[] {
     const expired: string[] = [];
@@ -202,7 +203,7 @@ export class Leases {
     return expired;
   }
 
-  /** When `expire` should next be called; may be early, never late. Undefined when nothing expires. */
+  /** Time of the next `expire`. It may be early, but never late. Undefined if no lease expires. */
   nextDeadlineMs(): number | undefined {
     return this.#heap.nextDeadlineMs();
   }

@@ -1,6 +1,6 @@
 /**
- * Between wire entries and the catalog: what a client sends becomes a stamped entry, encoded once; what the journal or
- * another node sends is parsed and checked again. The only file of this room that imports generated code.
+ * Converts between wire entries and the catalog. An entry of a client becomes a stamped entry, which is encoded once. An entry of the
+ * journal or of another node is parsed and checked again. Only this file of the room imports generated code.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import {
@@ -29,22 +29,24 @@ import { SCOPE, type Scope } from "./scope.ts";
 import { loadViewOf, MAX_TAIL_BYTES, type Tail, writeTail } from "./tail.ts";
 import { type EntryView, type LoadView, versionOf } from "./view.ts";
 
-/** What the serving node writes into every entry, whatever the client sent. All are ids: parsed, at most 64 characters. */
+/**
+ * The fields that the serving node writes into every entry, whatever the client sent. All ids are parsed and have at most 64 characters.
+ */
 export interface Stamp {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** Given to entries that name none. */
+  /** For entries without a zone of their own. */
   readonly zone: string;
   /** Empty for a caller without a tenant. */
   readonly tenantId: string;
-  /** The caller has the role mesh.admin; noted in entries with aliases. Absent: no. */
+  /** True if the caller has the role mesh.admin. Entries with aliases record it. Absent means no. */
   readonly registeredByAdmin?: boolean;
-  /** When the request came in: the time of a load report that does not say when it was measured. */
+  /** Time at which the request arrived. It stands in for the time of measurement in a load report without one. */
   readonly receivedWallMs: number;
 }
 
-/** An entry checked, stamped and encoded, without load and times; ready to be sealed. */
+/** A checked, stamped and encoded entry without load and times. `finishEntry` adds these. */
 export interface StampedEntry {
   readonly key: KeyText;
   readonly entryKey: EntryKey;
@@ -55,7 +57,7 @@ export interface StampedEntry {
   readonly health: Health;
   readonly traits: Traits;
   readonly hasAliases: boolean;
-  /** The encoded entry without load and times: equal bytes are equal content. */
+  /** The encoded entry without load and times. Equal bytes mean equal content. */
   readonly content: Uint8Array;
   readonly load: LoadView | undefined;
 }
@@ -67,10 +69,10 @@ export interface StoredEntry extends StampedEntry {
   readonly updatedWallMs: number;
 }
 
-/** Bytes that surely hold what is stamped: a key and five ids, all parsed. */
+/** Enough bytes for all stamped fields: a key and five parsed ids. */
 const STAMPS_ROOM = 8192;
 
-/** Of an entry with load and times, as much as a record's size has room for. */
+/** Bound of an entry with load and times: the largest size that a record can store. */
 const MAX_SEALED_BYTES = 32_767;
 
 export interface EntryStamperOptions {
@@ -78,7 +80,7 @@ export interface EntryStamperOptions {
   readonly traits: TraitsPool;
 }
 
-/** Makes stamped entries. Keeps a scratch buffer, so one a node. */
+/** Makes stamped entries. It keeps a scratch buffer, so a node needs only one. */
 export class EntryStamper {
   readonly #bounds: Bounds;
   readonly #traits: TraitsPool;
@@ -92,7 +94,7 @@ export class EntryStamper {
     this.#problems = new Problems(options.bounds);
   }
 
-  /** Longest advisory ttl that an entry may say. */
+  /** Longest ttl that an entry may advise. */
   get maxTtlMs(): number {
     return this.#bounds.maxEntryTtlMs;
   }
@@ -103,7 +105,7 @@ export class EntryStamper {
    */
   entryOf(entry: Entry, index: number, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#problems, "client");
-    // The path is only built for what is wrong.
+    // Paths are built only for faults.
     if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
     if (newEntry.content.length > this.#bounds.maxEntryBytes)
@@ -111,7 +113,7 @@ export class EntryStamper {
     return newEntry;
   }
 
-  /** An entry of this node's own making, which may stand in the control plane's namespaces; its clients' limits are not its own. */
+  /** An entry that this node makes itself. It may be in the control plane's namespaces, and the limits of clients do not apply. */
   entryOfNode(entry: Entry, stamp: Stamp): StampedEntry {
     checkEntry(entry, this.#stored, "node");
     this.#stored.throwIfAny();
@@ -121,9 +123,9 @@ export class EntryStamper {
   }
 
   /**
-   * A sealed entry as a record of the journal or of another node carries it, stamped already. Throws `invalid_argument`
-   * on anything that no node may have stored, so that a bad record is refused alone: what this node's own settings allow does
-   * not count. A health status of a newer version counts as unset.
+   * Reads a finished entry of the journal or of another node, which is already stamped. Throws `invalid_argument` for an entry that no node
+   * may have stored, so that only the bad record is refused. The settings of this node do not count here. A health status of a newer
+   * version counts as unset.
    */
   entryOfStored(bytes: Uint8Array): StoredEntry {
     const { entry, contentBytes } = readEntry(bytes);
@@ -156,14 +158,14 @@ export class EntryStamper {
     };
   }
 
-  /** The stamped entry of a stored entry with another health; all else, stamps and fields of later versions included, is as stored. */
+  /** The stored entry with another health. All other bytes stay, including fields of newer versions. */
   entryWithHealth(bytes: Uint8Array, health: Health): StoredEntry {
     return this.entryOfStored(withHealth(bytes, health));
   }
 
   /**
-   * A stored entry as another node of its cluster serves it: the same bytes, load and times included, but for the node's name. Throws
-   * `invalid_argument` when it would be too large under that.
+   * A stored entry under the name of another node of its cluster. All other bytes stay, including load and times. Throws `invalid_argument`
+   * if the entry would become too large.
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
@@ -205,7 +207,7 @@ export class EntryStamper {
 
   #encode(entry: EntryFields, stamped: StampedFields): Uint8Array {
     const room = STAMPS_ROOM + roomEntry(entry);
-    // One hostile entry must not leave a large buffer behind.
+    // A large hostile entry must not leave a large buffer behind.
     const scratch = room > this.#scratch.length ? new Uint8Array(room) : this.#scratch;
     const sizeBytes = writeContent(scratch, 0, entry, stamped);
     const content = takeBytes(sizeBytes);
@@ -214,7 +216,7 @@ export class EntryStamper {
   }
 }
 
-/** The key a request names, with this cluster's id when it gives none. Throws `invalid_argument` on what cannot be a key. */
+/** The key in a request, with this cluster's id if the request has none. Throws `invalid_argument` for an impossible key. */
 export function parseKey(key: EntryKeyFields, path: string, clusterId: string, bounds: Bounds): KeyText {
   const problems = new Problems(bounds);
   checkEntryKey(key, problems);
@@ -231,7 +233,7 @@ export function parseLoad(load: LoadReportFields, path: string, receivedWallMs: 
   return loadViewOf(load, receivedWallMs);
 }
 
-/** What a record's entry must carry beyond what a client's must. */
+/** Checks the fields that a record's entry must have and a client's entry need not have. */
 function checkStamps(entry: EntryFields, problems: Problems): void {
   const { maxIdLength } = problems.bounds;
   if (entry.scope === SCOPE.UNSET) problems.add("scope", "is required");
@@ -248,7 +250,7 @@ function tooLarge(sizeBytes: number, bounds: Bounds): string {
   return `is ${sizeBytes} bytes encoded, at most ${bounds.maxEntryBytes}`;
 }
 
-/** Content followed by load and times: the whole parses as one `Entry`, its first `content.length` bytes are content. */
+/** Content followed by load and times. The result parses as one `Entry`, and its first `content.length` bytes are the content. */
 export function finishEntry(content: Uint8Array, tail: Tail): Uint8Array {
   const tailBytes = writeTail(tailScratch, 0, tail);
   const sealed = takeBytes(content.length + tailBytes);
@@ -259,7 +261,7 @@ export function finishEntry(content: Uint8Array, tail: Tail): Uint8Array {
 
 const tailScratch = new Uint8Array(MAX_TAIL_BYTES);
 
-/** Bytes of the leading key field, tag included: what a watch of names only copies of a sealed entry. */
+/** Size of the leading key field with its tag. A watch with `names_only` copies only these bytes. */
 export function keyPrefixBytes(bytes: Uint8Array): number {
   const reader = new WireReader(bytes);
   const tag = reader.tag();
@@ -268,31 +270,31 @@ export function keyPrefixBytes(bytes: Uint8Array): number {
   return reader.at;
 }
 
-/** A sealed entry as a message, for what is answered field by field. */
+/** A finished entry as a message, for answers that need its fields. */
 export function decodeMessage(bytes: Uint8Array): Entry {
   return fromBinary(EntrySchema, bytes);
 }
 
-/** The function_id of an entry's content or of a sealed entry; empty for another kind. */
+/** The function_id of an entry's content or of a finished entry. Empty for other kinds. */
 export function functionId(bytes: Uint8Array): string {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "function" ? detail.value.functionId : "";
 }
 
-/** Subject patterns of a sealed TOPIC entry; none of another kind. */
+/** Subject patterns of a finished TOPIC entry. Empty for other kinds. */
 export function topicPatterns(bytes: Uint8Array): readonly string[] {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** A sealed entry as plain values; `life` is its origin's. */
+/** A finished entry as plain values. `life` is the state of its origin. */
 export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
   const { entry } = readEntry(bytes);
   const { key, ttl, load, updatedAt } = entry;
   assert(key !== undefined && findKind(key.kind) !== undefined, "a sealed entry has a key with a kind", { kind: key?.kind });
   return {
     ...entry,
-    key: key as EntryKey, // Its kind is known, and its texts were checked when it was stored.
+    key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
     scope: entry.scope as Scope, // Checked when it was stored.
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
     health: life === "live" ? (entry.health as Health) : HEALTH.ORPHANED,

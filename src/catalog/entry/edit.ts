@@ -1,4 +1,4 @@
-/** A sealed entry with another value of one field, and every other byte as it was: also what a later version wrote. */
+/** Changes one field of a finished entry and keeps every other byte, so that fields of newer versions survive. */
 import { ENTRY_TAG } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { Health } from "../record/record.ts";
@@ -16,7 +16,10 @@ export function withHealth(sealed: Uint8Array, health: Health): Uint8Array {
   return replaced(sealed, ENTRY_TAG.health, field.subarray(0, writeVarint(field, writeVarint(field, 0, ENTRY_TAG.health), health)));
 }
 
-/** Puts the field where the first of its number is, else before the first of a higher one, as our encoder would; the last of a number counts. */
+/**
+ * Puts the field in the place of the first field with its number, or before the first field with a higher number, as our encoder would. Of
+ * repeated fields with one number the last one counts.
+ */
 function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
   const out = takeBytes(sealed.length + field.length);
   const reader = new WireReader(sealed);

@@ -1,4 +1,4 @@
-/** The kinds of entry, one row each: where DNS puts a kind, and what its detail must obey that the contract's rules cannot say. */
+/** The kinds of entry, one row each: the DNS labels of the kind, and the rules of its detail that the contract cannot express. */
 import { parse as parseSemver } from "semver";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
@@ -6,15 +6,15 @@ import { quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { PATTERN_RULE, parsePattern } from "./topic-patterns.ts";
 
-/** Who wrote the entry: a client (reserved namespaces refused), this node itself, or a record that was stamped before. */
+/** The source of an entry: a client (reserved namespaces are refused), this node itself, or a stored record. */
 export type Writer = "client" | "node" | "record";
 
 export interface KindRow {
-  /** Labels of its names in DNS (`_svc._tcp.<name>…`), the one that answers use first; none when it has no names there. */
+  /** Labels of its names in DNS (`_svc._tcp.<name>…`). Answers use the first one. Empty if the kind has no names in DNS. */
   readonly dnsLabels: readonly string[];
   /**
-   * Adds what is wrong with a detail of this kind beside the contract's rules. A word that this version does not know comes from another
-   * one: a client may not say it, a record may, and is held and passed on.
+   * Adds the faults of a detail of this kind, beyond the contract's rules. A word that this version does not know belongs to another
+   * version: it is refused from a client, but kept and passed on in a record.
    */
   readonly check?: (detail: DetailFields, problems: Problems, writer: Writer) => void;
 }
@@ -28,11 +28,11 @@ export const KINDS: Readonly<Record<Kind, KindRow>> = {
   [KIND.NODE]: { dnsLabels: [] },
 };
 
-/** What a cache may say that it is, and what a queue may promise: the words that other programs look for. */
+/** The roles of a cache and the guarantees of a queue. Other programs look for these words. */
 export const CACHE_ROLES = ["primary", "replica", "coordinator", "synchronizer", "monitor", "edge"] as const;
 export const DELIVERY_GUARANTEES = ["at-most-once", "at-least-once", "exactly-once", "fire-and-forget", "broadcast", "quorum"] as const;
 
-/** The highest number of a kind. They are dense from 1. */
+/** The highest number of a kind. The numbers are dense from 1. */
 export const LAST_KIND = Math.max(...Object.values(KIND));
 
 /** The kind of a wire number, or undefined for a number this version does not know. */
@@ -46,7 +46,7 @@ function checkFunction(detail: DetailFields, problems: Problems): void {
   if (version !== "" && !isSemver(version)) problems.add("version", `${quoted(version)} must be a semantic version such as 1.4.0`);
 }
 
-/** Semver 2.0.0 to the letter: the library forgives a leading `v` and spaces, we do not. */
+/** Whether a text is semver 2.0.0. The library also accepts a leading `v` and spaces; this function does not. */
 function isSemver(text: string): boolean {
   const first = text.charCodeAt(0);
   return first >= 48 && first <= 57 && text.trim() === text && parseSemver(text) !== null;

@@ -1,21 +1,21 @@
-/** Collects what is wrong with one entry, and the small checks of which the contract's rules consist (`gen/…/entry_rules.ts` calls them). */
+/** Collects the faults of one entry, and has the small checks that the contract's rules consist of (`gen/…/entry_rules.ts` calls them). */
 import { type FieldViolation, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { type TimeFields, utf8Size } from "../../lib/protowire.ts";
 import { findHostForm } from "./hosts.ts";
 import { type Bounds, CHARS, consistsOf, isNamespace, nameRule, namespaceRule, quoted } from "./names.ts";
 
 const NANOS_PER_SECOND = 1_000_000_000;
-/** End of the year 9999, the last a Timestamp may say. */
+/** End of the year 9999, the highest time of a Timestamp. */
 const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
 
 export class Problems {
   readonly bounds: Bounds;
-  /** How many were added; of the first of them the violations are kept. */
+  /** Number of faults. Only the first of them are kept. */
   count = 0;
   readonly #violations: FieldViolation[] = [];
   readonly #isOfRecord: boolean;
 
-  /** `isOfRecord`: values of an enum that this version does not know come from a later one, and are held and passed on. */
+  /** `isOfRecord`: an unknown enum value comes from a newer version, and is kept and passed on. */
   constructor(bounds: Bounds, isOfRecord = false) {
     this.bounds = bounds;
     this.#isOfRecord = isOfRecord;
@@ -26,7 +26,7 @@ export class Problems {
     if (this.#violations.length < MAX_VIOLATIONS) this.#violations.push({ field, description });
   }
 
-  /** Puts `prefix` before the fields of what was added since `count` was `before`. */
+  /** Puts `prefix` before the fields of all faults that were added since `count` was `before`. */
   under(before: number, prefix: string): void {
     for (let i = before; i < this.#violations.length; i++) {
       const violation = this.#violations[i];
@@ -34,7 +34,7 @@ export class Problems {
     }
   }
 
-  /** Throws `invalid_argument` with all that was added, if anything was, and is empty again afterwards. `prefix` goes before every field. */
+  /** Throws `invalid_argument` with all faults, if there are any, and clears them. `prefix` goes before every field. */
   throwIfAny(prefix = ""): void {
     if (this.count === 0) return;
     this.under(0, prefix);
@@ -68,7 +68,7 @@ export class Problems {
       this.add(field, `${quoted(text)} must be 1 to ${maxLength} of [A-Za-z0-9._-]`);
   }
 
-  /** 1 to the bound of characters (code points), of anything that is well-formed. */
+  /** 1 to the bound of characters (code points). The text must be well-formed. */
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
     else this.optionalText(text, maxLength, field);
@@ -81,9 +81,9 @@ export class Problems {
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  /** At most so many bytes of anything that is well-formed. */
+  /** At most this many bytes. The text must be well-formed. */
   bytes(text: string, maxBytes: number, field: string): void {
-    // Three bytes a character at most, so short values need no count.
+    // A character has at most three bytes, so short values need no count.
     if (text.length * 3 > maxBytes && utf8Size(text) > maxBytes) this.add(field, `has ${utf8Size(text)} bytes, at most ${maxBytes}`);
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
@@ -99,7 +99,7 @@ export class Problems {
   unique(items: readonly string[], field: string): void {
     const { length } = items;
     if (length < 2) return;
-    // HOT: a handful of tags; a Set costs more than the comparisons it saves until there are about ten.
+    // HOT: most entries have few tags; a Set pays off only from about ten on.
     if (length <= 8) {
       for (let i = 1; i < length; i++) {
         for (let j = 0; j < i; j++) if (items[i] === items[j]) this.add(`${field}[${i}]`, `${quoted(items[i] ?? "")} is there twice`);

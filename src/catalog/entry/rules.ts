@@ -1,7 +1,7 @@
 /**
- * What an entry must obey. The contract's own rules are checked by code made from them, because protovalidate's CEL costs 50 times as
- * much; test/catalog/entry/rules.test.ts holds both equal. Here stands what only code can state: unique target names, reserved namespaces,
- * a detail that agrees with its kind, what a record must say. What a kind asks of its detail is in `kinds.ts`.
+ * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
+ * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, reserved
+ * namespaces, a detail that fits its kind, the required fields of a record. `kinds.ts` has the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -13,7 +13,7 @@ import { isReservedNamespace, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { SCOPE } from "./scope.ts";
 
-/** Adds all that is wrong with an entry. */
+/** Adds all faults of an entry. */
 export function checkEntry(entry: EntryFields, problems: Problems, writer: Writer): void {
   checkContract(entry, problems);
   const { key, detail, targets } = entry;
@@ -26,7 +26,7 @@ export function checkEntry(entry: EntryFields, problems: Problems, writer: Write
   if (problems.count !== before) problems.under(before, `${detail.case}.`);
 }
 
-/** The kind an entry has: as said, else its detail's, else SERVICE. Meaningful after `checkEntry` found nothing. */
+/** The kind of an entry: as given, else the kind of its detail, else SERVICE. Valid once `checkEntry` has found no fault. */
 export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind {
   return findKind(key.kind) ?? (detail.case === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case]);
 }

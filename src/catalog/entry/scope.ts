@@ -1,4 +1,4 @@
-/** The order of scopes, and who may hold what (semantics.md, Scopes). */
+/** The order of scopes, and which nodes may hold which records (semantics.md, Scopes). */
 
 /** Ordered as on the wire: unset 0 < LOCAL 1 < ZONE 2 < REGION 3 < GLOBAL 4. */
 export const SCOPE = { UNSET: 0, LOCAL: 1, ZONE: 2, REGION: 3, GLOBAL: 4 } as const;
@@ -11,10 +11,10 @@ export function widest(a: Scope, b: Scope): Scope {
   return a > b ? a : b;
 }
 
-/** How a node stands to a record's origin. */
+/** The relation of a node to a record's origin. */
 export type Relation = "self" | "cluster" | "region" | "remote";
 
-/** How two places stand to each other. */
+/** The relation of two places. */
 export function relationOf(
   a: { readonly clusterId: string; readonly region: string },
   b: { readonly clusterId: string; readonly region: string },
@@ -23,7 +23,7 @@ export function relationOf(
   return a.region === b.region ? "region" : "remote";
 }
 
-/** Whether a node of this relation to the origin may hold a record published this wide. */
+/** Whether a node with this relation to the origin may hold a record of this scope. */
 export function mayHold(scope: Scope, relation: Relation): boolean {
   switch (relation) {
     case "self":

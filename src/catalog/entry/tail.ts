@@ -1,4 +1,4 @@
-/** What follows an entry's content in its stored bytes: load and times, which change without a change of content. */
+/** The end of an entry's stored bytes: load and times, which change without a change of content. */
 import {
   copyLoadReport,
   ENTRY_TAG,
@@ -17,7 +17,7 @@ export interface Tail {
 
 /** A time with its tag and length. */
 const TIME_BYTES = 24;
-/** Most bytes that `writeTail` can need. */
+/** The largest size of a tail. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
 /** Writes load and times; `out` has `MAX_TAIL_BYTES` after `start`. Returns the offset after it. */
@@ -36,13 +36,16 @@ export function writeLoad(out: Uint8Array, start: number, load: LoadView): numbe
   return writeLoadReport(out, start, ENTRY_TAG.load, { ...load, observedAt: timeOf(load.observedWallMs) });
 }
 
-/** Load as plain values; `receivedWallMs` stands in for a report that does not say when it was measured. */
+/** Load as plain values. `receivedWallMs` stands in for a missing time of measurement. */
 export function loadViewOf(report: LoadReportFields, receivedWallMs: number): LoadView {
   const { observedAt, ...load } = copyLoadReport(report);
   return { ...load, observedWallMs: observedAt === undefined ? receivedWallMs : timeMs(observedAt) };
 }
 
-/** When a sealed entry was registered; `from` is where its content ends. HOT: reading it whole costs ten times as much (bench/codec.ts). */
+/**
+ * The registration time of a finished entry. `from` is the end of its content. HOT: decoding the whole entry costs ten times as much
+ * (bench/codec.ts).
+ */
 export function readRegisteredMs(sealed: Uint8Array, from: number): number {
   const reader = new WireReader(sealed, from);
   while (!reader.isDone()) {

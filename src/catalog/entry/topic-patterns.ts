@@ -1,41 +1,41 @@
-/** Subject patterns of topics: which subjects a pattern stands for. */
+/** Subject patterns of topics, and the subjects that they match. */
 
-/** A pattern's words; `*` one word, `#` any number of words, also none. */
+/** The words of a pattern. `*` stands for one word, `#` for any number of words, including none. */
 export type Pattern = readonly string[];
 
 export const PATTERN_RULE =
   "must be words separated by dots, where * stands for one word, # for any number of words, and > at the end for one or more";
 export const SUBJECT_RULE = "must be words separated by dots, without *, # and >";
-/** Words and patterns longer than this are refused before anything is compared. */
+/** Longer words and patterns are refused before any comparison. */
 const MAX_LENGTH = 256;
 const WORD = /^[^.*#>\s\p{Cc}]+$/u;
 
-/** Undefined for text that is no pattern. */
+/** Undefined for text that is not a pattern. */
 export function parsePattern(text: string): Pattern | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = patternWords(text);
   return words.every((word) => word === "*" || word === "#" || WORD.test(word)) ? words : undefined;
 }
 
-/** The words of what is known to be a pattern. A `>` at the end is `#`, as NATS writes it, but stands for one word at least. */
+/** The words of a valid pattern. A `>` at the end is like `#`, as in NATS, but stands for at least one word. */
 export function patternWords(text: string): Pattern {
   const words = text.split(".");
   if (words.at(-1) === ">") words.splice(-1, 1, "*", "#");
   return words;
 }
 
-/** The words of a subject, or undefined for text that is none. */
+/** The words of a subject, or undefined for text that is not a subject. */
 export function parseSubject(text: string): readonly string[] | undefined {
   if (text.length > MAX_LENGTH) return undefined;
   const words = text.split(".");
   return words.every((word) => WORD.test(word)) ? words : undefined;
 }
 
-/** Whether a pattern stands for the subject. `tally` counts the words looked at: at most their lengths multiplied, mostly their sum. */
+/** Whether a pattern matches the subject. `tally` counts the compared words: usually the sum of both lengths, at most their product. */
 export function matchesSubject(pattern: Pattern, subject: readonly string[], tally = { steps: 0 }): boolean {
   let at = 0;
   let said = 0;
-  // The last `#`, and the subject's word after those that it stands for so far.
+  // The last `#`, and the subject's word after those that it covers so far.
   let tail: { readonly at: number; said: number } | undefined;
   while (said < subject.length) {
     tally.steps += 1;
@@ -49,7 +49,7 @@ export function matchesSubject(pattern: Pattern, subject: readonly string[], tal
     } else if (tail === undefined) {
       return false;
     } else {
-      // It stands for one word more. No earlier `#` has to: what they left is the most there is.
+      // The last `#` takes one more word. Earlier ones need not be tried again: this one can cover whatever they leave.
       tail.said += 1;
       said = tail.said;
       at = tail.at + 1;

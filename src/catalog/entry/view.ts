@@ -1,4 +1,4 @@
-/** A decoded entry as plain values, for the rooms that look inside one (DNS, select, listings). */
+/** A decoded entry as plain values, for rooms that need its fields (DNS, select, listings). */
 import type { EntryFields, LoadReportFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryKey, Health } from "../record/record.ts";
 import type { Scope } from "./scope.ts";
@@ -9,7 +9,7 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
   readonly observedWallMs: number;
 }
 
-/** All that an entry says, but for the times and stamps that nobody looks at here. */
+/** The fields of an entry, except times and stamps that no reader needs. */
 export interface EntryView
   extends Omit<
     EntryFields,
@@ -17,14 +17,14 @@ export interface EntryView
   > {
   readonly key: EntryKey;
   readonly scope: Scope;
-  /** Advice to caches; undefined when the entry gives none. */
+  /** Advice to caches. Undefined if the entry has none. */
   readonly ttlMs: number | undefined;
-  /** What readers see: ORPHANED while the origin is away. */
+  /** The health that readers see: ORPHANED while the origin is away. */
   readonly health: Health;
   readonly load: LoadView | undefined;
 }
 
-/** Of a FUNCTION; empty when it has none, and for the other kinds. */
+/** The version of a FUNCTION. Empty without a version and for other kinds. */
 export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
 }

@@ -1,11 +1,11 @@
-/** What a query or a watch asks for, and the one decision whether a record is part of it (semantics.md, Scopes). */
+/** The filter of a query or a watch, and the one test whether a record matches it (semantics.md, Scopes). */
 
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
 import { nameIndex, type SortedNames } from "./sorted-names.ts";
 
-/** An empty text, list or mask filters nothing; fields combine with AND. */
+/** A filter. Empty texts, lists and masks filter nothing. Fields combine with AND. */
 export interface Filter {
   /** Exactly this namespace. */
   readonly namespace: string;
@@ -13,9 +13,9 @@ export interface Filter {
   readonly prefix: string;
   /** Any of these; in code-unit order. */
   readonly names: readonly string[];
-  /** Any of these: bit `1 << kind`. */
+  /** Any of these kinds: bit `1 << kind`. */
   readonly kindMask: number;
-  /** At least this reach, and from within this locality; UNSET bounds neither. */
+  /** At least this scope, from within this locality. UNSET filters neither. */
   readonly scope: Scope;
   /** All of these. */
   readonly capabilities: readonly string[];
@@ -23,9 +23,9 @@ export interface Filter {
   readonly resources: readonly string[];
   readonly clusterId: string;
   readonly region: string;
-  /** Any of these, by what readers see: bit `1 << health`. */
+  /** Any of these, by the health that readers see: bit `1 << health`. */
   readonly healthMask: number;
-  /** Functions whose version is in it; `kindMask` then says FUNCTION. */
+  /** Only functions whose version is in the range. `kindMask` then says FUNCTION. */
   readonly versions: VersionRange | undefined;
 }
 
@@ -45,14 +45,14 @@ export const ANY: Filter = {
   versions: undefined,
 };
 
-/** Where the serving node stands: what LOCAL, ZONE and REGION are measured from. */
+/** The place of the serving node, from which LOCAL, ZONE and REGION are measured. */
 export interface Locality {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
 }
 
-/** The field of the filter that leaves a record out; the words are those of `Explanation.reason`. */
+/** The field of the filter that excludes a record, in the words of `Explanation.reason`. */
 export type DropReason =
   | "namespace"
   | "names"
@@ -67,17 +67,17 @@ export type DropReason =
   | "health"
   | "version_range";
 
-/** What a filter looks at beside the health that readers see. */
+/** The fields that a filter looks at, besides the health that readers see. */
 export type Filtered = Pick<CatalogRecord, "namespace" | "name" | "kind" | "scope" | "traits"> & {
   readonly origin: Pick<OriginRef, "nodeId">;
 };
 
-/** Whether the record is part of the answer. */
+/** Whether the filter matches the record. */
 export function matches(filter: Filter, record: CatalogRecord, self: Locality): boolean {
   return whyNot(filter, record, self, viewHealth(record)) === undefined;
 }
 
-/** The first reason that leaves out what is seen with that health, undefined when nothing does. Allocates nothing. */
+/** The first reason to exclude a record that is seen with this health, or undefined. Allocates nothing. */
 export function whyNot(filter: Filter, record: Filtered, self: Locality, health: Health): DropReason | undefined {
   const { traits } = record;
   if (!coversNamespace(filter, record.namespace)) return "namespace";
@@ -91,7 +91,7 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
   if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
   if (!hasAll(traits.tags, filter.tags)) return "tags";
   if (!hasAll(traits.resources, filter.resources)) return "resources";
-  // The last: who is told this reason knows that nothing else leaves it out.
+  // This test is the last one: this reason means that all other tests passed.
   if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
   return undefined;
 }
@@ -102,7 +102,7 @@ export function coversNamespace(filter: Filter, namespace: string): boolean {
   return filter.prefix === "" || isBelow(namespace, filter.prefix);
 }
 
-/** Of names in order those that the filter covers, and one that it names whether it is among them or not. */
+/** The sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
 export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Filter): Generator<string> {
   const { namespace, prefix } = filter;
   if (namespace !== "") {
@@ -129,7 +129,7 @@ export function isBelow(namespace: string, prefix: string): boolean {
   return namespace.length === prefix.length || namespace[prefix.length] === ".";
 }
 
-/** A drop reason in words, with the values that met. */
+/** A reason in words, with the values that were compared. */
 export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropReason): string {
   const { traits } = record;
   switch (reason) {

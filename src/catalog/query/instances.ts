@@ -1,15 +1,15 @@
-/** Which instances of one name an answer looks at, so that each has its chance and a crowded name costs no more than a thousand. */
+/** Chooses the instances of one name that an answer considers, so that each has its turn and a crowded name costs at most a thousand. */
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord, Kind } from "../record/record.ts";
 import type { Lookup } from "./lookup.ts";
 import { lowerBound, OrderedRecords } from "./ordered.ts";
 
-/** Instances that an answer considers at most, and decodes. */
+/** Most instances that an answer considers and decodes. */
 const MAX_INSTANCES = 1000;
-/** Records whose rank is read at most to find the best ones; reading one costs a hundredth of considering it. */
+/** Most records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
 const MAX_RANKED = 100_000;
 
-/** What `at` moves on by from turn to turn: multiples of it fall evenly into any number of parts. */
+/** Step of `at` from turn to turn. Its multiples fall evenly into any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 export interface InstanceName {
@@ -19,56 +19,59 @@ export interface InstanceName {
 }
 
 /**
- * How a crowded name is sampled; `at` is from [0, 1). `spread`: every so-many-th instance in key order, from one of the first on, so that
- * the sample is like the whole and each instance is in it equally often when `at` is even. `stretch`: neighbours in key order; when one
- * instance comes or goes, the stretch of an `at` changes by one or two.
+ * How a crowded name is sampled. `at` is in [0, 1). `spread` takes every n-th instance in key order, so the sample is like the whole, and
+ * with even values of `at` each instance is chosen equally often. `stretch` takes neighbours in key order; when one instance comes or goes,
+ * a stretch changes by one or two.
  */
 export interface Sampling {
   readonly form: "spread" | "stretch";
   readonly at: number;
-  /** A small whole number. Those of a lower rank are considered before all of a higher one. */
+  /** A small whole number. Records of a lower rank are considered before all of a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
-  /** The best rank there can be. A sample with so many of it is taken as it is; else the ranks of all instances are read. */
+  /** The best possible rank. A sample with enough records of this rank is used directly; otherwise the ranks of all instances are read. */
   readonly ideal: number;
   readonly wanted: number;
   /** The worst rank that is still fit for traffic. */
   readonly fit: number;
-  /** Considered at most; MAX_INSTANCES unless given. */
+  /** Most records to consider. MAX_INSTANCES by default. */
   readonly most?: number;
 }
 
 export interface Instances {
-  /** In no order that means anything. */
+  /** In no particular order. */
   readonly records: readonly CatalogRecord[];
-  /** All instances of the name; more than `records` when they are a sample. */
+  /** Number of all instances of the name. It exceeds `records` for a sample. */
   readonly count: number;
-  /** One in so many is in a `spread` sample; 1 when all are considered. */
+  /** A `spread` sample has one in this many instances. 1 if all are considered. */
   readonly stride: number;
 }
 
-/** All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all while too few of the best are found. */
+/**
+ * All instances of a name, or a sample of them. Cost: at most `most` records, and the ranks of all instances if too few of the best are
+ * found.
+ */
 export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sampling): Instances {
   return sampled(instanceRange(lookup, name), sampling);
 }
 
 export interface FindOptions<T> {
   readonly sampling: Sampling;
-  /** Whether a record suits the answer, by the record alone: it may be asked of all instances. All suit when it is absent. */
+  /** Whether a record fits the answer, judged by the record alone, because it may be asked of all instances. Absent means that all fit. */
   readonly suits?: ((record: CatalogRecord) => boolean) | undefined;
-  /** What the answer is made of; of records that suit. */
+  /** Makes a part of the answer from a fitting record. */
   readonly read: (record: CatalogRecord) => T;
 }
 
-/** Of instances that were found; `isSample`: another `at` may find others. */
+/** The instances found. `isSample` means that another `at` may find others. */
 export interface FoundInstances<T> {
   readonly found: readonly T[];
   readonly isSample: boolean;
 }
 
 /**
- * What an answer is made of, of the instances of one name; of a crowded one of a sample, unless none of that suits and is fit for traffic. Then,
- * because those that suit may be few, all are looked at, best rank first and from one on that `at` says, until there are as many as an answer
- * considers. Cost: `read` of what is found, and `suits` of all.
+ * Makes the parts of an answer from the instances of one name. A crowded name is sampled. If no record of the sample fits and can take
+ * traffic, all instances are looked at, best rank first and from a place that `at` chooses, until there are enough for an answer. Cost:
+ * `read` of the records found, and `suits` of all.
  */
 export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
   const { records, count } = sampleInstances(lookup, name, sampling);
@@ -82,7 +85,7 @@ export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling,
   return { found: all.slice(0, most).map(read), isSample: all.length > most };
 }
 
-/** Best rank first; within one in key order, from a place on that `at` says. */
+/** Best rank first. Within a rank in key order, from a place that `at` chooses. */
 function byRank(records: readonly CatalogRecord[], { rank, at }: Sampling): readonly CatalogRecord[] {
   const first = Math.floor(at * records.length);
   const ranked: CatalogRecord[][] = [];
@@ -90,7 +93,7 @@ function byRank(records: readonly CatalogRecord[], { rank, at }: Sampling): read
   return ranked.flat();
 }
 
-/** As `sampleInstances`, of the records that are given. */
+/** Like `sampleInstances`, for the given records. */
 export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling): Instances {
   return sampled({ count: records.length, at: (index) => existing(records[index]), all: () => records }, sampling);
 }
@@ -108,7 +111,7 @@ function sampled(range: InstanceRange, sampling: Sampling): Instances {
     for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
     return { records: best.take(), count, stride };
   }
-  // First the class of indices that `at` says, then those after it.
+  // First the class of indices that `at` chooses, then the next ones.
   const first = Math.floor(sampling.at * stride);
   for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
     for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
@@ -120,7 +123,7 @@ export function allInstances(lookup: Lookup, name: InstanceName): readonly Catal
   return instanceRange(lookup, name).all();
 }
 
-/** Keeps the best `most` of the records it is given. */
+/** Keeps the best `most` of the records that it receives. */
 class BestRanks {
   readonly #sampling: Sampling;
   readonly #most: number;
@@ -157,7 +160,7 @@ interface InstanceRange {
 function instanceRange(lookup: Lookup, { kind, namespace, name }: InstanceName): InstanceRange {
   const prefix = `${namespace}\0${name}\0${kind}`;
   const list = lookup.names.list(name);
-  // The separator is the smallest character there is, and no part of a key holds it.
+  // The separator is the smallest character, and no part of a key contains it.
   return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);
 }
 
@@ -188,7 +191,7 @@ class BlockRange implements InstanceRange {
   }
 
   at(index: number): CatalogRecord {
-    // Asked for in rising order but for a few times, so it goes on from where it was.
+    // Indices mostly rise, so the search continues from the last block.
     if (index < (this.#starts[this.#block] ?? 0)) this.#block = 0;
     while (index >= (this.#starts[this.#block + 1] ?? Infinity)) this.#block += 1;
     return existing(this.#blocks[this.#block]?.[index - (this.#starts[this.#block] ?? 0)]);

@@ -1,4 +1,4 @@
-/** The visible records, one a key, and the lists a query can start from. */
+/** The visible records, one for each key, and the lists with which a query can start. */
 
 import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
@@ -8,7 +8,7 @@ import { Cursor, OrderedRecords } from "./ordered.ts";
 import { Postings } from "./postings.ts";
 import { SortedNames } from "./sorted-names.ts";
 
-/** What of a record decides which lists and sums it is in, besides its key. A record is its own facets. */
+/** The fields of a record that, besides its key, decide its lists and sums. A record is its own facets. */
 export interface Facets {
   readonly traits: Traits;
   readonly scope: Scope;
@@ -19,8 +19,8 @@ const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
 
 /**
- * Index of the records that a view shows: by key, kind, name, tag, capability and resource. It keeps references, not copies: whoever
- * changes traits or scope of a record in place tells it what they were before. Health, load and revision are not indexed and may change freely.
+ * Index of the records that a view shows: by key, kind, name, tag, capability and resource. It keeps references, not copies. Code that
+ * changes traits or scope of a record in place passes the former values. Health, load and revision are not indexed and may change freely.
  */
 export class Lookup {
   readonly #all = new OrderedRecords();
@@ -64,7 +64,7 @@ export class Lookup {
     return this.#kinds[kind] ?? this.#all;
   }
 
-  /** The record shown for this key. O(log n). */
+  /** The record shown for this key, if any. O(log n). */
   find(key: string): CatalogRecord | undefined {
     return this.#all.find(key);
   }
@@ -74,7 +74,7 @@ export class Lookup {
     return new Cursor(this.#all);
   }
 
-  /** Those with at least one record. */
+  /** The namespaces with at least one record. */
   get namespaces(): Pick<SortedNames, "from" | "list"> {
     return this.#namespaces;
   }
@@ -84,24 +84,24 @@ export class Lookup {
     return this.#usage.ofNamespace(namespace).entries;
   }
 
-  /** Records in exactly this namespace, and their content bytes. */
+  /** Number of the records in exactly this namespace, and their content bytes. */
   namespaceUsage(namespace: string): Usage {
     return this.#usage.ofNamespace(namespace);
   }
 
-  /** Records registered by callers of this tenant. */
+  /** Number and content bytes of the records that callers of this tenant registered. */
   tenantUsage(tenant: string): Usage {
     return this.#usage.ofTenant(tenant);
   }
 
-  /** Records of this kind and scope. */
+  /** Number of records with this kind and scope. */
   count(kind: Kind, scope: Scope): number {
     return this.#counts[kind * SCOPE_COUNT + scope] ?? 0;
   }
 
   /**
-   * Shows the record for its key, instead of the one shown now if there is one. `before`: the facets under which the key was last
-   * told here; needed only when the shown object was changed in place since.
+   * Shows the record for its key, in the place of the one shown now, if any. `before`: the facets at the last call for this key; needed
+   * only if the shown object was changed in place since then.
    */
   put(record: CatalogRecord, before?: Facets): void {
     const old = this.#all.find(record.key);
@@ -114,7 +114,7 @@ export class Lookup {
     }
   }
 
-  /** The record, already shown, has been changed in place; `before` is what its facets were. Costs only the lists that differ. */
+  /** The shown record has been changed in place, and `before` are its former facets. Costs only the lists that differ. */
   update(record: CatalogRecord, before: Facets): void {
     if (before.scope !== record.scope) {
       this.#count(record.kind, before.scope, -1);
@@ -131,7 +131,10 @@ export class Lookup {
     repost(this.#resources, record, before.traits.resources, traits.resources);
   }
 
-  /** Shows nothing for this record's key any more. `before` as in `put`. Unknown keys are ignored. Returns what its namespace has left. */
+  /**
+   * Stops showing a record for this key. `before` as in `put`. Unknown keys are ignored. Returns the number of records left in the
+   * namespace.
+   */
   remove(record: CatalogRecord, before: Facets = record): number {
     if (this.#all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
     this.#kinds[record.kind]?.remove(record.key);
@@ -150,7 +153,7 @@ export class Lookup {
   }
 
   #replace(old: CatalogRecord, record: CatalogRecord, before: Facets): void {
-    // Equal keys mean equal kind and name: only the terms that are gone need taking out.
+    // Equal keys have equal kind and name, so only terms that are gone need removing.
     removeGone(this.#tags, old, before.traits.tags, record.traits.tags);
     removeGone(this.#capabilities, old, before.traits.capabilities, record.traits.capabilities);
     removeGone(this.#resources, old, before.traits.resources, record.traits.resources);
@@ -161,7 +164,7 @@ export class Lookup {
     this.#usage.enter(record.namespace, record);
   }
 
-  /** Makes every list of the record hold this object. */
+  /** Replaces the object in every list of the record with this one. */
   #point(record: CatalogRecord): void {
     this.#all.put(record);
     this.#kinds[record.kind]?.put(record);

@@ -1,4 +1,4 @@
-/** Several cursors walked as one, in key order: names without a namespace, several kinds. */
+/** Walks several cursors as one, in key order: for names without a namespace, and for several kinds. */
 
 import type { CatalogRecord } from "../record/record.ts";
 import type { RecordCursor } from "./ordered.ts";
@@ -8,10 +8,10 @@ interface Head {
   record: CatalogRecord;
 }
 
-/** Merges cursors over lists that have no record in common. A step costs O(log of the cursors), a seek one seek of each. */
+/** Merges cursors over disjoint lists. A step costs O(log of the cursors), a seek one seek of each cursor. */
 export class MergeCursor implements RecordCursor {
   readonly #cursors: readonly RecordCursor[];
-  // A binary heap by key, of the cursors that are not at their end.
+  // A binary heap by key of the cursors that are not at their end.
   #heap: Head[] = [];
 
   constructor(cursors: readonly RecordCursor[]) {
@@ -45,7 +45,7 @@ export class MergeCursor implements RecordCursor {
       const record = cursor.next();
       if (record !== undefined) this.#heap.push({ cursor, record });
     }
-    // Sorted is a heap; the number of cursors is small beside the walk.
+    // A sorted array is a heap. The number of cursors is small beside the walk.
     this.#heap.sort((a, b) => (a.record.key < b.record.key ? -1 : 1));
   }
 

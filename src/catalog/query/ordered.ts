@@ -5,9 +5,9 @@ import type { CatalogRecord, KeyText } from "../record/record.ts";
 export const BLOCK_SIZE = 256;
 
 /**
- * V8 grows an array by half and 16 slots. Short arrays grow by exactly one slot instead, for that would triple a ten-entry list; so do nearly
- * full blocks, which would get room for 331. Between the two a half block's first growth (209 slots) lasts. Measured at 1M records put in random
- * order: 9 % less.
+ * V8 grows an array by half and 16 slots. Short arrays grow by exactly one slot instead, because V8's growth would triple a list of ten.
+ * Nearly full blocks do too, because they would get room for 331. In between, the first growth of a half block (209 slots) is enough.
+ * Measured at 1M records put in random order: 9 % less memory.
  */
 const EXACT_GROWTH_BELOW = 32;
 const EXACT_GROWTH_FROM = 209;
@@ -25,7 +25,7 @@ export function lowerBound(records: readonly CatalogRecord[], key: string): numb
   return low;
 }
 
-/** The array with `record` at `index`: the same one, or a copy that fits exactly while it is short. */
+/** The array with `record` at `index`: the same array, or an exact copy while it is short. */
 export function inserted(records: CatalogRecord[], index: number, record: CatalogRecord): CatalogRecord[] {
   const { length } = records;
   if (length < EXACT_GROWTH_BELOW) return records.toSpliced(index, 0, record);
@@ -38,23 +38,23 @@ export function inserted(records: CatalogRecord[], index: number, record: Catalo
   return records;
 }
 
-/** Whether a put added an element or replaced the object of one. */
+/** Whether a put added an element or replaced an object. */
 export type PutOutcome = "added" | "replaced";
 
 /**
- * A sorted list of records, one a key, in code-unit order of `key`. Insert, remove and find cost O(log n) and one block
- * move; about 8–12 B an element. A record's `key` must not change while it is in a list.
+ * A sorted list of records, one for each key, in code-unit order of `key`. Insert, remove and find cost O(log n) and moving one block. An
+ * element takes about 8–12 B. The `key` of a record must not change while it is in a list.
  */
 export class OrderedRecords {
-  // At least one; only the block of an empty list is empty.
+  // There is at least one block, and only the block of an empty list is empty.
   readonly #blocks: CatalogRecord[][] = [[]];
-  // A key ≤ every key of its block and > every key of the block before; it may name a record that is gone. Kept apart so that the
-  // directory search touches no record.
+  // A key ≤ every key of its block and > every key of the block before. It may be the key of a removed record. It stands apart so that the
+  // search of the directory reads no record.
   readonly #floors: string[] = [""];
   #size = 0;
   /**
-   * Where `#soughtKey` is or would go. HOT: one registration asks for its key up to eight times in a row, each time twenty
-   * comparisons of long keys in a catalog of a million (bench/register.ts).
+   * The place of `#soughtKey`, or its place if it is added. HOT: one registration asks for its key up to eight times in a row, each time
+   * with twenty comparisons of long keys in a catalog of a million (bench/register.ts).
    */
   #soughtKey: string | undefined;
   #soughtBlock = 0;
@@ -101,7 +101,7 @@ export class OrderedRecords {
     return this.#sought;
   }
 
-  /** Finds the key's place, and what is there. Whoever adds or takes out an element forgets it. */
+  /** Finds the place of the key and the record there. Code that adds or removes an element resets it. */
   #seek(key: string): void {
     if (key === this.#soughtKey) return;
     this.#soughtKey = key;
@@ -112,7 +112,7 @@ export class OrderedRecords {
     this.#sought = record?.key === key ? record : undefined;
   }
 
-  /** Inserts the record, or puts it in the place of the one with the same key. */
+  /** Inserts the record, or replaces the record with the same key. */
   put(record: CatalogRecord): PutOutcome {
     this.#seek(record.key);
     const at = this.#soughtBlock;
@@ -128,7 +128,7 @@ export class OrderedRecords {
     if (block.length < BLOCK_SIZE) {
       this.#blocks[at] = inserted(block, index, record);
     } else if (index === BLOCK_SIZE && at === this.#blocks.length - 1) {
-      // Loading in key order fills every block; splitting in halves would leave them half empty for good.
+      // Loading in key order fills every block. Splitting in halves would leave all of them half empty.
       this.#blocks[at] = block.slice();
       this.#blocks.push([record]);
       this.#floors.push(record.key);
@@ -163,7 +163,7 @@ export class OrderedRecords {
     return "removed";
   }
 
-  /** Merges a thin block into a neighbour, so that the number of blocks follows the number of records. */
+  /** Merges a thin block with a neighbour, so that the number of blocks follows the number of records. */
   #join(at: number, block: CatalogRecord[]): void {
     if (this.#blocks.length === 1 || block.length > BLOCK_SIZE / 4) return;
     const left = at === 0 ? 0 : at - 1;
@@ -175,7 +175,10 @@ export class OrderedRecords {
     this.#floors.splice(left + 1, 1);
   }
 
-  /** About how many records have fromKey ≤ key < toKey: exact within a block, within a block at either end beyond that. */
+  /**
+   * Approximate number of records with fromKey ≤ key < toKey. Exact within one block; otherwise the error is at most one block at either
+   * end.
+   */
   estimateRange(fromKey: string, toKey: string): number {
     if (fromKey >= toKey) return 0;
     const first = this.blockOf(fromKey);
@@ -188,17 +191,17 @@ export class OrderedRecords {
   }
 }
 
-/** Something that yields records in key order and can jump forward. */
+/** Yields records in key order and can jump. */
 export interface RecordCursor {
   /** The next record, or undefined at the end. */
   next(): CatalogRecord | undefined;
-  /** Goes to the first record with a key ≥ `key`, forward or back. */
+  /** Goes to the first record with a key ≥ `key`, forward or backward. */
   seek(key: string): void;
 }
 
 /**
- * Walks an OrderedRecords or a sorted array without allocating per element. Starts at the first record. Valid until the
- * list changes; to go on after that, `seek` again.
+ * Walks an OrderedRecords or a sorted array without an allocation for each element. Starts at the first record. Valid until the list
+ * changes; then call `seek` again.
  */
 export class Cursor implements RecordCursor {
   readonly #list: OrderedRecords | undefined;

@@ -1,10 +1,10 @@
-/** Opaque page tokens: the last key of a page and a hash of the filter it belongs to. */
+/** Opaque page tokens: the last key of a page, and a hash of its filter. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, textHash } from "../../lib/hash64.ts";
 import type { Filter } from "./filter.ts";
 
-/** Longest token accepted, as in the proto; the longest key makes one of half that. */
+/** Longest accepted token, as in the proto. The longest key gives a token of half this length. */
 export const MAX_TOKEN_LENGTH = 8192;
 
 const VERSION = 1;
@@ -12,25 +12,25 @@ const HASH_BYTES = 8;
 const HEADER_BYTES = 1 + HASH_BYTES;
 const CHECK_BYTES = 4;
 
-/** Separates the parts of a hashed filter: in no name, tag or namespace. */
+/** Separates the parts of a hashed filter. No name, tag or namespace contains it. */
 const PART = "\u0001";
 const ITEM = "\u0002";
 
 /**
- * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. Viewer, limit and page are not part
- * of it. Lists count in the order given. `salt` tells the lists of different methods apart.
+ * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not cover viewer, limit and page.
+ * The order of lists matters. `salt` distinguishes the lists of different methods.
  */
 export function filterHash(filter: Filter, salt = ""): string {
   return textHash(filterText(filter, salt));
 }
 
-/** What `filterHash` is of: other filters have other texts. HOT: once a query. */
+/** The text behind `filterHash`. Different filters have different texts. HOT: once a query. */
 export function filterText(filter: Filter, salt: string): string {
   const { names, capabilities, tags, resources, versions } = filter;
   const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
   const place = `${filter.clusterId}${PART}${filter.region}`;
   const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
-  // Only where there is one: the cursors of all other watches are good at nodes that know of no versions.
+  // Only filters with a range have this part, so that cursors of other watches stay valid at nodes without version ranges.
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
   return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}`;
 }
@@ -51,8 +51,9 @@ export function encodePageToken(lastKey: string, hash: string): string {
 }
 
 /**
- * The key a page starts after; empty for an empty token. Refuses with `invalid_argument` on `page_token` what this version did not make, and the
- * token of another filter. A token well made by hand only names a place to start, which shows nothing a query would not.
+ * The key after which a page starts. Empty for an empty token. Refuses a token of another filter, and text that is not a token of this
+ * version, with `invalid_argument` on `page_token`. A token made by hand can only choose a start, and shows nothing that a query would not
+ * show.
  */
 export function decodePageToken(token: string, hash: string): string {
   if (token === "") return "";

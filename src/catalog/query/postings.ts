@@ -1,20 +1,20 @@
-/** Term to records: the lists behind names, tags, capabilities and resources. */
+/** Maps terms to records: the lists for names, tags, capabilities and resources. */
 import { assert } from "../../lib/errors.ts";
 import type { CatalogRecord } from "../record/record.ts";
 import { BLOCK_SIZE, Cursor, inserted, lowerBound, OrderedRecords } from "./ordered.ts";
 
 /**
- * A list takes the smallest shape that holds it: a million names with one instance each must not cost a list object
- * each, and ten instances need one exact array.
+ * A list has the smallest shape that holds it. A million names with one instance each must not cost a list object each, and ten instances
+ * need one exact array.
  */
 type Posting = CatalogRecord | CatalogRecord[] | OrderedRecords;
 
-/** A long list becomes an array again only well below a block, so that one record going in and out does not rebuild it. */
+/** A long list becomes an array again only well below the size of a block, so that one record that comes and goes does not rebuild it. */
 const SHRINK_AT = BLOCK_SIZE / 2;
 
 const NO_RECORDS: readonly CatalogRecord[] = [];
 
-/** Records by term, each list in key order. Putting a record twice, or removing one that is not there, changes nothing. */
+/** Records by term, each list in key order. Putting a record twice, or removing an absent one, changes nothing. */
 export class Postings {
   readonly #byTerm = new Map<string, Posting>();
 
@@ -31,7 +31,7 @@ export class Postings {
     return Array.isArray(posting) ? posting.length : 1;
   }
 
-  /** About how many of the term's records have fromKey ≤ key < toKey. */
+  /** Approximate number of the term's records with fromKey ≤ key < toKey. */
   estimateRange(term: string, fromKey: string, toKey: string): number {
     const posting = this.#byTerm.get(term);
     if (posting instanceof OrderedRecords) return posting.estimateRange(fromKey, toKey);
@@ -39,7 +39,7 @@ export class Postings {
     return Math.max(0, lowerBound(records, toKey) - lowerBound(records, fromKey));
   }
 
-  /** The term's records in key order; do not keep, the list changes in place. */
+  /** The term's records in key order. Do not keep the list, because it changes in place. */
   list(term: string): OrderedRecords | readonly CatalogRecord[] {
     const posting = this.#byTerm.get(term);
     return posting instanceof OrderedRecords ? posting : arrayOf(posting);
@@ -50,7 +50,7 @@ export class Postings {
     return new Cursor(this.list(term));
   }
 
-  /** Puts the record under the term, in the place of the one with the same key when there is one. */
+  /** Puts the record under the term, in the place of a record with the same key. */
   put(term: string, record: CatalogRecord): void {
     const posting = this.#byTerm.get(term);
     if (posting instanceof OrderedRecords) {
@@ -80,7 +80,7 @@ export class Postings {
     }
   }
 
-  /** Takes the record with this record's key from under the term. */
+  /** Removes the record with this record's key from the term. */
   remove(term: string, record: CatalogRecord): void {
     const posting = this.#byTerm.get(term);
     if (posting === undefined) return;

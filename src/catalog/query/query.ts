@@ -1,4 +1,4 @@
-/** Pages of the catalog in key order, from the smallest list that holds the answer (semantics.md, Scopes; P2). */
+/** Pages of the catalog in key order, read from the smallest list that contains the answer (semantics.md, Scopes; P2). */
 import { invalid } from "../../lib/errors.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
@@ -7,21 +7,21 @@ import { MergeCursor } from "./merge.ts";
 import { Cursor, type RecordCursor } from "./ordered.ts";
 import type { Postings } from "./postings.ts";
 
-/** Records a page examines at most; then it ends short, with a key to go on from. */
+/** Most records that a page examines. Then the page ends short, with a key to continue from. */
 const SCAN_BUDGET = 10_000;
-/** The same where each record that is kept has its entry decoded. */
+/** The same bound when the entry of each matching record is decoded. */
 const TEST_BUDGET = 2000;
 /** Records a page explains at most. */
 const MAX_CONSIDERED = 1000;
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-/** Lists this short are walked without looking for a shorter one. */
+/** For a list this short no shorter list is searched. */
 const SHORT = 64;
 
 /**
- * Why a record that the filter keeps is left out after all, without a fault when it is not, and what it cost beyond looking at the record, in
- * records. Asked of each such record: it may decode the entry.
+ * A further test of records that match the filter. It gives the reason to exclude the record, or no fault, and its cost beyond looking at a
+ * record, in records. It may decode the entry.
  */
 export type EntryTest = (record: CatalogRecord) => {
   readonly fault?: { readonly reason: "subject"; readonly detail: string };
@@ -29,14 +29,17 @@ export type EntryTest = (record: CatalogRecord) => {
 };
 
 export interface QueryOptions {
-  /** Records a page, at least 1; see `pageLimit`. */
+  /** Most records of the page, at least 1; see `pageLimit`. */
   readonly limit: number;
   /** Only records after this key; empty for the first page. */
   readonly afterKey: string;
   readonly self: Locality;
-  /** Whether the reader may see a namespace. Asked once for each run of a namespace; what it hides is as if absent. */
+  /** Whether the reader may see a namespace. Asked once for each run of a namespace. A hidden namespace is treated as absent. */
   readonly allowed: (namespace: string) => boolean;
-  /** Also say of each record considered why it is kept or dropped. Walks names or namespaces only, so that other filters can be seen to drop. */
+  /**
+   * Also explain for each considered record why it is kept or dropped. This walks only names or namespaces, so that it can show what the
+   * other filters drop.
+   */
   readonly explain: boolean;
   readonly scanBudget?: number;
   readonly test?: EntryTest | undefined;
@@ -51,7 +54,7 @@ export interface Considered {
 
 export interface Page {
   readonly records: readonly CatalogRecord[];
-  /** Where the next page starts: after this key. Undefined at the end. A page may be short and still have a next. */
+  /** The next page starts after this key. Undefined at the end. A short page may have a next one. */
   readonly nextKey: KeyText | undefined;
   /** With `explain`, at most MAX_CONSIDERED. */
   readonly considered: readonly Considered[] | undefined;
@@ -115,8 +118,8 @@ function note(considered: Considered[] | undefined, record: CatalogRecord, reaso
 }
 
 /**
- * The first namespace after this one that the filter covers and the reader may see. Hidden namespaces cost a question each and no scan
- * budget: a page cut short among them would have to name one of them in its token.
+ * The next namespace that the filter covers and the reader may see. Hidden namespaces cost one question each and no scan budget, because a
+ * page that is cut among them would have to name one of them in its token.
  */
 function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
   if (filter.namespace !== "") return undefined;
@@ -133,13 +136,13 @@ function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: stri
   return undefined;
 }
 
-/** No matching key is below this. */
+/** Lower bound of all matching keys. */
 function startKey(filter: Filter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
   return filter.prefix;
 }
 
-/** A list that holds every match, the smallest the lookup knows of; undefined when nothing can match. */
+/** The smallest list that contains every match. Undefined if nothing can match. */
 function openSource(lookup: Lookup, filter: Filter, isExplaining: boolean): RecordCursor | undefined {
   const namesCount = filter.names.length === 0 ? Infinity : sum(filter.names, (name) => lookup.names.count(name));
   if (namesCount <= SHORT || (isExplaining && namesCount < Infinity)) return openNames(lookup, filter.names);
@@ -183,7 +186,7 @@ function openSmallest(lookup: Lookup, filter: Filter): RecordCursor | undefined 
   return least === 0 ? undefined : open();
 }
 
-/** Every matching key is in [from, to). With a prefix that takes in such as `p-x`, which the walk skips. */
+/** Every matching key is in [from, to). With a prefix this range includes keys such as `p-x`, which the walk skips. */
 function bounds(filter: Filter): readonly [string, string] {
   if (filter.namespace !== "") return [`${filter.namespace}\0`, `${filter.namespace}\u0001`];
   return filter.prefix === "" ? ["", "\uffff"] : [filter.prefix, `${filter.prefix}/`];

@@ -1,4 +1,4 @@
-/** Which of several entries to use, and which target of it (Resolve; semantics.md, Orphans: they are ranked last). */
+/** Chooses among several entries, and among the targets of an entry (Resolve; semantics.md, Orphans: they are ranked last). */
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../../lib/versions.ts";
@@ -6,7 +6,7 @@ import { type EntryView, type TargetView, versionOf } from "../entry/view.ts";
 import { type CatalogRecord, HEALTH, type Health, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import { GOLDEN_RATIO, type Sampling } from "./instances.ts";
 
-/** How to choose, as on the wire. */
+/** The policies of a choice, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
 
@@ -15,7 +15,7 @@ export interface Candidate {
   readonly view: EntryView;
 }
 
-/** What to be near to; empty for no preference. */
+/** The preferred place. Empty for no preference. */
 export interface Preference {
   readonly region: string;
   readonly zone: string;
@@ -23,31 +23,33 @@ export interface Preference {
 
 export interface SelectOptions extends Preference {
   readonly policy: SelectPolicy;
-  /** ROUND_ROBIN: how many such choices were made before among these candidates. */
+  /** ROUND_ROBIN: number of earlier choices among these candidates. */
   readonly turn: number;
-  /** HASH: the same text finds the same entry while it is there and usable. */
+  /** HASH: the same text gives the same entry while that entry is there and usable. */
   readonly hashKey: string;
-  /** A number in [0, 1) a call: RANDOM, and the choice of a target. */
+  /** A random number in [0, 1) for each call, for RANDOM and for the choice of a target. */
   readonly random: () => number;
   readonly nowWallMs: number;
-  /** Entries wanted: the chosen one and the alternatives. */
+  /** Number of wanted entries: the chosen one and the alternatives. */
   readonly limit: number;
-  /** The candidates are a sample of more: those that rate equal are all alike likely to be first, not the first in key order. */
+  /**
+   * The candidates are a sample of more. Then equal candidates have equal chances to be first; otherwise the first in key order is first.
+   */
   readonly isSample?: boolean;
-  /** Also say of each candidate where it ranks and why. */
+  /** Also explain for each candidate its rank and the reason. */
   readonly explain: boolean;
 }
 
 export interface Choice<C extends Candidate = Candidate> {
-  /** Best first, at most `limit`; empty when there is no candidate. */
+  /** Best first, at most `limit`. Empty without candidates. */
   readonly ranked: readonly C[];
-  /** Target of the best, undefined when it has none. */
+  /** A target of the best entry. Undefined if it has none. */
   readonly target: TargetView | undefined;
   /** With `explain`, at most MAX_EXPLAINED, best first. */
   readonly explained: readonly Ranking[] | undefined;
 }
 
-/** Why a candidate is where it is; `rank`: more than `limit` were better. */
+/** The reason for the place of a candidate. `rank` means that more than `limit` candidates were better. */
 export interface Ranking {
   readonly key: KeyText;
   readonly kept: boolean;
@@ -55,21 +57,21 @@ export interface Ranking {
   readonly detail: string;
 }
 
-/** Candidates a choice explains at most. */
+/** Most candidates that a choice explains. */
 export const MAX_EXPLAINED = 1000;
 
-/** A load report counts half after each of these: old news pulls a score towards unknown, it never rules an entry out. */
+/** Half-life of a load report. An old report counts less, and never excludes an entry. */
 const LOAD_HALF_LIFE_MS = 60_000;
-/** What an entry without news counts as: between idle and full. */
+/** The load of an entry without a report: between idle and full. */
 const UNKNOWN_LOAD = 0.5;
-/** Latency and clients at which their part of the score is half. */
+/** The latency and the number of clients at which their part of the score is half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
-/** What the slowest and the most crowded entry count as; latency and clients say less than utilisation and errors. */
+/** Weight of the worst latency and of the most clients. They matter less than utilisation and errors. */
 const LATENCY_WEIGHT = 0.5;
 const CLIENTS_WEIGHT = 0.25;
 
-/** Best first. MAINTENANCE asks for no new work; an orphan may not exist any more. */
+/** Best first. MAINTENANCE takes no new work; an orphan may no longer exist. */
 const HEALTH_TIERS = {
   [HEALTH.UNSET]: 0,
   [HEALTH.HEALTHY]: 0,
@@ -81,7 +83,7 @@ const HEALTH_TIERS = {
 const HEALTH_TEXTS = ["unknown", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 const NEARNESS_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
-/** How `select` with these options ranks records whose entries are not decoded yet. */
+/** How `select` with these options ranks records before their entries are decoded. */
 function rankingOf(options: Pick<SelectOptions, "policy" | "region" | "zone">): Pick<Sampling, "rank" | "ideal" | "fit"> {
   if (options.policy === SELECT_POLICY.HASH) return { rank: (record) => hashTier(healthTier(record)), ideal: 0, fit: 0 };
   const places = NEARNESS_TEXTS.length;
@@ -92,7 +94,7 @@ function rankingOf(options: Pick<SelectOptions, "policy" | "region" | "zone">): 
   };
 }
 
-/** Best first: 0 is fit for traffic, the last may not exist any more. */
+/** Best first: 0 is fit for traffic, the last tier may no longer exist. */
 export function healthTier(record: CatalogRecord): number {
   return HEALTH_TIERS[viewHealth(record)];
 }
@@ -105,13 +107,16 @@ interface Ranked<C extends Candidate> {
   readonly candidate: C;
   readonly healthTier: number;
   readonly nearness: number;
-  /** Lower is better, within health and nearness. */
+  /** Lower is better, among equal health and distance. */
   readonly score: number;
-  /** Lower is better among equals. */
+  /** Lower is better among equal scores. */
   readonly tie: number;
 }
 
-/** Which part of a crowded name these options choose from. Each ROUND_ROBIN turn and each random number leads to another, a hash key to one. */
+/**
+ * The part of a crowded name that these options choose from. Each ROUND_ROBIN turn and each random number leads to another part, a hash key
+ * always to the same one.
+ */
 export function samplingOf(options: SelectOptions): Sampling {
   const ranking = rankingOf(options);
   const wanted = options.limit;
@@ -126,11 +131,11 @@ export function samplingOf(options: SelectOptions): Sampling {
   }
 }
 
-/** Orders the candidates best first and picks a target of the best. The same candidates, options and random numbers give the same choice. */
+/** Sorts the candidates best first and picks a target of the best. The same candidates, options and random numbers give the same choice. */
 export function select<C extends Candidate>(candidates: readonly C[], options: SelectOptions): Choice<C> {
   const inKeyOrder = candidates.toSorted((a, b) => (a.key < b.key ? -1 : Number(a.key > b.key)));
   const rated = inKeyOrder.map((candidate) => rate(candidate, options));
-  // The sort is stable: what rates equal stays in key order.
+  // The sort is stable, so equal candidates stay in key order.
   rated.sort((a, b) => a.healthTier - b.healthTier || a.nearness - b.nearness || a.score - b.score || a.tie - b.tie);
   if (options.policy === SELECT_POLICY.ROUND_ROBIN) rotateBest(rated, options.turn);
   const best = rated[0]?.candidate;
@@ -142,8 +147,8 @@ export function select<C extends Candidate>(candidates: readonly C[], options: S
 }
 
 /**
- * Whether a FUNCTION's version is in an npm-style range such as `^1.2.0`; undefined for an empty range, which all are in. A version that
- * is none is in no range. Throws `invalid_argument` for a range that is none, or one for another kind.
+ * The test whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains all
+ * versions. Text that is not a version is in no range. Throws `invalid_argument` for text that is not a range, and for another kind.
  */
 export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
   if (range === "") return undefined;
@@ -152,7 +157,7 @@ export function versionTest(kind: Kind, range: string): ((version: string) => bo
   return (version) => wanted.has(version);
 }
 
-/** Why a candidate was left out by its version. */
+/** The explanation of a candidate that its version excluded. */
 export function explainVersion({ key, view }: Candidate, range: string): Ranking {
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
 }
@@ -176,30 +181,30 @@ function rate<C extends Candidate>(candidate: C, options: SelectOptions): Ranked
       // Sorting by an exponential of rate `weight` draws without replacement in proportion to weight (Efraimidis and Spirakis, 2006).
       return { candidate, healthTier: tier, nearness, score: -Math.log(1 - options.random()) / entryWeight(view), tie: 0 };
     case SELECT_POLICY.HASH:
-      // Rendezvous: the lowest hash wins, so a change moves only the keys of the entry that came or went. Nearness and DEGRADED would send
-      // the same key to different entries from different places or moments.
+      // Rendezvous hashing: the lowest hash wins, so a change moves only the keys of the entry that came or went. Distance and DEGRADED
+      // must not count, because they would send one key to different entries from different places or at different moments.
       return { candidate, healthTier: hashTier(tier), nearness: 0, score: rendezvous(options.hashKey, candidate.key), tie: 0 };
   }
 }
 
-/** 0 same zone, 1 same region, 2 elsewhere or nothing preferred. A zone counts only in the preferred region. */
+/** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
 function nearnessOf(view: Pick<EntryView, "region" | "zone">, prefer: Preference): number {
   const isInRegion = prefer.region === "" || view.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && view.zone === prefer.zone) return 0;
   return isInRegion && prefer.region !== "" ? 1 : 2;
 }
 
-/** 0 idle to 1 overloaded; unknown is in between, and a report fades to that with its age. */
+/** 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
 export function loadScore(view: EntryView, nowWallMs: number): number {
   const { load } = view;
   if (load === undefined) return UNKNOWN_LOAD;
-  // Parts combine like chances of refusal: one that is full makes the entry full, however idle the others are.
+  // The parts combine like chances of refusal: one full part makes the entry full, even if the others are idle.
   const headroom =
     (1 - share(load.utilization)) *
     (1 - share(load.errorRate)) *
     (1 - LATENCY_WEIGHT * saturating(load.latencyMs, HALF_LATENCY_MS)) *
     (1 - CLIENTS_WEIGHT * saturating(load.activeClients, HALF_CLIENTS));
-  // A report from the future is a clock ahead of ours, not better news.
+  // A report from the future comes from a clock ahead of ours; it is not newer.
   const ageMs = Math.max(0, nowWallMs - load.observedWallMs);
   return UNKNOWN_LOAD + (1 - headroom - UNKNOWN_LOAD) * 2 ** (-ageMs / LOAD_HALF_LIFE_MS);
 }
@@ -212,7 +217,7 @@ function saturating(value: number, half: number): number {
   return value <= 0 ? 0 : value / (value + half);
 }
 
-/** Sum of the weights of the targets that would be used, at least 1: an entry without weights takes an equal share. */
+/** Sum of the weights of the usable targets, at least 1, so that an entry without weights takes an equal share. */
 function entryWeight(view: EntryView): number {
   return Math.max(1, totalWeight(preferredTargets(view.targets)));
 }
@@ -221,7 +226,7 @@ function rendezvous(hashKey: string, key: KeyText): number {
   return hashFraction(fnv64(key, fnv64(`${hashKey}\0`)));
 }
 
-/** Turns the entries that rate like the first, so that each has its turn as the best. */
+/** Rotates the entries that are equal to the first one, so that each has its turn. */
 function rotateBest<C extends Candidate>(rated: Ranked<C>[], turn: number): void {
   const [first] = rated;
   if (first === undefined) return;
@@ -243,7 +248,7 @@ function totalWeight(targets: readonly TargetView[]): number {
   return total;
 }
 
-/** One of the targets of lowest priority, by weight; all alike when no weight is given (RFC 2782's order). */
+/** One of the targets of lowest priority, chosen by weight. Without weights all have equal chances (RFC 2782's order). */
 function pickTarget(candidate: Candidate, options: SelectOptions): TargetView | undefined {
   const targets = preferredTargets(candidate.view.targets);
   const total = totalWeight(targets);

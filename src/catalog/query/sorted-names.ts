@@ -1,16 +1,16 @@
 /**
- * Names in order, in blocks: into one long list each new name would move all that come after it, which with 200,000 of them took 90 ms for the
- * 660 names of one frame.
+ * Sorted names in blocks. In one long list each new name would move all names after it: with 200,000 names the 660 names of one frame took
+ * 90 ms.
  */
 
 /** Names a block holds at most. */
 const BLOCK_SIZE = 512;
 
 export class SortedNames {
-  /** At least one, and none but the only one empty. */
+  /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: string[][] = [[]];
 
-  /** It must not be there yet. */
+  /** Adds a name that is not there yet. */
   add(name: string): void {
     const at = this.#blockOf(name);
     const block = this.#blocks[at] ?? [];
@@ -18,7 +18,7 @@ export class SortedNames {
     if (block.length > BLOCK_SIZE) this.#blocks.splice(at + 1, 0, block.splice(BLOCK_SIZE >>> 1));
   }
 
-  /** It must be there. */
+  /** Removes a name that is there. */
   remove(name: string): void {
     const at = this.#blockOf(name);
     const block = this.#blocks[at] ?? [];
@@ -26,7 +26,7 @@ export class SortedNames {
     if (!this.#join(at)) this.#join(at - 1);
   }
 
-  /** Those from a name on; valid until one is added or removed. */
+  /** The names from a given one on. Valid until a name is added or removed. */
   *from(first: string): Generator<string> {
     for (let at = this.#blockOf(first); at < this.#blocks.length; at++) {
       const block = this.#blocks[at] ?? [];
@@ -34,12 +34,12 @@ export class SortedNames {
     }
   }
 
-  /** All of them, as a copy. */
+  /** A copy of all names. */
   list(): readonly string[] {
     return this.#blocks.flat();
   }
 
-  /** Makes one of a block and the next, where that is short: the number of blocks follows that of the names. */
+  /** Merges a block with the next one if the next one is short, so that the number of blocks follows the number of names. */
   #join(at: number): boolean {
     const [first, second] = [this.#blocks[at], this.#blocks[at + 1]];
     if (first === undefined || second === undefined) return false;

@@ -1,6 +1,6 @@
 /**
- * `waymark.fabric.v1.Record` by hand: the journal's row and what a replication frame carries. The entry's bytes are moved,
- * never decoded and encoded again.
+ * Reads and writes `waymark.fabric.v1.Record` by hand: a row of the journal, and the content of a replication frame. The bytes of an entry
+ * are moved; they are not decoded and encoded again.
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
@@ -37,29 +37,29 @@ const TAG = {
 } as const;
 const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
 
-/** Highest field of each message; a higher one comes from a newer version. */
+/** The highest field of each message. A higher number belongs to a newer version. */
 const LAST_FIELD = { record: 9, tombstone: 2 } as const;
 
-/** Highest number an origin may give a change; the same on every node, with room for arithmetic. */
+/** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
 
-/** Whether a number from outside may be that of a change, or of a generation. */
+/** Whether a number from outside is a possible number of a change or a generation. */
 export function isSeq(n: number): boolean {
   return Number.isSafeInteger(n) && n >= 0 && n <= MAX_SEQ;
 }
 
-/** Of a record's fields that this version does not know: they are kept too. */
+/** Bound of a record's unknown fields, which are kept too. */
 const MAX_UNKNOWN_BYTES = 16_384;
 
-/** Longest principal a record may name, in UTF-16 units. */
+/** Longest principal of a record, in UTF-16 units. */
 const MAX_PRINCIPAL_LENGTH = 512;
-/** Six numbers, four tags of texts and lengths. */
+/** Room for six numbers, and for the tags and lengths of four texts. */
 const FIXED_BYTES = 96;
 
-/** What is said of the key. */
+/** The statement of a record about its key. */
 export type RecordBody =
   | { readonly body: typeof BODY.ENTRY; readonly entry: Uint8Array }
-  /** Tombstone causes have the numbers of `Tombstone.Cause`. */
+  /** The causes of tombstones have the numbers of `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
 export interface RecordHead {
@@ -70,11 +70,14 @@ export interface RecordHead {
   readonly firstSeq: number;
   /** Empty for anonymous; at most 512 characters. */
   readonly principal: string;
-  /** Stamp of the `unregistered` tombstone of this origin that came before, of an end the newest that it knew of; undefined: none. */
+  /**
+   * Stamp of the `unregistered` tombstone of this origin that this record replaced; in a tombstone, of the newest one that its origin knew.
+   * Undefined means none.
+   */
   readonly unregisteredHlc?: number | undefined;
 }
 
-/** Fields of a newer version, as they came: what is passed on has them too. */
+/** Unknown fields of a newer version, unchanged, so that they can be passed on. */
 export interface UnknownFields {
   /** Of the record. */
   readonly record: Uint8Array;
@@ -112,9 +115,9 @@ function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Ui
 }
 
 /**
- * Reads a record; the entry's bytes are a view, not yet parsed (`Drafter.entryOfStored`). Throws `invalid_argument` on what
- * is malformed or breaks a relation: seqs from 1, earlier ones not after its own, a known reach, one body; and on numbers that no
- * node can count on from.
+ * Reads a record. The entry's bytes are a view, and are not parsed yet (`EntryStamper.entryOfStored`). Throws `invalid_argument` for
+ * malformed bytes and for broken relations: seqs start at 1, an earlier seq is not after the record's own, the reach is known, there is one
+ * body; and for numbers after which no node could continue.
  */
 export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   const record = decodeStoredRecord(bytes, bounds);
@@ -123,7 +126,7 @@ export function decodeRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   return record;
 }
 
-/** What is wrong with the numbers of a record, though it is well formed: nothing can be numbered or stamped after it. */
+/** The fault of a record's numbers, if any: nothing could be numbered or stamped after them. */
 export function numberFault({ seq, hlc }: Pick<RecordHead, "seq" | "hlc">): string | undefined {
   if (seq > MAX_SEQ) return `seq ${seq} above 2^52`;
   return isStamp(hlc) ? undefined : `hlc ${hlc} after the year 2100`;
@@ -134,7 +137,10 @@ function unknownFault({ unknown }: WireRecord): string | undefined {
   return sizeBytes > MAX_UNKNOWN_BYTES ? `${sizeBytes} bytes of unknown fields, at most ${MAX_UNKNOWN_BYTES}` : undefined;
 }
 
-/** As `decodeRecord`, for the journal: its numbers may be beyond what is taken from others, from a version that took them. */
+/**
+ * Like `decodeRecord`, for the journal. Its numbers may exceed the bounds for records of others, because an older version may have accepted
+ * them.
+ */
 export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecord {
   const reader = new WireReader(bytes);
   const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
@@ -176,7 +182,7 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
 const NOTHING = new Uint8Array();
 const NO_UNKNOWN: UnknownFields = { record: NOTHING, tombstone: NOTHING };
 
-/** A copy: what was read is a view of a frame. */
+/** A copy, because the argument is a view of a frame. */
 function joined(before: Uint8Array = NOTHING, more: Uint8Array): Uint8Array {
   const both = new Uint8Array(before.length + more.length);
   both.set(before);
@@ -211,7 +217,7 @@ function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
   checkEntryKey(key, problems);
   problems.throwIfAny("key.");
   if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
-  return key as EntryKey; // Its kind is known.
+  return key as EntryKey; // The kind is known.
 }
 
 function malformed(what: string): WaymarkError {

@@ -1,7 +1,6 @@
 /**
- * Byte strings in a few large buffers: a Buffer of its own costs an entry of 150 bytes 459, a place here
- * costs it 160. Blocks are multiples of 16 bytes; freed ones are chained through their own bytes, so that an empty slab
- * costs no heap however full it was.
+ * Byte strings in a few large buffers. A Buffer of its own costs an entry of 150 bytes 459 bytes; a place here costs it 160. Blocks are
+ * multiples of 16 bytes. Free blocks are chained through their own bytes, so an empty slab costs no heap, however full it was.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -9,11 +8,11 @@ const CHUNK_BYTES = 1_048_576;
 const UNIT_BYTES = 16;
 const UNITS_PER_CHUNK = CHUNK_BYTES / UNIT_BYTES;
 const WORDS_PER_UNIT = UNIT_BYTES / 4;
-/** Addresses stay below 2^31, small integers to V8: 32 GiB. */
+/** Addresses stay below 2^31, so that V8 treats them as small integers: 32 GiB. */
 const MAX_CHUNKS = 32_768;
-/** An entry of 16 KiB with load and times, and then some. */
+/** Room for an entry of 16 KiB with load and times, and more. */
 const DEFAULT_MAX_BYTES = 65_536;
-/** Below this a loop beats `set`, which costs 45 ns whatever the size; measured on Node 24. */
+/** Below this size a loop is faster than `set`, which costs 45 ns for any size; measured on Node 24. */
 const LOOP_BYTES = 32;
 const NONE = -1;
 /** Words of a free block: the next free one of its size, the previous one, its size in units. */
@@ -24,13 +23,13 @@ const UNITS = 2;
 interface Chunk {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
-  /** Units handed out and not yet freed. */
+  /** Units in use. */
   liveUnits: number;
 }
 
 export interface SlabStats {
   readonly chunks: number;
-  /** Held by blocks handed out, rounding included. */
+  /** Bytes of the blocks in use, rounding included. */
   readonly usedBytes: number;
   readonly freeBytes: number;
 }
@@ -38,7 +37,7 @@ export interface SlabStats {
 export class Slab {
   readonly #maxUnits: number;
   readonly #chunks: Chunk[] = [];
-  /** Chunks nothing is stored in, ready to be cut again. */
+  /** Empty chunks that can be cut again. */
   readonly #empty: number[] = [];
   /** First free block of each size in units. */
   readonly #heads: Int32Array;
@@ -54,7 +53,7 @@ export class Slab {
     this.#heads = new Int32Array(this.#maxUnits + 1).fill(NONE);
   }
 
-  /** Stores a copy of 1 byte or more; returns its address, a small integer valid until `free`. */
+  /** Stores a copy of 1 byte or more. Returns its address, a small integer that is valid until `free`. */
   put(bytes: Uint8Array): number {
     const size = bytes.length;
     const units = unitsOf(size);
@@ -69,7 +68,7 @@ export class Slab {
     return at;
   }
 
-  /** Gives back what `put` returned; `sizeBytes` is the size that was put. */
+  /** Frees a byte string. `at` is the address that `put` returned, `sizeBytes` the size that was put. */
   free(at: number, sizeBytes: number): void {
     const units = unitsOf(sizeBytes);
     const chunk = this.#chunk(at);
@@ -81,7 +80,7 @@ export class Slab {
     if (chunk.liveUnits === 0 && index !== this.#current) this.#empty.push(this.#unlinkAll(index));
   }
 
-  /** Copies a stored byte string into `target` at `offset`; returns the offset after it. */
+  /** Copies a stored byte string to `target` at `offset`. Returns the offset after it. */
   copyTo(at: number, sizeBytes: number, target: Uint8Array, offset: number): number {
     const { bytes } = this.#chunk(at);
     const start = offsetOf(at);
@@ -91,7 +90,7 @@ export class Slab {
     return offset + sizeBytes;
   }
 
-  /** The stored bytes themselves: to be read, before they are freed, and not kept. */
+  /** The stored bytes themselves. Read them before they are freed, and do not keep them. */
   view(at: number, sizeBytes: number): Uint8Array {
     const start = offsetOf(at);
     return this.#chunk(at).bytes.subarray(start, start + sizeBytes);
@@ -112,7 +111,7 @@ export class Slab {
     return { chunks, usedBytes, freeBytes: chunks * CHUNK_BYTES - usedBytes };
   }
 
-  /** A block of this many units: a free one of the size, else uncut space, else the end of a larger free one, else a new chunk. */
+  /** A block of this many units: a free one of this size, else uncut space, else the front of a larger free one, else a new chunk. */
   #take(units: number): number {
     const head = this.#heads[units] ?? NONE;
     if (head !== NONE) return this.#takeFree(head, units);
@@ -134,7 +133,7 @@ export class Slab {
     return NONE;
   }
 
-  /** Takes the front of a free block; what is left of it is a smaller free block. */
+  /** Takes the front of a free block. The rest becomes a smaller free block. */
   #takeFree(at: number, units: number): number {
     const size = this.#chunk(at).words[wordOf(at) + UNITS] ?? 0;
     this.#unlink(at, size);
@@ -155,14 +154,14 @@ export class Slab {
     this.#cut = 0;
   }
 
-  /** What is left of a chunk that was being cut becomes a free block; the whole of it when nothing in it is used. */
+  /** The rest of the chunk being cut becomes a free block; the whole chunk becomes free if it holds nothing. */
   #retire(index: number): void {
     const base = index * UNITS_PER_CHUNK;
     if (this.#cut < UNITS_PER_CHUNK) this.#link(base + this.#cut, UNITS_PER_CHUNK - this.#cut);
     if (this.#chunk(base).liveUnits === 0) this.#empty.push(this.#unlinkAll(index));
   }
 
-  /** Every block of an unused chunk leaves its list; the chunk can then be cut anew, for other sizes. */
+  /** Removes all blocks of an empty chunk from their lists. The chunk can then be cut again for other sizes. */
   #unlinkAll(index: number): number {
     const base = index * UNITS_PER_CHUNK;
     const { words } = this.#chunk(base);
@@ -180,7 +179,7 @@ export class Slab {
     const word = wordOf(at);
     words[word + UNITS] = units;
     words[word + PREVIOUS] = NONE;
-    // Only the end of a chunk can be larger than what anyone asks for; it stands with the largest and is taken from piecemeal.
+    // Only the end of a chunk can be larger than any request. It is listed with the largest size and used piece by piece.
     const listed = Math.min(units, this.#maxUnits);
     const next = this.#heads[listed] ?? NONE;
     words[word + NEXT] = next;

@@ -1,4 +1,4 @@
-/** The replica's own, mutable form of a record and of an origin. Everybody else sees `CatalogRecord` and `OriginRef`. */
+/** The replica's own, mutable form of a record and of an origin. All other code sees `CatalogRecord` and `OriginRef`. */
 
 import type { Scope } from "../entry/scope.ts";
 import type { ChangeLog } from "../replica/change-log.ts";
@@ -19,25 +19,27 @@ import {
 
 /** An origin as this node knows it. */
 export interface Origin extends OriginRef {
-  /** Only this node's own ever changes, with its generation (`renew.ts`). */
+  /** The id of this node's own origin changes with its generation (`startNewGeneration`). All other ids are constant. */
   id: string;
   generation: number;
-  /** Where it is at home; empty while unknown. */
+  /** The cluster of its node. Empty while unknown. */
   clusterId: string;
   region: string;
   life: OriginLife;
   markedSeq: number;
-  /** All of its newest records up to this seq are held: its entry in the version vector. */
+  /** All of its newest records up to this seq are held. This is its entry in the version vector. */
   through: number;
-  /** Present while what is held is not exactly what the origin held at `through`; see `settledOf`. */
+  /** Present while the records held differ from those that the origin had at `through`; see `settledOf`. */
   unsettled?: Unsettled | undefined;
-  /** Present while records of it were refused here: it is *partial* until it has come whole (semantics.md, Replication). */
+  /**
+   * Present while some of its records were refused here. The origin is *partial* until it has arrived whole (semantics.md, Replication).
+   */
   lacks?: Lacking | undefined;
-  /** Its node has said itself, on a link of its own, where it is at home: no other cluster's node is taken for it. */
+  /** Its node named its cluster on a direct link, so no node of another cluster can take its place. */
   isAtHome?: true;
-  /** More is held of it than its node ever wrote: what it ended was not ended. */
+  /** This node holds more changes of the origin than its node ever wrote, so its tombstones did not end anything. */
   isDisproved?: true;
-  /** Present while what a whole transfer did not list is being withdrawn. */
+  /** Present while records that a whole transfer did not list are being withdrawn. */
   closing?: Closing | undefined;
   /** Tombstones at or below this seq may be missing here. */
   floor: number;
@@ -45,28 +47,30 @@ export interface Origin extends OriginRef {
   readonly log: ChangeLog<StoredRecord>;
 }
 
-/** A whole transfer that was taken in to its last frame. Until what it did not list is gone, it counts as under way: V stays where it was. */
+/**
+ * A whole transfer whose last frame has arrived. It counts as under way, and V stays, until all records that it did not list are withdrawn.
+ */
 export interface Closing {
-  /** Everything up to there has come, with that transfer or after it: V is there at the end. */
+  /** Everything up to this seq has arrived, with this transfer or after it. V moves here at the end. */
   reached: number;
-  /** What its senders knew of. */
+  /** The highest seq that its senders knew. */
   knownSeq: number;
-  /** The giver's: of what was removed up to there no tombstone came. */
+  /** The sender's floor: tombstones at or below it were not sent. */
   readonly floor: number;
 }
 
-/** Records of an origin that could not be taken, since it last was whole. */
+/** Records of an origin that were refused since the origin was last whole. */
 export interface Lacking {
   readonly count: number;
-  /** Why the first of them was refused. */
+  /** The reason for which the first of them was refused. */
   readonly why: string;
-  /** It was so before this node restarted: what was refused is not remembered, only that something was. */
+  /** The refusals were before this node's restart. Their details are not remembered. */
   readonly isFromBefore?: boolean;
 }
 
 /**
- * Frames carry newest records only, so what was cut off at `through` leaves out a key that had changed again by then: of the keys
- * touched after `from` some may be missing here or old, until everything up to `until` has come.
+ * Frames carry only newest records. A frame that was cut at `through` lacks the keys that had changed again by then. So of the keys touched
+ * after `from`, some may be missing or old here until everything up to `until` has arrived.
  */
 export interface Unsettled {
   readonly from: number;
@@ -74,38 +78,44 @@ export interface Unsettled {
 }
 
 /**
- * Up to here an origin's records are held as they were when it stood there: two nodes that are settled at one seq hold the same. Of one that
- * is partial nobody knows which are missing: who goes on elsewhere is told all of it again, and who comes from elsewhere may hold more.
+ * Up to this seq the origin's records are held as they were at the origin: two nodes that are settled at one seq hold the same records. For
+ * a partial origin the missing records are unknown, so this is 0: a reader that moves to another node gets all records again.
  */
 export function settledOf(origin: Origin): number {
   return origin.lacks === undefined ? tiedTo(origin) : 0;
 }
 
-/** Up to here nothing is missing that the origin held: what frames left out is still to come. What a dead one's left out may never come. */
+/**
+ * Up to this seq nothing is missing that the origin held; keys that frames left out are still to come. For a dead origin these may never
+ * come.
+ */
 export function heldThrough(origin: Origin): number {
   return origin.life === "live" ? tiedTo(origin) : origin.through;
 }
 
-/** As `settledOf`, but for what was refused. */
+/** Like `settledOf`, without regard to refused records. */
 function tiedTo({ unsettled, through }: Origin): number {
   return unsettled?.from ?? through;
 }
 
 /**
- * Whether what is held of an origin may be taken for what was there at its number. What a dead origin's frames left out may never
- * come: then replicas have to agree on what there is.
+ * Whether the records held count as complete at the origin's number. The keys that a dead origin's frames left out may never come, and then
+ * the replicas must agree on the records that exist.
  */
 export function isFirm(origin: Origin): boolean {
   if (origin.lacks !== undefined || origin.closing !== undefined) return false;
   return origin.log.lastOrder <= origin.through && (origin.unsettled === undefined || origin.life !== "live");
 }
 
-/** Up to here everything of an origin was taken in: what comes of it again is no news. V, or where V is soon. */
+/**
+ * Everything of the origin up to this seq has been received, so records up to it are not new. This is V, or the value that V is about to
+ * have.
+ */
 export function takenThrough({ closing, through }: Origin): number {
   return closing?.reached ?? through;
 }
 
-/** V moved on, by a sender that knew of changes up to `knownSeq`. */
+/** Moves V. The sender knew changes up to `knownSeq`. */
 export function moveThrough(origin: Origin, through: number, knownSeq: number): void {
   if (through <= origin.through) return;
   const from = tiedTo(origin);
@@ -114,20 +124,20 @@ export function moveThrough(origin: Origin, through: number, knownSeq: number): 
   origin.unsettled = until > through ? { from, until } : undefined;
 }
 
-/** More was taken in while a whole transfer is being closed. */
+/** More was received while a whole transfer is being closed. */
 export function followClosing(origin: Origin, closing: Closing, through: number, knownSeq: number): void {
   closing.reached = Math.max(closing.reached, through);
   closing.knownSeq = Math.max(closing.knownSeq, knownSeq);
   holdAbove(origin, Math.max(closing.reached, closing.knownSeq));
 }
 
-/** Records above V were taken in: the others of that transfer are still to come. */
+/** Records above V were received. The other records of that transfer are still to come. */
 export function holdAbove(origin: Origin, knownSeq: number): void {
   const until = Math.max(origin.unsettled?.until ?? 0, knownSeq);
   if (until > origin.through) origin.unsettled = { from: tiedTo(origin), until };
 }
 
-/** What a staged or received record says; the rest of a stored record is this node's bookkeeping. */
+/** The statement of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
 export interface StoredRecordFields {
   readonly key: KeyText;
   readonly namespace: string;
@@ -148,11 +158,11 @@ export interface StoredRecordFields {
   readonly at: number;
   readonly sizeBytes: number;
   readonly contentBytes: number;
-  /** Absent: it is to be found out from the entry's bytes. */
+  /** Absent: to be found from the entry's bytes. */
   readonly hasAliases?: boolean | undefined;
 }
 
-/** Fields of newer versions, by stored record: hardly any record has some, and none pays for it. */
+/** Fields of newer versions, by stored record. Few records have any, so they take no room in the others. */
 const unknownFields = new WeakMap<StoredRecord, UnknownFields>();
 
 export function unknownOf(stored: StoredRecord): UnknownFields | undefined {
@@ -163,7 +173,7 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
   unknownFields.set(stored, unknown);
 }
 
-/** Bits of the packed small fields; packing them saves 40 B a record, which is 40 MB at 1M entries. */
+/** Bits of the packed small fields. Packing saves 40 B a record, which is 40 MB at 1M entries. */
 const KIND_SHIFT = 0;
 const BODY_SHIFT = 4;
 const SCOPE_SHIFT = 6;
@@ -191,16 +201,19 @@ export class StoredRecord implements CatalogRecord {
   filterSeq: number;
   traits: Traits;
   principal: string;
-  /** Not 0 for none: a number that is mostly 0 would cost every record a box of its own. */
+  /** Not 0 for none, because a number field that is mostly 0 would cost every record a box of its own. */
   unregisteredHlc: number | undefined;
   at: number;
-  /** This node's number of the last touch; 0 while staged, -1 once dropped. */
+  /** This node's number of the last touch. 0 while staged, -1 once dropped. */
   revision = 0;
-  /** Revision at which the key appeared in this stored record: a cursor before it has not seen it (CREATE). */
+  /** Revision at which the key appeared in this stored record. A cursor before it has not seen the key (CREATE). */
   bornRevision = 0;
-  /** Revision at which what filters look at last changed; of a hidden one, at which it was hidden, and 0 if it was never seen. */
+  /**
+   * Revision of the last change of a field that filters use. For a hidden record, the revision at which it was hidden, or 0 if it was never
+   * seen.
+   */
   filterRevision = 0;
-  /** All stored records of this key in view order, shared by them; undefined while this is the only one. */
+  /** All stored records of this key in view order, shared by them. Undefined while there is only one. */
   peers: StoredRecord[] | undefined = undefined;
   #bits: number;
   #sizes: number;
@@ -237,11 +250,11 @@ export class StoredRecord implements CatalogRecord {
   get health(): Health {
     return ((this.#bits >> HEALTH_SHIFT) & THREE_BITS) as Health;
   }
-  /** Of the record people see: the health they saw when its key was touched last. */
+  /** For a visible record: its health at the last touch of its key. */
   get shownHealth(): Health {
     return ((this.#bits >> SHOWN_SHIFT) & THREE_BITS) as Health;
   }
-  /** False: its entry has none for sure, and its bytes need not be looked at. */
+  /** False if its entry surely has no aliases, so that its bytes need not be read. */
   get mayHaveAliases(): boolean {
     return (this.#bits & NO_ALIASES) === 0;
   }
@@ -252,18 +265,18 @@ export class StoredRecord implements CatalogRecord {
     return this.#sizes & SIZE_MASK;
   }
 
-  /** People see it, from this touch on with the health that it has now. */
+  /** Readers see the record, from this touch on with its current health. */
   show(): void {
     this.#bits = (this.#bits & ~(THREE_BITS << SHOWN_SHIFT)) | (viewHealth(this) << SHOWN_SHIFT);
   }
 
-  /** Turns an entry into an `expired` tombstone of the same number. What its content weighed stays: the lookup still counts it. */
+  /** Turns an entry into an `expired` tombstone with the same number. The size of its content stays, because the lookup still counts it. */
   expire(): void {
     this.#bits = (this.#bits & ~(3 << BODY_SHIFT)) | (BODY.EXPIRED << BODY_SHIFT);
     this.#sizes &= SIZE_MASK;
   }
 
-  /** Takes over a newer record of the same key and origin; bookkeeping stays. */
+  /** Takes over a newer record of the same key and origin. The bookkeeping stays. */
   become(next: StoredRecord): void {
     this.seq = next.seq;
     this.hlc = next.hlc;
@@ -292,15 +305,15 @@ function pack(fields: StoredRecordFields): number {
   );
 }
 
-/** An origin's record of the key that `any` is a record of. */
+/** The record of the given origin for the key of `any`. */
 export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredRecord | undefined {
   if (any?.peers === undefined) return any?.origin === origin ? any : undefined;
   return any.peers.find((stored) => stored.origin === origin);
 }
 
 /**
- * Puts a stored record into the list of its key, of which `any` is in it already. Sorted anew each time, thousands of origins with one key would stand in
- * everybody's way.
+ * Adds a stored record to the list of its key, which contains `any`. It is inserted in order: sorting the list each time would be slow when
+ * thousands of origins have one key.
  */
 export function join(any: StoredRecord, stored: StoredRecord): void {
   any.peers ??= [any];
@@ -316,7 +329,7 @@ export function join(any: StoredRecord, stored: StoredRecord): void {
   stored.peers = peers;
 }
 
-/** Takes a stored record out of its key's list; returns any that is left. */
+/** Removes a stored record from the list of its key. Returns one that is left, if any. */
 export function leave(stored: StoredRecord): StoredRecord | undefined {
   const { peers } = stored;
   if (peers === undefined) return undefined;
@@ -326,7 +339,7 @@ export function leave(stored: StoredRecord): StoredRecord | undefined {
   return peers[0];
 }
 
-/** Revision of the last touch of the key that `any` is a record of. */
+/** Revision of the last touch of the key of `any`. */
 export function lastTouchOf(any: StoredRecord | undefined): number {
   if (any?.peers === undefined) return any?.revision ?? 0;
   let last = 0;

@@ -1,10 +1,10 @@
-/** Shares what many entries have in common, so that a record costs one small object. */
+/** Shares values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
 import { PLAIN_PORTS } from "../entry/ports.ts";
 import type { Scope } from "../entry/scope.ts";
 import type { Health, Traits } from "./record.ts";
 
-/** What filters look at; see `sameFilter`. */
+/** The fields that filters use; see `sameFilter`. */
 export interface Filterable {
   readonly scope: Scope;
   readonly health: Health;
@@ -12,8 +12,8 @@ export interface Filterable {
 }
 
 /**
- * Whether no field that can be filtered on differs: scope, health, tags, capabilities, resources, cluster, region, version. Decides
- * whether a change moves a record's `filterSeq`. Cost: a comparison of identities where the traits are shared.
+ * Whether no filterable field differs: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a change
+ * moves a record's `filterSeq`. Shared traits are compared by identity.
  */
 export function sameFilter(a: Filterable, b: Filterable): boolean {
   if (a.scope !== b.scope || a.health !== b.health) return false;
@@ -34,16 +34,15 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
   return true;
 }
 
-/** As an entry says them; version and ports are in parts of it. */
+/** The traits that an entry gives directly. Version and ports come from parts of it. */
 type GivenTraits = Omit<Traits, "version" | "ports">;
 
 const NOTHING: readonly string[] = [];
 const LIST_END = 0x2c;
 
 /**
- * Interns traits and short texts by content. Sharing saves memory and nothing depends on it, so traits lie in a table
- * of fixed size where the newer of two that hash alike stays, and texts in a map that is emptied when full: unique tags
- * from a hostile client cost that much and never more.
+ * Interns traits and short texts by content. Sharing only saves memory. Traits lie in a table of fixed size, in which the newer of two with
+ * one hash stays; texts lie in a map that is emptied when it is full. So unique tags of a hostile client cost at most this much.
  */
 export class TraitsPool {
   readonly #maxSize: number;
@@ -57,16 +56,16 @@ export class TraitsPool {
     this.#slots = new Array<Traits | undefined>(maxSize).fill(undefined);
   }
 
-  /** Traits and texts held now; at most twice the size given. Cost: one step a slot. */
+  /** Number of traits and texts held, at most twice the given size. Cost: one step a slot. */
   size(): number {
     let traits = 0;
     for (const slot of this.#slots) if (slot !== undefined) traits++;
     return traits + this.#texts.size;
   }
 
-  /** The shared copy of these traits, made if there is none. The lists given are not kept. */
+  /** The shared copy of these traits, which is made if needed. The given lists are not kept. */
   intern(fields: GivenTraits, version: string, ports: readonly string[]): Traits {
-    // HOT: once per stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
+    // HOT: once for each stamped entry; a text key for a Map costs 0.4 µs more than hashing and comparing the parts (bench/codec.ts).
     const slot = hashOf(fields, version, ports) & (this.#maxSize - 1);
     const known = this.#slots[slot];
     if (known !== undefined && known.version === version && sameTraits(known, fields) && sameList(known.ports, ports)) return known;
@@ -101,7 +100,7 @@ export class TraitsPool {
   }
 }
 
-/** Their versions and ports apart. */
+/** Compares traits without versions and ports. */
 function sameTraits(a: Traits, b: GivenTraits): boolean {
   return (
     a.clusterId === b.clusterId &&
@@ -116,7 +115,7 @@ function sameTraits(a: Traits, b: GivenTraits): boolean {
   );
 }
 
-/** Node and zone stand for the ids: they differ where the others do. */
+/** Of the ids only node and zone are hashed: they differ when the others differ. */
 function hashOf(fields: GivenTraits, version: string, ports: readonly string[]): number {
   let hash = hashText(hashText(0, fields.nodeId), fields.zone);
   hash = hashText(hash, fields.tenantId);
@@ -141,7 +140,7 @@ function hashText(start: number, text: string): number {
   return Math.imul(hash, 31);
 }
 
-/** What a tombstone read back has: its filterable fields are not kept. */
+/** The traits of a tombstone that was read back: its filterable fields are not stored. */
 export const NO_TRAITS: Traits = {
   tags: NOTHING,
   capabilities: NOTHING,

@@ -1,10 +1,10 @@
 /**
- * Records in the order of their last change: by this node's revision, or by their origin's seq. Append-only; a slot is
- * stale once its record has moved on, and stale slots are dropped chunk by chunk, so that "since n" costs what changed
- * and never what exists (docs/architecture.md, The idea).
+ * Records in the order of their last change: by this node's revision, or by their origin's seq. The log is append-only. A slot is stale
+ * when its record has moved on, and stale slots are dropped chunk by chunk. So "since n" costs the number of changes, not the size of the
+ * catalog (docs/architecture.md, The idea).
  */
 
-/** Slots a chunk; also the most work one append or retire can cause. */
+/** Slots of a chunk. This also bounds the work of one append or retire. */
 const CHUNK_SLOTS = 2048;
 
 interface Chunk<T> {
@@ -21,7 +21,7 @@ export class ChangeLog<T> {
   #live = 0;
   #addedCount = 0;
 
-  /** `orderOf` tells the record's present number: a slot that disagrees is stale. */
+  /** `orderOf` gives the record's current number. A slot with another number is stale. */
   constructor(orderOf: (record: T) => number) {
     this.#orderOf = orderOf;
   }
@@ -31,19 +31,19 @@ export class ChangeLog<T> {
     return this.#live;
   }
 
-  /** Slots held, stale ones included: what memory follows. */
+  /** Number of slots, stale ones included. Memory follows this number. */
   get slots(): number {
     let slots = 0;
     for (const chunk of this.#chunks) slots += chunk.orders.length;
     return slots;
   }
 
-  /** How often a record was added, ever: whoever added so many itself knows that nobody else did. */
+  /** Number of additions so far. A caller that made all of them knows that there were no others. */
   get addedCount(): number {
     return this.#addedCount;
   }
 
-  /** No record has a higher number. */
+  /** Upper bound of all numbers. */
   get lastOrder(): number {
     return this.#chunks.at(-1)?.orders.at(-1) ?? 0;
   }
@@ -52,7 +52,7 @@ export class ChangeLog<T> {
   append(order: number, record: T): void {
     let last = this.#chunks.at(-1);
     if (last !== undefined && last.orders.length >= CHUNK_SLOTS && last.live < last.orders.length / 2) {
-      // Full of stale slots, and perhaps nothing in it is ever retired again to make it shorter.
+      // The chunk is full of stale slots, and perhaps no later retire would shorten it.
       this.#compact(this.#chunks.length - 1);
       last = this.#chunks.at(-1);
     }
@@ -68,8 +68,8 @@ export class ChangeLog<T> {
   }
 
   /**
-   * Adds a record whose number may lie between others: what a transfer that repairs an old gap needs. O(chunk) when it is
-   * not the newest.
+   * Adds a record whose number may lie between others, as a transfer that repairs an old gap needs. O(chunk) when the number is not the
+   * highest.
    */
   insert(order: number, record: T): void {
     const last = this.#chunks.at(-1);
@@ -91,7 +91,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** Says that the slot at `order` has become stale. Call it after the record's number has changed. */
+  /** Marks the slot at `order` as stale. Call it after the record's number has changed. */
   retire(order: number): void {
     this.#live -= 1;
     const index = this.#chunkAfter(order - 1);
@@ -99,7 +99,7 @@ export class ChangeLog<T> {
     if (chunk === undefined) return;
     chunk.live -= 1;
     if (index === this.#chunks.length - 1) {
-      // The growing chunk: compacting it at half keeps a log of few, busy keys as short as its keys.
+      // Compacting the last chunk when it is half stale keeps a log of few, busy keys as short as its keys.
       if (chunk.orders.length >= CHUNK_SLOTS && chunk.live < chunk.orders.length / 2) this.#compact(index);
       return;
     }
@@ -125,7 +125,7 @@ export class ChangeLog<T> {
     }
   }
 
-  /** All records in order, copied out: for changes to them that change the log. */
+  /** A copy of all records in order, for changes that change the log. */
   list(): readonly T[] {
     const records: T[] = [];
     this.forEachSince(Number.NEGATIVE_INFINITY, (record) => {

@@ -1,6 +1,6 @@
-/** Namespaces that lost their last visible entry, and when: a reader that is behind may hold something of them still. */
+/** Namespaces that lost their last visible entry, and when. A reader that is behind may still hold entries of them. */
 
-/** Names kept; of what emptied before the oldest of them nobody can say any more. */
+/** Most names kept. For namespaces that emptied before the oldest of them nothing is known. */
 const MAX_NAMES = 4096;
 
 export class EmptiedNamespaces {
@@ -24,7 +24,7 @@ export class EmptiedNamespaces {
     }
   }
 
-  /** Those that emptied after a revision, whether they have entries again or not. */
+  /** The namespaces that emptied after a revision, whether or not they have entries again. */
   since(revision: number): readonly string[] {
     if (this.#revisions.size === 0) return [];
     return [...this.#revisions].filter(([, at]) => at > revision).map(([namespace]) => namespace);

@@ -1,6 +1,6 @@
 /**
- * An origin is forgotten: its name at once, its records in slices (semantics.md, Orphans). Whoever comes back under the name is another origin
- * here, from 0 on. Its entries are hidden already, and each record goes together with what it kept hidden.
+ * Forgets an origin: its name at once, its records in slices (semantics.md, Orphans). If its node returns, it is a new origin here and
+ * starts from 0. Its entries are already hidden, and each record goes together with the records that it kept hidden.
  */
 import type { Time } from "../../lib/machine.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -9,7 +9,7 @@ import { applyMarks, type Marking } from "./lost-marks.ts";
 import { endersOf, endsBeside, hiddenBy } from "./tombstones.ts";
 import { endsBeforeHlc, isNarrowing } from "./view.ts";
 
-/** Of a replica. */
+/** The parts of a replica that forgetting uses. */
 interface Dropping extends Marking {
   touch(stored: StoredRecord): void;
   withdraw(stored: StoredRecord, time: Time): void;
@@ -19,11 +19,11 @@ export class Forgetting {
   readonly #origin: Origin;
   readonly #replica: Dropping;
   readonly #take: (stored: StoredRecord) => void;
-  /** Its node never comes back as it. */
+  /** The node will never return as this origin. */
   readonly #isOver: boolean;
   readonly #keys: KeysLeft | undefined;
 
-  /** `take`: removes an invisible record without a trace. */
+  /** `take` removes an invisible record without a trace. */
   constructor(origin: Origin, isOver: boolean, replica: Dropping, take: (stored: StoredRecord) => void) {
     this.#origin = origin;
     this.#isOver = isOver;
@@ -38,7 +38,7 @@ export class Forgetting {
     return this.#origin.log.size === 0;
   }
 
-  /** Drops at most so many records; returns how many. */
+  /** Drops at most `maxCount` records. Returns their number. */
   step(maxCount: number, time: Time): number {
     const storedRecords: StoredRecord[] = [];
     this.#origin.log.forEachSince(0, (stored) => {
@@ -47,16 +47,19 @@ export class Forgetting {
       return true;
     });
     const { lost } = this.#replica;
-    // Before any of them goes: nothing that it ended may be seen in between. What is disproved ended nothing.
+    // Marks come before any removal, so that no entry ended by these records is visible in between. A disproved origin ended nothing.
     if (this.#origin.isDisproved !== true && storedRecords.some((stored) => this.#isNeeded(stored))) lost.markAll(this.#origin.id);
     for (const stored of storedRecords) this.#drop(stored, time);
-    // Until then any tombstone may have ended something of it.
+    // Until then any tombstone may have ended a record of this origin.
     if (this.isDone && this.#keys !== undefined) lost.noteKeys(this.#origin.id, this.#keys.all);
     applyMarks(this.#replica);
     return storedRecords.length;
   }
 
-  /** Whether what it keeps hidden of a lost origin would be seen without it. Where others who knew it too stay, their ends are needed from now on. */
+  /**
+   * Whether records of a lost origin that this record keeps hidden would become visible without it. If other origins with the same end
+   * stay, their ends are needed from now on.
+   */
   #isNeeded(stored: StoredRecord): boolean {
     const { lost } = this.#replica;
     const endedHlc = endsBeforeHlc(stored);
@@ -73,12 +76,13 @@ export class Forgetting {
     const hidden = hiddenBy(stored);
     const unregisteredHlc = isNarrowing(stored) ? 0 : endsBeforeHlc(stored);
     this.#take(stored);
-    // What it unregistered stays gone (P6), unless it never did. A record of our own is not ours to end here: its lease does.
+    // Entries that it unregistered stay removed (P6), unless the origin is disproved. A record of our own is not ended here; its lease ends
+    // it.
     const isLeft = (older: StoredRecord) =>
       older.hlc >= unregisteredHlc || this.#origin.isDisproved === true || endsBeside(older, older.hlc + 1).length > 0;
     for (const older of hidden) {
       if (older.origin === self || isLeft(older)) this.#replica.touch(older);
-      // Its node has not heard that it is gone, and would bring it back.
+      // The node of that entry has not heard of its end and would bring it back.
       else if (older.origin.life !== "live") lost.markAs(older.origin);
       else this.#replica.withdraw(older, time);
     }

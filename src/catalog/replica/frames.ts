@@ -1,6 +1,6 @@
 /**
- * Replication between replicas: what an origin's frame carries to a peer, and what a received frame does
- * (semantics.md, Replication). Moves bytes only; links and their scheduling are the fabric's.
+ * Replication between replicas: builds the frame of an origin for a peer, and applies a received frame (semantics.md, Replication). It only
+ * moves bytes; the fabric has the links and their scheduling.
  */
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
@@ -29,16 +29,16 @@ import { WholeTransfer } from "./whole-transfer.ts";
 export interface Frame {
   readonly nodeId: string;
   readonly generation: number;
-  /** Applies only where at least this is known. */
+  /** The frame applies only where at least this seq is known. */
   readonly after: number;
   readonly through: number;
   /** Encoded `waymark.fabric.v1.Record`, ascending by seq. */
   readonly records: readonly Uint8Array[];
-  /** Part of a whole transfer: all live records and the tombstones above `floor`; what is not listed is gone. */
+  /** Part of a whole transfer: all live records, and the tombstones above `floor`. Keys that are not listed are removed. */
   readonly isComplete: boolean;
   /**
-   * What the sender knows of, absent when that is `through`: a key that changed again beyond `through` is not in the frame, so what
-   * the receiver then holds is not what the origin held there (`Unsettled`).
+   * The highest seq that the sender knows. Absent if that is `through`. A key that changed again beyond `through` is not in the frame, so
+   * the receiver then holds less than the origin had there (`Unsettled`).
    */
   readonly knownSeq?: number;
   /** The last frame of a whole transfer. */
@@ -46,20 +46,20 @@ export interface Frame {
   readonly floor: number;
 }
 
-/** Records looked at for one frame: most may be none of its reader's. */
+/** Most records that are looked at for one frame, because its reader may be allowed none of them. */
 const MAX_LOOKED = 10_000;
 
-/** Whom a frame is for. */
+/** The receiver of a frame. */
 export interface Link {
   readonly relation: Relation;
   readonly clusterId: string;
 }
 
 /**
- * The next frame of an origin for a peer that has everything up to `after`; at least one record if there is one among those it looks at, then
- * as many as the budget holds, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete`
- * and the last `through` until `isLast`; start again when meanwhile the floor passes the `through` it was begun at: what was
- * listed may have been removed since, and the tombstone be gone.
+ * The next frame of an origin for a peer that has everything up to `after`: at least one record if there is one among those looked at, then
+ * as many as the budget allows, and none above `upTo`. A peer below the floor gets a whole transfer: call again with `isComplete` and the
+ * last `through` until `isLast`. Start again if the floor meanwhile passes the `through` at which the transfer began, because listed
+ * records may have been removed since, and their tombstones be gone.
  */
 export function buildFrame(
   replica: Replica,
@@ -77,7 +77,7 @@ export function buildFrame(
   let isCut = false;
   let lookedCount = 0;
   origin.log.forEachSince(after, (stored, seq) => {
-    // In the middle of a whole transfer more is held than is known: passed on, it would hide what is still missing.
+    // During a whole transfer this node holds records above its vector. Passed on, they would hide the missing ones.
     if (seq > upTo) return false;
     isCut = lookedCount === MAX_LOOKED;
     if (isCut) return false;
@@ -107,18 +107,19 @@ export function buildFrame(
   };
 }
 
-/** What a peer may be told of a record: all of it, that it is out of its reach now, or nothing. */
+/** The form in which a peer may receive a record: the record itself, a tombstone if it is now out of the peer's reach, or nothing. */
 function encodeFor(replica: Replica, stored: StoredRecord, link: Link): Uint8Array | undefined {
   if (!mayHold(stored.reach, link.relation)) return undefined;
   const key = keyParts(stored.key);
-  // Never back into its origin's cluster by way of another: that cluster's own nodes would believe they had everything. A
-  // tombstone may be of another cluster's key, from nodes that let it be taken out anywhere: it ends nothing.
+  // No record goes back into its origin's cluster by way of another cluster, because the nodes there would believe that they had
+  // everything. A tombstone may be for another cluster's key, from nodes that let it be removed anywhere; it then ends nothing.
   const home = stored.origin.clusterId === "" ? key.clusterId : stored.origin.clusterId;
   if (link.relation !== "cluster" && link.relation !== "self" && home === link.clusterId) return undefined;
   if (stored.body !== BODY.ENTRY) return encodeRecord(stored, { body: stored.body, key }, unknownOf(stored));
   if (mayHold(stored.scope, link.relation))
     return encodeRecord(stored, { body: BODY.ENTRY, entry: replica.slab.view(stored.at, stored.sizeBytes) }, unknownOf(stored));
-  // Narrowed since, or moved here from where it was wider: outside the scope, inside the reach (P1). What anybody put before is over there.
+  // The entry was narrowed, or moved here from a wider one: outside the scope, inside the reach (P1). The tombstone ends all earlier
+  // entries there.
   const { seq, hlc, reach, filterSeq, firstSeq, principal } = stored;
   return encodeRecord({ seq, hlc, reach, filterSeq, firstSeq, principal, unregisteredHlc: hlc }, { body: BODY.EXPIRED, key });
 }
@@ -126,22 +127,24 @@ function encodeFor(replica: Replica, stored: StoredRecord, link: Link): Uint8Arr
 export type Applied =
   | {
       readonly kind: "applied";
-      /** Records refused alone, and why. */
+      /** Records that were refused alone, with the reasons. */
       readonly refused: readonly WaymarkError[];
-      /** This node's own live records that an arriving `unregistered` tombstone hides: to be ended at once (`Endings.superseded`). */
+      /**
+       * This node's own live records that a received `unregistered` tombstone hides. They are to be ended at once (`Endings.superseded`).
+       */
       readonly superseded: readonly StoredRecord[];
-      /** Stamps seen, for the clock: the newest that is no more than the bound ahead of the wall, and the newest beyond. */
+      /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */
       readonly maxHlc: number;
       readonly beyondHlc: number;
-      /** Records that changed something here. */
+      /** Number of records that changed something here. */
       readonly changedCount: number;
     }
-  /** What lies between is not known here: ask from `knows`. */
+  /** Records in between are unknown here: ask from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
-  /** An origin forgotten here, or our own; or nonsense. */
+  /** The origin is forgotten or our own, or the frame is invalid. */
   | { readonly kind: "refused" };
 
-/** One a link: the frames of a whole transfer are those of one sender, in the order it sent them. */
+/** Receives the frames of one link. The frames of a whole transfer come from one sender, in its order. */
 export class FrameReceiver {
   readonly #replica: Replica;
   readonly #stamper: EntryStamper;
@@ -149,7 +152,7 @@ export class FrameReceiver {
   /** Whole transfers under way, by origin. */
   readonly #transfers = new Map<string, WholeTransfer>();
 
-  /** Whole transfers that repair: their origins, and the seq up to which both sides hold everything. */
+  /** Origins whose whole transfers repair, with the seq up to which both sides hold everything. */
   readonly #repairs = new Map<string, number>();
 
   readonly #maxOriginRecords: number;
@@ -162,16 +165,16 @@ export class FrameReceiver {
   }
 
   /**
-   * The next whole transfer of this origin is taken in though V covers it: the digests of both sides differ at `through`. What
-   * is held and not listed ends, what is listed and not held is installed. Forgotten when the transfer ends.
+   * Takes the next whole transfer of this origin although V covers it, because the digests of both sides differ at `through`. Records that
+   * are held and not listed end, and listed records that are not held are installed. Forgotten when the transfer ends.
    */
   repair(originId: string, through: number): void {
     this.#repairs.set(originId, through);
   }
 
   /**
-   * Applies a frame. The same frame twice, late or out of order leaves the same replica (P5). A stamp more than `maxSkewMs`
-   * ahead of the wall is told apart: it must not move this node's clock.
+   * Applies a frame. A repeated, late or reordered frame leaves the same replica (P5). Stamps more than `maxSkewMs` ahead of the wall clock
+   * are reported apart, because they must not move this node's clock.
    */
   apply(frame: Frame, time: Time, { place, maxSkewMs = 60_000 }: { place?: OriginPlace; maxSkewMs?: number } = {}): Applied {
     const { self } = this.#replica;
@@ -179,11 +182,11 @@ export class FrameReceiver {
     if (id === self.id || this.#replica.forgotten.has(id) || !isSound(frame)) return { kind: "refused" };
     const origin = this.#replica.origin(frame.nodeId, frame.generation, place);
     const taken = new Taken(time.wallMs + maxSkewMs);
-    // One whole transfer after the other: whoever is still behind after this one asks again.
+    // Whole transfers are taken one after the other. A node that is still behind after this one asks again.
     if (frame.isComplete && origin.closing !== undefined) return taken;
     const isGap = frame.isComplete ? !this.#continues(frame, origin) : frame.after > takenThrough(origin);
     if (isGap) return { kind: "gap", knows: origin.through };
-    // Many peers send the same: what is known already is not looked at.
+    // Many peers send the same records. Known ones are skipped.
     if (!frame.isComplete && frame.through <= takenThrough(origin)) return taken;
     const known = this.#knownIn(frame, origin);
     for (const bytes of frame.records) {
@@ -201,10 +204,10 @@ export class FrameReceiver {
     return taken;
   }
 
-  /** What V covers is held, or was removed and its tombstone collected: a late frame must not bring it back (P5). */
+  /** Records covered by V are held, or were removed and their tombstones collected. A late frame must not bring them back (P5). */
   #knownIn(frame: Frame, origin: Origin): number {
     const repaired = frame.isComplete ? this.#repairs.get(origin.id) : undefined;
-    // A tombstone above what both sides held is gone: the sender may not have heard of that removal.
+    // A tombstone above the common state is gone, so the sender may not have heard of that removal.
     if (repaired === undefined || origin.floor > repaired) return takenThrough(origin);
     return 0;
   }
@@ -216,14 +219,15 @@ export class FrameReceiver {
       throw invalid("seq", `${record.seq} is outside the frame's ${frame.after} to ${frame.through}`);
     if (record.seq <= known && !frame.isComplete) return;
     const stored = this.#storedOf(record, origin);
-    // Where many origins have a key, one record of it costs what ten of other keys do.
+    // If many origins have a key, one record of it costs as much as ten of other keys.
     if (!taken.isFirstOf(stored.key)) {
       if (stored.sizeBytes > 0) this.#replica.slab.free(stored.at, stored.sizeBytes);
       throw invalid("key", "is in the frame twice, which has the newest record of each");
     }
     if (record.unknown !== undefined) keepUnknown(stored, record.unknown);
     taken.stamp(stored.hlc);
-    // A tombstone may have the number of the entry held here: a sender that was told of no removal gave it none of its own.
+    // A tombstone may have the number of the entry that is held here: a sender without knowledge of the removal gave the entry no new
+    // number.
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
     if (stored.body === BODY.ENTRY) transfer?.list(stored.key);
     if (known < origin.through && stored.body === BODY.ENTRY) this.#replica.undoEnd(stored);
@@ -237,11 +241,15 @@ export class FrameReceiver {
     if (endsBeforeHlc(stored) > 0) taken.superseded.push(...this.#superseded(stored));
   }
 
-  /** Whether a frame of a whole transfer is the next one; the first one starts it anew. What a lost one listed would count as gone. */
+  /**
+   * Whether a frame is the next one of its whole transfer; the first frame starts the transfer anew. After a lost frame, the keys that it
+   * listed would count as removed.
+   */
   #continues({ after, through, knownSeq = through }: Frame, origin: Origin): boolean {
     let transfer = this.#transfers.get(origin.id);
     if (after === 0) {
-      // Not asked for: the sender was told of none of it. What was refused is not held, though V covers it.
+      // This frame was not asked for, because its keys are unknown to the sender's vector. Refused records are not held although V covers
+      // them.
       if (origin.lacks !== undefined && knownSeq >= origin.through && !this.#repairs.has(origin.id)) this.repair(origin.id, origin.through);
       transfer = new WholeTransfer(origin);
       this.#transfers.set(origin.id, transfer);
@@ -252,7 +260,7 @@ export class FrameReceiver {
     return true;
   }
 
-  /** What is refused makes its origin partial: it counts as moved on, and as not whole. */
+  /** A refused record makes its origin partial: its vector moves, but it is not whole. */
   #note({ lackCount, refused }: Taken, frame: Frame, origin: Origin): void {
     if (lackCount === 0) return;
     const transfer = frame.isComplete ? this.#transfers.get(origin.id) : undefined;
@@ -269,7 +277,7 @@ export class FrameReceiver {
       else moveThrough(origin, frame.through, frame.knownSeq ?? 0);
       return;
     }
-    // V moves at the end only, when also all removals are here: a transfer that breaks off in the middle has told of none yet.
+    // V moves only at the end, when all removals have arrived too: a transfer that breaks off has not told any of them.
     if (!frame.isLast) {
       holdAbove(origin, frame.knownSeq ?? frame.through);
       return;
@@ -308,17 +316,17 @@ export class FrameReceiver {
     });
   }
 
-  /** Whether an origin may have an entry of that key here: it has no more than its quota, or has the key already. */
+  /** Whether there is room for an entry of this origin and key: the origin is below its quota, or has the key already. */
   #hasRoom(key: KeyText, origin: Origin): boolean {
     return origin.log.size < this.#maxOriginRecords || this.#replica.records(key).some((record) => record.origin === origin);
   }
 
-  /** Whether an entry, or what came after it, is here: also its end. */
+  /** Whether this record, or a later one of its key and origin, is held. */
   #isHeld({ key, seq, body, origin }: StoredRecord): boolean {
     return body !== BODY.ENTRY || this.#replica.records(key).some((record) => record.origin === origin && record.seq >= seq);
   }
 
-  /** Whether a record of that origin may be published this wide and be here (P1). */
+  /** Whether a record of that origin with that scope may be here (P1). */
   #mayBeHere(scope: Scope, origin: Origin): boolean {
     const { self } = this.#replica;
     if (origin.clusterId === "" || self.clusterId === "") return scope > SCOPE.LOCAL;
@@ -326,8 +334,8 @@ export class FrameReceiver {
   }
 
   /**
-   * This node's own record that is ended by it: the one that is on its way to the disk, or else the one before it, which
-   * stands again when that batch is refused.
+   * This node's own record that the tombstone ends: the one that is on its way to the disk, or the one before it, which counts again if
+   * that batch is refused.
    */
   #superseded(stored: StoredRecord): readonly StoredRecord[] {
     const endedHlc = endsBeforeHlc(stored);
@@ -340,19 +348,19 @@ export class FrameReceiver {
 /** Longest reason that is kept. */
 const MAX_WHY = 200;
 
-/** A record that may not be here at all (P1): whoever sent it should not have, and nothing is lacking without it. */
+/** A record that must not be here (P1). Its sender should not have sent it, so nothing is missing without it. */
 class OutOfReach extends WaymarkError {
   constructor(scope: string) {
     super("invalid_argument", `scope: ${scope} never leaves its origin's reach`);
   }
 }
 
-/** Numbers that a frame may carry at all: no node can count on from higher ones. */
+/** Whether the numbers of a frame are possible: no node could continue after higher ones. */
 function isSound({ generation, after, through, floor, knownSeq = 0 }: Frame): boolean {
   return [generation, after, through, floor, knownSeq].every(isSeq) && through >= after;
 }
 
-/** What came of one frame. */
+/** The result of one frame. */
 class Taken {
   readonly kind = "applied";
   readonly refused: WaymarkError[] = [];
@@ -360,7 +368,7 @@ class Taken {
   maxHlc = 0;
   beyondHlc = 0;
   changedCount = 0;
-  /** Refused records that should be here. */
+  /** Number of refused records that should be here. */
   lackCount = 0;
   readonly #latestWallMs: number;
   readonly #keys = new Set<KeyText>();

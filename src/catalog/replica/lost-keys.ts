@@ -1,28 +1,30 @@
 /**
- * Which keys a lost origin had entries of when it was forgotten, four bytes a key: a tombstone of any other key ended nothing of it. Two
- * keys of one hash are taken for one, so that a tombstone may be kept in vain, and none is missed.
+ * The keys of a lost origin's entries at the time it was forgotten, four bytes a key: a tombstone of any other key ended none of its
+ * records. Two keys with one hash count as one, so a tombstone may be kept in vain, but none is missed.
  */
 import { mix32 } from "../../lib/hash64.ts";
 import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 
-/** Keys remembered of one lost origin, 1 MiB; of one with more nothing is known, and every tombstone may have ended something of it. */
+/**
+ * Most keys that are remembered of one lost origin, 1 MiB. For an origin with more keys, every tombstone may have ended one of its records.
+ */
 export const MAX_LOST_KEYS = 262_144;
 
 export interface LostKeys {
-  /** They are those of its entries when it stood there. */
+  /** These are the keys of its entries at this seq. */
   readonly through: number;
   /** Ascending. */
   readonly hashes: Uint32Array;
 }
 
-/** Takes down the keys of an origin while its records go. */
+/** Records the keys of an origin while its records are dropped. */
 export class KeysLeft {
   readonly #through: number;
   readonly #hashes: Uint32Array;
   #count = 0;
 
-  /** Undefined where not all of its entries are known here, or there are too many. */
+  /** Undefined if not all of its entries are known here, or there are too many. */
   static of(origin: Origin): KeysLeft | undefined {
     const through = Math.max(origin.through, origin.log.lastOrder);
     return settledOf(origin) < through || origin.log.size > MAX_LOST_KEYS ? undefined : new KeysLeft(through, origin.log.size);
@@ -42,7 +44,7 @@ export class KeysLeft {
   }
 }
 
-/** FNV-1a over the key's UTF-16 code units, finished as in MurmurHash3. Part of the protocol: never to be changed. */
+/** FNV-1a over the key's UTF-16 code units, finished as in MurmurHash3. It is part of the protocol and must never change. */
 export function keyHash(key: KeyText): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
@@ -63,7 +65,7 @@ export function hasHash({ hashes }: LostKeys, hash: number): boolean {
 
 const HASH_BYTES = 4;
 
-/** Little-endian, as they travel and are kept. */
+/** Little-endian bytes, for messages and files. */
 export function bytesOfKeys({ hashes }: LostKeys): Uint8Array {
   const bytes = new Uint8Array(hashes.length * HASH_BYTES);
   const view = new DataView(bytes.buffer);
@@ -71,7 +73,7 @@ export function bytesOfKeys({ hashes }: LostKeys): Uint8Array {
   return bytes;
 }
 
-/** Undefined for bytes that are no such list. */
+/** Undefined for bytes that are not such a list. */
 export function keysOfBytes(bytes: Uint8Array, through: number): LostKeys | undefined {
   if (bytes.length % HASH_BYTES !== 0 || bytes.length > MAX_LOST_KEYS * HASH_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,4 +1,4 @@
-/** Marks, applied: what lost origins wrote up to them stays hidden (semantics.md, Orphans). */
+/** Applies marks: records of lost origins up to their marks stay hidden (semantics.md, Orphans). */
 
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
@@ -6,7 +6,7 @@ import type { LostOrigins } from "./lost-origins.ts";
 import type { Sweeps } from "./sweeps.ts";
 import { isMarked } from "./view.ts";
 
-/** Of a replica. */
+/** The parts of a replica that marks use. */
 export interface Marking {
   readonly lost: LostOrigins;
   readonly self: Origin;
@@ -15,15 +15,15 @@ export interface Marking {
 }
 
 /**
- * Hides what the marks say that were noted since the last call, as soon as it is swept. Returns whether some of this node's own is among it: then it puts again
- * what has a live lease, and ends the rest (`Endings.superseded`).
+ * Hides the records below the marks that were added since the last call; `sweep` does the work. Returns whether records of this node are
+ * among them. Then this node puts its leased entries again and ends the rest (`Endings.superseded`).
  */
 export function applyMarks(replica: Marking): boolean {
   const { lost, self } = replica;
   if (!lost.takeMarked()) return false;
   const before = self.markedSeq;
   for (const origin of replica.origins.values()) {
-    // Its own node knows that it wrote nothing beyond this: what is staged, nobody can have heard of.
+    // A node knows its own highest number. Other nodes cannot know its staged records.
     const mark = origin === self ? Math.min(lost.markOf(origin.id), origin.through) : lost.markOf(origin.id);
     const shownSeq = origin.markedSeq;
     if (mark <= shownSeq) continue;
@@ -34,8 +34,8 @@ export function applyMarks(replica: Marking): boolean {
 }
 
 /**
- * Of this node's own entries above a number, of which so many are looked at: those that a mark hides, and where to go on; undefined at the end.
- * Also those of which something newer is only staged: refused, it leaves the one that is hidden.
+ * This node's own entries above a number that a mark hides, among a bounded number of records, and the place to continue; undefined at the
+ * end. Entries with a newer staged record are included: if that is refused, the hidden entry remains.
  */
 export function ownMarked(
   { self }: Pick<Marking, "self">,

@@ -1,32 +1,36 @@
 /**
- * Origins that were forgotten and have not left: they may come back with what was unregistered while they were away, so tombstones are
- * kept for them; and marks, where no tombstone could be (semantics.md, Orphans). No clock is in any of it: of two words the higher wins.
+ * Origins that were forgotten and have not left. They may return with entries that were unregistered meanwhile, so nodes keep tombstones
+ * for them, or marks where tombstones have no room (semantics.md, Orphans). No clock is involved: of two statements the one with the higher
+ * number wins.
  */
 
 import type { KeyText } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { hasHash, keyHash, type LostKeys } from "./lost-keys.ts";
 
-/** What is told of one. */
+/** The statement about one lost origin. */
 export interface LostOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** Its number when it was forgotten. */
+  /** The number of the origin when it was forgotten. */
   readonly through: number;
-  /** What it wrote up to here stays hidden; 0: nothing. Tombstones are kept for it while this is below `through`. */
+  /** Records up to this number stay hidden; 0 for none. Tombstones are kept for the origin while this is below `through`. */
   readonly mark: number;
 }
 
-/** Origins remembered so; also the most that a message tells of. */
+/** Most origins that are remembered, and most in one message. */
 export const MAX_LOST = 1000;
-/** Keys remembered of all of them together: 4 MB. */
+/** Most keys that are remembered of all of them together: 4 MB. */
 const MAX_ALL_KEYS = 1_048_576;
 
 export class LostOrigins {
   readonly #byId = new Map<string, LostOrigin>();
-  /** Ids of those that are there again and may not have heard everything yet, and whether they are in a later generation, to which no mark goes over. */
+  /**
+   * Ids of origins that are back and may not have heard everything yet, and whether they are in a later generation, to which no mark
+   * applies.
+   */
   readonly #back = new Map<string, boolean>();
-  /** Tombstones that ended a record of one that was forgotten here. */
+  /** Tombstones that ended a record of an origin that was forgotten here. */
   readonly #enders = new WeakSet<StoredRecord>();
   readonly #keys = new Map<string, LostKeys>();
   #keyCount = 0;
@@ -42,7 +46,7 @@ export class LostOrigins {
     return this.#byId.size;
   }
 
-  /** Whether a tombstone may be the only one that keeps something gone. */
+  /** Whether a tombstone may be the only record that keeps an entry removed. */
   get isHolding(): boolean {
     return this.#holdingCount > 0;
   }
@@ -51,13 +55,13 @@ export class LostOrigins {
     return this.#byId.get(id)?.mark ?? 0;
   }
 
-  /** It is forgotten here. */
+  /** Notes that the origin is forgotten here. */
   forgotten({ id, nodeId, generation, through, log }: Origin): void {
     this.#back.delete(id);
     this.note({ nodeId, generation, through: Math.max(through, log.lastOrder), mark: 0 });
   }
 
-  /** Keys that one had entries of: those of its highest number count. Dropped where there is no room for more. */
+  /** Adds the keys of an origin's entries; those with its highest number count. They are dropped if there is no room. */
   noteKeys(id: string, keys: LostKeys): void {
     const [held, before] = [this.#byId.get(id), this.#keys.get(id)];
     if (held === undefined || held.through === held.mark || keys.through <= (before?.through ?? 0) || keys.through > held.through) return;
@@ -76,17 +80,17 @@ export class LostOrigins {
     return this.#keyCount < MAX_ALL_KEYS;
   }
 
-  /** Whether a tombstone of that key may have ended a record of one, above its mark. */
+  /** Whether a tombstone of that key may have ended a record of a lost origin above its mark. */
   mayNeed(key: KeyText): boolean {
     return this.#isOf(key, "maybe") || this.#isOf(key, "surely");
   }
 
-  /** Whether it is to be marked that this tombstone goes: it ended a record of one, or its key is one of theirs. */
+  /** Whether a mark is needed when this tombstone goes: it ended a record of a lost origin, or its key is one of theirs. */
   needs(stored: StoredRecord): boolean {
     return this.#isOf(stored.key, "surely") || (this.#enders.has(stored) && this.#isOf(stored.key, "maybe"));
   }
 
-  /** `maybe`: of one whose keys are not all known. */
+  /** `maybe` includes origins whose keys are not all known. */
   #isOf(key: KeyText, how: "surely" | "maybe"): boolean {
     const hash = how === "surely" ? keyHash(key) : 0;
     for (const [id, { through, mark }] of this.#byId) {
@@ -97,7 +101,7 @@ export class LostOrigins {
     return false;
   }
 
-  /** A word about one, from whomever: the higher numbers win. */
+  /** Takes a statement about a lost origin from any node: the higher numbers win. */
   note({ nodeId, generation, through, mark }: LostOrigin): void {
     const id = `${nodeId}/${generation}`;
     const held = this.#byId.get(id);
@@ -111,19 +115,22 @@ export class LostOrigins {
     if (this.#byId.size > MAX_LOST) this.#drop(this.#eldest());
   }
 
-  /** Tombstones cannot be kept any more: all that those wrote before they were forgotten stays hidden instead; but for one. */
+  /**
+   * Tombstones can no longer be kept, so all records that the lost origins wrote before they were forgotten stay hidden instead; one origin
+   * may be left out.
+   */
   markAll(exceptId?: string): void {
     for (const { nodeId, generation, through } of this.list)
       if (`${nodeId}/${generation}` !== exceptId) this.note({ nodeId, generation, through, mark: through });
   }
 
-  /** It holds something that its node does not know to be gone, and the tombstone goes. */
+  /** Marks an origin: it holds an entry whose end its node does not know, and the tombstone goes. */
   markAs({ nodeId, generation, through, log }: Origin): void {
     const mark = Math.max(through, log.lastOrder);
     this.note({ nodeId, generation, through: mark, mark });
   }
 
-  /** Whether somebody came back since the last call. */
+  /** Whether an origin came back since the last call. */
   takeBack(): boolean {
     const wasNew = this.#isBackNew;
     this.#isBackNew = false;
@@ -137,19 +144,21 @@ export class LostOrigins {
     return hadNew;
   }
 
-  /** That stored record ended a record of an origin that is gone from here. */
+  /** Notes that the record ended a record of an origin that is no longer here. */
   ender(stored: StoredRecord): void {
     this.#enders.add(stored);
   }
 
-  /** A record goes that may have ended something of one, and these, which say the same, stay: now they may have. */
+  /**
+   * A record that may have ended a record of a lost origin goes. The given records with the same statement stay, so they take its place.
+   */
   handOn(stored: StoredRecord, others: readonly StoredRecord[]): void {
     if (this.#enders.has(stored)) for (const other of others) this.#enders.add(other);
   }
 
   /**
-   * A node that is there is to hear what it missed, in a later generation too: what it had may go on in that one. One that has left, and a mark of
-   * what a node was before, is over.
+   * A node is back and must hear all changes that it missed, also in a later generation, in which its records may continue. For a node that
+   * has left, and for marks of its earlier generations, this is over.
    */
   memberChanged({ nodeId, generation }: Pick<LostOrigin, "nodeId" | "generation">, status: string): void {
     if (status === "dead") return;
@@ -164,7 +173,7 @@ export class LostOrigins {
     }
   }
 
-  /** Everybody has been in step for long: who was back has heard everything. Marks stay. */
+  /** All nodes have been in step for long, so all returned nodes have heard everything. Marks stay. */
   settle(): void {
     for (const [id, isLater] of this.#back) {
       const { nodeId, generation, mark } = this.#byId.get(id) ?? { nodeId: "", generation: 0, mark: 0 };
@@ -190,7 +199,7 @@ export class LostOrigins {
     this.#byId.delete(id);
   }
 
-  /** One that is only marked, if there is one. */
+  /** An origin that is only marked, if there is one. */
   #eldest(): string {
     for (const [id, { through, mark }] of this.#byId) if (through === mark) return id;
     return this.#byId.keys().next().value ?? "";

@@ -1,7 +1,7 @@
 /**
- * Count and digest of what is visible in each namespace: sum mod 2^64 of the first 8 bytes, big-endian, of
- * SHA-256(delta_id) (semantics.md, Watch 9). Kept incrementally once somebody asked, so that a bookmark costs the
- * namespaces it covers, and a node nobody asks hashes nothing.
+ * Count and digest of the visible entries of each namespace: the sum modulo 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id)
+ * (semantics.md, Watch 9). A sum is kept up to date once a reader has asked for it. So a bookmark costs only the namespaces that it covers,
+ * and a node without such readers hashes nothing.
  */
 import { sha256Halves } from "../../lib/crypto.ts";
 import { Sum64 } from "../../lib/hash64.ts";
@@ -12,7 +12,7 @@ export interface ViewDigest {
   readonly digest: bigint;
 }
 
-/** The sum over a set of entries, and how many they are. */
+/** The sum over a set of entries, and their number. */
 export class DigestSum {
   count = 0;
   readonly #sum = new Sum64();
@@ -35,20 +35,20 @@ export class DigestSum {
 /** A namespace that is being summed for the first time. */
 interface Filling {
   readonly sum: DigestSum;
-  /** What is visible of keys up to here is in the sum, and kept in it. */
+  /** Keys up to this one are in the sum, which is kept up to date for them. */
   upTo: string;
 }
 
 type Entry = Pick<CatalogRecord, "key" | "origin" | "seq">;
 
-/** Sums by namespace; one that has entries is tracked once it was summed for the first time, which may take many turns. */
+/** Sums by namespace. A namespace with entries is tracked after its first summing, which may take many turns. */
 export class NamespaceDigests {
   readonly #sums = new Map<string, DigestSum>();
   readonly #filling = new Map<string, Filling>();
 
   /**
-   * Sums at most `maxCount` more entries of a namespace that is not tracked; `after` gives those visible now from behind a key on, in the
-   * order of their keys. Returns how many it summed.
+   * Sums at most `maxCount` more entries of an untracked namespace. `after` gives the visible entries after a key, in key order. Returns
+   * the number of summed entries.
    */
   fill(namespace: string, maxCount: number, after: (key: string) => () => Entry | undefined): number {
     const filling = this.#filling.get(namespace) ?? { sum: new DigestSum(), upTo: namespace };
@@ -57,7 +57,7 @@ export class NamespaceDigests {
       const entry = next();
       if (entry === undefined) {
         this.#filling.delete(namespace);
-        // Strangers may ask for any name; one without entries would be refilled from nothing.
+        // Strangers may ask for any name, so a name without entries is not kept; summing it again costs nothing.
         if (filling.sum.count > 0) this.#sums.set(namespace, filling.sum);
         return count;
       }
@@ -68,7 +68,7 @@ export class NamespaceDigests {
     return maxCount;
   }
 
-  /** What entries are called has changed: whoever asks next has all summed anew. */
+  /** The delta ids have changed. The next reader has everything summed anew. */
   forget(): void {
     this.#sums.clear();
     this.#filling.clear();
@@ -83,26 +83,26 @@ export class NamespaceDigests {
     return this.#sums.has(namespace);
   }
 
-  /** Not all of it is summed yet. */
+  /** Whether the sum is still incomplete. */
   isFilling(namespace: string): boolean {
     return this.#filling.has(namespace);
   }
 
-  /** What a sum was or is to be told of a record; undefined where nobody asked for one. */
+  /** The delta id of a record for the sums. Undefined if no reader has asked for its namespace. */
   trackedDelta(record: CatalogRecord | undefined): string | undefined {
     return record !== undefined && this.#isFollowed(record.namespace) ? idOf(record) : undefined;
   }
 
-  /** Somebody asked for its sum, and perhaps not all of it is summed yet. */
+  /** Whether a reader has asked for the sum, which may still be incomplete. */
   #isFollowed(namespace: string): boolean {
     return this.isTracked(namespace) || this.isFilling(namespace);
   }
 
-  /** The view of a key changed from one record to another, by their delta ids; either may be absent. */
+  /** The view of a key changed from one record to another, given by their delta ids. Either may be absent. */
   viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
     if (before === after) return;
     const filling = this.#filling.get(namespace);
-    // What is behind is summed when its turn comes, as it is then.
+    // Later keys are summed in their turn, as they are then.
     const sum = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sum;
     if (sum === undefined) return;
     if (before !== undefined) sum.subtract(before);

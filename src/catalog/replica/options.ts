@@ -1,15 +1,15 @@
-/** What a replica is made with. */
+/** The options of a replica. */
 
 import type { OriginPlace } from "./origins.ts";
 import type { TombstonesOptions } from "./tombstones.ts";
 
 export interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
-  /** Highest seq this origin ever handed out; a seq is never used twice. */
+  /** The highest seq that this origin ever gave out. Each seq is used once. */
   readonly lastSeq: number;
   readonly floor: number;
-  /** Where this node is at home; needed as soon as there are links. */
+  /** The cluster and region of this node. Required as soon as there are links. */
   readonly place?: OriginPlace;
-  /** Touches of which it is known what was seen before them. */
+  /** Number of touches for which the earlier view is remembered. */
   readonly pastTouches?: number;
 }

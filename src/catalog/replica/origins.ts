@@ -1,12 +1,12 @@
-/** The origins a replica knows of, where each is at home, and those it has forgotten (semantics.md, Orphans). */
+/** The known origins of a replica, their places, and the forgotten ones (semantics.md, Orphans). */
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { ChangeLog } from "./change-log.ts";
 import { LostOrigins } from "./lost-origins.ts";
 
-/** Forgotten origins remembered by name. */
+/** Most forgotten origins whose names are remembered. */
 const MAX_FORGOTTEN = 10_000;
 
-/** Where an origin is at home; decides over which links its records may travel. */
+/** The cluster and region of an origin. It decides over which links its records may travel. */
 export interface OriginPlace {
   readonly clusterId: string;
   readonly region: string;
@@ -30,7 +30,7 @@ export class Origins {
     return this.#forgotten;
   }
 
-  /** The origin of that name, made known when it was not. The first place that is told of it stays. */
+  /** The origin of that name, which is added if it is unknown. Its first known place stays. */
   take(nodeId: string, generation: number, place: OriginPlace | undefined): Origin {
     const id = `${nodeId}/${generation}`;
     let origin = this.#known.get(id);
@@ -47,7 +47,7 @@ export class Origins {
     return origin;
   }
 
-  /** The same origin under another generation: only ever a node's own. */
+  /** Gives the origin another generation. Only for a node's own origin. */
   rename(origin: Origin, generation: number): void {
     this.#known.delete(origin.id);
     origin.generation = generation;
@@ -60,14 +60,14 @@ export class Origins {
     this.remember(origin.id);
   }
 
-  /** It was forgotten, maybe in an earlier life. */
+  /** Notes that the origin was forgotten, perhaps in an earlier process. */
   remember(id: string): void {
     this.#forgotten.add(id);
     const [oldest] = this.#forgotten;
     if (this.#forgotten.size > MAX_FORGOTTEN && oldest !== undefined) this.#forgotten.delete(oldest);
   }
 
-  /** Its frames are taken again, from 0 on. */
+  /** Accepts frames of the origin again, from 0 on. */
   readmit(id: string): void {
     this.#forgotten.delete(id);
   }

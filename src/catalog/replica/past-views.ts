@@ -1,6 +1,7 @@
 /**
- * How lately touched keys were seen before each touch: whether a reader that stands at an earlier revision holds a key is asked of it
- * (semantics.md, Watch 2). A ring of the newest touches: what is older is not known any more, and then readers are told more than they need.
+ * Remembers how recently touched keys were seen before each touch, to find out whether a reader at an earlier revision holds a key
+ * (semantics.md, Watch 2). It is a ring of the newest touches. About older ones nothing is known, and readers are then told more than they
+ * need.
  */
 
 import { SCOPE, type Scope } from "../entry/scope.ts";
@@ -9,43 +10,43 @@ import { type CatalogRecord, HEALTH, type Health, KIND, type Kind, type OriginRe
 import { StoredRecord } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 
-/** Touches remembered; some 120 bytes each. */
+/** Most touches that are remembered, some 120 bytes each. */
 const DEFAULT_TOUCHES = 16_384;
 
-/** How what was seen before a touch stands to what is known of it now. `renamed`: it had another generation. */
+/** How the view before a touch relates to the record as it is now. `renamed`: it had another generation. */
 export type Before = "seen" | "renamed";
 
-/** Several changes followed one another before a record was touched: whoever looked in between may have seen any of what they made of it. */
+/** Several changes happened before the record was touched. A reader that looked in between may have seen any of their results. */
 export const UNSURE = "unsure";
 
 /** A revision after all others. */
 export const NEVER = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
-/** What is seen of a key changed at a revision, and it is not touched for that yet (semantics.md, Watch 2). */
+/** The view of a key changed at a revision, and the key is not touched for that yet (semantics.md, Watch 2). */
 export interface Owed {
-  /** How what was seen before that stands to what is known of it. */
+  /** How the view before that change relates to the record as it is now. */
   readonly before: Before;
-  /** That revision; after all others when nothing is owed. */
+  /** The revision of the change. After all others if nothing is owed. */
   readonly since: number;
-  /** What is seen since then. */
+  /** The view since then. */
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
 export const NOTHING_OWED: Owed = { before: "seen", since: NEVER };
 
-/** Whether anybody may have been told of a key, of which that was seen before what is owed to it. */
+/** Whether a reader may have been told of a key, given the view before and the owed change. */
 export function wasSeen(seen: CatalogRecord | undefined, { between }: Owed): boolean {
   return seen !== undefined || between !== undefined;
 }
 
-/** As readers were told of a record: what filters look at. */
+/** The fields of a record that filters use, as readers were told. */
 type Shown = Filtered & Pick<CatalogRecord, "origin" | "health">;
 
 /** One touch. */
 class PastView {
   before: Before | "nothing" = "nothing";
-  /** Revision of the touch of this key before this one; 0 for none that anybody could ask for. */
+  /** Revision of the touch of this key before this one. 0 if no reader could ask for it. */
   previous = 0;
   namespace = "";
   name = "";
@@ -55,15 +56,15 @@ class PastView {
   origin: OriginRef = NOBODY;
   generation = 0;
   seq = 0;
-  /** As readers saw it. */
+  /** The health that readers saw. */
   health: Health = HEALTH.UNSET;
-  /** Whoever looked at this revision or later, before the touch, may have seen it with that health, or something else instead. */
+  /** A reader that looked at this revision or later, before the touch, may have seen the key with that health, or another view. */
   since = NEVER;
   healthSince: Health = HEALTH.UNSET;
   between: Shown | typeof UNSURE | undefined;
 }
 
-/** What one look told: of every key touched last after `from` and up to `to`, as it was seen at `at`. */
+/** One look of a reader: it told every key whose last touch was after `from` and up to `to`, as it was seen at `at`. */
 export interface Told {
   readonly from: number;
   readonly to: number;
@@ -74,16 +75,16 @@ export interface Told {
 export interface Standpoint {
   readonly settled: number;
   readonly until: number;
-  /** Looks between the two that are remembered. */
+  /** The reader's looks between these two revisions. */
   readonly told?: readonly Told[] | undefined;
 }
 
-/** What a reader holds of a key, beside what is seen now; `other` also where only its health is. */
+/** What a reader holds of a key, compared with the current view. `other` also if only the health differs. */
 export type Holding = "unknown" | "nothing" | "same" | "other";
 
 export class PastViews {
   readonly #max: number;
-  /** By revision, modulo their number. */
+  /** The remembered touches, by revision modulo their number. */
   readonly #views: PastView[] = [];
   #last = 0;
 
@@ -91,8 +92,11 @@ export class PastViews {
     this.#max = maxTouches;
   }
 
-  // HOT: once a record that is taken in (bench/register.ts): what is in the ring is written anew, not made anew.
-  /** Before the next touch, `seen` was seen of its key, or what was owed to it by then. Every revision is noted, in order. Returns the revision. */
+  // HOT: once for each received record (bench/register.ts): objects of the ring are reused.
+  /**
+   * Before the next touch: `seen` is the view of the key, with what was owed to it. Every revision is noted, in order. Returns the
+   * revision.
+   */
   note(revision: number, previous: number, seen: CatalogRecord | undefined, { before, since, between }: Owed = NOTHING_OWED): number {
     this.#last = revision;
     if (this.#views.length < this.#max) this.#views.push(new PastView());
@@ -116,7 +120,7 @@ export class PastViews {
     return revision;
   }
 
-  /** After that touch `now` is seen of its key. Where it is the same as before, and as it was in between, it was all the time. */
+  /** After that touch `now` is the view of the key. If it equals the view before and in between, the key was seen all the time. */
   touched(revision: number, now: CatalogRecord | undefined, { between }: Owed): void {
     const view = this.#at(revision);
     if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
@@ -124,7 +128,7 @@ export class PastViews {
     if (isSame) view.since = NEVER;
   }
 
-  /** What a reader of the filter holds of a key that was last touched at `revision`; `now` is seen of it. */
+  /** What a reader of the filter holds of a key whose last touch is `revision`. `now` is its current view. */
   holding(revision: number, now: StoredRecord | undefined, place: Standpoint, filter: Filter, self: Locality): Holding {
     if (revision <= place.until) return "unknown";
     const held = this.#held(revision, place);
@@ -139,7 +143,7 @@ export class PastViews {
     return isId && isSure && viewHealth(now) === view.health ? "same" : "other";
   }
 
-  /** The touch before which it was seen as the reader was told of it last; and whether nothing that decides on it had changed by then. */
+  /** The touch before which the reader was last told of the key, and whether nothing that decides on its visibility had changed by then. */
   #held(revision: number, { settled, until, told = [] }: Standpoint): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
     let since = view?.since ?? NEVER;
@@ -148,9 +152,9 @@ export class PastViews {
       const touch = view.previous;
       if (touch <= until) {
         const look = told.find(({ from, to }) => touch > from && touch <= to);
-        // It was seen in several ways, and the reader was told of one of them.
+        // The key had several views, and the reader was told one of them.
         if (look === undefined) return undefined;
-        // Where it had been touched again by then, the look passed it over.
+        // The look skipped the key if it had been touched again by then.
         if (revision > look.at) {
           lookedAt = look.at;
           break;
@@ -172,14 +176,14 @@ export class PastViews {
   }
 }
 
-/** Whether what was seen of it in between matched: in a page still the record of before, elsewhere what is seen after. */
+/** Whether the view in between matched: in a page the record before, elsewhere the view after. */
 function mayHaveMatched(filter: Filter, view: PastView, self: Locality): boolean {
   const { before, between, healthSince } = view;
   if (before !== "nothing" && whyNot(filter, view, self, healthSince) === undefined) return true;
   return typeof between === "object" && whyNot(filter, between, self, between.health) === undefined;
 }
 
-/** A copy: what is seen of the record may be something else by the time that it is asked for. */
+/** A copy, because the view of the record may change before it is needed. */
 function shownOf(record: CatalogRecord): Shown {
   const { namespace, name, kind, scope, traits, origin } = record;
   return { namespace, name, kind, scope, traits, origin, health: viewHealth(record) };

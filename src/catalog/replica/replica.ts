@@ -1,5 +1,5 @@
 /**
- * The replica ordered by change: for each origin and key the newest record, the order in which they changed here, and the version vector
+ * The replica, ordered by change: the newest record for each origin and key, the order in which they changed here, and the version vector
  * (docs/architecture.md, The idea). Records of this node are staged, and become visible only when their journal batch is on disk.
  */
 import { assert } from "../../lib/errors.ts";
@@ -31,15 +31,15 @@ export class Replica {
   readonly digests = new NamespaceDigests();
   readonly emptied = new EmptiedNamespaces();
   readonly past: PastViews;
-  /** Namespaces in which this node has had LOCAL entries of its own. */
+  /** Namespaces in which this node has had LOCAL entries. */
   readonly localNamespaces = new Set<string>();
-  /** Touches and removals owed to many records, done by `sweep`. */
+  /** Touches and removals that are owed to many records. `sweep` does them. */
   readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined));
   #forgetting: Forgetting | undefined;
-  /** Origins forgotten in this process life. */
+  /** Number of origins forgotten in this process. */
   forgottenCount = 0;
   readonly #tombstones: Tombstones;
-  /** Whether a record may be seen at all: what the owner rule denies is held, and hidden. */
+  /** Whether a record may be seen at all. A record that the owner rule denies is held, but hidden. */
   #admits: ((stored: StoredRecord) => boolean) | undefined;
   readonly #origins = new Origins();
   /** A stored record of every key that has records but no view: tombstones, hidden orphans. */
@@ -60,12 +60,12 @@ export class Replica {
     Object.assign(this.self, { through: options.lastSeq, floor: options.floor });
   }
 
-  /** This node's number of the last change. */
+  /** The number of this node's last change. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** A cursor below this may have missed the removal of a tombstone that is collected: it needs a snapshot. */
+  /** A cursor below this revision may have missed a removal whose tombstone was collected, so it needs a snapshot. */
   get collectedRevision(): number {
     return this.#collectedRevision;
   }
@@ -82,49 +82,49 @@ export class Replica {
     return this.#tombstones.count;
   }
 
-  /** A cursor that names one needs a snapshot. */
+  /** Ids of forgotten origins. A cursor that names one needs a snapshot. */
   get forgotten(): ReadonlySet<string> {
     return this.#origins.forgotten;
   }
 
-  /** Those among the forgotten that may come back, and marks. Who notes a mark calls `applyMarks`. */
+  /** The forgotten origins that may come back, and marks. Code that notes a mark calls `applyMarks`. */
   get lost(): LostOrigins {
     return this.#origins.lost;
   }
 
-  /** The origin of that name, made known when it was not; the first place told of it stays. */
+  /** The origin of that name, which is added if it is unknown. Its first known place stays. */
   origin(nodeId: string, generation: number, place?: OriginPlace): Origin {
     return this.#origins.take(nodeId, generation, place);
   }
 
-  /** What people see of the key. */
+  /** The record that readers see for the key. */
   view(key: KeyText): CatalogRecord | undefined {
     return this.lookup.find(key);
   }
 
-  /** This node's own newest record of the key: the staged one when there is one. */
+  /** This node's own newest record of the key: the staged one if there is one. */
   own(key: KeyText): StoredRecord | undefined {
     return this.#staging.find(key) ?? recordOf(this.#any(key), this.self);
   }
 
-  /** All records held of the key, in view order; staged ones are not among them. */
+  /** All records of the key, in view order, without staged ones. */
   records(key: KeyText): readonly StoredRecord[] {
     const any = this.#any(key);
     return any === undefined ? [] : (any.peers ?? [any]);
   }
 
-  /** The record people see of a stored record's key. */
+  /** The record that readers see for a stored record's key. */
   winner(stored: StoredRecord): StoredRecord | undefined {
     if (stored.peers !== undefined) return winnerOf(stored.peers, this.#admits);
     return stored.body === BODY.ENTRY && isShown(stored) && this.isAdmitted(stored) ? stored : undefined;
   }
 
-  /** Whether the owner rule lets a record be seen; of a tombstone, whether what it ended could be. */
+  /** Whether the owner rule lets a record be seen; for a tombstone, whether the entry that it ended could be seen. */
   isAdmitted(stored: StoredRecord): boolean {
     return this.#admits === undefined || this.#admits(stored);
   }
 
-  /** Says which records may be seen. Those it says otherwise of than before are to be touched. */
+  /** Sets which records may be seen. The caller touches the records whose verdict changes. */
   setAdmission(admits: ((stored: StoredRecord) => boolean) | undefined): void {
     this.#admits = admits;
   }
@@ -135,7 +135,7 @@ export class Replica {
   }
 
   // ---- own records: stage, commit, abort ----
-  /** Numbers a put and stages it. It is visible to nobody until `commit`. */
+  /** Numbers a put and stages it. It stays invisible until `commit`. */
   stagePut(put: OwnPut): StoredRecord {
     const before = this.own(put.key);
     const wasLive = before !== undefined && before.body === BODY.ENTRY;
@@ -155,9 +155,9 @@ export class Replica {
   }
 
   /**
-   * Numbers a tombstone of this node for a key held here, whatever its origin, and stages it. `unregistered` hides older
-   * records of every origin, so it reaches as far as any of them; `expired` ends what this node said, takes the stamp of that, and
-   * says what is known to be unregistered of the key: whoever hears of that later would see what is older again.
+   * Numbers and stages a tombstone of this node for a key that is held here, of any origin. `unregistered` hides older records of every
+   * origin, so its reach is as wide as any of theirs. `expired` ends this node's own record and takes its stamp. It also carries the newest
+   * known unregister of the key, because a node that hears of that unregister later would show older records again.
    */
   stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): StoredRecord {
     const before = this.own(of.key);
@@ -171,31 +171,31 @@ export class Replica {
     return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc }));
   }
 
-  /** Records staged and not yet committed, oldest first. */
+  /** Staged records, oldest first. */
   get staged(): readonly StoredRecord[] {
     return this.#staging.storedRecords;
   }
 
-  /** The batch that holds every staged record with seq ≤ `through` is on disk: makes them visible, in order. */
+  /** The batch with every staged record of seq ≤ `through` is on disk: makes them visible, in order. */
   commit(through: number, time: Time): void {
     for (const stored of this.#staging.take(through)) this.install(stored, time);
     this.self.through = Math.max(this.self.through, through);
   }
 
-  /** The batch was refused: everything staged is forgotten. The seqs it used stay used (semantics.md, Durability). */
+  /** The batch was refused: all staged records are dropped. Their seqs stay used (semantics.md, Durability). */
   abort(): void {
     for (const stored of this.#staging.take(this.lastSeq)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
-  /** One call failed in the middle: what it staged, above this seq, is forgotten; what was staged before it stays. */
+  /** A call failed in the middle: the records that it staged, above this seq, are dropped. Earlier staged records stay. */
   unstage(after: number): void {
     for (const stored of this.#staging.takeAfter(after)) if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
   }
 
   // ---- any record, by whatever way it came ----
   /**
-   * Takes in a record that is not staged any more, received, or replayed from the journal. A record not newer than the one
-   * held of its origin is skipped. Does not move the version vector. Returns whether anything changed.
+   * Takes in a record that is no longer staged, or was received, or comes from the journal. A record that is not newer than the held one of
+   * its origin is skipped. Does not move the version vector. Returns whether anything changed.
    */
   install(next: StoredRecord, time: Time): boolean {
     const seen = this.lookup.find(next.key);
@@ -219,12 +219,15 @@ export class Replica {
     stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
     if (stored.body !== BODY.ENTRY) this.#tombstones.add(stored, time);
-    // Also when what filters look at is as it was: policy may hide now what it showed then.
+    // This also holds when the filterable fields are unchanged: policy may now hide a record that it showed before.
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
     return true;
   }
 
-  /** Replaces what a held stored record says by what a newer record says. Older nodes do not move `filterSeq` with a version. */
+  /**
+   * Replaces the content of a held stored record with that of a newer record. Older nodes do not move `filterSeq` when only the version
+   * changes.
+   */
   #renew(held: StoredRecord, next: StoredRecord, revision: number, isVisible: boolean): void {
     const oldSeq = held.seq;
     if (held.sizeBytes > 0) this.slab.free(held.at, held.sizeBytes);
@@ -240,13 +243,13 @@ export class Replica {
     if (isVisible) this.lookup.update(held, before);
   }
 
-  /** A touch without a new record: what people see of its key may have changed, by what was owed to it or by something else. */
+  /** A touch without a new record: the view of its key may have changed, through an owed change or another one. */
   touch(stored: StoredRecord, owed = this.sweeps.owedBeside(stored)): void {
     const seen = this.lookup.find(stored.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
     const revision = this.past.note(++this.#revision, lastTouchOf(stored), seen, owed);
-    // Its origin may be in a later generation now: of equal stamps of one node that comes first.
+    // Its origin may be in a later generation now. Of equal stamps of one node the later generation comes first.
     if (owed.before === "renamed") stored.peers?.sort(compareForView);
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
@@ -254,7 +257,7 @@ export class Replica {
     if (owed.since !== NEVER) this.past.touched(revision, this.lookup.find(stored.key), owed);
   }
 
-  /** Ends a record that a complete transfer of its origin did not list: its removal was collected before we heard of it. */
+  /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before we heard of the removal. */
   withdraw(stored: StoredRecord, time: Time): void {
     const owed = this.sweeps.owedTo(stored);
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
@@ -263,13 +266,13 @@ export class Replica {
     this.touch(stored, owed);
   }
 
-  /** Makes room for an entry where a tombstone of the same number stands: it was ended here, and lives at its origin. */
+  /** Makes room for an entry in the place of a tombstone with the same number: it was ended here, but lives at its origin. */
   undoEnd({ key, origin, seq }: StoredRecord): void {
     const held = recordOf(this.#any(key), origin);
     if (held?.seq === seq && held.body !== BODY.ENTRY) this.#drop(held);
   }
 
-  /** Removes an invisible record without a trace: a collected tombstone, a forgotten origin's. */
+  /** Removes an invisible record without a trace: a collected tombstone, or a record of a forgotten origin. */
   #drop(stored: StoredRecord): void {
     const { seq, revision } = stored;
     if (stored.body !== BODY.ENTRY) this.#tombstones.count -= 1;
@@ -289,7 +292,7 @@ export class Replica {
     this.#byRevision.forEachSince(revision, visit);
   }
 
-  /** Namespaces touched since the last call: whom to wake. */
+  /** Namespaces touched since the last call. Their watchers must be woken. */
   takeTouched(): ReadonlySet<string> {
     const touched = this.#touched;
     if (touched.size > 0) this.#touched = new Set();
@@ -297,14 +300,14 @@ export class Replica {
   }
 
   /**
-   * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`.
-   * Returns the keys of this node's own, for the journal to forget.
+   * Collects tombstones older than their ttl, or above max(minTombstones, live records), oldest first; at most `maxCount`. Returns the keys
+   * of this node's own, so that the journal can drop them.
    */
   collect(time: Time, maxCount: number, by: "age" | "count" = "age"): readonly KeyText[] {
     const own: KeyText[] = [];
     this.#tombstones.collect(time, { liveCount: this.lookup.size, maxCount, by }, (stored) => {
       if (stored.origin === this.self) {
-        // Put again and on its way to the journal, which must not be told to forget the new row.
+        // The key was put again, and the new row is on its way to the journal, so the journal must not drop the row.
         if (this.#staging.find(stored.key) !== undefined) return false;
         own.push(stored.key);
       }
@@ -320,15 +323,18 @@ export class Replica {
     return this.#tombstones.nextCollectMonoMs();
   }
 
-  /** Origins forgotten in an earlier life of this node stay so. To be called before any record of others is here. */
+  /** Origins forgotten in an earlier process stay forgotten. Call this before any record of another node is here. */
   resumeForgotten(ids: readonly string[]): void {
     for (const id of ids) this.#origins.remember(id);
   }
 
-  /** Forgets an origin (semantics.md, Orphans), and drops so many of its records now; `sweep` drops the rest. `isOver`: its node never comes back as it. */
+  /**
+   * Forgets an origin (semantics.md, Orphans) and drops `maxCount` of its records now; `sweep` drops the rest. `isOver`: its node never
+   * comes back as this origin.
+   */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     assert(origin !== this.self, "a node cannot forget itself");
-    // What one ended may be what the other forgot.
+    // One of them may have ended records that the other forgot.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
     this.#origins.forget(origin);
@@ -338,12 +344,12 @@ export class Replica {
     this.sweep(maxCount, time);
   }
 
-  /** Whether records of an origin that was forgotten are still here. */
+  /** Whether records of a forgotten origin are still here. */
   get isForgetting(): boolean {
     return this.#forgetting !== undefined;
   }
 
-  /** Does at most so much of what is owed to many records at once; returns whether there was anything. */
+  /** Does at most `maxCount` of the work that is owed to many records. Returns whether there was any. */
   sweep(maxCount: number, time: Time): boolean {
     const swept = this.sweeps.step(maxCount, time);
     if (this.#forgetting === undefined || this.sweeps.isOwed) return swept > 0;
@@ -352,12 +358,12 @@ export class Replica {
     return true;
   }
 
-  /** A forgotten origin is a live member again: its frames are taken, from 0 on (semantics.md, Orphans). */
+  /** A forgotten origin is a live member again: its frames are accepted, from 0 on (semantics.md, Orphans). */
   readmit(nodeId: string, generation: number): void {
     this.#origins.readmit(`${nodeId}/${generation}`);
   }
 
-  /** Changes an origin's life and touches its records: readers visit their keys again. */
+  /** Changes an origin's state and touches its records, so that readers visit their keys again. */
   setLife(origin: Origin, life: OriginLife): void {
     if (origin.life === life) return;
     origin.life = life;
@@ -381,7 +387,7 @@ export class Replica {
     this.#touched.add(stored.namespace);
   }
 
-  /** Brings lookup, absent list and digests in line with the key's winner; returns whether there is one. */
+  /** Updates lookup, absent list and digests for the key's winner. Returns whether there is one. */
   #review(key: KeyText, seen: CatalogRecord | undefined, seenDelta: string | undefined, any: StoredRecord): boolean {
     const winner = this.winner(any);
     if (winner !== undefined) {

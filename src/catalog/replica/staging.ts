@@ -1,25 +1,25 @@
-/** This node's own records between being asked for and being durable: numbered, and visible to nobody. */
+/** This node's own records that are not durable yet: they are numbered, but invisible. */
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Scope } from "../entry/scope.ts";
 import { KeyShards } from "../key-shards.ts";
 import type { CatalogRecord, KeyText } from "../record/record.ts";
 import type { StoredRecord, StoredRecordFields } from "../record/stored-record.ts";
 
-/** What a record of this node's own says, before it has a number. `bytes` are sealed entry bytes. */
+/** The content of an own record before it has a number. `bytes` are a finished entry. */
 export interface OwnPut
   extends Omit<StoredRecordFields, "origin" | "seq" | "firstSeq" | "filterSeq" | "body" | "reach" | "at" | "sizeBytes"> {
   readonly bytes: Uint8Array;
-  /** Where it must reach further than its scope and what this node holds of the key say. */
+  /** A wider reach than follows from its scope and from the records held here. */
   readonly reach?: Scope;
-  /** Whether a field that filters look at differs from the own record held now. */
+  /** Whether a filterable field differs from the own record held now. */
   readonly isFilterChange: boolean;
 }
 
-/** What a tombstone says of the record that it ends. */
+/** The fields of a record that its tombstone takes over. */
 export type Ended = Pick<CatalogRecord, "key" | "namespace" | "name" | "kind" | "scope" | "reach" | "health" | "traits" | "principal">;
 
 /** The tombstone that ends `of`. */
-// HOT: one literal; what spreads of its parts cost is a hundredth of an entry that comes and goes (`versions`).
+// HOT: one literal; spreading its parts costs a hundredth of an entry that comes and goes (`versions`).
 export function endOf(
   of: Ended,
   said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc">,
@@ -47,7 +47,10 @@ export function endOf(
   };
 }
 
-/** The stamp of what says that something was unregistered: above that, or it would narrow (`isNarrowing`), and older versions refuse what is below. */
+/**
+ * The stamp of a record that carries an unregister. It must be above that unregister, because otherwise the record would narrow the key
+ * (`isNarrowing`), and older versions refuse lower stamps.
+ */
 export function stampWith(hlc: number, unregisteredHlc: number | undefined): number {
   return unregisteredHlc === undefined || unregisteredHlc < hlc ? hlc : Math.min(unregisteredHlc + 1, MAX_STAMP);
 }
@@ -57,12 +60,12 @@ export class Staging {
   readonly #storedRecords: StoredRecord[] = [];
   readonly #byKey = new KeyShards<KeyText, StoredRecord>();
 
-  /** Goes on after the highest seq ever handed out. */
+  /** Continues after the highest seq ever given out. */
   constructor(lastSeq: number) {
     this.#lastSeq = lastSeq;
   }
 
-  /** Highest seq handed out; one that was refused stays used. */
+  /** The highest seq given out. A refused one stays used. */
   get lastSeq(): number {
     return this.#lastSeq;
   }
@@ -88,7 +91,7 @@ export class Staging {
     return stored;
   }
 
-  /** Takes out the records above a seq, oldest first: they were staged by a call that failed. Their numbers stay used. */
+  /** Removes the records above a seq, oldest first: the call that staged them failed. Their numbers stay used. */
   takeAfter(seq: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > seq);
     const taken = after < 0 ? [] : this.#storedRecords.splice(after);
@@ -99,7 +102,7 @@ export class Staging {
     return taken;
   }
 
-  /** Takes out the records up to a seq, oldest first. */
+  /** Removes and returns the records up to a seq, oldest first. */
   take(through: number): readonly StoredRecord[] {
     const after = this.#storedRecords.findIndex((stored) => stored.seq > through);
     const taken = this.#storedRecords.splice(0, after < 0 ? this.#storedRecords.length : after);

@@ -1,7 +1,7 @@
 /**
- * What is owed to many records at once: touches, since something that decides on what is seen of them changed (the life of their origin, its mark,
- * where it is at home); and the removal of what a whole transfer did not list. It is done in slices; until then what is seen is partly as
- * before, so no reader is told that it has everything.
+ * Work that is owed to many records at once. Touches are owed when their visibility may have changed: by the state of their origin, its
+ * mark or its place. Removals are owed when a whole transfer did not list records. The work is done in slices. Until it is done, some views
+ * are as before, so no reader is told that it has everything.
  */
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -9,15 +9,15 @@ import type { Origin, StoredRecord } from "../record/stored-record.ts";
 import { type Before, NEVER, NOTHING_OWED, type Owed, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
-/** Which records of an origin are to be touched. */
+/** The records of an origin that are to be touched. */
 export interface Span {
-  /** Those with numbers above this … */
+  /** Only records with numbers above this */
   readonly after: number;
-  /** … and up to this. */
+  /** and up to this. */
   readonly until: number;
-  /** Its tombstones too: what they end is decided anew. */
+  /** Include its tombstones, because the entries that they end are decided anew. */
   readonly withEnds: boolean;
-  /** What was seen of them before; "seen" unless said otherwise. */
+  /** The view before the change. "seen" by default. */
   readonly before?: Before;
 }
 
@@ -26,16 +26,16 @@ interface Sweep {
   readonly until: number;
   readonly withEnds: boolean;
   readonly before: Before;
-  /** The revision at which it was owed first. */
+  /** The revision at which the work was first owed. */
   readonly since: number;
-  /** Whether it was owed again before all was touched. */
+  /** Whether it was owed again before all records were touched. */
   readonly isAgain: boolean;
 }
 
-/** All entries of an origin, also those that come meanwhile. */
+/** All entries of an origin, including those that arrive meanwhile. */
 export const ENTRIES: Span = { after: 0, until: Number.POSITIVE_INFINITY, withEnds: false };
 
-/** Of a replica. */
+/** The parts of a replica that sweeps use. */
 interface Swept {
   winner(stored: StoredRecord): StoredRecord | undefined;
   touch(stored: StoredRecord, owed: Owed): void;
@@ -44,13 +44,13 @@ interface Swept {
 
 export class Sweeps {
   readonly #byOrigin = new Map<Origin, Sweep>();
-  /** Whole transfers that were taken in, at most one an origin. */
+  /** Whole transfers that were received, at most one for each origin. */
   readonly #closing = new Set<WholeTransfer>();
   #closed: Origin[] = [];
   readonly #replica: Swept;
   readonly #nextRevision: () => number;
 
-  /** `nextRevision` gives a revision of its own, at which nothing is touched: who looked before has not seen what changed. */
+  /** `nextRevision` gives a new revision at which no record is touched. A reader that looked before it has not seen the change. */
   constructor(replica: Swept, nextRevision: () => number) {
     this.#replica = replica;
     this.#nextRevision = nextRevision;
@@ -61,7 +61,7 @@ export class Sweeps {
     return this.#byOrigin.size + this.#closing.size > 0;
   }
 
-  /** What is owed to the records of a stored record's key, to be noted by whatever touches it first. Ask before anything else of the key changes. */
+  /** The work owed to the records of a stored record's key. The first touch notes it. Ask before anything else of the key changes. */
   owedTo(any: StoredRecord | undefined): Owed {
     // HOT: once a record that is taken in.
     if (this.#byOrigin.size === 0 || any === undefined) return NOTHING_OWED;
@@ -72,7 +72,7 @@ export class Sweeps {
     return { before, since, between: others.length > 0 || sweep.isAgain ? UNSURE : this.#replica.winner(any) };
   }
 
-  /** What is noted of a touch for something else that changed before it: where more is owed to the key, what was seen in between is not known. */
+  /** The note for a touch with another cause. If more is owed to the key, the view in between is unknown. */
   owedBeside(any: StoredRecord, other = NOTHING_OWED): Owed {
     const { before, since } = this.owedTo(any);
     return since === NEVER ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
@@ -88,7 +88,10 @@ export class Sweeps {
     return this.#byOrigin.has(origin);
   }
 
-  /** Where one is under way, some records have been touched for it and some have not: all are, from the first on. */
+  /**
+   * If a sweep of the origin is under way, some records have been touched for it and some have not. Then all are touched again, from the
+   * first on.
+   */
   owe(origin: Origin, span: Span): void {
     if (origin.log.size === 0) return;
     const running = this.#byOrigin.get(origin);
@@ -105,25 +108,27 @@ export class Sweeps {
       });
   }
 
-  /** A whole transfer was taken in: what it does not list goes, and then V moves. Where there is nothing, at once. */
+  /**
+   * A whole transfer was received: the records that it does not list are withdrawn, and then V moves. If there are none, V moves at once.
+   */
   close(transfer: WholeTransfer): void {
     if (transfer.isDone) transfer.close();
     else this.#closing.add(transfer);
   }
 
-  /** Origins of which a whole transfer was closed since the last call, later than with its last frame. */
+  /** Origins whose whole transfer was closed since the last call, and later than with its last frame. */
   takeClosed(): readonly Origin[] {
     const closed = this.#closed;
     if (closed.length > 0) this.#closed = [];
     return closed;
   }
 
-  /** The origin is forgotten: nothing of it is left to be withdrawn. */
+  /** The origin is forgotten, so nothing of it is left to withdraw. */
   dropClosing({ closing }: Origin): void {
     for (const transfer of this.#closing) if (transfer === closing) this.#closing.delete(transfer);
   }
 
-  /** Touches and withdraws about so many records; returns how many it looked at. */
+  /** Touches and withdraws about `maxCount` records. Returns the number of records looked at. */
   step(maxCount: number, time: Time): number {
     const touched = this.#touchSome(maxCount);
     return touched + this.#withdrawSome(maxCount - touched, time);
@@ -173,7 +178,7 @@ function isOf({ withEnds }: Sweep, { body }: StoredRecord): boolean {
   return withEnds || body === BODY.ENTRY;
 }
 
-/** How what was seen before both of two changes stands to what is known of it now. */
+/** Combines two changes: how the view before both relates to the record now. */
 function earlier(one: Before, other: Before): Before {
   return one === "renamed" ? one : other;
 }

@@ -1,4 +1,4 @@
-/** Tombstones in the order they came, and when each may go (semantics.md, Tombstones). */
+/** Tombstones in the order of their arrival, and when each may be dropped (semantics.md, Tombstones). */
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
@@ -14,20 +14,20 @@ interface Grave {
 
 export interface CollectBounds {
   readonly liveCount: number;
-  /** Graves looked at. */
+  /** Most graves to look at. */
   readonly maxCount: number;
-  /** By count alone, old tombstones are kept as long as there is room. */
+  /** With `count` alone, old tombstones are kept while there is room. */
   readonly by: "age" | "count";
 }
 
-/** Graves that are not worth compacting for. */
+/** Number of graves below which compacting does not pay. */
 const SPARE_GRAVES = 1024;
 
 export interface TombstonesOptions {
-  /** This node. */
+  /** The id of this node. */
   readonly nodeId: string;
   readonly tombstoneTtlMs: number;
-  /** Tombstones kept even when there are fewer live records than that. */
+  /** Number of tombstones that are kept even if there are fewer live records. */
   readonly minTombstones: number;
 }
 
@@ -36,9 +36,9 @@ export class Tombstones {
   #graves: Grave[] = [];
   #first = 0;
   readonly #lost: LostOrigins;
-  /** Tombstones kept for the lost one after the other, while there was no room. */
+  /** Tombstones in a row that were kept for lost origins while there was no room. */
   #keptInARow = 0;
-  /** Tombstones held. */
+  /** Number of tombstones held. */
   count = 0;
 
   constructor(options: TombstonesOptions, lost: LostOrigins) {
@@ -46,7 +46,7 @@ export class Tombstones {
     this.#lost = lost;
   }
 
-  /** Graves kept, those of keys that have come back included: what memory follows. */
+  /** Number of graves, including those of keys that came back. Memory follows this number. */
   get slots(): number {
     return this.#graves.length;
   }
@@ -54,7 +54,7 @@ export class Tombstones {
   add(stored: StoredRecord, time: Time): void {
     this.count += 1;
     this.#graves.push({ stored, seq: stored.seq, dugMonoMs: time.monoMs });
-    // Keys that come and go leave graves behind a young one that nothing takes away before its ttl.
+    // Keys that come and go leave graves behind a young one, and these would stay until its ttl ends.
     if (this.#graves.length - this.#first > 2 * this.count + SPARE_GRAVES) this.#compact((grave) => !isStale(grave));
   }
 
@@ -63,18 +63,18 @@ export class Tombstones {
     this.#first = 0;
   }
 
-  /** When `collect` has something to do at the latest. */
+  /** Latest time of the next `collect`. */
   nextCollectMonoMs(): number | undefined {
     const grave = this.#graves[this.#first];
     return grave === undefined ? undefined : grave.dugMonoMs + this.#options.tombstoneTtlMs;
   }
 
   /**
-   * Gives to `drop` the tombstones older than their ttl, or above max(minTombstones, live records), oldest first; its false
-   * says that one must wait. Looks at no more than `maxCount`. One that hides an older record of another origin is kept, and, where
-   * there is room, one whose stamp is not past: who puts its key again must know it, as somebody who is away may come back with it. So
-   * is any while an origin is lost. Without room those are kept of which it may have had an entry; a mark replaces them when nothing else
-   * is left to go.
+   * Gives tombstones to `drop`, oldest first: those older than their ttl, or above max(minTombstones, live records). If `drop` returns
+   * false, the tombstone waits. At most `maxCount` are looked at. Two kinds are kept: a tombstone that hides an older record of another
+   * origin, and, while there is room, one whose stamp is in the future, because a node that puts its key again must know it. While an
+   * origin is lost, all tombstones are kept. Without room only those are kept that may have ended an entry of a lost origin; if no other
+   * can go, a mark replaces them.
    */
   collect(time: Time, bounds: CollectBounds, drop: (stored: StoredRecord) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
@@ -96,13 +96,13 @@ export class Tombstones {
     if (this.#first > SPARE_GRAVES && this.#first * 2 > this.#graves.length) this.#compact(() => true);
   }
 
-  /** Whether it is kept for the lost. */
+  /** Whether it is kept for lost origins. */
   #isHeld(stored: StoredRecord, limit: number): boolean {
     const endedHlc = endsBeforeHlc(stored);
     if (!this.#lost.isHolding || endedHlc === 0) return false;
     if (this.#givesWay(stored, endedHlc)) return false;
     const isCrowded = this.count > limit;
-    // Before a mark has to hide all that they wrote, those go that ended nothing of it.
+    // Before a mark hides all records of lost origins, tombstones that ended none of them are dropped.
     if (isCrowded && !this.#lost.mayNeed(stored.key)) return false;
     this.#keptInARow = isCrowded ? this.#keptInARow + 1 : 0;
     if (this.#keptInARow <= this.count) return true;
@@ -111,8 +111,9 @@ export class Tombstones {
   }
 
   /**
-   * Whether it says again what another origin unregistered, and a record stays that says so too: of two there would be no room. This node's own stays, for its
-   * next record of the key goes on from it: two nodes that each gave way to the other's would both forget it.
+   * Whether another origin's unregister of the key makes this tombstone redundant, because a record that carries it stays. This node's own
+   * tombstone stays, because its next record of the key continues from it. Otherwise two nodes could give way to each other and both forget
+   * the unregister.
    */
   #givesWay(stored: StoredRecord, endedHlc: number): boolean {
     if (stored.body !== BODY.EXPIRED || stored.origin.nodeId === this.#options.nodeId) return false;
@@ -122,22 +123,22 @@ export class Tombstones {
   }
 }
 
-/** Whether the stored record says something else by now. */
+/** Whether the stored record has changed since. */
 function isStale({ stored, seq }: Grave): boolean {
   return stored.seq !== seq || stored.body === BODY.ENTRY;
 }
 
 /**
- * What the record that takes the place of `before` must say of what its origin unregistered: all of it, for as long as the key has a record. It
- * may be the only one that anybody is ever told of, and how old it is no stamp can say.
+ * The newest unregister that the successor of `before` must carry, as long as the key has a record. It may be the only record that other
+ * nodes ever receive, and its age cannot be found from a stamp.
  */
 export function carriedHlc(before: StoredRecord | undefined): number | undefined {
   return before === undefined ? undefined : endsBeforeHlc(before) || undefined;
 }
 
 /**
- * What an end of this node's own says of what was unregistered: what the record `before` carries, and all that is held of the key. It may
- * come before those words to a third node, which would see again what they hide. Narrower readers are no such word.
+ * The newest unregister that an end of this node carries: that of the record `before`, and all that are held of the key. The end may reach
+ * a third node before those records, and that node would show again what they hide. Tombstones that only narrow do not count.
  */
 export function knownEndHlc(before: StoredRecord | undefined, records: readonly StoredRecord[]): number | undefined {
   let newest = carriedHlc(before) ?? 0;
@@ -145,12 +146,12 @@ export function knownEndHlc(before: StoredRecord | undefined, records: readonly 
   return newest || undefined;
 }
 
-/** Records of the key that keep this one hidden by what their origins unregistered. */
+/** Records of the key whose unregisters keep this one hidden. */
 export function endersOf({ body, hlc, peers }: StoredRecord): readonly StoredRecord[] {
   return body === BODY.ENTRY ? (peers ?? []).filter((peer) => endsBeforeHlc(peer) > hlc) : [];
 }
 
-/** Other records of the key than this one that keep hidden for good what was stamped before `hlc`. What is disproved ended nothing. */
+/** Other records of the key that permanently hide records stamped before `hlc`. A disproved origin ended nothing. */
 export function endsBeside(stored: StoredRecord, hlc: number): readonly StoredRecord[] {
   const ends = (peer: StoredRecord) => endsBeforeHlc(peer) >= hlc && !isNarrowing(peer) && peer.origin.isDisproved !== true;
   return (stored.peers ?? []).filter((peer) => peer !== stored && ends(peer));
@@ -160,7 +161,7 @@ function isHiding(record: StoredRecord): boolean {
   return record.peers !== undefined && hiddenBy(record).length > 0;
 }
 
-/** Entries that this record keeps from being seen by what its origin unregistered, or since it is of a later generation of their node. */
+/** Entries that this record hides, through its origin's unregister, or because it belongs to a later generation of their node. */
 export function hiddenBy(record: StoredRecord): readonly StoredRecord[] {
   const { peers } = record;
   if (peers === undefined) return [];

@@ -1,8 +1,8 @@
-/** What namespaces and tenants hold of the visible records: entries, and bytes of content. Kept as records come and go. */
+/** The usage of namespaces and tenants among visible records: entries, and bytes of content. It follows each change. */
 import { KeyShards } from "../key-shards.ts";
 import type { Traits } from "../record/record.ts";
 
-/** Visible entries, and their bytes without load and times. */
+/** Number of visible entries, and their bytes without load and times. */
 export interface Usage {
   readonly entries: number;
   readonly bytes: number;
@@ -15,7 +15,7 @@ interface Sum {
 
 const NOTHING: Usage = { entries: 0, bytes: 0 };
 
-/** What of an entry is counted. */
+/** The fields of an entry that count. */
 export interface Weight {
   readonly traits: Pick<Traits, "tenantId">;
   readonly contentBytes: number;
@@ -29,7 +29,7 @@ export class UsageTable {
     return this.#namespaces.get(namespace) ?? NOTHING;
   }
 
-  /** Of entries that a caller of this tenant registered. */
+  /** Usage of entries that callers of this tenant registered. */
   ofTenant(tenant: string): Usage {
     return this.#tenants.get(tenant) ?? NOTHING;
   }
@@ -40,7 +40,7 @@ export class UsageTable {
     if (traits.tenantId !== "") add(this.#tenants, traits.tenantId, contentBytes);
   }
 
-  /** `weight` as it was when it entered. */
+  /** `weight` must be the one with which it entered. */
   leave(namespace: string, { traits, contentBytes }: Weight): void {
     subtract(this.#namespaces, namespace, contentBytes);
     if (traits.tenantId !== "") subtract(this.#tenants, traits.tenantId, contentBytes);

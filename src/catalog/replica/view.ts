@@ -1,14 +1,14 @@
-/** Several origins' records of one key → what people see of it (semantics.md, Several origins for one key). */
+/** Computes the view of a key from the records of several origins (semantics.md, Several origins for one key). */
 
 import { SCOPE, type Scope, widest } from "../entry/scope.ts";
 import { BODY, type CatalogRecord, isKeyOf } from "../record/record.ts";
 
-/** What decides on what a record ends. */
+/** The fields that decide which records a record ends. */
 type Ending = Pick<CatalogRecord, "key" | "body" | "reach" | "origin" | "hlc">;
 
 /**
- * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, of one node the later
- * generation. The ids are compared with the slash that origin ids have behind them: so did versions that compared those.
+ * Order of one key's records: newest stamp first; of equal stamps entries before tombstones, then the higher node id, and of one node the
+ * later generation. Ids are compared with a slash behind them, because older versions compared whole origin ids.
  */
 export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
   if (a.hlc !== b.hlc) return b.hlc - a.hlc;
@@ -18,9 +18,10 @@ export function compareForView(a: CatalogRecord, b: CatalogRecord): number {
 }
 
 /**
- * Records of the key with an older stamp than this stay hidden, whatever their origin: the stamp of an `unregistered`
- * tombstone, of the one that this record of its origin replaced, or that its node knew of when it ended it. 0: none. What no other node is told ends nothing of theirs:
- * they could not stamp above it, and this node would go on hiding what all of them show. Nor does what another cluster than the key's says.
+ * Records of the key with an older stamp than this stay hidden, whatever their origin. It is the stamp of an `unregistered` tombstone, of
+ * the one that this record replaced, or of the newest one that its node knew when it ended the key. 0 means none. A record that no other
+ * node receives ends nothing of theirs: they could not stamp above it, and this node would hide entries that all others show. A record of
+ * another cluster than the key's ends nothing either.
  */
 export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "body" | "hlc" | "reach" | "unregisteredHlc">): number {
   if (record.reach === SCOPE.LOCAL) return 0;
@@ -29,8 +30,8 @@ export function endsBeforeHlc(record: Pick<CatalogRecord, "key" | "origin" | "bo
 }
 
 /**
- * Whether the record's origin is of the cluster that its key names, and so may end anything under it: no other cluster has entries there. A
- * function of key and origin alone, so that all nodes say the same. Of an origin whose cluster nobody told it is taken to be so.
+ * Whether the record's origin belongs to the cluster that its key names. Only such an origin may end records of the key, because no other
+ * cluster has entries there. The result depends only on key and origin, so all nodes agree. An origin of unknown cluster counts as one.
  */
 export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "origin">): boolean {
   const { clusterId = "" } = origin;
@@ -38,8 +39,8 @@ export function isOfKeysCluster({ key, origin }: Pick<CatalogRecord, "key" | "or
 }
 
 /**
- * Widest reach of all entries held of a key, and of `least`. Who was told of any of them is to hear of what is put now: a key that
- * is moved to another node with a narrower scope would else stay where only the record before it reached.
+ * Widest reach of all entries held of a key, and of `least`. Every node that received one of them must hear of the new record. Otherwise a
+ * key that moves to another node with a narrower scope would stay where only its earlier record reached.
  */
 export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[], least: Scope): Scope {
   let reach = least;
@@ -48,36 +49,36 @@ export function reachOf(records: readonly Pick<CatalogRecord, "body" | "reach">[
 }
 
 /**
- * Whether a tombstone says that its origin publishes the key where its reader is not: it hides what is older, of every origin, for as
- * long as it is held, and ends nothing.
+ * Whether a tombstone only says that its origin publishes the key outside its reader's reach. It hides older records of every origin while
+ * it is held, and ends nothing.
  */
 export function isNarrowing({ body, hlc, unregisteredHlc }: Pick<CatalogRecord, "body" | "hlc" | "unregisteredHlc">): boolean {
   return body === BODY.EXPIRED && unregisteredHlc === hlc;
 }
 
 /**
- * Whether a tombstone of a later generation of an entry's node ends it too, once that node lives in the entry's generation no more: it took
- * the place of what that node said of the key, up to its stamp. A node that goes on in a new generation has its records twice where others hold the
- * old one, and its leases end once. What a node says in the generation that it lives in only itself ends; and no cluster ends anything under
- * another's keys, whatever it calls its origins.
+ * Whether a tombstone of a later generation of an entry's node also ends that entry, once the node no longer lives in the entry's
+ * generation. The tombstone replaced the node's statement about the key, up to its stamp. When a node continues in a new generation, other
+ * nodes hold its records twice, but its leases end only once. Records of the generation in which a node lives are ended only by that node,
+ * and no cluster ends records under another cluster's keys.
  */
 export function endsEarlierGeneration(end: Ending, entry: Pick<CatalogRecord, "origin" | "hlc">): boolean {
   if (end.origin.nodeId !== entry.origin.nodeId || end.origin.generation <= entry.origin.generation) return false;
   return isEndForEarlier(end) && end.hlc >= entry.hlc;
 }
 
-/** What no other node is told of, or another cluster than the key's says, ends nothing but its own origin's record. */
+/** A record that no other node receives, or one of another cluster than the key's, ends only its own origin's record. */
 function isEndForEarlier(end: Ending): boolean {
   return end.body !== BODY.ENTRY && end.reach !== SCOPE.LOCAL && isOfKeysCluster(end);
 }
 
 /**
- * As `endsEarlierGeneration`, by any of the records, which are in view order; to be asked of entries in that order. Cost: one pass over the records
+ * `endsEarlierGeneration` for all of the records, which are in view order. Ask about entries in that order. Cost: one pass over the records
  * for all of them.
  */
 function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRecord) => boolean {
   let next = 0;
-  /** By node, the newest generation with an end at or above the stamp that was asked of last. */
+  /** By node, the newest generation with an end at or above the last asked stamp. */
   let newest: Map<string, number> | undefined;
   return ({ origin, hlc }) => {
     if (origin.life === "live") return false;
@@ -92,9 +93,9 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
 }
 
 /**
- * The record people see of a key, or undefined. `records` are sorted by `compareForView`. What was unregistered hides every
- * older record, whatever its origin, also when its own origin has put the key again since; an `expired` tombstone by itself ends only what
- * its own node said, and a LOCAL one only its own origin's; a hidden origin's record is passed over, and one that `admits` refuses.
+ * The record that readers see for a key, or undefined. `records` are sorted by `compareForView`. An unregister hides every older record,
+ * whatever its origin, even if its own origin has put the key again since. An `expired` tombstone by itself ends only statements of its own
+ * node, and a LOCAL one only those of its own origin. Records of hidden origins, and records that `admits` refuses, are skipped.
  */
 export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
   let endedHlc = 0;
@@ -107,17 +108,20 @@ export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits:
   return undefined;
 }
 
-/** What an origin wrote up to its mark. */
+/** Whether the record is at or below its origin's mark. */
 export function isMarked({ seq, origin }: { readonly seq: number; readonly origin: { readonly markedSeq?: number } }): boolean {
   return seq <= (origin.markedSeq ?? 0);
 }
 
-/** Whether its origin's entries are shown: not of one that is away for too long, nor below a mark. */
+/** Whether entries of the record's origin are shown: the origin is not hidden, and the record is not below a mark. */
 export function isShown(record: Pick<CatalogRecord, "seq" | "origin">): boolean {
   return record.origin.life !== "hidden" && !isMarked(record);
 }
 
-/** The entry that people would see if its node came back: hidden because that is away for too long, and not ended. `records` as in `winnerOf`. */
+/**
+ * The entry that readers would see if its node came back: it is hidden because the node has been away too long, and it has not ended.
+ * `records` as in `winnerOf`.
+ */
 export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));

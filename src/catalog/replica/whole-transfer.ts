@@ -1,18 +1,19 @@
 /**
- * A whole transfer of an origin: what it has listed, and what was held and not listed. Looked at as the frames come, so that the last
- * one does not look at everything at once; what is not listed is withdrawn after that, in slices (`Sweeps`), and only then V moves.
+ * A whole transfer of an origin: the keys that it listed, and the records that are held and not listed. Records are checked with each
+ * frame, so that the last frame need not check all of them. Unlisted records are then withdrawn in slices (`Sweeps`), and only then V
+ * moves.
  */
 
 import { KeyShards } from "../key-shards.ts";
 import { BODY } from "../record/record.ts";
 import { type Closing, followClosing, type Lacking, moveThrough, type Origin, type StoredRecord } from "../record/stored-record.ts";
 
-/** So many records that are looked at and stay cost as much as one that is withdrawn. */
+/** Number of records that can be checked and kept at the cost of one withdrawal. */
 const LOOKS_A_WITHDRAWAL = 20;
-/** Records looked at with one frame: the last one may cover very many numbers of which it lists nothing. */
+/** Most records that are checked with one frame. The last frame may cover very many numbers without listing any. */
 const MAX_LOOKED = 10_000;
 
-/** What the last frame says. */
+/** The fields of the last frame. */
 interface LastFrame {
   readonly through: number;
   readonly knownSeq?: number;
@@ -22,11 +23,11 @@ interface LastFrame {
 export class WholeTransfer implements Closing {
   readonly origin: Origin;
   readonly #listed = new KeyShards<string, true>();
-  /** Held when the frame that covers it was taken in, and not listed by then. */
+  /** Records that were held when the frame that covers them arrived, and were not listed by then. */
   #missing: StoredRecord[] = [];
-  /** Of `#missing`: those that were looked at. */
+  /** Number of `#missing` records that were checked. */
   #looked = 0;
-  /** Everything from here on up to `through` is to be looked at when all is taken in; undefined while `#missing` has all there is. */
+  /** All records from this number up to `through` must be checked when everything has arrived. Undefined while `#missing` is complete. */
   #again: number | undefined;
   readonly #addedBefore: number;
   #addedCount = 0;
@@ -35,7 +36,7 @@ export class WholeTransfer implements Closing {
   floor = 0;
   reached = 0;
   knownSeq = 0;
-  /** Records of it that were refused. */
+  /** Number of its records that were refused. */
   lackCount = 0;
 
   constructor(origin: Origin) {
@@ -43,7 +44,7 @@ export class WholeTransfer implements Closing {
     this.#addedBefore = origin.log.addedCount;
   }
 
-  /** A frame was taken in: what else is held of the numbers that it covers. */
+  /** A frame has arrived: looks for other records among the numbers that it covers. */
   look({ after, through }: { readonly after: number; readonly through: number }): void {
     if (this.#again !== undefined) return;
     let looked = 0;
@@ -60,29 +61,29 @@ export class WholeTransfer implements Closing {
     this.#listed.replace(key, true);
   }
 
-  /** A record of it is held now. */
+  /** One of its records has been installed. */
   installed(): void {
     this.#addedCount += 1;
   }
 
-  /** The last frame is taken in. What it does not list is to be withdrawn before `close`, unless records were refused that may be among it. */
+  /** The last frame has arrived. The unlisted records are to be withdrawn before `close`, unless refused records may be among them. */
   end({ through, knownSeq = 0, floor }: LastFrame): void {
     const { origin } = this;
     this.floor = floor;
     this.#lacks = origin.lacks;
     if (this.lackCount > 0) [this.#missing, this.#again] = [[], undefined];
-    // Somebody else's frames may have brought something under a number that was passed already.
+    // Frames of another sender may have added records under numbers that were already checked.
     else if (origin.log.addedCount !== this.#addedBefore + this.#addedCount) this.#again = 0;
     followClosing(origin, this, through, knownSeq);
     origin.closing = this;
   }
 
-  /** Whether all that it does not list is gone. */
+  /** Whether all unlisted records are gone. */
   get isDone(): boolean {
     return this.#looked >= this.#missing.length && this.#again === undefined;
   }
 
-  /** Withdraws about so many; returns what that cost, in withdrawals. */
+  /** Withdraws about `maxCount` records. Returns the cost, in withdrawals. */
   withdraw(maxCount: number, withdraw: (stored: StoredRecord) => void): number {
     const gone: StoredRecord[] = [];
     let spent = 0;
@@ -110,12 +111,12 @@ export class WholeTransfer implements Closing {
     return spent;
   }
 
-  /** It is at its end: V moves. */
+  /** The transfer is complete: V moves. */
   close(): void {
     const { origin, lackCount } = this;
     origin.closing = undefined;
     if (lackCount > 0) origin.lacks ??= { count: lackCount, why: "" };
-    // What was refused since is still lacking.
+    // Records refused since then are still lacking.
     else if (origin.lacks === this.#lacks) origin.lacks = undefined;
     origin.floor = Math.max(origin.floor, this.floor);
     moveThrough(origin, this.reached, this.knownSeq);

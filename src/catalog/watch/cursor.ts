@@ -1,6 +1,6 @@
 /**
- * Cursor text: where a reader is (semantics.md, Watch 3). Short: whose it is and a revision, a few bytes on every
- * message. Portable: a version vector with each origin's life, good at every node of the cluster.
+ * The text of cursors: the position of a reader (semantics.md, Watch 3). A short cursor has its holder and a revision, a few bytes in every
+ * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
 import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
@@ -9,19 +9,19 @@ import type { OriginLife } from "../record/record.ts";
 
 export interface ShortCursor {
   readonly kind: "short";
-  /** What `shortHolder` gives for this process life and the reader. */
+  /** The result of `shortHolder` for this process and the reader. */
   readonly holder: string;
   readonly revision: number;
-  /** Up to here the reader knows of every key; it is below `revision` in the middle of what several messages tell. */
+  /** Up to this revision the reader knows of every key. During a batch of messages it is below `revision`. */
   readonly settled: number;
 }
 
 export interface CursorOrigin {
   readonly nodeId: string;
   readonly generation: number;
-  /** The reader was told of what was known up to here … */
+  /** The reader was told of known records up to this seq */
   readonly seq: number;
-  /** … and of everything up to here; absent when that is the same (`Unsettled`). */
+  /** and of everything up to this one. Absent if both are equal (`Unsettled`). */
   readonly settled?: number;
   readonly life: OriginLife;
 }
@@ -32,7 +32,10 @@ export interface PortableCursor {
   /** Stands for the filter, the viewer class and the options that decide what a reader holds. */
   readonly readerHash: string;
   readonly policyEpoch: string;
-  /** Origin whose LOCAL entries the reader may hold; absent when there are none for it. They are nowhere else, though vectors cover them. */
+  /**
+   * The origin whose LOCAL entries the reader may hold. Absent if there are none for it. Other nodes do not have them, although vectors
+   * cover them.
+   */
   readonly local?: string;
   readonly origins: readonly CursorOrigin[];
 }
@@ -41,13 +44,13 @@ export type Cursor = ShortCursor | PortableCursor;
 
 const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;
-/** Origins a portable cursor may name; above this it is not one of ours. */
+/** Most origins in a portable cursor. A cursor with more is not one of ours. */
 const MAX_ORIGINS = 10_000;
 const FIELD = { CLUSTER: 1, READER: 2, POLICY: 3, NODE: 4, GENERATION: 5, SEQ: 6, LIFE: 7, SETTLED: 8, LOCAL: 9 } as const;
 
 /**
- * Whose a short cursor is: of this process life, and of a reader (`ReaderOptions.hash`). Without a reader it says how new an answer is,
- * and nothing of what anybody holds. The two are one text, so that nodes of before take it for one of another life.
+ * The holder of a short cursor: this process, and a reader (`ReaderOptions.hash`). Without a reader the cursor only says how new an answer
+ * is. Both are one text, so that older nodes treat the cursor as one of another process.
  */
 export function shortHolder(boot: string, readerHash?: string): string {
   return readerHash === undefined ? boot : `${boot}-${readerHash}`;
@@ -78,7 +81,7 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
   return `p1.${Buffer.from(bytes.buffer, 0, at + CHECK_BYTES).toString("base64url")}`;
 }
 
-/** Throws `invalid_argument` for what no node of ours wrote: forged, truncated, or of an unknown form. */
+/** Throws `invalid_argument` for text that is not a cursor of ours: forged, truncated, or of an unknown form. */
 export function parseCursor(text: string): Cursor {
   if (text.startsWith("s1.")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
@@ -106,7 +109,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum held, so this was written by something that is not us; how exactly it is broken helps nobody.
+    // The checksum is right, so another program wrote this text. How exactly it is broken helps nobody.
     throw malformed();
   }
 }

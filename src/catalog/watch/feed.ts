@@ -1,6 +1,6 @@
 /**
- * One stream: a cursor, a reader and what is owed before deltas go on: a snapshot, a scoped snapshot, or the difference to
- * a portable cursor (semantics.md, Watch). It holds no queue: what it sends is read from the replica when it is asked.
+ * One stream: a cursor, a reader, and the work that comes before deltas: a snapshot, a scoped snapshot, or the difference to a portable
+ * cursor (semantics.md, Watch). It holds no queue, and reads from the replica when it is asked.
  */
 import type { Time } from "../../lib/machine.ts";
 import { queryPage } from "../query/query.ts";
@@ -13,14 +13,14 @@ import { isOfReader, ResumeGap } from "./resume.ts";
 import { ToldPages } from "./told-pages.ts";
 
 export interface FeedStart {
-  /** Where to go on; undefined, and one that another reader was given, start with a snapshot. */
+  /** The position to continue from. Without one, or with a cursor of another reader, the stream starts with a snapshot. */
   readonly from: Cursor | undefined;
   readonly bookmarkIntervalMs: number;
 }
 
 type Phase =
   | { readonly kind: "live" }
-  /** Pages of a snapshot; of `scopes` only when it is a scoped one. `after` is the last key sent. */
+  /** Pages of a snapshot, with `scopes` of a scoped one. `after` is the last key sent. */
   | {
       readonly kind: "pages";
       readonly scopes: readonly string[] | undefined;
@@ -29,20 +29,20 @@ type Phase =
       isBegun: boolean;
       readonly told: ToldPages;
     }
-  /** The pages are out; changes since BEGIN that they have not told follow until none is left, then END. */
+  /** The pages are sent. Changes since BEGIN that they did not include follow, and then END. */
   | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: ToldPages }
-  /** The difference between a portable cursor and what is held here, origin by origin. */
+  /** The difference between a portable cursor and the records held here, origin by origin. */
   | { readonly kind: "gap"; readonly gap: ResumeGap }
-  /** A snapshot is due, but this node is behind the reader's cursor: removed keys would return with it. */
+  /** A snapshot is due, but this node is behind the reader's cursor: removed keys would come back with it. */
   | { readonly kind: "waiting"; readonly gap: ResumeGap };
 
-/** Letters of namespaces that one message names at most (semantics.md, Watch 10): above it the snapshot is of everything. */
+/** Most letters of namespaces in one message (semantics.md, Watch 10). Above it the snapshot is a full one. */
 export const MAX_SCOPES_LENGTH = 4096;
 /** Above every key. */
 const LAST_KEY = "\u{10FFFF}";
-/** Entries looked at for one page of a snapshot. */
+/** Most entries looked at for one page of a snapshot. */
 const PAGE_ENTRIES = 256;
-/** Looks remembered of a reader that lags. */
+/** Most looks remembered of a reader that lags. */
 const MAX_LOOKS = 64;
 const NO_LOOKS: readonly Told[] = [];
 
@@ -52,22 +52,25 @@ export class Feed {
   #phase: Phase;
   /** Everything up to this revision has been sent. */
   #revision: number;
-  /** Up to here the reader knows of every key … */
+  /** Up to this revision the reader knows of every key, */
   #settled: number;
-  /** … and of each it holds what was seen at some revision up to this one. Beyond any: another node may have told it of something since. */
+  /**
+   * and holds each key as it was seen at some revision up to this one. Beyond all revisions if another node may have told it of a later
+   * change.
+   */
   #until: number;
-  /** What it was told between the two. */
+  /** The looks between these two revisions. */
   #told = NO_LOOKS;
   #bookmarkDueMonoMs: number;
-  /** Namespaces to be told anew; undefined when there are none. */
+  /** Namespaces that must be sent anew. Undefined if there are none. */
   #scopes: Set<string> | undefined;
-  /** Letters in their names; above the bound all is told anew. */
+  /** Letters in their names. Above the bound everything is sent anew. */
   #scopesLength = 0;
-  /** While this node is behind the reader's cursor: what must not be sent, and what to look at again. */
+  /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to look at again. */
   #behind: ResumeGap | undefined;
-  /** `next` had nothing to give, and has not looked at everything: it is to be asked again, when others have had their turn. */
+  /** `next` returned nothing but has not looked at everything. Ask it again after the other streams. */
   isUnfinished = false;
-  /** Times that this stream was too old for deltas and began anew. */
+  /** Number of times that this stream was too old for deltas and started anew. */
   restartCount = 0;
 
   constructor(reader: Reader, start: FeedStart, time: Time) {
@@ -80,24 +83,24 @@ export class Feed {
     this.#phase = this.#startPhase(start.from, time);
   }
 
-  /** The revision up to which everything has been sent: what lag is measured from. */
+  /** The revision up to which everything has been sent. The lag is measured from it. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** The revision up to which the reader was told of every key; it is below `revision` until all that was pending then is told. */
+  /** The revision up to which the reader was told of every key. It is below `revision` until all pending keys are sent. */
   get settledRevision(): number {
     return this.#settled;
   }
 
-  /** Monotonic ms at which `next` has a bookmark to give even when nothing changed. */
+  /** Monotonic ms at which `next` has a bookmark even without a change. */
   get bookmarkDueMonoMs(): number {
     return this.#bookmarkDueMonoMs;
   }
 
-  /** The verdict on these namespaces changed: their content is sent anew, or withdrawn (semantics.md, Watch 5). */
+  /** The verdict on these namespaces changed: their entries are sent anew, or withdrawn (semantics.md, Watch 5). */
   refresh(namespaces: readonly string[] | "all"): void {
-    // It will be told everything as it is by then.
+    // The snapshot under way will send everything as it is by then.
     if (this.#phase.kind === "pages" && this.#phase.scopes === undefined && !this.#phase.isBegun) return;
     if (namespaces === "all") {
       this.#scopes ??= new Set();
@@ -113,16 +116,16 @@ export class Feed {
     }
   }
 
-  /** Whether a snapshot is due or under way that a change of policy made, or would make begin anew. */
+  /** Whether a snapshot caused by a change of policy is due or under way, or would start again. */
   get isTelling(): boolean {
     const { kind } = this.#phase;
     return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
   }
 
-  /** The next message, or undefined when there is nothing to say now. `isReady`: this node has caught up with a peer. */
+  /** The next message, or undefined if there is nothing to send now. `isReady`: this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
-    // What was removed since this stream's place may have been collected: only a snapshot can tell.
+    // Tombstones since this stream's position may have been collected, so only a snapshot can help.
     const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
     else if (this.#scopes !== undefined) this.#openScopes(this.#scopes);
@@ -145,7 +148,7 @@ export class Feed {
     }
   }
 
-  /** The last message before a stop: where another node goes on. Undefined when the stream stands at no such place. */
+  /** The last message before a stop: the position to continue from at another node. Undefined if the stream is at no such position. */
   farewell(time: Time, isReady: boolean): FeedMessage | undefined {
     const isLive = this.#phase.kind === "live" && this.#behind === undefined && this.#scopes === undefined;
     const isPlace = isLive && isReady && !this.reader.isOwed && this.#revision === this.reader.replica.revision;
@@ -173,7 +176,7 @@ export class Feed {
     this.#phase = gap?.standing(time, isReady) === "behind" ? { kind: "waiting", gap } : snapshotPhase();
   }
 
-  /** A verdict changed: what a snapshot under way has said may be wrong by now, so it begins anew. */
+  /** A verdict changed. A snapshot under way may already be wrong, so it starts again. */
   #openScopes(asked: ReadonlySet<string>): void {
     const phase = this.#phase;
     const isSnapshot = phase.kind === "pages" || phase.kind === "closing";
@@ -188,7 +191,7 @@ export class Feed {
     } else this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
   }
 
-  /** Everything up to that revision is told. */
+  /** Everything up to that revision has been sent. */
   #moveTo(revision: number): void {
     const [from, at] = [this.#revision, this.reader.replica.revision];
     this.#revision = revision;
@@ -199,7 +202,7 @@ export class Feed {
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
   }
 
-  /** The reader holds what a query would answer. */
+  /** The reader now holds the answer of a query. */
   #stand(): void {
     this.#until = this.#revision;
   }
@@ -231,7 +234,7 @@ export class Feed {
     return true;
   }
 
-  /** Adds entries after `phase.after`, of one namespace when it is named; returns whether that was all. */
+  /** Adds entries after `phase.after`, of one namespace if it is given. Returns whether that was all. */
   #fillPage(phase: Phase & { kind: "pages" }, namespace: string, changes: Change[], budgetBytes: number): boolean {
     const { reader } = this;
     const { filter, allowed } = reader.options;
@@ -259,7 +262,7 @@ export class Feed {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
     const place = { from: this.#revision, settled: this.#settled, told: this.#told };
-    // What came and went before its page, while the reader could not see it, is none of its business.
+    // Changes that happened before the page, while the reader could not see the namespace, do not concern the reader.
     const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.told.of(stored.key, place));
     const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
       pageOf,
@@ -287,7 +290,7 @@ export class Feed {
   }
 
   #fillGap(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
-    // Collected or forgotten before it was told, or known to nobody any more.
+    // Records were collected or forgotten before they were sent, or are known to no node any more.
     if (!gap.isTellable() || gap.standing(time, isReady) === "lost") {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -301,11 +304,14 @@ export class Feed {
     return gap.isFilled ? this.next(time, budgetBytes, isReady) : undefined;
   }
 
-  /** Deltas while this node is behind the reader's cursor: no cursor, no bookmark, nothing the reader may have newer. */
+  /**
+   * Deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys of which the reader may have a
+   * newer state.
+   */
   #catchUp(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.standing(time, isReady);
-    // What a verdict withdrew may be of a namespace of which this node knows nothing yet, and the reader does.
+    // A withdrawn namespace may be known to the reader and not yet to this node.
     if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
@@ -323,7 +329,7 @@ export class Feed {
       sendable.push(...gap.takeHeld(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
-        // The reader learns at once that it is where it wanted to be, and gets cursors of this node.
+        // The reader learns at once that it has caught up, and gets cursors of this node.
         this.#bookmarkDueMonoMs = Math.min(this.#bookmarkDueMonoMs, time.monoMs);
         return this.next(time, budgetBytes, isReady);
       }
@@ -366,7 +372,7 @@ export class Feed {
   }
 }
 
-/** Whether the phase goes on from a revision, and so needs every tombstone since. */
+/** Whether the phase continues from a revision and so needs every tombstone since then. */
 function isPlaced(phase: Phase): boolean {
   return phase.kind !== "pages" && phase.kind !== "waiting";
 }

@@ -1,6 +1,6 @@
 /**
- * What all streams of one kind share: filter, viewer class and options of a reader, and the messages already made for it,
- * so that one change to a thousand equal watches is found and encoded once.
+ * The state that all equal streams share: filter, viewer class and options of a reader, and the messages already made for it. So one change
+ * for a thousand equal watches is found and encoded once.
  */
 
 import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "../query/filter.ts";
@@ -11,17 +11,17 @@ import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type CursorOrigin, portableCursorText, shortCursorText, shortHolder } from "./cursor.ts";
 
-/** As on the wire: DiscoveryDelta.Action. */
+/** The numbers of DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
 export type Action = (typeof ACTION)[keyof typeof ACTION];
 
-/** As on the wire: waymark.catalog.v1.Snapshot. */
+/** The numbers of waymark.catalog.v1.Snapshot. */
 export const SNAPSHOT = { NONE: 0, BEGIN: 1, CONTINUE: 2, END: 3 } as const;
 export type Snapshot = (typeof SNAPSHOT)[keyof typeof SNAPSHOT];
 
 export interface Change {
   readonly action: Action;
-  /** The record to put, or for REMOVE any record of the key. Encode before the next turn: its bytes may move. */
+  /** The record to put, or for REMOVE any record of the key. Encode it in this turn, because its bytes may move. */
   readonly record: CatalogRecord;
   readonly revision: number;
 }
@@ -29,7 +29,7 @@ export interface Change {
 export interface FeedMessage {
   readonly changes: readonly Change[];
   readonly revision: number;
-  /** Empty where the message is no place to resume from. */
+  /** Empty if a reader cannot resume from this message. */
   readonly cursor: string;
   readonly portableCursor: string;
   readonly snapshot: Snapshot;
@@ -40,35 +40,38 @@ export interface FeedMessage {
 
 export interface ReaderOptions {
   readonly filter: Filter;
-  /** Stands for filter, viewer and options; streams of equal names share a reader. */
+  /** Stands for filter, viewer and options. Streams with equal names share a reader. */
   readonly name: string;
-  /** Stands for filter, viewer and `isNamesOnly`: what a reader holds, and so what its cursors are good for. May be forged: decides nothing else. */
+  /**
+   * Stands for filter, viewer and `isNamesOnly`: it decides for which readers a cursor is valid, and nothing else, because it can be
+   * forged.
+   */
   readonly hash: string;
-  /** What the reader may see; asked once a namespace and scan. */
+  /** Whether the reader may see a namespace. Asked once for each namespace and scan. */
   readonly allowed: (namespace: string) => boolean;
-  /** Whether the reader is still to be told what another policy changes in a namespace; absent: never. */
+  /** Whether the reader must still be told about a change of policy in a namespace. Absent means never. */
   readonly isOwed?: (namespace: string) => boolean;
-  /** The same of any namespace that it may hold: what it folded is then not what a query answers, so there is no END and no bookmark. */
+  /** The same for any namespace that it may hold. While this is true, its fold differs from a query, so there is no END and no bookmark. */
   readonly isOwedAny?: () => boolean;
-  /** Changes with the verdicts; asked each time. */
+  /** Changes with the verdicts. Asked each time. */
   readonly policyEpoch: string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
 }
 
 export interface NodeFacts extends Locality {
-  /** This process life, for short cursors. */
+  /** This process, for short cursors. */
   readonly boot: string;
 }
 
-/** What a change costs in a message beside its entry bytes, about: tag, delta id, namespace, revision, time. */
+/** Approximate size of a change in a message, without the bytes of its entry: tag, delta id, namespace, revision, time. */
 const CHANGE_BYTES = 96;
-/** Messages kept for readers that are not at the same place. */
+/** Number of kept messages, for readers at different positions. */
 const KEPT_MESSAGES = 4;
 
-/** Records that one scan looks at: most may be none of the reader's. */
+/** Most records in one scan, because most of them may not concern the reader. */
 const MAX_LOOKED = 10_000;
-/** Entries that are summed for a digest in one turn: each is hashed. */
+/** Most entries that are summed for a digest in one turn, because each is hashed. */
 const MAX_SUMMED = 4000;
 
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
@@ -79,9 +82,9 @@ interface LivePlace extends Standpoint {
 }
 
 interface Kept extends LivePlace {
-  /** Revision of the replica when it was made: newer changes may belong to it. */
+  /** Revision of the replica when the message was made. Newer changes may belong to it. */
   readonly at: number;
-  /** Verdicts under which it was made. */
+  /** The verdicts under which it was made. */
   readonly policyEpoch: string;
   readonly to: number;
   readonly isShort: boolean;
@@ -89,16 +92,16 @@ interface Kept extends LivePlace {
 }
 
 export interface ScanOptions extends Standpoint {
-  /** Where the reader stands for keys of which a page has told; undefined for others. */
+  /** The reader's position for keys that a page has sent. Undefined for other keys. */
   readonly pageOf?: (stored: StoredRecord) => Standpoint | undefined;
   readonly isAhead?: boolean;
 }
 
 export interface Scan {
   readonly changes: Change[];
-  /** Everything up to here is in `changes` or does not concern the reader. */
+  /** Everything up to this revision is in `changes` or does not concern the reader. */
   readonly to: number;
-  /** More is to be looked at: this was as much as one scan does. */
+  /** More records remain: the scan reached its bound. */
   readonly isShort: boolean;
 }
 
@@ -125,8 +128,8 @@ export class Reader {
   }
 
   /**
-   * This node's origin, when it has had LOCAL entries where the reader looks: at another node there are others, and what they stood
-   * before here, which a reader of wider scopes sees there.
+   * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader of wider
+   * scopes sees there the records that these hide here.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
@@ -135,10 +138,10 @@ export class Reader {
     return undefined;
   }
 
-  /** The vector of this moment, for a reader that has everything up to it. */
+  /** The current vector, for a reader that has everything up to it. */
   portableCursor(): string {
     const { policyEpoch, hash } = this.options;
-    // Not by revision: a vector moves on, and an origin's life changes, also where no record does.
+    // The revision is not enough as a key: a vector and an origin's state can change without a record.
     const { local } = this;
     const isSame = this.#portable.policyEpoch === policyEpoch && this.#portable.local === local;
     if (!isSame || !isVector(this.#portable.origins, this.replica.origins)) {
@@ -150,7 +153,7 @@ export class Reader {
     return this.#portable.text;
   }
 
-  /** The message that brings a reader from `from` on; shared by all readers that stand there. */
+  /** The message that continues from `from`. All readers at that position share it. */
   live({ from, settled, until, told, budgetBytes }: LivePlace): Kept {
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
@@ -159,7 +162,7 @@ export class Reader {
     const kept = this.#kept.find((k) => isThere(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
     const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until, told });
-    // A cursor costs a hash: most that are woken by a change to their namespace are told nothing.
+    // A cursor costs a hash, and most readers that are woken by a change in their namespace get no message.
     const message =
       changes.length === 0
         ? undefined
@@ -171,9 +174,9 @@ export class Reader {
   }
 
   /**
-   * What changed after `from`, each key once, as it is seen now; at least one change, then as many as the budget holds.
-   * What a page has told as it is now is passed over. Who is `isAhead` of this node, by a cursor from another, may hold what was
-   * never seen here, and is told that it is gone.
+   * Changes after `from`, each key once, as it is seen now: at least one change, then as many as the budget allows. Keys that a page has
+   * sent in their current state are skipped. A reader with `isAhead`, whose cursor comes from another node, may hold keys that were never
+   * seen here; it is told that they are gone.
    */
   scan(from: number, budgetBytes: number, options: ScanOptions): Scan {
     const { pageOf, isAhead = false } = options;
@@ -193,7 +196,7 @@ export class Reader {
       }
       const place = pageOf?.(stored) ?? options;
       const isNews = revision > place.settled;
-      // What is passed over now would not be known to have changed when the reader is told of its namespace.
+      // A skipped key would not count as changed when the reader is later told of its namespace.
       isCut = isNews && this.options.isOwed?.(stored.namespace) === true;
       if (isCut) return false;
       const change = isNews && allowed(stored.namespace) ? this.#changeOf(stored, revision, place, isAhead) : undefined;
@@ -210,10 +213,10 @@ export class Reader {
     return { changes, to: isCut || isShort ? to : replica.revision, isShort };
   }
 
-  /** What a reader that stands there is told of a touched record's key; undefined when nothing. */
+  /** The change that a reader at that position gets for a touched record's key, or undefined. */
   #changeOf(stored: StoredRecord, revision: number, place: Standpoint, isAhead: boolean): Change | undefined {
     if (!this.mayHoldKey(stored)) return undefined;
-    // Several origins: the key is told of at its newest touch only.
+    // With several origins the key is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
@@ -228,16 +231,16 @@ export class Reader {
     return mayHold ? { action: ACTION.REMOVE, record: stored, revision } : undefined;
   }
 
-  /** Whether a reader, of which nobody knows what it was told last, may hold a key that it is not to hold now. */
+  /** Whether a reader with unknown state may hold a key that it should not hold now. */
   #mayHold(stored: StoredRecord, winner: StoredRecord | undefined, { settled, until }: Standpoint, isAhead: boolean): boolean {
-    // Not where nothing that filters look at changed since: else the reader never had it (filter_seq). With several origins the
-    // reader may have had another one's record. What was hidden already when the reader stood there is not told of either.
+    // The reader never had the key if no filterable field has changed since its position (filter_seq). With several origins it may have had
+    // another origin's record. A key that was already hidden at the reader's position is not sent either.
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
     if (winner === stored && until === Number.POSITIVE_INFINITY && this.isOutByVersion(stored)) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
   }
 
-  /** Whether the key itself passes the filter: the part of it that holds for tombstones too. */
+  /** Whether the key itself passes the filter: the part of the filter that also applies to tombstones. */
   mayHoldKey(stored: CatalogRecord): boolean {
     const { filter } = this.options;
     if (!coversNamespace(filter, stored.namespace)) return false;
@@ -246,8 +249,8 @@ export class Reader {
   }
 
   /**
-   * Whether its version alone leaves a record out. A reader that was told of it at another node may hold it then, whatever
-   * `filterSeq` says: nodes of before do not move it with a version.
+   * Whether only its version excludes a record. A reader from another node may hold it, whatever `filterSeq` says, because older nodes do
+   * not move that number with a version.
    */
   isOutByVersion(record: CatalogRecord): boolean {
     const { filter } = this.options;
@@ -259,19 +262,19 @@ export class Reader {
     return coversNamespace(this.options.filter, namespace);
   }
 
-  /** About what a change takes in a message. */
+  /** Approximate size of a change in a message. */
   sizeOf(change: Change): number {
     const { record } = change;
     if (change.action === ACTION.REMOVE || this.options.isNamesOnly) return CHANGE_BYTES + record.key.length;
     return CHANGE_BYTES + record.sizeBytes;
   }
 
-  /** Whether a change of policy is still to be told (semantics.md, Watch 5). */
+  /** Whether a change of policy must still be sent (semantics.md, Watch 5). */
   get isOwed(): boolean {
     return this.options.isOwedAny?.() === true;
   }
 
-  /** Sums some of what the digest covers and nobody asked for before; returns whether `digest` has nothing left to sum. */
+  /** Sums some entries of namespaces that were not summed yet. Returns whether `digest` has nothing left to sum. */
   prepareDigest(): boolean {
     if (!this.options.withDigest) return true;
     const { digests, lookup } = this.replica;
@@ -297,7 +300,7 @@ export class Reader {
     });
   }
 
-  /** Count and digest of what the reader should now hold; undefined when it did not ask. */
+  /** Count and digest of the entries that the reader should now hold. Undefined if it did not ask. */
   digest(): ViewDigest | undefined {
     if (!this.options.withDigest) return undefined;
     const { digests, lookup } = this.replica;
@@ -332,7 +335,7 @@ export class Reader {
 }
 
 function areSame(some: readonly Told[] = [], others: readonly Told[] = []): boolean {
-  // HOT: nobody who keeps up has any.
+  // HOT: readers that keep up have no looks.
   if (some === others || some.length !== others.length) return some === others;
   return some.every(({ from, to, at }, i) => from === others[i]?.from && to === others[i]?.to && at === others[i]?.at);
 }
@@ -343,12 +346,12 @@ function placeOf(origin: Origin): CursorOrigin {
   return settled === seq ? { nodeId, generation, seq, life } : { nodeId, generation, seq, settled, life };
 }
 
-/** In the middle of a whole transfer more is held, and told of, than is known. */
+/** During a whole transfer this node holds, and has sent, records above its vector. */
 function toldSeq({ unsettled, through, log }: Origin): number {
   return unsettled === undefined ? through : Math.max(through, log.lastOrder);
 }
 
-/** Whether the list, made from these origins in their order, still says what they are. */
+/** Whether the list, made from these origins in their order, is still current. */
 function isVector(list: readonly CursorOrigin[], origins: Replica["origins"]): boolean {
   if (list.length !== origins.size) return false;
   let i = 0;

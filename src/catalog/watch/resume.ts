@@ -1,4 +1,4 @@
-/** From a portable cursor to deltas, at any node, also one that is behind the cursor (semantics.md, Watch 3 and 4). */
+/** Turns a portable cursor into deltas, at any node, including one that is behind the cursor (semantics.md, Watch 3 and 4). */
 import type { Time } from "../../lib/machine.ts";
 import { matches } from "../query/filter.ts";
 import { BODY, type KeyText } from "../record/record.ts";
@@ -8,36 +8,36 @@ import type { Replica } from "../replica/replica.ts";
 import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 
-/** Keys kept back while behind; above it the reader gets a snapshot once this node has caught up. */
+/** Most keys that are kept back while behind. Above it the reader gets a snapshot once this node has caught up. */
 const MAX_HELD_KEYS = 10_000;
 
-/** How long to wait for what a cursor knows of an origin that is not alive here, before it counts as known to nobody any more. */
+/** How long to wait for changes that a cursor knows of an origin that is not alive here. After that they count as lost. */
 const MAX_WAIT_MS = 60_000;
 
-/** Whether the cursor was given to a reader of the same content in this cluster; any other needs a snapshot from scratch. */
+/** Whether the cursor belongs to a reader of the same content in this cluster. Any other reader needs a snapshot. */
 export function isOfReader(cursor: Cursor, { node, options }: Reader): boolean {
   if (cursor.kind === "short") return cursor.holder === shortHolder(node.boot, options.hash);
   return cursor.clusterId === node.clusterId && cursor.readerHash === options.hash;
 }
 
-/** Whether the cursor knows of something that this replica does not know. */
+/** Whether the cursor knows of changes that this replica does not know. */
 export function isAhead(cursor: PortableCursor, replica: Replica): boolean {
   return cursor.origins.some(({ nodeId, generation, seq }) => settledIn(replica, `${nodeId}/${generation}`) < seq);
 }
 
-/** How long to wait for the rest of what was cut. */
+/** How long to wait for the rest of a cut frame. */
 const MAX_UNSETTLED_MS = 5000;
 
 interface Stretch {
   readonly origin: Origin;
   after: number;
-  /** What the reader thinks of the origin's life differs: its keys are told again. */
+  /** The reader knows another state of the origin, so its keys are sent again. */
   readonly isLifeChanged: boolean;
 }
 
 /**
- * How this node stands to a cursor: `behind` while it may still learn what the reader knows already, `covered` once it has,
- * `lost` when the cursor knows something that nobody knows any more.
+ * How this node compares with a cursor: `behind` while it may still learn the reader's changes, `covered` once it knows them, `lost` if the
+ * cursor knows changes that no node knows any more.
  */
 export type Standing = "behind" | "covered" | "lost";
 
@@ -45,15 +45,15 @@ export class ResumeGap {
   readonly #reader: Reader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
-  /** Origin id to the seq up to which the reader may have been told … */
+  /** Origin id to the seq up to which the reader may have been told, */
   readonly #told = new Map<string, number>();
-  /** … and to the one up to which it knows of everything. */
+  /** and to the seq up to which it knows of everything. */
   readonly #known = new Map<string, number>();
   readonly #stretches: Stretch[] = [];
   readonly #held = new Set<KeyText>();
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
-  /** Whether the cursor is of a node with the same LOCAL entries: of this one, or neither has any for the reader. */
+  /** Whether the cursor comes from a node with the same LOCAL entries: from this one, or from one without any for the reader. */
   readonly #isOfPlace: boolean;
   isOverflown = false;
 
@@ -82,20 +82,20 @@ export class ResumeGap {
     return this.#stretches.length === 0;
   }
 
-  /** Whether the policy is still the one under which the reader was told what it holds. */
+  /** Whether the policy is still the one under which the reader was told its entries. */
   get isOfPolicy(): boolean {
     return this.#cursor.policyEpoch === this.#reader.options.policyEpoch;
   }
 
-  /** Whether the difference can still be told; otherwise the reader needs a snapshot. */
+  /** Whether the difference can still be sent; otherwise the reader needs a snapshot. */
   isTellable(): boolean {
     const { replica } = this.#reader;
     if (!this.isOfPolicy || !this.#isOfPlace) return false;
-    // Tombstones at or below the floor may be missing here: what was removed cannot be told.
+    // Tombstones at or below the floor may be missing here, so removals cannot be sent.
     for (const { origin, after } of this.#stretches) {
       const known = this.#known.get(origin.id);
       if (replica.origins.get(origin.id) !== origin) return false;
-      // What a whole transfer did not list goes in slices: some of it may be gone, and nothing tells of it any more.
+      // Records that a whole transfer did not list are withdrawn in slices. Some may be gone already, without a record.
       const floor = Math.max(origin.floor, origin.closing?.floor ?? 0);
       if (known !== undefined && floor > Math.max(known, after)) return false;
     }
@@ -111,34 +111,35 @@ export class ResumeGap {
       const id = `${nodeId}/${generation}`;
       const origin = replica.origins.get(id);
       if (origin !== undefined && settledOf(origin) >= seq) {
-        // Learned since, and with it no removal up to the floor: the reader may hold what went before this node heard of it.
+        // The records were learned since then, without removals up to the floor, so the reader may hold keys that were removed before this
+        // node heard of them.
         if (this.#late.has(id) && origin.floor > seq) isLost = true;
         continue;
       }
-      // A cursor above our own number is from a journal that was lost.
+      // A cursor above our own number comes from a journal that was lost.
       if (origin === replica.self || replica.forgotten.has(id)) isLost = true;
       else if (origin === undefined && isReady && nodeId === node.nodeId) isLost = true;
       else if (hasWaited && (!this.#mayGrow(origin) || (settled === 0 && this.#isAbroad(origin)))) isLost = true;
-      // What was cut off comes at once, or never: it was lost with its node, or somebody claimed that there is more than there is.
+      // The rest of a cut frame comes at once, or never: it was lost with its node, or a node claimed too much.
       else if (isOverdue && origin !== undefined && origin.through >= seq) isLost = true;
       else return "behind";
     }
     return isLost ? "lost" : "covered";
   }
 
-  /** Of another cluster, what was refused where the cursor is from may never come: that cluster has no say over when readers here have everything. */
+  /** Records of another cluster that were refused at the cursor's node may never come. That cluster cannot delay readers here. */
   #isAbroad(origin: Origin | undefined): boolean {
     return origin !== undefined && isOfOtherCluster(origin, this.#reader.node.clusterId);
   }
 
-  /** Whether more can be heard of the origin: its node is alive, and in this generation. */
+  /** Whether more can be heard of the origin: its node is alive in this generation. */
   #mayGrow(origin: Origin | undefined): boolean {
     if (origin === undefined || origin.life !== "live") return false;
     const all = [...this.#reader.replica.origins.values()];
     return !all.some(({ nodeId, generation }) => nodeId === origin.nodeId && generation > origin.generation);
   }
 
-  /** The next part of the difference, at least one change unless there is none. */
+  /** The next part of the difference, at least one change if there is any. */
   take(budgetBytes: number): Change[] {
     const changes: Change[] = [];
     const told = new Set<KeyText>();
@@ -164,7 +165,7 @@ export class ResumeGap {
     return changes;
   }
 
-  /** Whether the reader cannot have anything newer than this; what it may have is looked at again once caught up. */
+  /** Whether the reader cannot have a newer state of the key. Other keys are looked at again once this node has caught up. */
   maySend(change: Change): boolean {
     const { origin, seq } = change.record;
     const told = this.#told.get(origin.id) ?? 0;
@@ -177,7 +178,7 @@ export class ResumeGap {
     return false;
   }
 
-  /** Keys kept back, as they are seen now; an empty list says that none is left. */
+  /** Keys that were kept back, as they are seen now. An empty list means that none is left. */
   takeHeld(budgetBytes: number): Change[] {
     const changes: Change[] = [];
     const { replica, options, node } = this.#reader;
@@ -204,23 +205,23 @@ export class ResumeGap {
   #changeOf(stored: StoredRecord, isLifeChanged: boolean): Change | undefined {
     const { replica, options, node } = this.#reader;
     if (!options.allowed(stored.namespace) || !this.#reader.mayHoldKey(stored)) return undefined;
-    // A hidden origin that the reader has not heard of: only what it unregistered concerns it.
+    // For a hidden origin that the reader does not know, only unregisters matter.
     if (stored.origin.life === "hidden" && stored.body === BODY.ENTRY && !this.#known.has(stored.origin.id)) return undefined;
     const winner = replica.view(stored.key);
     if (winner !== undefined && matches(options.filter, winner, node)) {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
     }
-    // The policy is that of the cursor, so what is hidden now the reader never had.
+    // The policy is that of the cursor, so the reader never had records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
-    // filter_seq: the reader never had what did not match before its cursor either, unless it saw another origin's record.
+    // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
     const isSure = winner === stored && stored.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
     const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
     return couldHave ? { action: ACTION.REMOVE, record: stored, revision: stored.revision } : undefined;
   }
 }
 
-/** Up to where an origin's records are held here as they were at the origin; 0 where it is not known. */
+/** Up to this seq an origin's records are held here as they were at the origin. 0 if that is unknown. */
 function settledIn({ origins }: Replica, id: string): number {
   const origin = origins.get(id);
   return origin === undefined ? 0 : settledOf(origin);

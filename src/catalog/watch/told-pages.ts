@@ -1,11 +1,11 @@
-/** Which keys the pages of a snapshot under way have told of, and as of when. */
+/** The keys that the pages of a snapshot under way have sent, and the revision at which each was read. */
 import type { Standpoint } from "../replica/past-views.ts";
 
-/** Stretches of keys remembered: enough for a snapshot of a million entries that change all the while. */
+/** Most stretches of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
 const MAX_STRETCHES = 4096;
 
 interface Stretch extends Standpoint {
-  /** Its last key: everything above that of the stretch before is in it. */
+  /** Its last key. The stretch has all keys above the last key of the stretch before. */
   readonly lastKey: string;
 }
 
@@ -17,7 +17,7 @@ export class ToldPages {
     this.#max = maxStretches;
   }
 
-  /** Everything up to that key was told as it was seen then. */
+  /** All keys up to that key were sent as they were seen at that revision. */
   tell(lastKey: string, revision: number): void {
     const last = this.#stretches.at(-1);
     if (last?.settled === revision) this.#stretches.pop();
@@ -26,8 +26,8 @@ export class ToldPages {
   }
 
   /**
-   * As of when the key was told of; undefined above the last page, or where the reader has been told of every key since. Changes have been
-   * told up to `from`, and of every key up to `settled`.
+   * The revision at which the key was sent. Undefined above the last page, or if the reader has been told of every key since. Changes are
+   * sent up to `from`, and for every key up to `settled`.
    */
   of(key: string, { from, settled, told }: Pick<Standpoint, "settled" | "told"> & { readonly from: number }): Standpoint | undefined {
     let [low, high] = [0, this.#stretches.length];
@@ -41,7 +41,7 @@ export class ToldPages {
     return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
   }
 
-  /** Two neighbours become one, told at some revision of either. */
+  /** Merges two neighbours into one, which was sent at a revision of either. */
   #merge(): void {
     const merged: Stretch[] = [];
     for (let i = 0; i < this.#stretches.length; i += 2) {
