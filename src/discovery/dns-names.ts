@@ -1,6 +1,6 @@
 /**
- * What DNS asks beside entries: which names have something below them, and which entries carry an alias. Whether an alias counts is asked
- * each time, of the policy there is then (`alias-claim.ts`).
+ * What DNS needs besides entries: which names have names below them, and which entries carry an alias. Whether an alias counts is decided
+ * for each question, by the current policy (`alias-claim.ts`).
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
@@ -12,12 +12,12 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import { hasField } from "../lib/protowire.ts";
 import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
 
-/** Entry.aliases. */
+/** Field number of Entry.aliases. */
 const ALIASES = 9;
-/** Aliases below one name that are asked about: where more are, something is taken to be there. */
+/** Most aliases below one name that are checked. With more, the name counts as existing. */
 const MAX_CLAIMS = 256;
 
-/** What of the catalog whoever asks may be told. */
+/** The part of the catalog that the asking viewer may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: Claim) => boolean;
@@ -25,7 +25,7 @@ export interface NameView {
 
 export interface FoundAlias {
   readonly records: readonly CatalogRecord[];
-  /** There are more: another `at` may find others. */
+  /** Whether there are more: another `at` may find others. */
   readonly isSample: boolean;
 }
 
@@ -37,28 +37,28 @@ interface Held {
 
 export class DnsNames {
   readonly #replica: Replica;
-  /** Everything up to here is indexed. */
+  /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
-  /** Those with entries. */
+  /** Namespaces with entries. */
   readonly #namespaces = new KeyShards<string, true>();
-  /** For a suffix, by namespace or by the claim of an alias, how many names end so. */
+  /** For each suffix, by namespace or by the claim of an alias: how many of its names end in the suffix. */
   readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
   readonly #aliases = new KeyShards<string, Set<KeyText>>();
   readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
 
-  /** `zones`: in lower case and without a final dot, to know the single labels. */
+  /** `zones`: in lower case and without a final dot, to recognise single labels. */
   constructor(replica: Replica, zones: readonly string[]) {
     this.#replica = replica;
     this.#zones = zones;
   }
 
-  /** Whether an alias may stand for a single label: only admins may ask for one. */
+  /** Whether an alias may stand for a single label. Only admins may register one. */
   isSingleLabel(alias: string): boolean {
     return isSingleLabel(plainName(alias), this.#zones);
   }
 
-  /** Takes in what changed since the last call. Cost: the records that changed. */
+  /** Takes in the changes since the last call. Cost: the changed records. */
   refresh(): void {
     const touched = new Set<string>();
     this.#replica.changesSince(this.#revision, (stored) => {
@@ -67,7 +67,7 @@ export class DnsNames {
       this.#setAliases(stored.key, shown, shown === undefined ? NONE : this.#aliasesIn(shown));
       return true;
     });
-    // What was dropped since then, with a forgotten origin for one, has left no change behind.
+    // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
     for (const namespace of touched) this.#setNamespace(namespace, this.#replica.lookup.namespaceCount(namespace) > 0);
@@ -78,12 +78,12 @@ export class DnsNames {
     for (const key of this.#aliasesOf.keys()) if (this.#replica.view(key) === undefined) this.#setAliases(key, undefined, NONE);
   }
 
-  /** Whether some namespace or alias that the viewer sees is `suffix` or ends in `.suffix`, in that zone; an alias may be in full. */
+  /** Whether a visible namespace or alias is `suffix` or ends in `.suffix`, in that zone. An alias may be in full. */
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     return this.#isAbove(suffix, 0, view) || this.#isAbove(`${suffix}.${zone}`, zone.length + 1, view);
   }
 
-  /** `zoneChars`: of each alias these at its end are the zone. */
+  /** `zoneChars`: number of characters at the end of each alias that are the zone. */
   #isAbove(suffix: string, zoneChars: number, { sees, counts }: NameView): boolean {
     let claims = 0;
     for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
@@ -98,8 +98,8 @@ export class DnsNames {
   }
 
   /**
-   * Records that carry the name of that zone as an alias, rightly, and that the viewer sees: in key order, those that have it in full last;
-   * of a crowd a sample, where `sampling` is given. Cost: the records that carry it.
+   * Visible records that rightly carry the name of that zone as an alias: in key order, those with the full name last. Of many records a
+   * sample, if `sampling` is given. Cost: the records that carry it.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
     const short = this.#aliases.get(name);
@@ -122,7 +122,7 @@ export class DnsNames {
     if (!record.mayHaveAliases) return NONE;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
-    // HOT: once a change, and once an entry at a restart. Few have aliases: decoding all was a sixth of a restart.
+    // HOT: once a change, and once an entry at a restart. Few entries have aliases; decoding all of them was a sixth of a restart.
     if (!hasField(bytes, ALIASES)) return NONE;
     const { aliases } = decodeEntry(bytes, record.origin.life);
     return aliases.map(plainName);
@@ -153,7 +153,7 @@ export class DnsNames {
     this.#count(namespace, namespace, isThere ? 1 : -1);
   }
 
-  /** Adds a name that a namespace or claim holds to each of its suffixes, or takes it away. */
+  /** Adds a name of a namespace or claim to each of its suffixes, or removes it. */
   #count(name: string, holder: string, by: number): void {
     for (let at = 0; ; ) {
       const suffix = name.slice(at);
@@ -170,7 +170,7 @@ export class DnsNames {
 
 const NONE: readonly string[] = [];
 
-/** As names are compared. */
+/** The form in which names are compared. */
 export function plainName(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
 }

@@ -1,4 +1,4 @@
-/** The filter of a query that only the entry itself can answer: the subjects that a TOPIC carries. */
+/** The part of a query's filter that needs the entry itself: the subjects that a TOPIC carries. */
 import { topicPatterns } from "../catalog/entry/codec.ts";
 import { matchesSubject, parseSubject, patternWords, SUBJECT_RULE } from "../catalog/entry/topic-patterns.ts";
 import type { Filter } from "../catalog/query/filter.ts";
@@ -7,10 +7,13 @@ import { KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { invalid } from "../lib/errors.ts";
 
-/** Words looked at that take as long as another record. */
+/** Number of compared words that cost as much as another record. */
 const STEPS_A_RECORD = 256;
 
-/** Subject that a pattern of the topic must stand for; undefined when empty. Throws `invalid_argument` where it is none, or no topic is asked for. */
+/**
+ * The test whether a pattern of the topic matches the subject. Undefined if the subject is empty. Throws `invalid_argument` for text that
+ * is not a subject, and if no topic is asked for.
+ */
 export function subjectTest(subject: string, { kindMask, versions }: Filter, replica: Replica): EntryTest | undefined {
   if (subject === "") return undefined;
   if (versions !== undefined) throw invalid("subject", "goes with topics and version_range with functions; give one of them");

@@ -1,28 +1,31 @@
-/** Whom a change concerns: watchers by the namespace, prefix or everything they follow, and who of them is to be woken. */
+/**
+ * Finds the watchers that a change concerns, by the namespace, prefix or everything that they follow, and keeps the list of those to be
+ * woken.
+ */
 
 import type { Reader } from "../catalog/watch/reader.ts";
 
-/** One open stream, as the fan-out sees it. */
+/** An open stream, as the fan-out sees it. */
 export interface Watcher {
-  /** Exactly this namespace; empty when not exact. */
+  /** Exactly this namespace. Empty if the watch is not of one namespace. */
   readonly namespace: string;
-  /** This namespace and those below it; empty when none. */
+  /** This namespace and those below it. Empty if there is none. */
   readonly prefix: string;
-  /** Monotonic ms at which it wants to be woken though nothing changed. */
+  /** Monotonic ms at which it must be woken even without a change. */
   readonly dueMonoMs: number;
-  /** How many changes of this node it has not been told of. */
+  /** Number of changes of this node that it has not been told. */
   readonly lagRevisions: number;
-  /** Up to here it was told of every key. */
+  /** Up to this revision it was told of every key. */
   readonly settledRevision: number;
   readonly reader: Reader;
-  /** Whether it is to be woken; only the fan-out writes it. */
+  /** Whether it is to be woken. Only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
-  /** Notes that the verdict on these namespaces changed for it, or that nobody can say on which. */
+  /** Notes that the verdict on these namespaces changed for it, or that the affected namespaces are unknown. */
   refresh(namespaces: readonly string[] | "all"): void;
-  /** Whether it is in a snapshot, and so has not been told yet what another policy changed. */
+  /** Whether it is in a snapshot, and so has not been told yet about a change of policy. */
   readonly isTelling: boolean;
-  /** Notes that it is to end: when it is woken it gives the last place to resume from, and then the end. */
+  /** Notes that it is to end: when it is woken, it gives the last position to resume from, and then the end. */
   stop(): void;
 }
 
@@ -32,11 +35,11 @@ export class Fanout {
   readonly #everything = new Set<Watcher>();
   readonly #watchers = new Set<Watcher>();
   /**
-   * In the order of waking; a watcher is in it once however much changes. HOT: bench/watch.ts; one Set instead, which to take
-   * the first of passes all that were taken before, cost a quarter of the fan-out.
+   * The watchers to wake, in order. Each is in the list once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because
+   * taking its first element skips all elements that were taken before.
    */
   #ready: Watcher[] = [];
-  /** Those being woken, and how many of them were. */
+  /** The watchers being woken, and the number already woken. */
   #waking: Watcher[] = [];
   #wokenCount = 0;
 
@@ -63,7 +66,7 @@ export class Fanout {
     leave(this.#prefix, watcher.prefix, watcher);
   }
 
-  /** Something in these namespaces changed. Cost: the watchers concerned, not those that exist. */
+  /** Something changed in these namespaces. Cost: the watchers concerned, not all watchers. */
   changed(namespaces: Iterable<string>): void {
     for (const namespace of namespaces) {
       this.#readyAll(this.#exact.get(namespace));
@@ -75,20 +78,20 @@ export class Fanout {
     this.#readyAll(this.#everything);
   }
 
-  /** Readies those whose bookmark is due. Cost: one comparison a watcher, so call it a few times a second at most. */
+  /** Marks the watchers whose bookmark is due. Cost: one comparison for each watcher, so call it at most a few times a second. */
   due(monoMs: number): void {
     for (const watcher of this.#watchers) if (watcher.dueMonoMs <= monoMs) this.#readyOne(watcher);
   }
 
-  /** Everybody: the node's readiness changed. */
+  /** Marks all watchers: the node's readiness changed. */
   all(): void {
     this.#readyAll(this.#watchers);
   }
 
-  /** Told of it; whoever wakes sets it. */
+  /** Called when a watcher must be woken again. The driver sets it. */
   onAgain: () => void = () => undefined;
 
-  /** Everybody is to end: with a place to resume from, at another node. */
+  /** All watchers are to end, with a position to resume from at another node. */
   end(): void {
     for (const watcher of this.#watchers) {
       watcher.stop();
@@ -97,14 +100,14 @@ export class Fanout {
     this.onAgain();
   }
 
-  /** It has not looked at everything yet, or has noted something to tell. */
+  /** The watcher has not looked at everything yet, or has noted something to send. */
   again(watcher: Watcher): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);
     this.onAgain();
   }
 
-  /** The next to wake, taken out. */
+  /** Takes the next watcher to wake. */
   take(): Watcher | undefined {
     while (this.readyCount > 0) {
       if (this.#wokenCount === this.#waking.length) {
@@ -113,7 +116,7 @@ export class Fanout {
         this.#wokenCount = 0;
       }
       const watcher = this.#waking[this.#wokenCount++];
-      // Removed meanwhile.
+      // It was removed meanwhile.
       if (watcher?.isReady !== true) continue;
       watcher.isReady = false;
       return watcher;

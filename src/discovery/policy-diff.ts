@@ -1,6 +1,6 @@
 /**
- * Which namespaces another policy shows and hides, by viewer: judged once for all namespaces that fall under the same two rules, and some at a
- * time, since there may be very many of both.
+ * The namespaces that a change of policy shows or hides, by viewer. Namespaces under the same two rules are judged once together. The work
+ * is done in slices, because there may be many namespaces and viewers.
  */
 
 import { isControlNamespace } from "../catalog/entry/names.ts";
@@ -11,7 +11,7 @@ import { MAX_SCOPES_LENGTH } from "../catalog/watch/feed.ts";
 import type { Rule } from "../policy/set/rules.ts";
 import type { Policy, Viewer } from "../policy/set/verdict.ts";
 
-/** What a viewer is to be told anew, sorted. */
+/** The namespaces that a viewer must be told anew, sorted. */
 export interface Difference {
   readonly gained: readonly string[];
   readonly lost: readonly string[];
@@ -19,14 +19,14 @@ export interface Difference {
 
 type Change = "gained" | "lost" | "same";
 
-/** A viewer for whom not everything is judged yet. */
+/** A viewer whose namespaces are not all judged yet. */
 interface Judging {
   readonly viewer: string;
-  /** By group. */
+  /** By group of namespaces. */
   readonly changes: Change[];
   readonly gained: string[];
   readonly lost: string[];
-  /** Namespaces looked at. */
+  /** Number of namespaces already looked at. */
   at: number;
 }
 
@@ -35,9 +35,9 @@ const NONE: Difference = { gained: [], lost: [] };
 export class PolicyDiff {
   readonly #before: Policy;
   readonly #after: Policy;
-  /** Number of the group of namespaces that one rule of each policy decides on; in many maps, because one that grows is made anew. */
+  /** Number of each group of namespaces, by the rule of each policy that decides. Split over many maps, because a growing map is copied. */
   readonly #groups: Map<Rule | undefined, Map<Rule | undefined, number>>[] = [];
-  /** Any namespace of each group: a verdict on it is one on all. */
+  /** One namespace of each group. The verdict on it holds for all of the group. */
   readonly #examples: string[] = [];
   readonly #namespaces: { readonly name: string; readonly group: number; readonly isHeld: boolean }[] = [];
   readonly #byViewer = new Map<string, Difference>();
@@ -48,7 +48,7 @@ export class PolicyDiff {
     this.#after = after;
   }
 
-  /** Only before the first question, in order. `isHeld`: a watch can hold something of it. */
+  /** Call this only before the first question, in sorted order. `isHeld`: a watch can hold entries of it. */
   add(name: string, isHeld: boolean): void {
     if (isControlNamespace(name)) return;
     const [before, after] = [this.#before.ruleOf(name), this.#after.ruleOf(name)];
@@ -60,12 +60,12 @@ export class PolicyDiff {
     this.#namespaces.push({ name, group, isHeld });
   }
 
-  /** Whether all is judged for a viewer. */
+  /** Whether all namespaces are judged for a viewer. */
   isJudged(viewer: Viewer): boolean {
     return this.#byViewer.has(idOf(viewer));
   }
 
-  /** Judges for a viewer, at most so many groups and namespaces; returns whether that was all. */
+  /** Judges at most `maxCount` groups and namespaces for a viewer. Returns whether that was all. */
   judge(viewer: Viewer, maxCount: number): boolean {
     const id = idOf(viewer);
     if (this.#byViewer.has(id)) return true;
@@ -88,13 +88,13 @@ export class PolicyDiff {
     return true;
   }
 
-  /** Of the namespaces added those that the viewer sees now and did not, and those held that it saw and does not now. */
+  /** The added namespaces that the viewer sees only after the change, and the held ones that it saw only before. */
   of(viewer: Viewer): Difference {
     this.judge(viewer, Number.POSITIVE_INFINITY);
     return this.#byViewer.get(idOf(viewer)) ?? NONE;
   }
 
-  /** How one namespace, added or not, changes for the viewer. */
+  /** The change of one namespace for the viewer, whether it was added or not. */
   changeOf(namespace: string, viewer: Viewer): Change {
     const [did, does] = [this.#before.viewer(namespace, viewer).allowed, this.#after.viewer(namespace, viewer).allowed];
     return did === does ? "same" : does ? "gained" : "lost";
@@ -105,7 +105,7 @@ function idOf({ clusterId, tenant }: Viewer): string {
   return `${clusterId}\0${tenant}`;
 }
 
-/** Those of a sorted list that the filter covers; where they are too many to be named, no more than shows that. */
+/** The namespaces of a sorted list that the filter covers. If there are too many to name, only enough to show that. */
 export function coveredIn(sorted: readonly string[], filter: Filter): readonly string[] {
   const { namespace } = filter;
   if (namespace !== "" && sorted[nameIndex(sorted, namespace)] !== namespace) return [];

@@ -1,4 +1,4 @@
-/** The catalog as changes of policy ask about it: what a dry run counts, and which clusters and regions there are. */
+/** The facts of the catalog that changes of policy need: the entries for a dry run, and the known clusters and regions. */
 import { ANY } from "../catalog/query/filter.ts";
 import { Cursor } from "../catalog/query/ordered.ts";
 import { queryPage } from "../catalog/query/query.ts";
@@ -11,7 +11,7 @@ import type { Reads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
-/** `viewers`: who is known to look. */
+/** `viewers`: the known viewers. */
 export function catalogFacts({ lookup, origins }: Replica, { node }: Pick<Reads, "node">, viewers: readonly Viewer[]): CatalogFacts {
   return {
     namespaces: () => lookup.namespaces.list(),
@@ -25,7 +25,7 @@ export function catalogFacts({ lookup, origins }: Replica, { node }: Pick<Reads,
   };
 }
 
-/** In slices, so that whoever reads may take turns with others; what changes meanwhile is read as it is then. */
+/** Yields in slices, so that its reader can take turns with other work. Later changes are read as they are then. */
 function* heldEntries(origins: Replica["origins"]): Generator<HeldEntry> {
   for (const { log } of origins.values()) {
     let afterSeq = 0;

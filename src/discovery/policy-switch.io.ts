@@ -1,8 +1,8 @@
-/** Runs the queue of changes of policy on the event loop and its clock. */
+/** Runs the queue of policy changes on the event loop and its clock. */
 import { performance } from "node:perf_hooks";
 import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 
-/** Records looked at, or what costs as much, between two looks at the clock. */
+/** Number of records, or the equal cost, between two looks at the clock. */
 const STEP_COUNT = 128;
 
 export class PolicySwitcher {
@@ -11,13 +11,13 @@ export class PolicySwitcher {
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
-  /** `onShown`: a change is through, and whoever reads is to see it. */
+  /** `onShown`: a change is complete, and readers must see it. */
   constructor(queue: SwitchQueue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
   }
 
-  /** Another policy may be in force: resolves when every listener shows it. */
+  /** Another policy may be in force. Resolves when every listener uses it. */
   async run(): Promise<void> {
     const change = this.#queue.look(clock());
     if (!this.#isSlicing) this.#slice();

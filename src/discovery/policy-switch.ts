@@ -1,4 +1,4 @@
-/** From one policy to the next: touches the records whose visibility changed, then tells every watch what it now sees. */
+/** Changes from one policy to the next: touches the records whose visibility changed, then tells every watch what it may see now. */
 
 import { BODY, keyParts } from "../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../catalog/record/stored-record.ts";
@@ -18,40 +18,40 @@ export interface SwitchParts {
   readonly clusterId: string;
 }
 
-/** Whether a record may be seen under a policy: its origin's cluster against the owners of its namespace. */
+/** Whether a policy lets a record be seen: the cluster of its origin must be an owner of its namespace. */
 export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: string): boolean {
   if (policy.set === undefined) return true;
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 
-/** Where a record comes from. A tombstone that was received says nothing of itself but its key and its origin. */
+/** The source of a record. A received tombstone has only its key and its origin. */
 function sourceOf({ body, traits, key, origin }: StoredRecord): Source {
   if (body === BODY.ENTRY) return traits;
   return origin.clusterId === "" ? { clusterId: keyParts(key).clusterId, region: origin.region } : origin;
 }
 
-/** Of the records looked at in one step, one watch costs as much as so many. */
+/** Cost of one watch, in records, for the bound of a step. */
 const RECORDS_A_WATCH = 16;
 
-/** One change of policy, done in slices: `step` until it returns true. */
+/** One change of policy, done in slices: call `step` until it returns true. */
 export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #before: Policy;
   readonly #after: Policy;
   readonly #diff: PolicyDiff;
-  /** To be touched, each up to where it stood when the change began: what came since follows the new policy. */
+  /** The origins to touch, each up to its number at the start of the change: later records already follow the new policy. */
   readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[];
   #stage: "touch" | "group" | "tell" = "touch";
-  /** Namespaces that had entries to be seen when the change began, and that have some when all may be seen; sorted, as copies. */
+  /** Namespaces with visible entries when the change began, and those that have some once everything allowed is shown; sorted copies. */
   readonly #held: readonly string[];
   #shown: readonly string[] = [];
-  /** Of `#held` and of `#shown`: those that are grouped. */
+  /** How many of `#held` and of `#shown` are grouped. */
   readonly #grouped = { held: 0, shown: 0 };
   #watchers: readonly Watcher[] = [];
   #told = 0;
   readonly #changedByReader = new Map<Reader, readonly string[]>();
 
-  /** The replica's admission must follow `after` already. */
+  /** The replica's admission must already follow `after`. */
   constructor(parts: SwitchParts, change: { readonly before: Policy; readonly after: Policy }) {
     this.#parts = parts;
     this.#before = change.before;
@@ -61,7 +61,7 @@ export class PolicySwitch {
     this.#origins = [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
   }
 
-  /** Looks at about `maxCount` records, or as many watches as cost that; returns whether all is done. */
+  /** Looks at about `maxCount` records, or at watches of the same cost. Returns whether everything is done. */
   step(maxCount: number): boolean {
     switch (this.#stage) {
       case "touch":
@@ -77,7 +77,7 @@ export class PolicySwitch {
     }
   }
 
-  /** Returns whether all are as the new policy says. */
+  /** Returns whether all records follow the new policy. */
   #touchSome(maxCount: number): boolean {
     const { replica, clusterId } = this.#parts;
     const [place] = this.#origins;
@@ -97,7 +97,7 @@ export class PolicySwitch {
     return false;
   }
 
-  /** From here on all that may be seen is, and watches that open see it as it is. */
+  /** From now on everything allowed is shown, and new watches see it. */
   #show(): void {
     const { replica, reads, fanout } = this.#parts;
     reads.show(this.#after);
@@ -130,15 +130,15 @@ export class PolicySwitch {
       if (!isJudged && !this.#diff.judge(viewer, maxCount)) return false;
       if (viewer !== undefined) this.#tell(watcher, viewer);
       this.#told += 1;
-      // One viewer's judgement may cost as much as a step may: the next one waits for its own.
+      // One viewer's judgement may use a whole step, so the next viewer waits for its own step.
       if (!isJudged) break;
     }
     return this.#told === this.#watchers.length;
   }
 
   /**
-   * Also of namespaces that emptied when the watch has not been told of that yet: what it gained is told anew as a whole, so
-   * that no removal from before reaches it; what it lost is told of only where it can have held something.
+   * Includes namespaces that became empty without the watch being told. A gained namespace is sent anew as a whole, so that no earlier
+   * removal reaches the watch. A lost namespace is sent only if the watch can have entries of it.
    */
   #tell(watcher: Watcher, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;
@@ -149,7 +149,7 @@ export class PolicySwitch {
       known = [gained, lost].flatMap((namespaces) => coveredIn(namespaces, reader.options.filter));
       this.#changedByReader.set(reader, known);
     }
-    // Nobody knows any more what else it may hold.
+    // Which other namespaces it may hold is no longer known.
     const isForgotten = settledRevision < replica.emptied.forgottenRevision;
     const emptied = isForgotten ? [] : replica.emptied.since(settledRevision);
     const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";

@@ -1,4 +1,4 @@
-/** Reads every listener shares: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
+/** The reads that all listeners share: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
@@ -28,24 +28,27 @@ import {
   visibilityOf,
 } from "../policy/set/visibility.ts";
 
-/** Encoded entries of one page, in bytes: well below what clients accept by default (4 MiB). */
+/** Most bytes of encoded entries in one page: well below the default limit of clients (4 MiB). */
 const MAX_PAGE_BYTES = 1024 * 1024;
-/** Text of filters that open watches keep in all: one may be 150,000 characters, and 50,000 open. Filters up to SHORT_FILTER always fit. */
+/**
+ * Most characters of filters that open watches keep in all. One filter may have 150,000, and 50,000 watches may be open. Filters up to
+ * SHORT_FILTER always fit.
+ */
 const MAX_FILTER_CHARS = 128 * 1024 * 1024;
 const SHORT_FILTER = 1024;
 const ROOM_RETRY_MS = 1000;
-/** A newcomer learns the policy within moments. */
+/** Retry hint for a new node without a policy, which arrives within moments. */
 const PENDING_RETRY_MS = 500;
 
 export interface PageRequest {
   readonly filter: Filter;
-  /** As `pageLimit` gives it. */
+  /** A result of `pageLimit`. */
   readonly limit: number;
   readonly token: string;
   readonly isExplained: boolean;
-  /** Tells the lists of different methods apart in tokens. */
+  /** Distinguishes the lists of different methods in tokens. */
   readonly salt: string;
-  /** Also leaves out what this says of; its terms are part of the salt. */
+  /** A further test that excludes entries. Its terms are part of the salt. */
   readonly test?: EntryTest | undefined;
 }
 
@@ -63,7 +66,7 @@ export interface WatchRequest {
 
 interface Shared {
   readonly reader: Reader;
-  /** Whose view: readers of one class see the same. */
+  /** The viewer of the reader. Readers of one class see the same. */
   readonly viewer: Viewer;
   streams: number;
   /** Whether it was owed anything in this turn of the policy. */
@@ -76,12 +79,12 @@ export class Reads {
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
   readonly #readers = new Map<string, Shared>();
-  /** Of the names of readers that are not short. */
+  /** Characters of the names of readers with long filters. */
   #filterChars = 0;
-  /** How often the policy changed or settled in this process life: a short cursor from before is of no use. */
+  /** Number of policy changes and settlements in this process. Older short cursors are useless. */
   #policyTurn = 0;
   #turnPolicy: Policy;
-  /** The policy under which the records that may be seen are those that are. */
+  /** The policy that all records already follow. */
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
   #settledPolicy: Policy;
@@ -90,7 +93,7 @@ export class Reads {
   constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
     this.replica = replica;
     this.#policies = policy.policies;
-    // A newcomer that shows nothing yet has denied nobody.
+    // A new node without a policy hides everything. That is not a denial.
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
@@ -109,22 +112,22 @@ export class Reads {
     };
   }
 
-  /** Whether a caller may see a namespace, and why. */
+  /** Whether a caller may see a namespace, with the reason. */
   verdict(caller: Caller, namespace: string): Verdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
   }
 
-  /** What the policy in force says of a namespace; its rule only to a caller who may see the namespace. */
+  /** The verdict on a namespace under the policy in force. Its rule is given only to a caller that may see the namespace. */
   rule(caller: Caller, namespace: string): { readonly verdict: Verdict; readonly version: string; readonly rule: Rule | undefined } {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
-    // The rules say nothing of the control plane's namespaces.
+    // No rule covers the control plane's namespaces.
     const rule = verdict.allowed && !isControlNamespace(namespace) ? policy.ruleOf(namespace) : undefined;
     const label = rule?.policyVersion ?? "";
     return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule };
   }
 
-  /** Refuses a watch of exactly this namespace where the caller may not see it; empty: not of one namespace. */
+  /** Refuses a watch of exactly this namespace if the caller may not see it. Empty means that the watch is not of one namespace. */
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
     if (this.#policies.policy.isPending)
@@ -135,7 +138,7 @@ export class Reads {
     throw hiddenError("namespace", namespace);
   }
 
-  /** Changes at once with every policy, and when it has settled. */
+  /** Changes at once with every policy, and again when the policy has settled. */
   get policyTurn(): number {
     const { policy } = this.#policies;
     if (policy !== this.#turnPolicy) {
@@ -146,21 +149,21 @@ export class Reads {
   }
 
   /**
-   * Whether every watch has been told of the policy in force. Until then a watch may have passed over what it is still to be
-   * told, so no cursor that is given out leads anywhere but to a snapshot.
+   * Whether every watch has been told of the policy in force. Until then a watch may have skipped changes that it will still be told, so
+   * cursors lead only to a snapshot.
    */
   get isSettled(): boolean {
     return this.#policies.policy === this.#settledPolicy;
   }
 
-  /** Who sees what now: by the policy in force, and until its owners' rules are applied to all records by the one before too. */
+  /** The current visibility: by the policy in force, and by the one before too until all records follow the new owners' rules. */
   get policy(): VisiblePolicy {
     const { policy } = this.#policies;
     if (this.#visible.of !== policy) this.#visible = { of: policy, visible: visibilityBetween(this.#shownPolicy, policy) };
     return this.#visible.visible;
   }
 
-  /** The owners' rules of this policy are applied to all records. */
+  /** All records follow the owners' rules of this policy. */
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
@@ -168,25 +171,25 @@ export class Reads {
     this.#policyTurn += 1;
   }
 
-  /** Whose view a reader has; undefined once it is released. */
+  /** The viewer of a reader. Undefined once the reader is released. */
   viewerOf(reader: Reader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
 
-  /** Every watch has been told what this policy changes. */
+  /** Every watch has been told about this policy. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#policyTurn += 1;
   }
 
-  /** One page in key order. Throws `invalid_argument` for a token that is not of this filter. */
+  /** A page in key order. Throws `invalid_argument` for a token of another filter. */
   page(caller: Caller, request: PageRequest): PageAnswer {
     const { filter, limit, token, isExplained, salt } = request;
-    // HOT: most queries have one page; the hash is made only for those that go on.
+    // HOT: most queries have one page, so the hash is made only for those with a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
     const { policy } = this;
     const visibility = policy.set === undefined ? undefined : new VisibilityFilter(policy, caller);
-    // One path for what is hidden and what is not there: nothing is looked up before the verdict.
+    // Hidden and absent namespaces take one path: nothing is looked up before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
@@ -209,23 +212,29 @@ export class Reads {
     };
   }
 
-  /** Says what a watch of this shows this caller: the cursors of one are good for another only where the two are the same. HOT: once a query. */
+  /**
+   * Text of what a watch with this request shows this caller. A cursor of one watch is valid for another only if both texts are equal. HOT:
+   * once a query.
+   */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
-    // What LOCAL means differs from node to node, so a cursor of such a watch is of no use at another.
+    // LOCAL means something else on every node, so a cursor of such a watch is valid only at its node.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
     return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
   }
 
-  /** As much as a cursor is good for while a policy is put in force: for a snapshot, since nobody knows what its reader was told. */
+  /**
+   * The cursor, or undefined while a policy is being put in force: then it can only lead to a snapshot, because it is unknown what its
+   * reader was told.
+   */
   placed(cursor: Cursor): Cursor | undefined {
     if (this.isSettled) return cursor;
     return cursor.kind === "short" ? undefined : { ...cursor, policyEpoch: "" };
   }
 
-  /** The shared reader of equal watches; `release` it when the stream closes. */
+  /** The shared reader of equal watches. Call `release` when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
     const text = this.readerText(caller, request);
-    // The text itself: a hash that is not made against forgers would give one tenant the reader of another.
+    // The whole text, because a forged hash could give one tenant the reader of another.
     const name = `${text} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
@@ -271,7 +280,7 @@ export class Reads {
     this.#filterChars += chars;
   }
 
-  /** The namespaces a caller sees, for scans that are not told of in the audit. */
+  /** The namespaces that a caller sees, for scans that the audit does not record. */
   allowed(caller: Caller): (namespace: string) => boolean {
     return this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller);
   }
@@ -281,7 +290,7 @@ export class Reads {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
-  /** Visible entries of one name; of a crowded one a sample (`findInstances`). */
+  /** Visible entries of one name; of a crowded name a sample (`findInstances`). */
   find<T>(caller: Caller, name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
     const verdict = this.verdict(caller, name.namespace);
     if (verdict.allowed) return findInstances(this.replica.lookup, name, options);
@@ -289,7 +298,7 @@ export class Reads {
     return { found: [], isSample: false };
   }
 
-  /** NODE entries; with `namespaceFilter` only of nodes that hold entries in it or below. */
+  /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */
   nodes(caller: Caller, request: Omit<PageRequest, "salt" | "isExplained">, namespaceFilter: string): PageAnswer {
     const answer = this.page(caller, { ...request, isExplained: false, salt: `nodes\0${namespaceFilter}` });
     if (namespaceFilter === "") return answer;
@@ -297,20 +306,20 @@ export class Reads {
     return { ...answer, records: answer.records.filter((record) => holders.has(record.traits.nodeId)) };
   }
 
-  /** How a node stands to this one: own cluster ZONE, same region REGION, else GLOBAL. */
+  /** The relation of a node to this one: ZONE for the same cluster, REGION for the same region, else GLOBAL. */
   relation(record: CatalogRecord): Scope {
     if (record.traits.clusterId === this.node.clusterId) return SCOPE.ZONE;
     return record.traits.region === this.node.region ? SCOPE.REGION : SCOPE.GLOBAL;
   }
 
-  /** Whether a viewer is still to be told of another verdict on a namespace, or that owners' rules show other records of it. */
+  /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records. */
   #isChanged(namespace: string, viewer: Viewer): boolean {
     const { policy } = this.#policies;
     if (this.#settledPolicy.viewer(namespace, viewer).allowed !== policy.viewer(namespace, viewer).allowed) return true;
     return policy !== this.#shownPolicy && !hasSameOwners(this.#shownPolicy, policy, namespace);
   }
 
-  /** Cost: the namespaces that the reader may hold, once in a turn of the policy. What comes to be meanwhile stops its scans. */
+  /** Cost: the namespaces that the reader may hold, once in each turn of the policy. Namespaces that appear meanwhile stop its scans. */
   #owesAny(name: string): boolean {
     const shared = this.#readers.get(name);
     if (shared === undefined) return false;
@@ -331,7 +340,7 @@ export class Reads {
     return this.isSettled ? policy.epoch : `${this.#settledPolicy.epoch}>${policy.epoch}`;
   }
 
-  /** Which of the nodes hold an entry in the namespace or below; stops when all are found. */
+  /** Those of the nodes with an entry in the namespace or below it. Stops when all are found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
     let afterKey: string | undefined = "";
@@ -348,7 +357,7 @@ export class Reads {
   }
 }
 
-/** Entries looked at in one go for who holds a namespace. */
+/** Number of entries looked at in one go to find the nodes of a namespace. */
 const HOLDERS_PAGE = 1000;
 
 function keptChars(name: string): number {
@@ -358,7 +367,7 @@ function keptChars(name: string): number {
 /** The filter of NODE entries. */
 export const NODES: Filter = { ...ANY, namespace: NODES_NAMESPACE, kindMask: 1 << KIND.NODE };
 
-/** How many of the records fit, at least one. */
+/** Number of records that fit, at least one. */
 function countWithin(records: readonly CatalogRecord[], maxBytes: number): number {
   let bytes = 0;
   for (let i = 0; i < records.length; i++) {

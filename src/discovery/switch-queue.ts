@@ -1,19 +1,19 @@
-/** Changes of policy one after another, and between two of them a time in which watches come to their END. */
+/** Runs changes of policy one after another. Between two of them it gives watches time to reach their END. */
 import type { Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { PolicySwitch, type SwitchParts } from "./policy-switch.ts";
 
-/** Changes of one process life, counted from 1. */
+/** Number of a change in this process, from 1. */
 export type ChangeNumber = number;
 
-/** Longest time one slice may take, in ms, and once a change has taken long. */
+/** Longest time of one slice, in ms, normally and once a change has taken long. */
 const SLICE_MS = 5;
 const LATE_SLICE_MS = 15;
 const LATE_AFTER_MS = 1500;
-/** After a change, watches have this long to hear it out before the next begins, and only while some of them come further. */
+/** Longest time after a change that the next one waits for watches, and only while some of them make progress. */
 const HEARING_MS = 10_000;
 const STILL_MS = 1000;
-/** Between two looks at whether they have. */
+/** Time between two looks at that progress. */
 const LOOK_MS = 20;
 
 type Clock = Pick<Time, "monoMs">;
@@ -22,28 +22,28 @@ export interface SwitchQueueParts extends SwitchParts {
   readonly policies: Pick<PolicyEngine, "takeChanged">;
 }
 
-/** How many watches have not heard the last change out, and the sum of where they stand. */
+/** Number of watches that have not been told the last change completely, and the sum of their positions. */
 interface Unheard {
   readonly count: number;
   readonly places: number;
 }
 
-/** After a change: what watches have to have been told of, and until when they have time. */
+/** After a change: the revision that watches must reach, and the time that they have for it. */
 interface Hearing {
   readonly revision: number;
   readonly untilMonoMs: number;
-  /** Since somebody waits: what was seen at the last look, and when a watch was seen to come further. */
+  /** While a caller waits: the state at the last look, and the time at which a watch last made progress. */
   wait: { readonly unheard: Unheard; readonly lookedMonoMs: number; readonly movedMonoMs: number } | undefined;
 }
 
 /**
- * What is in force is shown at once: it waits for the change before, not for who hears of it. What is to be put in force next waits for
- * that too. The driver calls `step` in slices of the event loop, and brings names and listeners up to date when one has ended.
+ * A policy in force is shown at once: it waits only for the change before, not for watches to be told. Putting the next policy in force
+ * waits for that too. The driver calls `step` in slices of the event loop, and updates names and listeners when a change has ended.
  */
 export class SwitchQueue {
   readonly #parts: SwitchQueueParts;
   #running: { readonly work: PolicySwitch; readonly sinceMonoMs: number } | undefined;
-  /** While one runs: another policy may have come into force since it began. */
+  /** While a change runs: another policy may have come into force since it began. */
   #isNextDue = false;
   #shown: ChangeNumber = 0;
   #hearing: Hearing | undefined;
@@ -52,20 +52,20 @@ export class SwitchQueue {
     this.#parts = parts;
   }
 
-  /** Another policy may be in force. Returns the number of the change with which it is shown, which may be over already. */
+  /** Another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
   look(time: Clock): ChangeNumber {
     if (this.#running === undefined) return this.#begin(time) ? this.#shown + 1 : this.#shown;
     this.#isNextDue = true;
     return this.#shown + 2;
   }
 
-  /** Does so many units of the change that runs; returns whether it has ended with them. */
+  /** Does `maxCount` units of the running change. Returns whether it has ended. */
   step(maxCount: number, time: Clock): boolean {
     if (this.#running?.work.step(maxCount) !== true) return false;
     this.#running = undefined;
     this.#shown += 1;
     this.#hearing = { revision: this.#parts.replica.revision, untilMonoMs: time.monoMs + HEARING_MS, wait: undefined };
-    // Some may have stood still at what they were still to be told.
+    // Some watches may have stopped because of a change that they were still to be told.
     this.#parts.fanout.all();
     if (this.#isNextDue && !this.#begin(time)) this.#shown += 1;
     this.#isNextDue = false;
@@ -76,18 +76,21 @@ export class SwitchQueue {
     return this.#running !== undefined;
   }
 
-  /** The number of the last change that is over. */
+  /** The number of the last completed change. */
   get shown(): ChangeNumber {
     return this.#shown;
   }
 
-  /** Longest time that the slice which begins now may take, in ms. */
+  /** Longest time of a slice that begins now, in ms. */
   sliceMs({ monoMs }: Clock): number {
     const sinceMonoMs = this.#running?.sinceMonoMs ?? monoMs;
     return monoMs - sinceMonoMs < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS;
   }
 
-  /** Whether another policy may be put in force: the change before is through, and heard by everybody who is not slow. Ask again at `nextDeadlineMs`. */
+  /**
+   * Whether another policy may be put in force: the change before is complete, and all but slow watches have been told. Ask again at
+   * `nextDeadlineMs`.
+   */
   isHeard({ monoMs }: Clock): boolean {
     if (this.#running !== undefined) return false;
     const hearing = this.#hearing;
@@ -102,7 +105,7 @@ export class SwitchQueue {
     return true;
   }
 
-  /** Monotonic ms at which whoever waits asks `isHeard` again; undefined when nobody waits, and while a change runs, which has to end first. */
+  /** Monotonic ms at which to ask `isHeard` again. Undefined if no caller waits, and while a change runs, which must end first. */
   nextDeadlineMs(): number | undefined {
     const wait = this.#hearing?.wait;
     return wait === undefined || this.#running !== undefined ? undefined : wait.lookedMonoMs + LOOK_MS;

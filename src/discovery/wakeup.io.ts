@@ -1,9 +1,9 @@
-/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them never hold it. */
+/** Runs the fan-out on the event loop: wakes ready watchers in slices, so that ten thousand of them do not hold the loop. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 import { Wakeups } from "./wakeups.ts";
 
-/** Longest time one slice of waking may take, and most watchers it wakes: what they were given is written after it, in one go. */
+/** Longest time of one slice, and most watchers in it. Their messages are written after the slice, in one go. */
 const SLICE_MS = 2;
 const SLICE_WATCHERS = 256;
 
@@ -21,7 +21,7 @@ export class Wakeup {
     this.#arm();
   }
 
-  /** Something may be ready. */
+  /** Some watchers may be ready. */
   kick(): void {
     this.#schedule(this.#wakeups.look(this.#now()));
   }
@@ -51,7 +51,8 @@ export class Wakeup {
     let n = 0;
     for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
       watcher.wake();
-      // The clock costs about as much as a wake: ask it now and then, and when one has looked at as much as a turn may.
+      // The clock costs about as much as a wake, so it is read only now and then, and after a watcher that has looked at as much as a turn
+      // may.
       n += 1;
       if (n === SLICE_WATCHERS || ((watcher.isReady || n % 8 === 0) && this.#now().monoMs >= end)) break;
     }

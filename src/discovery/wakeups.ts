@@ -1,19 +1,19 @@
-/** When ready watchers are woken: what changes is gathered for a moment under load, and at once where nothing else goes on. */
+/** Decides when ready watchers are woken: at once if nothing else goes on, and after a short delay under load. */
 import type { Time } from "../lib/machine.ts";
 import type { Fanout } from "./fanout.ts";
 
-/** After a flush, further changes are gathered this long: leading edge at once, a bounded delay under load. */
+/** After a flush, further changes are collected for this long. So the first change is sent at once, and the delay under load is bounded. */
 const GATHER_MS = 2;
-/** How often bookmarks are looked for; whoever promises one by a time asks for it this much earlier. */
+/** Time between two looks for due bookmarks. A stream that promises a bookmark by a time asks for it this much earlier. */
 const BOOKMARK_TICK_MS = 200;
 
 type Clock = Pick<Time, "monoMs">;
 
-/** The driver wakes them: after so long as `look` or `woken` says, as many as a turn may hold, and then says `woken`. */
+/** The driver waits as long as `look` or `woken` says, wakes as many watchers as a turn may hold, and then calls `woken`. */
 export class Wakeups {
   readonly #fanout: Pick<Fanout, "due" | "readyCount">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
-  /** Somebody is to be woken, and the driver knows. */
+  /** Some watcher must be woken, and the driver knows it. */
   #isScheduled = false;
   #bookmarkMonoMs: number;
 
@@ -22,14 +22,17 @@ export class Wakeups {
     this.#bookmarkMonoMs = monoMs + BOOKMARK_TICK_MS;
   }
 
-  /** Some may be ready: in how many ms they are to be woken, 0 for when this turn of the event loop is over; undefined when nothing is to be done. */
+  /**
+   * Some watchers may be ready. Returns the ms after which to wake them, 0 for the end of this turn of the event loop; undefined if there
+   * is nothing to do.
+   */
   look({ monoMs }: Clock): number | undefined {
     if (this.#isScheduled || this.#fanout.readyCount === 0) return undefined;
     this.#isScheduled = true;
     return Math.max(0, this.#flushedMonoMs + GATHER_MS - monoMs);
   }
 
-  /** Some were woken. Says, as `look` does, when the next are to be: at once, until nobody is left. */
+  /** Some watchers were woken. Returns like `look` when to wake the next ones: at once, until none is left. */
   woken({ monoMs }: Clock): number | undefined {
     if (this.#fanout.readyCount > 0) return 0;
     this.#isScheduled = false;
@@ -37,7 +40,7 @@ export class Wakeups {
     return undefined;
   }
 
-  /** Looks for bookmarks, when that is due; `look` is to be asked then. */
+  /** Looks for due bookmarks. Call `look` afterwards. */
   tick({ monoMs }: Clock): void {
     if (monoMs < this.#bookmarkMonoMs) return;
     this.#bookmarkMonoMs = monoMs + BOOKMARK_TICK_MS;

@@ -1,14 +1,14 @@
-/** Answers kept for retried requests (`idempotency_key`), each for its lease's ttl, a bounded number of them. */
+/** Keeps answers for retried requests (`idempotency_key`), each for its lease's ttl, in a bounded number. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 
-/** What makes a request the same one when it is asked again. */
+/** The parts of a request that identify a retry. */
 export interface Attempt {
-  /** The `idempotency_key`; empty: the request is never the same. */
+  /** The `idempotency_key`. Empty means that the request is never a retry. */
   readonly key: string;
-  /** Of all that the request asks for; empty when that is not known any more. */
+  /** Digest of everything that the request asks for. Empty if it is no longer known. */
   readonly digest: string;
 }
 
@@ -22,10 +22,10 @@ export interface Asked {
   readonly idempotencyKey: string;
 }
 
-/** The load that entries report is no part of what is asked for. Without a key nothing is computed. */
+/** The load in entries does not belong to the request. Without a key nothing is computed. */
 export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotencyKey }: Asked): Attempt {
   if (idempotencyKey === "") return NO_ATTEMPT;
-  // Hashes have one length, so no two lists of entries are the same text.
+  // Hashes have one length, so different lists of entries have different texts.
   const entries = stampedEntries.map(({ content }) => Buffer.from(sha256(content)).toString("hex")).join("");
   return { key: idempotencyKey, digest: sha256Hex(JSON.stringify([ttlMs, leaseId, isStatic, entries])).slice(0, DIGEST_CHARS) };
 }
@@ -33,7 +33,7 @@ export function attemptOf({ stampedEntries, ttlMs, leaseId, isStatic, idempotenc
 const DIGEST_CHARS = 32;
 const WITH_DIGEST = new RegExp(`^(.*)\\n([0-9a-f]{${DIGEST_CHARS}})$`, "s");
 
-/** As the journal keeps it, where earlier versions had the key alone. */
+/** The form in the journal. Earlier versions stored only the key. */
 export function storedAttempt({ key, digest }: Attempt): string {
   return digest === "" ? key : `${key}\n${digest}`;
 }
@@ -65,7 +65,7 @@ export class Answers {
     this.#maxTtlMs = options.maxTtlMs;
   }
 
-  /** What the same request was answered. Throws `invalid_argument` when the key was of another request. */
+  /** The earlier answer to the same request. Throws `invalid_argument` if another request had the key. */
   find(caller: Pick<Caller, "principal">, { key, digest }: Attempt, monoMs: number): Registered | undefined {
     const answer = key === "" ? undefined : this.#byKey.get(nameOf(caller, key));
     if (answer === undefined || answer.untilMonoMs <= monoMs) return undefined;
@@ -77,7 +77,7 @@ export class Answers {
     return answer;
   }
 
-  /** Keeps an answer; the oldest goes when there are too many. */
+  /** Keeps an answer. With too many answers the oldest is dropped. */
   keep(caller: Pick<Caller, "principal">, { key, digest }: Attempt, answer: Registered, monoMs: number): void {
     if (key === "") return;
     const [oldest] = this.#byKey.keys();
@@ -89,12 +89,12 @@ export class Answers {
     this.#byKey.delete(nameOf(caller, key));
   }
 
-  /** Whoever asks again is not to get a lease that is over through no doing of its own. O(answers). */
+  /** A retry must not get a lease that was ended by somebody else. O(answers). */
   forgetLease(leaseId: string): void {
     for (const [name, answer] of this.#byKey) if (answer.leaseId === leaseId) this.#byKey.delete(name);
   }
 
-  /** Drops what has run out, as far as it is the oldest. */
+  /** Drops expired answers, oldest first. */
   sweep(monoMs: number): void {
     for (const [name, answer] of this.#byKey) {
       if (answer.untilMonoMs > monoMs) return;

@@ -1,4 +1,4 @@
-/** One call of the registrar as a whole: what it changed before it threw is taken back, and nothing of anybody else's. */
+/** Runs one call of the registrar as a whole: if it throws, its own changes are undone, and no others. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { BrokenInvariant } from "../../lib/errors.ts";
 import type { BatchLease } from "./batch.ts";
@@ -11,11 +11,11 @@ export interface AttemptParts {
   readonly undo: UndoLog;
   readonly gate: QuotaGate;
   readonly endings: Endings;
-  /** Granted since the last batch. */
+  /** Leases granted since the last batch. */
   readonly newLeases: BatchLease[];
 }
 
-/** Runs the call; throws what it throws, with its changes undone. A write that cannot be done, or meets a bug, fails alone. */
+/** Runs the call. Throws its error, with its changes undone. A write that is refused or meets a bug fails alone. */
 export function attempt<T>({ replica, undo, gate, endings, newLeases }: AttemptParts, call: () => T): T {
   const [seq, mark, leaseCount, endedCount] = [replica.lastSeq, undo.mark, newLeases.length, endings.count];
   try {

@@ -1,4 +1,4 @@
-/** What the registrar asks to be made durable together; the journal's batch has the same shape. */
+/** The changes that the registrar wants durable together. The journal's batch has the same shape. */
 
 import type { Leases } from "../../catalog/leases.ts";
 import { encodeRecord } from "../../catalog/record/codec.ts";
@@ -9,7 +9,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 export interface BatchPut {
   readonly key: string;
   readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`; copied by whoever keeps it. */
+  /** Encoded `waymark.fabric.v1.Record`. A receiver that keeps it must copy it. */
   readonly record: Uint8Array;
   /** Empty for tombstones. */
   readonly leaseId: string;
@@ -25,13 +25,13 @@ export interface BatchLease {
 }
 
 export interface Batch {
-  /** Keys whose collected tombstones go. */
+  /** Keys whose collected tombstones are dropped. */
   readonly forget: readonly string[];
   readonly leases: readonly BatchLease[];
-  /** Ascending by seq, newest of each key. */
+  /** Ascending by seq, only the newest of each key. */
   readonly puts: readonly BatchPut[];
   readonly endedLeases: readonly string[];
-  /** Highest seq ever handed out. */
+  /** The highest seq ever given out. */
   readonly lastSeq: number;
   readonly floor: number;
 }
@@ -43,7 +43,7 @@ export function rowOf({ slab }: Pick<Replica, "slab">, stored: StoredRecord): Ui
   return encodeRecord(stored, { body, key: keyParts(stored.key) });
 }
 
-/** What the journal is to hold of an own record. */
+/** The journal's content for an own record. */
 export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, stored: StoredRecord): BatchPut {
   const leaseId = stored.body === BODY.ENTRY ? (leases.leaseOf(stored.key) ?? "") : "";
   return { key: stored.key, seq: stored.seq, record: rowOf(replica, stored), leaseId };

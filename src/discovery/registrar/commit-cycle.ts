@@ -1,32 +1,32 @@
-/** Group commit: one batch is on its way to the journal, the next one gathers meanwhile (semantics.md, Durability). */
+/** Group commit: while one batch is on its way to the journal, the next one collects calls (semantics.md, Durability). */
 import type { Time } from "../../lib/machine.ts";
 import type { Batch } from "./batch.ts";
 import type { Registrar } from "./registrar.ts";
 
-/** Batches of one process life, counted from 1. */
+/** Number of a batch in this process, from 1. */
 export type BatchNumber = number;
-/** Nothing is staged and no batch is on its way: what a caller did is durable already. */
+/** Nothing is staged and no batch is on its way: the caller's changes are already durable. */
 export const NOTHING_TO_WAIT_FOR: BatchNumber = 0;
 
 /** Longest time between two looks at leases and tombstones, in ms. */
 const MAX_LOOK_MS = 1000;
-/** Least time between two of them, in ms: leases that run out one after the other are ended together. */
+/** Shortest time between two looks, in ms, so that leases that end shortly after each other end together. */
 const MIN_LOOK_MS = 5;
 
 type Committing = Pick<Registrar, "abort" | "commit" | "hasWork" | "nextDeadlineMs" | "takeBatch" | "tick">;
 
 /**
- * When a batch starts, who waits for which one, and when leases and tombstones are looked at. It writes nothing: the driver hands each
- * batch of `start` to the journal, and tells `landed` or `refused` when the journal has answered.
+ * Decides when a batch starts, which batch a caller waits for, and when leases and tombstones are looked at. It writes nothing: the driver
+ * gives each batch of `start` to the journal, and calls `landed` or `refused` when the journal has answered.
  */
 export class CommitCycle {
   readonly #registrar: Committing;
-  /** The number of the batch that was started last. */
+  /** The number of the last started batch. */
   #started: BatchNumber = NOTHING_TO_WAIT_FOR;
   /** The batch that is on its way. */
   #flight: Batch | undefined;
   #lookedMonoMs: number;
-  /** Kept until a look, a commit or a refusal changes it, for asking the registrar reads what all peers know. */
+  /** Kept until a look, a commit or a refusal changes it, because asking the registrar is expensive. */
   #dueMonoMs: number | undefined;
 
   constructor(registrar: Committing, { monoMs }: Pick<Time, "monoMs">) {
@@ -34,13 +34,13 @@ export class CommitCycle {
     this.#lookedMonoMs = monoMs;
   }
 
-  /** The batch that has all that is staged by now, or `NOTHING_TO_WAIT_FOR`. It need not have been started yet. */
+  /** The batch that will contain everything staged so far, or `NOTHING_TO_WAIT_FOR`. It may not have started yet. */
   durable(): BatchNumber {
     if (this.#registrar.hasWork) return this.#started + 1;
     return this.#flight === undefined ? NOTHING_TO_WAIT_FOR : this.#started;
   }
 
-  /** The next batch for the journal; undefined while one is on its way, and when nothing is staged. */
+  /** The next batch for the journal. Undefined while one is on its way, and when nothing is staged. */
   start(): { readonly number: BatchNumber; readonly batch: Batch } | undefined {
     if (this.#flight !== undefined) return undefined;
     const batch = this.#registrar.takeBatch();
@@ -50,7 +50,7 @@ export class CommitCycle {
     return { number: this.#started, batch };
   }
 
-  /** The batch on its way is on disk: its records become visible. Returns its number, for those who wait. */
+  /** The batch on its way is on disk: its records become visible. Returns its number, for the callers that wait. */
   landed(time: Time): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.commit(this.#flight, time);
     this.#flight = undefined;
@@ -59,8 +59,8 @@ export class CommitCycle {
   }
 
   /**
-   * The journal refused the batch on its way: it is taken back, and so is what was staged behind it, which rests on it. Returns the number
-   * of what was staged behind it: who waits for that number or the one before is told why.
+   * The journal refused the batch on its way. It is undone, and so are later staged records, which depend on it. Returns the number of the
+   * batch that would have held these. Callers that wait for that number or the one before get the error.
    */
   refused(): BatchNumber {
     if (this.#flight !== undefined) this.#registrar.abort(this.#flight);
@@ -70,7 +70,7 @@ export class CommitCycle {
     return this.#started;
   }
 
-  /** Ends leases and collects tombstones, when that is due. */
+  /** Ends leases and collects tombstones when that is due. */
   tick(time: Time): void {
     if (time.monoMs < this.nextDeadlineMs()) return;
     this.#lookedMonoMs = time.monoMs;

@@ -1,4 +1,4 @@
-/** How entries of this node end: with their lease, by being taken out, by another origin's word, or because the node leaves. */
+/** Ends entries of this node: with their lease, by an unregister here or at another origin, or because the node leaves. */
 
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
@@ -26,14 +26,14 @@ export interface EndingParts {
 
 type End = typeof BODY.EXPIRED | typeof BODY.UNREGISTERED;
 
-/** Stages tombstones and keeps leases in step with them; what a refused batch undoes goes into the undo log. */
+/** Stages tombstones and updates leases accordingly. The undo log notes how to undo this if the batch is refused. */
 export class Endings {
   readonly #parts: EndingParts;
   #endedLeases: string[] = [];
   #endedStatic: KeyText[] = [];
-  /** Keys given to `superseded` in a batch that was refused. */
+  /** Keys given to `superseded` in a refused batch. */
   #refused: KeyText[] = [];
-  /** Static entries of this node that another origin's word ended, since the start. */
+  /** Static entries of this node that other origins ended since the start. */
   endedStaticCount = 0;
   readonly lostEntries: LostEntries;
 
@@ -54,12 +54,12 @@ export class Endings {
     return ended;
   }
 
-  /** Leases that ended since there were `count` are not over after all. */
+  /** Leases that ended since there were `count` have not ended after all. */
   forgetAfter(count: number): void {
     this.#endedLeases.length = count;
   }
 
-  /** Ends a lease with all its entries; returns how many there were. */
+  /** Ends a lease with all its entries. Returns their number. */
   lease(leaseId: string, body: End, time: Time): number {
     const { leases, replica } = this.#parts;
     let removed = 0;
@@ -74,22 +74,22 @@ export class Endings {
     return removed;
   }
 
-  /** Takes a key out, whoever's record it is that people see. */
+  /** Unregisters a key, whichever origin's record readers see. */
   key(record: CatalogRecord, time: Time): void {
     this.#addTombstone(record, BODY.UNREGISTERED, this.#stampOf(record, BODY.UNREGISTERED, time));
     this.#release(record.key);
   }
 
   /**
-   * Ends own live records that another origin's `unregistered` hides, or a mark; a key that was put again since stays, and of those under
-   * a mark what has a lease. Returns how many changed.
+   * Ends own live records that another origin's `unregistered` or a mark hides. A key that was put again since then stays, and under a mark
+   * so does a leased one. Returns the number of changes.
    */
   superseded(keys: readonly KeyText[], time: Time): number {
     let ended = 0;
     for (const key of keys) {
       const own = this.#parts.replica.own(key);
       if (own === undefined) continue;
-      // Also when what is newer is only staged: refused, it leaves the record before it, which is hidden.
+      // Also if the newer record is only staged: when that is refused, the record before it remains, which is hidden.
       this.#parts.undo.push(() => this.#refused.push(key));
       const isHidden = this.#isHidden(own);
       if (own.body !== BODY.ENTRY || !(isHidden || isMarked(own))) continue;
@@ -106,7 +106,7 @@ export class Endings {
     return ended;
   }
 
-  /** Looks again at what `superseded` was given in a batch that was refused: nobody else would ever end it. */
+  /** Looks again at the keys of a refused `superseded`, because nothing else would end them. */
   retry(time: Time): void {
     const keys = this.#refused;
     this.#refused = [];
@@ -114,8 +114,8 @@ export class Endings {
   }
 
   /**
-   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns where to go on, undefined at the
-   * end; wait until what is staged is durable before going on, so that no batch is large. What `stays` says so of is left.
+   * Ends own entries because the node leaves: at most `maxCount` with a seq above `after`. Returns the place to continue; undefined at the
+   * end. Continue only when the staged records are durable, so that no batch is large. Records for which `stays` is true are left.
    */
   own(after: number, maxCount: number, time: Time, stays: (stored: StoredRecord) => boolean = nothing): number | undefined {
     const { replica } = this.#parts;
@@ -137,28 +137,28 @@ export class Endings {
   }
 
   /**
-   * Ends an own record that another node has taken over. The stamp is one step above the record's: below every later word about the key,
-   * this node's own included, should the entry come back to it.
+   * Ends an own record that another node has taken over. The stamp is one step above the record's: below every later statement about the
+   * key, including this node's own if the entry comes back to it.
    */
   handedOver(stored: StoredRecord): void {
     this.#addTombstone(stored, BODY.EXPIRED, stored.hlc + 1);
     this.#release(stored.key);
   }
 
-  /** A lease that has no key left is over. */
+  /** Ends a lease without keys. */
   emptied(id: string): void {
     const { leases, undo } = this.#parts;
     const { ttlMs, principal = "", deadlineMonoMs = 0 } = leases.find(id) ?? {};
     leases.end(id);
     this.lostEntries.ended(id);
     this.#endedLeases.push(id);
-    // With the deadline it had: one that had run out is due again at once, and tried again with the next batch.
+    // It keeps its deadline. A lease that had run out is due again at once, and ends with the next batch.
     undo.push(() => leases.grant(id, { ttlMs, principal }, deadlineMonoMs - (ttlMs ?? 0)));
   }
 
   /**
-   * What ends this node's own record has the stamp of that: a lease ends whatever anybody's clock said; and where others hold what an
-   * earlier generation of this node said, it ends that up to there, and nothing that this one never knew.
+   * The end of an own record has the record's stamp, because a lease ends independently of clocks. If other nodes hold records of an
+   * earlier generation of this node, the end covers them up to that stamp, and none that this node did not know.
    */
   #stampOf(record: CatalogRecord, body: End, time: Time): number {
     const { replica, hlc } = this.#parts;
@@ -172,14 +172,14 @@ export class Endings {
     loads.forget(record.key);
   }
 
-  /** Keys of static entries that `superseded` ended since the last call: nobody renews them, so the node tells of them itself. */
+  /** Keys of static entries that `superseded` ended since the last call. No client renews them, so the node itself reports their end. */
   takeEndedStatic(): readonly KeyText[] {
     const keys = this.#endedStatic;
     this.#endedStatic = [];
     return keys;
   }
 
-  /** Whoever registered the key is to know that it is gone: by its next renewal, which finds no lease. */
+  /** The client that registered the key must learn that it is gone: its next renewal finds no lease. */
   #tellOf(leaseId: string, key: KeyText): void {
     const { leases, undo, answers } = this.#parts;
     const lease = leases.find(leaseId);
@@ -200,7 +200,7 @@ export class Endings {
     return { id, isStatic: this.#parts.leases.find(id)?.ttlMs === undefined };
   }
 
-  /** Nobody renews a static lease: once it is empty, nothing else would end it. */
+  /** A static lease without keys is ended here, because no expiry would end it. */
   #release(key: KeyText): void {
     const { leases } = this.#parts;
     const lease = leases.find(leases.leaseOf(key) ?? "");
@@ -216,7 +216,7 @@ export class Endings {
     undo.push(() => leases.has(leaseId) && leases.attach(leaseId, key));
   }
 
-  /** Whether another origin took the key out after this record was put. */
+  /** Whether another origin unregistered the key after this record was put. */
   #isHidden(own: StoredRecord): boolean {
     const records = this.#parts.replica.records(own.key);
     return records.some((record) => record.origin !== own.origin && endsBeforeHlc(record) > own.hlc);
@@ -224,16 +224,16 @@ export class Endings {
 }
 
 /**
- * Steps that a stamp is at least above the newest held of its key. Nodes that leave hand an entry over with one step each, unseen by
- * whoever writes or takes out the key meanwhile: that word must be above so many of them.
+ * Least distance of a write's stamp above the newest stamp of its key. Leaving nodes hand an entry over with one step each, and a node that
+ * writes meanwhile may not see these steps, so its stamp must be above that many of them.
  */
 const HAND_OVER_STEPS = 1024;
 
 /**
- * A write's stamp must be above this: the newest one held of a key that shows or ends anything of others, staged ones included, and what
- * may be handed over of it; 0 where there is none. That of an `expired` tombstone does not count, but for what it carries: it ends nothing that
- * another node says, and one of a clock that is ahead would else draw every later write of the key after it, past the order in which they were made.
- * Nor does what another cluster says of the key.
+ * A write's stamp must be above this: the newest stamp of the key among records that show or end other records, including staged ones, plus
+ * the steps of possible hand-overs; 0 if there are none. An `expired` tombstone counts only through the unregister it carries: it ends no
+ * record of other nodes, and one with a fast clock's stamp would place every later write of the key after it. Records of other clusters
+ * than the key's do not count either.
  */
 export function newestHlc(replica: Pick<Replica, "records" | "own">, key: KeyText): number {
   let newest = saidHlc(replica.own(key));

@@ -1,10 +1,10 @@
-/** Which names give which function_id, of what is seen and what is on its way to the disk: an id has one name in a namespace of a cluster. */
+/** The names that have each function_id, among visible and staged entries: an id belongs to one name in a namespace of a cluster. */
 import { functionId } from "../../catalog/entry/codec.ts";
 import { KeyShards } from "../../catalog/key-shards.ts";
 import { BODY, type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 
-/** What a record or stamped entry says who it is. */
+/** The fields that identify a record or stamped entry. */
 export type Named = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
 
 interface Said {
@@ -12,24 +12,24 @@ interface Said {
   readonly name: string;
 }
 
-/** Ids kept beyond twice what is on its way to the disk, so that looking for those that arrived costs little. */
+/** Most ids that are kept beyond twice the number of staged ones, so that searching for durable ones costs little. */
 const MAX_SPARE = 64;
 
 export class FunctionIds {
   readonly #replica: Replica;
-  /** Everything up to here is indexed. */
+  /** Everything up to this revision is indexed. */
   #revision = 0;
-  /** By cluster, namespace and id: how many instances of which name say it. */
+  /** By cluster, namespace and id: the number of instances for each name. */
   readonly #names = new KeyShards<string, Map<string, number>>();
   readonly #ofKey = new KeyShards<KeyText, Said>();
-  /** Who said an id last of those that may not be on disk yet; asked again whether it still does. */
+  /** The last entry with an id that may not be on disk yet. It is asked again whether it still has the id. */
   readonly #staged = new Map<string, { readonly key: KeyText; readonly name: string }>();
 
   constructor(replica: Replica) {
     this.#replica = replica;
   }
 
-  /** Takes in what changed since the last call. HOT: once a change; of all kinds but one it only asks the kind. */
+  /** Takes in the changes since the last call. HOT: once a change; for all kinds but one it only reads the kind. */
   refresh(): void {
     const replica = this.#replica;
     if (this.#staged.size > MAX_SPARE + 2 * replica.staged.length) this.#forgetWritten();
@@ -38,13 +38,13 @@ export class FunctionIds {
       if (stored.kind === KIND.FUNCTION) this.#set(stored.key, replica.winner(stored));
       return true;
     });
-    // What was dropped since then, with a forgotten origin for one, has left no change behind.
+    // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
   }
 
-  /** Another name that has the id where this is; of several the first in order, so that every node says the same. */
+  /** Another name with this id in the same place. Of several the first in order, so that every node gives the same one. */
   otherName(of: Named, id: string): string | undefined {
     this.refresh();
     const place = placeOf(of, id);
@@ -55,7 +55,7 @@ export class FunctionIds {
     return holder === of.name ? undefined : holder;
   }
 
-  /** A registration that says so is accepted. */
+  /** Notes an accepted registration of the id. */
   note(of: Named, id: string): void {
     this.#staged.set(placeOf(of, id), { key: of.key, name: of.name });
   }

@@ -1,7 +1,7 @@
 /**
- * Static entries of a node that leaves live on at another node of its cluster (semantics.md, Stop): nobody renews them, so nobody would
- * register them again. The leaver offers its records, another node puts them as its own with the stamp one step on, and the leaver ends
- * its own when it sees those. Whatever is written or taken out elsewhere meanwhile is stamped above both.
+ * Hands the static entries of a leaving node over to another node of its cluster (semantics.md, Stop), because no client would register
+ * them again. The leaver offers its records. Another node puts them as its own, with the stamp one step higher. The leaver ends its own
+ * when it sees those. Later writes and unregisters elsewhere have stamps above both.
  */
 
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
@@ -22,7 +22,7 @@ import type { QuotaGate } from "./quota-gate.ts";
 /** A node that may take entries over. */
 export interface Taker {
   readonly nodeId: string;
-  /** How often it has refused. */
+  /** Number of its refusals. */
   readonly refusals: number;
 }
 
@@ -37,13 +37,13 @@ export interface HandOverParts {
   readonly stamper: EntryStamper;
   readonly gate: QuotaGate;
   readonly endings: Endings;
-  /** A new static lease of a principal; returns its id. */
+  /** Grants a new static lease of a principal. Returns its id. */
   readonly grant: (principal: string, time: Time) => string;
-  /** Puts a key under a lease; `isLive`: this node has a live record of it already. */
+  /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
 }
 
-/** A record that was there when it was looked at: its stored record may say something else by now. */
+/** A record as it was when it was looked at. Its stored record may have changed since. */
 interface Own {
   readonly stored: StoredRecord;
   readonly seq: number;
@@ -57,40 +57,40 @@ interface Asked {
 
 type AtNode = ReturnType<EntryStamper["storedAtNode"]>;
 
-/** Records in one offer. */
+/** Most records in one offer. */
 const OFFER_COUNT = 1000;
-/** What was offered and not seen by then is offered to another. */
+/** Time after which an offered record that was not taken is offered to another node. */
 const OFFER_MS = 2000;
-/** Who refused, or took too long, is left alone for so long. */
+/** Time for which a node is left alone after it refused or was too slow. */
 const REST_MS = 500;
-/** Without anybody to offer to for so long, what is left stays. */
+/** Time without any node to offer to, after which the remaining records stay. */
 const ALONE_MS = 500;
 
 export class HandOver {
   readonly #parts: HandOverParts;
-  /** To be offered; oldest first. */
+  /** Records to be offered, oldest first. */
   #waiting: Own[] = [];
   readonly #asked = new Map<string, Asked>();
   /** Node id to the monotonic ms until which it is left alone. */
   readonly #resting = new Map<string, number>();
   #servedMonoMs = 0;
-  /** Records that others have taken over. */
+  /** Number of records that others have taken over. */
   takenCount = 0;
-  /** Static records that nobody else was told of, and that end with this node. */
+  /** Number of static records that no other node received, and that end with this node. */
   localEndedCount = 0;
 
   constructor(parts: HandOverParts) {
     this.#parts = parts;
   }
 
-  /** Whether an own record does not end with the node: it is handed over. Counts the static ones that nobody else is told of. */
+  /** Whether an own record is handed over instead of ended. Counts the static ones that no other node received. */
   stays(stored: StoredRecord): boolean {
     if (!this.#isStatic(stored)) return false;
     if (stored.scope === SCOPE.LOCAL) this.localEndedCount += 1;
     return stored.scope !== SCOPE.LOCAL;
   }
 
-  /** Of a client's; the node's own entry ends with it. */
+  /** A client's static record. The node's own entry ends with it. */
   #isStatic({ key, namespace }: StoredRecord): boolean {
     const { leases } = this.#parts;
     if (isReservedNamespace(namespace)) return false;
@@ -116,7 +116,9 @@ export class HandOver {
     this.#servedMonoMs = time.monoMs;
   }
 
-  /** Stages the end of what others have taken, and says what to offer to whom. `isOver`: nothing is left, or nobody to take it. */
+  /**
+   * Stages the end of the records that others have taken, and returns the next offers. `isOver`: no record is left, or no node to take it.
+   */
   step(takers: readonly Taker[], time: Time): { readonly offers: readonly Offer[]; readonly isOver: boolean } {
     for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
     const offers: Offer[] = [];
@@ -135,7 +137,7 @@ export class HandOver {
   #look(nodeId: string, asked: Asked, takers: readonly Taker[], time: Time): void {
     const { replica, endings } = this.#parts;
     const storedRecords = asked.storedRecords.filter(({ stored, seq }) => {
-      // It ended meanwhile, as somebody took it out.
+      // The record ended meanwhile, because somebody unregistered it.
       if (stored.body !== BODY.ENTRY || stored.seq !== seq || replica.own(stored.key) !== stored) return false;
       if (!this.#hasSuccessor(stored)) return true;
       endings.handedOver(stored);
@@ -154,14 +156,14 @@ export class HandOver {
     this.#waiting.push(...storedRecords);
   }
 
-  /** A node that is there has a live record of the key above ours: taken over, or registered anew. */
+  /** Whether a live node has a live record of the key above ours: taken over, or registered anew. */
   #hasSuccessor(own: StoredRecord): boolean {
     return this.#parts.replica.records(own.key).some((stored) => stored.origin !== own.origin && isEntryAbove(stored, own));
   }
 
   // ---- the node that takes ----
 
-  /** Puts records that their node offers as own ones; what was written or taken out since is left. Returns how many were put. */
+  /** Puts records that their node offers as own ones, except those that were written or unregistered since. Returns the number. */
   take({ nodeId, generation }: { readonly nodeId: string; readonly generation: number }, seqs: readonly number[], time: Time): number {
     const origin = this.#parts.replica.origins.get(`${nodeId}/${generation}`);
     const leaseIds = new Map<string, string>();
@@ -183,7 +185,7 @@ export class HandOver {
     return taken;
   }
 
-  /** As it is, its times and fields of later versions included; only its node is another. Undefined: too large under this one's name. */
+  /** The entry with another node, but the same times and fields of newer versions. Undefined if it is too large under this node's name. */
   #asOwn({ at, sizeBytes }: StoredRecord): AtNode | undefined {
     const { replica, stamper } = this.#parts;
     try {
@@ -219,7 +221,7 @@ export class HandOver {
   #mayTake(offered: StoredRecord): boolean {
     const { replica } = this.#parts;
     if (offered.body !== BODY.ENTRY || offered.scope === SCOPE.LOCAL || isReservedNamespace(offered.namespace)) return false;
-    // One step on would be no stamp: everybody would refuse it.
+    // One step more would not be a valid stamp, so every node would refuse it.
     if (offered.hlc >= MAX_STAMP) return false;
     const isLater = (stored: StoredRecord) => isEntryAbove(stored, offered) || endsBeforeHlc(stored) > offered.hlc;
     const own = replica.own(offered.key);
@@ -227,7 +229,10 @@ export class HandOver {
   }
 }
 
-/** Whether a key has an entry above this one that stays: that of a node which is gone may be hidden and forgotten tomorrow. */
+/**
+ * Whether this is a lasting entry above the given one. An entry of a node that is gone does not count, because it may be hidden and
+ * forgotten later.
+ */
 function isEntryAbove({ origin, body, hlc }: StoredRecord, than: StoredRecord): boolean {
   return body === BODY.ENTRY && origin.life === "live" && hlc > than.hlc;
 }

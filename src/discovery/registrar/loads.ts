@@ -1,8 +1,8 @@
-/** Load reports of own entries: kept here, told to others only when they say something new (semantics.md, Load). */
+/** Load reports of own entries. They are kept here, and sent to other nodes only if they differ enough (semantics.md, Load). */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 
-/** What a renewal says of one entry. */
+/** The report about one entry in a renewal. */
 export interface Report {
   readonly key: KeyText;
   /** Path in the request, for errors. */
@@ -13,7 +13,7 @@ export interface Report {
 
 export interface Renewed {
   readonly expiredLeaseIds: readonly string[];
-  /** Shortest of the renewed; undefined when none was or all are static. */
+  /** The shortest ttl among the renewed leases. Undefined if none was renewed or all are static. */
   readonly ttlMs: number | undefined;
 }
 
@@ -32,17 +32,17 @@ export class Loads {
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, Reported>();
 
-  /** `intervalMs`: least time between two tellings of one entry. */
+  /** `intervalMs`: least time between two reports of one entry to other nodes. */
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
   }
 
-  /** Last report, also when it was not told to others. */
+  /** The last report, including one that was not sent to other nodes. */
   of(key: KeyText): LoadView | undefined {
     return this.#byKey.get(key)?.load;
   }
 
-  /** Keeps a report; returns whether others should hear of it. */
+  /** Keeps a report. Returns whether other nodes must hear of it. */
   note(key: KeyText, load: LoadView, monoMs: number): boolean {
     const band = loadBand(load);
     const before = this.#byKey.get(key);
@@ -57,7 +57,7 @@ export class Loads {
     return true;
   }
 
-  /** Others were not told after all: the next report is news whatever it says. */
+  /** Other nodes were not told after all: the next report is new in any case. */
   untell(key: KeyText): void {
     const reported = this.#byKey.get(key);
     if (reported === undefined) return;
@@ -71,8 +71,8 @@ export class Loads {
 }
 
 /**
- * Quarters of utilisation, powers of two of latency and of four of clients, errors none, below 1 %, below 10 %, more. A report in the same band says
- * nothing new.
+ * The band of a report: quarters of utilisation, powers of two of latency, powers of four of clients, and four levels of errors (none,
+ * below 1 %, below 10 %, more). A report in the same band is not new.
  */
 export function loadBand(load: LoadView): number {
   const quarter = Math.min(3, Math.floor(load.utilization * 4));

@@ -1,6 +1,6 @@
 /**
- * Entries of this node that a mark hides, because it was away for so long that tombstones for them are gone (semantics.md, Orphans): what has
- * a live lease is put again when that is next renewed, for then somebody still wants it.
+ * Entries of this node that a mark hides, because the node was away for so long that tombstones for them are gone (semantics.md, Orphans).
+ * An entry with a live lease is put again at the next renewal, because a client then still wants it.
  */
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
@@ -12,7 +12,7 @@ import type { UndoLog } from "./undo-log.ts";
 interface LostEntriesParts {
   readonly replica: Pick<Replica, "own">;
   readonly undo: UndoLog;
-  /** Puts a live own record under a new number and stamp, as it is. */
+  /** Puts a live own record unchanged under a new number and stamp. */
   readonly putAgain: (key: KeyText, time: Time) => void;
 }
 
@@ -24,7 +24,7 @@ export class LostEntries {
     this.#parts = parts;
   }
 
-  /** Whether an own record that a mark hides needs no end: of the node itself it is put at once, of a client when it renews. */
+  /** Whether an own record that a mark hides is kept: the node's own entry is put again at once, a client's entry at its next renewal. */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
     if (isReservedNamespace(keyParts(key).namespace)) this.#parts.putAgain(key, time);
     else if (lease.isStatic) return false;
@@ -32,7 +32,7 @@ export class LostEntries {
     return true;
   }
 
-  /** Whether a renewal of the lease has something to put again. */
+  /** Whether a renewal of the lease has records to put again. */
   // HOT: once a renewal.
   has(leaseId: string): boolean {
     return this.#leaseIds.size > 0 && this.#leaseIds.has(leaseId);

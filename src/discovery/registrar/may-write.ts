@@ -1,4 +1,4 @@
-/** Who may write what: the policy's owners, those who may see, and the principal an entry belongs to. */
+/** Decides which callers may write which entries: by the policy's owners and viewers, and by the principal of an entry. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type CatalogRecord, isKeyOf, KIND, keyParts } from "../../catalog/record/record.ts";
@@ -13,19 +13,19 @@ export interface Publishing {
   readonly source: Source;
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
-  /** A write was refused that policy has nothing against: for the audit. */
+  /** Reports a refused write that the policy itself allows, for the audit. */
   readonly onRefused: (refusal: RefusedAct) => void;
 }
 
-/** What a caller was about to do to a record, and the field that names it. */
+/** A write of a caller to a record, and the request field that names it. */
 export interface AskedWrite {
   readonly action: "register" | "unregister" | "renew";
   readonly field: string;
 }
 
 /**
- * Throws `discovery_access_denied` where this node's cluster may not publish the stamped entry, or the caller may not see its
- * namespace: whether a key is taken there would tell what it holds.
+ * Throws `discovery_access_denied` if this node's cluster may not publish the stamped entry, or if the caller may not see its namespace:
+ * whether a key is taken there would reveal its entries.
  */
 export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, field: string): void {
   const { source, policies, onDenied } = publishing;
@@ -35,7 +35,7 @@ export function checkPublishing(publishing: Publishing, caller: Caller, { namesp
   const isOurs = mayPublish(verdict, scope);
   if (hidden === undefined && isOurs) return;
   onDenied(caller, { action: "register", namespace, verdict: isOurs && hidden !== undefined ? hidden : verdict });
-  // Who owns a namespace, and by which rule, is for those who may see it.
+  // Only callers that may see a namespace learn its owners and its rule.
   if (hidden !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = verdict;
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
@@ -47,7 +47,10 @@ function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, na
   return verdict.allowed || isOwnerOf(caller, namespace) ? undefined : verdict;
 }
 
-/** A held record, unless it is to the caller as if it were not there: another's, in a namespace that policy hides. That is told. */
+/**
+ * A held record, or undefined if it does not exist for the caller: it belongs to another principal in a hidden namespace. This refusal is
+ * reported.
+ */
 export function presentFor<R extends CatalogRecord>(
   { policies, onDenied }: Publishing,
   caller: Caller,
@@ -62,8 +65,8 @@ export function presentFor<R extends CatalogRecord>(
 }
 
 /**
- * Throws `discovery_access_denied` where the record is another principal's and the caller neither an admin nor an owner of
- * its namespace. What nodes say of themselves is theirs alone, also from admins: on loopback everybody is one.
+ * Throws `discovery_access_denied` if the record belongs to another principal and the caller is neither an admin nor an owner of its
+ * namespace. A node's own entry may not be changed by anybody else, not even by admins, because on loopback every caller is one.
  */
 export function checkOwner(publishing: Pick<Publishing, "onRefused">, caller: Caller, record: CatalogRecord, asked: AskedWrite): void {
   if (record.principal === caller.principal) return;
@@ -82,7 +85,10 @@ function refused(
   return error;
 }
 
-/** As `checkOwner`, for who takes a record out; also throws where it is of another cluster: whatever is said of it here ends nothing. */
+/**
+ * Like `checkOwner`, for an unregister. Also throws if the record is of another cluster, because an unregister here would end nothing
+ * there.
+ */
 export function checkEnding(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
   const asked = { action: "unregister", field } as const;
   checkOwner(publishing, caller, record, asked);

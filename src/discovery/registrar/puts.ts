@@ -1,4 +1,7 @@
-/** Puts entries of this node: stamped entries become staged records, and keys are held by leases; what a refused batch undoes is noted. */
+/**
+ * Puts entries of this node: stamped entries become staged records, and their keys get leases. The undo log notes how to undo this if the
+ * batch is refused.
+ */
 
 import { type EntryStamper, finishEntry, type StampedEntry } from "../../catalog/entry/codec.ts";
 import { readRegisteredMs } from "../../catalog/entry/tail.ts";
@@ -24,14 +27,14 @@ export interface PutParts {
   readonly undo: UndoLog;
   readonly loads: Loads;
   readonly gate: QuotaGate;
-  /** A lease has lost its last key to another. */
+  /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
 }
 
-/** The lease that holds what is put. */
+/** The lease of a put. */
 export interface HeldUnder {
   readonly id: string;
-  /** It was granted by the same call: what undoes that takes its keys from it too. */
+  /** The same call granted the lease, so undoing that takes its keys from it too. */
   readonly isNew: boolean;
 }
 
@@ -39,7 +42,7 @@ export class Puts {
   readonly #parts: PutParts;
   readonly #replica: Replica;
   readonly #leases: Leases;
-  /** Keys whose row must be written again though the record is the same: they moved to another lease. */
+  /** Keys whose row must be written again although their record is unchanged: they moved to another lease. */
   readonly moved = new Set<KeyText>();
 
   constructor(parts: PutParts) {
@@ -48,7 +51,7 @@ export class Puts {
     this.#leases = parts.leases;
   }
 
-  /** Puts a client's entry under a lease. The same content again, while that is what people see, makes no record. */
+  /** Puts a client's entry under a lease. The content that readers already see makes no new record. */
   put(caller: Caller, stamped: StampedEntry, lease: HeldUnder, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
@@ -58,7 +61,7 @@ export class Puts {
     this.#stage(stamped, isLive ? own : undefined, caller.principal, stamped.load, time);
   }
 
-  /** As it is but for the health, if one is given; its stamp is this moment's. */
+  /** Puts the entry again, with another health if one is given, and with a current stamp. */
   again(key: KeyText, time: Time, health?: Health): void {
     const { stamper, loads } = this.#parts;
     const own = this.#replica.own(key);
@@ -69,7 +72,7 @@ export class Puts {
     this.#stage(stamped, own, own.principal, loads.of(key) ?? stored.load, time);
   }
 
-  /** A key is held by one lease; `isLive`: it has an entry, whose row names the lease. */
+  /** Moves a key to a lease. `isLive`: it has an entry, whose row names the lease. */
   attach(key: KeyText, { id, isNew }: HeldUnder, isLive: boolean): void {
     if (this.#leases.leaseOf(key) === id) return;
     const { undo, onEmptied } = this.#parts;
@@ -80,7 +83,7 @@ export class Puts {
     }
     undo.push(() => this.#leases.has(old) && this.#leases.attach(old, key));
     if (isLive) this.moved.add(key);
-    // Re-registered under a new lease: a lease that has lost its last key is gone, and its next renewal says so.
+    // A lease that lost its last key to a new lease ends, and its next renewal says so.
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 

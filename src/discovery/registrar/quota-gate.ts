@@ -1,4 +1,4 @@
-/** Quotas at the registrar: a request is checked as a whole, and what is staged counts until it is visible. */
+/** Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -6,12 +6,14 @@ import { hiddenOrphanOf, winnerOf } from "../../catalog/replica/view.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Held, Quotas } from "../../policy/limits/quotas.ts";
 
-/** The live record of a key, staged or held, though the owner rule may hide it: whoever registered it still has it. */
+/** The live record of a key, staged or held. It counts even if the owner rule hides it, because its principal still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   return stagedOr(replica, key, () => winnerOf(replica.records(key)));
 }
 
-/** The record that an unregister of the key ends: the live one, else what would come back with a node that is away for too long. */
+/**
+ * The record that an unregister of the key ends: the live one, else the one that would come back with a node that has been away too long.
+ */
 export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   return stagedOr(replica, key, () => {
     const records = replica.records(key);
@@ -29,13 +31,13 @@ export class QuotaGate {
   readonly #replica: Replica;
   readonly #quotas: Quotas | undefined;
 
-  /** Without quotas nothing is asked or counted. */
+  /** Without quotas nothing is checked or counted. */
   constructor(replica: Replica, quotas: Quotas | undefined) {
     this.#replica = replica;
     this.#quotas = quotas;
   }
 
-  /** Throws `quota_exceeded` when the stamped entries would add more than is left, all of them together. */
+  /** Throws `quota_exceeded` if the stamped entries together would add more than is left. */
   check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
     const quotas = this.#quotas;
     if (quotas?.isSet !== true) return;
@@ -45,7 +47,7 @@ export class QuotaGate {
     );
   }
 
-  /** The record that is staged next replaces or, where `after` is absent, removes what the key has. */
+  /** The next staged record replaces the current one of the key, or removes it if `after` is absent. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const quotas = this.#quotas;
     if (quotas?.isSet !== true) return;
@@ -67,7 +69,7 @@ export class QuotaGate {
   }
 
   #held(key: KeyText): Held | undefined {
-    // What is hidden is not counted where quotas look.
+    // Hidden records do not count against quotas.
     const current = stagedOr(this.#replica, key, () => this.#replica.view(key));
     return current === undefined ? undefined : weighed(current, current.contentBytes);
   }

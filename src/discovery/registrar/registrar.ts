@@ -1,6 +1,6 @@
 /**
- * Writes to this node's own records: register, renew, unregister, expire. Everything is staged in one turn of the event
- * loop and becomes visible, or is undone, when its journal batch has succeeded or failed (semantics.md, Leases and life).
+ * Writes this node's own records: register, renew, unregister, expire. A call stages everything in one turn of the event loop. The records
+ * become visible, or are undone, when their journal batch has succeeded or failed (semantics.md, Leases and life).
  */
 
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
@@ -27,7 +27,7 @@ import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 import { WholeRequests } from "./whole-request.ts";
 
-/** The old tombstones too, only what is above their number, or none. */
+/** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
 export type CollectsBy = "age" | "count" | "nothing";
 
 export interface RegistrarOptions extends Publishing {
@@ -37,14 +37,14 @@ export interface RegistrarOptions extends Publishing {
   readonly maxTtlMs: number;
   /** Shortest time between two replicated load changes of one entry. */
   readonly loadIntervalMs: number;
-  /** Retried requests remembered. */
+  /** Number of remembered requests. */
   readonly maxIdempotencyKeys: number;
   /**
-   * Which tombstones may go. The old ones too (`age`), but not while somebody may still come with a record they end; and none at all (`nothing`) while it
-   * is not known yet which origins are lost. Absent: the old ones.
+   * Which tombstones may be collected. Old ones (`age`) may not while a node may still come back with a record that they end, and none may
+   * (`nothing`) while the lost origins are not known yet. Absent means old ones too.
    */
   readonly collectsBy?: () => CollectsBy;
-  /** A new lease id's random part; 16 characters or so. */
+  /** The random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
   /** The clock of leases, in which standstills of this node hardly count. Absent: all time counts. */
   readonly patience?: Patience;
@@ -60,7 +60,7 @@ export interface RegistrarParts {
 
 export interface RegisterCommand {
   readonly stampedEntries: readonly StampedEntry[];
-  /** Undefined: the default, or the joined lease's. */
+  /** Undefined means the default, or the ttl of the joined lease. */
   readonly ttlMs: number | undefined;
   /** Empty for a new lease. */
   readonly leaseId: string;
@@ -68,7 +68,7 @@ export interface RegisterCommand {
   readonly isStatic: boolean;
 }
 
-/** Leases ended and tombstones collected in one tick, so that a mass expiry never stops the node. */
+/** Most leases ended and tombstones collected in one tick, so that a mass expiry does not stop the node. */
 const TICK_COUNT = 2000;
 
 export class Registrar {
@@ -83,12 +83,12 @@ export class Registrar {
   readonly #puts: Puts;
   readonly requests: WholeRequests;
   readonly endings: Endings;
-  /** Static entries, when this node or another one leaves. */
+  /** Hands over static entries, when this node or another one leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #takenSeq: number;
-  /** Leases that ran out since the start. */
+  /** Number of leases that ran out since the start. */
   expiredCount = 0;
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
@@ -114,7 +114,7 @@ export class Registrar {
     });
   }
 
-  /** Whether something is staged that no batch has taken yet. */
+  /** Whether records are staged that no batch has taken yet. */
   get hasWork(): boolean {
     return (
       this.#replica.lastSeq > this.#takenSeq ||
@@ -125,7 +125,7 @@ export class Registrar {
     );
   }
 
-  /** Puts entries under a lease: all of them, or none. The answer holds once the next batch is durable. */
+  /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
     const asked = attemptOf(command);
     const answered = this.#answers.find(caller, asked, this.#patience.dueMs(time.monoMs));
@@ -144,14 +144,17 @@ export class Registrar {
     return this.#remember(caller, asked, { leaseId, ttlMs }, time);
   }
 
-  /** The ttl of a request's lease, in ms rounded up: entries that name none get it. Throws `invalid_argument` on one that no lease may have. */
+  /**
+   * The ttl of a request's lease, in ms rounded up. It also applies to entries without a ttl. Throws `invalid_argument` for an impossible
+   * one.
+   */
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
     if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
     return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultTtlMs);
   }
 
-  /** Extends leases of this node; what it does not hold, or holds for somebody else, is reported as expired. */
+  /** Extends leases of this node. Leases that do not exist here, or belong to another principal, are reported as expired. */
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
     for (const report of reports) this.#checkReport(caller, report);
     const expiredLeaseIds: string[] = [];
@@ -168,14 +171,17 @@ export class Registrar {
     return { expiredLeaseIds, ttlMs };
   }
 
-  /** Ends a lease with all its entries. Returns how many were removed; throws `lease_not_found`. */
+  /** Ends a lease with all its entries. Returns their number. Throws `lease_not_found`. */
   unregisterLease(caller: Caller, leaseId: string, time: Time): number {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
     return this.#whole(() => this.endings.lease(leaseId, BODY.UNREGISTERED, time));
   }
 
-  /** Removes keys at whichever node of this cluster they were registered. Returns how many were there; refused as a whole when one is another's. */
+  /**
+   * Removes keys, whichever node of this cluster registered them. Returns the number of existing ones. Refused as a whole if one belongs to
+   * another principal.
+   */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const [i, key] of keys.entries()) {
@@ -190,17 +196,17 @@ export class Registrar {
     return found.size;
   }
 
-  /** Ends own entries that another origin's `unregistered` hides; others among the keys stay. Returns how many. */
+  /** Ends own entries that another origin's `unregistered` hides. Other keys stay. Returns their number. */
   endSuperseded(keys: readonly KeyText[], time: Time): number {
     return this.endings.superseded(keys, time);
   }
 
-  /** Ends all own entries but those to be handed over, part by part, because the node leaves: see `Endings.own`. */
+  /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `Endings.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
-  /** Ends expired leases and collects old tombstones; a bounded amount a call. */
+  /** Ends expired leases and collects old tombstones, a bounded number in each call. */
   tick(time: Time): void {
     const dueMs = this.#patience.dueMs(time.monoMs);
     const expired = this.#leases.expire(dueMs, TICK_COUNT);
@@ -212,12 +218,12 @@ export class Registrar {
     this.#answers.sweep(dueMs);
   }
 
-  /** The time from which a lease has its ttl: standstills of this node hardly count in it. */
+  /** The time at which a lease starts its ttl. Standstills of this node hardly count in it. */
   leaseMs({ monoMs }: Time): number {
     return this.#patience.nowMs(monoMs);
   }
 
-  /** Monotonic ms at which `tick` has something to do; a standstill until then makes it later. */
+  /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
   nextDeadlineMs(): number | undefined {
     const leaseDueMs = this.#leases.nextDeadlineMs();
     const expiry = leaseDueMs === undefined ? undefined : this.#patience.dueMonoMs(leaseDueMs);
@@ -225,14 +231,14 @@ export class Registrar {
     return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
   }
 
-  /** Last reported load of an own entry, when it is newer than what the record says. */
+  /** The last reported load of an own entry, if it is newer than the record. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.#loads.of(key);
   }
 
   // ---- batches ----
 
-  /** Everything staged since the last call, for the journal. Undefined when there is nothing. */
+  /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
   takeBatch(): Batch | undefined {
     if (!this.hasWork) return undefined;
     const newest = new Map<KeyText, StoredRecord>();
@@ -264,7 +270,7 @@ export class Registrar {
     this.#gate.commit(batch.lastSeq);
   }
 
-  /** The batch, and with it everything staged after it, was refused: as if it had never been asked for. */
+  /** The batch was refused. It is undone together with everything staged after it. */
   abort(batch: Batch): void {
     this.#replica.abort();
     this.#undo.undo();
@@ -273,7 +279,7 @@ export class Registrar {
     this.#newLeases = [];
     this.endings.take();
     this.#puts.moved.clear();
-    // What was collected is gone from memory either way; the journal must still hear of it.
+    // Collected tombstones are gone from memory in any case, so the journal must still drop them.
     this.#forget.push(...(batch.forget as KeyText[])); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the keys this class put there
   }
 
@@ -342,7 +348,7 @@ export class Registrar {
     return answer;
   }
 
-  /** An answer given before a restart, by what the journal keeps of the request. */
+  /** Restores an answer from before a restart, from the journal's information about the request. */
   restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }

@@ -1,4 +1,4 @@
-/** From the journal back into the replica: own records, and each lease for its ttl once more (semantics.md, Restart). */
+/** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
 
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
@@ -37,7 +37,7 @@ export class Restoring {
     this.#time = time;
   }
 
-  /** Throws `invalid_argument` on a row this version cannot have written. */
+  /** Throws `invalid_argument` for a row that this version cannot have written. */
   row(row: BatchPut): void {
     const { hlc, maxClockSkewMs } = this.#parts;
     const stamp = restoreRow(row, this.#parts, this.#time);
@@ -45,14 +45,14 @@ export class Restoring {
     else hlc.merge(stamp, this.#time.wallMs, maxClockSkewMs);
   }
 
-  /** After the last row. Returns how many are staged to be written again. */
+  /** Call this after the last row. Returns the number of records staged to be written again. */
   finish(): number {
     for (const row of this.#again) putAgain(row, this.#parts, this.#time);
     return this.#again.length;
   }
 }
 
-/** Where numbering goes on when the journal's own numbers are beyond what anybody counts on from: in a new generation, half way up. */
+/** The number to continue from when the journal's own numbers are impossibly high: in a new generation, half way up. */
 export function soundNumbers<T extends { readonly lastSeq: number; readonly floor: number; readonly generation: number }>(
   restored: T,
   newGeneration: () => number,
@@ -70,7 +70,7 @@ function hasRoom(n: number): boolean {
   return isSeq(n) && n <= MAX_SEQ - ROOM;
 }
 
-/** Grants what was granted before; to be called before the rows. */
+/** Grants the leases of the journal. Call this before the rows. */
 export function restoreLeases(leases: Leases, granted: readonly BatchLease[], registrar: Registrar, time: Time): void {
   const leaseMs = registrar.leaseMs(time);
   for (const { leaseId, ttlMs, principal, idempotencyKey } of granted) {
@@ -81,9 +81,8 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 }
 
 /**
- * Puts one row back; returns its stamp, for the clock. Throws `invalid_argument` on a row this version cannot have written. Undefined
- * for one whose numbers nobody can go on from: an older version took them over from a peer. It is to be
- * put again (`Restoring`).
+ * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
+ * undefined for a row with impossibly high numbers, which an older version took over from a peer; it must be put again (`Restoring`).
  */
 export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
@@ -119,8 +118,8 @@ export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): numb
 }
 
 /**
- * Stages what a row says under a new number and a stamp of today, under the lease it had: to be called after all rows, in their order.
- * What peers took of the old row is replaced, and those that refused it get this one.
+ * Stages the content of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
+ * replace the old row with it, and those that refused the old one accept it.
  */
 function putAgain(row: BatchPut, parts: RestoringParts, time: Time): void {
   const { replica, leases, stamper, bounds, hlc } = parts;

@@ -1,8 +1,8 @@
-/** How to take back what was done for records that are not durable yet. */
+/** The steps to undo changes that are not durable yet. */
 
 type Undo = () => void;
 
-/** Steps in the order they were done; a batch's steps are forgotten when it is on disk, and all are undone when it is not. */
+/** Steps in the order of the changes. The steps of a batch are dropped when it is on disk; when it is refused, all are undone. */
 export class UndoLog {
   #open: Undo[] = [];
   #sealed: { readonly through: number; readonly steps: Undo[] }[] = [];
@@ -11,12 +11,12 @@ export class UndoLog {
     this.#open.push(step);
   }
 
-  /** Where to take the steps of one call back to. */
+  /** The position to which the steps of one call can be undone. */
   get mark(): number {
     return this.#open.length;
   }
 
-  /** Takes back the steps since the mark, newest first: those of one call that failed. */
+  /** Undoes the steps since the mark, newest first: those of one failed call. */
   undoTo(mark: number): void {
     for (const step of this.#open.splice(mark).toReversed()) step();
   }
@@ -32,7 +32,7 @@ export class UndoLog {
     while ((this.#sealed[0]?.through ?? Number.POSITIVE_INFINITY) <= through) this.#sealed.shift();
   }
 
-  /** Takes back every step not forgotten, newest first. */
+  /** Undoes every remaining step, newest first. */
   undo(): void {
     for (let i = this.#open.length - 1; i >= 0; i--) this.#open[i]?.();
     for (let b = this.#sealed.length - 1; b >= 0; b--) {

@@ -1,4 +1,4 @@
-/** What the entries of one registration must be beside each other and beside what is held of their names. */
+/** Rules for the entries of one registration together, and for them and the held instances of their names. */
 import { functionId, type StampedEntry } from "../../catalog/entry/codec.ts";
 import { type InstanceName, sampleInstances } from "../../catalog/query/instances.ts";
 import { type KeyText, KIND } from "../../catalog/record/record.ts";
@@ -6,7 +6,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { invalid } from "../../lib/errors.ts";
 import { FunctionIds } from "./function-ids.ts";
 
-/** Held instances looked at for the function_id of a name: those without one say nothing. */
+/** Most held instances that are searched for the function_id of a name. Some have none. */
 const MAX_LOOKED = 100;
 
 export class WholeRequests {
@@ -18,12 +18,12 @@ export class WholeRequests {
     this.#ids = new FunctionIds(replica);
   }
 
-  /** Takes in what changed in the replica; when it is called often, no call takes long. */
+  /** Takes in changes of the replica. Frequent calls keep each one short. */
   refresh(): void {
     this.#ids.refresh();
   }
 
-  /** Throws `invalid_argument` where the stamped entries do not go with each other or with what is held. */
+  /** Throws `invalid_argument` if the stamped entries contradict each other or held entries. */
   check(stampedEntries: readonly StampedEntry[]): void {
     checkDistinct(stampedEntries);
     const said = checkFunctionIds(this.#replica, this.#ids, stampedEntries);
@@ -31,7 +31,7 @@ export class WholeRequests {
   }
 }
 
-/** Throws `invalid_argument` where two stamped entries have one key. */
+/** Throws `invalid_argument` if two stamped entries have one key. */
 function checkDistinct(stampedEntries: readonly StampedEntry[]): void {
   const seen = new Map<KeyText, number>();
   stampedEntries.forEach(({ key }, i) => {
@@ -42,9 +42,9 @@ function checkDistinct(stampedEntries: readonly StampedEntry[]): void {
 }
 
 /**
- * A function's name and its function_id belong together (semantics.md, Names and bounds): throws `invalid_argument` where one name gets two
- * ids, or one id two names of a namespace. Only this cluster's instances count, so that another cannot block a name here. Returns what the
- * stamped entries say.
+ * A function's name and its function_id belong together (semantics.md, Names and bounds): throws `invalid_argument` if a name gets two ids,
+ * or an id two names of a namespace. Only instances of this cluster count, so that another cluster cannot block a name here. Returns the
+ * ids of the stamped entries.
  */
 function checkFunctionIds(replica: Replica, ids: FunctionIds, stampedEntries: readonly StampedEntry[]): ReadonlyMap<StampedEntry, string> {
   const said = new Map<StampedEntry, string>();
@@ -70,7 +70,7 @@ function checkFunctionIds(replica: Replica, ids: FunctionIds, stampedEntries: re
   return said;
 }
 
-/** The id that the other instances of the name have in this cluster. */
+/** The id of the name's other instances in this cluster. */
 function heldId(replica: Replica, { key, traits, ...name }: InstanceName & Pick<StampedEntry, "key" | "traits">): string | undefined {
   const { records } = sampleInstances(replica.lookup, name, {
     form: "stretch",
