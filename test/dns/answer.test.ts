@@ -1,17 +1,14 @@
 import { expect, test } from "vitest";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
-import { CLASS_IN, drawAnswer, planAnswer, RCODE } from "../../src/dns/answer.ts";
-import { type DnsSettings, RECORDS, type RecordType } from "../../src/dns/records.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
-import { recordText } from "./record-text.ts";
+import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
+import { type AskedType, ask as askOf, newResponder, type Told, wordOf } from "./asking.ts";
 
-const FIRST = (): number => 0.999_999;
+type Settings = NonNullable<Parameters<typeof newResponder>[0]>["settings"];
 
-function ask(catalog: DnsCatalog, type: RecordType | number, name: string, settings: Partial<DnsSettings> = {}) {
-  const code = typeof type === "number" ? type : RECORDS[type].code;
-  return drawAnswer(planAnswer({ name, type: code, class: CLASS_IN }, catalog, { ...TEST_DNS_SETTINGS, ...settings }), FIRST);
+function ask(catalog: DnsCatalog, type: AskedType, name: string, settings: Settings = {}): Told {
+  return askOf(newResponder({ settings }), catalog, type, name);
 }
 
 /** One instance of each kind, seen by everyone. */
@@ -26,43 +23,42 @@ function market(): FakeDnsCatalog {
 }
 
 test.each([
-  { type: 1, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
-  { type: 28, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 15, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 65_535, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 255, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
-  { type: 1, name: "market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 1, name: "waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 6, name: "waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
-  { type: 2, name: "waymark", rcode: RCODE.NOERROR, answers: 1, soa: false },
-  { type: 6, name: "web.market.waymark", rcode: RCODE.NOERROR, answers: 0, soa: true },
-  { type: 1, name: "nope.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
-  { type: 1, name: "nope.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
-  { type: 1, name: "events.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
-  { type: 1, name: "n1.discovery.nodes.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
-  { type: 1, name: "we\\046b.market.waymark", rcode: RCODE.NXDOMAIN, answers: 0, soa: true },
-  { type: 1, name: "example.com", rcode: RCODE.REFUSED, answers: 0, soa: false },
-  { type: 1, name: "", rcode: RCODE.REFUSED, answers: 0, soa: false },
-  { type: 252, name: "waymark", rcode: RCODE.REFUSED, answers: 0, soa: false },
-  { type: 251, name: "waymark", rcode: RCODE.REFUSED, answers: 0, soa: false },
+  { type: 1, name: "web.market.waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 28, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 15, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 65_535, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 255, name: "web.market.waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 1, name: "market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 1, name: "waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 6, name: "waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 2, name: "waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 6, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 1, name: "nope.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "nope.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "events.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "n1.discovery.nodes.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "we\\046b.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "example.com", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 1, name: "", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 252, name: "waymark", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 251, name: "waymark", rcode: "REFUSED", answers: 0, soa: false },
 ])("type $type of $name: rcode $rcode, $answers answers, SOA $soa", ({ type, name, rcode, answers, soa }) => {
   const answer = ask(market(), type, name);
   expect(answer.rcode).toBe(rcode);
   expect(answer.answers.length).toBe(answers);
-  expect(answer.authority.map((record) => record.type)).toEqual(soa ? ["SOA"] : []);
-  expect(answer.isAuthoritative).toBe(rcode !== RCODE.REFUSED);
+  expect(wordOf(answer.authority, 2)).toEqual(soa ? ["SOA"] : []);
+  expect(answer.isAuthoritative).toBe(rcode !== "REFUSED");
 });
 
 test("only class IN is answered", () => {
   for (const other of [0, 3, 4, 254, 255]) {
-    const plan = planAnswer({ name: "web.market.waymark", type: 1, class: other }, market(), TEST_DNS_SETTINGS);
-    expect(plan.rcode).toBe(RCODE.REFUSED);
+    expect(askOf(newResponder(), market(), "A", "web.market.waymark", other).rcode).toBe("REFUSED");
   }
 });
 
 test("a negative answer may be kept for the negative ttl, in the SOA's TTL and in its minimum", () => {
   const [soa] = ask(market(), "A", "nope.waymark", { negativeTtlMs: 7_000 }).authority;
-  expect(soa === undefined ? "" : recordText(soa)).toMatch(/^waymark\. 7 IN SOA .* 7$/);
+  expect(soa).toMatch(/^waymark\. 7 SOA .* 7$/);
 });
 
 test("what is hidden from a viewer and what does not exist are told apart by nothing", () => {
@@ -84,13 +80,11 @@ test("every order of addresses comes up, about as often as any other", () => {
   const catalog = new FakeDnsCatalog([
     entryView({ name: "web", targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }, { host: "10.0.0.3" }] }),
   ]);
-  const plan = planAnswer({ name: "web.market.waymark", type: 1, class: CLASS_IN }, catalog, TEST_DNS_SETTINGS);
   const rng = new Rng("shuffle");
+  const responder = newResponder({ random: () => rng.next() });
   const counts = new Map<string, number>();
   for (let i = 0; i < 6_000; i++) {
-    const order = drawAnswer(plan, () => rng.next())
-      .answers.map(recordText)
-      .join();
+    const order = askOf(responder, catalog, "A", "web.market.waymark").answers.join();
     counts.set(order, (counts.get(order) ?? 0) + 1);
   }
   expect(counts.size).toBe(6);
@@ -102,15 +96,15 @@ test("shuffling SRV records never puts a sick one before a healthy one", () => {
   const catalog = new FakeDnsCatalog(
     healths.map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets: [{ host: `10.0.${health}.${i}` }] })),
   );
-  const plan = planAnswer({ name: "_svc._tcp.web.market.waymark", type: 33, class: CLASS_IN }, catalog, TEST_DNS_SETTINGS);
   const rng = new Rng("srv");
+  const responder = newResponder({ random: () => rng.next() });
   const firsts = new Set<string>();
   for (let i = 0; i < 100; i++) {
-    const { answers, additional } = drawAnswer(plan, () => rng.next());
-    const targets = answers.map((record) => (record.type === "SRV" ? record.data.target : ""));
+    const { answers, additional } = askOf(responder, catalog, "SRV", "_svc._tcp.web.market.waymark");
+    const targets = wordOf(answers, -1);
     expect(targets.map((target) => Number(target.split("-")[2]))).toEqual([1, 1, 2, 2, 3, 5]);
     // A reader that takes only the first few additional records gets those of the first targets.
-    expect(additional.map((record) => record.name)).toEqual(targets);
+    expect(wordOf(additional, 0)).toEqual(targets);
     firsts.add(targets[0] ?? "");
   }
   expect(firsts.size).toBe(2);
@@ -122,10 +116,11 @@ test("every name an SRV answer gives for an address answers with that address", 
   const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
   expect(answers.length).toBe(hosts.length);
   for (const glue of additional) {
-    const [own] = ask(catalog, glue.type, glue.name).answers;
-    expect(own?.data).toEqual(glue.data);
+    const [name = "", , type = ""] = glue.split(" ");
+    const [own] = ask(catalog, type as "A" | "AAAA", name.slice(0, -1)).answers;
+    expect(wordOf([own ?? ""], -1)).toEqual(wordOf([glue], -1));
   }
-  expect(new Set(additional.map((record) => recordText(record).split(" ").at(-1)))).toEqual(new Set(hosts));
+  expect(new Set(wordOf(additional, -1))).toEqual(new Set(hosts));
 });
 
 test("a chain of host names ends after a few steps", () => {
@@ -138,17 +133,17 @@ test("a chain of host names ends after a few steps", () => {
 test("a CNAME into a name that is not there says so, with the CNAME", () => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "gone.market.waymark" }] })]);
   const answer = ask(catalog, "A", "web.market.waymark");
-  expect(answer.rcode).toBe(RCODE.NXDOMAIN);
-  expect(answer.answers.map(recordText)).toEqual(["web.market.waymark. 30 IN CNAME gone.market.waymark."]);
+  expect(answer.rcode).toBe("NXDOMAIN");
+  expect(answer.answers).toEqual(["web.market.waymark. 30 CNAME gone.market.waymark."]);
   expect(answer.authority.length).toBe(1);
 });
 
 test("outside our zones nothing is denied, only refused, also when such names are tried", () => {
   const settings = { allowExternalNames: true };
-  expect(ask(market(), "A", "web.market", settings).answers.map(recordText)).toEqual(["web.market. 30 IN A 10.0.0.1"]);
-  expect(ask(market(), "A", "web.nowhere", settings).rcode).toBe(RCODE.REFUSED);
-  expect(ask(market(), "A", "", settings).rcode).toBe(RCODE.REFUSED);
-  expect(ask(market(), "A", "nope.waymark", settings).rcode).toBe(RCODE.NXDOMAIN);
+  expect(ask(market(), "A", "web.market", settings).answers).toEqual(["web.market. 30 A 10.0.0.1"]);
+  expect(ask(market(), "A", "web.nowhere", settings).rcode).toBe("REFUSED");
+  expect(ask(market(), "A", "", settings).rcode).toBe("REFUSED");
+  expect(ask(market(), "A", "nope.waymark", settings).rcode).toBe("NXDOMAIN");
 });
 
 /** A catalog that counts how often it is asked. */
@@ -177,7 +172,7 @@ test("a name is looked up once for the additional section, however its letters a
   const { catalog, asked } = counting(new FakeDnsCatalog([back, entryView({ name: "web", targets: hosts })]));
   const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
   expect(answers.length).toBe(60);
-  expect(additional.map((record) => [record.name, record.type])).toEqual([["back.market.waymark", "A"]]);
+  expect(additional).toEqual([expect.stringMatching(/^back\.market\.waymark\. \d+ A 10\.0\.0\.1$/)]);
   expect(asked()).toBe(2);
 });
 
@@ -190,20 +185,11 @@ test("names with many addresses are looked up for the additional section until i
   expect(asked()).toBeLessThan(10);
 });
 
-test("of more targets than fit into any answer each entry has its part", () => {
-  const targets = (instance: number) => Array.from({ length: 64 }, (_, i) => ({ host: `h${instance}-${i}.example`, port: 1 }));
-  const entries = Array.from({ length: 1_000 }, (_, i) => entryView({ name: "big", instanceId: `i${i}`, targets: targets(i) }));
-  const { answers } = ask(new FakeDnsCatalog(entries), "SRV", "_svc._tcp.big.market.waymark");
-  const carriers = new Set(answers.map((record) => (record.type === "SRV" ? record.data.target.split("-")[0] : "")));
-  expect(answers.length).toBe(4_000);
-  expect(carriers.size).toBe(1_000);
-});
-
 test("a service with addresses and host names has no CNAME beside its addresses: for a family that it lacks there is just none", () => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "db.example.org" }, { host: "10.0.0.1" }] })]);
-  expect(ask(catalog, "A", "web.market.waymark").answers.map(({ type }) => type)).toEqual(["A"]);
+  expect(ask(catalog, "A", "web.market.waymark").answers.map((line) => line.split(" ")[2])).toEqual(["A"]);
   for (const type of ["AAAA", "CNAME"] as const) {
     const { rcode, answers } = ask(catalog, type, "web.market.waymark");
-    expect([rcode, answers]).toEqual([RCODE.NOERROR, []]);
+    expect([rcode, answers]).toEqual(["NOERROR", []]);
   }
 });

@@ -1,9 +1,5 @@
 import { expect, test } from "vitest";
-import { Responder } from "../../src/dns/responder.ts";
 import { prefixOf, ResponseRate } from "../../src/dns/response-rate.ts";
-import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
-import { queryBytes, responseText } from "../fakes/dns-text.ts";
-import { SETTINGS } from "../fakes/options.ts";
 
 test.each([
   { address: "192.0.2.7", prefix: "192.0.2" },
@@ -30,22 +26,4 @@ test("a crowd of forged addresses takes no more memory than was set", () => {
   for (let i = 0; i < 100_000; i++) rate.takes(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
   for (let i = 0; i < 10_000; i++) rate.takes(`10.${i >> 8}.${i & 255}.1`, 0);
   expect(rate.size).toBeLessThanOrEqual(64);
-});
-
-test("a question that is cut is told TC and nothing else, in no more bytes than it had; what is no question gets nothing", () => {
-  const responder = new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
-  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  for (const bufsize of [undefined, 1232]) {
-    const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize });
-    const reply = responder.cut(query);
-    expect(reply).toMatchObject({ isTruncated: true, rcode: "NOERROR", qtype: "A" });
-    expect(reply?.bytes.length).toBeLessThanOrEqual(query.length);
-    expect(responseText(reply?.bytes ?? new Uint8Array())).toBe("NOERROR tc");
-    // The next answer is whole again.
-    expect(responder.respond(query, "udp", () => catalog)?.isTruncated).toBe(false);
-  }
-  expect(responder.cut(new Uint8Array(5))).toBeUndefined();
-  const broken = Uint8Array.from(queryBytes({ name: "web", type: "A" }));
-  broken[5] = 7;
-  expect(responder.cut(broken)).toBeUndefined();
 });
