@@ -12,7 +12,7 @@ import { PolicySetSchema } from "../gen/waymark/policy/v1/policy_pb.js";
 import { loadConfig } from "../src/config/load.ts";
 import { openLog } from "../src/lib/log.io.ts";
 import { Metrics } from "../src/lib/metrics/metrics.ts";
-import { openNodePolicy } from "../src/node/policy.ts";
+import { openNodePolicy } from "../src/node/policy.io.ts";
 import { buildCore, openStore } from "../src/node/rooms.io.ts";
 import { encodePolicySet } from "../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../src/policy/set/rules.ts";

@@ -75,6 +75,7 @@ export const PURE_ROOMS: readonly string[] = [
   "store",
   "control",
   "data",
+  "node",
 ];
 
 /** A library that is imported in few places is replaced in few places. */

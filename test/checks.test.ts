@@ -455,7 +455,8 @@ test("tidy names a setting that stands in a table and in a rule, or as a word of
     "src/config/a.ts": "export const A_SETTINGS = { readMs: ms({}), takenMs: ms({}), guardMs: ms({}), idleMs: ms({}) };\n",
     "src/config/rules.ts": "if (settings.a.idleMs > settings.a.readMs) say();\n",
     "src/config/exposure.ts": "if (settings.a.guardMs > 0) warn();\n",
-    "src/node/node.ts": "const { x,\n takenMs: ms } = settings.a;\nstart(settings.a.readMs, { ...settings.server });\nother.soloMs = 1;\n",
+    "src/node/node.io.ts":
+      "const { x,\n takenMs: ms } = settings.a;\nstart(settings.a.readMs, { ...settings.server });\nother.soloMs = 1;\n",
     "src/fabric/idle.ts": "interface A { readonly idleMs: number }\nwait(a.idleMs, b.soloMs);\n",
     "src/server/grpc/listener.io.ts":
       "interface Limits { readonly maxStreams: number; readonly maxCalls: number }\nopen(options.limits.maxStreams);\n",

@@ -6,7 +6,7 @@ import type { ServeRequest } from "../cli/environment.ts";
 import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
 import { V8_FLAGS } from "../lib/v8-flags.ts";
-import { startNode } from "../node/node.ts";
+import { startNode } from "../node/node.io.ts";
 import { heedHangUp } from "./hang-up.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);

@@ -15,8 +15,8 @@ import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabr
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { Standing } from "./core/standing.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
-import type { Standing } from "./fabric/standing.ts";
 
 /** What the machine tells the rest of the node; sockets, journal and files are the driver's own affair. */
 export type Told = Extract<
@@ -26,9 +26,9 @@ export type Told = Extract<
       | "caughtUp"
       | "event"
       | "generationLost"
-      | "goodbye"
       | "handedOver"
       | "keepRoster"
+      | "keepSnapshot"
       | "memberChanged"
       | "memberForgotten"
       | "readPolicy"
@@ -329,9 +329,9 @@ export class CoreDriver {
       case "caughtUp":
       case "event":
       case "generationLost":
-      case "goodbye":
       case "handedOver":
       case "keepRoster":
+      case "keepSnapshot":
       case "memberChanged":
       case "memberForgotten":
       case "readPolicy":

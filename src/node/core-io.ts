@@ -5,9 +5,10 @@ import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
-import type { DepartureReason, HandedOver } from "./departure.ts";
-import type { AdoptOutcome } from "./fabric/policy.ts";
-import type { LostGeneration } from "./generations.ts";
+import type { DepartureReason, HandedOver } from "./core/departure.ts";
+import type { LostGeneration } from "./core/generations.ts";
+import type { KeepSnapshot } from "./core/snapshots.ts";
+import type { AdoptOutcome } from "./core/travelling-policy.ts";
 
 /** What the fabric is told by the machine alone. */
 type Internal = "changed" | "facts" | "leaving" | "offer" | "policyRefused" | "stop";
@@ -24,6 +25,8 @@ export type NodeInput =
   | { readonly kind: "generationKept"; readonly generation: number }
   | { readonly kind: "generationNotKept" }
   | { readonly kind: "rosterKept"; readonly isKept: boolean }
+  /** Whether the file says what `keepSnapshot` ordered. */
+  | { readonly kind: "snapshotKept"; readonly isKept: boolean }
   /** What became of the version of another node that `adoptPolicy` ordered. */
   | { readonly kind: "policyAdopted"; readonly head: PolicyHead; readonly via: PolicyVia; readonly outcome: AdoptOutcome }
   /** Sockets are bound and this start has its name on disk: the node may speak to others. */
@@ -58,6 +61,8 @@ export type NodeOutput =
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Those who asked whether this start is still the one have their answer: it is, or it is not for this reason. */
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
+  /** What others told, for a warm start. Answered by `snapshotKept`. */
+  | ({ readonly kind: "keepSnapshot" } & KeepSnapshot)
   /** Readers may be woken. */
   | { readonly kind: "wake" }
   /** There is news for the fabric: answered by `soon` when this turn of the event loop is over. Once until then. */
@@ -67,7 +72,5 @@ export type NodeOutput =
   /** So many entries of a node that left are this one's now. */
   | { readonly kind: "takenOver"; readonly count: number }
   | ({ readonly kind: "handedOver" } & HandedOver)
-  /** The goodbye is about to be said. */
-  | { readonly kind: "goodbye"; readonly reason: DepartureReason }
   /** Nothing more is said: the sockets may be closed. */
   | { readonly kind: "gone"; readonly reason: DepartureReason };

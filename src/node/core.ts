@@ -15,13 +15,15 @@ import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
+import { Departure, type DepartureOrders } from "./core/departure.ts";
+import { Generations, type LostGeneration } from "./core/generations.ts";
+import { HeardPeers } from "./core/heard-peers.ts";
+import { RosterFile } from "./core/roster-file.ts";
+import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
+import { Standing } from "./core/standing.ts";
+import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
-import { Departure, type DepartureOrders } from "./departure.ts";
-import { HeardPeers } from "./fabric/heard-peers.ts";
-import { isPolicyTaken, TravellingPolicy } from "./fabric/policy.ts";
-import { RosterFile } from "./fabric/roster-file.ts";
-import { Standing } from "./fabric/standing.ts";
-import { Generations, type LostGeneration } from "./generations.ts";
+import type { NodeLimits } from "./limits.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -33,6 +35,8 @@ export interface NodeRooms {
   readonly dnsNames?: Pick<DnsNames, "refresh"> | undefined;
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
+  /** Undefined where nothing is limited. */
+  readonly limits?: Pick<NodeLimits, "nextDeadlineMs" | "tick"> | undefined;
   /** Others are to be met: until their clocks are known, no writes are taken. */
   readonly hasSeeds: boolean;
   /** Draws a generation: it grows with the time, and no two are the same. */
@@ -46,10 +50,12 @@ export interface Joining {
   readonly facts: MemberFacts;
   /** Own live records that what came back of others hides: they are ended when it begins. */
   readonly superseded: readonly KeyText[];
+  readonly snapshots: SnapshotOptions;
 }
 
 /** The part of a node that other nodes reach. */
-interface Joined extends Joining {
+interface Joined extends Omit<Joining, "snapshots"> {
+  readonly snapshots: Snapshots;
   readonly departure: Departure;
   readonly rosterFile: RosterFile;
   readonly heard: HeardPeers;
@@ -105,12 +111,13 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   /** It has to do with other nodes, once it begins. To be called once, before callers are served. */
-  join({ fabric, facts, superseded }: Joining): void {
+  join({ fabric, facts, superseded, snapshots: options }: Joining): void {
     assert(this.#joined === undefined && this.#readiness === "starting", "a node joins once");
-    const { registrar, metrics, policies } = this.#rooms;
-    const departure = new Departure({ registrar, commits: this.commits, fabric });
+    const { replica, registrar, metrics, policies } = this.#rooms;
+    const snapshots = new Snapshots({ replica, fabric, clusterId: facts.clusterId }, options);
+    const departure = new Departure({ registrar, commits: this.commits, fabric, snapshots });
     const rosterFile = new RosterFile(fabric.lifecycle.roster, facts);
-    this.#joined = { fabric, facts, superseded, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+    this.#joined = { fabric, facts, superseded, snapshots, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
     this.#inputs.push({ kind: "policy", head: policies.place });
   }
 
@@ -198,19 +205,22 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   nextDeadlineMs(): number | undefined {
-    const { fabric, departure, rosterFile } = (this.#isBegun ? this.#joined : undefined) ?? {};
+    const { fabric, departure, rosterFile, snapshots } = (this.#isBegun ? this.#joined : undefined) ?? {};
     const next = Math.min(
       this.commits.nextDeadlineMs(),
       this.#generations.nextDeadlineMs() ?? NEVER,
+      this.#rooms.limits?.nextDeadlineMs() ?? NEVER,
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
       rosterFile?.nextDeadlineMs() ?? NEVER,
+      snapshots?.nextDeadlineMs() ?? NEVER,
     );
     return next === NEVER ? undefined : next;
   }
 
   #begin(time: Time, out: NodeOutput[]): void {
     this.#isBegun = true;
+    this.#joined?.snapshots.begin(time);
     this.#end(this.#joined?.superseded ?? [], time, out);
     this.show(out);
     this.#toFabric({ kind: "tick" }, time, out);
@@ -220,6 +230,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     switch (input.kind) {
       case "tick":
         this.commits.tick(time);
+        this.#rooms.limits?.tick(time);
         this.#keepGeneration(this.#generations.tick(time), out);
         return this.#toFabric(input, time, out);
       case "soon":
@@ -238,6 +249,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
         return this.#generations.refused(time);
       case "rosterKept":
         return this.#joined?.rosterFile.written(input.isKept, time);
+      case "snapshotKept":
+        return this.#joined?.snapshots.kept(input.isKept);
       case "policyAdopted":
         return this.#policyAdopted(input, time, out);
       case "begin":
@@ -348,7 +361,9 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     if (this.#joined !== undefined) this.#lookAtStanding(this.#joined, time, out);
     this.#lookAtReadiness(out);
     if (this.#joined === undefined) return;
-    const { departure, rosterFile } = this.#joined;
+    const { departure, rosterFile, snapshots } = this.#joined;
+    const snapshot = snapshots.due(time);
+    if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot });
     if (rosterFile.isDue(time)) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
     if (departure.hasBegun) this.#orderedBy(departure.step(time), time, out);
   }
@@ -413,12 +428,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#orderedBy(this.#joined.departure.begin(how === "leave" && this.#joined.fabric.hasClusterPeers, withinMs, time), time, out);
   }
 
-  #orderedBy({ inputs, handedOver, goodbye, gone }: DepartureOrders, time: Time, out: NodeOutput[]): void {
+  #orderedBy({ inputs, handedOver, gone }: DepartureOrders, time: Time, out: NodeOutput[]): void {
     if (handedOver !== undefined) {
       out.push({ kind: "handedOver", ...handedOver });
       if (handedOver.leftCount > 0) this.#toFabric({ kind: "facts", facts: { ...this.#facts(), keepsEntries: true } }, time, out);
     }
-    if (goodbye !== undefined) out.push({ kind: "goodbye", reason: goodbye });
     for (const input of inputs) this.#toFabric(input, time, out);
     if (gone !== undefined) out.push({ kind: "gone", reason: gone });
   }

@@ -35,7 +35,6 @@ export class NodeLimits {
   readonly #refusals: RefusalAudit;
   /** The policy last asked whether it has quotas, and what it said. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
-  #timer: NodeJS.Timeout | undefined;
   readonly quotas: Quotas;
 
   constructor(options: NodeLimitsOptions) {
@@ -102,7 +101,6 @@ export class NodeLimits {
 
   /** Records what is still only counted. */
   close(): void {
-    clearTimeout(this.#timer);
     this.#refusals.close(this.#options.now());
   }
 
@@ -163,7 +161,15 @@ export class NodeLimits {
   note(refusal: RefusedAct): void {
     if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now());
-    this.#arm();
+  }
+
+  /** Records what was counted, when that is due. */
+  tick(time: Time): void {
+    this.#refusals.tick(time);
+  }
+
+  nextDeadlineMs(): number | undefined {
+    return this.#refusals.nextDeadlineMs();
   }
 
   /** As `note`, of questions over DNS: one record a second for all, since a forger has as many addresses as it likes. */
@@ -174,19 +180,5 @@ export class NodeLimits {
       caller: { ...caller, address: "" },
       detail: `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`,
     });
-  }
-
-  #arm(): void {
-    const dueMonoMs = this.#refusals.nextDeadlineMs();
-    if (this.#timer !== undefined || dueMonoMs === undefined) return;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#refusals.tick(this.#options.now());
-        this.#arm();
-      },
-      Math.max(0, dueMonoMs - this.#options.now().monoMs) + 1,
-    );
-    this.#timer.unref();
   }
 }

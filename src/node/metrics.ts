@@ -2,11 +2,26 @@
 
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
+import type { Leases } from "../catalog/leases.ts";
 import { KIND } from "../catalog/record/record.ts";
-import type { NodeCore } from "./rooms.io.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { Fanout } from "../discovery/fanout.ts";
+import type { Registrar } from "../discovery/registrar/registrar.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
+import type { Journal } from "../store/journal/journal.ts";
+import type { NodeMachine } from "./core.ts";
+
+export interface ObservedCatalog {
+  readonly metrics: Metrics;
+  readonly replica: Replica;
+  readonly leases: Pick<Leases, "size">;
+  readonly registrar: Pick<Registrar, "expiredCount">;
+  readonly fanout: Fanout;
+  readonly machine: Pick<NodeMachine, "isServing">;
+}
 
 /** Of the catalog and those who read it. */
-export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: NodeCore): void {
+export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: ObservedCatalog): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
       metrics.set("waymark_catalog_entries", { kind: WORD_OF_KIND[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
@@ -27,7 +42,11 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
 }
 
 /** Of the journal, and what is on its way there. */
-export function observeJournal({ metrics, journal, replica }: NodeCore): void {
+export function observeJournal({
+  metrics,
+  journal,
+  replica,
+}: Pick<ObservedCatalog, "metrics" | "replica"> & { readonly journal: Pick<Journal, "stats"> }): void {
   const stats = journal.stats();
   metrics.set("waymark_journal_bytes", {}, stats.fileBytes + stats.walBytes);
   metrics.set("waymark_journal_pending_records", {}, replica.staged.length);

@@ -128,7 +128,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit 
   registrar.requests.refresh();
   replica.takeTouched();
   const hasSeeds = settings.fabric.enabled !== false && settings.fabric.seeds.length > 0;
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, hasSeeds, newGeneration }, time);
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, hasSeeds, newGeneration }, time);
   const driver = new CoreDriver(machine, driverPorts(options, journal, { metrics, wakeup }));
   return {
     identity,

@@ -8,7 +8,7 @@ export const DATA_FILES = {
    * leases with the answers to retries, which get their full ttl once more. Its owner is `store/journal/`.
    */
   journal: "journal.db",
-  /** The other nodes' records as they were told, to begin with while the node catches up. Its owner is `node/warm-start.ts`. */
+  /** The other nodes' records as they were told, to begin with while the node catches up. Its owner is `node/core/snapshots.ts`. */
   snapshot: "replica.snapshot",
   /** Ids of the members of the cluster, so that ends of entries are kept for those that are away. Its owner is `node/fabric/members-file.io.ts`. */
   members: "members",
@@ -16,6 +16,6 @@ export const DATA_FILES = {
   control: "control.db",
   /** An SQLite database: the audit log. Its owner is `store/audit/`. */
   audit: "audit.db",
-  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/open-fabric.ts`. */
+  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/open-fabric.io.ts`. */
   hadPeers: "had-peers",
 } as const;

@@ -122,7 +122,7 @@ test.runIf(isRoot)("a policy that a full disk cannot keep is named as not taken,
       "--cluster-token-file",
       join(mount, "token"),
     ];
-    await using seed = await startNodeProcess(flags("a"));
+    await using seed = await startNodeProcess(["--ephemeral", ...flags("a")]);
     await using node = await startNodeProcess([...flags("b"), "--data-dir", join(mount, "data"), "--join", seed.listeners["fabric"] ?? ""]);
     const filler = join(mount, "filler");
     expect(() => writeFileSync(filler, new Uint8Array(8 << 20))).toThrow("ENOSPC");

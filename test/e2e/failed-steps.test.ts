@@ -6,7 +6,7 @@ import { afterAll, expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { OnStep } from "../../src/node/components.io.ts";
-import { startNode } from "../../src/node/node.ts";
+import { startNode } from "../../src/node/node.io.ts";
 
 const root = mkdtempSync(join(tmpdir(), "waymark-failed-step-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

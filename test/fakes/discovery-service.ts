@@ -11,7 +11,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
-import { dnsCatalog } from "../../src/node/listeners.ts";
+import { dnsCatalog } from "../../src/node/listeners.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryService } from "../../src/services/discovery/discovery.ts";
 import { resolveHandler } from "../../src/services/discovery/resolve.ts";

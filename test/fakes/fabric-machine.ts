@@ -70,6 +70,7 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "generationKept":
     case "generationNotKept":
     case "rosterKept":
+    case "snapshotKept":
     case "policyAdopted":
     case "policyShown":
     case "serve":

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
-import { type NodePolicy, openNodePolicy, openPolicyStore } from "../../src/node/policy.ts";
+import { type NodePolicy, openNodePolicy, openPolicyStore } from "../../src/node/policy.io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import type { Store } from "../../src/store/control/store.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";

@@ -3,6 +3,7 @@
 import { Fabric } from "../../src/fabric/fabric.ts";
 import { type FabricOptions } from "../../src/fabric/options.ts";
 import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
+import { ageOf, resumeLives } from "../../src/node/core/warm-start.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
 import { BOUNDS, FABRIC_OPTIONS } from "../fakes/options.ts";
 import type { SimProcess } from "./sim-node.ts";
@@ -56,15 +57,12 @@ export class SimFabric {
       clusterToken,
       policyFrom: ["c1", "c2", "c3", "c4"],
       isInsecure: false,
-      startAgeMs: warm?.startAgeMs,
+      startAgeMs: warm === undefined ? undefined : ageOf(warm, process.time()),
       remembered: process.remembered,
     };
     const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
     this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);
-    if (warm === undefined) return;
-    const { monoMs, wallMs } = process.time();
-    const absent = new Map([...warm.absentWallMs].map(([id, atMs]) => [id, monoMs - (wallMs - atMs)]));
-    this.fabric.lifecycle.resume(absent, warm.over, monoMs + options.fabric.readiness.joinTimeoutMs);
+    if (warm !== undefined) resumeLives(this.fabric, warm, options.fabric.readiness.joinTimeoutMs, process.time());
   }
 
   /** Origins that it says it does not hold whole. */

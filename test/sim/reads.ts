@@ -131,7 +131,7 @@ export class SimReads {
     this.#noteKnown(process);
     if (!process.isReady) {
       // Nobody knows since when what an empty node lacks was written.
-      const leastMs = warm === undefined ? world.nowMs : warm.startAgeMs + world.nowMs - bootMs;
+      const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
       return;
     }

@@ -24,6 +24,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
+import { ageOf, type Warm } from "../../src/node/core/warm-start.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
@@ -36,7 +37,7 @@ import { copyOf, SimTasks } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking } from "./waking.ts";
-import { rememberedBy, restoreWarm, saveSnapshot, type Warm } from "./warm-start.ts";
+import { BLOCK_BYTES, keepSnapshot, rememberedBy, restoreWarm } from "./warm-start.ts";
 import { wordsOf } from "./wire.ts";
 import type { World } from "./world.ts";
 
@@ -56,7 +57,7 @@ export class SimDisk {
   /** Of the policy. */
   store = new MemoryMap();
   /** Of what other nodes told. */
-  snapshot: Uint8Array | undefined;
+  snapshot: { readonly bytes: Uint8Array; readonly savedWallMs: number } | undefined;
   /** Keys of others' entries that are in the snapshot, for the invariants. */
   saved: ReadonlySet<KeyText> = new Set();
   /** Members of the own cluster. */
@@ -160,6 +161,8 @@ export class SimProcess {
   readonly reads: Reads;
   readonly fanout = new Fanout();
   readonly warm: Warm | undefined;
+  /** How old that was. */
+  readonly startAgeMs: number;
   /** Members of its cluster that were there before this start. */
   readonly remembered: readonly string[];
   readonly fabric: SimFabric;
@@ -215,6 +218,7 @@ export class SimProcess {
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.warm = restoreWarm(this);
+    this.startAgeMs = this.warm === undefined ? 0 : ageOf(this.warm, this.time());
     this.remembered = rememberedBy(node);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };
@@ -226,7 +230,8 @@ export class SimProcess {
     const rooms = { replica, registrar, fanout, policies, metrics: new Metrics(), hasSeeds, newGeneration: () => node.newGeneration() };
     this.machine = new NodeMachine(rooms, time);
     this.fabric = new SimFabric(this);
-    this.machine.join({ fabric: this.fabric.fabric, facts: this.fabric.self, superseded: this.warm?.superseded ?? [] });
+    const snapshots = { intervalMs: node.options.snapshotMs, isOtherThere: false, blockBytes: BLOCK_BYTES };
+    this.machine.join({ fabric: this.fabric.fabric, facts: this.fabric.self, superseded: this.warm?.superseded ?? [], snapshots });
   }
 
   get isReady(): boolean {
@@ -369,6 +374,8 @@ export class SimProcess {
         return this.afterDisk(() => this.#keepGeneration(output.generation));
       case "keepRoster":
         return this.#keepRoster(output.bytes);
+      case "keepSnapshot":
+        return keepSnapshot(this, output);
       case "settled":
         return this.#settle(output.through, output.refusal === undefined);
       case "soon":
@@ -385,7 +392,6 @@ export class SimProcess {
       case "generationLost":
       case "takenOver":
       case "handedOver":
-      case "goodbye":
       case "gone":
       case "confirmed":
       case "ready":
@@ -427,20 +433,8 @@ export class SimProcess {
 
   begin(): void {
     this.waking.lookForBookmarks();
-    this.#saveLater();
     this.input({ kind: "begin" });
     this.input({ kind: "serve" });
-  }
-
-  #saveLater(): void {
-    const { snapshotMs } = this.node.options;
-    if (snapshotMs === 0) return;
-    const { life } = this.node;
-    this.node.parts.world.after(snapshotMs, () => {
-      if (this.node.life !== life || this.isStopped) return;
-      this.node.enqueue(() => saveSnapshot(this));
-      this.#saveLater();
-    });
   }
 
   tick(): void {

@@ -1,49 +1,53 @@
-/** Warm start in a simulated node: a snapshot of what others told, on its disk, as `src/node/warm-start.ts` makes and uses it. */
+/** The disk of a simulated node, as far as it holds what others told. */
 import { BODY, type KeyText } from "../../src/catalog/record/record.ts";
-import { standingOf } from "../../src/fabric/origin-lifecycle-parts.ts";
 import { readRosterFile } from "../../src/fabric/snapshot/codec.ts";
-import { readSnapshot, restoreSnapshot, snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
+import { rethrowBroken } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
+import type { KeepSnapshot } from "../../src/node/core/snapshots.ts";
+import { type Warm, warmStart } from "../../src/node/core/warm-start.ts";
 import { BOUNDS } from "../fakes/options.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
 /** Bytes of a snapshot at once, so that the replica changes between two of them. */
-const BLOCK_BYTES = 300;
+export const BLOCK_BYTES = 300;
 const SLICES = 3;
 const MAX_SKEW_MS = 60_000;
 const MAX_REMEMBERED = 1000;
 
 /** Writes a snapshot, a few blocks at a time; the one before stands until the last. */
-export function saveSnapshot(process: SimProcess): void {
-  const { node, replica } = process;
-  if (!process.isReady || replica.isForgetting) return;
-  const time = process.time();
-  const savedWallMs = Math.max(0, time.wallMs - process.fabric.fabric.readiness(time).ageMs);
-  const header = { nodeId: replica.self.nodeId, clusterId: node.options.clusterId, savedWallMs, starts: [] };
-  const blocks = snapshotBlocks(
-    replica,
-    header,
-    (origin) => standingOf(process.fabric.fabric.lifecycle, origin, process.time()),
-    BLOCK_BYTES,
-  );
+export function keepSnapshot(process: SimProcess, { blocks, rightWallMs }: KeepSnapshot): void {
+  const { disk } = process.node;
   const done: Uint8Array[] = [];
-  const { forgottenCount } = replica;
   const before = heldOfOthers(process);
-  const go = () => {
-    // As there, where what is thrown then leaves the one before as it is.
-    if (replica.isForgetting || replica.forgottenCount !== forgottenCount) return;
+  const rest = blocks?.[Symbol.iterator]();
+  const kept = (isKept: boolean) => process.input({ kind: "snapshotKept", isKept });
+  /** What is thrown leaves the file before as it is. */
+  const next = (): Uint8Array | "refused" | undefined => {
+    try {
+      const block = rest?.next();
+      return block?.done === false ? block.value : undefined;
+    } catch (error) {
+      rethrowBroken(error);
+      return "refused";
+    }
+  };
+  const go = (): void => {
+    if (process.isDiskFull) return kept(false);
     for (let n = 0; n < SLICES; n++) {
-      const block = blocks.next();
-      if (block.done === true) {
-        node.disk.snapshot = Buffer.concat(done);
-        node.disk.saved = heldOfOthers(process).intersection(before);
-        return;
-      }
-      done.push(Uint8Array.from(block.value));
+      const block = next();
+      if (block === "refused") return kept(false);
+      if (block === undefined) return written();
+      done.push(Uint8Array.from(block));
     }
     process.afterDisk(go);
   };
-  go();
+  const written = (): void => {
+    const bytes = rest === undefined ? disk.snapshot?.bytes : Buffer.concat(done);
+    if (bytes !== undefined) disk.snapshot = { bytes, savedWallMs: rightWallMs };
+    if (rest !== undefined) disk.saved = heldOfOthers(process).intersection(before);
+    kept(true);
+  };
+  process.afterDisk(go);
 }
 
 /** Keys of the entries of others that a node holds. */
@@ -52,27 +56,16 @@ function heldOfOthers({ replica }: SimProcess): ReadonlySet<KeyText> {
   return new Set(others.flatMap(({ log }) => log.list().flatMap(({ key, body }) => (body === BODY.ENTRY ? [key] : []))));
 }
 
-export interface Warm {
-  readonly startAgeMs: number;
-  readonly absentWallMs: ReadonlyMap<string, number>;
-  readonly over: ReadonlySet<string>;
-  readonly superseded: readonly KeyText[];
-}
-
 /** Brings back what the disk's snapshot holds; undefined when there is none of use. To be called after the rows are back. */
 export function restoreWarm(process: SimProcess): Warm | undefined {
   const { node, replica, stamper, hlc } = process;
   const { snapshot } = node.disk;
   if (snapshot === undefined) return undefined;
-  const time = process.time();
-  const read = runThrough(readSnapshot(snapshot, { nodeId: replica.self.nodeId, clusterId: node.options.clusterId }));
-  if (!read.ok) throw new Error(`the snapshot of ${node.name} is broken: ${read.fault}`);
-  const restored = runThrough(restoreSnapshot(read.snapshot, { replica, stamper, bounds: BOUNDS }, time));
-  hlc.merge(restored.maxHlc, time.wallMs, MAX_SKEW_MS);
-  const savedWallMs = Math.min(time.wallMs, read.snapshot.header.savedWallMs);
-  node.parts.trace.say(() => `${node.name} is back with ${restored.recordCount} records, ${time.wallMs - savedWallMs} ms old`);
-  const superseded = restored.superseded.map(({ key }) => key);
-  return { startAgeMs: time.wallMs - savedWallMs, absentWallMs: restored.absentWallMs, over: restored.over, superseded };
+  const parts = { replica, stamper, bounds: BOUNDS, hlc, maxClockSkewMs: MAX_SKEW_MS, clusterId: node.options.clusterId };
+  const warm = runThrough(warmStart(snapshot, parts, process.time()));
+  if (!warm.ok) throw new Error(`the snapshot of ${node.name} is broken: ${warm.fault}`);
+  node.parts.trace.say(() => `${node.name} is back with ${warm.recordCount} records of ${warm.savedWallMs}`);
+  return warm;
 }
 
 /** The members of its cluster that were on disk when a process starts. */

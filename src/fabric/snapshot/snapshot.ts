@@ -187,7 +187,7 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
   return found;
 }
 
-interface RestoreParts {
+export interface RestoreParts {
   readonly replica: Replica;
   readonly stamper: EntryStamper;
   readonly bounds: Bounds;

@@ -1,11 +1,10 @@
 /** The numbers of the mesh, filled when somebody asks. */
 import type { Fabric } from "../../fabric/fabric.ts";
-import type { TrafficKind } from "../../fabric/transport/traffic.ts";
+import type { TrafficKind, TrafficRow } from "../../fabric/transport/traffic.ts";
 import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MESH_METRICS } from "../../lib/metrics/mesh-metrics.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import type { CoreDriver } from "../core-driver.io.ts";
 
 const STATES = ["opening", "greeting", "up", "ending"] as const;
 
@@ -31,7 +30,14 @@ const KINDS = {
 export interface ObservedFabric {
   readonly metrics: Metrics;
   readonly fabric: Fabric;
-  readonly driver: CoreDriver;
+  readonly driver: {
+    /** What the transport has open; undefined before there is one. */
+    counts(): { readonly connections: number; readonly refusedCalls: number } | undefined;
+    /** Frames and calls with their bytes, by direction and kind. */
+    stats(): readonly TrafficRow[];
+    /** Strangers turned away before the machine heard of them. */
+    readonly refusedCount: number;
+  };
   readonly now: () => Time;
 }
 

@@ -1,4 +1,5 @@
 /** What the mesh is to the services of this node, read from the fabric's machine. */
+import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { type Evidence, isListed } from "../../fabric/membership/members.ts";
 import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts";
@@ -6,15 +7,18 @@ import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
-import { fabricOf } from "../core.ts";
-import type { NodeCore } from "../rooms.io.ts";
-import type { Standing } from "./standing.ts";
+import type { Standing } from "../core/standing.ts";
+import { fabricOf, type NodeMachine } from "../core.ts";
 
 /** The age is asked for at every query and changes slowly. */
 const AGE_MS = 50;
 
 /** What is read of a node that has joined others. */
-export type JoinedCore = Pick<NodeCore, "identity" | "machine" | "replica">;
+export interface JoinedCore {
+  readonly identity: { readonly nodeId: string };
+  readonly machine: Pick<NodeMachine, "fabric" | "heardWallMs">;
+  readonly replica: Pick<Replica, "origins">;
+}
 
 export function peerDirectory(core: JoinedCore): PeerDirectory {
   const { nodeId } = core.identity;

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Settings } from "../../../src/config/settings.ts";
-import { fabricOptions, readClusterTokens, readFabricTls } from "../../../src/node/fabric/options.ts";
+import { fabricOptions } from "../../../src/node/fabric/options.ts";
+import { readClusterTokens, readFabricTls } from "../../../src/node/fabric/secrets.io.ts";
 import { FabricAuthority } from "../../fakes/fabric-transport.ts";
 import { FABRIC_OPTIONS, SETTINGS } from "../../fakes/options.ts";
 

@@ -1,7 +1,7 @@
 /** What services are told of the mesh, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { HeardPeers } from "../../../src/node/fabric/heard-peers.ts";
+import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { FabricWorld, type WorldNode } from "../../fakes/fabric-world.ts";

@@ -1,16 +1,17 @@
 /** What a node does before its process ends, over a real registrar and a disk that answers when the test says so. */
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record/record.ts";
-import { CommitCycle } from "../../src/discovery/registrar/commit-cycle.ts";
-import { Departure, type DepartureOrders } from "../../src/node/departure.ts";
-import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
+import { BODY } from "../../../src/catalog/record/record.ts";
+import { CommitCycle } from "../../../src/discovery/registrar/commit-cycle.ts";
+import { Departure, type DepartureOrders } from "../../../src/node/core/departure.ts";
+import { at, caller, command, Registry, stamped } from "../../fakes/registry.ts";
 
 function leaving(takers: readonly string[] = ["b"]) {
   const r = new Registry();
   const commits = new CommitCycle(r.registrar, at(0));
   let isStopped = false;
   const fabric = { isStopped: () => isStopped, leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: 0 })) } };
-  const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never });
+  const snapshots = { isOver: true, last: () => void snapshots.asked.push("last"), asked: [] as string[] };
+  const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });
   const orders: DepartureOrders[] = [];
   const all = { fault: false };
   /** Steps, and lets the disk answer, each 5 ms. */
@@ -32,7 +33,7 @@ function leaving(takers: readonly string[] = ["b"]) {
     commits.start();
     commits.landed(at(0));
   };
-  return { r, commits, departure, orders, run, register, flush, all, stopped: () => (isStopped = true) };
+  return { r, commits, departure, snapshots, orders, run, register, flush, all, stopped: () => (isStopped = true) };
 }
 
 const kinds = (orders: readonly DepartureOrders[]) => orders.flatMap(({ inputs }) => inputs.map(({ kind }) => kind));
@@ -51,7 +52,7 @@ test("what ends with it has ended before anything is offered, and what is taken 
     }
   });
   expect(kinds(orders)).toEqual(["offer", "stop"]);
-  expect(orders.at(-1)).toMatchObject({ goodbye: "leave", handedOver: { takenCount: 1, leftCount: 0, localEndedCount: 0 } });
+  expect(orders.at(-1)).toMatchObject({ inputs: [{ reason: "leave" }], handedOver: { takenCount: 1, leftCount: 0, localEndedCount: 0 } });
   expect(departure.step(at(201)).gone).toBeUndefined();
   stopped();
   expect([departure.step(at(205)).gone, departure.step(at(206)).gone]).toEqual(["leave", undefined]);
@@ -63,9 +64,9 @@ test("what nobody takes in half of the time stands, and it says that it restarts
   flush();
   departure.begin(true, 10_000, at(0));
   run(0, 4990);
-  expect(orders.some(({ goodbye }) => goodbye !== undefined)).toBe(false);
+  expect(kinds(orders)).not.toContain("stop");
   run(5000, 5010);
-  expect([orders.at(-1)?.goodbye, orders.at(-1)?.handedOver?.leftCount, r.names()]).toEqual(["restart", 1, ["web"]]);
+  expect([orders.at(-1)?.handedOver?.leftCount, r.names()]).toEqual([1, ["web"]]);
   expect(orders.at(-1)?.inputs).toMatchObject([{ kind: "stop", reason: "restart" }]);
   const endMonoMs = departure.nextDeadlineMs() ?? 0;
   expect(endMonoMs - at(7500).monoMs).toBeLessThan(10);
@@ -91,6 +92,20 @@ test("alone it keeps everything, says so at once, and a second begin changes not
   register("web", true);
   flush();
   const begun = departure.begin(false, 1000, at(0));
-  expect([begun.goodbye, begun.handedOver, kinds([begun]), r.names()]).toEqual(["restart", undefined, ["stop"], ["web"]]);
+  expect([begun.inputs, begun.handedOver, r.names()]).toMatchObject([[{ kind: "stop", reason: "restart" }], undefined, ["web"]]);
   expect(departure.begin(true, 9000, at(1)).inputs).toEqual([]);
+});
+
+test("it is gone when the last snapshot is written, or its time is over", () => {
+  for (const isWritten of [true, false]) {
+    const { departure, snapshots, stopped } = leaving([]);
+    snapshots.isOver = false;
+    departure.begin(false, 1000, at(0));
+    stopped();
+    expect([snapshots.asked, departure.step(at(10)).gone, departure.nextDeadlineMs()]).toEqual([["last"], undefined, at(1000).monoMs]);
+    snapshots.isOver = isWritten;
+    expect([departure.step(at(999)).gone, departure.step(at(1000)).gone]).toEqual(
+      isWritten ? ["restart", undefined] : [undefined, "restart"],
+    );
+  }
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { readRosterFile } from "../../../src/fabric/snapshot/codec.ts";
-import { RosterFile } from "../../../src/node/fabric/roster-file.ts";
+import { RosterFile } from "../../../src/node/core/roster-file.ts";
 import { at } from "../../fakes/registry.ts";
 
 const SELF = { nodeId: "n1", clusterId: "c1" };

@@ -3,7 +3,7 @@ import type { Fabric } from "../../fabric/fabric.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { OwnClock } from "./clock.ts";
+import { OwnClock } from "./own-clock.ts";
 import { OwnStart, type StartLook } from "./own-start.ts";
 
 const RETRY_MS = 1000;

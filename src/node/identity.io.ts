@@ -10,8 +10,8 @@ import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
 import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
 import { TokenVerifier } from "../policy/identity/tokens.io.ts";
-import { fabricHost } from "./fabric/address.ts";
-import { credentialWarnings, fileWarnings } from "./file-warnings.ts";
+import { fabricHost } from "./fabric/address.io.ts";
+import { credentialWarnings, fileWarnings } from "./file-warnings.io.ts";
 
 export interface Identities {
   /** As `ChainPorts.identify`. */

@@ -13,17 +13,17 @@ import { resolveHandler } from "../services/discovery/resolve.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
-import { advertisedHost } from "./fabric/address.ts";
-import { openFabricComponent } from "./fabric/component.ts";
-import { loneFabric, type NodeFabric } from "./fabric/fabric.ts";
-import { chooseFabric } from "./fabric/open-fabric.ts";
-import { checkExposure, openIdentities } from "./identity.ts";
-import { type Listeners, openListeners } from "./listeners.ts";
+import { advertisedHost } from "./fabric/address.io.ts";
+import { openFabricComponent } from "./fabric/component.io.ts";
+import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
+import { chooseFabric } from "./fabric/open-fabric.io.ts";
+import { checkExposure, openIdentities } from "./identity.io.ts";
+import { type Listeners, openListeners } from "./listeners.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
-import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.ts";
+import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
-import { publishSelf } from "./self-entry.ts";
-import { hasSnapshot } from "./warm-start.ts";
+import { publishSelf } from "./self-entry.io.ts";
+import { hasSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */

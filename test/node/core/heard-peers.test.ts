@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { FabricInput, FabricOutput } from "../../../src/fabric/io-types.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { HeardPeers } from "../../../src/node/fabric/heard-peers.ts";
+import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 
 const PROOF = { address: "9.9.9.9:9", isLoopback: true, certificate: undefined, clusterToken: "secret" } as const;

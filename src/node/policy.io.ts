@@ -18,8 +18,8 @@ import { MemoryStore } from "../store/control/memory.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
 import type { CoreDriver, Told } from "./core-driver.io.ts";
-import { FabricGuard, hadPeers } from "./fabric/open-fabric.ts";
-import { readFileText } from "./policy-file.ts";
+import { FabricGuard, hadPeers } from "./fabric/open-fabric.io.ts";
+import { readFileText } from "./policy-file.io.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
 export interface NodePolicy {

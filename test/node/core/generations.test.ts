@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { Generations } from "../../src/node/generations.ts";
-import { at, Registry } from "../fakes/registry.ts";
+import { Generations } from "../../../src/node/core/generations.ts";
+import { at, Registry } from "../../fakes/registry.ts";
 
 const WHY = { peerNodeId: "b", seq: 7 };
 

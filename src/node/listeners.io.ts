@@ -42,9 +42,9 @@ import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../s
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { Components } from "./components.io.ts";
-import type { NodeFabric } from "./fabric/fabric.ts";
-import type { Identities } from "./identity.ts";
-import type { NodePolicy } from "./policy.ts";
+import type { NodeFabric } from "./fabric/fabric.io.ts";
+import type { Identities } from "./identity.io.ts";
+import type { NodePolicy } from "./policy.io.ts";
 import type { NodeCore } from "./rooms.io.ts";
 
 export interface Listeners {

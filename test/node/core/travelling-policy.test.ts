@@ -1,6 +1,6 @@
 /** What becomes of the versions that others have: refused is only what can never be used, and people are told of what could not be kept. */
 import { expect, test } from "vitest";
-import { type AdoptOutcome, TravellingPolicy } from "../../../src/node/fabric/policy.ts";
+import { type AdoptOutcome, TravellingPolicy } from "../../../src/node/core/travelling-policy.ts";
 
 const HEAD = { number: 3, hlc: 5, nodeId: "z", checksum: "c" };
 const VIA = { nodeId: "m", clusterId: "eu-2" };

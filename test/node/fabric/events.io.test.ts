@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import type { Log } from "../../../src/lib/log.io.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { FabricEvents } from "../../../src/node/fabric/events.ts";
+import { FabricEvents } from "../../../src/node/fabric/events.io.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 

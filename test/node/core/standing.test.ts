@@ -1,7 +1,7 @@
 /** What keeps a node from taking writes, or from being ready (semantics.md, Two nodes with one id; Names and bounds). */
 import { expect, test } from "vitest";
 import type { Dispute } from "../../../src/fabric/membership/own-standing.ts";
-import { type Seen, Standing } from "../../../src/node/fabric/standing.ts";
+import { type Seen, Standing } from "../../../src/node/core/standing.ts";
 
 const TIME = { monoMs: 1000, wallMs: 1_760_000_000_000 };
 const RIGHT = { knownCount: 2, offCount: 0, isOff: false, aheadMs: 0, isUnheard: false };

@@ -2,9 +2,9 @@
  * A new generation in the middle of a process life: when others know more of the old one than this node's journal does, or when another start
  * went under its id for a while (semantics.md, Restart).
  */
-import { startNewGeneration } from "../catalog/replica/new-generation.ts";
-import type { Replica } from "../catalog/replica/replica.ts";
-import type { Time } from "../lib/machine.ts";
+import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Time } from "../../lib/machine.ts";
 
 /** A generation that could not be written is tried again after this. */
 const RETRY_MS = 1000;

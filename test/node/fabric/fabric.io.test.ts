@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { Replica } from "../../../src/catalog/replica/replica.ts";
-import { loneFabric } from "../../../src/node/fabric/fabric.ts";
+import { loneFabric } from "../../../src/node/fabric/fabric.io.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
 
 const DETAIL = "stands alone: fabric.enabled is off";

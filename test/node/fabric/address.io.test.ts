@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Settings } from "../../../src/config/settings.ts";
-import { advertisedHost, fabricHost, type Interface } from "../../../src/node/fabric/address.ts";
+import { advertisedHost, fabricHost, type Interface } from "../../../src/node/fabric/address.io.ts";
 
 function settings(file: Record<string, Record<string, unknown>>): Settings {
   const loaded = loadConfig({ env: {}, flags: new Map(), file: { name: "node.json", format: "json", text: JSON.stringify(file) } });

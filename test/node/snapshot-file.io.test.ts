@@ -1,15 +1,16 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { snapshotBlocks } from "../../src/fabric/snapshot/snapshot.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import { openLog } from "../../src/lib/log.io.ts";
-import { WarmStart } from "../../src/node/warm-start.ts";
+import type { Warm } from "../../src/node/core/warm-start.ts";
+import { SnapshotFile } from "../../src/node/snapshot-file.io.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { BOUNDS } from "../fakes/options.ts";
-import { until } from "../fakes/until.ts";
 
 let home = "";
 beforeEach(() => {
@@ -21,18 +22,18 @@ const log = openLog({ level: "silent", scopes: new Map(), format: "json" }).chil
 const time = { monoMs: 0, wallMs: Date.now() };
 const live = () => ({ life: "live", absentWallMs: undefined }) as const;
 
-function warmOf(node: FabricComponent, more: { clusterId?: string; directory?: string | undefined; hlc?: Hlc } = {}): WarmStart {
+/** The file of a node, and what a machine would order of it. */
+function warmOf(node: FabricComponent, more: { clusterId?: string; directory?: string | undefined; hlc?: Hlc } = {}) {
+  const { clusterId = "c1", hlc = new Hlc(), directory = home } = "directory" in more ? { ...more, directory: more.directory ?? "" } : more;
   const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
-  const parts = {
-    directory: home,
-    replica: node.replica,
-    stamper,
-    bounds: BOUNDS,
-    hlc: new Hlc(),
-    maxClockSkewMs: 60_000,
-    starts: () => [],
+  const file = new SnapshotFile(directory === "" ? undefined : directory, log);
+  const header = { nodeId: node.replica.self.nodeId, clusterId, starts: [] };
+  return {
+    file,
+    restore: () => file.restore({ replica: node.replica, stamper, bounds: BOUNDS, hlc, maxClockSkewMs: 60_000, clusterId }),
+    save: (rightWallMs = Date.now(), setsAside = false) =>
+      file.keep({ rightWallMs, blocks: snapshotBlocks(node.replica, { ...header, savedWallMs: rightWallMs }, live), setsAside }),
   };
-  return new WarmStart({ ...parts, clusterId: "c1", log, ...more });
 }
 
 function pair(): readonly [FabricComponent, FabricComponent] {
@@ -45,30 +46,24 @@ function pair(): readonly [FabricComponent, FabricComponent] {
 
 test("a restarted node has back what others told, says how old it is, and its clock is not behind", async () => {
   const [n1] = pair();
-  await warmOf(n1).save(live);
+  await warmOf(n1).save();
   n1.restart(time, "disk kept");
   const hlc = new Hlc();
   const warm = await warmOf(n1, { hlc }).restore();
   expect(n1.replica.lookup.size).toBe(KEYS.length);
   expect(n1.replica.origins.get("n2/1")?.through).toBe(KEYS.length);
-  expect(Date.now() - (warm?.savedWallMs ?? 0)).toBeLessThan(60_000);
+  expect(Date.now() - (warm as Warm).savedWallMs).toBeLessThan(60_000);
   expect(hlc.last()).toBeGreaterThanOrEqual(time.wallMs * 2048);
 });
 
-test("with nothing new the snapshot is not written again, but said to be right", async () => {
-  const [n1, n2] = pair();
-  const warm = warmOf(n1);
+test("a file that is right already is only said to be right", async () => {
+  const [n1] = pair();
+  const { file, save } = warmOf(n1);
   const path = join(home, "replica.snapshot");
-  await warm.save(live);
+  await save(1000);
   const first = statSync(path);
-  await warm.save(live);
-  expect(statSync(path).ino).toBe(first.ino);
-  expect(statSync(path).mtimeMs).toBeGreaterThanOrEqual(first.mtimeMs);
-  n2.put(KEYS[0]!, 1, time);
-  n2.commit(time);
-  n1.copy(n2, "n2/1", time);
-  await warm.save(live);
-  expect(statSync(path).ino).not.toBe(first.ino);
+  expect(await file.keep({ rightWallMs: 5000, blocks: undefined, setsAside: false })).toBe(true);
+  expect([statSync(path).ino, statSync(path).mtimeMs]).toEqual([first.ino, 5000]);
 });
 
 test.each([
@@ -78,59 +73,48 @@ test.each([
   { what: "of a later format", spoil: () => Buffer.from("something new") },
 ])("a snapshot that is $what is ignored, left untouched, and set aside when the next one is written", async ({ spoil }) => {
   const [n1] = pair();
-  await warmOf(n1).save(live);
+  await warmOf(n1).save();
   const path = join(home, "replica.snapshot");
   const spoilt = Buffer.from(spoil(readFileSync(path)));
   writeFileSync(path, spoilt);
   n1.restart(time, "disk kept");
   const warm = warmOf(n1);
-  expect(await warm.restore()).toBeUndefined();
+  expect(await warm.restore()).toBe("ignored");
   expect([n1.replica.lookup.size, readFileSync(path)]).toEqual([0, spoilt]);
-  await warm.save(live);
+  await warm.save(Date.now(), true);
   expect(readFileSync(`${path}.ignored`)).toEqual(spoilt);
   expect(readFileSync(path)).not.toEqual(spoilt);
 });
 
 test("of another cluster it is ignored, and without a data directory there is none", async () => {
   const [n1] = pair();
-  await warmOf(n1).save(live);
+  await warmOf(n1).save();
   n1.restart(time, "disk kept");
-  expect(await warmOf(n1, { clusterId: "c2" }).restore()).toBeUndefined();
+  expect(await warmOf(n1, { clusterId: "c2" }).restore()).toBe("ignored");
   const none = warmOf(n1, { directory: undefined });
-  await none.save(live);
-  none.start(1, live, Date.now);
-  expect(await none.restore()).toBeUndefined();
-  await none.close();
+  expect([await none.save(), await none.restore()]).toEqual([false, undefined]);
+  await none.file.close();
 });
 
-test("it is written now and then, but not before what was restored is right again", async () => {
+test("it says when it was right, and what is not written when the file is closed leaves the one before", async () => {
   const [n1] = pair();
-  const warm = warmOf(n1);
-  let isAsked = false;
-  let isTrue = false;
-  warm.start(5, live, () => {
-    isAsked = true;
-    return isTrue ? Date.now() : undefined;
-  });
-  await until("the first turn", () => isAsked);
-  expect(existsSync(join(home, "replica.snapshot"))).toBe(false);
-  isTrue = true;
-  await until("a snapshot", () => existsSync(join(home, "replica.snapshot")));
-  await warm.close();
-});
-
-test("when the node stops it is written once more, with when that was right; out of time, what stands stands", async () => {
-  const [n1] = pair();
-  const warm = warmOf(n1);
-  warm.start(3_600_000, live, Date.now);
-  const rightWallMs = Date.now() - 5000;
-  await warm.finish(live, rightWallMs, 5000);
-  await warm.close();
-  n1.restart(time, "disk kept");
-  const again = warmOf(n1);
-  expect((await again.restore())?.savedWallMs).toBe(rightWallMs);
-  await again.close();
+  const { file, save } = warmOf(n1);
+  await save(Date.now() - 5000);
   const before = readFileSync(join(home, "replica.snapshot"));
-  await again.finish(live, Date.now(), 5000);
+  const late = save();
+  await file.close();
+  expect([await late, readFileSync(join(home, "replica.snapshot"))]).toEqual([false, before]);
+});
+
+test("what is thrown while it is written leaves the one before", async () => {
+  const [n1] = pair();
+  const { file, save } = warmOf(n1);
+  await save();
+  const before = readFileSync(join(home, "replica.snapshot"));
+  const blocks = (function* () {
+    yield Uint8Array.of(1);
+    throw new Error("an origin was forgotten meanwhile");
+  })();
+  expect(await file.keep({ rightWallMs: 5000, blocks, setsAside: false })).toBe(false);
   expect(readFileSync(join(home, "replica.snapshot"))).toEqual(before);
 });

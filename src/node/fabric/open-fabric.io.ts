@@ -11,7 +11,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";
 import type { NodeCore } from "../rooms.io.ts";
-import { isOthersInSnapshot } from "../warm-start.ts";
+import { isOthersInSnapshot } from "../snapshot-file.io.ts";
 
 /** How a node runs its fabric. */
 export type FabricChoice =

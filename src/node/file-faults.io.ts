@@ -6,9 +6,9 @@ import type { Settings } from "../config/settings.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { checkKeyFile } from "../policy/identity/tokens.io.ts";
 import { APPENDING } from "../store/audit/stream.io.ts";
-import { readClusterTokens, readFabricTls } from "./fabric/options.ts";
-import { readCredentials } from "./identity.ts";
-import { readFileText } from "./policy-file.ts";
+import { readClusterTokens, readFabricTls } from "./fabric/secrets.io.ts";
+import { readCredentials } from "./identity.io.ts";
+import { readFileText } from "./policy-file.io.ts";
 
 interface TlsSettings {
   readonly certFile: string | undefined;

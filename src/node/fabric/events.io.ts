@@ -4,8 +4,8 @@ import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
+import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-driver.io.ts";
-import type { HandedOver } from "../departure.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 
 export class FabricEvents {

@@ -1,12 +1,13 @@
 /**
  * What a node does before its process ends: it ends what ends with it, hands its static entries over, and says goodbye (semantics.md, Stop).
  */
-import type { CommitCycle } from "../discovery/registrar/commit-cycle.ts";
-import { NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
-import type { Registrar } from "../discovery/registrar/registrar.ts";
-import type { Fabric } from "../fabric/fabric.ts";
-import type { FabricInput } from "../fabric/io-types.ts";
-import type { Time } from "../lib/machine.ts";
+import type { CommitCycle } from "../../discovery/registrar/commit-cycle.ts";
+import { NOTHING_TO_WAIT_FOR } from "../../discovery/registrar/commit-cycle.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import type { Fabric } from "../../fabric/fabric.ts";
+import type { FabricInput } from "../../fabric/io-types.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Snapshots } from "./snapshots.ts";
 
 /** Own entries ended in one batch. */
 const BATCH_COUNT = 1000;
@@ -14,7 +15,7 @@ const BATCH_COUNT = 1000;
 const STEP_MS = 20;
 /** Of the time that a departure has, the part for handing over; the rest is for the goodbye. */
 const HAND_OVER_SHARE = 0.5;
-/** Of what is left after the hand-over, the part in which the fabric says goodbye; then links are cut. */
+/** Of what is left after the hand-over, the part in which the fabric says goodbye; the rest is for the last snapshot. */
 const GOODBYE_SHARE = 0.5;
 
 export type DepartureReason = "leave" | "restart";
@@ -23,6 +24,7 @@ export interface DepartureParts {
   readonly registrar: Pick<Registrar, "endOwn" | "handOver">;
   readonly commits: Pick<CommitCycle, "durable">;
   readonly fabric: Pick<Fabric, "isStopped" | "leaving">;
+  readonly snapshots: Pick<Snapshots, "isOver" | "last">;
 }
 
 /** What became of the own entries when they were to be handed over. */
@@ -48,6 +50,8 @@ type State =
     }
   | { readonly kind: "handing"; readonly nextMonoMs: number; readonly untilMonoMs: number }
   | { readonly kind: "goodbye"; readonly reason: DepartureReason; readonly untilMonoMs: number }
+  /** The goodbye is said, and the last snapshot not written yet. */
+  | { readonly kind: "saving"; readonly reason: DepartureReason }
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
 /** What a step causes. */
@@ -56,8 +60,6 @@ export interface DepartureOrders {
   readonly inputs: readonly FabricInput[];
   /** The hand-over is over: before the goodbye. */
   readonly handedOver?: HandedOver | undefined;
-  /** The goodbye is said with this reason. */
-  readonly goodbye?: DepartureReason | undefined;
   /** Nothing more is said. */
   readonly gone?: DepartureReason | undefined;
 }
@@ -105,8 +107,10 @@ export class Departure {
         return this.#isDurable && time.monoMs >= this.#state.nextMonoMs ? this.#handOver(this.#state, time) : NOTHING;
       case "goodbye":
         if (!this.#parts.fabric.isStopped(time) && time.monoMs < this.#state.untilMonoMs) return NOTHING;
-        this.#state = { kind: "gone", reason: this.#state.reason };
-        return { inputs: [], gone: this.#state.reason };
+        this.#state = { kind: "saving", reason: this.#state.reason };
+        return this.#save(this.#state, time);
+      case "saving":
+        return this.#save(this.#state, time);
     }
   }
 
@@ -120,6 +124,8 @@ export class Departure {
         return this.#isDurable ? this.#state.nextMonoMs : undefined;
       case "goodbye":
         return this.#state.untilMonoMs;
+      case "saving":
+        return this.#endMonoMs;
     }
   }
 
@@ -158,6 +164,14 @@ export class Departure {
   #sayGoodbye(reason: DepartureReason, time: Time): DepartureOrders {
     const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
     this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
-    return { inputs: [{ kind: "stop", reason, withinMs }], goodbye: reason };
+    // With the age that it has before others are gone.
+    this.#parts.snapshots.last(time);
+    return { inputs: [{ kind: "stop", reason, withinMs }] };
+  }
+
+  #save({ reason }: Extract<State, { kind: "saving" }>, time: Time): DepartureOrders {
+    if (!this.#parts.snapshots.isOver && time.monoMs < this.#endMonoMs) return NOTHING;
+    this.#state = { kind: "gone", reason };
+    return { inputs: [], gone: reason };
   }
 }

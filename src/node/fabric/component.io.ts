@@ -1,11 +1,9 @@
 /** The fabric in a node: its listener and its files; and whoever follows what the machine tells of others. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import type { Origin } from "../../catalog/record/stored-record.ts";
 import { isFabricOpen } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import { Fabric } from "../../fabric/fabric.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
-import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
@@ -13,17 +11,18 @@ import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Component } from "../components.io.ts";
-import { fabricOf } from "../core.ts";
+import { startOfNode } from "../core/own-start.ts";
+import { ageOf, resumeLives, type Warm, type WarmParts } from "../core/warm-start.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
-import { type Warm, WarmStart } from "../warm-start.ts";
-import { advertisedHost, fabricHost } from "./address.ts";
-import { FabricEvents } from "./events.ts";
-import type { NodeFabric } from "./fabric.ts";
+import { SnapshotFile } from "../snapshot-file.io.ts";
+import { advertisedHost, fabricHost } from "./address.io.ts";
+import { FabricEvents } from "./events.io.ts";
+import type { NodeFabric } from "./fabric.io.ts";
 import { MembersFile } from "./members-file.io.ts";
 import { observeFabric } from "./metrics.ts";
-import { fabricOptions, foreignTo, peerAuthSettings, readClusterTokens, readFabricTls, secretRng } from "./options.ts";
-import { startOfNode } from "./own-start.ts";
+import { fabricOptions, foreignTo, peerAuthSettings } from "./options.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "./peer-directory.ts";
+import { readClusterTokens, readFabricTls, secretRng } from "./secrets.io.ts";
 
 export interface FabricComponentOptions {
   readonly settings: Settings;
@@ -39,26 +38,27 @@ const MIN_GOODBYE_MS = 1000;
 export async function openFabricComponent(options: FabricComponentOptions): Promise<NodeFabric> {
   const { settings, core, log } = options;
   const { driver, machine, metrics, journal } = core;
-  const warmStart = warmStartOf(options);
-  const warm = await warmStart.restore();
+  const { dataDir, ephemeral } = settings.persistence;
+  const snapshotFile = new SnapshotFile(ephemeral ? undefined : dataDir, log.child("snapshot"));
+  const found = await snapshotFile.restore(warmParts(options));
+  const warm = found === "ignored" ? undefined : found;
   const members = new MembersFile(settings.persistence, core.identity, log);
   const tokens = readClusterTokens(settings);
   const host = fabricHost(settings);
   await driver.open(transportOptions(options, host, tokens));
   const facts = factsOf(options, host);
   const fabric = makeFabric(options, { facts, warm, tokens, remembered: members.remembered });
-  machine.join({ fabric, facts, superseded: warm?.superseded.map(({ key }) => key) ?? [] });
-  const rightWallMs = () => (settings.fabric.snapshotIntervalMs === 0 ? undefined : rightWallMsOf(fabric, core));
-  const stateOf = (origin: Origin) => standingOf(fabric.lifecycle, origin, now());
+  // Without a directory there is nothing to write to.
+  const intervalMs = ephemeral ? 0 : settings.fabric.snapshotIntervalMs;
+  const snapshots = { intervalMs, isOtherThere: found === "ignored" };
+  machine.join({ fabric, facts, superseded: warm?.superseded ?? [], snapshots });
   const peers = new FabricPeers(core);
   const events = new FabricEvents(core, log);
-  /** When what is held was right, as the goodbye was said. */
-  let rightAtGoodbyeWallMs: number | undefined;
   driver.follow((told) => {
     if (told.kind === "memberChanged") peers.changed(told.update.nodeId);
     else if (told.kind === "memberForgotten") peers.changed(told.nodeId);
     else if (told.kind === "keepRoster") void keepRoster(members, told.bytes, options);
-    else if (told.kind === "goodbye") rightAtGoodbyeWallMs = rightWallMs();
+    else if (told.kind === "keepSnapshot") void snapshotFile.keep(told).then((isKept) => driver.input({ kind: "snapshotKept", isKept }));
     events.told(told);
   });
   const tlsWatch = watchFabricTls(options);
@@ -67,7 +67,6 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
       // This start has a name before it says anything.
       await journal.nameStart();
       driver.begin();
-      warmStart.start(settings.fabric.snapshotIntervalMs, stateOf, rightWallMs);
     },
     reload: () => {
       tlsWatch?.reload();
@@ -77,8 +76,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     stop: async (by) => {
       tlsWatch?.stop();
       await driver.closeNetwork(by.halfMs());
-      if (rightAtGoodbyeWallMs !== undefined) await warmStart.finish(stateOf, rightAtGoodbyeWallMs, by.halfMs());
-      await warmStart.close();
+      await snapshotFile.close();
       await members.close();
     },
     readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.standing, time) }],
@@ -87,27 +85,11 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
   return { listener: { host, port: driver.port, address: driver.address }, mesh: peerDirectory(core), peers, component };
 }
 
-function warmStartOf({ settings, core, log }: FabricComponentOptions): WarmStart {
-  const { persistence, fabric } = settings;
-  return new WarmStart({
-    directory: persistence.ephemeral ? undefined : persistence.dataDir,
-    replica: core.replica,
-    stamper: core.stamper,
-    bounds: PROTOCOL_BOUNDS,
-    hlc: core.hlc,
-    maxClockSkewMs: fabric.maxClockSkewMs,
-    clusterId: core.identity.clusterId,
-    isForeign: foreignTo(core.identity, settings),
-    starts: () => fabricOf(core).membership.acceptedStarts(),
-    log: log.child("snapshot"),
-  });
-}
-
-/** When what is held was right, as far as others told; undefined before that. */
-function rightWallMsOf(fabric: Fabric, { replica }: NodeCore): number | undefined {
-  if (!fabric.isReady || replica.isForgetting) return undefined;
-  const time = now();
-  return Math.max(0, Math.round(time.wallMs - fabric.readiness(time).ageMs));
+function warmParts({ settings, core }: FabricComponentOptions): WarmParts {
+  const { replica, stamper, hlc, identity } = core;
+  const { maxClockSkewMs } = settings.fabric;
+  const isForeign = foreignTo(identity, settings);
+  return { replica, stamper, bounds: PROTOCOL_BOUNDS, hlc, maxClockSkewMs, clusterId: identity.clusterId, isForeign };
 }
 
 async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }: FabricComponentOptions): Promise<void> {
@@ -172,7 +154,7 @@ interface Made {
 
 function makeFabric({ settings, core }: FabricComponentOptions, { facts, warm, tokens, remembered }: Made): Fabric {
   const { replica, stamper, hlc, journal } = core;
-  const { monoMs, wallMs } = now();
+  const time = now();
   const fabric = new Fabric(fabricOptions(settings), {
     self: facts,
     replica,
@@ -186,15 +168,13 @@ function makeFabric({ settings, core }: FabricComponentOptions, { facts, warm, t
     isOpen: isFabricOpen(settings),
     policyFrom: settings.policy.acceptFrom,
     peerAuth: peerAuthSettings(settings),
-    startAgeMs: warm === undefined ? undefined : Math.max(0, wallMs - warm.savedWallMs),
+    startAgeMs: warm === undefined ? undefined : ageOf(warm, time),
     earlierBoots: journal.restored.earlierBoots,
     acceptedStarts: warm?.starts,
     remembered,
   });
   fabric.setTokens(tokens);
-  if (warm === undefined) return fabric;
-  const absent = new Map([...warm.absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
-  fabric.lifecycle.resume(absent, warm.over, monoMs + settings.fabric.joinTimeoutMs);
+  if (warm !== undefined) resumeLives(fabric, warm, settings.fabric.joinTimeoutMs, time);
   return fabric;
 }
 

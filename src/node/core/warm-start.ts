@@ -1,0 +1,63 @@
+/**
+ * Warm start: what other nodes told before this start, from which a node serves at once, marked with its age, until it has caught up with a peer
+ * (semantics.md, Restart). Own records come back from the journal.
+ */
+import type { KeyText } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Fabric } from "../../fabric/fabric.ts";
+import type { AcceptedStart } from "../../fabric/membership/node-starts.ts";
+import { type RestoreParts, readSnapshot, restoreSnapshot } from "../../fabric/snapshot/snapshot.ts";
+import type { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+
+export interface WarmParts extends RestoreParts {
+  readonly replica: Replica;
+  readonly hlc: Hlc;
+  readonly maxClockSkewMs: number;
+  readonly clusterId: string;
+}
+
+/** What came back. */
+export interface Warm {
+  readonly ok: true;
+  readonly recordCount: number;
+  readonly refusedCount: number;
+  /** Wall clock ms at which what was restored was last known to be right; never in the future. */
+  readonly savedWallMs: number;
+  /** Since when nodes of origins are away that were away then, by origin id; their clocks go on. */
+  readonly absentWallMs: ReadonlyMap<string, number>;
+  /** Origins that nobody writes any more. */
+  readonly over: ReadonlySet<string>;
+  /** Own live records that an `unregistered` of another origin hides: they are ended as soon as the node begins (`Endings.superseded`). */
+  readonly superseded: readonly KeyText[];
+  /** Starts of other nodes that were accepted last. */
+  readonly starts: readonly AcceptedStart[];
+}
+
+/** Brings back what a snapshot holds, whole or not at all. To be run after the own rows are back and before anything is received. */
+export function* warmStart(
+  file: { readonly bytes: Uint8Array; readonly savedWallMs: number },
+  parts: WarmParts,
+  time: Time,
+): Generator<void, Warm | { readonly ok: false; readonly fault: string }> {
+  const { replica, clusterId, hlc, maxClockSkewMs } = parts;
+  const read = yield* readSnapshot(file.bytes, { nodeId: replica.self.nodeId, clusterId });
+  if (!read.ok) return read;
+  const { header } = read.snapshot;
+  const { maxHlc, superseded, recordCount, refusedCount, absentWallMs, over } = yield* restoreSnapshot(read.snapshot, parts, time);
+  hlc.merge(maxHlc, time.wallMs, maxClockSkewMs);
+  const savedWallMs = Math.min(time.wallMs, Math.max(header.savedWallMs, file.savedWallMs));
+  const keys = superseded.map(({ key }) => key);
+  return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
+}
+
+/** How old what came back is. */
+export function ageOf({ savedWallMs }: Warm, { wallMs }: Time): number {
+  return Math.max(0, wallMs - savedWallMs);
+}
+
+/** Who was away is away since then; the rest is presumed there for the time that joining has. */
+export function resumeLives({ lifecycle }: Fabric, { absentWallMs, over }: Warm, joinTimeoutMs: number, { monoMs, wallMs }: Time): void {
+  const absent = new Map([...absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
+  lifecycle.resume(absent, over, monoMs + joinTimeoutMs);
+}

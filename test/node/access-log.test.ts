@@ -1,0 +1,53 @@
+/** Who asked for what: denials are counted and recorded, writes recorded by namespace, of reads a sample. */
+import { expect, test } from "vitest";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { AccessLog } from "../../src/node/access-log.ts";
+import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+
+const ANN = anonymousCaller("c1", "192.0.2.1:5");
+const DENIED = { allowed: false, reason: "no_policy", rule: "", untilWallMs: Number.POSITIVE_INFINITY } as const;
+
+function open(sampleReads: number, isAudited = true) {
+  const events: AuditEvent[] = [];
+  const metrics = new Metrics();
+  const audit = isAudited ? { record: (event: AuditEvent) => void events.push(event) } : undefined;
+  const accessLog = new AccessLog(metrics, { sampleReads, wallMs: () => 7, audit });
+  return { accessLog, events, metrics };
+}
+
+test("a denial is counted by its reason, and recorded with the caller", () => {
+  const { accessLog, events, metrics } = open(0);
+  accessLog.onDenied(ANN, { action: "query", namespace: "svc", verdict: DENIED });
+  expect(metrics.counter("discovery_policy_denials_total", { action: "query", reason: "no_policy" }).value).toBe(1);
+  expect(events).toMatchObject([{ outcome: "denied", reason: "no_policy", namespace: "svc", source: "192.0.2.1:5", atWallMs: 7 }]);
+  accessLog.countDenial("query", "of a later version");
+  expect(metrics.counter("discovery_policy_denials_total", { action: "query", reason: "other" }).value).toBe(1);
+});
+
+test("a write is recorded once a namespace, for sixteen of them at most", () => {
+  const { accessLog, events } = open(0);
+  accessLog.onWrite(ANN, "register", ["a", "b", "a"], 3);
+  expect(events.map(({ namespace, detail }) => [namespace, detail])).toEqual([
+    ["a", "3 of 2 namespaces"],
+    ["b", "3 of 2 namespaces"],
+  ]);
+  accessLog.onWrite(
+    ANN,
+    "unregister",
+    Array.from({ length: 40 }, (_, i) => `n${i}`),
+    40,
+  );
+  expect(events).toHaveLength(18);
+});
+
+test("one read in so many is recorded; without an audit log nothing is", () => {
+  const { accessLog, events } = open(2);
+  for (let i = 0; i < 10; i++) accessLog.onRead(ANN, "svc");
+  expect(events.map(({ detail }) => detail)).toEqual(["sampled", "sampled", "sampled", "sampled", "sampled"]);
+  const none = open(1, false);
+  none.accessLog.onRead(ANN, "svc");
+  none.accessLog.onWrite(ANN, "register", ["a"], 1);
+  none.accessLog.onDenied(ANN, { action: "query", namespace: "svc", verdict: DENIED });
+  expect(none.events).toEqual([]);
+});
