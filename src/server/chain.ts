@@ -330,11 +330,11 @@ export class MethodChain {
     return handler.open(answers, context);
   }
 
-  /** Calls `end` when the credential of a stream's caller has expired; what is returned forgets it. */
-  whileCredentialHolds({ caller, time }: CallContext, end: (error: WaymarkError) => void): () => void {
+  /** Calls `expire` when the credential of a stream's caller has expired; what is returned forgets it. Undefined for one that never does. */
+  onCredentialEnd({ caller, time }: CallContext, expire: (error: WaymarkError) => void): (() => void) | undefined {
     const { untilWallMs } = caller;
-    const leftMs = untilWallMs === undefined ? Number.POSITIVE_INFINITY : Math.max(0, untilWallMs - time.wallMs);
-    return this.#ports.later(() => end(outlived()), leftMs);
+    if (untilWallMs === undefined) return undefined;
+    return this.#ports.later(() => expire(outlived()), Math.max(0, untilWallMs - time.wallMs));
   }
 
   /** The status to answer a thrown value with. */

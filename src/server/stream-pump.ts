@@ -14,17 +14,17 @@ export interface StreamSink {
 export class StreamPump {
   readonly #source: StreamSource;
   readonly #sink: StreamSink;
-  readonly #now: () => Time;
+  readonly #clock: { now(): Time };
   #isBusy = false;
   #isPulling = false;
   #isWoken = false;
   #isClosed = false;
   #ending: { readonly error: unknown } | undefined;
 
-  constructor(source: StreamSource, sink: StreamSink, now: () => Time) {
+  constructor(source: StreamSource, sink: StreamSink, clock: { now(): Time }) {
     this.#source = source;
     this.#sink = sink;
-    this.#now = now;
+    this.#clock = clock;
   }
 
   /** Attaches the source and pulls for the first time. */
@@ -70,7 +70,7 @@ export class StreamPump {
     try {
       do {
         this.#isWoken = false;
-        bytes = this.#source.pull(this.#now());
+        bytes = this.#source.pull(this.#clock.now());
       } while (bytes === undefined && this.#isWoken && this.#ending === undefined);
     } catch (thrown) {
       this.#ending = { error: thrown };

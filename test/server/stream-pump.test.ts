@@ -7,10 +7,16 @@ import { DemoSource } from "../fakes/demo-service.ts";
 function pumped(source: DemoSource) {
   const written: Uint8Array[] = [];
   const finished: unknown[] = [];
-  const pump = new StreamPump(source, { write: (bytes) => void written.push(bytes), finish: (error) => void finished.push(error) }, () => ({
-    monoMs: 0,
-    wallMs: 0,
-  }));
+  const pump = new StreamPump(
+    source,
+    { write: (bytes) => void written.push(bytes), finish: (error) => void finished.push(error) },
+    {
+      now: () => ({
+        monoMs: 0,
+        wallMs: 0,
+      }),
+    },
+  );
   return { pump, written, finished };
 }
 

@@ -325,7 +325,13 @@ export class ServerCall implements Call, MessageSink {
     } catch (thrown) {
       this.fail(thrown);
     }
+    if (method.kind === "server_streaming") this.#dropRequest(); // Its answers may last; a unary call is charged until it is answered.
     if (this.#response !== "over") this.#armDeadline();
+  }
+
+  #dropRequest(): void {
+    this.#single?.drop();
+    this.#single = undefined;
   }
 
   #refuse(thrown: unknown): void {
