@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { insidesOf } from "../scripts/insides.ts";
+import { insideFaults, insidesOf } from "../scripts/insides.ts";
 import { ROOT, run } from "../scripts/run.ts";
 import { kindFaults, shellUses } from "../scripts/test-kinds.ts";
 import {
@@ -538,4 +538,5 @@ test("a test of what no other room imports tests an inside, also where the room'
     insideLines: 4,
     allLines: 8,
   });
+  expect(insideFaults(folder)).toHaveLength(2);
 });

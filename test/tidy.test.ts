@@ -1,6 +1,7 @@
 /** The source obeys its own rules: each test lists every fault, so that one run shows all there is to mend. */
 import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
+import { insideFaults } from "../scripts/insides.ts";
 import { ROOT } from "../scripts/run.ts";
 import { kindFaults } from "../scripts/test-kinds.ts";
 import {
@@ -33,6 +34,10 @@ test("pure files have no async, no clock and no locale", () => {
 
 test("every pure file with code is reached by a test of its room", () => {
   expect(unreachedFiles(ROOT)).toEqual([]);
+});
+
+test("most tests ask a room for what other rooms get of it: at most a quarter of their lines test insides", () => {
+  expect(insideFaults(ROOT)).toEqual([]);
 });
 
 test("every source file says first what it is for", () => {

@@ -14,6 +14,8 @@ import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
+import { grpcMethods } from "../../src/server/grpc-methods.ts";
+import { statusFrom } from "../../src/server/status.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
 import type { CallContext, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 
@@ -129,4 +131,14 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
     ...overrides,
   });
   return { chain, observed, faults };
+}
+
+/** What a thrown value is answered with. */
+export function statusOf(thrown: unknown): ReturnType<typeof statusFrom> {
+  return statusFrom(thrown, () => {});
+}
+
+/** gRPC methods of services behind a chain that lets everybody in. */
+export function demoMethods(services: readonly Service[]): ReturnType<typeof grpcMethods> {
+  return grpcMethods(services, demoChain().chain);
 }

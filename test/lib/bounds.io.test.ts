@@ -2,18 +2,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
-import { LIMIT_SETTINGS } from "../../src/config/limits.ts";
 import { SETTING_ROWS } from "../../src/config/settings.ts";
-import { updateFault } from "../../src/fabric/membership/update-rules.ts";
-import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
-import { MESSAGE_BOUNDS } from "../../src/fabric/wire/validation.ts";
 import { NODE_BOUNDS, POLICY_BOUNDS, RECORD_BOUNDS } from "../../src/lib/bounds.ts";
 import { formatPolicyFile } from "../../src/policy/set/file.ts";
 import { validate } from "../../src/policy/set/validation.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { MemoryStore } from "../../src/store/control/memory.ts";
-import { updateOf } from "../fakes/fabric-values.ts";
+import { MemberBench } from "../fabric/membership-bench.ts";
+import { asReceived, callAsReceived } from "../fakes/fabric-messages.ts";
+import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -30,9 +28,11 @@ function isEnterable(path: string, value: unknown): boolean {
 function isTaken(more: Partial<MemberUpdate>): boolean {
   const update = updateOf("n1", more);
   try {
-    const request = { kind: "pushPull", from: { nodeId: "n1", generation: 1 }, isJoin: true, members: [update] } as const;
-    const read = decodeCallRequest("pushPull", encodeCallRequest(request));
-    return read.kind === "pushPull" && read.members.every((each) => updateFault(each, WALL_MS) === undefined);
+    const request = { kind: "pushPull", from: { nodeId: update.nodeId, generation: 1 }, isJoin: true, members: [update] } as const;
+    const read = callAsReceived(request);
+    const peer = new MemberBench({ wallMs: WALL_MS });
+    const answer = peer.ask(read);
+    return answer?.kind === "pushPull" && answer.ownUpdateRefused === undefined && peer.held(update.nodeId) !== undefined;
   } catch {
     return false;
   }
@@ -82,8 +82,8 @@ test.each(FACTS)(
 );
 
 test("Why: what one node's entries may be every node must hold: each limit of entries is a bound of the protocol, the top of its range", () => {
-  const limits = Object.entries<{ readonly max?: number }>(LIMIT_SETTINGS).filter(([name]) => name.startsWith("max") && name !== "maxKeys");
-  expect(Object.fromEntries(limits.map(([name, { max }]) => [name, max]))).toEqual(RECORD_BOUNDS);
+  const limits = SETTING_ROWS.filter(({ path, name }) => path.startsWith("limits.max_") && name !== "maxKeys");
+  expect(Object.fromEntries(limits.map(({ name, setting }) => [name, (setting as { max?: number }).max]))).toEqual(RECORD_BOUNDS);
 });
 
 test("a policy may name every namespace that entries may be in, and ids as long as settings give nodes and tenants", () => {
@@ -102,9 +102,12 @@ test("lists of settings that go to peers, or name them, are as long as is read",
   const many = (count: number) => words(count, 8).map((name) => `${name}:17421`);
   expect(isEnterable("fabric.seeds", many(NODE_BOUNDS.maxSeeds))).toBe(true);
   expect(isEnterable("fabric.seeds", many(NODE_BOUNDS.maxSeeds + 1))).toBe(false);
-  expect(MESSAGE_BOUNDS.maxPolicyFrom).toBe(NODE_BOUNDS.maxPolicyFrom);
+  const greet = (count: number) => asReceived({ kind: "hello", hello: helloOf("n1", { policyFrom: many(count) }) });
+  expect(greet(NODE_BOUNDS.maxPolicyFrom)).toMatchObject({ hello: { policyFrom: many(NODE_BOUNDS.maxPolicyFrom) } });
+  expect(() => greet(NODE_BOUNDS.maxPolicyFrom + 1)).toThrow("are more than");
   const links = SETTING_ROWS.find(({ path }) => path === "fabric.max_links")?.setting;
-  expect((links as { max?: number } | undefined)?.max).toBeLessThanOrEqual(MESSAGE_BOUNDS.maxOrigins);
+  const linked = { kind: "linked", nodeIds: many((links as { max?: number } | undefined)?.max ?? 0) } as const;
+  expect(asReceived(linked)).toEqual(linked);
 });
 
 test("10,000 rules with long names fit", async () => {

@@ -13,10 +13,11 @@ import {
   sentRequestId,
   type UnaryExchange,
 } from "../../src/server/chain.ts";
-import type { RpcStatus } from "../../src/server/status.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
+
+type RpcStatus = Parameters<UnaryExchange["fail"]>[0];
 
 /** An exchange that keeps what it was answered with; `expire()` is its deadline. */
 class FakeExchange implements UnaryExchange {

@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { answerHttp, type HttpRequest, type HttpResponse, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
-import { refusal, statusFrom } from "../../src/server/status.ts";
 import { parseServiceFilter, type ServiceFilter } from "../../src/services/prometheus-sd.ts";
+import { statusOf } from "../fakes/demo-service.ts";
 
 const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
 
@@ -34,7 +34,7 @@ async function ask(request: Partial<HttpRequest>, from: HttpSources = sources())
     identify: () => anonymousCaller("local", "127.0.0.1"),
     ...request,
   };
-  const response = await answerHttp(whole, from, (thrown) => statusFrom(thrown, () => {}));
+  const response = await answerHttp(whole, from, statusOf);
   return { ...response, json: (): unknown => JSON.parse(typeof response.body === "string" ? response.body : [...response.body].join("")) };
 }
 
@@ -199,11 +199,11 @@ test.each([
   const response = await ask({ target: "/sd/prometheus", identify });
   expect(response.status).toBe(status);
   expect(JSON.stringify(response.json())).not.toContain("stack");
-  expect(response.json()).toHaveProperty("message", statusFrom(thrown, () => {}).message);
+  expect(response.json()).toHaveProperty("message", statusOf(thrown).message);
 });
 
 test("an error carries the same details as on every other door", async () => {
-  const status = refusal(new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 }));
+  const status = statusOf(new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 }));
   const prometheusTargets = () => {
     throw new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 });
   };

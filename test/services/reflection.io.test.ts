@@ -8,11 +8,10 @@ import {
   type ServerReflectionResponse,
   ServerReflectionResponseSchema,
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { grpcMethods } from "../../src/server/grpc-methods.ts";
 import { ownDescriptors } from "../../src/services/descriptors.io.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import { reflectionServices } from "../../src/services/reflection.ts";
-import { demoChain } from "../fakes/demo-service.ts";
+import { demoMethods } from "../fakes/demo-service.ts";
 import { Conversation, closeAll, connected, serve } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
@@ -25,7 +24,7 @@ type Ask = Parameters<typeof create<typeof ServerReflectionRequestSchema>>[1];
 async function started() {
   const health = new HealthBoard([]);
   const services = [health.service, ...reflectionServices(ownDescriptors(), [health.service])];
-  const { port } = await serve({ methods: grpcMethods(services, demoChain().chain) });
+  const { port } = await serve({ methods: demoMethods(services) });
   const connection = await connected(port, { limits: { maxReceiveBytes: 16_000_000 } });
   /** The answers to questions on one stream. */
   const reflect = async (version: string, ...asked: Ask[]): Promise<ServerReflectionResponse["messageResponse"][]> => {

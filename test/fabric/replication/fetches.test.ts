@@ -1,9 +1,43 @@
 /** Which peer is asked for an origin, and when the next one is: after as long as answers take. */
 import { expect, test } from "vitest";
-import { type Fetcher, Fetches } from "../../../src/fabric/replication/fetches.ts";
+import { ReplicatingNode } from "../../fakes/replication.ts";
 
-const OPTIONS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000, newsTimeoutMs: 400, newsPatienceMs: 1000 };
-const NEWS = { wanted: 1, isNews: true };
+const OPTIONS = { fetchTimeoutMs: 1000, fetchMaxWaitMs: 30_000, newsTimeoutMs: 400, newsPatienceMs: 1000, maxOrigins: 1000 };
+const NEWS = { wanted: 1, isNews: true as boolean };
+
+type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
+type Time = Parameters<ReplicatingNode["shared"]["takeFetch"]>[2];
+
+/** What links of a node ask for: of each origin as much is here as the question says. */
+class Fetches {
+  readonly #node = new ReplicatingNode({ nodeId: "me", options: OPTIONS });
+
+  take({ id, through }: Held, who: Fetcher, time: Time, wish: typeof NEWS): boolean {
+    this.#origin({ id, through });
+    return this.#node.shared.takeFetch(id, who, time, wish);
+  }
+
+  arrived(held: Held, time: Time): void {
+    this.#node.shared.arrived(this.#origin(held), time);
+  }
+
+  postpone(byMs: number): void {
+    this.#node.shared.postpone(byMs);
+  }
+
+  #origin({ id, through }: Held) {
+    const { replica, place } = this.#node;
+    const [nodeId = "", generation] = id.split("/");
+    const origin = replica.origin(nodeId, Number(generation), place);
+    origin.through = through;
+    return origin;
+  }
+}
+
+interface Held {
+  readonly id: string;
+  readonly through: number;
+}
 
 function fetcher(peerNodeId: string, receivedMonoMs = Number.NEGATIVE_INFINITY): Fetcher {
   const nothing = () => {};
@@ -38,7 +72,7 @@ test.each([
   { what: "where some take long", tookMs: Array.from({ length: 60 }, (_, n) => (n % 4 === 0 ? 900 : 150)), from: 900, to: 2500 },
   { what: "where they take very long, as long as it is waited at most", tookMs: Array(60).fill(20_000), from: 3000, to: 3000 },
 ])("news that does not come is asked of another peer after a while: $what", ({ tookMs, from, to }) => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   answer(fetches, tookMs);
   const waited = waits(fetches, 1_000_000);
   expect(waited).toBeGreaterThanOrEqual(from);
@@ -46,7 +80,7 @@ test.each([
 });
 
 test("an answer that another peer gave counts from the first question: the wait grows where answers are late", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   for (let n = 0; n < 40; n++) {
     const id = `x/${n}`;
     const askMs = 10_000 * n;
@@ -58,7 +92,7 @@ test("an answer that another peer gave counts from the first question: the wait 
 });
 
 test("what a standstill of this node added is no answer's time, and whole transfers are none", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   for (let n = 0; n < 20; n++) {
     const id = `x/${n}`;
     fetches.take({ id, through: 0 }, fetcher("a"), at(100_000 * n), NEWS);
@@ -71,20 +105,20 @@ test("what a standstill of this node added is no answer's time, and whole transf
 });
 
 test("after one answer it is waited for three times as long as that took (RFC 6298, 2.2)", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   answer(fetches, [600]);
   expect(waits(fetches, 10_000)).toBe(1800);
 });
 
 test("one answer that took an hour is soon forgotten", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   answer(fetches, [3_600_000]);
   answer(fetches, Array(30).fill(20), 4_000_000);
   expect(waits(fetches, 5_000_000)).toBeLessThan(1000);
 });
 
 test("news that comes piece by piece took as long as its last piece", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   const wish = { wanted: 3, isNews: true };
   for (let n = 0; n < 30; n++) {
     const id = `x/${n}`;
@@ -97,7 +131,7 @@ test("news that comes piece by piece took as long as its last piece", () => {
 });
 
 test("a peer that sends other things meanwhile is waited for as long as answers take, where that is longer than its patience", () => {
-  const fetches = new Fetches(OPTIONS);
+  const fetches = new Fetches();
   answer(fetches, Array(60).fill(2500));
   // What it sends last comes 2 s after the question.
   expect(waits(fetches, 1_000_000, fetcher("a", 1_002_000))).toBeGreaterThan(4400);
