@@ -1,7 +1,7 @@
 /** Runs the machine of a node on the journal, the clock and the sockets: they come in as inputs, what it orders is carried out. It decides nothing. */
 import type { Batch } from "../discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
-import type { CallId, FabricEvent, LinkId } from "../fabric/io-types.ts";
+import type { CallId, LinkId } from "../fabric/io-types.ts";
 import type { CallFailure } from "../fabric/transport/call-failure.ts";
 import type { FabricTls } from "../fabric/transport/peer-identity.io.ts";
 import type { TrafficRow } from "../fabric/transport/traffic.ts";
@@ -14,7 +14,6 @@ import {
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
-import { TokenBuckets } from "../lib/token-bucket.ts";
 import type { Standing } from "./core/standing.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 
@@ -29,6 +28,8 @@ export type Told = Extract<
       | "handedOver"
       | "keepRoster"
       | "keepSnapshot"
+      | "measureLoad"
+      | "selfRefused"
       | "memberChanged"
       | "memberForgotten"
       | "readPolicy"
@@ -73,11 +74,6 @@ interface Settlement extends Waiting {
 const LAG_SAMPLE_MS = 250;
 /** Later than that by so much, it stood still. */
 const MIN_LAG_MS = 50;
-/** Strangers turned away are told of so often in `REFUSAL_WINDOW_MS`; the rest are counted. */
-const MAX_REFUSALS = 10;
-const REFUSAL_WINDOW_MS = 60_000;
-/** That an address does not answer is told at most so often. */
-const UNANSWERED_WINDOW_MS = 600_000;
 
 export class CoreDriver {
   readonly #machine: DrivenMachine;
@@ -101,11 +97,7 @@ export class CoreDriver {
   #isRunning = false;
   #isNetworkClosed = false;
   #isStopped = false;
-  #refusalWindowMonoMs = 0;
-  #refusalCount = 0;
-  #refusedCount = 0;
   readonly #gone = Promise.withResolvers<void>();
-  readonly #unansweredTold = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
 
   constructor(machine: DrivenMachine, ports: DriverPorts) {
     this.#machine = machine;
@@ -174,11 +166,6 @@ export class CoreDriver {
 
   get port(): number {
     return this.#transport?.port ?? 0;
-  }
-
-  /** Strangers turned away before the machine heard of them. */
-  get refusedCount(): number {
-    return this.#refusedCount;
   }
 
   /** Frames and calls with their bytes, by direction and kind. */
@@ -257,8 +244,8 @@ export class CoreDriver {
       received: (link: LinkId, frame: LinkFrame) => this.#arrived({ kind: "received", link, frame }),
       pull: (link: LinkId) => this.#pull(link),
       closed: (link: LinkId, detail: string) => this.#arrived({ kind: "closed", link, detail }),
-      refused: (why: string, address: string) => this.#refused(why, address),
-      unanswered: (address: string, failure: CallFailure) => this.#unanswered(address, failure),
+      refused: (why: string, address: string) => this.input({ kind: "strangerRefused", why, address }),
+      unanswered: (address: string, { why, isRefused }: CallFailure) => this.input({ kind: "unanswered", address, why, isRefused }),
     };
   }
 
@@ -332,10 +319,12 @@ export class CoreDriver {
       case "handedOver":
       case "keepRoster":
       case "keepSnapshot":
+      case "measureLoad":
       case "memberChanged":
       case "memberForgotten":
       case "readPolicy":
       case "ready":
+      case "selfRefused":
       case "serving":
       case "staticEnded":
       case "takenOver":
@@ -416,35 +405,5 @@ export class CoreDriver {
     const lagMs = monoMs - this.#lookedMonoMs - LAG_SAMPLE_MS;
     this.#lookedMonoMs = monoMs;
     if (lagMs >= MIN_LAG_MS) this.#inputs.push({ kind: "lagged", lagMs });
-  }
-
-  /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
-  #unanswered(address: string, { why, isRefused }: CallFailure): void {
-    if (this.#unansweredTold.take(`${isRefused} ${address}`, performance.now()) !== 0) return;
-    const event: FabricEvent = {
-      name: isRefused ? "refused_by_peer" : "peer_not_reached",
-      severity: isRefused ? "warn" : "info",
-      isAudited: false,
-      detail: { address, why },
-    };
-    this.#tell({ kind: "event", event });
-  }
-
-  #refused(why: string, address: string): void {
-    this.#refusedCount += 1;
-    const monoMs = performance.now();
-    if (monoMs - this.#refusalWindowMonoMs > REFUSAL_WINDOW_MS) {
-      this.#refusalWindowMonoMs = monoMs;
-      this.#refusalCount = 0;
-    }
-    this.#refusalCount += 1;
-    if (this.#refusalCount > MAX_REFUSALS) return;
-    const event: FabricEvent = {
-      name: "stranger_refused",
-      severity: "warn",
-      isAudited: true,
-      detail: { why, address, count: this.#refusedCount },
-    };
-    this.#tell({ kind: "event", event });
   }
 }

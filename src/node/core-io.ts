@@ -1,4 +1,5 @@
 /** What goes into the machine of a node and what comes out of it: all that its driver and the simulator need to know of it. */
+import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
 import type { Batch } from "../discovery/registrar/batch.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
@@ -7,6 +8,7 @@ import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
 import type { LostGeneration } from "./core/generations.ts";
+import type { OwnEntry } from "./core/self-entry.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import type { AdoptOutcome } from "./core/travelling-policy.ts";
 
@@ -35,6 +37,14 @@ export type NodeInput =
   | { readonly kind: "serve" }
   /** Whoever reads is shown the policy in force, which `caughtUp` waited for. */
   | { readonly kind: "policyShown" }
+  /** The node's own entry, once it is known where callers reach it. */
+  | { readonly kind: "publish"; readonly entry: OwnEntry }
+  /** What `measureLoad` asked for. */
+  | { readonly kind: "load"; readonly load: LoadView }
+  /** Somebody was turned away before the fabric heard of it. */
+  | { readonly kind: "strangerRefused"; readonly why: string; readonly address: string }
+  /** An address that was asked to exchange tables of members said no, or did not answer. */
+  | { readonly kind: "unanswered"; readonly address: string; readonly why: string; readonly isRefused: boolean }
   /** New callers are turned away: watches end with a place to resume from. */
   | { readonly kind: "drain" }
   /** The callers are gone: leave others of the cluster, or only say goodbye. `gone` follows within that time. */
@@ -61,6 +71,10 @@ export type NodeOutput =
   | { readonly kind: "serving"; readonly isServing: boolean }
   /** Those who asked whether this start is still the one have their answer: it is, or it is not for this reason. */
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
+  /** How busy the process is; answered by `load`. */
+  | { readonly kind: "measureLoad" }
+  /** The own entry, or its load, could not be written: it is tried again. */
+  | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What others told, for a warm start. Answered by `snapshotKept`. */
   | ({ readonly kind: "keepSnapshot" } & KeepSnapshot)
   /** Readers may be woken. */

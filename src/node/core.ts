@@ -9,7 +9,7 @@ import type { Fanout } from "../discovery/fanout.ts";
 import { type BatchNumber, CommitCycle } from "../discovery/registrar/commit-cycle.ts";
 import type { CollectsBy, Registrar } from "../discovery/registrar/registrar.ts";
 import type { Fabric } from "../fabric/fabric.ts";
-import type { FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
+import type { eventOutput, FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
 import { assert } from "../lib/errors.ts";
 import type { Machine, Time } from "../lib/machine.ts";
@@ -18,7 +18,9 @@ import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { Departure, type DepartureOrders } from "./core/departure.ts";
 import { Generations, type LostGeneration } from "./core/generations.ts";
 import { HeardPeers } from "./core/heard-peers.ts";
+import { RefusalLog } from "./core/refusal-log.ts";
 import { RosterFile } from "./core/roster-file.ts";
+import { SelfEntry } from "./core/self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
 import { Standing } from "./core/standing.ts";
 import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
@@ -77,6 +79,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly standing: Standing;
   readonly #rooms: NodeRooms;
   readonly #generations: Generations;
+  readonly #self: SelfEntry;
+  readonly #refusals = new RefusalLog();
   readonly #travelling = new TravellingPolicy();
   #joined: Joined | undefined;
   /** It may speak to others. */
@@ -98,6 +102,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.commits = new CommitCycle(rooms.registrar, time);
     this.standing = new Standing(rooms.replica.self.nodeId, rooms.hasSeeds);
     this.#generations = new Generations(rooms.replica, rooms.newGeneration);
+    this.#self = new SelfEntry(rooms.registrar);
   }
 
   /** When this node last heard from a member itself, in ms of its wall clock. */
@@ -149,6 +154,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   /** Whether who wants to write has to wait for `confirmed`: this process stood still, and others may have taken another start. */
   mustConfirm(time: Time): boolean {
     return this.#joined !== undefined && this.standing.mustConfirm(this.#joined.fabric, time);
+  }
+
+  /** Strangers turned away before the fabric heard of them. */
+  get refusedCount(): number {
+    return this.#refusals.refusedCount;
   }
 
   /** For people: a newer policy that others have and this node does not take, and why; empty when there is none. */
@@ -210,6 +220,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       this.commits.nextDeadlineMs(),
       this.#generations.nextDeadlineMs() ?? NEVER,
       this.#rooms.limits?.nextDeadlineMs() ?? NEVER,
+      this.#self.nextDeadlineMs(),
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
       rosterFile?.nextDeadlineMs() ?? NEVER,
@@ -260,8 +271,17 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
         return;
       case "policyShown":
         return this.#becomeReady(out);
+      case "publish":
+        return this.#selfTried(this.#self.publish(input.entry, time), out);
+      case "load":
+        return this.#selfTried(this.#self.measured(input.load, time), out);
+      case "strangerRefused":
+        return this.#tell(this.#refusals.stranger(input.why, input.address, time), out);
+      case "unanswered":
+        return this.#tell(this.#refusals.unanswered(input.why, input.address, input.isRefused, time), out);
       case "drain":
         this.#isDraining = true;
+        this.#self.end();
         return this.#endWatches(out);
       case "depart":
         return this.#depart(input, time, out);
@@ -360,6 +380,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #look(time: Time, out: NodeOutput[]): void {
     if (this.#joined !== undefined) this.#lookAtStanding(this.#joined, time, out);
     this.#lookAtReadiness(out);
+    if (this.#self.isDue(time)) out.push({ kind: "measureLoad" });
     if (this.#joined === undefined) return;
     const { departure, rosterFile, snapshots } = this.#joined;
     const snapshot = snapshots.due(time);
@@ -373,8 +394,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #lookAtStanding({ fabric, facts: { address } }: Joined, time: Time, out: NodeOutput[]): void {
     const { standing, isReady } = this;
     const { clockEvent, event, isLost = false, isContested = false } = standing.look(fabric, { address, isReady }, time);
-    if (clockEvent !== undefined) out.push(clockEvent);
-    if (event !== undefined) out.push(event);
+    this.#tell(clockEvent, out);
+    this.#tell(event, out);
     // What they are told next may not be what others see: each resumes at another node from where it stands.
     if (isLost && isReady) this.#endWatches(out);
     if (isContested) this.loseGeneration({ peerNodeId: "", seq: 0 }, time, out);
@@ -400,6 +421,14 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#wasWhole = isWhole;
     if (isServing !== this.#wasServing) out.push({ kind: "serving", isServing });
     this.#wasServing = isServing;
+  }
+
+  #tell(event: ReturnType<typeof eventOutput> | undefined, out: NodeOutput[]): void {
+    if (event !== undefined) out.push(event);
+  }
+
+  #selfTried(error: unknown, out: NodeOutput[]): void {
+    if (error !== undefined) out.push({ kind: "selfRefused", error });
   }
 
   #becomeReady(out: NodeOutput[]): void {

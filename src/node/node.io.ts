@@ -186,8 +186,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
   const connectionCount = () => grpc.connectionCount() + edge.connectionCount();
-  const publish = () => publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount });
-  await parts.open("own entry", publish, (self) => ({ drain: () => self.close(), stop: () => self.close() }));
+  await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount });
   await options.beforeReady?.(grpc.address);
   const ready = Promise.withResolvers<void>();
   let isTold = false;

@@ -1,24 +1,16 @@
-/** What this node publishes of itself: its NODE entry, and how busy it is. */
+/** This node's own entry: what is in it, and how busy the process is; `core/self-entry.ts` says when. */
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
-import type { KeyText } from "../catalog/record/record.ts";
 import type { Settings } from "../config/settings.ts";
-import { rethrowBroken, WaymarkError } from "../lib/errors.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import type { Time } from "../lib/machine.ts";
-import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
+import { anonymousCaller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
+import type { OwnEntry } from "./core/self-entry.ts";
 import { NodeLoad } from "./load-report.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
 /** No credential can give this: principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";
-/** Others hear of it only when its band changes. */
-const REFRESH_MS = 30_000;
-const FIRST_MS = 5000;
-
-export interface PublishedSelf {
-  close(): void;
-}
 
 export interface SelfOptions {
   readonly settings: Settings;
@@ -28,57 +20,35 @@ export interface SelfOptions {
   readonly connectionCount: () => number;
 }
 
-/** Registers this node's own NODE entry, which nobody else may write, and reports its load now and then. */
-export async function publishSelf(core: NodeCore, options: SelfOptions): Promise<PublishedSelf> {
-  const { identity, stamper, registrar, driver } = core;
-  const { settings, listeners, log } = options;
-  const entry = nodeEntry({
-    nodeId: identity.nodeId,
-    roles: identity.roles,
-    name: settings.node.name,
-    resources: settings.node.resources,
-    labels: settings.node.labels,
-    listeners,
+/** Publishes this node's entry, and its load from then on. Rejects when it cannot be written for what is in it, or the disk refuses it. */
+export async function publishSelf(core: NodeCore, { settings, log, listeners, connectionCount }: SelfOptions): Promise<void> {
+  const { driver, metrics } = core;
+  const load = new NodeLoad({ metrics, connectionCount, utilization: loopUtilization() });
+  const refused: unknown[] = [];
+  driver.follow((told) => {
+    if (told.kind === "measureLoad") driver.input({ kind: "load", load: load.take(now().wallMs) });
+    if (told.kind !== "selfRefused") return;
+    refused.push(told.error);
+    if (!isOfStanding(told.error)) log.warn({ err: told.error }, "own load not reported");
   });
-  const caller = selfCaller(core);
-  let key: KeyText | undefined;
-  const publish = (time: Time): void => {
-    const stamped = stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: time.wallMs });
-    registrar.register(caller, { stampedEntries: [stamped], ttlMs: undefined, leaseId: "", idempotencyKey: "", isStatic: true }, time);
-    ({ key } = stamped);
-  };
+  driver.input({ kind: "publish", entry: ownEntry(core, settings, listeners) });
   try {
-    publish(now());
     await driver.durable();
+    if (refused.length > 0) throw refused[0];
   } catch (error) {
     // What this node's clock or another's says of this key, or another start under its id, ends no start: others find this node among the members.
     if (!isOfStanding(error)) throw error;
     log.error({ err: error }, "this node's own entry cannot be written; it is tried again");
   }
-  const load = new NodeLoad({ metrics: core.metrics, connectionCount: options.connectionCount, utilization: loopUtilization() });
-  const tell = () => {
-    try {
-      if (key === undefined) publish(now());
-      if (key !== undefined) registrar.renew(caller, [], [{ key, path: "load", health: undefined, load: load.take(now().wallMs) }], now());
-    } catch (error) {
-      rethrowBroken(error);
-      if (!isOfStanding(error)) log.warn({ err: error }, "own load not reported");
-    }
-    driver.durable()?.catch((error: unknown) => log.warn({ err: error }, "own load not written"));
-  };
-  // Starting is not how busy it is.
-  const first = setTimeout(tell, FIRST_MS).unref();
-  const timer = setInterval(tell, REFRESH_MS).unref();
-  return {
-    close: () => {
-      clearTimeout(first);
-      clearInterval(timer);
-    },
-  };
 }
 
-function selfCaller({ identity }: NodeCore): Caller {
-  return { ...anonymousCaller(identity.clusterId, ""), principal: `${SELF_PRINCIPAL}${identity.nodeId}` };
+function ownEntry({ identity, stamper }: NodeCore, { node }: Settings, listeners: NodeFactsToPublish["listeners"]): OwnEntry {
+  const { nodeId, roles, clusterId } = identity;
+  const entry = nodeEntry({ nodeId, roles, name: node.name, resources: node.resources, labels: node.labels, listeners });
+  return {
+    caller: { ...anonymousCaller(clusterId, ""), principal: `${SELF_PRINCIPAL}${nodeId}` },
+    stampAt: ({ wallMs }) => stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs }),
+  };
 }
 
 function isOfStanding(error: unknown): boolean {

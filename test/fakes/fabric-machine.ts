@@ -74,6 +74,10 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "policyAdopted":
     case "policyShown":
     case "serve":
+    case "publish":
+    case "load":
+    case "strangerRefused":
+    case "unanswered":
     case "drain":
       return undefined;
     case "begin":

@@ -394,6 +394,8 @@ export class SimProcess {
       case "handedOver":
       case "gone":
       case "confirmed":
+      case "measureLoad":
+      case "selfRefused":
       case "ready":
       case "serving":
         return trace.say(() => `${node.name} ${JSON.stringify(output)}`);

@@ -80,7 +80,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
       await members.close();
     },
     readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.standing, time) }],
-    observe: () => observeFabric({ metrics, fabric, driver, now }),
+    observe: () => observeFabric({ metrics, fabric, driver, machine, now }),
   };
   return { listener: { host, port: driver.port, address: driver.address }, mesh: peerDirectory(core), peers, component };
 }

@@ -5,6 +5,7 @@ import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MESH_METRICS } from "../../lib/metrics/mesh-metrics.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { NodeMachine } from "../core.ts";
 
 const STATES = ["opening", "greeting", "up", "ending"] as const;
 
@@ -35,9 +36,8 @@ export interface ObservedFabric {
     counts(): { readonly connections: number; readonly refusedCalls: number } | undefined;
     /** Frames and calls with their bytes, by direction and kind. */
     stats(): readonly TrafficRow[];
-    /** Strangers turned away before the machine heard of them. */
-    readonly refusedCount: number;
   };
+  readonly machine: Pick<NodeMachine, "refusedCount">;
   readonly now: () => Time;
 }
 
@@ -72,10 +72,10 @@ function observeCalls({ metrics, fabric }: ObservedFabric): void {
   metrics.counter("mesh_gossip_messages_total", { direction: "received", outcome: "refused" }).set(refusedCount);
 }
 
-function observeRefused({ metrics, fabric, driver }: ObservedFabric): void {
+function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): void {
   const { peer, link, call, origin, policy, unknownFrame } = fabric.refused();
   const ownCall = driver.counts()?.refusedCalls ?? 0;
-  const counts = { peer, link, own_call: ownCall, call, stranger: driver.refusedCount, origin, policy, unknown_frame: unknownFrame };
+  const counts = { peer, link, own_call: ownCall, call, stranger: machine.refusedCount, origin, policy, unknown_frame: unknownFrame };
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
   metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
   metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);

@@ -2,7 +2,6 @@
 import { expect, test } from "vitest";
 import type { LinkFrame, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import type { CoreDriver } from "../../../src/node/core-driver.io.ts";
 import { observeFabric } from "../../../src/node/fabric/metrics.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
 import { FABRIC_OPTIONS } from "../../fakes/options.ts";
@@ -24,8 +23,8 @@ function scraped(count: number) {
   const [node] = nodes;
   if (node === undefined) throw new Error("no node");
   // Of the driver only these three are asked.
-  const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS, refusedCount: 5 } as unknown as CoreDriver;
-  metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, now: () => world.time() }));
+  const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS };
+  metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, machine: { refusedCount: 5 }, now: () => world.time() }));
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {
     const found: Record<string, number> = {};

@@ -1,0 +1,35 @@
+/** Which strangers turned away, and which addresses that do not answer, people are told of; the rest are counted. */
+import { eventOutput } from "../../fabric/io-types.ts";
+import type { Time } from "../../lib/machine.ts";
+import { TokenBuckets } from "../../lib/token-bucket.ts";
+
+/** Strangers are told of so often in `WINDOW_MS`. */
+const MAX_REFUSALS = 10;
+const WINDOW_MS = 60_000;
+/** That an address does not answer is told at most so often. */
+const UNANSWERED_WINDOW_MS = 600_000;
+
+export class RefusalLog {
+  /** Strangers turned away before the fabric heard of them. */
+  refusedCount = 0;
+  #windowMonoMs = 0;
+  #windowCount = 0;
+  readonly #unanswered = new TokenBuckets({ limit: 1, windowMs: UNANSWERED_WINDOW_MS, maxKeys: 256 });
+
+  stranger(why: string, address: string, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
+    this.refusedCount += 1;
+    if (monoMs - this.#windowMonoMs > WINDOW_MS) {
+      this.#windowMonoMs = monoMs;
+      this.#windowCount = 0;
+    }
+    this.#windowCount += 1;
+    if (this.#windowCount > MAX_REFUSALS) return undefined;
+    return eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true });
+  }
+
+  /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
+  unanswered(why: string, address: string, isRefused: boolean, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
+    if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return undefined;
+    return eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why });
+  }
+}
