@@ -47,10 +47,10 @@ export function configPage(): string {
   return page("Settings", "SETTINGS in `src/config/settings.ts`", [ABOUT_SETTINGS, ...sections].join("\n\n"));
 }
 
-const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), the environment or a flag of \`waymark serve\`;
-what is named later in this sentence wins. Durations are written \`500ms\`, \`1.5s\`, \`10m\`, \`24h\`, \`7d\`; sizes \`16KiB\`, \`4MiB\` or a
-number of bytes; lists, in the environment and in flags, with commas; tables, in the environment, as JSON (a table of text also as \`a=1,b=2\`). An unknown key is an error that names the nearest one.
-\`waymark config show\` prints what is in effect and where each value came from; \`waymark config validate\` only checks.`;
+const ABOUT_SETTINGS = `A setting comes from the settings file (\`--config node.toml\` or \`.json\`), from the environment, or from a flag of \`waymark serve\`.
+The environment overrides the file, and a flag overrides both. Durations are written \`500ms\`, \`1.5s\`, \`10m\`, \`24h\`, \`7d\`; sizes \`16KiB\`, \`4MiB\` or a
+number of bytes. In the environment and in flags lists have commas; in the environment tables are JSON (a table of text also \`a=1,b=2\`). An unknown key is an error that names the nearest one.
+\`waymark config show\` prints the effective values and where each comes from; \`waymark config validate\` only checks.`;
 
 /** The fields of a setting that is a table, or a list of them. */
 function fieldsSection({ path, setting }: SettingRow): readonly string[] {
@@ -86,8 +86,8 @@ export function metricsPage(): string {
 }
 
 const ABOUT_METRICS = `\`GET /metrics\` on the HTTP edge answers in the Prometheus text format. Labels are few and bounded: a value beyond a label's
-bound is counted as \`${OTHER}\`, and \`waymark_metric_label_overflow_total\` says that this happened. The usual process and Node.js
-metrics of prom-client (\`process_*\`, \`nodejs_*\`) are there too.`;
+bound is counted as \`${OTHER}\`, and \`waymark_metric_label_overflow_total\` counts these cases. The usual process and Node.js
+metrics of prom-client (\`process_*\`, \`nodejs_*\`) are there too. [mesh.md](mesh.md) says how to read the metrics of the mesh.`;
 
 function labelText(label: string, bound: LabelBound): string {
   return typeof bound === "number" ? `\`${label}\` (at most ${bound} values)` : `\`${label}\`: ${bound.join(", ")}`;
@@ -106,7 +106,7 @@ export function cliPage(): string {
 }
 
 const ABOUT_CLI = `In a clone the command is \`./bin/waymark\`; installed, \`waymark\`. Results go to stdout, everything else to stderr, so that
-\`-o json\` can be piped. \`waymark COMMAND --help\` says what this page says.`;
+\`-o json\` can be piped. \`waymark COMMAND --help\` shows the same text as this page.`;
 
 const EXIT_MEANS: Readonly<Record<string, string>> = {
   done: "done",
