@@ -109,7 +109,7 @@ function parsePortable(text: string): PortableCursor {
   try {
     return readPortable(body);
   } catch {
-    // The checksum is right, so another program wrote this text. How exactly it is broken helps nobody.
+    // The checksum is right, so another program wrote this text. The exact fault does not matter.
     throw malformed();
   }
 }
