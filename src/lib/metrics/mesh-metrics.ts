@@ -35,14 +35,14 @@ export const MESH_METRICS = {
   mesh_gossip_messages_total: {
     type: "counter",
     unit: "messages",
-    help: "Probes and exchanges of tables: ours by how they ended, those of others by whether we answered.",
+    help: "Probes and push-pulls: sent ones by outcome, received ones by whether this node answered.",
     labels: { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
   },
-  mesh_health_score: { type: "gauge", unit: "1", help: "How unwell this node thinks it is: 0 (well) to 8 (Lifeguard).", labels: {} },
+  mesh_health_score: { type: "gauge", unit: "1", help: "This node's estimate of its own overload: 0 (well) to 8 (Lifeguard).", labels: {} },
   mesh_replication_lag_seconds: {
     type: "gauge",
     unit: "seconds",
-    help: "How old what this node holds of others may be: time since the slowest peer said that nothing is missing; since 1970 before anybody has. 1 to 2 when all is well; 5 to 10 where not all are linked with all.",
+    help: "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing, or since 1970 before a peer has said so. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
     labels: {},
   },
   mesh_links: {
@@ -78,7 +78,7 @@ export const MESH_METRICS = {
   mesh_kept_origins: {
     type: "gauge",
     unit: "origins",
-    help: "Origins whose node stopped and nobody took all of its static entries over: they stand as orphans until it is back.",
+    help: "Origins whose node stopped with static entries that no other node took over. These are orphans until the node is back.",
     labels: {},
   },
   mesh_taken_over_entries_total: {
@@ -96,7 +96,7 @@ export const MESH_METRICS = {
   mesh_orphan_protected: {
     type: "gauge",
     unit: "clusters",
-    help: "Clusters of which so many nodes vanished at once that nothing of theirs is hidden.",
+    help: "Clusters of which so many nodes vanished at once that their entries stay visible.",
     labels: {},
   },
   mesh_digest_exchanges_total: {
@@ -108,13 +108,13 @@ export const MESH_METRICS = {
   mesh_origin_repairs_total: {
     type: "counter",
     unit: "origins",
-    help: "Origins asked for anew because a peer that knows better holds other records of them: each time a bug or a bad disk.",
+    help: "Origins fetched again because a peer that is closer to them holds other records. Each case is a bug or a bad disk.",
     labels: {},
   },
   mesh_origin_fetches_total: {
     type: "counter",
     unit: "origins",
-    help: "Origins of which more was asked: of peers (asked), by peers who got it (given), by peers who asked too often (held_back).",
+    help: "Requests for more records of an origin: to peers (asked), from peers and answered (given), from peers that ask too often (held_back).",
     labels: { outcome: ["asked", "given", "held_back"] },
   },
   mesh_whole_transfers_total: {
@@ -139,7 +139,7 @@ export const MESH_METRICS = {
   mesh_partial_origins: {
     type: "gauge",
     unit: "origins",
-    help: "Origins of which records were refused, here or at a linked peer while nobody else has given them: not in step, not passed on.",
+    help: "Origins with refused records, here or at a linked peer when no other peer sent them. They are not in step and not passed on.",
     labels: {},
   },
   mesh_clock_skew_total: {
@@ -151,7 +151,7 @@ export const MESH_METRICS = {
   mesh_refused_total: {
     type: "counter",
     unit: "refusals",
-    help: "What came from others and was not taken, by what it was; own_call: calls of ours not made, too many were under way.",
+    help: "Connections, calls, links, records and policies of others that were refused. own_call counts calls of this node that were not made because too many were under way.",
     labels: { what: ["peer", "link", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
   },
   mesh_policy_not_taken: {
@@ -163,7 +163,7 @@ export const MESH_METRICS = {
   mesh_refused_updates_total: {
     type: "counter",
     unit: "updates",
-    help: "News about members that was not believed, by what is wrong with it.",
+    help: "Updates about members that were refused, by reason.",
     labels: {
       reason: [
         "status",
@@ -197,7 +197,7 @@ export const MESH_METRICS = {
   mesh_events_total: {
     type: "counter",
     unit: "events",
-    help: "What happened in the mesh, by name as in the log.",
+    help: "Events of the mesh, by their name in the log.",
     labels: { event: 100 },
   },
 } as const satisfies Record<string, MetricRow>;

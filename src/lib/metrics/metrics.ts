@@ -18,7 +18,7 @@ export const METRICS = {
   waymark_build_info: {
     type: "gauge",
     unit: "1",
-    help: "Always 1; the labels say what runs.",
+    help: "Always 1. The labels have the versions.",
     labels: { version: 1, node_version: 1 },
   },
   waymark_ready: { type: "gauge", unit: "1", help: "1 while /readyz answers 200.", labels: {} },
@@ -41,7 +41,7 @@ export const METRICS = {
   waymark_register_total: {
     type: "counter",
     unit: "entries",
-    help: "Entries of Register calls: taken, refused for a fault of the caller's, or failed for a fault of ours.",
+    help: "Entries of Register calls: accepted, refused because of the caller, or failed because of the server.",
     labels: { outcome: ["ok", "refused", "failed"] },
   },
   waymark_watch_streams: { type: "gauge", unit: "streams", help: "Open watch streams.", labels: {} },
@@ -78,12 +78,12 @@ export const METRICS = {
   waymark_audit_pending_records: { type: "gauge", unit: "records", help: "Audit records waiting for the disk.", labels: {} },
   waymark_audit_bytes: { type: "gauge", unit: "bytes", help: "Size of the audit log, without room it may use again.", labels: {} },
   waymark_audit_failures_total: { type: "counter", unit: "batches", help: "Batches of audit records the disk refused.", labels: {} },
-  waymark_audit_file_lost_total: { type: "counter", unit: "lines", help: "Lines that audit.file did not take.", labels: {} },
+  waymark_audit_file_lost_total: { type: "counter", unit: "lines", help: "Lines that could not be written to audit.file.", labels: {} },
   waymark_connections: { type: "gauge", unit: "connections", help: "Open connections.", labels: { listener: LISTENERS } },
   waymark_connections_refused_total: {
     type: "counter",
     unit: "connections",
-    help: "Connections turned away: beyond the bound (limit), a TLS handshake that failed, silent, more requests of HTTP/1.1 than were answered (queued_requests), no answer to pings or no end in the time that it had (lifetime), or an abuse of HTTP/2 such as ping_flood.",
+    help: "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
     labels: { listener: LISTENERS, reason: 20 },
   },
   waymark_http_requests_total: {
