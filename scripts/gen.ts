@@ -6,7 +6,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { entryFiles } from "./gen-entry.ts";
+import { codecFiles } from "./gen-codec.ts";
 import { mustRun, ROOT } from "./run.ts";
 
 const isCheck = process.argv.includes("--check");
@@ -43,7 +43,7 @@ try {
   await mustRun("buf", ["lint"]);
   await mustRun("buf", ["generate", "-o", folder]);
   await mustRun("buf", ["build", "-o", join(folder, "gen", "descriptors.binpb")]);
-  for (const [file, text] of Object.entries(entryFiles(readFileSync(join(folder, "gen", "descriptors.binpb"))))) {
+  for (const [file, text] of Object.entries(codecFiles(readFileSync(join(folder, "gen", "descriptors.binpb"))))) {
     writeFileSync(join(folder, "gen", file), text);
   }
   changed = settle(join(folder, "gen"), join(ROOT, "gen"));

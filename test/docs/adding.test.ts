@@ -155,7 +155,7 @@ test(
       "test/golden",
       "test/dns",
       "test/cli",
-      "test/gen-entry.io.test.ts",
+      "test/gen-codec.io.test.ts",
     ];
     const { code, output } = await runs("vitest", "run", "--project", "unit", "--project", "io", "--reporter=verbose", ...rooms);
     expect(code === 0 ? "" : output).toBe("");

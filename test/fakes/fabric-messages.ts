@@ -116,7 +116,7 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
             isOfOtherCluster: fc.boolean(),
           })
           .map(({ ref, isHidden, isLacking, lackingThrough, isOfOtherCluster, ...rest }) => {
-            const lacking = { isLacking, lackingThrough, ...(isOfOtherCluster && { isOfOtherCluster }) };
+            const lacking = { isLacking, ...(lackingThrough > 0 && { lackingThrough }), ...(isOfOtherCluster && { isOfOtherCluster }) };
             return { ...ref, ...rest, ...(isHidden && { isHidden }), ...(isLacking && lacking) };
           }),
         { maxLength: 6 },

@@ -124,7 +124,6 @@ test("10,000 rules with long names fit", async () => {
 const OTHER_THINGS = [
   "src/fabric/links/call-guard.ts: windowMs",
   "src/fabric/links/links.ts: windowMs",
-  "src/fabric/wire/validation.ts: maxListItems",
   "src/server/edge/sockets.io.ts: maxStreams",
 ];
 

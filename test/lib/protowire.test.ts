@@ -13,7 +13,10 @@ import {
   WIRE,
   WireReader,
   writeBytes,
+  writeBytesField,
   writeDouble,
+  writeFixed64Field,
+  writePackedFixed32Field,
   writeText,
   writeVarint,
   writeVarint64,
@@ -74,6 +77,47 @@ test("what protobuf-es writes is read back", () => {
       expect(reader.isDone()).toBe(true);
     }),
   );
+});
+
+test("fixed numbers and bytes are written as protobuf-es writes them, and read back", () => {
+  const fixed = fc.array(fc.nat(0xffff_ffff), { maxLength: 20 });
+  fc.assert(
+    fc.property(fc.bigInt(0n, U64_MAX), fixed, fc.uint8Array(), (large, list, bytes) => {
+      const ours = written((out) => {
+        const at = writeFixed64Field(out, 0, tagOf(1, WIRE.FIXED64), large);
+        return writeBytesField(out, writePackedFixed32Field(out, at, tagOf(2, WIRE.BYTES), list), tagOf(3, WIRE.BYTES), bytes);
+      });
+      const theirs = new BinaryWriter();
+      if (large > 0n) theirs.tag(1, WireType.Bit64).fixed64(large);
+      if (list.length > 0) {
+        theirs.tag(2, WireType.LengthDelimited).fork();
+        for (const each of list) theirs.fixed32(each);
+        theirs.join();
+      }
+      expect(ours).toEqual(theirs.tag(3, WireType.LengthDelimited).bytes(bytes).finish());
+      const reader = new WireReader(ours);
+      if (large > 0n) expect([reader.tag(), reader.fixed64()]).toEqual([tagOf(1, WIRE.FIXED64), large]);
+      if (list.length > 0) {
+        expect(reader.tag()).toBe(tagOf(2, WIRE.BYTES));
+        const outer = reader.enter();
+        expect(list.map(() => reader.fixed32())).toEqual(list);
+        expect(reader.isDone()).toBe(true);
+        reader.leave(outer);
+      }
+      expect([reader.tag(), reader.view()]).toEqual([tagOf(3, WIRE.BYTES), bytes]);
+    }),
+  );
+});
+
+test("a number of 64 bits is exact up to 2^53, and above it never at most 2^53", () => {
+  fc.assert(
+    fc.property(fc.oneof(safeInteger.map(BigInt), fc.bigInt(0n, U64_MAX)), (value) => {
+      const read = new WireReader(new BinaryWriter().uint64(value).finish()).number();
+      if (value <= MAX_SAFE) expect(read).toBe(Number(value));
+      else expect(read).toBeGreaterThan(MAX_SAFE);
+    }),
+  );
+  expect(new WireReader(new BinaryWriter().int64(-1n).finish()).number()).toBeGreaterThan(MAX_SAFE);
 });
 
 test("a lone surrogate is written as U+FFFD, and counted so", () => {

@@ -1,4 +1,4 @@
-/** Collects the faults of one entry, and has the small checks that the contract's rules consist of (`gen/…/entry_rules.ts` calls them). */
+/** Collects the faults of one message, and has the small checks that the contract's rules consist of (`gen/…_rules.ts` calls them). */
 import { type FieldViolation, MAX_VIOLATIONS, WaymarkError } from "../../lib/errors.ts";
 import { type TimeFields, utf8Size } from "../../lib/protowire.ts";
 import { findHostForm } from "./hosts.ts";
@@ -7,6 +7,9 @@ import { type Bounds, CHARS, consistsOf, isNamespace, nameRule, namespaceRule, q
 const NANOS_PER_SECOND = 1_000_000_000;
 /** End of the year 9999, the highest time of a Timestamp. */
 const MAX_TIMESTAMP_SECONDS = 253_402_300_799;
+
+// A host as a name, an IPv4 literal, or an IPv6 literal in brackets.
+const ADDRESS = /^(?:[A-Za-z0-9._-]{1,253}|\[(?=[^\]]{1,253}\])[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):(\d{1,5})$/;
 
 export class Problems {
   readonly bounds: Bounds;
@@ -61,6 +64,17 @@ export class Problems {
   host(text: string, maxLength: number, field: string): void {
     if (findHostForm(text, maxLength) === undefined)
       this.add(field, `${quoted(text)} must be an IPv4 or IPv6 literal or a DNS name, at most ${maxLength} characters`);
+  }
+
+  /** `host:port` with a port from 1. */
+  address(text: string, maxLength: number, field: string): void {
+    const port = text.length <= maxLength ? Number(ADDRESS.exec(text)?.[1] ?? 0) : 0;
+    if (port < 1 || port > 65_535) this.add(field, `${quoted(text)} must be host:port, an IPv6 host in brackets`);
+  }
+
+  /** As `address`, but may be empty. */
+  optionalAddress(text: string, maxLength: number, field: string): void {
+    if (text !== "") this.address(text, maxLength, field);
   }
 
   alias(text: string, maxLength: number, field: string): void {

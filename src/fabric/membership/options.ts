@@ -1,6 +1,7 @@
 /** Times and bounds of membership. */
+
+import { MAX_PROBE_REQUEST_UPDATES, MAX_PUSH_PULL_REQUEST_MEMBERS } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { MESSAGE_BOUNDS } from "../wire/validation.ts";
 
 export interface MembershipOptions {
   /** SWIM's protocol period: one probe in each; longer by the local health score. */
@@ -81,9 +82,9 @@ export const MEMBERSHIP_FIXED = {
   deadForgetMs: 86_400_000,
   deadTellMs: 3_600_000,
   healthTellMs: 30_000,
-  maxMembers: MESSAGE_BOUNDS.maxMembers,
+  maxMembers: MAX_PUSH_PULL_REQUEST_MEMBERS,
   maxUpdatesBytes: 4_096,
-  maxUpdatesRead: MESSAGE_BOUNDS.maxUpdates,
+  maxUpdatesRead: MAX_PROBE_REQUEST_UPDATES,
   maxQuarantined: 256,
   quarantineMs: 60_000,
   maxRelays: 64,

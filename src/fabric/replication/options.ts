@@ -1,5 +1,5 @@
 /** Bounds and times of replication. */
-import { MESSAGE_BOUNDS } from "../wire/validation.ts";
+import { MAX_VECTOR_FRAME_ENTRIES } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 
 export interface ReplicationOptions {
   /** Bytes of records in a frame, unless one record is larger; at most 256 KiB. Taking in 32 KiB is some 4 ms of work where a million entries are held. */
@@ -78,7 +78,7 @@ export const REPLICATION_FIXED = {
   fetchGraceMs: 500,
   fetchTimeoutMs: 1000,
   fetchMaxWaitMs: 30_000,
-  maxOrigins: MESSAGE_BOUNDS.maxVectorEntries,
+  maxOrigins: MAX_VECTOR_FRAME_ENTRIES,
   maxVectorEntries: 2000,
   shelfFrames: 64,
   shelfBytes: 4 * 1024 * 1024,

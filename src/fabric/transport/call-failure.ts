@@ -1,7 +1,7 @@
 /** Why a call to another node came to nothing, for people. */
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { STATUS } from "../../grpc/wire/status.ts";
-import { detailField, MESSAGE_BOUNDS } from "../wire/validation.ts";
+import { detailField } from "../wire/validation.ts";
 
 export interface CallFailure {
   readonly why: string;
@@ -40,5 +40,5 @@ export function callFailure(answer: UnaryAnswer & { readonly dialError: unknown 
   if (code === STATUS.UNIMPLEMENTED || code === STATUS.UNAUTHENTICATED) return NO_FABRIC;
   if (code !== STATUS.PERMISSION_DENIED && code !== STATUS.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;
-  return { why: `it refuses our calls: ${detailField(message, MESSAGE_BOUNDS)}`, isRefused: true };
+  return { why: `it refuses our calls: ${detailField(message)}`, isRefused: true };
 }

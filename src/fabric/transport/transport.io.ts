@@ -12,7 +12,7 @@ import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-ti
 import type { CallId, LinkId } from "../io-types.ts";
 import { decodeCallResponse, encodeCallRequest } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
-import { detailField, MESSAGE_BOUNDS } from "../wire/validation.ts";
+import { detailField } from "../wire/validation.ts";
 import { type CallFailure, callFailure } from "./call-failure.ts";
 import { type Dial, type Dialled, dial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
@@ -315,7 +315,7 @@ export class FabricTransport {
 }
 
 function whyNotOpened({ isFromServer, status: { message } }: CallResult): string {
-  return isFromServer ? `refused (${detailField(message, MESSAGE_BOUNDS)})` : message;
+  return isFromServer ? `refused (${detailField(message)})` : message;
 }
 
 function dialTls({ cert, key, clientCa }: FabricTls): DialTls {

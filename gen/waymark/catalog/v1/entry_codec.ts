@@ -1,4 +1,4 @@
-// Made by scripts/gen-entry.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
+// Made by scripts/gen-codec.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
 import {
   closeLength,
   misplaced,
@@ -23,9 +23,8 @@ import {
 } from "../../../../src/lib/protowire.ts";
 
 /** A message while it is being read. */
-type Open<T> = {
-  -readonly [F in keyof T]: T[F] extends readonly (infer I)[] ? I[] : T[F] extends Readonly<Record<string, string>> ? Record<string, string> : T[F];
-};
+type Open<T> = { -readonly [F in keyof T]: OpenValue<T[F]> };
+type OpenValue<V> = V extends readonly (infer I)[] ? I[] : V extends Readonly<Record<string, string>> ? Record<string, string> : V;
 
 /** `EntryKey` as plain values; a decoded message is one too. */
 export interface EntryKeyFields {
@@ -49,7 +48,7 @@ export function newEntryKey(): Open<EntryKeyFields> {
 /** Reads `EntryKey` after its tag. */
 export function readEntryKey(reader: WireReader): EntryKeyFields {
   const value = newEntryKey();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -72,7 +71,7 @@ export function readEntryKey(reader: WireReader): EntryKeyFields {
         reader.skipUnknown(tag, 5);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -117,7 +116,7 @@ export function newTarget(): Open<TargetFields> {
 /** Reads `Target` after its tag. */
 export function readTarget(reader: WireReader): TargetFields {
   const value = newTarget();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -143,7 +142,7 @@ export function readTarget(reader: WireReader): TargetFields {
         reader.skipUnknown(tag, 6);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -187,7 +186,7 @@ export function newLoadReport(): Open<LoadReportFields> {
 /** Reads `LoadReport` after its tag. */
 export function readLoadReport(reader: WireReader): LoadReportFields {
   const value = newLoadReport();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -211,7 +210,7 @@ export function readLoadReport(reader: WireReader): LoadReportFields {
         reader.skipUnknown(tag, 5);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -256,12 +255,12 @@ export function newServiceDetail(): Open<ServiceDetailFields> {
 /** Reads `ServiceDetail` after its tag. */
 export function readServiceDetail(reader: WireReader): ServiceDetailFields {
   const value = newServiceDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     reader.skipUnknown(tag, 0);
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -296,7 +295,7 @@ export function newFunctionDetail(): Open<FunctionDetailFields> {
 /** Reads `FunctionDetail` after its tag. */
 export function readFunctionDetail(reader: WireReader): FunctionDetailFields {
   const value = newFunctionDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -316,7 +315,7 @@ export function readFunctionDetail(reader: WireReader): FunctionDetailFields {
         reader.skipUnknown(tag, 4);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -352,7 +351,7 @@ export function newTopicDetail(): Open<TopicDetailFields> {
 /** Reads `TopicDetail` after its tag. */
 export function readTopicDetail(reader: WireReader): TopicDetailFields {
   const value = newTopicDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -363,7 +362,7 @@ export function readTopicDetail(reader: WireReader): TopicDetailFields {
         reader.skipUnknown(tag, 1);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -396,7 +395,7 @@ export function newQueueDetail(): Open<QueueDetailFields> {
 /** Reads `QueueDetail` after its tag. */
 export function readQueueDetail(reader: WireReader): QueueDetailFields {
   const value = newQueueDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -407,7 +406,7 @@ export function readQueueDetail(reader: WireReader): QueueDetailFields {
         reader.skipUnknown(tag, 1);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -454,7 +453,7 @@ export function newCacheDetail(): Open<CacheDetailFields> {
 /** Reads `CacheDetail` after its tag. */
 export function readCacheDetail(reader: WireReader): CacheDetailFields {
   const value = newCacheDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -486,7 +485,7 @@ export function readCacheDetail(reader: WireReader): CacheDetailFields {
         reader.skipUnknown(tag, 8);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 
@@ -532,7 +531,7 @@ export function newNodeDetail(): Open<NodeDetailFields> {
 /** Reads `NodeDetail` after its tag. */
 export function readNodeDetail(reader: WireReader): NodeDetailFields {
   const value = newNodeDetail();
-  const outer = reader.enter();
+  const end = reader.enter();
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
@@ -555,7 +554,7 @@ export function readNodeDetail(reader: WireReader): NodeDetailFields {
         reader.skipUnknown(tag, 4);
     }
   }
-  reader.leave(outer);
+  reader.leave(end);
   return value;
 }
 

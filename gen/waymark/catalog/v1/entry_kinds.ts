@@ -1,4 +1,4 @@
-// Made by scripts/gen-entry.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
+// Made by scripts/gen-codec.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
 
 /** Kinds as on the wire. */
 export const KIND = { SERVICE: 1, FUNCTION: 2, TOPIC: 3, QUEUE: 4, CACHE: 5, NODE: 6 } as const;

@@ -985,7 +985,8 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
   /**
    * Time at which the sender last heard of the member. No version sets or reads it.
    *
-   * @generated from field: google.protobuf.Timestamp last_seen = 8;
+   * @generated from field: google.protobuf.Timestamp last_seen = 8 [deprecated = true];
+   * @deprecated
    */
   lastSeen?: Timestamp | undefined;
 

@@ -1,4 +1,4 @@
-/** The generator of the entry's code: what it refuses to leave unchecked, and that it gives what is in gen/. */
+/** The generator of codecs: what it refuses to leave unchecked, and that it gives what is in gen/. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -10,14 +10,14 @@ import {
   FileDescriptorSetSchema,
 } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { entryFiles } from "../scripts/gen-entry.ts";
+import { codecFiles } from "../scripts/gen-codec.ts";
 import { ROOT } from "../scripts/run.ts";
 
 const DESCRIPTORS = readFileSync(join(ROOT, "gen/descriptors.binpb"));
 
 function messageOf(set: FileDescriptorSet, name: string): DescriptorProto {
   const found = set.file
-    .flatMap((file) => (file.package === "waymark.catalog.v1" ? file.messageType : []))
+    .flatMap((file) => (["waymark.catalog.v1", "waymark.fabric.v1"].includes(file.package) ? file.messageType : []))
     .find((message) => message.name === name);
   if (found === undefined) throw new Error(`no message ${name}`);
   return found;
@@ -27,7 +27,7 @@ function messageOf(set: FileDescriptorSet, name: string): DescriptorProto {
 function after(change: (set: FileDescriptorSet) => void): Readonly<Record<string, string>> {
   const set = fromBinary(FileDescriptorSetSchema, DESCRIPTORS);
   change(set);
-  return entryFiles(toBinary(FileDescriptorSetSchema, set));
+  return codecFiles(toBinary(FileDescriptorSetSchema, set));
 }
 
 function fieldOf(set: FileDescriptorSet, message: string, name: string) {
@@ -37,9 +37,9 @@ function fieldOf(set: FileDescriptorSet, message: string, name: string) {
 }
 
 test("what is in gen/ is what the contract gives, twice the same", () => {
-  for (const [file, text] of Object.entries(entryFiles(DESCRIPTORS))) {
+  for (const [file, text] of Object.entries(codecFiles(DESCRIPTORS))) {
     expect(readFileSync(join(ROOT, "gen", file), "utf8")).toBe(text);
-    expect(entryFiles(DESCRIPTORS)[file]).toBe(text);
+    expect(codecFiles(DESCRIPTORS)[file]).toBe(text);
   }
 });
 
@@ -48,7 +48,7 @@ test("a field follows its number in the contract, not its place", () => {
     const target = messageOf(set, "Target");
     target.field = target.field.toReversed();
   });
-  expect(moved).toEqual(entryFiles(DESCRIPTORS));
+  expect(moved).toEqual(codecFiles(DESCRIPTORS));
 });
 
 test("a field with another number has another tag, and is written in its order", () => {
@@ -58,11 +58,25 @@ test("a field with another number has another tag, and is written in its order",
   expect(code).toContain("reader.skipUnknown(tag, 9);");
 });
 
+test("what nodes say to each other has the bounds of the contract, and a field that is deprecated is read by nobody", () => {
+  const { "waymark/fabric/v1/fabric_codec.ts": code = "", "waymark/fabric/v1/fabric_rules.ts": rules = "" } = after((set) => {
+    const rack = fieldOf(set, "MemberUpdate", "accuser");
+    Object.assign(rack, { name: "rack", jsonName: "rack", number: 20 });
+  });
+  expect(code).toContain("case 162:\n        value.rack = reader.text();");
+  expect(code).toContain("at = writeTextField(out, at, 162, value.rack);");
+  expect(code).toContain("reader.skipUnknown(tag, 20);");
+  expect(code).toContain("case 66:\n        reader.skip(tag);");
+  expect(code).not.toContain("lastSeen");
+  expect(code).toContain("export const MAX_PUSH_PULL_REQUEST_MEMBERS = 10000;");
+  expect(rules).toContain('problems.optionalName(value.rack, 64, "rack");');
+});
+
 test.each<{ what: string; change: (set: FileDescriptorSet) => void; says: string }>([
   {
-    what: "a type that entries do not have",
+    what: "a type that no message has",
     change: (set) => void (fieldOf(set, "Target", "weight").type = FieldDescriptorProto_Type.SFIXED64),
-    says: "Target.weight: entries have no fields of this type yet",
+    says: "Target.weight: there are no fields of this type yet",
   },
   {
     what: "a field that may be absent",
@@ -71,13 +85,13 @@ test.each<{ what: string; change: (set: FileDescriptorSet) => void; says: string
       Object.assign(fieldOf(set, "Target", "weight"), { proto3Optional: true, oneofIndex: 0 });
       target.oneofDecl.push({ $typeName: "google.protobuf.OneofDescriptorProto", name: "_weight" });
     },
-    says: "Target.weight: entries have no fields of this type yet",
+    says: "Target.weight: there are no fields of this type yet",
   },
   {
     what: "a list of doubles",
     change: (set) =>
       void Object.assign(fieldOf(set, "CacheDetail", "latitude"), { label: FieldDescriptorProto_Label.REPEATED, options: undefined }),
-    says: "CacheDetail.latitude: entries have no lists of this type yet",
+    says: "CacheDetail.latitude: there are no lists of this type yet",
   },
   {
     what: "a list without a bound",
@@ -102,6 +116,16 @@ test.each<{ what: string; change: (set: FileDescriptorSet) => void; says: string
     change: (set) =>
       void Object.assign(fieldOf(set, "LoadReport", "error_rate"), { type: FieldDescriptorProto_Type.STRING, options: undefined }),
     says: "LoadReport.error_rate: a LoadReport has a greatest size",
+  },
+  {
+    what: "a list of a frame without a bound",
+    change: (set) => void delete fieldOf(set, "VectorFrame", "hashes").options,
+    says: "VectorFrame.hashes: a list has a bound: repeated.max_items",
+  },
+  {
+    what: "a number of 32 bits that is fixed, outside of a list",
+    change: (set) => void (fieldOf(set, "OriginDigest", "digest").type = FieldDescriptorProto_Type.FIXED32),
+    says: "OriginDigest.digest: there are no fields of this type yet",
   },
   {
     what: "a detail of no kind",

@@ -1,0 +1,2197 @@
+// Made by scripts/gen-codec.ts from waymark/fabric/v1/fabric.proto: change that, then `npm run gen`.
+import {
+  bytesRoom,
+  closeLength,
+  mayGrow,
+  NO_TIME,
+  once,
+  openLength,
+  pairsRoom,
+  readPair,
+  readTime,
+  textsRoom,
+  type TimeFields,
+  WireReader,
+  writeBytesField,
+  writeFixed64Field,
+  writeNumberField,
+  writePackedField,
+  writePackedFixed32Field,
+  writePairs,
+  writeTextField,
+  writeTexts,
+  writeTimeField,
+  writeVarint,
+} from "../../../../src/lib/protowire.ts";
+
+/** A message while it is being read. */
+type Open<T> = { -readonly [F in keyof T]: OpenValue<T[F]> };
+type OpenValue<V> = V extends readonly (infer I)[] ? I[] : V extends Readonly<Record<string, string>> ? Record<string, string> : V;
+
+/** `HelloFrameOrigin` as plain values; a decoded message is one too. */
+export interface HelloFrameOriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly boot?: string;
+  readonly bootBefore?: string;
+}
+
+/** Reads the fields of the message around it. */
+function readHelloFrameOrigin(reader: WireReader, value: Open<HelloFrameOriginFields>): void {
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      case 42: {
+        const said = reader.text();
+        if (said !== "") value.boot = said;
+        break;
+      }
+      case 50: {
+        const said = reader.text();
+        if (said !== "") value.bootBefore = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+}
+
+/** Bytes that surely hold `HelloFrameOrigin`. Cost: one step a text. */
+export function roomHelloFrameOrigin(value: HelloFrameOriginFields): number {
+  return 41 + 3 * (value.nodeId.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+}
+
+/** Writes `HelloFrameOrigin` as a field; returns the offset after it. */
+export function writeHelloFrameOrigin(out: Uint8Array, start: number, tag: number, value: HelloFrameOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  at = writeTextField(out, at, 42, (value.boot ?? ""));
+  at = writeTextField(out, at, 50, (value.bootBefore ?? ""));
+  return closeLength(out, body, at);
+}
+
+/** `HelloFrame` as plain values; a decoded message is one too. */
+export interface HelloFrameFields extends HelloFrameOriginFields {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly protocolVersions: readonly number[];
+  readonly capabilities: readonly string[];
+  readonly clusterToken: string;
+  readonly zone: string;
+  readonly address: string;
+  readonly version: string;
+  readonly policyFrom?: readonly string[];
+}
+
+export function newHelloFrame(): Open<HelloFrameFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+    clusterId: "",
+    region: "",
+    protocolVersions: [],
+    capabilities: [],
+    clusterToken: "",
+    zone: "",
+    address: "",
+    version: "",
+  };
+}
+
+export const MAX_HELLO_FRAME_PROTOCOL_VERSIONS = 64;
+
+export const MAX_HELLO_FRAME_CAPABILITIES = 64;
+
+export const MAX_HELLO_FRAME_POLICY_FROM = 256;
+
+/** Reads `HelloFrame` after its tag. */
+export function readHelloFrame(reader: WireReader): HelloFrameFields {
+  const value = newHelloFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readHelloFrameOrigin(reader, value);
+        break;
+      case 18:
+        value.clusterId = reader.text();
+        break;
+      case 26:
+        value.region = reader.text();
+        break;
+      case 34: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.protocolVersions.length, MAX_HELLO_FRAME_PROTOCOL_VERSIONS, "HelloFrame.protocol_versions");
+        value.protocolVersions.push(reader.varint());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 32:
+        mayGrow(value.protocolVersions.length, MAX_HELLO_FRAME_PROTOCOL_VERSIONS, "HelloFrame.protocol_versions");
+        value.protocolVersions.push(reader.varint());
+        break;
+      case 42:
+        mayGrow(value.capabilities.length, MAX_HELLO_FRAME_CAPABILITIES, "HelloFrame.capabilities");
+        value.capabilities.push(reader.text());
+        break;
+      case 50:
+        value.clusterToken = reader.text();
+        break;
+      case 58:
+        value.zone = reader.text();
+        break;
+      case 66:
+        value.address = reader.text();
+        break;
+      case 74:
+        value.version = reader.text();
+        break;
+      case 82:
+        mayGrow(value.policyFrom?.length ?? 0, MAX_HELLO_FRAME_POLICY_FROM, "HelloFrame.policy_from");
+        (value.policyFrom ??= []).push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 10);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `HelloFrame`. Cost: one step a text. */
+export function roomHelloFrame(value: HelloFrameFields): number {
+  let room = 70 + 3 * (value.clusterId.length + value.region.length + value.clusterToken.length + value.zone.length + value.address.length + value.version.length);
+  room += roomHelloFrameOrigin(value);
+  room += 10 + 8 * value.protocolVersions.length;
+  room += textsRoom(value.capabilities);
+  if (value.policyFrom !== undefined) room += textsRoom(value.policyFrom);
+  return room;
+}
+
+/** Writes `HelloFrame` as a field; returns the offset after it. */
+export function writeHelloFrame(out: Uint8Array, start: number, tag: number, value: HelloFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeHelloFrameOrigin(out, at, 10, value);
+  at = writeTextField(out, at, 18, value.clusterId);
+  at = writeTextField(out, at, 26, value.region);
+  at = writePackedField(out, at, 34, value.protocolVersions);
+  at = writeTexts(out, at, 42, value.capabilities);
+  at = writeTextField(out, at, 50, value.clusterToken);
+  at = writeTextField(out, at, 58, value.zone);
+  at = writeTextField(out, at, 66, value.address);
+  at = writeTextField(out, at, 74, value.version);
+  if (value.policyFrom !== undefined) at = writeTexts(out, at, 82, value.policyFrom);
+  return closeLength(out, body, at);
+}
+
+/** `VectorEntryOrigin` as plain values; a decoded message is one too. */
+export interface VectorEntryOriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+}
+
+/** Reads the fields of the message around it. */
+function readVectorEntryOrigin(reader: WireReader, value: Open<VectorEntryOriginFields>): void {
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+}
+
+/** Bytes that surely hold `VectorEntryOrigin`. Cost: one step a text. */
+export function roomVectorEntryOrigin(value: VectorEntryOriginFields): number {
+  return 21 + 3 * (value.nodeId.length);
+}
+
+/** Writes `VectorEntryOrigin` as a field; returns the offset after it. */
+export function writeVectorEntryOrigin(out: Uint8Array, start: number, tag: number, value: VectorEntryOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  return closeLength(out, body, at);
+}
+
+/** `VectorEntry` as plain values; a decoded message is one too. */
+export interface VectorEntryFields extends VectorEntryOriginFields {
+  readonly seq: number;
+  readonly floor: number;
+  readonly isHidden?: boolean;
+  readonly isLacking?: boolean;
+  readonly lackingThrough?: number;
+  readonly isOfOtherCluster?: boolean;
+}
+
+export function newVectorEntry(): Open<VectorEntryFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+    seq: 0,
+    floor: 0,
+  };
+}
+
+/** Reads `VectorEntry` after its tag. */
+export function readVectorEntry(reader: WireReader): VectorEntryFields {
+  const value = newVectorEntry();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readVectorEntryOrigin(reader, value);
+        break;
+      case 16:
+        value.seq = reader.number();
+        break;
+      case 24:
+        value.floor = reader.number();
+        break;
+      case 32: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.isHidden = said;
+        break;
+      }
+      case 40: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.isLacking = said;
+        break;
+      }
+      case 48: {
+        const said = reader.number();
+        if (said !== 0) value.lackingThrough = said;
+        break;
+      }
+      case 56: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.isOfOtherCluster = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 7);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `VectorEntry`. Cost: one step a text. */
+export function roomVectorEntry(value: VectorEntryFields): number {
+  let room = 76;
+  room += roomVectorEntryOrigin(value);
+  return room;
+}
+
+/** Writes `VectorEntry` as a field; returns the offset after it. */
+export function writeVectorEntry(out: Uint8Array, start: number, tag: number, value: VectorEntryFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeVectorEntryOrigin(out, at, 10, value);
+  at = writeNumberField(out, at, 16, value.seq);
+  at = writeNumberField(out, at, 24, value.floor);
+  at = writeNumberField(out, at, 32, (value.isHidden ?? false) ? 1 : 0);
+  at = writeNumberField(out, at, 40, (value.isLacking ?? false) ? 1 : 0);
+  at = writeNumberField(out, at, 48, (value.lackingThrough ?? 0));
+  at = writeNumberField(out, at, 56, (value.isOfOtherCluster ?? false) ? 1 : 0);
+  return closeLength(out, body, at);
+}
+
+/** `VectorFrame` as plain values; a decoded message is one too. */
+export interface VectorFrameFields {
+  readonly entries: readonly VectorEntryFields[];
+  readonly digest: bigint;
+  readonly isPartial: boolean;
+  readonly isWanted: boolean;
+  readonly hashes: readonly number[];
+  readonly seqs: readonly number[];
+  readonly isOffer?: boolean;
+  readonly heartbeatHashes: readonly number[];
+  readonly heartbeatTenths: readonly number[];
+  readonly heartbeatSeqs: readonly number[];
+  readonly saidMs: number;
+  readonly asOfMs: number;
+}
+
+export function newVectorFrame(): Open<VectorFrameFields> {
+  return {
+    entries: [],
+    digest: 0n,
+    isPartial: false,
+    isWanted: false,
+    hashes: [],
+    seqs: [],
+    heartbeatHashes: [],
+    heartbeatTenths: [],
+    heartbeatSeqs: [],
+    saidMs: 0,
+    asOfMs: 0,
+  };
+}
+
+export const MAX_VECTOR_FRAME_ENTRIES = 10000;
+
+export const MAX_VECTOR_FRAME_HASHES = 10000;
+
+export const MAX_VECTOR_FRAME_SEQS = 10000;
+
+export const MAX_VECTOR_FRAME_HEARTBEAT_HASHES = 10000;
+
+export const MAX_VECTOR_FRAME_HEARTBEAT_TENTHS = 10000;
+
+export const MAX_VECTOR_FRAME_HEARTBEAT_SEQS = 10000;
+
+/** Reads `VectorFrame` after its tag. */
+export function readVectorFrame(reader: WireReader): VectorFrameFields {
+  const value = newVectorFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.entries.length, MAX_VECTOR_FRAME_ENTRIES, "VectorFrame.entries");
+        value.entries.push(readVectorEntry(reader));
+        break;
+      case 17:
+        value.digest = reader.fixed64();
+        break;
+      case 24:
+        value.isPartial = reader.varint() !== 0;
+        break;
+      case 32:
+        value.isWanted = reader.varint() !== 0;
+        break;
+      case 42: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.hashes.length, MAX_VECTOR_FRAME_HASHES, "VectorFrame.hashes");
+        value.hashes.push(reader.fixed32());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 45:
+        mayGrow(value.hashes.length, MAX_VECTOR_FRAME_HASHES, "VectorFrame.hashes");
+        value.hashes.push(reader.fixed32());
+        break;
+      case 50: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.seqs.length, MAX_VECTOR_FRAME_SEQS, "VectorFrame.seqs");
+        value.seqs.push(reader.number());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 48:
+        mayGrow(value.seqs.length, MAX_VECTOR_FRAME_SEQS, "VectorFrame.seqs");
+        value.seqs.push(reader.number());
+        break;
+      case 56: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.isOffer = said;
+        break;
+      }
+      case 66: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.heartbeatHashes.length, MAX_VECTOR_FRAME_HEARTBEAT_HASHES, "VectorFrame.heartbeat_hashes");
+        value.heartbeatHashes.push(reader.fixed32());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 69:
+        mayGrow(value.heartbeatHashes.length, MAX_VECTOR_FRAME_HEARTBEAT_HASHES, "VectorFrame.heartbeat_hashes");
+        value.heartbeatHashes.push(reader.fixed32());
+        break;
+      case 74: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.heartbeatTenths.length, MAX_VECTOR_FRAME_HEARTBEAT_TENTHS, "VectorFrame.heartbeat_tenths");
+        value.heartbeatTenths.push(reader.varint());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 72:
+        mayGrow(value.heartbeatTenths.length, MAX_VECTOR_FRAME_HEARTBEAT_TENTHS, "VectorFrame.heartbeat_tenths");
+        value.heartbeatTenths.push(reader.varint());
+        break;
+      case 82: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.heartbeatSeqs.length, MAX_VECTOR_FRAME_HEARTBEAT_SEQS, "VectorFrame.heartbeat_seqs");
+        value.heartbeatSeqs.push(reader.number());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 80:
+        mayGrow(value.heartbeatSeqs.length, MAX_VECTOR_FRAME_HEARTBEAT_SEQS, "VectorFrame.heartbeat_seqs");
+        value.heartbeatSeqs.push(reader.number());
+        break;
+      case 88:
+        value.saidMs = reader.number();
+        break;
+      case 96:
+        value.asOfMs = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 12);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `VectorFrame`. Cost: one step a text. */
+export function roomVectorFrame(value: VectorFrameFields): number {
+  let room = 66;
+  for (let i = 0; i < value.entries.length; i++) room += 10 + roomVectorEntry(value.entries[i] ?? newVectorEntry());
+  room += 10 + 8 * value.hashes.length;
+  room += 10 + 8 * value.seqs.length;
+  room += 10 + 8 * value.heartbeatHashes.length;
+  room += 10 + 8 * value.heartbeatTenths.length;
+  room += 10 + 8 * value.heartbeatSeqs.length;
+  return room;
+}
+
+/** Writes `VectorFrame` as a field; returns the offset after it. */
+export function writeVectorFrame(out: Uint8Array, start: number, tag: number, value: VectorFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  for (let i = 0; i < value.entries.length; i++) {
+    const item = value.entries[i];
+    if (item !== undefined) at = writeVectorEntry(out, at, 10, item);
+  }
+  at = writeFixed64Field(out, at, 17, value.digest);
+  at = writeNumberField(out, at, 24, value.isPartial ? 1 : 0);
+  at = writeNumberField(out, at, 32, value.isWanted ? 1 : 0);
+  at = writePackedFixed32Field(out, at, 42, value.hashes);
+  at = writePackedField(out, at, 50, value.seqs);
+  at = writeNumberField(out, at, 56, (value.isOffer ?? false) ? 1 : 0);
+  at = writePackedFixed32Field(out, at, 66, value.heartbeatHashes);
+  at = writePackedField(out, at, 74, value.heartbeatTenths);
+  at = writePackedField(out, at, 82, value.heartbeatSeqs);
+  at = writeNumberField(out, at, 88, value.saidMs);
+  at = writeNumberField(out, at, 96, value.asOfMs);
+  return closeLength(out, body, at);
+}
+
+/** `RecordsFrameOrigin` as plain values; a decoded message is one too. */
+export interface RecordsFrameOriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+}
+
+/** Reads the fields of the message around it. */
+function readRecordsFrameOrigin(reader: WireReader, value: Open<RecordsFrameOriginFields>): void {
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+}
+
+/** Bytes that surely hold `RecordsFrameOrigin`. Cost: one step a text. */
+export function roomRecordsFrameOrigin(value: RecordsFrameOriginFields): number {
+  return 21 + 3 * (value.nodeId.length);
+}
+
+/** Writes `RecordsFrameOrigin` as a field; returns the offset after it. */
+export function writeRecordsFrameOrigin(out: Uint8Array, start: number, tag: number, value: RecordsFrameOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  return closeLength(out, body, at);
+}
+
+/** `RecordsFrame` as plain values; a decoded message is one too. */
+export interface RecordsFrameFields extends RecordsFrameOriginFields {
+  readonly after: number;
+  readonly through: number;
+  readonly records: readonly Uint8Array[];
+  readonly isComplete: boolean;
+  readonly floor: number;
+  readonly isLast: boolean;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly knownSeq?: number;
+}
+
+export function newRecordsFrame(): Open<RecordsFrameFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+    after: 0,
+    through: 0,
+    records: [],
+    isComplete: false,
+    floor: 0,
+    isLast: false,
+    clusterId: "",
+    region: "",
+  };
+}
+
+export const MAX_RECORDS_FRAME_RECORDS = 16384;
+
+/** Reads `RecordsFrame` after its tag. */
+export function readRecordsFrame(reader: WireReader): RecordsFrameFields {
+  const value = newRecordsFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readRecordsFrameOrigin(reader, value);
+        break;
+      case 16:
+        value.after = reader.number();
+        break;
+      case 24:
+        value.through = reader.number();
+        break;
+      case 34:
+        mayGrow(value.records.length, MAX_RECORDS_FRAME_RECORDS, "RecordsFrame.records");
+        value.records.push(reader.view());
+        break;
+      case 40:
+        value.isComplete = reader.varint() !== 0;
+        break;
+      case 48:
+        value.floor = reader.number();
+        break;
+      case 56:
+        value.isLast = reader.varint() !== 0;
+        break;
+      case 66:
+        value.clusterId = reader.text();
+        break;
+      case 74:
+        value.region = reader.text();
+        break;
+      case 80: {
+        const said = reader.number();
+        if (said !== 0) value.knownSeq = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 10);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `RecordsFrame`. Cost: one step a text. */
+export function roomRecordsFrame(value: RecordsFrameFields): number {
+  let room = 96 + 3 * (value.clusterId.length + value.region.length);
+  room += roomRecordsFrameOrigin(value);
+  room += bytesRoom(value.records);
+  return room;
+}
+
+/** Writes `RecordsFrame` as a field; returns the offset after it. */
+export function writeRecordsFrame(out: Uint8Array, start: number, tag: number, value: RecordsFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = putRecordsFrame(out, at, value);
+  return closeLength(out, body, at);
+}
+
+/** The whole bytes of `RecordsFrame`. Refuses what is malformed; `checkRecordsFrame` has the rules. */
+export function decodeRecordsFrame(bytes: Uint8Array): RecordsFrameFields {
+  const reader = new WireReader(bytes);
+  const value = newRecordsFrame();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readRecordsFrameOrigin(reader, value);
+        break;
+      case 16:
+        value.after = reader.number();
+        break;
+      case 24:
+        value.through = reader.number();
+        break;
+      case 34:
+        mayGrow(value.records.length, MAX_RECORDS_FRAME_RECORDS, "RecordsFrame.records");
+        value.records.push(reader.view());
+        break;
+      case 40:
+        value.isComplete = reader.varint() !== 0;
+        break;
+      case 48:
+        value.floor = reader.number();
+        break;
+      case 56:
+        value.isLast = reader.varint() !== 0;
+        break;
+      case 66:
+        value.clusterId = reader.text();
+        break;
+      case 74:
+        value.region = reader.text();
+        break;
+      case 80: {
+        const said = reader.number();
+        if (said !== 0) value.knownSeq = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 10);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `RecordsFrame`; `out` has `roomRecordsFrame` bytes after `start`. Returns the offset after them. */
+export function putRecordsFrame(out: Uint8Array, start: number, value: RecordsFrameFields): number {
+  let at = start;
+  at = writeRecordsFrameOrigin(out, at, 10, value);
+  at = writeNumberField(out, at, 16, value.after);
+  at = writeNumberField(out, at, 24, value.through);
+  for (let i = 0; i < value.records.length; i++) {
+    const item = value.records[i];
+    if (item !== undefined) at = writeBytesField(out, at, 34, item);
+  }
+  at = writeNumberField(out, at, 40, value.isComplete ? 1 : 0);
+  at = writeNumberField(out, at, 48, value.floor);
+  at = writeNumberField(out, at, 56, value.isLast ? 1 : 0);
+  at = writeTextField(out, at, 66, value.clusterId);
+  at = writeTextField(out, at, 74, value.region);
+  at = writeNumberField(out, at, 80, (value.knownSeq ?? 0));
+  return at;
+}
+
+export function encodeRecordsFrame(value: RecordsFrameFields): Uint8Array {
+  const out = new Uint8Array(roomRecordsFrame(value));
+  return out.subarray(0, putRecordsFrame(out, 0, value));
+}
+
+/** `GoodbyeFrame` as plain values; a decoded message is one too. */
+export interface GoodbyeFrameFields {
+  readonly reason: string;
+  readonly detail: string;
+}
+
+export function newGoodbyeFrame(): Open<GoodbyeFrameFields> {
+  return {
+    reason: "",
+    detail: "",
+  };
+}
+
+/** Reads `GoodbyeFrame` after its tag. */
+export function readGoodbyeFrame(reader: WireReader): GoodbyeFrameFields {
+  const value = newGoodbyeFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.reason = reader.text();
+        break;
+      case 18:
+        value.detail = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `GoodbyeFrame`. Cost: one step a text. */
+export function roomGoodbyeFrame(value: GoodbyeFrameFields): number {
+  return 20 + 3 * (value.reason.length + value.detail.length);
+}
+
+/** Writes `GoodbyeFrame` as a field; returns the offset after it. */
+export function writeGoodbyeFrame(out: Uint8Array, start: number, tag: number, value: GoodbyeFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.reason);
+  at = writeTextField(out, at, 18, value.detail);
+  return closeLength(out, body, at);
+}
+
+/** `LinkedFrame` as plain values; a decoded message is one too. */
+export interface LinkedFrameFields {
+  readonly nodeIds: readonly string[];
+}
+
+export function newLinkedFrame(): Open<LinkedFrameFields> {
+  return {
+    nodeIds: [],
+  };
+}
+
+export const MAX_LINKED_FRAME_NODE_IDS = 256;
+
+/** Reads `LinkedFrame` after its tag. */
+export function readLinkedFrame(reader: WireReader): LinkedFrameFields {
+  const value = newLinkedFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.nodeIds.length, MAX_LINKED_FRAME_NODE_IDS, "LinkedFrame.node_ids");
+        value.nodeIds.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `LinkedFrame`. Cost: one step a text. */
+export function roomLinkedFrame(value: LinkedFrameFields): number {
+  let room = 0;
+  room += textsRoom(value.nodeIds);
+  return room;
+}
+
+/** Writes `LinkedFrame` as a field; returns the offset after it. */
+export function writeLinkedFrame(out: Uint8Array, start: number, tag: number, value: LinkedFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.nodeIds);
+  return closeLength(out, body, at);
+}
+
+/** `OriginDigestOrigin` as plain values; a decoded message is one too. */
+export interface OriginDigestOriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+}
+
+/** Reads the fields of the message around it. */
+function readOriginDigestOrigin(reader: WireReader, value: Open<OriginDigestOriginFields>): void {
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+}
+
+/** Bytes that surely hold `OriginDigestOrigin`. Cost: one step a text. */
+export function roomOriginDigestOrigin(value: OriginDigestOriginFields): number {
+  return 21 + 3 * (value.nodeId.length);
+}
+
+/** Writes `OriginDigestOrigin` as a field; returns the offset after it. */
+export function writeOriginDigestOrigin(out: Uint8Array, start: number, tag: number, value: OriginDigestOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  return closeLength(out, body, at);
+}
+
+/** `OriginDigest` as plain values; a decoded message is one too. */
+export interface OriginDigestFields extends OriginDigestOriginFields {
+  readonly through: number;
+  readonly liveCount: number;
+  readonly digest: bigint;
+}
+
+export function newOriginDigest(): Open<OriginDigestFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+    through: 0,
+    liveCount: 0,
+    digest: 0n,
+  };
+}
+
+/** Reads `OriginDigest` after its tag. */
+export function readOriginDigest(reader: WireReader): OriginDigestFields {
+  const value = newOriginDigest();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readOriginDigestOrigin(reader, value);
+        break;
+      case 16:
+        value.through = reader.number();
+        break;
+      case 24:
+        value.liveCount = reader.number();
+        break;
+      case 33:
+        value.digest = reader.fixed64();
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `OriginDigest`. Cost: one step a text. */
+export function roomOriginDigest(value: OriginDigestFields): number {
+  let room = 43;
+  room += roomOriginDigestOrigin(value);
+  return room;
+}
+
+/** Writes `OriginDigest` as a field; returns the offset after it. */
+export function writeOriginDigest(out: Uint8Array, start: number, tag: number, value: OriginDigestFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeOriginDigestOrigin(out, at, 10, value);
+  at = writeNumberField(out, at, 16, value.through);
+  at = writeNumberField(out, at, 24, value.liveCount);
+  at = writeFixed64Field(out, at, 33, value.digest);
+  return closeLength(out, body, at);
+}
+
+/** `DigestFrame` as plain values; a decoded message is one too. */
+export interface DigestFrameFields {
+  readonly origins: readonly OriginDigestFields[];
+}
+
+export function newDigestFrame(): Open<DigestFrameFields> {
+  return {
+    origins: [],
+  };
+}
+
+export const MAX_DIGEST_FRAME_ORIGINS = 256;
+
+/** Reads `DigestFrame` after its tag. */
+export function readDigestFrame(reader: WireReader): DigestFrameFields {
+  const value = newDigestFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.origins.length, MAX_DIGEST_FRAME_ORIGINS, "DigestFrame.origins");
+        value.origins.push(readOriginDigest(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `DigestFrame`. Cost: one step a text. */
+export function roomDigestFrame(value: DigestFrameFields): number {
+  let room = 0;
+  for (let i = 0; i < value.origins.length; i++) room += 10 + roomOriginDigest(value.origins[i] ?? newOriginDigest());
+  return room;
+}
+
+/** Writes `DigestFrame` as a field; returns the offset after it. */
+export function writeDigestFrame(out: Uint8Array, start: number, tag: number, value: DigestFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  for (let i = 0; i < value.origins.length; i++) {
+    const item = value.origins[i];
+    if (item !== undefined) at = writeOriginDigest(out, at, 10, item);
+  }
+  return closeLength(out, body, at);
+}
+
+/** `PolicyHead` as plain values; a decoded message is one too. */
+export interface PolicyHeadFields {
+  readonly number: number;
+  readonly hlc: number;
+  readonly nodeId: string;
+  readonly checksum: string;
+}
+
+export function newPolicyHead(): Open<PolicyHeadFields> {
+  return {
+    number: 0,
+    hlc: 0,
+    nodeId: "",
+    checksum: "",
+  };
+}
+
+/** Reads `PolicyHead` after its tag. */
+export function readPolicyHead(reader: WireReader): PolicyHeadFields {
+  const value = newPolicyHead();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.number = reader.number();
+        break;
+      case 16:
+        value.hlc = reader.number();
+        break;
+      case 26:
+        value.nodeId = reader.text();
+        break;
+      case 34:
+        value.checksum = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `PolicyHead`. Cost: one step a text. */
+export function roomPolicyHead(value: PolicyHeadFields): number {
+  return 42 + 3 * (value.nodeId.length + value.checksum.length);
+}
+
+/** Writes `PolicyHead` as a field; returns the offset after it. */
+export function writePolicyHead(out: Uint8Array, start: number, tag: number, value: PolicyHeadFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.number);
+  at = writeNumberField(out, at, 16, value.hlc);
+  at = writeTextField(out, at, 26, value.nodeId);
+  at = writeTextField(out, at, 34, value.checksum);
+  return closeLength(out, body, at);
+}
+
+/** `PolicyFrame` as plain values; a decoded message is one too. */
+export interface PolicyFrameFields {
+  readonly head?: PolicyHeadFields;
+  readonly wantedNumber?: number;
+  readonly part?: Uint8Array;
+  readonly offset?: number;
+  readonly sizeBytes?: number;
+  readonly settled?: PolicyHeadFields;
+}
+
+export function newPolicyFrame(): Open<PolicyFrameFields> {
+  return {};
+}
+
+/** Reads `PolicyFrame` after its tag. */
+export function readPolicyFrame(reader: WireReader): PolicyFrameFields {
+  const value = newPolicyFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.head, "head");
+        value.head = readPolicyHead(reader);
+        break;
+      case 16: {
+        const said = reader.number();
+        if (said !== 0) value.wantedNumber = said;
+        break;
+      }
+      case 26:
+        value.part = reader.view();
+        break;
+      case 32: {
+        const said = reader.number();
+        if (said !== 0) value.offset = said;
+        break;
+      }
+      case 40: {
+        const said = reader.number();
+        if (said !== 0) value.sizeBytes = said;
+        break;
+      }
+      case 50:
+        once(value.settled, "settled");
+        value.settled = readPolicyHead(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `PolicyFrame`. Cost: one step a text. */
+export function roomPolicyFrame(value: PolicyFrameFields): number {
+  let room = 63;
+  if (value.head !== undefined) room += roomPolicyHead(value.head);
+  room += (value.part?.length ?? 0);
+  if (value.settled !== undefined) room += roomPolicyHead(value.settled);
+  return room;
+}
+
+/** Writes `PolicyFrame` as a field; returns the offset after it. */
+export function writePolicyFrame(out: Uint8Array, start: number, tag: number, value: PolicyFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  if (value.head !== undefined) at = writePolicyHead(out, at, 10, value.head);
+  at = writeNumberField(out, at, 16, (value.wantedNumber ?? 0));
+  if (value.part !== undefined && value.part.length > 0) at = writeBytesField(out, at, 26, value.part);
+  at = writeNumberField(out, at, 32, (value.offset ?? 0));
+  at = writeNumberField(out, at, 40, (value.sizeBytes ?? 0));
+  if (value.settled !== undefined) at = writePolicyHead(out, at, 50, value.settled);
+  return closeLength(out, body, at);
+}
+
+/** `HandOverFrame` as plain values; a decoded message is one too. */
+export interface HandOverFrameFields {
+  readonly seqs: readonly number[];
+  readonly isRefused: boolean;
+}
+
+export function newHandOverFrame(): Open<HandOverFrameFields> {
+  return {
+    seqs: [],
+    isRefused: false,
+  };
+}
+
+export const MAX_HAND_OVER_FRAME_SEQS = 1024;
+
+/** Reads `HandOverFrame` after its tag. */
+export function readHandOverFrame(reader: WireReader): HandOverFrameFields {
+  const value = newHandOverFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.seqs.length, MAX_HAND_OVER_FRAME_SEQS, "HandOverFrame.seqs");
+        value.seqs.push(reader.number());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 8:
+        mayGrow(value.seqs.length, MAX_HAND_OVER_FRAME_SEQS, "HandOverFrame.seqs");
+        value.seqs.push(reader.number());
+        break;
+      case 16:
+        value.isRefused = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `HandOverFrame`. Cost: one step a text. */
+export function roomHandOverFrame(value: HandOverFrameFields): number {
+  let room = 11;
+  room += 10 + 8 * value.seqs.length;
+  return room;
+}
+
+/** Writes `HandOverFrame` as a field; returns the offset after it. */
+export function writeHandOverFrame(out: Uint8Array, start: number, tag: number, value: HandOverFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writePackedField(out, at, 10, value.seqs);
+  at = writeNumberField(out, at, 16, value.isRefused ? 1 : 0);
+  return closeLength(out, body, at);
+}
+
+export type FrameFields =
+  | { readonly case: "hello"; readonly value: HelloFrameFields }
+  | { readonly case: "vector"; readonly value: VectorFrameFields }
+  | { readonly case: "records"; readonly value: RecordsFrameFields }
+  | { readonly case: "goodbye"; readonly value: GoodbyeFrameFields }
+  | { readonly case: "linked"; readonly value: LinkedFrameFields }
+  | { readonly case: "digests"; readonly value: DigestFrameFields }
+  | { readonly case: "policy"; readonly value: PolicyFrameFields }
+  | { readonly case: "handOver"; readonly value: HandOverFrameFields };
+
+/** `LinkFrame` as plain values; a decoded message is one too. */
+export interface LinkFrameFields {
+  readonly frame: FrameFields | { readonly case: undefined; readonly value?: undefined };
+}
+
+export function newLinkFrame(): Open<LinkFrameFields> {
+  return {
+    frame: { case: undefined },
+  };
+}
+
+/** Reads `LinkFrame` after its tag. */
+export function readLinkFrame(reader: WireReader): LinkFrameFields {
+  const value = newLinkFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.frame.case, "frame");
+        value.frame = { case: "hello", value: readHelloFrame(reader) };
+        break;
+      case 18:
+        once(value.frame.case, "frame");
+        value.frame = { case: "vector", value: readVectorFrame(reader) };
+        break;
+      case 26:
+        once(value.frame.case, "frame");
+        value.frame = { case: "records", value: readRecordsFrame(reader) };
+        break;
+      case 34:
+        once(value.frame.case, "frame");
+        value.frame = { case: "goodbye", value: readGoodbyeFrame(reader) };
+        break;
+      case 42:
+        once(value.frame.case, "frame");
+        value.frame = { case: "linked", value: readLinkedFrame(reader) };
+        break;
+      case 50:
+        once(value.frame.case, "frame");
+        value.frame = { case: "digests", value: readDigestFrame(reader) };
+        break;
+      case 58:
+        once(value.frame.case, "frame");
+        value.frame = { case: "policy", value: readPolicyFrame(reader) };
+        break;
+      case 66:
+        once(value.frame.case, "frame");
+        value.frame = { case: "handOver", value: readHandOverFrame(reader) };
+        break;
+      default:
+        reader.skipUnknown(tag, 8);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `LinkFrame`. Cost: one step a text. */
+export function roomLinkFrame(value: LinkFrameFields): number {
+  let room = 0;
+  switch (value.frame.case) {
+    case "hello":
+      room += 10 + roomHelloFrame(value.frame.value);
+      break;
+    case "vector":
+      room += 10 + roomVectorFrame(value.frame.value);
+      break;
+    case "records":
+      room += 10 + roomRecordsFrame(value.frame.value);
+      break;
+    case "goodbye":
+      room += 10 + roomGoodbyeFrame(value.frame.value);
+      break;
+    case "linked":
+      room += 10 + roomLinkedFrame(value.frame.value);
+      break;
+    case "digests":
+      room += 10 + roomDigestFrame(value.frame.value);
+      break;
+    case "policy":
+      room += 10 + roomPolicyFrame(value.frame.value);
+      break;
+    case "handOver":
+      room += 10 + roomHandOverFrame(value.frame.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** Writes `LinkFrame` as a field; returns the offset after it. */
+export function writeLinkFrame(out: Uint8Array, start: number, tag: number, value: LinkFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  switch (value.frame.case) {
+    case "hello":
+      at = writeHelloFrame(out, at, 10, value.frame.value);
+      break;
+    case "vector":
+      at = writeVectorFrame(out, at, 18, value.frame.value);
+      break;
+    case "records":
+      at = writeRecordsFrame(out, at, 26, value.frame.value);
+      break;
+    case "goodbye":
+      at = writeGoodbyeFrame(out, at, 34, value.frame.value);
+      break;
+    case "linked":
+      at = writeLinkedFrame(out, at, 42, value.frame.value);
+      break;
+    case "digests":
+      at = writeDigestFrame(out, at, 50, value.frame.value);
+      break;
+    case "policy":
+      at = writePolicyFrame(out, at, 58, value.frame.value);
+      break;
+    case "handOver":
+      at = writeHandOverFrame(out, at, 66, value.frame.value);
+      break;
+    case undefined:
+  }
+  return closeLength(out, body, at);
+}
+
+/** `LinkRequest` as plain values; a decoded message is one too. */
+export interface LinkRequestFields {
+  readonly frame?: LinkFrameFields;
+}
+
+export function newLinkRequest(): Open<LinkRequestFields> {
+  return {};
+}
+
+/** Bytes that surely hold `LinkRequest`. Cost: one step a text. */
+export function roomLinkRequest(value: LinkRequestFields): number {
+  let room = 10;
+  if (value.frame !== undefined) room += roomLinkFrame(value.frame);
+  return room;
+}
+
+/** The whole bytes of `LinkRequest`. Refuses what is malformed; `checkLinkRequest` has the rules. */
+export function decodeLinkRequest(bytes: Uint8Array): LinkRequestFields {
+  const reader = new WireReader(bytes);
+  const value = newLinkRequest();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.frame, "frame");
+        value.frame = readLinkFrame(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `LinkRequest`; `out` has `roomLinkRequest` bytes after `start`. Returns the offset after them. */
+export function putLinkRequest(out: Uint8Array, start: number, value: LinkRequestFields): number {
+  let at = start;
+  if (value.frame !== undefined) at = writeLinkFrame(out, at, 10, value.frame);
+  return at;
+}
+
+export function encodeLinkRequest(value: LinkRequestFields): Uint8Array {
+  const out = new Uint8Array(roomLinkRequest(value));
+  return out.subarray(0, putLinkRequest(out, 0, value));
+}
+
+/** `Origin` as plain values; a decoded message is one too. */
+export interface OriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly clusterId?: string;
+  readonly region?: string;
+  readonly boot?: string;
+  readonly bootBefore?: string;
+}
+
+export function newOrigin(): Open<OriginFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+  };
+}
+
+const NO_ORIGIN: OriginFields = newOrigin();
+
+/** Reads `Origin` after its tag. */
+export function readOrigin(reader: WireReader): OriginFields {
+  const value = newOrigin();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      case 26: {
+        const said = reader.text();
+        if (said !== "") value.clusterId = said;
+        break;
+      }
+      case 34: {
+        const said = reader.text();
+        if (said !== "") value.region = said;
+        break;
+      }
+      case 42: {
+        const said = reader.text();
+        if (said !== "") value.boot = said;
+        break;
+      }
+      case 50: {
+        const said = reader.text();
+        if (said !== "") value.bootBefore = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Origin`. Cost: one step a text. */
+export function roomOrigin(value: OriginFields): number {
+  return 61 + 3 * (value.nodeId.length + (value.clusterId?.length ?? 0) + (value.region?.length ?? 0) + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+}
+
+/** Writes `Origin` as a field; returns the offset after it. */
+export function writeOrigin(out: Uint8Array, start: number, tag: number, value: OriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  at = writeTextField(out, at, 26, (value.clusterId ?? ""));
+  at = writeTextField(out, at, 34, (value.region ?? ""));
+  at = writeTextField(out, at, 42, (value.boot ?? ""));
+  at = writeTextField(out, at, 50, (value.bootBefore ?? ""));
+  return closeLength(out, body, at);
+}
+
+/** `MemberUpdate` as plain values; a decoded message is one too. */
+export interface MemberUpdateFields {
+  readonly nodeId: string;
+  readonly status: string;
+  readonly incarnation: number;
+  readonly address: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly generation: number;
+  readonly version: string;
+  readonly protocolVersions: readonly number[];
+  readonly transports: readonly string[];
+  readonly healthScore: number;
+  readonly roles: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly accuser: string;
+  readonly keepsEntries?: boolean;
+  readonly boot?: string;
+  readonly bootBefore?: string;
+}
+
+export function newMemberUpdate(): Open<MemberUpdateFields> {
+  return {
+    nodeId: "",
+    status: "",
+    incarnation: 0,
+    address: "",
+    clusterId: "",
+    region: "",
+    zone: "",
+    generation: 0,
+    version: "",
+    protocolVersions: [],
+    transports: [],
+    healthScore: 0,
+    roles: [],
+    labels: {},
+    accuser: "",
+  };
+}
+
+export const MAX_MEMBER_UPDATE_PROTOCOL_VERSIONS = 64;
+
+export const MAX_MEMBER_UPDATE_TRANSPORTS = 64;
+
+export const MAX_MEMBER_UPDATE_ROLES = 64;
+
+/** Reads `MemberUpdate` after its tag. */
+export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
+  const value = newMemberUpdate();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 18:
+        value.status = reader.text();
+        break;
+      case 24:
+        value.incarnation = reader.number();
+        break;
+      case 34:
+        value.address = reader.text();
+        break;
+      case 42:
+        value.clusterId = reader.text();
+        break;
+      case 50:
+        value.region = reader.text();
+        break;
+      case 58:
+        value.zone = reader.text();
+        break;
+      case 72:
+        value.generation = reader.number();
+        break;
+      case 82:
+        value.version = reader.text();
+        break;
+      case 90: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.protocolVersions.length, MAX_MEMBER_UPDATE_PROTOCOL_VERSIONS, "MemberUpdate.protocol_versions");
+        value.protocolVersions.push(reader.varint());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 88:
+        mayGrow(value.protocolVersions.length, MAX_MEMBER_UPDATE_PROTOCOL_VERSIONS, "MemberUpdate.protocol_versions");
+        value.protocolVersions.push(reader.varint());
+        break;
+      case 98:
+        mayGrow(value.transports.length, MAX_MEMBER_UPDATE_TRANSPORTS, "MemberUpdate.transports");
+        value.transports.push(reader.text());
+        break;
+      case 104:
+        value.healthScore = reader.varint();
+        break;
+      case 114:
+        mayGrow(value.roles.length, MAX_MEMBER_UPDATE_ROLES, "MemberUpdate.roles");
+        value.roles.push(reader.text());
+        break;
+      case 122:
+        readPair(reader, value.labels);
+        break;
+      case 130:
+        value.accuser = reader.text();
+        break;
+      case 136: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.keepsEntries = said;
+        break;
+      }
+      case 146: {
+        const said = reader.text();
+        if (said !== "") value.boot = said;
+        break;
+      }
+      case 154: {
+        const said = reader.text();
+        if (said !== "") value.bootBefore = said;
+        break;
+      }
+      case 66:
+        reader.skip(tag);
+        break;
+      default:
+        reader.skipUnknown(tag, 19);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
+export function roomMemberUpdate(value: MemberUpdateFields): number {
+  let room = 144 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+  room += 10 + 8 * value.protocolVersions.length;
+  room += textsRoom(value.transports);
+  room += textsRoom(value.roles);
+  room += pairsRoom(value.labels);
+  return room;
+}
+
+/** Writes `MemberUpdate` as a field; returns the offset after it. */
+export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, value: MemberUpdateFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeTextField(out, at, 18, value.status);
+  at = writeNumberField(out, at, 24, value.incarnation);
+  at = writeTextField(out, at, 34, value.address);
+  at = writeTextField(out, at, 42, value.clusterId);
+  at = writeTextField(out, at, 50, value.region);
+  at = writeTextField(out, at, 58, value.zone);
+  at = writeNumberField(out, at, 72, value.generation);
+  at = writeTextField(out, at, 82, value.version);
+  at = writePackedField(out, at, 90, value.protocolVersions);
+  at = writeTexts(out, at, 98, value.transports);
+  at = writeNumberField(out, at, 104, value.healthScore);
+  at = writeTexts(out, at, 114, value.roles);
+  at = writePairs(out, at, 122, value.labels);
+  at = writeTextField(out, at, 130, value.accuser);
+  at = writeNumberField(out, at, 136, (value.keepsEntries ?? false) ? 1 : 0);
+  at = writeTextField(out, at, 146, (value.boot ?? ""));
+  at = writeTextField(out, at, 154, (value.bootBefore ?? ""));
+  return closeLength(out, body, at);
+}
+
+/** `ProbeRequest` as plain values; a decoded message is one too. */
+export interface ProbeRequestFields {
+  readonly from: OriginFields;
+  readonly updates: readonly MemberUpdateFields[];
+  readonly targetNodeId: string;
+}
+
+export function newProbeRequest(): Open<ProbeRequestFields> {
+  return {
+    from: NO_ORIGIN,
+    updates: [],
+    targetNodeId: "",
+  };
+}
+
+export const MAX_PROBE_REQUEST_UPDATES = 256;
+
+/** Bytes that surely hold `ProbeRequest`. Cost: one step a text. */
+export function roomProbeRequest(value: ProbeRequestFields): number {
+  let room = 20 + 3 * (value.targetNodeId.length);
+  room += roomOrigin(value.from);
+  for (let i = 0; i < value.updates.length; i++) room += 10 + roomMemberUpdate(value.updates[i] ?? newMemberUpdate());
+  return room;
+}
+
+/** The whole bytes of `ProbeRequest`. Refuses what is malformed; `checkProbeRequest` has the rules. */
+export function decodeProbeRequest(bytes: Uint8Array): ProbeRequestFields {
+  const reader = new WireReader(bytes);
+  const value = newProbeRequest();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.from = readOrigin(reader);
+        break;
+      case 18:
+        mayGrow(value.updates.length, MAX_PROBE_REQUEST_UPDATES, "ProbeRequest.updates");
+        value.updates.push(readMemberUpdate(reader));
+        break;
+      case 26:
+        value.targetNodeId = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `ProbeRequest`; `out` has `roomProbeRequest` bytes after `start`. Returns the offset after them. */
+export function putProbeRequest(out: Uint8Array, start: number, value: ProbeRequestFields): number {
+  let at = start;
+  at = writeOrigin(out, at, 10, value.from);
+  for (let i = 0; i < value.updates.length; i++) {
+    const item = value.updates[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 18, item);
+  }
+  at = writeTextField(out, at, 26, value.targetNodeId);
+  return at;
+}
+
+export function encodeProbeRequest(value: ProbeRequestFields): Uint8Array {
+  const out = new Uint8Array(roomProbeRequest(value));
+  return out.subarray(0, putProbeRequest(out, 0, value));
+}
+
+/** `HeldStart` as plain values; a decoded message is one too. */
+export interface HeldStartFields {
+  readonly boot: string;
+  readonly address: string;
+}
+
+export function newHeldStart(): Open<HeldStartFields> {
+  return {
+    boot: "",
+    address: "",
+  };
+}
+
+/** Reads `HeldStart` after its tag. */
+export function readHeldStart(reader: WireReader): HeldStartFields {
+  const value = newHeldStart();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.boot = reader.text();
+        break;
+      case 18:
+        value.address = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `HeldStart`. Cost: one step a text. */
+export function roomHeldStart(value: HeldStartFields): number {
+  return 20 + 3 * (value.boot.length + value.address.length);
+}
+
+/** Writes `HeldStart` as a field; returns the offset after it. */
+export function writeHeldStart(out: Uint8Array, start: number, tag: number, value: HeldStartFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.boot);
+  at = writeTextField(out, at, 18, value.address);
+  return closeLength(out, body, at);
+}
+
+/** `ProbeResponse` as plain values; a decoded message is one too. */
+export interface ProbeResponseFields {
+  readonly from: OriginFields;
+  readonly updates: readonly MemberUpdateFields[];
+  readonly wallMs?: number;
+  readonly heldStart?: HeldStartFields;
+}
+
+export function newProbeResponse(): Open<ProbeResponseFields> {
+  return {
+    from: NO_ORIGIN,
+    updates: [],
+  };
+}
+
+export const MAX_PROBE_RESPONSE_UPDATES = 256;
+
+/** Bytes that surely hold `ProbeResponse`. Cost: one step a text. */
+export function roomProbeResponse(value: ProbeResponseFields): number {
+  let room = 31;
+  room += roomOrigin(value.from);
+  for (let i = 0; i < value.updates.length; i++) room += 10 + roomMemberUpdate(value.updates[i] ?? newMemberUpdate());
+  if (value.heldStart !== undefined) room += roomHeldStart(value.heldStart);
+  return room;
+}
+
+/** The whole bytes of `ProbeResponse`. Refuses what is malformed; `checkProbeResponse` has the rules. */
+export function decodeProbeResponse(bytes: Uint8Array): ProbeResponseFields {
+  const reader = new WireReader(bytes);
+  const value = newProbeResponse();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.from = readOrigin(reader);
+        break;
+      case 18:
+        mayGrow(value.updates.length, MAX_PROBE_RESPONSE_UPDATES, "ProbeResponse.updates");
+        value.updates.push(readMemberUpdate(reader));
+        break;
+      case 24: {
+        const said = reader.number();
+        if (said !== 0) value.wallMs = said;
+        break;
+      }
+      case 34:
+        once(value.heldStart, "held_start");
+        value.heldStart = readHeldStart(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `ProbeResponse`; `out` has `roomProbeResponse` bytes after `start`. Returns the offset after them. */
+export function putProbeResponse(out: Uint8Array, start: number, value: ProbeResponseFields): number {
+  let at = start;
+  at = writeOrigin(out, at, 10, value.from);
+  for (let i = 0; i < value.updates.length; i++) {
+    const item = value.updates[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 18, item);
+  }
+  at = writeNumberField(out, at, 24, (value.wallMs ?? 0));
+  if (value.heldStart !== undefined) at = writeHeldStart(out, at, 34, value.heldStart);
+  return at;
+}
+
+export function encodeProbeResponse(value: ProbeResponseFields): Uint8Array {
+  const out = new Uint8Array(roomProbeResponse(value));
+  return out.subarray(0, putProbeResponse(out, 0, value));
+}
+
+/** `ProbeIndirectRequest` as plain values; a decoded message is one too. */
+export interface ProbeIndirectRequestFields {
+  readonly from: OriginFields;
+  readonly targetNodeId: string;
+  readonly targetAddress: string;
+  readonly timeout: TimeFields;
+  readonly updates: readonly MemberUpdateFields[];
+}
+
+export function newProbeIndirectRequest(): Open<ProbeIndirectRequestFields> {
+  return {
+    from: NO_ORIGIN,
+    targetNodeId: "",
+    targetAddress: "",
+    timeout: NO_TIME,
+    updates: [],
+  };
+}
+
+export const MAX_PROBE_INDIRECT_REQUEST_UPDATES = 256;
+
+/** Bytes that surely hold `ProbeIndirectRequest`. Cost: one step a text. */
+export function roomProbeIndirectRequest(value: ProbeIndirectRequestFields): number {
+  let room = 50 + 3 * (value.targetNodeId.length + value.targetAddress.length);
+  room += roomOrigin(value.from);
+  for (let i = 0; i < value.updates.length; i++) room += 10 + roomMemberUpdate(value.updates[i] ?? newMemberUpdate());
+  return room;
+}
+
+/** The whole bytes of `ProbeIndirectRequest`. Refuses what is malformed; `checkProbeIndirectRequest` has the rules. */
+export function decodeProbeIndirectRequest(bytes: Uint8Array): ProbeIndirectRequestFields {
+  const reader = new WireReader(bytes);
+  const value = newProbeIndirectRequest();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.from = readOrigin(reader);
+        break;
+      case 18:
+        value.targetNodeId = reader.text();
+        break;
+      case 26:
+        value.targetAddress = reader.text();
+        break;
+      case 34:
+        value.timeout = readTime(reader, true);
+        break;
+      case 42:
+        mayGrow(value.updates.length, MAX_PROBE_INDIRECT_REQUEST_UPDATES, "ProbeIndirectRequest.updates");
+        value.updates.push(readMemberUpdate(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `ProbeIndirectRequest`; `out` has `roomProbeIndirectRequest` bytes after `start`. Returns the offset after them. */
+export function putProbeIndirectRequest(out: Uint8Array, start: number, value: ProbeIndirectRequestFields): number {
+  let at = start;
+  at = writeOrigin(out, at, 10, value.from);
+  at = writeTextField(out, at, 18, value.targetNodeId);
+  at = writeTextField(out, at, 26, value.targetAddress);
+  at = writeTimeField(out, at, 34, value.timeout);
+  for (let i = 0; i < value.updates.length; i++) {
+    const item = value.updates[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 42, item);
+  }
+  return at;
+}
+
+export function encodeProbeIndirectRequest(value: ProbeIndirectRequestFields): Uint8Array {
+  const out = new Uint8Array(roomProbeIndirectRequest(value));
+  return out.subarray(0, putProbeIndirectRequest(out, 0, value));
+}
+
+/** `ProbeIndirectResponse` as plain values; a decoded message is one too. */
+export interface ProbeIndirectResponseFields {
+  readonly isAcknowledged: boolean;
+  readonly updates: readonly MemberUpdateFields[];
+}
+
+export function newProbeIndirectResponse(): Open<ProbeIndirectResponseFields> {
+  return {
+    isAcknowledged: false,
+    updates: [],
+  };
+}
+
+export const MAX_PROBE_INDIRECT_RESPONSE_UPDATES = 256;
+
+/** Bytes that surely hold `ProbeIndirectResponse`. Cost: one step a text. */
+export function roomProbeIndirectResponse(value: ProbeIndirectResponseFields): number {
+  let room = 11;
+  for (let i = 0; i < value.updates.length; i++) room += 10 + roomMemberUpdate(value.updates[i] ?? newMemberUpdate());
+  return room;
+}
+
+/** The whole bytes of `ProbeIndirectResponse`. Refuses what is malformed; `checkProbeIndirectResponse` has the rules. */
+export function decodeProbeIndirectResponse(bytes: Uint8Array): ProbeIndirectResponseFields {
+  const reader = new WireReader(bytes);
+  const value = newProbeIndirectResponse();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.isAcknowledged = reader.varint() !== 0;
+        break;
+      case 18:
+        mayGrow(value.updates.length, MAX_PROBE_INDIRECT_RESPONSE_UPDATES, "ProbeIndirectResponse.updates");
+        value.updates.push(readMemberUpdate(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `ProbeIndirectResponse`; `out` has `roomProbeIndirectResponse` bytes after `start`. Returns the offset after them. */
+export function putProbeIndirectResponse(out: Uint8Array, start: number, value: ProbeIndirectResponseFields): number {
+  let at = start;
+  at = writeNumberField(out, at, 8, value.isAcknowledged ? 1 : 0);
+  for (let i = 0; i < value.updates.length; i++) {
+    const item = value.updates[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 18, item);
+  }
+  return at;
+}
+
+export function encodeProbeIndirectResponse(value: ProbeIndirectResponseFields): Uint8Array {
+  const out = new Uint8Array(roomProbeIndirectResponse(value));
+  return out.subarray(0, putProbeIndirectResponse(out, 0, value));
+}
+
+/** `LostOriginOrigin` as plain values; a decoded message is one too. */
+export interface LostOriginOriginFields {
+  readonly nodeId: string;
+  readonly generation: number;
+}
+
+/** Reads the fields of the message around it. */
+function readLostOriginOrigin(reader: WireReader, value: Open<LostOriginOriginFields>): void {
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.nodeId = reader.text();
+        break;
+      case 16:
+        value.generation = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  reader.leave(end);
+}
+
+/** Bytes that surely hold `LostOriginOrigin`. Cost: one step a text. */
+export function roomLostOriginOrigin(value: LostOriginOriginFields): number {
+  return 21 + 3 * (value.nodeId.length);
+}
+
+/** Writes `LostOriginOrigin` as a field; returns the offset after it. */
+export function writeLostOriginOrigin(out: Uint8Array, start: number, tag: number, value: LostOriginOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.nodeId);
+  at = writeNumberField(out, at, 16, value.generation);
+  return closeLength(out, body, at);
+}
+
+/** `LostOrigin` as plain values; a decoded message is one too. */
+export interface LostOriginFields extends LostOriginOriginFields {
+  readonly through: number;
+  readonly mark: number;
+  readonly keysThrough?: number;
+  readonly keys?: Uint8Array;
+}
+
+export function newLostOrigin(): Open<LostOriginFields> {
+  return {
+    nodeId: "",
+    generation: 0,
+    through: 0,
+    mark: 0,
+  };
+}
+
+/** Reads `LostOrigin` after its tag. */
+export function readLostOrigin(reader: WireReader): LostOriginFields {
+  const value = newLostOrigin();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        readLostOriginOrigin(reader, value);
+        break;
+      case 16:
+        value.through = reader.number();
+        break;
+      case 24:
+        value.mark = reader.number();
+        break;
+      case 32: {
+        const said = reader.number();
+        if (said !== 0) value.keysThrough = said;
+        break;
+      }
+      case 42:
+        value.keys = reader.view();
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `LostOrigin`. Cost: one step a text. */
+export function roomLostOrigin(value: LostOriginFields): number {
+  let room = 53;
+  room += roomLostOriginOrigin(value);
+  room += (value.keys?.length ?? 0);
+  return room;
+}
+
+/** Writes `LostOrigin` as a field; returns the offset after it. */
+export function writeLostOrigin(out: Uint8Array, start: number, tag: number, value: LostOriginFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeLostOriginOrigin(out, at, 10, value);
+  at = writeNumberField(out, at, 16, value.through);
+  at = writeNumberField(out, at, 24, value.mark);
+  at = writeNumberField(out, at, 32, (value.keysThrough ?? 0));
+  if (value.keys !== undefined) at = writeBytesField(out, at, 42, value.keys);
+  return closeLength(out, body, at);
+}
+
+/** `PushPullRequest` as plain values; a decoded message is one too. */
+export interface PushPullRequestFields {
+  readonly members: readonly MemberUpdateFields[];
+  readonly from: OriginFields;
+  readonly isJoin: boolean;
+  readonly digest?: bigint;
+  readonly lost?: readonly LostOriginFields[];
+  readonly takesLostKeys?: boolean;
+}
+
+export function newPushPullRequest(): Open<PushPullRequestFields> {
+  return {
+    members: [],
+    from: NO_ORIGIN,
+    isJoin: false,
+  };
+}
+
+export const MAX_PUSH_PULL_REQUEST_MEMBERS = 10000;
+
+export const MAX_PUSH_PULL_REQUEST_LOST = 1000;
+
+/** Bytes that surely hold `PushPullRequest`. Cost: one step a text. */
+export function roomPushPullRequest(value: PushPullRequestFields): number {
+  let room = 43;
+  for (let i = 0; i < value.members.length; i++) room += 10 + roomMemberUpdate(value.members[i] ?? newMemberUpdate());
+  room += roomOrigin(value.from);
+  if (value.lost !== undefined) for (let i = 0; i < value.lost.length; i++) room += 10 + roomLostOrigin(value.lost[i] ?? newLostOrigin());
+  return room;
+}
+
+/** The whole bytes of `PushPullRequest`. Refuses what is malformed; `checkPushPullRequest` has the rules. */
+export function decodePushPullRequest(bytes: Uint8Array): PushPullRequestFields {
+  const reader = new WireReader(bytes);
+  const value = newPushPullRequest();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.members.length, MAX_PUSH_PULL_REQUEST_MEMBERS, "PushPullRequest.members");
+        value.members.push(readMemberUpdate(reader));
+        break;
+      case 18:
+        value.from = readOrigin(reader);
+        break;
+      case 24:
+        value.isJoin = reader.varint() !== 0;
+        break;
+      case 33: {
+        const said = reader.fixed64();
+        if (said !== 0n) value.digest = said;
+        break;
+      }
+      case 42:
+        mayGrow(value.lost?.length ?? 0, MAX_PUSH_PULL_REQUEST_LOST, "PushPullRequest.lost");
+        (value.lost ??= []).push(readLostOrigin(reader));
+        break;
+      case 48: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.takesLostKeys = said;
+        break;
+      }
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `PushPullRequest`; `out` has `roomPushPullRequest` bytes after `start`. Returns the offset after them. */
+export function putPushPullRequest(out: Uint8Array, start: number, value: PushPullRequestFields): number {
+  let at = start;
+  for (let i = 0; i < value.members.length; i++) {
+    const item = value.members[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 10, item);
+  }
+  at = writeOrigin(out, at, 18, value.from);
+  at = writeNumberField(out, at, 24, value.isJoin ? 1 : 0);
+  at = writeFixed64Field(out, at, 33, (value.digest ?? 0n));
+  if (value.lost !== undefined) for (let i = 0; i < value.lost.length; i++) {
+    const item = value.lost[i];
+    if (item !== undefined) at = writeLostOrigin(out, at, 42, item);
+  }
+  at = writeNumberField(out, at, 48, (value.takesLostKeys ?? false) ? 1 : 0);
+  return at;
+}
+
+export function encodePushPullRequest(value: PushPullRequestFields): Uint8Array {
+  const out = new Uint8Array(roomPushPullRequest(value));
+  return out.subarray(0, putPushPullRequest(out, 0, value));
+}
+
+/** `PushPullResponse` as plain values; a decoded message is one too. */
+export interface PushPullResponseFields {
+  readonly members: readonly MemberUpdateFields[];
+  readonly from: OriginFields;
+  readonly ownUpdateRefused?: string;
+  readonly lost?: readonly LostOriginFields[];
+  readonly heldStart?: HeldStartFields;
+}
+
+export function newPushPullResponse(): Open<PushPullResponseFields> {
+  return {
+    members: [],
+    from: NO_ORIGIN,
+  };
+}
+
+export const MAX_PUSH_PULL_RESPONSE_MEMBERS = 10000;
+
+export const MAX_PUSH_PULL_RESPONSE_LOST = 1000;
+
+/** Bytes that surely hold `PushPullResponse`. Cost: one step a text. */
+export function roomPushPullResponse(value: PushPullResponseFields): number {
+  let room = 30 + 3 * ((value.ownUpdateRefused?.length ?? 0));
+  for (let i = 0; i < value.members.length; i++) room += 10 + roomMemberUpdate(value.members[i] ?? newMemberUpdate());
+  room += roomOrigin(value.from);
+  if (value.lost !== undefined) for (let i = 0; i < value.lost.length; i++) room += 10 + roomLostOrigin(value.lost[i] ?? newLostOrigin());
+  if (value.heldStart !== undefined) room += roomHeldStart(value.heldStart);
+  return room;
+}
+
+/** The whole bytes of `PushPullResponse`. Refuses what is malformed; `checkPushPullResponse` has the rules. */
+export function decodePushPullResponse(bytes: Uint8Array): PushPullResponseFields {
+  const reader = new WireReader(bytes);
+  const value = newPushPullResponse();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.members.length, MAX_PUSH_PULL_RESPONSE_MEMBERS, "PushPullResponse.members");
+        value.members.push(readMemberUpdate(reader));
+        break;
+      case 18:
+        value.from = readOrigin(reader);
+        break;
+      case 26: {
+        const said = reader.text();
+        if (said !== "") value.ownUpdateRefused = said;
+        break;
+      }
+      case 34:
+        mayGrow(value.lost?.length ?? 0, MAX_PUSH_PULL_RESPONSE_LOST, "PushPullResponse.lost");
+        (value.lost ??= []).push(readLostOrigin(reader));
+        break;
+      case 42:
+        once(value.heldStart, "held_start");
+        value.heldStart = readHeldStart(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `PushPullResponse`; `out` has `roomPushPullResponse` bytes after `start`. Returns the offset after them. */
+export function putPushPullResponse(out: Uint8Array, start: number, value: PushPullResponseFields): number {
+  let at = start;
+  for (let i = 0; i < value.members.length; i++) {
+    const item = value.members[i];
+    if (item !== undefined) at = writeMemberUpdate(out, at, 10, item);
+  }
+  at = writeOrigin(out, at, 18, value.from);
+  at = writeTextField(out, at, 26, (value.ownUpdateRefused ?? ""));
+  if (value.lost !== undefined) for (let i = 0; i < value.lost.length; i++) {
+    const item = value.lost[i];
+    if (item !== undefined) at = writeLostOrigin(out, at, 34, item);
+  }
+  if (value.heldStart !== undefined) at = writeHeldStart(out, at, 42, value.heldStart);
+  return at;
+}
+
+export function encodePushPullResponse(value: PushPullResponseFields): Uint8Array {
+  const out = new Uint8Array(roomPushPullResponse(value));
+  return out.subarray(0, putPushPullResponse(out, 0, value));
+}

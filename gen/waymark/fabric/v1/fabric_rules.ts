@@ -1,0 +1,557 @@
+// Made by scripts/gen-codec.ts from waymark/fabric/v1/fabric.proto: change that, then `npm run gen`.
+import { quoted } from "../../../../src/catalog/entry/names.ts";
+import { isNoTime } from "../../../../src/lib/protowire.ts";
+import type { Problems } from "../../../../src/catalog/entry/problems.ts";
+import {
+  type DigestFrameFields,
+  type HandOverFrameFields,
+  type HeldStartFields,
+  type HelloFrameFields,
+  type LinkFrameFields,
+  type LinkRequestFields,
+  type LinkedFrameFields,
+  type LostOriginFields,
+  type MemberUpdateFields,
+  type OriginDigestFields,
+  type OriginFields,
+  type PolicyFrameFields,
+  type PolicyHeadFields,
+  type ProbeIndirectRequestFields,
+  type ProbeIndirectResponseFields,
+  type ProbeRequestFields,
+  type ProbeResponseFields,
+  type PushPullRequestFields,
+  type PushPullResponseFields,
+  type RecordsFrameFields,
+  type VectorEntryFields,
+  type VectorFrameFields,
+} from "./fabric_codec.ts";
+
+function checkHelloFrame_protocol_versions(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (problems.count !== before) problems.under(before, `protocol_versions[${i}]`);
+  }
+}
+
+function checkHelloFrame_capabilities(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkHelloFrame_policy_from(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `policy_from[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `HelloFrame`. */
+export function checkHelloFrame(value: HelloFrameFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "origin.node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
+  if (value.boot !== undefined) {
+    problems.optionalName(value.boot, 64, "origin.boot");
+  }
+  if (value.bootBefore !== undefined) {
+    problems.optionalName(value.bootBefore, 64, "origin.boot_before");
+  }
+  problems.name(value.clusterId, 64, "cluster_id");
+  problems.name(value.region, 64, "region");
+  if (value.protocolVersions.length > 0) checkHelloFrame_protocol_versions(value.protocolVersions, problems);
+  if (value.capabilities.length > 0) checkHelloFrame_capabilities(value.capabilities, problems);
+  problems.optionalText(value.clusterToken, 1024, "cluster_token");
+  problems.pattern(value.clusterToken, /^[ -~]*$/u, "cluster_token");
+  problems.optionalName(value.zone, 64, "zone");
+  problems.address(value.address, 263, "address");
+  problems.optionalText(value.version, 64, "version");
+  problems.pattern(value.version, /^[ -~]*$/u, "version");
+  if (value.policyFrom !== undefined) {
+    checkHelloFrame_policy_from(value.policyFrom, problems);
+  }
+}
+
+/** Adds what breaks the contract's rules in `VectorEntry`. */
+export function checkVectorEntry(value: VectorEntryFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "origin.node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
+  if (!(value.seq >= 0 && value.seq <= 9007199254740991)) problems.range(value.seq, 0, 9007199254740991, "seq");
+  if (!(value.floor >= 0 && value.floor <= 9007199254740991)) problems.range(value.floor, 0, 9007199254740991, "floor");
+  if (value.lackingThrough !== undefined) {
+    if (!(value.lackingThrough >= 0 && value.lackingThrough <= 9007199254740991)) problems.range(value.lackingThrough, 0, 9007199254740991, "lacking_through");
+  }
+}
+
+function checkVectorFrame_entries(many: readonly VectorEntryFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkVectorEntry(item, problems);
+    if (problems.count !== before) problems.under(before, `entries[${i}].`);
+  }
+}
+
+function checkVectorFrame_seqs(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 9007199254740991)) problems.range(item, 0, 9007199254740991, "");
+    if (problems.count !== before) problems.under(before, `seqs[${i}]`);
+  }
+}
+
+function checkVectorFrame_heartbeat_tenths(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (problems.count !== before) problems.under(before, `heartbeat_tenths[${i}]`);
+  }
+}
+
+function checkVectorFrame_heartbeat_seqs(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 9007199254740991)) problems.range(item, 0, 9007199254740991, "");
+    if (problems.count !== before) problems.under(before, `heartbeat_seqs[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `VectorFrame`. */
+export function checkVectorFrame(value: VectorFrameFields, problems: Problems): void {
+  if (value.entries.length > 0) checkVectorFrame_entries(value.entries, problems);
+  if (value.seqs.length > 0) checkVectorFrame_seqs(value.seqs, problems);
+  if (value.heartbeatTenths.length > 0) checkVectorFrame_heartbeat_tenths(value.heartbeatTenths, problems);
+  if (value.heartbeatSeqs.length > 0) checkVectorFrame_heartbeat_seqs(value.heartbeatSeqs, problems);
+  if (!(value.saidMs >= 0 && value.saidMs <= 9007199254740991)) problems.range(value.saidMs, 0, 9007199254740991, "said_ms");
+  if (!(value.asOfMs >= 0 && value.asOfMs <= 9007199254740991)) problems.range(value.asOfMs, 0, 9007199254740991, "as_of_ms");
+}
+
+/** Adds what breaks the contract's rules in `RecordsFrame`. */
+export function checkRecordsFrame(value: RecordsFrameFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "origin.node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
+  if (!(value.after >= 0 && value.after <= 9007199254740991)) problems.range(value.after, 0, 9007199254740991, "after");
+  if (!(value.through >= 0 && value.through <= 9007199254740991)) problems.range(value.through, 0, 9007199254740991, "through");
+  if (!(value.floor >= 0 && value.floor <= 9007199254740991)) problems.range(value.floor, 0, 9007199254740991, "floor");
+  problems.name(value.clusterId, 64, "cluster_id");
+  problems.name(value.region, 64, "region");
+  if (value.knownSeq !== undefined) {
+    if (!(value.knownSeq >= 0 && value.knownSeq <= 9007199254740991)) problems.range(value.knownSeq, 0, 9007199254740991, "known");
+  }
+}
+
+function checkLinkedFrame_node_ids(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `node_ids[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `LinkedFrame`. */
+export function checkLinkedFrame(value: LinkedFrameFields, problems: Problems): void {
+  if (value.nodeIds.length > 0) checkLinkedFrame_node_ids(value.nodeIds, problems);
+}
+
+/** Adds what breaks the contract's rules in `OriginDigest`. */
+export function checkOriginDigest(value: OriginDigestFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "origin.node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
+  if (!(value.through >= 0 && value.through <= 9007199254740991)) problems.range(value.through, 0, 9007199254740991, "through");
+  if (!(value.liveCount >= 0 && value.liveCount <= 9007199254740991)) problems.range(value.liveCount, 0, 9007199254740991, "live_count");
+}
+
+function checkDigestFrame_origins(many: readonly OriginDigestFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkOriginDigest(item, problems);
+    if (problems.count !== before) problems.under(before, `origins[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `DigestFrame`. */
+export function checkDigestFrame(value: DigestFrameFields, problems: Problems): void {
+  if (value.origins.length > 0) checkDigestFrame_origins(value.origins, problems);
+}
+
+/** Adds what breaks the contract's rules in `PolicyHead`. */
+export function checkPolicyHead(value: PolicyHeadFields, problems: Problems): void {
+  if (!(value.number >= 0 && value.number <= 9007199254740991)) problems.range(value.number, 0, 9007199254740991, "number");
+  if (!(value.hlc >= 0 && value.hlc <= 9007199254740991)) problems.range(value.hlc, 0, 9007199254740991, "hlc");
+  problems.optionalName(value.nodeId, 64, "node_id");
+  problems.pattern(value.checksum, /^([0-9a-f]{64})?$/u, "checksum");
+}
+
+/** Adds what breaks the contract's rules in `PolicyFrame`. */
+export function checkPolicyFrame(value: PolicyFrameFields, problems: Problems): void {
+  if (value.head !== undefined) {
+    const before = problems.count;
+    checkPolicyHead(value.head, problems);
+    if (problems.count !== before) problems.under(before, "head.");
+  }
+  if (value.wantedNumber !== undefined) {
+    if (!(value.wantedNumber >= 0 && value.wantedNumber <= 9007199254740991)) problems.range(value.wantedNumber, 0, 9007199254740991, "wanted_number");
+  }
+  if (value.part !== undefined) {
+    if (value.part.length > 262144) problems.add("part", "has more than 262144 bytes");
+  }
+  if (value.offset !== undefined) {
+    if (!(value.offset >= 0 && value.offset <= 9007199254740991)) problems.range(value.offset, 0, 9007199254740991, "offset");
+  }
+  if (value.sizeBytes !== undefined) {
+    if (!(value.sizeBytes >= 0 && value.sizeBytes <= 16777216)) problems.range(value.sizeBytes, 0, 16777216, "size_bytes");
+  }
+  if (value.settled !== undefined) {
+    const before = problems.count;
+    checkPolicyHead(value.settled, problems);
+    if (problems.count !== before) problems.under(before, "settled.");
+  }
+}
+
+function checkHandOverFrame_seqs(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 9007199254740991)) problems.range(item, 0, 9007199254740991, "");
+    if (problems.count !== before) problems.under(before, `seqs[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `HandOverFrame`. */
+export function checkHandOverFrame(value: HandOverFrameFields, problems: Problems): void {
+  if (value.seqs.length > 0) checkHandOverFrame_seqs(value.seqs, problems);
+}
+
+/** Adds what breaks the contract's rules in `LinkFrame`. */
+export function checkLinkFrame(value: LinkFrameFields, problems: Problems): void {
+  switch (value.frame.case) {
+    case "hello": {
+      const before = problems.count;
+      checkHelloFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "hello.");
+      return;
+    }
+    case "vector": {
+      const before = problems.count;
+      checkVectorFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "vector.");
+      return;
+    }
+    case "records": {
+      const before = problems.count;
+      checkRecordsFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "records.");
+      return;
+    }
+    case "goodbye":
+      return;
+    case "linked": {
+      const before = problems.count;
+      checkLinkedFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "linked.");
+      return;
+    }
+    case "digests": {
+      const before = problems.count;
+      checkDigestFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "digests.");
+      return;
+    }
+    case "policy": {
+      const before = problems.count;
+      checkPolicyFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "policy.");
+      return;
+    }
+    case "handOver": {
+      const before = problems.count;
+      checkHandOverFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "hand_over.");
+      return;
+    }
+    case undefined:
+  }
+}
+
+/** Adds what breaks the contract's rules in `LinkRequest`. */
+export function checkLinkRequest(value: LinkRequestFields, problems: Problems): void {
+  if (value.frame !== undefined) {
+    const before = problems.count;
+    checkLinkFrame(value.frame, problems);
+    if (problems.count !== before) problems.under(before, "frame.");
+  }
+}
+
+/** Adds what breaks the contract's rules in `Origin`. */
+export function checkOrigin(value: OriginFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
+  if (value.clusterId !== undefined) {
+    problems.optionalName(value.clusterId, 64, "cluster_id");
+  }
+  if (value.region !== undefined) {
+    problems.optionalName(value.region, 64, "region");
+  }
+  if (value.boot !== undefined) {
+    problems.optionalName(value.boot, 64, "boot");
+  }
+  if (value.bootBefore !== undefined) {
+    problems.optionalName(value.bootBefore, 64, "boot_before");
+  }
+}
+
+function checkMemberUpdate_protocol_versions(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (problems.count !== before) problems.under(before, `protocol_versions[${i}]`);
+  }
+}
+
+function checkMemberUpdate_transports(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `transports[${i}]`);
+  }
+}
+
+function checkMemberUpdate_roles(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `roles[${i}]`);
+  }
+}
+
+function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, problems: Problems): void {
+  let count = 0;
+  for (const key in many) {
+    count++;
+    const before = problems.count;
+    problems.name(key, 63, "");
+    problems.optionalText(many[key] ?? "", 256, "");
+    if (problems.count !== before) problems.under(before, `labels[${quoted(key)}]`);
+  }
+  problems.items(count, 64, "labels");
+}
+
+/** Adds what breaks the contract's rules in `MemberUpdate`. */
+export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "node_id");
+  if (!(value.incarnation >= 0 && value.incarnation <= 9007199254740991)) problems.range(value.incarnation, 0, 9007199254740991, "incarnation");
+  problems.address(value.address, 263, "address");
+  problems.name(value.clusterId, 64, "cluster_id");
+  problems.name(value.region, 64, "region");
+  problems.optionalName(value.zone, 64, "zone");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
+  problems.optionalText(value.version, 64, "version");
+  problems.pattern(value.version, /^[ -~]*$/u, "version");
+  if (value.protocolVersions.length > 0) checkMemberUpdate_protocol_versions(value.protocolVersions, problems);
+  if (value.transports.length > 0) checkMemberUpdate_transports(value.transports, problems);
+  if (!(value.healthScore >= 0 && value.healthScore <= 4294967295)) problems.range(value.healthScore, 0, 4294967295, "health_score");
+  if (value.roles.length > 0) checkMemberUpdate_roles(value.roles, problems);
+  checkMemberUpdate_labels(value.labels, problems);
+  problems.optionalName(value.accuser, 64, "accuser");
+  if (value.boot !== undefined) {
+    problems.optionalName(value.boot, 64, "boot");
+  }
+  if (value.bootBefore !== undefined) {
+    problems.optionalName(value.bootBefore, 64, "boot_before");
+  }
+}
+
+function checkProbeRequest_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `updates[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ProbeRequest`. */
+export function checkProbeRequest(value: ProbeRequestFields, problems: Problems): void {
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  if (value.updates.length > 0) checkProbeRequest_updates(value.updates, problems);
+  problems.optionalName(value.targetNodeId, 64, "target_node_id");
+}
+
+/** Adds what breaks the contract's rules in `HeldStart`. */
+export function checkHeldStart(value: HeldStartFields, problems: Problems): void {
+  problems.name(value.boot, 64, "boot");
+  problems.optionalAddress(value.address, 263, "address");
+}
+
+function checkProbeResponse_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `updates[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ProbeResponse`. */
+export function checkProbeResponse(value: ProbeResponseFields, problems: Problems): void {
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  if (value.updates.length > 0) checkProbeResponse_updates(value.updates, problems);
+  if (value.wallMs !== undefined) {
+    if (!(value.wallMs >= 0 && value.wallMs <= 9007199254740991)) problems.range(value.wallMs, 0, 9007199254740991, "wall_ms");
+  }
+  if (value.heldStart !== undefined) {
+    const before = problems.count;
+    checkHeldStart(value.heldStart, problems);
+    if (problems.count !== before) problems.under(before, "held_start.");
+  }
+}
+
+function checkProbeIndirectRequest_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `updates[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ProbeIndirectRequest`. */
+export function checkProbeIndirectRequest(value: ProbeIndirectRequestFields, problems: Problems): void {
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  problems.name(value.targetNodeId, 64, "target_node_id");
+  problems.address(value.targetAddress, 263, "target_address");
+  {
+    if (isNoTime(value.timeout)) problems.add("timeout", "must be more than 0 s");
+    else problems.duration(value.timeout, 60000, "timeout");
+  }
+  if (value.updates.length > 0) checkProbeIndirectRequest_updates(value.updates, problems);
+}
+
+function checkProbeIndirectResponse_updates(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `updates[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ProbeIndirectResponse`. */
+export function checkProbeIndirectResponse(value: ProbeIndirectResponseFields, problems: Problems): void {
+  if (value.updates.length > 0) checkProbeIndirectResponse_updates(value.updates, problems);
+}
+
+/** Adds what breaks the contract's rules in `LostOrigin`. */
+export function checkLostOrigin(value: LostOriginFields, problems: Problems): void {
+  problems.name(value.nodeId, 64, "origin.node_id");
+  if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
+  if (!(value.through >= 0 && value.through <= 9007199254740991)) problems.range(value.through, 0, 9007199254740991, "through");
+  if (!(value.mark >= 0 && value.mark <= 9007199254740991)) problems.range(value.mark, 0, 9007199254740991, "mark");
+  if (value.keysThrough !== undefined) {
+    if (!(value.keysThrough >= 0 && value.keysThrough <= 9007199254740991)) problems.range(value.keysThrough, 0, 9007199254740991, "keys_through");
+  }
+}
+
+function checkPushPullRequest_members(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `members[${i}].`);
+  }
+}
+
+function checkPushPullRequest_lost(many: readonly LostOriginFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkLostOrigin(item, problems);
+    if (problems.count !== before) problems.under(before, `lost[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PushPullRequest`. */
+export function checkPushPullRequest(value: PushPullRequestFields, problems: Problems): void {
+  if (value.members.length > 0) checkPushPullRequest_members(value.members, problems);
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  if (value.lost !== undefined) {
+    checkPushPullRequest_lost(value.lost, problems);
+  }
+}
+
+function checkPushPullResponse_members(many: readonly MemberUpdateFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMemberUpdate(item, problems);
+    if (problems.count !== before) problems.under(before, `members[${i}].`);
+  }
+}
+
+function checkPushPullResponse_lost(many: readonly LostOriginFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkLostOrigin(item, problems);
+    if (problems.count !== before) problems.under(before, `lost[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PushPullResponse`. */
+export function checkPushPullResponse(value: PushPullResponseFields, problems: Problems): void {
+  if (value.members.length > 0) checkPushPullResponse_members(value.members, problems);
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  if (value.lost !== undefined) {
+    checkPushPullResponse_lost(value.lost, problems);
+  }
+  if (value.heldStart !== undefined) {
+    const before = problems.count;
+    checkHeldStart(value.heldStart, problems);
+    if (problems.count !== before) problems.under(before, "held_start.");
+  }
+}

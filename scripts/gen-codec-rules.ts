@@ -1,0 +1,281 @@
+/** The part of `gen-codec.ts` that writes what a message must obey: the contract's protovalidate rules as plain comparisons. */
+import { type DescEnum, type DescField, ScalarType } from "@bufbuild/protobuf";
+import { asRules, type Choice, type Field, isTime, type Message, type Rules, typeOf } from "./gen-codec-model.ts";
+
+export interface Contract {
+  /** The file with the types, beside the one with the rules. */
+  readonly codecFile: string;
+  /** Bounds of entries are those of settings; what has none of its own is bounded by the entry. Else bounds are what the contract says. */
+  readonly isBoundedBySettings: boolean;
+  /** Fields of an entry that follow its content. Times among them are the server's own: what a client says there is dropped unchecked. */
+  readonly tail: readonly string[];
+}
+
+/** `host:port`; the method also looks at the port. */
+const ADDRESS = "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\\]):[0-9]{1,5}$";
+
+/** A text of these characters has its check in `Problems`; of the methods, the first is for a text that may be empty. */
+const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty: boolean }> = new Map([
+  ["^[A-Za-z0-9._:/@+-]+$", { sort: "name", mayBeEmpty: false }],
+  ["^[A-Za-z0-9._:/@+-]*$", { sort: "name", mayBeEmpty: true }],
+  ["^[A-Za-z0-9._:-]+$", { sort: "host", mayBeEmpty: false }],
+  ["^[A-Za-z0-9._-]+$", { sort: "alias", mayBeEmpty: false }],
+  [ADDRESS, { sort: "address", mayBeEmpty: false }],
+  [`^(${ADDRESS.slice(1, -1)})?$`, { sort: "address", mayBeEmpty: true }],
+  ["^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$", { sort: "namespace", mayBeEmpty: false }],
+]);
+
+/** The contract says the defaults of settings: what has the sort and the number of a setting is bounded by that setting. */
+const SETTINGS: Readonly<Record<string, string>> = {
+  "namespace 200": "maxNamespaceLength",
+  "name 128": "maxNameLength",
+  "name 64": "maxIdLength",
+  "name 63": "maxMetadataKeyLength",
+  "text 64": "maxIdLength",
+  "text 256": "maxPatternLength",
+  "text 512": "maxUrlLength",
+  "bytes 1024": "maxMetadataValueBytes",
+  "host 253": "maxHostLength",
+  "alias 253": "maxAliasLength",
+  "items 64": "maxListItems",
+  "seconds 86400": "maxEntryTtlMs",
+};
+/** Fields that have a setting of their own. */
+const OWN_SETTINGS: Readonly<Record<string, string>> = { "Entry.targets": "maxTargets", "Entry.metadata": "maxMetadataPairs" };
+
+const MAX_UINT32 = 4_294_967_295;
+
+function boundOf(sort: string, bound: number, contract: Contract, field?: DescField): string {
+  if (!contract.isBoundedBySettings) return String(bound);
+  const setting = (field && OWN_SETTINGS[`${field.parent.name}.${field.name}`]) ?? SETTINGS[`${sort} ${bound}`];
+  return setting === undefined ? String(bound) : `problems.bounds.${setting}`;
+}
+
+/** Text of the file with the rules. */
+export function rulesText(messages: readonly Message[], contract: Contract): string {
+  // What stands in the message around it is checked there.
+  const flat = new Set(messages.flatMap(({ fields }) => fields.filter(({ isFlat }) => isFlat).map(({ message }) => message)));
+  const checked = messages.filter((message) => !flat.has(message) && hasChecks(message, contract));
+  const types = checked.map(({ name }) => `type ${name}Fields`).toSorted();
+  const checks = checked.map((message) => checkText(message, contract)).join("\n\n");
+  const quoted = checks.includes("quoted(") ? 'import { quoted } from "../../../../src/catalog/entry/names.ts";\n' : "";
+  const isNoTime = checks.includes("isNoTime(") ? 'import { isNoTime } from "../../../../src/lib/protowire.ts";\n' : "";
+  return `${quoted}${isNoTime}import type { Problems } from "../../../../src/catalog/entry/problems.ts";
+import {\n${types.map((type) => `  ${type},\n`).join("")}} from "./${contract.codecFile}";
+
+${checks}\n`;
+}
+
+function hasChecks({ fields }: Message, contract: Contract): boolean {
+  return fields.some((field) => fieldText(field, contract) !== "");
+}
+
+function checkText(message: Message, contract: Contract): string {
+  const { name, fields, choices } = message;
+  const chosen = new Set(choices.flatMap((choice) => choice.fields));
+  const cases = choices.map((choice) => {
+    const checked = choice.fields.map((field) => [field, fieldText(field, contract, { choice })] as const);
+    const said = checked.map(
+      ([{ local }, text]) => `    case "${local}":${text === "" ? "\n      return;" : ` {\n${indent(indent(text))}      return;\n    }`}\n`,
+    );
+    return `  switch (value.${choice.local}.case) {\n${said.join("")}    case undefined:\n  }\n`;
+  });
+  // A function for each list and map: one large one is optimised late, or never (bench/codec.ts).
+  const many = fields.flatMap((field) => manyText(field, contract));
+  const alone = fields.filter((field) => !chosen.has(field)).map((field) => fieldText(field, contract));
+  return `${many.join("\n\n")}${many.length > 0 ? "\n\n" : ""}/** Adds what breaks the contract's rules in \`${name}\`. */
+export function check${name}(value: ${name}Fields, problems: Problems): void {
+${alone.join("")}${cases.join("")}}`;
+}
+
+const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, "  ");
+
+/** The statements that check one field; empty when nothing can be wrong with it. \`of\`: the field of the message around it. */
+function fieldText(field: Field, contract: Contract, { choice, of = "" }: { readonly choice?: Choice; readonly of?: string } = {}): string {
+  const { rules, local, desc, isAbsent } = field;
+  const at = choice === undefined ? `value.${local}` : `value.${choice.local}.value`;
+  const name = JSON.stringify(of + field.name);
+  if (field.isFlat) return field.message?.fields.map((inner) => fieldText(inner, contract, { of: `${field.name}.` })).join("") ?? "";
+  const given = (check: string): string => (isAbsent && check !== "" ? `  if (${at} !== undefined) {\n${indent(check)}  }\n` : check);
+  if (field.shape !== "alone") {
+    if (manyText(field, contract).length === 0) return "";
+    const check = `${manyName(desc)}(${at}, problems);\n`;
+    if (field.shape === "map") return given(`  ${check}`);
+    return isAbsent ? given(`  ${check}`) : `  if (${at}.length > 0) ${check}`;
+  }
+  if (desc.message !== undefined) {
+    if (desc.parent.name === "Entry" && contract.tail.includes(field.name) && isTime(desc.message)) return "";
+    const { required = false, ...rest } = rules;
+    const inside = valueText(field, { rules: rest, at, name, contract });
+    if (choice !== undefined) return inside;
+    const block = inside === "" || isAbsent ? inside : `  {\n${indent(inside)}  }\n`;
+    const missing = required === true && isAbsent ? `  if (${at} === undefined) problems.add(${name}, "is required");\n` : "";
+    return missing + given(block);
+  }
+  return given(valueText(field, { rules, at, name, contract }));
+}
+
+/** The rules of one sort, and that there are no others: a rule that nothing checks must not look as if it held. */
+function taken(rules: Rules, sort: string): Rules {
+  const { [sort]: found, ...others } = rules;
+  refuseOthers(others, sort);
+  return asRules(found);
+}
+
+function refuseOthers(others: Rules, where: string): void {
+  const names = Object.keys(others);
+  if (names.length > 0) throw new Error(`rule ${names.join(", ")} of ${where}: scripts/gen-codec-rules.ts has no check for it`);
+}
+
+interface Value {
+  readonly rules: Rules;
+  /** Code for the value. */
+  readonly at: string;
+  /** Code for the field as a violation names it. */
+  readonly name: string;
+  readonly contract: Contract;
+}
+
+/** Checks one value. */
+function valueText(field: Field, value: Value): string {
+  const { rules, at, name } = value;
+  const { desc, message } = field;
+  if (desc.message !== undefined && isTime(desc.message)) return timeText(desc.message.name, value);
+  if (message !== undefined) return messageText(message, value);
+  if (desc.enum !== undefined) return enumText(desc.enum, taken(rules, "enum"), at, name);
+  if (desc.scalar === ScalarType.STRING) return stringText(taken(rules, "string"), value);
+  if (desc.scalar === ScalarType.UINT32) return rangeText(taken(rules, "uint32"), at, name, { min: 0, max: MAX_UINT32 });
+  if (desc.scalar === ScalarType.DOUBLE) return rangeText(taken(rules, "double"), at, name);
+  if (desc.scalar === ScalarType.UINT64 && field.sort.type === "number") return rangeText(taken(rules, "uint64"), at, name, { min: 0 });
+  if (desc.scalar === ScalarType.BYTES) return bytesText(taken(rules, "bytes"), at, name);
+  refuseOthers(rules, desc.toString());
+  return "";
+}
+
+function timeText(type: string, { rules, at, name, contract }: Value): string {
+  if (type === "Timestamp") {
+    refuseOthers(rules, name);
+    return `  problems.time(${at}, ${name});\n`;
+  }
+  const { gte, gt, lte, ...others } = taken(rules, "duration");
+  refuseOthers(others, name);
+  if ((gte ?? gt) !== "0s" || typeof lte !== "string") throw new Error(`${name}: a duration is from 0 s to a bound`);
+  const check = `problems.duration(${at}, ${boundOf("seconds", Number.parseFloat(lte), contract).replace(/^(\d+)$/, "$1000")}, ${name});\n`;
+  return gt === undefined ? `  ${check}` : `  if (isNoTime(${at})) problems.add(${name}, "must be more than 0 s");\n  else ${check}`;
+}
+
+function messageText(message: Message, { rules, at, name, contract }: Value): string {
+  refuseOthers(rules, name);
+  if (!hasChecks(message, contract)) return "";
+  return under(
+    `  check${message.name}(${at}, problems);\n`,
+    name.startsWith('"') ? JSON.stringify(`${JSON.parse(name)}.`) : `${name.slice(0, -1)}.\``,
+  );
+}
+
+/** What `checks` add is named under `prefix`; the text of it is only made when there is something. Stands in a block of its own. */
+function under(checks: string, prefix: string): string {
+  return `  const before = problems.count;\n${checks}  if (problems.count !== before) problems.under(before, ${prefix});\n`;
+}
+
+function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">): string {
+  const { minLen = "0", maxLen, maxBytes, pattern, ...others } = rules;
+  refuseOthers(others, name);
+  if (Number(minLen) > 1) throw new Error(`${name}: a text is at least 0 or 1 characters long`);
+  if (maxBytes !== undefined) {
+    if (maxLen !== undefined || pattern !== undefined) throw new Error(`${name}: max_bytes stands alone`);
+    return `  problems.bytes(${at}, ${boundOf("bytes", Number(maxBytes), contract)}, ${name});\n`;
+  }
+  if (maxLen === undefined && pattern === undefined && !contract.isBoundedBySettings) return "";
+  const known = typeof pattern === "string" ? PATTERNS.get(pattern) : undefined;
+  const sort = known?.sort ?? "text";
+  const isRequired = minLen === "1" || known?.mayBeEmpty === false;
+  // Without a bound of its own it is bounded by the entry that it stands in.
+  const bound = maxLen === undefined ? "problems.bounds.maxEntryBytes" : boundOf(sort, Number(maxLen), contract);
+  const check = `  problems.${isRequired ? sort : `optional${sort.slice(0, 1).toUpperCase()}${sort.slice(1)}`}(${at}, ${bound}, ${name});\n`;
+  if (typeof pattern !== "string" || known !== undefined) return check;
+  const bounded = maxLen === undefined && !contract.isBoundedBySettings ? "" : check;
+  return `${bounded}  problems.pattern(${at}, ${String(new RegExp(pattern, "u"))}, ${name});\n`;
+}
+
+function bytesText(rules: Rules, at: string, name: string): string {
+  const { maxLen, ...others } = rules;
+  refuseOthers(others, name);
+  return maxLen === undefined
+    ? ""
+    : `  if (${at}.length > ${Number(maxLen)}) problems.add(${name}, "has more than ${Number(maxLen)} bytes");\n`;
+}
+
+function rangeText(rules: Rules, at: string, name: string, whole?: { readonly min: number; readonly max?: number }): string {
+  const { gte = whole?.min, lte: last = whole?.max, ...others } = rules;
+  // Of 64 bits, JSON has numbers as texts.
+  const lte = typeof last === "string" ? Number(last) : last;
+  refuseOthers(others, name);
+  if (gte === undefined && lte === undefined) return "";
+  if (typeof gte !== "number" || typeof lte !== "number") throw new Error(`${name}: a range has two ends`);
+  return `  if (!(${at} >= ${gte} && ${at} <= ${lte})) problems.range(${at}, ${gte}, ${lte}, ${name});\n`;
+}
+
+/** A record of a later version may say a value that this one does not know, unless the catalog goes by it: `rules.ts` says which. */
+function enumText(desc: DescEnum, rules: Rules, at: string, name: string): string {
+  const { definedOnly = false, notIn = [], ...others } = rules;
+  refuseOthers(others, name);
+  const noun = desc.name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+  const refused = Array.isArray(notIn) ? notIn : [];
+  const last = Math.max(...desc.values.map(({ number }) => number));
+  if (definedOnly !== true || desc.values.length !== last + 1)
+    throw new Error(`${name}: an enum is defined_only, with numbers from 0 without a gap`);
+  const words = desc.values.filter(({ number }) => number !== 0 && !refused.includes(number)).map(({ localName }) => localName);
+  const checks = refused.map((number) => {
+    const word = desc.values.find((value) => value.number === number)?.localName;
+    return `  if (${at} === ${Number(number)}) problems.add(${name}, "${word} is for the server alone to say; one of ${words.join(", ")} is not");\n`;
+  });
+  return `${checks.join("")}  problems.known(${at}, ${last}, "${/^[aeiou]/.test(noun) ? "an" : "a"} ${noun}", ${name});\n`;
+}
+
+const manyName = ({ parent, name }: DescField): string => `check${parent.name}_${name}`;
+
+/** The function that checks a list or a map; none for another field, and where nothing can be wrong. */
+function manyText(field: Field, contract: Contract): readonly string[] {
+  const { shape, desc, rules } = field;
+  if (shape === "alone") return [];
+  const body = shape === "map" ? mapText(desc, taken(rules, "map"), contract) : listText(field, taken(rules, "repeated"), contract);
+  return body === "" ? [] : [`function ${manyName(desc)}(many: ${typeOf(field)}, problems: Problems): void {\n${body}}`];
+}
+
+function listText(field: Field, rules: Rules, contract: Contract): string {
+  const { name, desc, sort, message } = field;
+  const { maxItems, unique = false, items, ...others } = rules;
+  refuseOthers(others, name);
+  if (maxItems === undefined) throw new Error(`${desc.toString()}: a list has a bound: repeated.max_items`);
+  const itemText = (of: string): string => valueText(field, { rules: asRules(items), at: "item", name: of, contract });
+  const isMessage = message !== undefined;
+  const checks = itemText(`\`${name}[\${i}]\``);
+  // What has its bound while it is read needs no other.
+  const count =
+    field.maxItems === undefined
+      ? `  problems.items(many.length, ${boundOf("items", Number(maxItems), contract, desc)}, "${name}");\n`
+      : "";
+  const opening = isMessage
+    ? `  const item = many[i];\n  if (item === undefined) continue;\n`
+    : `  const item = many[i] ?? ${sort.zero};\n`;
+  // The name of an item is only made for one that is wrong.
+  const each = isMessage ? checks : under(itemText('""'), `\`${name}[\${i}]\``);
+  const loop = checks === "" ? "" : `  for (let i = 0; i < many.length; i++) {\n${indent(opening + each)}  }\n`;
+  return count + loop + (unique === true ? `  problems.unique(many, "${name}");\n` : "");
+}
+
+function mapText(desc: DescField, rules: Rules, contract: Contract): string {
+  const { maxPairs, keys, values, ...others } = rules;
+  refuseOthers(others, desc.name);
+  if (maxPairs === undefined) throw new Error(`${desc.toString()}: a map has a bound: map.max_pairs`);
+  const checks =
+    stringText(taken(asRules(keys), "string"), { at: "key", name: '""', contract }) +
+    stringText(taken(asRules(values), "string"), { at: 'many[key] ?? ""', name: '""', contract });
+  return `  let count = 0;
+  for (const key in many) {
+    count++;
+${indent(under(checks, `\`${desc.name}[\${quoted(key)}]\``))}  }
+  problems.items(count, ${boundOf("items", Number(maxPairs), contract, desc)}, "${desc.name}");
+`;
+}

@@ -1,0 +1,182 @@
+/**
+ * Writes code from the contract that would say every field again by hand: of entries (`waymark/catalog/v1/entry.proto`) and of what nodes say to
+ * each other (`waymark/fabric/v1/fabric.proto`) the types, how they are read and written, and what they must obey; and the kinds of entries.
+ * protobuf-es and protovalidate, which need no code of ours, cost five and fifty times as much (bench/codec.ts).
+ */
+import {
+  createFileRegistry,
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type FileRegistry,
+  fromBinary,
+  getOption,
+  hasOption,
+  isMessage,
+  toJson,
+} from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { asRules, type Layout, modelsOf, type Rules } from "./gen-codec-model.ts";
+import { rulesText } from "./gen-codec-rules.ts";
+import { type Codec, codecText, messagesOf } from "./gen-codec-wire.ts";
+
+const ENTRY_FILE = "waymark/catalog/v1/entry";
+const FABRIC_FILE = "waymark/fabric/v1/fabric";
+
+/** What a later load or a later time changes is not content: these come last in stored bytes, in the order of their numbers. */
+const TAIL = ["load", "registered_at", "updated_at"];
+/** What the server says in place of the client. */
+const STAMPED = ["key", "scope", "cluster_id", "region", "zone", "node_id", "tenant_id", "health", "registered_by_admin"];
+/** Written after bytes that exist, into room that was reckoned before. */
+const FIXED = ["LoadReport"];
+
+/** What nodes say to each other, whole; of the frames of a link, those of records are also written by themselves. */
+const FABRIC_ROOTS = [
+  "LinkRequest",
+  "RecordsFrame",
+  "ProbeRequest",
+  "ProbeResponse",
+  "ProbeIndirectRequest",
+  "ProbeIndirectResponse",
+  "PushPullRequest",
+  "PushPullResponse",
+];
+const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
+  isOwn: true,
+  // Older versions do not say these, or most messages have nothing to say there.
+  absent: [
+    "Origin.cluster_id",
+    "Origin.region",
+    "Origin.boot",
+    "Origin.boot_before",
+    "VectorEntry.hidden",
+    "VectorEntry.lacking",
+    "VectorEntry.lacking_through",
+    "VectorEntry.other_cluster",
+    "VectorFrame.offer",
+    "RecordsFrame.known",
+    "PolicyFrame.wanted_number",
+    "PolicyFrame.part",
+    "PolicyFrame.offset",
+    "PolicyFrame.size_bytes",
+    "HelloFrame.policy_from",
+    "MemberUpdate.keeps_entries",
+    "MemberUpdate.boot",
+    "MemberUpdate.boot_before",
+    "LostOrigin.keys_through",
+    "ProbeResponse.wall_ms",
+    "PushPullRequest.digest",
+    "PushPullRequest.lost",
+    "PushPullRequest.takes_lost_keys",
+    "PushPullResponse.own_update_refused",
+    "PushPullResponse.lost",
+  ],
+  names: {
+    origin: "from",
+    acknowledged: "isAcknowledged",
+    complete: "isComplete",
+    hidden: "isHidden",
+    join: "isJoin",
+    known: "knownSeq",
+    lacking: "isLacking",
+    last: "isLast",
+    offer: "isOffer",
+    other_cluster: "isOfOtherCluster",
+    partial: "isPartial",
+    refused: "isRefused",
+    wanted: "isWanted",
+  },
+  flat: {
+    "VectorEntry.origin": ["node_id", "generation"],
+    "RecordsFrame.origin": ["node_id", "generation"],
+    "OriginDigest.origin": ["node_id", "generation"],
+    "LostOrigin.origin": ["node_id", "generation"],
+    "HelloFrame.origin": ["node_id", "generation", "boot", "boot_before"],
+  },
+  raw: ["RecordsFrame.records"],
+};
+
+/** Key texts have one digit for the kind. */
+const LAST_KIND = 9;
+
+/** Files by name, beside what is generated for the same protos; from the bytes of a descriptor set. */
+export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, string>> {
+  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptors));
+  const entry = messageNamed(registry, "waymark.catalog.v1.Entry");
+  const kinds = registry.getEnum("waymark.catalog.v1.EntryKind");
+  if (kinds === undefined) throw new Error("the descriptors have no EntryKind");
+  const rulesOf = rulesIn(registry);
+  const entryModel = modelsOf({ rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [] })(entry);
+  const fabricModelOf = modelsOf({ rulesOf, ...FABRIC_LAYOUT });
+  return {
+    [`${ENTRY_FILE}_kinds.ts`]: headerOf(ENTRY_FILE) + kindsText(kinds, entry),
+    ...filesOf(ENTRY_FILE, { entry: { entry: entryModel, tail: TAIL, stamped: STAMPED, fixed: FIXED }, roots: [] }),
+    ...filesOf(FABRIC_FILE, { roots: FABRIC_ROOTS.map((name) => fabricModelOf(messageNamed(registry, `waymark.fabric.v1.${name}`))) }),
+  };
+}
+
+function headerOf(file: string): string {
+  return `// Made by scripts/gen-codec.ts from ${file}.proto: change that, then \`npm run gen\`.\n`;
+}
+
+function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
+  const contract = {
+    codecFile: `${file.split("/").at(-1)}_codec.ts`,
+    isBoundedBySettings: codec.entry !== undefined,
+    tail: codec.entry?.tail ?? [],
+  };
+  return {
+    [`${file}_codec.ts`]: headerOf(file) + codecText(codec),
+    [`${file}_rules.ts`]: headerOf(file) + rulesText(messagesOf(codec), contract),
+  };
+}
+
+function messageNamed(registry: FileRegistry, name: string): DescMessage {
+  const found = registry.getMessage(name);
+  if (found === undefined) throw new Error(`the descriptors have no ${name}`);
+  return found;
+}
+
+/** The option `(buf.validate.field)` of fields. */
+function rulesIn(registry: FileRegistry): (field: DescField) => Rules {
+  const option = registry.getExtension("buf.validate.field");
+  if (option === undefined) throw new Error("the descriptors have no protovalidate");
+  const ofOption = messageNamed(registry, "buf.validate.FieldRules");
+  return (field) => {
+    const rules = hasOption(field, option) ? getOption(field, option) : undefined;
+    return isMessage(rules) ? asRules(toJson(ofOption, rules)) : {};
+  };
+}
+
+/** A kind's detail is the field of the oneof with the kind's name; a kind may have none. */
+function kindsText(kinds: DescEnum, entry: DescMessage): string {
+  const known = kinds.values.filter(({ number }) => number !== 0).toSorted((a, b) => a.number - b.number);
+  known.forEach(({ number, name }, i) => {
+    if (number !== i + 1 || number > LAST_KIND)
+      throw new Error(`${name} = ${number}: kinds are 1, 2, 3, … without a gap, at most ${LAST_KIND}`);
+  });
+  const details = entry.oneofs.find(({ name }) => name === "detail")?.fields ?? [];
+  const ofDetails = details.map((field) => {
+    const kind = known.find(({ localName }) => localName.toLowerCase() === field.name);
+    if (kind === undefined)
+      throw new Error(`the detail ${field.name} is of no kind: the enum has no ENTRY_KIND_${field.name.toUpperCase()}`);
+    return `  ${field.localName}: ${kind.number},\n`;
+  });
+  const word = (name: string): string => name.toLowerCase().replaceAll("_", "-");
+  return `
+/** Kinds as on the wire. */
+export const KIND = { ${known.map(({ localName, number }) => `${localName}: ${number}`).join(", ")} } as const;
+export type Kind = (typeof KIND)[keyof typeof KIND];
+
+/** What people call the kinds, as in commands, labels and output. */
+export const KIND_WORDS = [${known.map(({ localName }) => `"${word(localName)}"`).join(", ")}] as const;
+export type KindWord = (typeof KIND_WORDS)[number];
+
+export const WORD_OF_KIND = {
+${known.map(({ localName, number }) => `  ${number}: "${word(localName)}",\n`).join("")}} as const satisfies Record<Kind, KindWord>;
+
+/** Kinds by the case of \`Entry.detail\` that goes with them. */
+export const KIND_OF_DETAIL = {
+${ofDetails.join("")}} as const;
+`;
+}
