@@ -129,7 +129,8 @@ export class SimReads {
     const { world, checks } = this.#parts;
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
-    if (!process.isReady) {
+    // A start that still waits for others' clocks may have caught up.
+    if (!process.fabric.fabric.isReady) {
       // Nobody knows since when what an empty node lacks was written.
       const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);

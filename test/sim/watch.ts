@@ -43,8 +43,9 @@ interface Open {
   readonly betweenMs: Map<string, number>;
   /** Something may have come since it last had nothing to say: it is new, was woken, or told to look anew. */
   isWoken: boolean;
-  /** When it last had nothing to say. */
+  /** When it last had nothing to say, and whether its node could have told it then that this is all. */
   askedMonoMs: number;
+  wasWhole: boolean;
 }
 
 export interface WatchParts {
@@ -124,9 +125,12 @@ export class SimWatch {
         // What it comes to know of what its cursor knew it is told without a change.
         open.isWoken = this.#resumed !== undefined;
         open.askedMonoMs = monoMs;
+        open.wasWhole = process.isWhole;
         return;
       }
       this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));
+      // Too old to go on, a stream begins anew when it is asked, and holds everything until then: what follows comes in the same turn.
+      open.isWoken ||= message.snapshot === SNAPSHOT.BEGIN;
       this.#take(open, message);
       if (this.#open !== open) return;
     }
@@ -214,6 +218,7 @@ export class SimWatch {
       betweenMs: new Map(),
       isWoken: true,
       askedMonoMs: 0,
+      wasWhole: false,
     };
     return open;
   }
@@ -312,10 +317,10 @@ export class SimWatch {
    * A stream is asked when the fan-out says that there is something: what it has to say without that would not have come. While a policy is put
    * in force, it may be owed more and less from slice to slice; it is woken at the end.
    */
-  #checkWoken({ isWoken, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
-    const isUntold = snapshot === SNAPSHOT.NONE && changes.length > 0 && !process.switches.isRunning;
-    const isLate = !isWoken && (isUntold || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
-    const what = () => (isUntold ? changes[0]?.record.key : `a bookmark of ${overdueMs} ms ago`);
+  #checkWoken({ isWoken, wasWhole, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
+    const isNews = snapshot !== SNAPSHOT.BEGIN && (changes.length > 0 || (snapshot === SNAPSHOT.END && wasWhole));
+    const isLate = !isWoken && ((isNews && !process.switches.isRunning) || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
+    const what = () => (isNews ? (changes[0]?.record.key ?? "its END") : `a bookmark of ${overdueMs} ms ago`);
     this.#parts.checks.holds(!isLate, "waking", () => `watch ${this.index} at ${process.node.name} was not woken for ${what()}`);
   }
 
