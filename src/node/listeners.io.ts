@@ -14,6 +14,7 @@ import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
 import type { DnsCatalog } from "../dns/subject.ts";
+import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { isLoopbackHost } from "../lib/addresses.ts";
@@ -162,6 +163,7 @@ function endpointAccess(access: "on" | "authenticated" | "off", settings: Settin
 
 function grpcLimits({ limits, server }: Settings): GrpcLimits {
   return {
+    ...SERVER_FIXED,
     maxReceiveBytes: limits.maxRequestBytes,
     maxConnections: server.maxConnections,
     maxStreams: server.maxStreams,

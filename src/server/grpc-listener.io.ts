@@ -14,8 +14,8 @@ import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
 import { statusFrom } from "./status.ts";
 
-/** Bounds of the listener; those of the server that are not given are its defaults. */
-export type GrpcLimits = Partial<ServerLimits> & { readonly maxConnections: number };
+/** Bounds of the listener. */
+export type GrpcLimits = ServerLimits & { readonly maxConnections: number };
 
 /** The few log lines of a listener. */
 export interface ListenerLog {
@@ -34,7 +34,7 @@ export interface GrpcListenerOptions {
   readonly tls?: TlsFiles | undefined;
   readonly limits: GrpcLimits;
   /** When a connection is cut. */
-  readonly connectionLimits?: Partial<ConnectionLimits> | undefined;
+  readonly connectionLimits?: ConnectionLimits | undefined;
   readonly log: ListenerLog;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;

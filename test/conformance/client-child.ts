@@ -8,6 +8,7 @@ import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CLIENT_LIMITS } from "../fakes/grpc-room.ts";
 import { delimited, delimitedMessages } from "./delimited.ts";
 import {
   type ClientCompatRequest,
@@ -66,7 +67,7 @@ async function connect(request: ClientCompatRequest): Promise<ClientConnection> 
     scheme: isTls ? "https" : "http",
     inflater: isGzip ? boundedInflater(64) : undefined,
     compressor: isGzip ? gzipCompressor(0) : undefined,
-    limits: messageReceiveLimit === 0 ? {} : { maxReceiveBytes: messageReceiveLimit },
+    limits: { ...CLIENT_LIMITS, ...(messageReceiveLimit !== 0 && { maxReceiveBytes: messageReceiveLimit }) },
   });
 }
 

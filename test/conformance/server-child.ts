@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { GrpcServer } from "../../src/grpc/server/server.io.ts";
 import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { delimited, delimitedMessages } from "./delimited.ts";
 import { ServerCompatRequestSchema, ServerCompatResponseSchema } from "./gen/connectrpc/conformance/v1/server_compat_pb.js";
 import { conformanceMethods } from "./service.ts";
@@ -12,7 +13,7 @@ for await (const bytes of delimitedMessages(process.stdin)) {
   const { useTls, serverCreds, clientTlsCert, messageReceiveLimit } = fromBinary(ServerCompatRequestSchema, bytes);
   const server = new GrpcServer({
     methods: conformanceMethods(),
-    limits: messageReceiveLimit === 0 ? {} : { maxReceiveBytes: messageReceiveLimit },
+    limits: { ...GRPC_LIMITS, ...(messageReceiveLimit !== 0 && { maxReceiveBytes: messageReceiveLimit }) },
     inflater: boundedInflater(64),
     compressor: gzipCompressor(0),
   });

@@ -2,11 +2,12 @@
 import { once } from "node:events";
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
 import type { CallResult, ClientCall } from "../../src/grpc/client/client-call.ts";
-import { type CallRequest, ClientConnection, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
+import { type CallRequest, ClientConnection, type ClientLimits, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
-import { GrpcServer, type ServerOptions } from "../../src/grpc/server/server.io.ts";
+import { GrpcServer, type ServerLimits, type ServerOptions } from "../../src/grpc/server/server.io.ts";
 import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { GRPC_LIMITS } from "./listener-limits.ts";
 
 const opened: { servers: { server: GrpcServer; listener: Server; sockets: Set<Socket> }[]; connections: ClientConnection[] } = {
   servers: [],
@@ -26,8 +27,10 @@ export interface Serving {
   readonly sockets: ReadonlySet<Socket>;
 }
 
-export async function serve(options: ServerOptions): Promise<Serving> {
-  const server = new GrpcServer(options);
+export type TestServerOptions = Omit<ServerOptions, "limits"> & { readonly limits?: Partial<ServerLimits> };
+
+export async function serve({ limits, ...options }: TestServerOptions): Promise<Serving> {
+  const server = new GrpcServer({ ...options, limits: { ...GRPC_LIMITS, ...limits } });
   const sockets = new Set<Socket>();
   const listener = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
@@ -41,10 +44,32 @@ export async function serve(options: ServerOptions): Promise<Serving> {
   return { server, port, address: `127.0.0.1:${port}`, sockets };
 }
 
-export async function connected(port: number, options: Partial<ConnectionOptions> = {}): Promise<ClientConnection> {
+/** Limits of a connection that a test does not concern. */
+export const CLIENT_LIMITS: ClientLimits = {
+  maxReceiveBytes: 4_194_304,
+  maxSendBytes: 2 ** 32 - 1,
+  maxBufferedBytes: 16_777_216,
+  maxCalls: 1_024,
+  maxSessionMemoryMiB: 16,
+  maxHeaderPairs: 64,
+  maxHeaderListBytes: 16_384,
+  streamWindowBytes: 65_535,
+  connectionWindowBytes: 65_535,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
+};
+
+export type TestConnectionOptions = Partial<Omit<ConnectionOptions, "limits">> & { readonly limits?: Partial<ClientLimits> };
+
+export async function connected(port: number, { limits, ...options }: TestConnectionOptions = {}): Promise<ClientConnection> {
   const socket = connectTcp({ host: "127.0.0.1", port, noDelay: true });
   await once(socket, "connect");
-  const connection = new ClientConnection(socket, { authority: `127.0.0.1:${port}`, scheme: "http", ...options });
+  const connection = new ClientConnection(socket, {
+    authority: `127.0.0.1:${port}`,
+    scheme: "http",
+    ...options,
+    limits: { ...CLIENT_LIMITS, ...limits },
+  });
   opened.connections.push(connection);
   return connection;
 }

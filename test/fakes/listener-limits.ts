@@ -1,12 +1,12 @@
 /** The limits of the listeners as a node has them without any setting. */
-import { DEFAULT_SERVER_LIMITS, type ServerLimits } from "../../src/grpc/server/server.io.ts";
+import { SERVER_FIXED, type ServerLimits } from "../../src/grpc/server/server.io.ts";
 import { EDGE_FIXED, type EdgeLimits } from "../../src/server/edge/sockets.io.ts";
 import { SETTINGS } from "./options.ts";
 
 const { maxRequestBytes } = SETTINGS.limits;
 
 export const GRPC_LIMITS: ServerLimits & { readonly maxConnections: number } = {
-  ...DEFAULT_SERVER_LIMITS,
+  ...SERVER_FIXED,
   ...SETTINGS.server,
   maxReceiveBytes: maxRequestBytes,
 };

@@ -6,7 +6,7 @@ import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { ConnectionPool, type Dial, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
 import { methods } from "../fakes/grpc-methods.ts";
-import { bytes, closeAll, serve, textOf } from "../fakes/grpc-room.ts";
+import { bytes, CLIENT_LIMITS, closeAll, serve, textOf } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
 const sockets: Socket[] = [];
@@ -21,7 +21,7 @@ function dial(address: string, _timeoutMs: number, onLeaving: () => void): Dial 
   sockets.push(socket);
   const open = async () => {
     await once(socket, "connect");
-    const connection = new ClientConnection(socket, { authority: address, scheme: "http", onLeaving });
+    const connection = new ClientConnection(socket, { authority: address, scheme: "http", limits: CLIENT_LIMITS, onLeaving });
     await connection.ready();
     return connection;
   };

@@ -48,6 +48,7 @@ export const WINDOW_BYTES = 524_288;
 
 /** Of every HTTP/2 connection between nodes, at either end. */
 const CONNECTION = {
+  maxSendBytes: 2 ** 32 - 1,
   maxSessionMemoryMiB: 16,
   maxHeaderPairs: 32,
   maxHeaderListBytes: 16_384,
@@ -79,5 +80,8 @@ export function serverLimits(limits: TransportLimits) {
     keepaliveTimeMs,
     keepaliveTimeoutMs,
     idleTimeoutMs: 2 * limits.idleMs,
+    // The connections of nodes last.
+    maxConnectionAgeMs: 0,
+    maxConnectionAgeGraceMs: 0,
   };
 }

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
 import type { Connection, CutReason } from "../../grpc/server/connection-guard.io.ts";
+import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
 import type { Call } from "../../grpc/server/method.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
 import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
@@ -45,7 +46,7 @@ export class FabricListener {
     this.#server = new GrpcServer({
       methods: this.service.methods,
       limits: serverLimits(limits),
-      connectionLimits: { unreadBytes: WINDOW_BYTES },
+      connectionLimits: { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES },
       statusOf: (thrown, call) => ({ status: call === undefined ? withoutMethod(thrown) : statusOfThrown(thrown) }),
       onConnection: (connection, socket) => this.#connected(connection, socket),
       onCut: (reason, address) => reason === "lifetime" || options.onCut(reason, address),

@@ -8,6 +8,7 @@ import { assert } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { Compressor, Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
+import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 import type { Metadata } from "../wire/metadata.ts";
@@ -33,25 +34,11 @@ export interface ClientLimits extends KeepaliveLimits {
   readonly connectionWindowBytes: number;
 }
 
-const DEFAULT_CLIENT_LIMITS: ClientLimits = {
-  maxReceiveBytes: 4_194_304,
-  maxSendBytes: 2 ** 32 - 1,
-  maxBufferedBytes: 16_777_216,
-  maxCalls: 1_024,
-  maxSessionMemoryMiB: 16,
-  maxHeaderPairs: 64,
-  maxHeaderListBytes: 16_384,
-  streamWindowBytes: 65_535,
-  connectionWindowBytes: 65_535,
-  keepaliveTimeMs: 30_000,
-  keepaliveTimeoutMs: 10_000,
-};
-
 export interface ConnectionOptions {
   /** What `:authority` says: host and port as the caller knows the server. */
   readonly authority: string;
   readonly scheme: "http" | "https";
-  readonly limits?: Partial<ClientLimits> | undefined;
+  readonly limits: ClientLimits;
   /** Bounds for answers that have not wholly arrived, where several connections share them; then those of `limits` do not count. */
   readonly bounds?: AssemblyBounds | undefined;
   readonly userAgent?: string | undefined;
@@ -93,7 +80,7 @@ export class ClientConnection {
 
   /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
   constructor(socket: Socket, options: ConnectionOptions) {
-    const limits = { ...DEFAULT_CLIENT_LIMITS, ...options.limits };
+    const { limits } = options;
     this.#socket = socket;
     this.#options = options;
     this.#limits = limits;
@@ -251,8 +238,7 @@ function startSession(socket: Socket, { authority, scheme }: ConnectionOptions, 
   };
   const session = connectHttp2(`${scheme}://${authority}`, options);
   session.on("stream", (stream) => stream.close()); // Servers push nothing here.
-  if (connectionWindowBytes > DEFAULT_CLIENT_LIMITS.connectionWindowBytes)
-    session.once("connect", () => session.setLocalWindowSize(connectionWindowBytes));
+  if (connectionWindowBytes > DEFAULT_WINDOW_BYTES) session.once("connect", () => session.setLocalWindowSize(connectionWindowBytes));
   return session;
 }
 

@@ -45,13 +45,13 @@ export interface Arriving {
 }
 
 export interface GuardOptions {
-  readonly limits?: Partial<ConnectionLimits> | undefined;
+  readonly limits?: ConnectionLimits | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
   /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
   readonly streams?: StreamBounds | undefined;
   /** How long a connection lives; as long as its client wants unless given. */
-  readonly lifetime?: Partial<LifetimeLimits> | undefined;
+  readonly lifetime?: LifetimeLimits | undefined;
   /** A request has so many ms to arrive; for ever unless given. */
   readonly arrivalMs?: number | undefined;
   /** A connection was cut. */
@@ -99,8 +99,8 @@ export class ConnectionGuard {
 
   constructor(options: GuardOptions) {
     this.#options = options;
-    this.#limits = { ...CONNECTION_LIMITS, ...options.limits };
-    this.#lifetime = { ...ENDLESS, ...options.lifetime };
+    this.#limits = options.limits ?? CONNECTION_LIMITS;
+    this.#lifetime = options.lifetime ?? ENDLESS;
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Compressor, Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
+import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { nodeHeaders } from "../wire/http2-stream.io.ts";
 import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
 import { type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
@@ -48,12 +49,10 @@ export interface ServerLimits extends LifetimeLimits {
   readonly connectionWindowBytes: number;
 }
 
-export const DEFAULT_SERVER_LIMITS: ServerLimits = {
-  maxReceiveBytes: 4_194_304,
+/** Bounds of the server that every client meets and no setting changes. */
+export const SERVER_FIXED = {
   maxSendBytes: 2 ** 32 - 1,
   maxBufferedBytes: 268_435_456,
-  maxStreams: 50_000,
-  maxStreamsPerConnection: 1_000,
   burstStreams: 128,
   requestTimeoutMs: 30_000,
   maxSessionMemoryMiB: 64,
@@ -62,20 +61,16 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   streamResetPerSecond: 100,
   maxInvalidFrames: 100,
   maxHeaderListBytes: 65_535,
-  streamWindowBytes: 65_535,
-  connectionWindowBytes: 65_535,
-  keepaliveTimeMs: 30_000,
-  keepaliveTimeoutMs: 10_000,
+  streamWindowBytes: DEFAULT_WINDOW_BYTES,
+  connectionWindowBytes: DEFAULT_WINDOW_BYTES,
   idleTimeoutMs: 300_000,
-  maxConnectionAgeMs: 0,
-  maxConnectionAgeGraceMs: 60_000,
-};
+} as const satisfies Partial<ServerLimits>;
 
 export interface ServerOptions {
   readonly methods: readonly Method[];
-  readonly limits?: Partial<ServerLimits> | undefined;
+  readonly limits: ServerLimits;
   /** When a connection is cut. */
-  readonly connectionLimits?: Partial<ConnectionLimits> | undefined;
+  readonly connectionLimits?: ConnectionLimits | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
   /** Inflates compressed requests; without it they are refused. */
@@ -95,7 +90,6 @@ export interface ServerOptions {
 
 export class GrpcServer {
   readonly #options: ServerOptions;
-  readonly #limits: ServerLimits;
   readonly #http2: Http2Server;
   readonly #guard: ConnectionGuard;
   readonly #methods: ReadonlyMap<string, Method>;
@@ -104,9 +98,8 @@ export class GrpcServer {
   readonly #statusOf: (thrown: unknown, call: Call | undefined) => CallEnd;
 
   constructor(options: ServerOptions) {
-    const limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
+    const { limits } = options;
     this.#options = options;
-    this.#limits = limits;
     this.#methods = new Map(options.methods.map((method) => [method.path, method]));
     this.#statusOf = options.statusOf ?? ((thrown) => ({ status: statusOfThrown(thrown) }));
     this.#bounds = { maxMessageBytes: limits.maxReceiveBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
@@ -164,8 +157,8 @@ export class GrpcServer {
       session.destroy();
       return;
     }
-    const { connectionWindowBytes } = this.#limits;
-    if (connectionWindowBytes > DEFAULT_SERVER_LIMITS.connectionWindowBytes) session.setLocalWindowSize(connectionWindowBytes);
+    const { connectionWindowBytes } = this.#options.limits;
+    if (connectionWindowBytes > DEFAULT_WINDOW_BYTES) session.setLocalWindowSize(connectionWindowBytes);
   }
 
   #arrived(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, fields: readonly string[]): void {
@@ -199,8 +192,8 @@ export class GrpcServer {
       this.#refuse(incoming, head.error, nodeHeaders(head.headers));
       return;
     }
-    if (this.#guard.openStreams >= this.#limits.maxStreams) {
-      const { maxStreams } = this.#limits;
+    if (this.#guard.openStreams >= this.#options.limits.maxStreams) {
+      const { maxStreams } = this.#options.limits;
       this.#refuse(incoming, new WaymarkError("quota_exceeded", `the server takes ${maxStreams} open calls`, { retryMs: 1_000 }));
       return;
     }

@@ -3,6 +3,8 @@ import { WaymarkError } from "../../lib/errors.ts";
 
 /** Bytes before each message. */
 export const PREFIX_BYTES = 5;
+/** What either end of an HTTP/2 connection may send before anything was taken, unless it is told otherwise (RFC 9113, section 6.9.2). */
+export const DEFAULT_WINDOW_BYTES = 65_535;
 
 /** The flag of a message that is compressed; 0 is one that is not, and the other bits are reserved. */
 const COMPRESSED = 1;

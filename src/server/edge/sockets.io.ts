@@ -11,6 +11,7 @@ import {
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
+import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
 import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
@@ -102,7 +103,7 @@ export class EdgeSockets {
     this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new ConnectionGuard({
       turns: CALLS_PER_TURN,
-      lifetime: { idleTimeoutMs: limits.idleTimeoutMs },
+      lifetime: { ...ENDLESS, idleTimeoutMs: limits.idleTimeoutMs },
       arrivalMs: limits.requestTimeoutMs,
       onCut: (reason, address) => events.onCut(reason, address),
     });
