@@ -183,7 +183,7 @@ function newModel(message: DescMessage, of: readonly DescField[], name: string, 
     fields,
     members: [...new Set(fields.map((field) => choiceOf(field) ?? field))],
     choices,
-    skippedTags: descs.filter(isSkipped).map((desc) => desc.number * 8 + sortOf(desc, layout).wire),
+    skippedTags: descs.filter(isSkipped).map((desc) => tagOf(desc, layout)),
     lastField: Math.max(0, ...message.fields.map(({ number }) => number)),
   };
   const whole: { all: Message[] } & typeof model = { ...model, all: [] };
@@ -206,7 +206,7 @@ function fieldOf(desc: DescField, layout: Layout, modelOf: ModelOf): Field {
   return {
     name: desc.name,
     local: layout.names[key] ?? layout.names[desc.name] ?? desc.localName,
-    tag: desc.number * 8 + (shape === "alone" ? sort.wire : WIRE.BYTES),
+    tag: tagOf(desc, layout),
     shape,
     sort,
     message:
@@ -228,6 +228,12 @@ function fieldOf(desc: DescField, layout: Layout, modelOf: ModelOf): Field {
     rules,
     desc,
   };
+}
+
+/** A field's number and wire type, as on the wire. */
+export function tagOf(desc: DescField, layout: Layout): number {
+  const sort = sortOf(desc, layout);
+  return desc.number * 8 + (shapeOf(desc, sort) === "alone" ? sort.wire : WIRE.BYTES);
 }
 
 function shapeOf(desc: DescField, sort: Sort): Field["shape"] {

@@ -16,7 +16,7 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { asRules, type Layout, modelsOf, type Rules } from "./gen-codec-model.ts";
+import { asRules, constantName, type Layout, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
 import { rulesText } from "./gen-codec-rules.ts";
 import { type Codec, codecText, messagesOf } from "./gen-codec-wire.ts";
 
@@ -96,6 +96,14 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   raw: ["RecordsFrame.records"],
 };
 
+/** Messages that are put together from bytes that exist: their tags are all that is needed. */
+const JOINED = [
+  "waymark.catalog.v1.DiscoveryDelta",
+  "waymark.discovery.v1.CatalogQueryResponse",
+  "waymark.discovery.v1.CatalogWatchResponse",
+];
+const JOINED_FILE = "waymark/discovery/v1/discovery";
+
 /** Key texts have one digit for the kind. */
 const LAST_KIND = 9;
 
@@ -106,11 +114,13 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
   const kinds = registry.getEnum("waymark.catalog.v1.EntryKind");
   if (kinds === undefined) throw new Error("the descriptors have no EntryKind");
   const rulesOf = rulesIn(registry);
-  const entryModel = modelsOf({ rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [] })(entry);
+  const asThere: Layout = { rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [] };
+  const entryModel = modelsOf(asThere)(entry);
   const fabricModelOf = modelsOf({ rulesOf, ...FABRIC_LAYOUT });
   return {
     [`${ENTRY_FILE}_kinds.ts`]: headerOf(ENTRY_FILE) + kindsText(kinds, entry),
     ...filesOf(ENTRY_FILE, { entry: { entry: entryModel, tail: TAIL, stamped: STAMPED, fixed: FIXED }, roots: [] }),
+    [`${JOINED_FILE}_tags.ts`]: headerOf(JOINED_FILE) + JOINED.map((name) => tagsText(messageNamed(registry, name), asThere)).join(""),
     ...filesOf(FABRIC_FILE, { roots: FABRIC_ROOTS.map((name) => fabricModelOf(messageNamed(registry, `waymark.fabric.v1.${name}`))) }),
   };
 }
@@ -129,6 +139,11 @@ function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
     [`${file}_codec.ts`]: headerOf(file) + codecText(codec),
     [`${file}_rules.ts`]: headerOf(file) + rulesText(messagesOf(codec), contract),
   };
+}
+
+function tagsText({ name, fields }: DescMessage, layout: Layout): string {
+  const tags = fields.map((field) => `  ${field.localName}: ${tagOf(field, layout)},\n`);
+  return `\n/** Tags of the fields of \`${name}\`. */\nexport const ${constantName(name)}_TAG = {\n${tags.join("")}} as const;\n`;
 }
 
 function messageNamed(registry: FileRegistry, name: string): DescMessage {

@@ -4,6 +4,11 @@
  */
 
 import { ENTRY_TAG, LOAD_REPORT_MAX_BYTES, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import {
+  DISCOVERY_DELTA_TAG as DELTA,
+  CATALOG_QUERY_RESPONSE_TAG as QUERY,
+  CATALOG_WATCH_RESPONSE_TAG as WATCH,
+} from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
 import { writeLoad } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
@@ -13,49 +18,14 @@ import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/w
 import {
   closeLength,
   openLength,
-  tagOf,
   timeOf,
-  WIRE,
-  writeBytes,
+  writeBytesField,
   writeNumberField,
   writeText,
+  writeTextField,
   writeTimeField,
   writeVarint,
 } from "../../lib/protowire.ts";
-
-const QUERY = {
-  ITEM: tagOf(1, WIRE.BYTES),
-  NEXT: tagOf(2, WIRE.BYTES),
-  GENERATED: tagOf(3, WIRE.BYTES),
-  REVISION: tagOf(4, WIRE.VARINT),
-  CURSOR: tagOf(5, WIRE.BYTES),
-  SERVED_BY: tagOf(6, WIRE.BYTES),
-  AGE: tagOf(7, WIRE.BYTES),
-  EXPLANATION: tagOf(8, WIRE.BYTES),
-} as const;
-const WATCH = {
-  DELTA: tagOf(1, WIRE.BYTES),
-  REVISION: tagOf(2, WIRE.VARINT),
-  CURSOR: tagOf(3, WIRE.BYTES),
-  PORTABLE: tagOf(4, WIRE.BYTES),
-  SNAPSHOT: tagOf(5, WIRE.VARINT),
-  REPLACES: tagOf(6, WIRE.BYTES),
-  BOOKMARK: tagOf(7, WIRE.VARINT),
-  COUNT: tagOf(8, WIRE.VARINT),
-  DIGEST: tagOf(9, WIRE.FIXED64),
-  SERVED_BY: tagOf(10, WIRE.BYTES),
-  AGE: tagOf(11, WIRE.BYTES),
-} as const;
-const DELTA = {
-  ID: tagOf(1, WIRE.BYTES),
-  NAMESPACE: tagOf(2, WIRE.BYTES),
-  SCOPE: tagOf(3, WIRE.VARINT),
-  ACTION: tagOf(4, WIRE.VARINT),
-  ENTRY: tagOf(5, WIRE.BYTES),
-  REMOVED: tagOf(6, WIRE.BYTES),
-  SENT_AT: tagOf(8, WIRE.BYTES),
-  REVISION: tagOf(9, WIRE.VARINT),
-} as const;
 
 /** Bytes of a view's additions to an entry at most: health, or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
@@ -102,15 +72,14 @@ export class DiscoveryBytes {
     for (const explanation of answer.explanations) room += explanation.length + 16;
     const out = this.#room(room);
     let at = 0;
-    for (const record of answer.records) at = this.#entry(out, writeVarint(out, at, QUERY.ITEM), record);
-    if (answer.nextToken !== "") at = writeText(out, writeVarint(out, at, QUERY.NEXT), answer.nextToken);
-    at = writeTime(out, at, QUERY.GENERATED, answer.generatedWallMs);
-    at = writeNumberField(out, at, QUERY.REVISION, answer.revision);
-    at = writeText(out, writeVarint(out, at, QUERY.CURSOR), answer.cursor);
-    at = writeText(out, writeVarint(out, at, QUERY.SERVED_BY), answer.servedBy);
-    at = writeTime(out, at, QUERY.AGE, answer.ageMs);
-    for (const explanation of answer.explanations)
-      at = writeBytes(out, writeVarint(out, writeVarint(out, at, QUERY.EXPLANATION), explanation.length), explanation);
+    for (const record of answer.records) at = this.#entry(out, writeVarint(out, at, QUERY.items), record);
+    at = writeTextField(out, at, QUERY.nextPageToken, answer.nextToken);
+    at = writeTime(out, at, QUERY.generatedAt, answer.generatedWallMs);
+    at = writeNumberField(out, at, QUERY.revision, answer.revision);
+    at = writeText(out, writeVarint(out, at, QUERY.cursor), answer.cursor);
+    at = writeText(out, writeVarint(out, at, QUERY.servedBy), answer.servedBy);
+    at = writeTime(out, at, QUERY.age, answer.ageMs);
+    for (const explanation of answer.explanations) at = writeBytesField(out, at, QUERY.explanation, explanation);
     return Buffer.from(out.subarray(0, at));
   }
 
@@ -120,21 +89,21 @@ export class DiscoveryBytes {
     for (const { record } of message.changes) room += DELTA_ROOM + record.sizeBytes + record.origin.id.length + 3 * record.key.length;
     const out = this.#room(room);
     let at = 0;
-    for (const change of message.changes) at = this.#delta(out, writeVarint(out, at, WATCH.DELTA), change, options);
-    at = writeNumberField(out, at, WATCH.REVISION, message.revision);
-    if (message.cursor !== "") at = writeText(out, writeVarint(out, at, WATCH.CURSOR), message.cursor);
-    if (message.portableCursor !== "") at = writeText(out, writeVarint(out, at, WATCH.PORTABLE), message.portableCursor);
-    at = writeNumberField(out, at, WATCH.SNAPSHOT, message.snapshot);
-    for (const namespace of message.replaces) at = writeText(out, writeVarint(out, at, WATCH.REPLACES), namespace);
-    if (message.isBookmark) at = writeNumberField(out, at, WATCH.BOOKMARK, 1);
+    for (const change of message.changes) at = this.#delta(out, writeVarint(out, at, WATCH.deltas), change, options);
+    at = writeNumberField(out, at, WATCH.revision, message.revision);
+    at = writeTextField(out, at, WATCH.cursor, message.cursor);
+    at = writeTextField(out, at, WATCH.portableCursor, message.portableCursor);
+    at = writeNumberField(out, at, WATCH.snapshot, message.snapshot);
+    for (const namespace of message.replaces) at = writeText(out, writeVarint(out, at, WATCH.replaces), namespace);
+    if (message.isBookmark) at = writeNumberField(out, at, WATCH.bookmark, 1);
     if (message.digest !== undefined) {
-      at = writeNumberField(out, at, WATCH.COUNT, message.digest.count);
-      at = out.writeBigUInt64LE(message.digest.digest, writeVarint(out, at, WATCH.DIGEST));
+      at = writeNumberField(out, at, WATCH.count, message.digest.count);
+      at = out.writeBigUInt64LE(message.digest.digest, writeVarint(out, at, WATCH.digest));
     }
     // Rare messages only: on every delta it would be a tenth of the bytes.
     if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
-      at = writeText(out, writeVarint(out, at, WATCH.SERVED_BY), options.servedBy);
-      at = writeTime(out, at, WATCH.AGE, options.ageMs);
+      at = writeText(out, writeVarint(out, at, WATCH.servedBy), options.servedBy);
+      at = writeTime(out, at, WATCH.age, options.ageMs);
     }
     return Buffer.from(out.subarray(0, at));
   }
@@ -170,18 +139,18 @@ export class DiscoveryBytes {
   #delta(out: Uint8Array, tagged: number, change: Change, options: { readonly isNamesOnly: boolean; readonly sentWallMs: number }): number {
     const { record, action } = change;
     const start = openLength(tagged);
-    let at = writeText(out, writeVarint(out, start, DELTA.ID), deltaId(record));
-    at = writeText(out, writeVarint(out, at, DELTA.NAMESPACE), record.namespace);
-    at = writeNumberField(out, at, DELTA.SCOPE, record.scope);
-    at = writeNumberField(out, at, DELTA.ACTION, action);
-    if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.REMOVED, keyParts(record.key));
+    let at = writeText(out, writeVarint(out, start, DELTA.deltaId), deltaId(record));
+    at = writeText(out, writeVarint(out, at, DELTA.namespace), record.namespace);
+    at = writeNumberField(out, at, DELTA.scope, record.scope);
+    at = writeNumberField(out, at, DELTA.action, action);
+    if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.removed, keyParts(record.key));
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
       const sizeBytes = keyPrefixBytes(bytes);
-      at = writeBytes(out, writeVarint(out, writeVarint(out, at, DELTA.ENTRY), sizeBytes), bytes.subarray(0, sizeBytes));
-    } else at = this.#entry(out, writeVarint(out, at, DELTA.ENTRY), record);
-    at = writeTime(out, at, DELTA.SENT_AT, options.sentWallMs);
-    return closeLength(out, start, writeNumberField(out, at, DELTA.REVISION, change.revision));
+      at = writeBytesField(out, at, DELTA.entry, bytes.subarray(0, sizeBytes));
+    } else at = this.#entry(out, writeVarint(out, at, DELTA.entry), record);
+    at = writeTime(out, at, DELTA.sentAt, options.sentWallMs);
+    return closeLength(out, start, writeNumberField(out, at, DELTA.revision, change.revision));
   }
 }
 

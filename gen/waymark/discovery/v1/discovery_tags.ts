@@ -1,0 +1,41 @@
+// Made by scripts/gen-codec.ts from waymark/discovery/v1/discovery.proto: change that, then `npm run gen`.
+
+/** Tags of the fields of `DiscoveryDelta`. */
+export const DISCOVERY_DELTA_TAG = {
+  deltaId: 10,
+  namespace: 18,
+  scope: 24,
+  action: 32,
+  entry: 42,
+  removed: 50,
+  summary: 58,
+  sentAt: 66,
+  revision: 72,
+} as const;
+
+/** Tags of the fields of `CatalogQueryResponse`. */
+export const CATALOG_QUERY_RESPONSE_TAG = {
+  items: 10,
+  nextPageToken: 18,
+  generatedAt: 26,
+  revision: 32,
+  cursor: 42,
+  servedBy: 50,
+  age: 58,
+  explanation: 66,
+} as const;
+
+/** Tags of the fields of `CatalogWatchResponse`. */
+export const CATALOG_WATCH_RESPONSE_TAG = {
+  deltas: 10,
+  revision: 16,
+  cursor: 26,
+  portableCursor: 34,
+  snapshot: 40,
+  replaces: 50,
+  bookmark: 56,
+  count: 64,
+  digest: 73,
+  servedBy: 82,
+  age: 90,
+} as const;
