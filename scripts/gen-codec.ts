@@ -96,13 +96,15 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   raw: ["RecordsFrame.records"],
 };
 
-/** Messages that are put together from bytes that exist: their tags are all that is needed. */
-const JOINED = [
-  "waymark.catalog.v1.DiscoveryDelta",
-  "waymark.discovery.v1.CatalogQueryResponse",
-  "waymark.discovery.v1.CatalogWatchResponse",
-];
-const JOINED_FILE = "waymark/discovery/v1/discovery";
+/** By file, messages that are joined from bytes that exist, or taken apart into such: their tags are all that is needed. */
+const JOINED: Readonly<Record<string, readonly string[]>> = {
+  "waymark/discovery/v1/discovery": [
+    "waymark.catalog.v1.DiscoveryDelta",
+    "waymark.discovery.v1.CatalogQueryResponse",
+    "waymark.discovery.v1.CatalogWatchResponse",
+  ],
+  "waymark/fabric/v1/record": ["waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
+};
 
 /** Key texts have one digit for the kind. */
 const LAST_KIND = 9;
@@ -120,10 +122,17 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
   return {
     [`${ENTRY_FILE}_kinds.ts`]: headerOf(ENTRY_FILE) + kindsText(kinds, entry),
     ...filesOf(ENTRY_FILE, { entry: { entry: entryModel, tail: TAIL, stamped: STAMPED, fixed: FIXED }, roots: [] }),
-    [`${JOINED_FILE}_tags.ts`]: headerOf(JOINED_FILE) + JOINED.map((name) => tagsText(messageNamed(registry, name), asThere)).join(""),
+    ...Object.fromEntries(
+      Object.entries(JOINED).map(([file, names]) => [
+        `${file}_tags.ts`,
+        TAGS_HEADER + names.map((name) => tagsText(messageNamed(registry, name), asThere)).join(""),
+      ]),
+    ),
     ...filesOf(FABRIC_FILE, { roots: FABRIC_ROOTS.map((name) => fabricModelOf(messageNamed(registry, `waymark.fabric.v1.${name}`))) }),
   };
 }
+
+const TAGS_HEADER = "// Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.\n";
 
 function headerOf(file: string): string {
   return `// Made by scripts/gen-codec.ts from ${file}.proto: change that, then \`npm run gen\`.\n`;
@@ -143,7 +152,10 @@ function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
 
 function tagsText({ name, fields }: DescMessage, layout: Layout): string {
   const tags = fields.map((field) => `  ${field.localName}: ${tagOf(field, layout)},\n`);
-  return `\n/** Tags of the fields of \`${name}\`. */\nexport const ${constantName(name)}_TAG = {\n${tags.join("")}} as const;\n`;
+  const last = Math.max(...fields.map(({ number }) => number));
+  return `\n/** Tags of the fields of \`${name}\`, of which the last known one has the number ${last}. */
+export const ${constantName(name)}_TAG = {\n${tags.join("")}} as const;
+export const ${constantName(name)}_LAST_FIELD = ${last};\n`;
 }
 
 function messageNamed(registry: FileRegistry, name: string): DescMessage {

@@ -4,16 +4,16 @@
  */
 import { readEntryKey, roomEntryKey, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { checkEntryKey } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
+import { RECORD_LAST_FIELD, RECORD_TAG, TOMBSTONE_LAST_FIELD, TOMBSTONE_TAG } from "../../../gen/waymark/fabric/v1/record_tags.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
 import {
   closeLength,
   openLength,
-  tagOf,
   takeBytes,
-  WIRE,
   WireReader,
   writeBytes,
+  writeBytesField,
   writeNumberField,
   writeTextField,
   writeVarint,
@@ -23,22 +23,6 @@ import type { Bounds } from "../entry/names.ts";
 import { Problems } from "../entry/problems.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
 import { BODY, type EntryKey } from "./record.ts";
-
-const TAG = {
-  seq: tagOf(1, WIRE.VARINT),
-  hlc: tagOf(2, WIRE.VARINT),
-  reach: tagOf(3, WIRE.VARINT),
-  filterSeq: tagOf(4, WIRE.VARINT),
-  firstSeq: tagOf(5, WIRE.VARINT),
-  principal: tagOf(6, WIRE.BYTES),
-  entry: tagOf(7, WIRE.BYTES),
-  tombstone: tagOf(8, WIRE.BYTES),
-  unregisteredHlc: tagOf(9, WIRE.VARINT),
-} as const;
-const TOMBSTONE_TAG = { key: tagOf(1, WIRE.BYTES), cause: tagOf(2, WIRE.VARINT) } as const;
-
-/** The highest field of each message. A higher number belongs to a newer version. */
-const LAST_FIELD = { record: 9, tombstone: 2 } as const;
 
 /** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
@@ -94,22 +78,22 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
   const headBytes = FIXED_BYTES + 3 * head.principal.length + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
-  let at = writeVarint(out, writeVarint(out, 0, TAG.seq), seq);
-  at = writeNumberField(out, at, TAG.hlc, hlc);
-  at = writeNumberField(out, at, TAG.reach, head.reach);
-  at = writeNumberField(out, at, TAG.filterSeq, filterSeq);
-  at = writeNumberField(out, at, TAG.firstSeq, firstSeq);
-  at = writeTextField(out, at, TAG.principal, head.principal);
+  let at = writeVarint(out, writeVarint(out, 0, RECORD_TAG.seq), seq);
+  at = writeNumberField(out, at, RECORD_TAG.hlc, hlc);
+  at = writeNumberField(out, at, RECORD_TAG.reach, head.reach);
+  at = writeNumberField(out, at, RECORD_TAG.filterSeq, filterSeq);
+  at = writeNumberField(out, at, RECORD_TAG.firstSeq, firstSeq);
+  at = writeTextField(out, at, RECORD_TAG.principal, head.principal);
   at = writeBody(out, at, body, unknown.tombstone);
-  at = writeNumberField(out, at, TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
+  at = writeNumberField(out, at, RECORD_TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
   return out.subarray(0, writeBytes(out, at, unknown.record));
 }
 
 function writeBody(out: Uint8Array, start: number, body: RecordBody, unknown: Uint8Array): number {
   if (body.body === BODY.ENTRY) {
-    return writeBytes(out, writeVarint(out, writeVarint(out, start, TAG.entry), body.entry.length), body.entry);
+    return writeBytesField(out, start, RECORD_TAG.entry, body.entry);
   }
-  const inner = openLength(writeVarint(out, start, TAG.tombstone));
+  const inner = openLength(writeVarint(out, start, RECORD_TAG.tombstone));
   const at = writeEntryKey(out, inner, TOMBSTONE_TAG.key, body.key);
   return closeLength(out, inner, writeBytes(out, writeNumberField(out, at, TOMBSTONE_TAG.cause, body.body), unknown));
 }
@@ -150,21 +134,21 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
   while (!reader.isDone()) {
     const from = reader.at;
     const tag = reader.tag();
-    if (tag === TAG.seq) head.seq = reader.varint();
-    else if (tag === TAG.hlc) head.hlc = reader.varint();
-    else if (tag === TAG.reach) head.reach = reader.varint();
-    else if (tag === TAG.filterSeq) head.filterSeq = reader.varint();
-    else if (tag === TAG.firstSeq) head.firstSeq = reader.varint();
-    else if (tag === TAG.unregisteredHlc) unregisteredHlc = reader.varint();
-    else if (tag === TAG.principal) head.principal = reader.text();
-    else if (body !== undefined && (tag === TAG.entry || tag === TAG.tombstone)) throw malformed("more than one body");
-    else if (tag === TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
-    else if (tag === TAG.tombstone) {
+    if (tag === RECORD_TAG.seq) head.seq = reader.varint();
+    else if (tag === RECORD_TAG.hlc) head.hlc = reader.varint();
+    else if (tag === RECORD_TAG.reach) head.reach = reader.varint();
+    else if (tag === RECORD_TAG.filterSeq) head.filterSeq = reader.varint();
+    else if (tag === RECORD_TAG.firstSeq) head.firstSeq = reader.varint();
+    else if (tag === RECORD_TAG.unregisteredHlc) unregisteredHlc = reader.varint();
+    else if (tag === RECORD_TAG.principal) head.principal = reader.text();
+    else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("more than one body");
+    else if (tag === RECORD_TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
+    else if (tag === RECORD_TAG.tombstone) {
       const tombstone = readTombstone(reader, bounds);
       ({ body } = tombstone);
       if (tombstone.unknown.length > 0) unknown = { record: unknown?.record ?? NOTHING, tombstone: tombstone.unknown };
     } else {
-      reader.skipUnknown(tag, LAST_FIELD.record);
+      reader.skipUnknown(tag, RECORD_LAST_FIELD);
       unknown = { record: joined(unknown?.record, bytes.subarray(from, reader.at)), tombstone: unknown?.tombstone ?? NOTHING };
     }
   }
@@ -201,7 +185,7 @@ function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: Rec
     if (tag === TOMBSTONE_TAG.key) key = readStampedKey(reader, bounds);
     else if (tag === TOMBSTONE_TAG.cause) cause = reader.varint();
     else {
-      reader.skipUnknown(tag, LAST_FIELD.tombstone);
+      reader.skipUnknown(tag, TOMBSTONE_LAST_FIELD);
       unknown = joined(unknown, reader.bytes.subarray(from, reader.at));
     }
   }

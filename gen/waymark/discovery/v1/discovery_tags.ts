@@ -1,6 +1,6 @@
-// Made by scripts/gen-codec.ts from waymark/discovery/v1/discovery.proto: change that, then `npm run gen`.
+// Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `DiscoveryDelta`. */
+/** Tags of the fields of `DiscoveryDelta`, of which the last known one has the number 9. */
 export const DISCOVERY_DELTA_TAG = {
   deltaId: 10,
   namespace: 18,
@@ -12,8 +12,9 @@ export const DISCOVERY_DELTA_TAG = {
   sentAt: 66,
   revision: 72,
 } as const;
+export const DISCOVERY_DELTA_LAST_FIELD = 9;
 
-/** Tags of the fields of `CatalogQueryResponse`. */
+/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 8. */
 export const CATALOG_QUERY_RESPONSE_TAG = {
   items: 10,
   nextPageToken: 18,
@@ -24,8 +25,9 @@ export const CATALOG_QUERY_RESPONSE_TAG = {
   age: 58,
   explanation: 66,
 } as const;
+export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 8;
 
-/** Tags of the fields of `CatalogWatchResponse`. */
+/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 11. */
 export const CATALOG_WATCH_RESPONSE_TAG = {
   deltas: 10,
   revision: 16,
@@ -39,3 +41,4 @@ export const CATALOG_WATCH_RESPONSE_TAG = {
   servedBy: 82,
   age: 90,
 } as const;
+export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 11;
