@@ -58,6 +58,12 @@ function ask(responder: Responder, catalog: FakeDnsCatalog, name: string, type: 
   return askOf(responder, catalog, type, `${name}.waymark`);
 }
 
+/** How many records the answer says that it has: its bytes 6 and 7. */
+function countOf(responder: Responder, catalog: FakeDnsCatalog, name: string, type: AskedType): number {
+  const { bytes } = responder.respond(questionBytes(type, `${name}.waymark`), "tcp", () => catalog) ?? { bytes: new Uint8Array(12) };
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint16(6);
+}
+
 test.each([
   { type: "A", count: 300, name: (i: number) => `x${i}.al` },
   { type: "SRV", count: 40, name: (i: number) => `_svc._tcp.web${i % 20}.market` },
@@ -74,7 +80,7 @@ test.each([
     const catalog = new CountingCatalog([...crowd(), ...named.flat()]);
     const counts = new Set<number>();
     for (let i = 0; i < count; i++) {
-      counts.add(ask(responder, catalog, name(i), type).answers.length);
+      counts.add(countOf(responder, catalog, name(i), type));
       expect(responder.planStats().sizeBytes).toBeLessThanOrEqual(maxBytes);
     }
     expect(counts.size).toBe(1);
@@ -117,7 +123,7 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
   const catalog = new CountingCatalog(Array.from({ length: 80 }, (_, i) => wide(i)));
   const responder = keeping(maxBytes);
   const seen = new Set<string>();
-  for (let i = 0; i < 25_600; i++) {
+  for (let i = 0; i < 17_920; i++) {
     // In between it is cut to what goes into a datagram, for the test's own sake.
     if (i % 256 !== 0) {
       responder.respond(questionBytes("TXT", "web.market.waymark"), "udp", () => catalog);
@@ -128,7 +134,7 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
     for (const record of answers) seen.add(record.slice(-80));
   }
   expect(responder.planStats().sizeBytes).toBeLessThan(maxBytes / 8);
-  expect(catalog.lookupCount).toBe(100);
+  expect(catalog.lookupCount).toBe(70);
   expect(seen.size).toBe(80);
 });
 
