@@ -3,6 +3,7 @@ import type { EntryView } from "../../src/catalog/entry/view.ts";
 import type { Responder } from "../../src/dns/responder.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
+import { sized } from "../fakes/effort.ts";
 import { type AskedType, ask as askOf, newResponder, questionBytes, type Told, wordOf } from "./asking.ts";
 
 const ALIASES = 300;
@@ -123,7 +124,9 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
   const catalog = new CountingCatalog(Array.from({ length: 80 }, (_, i) => wide(i)));
   const responder = keeping(maxBytes);
   const seen = new Set<string>();
-  for (let i = 0; i < 17_920; i++) {
+  // Each turn is a part for 256 answers.
+  const turns = sized(70, 16);
+  for (let i = 0; i < 256 * turns; i++) {
     // In between it is cut to what goes into a datagram, for the test's own sake.
     if (i % 256 !== 0) {
       responder.respond(questionBytes("TXT", "web.market.waymark"), "udp", () => catalog);
@@ -134,8 +137,8 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
     for (const record of answers) seen.add(record.slice(-80));
   }
   expect(responder.planStats().sizeBytes).toBeLessThan(maxBytes / 8);
-  expect(catalog.lookupCount).toBe(70);
-  expect(seen.size).toBe(80);
+  expect(catalog.lookupCount).toBe(turns);
+  expect(seen.size).toBeGreaterThanOrEqual(sized(80, 60));
 });
 
 test("a plan counts its records, their texts and those of its glue", () => {
