@@ -4,12 +4,13 @@ import type { Time } from "../lib/machine.ts";
 import { Collecting } from "./collecting.ts";
 import type { Freshness } from "./freshness.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
-import { HAND_OVER, Leaving } from "./leaving.ts";
+import { Leaving } from "./leaving.ts";
 import { CallGuard } from "./links/call-guard.ts";
+import type { ChannelNews } from "./links/channel.ts";
 import { EVERY_CLUSTER, Foreigners } from "./links/foreigners.ts";
 import type { LinkState } from "./links/link-state.ts";
 import { Links } from "./links/links.ts";
-import { type ChannelNews, HEARTBEATS, Multiplexer, OFFERS, READY } from "./links/multiplexer.ts";
+import { Multiplexer } from "./links/multiplexer.ts";
 import type { LinksInput, LinksOutput } from "./links/options.ts";
 import { type ClusterTokens, isOwnLaterLife, type PeerAuthFacts, refusalOfStart } from "./links/peer-auth.ts";
 import { LostWords } from "./lost-origin-notices.ts";
@@ -19,17 +20,21 @@ import { Membership, type MembershipInput } from "./membership/membership.ts";
 import type { FabricOptions, FabricParts, Refusals } from "./options.ts";
 import type { OriginLifecycle } from "./origin-lifecycle.ts";
 import { makeFreshness, makeOriginLifecycle } from "./origin-lifecycle-parts.ts";
-import { POLICY_FIRST, POLICY_FROM, PolicySources } from "./policy-sources.ts";
+import { PolicyChannel } from "./policy-channel.ts";
+import { PolicySources, READY } from "./policy-sources.ts";
 import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
+import { ReplicationChannel } from "./replication/channel.ts";
 import { Replicator } from "./replication/replicator.ts";
-import type { LinkFrame, PolicyFrame, ReplicationFrame } from "./wire/messages.ts";
+import type { Hello, LinkFrame } from "./wire/messages.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
   readonly replication: Replicator;
+  /** Replication on each link that is up. */
+  readonly exchanges: ReplicationChannel;
   readonly policy: PolicyExchange;
   readonly policySources: PolicySources;
   /** Closed only while nobody is a peer. */
@@ -66,7 +71,7 @@ export class Fabric implements FabricMachine {
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
-      capabilities: () => [OFFERS, HEARTBEATS, POLICY_FROM, POLICY_FIRST, HAND_OVER, ...(this.#readiness.isReady ? [READY] : [])],
+      capabilities: () => [...this.#multiplexer.capabilities, ...(this.#readiness.isReady ? [READY] : [])],
       policyFrom: () => this.policySources.told,
       peerAuth: this.#peerAuth,
       refusalOfStart: (hello, time) => refusalOfStart(hello, this.membership.startOf(hello, time)),
@@ -76,9 +81,13 @@ export class Fabric implements FabricMachine {
     const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
     this.replication = new Replicator({ ...shared, options: options.replication, members: this.membership });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
-    this.#multiplexer = new Multiplexer(this.replication, this.policy, (id) => this.policySources.of(id));
+    this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
+    const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === undefined;
+    this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
+    // The policy first: without it a newcomer is not ready.
+    const policyChannel = new PolicyChannel(this.policy, (id) => this.policySources.of(id));
+    this.#multiplexer = new Multiplexer([policyChannel, this.exchanges, this.leaving]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
-    this.leaving = new Leaving(clusterId, () => this.#readiness.isReady);
     const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
     this.lifecycle = makeOriginLifecycle(options.lifecycle, {
       ...lifeParts,
@@ -163,18 +172,16 @@ export class Fabric implements FabricMachine {
 
   /** The next frame for a link; see `FabricMachine`. */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const frame = this.#links.next(link) ?? this.#multiplexer.next(link, time) ?? this.#lastly(link, time, out);
+    const frame = this.#links.next(link) ?? this.#multiplexer.next(link, time) ?? this.#farewell(link, time, out);
     if (frame !== undefined) this.#links.count(link, "sent");
     return frame;
   }
 
-  /** When all own news is sent: what is handed over and, while stopping, the goodbye. */
-  #lastly(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    const isHeld = this.#multiplexer.find(link)?.replication.isHeld;
-    if (isHeld === undefined || this.replication.edgeDueMonoMs !== undefined) return undefined;
-    const offer = isHeld ? undefined : this.leaving.next(link);
-    if (offer !== undefined || this.#stop === undefined) return offer;
-    if (isHeld && time.monoMs < this.#stop.heldUntilMonoMs) return undefined;
+  /** While stopping, the goodbye, when all own news is sent. */
+  #farewell(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    if (this.#stop === undefined || this.replication.edgeDueMonoMs !== undefined || this.#multiplexer.helloOf(link) === undefined)
+      return undefined;
+    if (this.policy.isBehind(link) && time.monoMs < this.#stop.heldUntilMonoMs) return undefined;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
   }
@@ -230,12 +237,12 @@ export class Fabric implements FabricMachine {
 
   /** All links, for people. */
   links(): readonly LinkState[] {
-    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.#multiplexer.find(row.link)?.replication.isCaughtUp ?? false }));
+    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.isCaughtUp(row.link) }));
   }
 
-  /** Links that are up, to be looked at. */
-  get multiplexer(): Pick<Multiplexer, "find" | "heardOf"> {
-    return this.#multiplexer;
+  /** What the peer of a link that is up said of itself. */
+  helloOf(link: LinkId): Hello | undefined {
+    return this.#multiplexer.helloOf(link);
   }
 
   /** What was not taken from others, since the start. */
@@ -316,8 +323,7 @@ export class Fabric implements FabricMachine {
   }
 
   #linkUp({ link, hello, greetedMonoMs }: Extract<LinksOutput, { kind: "up" }>, time: Time, out: FabricOutput[]): void {
-    this.#multiplexer.open(link, { hello, relation: relationOf(this.#peerAuth, hello), greetedMonoMs }, time);
-    this.leaving.opened(link, hello, out);
+    this.#multiplexer.open(link, { hello, relation: relationOf(this.#peerAuth, hello), greetedMonoMs }, time, out);
     this.foreigners.admitted(hello, out);
     this.lifecycle.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
@@ -326,7 +332,6 @@ export class Fabric implements FabricMachine {
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
     this.#multiplexer.close(link);
-    this.leaving.closed(link);
     if (goodbye === "restart") this.lifecycle.away(hello.nodeId, time);
     if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId, time);
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
@@ -341,41 +346,27 @@ export class Fabric implements FabricMachine {
 
   #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
     this.#links.count(link, "received");
-    switch (frame.kind) {
-      case "hello":
-        return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
-      case "goodbye":
-        return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
-      case "unknown":
-        this.#unknownFrameCount += 1;
-        return;
-      case "vector":
-      case "records":
-      case "linked":
-      case "digests":
-      case "policyHead":
-      case "policyWanted":
-      case "policySettled":
-      case "policyPart":
-        return this.#receivedOn(link, frame, time, out);
-      case "handOver":
-        return this.leaving.received(link, frame, out);
-    }
+    if (frame.kind === "hello") this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
+    else if (frame.kind === "goodbye") this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
+    else if (frame.kind === "unknown") this.#unknownFrameCount += 1;
+    else this.#receivedOn(link, frame, time, out);
   }
 
-  #receivedOn(link: LinkId, frame: ReplicationFrame | PolicyFrame, time: Time, out: FabricOutput[]): void {
-    if (this.#multiplexer.find(link) === undefined) {
+  #receivedOn(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
+    const news = this.#multiplexer.receive(link, frame, time, out);
+    if (news === undefined) {
       if (this.#links.find(link)?.state === "greeting")
         this.#toLinks({ kind: "end", link, reason: "bad_frame", detail: `${frame.kind} before hello` }, time, out);
       return;
     }
-    this.#learn(this.#multiplexer.receive(link, frame, time, out), time, out);
+    this.#learn(news, time, out);
     if (frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
   }
 
   #judge(time: Time): void {
     const others = this.policySources.others(this.membership.listed(), this.#peerAuth, this.policy.head.number > 0);
-    this.#readiness.caughtUpWith(this.#multiplexer.caughtUp({ ...others, maxLinks: this.#options.links.maxLinks }), time);
+    const caughtUp = this.policySources.caughtUp(this.#multiplexer.caughtUpWith(), others, this.#options.links.maxLinks);
+    this.#readiness.caughtUpWith(caughtUp, time);
   }
 
   #stopFor({ reason, withinMs = this.#options.stopTimeoutMs }: StopInput, time: Time, out: FabricOutput[]): void {

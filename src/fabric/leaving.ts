@@ -1,6 +1,8 @@
 /** A node that leaves, and who may take its static entries over: what is said of that on the links (semantics.md, Stop). */
 
+import type { Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
+import type { Greeted, LinkChannel } from "./links/channel.ts";
 import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
 /** Capability in the hello of a node that takes entries over. */
@@ -18,18 +20,25 @@ interface Peer {
 const LEAVING: HandOverFrame = { kind: "handOver", seqs: [], isRefused: false };
 const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 
-export class Leaving {
+export class Leaving implements LinkChannel<HandOverFrame> {
+  readonly kinds = ["handOver"] as const;
+  readonly capabilities = [HAND_OVER];
+  /** What is offered is there before the offer. */
+  readonly speaks = "last";
   readonly #clusterId: string;
   readonly #isReady: () => boolean;
+  readonly #isAllSent: (link: LinkId) => boolean;
   readonly #peers = new Map<LinkId, Peer>();
   #isLeaving = false;
 
-  constructor(clusterId: string, isReady: () => boolean) {
+  /** `isAllSent`: whether a peer was told all own news, as far as the other channels have nothing to say to it. */
+  constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
     this.#isReady = isReady;
+    this.#isAllSent = isAllSent;
   }
 
-  opened(link: LinkId, hello: Hello, out: FabricOutput[]): void {
+  opened(link: LinkId, { hello }: Pick<Greeted, "hello">, _time: Time, out: FabricOutput[]): void {
     if (hello.clusterId !== this.#clusterId || !hello.capabilities.includes(HAND_OVER)) return;
     const peer: Peer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
     this.#peers.set(link, peer);
@@ -55,14 +64,33 @@ export class Leaving {
       if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#say(peer, frame, out);
   }
 
-  /** The next frame of a link; to be asked when all own news is sent, so that what is offered is there before the offer. */
   next(link: LinkId): HandOverFrame | undefined {
-    return this.#peers.get(link)?.frames.shift();
+    return this.hasWork(link) ? this.#peers.get(link)?.frames.shift() : undefined;
   }
 
-  received(link: LinkId, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
+  hasWork(link: LinkId): boolean {
+    return (this.#peers.get(link)?.frames.length ?? 0) > 0 && this.#isAllSent(link);
+  }
+
+  tick(): readonly [] {
+    return [];
+  }
+
+  nextDeadlineMs(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
+  isCaughtUp(): boolean {
+    return true;
+  }
+
+  receive(link: LinkId, frame: HandOverFrame, _time: Time, out: FabricOutput[]): readonly [] {
     const peer = this.#peers.get(link);
-    if (peer === undefined) return;
+    if (peer !== undefined) this.#heard(peer, frame, out);
+    return [];
+  }
+
+  #heard(peer: Peer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {
     const { nodeId, generation } = peer.hello;
     if (isRefused) peer.refusals += 1;
     else if (seqs.length === 0) {

@@ -1,4 +1,5 @@
 /** Whose policy a node takes: that of its own cluster and of those its settings accept, with what these took (semantics.md, Policy). */
+import type { CaughtUp } from "./readiness.ts";
 import type { Hello, MemberFacts } from "./wire/messages.ts";
 
 /** A hello with this capability says in `policyFrom` whose policy its node takes; nodes without it take any. */
@@ -6,6 +7,9 @@ export const POLICY_FROM = "policy_from";
 
 /** A hello with this capability: its node says which policy versions it does not take, and is given no records before it has or refuses ours. */
 export const POLICY_FIRST = "policy_first";
+
+/** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
+export const READY = "ready";
 
 /** What a peer is to this node when it offers a policy. */
 export type PolicySource =
@@ -57,6 +61,20 @@ export class PolicySources {
       ownCount: count((id) => id === here.clusterId),
       acceptedCount: hasPolicy ? 0 : count((id) => this.of(id) === "accepted"),
     };
+  }
+
+  /**
+   * Of the peers of whose news all is here, those that count: of this cluster only, as long as it has other members, because only they have all that this
+   * node must have. Without them, of clusters whose policy is taken, as long as those have members: what they hide this node must not show.
+   */
+  caughtUp(peers: readonly Hello[], { clusterId, ownCount, acceptedCount }: Others, maxLinks: number): CaughtUp {
+    const counts = (hello: Hello) =>
+      ownCount > 0 ? hello.clusterId === clusterId : acceptedCount === 0 || this.of(hello.clusterId) !== "foreign";
+    const hellos = peers.filter(counts);
+    const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
+    // Above that many, links are to some only.
+    const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
+    return { count: hellos.length, readyCount, wantedCount };
   }
 
   /** Whether a policy applied here comes into force in that cluster, as far as linked nodes tell: directly, or by way of clusters it accepts. */

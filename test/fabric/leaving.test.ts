@@ -9,6 +9,7 @@ function hello(nodeId: string, more: Partial<Hello> = {}): Hello {
   return { nodeId, generation: 1, ...place, protocolVersions: [1], capabilities: [HAND_OVER], clusterToken: "", ...more };
 }
 
+const AT = { monoMs: 0, wallMs: 0 };
 const SAYS_SO = { kind: "handOver", seqs: [], isRefused: false } as const;
 const REFUSAL = { kind: "handOver", seqs: [], isRefused: true } as const;
 const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
@@ -16,11 +17,11 @@ const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
 test("who leaves says so to nodes of its cluster that know what it means, also on later links, and offers to one of them", () => {
   const leaving = new Leaving("c1", () => true);
   const out: FabricOutput[] = [];
-  leaving.opened(1, hello("b"), out);
-  leaving.opened(2, hello("old", { capabilities: [] }), out);
-  leaving.opened(3, hello("other", { clusterId: "c2" }), out);
+  leaving.opened(1, { hello: hello("b") }, AT, out);
+  leaving.opened(2, { hello: hello("old", { capabilities: [] }) }, AT, out);
+  leaving.opened(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
   leaving.handle({ kind: "leaving" }, out);
-  leaving.opened(4, hello("c"), out);
+  leaving.opened(4, { hello: hello("c") }, AT, out);
   expect(out).toEqual([
     { kind: "send", link: 1 },
     { kind: "send", link: 4 },
@@ -37,11 +38,11 @@ test("an offer is given to the node, with who made it; one that is not ready, or
     [true, true, false],
   ] as const) {
     const leaving = new Leaving("c1", () => isReady);
-    leaving.opened(1, hello("b"), []);
+    leaving.opened(1, { hello: hello("b") }, AT, []);
     if (isLeaving) leaving.handle({ kind: "leaving" }, []);
     while (leaving.next(1) !== undefined);
     const out: FabricOutput[] = [];
-    leaving.received(1, OFFER, out);
+    leaving.receive(1, OFFER, AT, out);
     expect(out).toEqual([isTaken ? { kind: "offered", nodeId: "b", generation: 1, seqs: [3, 5] } : { kind: "send", link: 1 }]);
     expect(leaving.next(1)).toEqual(isTaken ? undefined : REFUSAL);
   }
@@ -50,9 +51,9 @@ test("an offer is given to the node, with who made it; one that is not ready, or
 test("takers are those that are not leaving and still linked, with how often each refused", () => {
   const leaving = new Leaving("c1", () => true);
   const out: FabricOutput[] = [];
-  for (const [link, nodeId] of ["b", "c", "d"].entries()) leaving.opened(link, hello(nodeId), out);
-  leaving.received(0, SAYS_SO, out);
-  leaving.received(1, REFUSAL, out);
+  for (const [link, nodeId] of ["b", "c", "d"].entries()) leaving.opened(link, { hello: hello(nodeId) }, AT, out);
+  leaving.receive(0, SAYS_SO, AT, out);
+  leaving.receive(1, REFUSAL, AT, out);
   leaving.closed(2);
   expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1 }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { Multiplexer } from "../../src/fabric/links/multiplexer.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
-import { greetingOf } from "../fakes/fabric-world.ts";
+import { channelsOf, greetingOf } from "../fakes/fabric-world.ts";
 import { version } from "../fakes/policy-versions.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
@@ -15,10 +15,10 @@ test("records go out between the parts of a policy, and the policy between recor
   const policy = new PolicyExchange({ maxBytes: 1 << 20, partBytes: Math.ceil(large.bytes.length / 6), patienceMs: 10_000, maxStrikes: 3 });
   const node = new ReplicatingNode({ nodeId: "a", options: { maxFrameBytes: 1 } });
   for (let n = 0; n < 6; n++) node.put(`x${n}`, 0);
-  const multiplexer = new Multiplexer(node.shared, policy);
+  const multiplexer = new Multiplexer(channelsOf(node.shared, policy));
   const out: FabricOutput[] = [];
   policy.headChanged(large.head);
-  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, AT);
+  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, AT, out);
   const drain = (): readonly string[] => {
     const kinds: string[] = [];
     for (let frame = multiplexer.next(1, AT); frame !== undefined; frame = multiplexer.next(1, AT)) kinds.push(frame.kind);

@@ -12,8 +12,13 @@ import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
+import type { LinkChannel } from "../../src/fabric/links/channel.ts";
 import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
+import { PolicyChannel } from "../../src/fabric/policy-channel.ts";
+import type { PolicyExchange } from "../../src/fabric/policy-sync.ts";
+import { ReplicationChannel } from "../../src/fabric/replication/channel.ts";
+import type { Replicator } from "../../src/fabric/replication/replicator.ts";
 import type { Hello, LinkFrame, MemberFacts, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -40,6 +45,11 @@ export interface NodeSpec {
   readonly policyFrom?: readonly string[];
   /** Which other clusters it lets in; all when absent. */
   readonly trust?: PeerAuthSettings;
+}
+
+/** The channels of a node without hand-over. */
+export function channelsOf(replicator: Replicator, policy: PolicyExchange): readonly LinkChannel[] {
+  return [new PolicyChannel(policy), new ReplicationChannel(replicator, (link) => policy.isBehind(link))];
 }
 
 /** What a peer of this world says of itself. */

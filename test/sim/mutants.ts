@@ -701,7 +701,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Replication: news of others is offered, and asked of one",
     edits: [
       {
-        file: "src/fabric/links/multiplexer.ts",
+        file: "src/fabric/replication/channel.ts",
         find: "    const takesOffers = hello.capabilities.includes(OFFERS);",
         replace: "    const takesOffers = false;",
       },

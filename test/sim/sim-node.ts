@@ -303,7 +303,7 @@ export class SimProcess {
 
   /** To be told before the fabric is: then the link is no more. */
   noteGoodbye(link: number, reason: Goodbye): void {
-    const nodeId = this.fabric.fabric.multiplexer.find(link)?.hello.nodeId;
+    const nodeId = this.fabric.fabric.helloOf(link)?.nodeId;
     const isGoing = reason === "restart" || reason === "leave";
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
@@ -325,7 +325,7 @@ export class SimProcess {
     if (this.isStopped) return undefined;
     const { fabric } = this.fabric;
     const frame = this.machine.pull(link, this.time(), this.#outputs);
-    const peer = frame?.kind === "records" ? fabric.multiplexer.find(link)?.hello : undefined;
+    const peer = frame?.kind === "records" ? fabric.helloOf(link) : undefined;
     if (peer !== undefined) this.node.parts.watching.gave(this.node, this, peer);
     this.#drain();
     return frame;

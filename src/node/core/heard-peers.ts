@@ -68,7 +68,7 @@ export class HeardPeers {
       const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
       if (!isRefused) this.#hear(request.from.nodeId, time);
     } else if (input.kind === "received" && input.frame.kind === "hello") {
-      const hello = this.#fabric.multiplexer.find(input.link)?.hello;
+      const hello = this.#fabric.helloOf(input.link);
       if (hello === undefined) return;
       this.#linkNodes.set(input.link, hello.nodeId);
       this.#hear(hello.nodeId, time);

@@ -86,7 +86,7 @@ export class FabricPeers implements MemberDirectory {
       origins: this.#origins(new Map(partial.map((row) => [row.id, row]))),
       links: fabric.links().map((row): LinkLagRow => {
         const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;
-        const lag = fabric.multiplexer.find(link)?.replication.lag(time);
+        const lag = fabric.exchanges.find(link)?.lag(time);
         return {
           nodeId: hello?.nodeId ?? row.nodeId,
           address: hello?.address ?? "",
@@ -114,18 +114,18 @@ export class FabricPeers implements MemberDirectory {
 
   /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */
   #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
-    const { multiplexer } = fabricOf(this.#core);
+    const { exchanges } = fabricOf(this.#core);
     const rows = [...this.#core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
       const { count: refused, why } = partial.get(id) ?? { count: 0, why: undefined };
       partial.delete(id);
       const whyPartial = why === "" ? "records of it were refused" : (why ?? "");
-      const known = Math.max(through, multiplexer.heardOf(id));
+      const known = Math.max(through, exchanges.heardOf(id));
       return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
     });
     const absent = [...partial.values()].map(({ id, count, why }): OriginLagRow => {
       const at = id.lastIndexOf("/");
       const [nodeId, generation] = [id.slice(0, at), Number(id.slice(at + 1))];
-      return { nodeId, generation, life: "unknown", through: 0, floor: 0, known: multiplexer.heardOf(id), refused: count, whyPartial: why };
+      return { nodeId, generation, life: "unknown", through: 0, floor: 0, known: exchanges.heardOf(id), refused: count, whyPartial: why };
     });
     return [...rows, ...absent];
   }

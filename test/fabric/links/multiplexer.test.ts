@@ -1,10 +1,11 @@
 /** Links that are up: looked at when there is something, told once, and never in a hurry for a peer that does not read. */
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
+import type { LinkChannel } from "../../../src/fabric/links/channel.ts";
 import { Multiplexer } from "../../../src/fabric/links/multiplexer.ts";
 import { PolicyExchange } from "../../../src/fabric/policy-sync.ts";
-import type { Said } from "../../../src/fabric/wire/messages.ts";
-import { greetingOf } from "../../fakes/fabric-world.ts";
+import type { LinkFrame, Said } from "../../../src/fabric/wire/messages.ts";
+import { channelsOf, greetingOf } from "../../fakes/fabric-world.ts";
 import { POLICY_OPTIONS } from "../../fakes/options.ts";
 import { ReplicatingNode } from "../../fakes/replication.ts";
 
@@ -17,9 +18,9 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 
 function opened(): { readonly multiplexer: Multiplexer; readonly out: FabricOutput[] } {
   const policy = new PolicyExchange(POLICY_OPTIONS);
-  const multiplexer = new Multiplexer(new ReplicatingNode({ nodeId: "a" }).shared, policy);
+  const multiplexer = new Multiplexer(channelsOf(new ReplicatingNode({ nodeId: "a" }).shared, policy));
   const out: FabricOutput[] = [];
-  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0));
+  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0), out);
   multiplexer.tick(at(0), GOING, out);
   return { multiplexer, out };
 }
@@ -81,5 +82,57 @@ test("what breaks the protocol is news for whoever ends links", () => {
 test("a link that is gone has nothing to say and hears nothing", () => {
   const { multiplexer, out } = opened();
   multiplexer.close(1);
-  expect([multiplexer.next(1, at(1)), multiplexer.receive(1, WHOLE, at(1), out), multiplexer.find(1)]).toEqual([undefined, [], undefined]);
+  expect([multiplexer.next(1, at(1)), multiplexer.receive(1, WHOLE, at(1), out), multiplexer.helloOf(1)]).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
+
+/** A channel that has so many frames to say, which it names. */
+function counting(kind: LinkFrame["kind"], frameCount: number, more: Partial<LinkChannel> = {}): LinkChannel & { readonly got: string[] } {
+  const got: string[] = [];
+  let left = frameCount;
+  return {
+    kinds: [kind],
+    capabilities: [kind],
+    speaks: "in turn",
+    got,
+    opened: (link) => void got.push(`opened ${link}`),
+    closed: (link) => void got.push(`closed ${link}`),
+    next: () => (left-- > 0 ? { kind: "goodbye", reason: "leave", detail: kind } : undefined),
+    receive: (_link, frame) => {
+      got.push(frame.kind);
+      return [];
+    },
+    hasWork: () => left > 0,
+    tick: () => [],
+    nextDeadlineMs: () => Number.POSITIVE_INFINITY,
+    isCaughtUp: () => left <= 0,
+    ...more,
+  };
+}
+
+test("any number of channels share a link in turns; one that speaks last waits for the others, and each gets its own frames", () => {
+  const channels = [counting("vector", 3), counting("policyHead", 1), counting("linked", 2), counting("handOver", 1, { speaks: "last" })];
+  const multiplexer = new Multiplexer(channels);
+  const out: FabricOutput[] = [];
+  expect(multiplexer.capabilities).toEqual(["vector", "policyHead", "linked", "handOver"]);
+  multiplexer.open(1, { hello: greetingOf("b"), relation: "cluster", greetedMonoMs: 0 }, at(0), out);
+  multiplexer.tick(at(0), GOING, out);
+  expect([out, multiplexer.caughtUpWith()]).toEqual([[{ kind: "send", link: 1 }], []]);
+  const said: string[] = [];
+  for (let frame = multiplexer.next(1, at(0)); frame !== undefined; frame = multiplexer.next(1, at(0)))
+    said.push(frame.kind === "goodbye" ? frame.detail : frame.kind);
+  expect(said).toEqual(["vector", "policyHead", "linked", "vector", "linked", "vector", "handOver"]);
+  expect(multiplexer.caughtUpWith().map(({ nodeId }) => nodeId)).toEqual(["b"]);
+  expect(multiplexer.receive(1, { kind: "linked", nodeIds: [] }, at(1), out)).toEqual([]);
+  expect(multiplexer.receive(1, { kind: "unknown" }, at(1), out)).toBeUndefined();
+  multiplexer.close(1);
+  expect(channels.map(({ got }) => got)).toEqual([
+    ["opened 1", "closed 1"],
+    ["opened 1", "closed 1"],
+    ["opened 1", "linked", "closed 1"],
+    ["opened 1", "closed 1"],
+  ]);
 });
