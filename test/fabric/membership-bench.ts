@@ -66,6 +66,15 @@ export class MemberBench {
     const lateMs = atMs - (this.machine.nextDeadlineMs() ?? atMs);
     if (lateMs >= MEMBERSHIP_OPTIONS.lagMs)
       fail(`at ${atMs} it would take itself for frozen, ${lateMs} ms after its deadline: run it until then`);
+    return this.#give(input, atMs);
+  }
+
+  /** It stands still for so long, and then looks at its clock. */
+  freeze(forMs: number): readonly Output[] {
+    return this.#give({ kind: "tick" }, this.nowMs + forMs);
+  }
+
+  #give(input: Input, atMs: number): readonly Output[] {
     this.nowMs = Math.max(this.nowMs, atMs);
     const out: Output[] = [];
     this.machine.handle(input, this.time(), out);

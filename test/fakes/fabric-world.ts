@@ -43,6 +43,8 @@ export interface NodeSpec {
   /** As a node without token and certificates: takes no policy. */
   readonly isOpen?: boolean;
   readonly policyFrom?: readonly string[];
+  /** How old what it starts with is. */
+  readonly startAgeMs?: number;
   /** Which other clusters it lets in; all when absent. */
   readonly trust?: PeerAuthSettings;
 }
@@ -127,7 +129,7 @@ export class WorldNode {
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
         ...(spec.trust !== undefined && { peerAuth: spec.trust }),
-        startAgeMs: undefined,
+        startAgeMs: spec.startAgeMs,
       },
     );
   }

@@ -184,8 +184,7 @@ test("nobody is asked to wait for longer than the protocol allows, whatever the 
 test("what was asked before this node stood still gives no verdict, whatever comes later", () => {
   const bench = among(["a", "b", "c", "d", "e"]);
   const probe = nextProbe(bench);
-  bench.nowMs += 5000;
-  bench.machine.handle({ kind: "tick" }, bench.time(), []);
+  bench.freeze(5000);
   const asked = callsIn(bench.answer(probe, undefined)).filter(({ request }) => request.kind === "probeIndirect");
   expect(asked).toEqual([]);
   bench.onProbe = (call) => (call.request.kind === "probe" ? yesOf(targetOf(call.request)) : NO);
