@@ -1,61 +1,58 @@
+/** Calls to other members: what rides along with them, and what comes back. */
 import { expect, test } from "vitest";
-import { MemberCalls } from "../../../src/fabric/membership/calls.ts";
-import type { MembershipOutput } from "../../../src/fabric/membership/io-types.ts";
-import { MembershipState } from "../../../src/fabric/membership/state.ts";
-import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
-import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
-import { factsOf } from "../membership-world.ts";
+import { MemberBench, said } from "../membership-bench.ts";
 
-const TIME = { monoMs: 0, wallMs: 0 };
-
-function said(nodeId: string, status: MemberUpdate["status"] = "alive"): MemberUpdate {
-  return { ...factsOf(nodeId), status, incarnation: 1, accuser: "" };
+/** Knows `a` to `c`, and probes whom it is told to doubt. */
+function bench(): MemberBench {
+  const made = new MemberBench({ isSilent: true });
+  made.hear([said("a"), said("b"), said("c")]);
+  return made;
 }
 
-function memberCalls(): MemberCalls {
-  return new MemberCalls(new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS), MEMBERSHIP_OPTIONS);
+function probe(made: MemberBench, nodeId: string) {
+  made.probes.length = 0;
+  made.give({ kind: "doubted", nodeId });
+  const call = made.probes.find(({ to }) => to === `${nodeId}:1`);
+  if (call?.request.kind !== "probe") throw new Error("no probe");
+  return { call, updates: call.request.updates };
 }
 
 test("calls are counted, and each is answered once", () => {
-  const made = memberCalls();
-  const out: MembershipOutput[] = [];
-  made.probe({ kind: "gossip", nodeId: "a" }, said("a"), 500, TIME, out);
-  made.probe({ kind: "gossip", nodeId: "b" }, said("b"), 500, TIME, out);
-  const calls = out.flatMap((output) => (output.kind === "call" ? [output] : []));
-  expect(calls.map(({ call, to }) => [call, to])).toEqual([
-    [1, "a:1"],
-    [2, "b:1"],
-  ]);
-  expect(made.finish(1, undefined)?.purpose).toEqual({ kind: "gossip", nodeId: "a" });
-  expect(made.finish(1, undefined)).toBeUndefined();
-  expect(made.finish(77, undefined)).toBeUndefined();
-  made.finish(2, { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [] });
-  expect(made.traffic).toEqual({ answered: 1, failed: 1, taken: 0, refused: 0 });
+  const made = bench();
+  const [a, b] = [probe(made, "a").call, probe(made, "b").call];
+  made.answer(a, { kind: "probe", from: { nodeId: "a", generation: 1 }, updates: [] });
+  made.answer(a, undefined);
+  made.answer(b, undefined);
+  expect(made.machine.traffic).toMatchObject({ answered: 1, failed: 1, refused: 0 });
 });
 
 test("the buddy system: a suspect hears first that it is one", () => {
-  const made = memberCalls();
-  made.hear([said("a"), said("b"), said("b", "suspect"), said("c")], { nodeId: "c", path: "gossip" }, TIME, []);
-  const out: MembershipOutput[] = [];
-  made.probe({ kind: "gossip", nodeId: "b" }, said("b"), 500, TIME, out);
-  const [first] = out;
-  if (first?.kind !== "call" || first.request.kind !== "probe") throw new Error("no probe");
-  expect(first.request.updates.map(({ nodeId, status }) => `${nodeId} ${status}`)).toEqual(["b suspect", "c alive", "a alive"]);
+  const made = bench();
+  const from = { nodeId: "c", generation: 1 };
+  made.ask({ kind: "probe", from, targetNodeId: "self", updates: [said("b", "suspect", { accuser: "c" }), said("d"), said("e")] });
+  // It looks for itself at once.
+  const told = made.probes.find(({ to }) => to === "b:1");
+  if (told?.request.kind !== "probe") throw new Error("no probe");
+  expect(told.request.updates[0]).toMatchObject({ nodeId: "b", status: "suspect" });
+  expect(told.request.updates.length).toBeGreaterThan(1);
 });
 
-test("an answer by another than the one meant is none", () => {
-  const made = memberCalls();
-  const response = { kind: "probe", from: { nodeId: "b", generation: 1 }, updates: [said("c")] } as const;
-  expect(made.hearProbe("a", response, TIME, [])).toBe(false);
-  expect(made.state.members.size).toBe(0);
-  expect(made.hearProbe("b", response, TIME, [])).toBe(true);
-  expect(made.state.members.size).toBe(1);
+test("an answer by another than the one meant is none: what it tells is not heard", () => {
+  const made = bench();
+  const answer = (from: string) => {
+    const { call } = probe(made, "a");
+    made.answer(call, { kind: "probe", from: { nodeId: from, generation: 1 }, updates: [said("z")] });
+    return made.held("z") !== undefined;
+  };
+  expect(answer("b")).toBe(false);
+  made.runUntil(2000);
+  expect(answer("a")).toBe(true);
 });
 
 test("no more updates of a message are read than the bound says; the rest is counted", () => {
-  const made = memberCalls();
+  const made = new MemberBench({ isSilent: true });
   const updates = Array.from({ length: 300 }, (_, i) => said(`n${i}`));
-  made.hear(updates, { nodeId: "a", path: "gossip" }, TIME, []);
-  expect(made.state.members.size).toBe(256);
-  expect(made.state.refused.tooMany).toBe(44);
+  made.ask({ kind: "probe", from: { nodeId: "a", generation: 1 }, targetNodeId: "self", updates });
+  expect(made.machine.listed()).toHaveLength(256);
+  expect(made.machine.refused.tooMany).toBe(44);
 });

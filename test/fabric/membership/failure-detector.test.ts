@@ -4,10 +4,11 @@ import type { CallRequest, CallResponse } from "../../../src/fabric/wire/message
 import { callAsReceived } from "../../fakes/fabric-messages.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 import { type BenchSpec, type Call, MemberBench, type Output, said } from "../membership-bench.ts";
+import { factsOf } from "../membership-world.ts";
 
 /** A node among these, who told it all there is when it joined: it has no news, so that it probes and does nothing else. */
-function among(names: readonly string[], options: BenchSpec["options"] = {}, others: readonly string[] = []): MemberBench {
-  const bench = new MemberBench({ options, isSilent: true });
+function among(names: readonly string[], options: BenchSpec["options"] = {}, others: readonly string[] = [], self = "self"): MemberBench {
+  const bench = new MemberBench({ facts: factsOf(self), options, isSilent: true });
   const [join] = bench.join([`${names[0] ?? ""}:1`]);
   const members = [...names.map((name) => said(name)), ...others.map((name) => said(name, "alive", { clusterId: "other" }))];
   bench.answer(join, { kind: "pushPull", from: { nodeId: names[0] ?? "", generation: 1 }, members });
@@ -72,6 +73,26 @@ test.each([
       const count = probed.filter((id) => id === name).length;
       expect(Math.abs(count - (probed.length * part) / names.length)).toBeLessThanOrEqual(1);
     }
+  }
+});
+
+test("in one period each is probed by one node, where all know the same", () => {
+  const names = Array.from({ length: 20 }, (_, i) => `n${i}`);
+  const benches = names.map((self) =>
+    among(
+      names.filter((name) => name !== self),
+      {},
+      [],
+      self,
+    ),
+  );
+  for (let period = 0; period < 21; period++) {
+    const probed = benches.map((bench) => {
+      const call = nextProbe(bench);
+      answer(bench, call, yesOf(targetOf(call.request)), call.atMs);
+      return targetOf(call.request);
+    });
+    expect(new Set(probed).size).toBe(20);
   }
 });
 
