@@ -7,7 +7,16 @@ import { startOf } from "../membership/node-starts.ts";
 import type { Goodbye, Hello, LinkFrame } from "../wire/messages.ts";
 import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-state.ts";
 import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./options.ts";
-import { anotherStart, commonVersion, hostOf, PROTOCOL_VERSIONS, type Refusal, refusalByIdentity, refusalOfHello } from "./peer-auth.ts";
+import {
+  anotherStart,
+  commonVersion,
+  hostOf,
+  PROTOCOL_VERSIONS,
+  type Refusal,
+  refusalByIdentity,
+  refusalOfHello,
+  tokenToShow,
+} from "./peer-auth.ts";
 import { LinkRetry, type Peer } from "./retry.ts";
 import { Topology } from "./topology.ts";
 import { UnreachableMembers } from "./unreachable.ts";
@@ -276,7 +285,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #greet(row: Row, out: LinksOutput[]): void {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
-    const clusterToken = row.identity?.certificate === undefined ? this.#parts.peerAuth.clusterToken : "";
+    const clusterToken = tokenToShow(row.identity?.certificate !== undefined, this.#parts.peerAuth.clusterToken);
     const capabilities = this.#parts.capabilities();
     const policyFrom = this.#parts.policyFrom?.() ?? [];
     const who = { nodeId, generation, ...startOf(self), clusterId, region, zone, address, version };

@@ -48,11 +48,30 @@ export function nodeOfCertificate(alternativeNames: string): { readonly nodeId: 
   return nodeId === undefined || clusterId === undefined || others.length > 0 ? undefined : { nodeId, clusterId };
 }
 
+/** Whether a plain connection proves enough: it is of this machine itself, or the operator trusts the network (`--insecure`). */
+export function isPlainEnough({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
+  return isLoopback || isInsecure;
+}
+
+/** The token to show: only where no certificate says who this node is. */
+export function tokenToShow(hasCertificate: boolean, clusterToken: string): string {
+  return hasCertificate ? "" : clusterToken;
+}
+
+/** A node answered under the certificate of another, and how; undefined when it did not, or showed none. */
+export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdentity): string | undefined {
+  if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
+  const { nodeId, clusterId } = certificate;
+  const { from } = response;
+  if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId) return undefined;
+  return `${from.nodeId} of ${from.clusterId ?? "no cluster"} answered with the certificate of ${nodeId} of ${clusterId}`;
+}
+
 /** What a connection proves before anything is said on it. Our own token is shown to nobody whom this refuses. */
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force, and the fabric has neither token nor certificates" };
-  if (identity.certificate !== undefined || identity.isLoopback || facts.isInsecure) return undefined;
+  if (identity.certificate !== undefined || isPlainEnough(identity, facts.isInsecure)) return undefined;
   return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
 }
 

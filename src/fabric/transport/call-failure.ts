@@ -1,6 +1,10 @@
-/** Why a call to another node came to nothing, for people. */
+/** What came of a call to another node: its answer, or why there is none, for people. */
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { STATUS } from "../../grpc/wire/status.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { wrongAnswerer } from "../links/peer-auth.ts";
+import { decodeCallResponse } from "../wire/call-codec.ts";
+import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
 
 export interface CallFailure {
@@ -19,6 +23,44 @@ export class DialError extends Error {
   }
 }
 
+/** Whether an error of a socket says that a server is there that is not one to talk to: certificates were not taken, or the protocols differ. */
+export function isRefusal(code: string, isUnauthorised: boolean): boolean {
+  return isUnauthorised || code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR";
+}
+
+export interface CallOutcome {
+  readonly response?: CallResponse;
+  /** A node is there and turned us away, or is refused here, and why. */
+  readonly refusal?: string;
+  /** It is refused here: told as a stranger is. */
+  readonly isStranger?: boolean;
+  /** What people are told of it. A probe that fails says nothing new, but they want to know why a node cannot join. */
+  readonly told?: CallFailure;
+}
+
+/** `identity`: what the connection proves that the answer came on. */
+export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): CallOutcome {
+  if (answer.message === undefined || identity === undefined) {
+    const failure = callFailure(answer);
+    return {
+      ...(failure?.isRefused === true && { refusal: failure.why }),
+      ...(failure !== undefined && kind === "pushPull" && { told: failure }),
+    };
+  }
+  try {
+    const response = decodeCallResponse(kind, answer.message);
+    const wrong = wrongAnswerer(response, identity);
+    if (wrong !== undefined) return { refusal: wrong, isStranger: true };
+    if (response.kind === "probeIndirect" || identity.certificate === undefined) return { response };
+    return { response: { ...response, from: { ...response.from, clusterId: identity.certificate.clusterId } } };
+  } catch (thrown) {
+    if (!(thrown instanceof WaymarkError)) throw thrown;
+    return { refusal: thrown.message, isStranger: true };
+  }
+}
+
+type FailedAnswer = UnaryAnswer & { readonly dialError: unknown };
+
 const REFUSED: CallFailure = {
   why: "it refuses our calls: another cluster token, a certificate it does not take, or it has our own id",
   isRefused: true,
@@ -31,7 +73,7 @@ const NO_FABRIC: CallFailure = {
 const NO_REASON = "refused";
 
 /** Undefined where nothing is known: the other side may be another the next time, because it is busy, or stops. */
-export function callFailure(answer: UnaryAnswer & { readonly dialError: unknown }): CallFailure | undefined {
+function callFailure(answer: FailedAnswer): CallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };
   if (isMalformed) return NO_FABRIC;

@@ -3,8 +3,9 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { isPlainEnough } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
-import { DialError } from "./call-failure.ts";
+import { DialError, isRefusal } from "./call-failure.ts";
 import { peerIdentityOf } from "./peer-identity.io.ts";
 
 export interface DialOptions {
@@ -50,7 +51,7 @@ export function dial(options: DialOptions): Dial {
     };
     cancel = () => fail("given up");
     const timer = patientTimeout(() => fail("no connection in time"), options.timeoutMs);
-    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, isRefusal(error, socket)));
+    socket.on("error", (error: NodeJS.ErrnoException) => fail(error.message, meansRefusal(error, socket)));
     socket.once("close", () => {
       if (isOver) return;
       if (options.tls !== undefined || !isConnected) return fail("connection closed", isConnected);
@@ -64,7 +65,7 @@ export function dial(options: DialOptions): Dial {
       isConnected = true;
       const identity = peerIdentityOf(socket, options.tls?.trustDomain);
       if ("refused" in identity) return fail(identity.refused, true);
-      if (options.tls === undefined && !identity.isLoopback && !options.isInsecure)
+      if (options.tls === undefined && !isPlainEnough(identity, options.isInsecure))
         return fail("another machine is talked to with certificates only", true);
       const connection = new ClientConnection(socket, { authority: "fabric", scheme: "http", ...options.connection });
       const ready = () => {
@@ -78,17 +79,11 @@ export function dial(options: DialOptions): Dial {
   return { done, cancel: () => cancel() };
 }
 
-/** Whether somebody is there and is not one to talk to: one end did not take the other's certificate, or they speak different protocols. */
-function isRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {
-  if (code.startsWith("ERR_SSL_") || code === "EPROTO" || code === "ERR_HTTP2_ERROR") return true;
-  return socket instanceof TLSSocket && Boolean(socket.authorizationError);
-}
-
 /** Whether a TLS server is there; told once, unless the socket is destroyed before. Nothing is sent on it but the greeting. */
 function asksForTls(host: string, port: number, told: (isTls: boolean) => void): Socket {
   const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false });
   socket.once("secureConnect", () => told(true));
-  socket.on("error", (error: NodeJS.ErrnoException) => told(isRefusal(error, socket)));
+  socket.on("error", (error: NodeJS.ErrnoException) => told(meansRefusal(error, socket)));
   socket.once("close", () => told(false));
   return socket;
 }
@@ -96,6 +91,10 @@ function asksForTls(host: string, port: number, told: (isTls: boolean) => void):
 /** Names are not compared: a node is known by its id, whatever the address it is reached at. */
 function secured(host: string, port: number, secureContext: SecureContext): TLSSocket {
   return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
+}
+
+function meansRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {
+  return isRefusal(code, socket instanceof TLSSocket && Boolean(socket.authorizationError));
 }
 
 function splitAddress(address: string): { readonly host: string; readonly port: number } {

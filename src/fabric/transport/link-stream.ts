@@ -2,7 +2,9 @@
  * One link's stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. It does no I/O itself:
  * it is told what comes, and given the stream as a port.
  */
+import type { CallResult } from "../../grpc/client/client-call.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";
+import { STATUS } from "../../grpc/wire/status.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
 import type { LinkFrame } from "../wire/messages.ts";
@@ -138,6 +140,12 @@ export class LinkStream {
       this.#parts.port.end();
     }
     this.#tell(`bad frame: ${detail}`);
+  }
+
+  /** The call that the link is, of ours, is over. */
+  ended({ status, isFromServer, isMalformed }: Pick<CallResult, "status" | "isFromServer" | "isMalformed">): void {
+    if (isFromServer && status.code === STATUS.OK) this.halfClosed();
+    else this.lost(isMalformed ? `bad frame: ${status.message}` : status.message);
   }
 
   /** The stream is gone. */

@@ -2,18 +2,17 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
-import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
+import { ConnectionPool } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
 import { Metadata } from "../../grpc/wire/metadata.ts";
-import { STATUS } from "../../grpc/wire/status.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
-import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
-import { decodeCallResponse, encodeCallRequest } from "../wire/call-codec.ts";
+import { isPlainEnough, tokenToShow } from "../links/peer-auth.ts";
+import { encodeCallRequest } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
-import { type CallFailure, callFailure } from "./call-failure.ts";
+import { type CallFailure, outcomeOf } from "./call-failure.ts";
 import { type Dial, type Dialled, dial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
@@ -51,7 +50,7 @@ export interface TransportOptions extends Pick<ListenerOptions, "host" | "port" 
 
 /** Binds and serves. Rejects with a message for people when it cannot, or must not. */
 export async function openFabricTransport(options: TransportOptions, events: TransportEvents): Promise<FabricTransport> {
-  if (options.tls === undefined && !isLoopbackHost(options.host) && !options.isInsecure)
+  if (options.tls === undefined && !isPlainEnough({ isLoopback: isLoopbackHost(options.host) }, options.isInsecure))
     throw new Error(
       `on ${options.host} the fabric listener would take anybody's word: configure its certificates, or, where the network itself is trusted, pass --insecure`,
     );
@@ -159,15 +158,16 @@ export class FabricTransport {
     const { kind } = request;
     const bytes = encodeCallRequest(request);
     this.traffic.count("sent", kind, bytes.length);
-    const token = this.#tls === undefined ? this.#clusterToken : "";
-    // A token is shown where no certificate says who asks.
+    const token = tokenToShow(this.#tls !== undefined, this.#clusterToken);
     const metadata = token === "" ? undefined : new Metadata().add(TOKEN_HEADER, token);
     this.#pool.call({ address: to, path: FABRIC_PATHS[kind], message: bytes, metadata, timeoutMs }, (answer) => {
-      const failure = answer.message === undefined ? callFailure(answer) : undefined;
-      // A probe that fails says nothing new; whoever cannot join wants to know why.
-      if (failure !== undefined && kind === "pushPull") this.#events.unanswered(to, failure);
-      const { response, refusal } = this.#read(kind, answer);
-      this.#events.answered(call, response, refusal ?? (failure?.isRefused === true ? failure.why : undefined));
+      const { connection, message } = answer;
+      const identity = connection === undefined ? undefined : this.#identities.get(connection);
+      if (message !== undefined) this.traffic.count("received", kind, message.length);
+      const { response, refusal, isStranger, told } = outcomeOf(kind, answer, identity);
+      if (told !== undefined) this.#events.unanswered(to, told);
+      if (isStranger === true) this.#events.refused(`${kind}: ${refusal}`, identity?.address ?? to);
+      this.#events.answered(call, response, refusal);
     });
   }
 
@@ -224,31 +224,6 @@ export class FabricTransport {
     return { done: dialled.done.then(known), cancel: () => dialled.cancel() };
   }
 
-  #read(
-    kind: CallRequest["kind"],
-    { message: bytes, connection }: PooledAnswer,
-  ): { readonly response?: CallResponse; readonly refusal?: string } {
-    const identity = connection === undefined ? undefined : this.#identities.get(connection);
-    if (bytes === undefined || identity === undefined) return {};
-    let refusal: string;
-    try {
-      const response = decodeCallResponse(kind, bytes);
-      this.traffic.count("received", kind, bytes.length);
-      if (response.kind === "probeIndirect" || identity.certificate === undefined) return { response };
-      const { nodeId, clusterId } = identity.certificate;
-      const { from } = response;
-      if (nodeId === from.nodeId && (from.clusterId ?? clusterId) === clusterId)
-        return { response: { ...response, from: { ...from, clusterId } } };
-      const said = `${from.nodeId} of ${from.clusterId ?? "no cluster"}`;
-      refusal = `${said} answered with the certificate of ${nodeId} of ${clusterId}`;
-    } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
-      refusal = error.message;
-    }
-    this.#events.refused(`${kind}: ${refusal}`, identity.address);
-    return { refusal };
-  }
-
   /** Asks for the stream; it is open when the other side's headers are here. */
   #greet(link: LinkId, { connection, identity }: Dialled, leftMs: number): void {
     let opened: LinkStream | undefined;
@@ -282,8 +257,7 @@ export class FabricTransport {
         closed: (result) => {
           if (opened === undefined) return fail(whyNotOpened(result));
           connection.close();
-          if (result.isFromServer && result.status.code === STATUS.OK) opened.halfClosed();
-          else opened.lost(result.isMalformed ? `bad frame: ${result.status.message}` : result.status.message);
+          opened.ended(result);
         },
       },
     );

@@ -1,8 +1,10 @@
 /** What people are told of a call to another node that came to nothing. */
 import { expect, test } from "vitest";
-import { callFailure, DialError } from "../../../src/fabric/transport/call-failure.ts";
+import { DialError, isRefusal, outcomeOf } from "../../../src/fabric/transport/call-failure.ts";
+import { encodeCallResponse } from "../../../src/fabric/wire/call-codec.ts";
 import { Metadata } from "../../../src/grpc/wire/metadata.ts";
 import { STATUS } from "../../../src/grpc/wire/status.ts";
+import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const ANSWER = {
   message: undefined,
@@ -39,14 +41,46 @@ test.each([
     why: /^a:1: no$/,
   },
 ])("$name turned us away", ({ answer, why }) => {
-  expect(callFailure(answer)).toMatchObject({ isRefused: true });
-  expect(callFailure(answer)?.why).toMatch(why);
+  const { refusal, told, response } = outcomeOf("pushPull", answer, undefined);
+  expect([told, response]).toEqual([{ why: refusal, isRefused: true }, undefined]);
+  expect(refusal).toMatch(why);
+  expect(outcomeOf("probe", answer, undefined)).toEqual({ refusal });
 });
 
 test("a node that is busy, stops, or is not reached turned nobody away", () => {
   for (const code of [STATUS.RESOURCE_EXHAUSTED, STATUS.UNAVAILABLE, STATUS.DEADLINE_EXCEEDED])
-    expect(callFailure(said(code))).toBeUndefined();
-  expect(callFailure({ ...said(STATUS.PERMISSION_DENIED), isFromServer: false })).toBeUndefined();
+    expect(outcomeOf("pushPull", said(code), undefined)).toEqual({});
+  expect(outcomeOf("pushPull", { ...said(STATUS.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
   const unreached = { ...said(STATUS.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
-  expect(callFailure(unreached)).toEqual({ why: "a:1: ECONNREFUSED", isRefused: false });
+  expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ told: { why: "a:1: ECONNREFUSED", isRefused: false } });
+});
+
+const PROVES = { address: "b:1", isLoopback: false, clusterToken: "" };
+const message = encodeCallResponse({ kind: "probe", from: nodeRef("b"), updates: [] });
+const answered = (more: object = {}) => ({ ...said(STATUS.OK), message, ...more });
+
+test("an answer is that of the node whose certificate its connection has, and of that node's cluster", () => {
+  const response = { kind: "probe", from: nodeRef("b"), updates: [] };
+  expect(outcomeOf("probe", answered(), { ...PROVES, certificate: undefined })).toEqual({ response });
+  const certificate = { nodeId: "b", clusterId: "c7" };
+  expect(outcomeOf("probe", answered(), { ...PROVES, certificate })).toEqual({
+    response: { ...response, from: { ...nodeRef("b"), clusterId: "c7" } },
+  });
+  const other = { ...PROVES, certificate: { nodeId: "c", clusterId: "c7" } };
+  expect(outcomeOf("probe", answered(), other)).toEqual({
+    refusal: "b of no cluster answered with the certificate of c of c7",
+    isStranger: true,
+  });
+  expect(outcomeOf("probe", answered({ message: Uint8Array.of(255) }), other)).toMatchObject({ isStranger: true });
+});
+
+test.each([
+  { code: "ERR_SSL_WRONG_VERSION_NUMBER", isUnauthorised: false, want: true },
+  { code: "EPROTO", isUnauthorised: false, want: true },
+  { code: "ERR_HTTP2_ERROR", isUnauthorised: false, want: true },
+  { code: "ECONNRESET", isUnauthorised: true, want: true },
+  { code: "ECONNRESET", isUnauthorised: false, want: false },
+  { code: "", isUnauthorised: false, want: false },
+])("a socket that fails with $code, unauthorised $isUnauthorised, was refused: $want", ({ code, isUnauthorised, want }) => {
+  expect(isRefusal(code, isUnauthorised)).toBe(want);
 });
