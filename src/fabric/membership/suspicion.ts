@@ -102,6 +102,8 @@ export class Suspicions<M extends Suspect> {
   /** From now on the member is suspect, in a group of `memberCount` with this node. */
   start(member: M, memberCount: number, monoMs: number): void {
     member.suspicion = new Suspicion(member.update.accuser, monoMs, suspicionBounds(memberCount, this.#options));
+    // A member that is suspected anew may have been the next one to be due, and has more time now.
+    if (this.#suspects.has(member)) return this.#schedule();
     this.#suspects.add(member);
     this.#nextMonoMs = Math.min(this.#nextMonoMs, member.suspicion.deadlineMonoMs);
   }

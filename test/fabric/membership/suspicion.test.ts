@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { LocalHealth, Suspicion, suspicionBounds, suspicionTimeoutMs } from "../../../src/fabric/membership/suspicion.ts";
+import { LocalHealth, Suspicion, Suspicions, suspicionBounds, suspicionTimeoutMs } from "../../../src/fabric/membership/suspicion.ts";
+import { updateOf } from "../../fakes/fabric-values.ts";
 import { memberlistMs } from "../../fakes/memberlist.ts";
 import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
 
@@ -70,6 +71,19 @@ test("who slept long waits for a word once more", () => {
   expect(suspicion.deadlineMonoMs).toBe(15_900);
   suspicion.postpone(7000, 16_000);
   expect(suspicion.deadlineMonoMs).toBe(22_900);
+});
+
+test("a member that is suspected anew is due when its newer suspicion is (seed 228)", () => {
+  const suspicions = new Suspicions(MEMBERSHIP_OPTIONS);
+  const member = { update: updateOf("n1", { status: "suspect", accuser: "n2" }), suspicion: undefined };
+  suspicions.start(member, 1, 1000);
+  const firstDueMs = suspicions.nextDeadlineMs();
+  suspicions.start(member, 1, 2000);
+  expect(suspicions.nextDeadlineMs()).toBe(firstDueMs + 1000);
+  expect([...suspicions.expired(firstDueMs)]).toEqual([]);
+  expect([...suspicions.expired(firstDueMs + 1000)]).toEqual([{ member, accusers: ["n2"] }]);
+  suspicions.end(member);
+  expect(suspicions.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
 });
 
 test("local health stays from 0 to 8 and stretches times accordingly", () => {
