@@ -8,7 +8,7 @@ import type { PeerAuthSettings } from "./links/foreigners.ts";
 import type { LinksOptions } from "./links/options.ts";
 import type { AcceptedStart } from "./membership/node-starts.ts";
 import type { MembershipOptions } from "./membership/options.ts";
-import type { OriginLifecycleOptions } from "./origin-lifecycle-options.ts";
+import type { OriginLifecycleOptions } from "./origin-lifecycle.ts";
 import type { PolicyExchangeOptions } from "./policy-sync.ts";
 import type { ReadinessOptions } from "./readiness.ts";
 import type { ReplicationOptions } from "./replication/options.ts";

@@ -4,8 +4,7 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Time } from "../lib/machine.ts";
 import { Freshness } from "./freshness.ts";
 import type { Membership } from "./membership/membership.ts";
-import { OriginLifecycle } from "./origin-lifecycle.ts";
-import type { OriginLifecycleOptions } from "./origin-lifecycle-options.ts";
+import { OriginLifecycle, type OriginLifecycleOptions } from "./origin-lifecycle.ts";
 import type { Replicator } from "./replication/replicator.ts";
 import type { SnapshotOrigin } from "./snapshot/codec.ts";
 

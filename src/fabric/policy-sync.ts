@@ -9,8 +9,18 @@ import type { Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
-import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "./policy-heads.ts";
-import { ANY_PEER, newPolicyLink, type PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
+import {
+  ANY_PEER,
+  differing,
+  isHead,
+  isWithin,
+  MAX_NUMBER_STEP,
+  nameOf,
+  newPolicyLink,
+  type PolicyLink,
+  type PolicyPeer,
+  whyNot,
+} from "./policy-link.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
 export interface PolicyExchangeOptions {

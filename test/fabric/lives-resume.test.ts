@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle-options.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";

@@ -4,7 +4,7 @@ import { Foreigners, type PeerAuthSettings, type Place } from "../../fabric/link
 import { LINKS_FIXED } from "../../fabric/links/options.ts";
 import { BASE_INTERVAL_MS, MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
 import { FABRIC_FIXED, type FabricOptions } from "../../fabric/options.ts";
-import { ORIGIN_LIFECYCLE_FIXED } from "../../fabric/origin-lifecycle-options.ts";
+import { ORIGIN_LIFECYCLE_FIXED } from "../../fabric/origin-lifecycle.ts";
 import { POLICY_EXCHANGE_FIXED } from "../../fabric/policy-sync.ts";
 import { READINESS_FIXED } from "../../fabric/readiness.ts";
 import { REPLICATION_FIXED } from "../../fabric/replication/options.ts";

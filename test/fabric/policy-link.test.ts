@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "../../src/fabric/policy-heads.ts";
+import { differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf } from "../../src/fabric/policy-link.ts";
 import { NO_PLACE } from "../../src/policy/versions/version.ts";
 import { version } from "../fakes/policy-versions.ts";
 
