@@ -1,9 +1,8 @@
+/** Tables of members that are exchanged: how often, what they hold, and when two of them are equal. */
 import { expect, test } from "vitest";
-import { makeTable, pushPullPeriodMs } from "../../../src/fabric/membership/member-table.ts";
 import { Members } from "../../../src/fabric/membership/members.ts";
-import { MembershipState } from "../../../src/fabric/membership/state.ts";
-import type { MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
-import { MEMBERSHIP_OPTIONS } from "../../fakes/options.ts";
+import type { CallRequest, MemberStatus, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import { type BenchSpec, MemberBench, said as saidOf } from "../membership-bench.ts";
 import { factsOf } from "../membership-world.ts";
 
 test.each([
@@ -12,40 +11,54 @@ test.each([
   { memberCount: 33, wantMs: 60_000 },
   { memberCount: 200, wantMs: 120_000 },
   { memberCount: 1000, wantMs: 180_000 },
-])("among $memberCount tables are exchanged every $wantMs ms", ({ memberCount, wantMs }) => {
-  expect(pushPullPeriodMs(30_000, memberCount)).toBe(wantMs);
+])("among $memberCount tables are exchanged every $wantMs ms, a quarter more or less", ({ memberCount, wantMs }) => {
+  const bench = new MemberBench();
+  const [join] = bench.join(["n1:1"]);
+  const members = Array.from({ length: memberCount - 1 }, (_, i) => saidOf(`n${i + 1}`));
+  const answer = { kind: "pushPull", from: { nodeId: "n1", generation: 1 }, members } as const;
+  bench.answer(join, answer);
+  const times: number[] = [];
+  for (const endMs = 9 * wantMs; bench.nowMs < endMs; )
+    for (const call of bench.step()) {
+      times.push(call.atMs);
+      bench.answer(call, { ...answer, members: [] });
+    }
+  const waits = times.slice(-3).map((ms, i) => ms - (times.at(-4 + i) ?? 0));
+  for (const ms of waits) expect(Math.abs(ms - wantMs)).toBeLessThanOrEqual(wantMs / 4 + 1);
 });
 
 function said(nodeId: string, status: MemberStatus, incarnation = 1): MemberUpdate {
   return { ...factsOf(nodeId), status, incarnation, accuser: "" };
 }
 
-function known(): MembershipState {
-  const state = new MembershipState(factsOf("self"), MEMBERSHIP_OPTIONS);
-  const time = { monoMs: 0, wallMs: 0 };
-  for (const update of [said("a", "alive"), said("b", "suspect"), said("c", "alive"), said("c", "left"), said("d", "dead")]) {
-    state.learn(update, { nodeId: "a", path: "table" }, time, []);
-  }
-  return state;
+const KNOWN = [said("a", "alive"), said("b", "suspect"), said("c", "alive"), said("c", "left"), said("d", "dead")];
+
+function known(options: BenchSpec["options"] = {}): MemberBench {
+  const bench = new MemberBench({
+    options: { deadTellMs: 5000, verifyCount: 0, suspicionFloorMs: 60_000, suspicionCapMs: 60_000, ...options },
+  });
+  bench.hear(KNOWN, { from: "a", path: "table" });
+  return bench;
 }
 
-function names(table: readonly MemberUpdate[]): readonly string[] {
-  return table.map(({ nodeId, status }) => `${nodeId} ${status}`);
+/** What it answers to an exchange. */
+function tableOf(bench: MemberBench, more: Partial<Extract<CallRequest, { kind: "pushPull" }>> = {}): readonly string[] {
+  const answer = bench.ask({ kind: "pushPull", from: { nodeId: "z", generation: 1 }, isJoin: false, members: [], ...more });
+  return answer?.kind === "pushPull" ? answer.members.map(({ nodeId, status }) => `${nodeId} ${status}`) : [];
 }
 
 test("a table holds self, the listed, and those whose going was seen not long ago", () => {
-  expect(names(makeTable(known(), { nowMonoMs: 1000, deadTellMs: 5000, maxMembers: 100 }))).toEqual([
-    "self alive",
-    "a alive",
-    "b suspect",
-    "c left",
-  ]);
-  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 100 }))).toEqual(["self alive", "a alive", "b suspect"]);
-  expect(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 2 })).toHaveLength(2);
+  const bench = known();
+  bench.runUntil(1000);
+  expect(tableOf(bench)).toEqual(["self alive", "a alive", "b suspect", "c left"]);
+  bench.runUntil(6000);
+  expect(tableOf(bench)).toEqual(["self alive", "a alive", "b suspect"]);
+  expect(tableOf(known({ maxMembers: 2 }))).toHaveLength(2);
 });
 
 test("tables that list the same have equal digests, whatever came before; suspicions do not count, other lives do", () => {
-  const a = known().members;
+  const a = new Members();
+  for (const update of KNOWN) a.put(update, 0);
   const b = new Members();
   const own = said("self", "alive");
   for (const update of [said("b", "alive"), said("a", "alive"), said("x", "alive"), said("x", "dead")]) b.put(update, 0);
@@ -79,10 +92,8 @@ test("who left entries behind is in the digest after it went, by how it went, un
 });
 
 test("an asker hears what it did not say, and what is held of itself however old that is", () => {
+  const bench = known();
+  bench.runUntil(6000);
   const asker = { from: { nodeId: "d", generation: 1 }, members: [said("d", "alive"), said("a", "alive"), said("b", "alive")] };
-  expect(names(makeTable(known(), { nowMonoMs: 6000, deadTellMs: 5000, maxMembers: 100 }, asker))).toEqual([
-    "self alive",
-    "b suspect",
-    "d dead",
-  ]);
+  expect(tableOf(bench, asker)).toEqual(["self alive", "b suspect", "d dead"]);
 });
