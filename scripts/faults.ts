@@ -13,7 +13,7 @@ import { type Fault, faultsIn, plant } from "./fault-places.ts";
 import { filesBelow, importsOf } from "./imports.ts";
 import { mustRun, ROOT } from "./run.ts";
 
-const FAULTY_ROOMS = ["catalog", "discovery", "store", "fabric"];
+const FAULTY_ROOMS = ["catalog", "discovery", "store", "fabric", "node"];
 
 /** What tests of real processes and files find, by room: a shell's faults show nowhere else. */
 const SHELL_TESTS: Readonly<Record<string, readonly string[]>> = {

@@ -85,6 +85,34 @@ export function unreachedFiles(root: string): readonly string[] {
     .map((file) => `${file} is reached by no test of its room`);
 }
 
+/** Whoever joins the rooms of a node. */
+const COMPOSER = /^src\/node\/core(?:\.ts|\/)/;
+/** What joining is done with, by the file it is from; `Replica` and the like are for whoever makes a node. */
+const JOINED = {
+  "src/catalog/replica/new-generation.ts": "startNewGeneration",
+  "src/discovery/registrar/commit-cycle.ts": "CommitCycle",
+  "src/fabric/origin-lifecycle-parts.ts": "standingOf",
+  "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
+} as const;
+
+/** The rules that join the parts of a node stand in its machine: no shell and no simulated node has one of its parts, or what they are made with. */
+export function composingFaults(root: string): readonly string[] {
+  const outside = [...filesBelow(root, "src/node", [".ts"]), ...filesBelow(root, "test/sim", [".ts"])].filter(
+    (file) => !COMPOSER.test(file),
+  );
+  return outside.flatMap((file) => {
+    const text = withoutComments(read(root, file));
+    const used = [...text.matchAll(/^import \{([^}]*)\} from "([^"]+)";/gm)].flatMap(([, names = "", from = ""]) => {
+      const target = posix.normalize(posix.join(dirname(file), from));
+      const values = names.split(",").map((name) => name.trim());
+      const isPart = (name: string) => target.startsWith("src/node/core/") && /^[A-Z]/.test(name);
+      const isJoined = (name: string) => Object.entries(JOINED).some(([of, said]) => of === target && said.split("|").includes(name));
+      return values.filter((name) => isPart(name) || isJoined(name));
+    });
+    return used.map((name) => `${file} has ${name}: what joins the parts of a node is a rule of src/node/core.ts`);
+  });
+}
+
 /** Every source file says in its first lines what it is for. */
 export function headerFaults(root: string): readonly string[] {
   return [...sources(root), ...filesBelow(root, "scripts", [".ts"]), ...filesBelow(root, "bench", [".ts"])]

@@ -7,6 +7,7 @@ import { insideFaults, insidesOf } from "../scripts/insides.ts";
 import { ROOT, run } from "../scripts/run.ts";
 import { kindFaults, shellUses } from "../scripts/test-kinds.ts";
 import {
+  composingFaults,
   fabricMapFaults,
   headerFaults,
   linkFaults,
@@ -330,6 +331,22 @@ test("tidy names a pure file that no test of its room reaches, but not a shell, 
     "test/catalog/other.test.ts": 'import { other } from "../../src/catalog/other.ts";\n',
   });
   expect(unreachedFiles(folder)).toEqual(["src/lib/a.ts is reached by no test of its room"]);
+});
+
+test("tidy names a shell or a simulated node that joins the parts of a node, but not one that asks for their types", () => {
+  const part = 'import { type Settled, Snapshots } from "../../src/node/core/snapshots.ts";\n';
+  const folder = plant({
+    "src/node/core.ts":
+      'import { Snapshots } from "./core/snapshots.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
+    "src/node/core/a.ts": 'import { startNewGeneration } from "../../catalog/replica/new-generation.ts";\n',
+    "src/node/a.io.ts":
+      'import { ageOf, type Warm } from "./core/warm-start.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
+    "test/sim/a.ts": part,
+  });
+  expect(composingFaults(folder)).toEqual([
+    expect.stringContaining("src/node/a.io.ts has CommitCycle"),
+    expect.stringContaining("test/sim/a.ts has Snapshots"),
+  ]);
 });
 
 test("tidy names a file without a header, a mark without a number and a focused test", () => {

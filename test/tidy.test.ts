@@ -5,6 +5,7 @@ import { insideFaults } from "../scripts/insides.ts";
 import { ROOT } from "../scripts/run.ts";
 import { kindFaults } from "../scripts/test-kinds.ts";
 import {
+  composingFaults,
   fabricMapFaults,
   headerFaults,
   linkFaults,
@@ -38,6 +39,10 @@ test("every pure file with code is reached by a test of its room", () => {
 
 test("most tests ask a room for what other rooms get of it: at most a quarter of their lines test insides", () => {
   expect(insideFaults(ROOT)).toEqual([]);
+});
+
+test("what joins the parts of a node stands in its machine, which the simulator runs too", () => {
+  expect(composingFaults(ROOT)).toEqual([]);
 });
 
 test("every source file says first what it is for", () => {

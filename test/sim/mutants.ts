@@ -4,6 +4,7 @@
  */
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
+import { NODE_MUTANTS } from "./mutants-node.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
 interface Edit {
@@ -723,5 +724,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   ...DISCOVERY_MUTANTS,
   ...GENERATION_MUTANTS,
+  ...NODE_MUTANTS,
   ...SLICE_MUTANTS,
 ];

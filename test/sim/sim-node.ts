@@ -24,7 +24,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { ageOf, type Warm } from "../../src/node/core/warm-start.ts";
+import type { Warm } from "../../src/node/core/warm-start.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
@@ -161,7 +161,7 @@ export class SimProcess {
   readonly reads: Reads;
   readonly fanout = new Fanout();
   readonly warm: Warm | undefined;
-  /** How old that was. */
+  /** How old that was, as its disk says. */
   readonly startAgeMs: number;
   /** Members of its cluster that were there before this start. */
   readonly remembered: readonly string[];
@@ -218,7 +218,7 @@ export class SimProcess {
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
     this.warm = restoreWarm(this);
-    this.startAgeMs = this.warm === undefined ? 0 : ageOf(this.warm, this.time());
+    this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
     this.remembered = rememberedBy(node);
     this.replica.takeTouched();
     const facts = { nodeId, clusterId, region, zone, boot: this.boot };

@@ -43,9 +43,8 @@ interface Open {
   readonly betweenMs: Map<string, number>;
   /** Something may have come since it last had nothing to say: it is new, was woken, or told to look anew. */
   isWoken: boolean;
-  /** When it last had nothing to say, and whether its node could have told it then that this is all. */
+  /** When it last had nothing to say. */
   askedMonoMs: number;
-  wasWhole: boolean;
 }
 
 export interface WatchParts {
@@ -125,7 +124,6 @@ export class SimWatch {
         // What it comes to know of what its cursor knew it is told without a change.
         open.isWoken = this.#resumed !== undefined;
         open.askedMonoMs = monoMs;
-        open.wasWhole = process.isWhole;
         return;
       }
       this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));
@@ -218,7 +216,6 @@ export class SimWatch {
       betweenMs: new Map(),
       isWoken: true,
       askedMonoMs: 0,
-      wasWhole: false,
     };
     return open;
   }
@@ -317,8 +314,8 @@ export class SimWatch {
    * A stream is asked when the fan-out says that there is something: what it has to say without that would not have come. While a policy is put
    * in force, it may be owed more and less from slice to slice; it is woken at the end.
    */
-  #checkWoken({ isWoken, wasWhole, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
-    const isNews = snapshot !== SNAPSHOT.BEGIN && (changes.length > 0 || (snapshot === SNAPSHOT.END && wasWhole));
+  #checkWoken({ isWoken, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
+    const isNews = snapshot !== SNAPSHOT.BEGIN && (changes.length > 0 || snapshot === SNAPSHOT.END);
     const isLate = !isWoken && ((isNews && !process.switches.isRunning) || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
     const what = () => (isNews ? (changes[0]?.record.key ?? "its END") : `a bookmark of ${overdueMs} ms ago`);
     this.#parts.checks.holds(!isLate, "waking", () => `watch ${this.index} at ${process.node.name} was not woken for ${what()}`);

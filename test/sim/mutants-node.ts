@@ -1,0 +1,150 @@
+/** Planted bugs of what joins the parts of a node: generations, leaving, warm start, standing, readiness, and others' policies. */
+export const NODE_MUTANTS = [
+  {
+    name: "a lost generation is written and not used",
+    rule: "Restart: a node whose journal is older than what others know goes on under a new generation",
+    edits: [
+      {
+        file: "src/node/core/generations.ts",
+        find: "    startNewGeneration(this.#replica, generation);\n",
+        replace: "    void startNewGeneration;\n",
+      },
+    ],
+    withinSeeds: 12,
+  },
+  {
+    name: "nobody is told of a new generation",
+    rule: "Restart: what a node says of itself has the generation that it writes under",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: '    this.show(out);\n    this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);\n',
+        replace: "    this.show(out);\n    void time;\n",
+      },
+    ],
+    withinSeeds: 12,
+  },
+  {
+    name: "what another's word hides stays",
+    rule: "Several origins: what another ended is ended by its own node, too",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: "        return this.#end(output.keys as readonly KeyText[], time, out);",
+        replace: "        return;",
+      },
+    ],
+    withinSeeds: 6,
+    isCheap: true,
+  },
+  {
+    name: "tombstones go by age whoever is away",
+    rule: "Tombstones: dropped for their age only when nobody is away who may come back",
+    edits: [{ file: "src/node/core.ts", find: 'this.#joined.fabric.mayCollect(time) ? "age" : "count"', replace: '"age"' }],
+    withinSeeds: 6,
+    isOfRestarted: true,
+    isCheap: true,
+  },
+  {
+    name: "the members are written down once",
+    rule: "Tombstones: members that were there are away at the next start until they are met",
+    edits: [
+      {
+        file: "src/node/core/roster-file.ts",
+        find: "this.#roster.version === this.#version",
+        replace: "this.#version !== 0",
+      },
+    ],
+    withinSeeds: 6,
+    isOfRestarted: true,
+  },
+  {
+    name: "others are not told what is newest here when a node begins",
+    rule: "Policy: a node says which version is newest here before anything else",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: '    this.#inputs.push({ kind: "policy", head: policies.place });\n',
+        replace: "    void policies;\n",
+      },
+    ],
+    withinSeeds: 12,
+  },
+  {
+    name: "a policy that a full disk refuses is refused for good",
+    rule: "Policy: what could not be stored is not refused, so that it is offered again",
+    edits: [
+      {
+        file: "src/node/core/travelling-policy.ts",
+        find: "      return undefined;\n    }\n",
+        replace: '      return { kind: "policyRefused", head, detail: outcome.notKept };\n    }\n',
+      },
+    ],
+    withinSeeds: 90,
+  },
+  {
+    name: "who leaves something behind says that it leaves",
+    rule: "Stop: what nobody took stands, and the node says that it restarts",
+    edits: [{ file: "src/node/core/departure.ts", find: 'leftCount > 0 ? "restart" : "leave"', replace: '"leave"' }],
+    withinSeeds: 6,
+    isOfLeft: true,
+  },
+  {
+    name: "nobody is told that a node left entries behind",
+    rule: "Stop: its static entries stand as orphans for as long as its members know that it stopped so",
+    edits: [{ file: "src/node/core.ts", find: "keepsEntries: true", replace: "keepsEntries: false" }],
+    withinSeeds: 6,
+    isOfLeft: true,
+    isCheap: true,
+  },
+  {
+    name: "what comes back from a snapshot is new",
+    rule: "Age: what was restored is as old as the snapshot",
+    edits: [
+      {
+        file: "src/node/core/warm-start.ts",
+        find: "  return Math.max(0, wallMs - savedWallMs);",
+        replace: "  return Math.max(0, Math.min(0, wallMs - savedWallMs));",
+      },
+    ],
+    withinSeeds: 30,
+  },
+  {
+    name: "a snapshot that is out of date is said to be right",
+    rule: "Restart: a file is only said to be right where nothing changed",
+    edits: [{ file: "src/node/core/snapshots.ts", find: "    if (said === this.#written)", replace: '    if (this.#written !== "")' }],
+    withinSeeds: 80,
+  },
+  {
+    name: "a node is ready with its first tick",
+    rule: "Ready: when it has caught up with a peer, or is alone",
+    edits: [{ file: "src/node/core.ts", find: "(this.#joined.fabric.isReady && !this.standing.isWaiting)", replace: "true" }],
+    withinSeeds: 6,
+    isCheap: true,
+  },
+  {
+    name: "a node that is ready is whole",
+    rule: "Watch 3: END only from a node that holds everything",
+    edits: [{ file: "src/node/core.ts", find: "this.isReady && this.#joined?.fabric.isWhole !== false", replace: "this.isReady" }],
+    withinSeeds: 30,
+  },
+  {
+    name: "nobody is woken when a node becomes whole",
+    rule: "Watch 3: who waits for END is woken when it may be told",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: '      this.#rooms.fanout.all();\n      out.push({ kind: "wake" });\n',
+        replace: "",
+      },
+    ],
+    withinSeeds: 50,
+  },
+  {
+    name: "what changed is shown to nobody",
+    rule: "Watch 2: a change wakes those whom it concerns",
+    edits: [{ file: "src/node/core.ts", find: "    fanout.changed(replica.takeTouched());\n", replace: "    replica.takeTouched();\n" }],
+    withinSeeds: 6,
+    isCheap: true,
+  },
+] as const;
