@@ -58,3 +58,17 @@ test("takers are those that are not leaving and still linked, with how often eac
   expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1 }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
 });
+
+test("an offer waits until the peer was told all own news", () => {
+  const state = { isAllSent: false };
+  const leaving = new Leaving(
+    "c1",
+    () => true,
+    () => state.isAllSent,
+  );
+  leaving.opened(1, { hello: hello("b") }, AT, []);
+  leaving.handle({ kind: "offer", nodeId: "b", seqs: [3, 5] }, []);
+  expect([leaving.hasWork(1), leaving.next(1)]).toEqual([false, undefined]);
+  state.isAllSent = true;
+  expect([leaving.hasWork(1), leaving.next(1), leaving.hasWork(1)]).toEqual([true, OFFER, false]);
+});
