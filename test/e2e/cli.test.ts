@@ -75,7 +75,9 @@ test.each([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery
     const loaded = node.stderr.split("\n").filter((line) => line.startsWith("file:"));
     expect(loaded.some((line) => line.endsWith("/src/cli/run.ts"))).toBe(true);
     expect([...new Set(loaded.flatMap((line) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(line)?.[1] ?? []))]).toEqual(["commander"]);
-    expect(loaded.filter((line) => /\/gen\/|\/src\/(?:node|config|server|fabric|services)/.test(line))).toEqual([]);
+    // The words of the kinds are choices of flags; their file loads nothing else.
+    const others = loaded.filter((line) => !line.endsWith("/gen/waymark/catalog/v1/entry_kinds.ts"));
+    expect(others.filter((line) => /\/gen\/|\/src\/(?:node|config|server|fabric|services)/.test(line))).toEqual([]);
   },
 );
 
