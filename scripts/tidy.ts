@@ -128,7 +128,7 @@ const OTHERS = /^test\/conformance\/(?:proto|gen)\//;
 /** A note of work to do has an issue's number; no test is focused. */
 export function markFaults(root: string): readonly string[] {
   const files = ["src", "test", "scripts", "bench", "proto"]
-    .flatMap((folder) => filesBelow(root, folder, [".ts", ".proto", ".go", ".py"]))
+    .flatMap((folder) => filesBelow(root, folder, [".ts", ".proto", ".go", ".py", ".java"]))
     .filter((file) => !OTHERS.test(file));
   const marks = new RegExp(`\\b(?:${MARK}(?!\\(#\\d+\\): )|${["FIX", "ME"].join("")}\\b|${["XX", "X"].join("")}\\b)`, "g");
   return files.flatMap((file) => {

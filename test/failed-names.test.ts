@@ -78,7 +78,7 @@ test("an error outside of all tests is said to be one", async () => {
 /** What `.ci/run` writes with an `npm` that does what this script says for each verb. */
 async function endOfCi(verbs: string): Promise<{ code: number; lines: readonly string[] }> {
   const tool = "#!/bin/sh\nexit 0\n";
-  const names = ["dig", "strace", "openssl", "python3", "go"];
+  const names = ["dig", "strace", "openssl", "python3", "go", "javac", "mvn"];
   const tools = Object.fromEntries(names.map((name) => [`bin/${name}`, tool]));
   const npm = `#!/bin/sh\ncase "$*" in\n${verbs}\n*) exit 0;;\nesac\n`;
   const folder = plant([".ci/run"], { ...tools, "bin/npm": npm, "node_modules/.bin/node": tool, "test/a.test.ts": "" });

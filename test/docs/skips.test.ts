@@ -14,6 +14,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`connectconformance`", looksFor: /isConformanceThere/ },
   { word: "`go`", looksFor: /isGoThere/ },
   { word: "`python3`", looksFor: /findPython/ },
+  { word: "`java`", looksFor: /isJavaThere/ },
   { word: "being root", looksFor: /isRoot/ },
   { word: "history of the repository", looksFor: /hasFirstVersion/ },
   // Blocks of pages name their tool: `dig`, `grpcurl`.

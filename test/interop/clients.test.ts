@@ -1,17 +1,20 @@
 /** Clients made from `proto/` with each language's own tools, against a real node that is killed and stopped under them. */
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { mustRun, ROOT } from "../../scripts/run.ts";
 import { plainCode, type Restart, runClient, type Summary } from "./client-process.ts";
-import { findPython, isGoThere } from "./needs.ts";
+import { findPython, isGoThere, isJavaThere } from "./needs.ts";
 
 const GO = join(ROOT, "test/interop/go");
 const GO_PROGRAM = join(ROOT, ".cache/interop-go");
 const PYTHON = join(ROOT, "test/interop/python");
+const JAVA = join(ROOT, "test/interop/java");
+const JAVA_PROGRAM = join(ROOT, ".cache/interop-java");
 
 const isGo = await isGoThere();
 const python = await findPython();
+const isJava = await isJavaThere();
 
 const RESTARTS: readonly (Restart & { readonly name: string })[] = [
   { name: "kill -9", signal: "SIGKILL", isEphemeral: false },
@@ -36,6 +39,17 @@ async function generatePython(): Promise<void> {
   const outs = [`--python_out=${out}`, `--grpc_python_out=${out}`];
   const args = ["-m", "grpc_tools.protoc", "-Iproto", "-Ithird_party/proto", ...outs, ...files, "buf/validate/validate.proto"];
   await mustRun(python ?? "python3", args);
+}
+
+async function buildJava(): Promise<void> {
+  const repository = `-Dmaven.repo.local=${join(ROOT, ".cache/maven")}`;
+  await mustRun("mvn", ["--batch-mode", "--quiet", "--no-transfer-progress", repository, "process-classes"], { cwd: JAVA });
+}
+
+/** With what a JVM that lives for seconds does not need left out. */
+function javaCommand(): readonly string[] {
+  const libraries = readFileSync(join(JAVA_PROGRAM, "classpath"), "utf8").trim();
+  return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", [join(JAVA_PROGRAM, "classes"), libraries].join(delimiter), "Main"];
 }
 
 /** What must be so in every language and after every kind of restart. */
@@ -102,6 +116,16 @@ describe.skipIf(!isPython)(`python${isPython ? "" : " (skipped: needs python3 wi
 
   test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
     const said = await runClient([python ?? "python3", join(PYTHON, "main.py")], restart);
+    expectScenario(said);
+    expectAfterRestart(said, restart);
+  });
+});
+
+describe.skipIf(!isJava)(`java${isJava ? "" : " (skipped: needs java, javac and mvn)"}`, () => {
+  beforeAll(buildJava);
+
+  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
+    const said = await runClient(javaCommand(), restart);
     expectScenario(said);
     expectAfterRestart(said, restart);
   });

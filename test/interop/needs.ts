@@ -16,6 +16,11 @@ export async function isGoThere(): Promise<boolean> {
   return (await run("go", ["mod", "download"], { cwd: join(ROOT, "test/interop/go") })).code === 0;
 }
 
+/** Whether a JDK and Maven are there; Maven fetches the rest once, into the cache. */
+export async function isJavaThere(): Promise<boolean> {
+  return areThere(["java", "-version"], ["javac", "-version"], ["mvn", "-version"]);
+}
+
 export async function isGrpcurlThere(): Promise<boolean> {
   return areThere(["grpcurl", "-version"]);
 }

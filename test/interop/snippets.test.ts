@@ -7,8 +7,10 @@ import { ROOT } from "../../scripts/run.ts";
 const INTEROP = "test/interop";
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   go: below("go", ".go"),
+  java: below("java", ".java"),
   python: below("python", ".py"),
   ts: [join(INTEROP, "typescript-child.ts")],
+  xml: [join(INTEROP, "java/pom.xml")],
   yaml: [join(INTEROP, "go/buf.gen.yaml")],
 };
 
