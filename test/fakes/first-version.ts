@@ -18,7 +18,7 @@ export interface FirstVersion extends Disposable {
   readonly program: string;
 }
 
-/** Unpacks it beside the libraries of this checkout. */
+/** Unpacks it beside the libraries of this checkout; those that only it needs are dev dependencies. */
 export function unpackFirstVersion(): FirstVersion {
   const folder = mkdtempSync(join(tmpdir(), "waymark-first-"));
   const archive = execFileSync("git", ["archive", COMMIT, ...NEEDED], { maxBuffer: 256 * 1024 * 1024 });
