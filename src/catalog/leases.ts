@@ -1,4 +1,7 @@
-/** Leases of this node: their holders, keys and deadlines (semantics.md, Leases and life). */
+/**
+ * Leases of this node: their holders, keys and deadlines, and how one is renewed (semantics.md, Leases and life). `discovery/registrar/registrar.ts`
+ * decides who may renew.
+ */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
 import { LeaseKeys } from "./lease-keys.ts";

@@ -1,4 +1,7 @@
-/** The record types that the gateway answers: a row for each, with the records that a subject has of it, and their wire form. */
+/**
+ * The record types that the gateway answers: a row for each, with the records that a subject has of it, and their wire form. To add a type, add
+ * a member to `RecordData` and a row to `RECORDS`.
+ */
 
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";

@@ -1,4 +1,4 @@
-/** One link as the node keeps it. */
+/** One link as the node keeps it, and which of two links to one peer stays. `links.ts` moves it from state to state. */
 import type { Time } from "../../lib/machine.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";

@@ -1,4 +1,7 @@
-/** The node's links: whom to have one to, greeting, which of two stays, when to try again, and how one ends. */
+/**
+ * The node's links: which peers to link to, the greeting, which of two links to a peer stays, when to try again, and how a link ends. The node
+ * that opened a link says `hello` first (`#greet`), and the other one answers with its own when it trusts that.
+ */
 import type { Machine, Time } from "../../lib/machine.ts";
 import { TokenBuckets } from "../../lib/token-bucket.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";

@@ -1,6 +1,6 @@
 /**
  * One link's stream, whichever side opened it: frames in as they come, frames out one at a time, and an orderly end. It does no I/O itself:
- * it is told what comes, and given the stream as a port.
+ * it is told what comes, and given the stream as a port. What is said on it, the greeting first, is decided in `links/links.ts`.
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";

@@ -1,6 +1,7 @@
 /**
  * Warm start: what other nodes told before this start, from which a node serves at once, marked with its age, until it has caught up with a peer
- * (semantics.md, Restart). Own records come back from the journal.
+ * (semantics.md, Restart). Own records come back from the journal; `store/data-directory.ts` lists
+ * everything that a restart keeps.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";

@@ -1,4 +1,4 @@
-/** The verdicts of the policy: the one function behind query, watch, DNS, dry run and `Explain` (semantics.md, Policy; P11). */
+/** The verdicts of the policy: the one place that decides what a query, a watch, a DNS answer, a dry run or `Explain` shows (semantics.md, Policy; P11). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { activeWindow, nextEdge, type PolicySet, type Rule, RuleTrie } from "./rules.ts";

@@ -1,6 +1,6 @@
 /**
- * What one caller may see and publish under the policy in force, and how denials are reported. It decides for every query, watch and DNS answer:
- * `discovery/reads.ts` hands its functions to the readers.
+ * What one caller may see and publish under the policy in force, and how denials are reported. It turns the verdicts of
+ * `verdict.ts` into functions, which `discovery/reads.ts` hands to every query, watch and DNS answer.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
