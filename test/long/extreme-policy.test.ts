@@ -116,11 +116,12 @@ function documentOf(number: number, path: Path, end: unknown): Document {
   }
   // What is no stamp and no id ends the link before a document is asked for.
   const isStamp = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= MAX_STAMP;
+  const isText = (value: unknown, form: RegExp): value is string => typeof value === "string" && form.test(value);
   const head = {
     number,
     hlc: isStamp(made.hlc) ? made.hlc : base.hlc,
-    nodeId: /^\w{0,64}$/.test(made.nodeId) ? made.nodeId : base.nodeId,
-    checksum: /^[0-9a-f]{64}$/.test(made.checksum) ? made.checksum : base.checksum,
+    nodeId: isText(made.nodeId, /^\w{0,64}$/) ? made.nodeId : base.nodeId,
+    checksum: isText(made.checksum, /^[0-9a-f]{64}$/) ? made.checksum : base.checksum,
   };
   const shown = typeof end === "string" || Array.isArray(end) ? `${JSON.stringify(end).slice(0, 20)} (${end.length})` : String(end);
   return { what: `${path.join(".")} ${shown}`, head, bytes: encodeVersion(made) };
