@@ -31,8 +31,8 @@ export const DISCOVERY_MUTANTS = [
         replace: "isEntryAbove(stored, offered);",
       },
     ],
-    fromSeed: 101,
-    withinSeeds: 200,
+    fromSeed: 601,
+    withinSeeds: 700,
   },
   {
     name: "the end of a static entry is not told",
