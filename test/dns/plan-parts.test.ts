@@ -1,55 +1,12 @@
 /** Of answers that are larger than any message, what is kept and in which order: no response shows all of it. */
 import { expect, test } from "vitest";
-import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { CLASS_IN, drawAnswer, planAnswer } from "../../src/dns/answer.ts";
 import { PlanCache } from "../../src/dns/plan-cache.ts";
 import { RECORDS, type RecordType } from "../../src/dns/records.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { aliasNames, CountingCatalog, crowd, INSTANCES } from "../fakes/crowded-dns.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
-
-const ALIASES = 300;
-const INSTANCES = 100;
-const aliasNames = Array.from({ length: ALIASES }, (_, i) => `x${i}.al`);
-
-/** Counts look-ups; with `samples` a name has one entry at a time, as if it had been sampled. */
-class CountingCatalog extends FakeDnsCatalog {
-  readonly #samples: readonly EntryView[];
-  lookupCount = 0;
-  #isSample = false;
-
-  constructor(entries: readonly EntryView[], samples: readonly EntryView[] = []) {
-    super([...entries, ...samples]);
-    this.#samples = samples;
-  }
-
-  override find(...args: Parameters<FakeDnsCatalog["find"]>): readonly EntryView[] {
-    this.lookupCount++;
-    const found = super.find(...args);
-    if (this.#samples.length === 0 || found.length < 2) return found;
-    this.#isSample = true;
-    return [this.#samples[this.lookupCount % this.#samples.length] ?? entryView({ name: "none" })];
-  }
-
-  takeSampled(): boolean {
-    const isSample = this.#isSample;
-    this.#isSample = false;
-    return isSample;
-  }
-}
-
-/** A name of a hundred instances, the first with all the aliases. */
-function crowd(): EntryView[] {
-  return Array.from({ length: INSTANCES }, (_, i) =>
-    entryView({
-      name: "web",
-      instanceId: `i${i}`,
-      nodeId: `n${i}`,
-      targets: [{ host: `10.0.0.${i}` }],
-      aliases: i === 0 ? aliasNames : [],
-    }),
-  );
-}
 
 function newCache(maxBytes: number): PlanCache {
   const rng = new Rng("plans");
