@@ -1,7 +1,8 @@
 /**
  * How far an act goes through the house: the own files and functions that a live node enters for one query, for one answer over DNS, and for
  * one registration until another node shows it; and the chain of calls from a frame's bytes until its record is visible. `npm run ways` starts two real nodes, counts calls with V8's precise coverage, and fails
- * above the bounds. A file counts when one of its functions is called at least once in every second act; what runs beside the acts does not.
+ * above the bounds. A file counts when one of its functions is called for at least every second act. What timers call beside the acts is
+ * subtracted: the nodes are left alone for as long as the acts took, and the calls of that time do not count.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { Resolver } from "node:dns/promises";
@@ -10,6 +11,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { DiscoveryService } from "../gen/waymark/discovery/v1/discovery_pb.js";
@@ -25,7 +27,7 @@ const CHAIN = { calls: 8, files: 6 } as const;
 
 interface FunctionCoverage {
   readonly functionName: string;
-  readonly ranges: readonly { readonly count: number }[];
+  readonly ranges: readonly { readonly startOffset: number; readonly count: number }[];
 }
 
 interface ScriptCoverage {
@@ -136,16 +138,35 @@ async function startNode(id: string, data: string, join_: readonly string[]): Pr
   return { child, listeners: await ready.promise, inspector: await Inspector.open(await address.promise) };
 }
 
-/** Own files, each with its functions that were called at least `times`. */
-async function entered({ inspector }: Node, times: number): Promise<ReadonlyMap<string, readonly string[]>> {
+/** Own file, then function (its place in the file and its name) to the calls since the last time this was asked. */
+type Calls = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+async function callsOf({ inspector }: Node): Promise<Calls> {
   const { result } = (await inspector.ask("Profiler.takePreciseCoverage")) as { readonly result: readonly ScriptCoverage[] };
-  const files = new Map<string, readonly string[]>();
+  const files = new Map<string, ReadonlyMap<string, number>>();
   for (const { url, functions } of result) {
     if (!url.startsWith("file:")) continue;
     const file = relative(ROOT, fileURLToPath(url));
     if (!file.startsWith("src/")) continue;
-    const called = functions.filter(({ ranges }) => (ranges[0]?.count ?? 0) >= times).map(({ functionName }) => functionName);
-    if (called.length > 0) files.set(file, called);
+    files.set(
+      file,
+      new Map(functions.map(({ functionName, ranges }) => [`${ranges[0]?.startOffset} ${functionName}`, ranges[0]?.count ?? 0])),
+    );
+  }
+  return files;
+}
+
+/** Own files, each with its functions that were called at least `times` more often than while nothing was done. */
+function entered(acting: Calls, idle: Calls, times: number): ReadonlyMap<string, readonly string[]> {
+  const files = new Map<string, readonly string[]>();
+  for (const [file, functions] of acting) {
+    const beside = idle.get(file);
+    const called = [...functions].filter(([name, count]) => count - (beside?.get(name) ?? 0) >= times);
+    if (called.length > 0)
+      files.set(
+        file,
+        called.map(([name]) => name.slice(name.indexOf(" ") + 1)),
+      );
   }
   return files;
 }
@@ -153,11 +174,16 @@ async function entered({ inspector }: Node, times: number): Promise<ReadonlyMap<
 /** Does an act many times, and tells what all nodes together enter for one. */
 async function measure(nodes: readonly Node[], act: (i: number) => Promise<unknown>): Promise<ReadonlyMap<string, readonly string[]>> {
   for (let i = 0; i < ACTS; i++) await act(i);
-  for (const node of nodes) await entered(node, 0);
+  const taken = () => Promise.all(nodes.map((node) => callsOf(node)));
+  await taken();
+  const begunMs = performance.now();
   for (let i = 0; i < ACTS; i++) await act(ACTS + i);
+  const acting = await taken();
+  await sleep(performance.now() - begunMs);
+  const idle = await taken();
   const files = new Map<string, readonly string[]>();
-  for (const node of nodes)
-    for (const [file, called] of await entered(node, ACTS / 2)) files.set(file, [...(files.get(file) ?? []), ...called]);
+  for (const [at, calls] of acting.entries())
+    for (const [file, called] of entered(calls, idle[at] ?? new Map(), ACTS / 2)) files.set(file, [...(files.get(file) ?? []), ...called]);
   return files;
 }
 
