@@ -8,6 +8,9 @@ const PURE_ROOMS = "{lib,grpc,catalog,policy,summary,fabric,resolver,discovery,d
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;
 const KINDS_BELOW = KINDS.map((kind) => `test/${kind}/**`);
 
+/** Before tests that start nodes as processes of their own. */
+const PACKED = { globalSetup: ["test/program-setup.ts"] };
+
 /** Hold the repository to its rules: cheap enough for each push. */
 const RULES = ["test/tidy.test.ts"];
 /** Plant faults for the tools that check it, and start those: processes, and seconds. */
@@ -74,12 +77,24 @@ export default defineConfig({
       { extends: true, test: { name: "rules", include: RULES } },
       { extends: true, test: { name: "checks", include: CHECKS } },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 600_000 } },
-      // Two files at a time: real nodes wait more than they work.
-      { extends: true, test: { name: "e2e", include: ["test/e2e/**/*.test.ts"], exclude: ALONE, testTimeout: 300_000 } },
-      { extends: true, test: { name: "e2e alone", include: ALONE, fileParallelism: false, testTimeout: 300_000 } },
       {
         extends: true,
         test: {
+          ...PACKED,
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          exclude: ALONE,
+          testTimeout: 300_000,
+          // Real nodes wait more than they work. Loading the tests' own modules anew for each file costs as much as starting nodes.
+          maxWorkers: 3,
+          isolate: false,
+        },
+      },
+      { extends: true, test: { ...PACKED, name: "e2e alone", include: ALONE, fileParallelism: false, testTimeout: 300_000 } },
+      {
+        extends: true,
+        test: {
+          ...PACKED,
           name: "interop",
           include: ["test/interop/**/*.test.ts"],
           fileParallelism: false,
@@ -87,11 +102,15 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], fileParallelism: false, testTimeout: 300_000 } },
-      { extends: true, test: { name: "chaos", include: ["test/chaos/**/*.test.ts"], fileParallelism: false, testTimeout: 900_000 } },
+      {
+        extends: true,
+        test: { ...PACKED, name: "chaos", include: ["test/chaos/**/*.test.ts"], fileParallelism: false, testTimeout: 900_000 },
+      },
       {
         extends: true,
         // Concurrent tests of a file are processes of their own: as many as there are cores.
         test: {
+          ...PACKED,
           name: "long",
           include: ["test/long/**/*.test.ts"],
           exclude: [...VIRTUAL, ...WAITING],
@@ -101,13 +120,13 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: "long virtual", include: VIRTUAL, testTimeout: 1_200_000 } },
-      { extends: true, test: { name: "long waiting", include: WAITING, maxConcurrency: 3, testTimeout: 1_200_000 } },
+      { extends: true, test: { ...PACKED, name: "long waiting", include: WAITING, maxConcurrency: 3, testTimeout: 1_200_000 } },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
         extends: true,
-        test: { name: "nightly", include: ["test/nightly/**/*.test.ts"], fileParallelism: false, testTimeout: 3_600_000 },
+        test: { ...PACKED, name: "nightly", include: ["test/nightly/**/*.test.ts"], fileParallelism: false, testTimeout: 3_600_000 },
       },
-      { extends: true, test: { name: "soak", include: ["test/soak/**/*.test.ts"], fileParallelism: false } },
+      { extends: true, test: { ...PACKED, name: "soak", include: ["test/soak/**/*.test.ts"], fileParallelism: false } },
     ],
   },
 });

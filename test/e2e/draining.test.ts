@@ -1,5 +1,4 @@
 /** What a node that stops says of itself, for as long as something holds its stop up. */
-import { once } from "node:events";
 import { connect } from "node:http2";
 import { expect, test } from "vitest";
 import { startNodeProcess } from "../fakes/node-process.ts";
@@ -7,13 +6,16 @@ import { until } from "../fakes/until.ts";
 
 test("a node that drains takes new connections at its edge: /healthz is 200, /readyz 503 with the word, calls are refused with a hint", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
-  // A call that its client never ends holds the stop up, for as long as node.stop_timeout.
+  // A call whose request never ends holds the stop up, for as long as node.stop_timeout.
   const session = connect(`http://${node.grpc}`);
-  const path = "/grpc.health.v1.Health/Watch";
+  const path = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
   const held = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" });
   for (const each of [session, held]) each.on("error", () => {});
-  held.end(Buffer.alloc(5));
-  await once(held, "data");
+  held.write(Buffer.alloc(3));
+  // The node answers a ping after it has taken what came before it.
+  const { promise: taken, resolve } = Promise.withResolvers<void>();
+  session.ping(() => resolve());
+  await taken;
   const stopped = node.stop("SIGTERM");
   const ask = async (door: string, init: RequestInit = {}) =>
     fetch(`http://${node.listeners["http"]}${door}`, { ...init, headers: { connection: "close", "content-type": "application/json" } });

@@ -223,6 +223,9 @@ test("every number of every frame at its ends, then a write, an unregister, the 
   }
 });
 
+/** These two tests change a module of the node before it starts: it has to run the sources. */
+const SOURCES = "bin/waymark";
+
 test("a bug that nobody can show to have changed nothing ends the process, and the next start has all that was acknowledged", async () => {
   const errors = pathToFileURL(resolve("src/lib/errors.ts")).href;
   const plant = `import { assert } from "${errors}"; process.on("SIGUSR2", () => setTimeout(() => assert(false, "planted")));`;
@@ -230,7 +233,7 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
   const folder = mkdtempSync(join(data, "planted-"));
   const flags = ["--data-dir", folder, "--node-id", "a"];
   {
-    await using node = await startNodeProcess(flags, wrapper);
+    await using node = await startNodeProcess(flags, wrapper, undefined, SOURCES);
     using door = new GrpcDoor(node.grpc);
     expect((await door.ask("register", { entries: entriesOf(["kept"]), staticLease: true })).code).toBe("OK");
     const { exit, stderr } = await node.stop("SIGUSR2");
@@ -250,7 +253,7 @@ test("a bug while a node ends its entries to leave ends the process: it neither 
   const flags = ["--data-dir", mkdtempSync(join(data, "leaving-")), "--node-id", "a"];
   await using other = await startNodeProcess(["--ephemeral", "--node-id", "b"]);
   {
-    await using node = await startNodeProcess([...flags, "--join", other.listeners["fabric"] ?? ""], wrapper);
+    await using node = await startNodeProcess([...flags, "--join", other.listeners["fabric"] ?? ""], wrapper, undefined, SOURCES);
     using door = new GrpcDoor(node.grpc);
     expect((await door.ask("register", { entries: entriesOf(["kept"]), staticLease: true })).code).toBe("OK");
     const { exit, stderr } = await node.stop("SIGTERM");
