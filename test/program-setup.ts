@@ -19,8 +19,11 @@ function threadModules(): Readonly<Record<string, string>> {
   return Object.fromEntries(["thread-entry.io", ...names].map((name) => [name, `src/store/${name}.ts`]));
 }
 
-export default async function packProgram(): Promise<() => void> {
-  const folder = join(ROOT, ".cache/programs", String(process.pid));
+/** Each run of the tests has its own. */
+const folder = join(ROOT, ".cache/programs", String(process.pid));
+
+/** Vitest calls this before the first test. */
+export async function setup(): Promise<void> {
   const dist = join(folder, "dist");
   rmSync(folder, { recursive: true, force: true });
   const pack = await rolldown({
@@ -44,5 +47,9 @@ export default async function packProgram(): Promise<() => void> {
   }
   // The processes of the tests are started after this, and inherit it.
   process.env["PROGRAM_OF_TESTS"] = relative(ROOT, join(folder, "bin/waymark"));
-  return () => rmSync(folder, { recursive: true, force: true });
+}
+
+/** Vitest calls this after the last test. */
+export function teardown(): void {
+  rmSync(folder, { recursive: true, force: true });
 }
