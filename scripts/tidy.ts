@@ -85,17 +85,34 @@ export function unreachedFiles(root: string): readonly string[] {
     .map((file) => `${file} is reached by no test of its room`);
 }
 
-/** Whoever joins the rooms of a node. */
+/** The files that join the rooms of a node. */
 const COMPOSER = /^src\/node\/core(?:\.ts|\/)/;
-/** What joining is done with, by the file it is from; `Replica` and the like are for whoever makes a node. */
+/** The classes and functions that rooms are built from and joined with, by the file that has them. */
 const JOINED = {
+  "src/catalog/entry/codec.ts": "EntryStamper",
+  "src/catalog/query/lookup.ts": "Lookup",
   "src/catalog/replica/new-generation.ts": "startNewGeneration",
+  "src/catalog/replica/replica.ts": "Replica",
+  "src/discovery/dns-names.ts": "DnsNames",
+  "src/discovery/fanout.ts": "Fanout",
+  "src/discovery/reads.ts": "Reads",
   "src/discovery/registrar/commit-cycle.ts": "CommitCycle",
+  "src/discovery/registrar/registrar.ts": "Registrar",
+  "src/discovery/registrar/restore.ts": "Restoring|restoreLeases|soundNumbers",
+  "src/discovery/switch-queue.ts": "SwitchQueue",
   "src/fabric/origin-lifecycle-parts.ts": "standingOf",
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
+  "src/node/access-log.ts": "AccessLog",
+  "src/node/core.ts": "NodeMachine",
+  "src/node/limits.ts": "NodeLimits",
+  "src/policy/versions/engine.ts": "PolicyEngine",
+  "src/services/discovery/response-bytes.ts": "DiscoveryBytes",
 } as const;
 
-/** The rules that join the parts of a node stand in its machine: no shell and no simulated node has one of its parts, or what they are made with. */
+/**
+ * The rooms of a node are built in one place, and the rules that join them stand in its machine: no shell and no simulated node makes a room or
+ * a part of the machine.
+ */
 export function composingFaults(root: string): readonly string[] {
   const outside = [...filesBelow(root, "src/node", [".ts"]), ...filesBelow(root, "test/sim", [".ts"])].filter(
     (file) => !COMPOSER.test(file),
@@ -109,7 +126,7 @@ export function composingFaults(root: string): readonly string[] {
       const isJoined = (name: string) => Object.entries(JOINED).some(([of, said]) => of === target && said.split("|").includes(name));
       return values.filter((name) => isPart(name) || isJoined(name));
     });
-    return used.map((name) => `${file} has ${name}: what joins the parts of a node is a rule of src/node/core.ts`);
+    return used.map((name) => `${file} has ${name}: the rooms of a node are built and joined in src/node/core.ts and src/node/core/`);
   });
 }
 

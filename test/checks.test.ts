@@ -333,19 +333,27 @@ test("tidy names a pure file that no test of its room reaches, but not a shell, 
   expect(unreachedFiles(folder)).toEqual(["src/lib/a.ts is reached by no test of its room"]);
 });
 
-test("tidy names a shell or a simulated node that joins the parts of a node, but not one that asks for their types", () => {
+test("tidy names a shell or a simulated node that builds or joins the rooms of a node, but not one that asks for their types", () => {
   const part = 'import { type Settled, Snapshots } from "../../src/node/core/snapshots.ts";\n';
   const folder = plant({
     "src/node/core.ts":
       'import { Snapshots } from "./core/snapshots.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
     "src/node/core/a.ts": 'import { startNewGeneration } from "../../catalog/replica/new-generation.ts";\n',
+    "src/node/core/rooms.ts": 'import { Replica } from "../../catalog/replica/replica.ts";\n',
     "src/node/a.io.ts":
       'import { ageOf, type Warm } from "./core/warm-start.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
+    "src/node/b.io.ts":
+      'import type { Replica } from "../catalog/replica/replica.ts";\nimport { Fanout, type Watcher } from "../discovery/fanout.ts";\n',
     "test/sim/a.ts": part,
+    "test/sim/b.ts":
+      'import { Replica } from "../../src/catalog/replica/replica.ts";\nimport { fabricOf, NodeMachine } from "../../src/node/core.ts";\n',
   });
   expect(composingFaults(folder)).toEqual([
     expect.stringContaining("src/node/a.io.ts has CommitCycle"),
+    expect.stringContaining("src/node/b.io.ts has Fanout"),
     expect.stringContaining("test/sim/a.ts has Snapshots"),
+    expect.stringContaining("test/sim/b.ts has Replica"),
+    expect.stringContaining("test/sim/b.ts has NodeMachine"),
   ]);
 });
 

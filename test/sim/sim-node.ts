@@ -1,35 +1,32 @@
 /**
- * One simulated node: a machine with a disk, and on it one process life after another. A process is the real modules, joined
- * as `src/node/core.ts` joins them, with the journal, the clocks and the network replaced.
+ * One simulated node: a machine with a disk, and on it one process life after another. A process has the
+ * rooms and the machine of a real node, as `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
-import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+
+import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
-import { Slab } from "../../src/catalog/record/slab.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import { Replica } from "../../src/catalog/replica/replica.ts";
-import { Fanout } from "../../src/discovery/fanout.ts";
-import { isAdmitted } from "../../src/discovery/policy-switch.ts";
-import { Reads } from "../../src/discovery/reads.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
+import type { Fanout } from "../../src/discovery/fanout.ts";
+import type { Reads } from "../../src/discovery/reads.ts";
 import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
-import { Registrar } from "../../src/discovery/registrar/registrar.ts";
-import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
-import { type ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
+import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
+import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
-import { Hlc } from "../../src/lib/hlc.ts";
+import type { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
+import { openRooms, type RestoredNode, type RoomsOptions } from "../../src/node/core/rooms.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
-import { NodeMachine } from "../../src/node/core.ts";
+import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
-import { PolicyEngine } from "../../src/policy/versions/engine.ts";
+import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { MemoryMap } from "../../src/store/control/memory.ts";
-import { BOUNDS } from "../fakes/options.ts";
+import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
@@ -154,12 +151,12 @@ export class SimProcess {
   readonly replica: Replica;
   readonly leases: SimLeases;
   readonly stamper: EntryStamper;
-  readonly hlc = new Hlc();
+  readonly hlc: Hlc;
   readonly registrar: Registrar;
   readonly policies: PolicyEngine;
   readonly tasks: SimTasks;
   readonly reads: Reads;
-  readonly fanout = new Fanout();
+  readonly fanout: Fanout;
   readonly warm: Warm | undefined;
   /** How old that was, as its disk says. */
   readonly startAgeMs: number;
@@ -195,40 +192,24 @@ export class SimProcess {
 
   constructor(node: SimNode) {
     this.node = node;
-    const { nodeId, clusterId, region, zone, tombstoneTtlMs, minTombstones } = node.options;
     const { disk } = node;
     this.bootMs = node.parts.world.nowMs;
     this.bootSkewMs = node.skewMs;
-    this.boot = `${nodeId}-${node.life}`;
-    const bounds = { tombstoneTtlMs, minTombstones, pastTouches: node.pastTouches };
-    const numbers = { generation: disk.generation, lastSeq: disk.lastSeq, floor: disk.floor };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, ...numbers, ...bounds });
-    this.policies = new PolicyEngine({ nodeId, clusterId, maxVersions: 10, maxBytes: 1 << 20 });
+    this.boot = `${node.options.nodeId}-${node.life}`;
+    const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
+    const time = this.time();
+    this.leases = new SimLeases(() => this.time().monoMs, onEarly);
+    const opening = openRooms(this.#restored(), this.#roomsOptions(), time);
+    ({ replica: this.replica, registrar: this.registrar, policies: this.policies, stamper: this.stamper, hlc: this.hlc } = opening.rooms);
     this.tasks = new SimTasks(this);
     this.policies.takeChanged();
-    this.replica.setAdmission((stored) => isAdmitted(this.policies.policy, stored, clusterId));
-    const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
-    this.leases = new SimLeases(() => this.time().monoMs, onEarly);
-    this.stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
-    this.registrar = this.#makeRegistrar();
-    const time = this.time();
-    restoreLeases(this.leases, [...disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, stamper: this.stamper, bounds: BOUNDS };
-    const restoring = new Restoring({ ...parts, hlc: this.hlc, maxClockSkewMs: 60_000 }, time);
-    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
-    restoring.finish();
+    for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) opening.row(row);
+    if (opening.renewed !== undefined) Object.assign(disk, opening.renewed);
+    ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = opening.finish().rooms);
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
     this.remembered = rememberedBy(node);
-    this.replica.takeTouched();
-    const facts = { nodeId, clusterId, region, zone, boot: this.boot };
-    this.reads = new Reads(this.replica, facts, { policies: this.policies, onDenied: () => undefined });
-    this.switches = new SwitchQueue({ policies: this.policies, replica: this.replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.waking = new SimWaking(this);
-    const { replica, registrar, fanout, policies } = this;
-    const hasSeeds = node.options.seeds.length > 0;
-    const rooms = { replica, registrar, fanout, policies, metrics: new Metrics(), hasSeeds, newGeneration: () => node.newGeneration() };
-    this.machine = new NodeMachine(rooms, time);
     this.fabric = new SimFabric(this);
     const snapshots = { intervalMs: node.options.snapshotMs, isOtherThere: false, blockBytes: BLOCK_BYTES };
     this.machine.join({ fabric: this.fabric.fabric, facts: this.fabric.self, superseded: this.warm?.superseded ?? [], snapshots });
@@ -250,28 +231,38 @@ export class SimProcess {
     return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: Math.floor(WALL_START_MS + world.nowMs + this.node.skewMs) };
   }
 
-  #makeRegistrar(): Registrar {
-    const { nodeId, clusterId, region } = this.node.options;
-    const options = {
-      source: { clusterId, region },
-      policies: this.policies,
-      onDenied: () => undefined,
-      onRefused: () => undefined,
-      nodeId,
-      defaultTtlMs: 10_000,
-      minTtlMs: 1000,
-      maxTtlMs: 86_400_000,
-      loadIntervalMs: LOAD_INTERVAL_MS,
-      maxIdempotencyKeys: 100,
-      collectsBy: () => this.machine.collectsBy(this.time()),
-      newToken: () => `${this.node.life}-${(this.#tokens += 1)}`,
+  #restored(): RestoredNode {
+    const { disk, options } = this.node;
+    const { generation, lastSeq, floor, leases } = disk;
+    return { nodeId: options.nodeId, generation, lastSeq, floor, leases: [...leases.values()], boot: this.boot };
+  }
+
+  #roomsOptions(): RoomsOptions {
+    const { node } = this;
+    const { clusterId, region, zone, seeds, tombstoneTtlMs, minTombstones } = node.options;
+    const catalog = { defaultLeaseTtlMs: 10_000, loadIntervalMs: LOAD_INTERVAL_MS, maxIdempotencyKeys: 100, tombstoneTtlMs, minTombstones };
+    const settings = {
+      ...SETTINGS,
+      node: { ...SETTINGS.node, clusterId, region, zone },
+      catalog: { ...SETTINGS.catalog, ...catalog, pastTouches: node.pastTouches },
+      fabric: { ...SETTINGS.fabric, seeds },
+    };
+    return {
+      settings,
+      version: "0.0.0",
+      history: { maxVersions: 10, maxBytes: 1 << 20 },
       patience: {
         nowMs: (monoMs: number) => this.#looked(monoMs).nowMs(monoMs),
         dueMs: (monoMs: number) => this.#looked(monoMs).dueMs(monoMs),
         dueMonoMs: (deadlineMs: number) => this.#patience.dueMonoMs(deadlineMs),
       },
+      metrics: new Metrics(),
+      audit: undefined,
+      now: () => this.time(),
+      leases: this.leases,
+      newGeneration: () => node.newGeneration(),
+      newToken: () => `${node.life}-${(this.#tokens += 1)}`,
     };
-    return new Registrar(options, { replica: this.replica, leases: this.leases, stamper: this.stamper, hlc: this.hlc });
   }
 
   // ---- turns of the event loop ----

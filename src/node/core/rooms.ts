@@ -1,0 +1,195 @@
+/**
+ * Builds the rooms of a node: its catalog with what the disk kept, its policy, its readers and its machine. Product and simulator build them
+ * here, each with its own clocks, chance and disk.
+ */
+import { EntryStamper } from "../../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { Lookup } from "../../catalog/query/lookup.ts";
+import { Slab } from "../../catalog/record/slab.ts";
+import { TraitsPool } from "../../catalog/record/traits.ts";
+import { Replica } from "../../catalog/replica/replica.ts";
+import type { Settings } from "../../config/settings.ts";
+import { DnsNames, plainName } from "../../discovery/dns-names.ts";
+import { Fanout } from "../../discovery/fanout.ts";
+import { isAdmitted } from "../../discovery/policy-switch.ts";
+import { Reads } from "../../discovery/reads.ts";
+import type { BatchLease, BatchPut } from "../../discovery/registrar/batch.ts";
+import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
+import { Restoring, restoreLeases, soundNumbers } from "../../discovery/registrar/restore.ts";
+import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { Patience } from "../../lib/patience.ts";
+import type { AuditSink } from "../../policy/audit/record.ts";
+import type { RefusedAct } from "../../policy/audit/refusals.ts";
+import { PolicyEngine } from "../../policy/versions/engine.ts";
+import type { NodeIdentity } from "../../services/discovery/discovery.ts";
+import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import { AccessLog } from "../access-log.ts";
+import { NodeMachine } from "../core.ts";
+import { NodeLimits } from "../limits.ts";
+
+/** What the disk kept, apart from the rows. */
+export interface RestoredNode {
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly lastSeq: number;
+  readonly floor: number;
+  readonly leases: readonly BatchLease[];
+  /** The name of this start. */
+  readonly boot: string;
+}
+
+/** What a node is built from beside its disk. */
+export interface RoomsOptions {
+  readonly settings: Pick<Settings, "audit" | "catalog" | "dns" | "fabric" | "limits" | "node" | "quotas" | "tenants">;
+  readonly version: string;
+  /** How many versions of the policy are remembered, and how large they may be together. */
+  readonly history: { readonly maxVersions: number; readonly maxBytes: number };
+  /** The clock of leases, in which standstills of this process hardly count. */
+  readonly patience: Patience;
+  readonly metrics: Metrics;
+  /** Where it is recorded who did what. Undefined where nothing is recorded. */
+  readonly audit: Pick<AuditSink, "record"> | undefined;
+  readonly now: () => Time;
+  /** No leases are granted yet. They come from outside because their hash takes a random seed. */
+  readonly leases: Leases;
+  /** Draws a generation: it grows with the time, and no two are the same. */
+  readonly newGeneration: (time: Time) => number;
+  /** Draws the random part of a lease id. */
+  readonly newToken: () => string;
+}
+
+/** Numbers that the disk must take before anything is written, because those that it kept were impossibly high. */
+export interface RenewedNumbers {
+  readonly generation: number;
+  readonly lastSeq: number;
+  readonly floor: number;
+}
+
+/** The rooms of a node whose rows are back. */
+export interface Rooms extends Restorable {
+  readonly identity: NodeIdentity;
+  /** Listener name to `host:port`, as `identity` tells it; filled when the listeners are open. */
+  readonly listeners: Record<string, string>;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly dnsNames: DnsNames;
+  readonly bytes: DiscoveryBytes;
+  readonly switches: SwitchQueue;
+  readonly machine: NodeMachine;
+}
+
+/** The rooms that the rows of the disk go into. */
+interface Restorable {
+  readonly replica: Replica;
+  readonly leases: Leases;
+  readonly stamper: EntryStamper;
+  readonly hlc: Hlc;
+  readonly registrar: Registrar;
+  readonly policies: PolicyEngine;
+  readonly accessLog: AccessLog;
+  readonly limits: NodeLimits;
+}
+
+/** A node whose leases are back and whose rows are still to come. */
+export interface OpeningRooms {
+  readonly rooms: Restorable;
+  /** Undefined where the numbers on the disk are sound. Without them each start would find the old ones, and take yet another generation. */
+  readonly renewed: RenewedNumbers | undefined;
+  /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
+  row(row: BatchPut): void;
+  /** To be called after the last row. `againCount`: rows with impossible numbers, which are staged to be written again. */
+  finish(): { readonly rooms: Rooms; readonly againCount: number };
+}
+
+export function openRooms(restored: RestoredNode, options: RoomsOptions, time: Time): OpeningRooms {
+  const { settings, metrics, newGeneration } = options;
+  const numbers = soundNumbers(restored, () => newGeneration(time));
+  // What may be collected is asked when time goes on, and by then there is a machine.
+  const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
+  const { replica, registrar, leases, policies, limits } = restorable;
+  const fanout = new Fanout();
+  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
+  const hasSeeds = settings.fabric.enabled !== false && settings.fabric.seeds.length > 0;
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, hasSeeds, newGeneration }, time);
+  restoreLeases(leases, restored.leases, registrar, time);
+  const { maxClockSkewMs } = settings.fabric;
+  const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs }, time);
+  const finish = () => {
+    const againCount = restoring.finish();
+    const rooms = { ...restorable, fanout, dnsNames, machine, ...readingRooms(restorable, { restored, options, fanout, time }) };
+    dnsNames.refresh();
+    registrar.requests.refresh();
+    replica.takeTouched();
+    return { rooms, againCount };
+  };
+  const { generation, lastSeq, floor } = numbers;
+  const renewed = generation === restored.generation ? undefined : { generation, lastSeq, floor };
+  return { rooms: restorable, renewed, row: (row) => restoring.row(row), finish };
+}
+
+function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy): Restorable {
+  const { settings, metrics, audit, now, leases, newToken, patience } = options;
+  const { node, catalog } = settings;
+  const { nodeId } = restored;
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+  const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
+  const lookup = new Lookup();
+  const limits = new NodeLimits({ settings, metrics, policies, lookup, now, audit });
+  const replica = new Replica(lookup, new Slab(), { ...restored, ...catalog });
+  replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
+  const stamper = new EntryStamper({ bounds: settings.limits, traits: new TraitsPool() });
+  const hlc = new Hlc();
+  const registrarOptions = {
+    policies,
+    onDenied: accessLog.onDenied,
+    onRefused: (act: RefusedAct) => limits.note(act),
+    source: node,
+    nodeId,
+    defaultTtlMs: catalog.defaultLeaseTtlMs,
+    minTtlMs: catalog.minLeaseTtlMs,
+    maxTtlMs: catalog.maxLeaseTtlMs,
+    loadIntervalMs: catalog.loadIntervalMs,
+    maxIdempotencyKeys: catalog.maxIdempotencyKeys,
+    collectsBy,
+    newToken,
+    patience,
+  };
+  const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, quotas: limits.quotas });
+  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits };
+}
+
+interface ReadingParts {
+  readonly restored: RestoredNode;
+  readonly options: RoomsOptions;
+  readonly fanout: Fanout;
+  readonly time: Time;
+}
+
+/** What readers are answered from; a policy that is in force by now counts from the start. */
+function readingRooms(rooms: Restorable, { restored, options, fanout, time }: ReadingParts) {
+  const { replica, registrar, policies, accessLog } = rooms;
+  const { clusterId, region, zone, roles } = options.settings.node;
+  const listeners: Record<string, string> = {};
+  const identity: NodeIdentity = {
+    version: options.version,
+    nodeId: restored.nodeId,
+    clusterId,
+    region,
+    zone,
+    roles,
+    listeners,
+    boot: restored.boot,
+    startedMonoMs: time.monoMs,
+    get generation() {
+      return replica.self.generation;
+    },
+  };
+  const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied });
+  const switches = new SwitchQueue({ policies, replica, reads, fanout, clusterId });
+  const bytes = new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key));
+  return { listeners, identity, reads, switches, bytes };
+}

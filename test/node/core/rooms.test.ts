@@ -1,0 +1,60 @@
+/** The rooms of a node, as they are built from what its disk kept. */
+import { expect, test } from "vitest";
+import { Leases } from "../../../src/catalog/leases.ts";
+import { MAX_SEQ } from "../../../src/catalog/record/codec.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
+import { openRooms } from "../../../src/node/core/rooms.ts";
+import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+import { at, caller, command, stamped } from "../../fakes/registry.ts";
+
+const OPTIONS = {
+  settings: SETTINGS,
+  version: "1",
+  history: HISTORY_BOUNDS,
+  patience: ALL_TIME_COUNTS,
+  audit: undefined,
+  now: () => at(0),
+};
+const FRESH = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
+
+function open(restored: Parameters<typeof openRooms>[0]) {
+  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token" };
+  return openRooms(restored, { ...OPTIONS, ...chance, metrics: new Metrics() }, at(0));
+}
+
+/** What a node writes when one static entry is registered. */
+function written() {
+  const { rooms } = open(FRESH).finish();
+  rooms.registrar.register(caller("ann"), command([stamped("web")], { isStatic: true }), at(0));
+  const batch = rooms.registrar.takeBatch();
+  if (batch === undefined) throw new Error("nothing is written");
+  return batch;
+}
+
+test("rows and leases of the disk are back when the rooms are, and readers are owed nothing of them", () => {
+  const { puts, leases, lastSeq, floor } = written();
+  const opening = open({ ...FRESH, generation: 5, lastSeq, floor, leases });
+  for (const row of puts) opening.row(row);
+  const { rooms, againCount } = opening.finish();
+  expect([opening.renewed, againCount]).toEqual([undefined, 0]);
+  expect([rooms.replica.lookup.size, rooms.leases.size]).toEqual([1, 1]);
+  expect([[...rooms.replica.takeTouched()], rooms.identity.generation, rooms.registrar.hasWork]).toEqual([[], 5, false]);
+});
+
+test("numbers that nobody can go on from are replaced under a new generation, and rows above them are written again", () => {
+  const { puts, leases } = written();
+  const opening = open({ ...FRESH, generation: MAX_SEQ, leases });
+  expect(opening.renewed).toEqual({ generation: 77, lastSeq: 0, floor: 0 });
+  for (const row of puts) opening.row(row);
+  const { rooms, againCount } = opening.finish();
+  expect([againCount, rooms.identity.generation, rooms.registrar.takeBatch()?.puts.map(({ seq }) => seq)]).toEqual([1, 77, [1]]);
+  expect(open({ ...FRESH, lastSeq: MAX_SEQ, floor: 3 }).renewed).toEqual({ generation: 77, lastSeq: MAX_SEQ / 2, floor: 3 });
+});
+
+test("before a node serves callers its tombstones stay, whatever their age", () => {
+  const { rooms } = open(FRESH).finish();
+  expect(rooms.machine.collectsBy(at(0))).toBe("nothing");
+  expect([rooms.machine.isReady, rooms.reads.node.boot]).toEqual([false, "b1"]);
+});
