@@ -2,7 +2,6 @@
 import { randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { askedBounds } from "../catalog/entry/names.ts";
-import { wantsPeers } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
@@ -13,10 +12,11 @@ import { resolveHandler } from "../services/discovery/resolve.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
+import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
-import { chooseFabric } from "./fabric/open-fabric.io.ts";
+import { decideFabric } from "./fabric/open-fabric.io.ts";
 import { checkExposure, openIdentities } from "./identity.io.ts";
 import { type Listeners, openListeners } from "./listeners.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
@@ -79,8 +79,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const openPolicies = () => openPolicyStore(settings, log.child("policy"));
   const store = await parts.open("policy store", openPolicies, (opened) => ({ stop: () => opened.close() }));
   const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit }), corePart);
-  const mayBeOthers = () => !core.machine.isReady || (wantsPeers(settings) && core.machine.fabric?.readiness(now()).reason === "alone");
-  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers });
+  const others = () => mayBeOthers(settings, core.machine, now());
+  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others });
   const policy = await parts.open("policy", openPolicy, (opened) => ({
     reload: () => opened.reload(),
     readiness: () => [policyCheck(core)],
@@ -153,16 +153,15 @@ function policyCheck({ policies, machine }: NodeCore) {
   return { name: "policy", ok: true, detail: notTaken === "" ? here : `${here}; not taken: ${notTaken}` };
 }
 
-/** Who joins others for the first time shows nothing without a policy: its cluster may hide it. Who has been here before knows whether there was one. */
-async function awaitPolicy(core: NodeCore, { fabric, persistence }: Settings): Promise<void> {
-  const isNewcomer = fabric.enabled !== false && fabric.seeds.length > 0 && (persistence.ephemeral || !hasSnapshot(persistence.dataDir));
-  core.policies.isAwaiting = isNewcomer;
+async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
+  const { ephemeral, dataDir } = settings.persistence;
+  core.policies.isAwaiting = awaitsPolicy(settings, !ephemeral && hasSnapshot(dataDir));
   await core.switchPolicy();
 }
 
 async function openFabric({ settings, log, version }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
-  const choice = await chooseFabric(settings, core);
+  const choice = await decideFabric(settings, core);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, version, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
   return loneFabric(core, choice.detail);

@@ -18,7 +18,8 @@ import { MemoryStore } from "../store/control/memory.ts";
 import { openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
 import type { CoreDriver, Told } from "./core-driver.io.ts";
-import { FabricGuard, hadPeers } from "./fabric/open-fabric.io.ts";
+import { hadPeers } from "./fabric/open-fabric.io.ts";
+import { writeMark } from "./fabric/peer-mark.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
@@ -43,7 +44,7 @@ export interface NodePolicyOptions {
 /** Puts the last policy in force, then what the policy file says anew. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
   const { settings, log, core, audit, store } = options;
-  const { policies, identity, replica, machine, driver } = core;
+  const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
   const policyStore = new PolicyStore({
     engine: policies,
@@ -65,9 +66,8 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
   driver.follow((told) => carryOut(told, { tasks, policyStore, driver, log }));
   const applied = await appliedFile(new PolicyFile(policyStore), tasks, options);
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regionsOf(replica).get(clusterId) ?? ""));
-  const guard = new FabricGuard(settings, core, log);
   driver.follow((told) => {
-    if (told.kind === "memberChanged") guard.note(told.update.nodeId);
+    if (told.kind === "memberChanged" && guard.note(told.update.nodeId)) void writeMark(settings, log);
   });
   return {
     service: policyService({
@@ -77,7 +77,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       regionOf,
       secure: () => {
         machine.standing.checkWrites();
-        return guard.secure();
+        return guard.secure(machine.fabric);
       },
       notTaken: () => machine.policyNotTaken,
       reaches: (clusterId) => machine.isPolicyTaken(clusterId),

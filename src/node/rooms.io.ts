@@ -17,6 +17,7 @@ import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.t
 import type { Journal } from "../store/journal/journal.ts";
 import { openRooms, type Rooms } from "./core/rooms.ts";
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
+import { isMarked } from "./fabric/peer-mark.io.ts";
 
 /** The rooms of a node with what drives them. */
 export interface NodeCore extends Rooms {
@@ -71,7 +72,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit 
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const newToken = () => randomBytes(12).toString("base64url");
   const chance = { leases, newGeneration, newToken };
-  const given = { settings, version, history: HISTORY_BOUNDS, patience, metrics, audit, now, ...chance };
+  const given = { settings, version, history: HISTORY_BOUNDS, patience, metrics, audit, now, hadPeers: isMarked(settings), ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed.generation, opening.renewed);

@@ -16,6 +16,6 @@ export const DATA_FILES = {
   control: "control.db",
   /** An SQLite database: the audit log. Its owner is `store/audit/`. */
   audit: "audit.db",
-  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/open-fabric.io.ts`. */
+  /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/peer-mark.io.ts`. */
   hadPeers: "had-peers",
 } as const;

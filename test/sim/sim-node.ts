@@ -258,6 +258,7 @@ export class SimProcess {
       },
       metrics: new Metrics(),
       audit: undefined,
+      hadPeers: false,
       now: () => this.time(),
       leases: this.leases,
       newGeneration: () => node.newGeneration(),

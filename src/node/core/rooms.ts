@@ -30,6 +30,8 @@ import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import { AccessLog } from "../access-log.ts";
 import { NodeMachine } from "../core.ts";
 import { NodeLimits } from "../limits.ts";
+import { hasSeeds } from "./newcomer.ts";
+import { FabricGuard } from "./open-fabric.ts";
 
 /** What the disk kept, apart from the rows. */
 export interface RestoredNode {
@@ -44,7 +46,7 @@ export interface RestoredNode {
 
 /** What a node is built from beside its disk. */
 export interface RoomsOptions {
-  readonly settings: Pick<Settings, "audit" | "catalog" | "dns" | "fabric" | "limits" | "node" | "quotas" | "tenants">;
+  readonly settings: Settings;
   readonly version: string;
   /** How many versions of the policy are remembered, and how large they may be together. */
   readonly history: { readonly maxVersions: number; readonly maxBytes: number };
@@ -54,6 +56,8 @@ export interface RoomsOptions {
   /** Where it is recorded who did what. Undefined where nothing is recorded. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
   readonly now: () => Time;
+  /** Whether the data directory says that other nodes were there. */
+  readonly hadPeers: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
   readonly leases: Leases;
   /** Draws a generation: it grows with the time, and no two are the same. */
@@ -80,6 +84,7 @@ export interface Rooms extends Restorable {
   readonly bytes: DiscoveryBytes;
   readonly switches: SwitchQueue;
   readonly machine: NodeMachine;
+  readonly guard: FabricGuard;
 }
 
 /** The rooms that the rows of the disk go into. */
@@ -113,14 +118,15 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const { replica, registrar, leases, policies, limits } = restorable;
   const fanout = new Fanout();
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
-  const hasSeeds = settings.fabric.enabled !== false && settings.fabric.seeds.length > 0;
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, hasSeeds, newGeneration }, time);
+  const joins = { hasSeeds: hasSeeds(settings), newGeneration };
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
+  const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.hadPeers });
   const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs }, time);
   const finish = () => {
     const againCount = restoring.finish();
-    const rooms = { ...restorable, fanout, dnsNames, machine, ...readingRooms(restorable, { restored, options, fanout, time }) };
+    const rooms = { ...restorable, fanout, dnsNames, machine, guard, ...readingRooms(restorable, { restored, options, fanout, time }) };
     dnsNames.refresh();
     registrar.requests.refresh();
     replica.takeTouched();
