@@ -34,6 +34,7 @@ export const INVARIANTS = [
   "seq",
   "stamp",
   "thawed",
+  "stop",
   "traffic",
   "vector",
   "waking",

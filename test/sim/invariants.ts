@@ -208,6 +208,7 @@ export class Invariants implements Watching {
   /** What its node knows when it ends a record of its own: more may come while that is on its way to the disk. */
   #noteStaged(node: SimNode, process: SimProcess): void {
     const { self, staged } = process.replica;
+    this.#checkDeparted(node, process);
     // A leaver ends its records between two turns: what comes with the next one it did not know.
     if (process.isClosed) return;
     for (const { key, body, seq, reach } of staged) {
@@ -222,6 +223,12 @@ export class Invariants implements Watching {
       const list = this.#knowing.get(key) ?? [];
       this.#knowing.set(key, [...list, ...ended.map((of) => ({ originId: self.id, seq, reach, of }))]);
     }
+  }
+
+  /** A node that stops takes no entry: nobody would hear of it before the node is gone. */
+  #checkDeparted({ name }: SimNode, { replica, departedSeq = Number.POSITIVE_INFINITY }: SimProcess): void {
+    const taken = replica.staged.find(({ body, seq }) => body === BODY.ENTRY && seq > departedSeq);
+    this.#parts.checks.holds(taken === undefined, "stop", () => `${name} stops and takes ${taken?.key.replaceAll("\0", "|")}`);
   }
 
   /** A seq is never used twice. */

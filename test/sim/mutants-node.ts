@@ -147,4 +147,54 @@ export const NODE_MUTANTS = [
     withinSeeds: 6,
     isCheap: true,
   },
+  {
+    name: "a node leaves though it is alone",
+    rule: "Stop: a node keeps everything when no other member of its cluster is alive",
+    edits: [{ file: "src/node/core.ts", find: 'how === "leave" && this.#joined.fabric.hasClusterPeers', replace: 'how === "leave"' }],
+    withinSeeds: 5,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "a node that stops takes over what is offered",
+    rule: "Stop: a stopping node takes nothing any more",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: "    if (this.#joined?.departure.hasBegun === true) return;\n    const count",
+        replace: "    const count",
+      },
+    ],
+    withinSeeds: 12,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "absences begin anew with each start",
+    rule: "Restart: origins that were away already are away since then",
+    edits: [
+      {
+        file: "src/node/core/warm-start.ts",
+        find: "  lifecycle.resume(absent, over, monoMs + joinTimeoutMs);",
+        replace: "  void [lifecycle, absent, over, joinTimeoutMs];",
+      },
+    ],
+    withinSeeds: 5,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "numbers that were replaced stay on the disk",
+    rule: "Restart: a node that replaces impossible numbers keeps the new ones",
+    edits: [
+      {
+        file: "src/node/core/rooms.ts",
+        find: "generation === restored.generation ? undefined : { generation, lastSeq, floor }",
+        replace: "undefined",
+      },
+    ],
+    withinSeeds: 5,
+    isOfNode: true,
+    isCheap: true,
+  },
 ] as const;

@@ -33,6 +33,8 @@ export interface Mutant {
   readonly isOfLeft?: boolean;
   /** As `isOfLost`, in the worlds of `generations.ts`. */
   readonly isOfGenerations?: boolean;
+  /** As `isOfLost`, in the worlds of `node-worlds.ts`. */
+  readonly isOfNode?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }

@@ -189,6 +189,8 @@ export class SimProcess {
   readonly goodbyes = new Map<string, number>();
   /** It stops, and clients reach it no more. */
   isClosed = false;
+  /** The number of its last change when it was told to leave or to say goodbye. */
+  departedSeq: number | undefined;
 
   constructor(node: SimNode) {
     this.node = node;
@@ -675,9 +677,13 @@ export class SimNode implements Host {
     if (process === undefined || !this.canStop) return;
     this.parts.trace.say(() => `${this.name} stops (${reason})`);
     process.isClosed = true;
+    const depart = (how: "leave" | "keep", withinMs: number) => {
+      process.departedSeq = process.replica.lastSeq;
+      process.input({ kind: "depart", how, withinMs });
+    };
     // The open calls end first.
-    if (reason === "leave") process.durable(() => process.input({ kind: "depart", how: "leave", withinMs: 2 * handOverMs }));
-    else process.durable(() => process.input({ kind: "depart", how: "keep", withinMs: 2 * this.options.fabric.stopTimeoutMs }));
+    if (reason === "leave") process.durable(() => depart("leave", 2 * handOverMs));
+    else process.durable(() => depart("keep", 2 * this.options.fabric.stopTimeoutMs));
     this.parts.world.after(lingerMs, () => {
       if (this.life === life && this.process === process) this.#gone(false);
     });

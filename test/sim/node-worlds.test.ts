@@ -1,0 +1,7 @@
+/** The rules by which the parts of a node are joined, in worlds made for them; each takes about a tenth of a second. */
+import { expect, test } from "vitest";
+import { runSeed } from "./node-worlds.ts";
+
+test("stops, starts and commits of a node are seen by the others as they are", { timeout: 120_000 }, () => {
+  for (let seed = 1; seed <= 50; seed++) expect(runSeed(seed).violation?.message, `seed ${seed}`).toBeUndefined();
+});
