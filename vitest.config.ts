@@ -2,7 +2,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Rooms whose files are pure unless they are named `.io.ts`; `scripts/rooms.ts` holds the same list for the other checks. */
-const PURE_ROOMS = "{lib,grpc,catalog,policy,summary,fabric,resolver,discovery,dns,store,control,data,node}";
+const PURE_ROOMS = "{lib,reading,grpc,catalog,policy,summary,fabric,resolver,discovery,dns,store,control,data,node}";
 
 /** Everything under test/ that is not a unit test has its own folder. */
 const KINDS = ["sim", "e2e", "interop", "docs", "chaos", "long", "nightly", "soak"] as const;

@@ -6,24 +6,26 @@
  */
 export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   lib: [],
+  reading: ["lib"],
   grpc: ["lib"],
   catalog: ["lib"],
   policy: ["lib", "catalog"],
   summary: ["lib", "catalog", "policy"],
   fabric: ["lib", "grpc", "catalog", "policy", "summary"],
-  discovery: ["lib", "catalog", "policy", "summary", "fabric"],
-  resolver: ["lib", "catalog", "summary"],
+  discovery: ["lib", "reading", "catalog", "policy", "summary", "fabric"],
+  resolver: ["lib", "reading", "catalog", "summary"],
   dns: ["lib", "catalog", "policy", "resolver", "discovery"],
   store: ["lib", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],
-  services: ["lib", "catalog", "policy", "summary", "fabric", "discovery", "resolver", "dns", "store", "control", "data"],
+  services: ["lib", "reading", "catalog", "policy", "summary", "fabric", "discovery", "resolver", "dns", "store", "control", "data"],
   server: ["lib", "grpc", "policy", "services"],
-  client: ["lib"],
+  client: ["lib", "reading"],
   config: ["lib"],
-  cli: ["lib", "client", "config"],
+  cli: ["lib", "reading", "client", "config"],
   node: [
     "lib",
+    "reading",
     "grpc",
     "catalog",
     "policy",
@@ -41,6 +43,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
   main: [
     "lib",
+    "reading",
     "grpc",
     "catalog",
     "policy",
@@ -64,6 +67,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** Rooms whose files are pure unless they are named `.io.ts`. */
 export const PURE_ROOMS: readonly string[] = [
   "lib",
+  "reading",
   "grpc",
   "catalog",
   "policy",
@@ -90,8 +94,8 @@ export interface Fence {
 export const FENCES: readonly Fence[] = [
   {
     specifier: "gen/*_pb.js",
-    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec\.ts|(?:services|server|client|cli)\/.*)$/,
-    why: "generated messages are turned into our own values at the edge: in codecs, services, server, client and cli",
+    allowed: /^src\/(?:[a-z]+\/(?:[a-z]+\/)?(?:[a-z]+-)?codec\.ts|(?:services|server|client|cli)\/.*|reading\/follow\.ts)$/,
+    why: "generated messages are turned into our own values at the edge: in codecs, services, server, client and cli; what follows a watch reads its messages",
   },
   {
     specifier: "gen/*entry_codec.ts",

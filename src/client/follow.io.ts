@@ -2,8 +2,8 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type FollowEvent, Follower } from "../reading/follow.ts";
 import type { Client } from "./client.ts";
-import { type FollowEvent, Follower } from "./follow.ts";
 import { RequestError } from "./request-error.ts";
 
 export interface FollowOptions {

@@ -6,11 +6,11 @@ import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
 import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
 import { queryPage } from "../catalog/query/query.ts";
-import { healthTier } from "../catalog/query/select.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
 import { type Claim, isRightful } from "../discovery/alias-claim.ts";
+import { healthRank } from "../discovery/candidates.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
 import type { DnsCatalog } from "../dns/subject.ts";
@@ -278,7 +278,7 @@ function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Call
 }
 
 /** An answer has room for some twenty healthy instances; clients that take the first spread over them. */
-const DNS_SAMPLING = { form: "spread", rank: healthTier, ideal: 0, fit: 0, wanted: 32 } as const;
+const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
 /** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of what an answer lacks, once an answer. */
 export function dnsCatalog(

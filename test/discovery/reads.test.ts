@@ -1,9 +1,9 @@
 /** Reads of one caller under one policy and between two. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { healthTier } from "../../src/catalog/query/select.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import type { Reader } from "../../src/catalog/watch/reader.ts";
+import { healthRank } from "../../src/discovery/candidates.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../src/policy/set/verdict.ts";
@@ -12,7 +12,7 @@ import { at, caller, Registry, stamped } from "../fakes/registry.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 const HIDING = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
-const SAMPLING = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 1 } as const;
+const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 1 } as const;
 const BLUE: Caller = { ...caller("ann"), tenant: "blue" };
 const RED: Caller = { ...caller("bob"), tenant: "red" };
 

@@ -5,10 +5,10 @@
 
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { matches } from "../../src/catalog/query/filter.ts";
-import { healthTier } from "../../src/catalog/query/select.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record/record.ts";
 import { type Origin, settledOf } from "../../src/catalog/record/stored-record.ts";
 import { NEVER } from "../../src/catalog/replica/past-views.ts";
+import { healthRank } from "../../src/discovery/candidates.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { lineOf } from "../fakes/model.ts";
@@ -101,7 +101,7 @@ export class SimReads {
     );
     const namespace = NAMESPACES[salt % NAMESPACES.length] ?? "svc";
     const name = `n${salt % 5}`;
-    const sampling = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 1 } as const;
+    const sampling = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 1 } as const;
     const { found } = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name }, { sampling, read: (record) => record });
     const named = visible.filter((record) => record.namespace === namespace && record.name === name && record.kind === KIND.SERVICE);
     this.#same(

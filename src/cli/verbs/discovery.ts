@@ -24,10 +24,10 @@ import {
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
-import type { FollowEvent } from "../../client/follow.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
+import type { FollowEvent } from "../../reading/follow.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";

@@ -5,23 +5,14 @@ import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { type Bounds, isName, nameRule } from "../../catalog/entry/names.ts";
-import type { LoadView } from "../../catalog/entry/view.ts";
-import {
-  type Candidate,
-  type Choice,
-  explainVersion,
-  MAX_EXPLAINED,
-  SELECT_POLICY,
-  type SelectPolicy,
-  samplingOf,
-  select,
-  versionTest,
-} from "../../catalog/query/select.ts";
+import type { EntryView, LoadView } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
+import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { AskedViewer, Caller } from "../../policy/identity/caller.ts";
+import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } from "../../reading/select.ts";
 import { checkBytes, checkViewer } from "../request-checks.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
@@ -46,7 +37,9 @@ const DEFAULT_ALTERNATIVES = 4;
 const MAX_ALTERNATIVES = 100;
 const MAX_HASH_KEY_BYTES = 1024;
 
-interface Found extends Candidate {
+interface Found {
+  readonly key: KeyText;
+  readonly view: EntryView;
   readonly record: CatalogRecord;
 }
 
@@ -102,7 +95,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   });
 }
 
-function explained({ explained: ranked = [] }: Choice, unfit: readonly Found[], range: string) {
+function explained({ explained: ranked = [] }: Choice<Found>, unfit: readonly Found[], range: string) {
   return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 

@@ -3,13 +3,13 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { allInstances, findInstances, type Sampling, sampleInstances } from "../../../src/catalog/query/instances.ts";
 import { Lookup } from "../../../src/catalog/query/lookup.ts";
-import { healthTier } from "../../../src/catalog/query/select.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../../src/catalog/record/record.ts";
+import { healthRank } from "../../../src/discovery/candidates.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
 
 const NAME = { kind: KIND.SERVICE, namespace: "svc.market", name: "web" };
-const SAMPLING = { form: "spread", at: 0, rank: healthTier, ideal: 0, fit: 0, wanted: 5 } as const satisfies Sampling;
+const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 5 } as const satisfies Sampling;
 
 /** Names that sort around the one that is asked for have the same instances. */
 function crowd(count: number, specOf: (i: number) => RecordSpec = () => ({})): Lookup {
@@ -49,7 +49,7 @@ test("of 10,000 instances an answer looks at 1,000 while enough of them are heal
       let ranked = 0;
       const rank = (record: CatalogRecord) => {
         ranked += 1;
-        return healthTier(record);
+        return healthRank(record);
       };
       expect(sampleInstances(lookup, NAME, { ...SAMPLING, form, at, rank })).toMatchObject({ count: 10_000, stride: 10 });
       expect(ranked).toBe(1000);

@@ -1,47 +1,35 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { newEntry, newFunctionDetail } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
-import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { type EntryView, type LoadView, type TargetView, versionOf } from "../../../src/catalog/entry/view.ts";
+import { HEALTH } from "../../src/catalog/record/record.ts";
+import { Rng } from "../../src/lib/rng.ts";
 import {
   type Candidate,
-  explainVersion,
+  type Load,
   loadScore,
   MAX_EXPLAINED,
   SELECT_POLICY,
   type SelectOptions,
   select,
-  versionTest,
-} from "../../../src/catalog/query/select.ts";
-import { HEALTH, KIND, keyText } from "../../../src/catalog/record/record.ts";
-import { Rng } from "../../../src/lib/rng.ts";
+} from "../../src/reading/select.ts";
 
 const NOW_MS = 1_700_000_000_000;
 
-function target(spec: Partial<TargetView> = {}): TargetView {
-  return { name: "", host: "10.0.0.1", port: 80, priority: 0, weight: 0, protocol: "tcp", ...spec };
+function target(spec: { readonly port?: number; readonly priority?: number; readonly weight?: number } = {}) {
+  return { port: 80, priority: 0, weight: 0, ...spec };
 }
 
-function load(spec: Partial<LoadView> = {}): LoadView {
+function load(spec: Partial<Load> = {}): Load {
   return { activeClients: 0, errorRate: 0, latencyMs: 0, utilization: 0, observedWallMs: NOW_MS, ...spec };
 }
 
-function candidate(instanceId: string, spec: Partial<EntryView> = {}): Candidate & { readonly id: string } {
-  const key = { kind: KIND.SERVICE, namespace: "svc", name: "web", instanceId, clusterId: "c1" };
-  const view: EntryView = {
-    ...newEntry(),
-    key,
-    scope: SCOPE.ZONE,
-    targets: [target()],
-    ttlMs: undefined,
-    region: "r1",
-    zone: "z1",
-    nodeId: "n1",
-    health: HEALTH.HEALTHY,
-    load: undefined,
-    ...spec,
-  };
-  return { id: instanceId, key: keyText(key), view };
+interface Made extends Candidate {
+  readonly id: string;
+  readonly view: Candidate["view"] & { readonly targets: readonly ReturnType<typeof target>[] };
+}
+
+function candidate(instanceId: string, spec: Partial<Made["view"]> = {}): Made {
+  const view = { targets: [target()], region: "r1", zone: "z1", health: HEALTH.HEALTHY, load: undefined, ...spec };
+  return { id: instanceId, key: `svc/web/${instanceId}`, view };
 }
 
 function options(spec: Partial<SelectOptions> = {}): SelectOptions {
@@ -105,19 +93,19 @@ test("LOAD_AWARE prefers the least loaded by every metric, the unknown in the mi
 });
 
 test("a stale report counts less and less, and is never a reason to leave an entry out", () => {
-  const score = (ageMs: number) => loadScore(candidate("a", { load: load({ observedWallMs: NOW_MS - ageMs }) }).view, NOW_MS);
+  const score = (ageMs: number) => loadScore(load({ observedWallMs: NOW_MS - ageMs }), NOW_MS);
   expect(score(0)).toBe(0);
   expect(score(-5000)).toBe(0);
   expect(score(60_000)).toBe(0.25);
   expect(score(1e9)).toBeCloseTo(0.5);
-  expect(loadScore(candidate("a").view, NOW_MS)).toBe(0.5);
+  expect(loadScore(undefined, NOW_MS)).toBe(0.5);
 });
 
 test("absurd load reports stay within bounds", () => {
   const worst = load({ utilization: 1e300, errorRate: 5, latencyMs: Number.MAX_VALUE, activeClients: 4e9 });
-  expect(loadScore(candidate("a", { load: worst }).view, NOW_MS)).toBeLessThanOrEqual(1);
+  expect(loadScore(worst, NOW_MS)).toBeLessThanOrEqual(1);
   const best = load({ utilization: -1, errorRate: -1, latencyMs: -1 });
-  expect(loadScore(candidate("a", { load: best }).view, NOW_MS)).toBe(0);
+  expect(loadScore(best, NOW_MS)).toBe(0);
 });
 
 test("ROUND_ROBIN gives each of the best its turn, and the worse stay behind", () => {
@@ -242,46 +230,4 @@ test("an explanation says where each candidate ranks and why", () => {
 test("explanations are bounded", () => {
   const many = Array.from({ length: MAX_EXPLAINED + 5 }, (_, i) => candidate(`i${i}`));
   expect(select(many, options({ explain: true })).explained?.length).toBe(MAX_EXPLAINED);
-});
-
-test.each([
-  { range: "", fit: "a b c d" },
-  { range: "^1.2.0", fit: "a b" },
-  { range: ">=1.2.0 <1.3", fit: "a" },
-  { range: "*", fit: "a b c" },
-  { range: "^3", fit: "" },
-])("version range '$range' fits $fit", ({ range, fit }) => {
-  const versions = { a: "1.2.0", b: "1.9.4", c: "2.0.0", d: "" };
-  const all = Object.entries(versions).map(([id, version]) => candidate(id, ofVersion(version)));
-  const isFit = versionTest(KIND.FUNCTION, range) ?? (() => true);
-  expect(ids(all.filter(({ view }) => isFit(versionOf(view))).map((one) => ({ id: one.view.key.instanceId })))).toBe(fit);
-});
-
-test("a version that is not in the range is named", () => {
-  const told = [candidate("a", ofVersion("2.0.0")), candidate("b")].map((one) => explainVersion(one, "^1"));
-  expect(told.every(({ kept, reason }) => !kept && reason === "version_range")).toBe(true);
-  expect(told.map(({ detail }) => detail)).toEqual(["version 2.0.0 is not in ^1", "version (none) is not in ^1"]);
-});
-
-function ofVersion(version: string): Partial<EntryView> {
-  return { detail: { case: "function", value: { ...newFunctionDetail(), version } } };
-}
-
-function refusal(range: string): string {
-  try {
-    versionTest(KIND.FUNCTION, range)?.("1.0.0");
-    return "none";
-  } catch (error) {
-    return String(error);
-  }
-}
-
-test("a range that is none, or for another kind, is refused by name", () => {
-  expect(() => versionTest(KIND.FUNCTION, "latest!")).toThrow('invalid_argument: version_range: "latest!" is not a range');
-  expect(() => versionTest(KIND.SERVICE, "^1")).toThrow("invalid_argument: version_range: only functions");
-  fc.assert(
-    fc.property(fc.string({ maxLength: 128 }), (range) => {
-      expect(refusal(range)).toMatch(/^(none|WaymarkError: invalid_argument: version_range)/);
-    }),
-  );
 });

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type FollowEvent, Follower } from "../../src/client/follow.ts";
+import { type FollowEvent, Follower } from "../../src/reading/follow.ts";
 
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
 type Delta = NonNullable<Init["deltas"]>[number];

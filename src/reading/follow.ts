@@ -1,6 +1,6 @@
 /**
  * Following a watch through breaks, as a state machine: it folds messages into the set of keys the reader holds, and
- * tells the reader each change once, whatever the server repeats. `follow.io.ts` gives it streams and time.
+ * tells the reader each change once, whatever the server repeats. The caller opens the streams and waits (`client/follow.io.ts`).
  */
 import type { DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { DiscoveryDelta_Action } from "../../gen/waymark/catalog/v1/delta_pb.js";

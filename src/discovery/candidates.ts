@@ -1,0 +1,49 @@
+/** The instances of a name that Resolve chooses among: how many of a crowded name, and which versions. */
+
+import type { EntryView } from "../catalog/entry/view.ts";
+import { versionOf } from "../catalog/entry/view.ts";
+import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
+import { invalid } from "../lib/errors.ts";
+import { fnv64, hashFraction } from "../lib/hash64.ts";
+import { lacksVersion, VersionRange } from "../lib/versions.ts";
+import { healthTier, rankBounds, rankOf, SELECT_POLICY, type SelectOptions } from "../reading/select.ts";
+
+/**
+ * The part of a crowded name that these options choose from. Each ROUND_ROBIN turn and each random number leads to another part, a hash key
+ * always to the same one.
+ */
+export function samplingOf(options: SelectOptions): Sampling {
+  const ranks = { ...rankBounds(options), rank: (record: CatalogRecord) => rankOf(viewHealth(record), record.traits, options) };
+  const wanted = options.limit;
+  switch (options.policy) {
+    case SELECT_POLICY.HASH:
+      return { ...ranks, form: "stretch", at: hashFraction(fnv64(options.hashKey)), wanted };
+    case SELECT_POLICY.ROUND_ROBIN:
+      return { ...ranks, form: "spread", at: (options.turn * GOLDEN_RATIO) % 1, wanted };
+    case SELECT_POLICY.LOAD_AWARE:
+    case SELECT_POLICY.RANDOM:
+      return { ...ranks, form: "spread", at: options.random(), wanted };
+  }
+}
+
+/** Ranks records by health alone, for answers that have no preferred place. */
+export function healthRank(record: CatalogRecord): number {
+  return healthTier(viewHealth(record));
+}
+
+/**
+ * The test whether a FUNCTION's version is in an npm-style range such as `^1.2.0`. Undefined for an empty range, which contains all
+ * versions. Text that is not a version is in no range. Throws `invalid_argument` for text that is not a range, and for another kind.
+ */
+export function versionTest(kind: Kind, range: string): ((version: string) => boolean) | undefined {
+  if (range === "") return undefined;
+  if (kind !== KIND.FUNCTION) throw invalid("version_range", "only functions have versions; leave it empty");
+  const wanted = new VersionRange(range);
+  return (version) => wanted.has(version);
+}
+
+/** The explanation of a candidate that its version excluded. */
+export function explainVersion({ key, view }: { readonly key: KeyText; readonly view: EntryView }, range: string) {
+  return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
+}
