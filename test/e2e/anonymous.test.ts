@@ -108,10 +108,11 @@ test("a caller without a credential is refused while its request is still coming
     const path = "/waymark.discovery.v1.DiscoveryService/Register";
     const call = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers", ...headers });
     call.write(head);
-    const [answer] = await once(call, "response");
+    const { promise: status, resolve } = Promise.withResolvers<unknown>();
+    call.once("response", (answer) => resolve(answer["grpc-status"]));
     call.resume();
     await once(call, "close");
-    return [answer["grpc-status"], call.rstCode];
+    return [await status, call.rstCode];
   };
   const wrong = { authorization: "Bearer nobody" };
   expect([await begun({}), await begun(wrong)]).toEqual([
