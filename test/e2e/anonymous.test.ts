@@ -108,11 +108,11 @@ test("a caller without a credential is refused while its request is still coming
     const path = "/waymark.discovery.v1.DiscoveryService/Register";
     const call = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers", ...headers });
     call.write(head);
-    const { promise: status, resolve } = Promise.withResolvers<unknown>();
+    const { promise: answered, resolve } = Promise.withResolvers<unknown>();
     call.once("response", (answer) => resolve(answer["grpc-status"]));
     call.resume();
     await once(call, "close");
-    return [await status, call.rstCode];
+    return [await answered, call.rstCode];
   };
   const wrong = { authorization: "Bearer nobody" };
   expect([await begun({}), await begun(wrong)]).toEqual([
