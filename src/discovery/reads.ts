@@ -290,6 +290,24 @@ export class Reads {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
+  /** Every visible entry in key order, read a page at a time: the reader may take its time. A hidden namespace that the filter names is told to the audit. */
+  scan(caller: Caller, filter: Filter): Iterable<EntryView> {
+    const { namespace } = filter;
+    const verdict = namespace === "" ? undefined : this.verdict(caller, namespace);
+    if (verdict?.allowed === false) this.#onDenied(caller, { action: "query", namespace, verdict });
+    return this.#pages(caller, filter);
+  }
+
+  *#pages(caller: Caller, filter: Filter): Generator<EntryView> {
+    let afterKey: string | undefined = "";
+    while (afterKey !== undefined) {
+      const options = { limit: SCAN_PAGE, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
+      const page = queryPage(this.replica.lookup, filter, options);
+      yield* page.records.map((record) => this.entry(record));
+      afterKey = page.nextKey;
+    }
+  }
+
   /** Visible entries of one name; of a crowded name a sample (`findInstances`). */
   find<T>(caller: Caller, name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
     const verdict = this.verdict(caller, name.namespace);
@@ -356,6 +374,9 @@ export class Reads {
     return found;
   }
 }
+
+/** Number of entries that a scan decodes in one go. */
+const SCAN_PAGE = 100;
 
 /** Number of entries looked at in one go to find the nodes of a namespace. */
 const HOLDERS_PAGE = 1000;

@@ -1,12 +1,8 @@
 /** The listeners of a node: gRPC, HTTP edge and DNS over one core, and the numbers they show. */
 import type { JsonValue } from "@bufbuild/protobuf";
-import { decodeEntry } from "../catalog/entry/codec.ts";
 import { askedBounds } from "../catalog/entry/names.ts";
-import type { EntryView } from "../catalog/entry/view.ts";
-import { ANY } from "../catalog/query/filter.ts";
 import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
-import { queryPage } from "../catalog/query/query.ts";
-import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
+import type { CatalogRecord } from "../catalog/record/record.ts";
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
 import { type Claim, isRightful } from "../discovery/alias-claim.ts";
@@ -37,9 +33,7 @@ import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import { listServices } from "../services/list.ts";
-import { lagJson, type PeerParts, peerService, peersJson } from "../services/peers.ts";
-import { policyJson } from "../services/policy.ts";
-import { parseServiceFilter, renderTargetGroups, type ServiceFilter } from "../services/prometheus-sd.ts";
+import { type PeerParts, peerService } from "../services/peers.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { Components } from "./components.io.ts";
@@ -353,66 +347,16 @@ function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
 
 function httpSources(options: ListenersOptions): HttpSources {
   const { core, settings, parts, now } = options;
-  const { admit } = core.limits;
   const scrape = openScraper(core.metrics);
   return {
     metricsAccess: endpointAccess(settings.observability.metricsAccess, settings),
     readiness: () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) }),
     scrape,
     persistence: () => persistence(core),
-    prometheusTargets: (filter, caller) => {
-      admit?.(caller, "read", now().monoMs);
-      const { namespace } = filter;
-      const verdict = namespace === undefined ? undefined : core.reads.verdict(caller, namespace);
-      // Of a scrape of everything nobody is told: it asks for what it may see.
-      if (namespace !== undefined && verdict?.allowed === false) core.accessLog.onDenied(caller, { action: "query", namespace, verdict });
-      return renderTargetGroups(serviceEntries(core, filter, caller));
-    },
-    policy: (namespace, caller) => {
-      const { monoMs, wallMs } = now();
-      admit?.(caller, "read", monoMs);
-      return policyJson(core.policies, {
-        namespace,
-        caller,
-        wallMs,
-        bounds: askedBounds(settings.limits),
-        notTaken: core.machine.policyNotTaken,
-      });
-    },
-    lag: (asked) => lagJson(peerParts(options), asked, now()),
-    peers: (asked) => peersJson(peerParts(options), asked, now()),
-    parseServiceFilter,
   };
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   const { nodeId, generation } = identity;
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
-}
-
-/** Visible SERVICE entries, read page by page: the reader may take its time. */
-export function* serviceEntries(
-  { reads, replica }: Pick<NodeCore, "reads" | "replica">,
-  filter: ServiceFilter,
-  caller: Caller,
-): Generator<EntryView> {
-  const wanted = {
-    ...ANY,
-    namespace: filter.namespace ?? "",
-    tags: filter.tag === undefined ? [] : [filter.tag],
-    kindMask: 1 << KIND.SERVICE,
-  };
-  let afterKey: string | undefined = "";
-  while (afterKey !== undefined) {
-    const page = queryPage(replica.lookup, wanted, {
-      limit: 100,
-      afterKey,
-      self: reads.node,
-      allowed: reads.allowed(caller),
-      explain: false,
-    });
-    const decode = (record: CatalogRecord) => decodeEntry(replica.slab.view(record.at, record.sizeBytes), record.origin.life);
-    yield* page.records.map(decode);
-    afterKey = page.nextKey;
-  }
 }

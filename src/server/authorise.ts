@@ -1,5 +1,5 @@
 /** What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call. */
-import { type DescMethod, getOption, hasOption, type Message } from "@bufbuild/protobuf";
+import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { access, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
@@ -43,7 +43,7 @@ export function requiredAccessOf(desc: DescMethod): RequiredAccess {
  * Throws `unauthenticated` for a caller that showed no credential, else `discovery_access_denied`. A request that could
  * not be read has no owner.
  */
-export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: Message | WaymarkError | undefined): void {
+export function authorise(requiredAccess: RequiredAccess, caller: Caller, request: object | undefined): void {
   const { role, ownerOf, isForOwners } = requiredAccess;
   if (role === undefined || hasRole(caller, role)) return;
   if (isForOwners && isOwner(caller)) return;

@@ -194,7 +194,7 @@ export class MethodChain {
   }
 
   /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
-  #admit(context: CallContext, arrival: Arrival, request: Message | WaymarkError | undefined): void {
+  #admit(context: CallContext, arrival: Arrival, request: object | undefined): void {
     if (this.#wantsCredential !== undefined && !context.caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
     this.#limit?.(context);
     if (this.#requiredAccess.role !== undefined) this.#authorise(context, request);
@@ -229,7 +229,7 @@ export class MethodChain {
     throw refusal;
   }
 
-  #authorise({ caller, requestId }: CallContext, request: Message | WaymarkError | undefined): void {
+  #authorise({ caller, requestId }: CallContext, request: object | undefined): void {
     try {
       authorise(this.#requiredAccess, caller, request);
     } catch (thrown) {
@@ -336,6 +336,23 @@ export class MethodChain {
     };
     const caller = this.#identify(arrival, requestId);
     return caller instanceof Promise ? caller.then(admit) : admit(caller);
+  }
+
+  /** Answers a route of this method, behind the same checks as its calls: `asked` has the field that says whose call it is. Rejects to refuse. */
+  async route<T>(arrival: Arrival, asked: object, answer: (context: CallContext) => T): Promise<T> {
+    const began = this.#ports.now();
+    const requestId = this.requestId(arrival);
+    try {
+      const caller = await this.#identify(arrival, requestId);
+      const context = { caller, time: this.#ports.now(), requestId };
+      this.#admit(context, arrival, asked);
+      const answered = answer(context);
+      this.finish(arrival, began, 0);
+      return answered;
+    } catch (thrown) {
+      this.finish(arrival, began, this.status(thrown, requestId).code);
+      throw thrown;
+    }
   }
 
   /** What an admitted server stream is answered with; throws to refuse. */

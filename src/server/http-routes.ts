@@ -1,12 +1,11 @@
-/** The GET routes of the HTTP edge as a table: path → handler. Opens no socket; `server/edge/listener.io.ts` carries the answers. */
+/** The GET routes of the HTTP edge: those of the node itself, and those that its services bring. Opens no socket; `server/edge/listener.io.ts` carries the answers. */
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
-import { CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
+import { assert, CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
-import { type Caller, isOwnerOf } from "../policy/identity/caller.ts";
-import type { PageAsked, PeersAsked } from "../services/peers.ts";
-import type { ServiceFilter } from "../services/prometheus-sd.ts";
-import { authorise, type RequiredAccess } from "./authorise.ts";
+import type { Caller } from "../policy/identity/caller.ts";
+import type { Route, RouteParameters, Service } from "../services/service.ts";
+import type { Arrival, Chain } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
 import { CODE_NAMES, type RpcStatus, refusal } from "./status.ts";
 
@@ -23,13 +22,7 @@ export interface Readiness {
   readonly checks: readonly ReadyCheck[];
 }
 
-/** An answer, and what of it a reader tells by whether anything changed. */
-export interface Steady {
-  readonly page: JsonValue;
-  readonly steady: JsonValue;
-}
-
-/** Where the routes get what they show. */
+/** What the node itself shows, beside its services. */
 export interface HttpSources {
   /** Who may read the routes that have no policy of their own: everybody, who showed a credential, or nobody. */
   readonly metricsAccess: "on" | "authenticated" | "off";
@@ -38,16 +31,6 @@ export interface HttpSources {
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
   /** State of the journal; undefined when the node runs without one. */
   persistence(): JsonValue | undefined;
-  /** The body of `/sd/prometheus` in pieces. It is read over several turns of the event loop, so it must outlive changes. */
-  prometheusTargets(filter: ServiceFilter, caller: Caller): Iterable<string>;
-  /** Which policy is in force; asked about a namespace also what it says of the caller's view of it. Throws `invalid_argument`. */
-  policy(namespace: string | undefined, caller: Caller): JsonValue;
-  /** How far replication is, and what of it stays the same while nothing but time and traffic goes on. Throws `invalid_argument`. */
-  lag(asked: PageAsked): Steady;
-  /** A page of members, and what of it stays the same while nobody joins, leaves or changes. Throws `invalid_argument`. */
-  peers(asked: PeersAsked): Steady;
-  /** Throws `invalid_argument`. */
-  parseServiceFilter(parameters: { readonly namespace?: string | undefined; readonly tag?: string | undefined }): ServiceFilter;
 }
 
 export interface HttpRequest {
@@ -57,7 +40,8 @@ export interface HttpRequest {
   readonly accept: string;
   /** `If-None-Match` as sent; empty when it was not. */
   readonly ifNoneMatch: string;
-  /** Asked for only by routes whose answer depends on it; may throw or reject with `unauthenticated`. */
+  readonly arrival: Arrival;
+  /** Asked for only by routes of no service whose answer depends on it; may throw or reject with `unauthenticated`. */
   identify(): Caller | Promise<Caller>;
 }
 
@@ -74,76 +58,30 @@ const MAX_QUERY_CHARS = 4096;
 const MAX_PARAMETERS = 16;
 const JSON_TYPE = "application/json; charset=utf-8";
 
-type Parameters = Readonly<Record<string, string>>;
 /** A response without its row, as routes and refusals make it. */
 export type Answer = Omit<HttpResponse, "route">;
 
-interface Route {
-  /** Names of the query parameters it takes; any other is refused. */
+/** A row of the table: how a path is answered. */
+interface Row {
   readonly parameters: readonly string[];
-  /** `metricsAccess` holds for it. */
-  readonly isMetrics?: true;
-  readonly answer: (sources: HttpSources, parameters: Parameters, request: HttpRequest) => Answer | Promise<Answer>;
+  readonly isScraped?: true | undefined;
+  readonly answer: (parameters: RouteParameters, request: HttpRequest) => Answer | Promise<Answer>;
 }
 
-const unimplemented = (parameters: readonly string[] = []): Route => ({
+const unimplemented = (parameters: readonly string[] = []): Row => ({
   parameters,
-  answer: (_sources, _parameters, request) => {
+  answer: (_parameters, request) => {
     throw new WaymarkError("unimplemented", `${pathOf(request.target)} comes with a later version of waymark`);
   },
 });
 
 const PAGE = ["limit", "page_token"] as const;
 
-/** Path to route. */
-const ROUTES: Readonly<Record<string, Route>> = {
-  "/healthz": { parameters: [], answer: () => json(200, { status: "alive" }) },
-  "/readyz": { parameters: [], answer: (sources) => readyAnswer(sources.readiness()) },
-  "/metrics": {
-    parameters: [],
-    isMetrics: true,
-    answer: async (sources, _parameters, request) => ({ status: 200, headers: NO_STORE, ...(await sources.scrape(request.accept)) }),
-  },
-  "/metrics/persistence": {
-    parameters: [],
-    isMetrics: true,
-    answer: (sources) => json(200, sources.persistence() ?? { enabled: false }),
-  },
-  "/sd/prometheus": {
-    parameters: ["namespace", "tag"],
-    isMetrics: true,
-    answer: async (sources, parameters, request) => {
-      const filter = sources.parseServiceFilter({ namespace: parameters["namespace"], tag: parameters["tag"] });
-      const body = sources.prometheusTargets(filter, await request.identify());
-      return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body };
-    },
-  },
+/** Of services that come later. */
+const LATER: Readonly<Record<string, Row>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE]),
   "/discovery/cache": unimplemented(),
-  "/discovery/policy": {
-    parameters: ["namespace"],
-    answer: async (sources, { namespace }, request) => {
-      const caller = await request.identify();
-      if (namespace === undefined || !isOwnerOf(caller, namespace)) authorise(READ, caller, undefined);
-      return tagged(request, sources.policy(namespace, caller));
-    },
-  },
-  "/discovery/lag": {
-    parameters: PAGE,
-    answer: async (sources, { limit, page_token: pageToken }, request) => {
-      authorise(READ, await request.identify(), undefined);
-      return weaklyTagged(request, sources.lag({ limit, pageToken }));
-    },
-  },
   "/routing/trace": unimplemented(["destination"]),
-  "/control/peers": {
-    parameters: ["status", "cluster_id", "region", ...PAGE],
-    answer: async (sources, parameters, request) => {
-      authorise(READ, await request.identify(), undefined);
-      const { status, region, limit, cluster_id: clusterId, page_token: pageToken } = parameters;
-      return weaklyTagged(request, sources.peers({ status, clusterId, region, limit, pageToken }));
-    },
-  },
   "/control/clusters": unimplemented(PAGE),
   "/control/leaders": unimplemented(PAGE),
   "/control/shards": unimplemented(["namespace", ...PAGE]),
@@ -156,26 +94,67 @@ const ROUTES: Readonly<Record<string, Route>> = {
   "/ui": unimplemented(),
 };
 
-/** As `PolicyStatus` and `Explain` ask. */
-const READ: RequiredAccess = { role: "mesh.read", ownerOf: undefined, isForOwners: false, isForEverybody: false };
+/** What the node shows of itself; no rpc answers it. */
+function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
+  return {
+    "/healthz": { parameters: [], answer: () => json(200, { status: "alive" }) },
+    "/readyz": { parameters: [], answer: () => readyAnswer(sources.readiness()) },
+    "/metrics": {
+      parameters: [],
+      isScraped: true,
+      answer: async (_parameters, { accept }) => ({ status: 200, headers: NO_STORE, ...(await sources.scrape(accept)) }),
+    },
+    "/metrics/persistence": { parameters: [], isScraped: true, answer: () => json(200, sources.persistence() ?? { enabled: false }) },
+  };
+}
+
+function rowOf({ path, parameters, isScraped, rpc, answer }: Route, { desc, handlers }: Service, chain: Chain): Row {
+  const methods = new Map(desc.methods.map((each) => [each.localName, chain.method(each, handlers[each.localName])]));
+  return {
+    parameters,
+    isScraped,
+    answer: async (asked, request) => {
+      const method = methods.get(rpc(asked));
+      assert(method !== undefined, "a route names an rpc of its service", { path });
+      const answered = await method.route(request.arrival, asked, (context) => answer(asked, context));
+      if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
+      const { page, steady } = answered;
+      return tagged(request, page, steady === undefined ? undefined : { of: steady, isWeak: true });
+    },
+  };
+}
 
 const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store" };
 
-/** Answers a request to anything that is no RPC. Never throws; `fail` turns what a route threw into a status. */
-export async function answerHttp(request: HttpRequest, sources: HttpSources, fail: (thrown: unknown) => RpcStatus): Promise<HttpResponse> {
-  const path = pathOf(request.target);
-  const found = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
-  const route = found?.isMetrics === true && sources.metricsAccess === "off" ? undefined : found;
-  try {
-    if (route === undefined) {
-      throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
+/** Answers requests to anything that is no rpc. */
+export class HttpRoutes {
+  readonly #metricsAccess: HttpSources["metricsAccess"];
+  readonly #rows: ReadonlyMap<string, Row>;
+
+  constructor(sources: HttpSources, services: readonly Service[], chain: Chain) {
+    this.#metricsAccess = sources.metricsAccess;
+    const ofServices = services.flatMap((service) =>
+      (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
+    );
+    this.#rows = new Map([...Object.entries(LATER), ...Object.entries(nodeRows(sources)), ...ofServices]);
+  }
+
+  /** Never rejects; `fail` turns what a route threw into a status. */
+  async answer(request: HttpRequest, fail: (thrown: unknown) => RpcStatus): Promise<HttpResponse> {
+    const path = pathOf(request.target);
+    const found = this.#rows.get(path);
+    const row = found?.isScraped === true && this.#metricsAccess === "off" ? undefined : found;
+    try {
+      if (row === undefined) {
+        throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
+      }
+      if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
+      if (row.isScraped === true && this.#metricsAccess === "authenticated") await checkAuthenticated(request);
+      const parameters = parseQuery(request.target.slice(path.length), row.parameters);
+      return { ...(await row.answer(parameters, request)), route: path };
+    } catch (thrown) {
+      return { ...errorAnswer(fail(thrown)), route: row === undefined ? "other" : path };
     }
-    if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-    if (route.isMetrics === true && sources.metricsAccess === "authenticated") await checkAuthenticated(request);
-    const parameters = parseQuery(request.target.slice(path.length), route.parameters);
-    return { ...(await route.answer(sources, parameters, request)), route: path };
-  } catch (thrown) {
-    return { ...errorAnswer(fail(thrown)), route: route === undefined ? "other" : path };
   }
 }
 
@@ -237,17 +216,12 @@ function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue, mark = { of: val
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 
-/** Two answers with one tag may differ in what was measured meanwhile. */
-function weaklyTagged(request: HttpRequest, { page, steady }: Steady): Answer {
-  return tagged(request, page, { of: steady, isWeak: true });
-}
-
 function pathOf(target: string): string {
   const end = target.search(/[?#]/);
   return end === -1 ? target : target.slice(0, end);
 }
 
-function parseQuery(query: string, known: readonly string[]): Parameters {
+function parseQuery(query: string, known: readonly string[]): RouteParameters {
   if (query.length > MAX_QUERY_CHARS) throw invalid("query", `longer than ${MAX_QUERY_CHARS} characters`);
   const parameters: Record<string, string> = {};
   const pairs = [...new URLSearchParams(query)];

@@ -1,5 +1,5 @@
 /** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
-import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Peer, PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
@@ -36,7 +36,7 @@ import type { Time } from "../lib/machine.ts";
 import { idOf } from "./discovery/filter.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { bookmarkMs, checkCursor } from "./request-checks.ts";
-import type { CallContext, Service, StreamSource } from "./service.ts";
+import type { CallContext, RouteParameters, Service, StreamSource } from "./service.ts";
 
 /** A member, and what this node has measured of it. */
 export interface MemberRow extends MemberUpdate {
@@ -147,6 +147,20 @@ export function peerService(parts: PeerParts): Service {
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
     },
+    routes: [
+      {
+        path: "/control/peers",
+        parameters: ["status", "cluster_id", "region", ...PAGE],
+        rpc: () => "list",
+        answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }),
+      },
+      {
+        path: "/discovery/lag",
+        parameters: PAGE,
+        rpc: () => "lag",
+        answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
+      },
+    ],
   };
 }
 
@@ -247,8 +261,8 @@ function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetReq
   });
 }
 
-/** What `Lag` answers, for `GET /discovery/lag`, and the same without what each moment and each frame measures anew. Throws `invalid_argument`. */
-export function lagJson(parts: PeerParts, asked: PageAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
+/** What `Lag` answers, and the same without what each moment and each frame measures anew. Throws `invalid_argument`. */
+function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const answer = lag(parts, pageOf(asked), time);
   const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
   delete answer.age;
@@ -261,11 +275,11 @@ export function lagJson(parts: PeerParts, asked: PageAsked, time: Time): { reado
 }
 
 /**
- * What `List` answers, for `GET /control/peers`, and the same without the time of the answer and what each probe measures anew: by
- * that a reader can tell whether anything changed. Throws `invalid_argument`.
+ * What `List` answers, and the same without the time of the answer and what each probe measures anew: by that a reader can tell whether
+ * anything changed. Throws `invalid_argument`.
  */
-export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { readonly page: JsonValue; readonly steady: JsonValue } {
-  const { status = "", clusterId = "", region = "" } = asked;
+function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
+  const { status = "", cluster_id: clusterId = "", region = "" } = asked;
   const answer = list(parts, { statuses: statusesIn(status), clusterId, region, ...pageOf(asked) }, time);
   const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
   for (const peer of answer.peers) {
@@ -276,20 +290,10 @@ export function peersJson(parts: PeerParts, asked: PeersAsked, time: Time): { re
   return { page, steady: toJson(PeerServiceListResponseSchema, answer) };
 }
 
-/** Query parameters of `GET /control/peers`. */
-export interface PeersAsked extends PageAsked {
-  readonly status?: string | undefined;
-  readonly clusterId?: string | undefined;
-  readonly region?: string | undefined;
-}
-
 /** Query parameters of a list. */
-export interface PageAsked {
-  readonly limit?: string | undefined;
-  readonly pageToken?: string | undefined;
-}
+const PAGE = ["limit", "page_token"] as const;
 
-function pageOf({ limit = "0", pageToken = "" }: PageAsked): { readonly limit: number; readonly pageToken: string } {
+function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): { readonly limit: number; readonly pageToken: string } {
   if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
 }

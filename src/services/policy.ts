@@ -91,6 +91,15 @@ export function policyService(parts: PolicyParts): Service {
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
       explain: { kind: "unary", handle: (request: ExplainRequest, context) => methods.explain(request, context) },
     },
+    routes: [
+      {
+        path: "/discovery/policy",
+        parameters: ["namespace"],
+        // With a namespace it is a question about a view, which the owners of the namespace may ask too.
+        rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
+        answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }),
+      },
+    ],
   };
 }
 
@@ -164,6 +173,16 @@ class PolicyMethods {
 
   status({ time }: CallContext) {
     return statusOf(this.#parts.policyStore.engine, time.wallMs, this.#parts.notTaken());
+  }
+
+  /** The status as JSON; with a namespace also what policy says of the caller's view of it. */
+  statusPage(namespace: string | undefined, context: CallContext): JsonValue {
+    const status = toJson(PolicyStatusResponseSchema, this.status(context), { alwaysEmitImplicit: true });
+    if (namespace === undefined) return status;
+    const { cluster: clusterId, tenant } = context.caller;
+    const { policy } = this.#parts.policyStore.engine;
+    const { allowed, reason, rule } = policy.viewer(parseNamespace(namespace, "namespace", this.#parts.bounds), { clusterId, tenant });
+    return { ...Object(status), view: { namespace, allowed, reason, rule } };
   }
 
   async history(request: PolicyHistoryRequest) {
@@ -271,25 +290,6 @@ function statusOf(engine: PolicyEngine, wallMs: number, notTaken: string): Polic
     notTaken,
     ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
   });
-}
-
-interface StatusAsked {
-  readonly namespace: string | undefined;
-  readonly caller: Caller;
-  readonly wallMs: number;
-  readonly bounds: Bounds;
-  readonly notTaken: string;
-}
-
-/** `PolicyStatus` for the HTTP edge; with a namespace also what policy says of the caller's view of it. Throws `invalid_argument`. */
-export function policyJson(engine: PolicyEngine, { namespace, caller, wallMs, bounds, notTaken }: StatusAsked): JsonValue {
-  const json = toJson(PolicyStatusResponseSchema, statusOf(engine, wallMs, notTaken), {
-    alwaysEmitImplicit: true,
-  });
-  if (namespace === undefined || typeof json !== "object" || json === null || Array.isArray(json)) return json;
-  const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
-  const { allowed, reason, rule } = engine.policy.viewer(parseNamespace(namespace, "namespace", bounds), viewer);
-  return { ...json, view: { namespace, allowed, reason, rule } };
 }
 
 /** What was read from the wire was long enough to be read in one go: this goes on in a turn of its own. */

@@ -3,12 +3,10 @@
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
-
-/** What narrows the list; undefined does not. */
-export interface ServiceFilter {
-  readonly namespace: string | undefined;
-  readonly tag: string | undefined;
-}
+import { ANY } from "../catalog/query/filter.ts";
+import { KIND } from "../catalog/record/record.ts";
+import type { Reads } from "../discovery/reads.ts";
+import type { Route } from "./service.ts";
 
 /** By number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
@@ -16,15 +14,23 @@ const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintena
 /** The body is handed out in pieces of about this many characters, so that a large catalog neither blocks nor piles up. */
 const PIECE_CHARS = 64 * 1024;
 
-/** Bounded as what may be held, whatever this node lets its own clients register. Throws `invalid_argument` naming the parameter. */
-export function parseServiceFilter(parameters: {
-  readonly namespace?: string | undefined;
-  readonly tag?: string | undefined;
-}): ServiceFilter {
-  const { namespace, tag } = parameters;
+/** The list is as long as the catalog, and shows each caller what a query would. */
+export function prometheusRoute(reads: Reads): Route {
   return {
-    namespace: namespace === undefined ? undefined : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
-    tag: tag === undefined ? undefined : parseName(tag, "tag", PROTOCOL_BOUNDS),
+    path: "/sd/prometheus",
+    parameters: ["namespace", "tag"],
+    isScraped: true,
+    rpc: () => "catalogQuery",
+    answer: ({ namespace, tag }, { caller }) => {
+      const filter = {
+        ...ANY,
+        // Bounded as what may be held, whatever this node lets its own clients register.
+        namespace: namespace === undefined ? "" : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
+        tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
+        kindMask: 1 << KIND.SERVICE,
+      };
+      return { kind: "pieces", pieces: renderTargetGroups(reads.scan(caller, filter)) };
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 /** What a service is to the listeners: handlers over messages, which know neither gRPC nor Connect. */
-import type { DescService, Message } from "@bufbuild/protobuf";
+import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/identity/caller.ts";
@@ -77,10 +77,35 @@ export type Handler =
   | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never> }
   | { readonly kind: "client_streaming" | "bidi_streaming"; readonly open: RequestStreamHandler<never> };
 
+/** The query parameters of a GET request, by name. */
+export type RouteParameters = Readonly<Record<string, string>>;
+
+/**
+ * What a route answers: a page of JSON, with what of it stays the same while nothing but time and traffic goes on, where that is less than
+ * the page; or a JSON text in pieces, which is read over several turns of the event loop and must outlive changes.
+ */
+export type RouteAnswer =
+  | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
+  | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
+
+/** A path of HTTP GET that gives what an rpc answers in a form of its own. Its caller passes the chain of that rpc. */
+export interface Route {
+  readonly path: string;
+  /** Names of the query parameters that it takes; any other is refused. */
+  readonly parameters: readonly string[];
+  /** Programs scrape it: the setting `observability.metrics_access` holds for it too. */
+  readonly isScraped?: true;
+  /** Local name of the rpc whose roles, limit and counts hold. A parameter with the name of the rpc's owner field says whose call it is. */
+  rpc(parameters: RouteParameters): string;
+  /** Throws `invalid_argument` naming the parameter. */
+  answer(parameters: RouteParameters, context: CallContext): RouteAnswer;
+}
+
 /** A service and its handlers by method local name (`catalogQuery`); a method without one answers `unimplemented`. */
 export interface Service {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, Handler>>;
+  readonly routes?: readonly Route[];
   /** Largest request, in bytes, where it is less than a listener takes otherwise. */
   readonly maxRequestBytes?: number | undefined;
 }

@@ -9,6 +9,7 @@ import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_de
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { listServices } from "../../src/services/list.ts";
+import type { Route } from "../../src/services/service.ts";
 import { demoService, queryAnswer } from "../fakes/demo-service.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
@@ -491,7 +492,14 @@ test("a list of targets is written as fast as it is read, and no further", async
       isEnded = true;
     }
   }
-  await using served = await startDemoEdge({ sources: { prometheusTargets: endless } });
+  const demo = demoService().service;
+  const listed: Route = {
+    path: "/sd/prometheus",
+    parameters: [],
+    rpc: () => "catalogQuery",
+    answer: () => ({ kind: "pieces", pieces: endless() }),
+  };
+  await using served = await startDemoEdge({ listener: { services: [{ ...demo, routes: [listed] }] } });
   await using raw = new RawClient(served.edge, { isReading: false });
   raw.send("GET /sd/prometheus HTTP/1.1\r\nhost: localhost\r\n\r\n");
   await until("pieces are made", () => madeCount > 1);

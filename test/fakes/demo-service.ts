@@ -98,6 +98,15 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
       catalogWatch: { kind: "server_streaming", open },
       keepAlive: answeringEach(echo),
     },
+    routes: [
+      {
+        path: "/sd/prometheus",
+        parameters: [],
+        isScraped: true,
+        rpc: () => "catalogQuery",
+        answer: () => ({ kind: "pieces", pieces: ["[]"] }),
+      },
+    ],
   };
   return { service, sources, contexts, held };
 }

@@ -6,7 +6,6 @@ import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "
 import type { EdgeLimits } from "../../src/server/edge/sockets.io.ts";
 import type { HttpSources } from "../../src/server/http-routes.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
-import { parseServiceFilter } from "../../src/services/prometheus-sd.ts";
 import { type Demo, type DemoChain, demoChain, demoService } from "./demo-service.ts";
 import { EDGE_LIMITS } from "./listener-limits.ts";
 import { until } from "./until.ts";
@@ -37,11 +36,6 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     readiness: () => ({ isDraining: on.chain.isDraining, checks: [] }),
     scrape: openScraper(metrics),
     persistence: () => undefined,
-    prometheusTargets: () => ["[]"],
-    policy: () => ({}),
-    lag: () => ({ page: {}, steady: {} }),
-    peers: () => ({ page: {}, steady: {} }),
-    parseServiceFilter,
     ...options.sources,
   };
   const log = { info: () => {}, warn: () => {} };

@@ -2,6 +2,7 @@
  * A real node's inside with all its listeners under random policies, writes, expiry and rollbacks. After each step what every
  * listener says to some viewers is compared with `policy-model.ts`; between a policy and its switch, that nothing leaks.
  */
+
 import assert from "node:assert/strict";
 import { create, type DescMessage, fromBinary, isMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -36,7 +37,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { dnsCatalog, serviceEntries } from "../../src/node/listeners.io.ts";
+import { dnsCatalog } from "../../src/node/listeners.io.ts";
 import { type NodePolicy, openNodePolicy } from "../../src/node/policy.io.ts";
 import { now as realNow } from "../../src/node/rooms.io.ts";
 import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
@@ -44,13 +45,13 @@ import { encodePolicySet } from "../../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
-import { renderTargetGroups } from "../../src/services/prometheus-sd.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "./discovery-service.ts";
 import { queryBytes, responseText } from "./dns-text.ts";
 import { rule as plainRule, span } from "./policies.ts";
 import { type ModelEntry, PolicyModel } from "./policy-model.ts";
 import { keyText, PolicyStream, Sightings } from "./policy-stream.ts";
+import { askRoute } from "./route.ts";
 
 export interface WorldSize {
   readonly tenants: number;
@@ -291,8 +292,9 @@ export class PolicyWorld {
       const visible = this.model.visible(viewer);
       await this.#checkQueries(viewer, visible);
       for (let n = 0; n < 4; n++) await this.#checkOne(viewer, visible, this.#namespace(), `web${this.#rng.int(NAMES)}`);
-      const sd = [...renderTargetGroups(serviceEntries(this.#inside.core, { namespace: undefined, tag: undefined }, viewer))].join("");
-      const groups = JSON.parse(sd) as readonly { readonly labels: Readonly<Record<string, string>> }[];
+      const groups = askRoute(this.#inside.service, { path: "/sd/prometheus", caller: viewer }).page as unknown as readonly {
+        readonly labels: Readonly<Record<string, string>>;
+      }[];
       const listed = groups.map(({ labels }) =>
         ["namespace", "name", "instance"].map((label) => labels[`__meta_waymark_${label}`]).join("|"),
       );

@@ -1,9 +1,18 @@
+import { type DescService, type JsonValue } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { Reads } from "../../src/discovery/reads.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { answerHttp, type HttpRequest, type HttpResponse, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
-import { parseServiceFilter, type ServiceFilter } from "../../src/services/prometheus-sd.ts";
-import { statusOf } from "../fakes/demo-service.ts";
+import { NO_POLICY } from "../../src/policy/set/verdict.ts";
+import type { ChainPorts } from "../../src/server/chain.ts";
+import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
+import { prometheusRoute } from "../../src/services/prometheus-sd.ts";
+import type { Route, RouteAnswer, Service } from "../../src/services/service.ts";
+import { demoChain, statusOf } from "../fakes/demo-service.ts";
+import { Registry } from "../fakes/registry.ts";
 
 const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
 
@@ -13,33 +22,75 @@ function sources(overrides: Partial<HttpSources> = {}): HttpSources {
     readiness: () => READY,
     scrape: (accept) => Promise.resolve({ contentType: "text/plain", body: `accepts ${accept}` }),
     persistence: () => ({ committed: 5 }),
-    prometheusTargets: () => ["[", "]"],
-    policy: (namespace) => ({ enabled: true, number: "7", ...(namespace !== undefined && { namespace }) }),
-    lag: () => ({ page: { ready: true }, steady: {} }),
-    peers: (asked) => ({
-      page: { peers: [], asked: Object.entries(asked).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])) },
-      steady: {},
-    }),
-    parseServiceFilter,
     ...overrides,
   };
 }
 
-async function ask(request: Partial<HttpRequest>, from: HttpSources = sources()): Promise<HttpResponse & { readonly json: () => unknown }> {
-  const whole = {
-    method: "GET",
-    target: "/",
-    accept: "",
-    ifNoneMatch: "",
-    identify: () => anonymousCaller("local", "127.0.0.1"),
-    ...request,
+/** A service of which only a route is tried. */
+function serviceWith(desc: DescService, route: Route): Service {
+  return { desc, handlers: {}, routes: [route] };
+}
+
+const pageRoute = (desc: DescService, of: Pick<Route, "path" | "rpc"> & Partial<Route>, answer: RouteAnswer): Service =>
+  serviceWith(desc, { parameters: [], answer: () => answer, ...of });
+
+const policyPage = (page: JsonValue) =>
+  pageRoute(
+    PolicyService,
+    {
+      path: "/discovery/policy",
+      parameters: ["namespace"],
+      rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
+    },
+    { kind: "page", page },
+  );
+const steadyPage = (path: string, rpc: string, page: JsonValue, steady: JsonValue) =>
+  pageRoute(PeerService, { path, rpc: () => rpc }, { kind: "page", page, steady });
+
+/** Of a list that is scraped; it tells what it was asked. */
+const scraped = (answer: Route["answer"]): Service =>
+  serviceWith(DiscoveryService, {
+    path: "/sd/prometheus",
+    parameters: ["namespace", "tag"],
+    isScraped: true,
+    rpc: () => "catalogQuery",
+    answer,
+  });
+
+const FACTS = { nodeId: "a", clusterId: "local", region: "r1", boot: "b" };
+const READS = new Reads(new Registry().replica, FACTS, { policies: { policy: NO_POLICY }, onDenied: () => {} });
+const SERVICES: readonly Service[] = [serviceWith(DiscoveryService, prometheusRoute(READS)), policyPage({ enabled: true, number: "7" })];
+
+interface Asked extends Partial<Omit<HttpRequest, "arrival">> {
+  readonly from?: HttpSources;
+  readonly services?: readonly Service[];
+  readonly ports?: Partial<ChainPorts>;
+}
+
+async function ask({
+  from = sources(),
+  services = SERVICES,
+  ports,
+  ...request
+}: Asked): Promise<HttpResponse & { readonly json: () => unknown }> {
+  const identify = request.identify ?? (() => anonymousCaller("local", "127.0.0.1"));
+  const { chain } = demoChain({ identify: () => identify(), ...ports });
+  const arrival = {
+    address: "127.0.0.1",
+    certificate: undefined,
+    transport: "http1",
+    encoding: "json",
+    timeoutMs: undefined,
+    header: () => undefined,
+    onDeadline: () => () => {},
   };
-  const response = await answerHttp(whole, from, statusOf);
+  const whole = { method: "GET", target: "/", accept: "", ifNoneMatch: "", arrival, identify, ...request };
+  const response = await new HttpRoutes(from, services, chain).answer(whole, statusOf);
   return { ...response, json: (): unknown => JSON.parse(typeof response.body === "string" ? response.body : [...response.body].join("")) };
 }
 
 test("/healthz answers as long as the process does", async () => {
-  const response = await ask({ target: "/healthz" }, sources({ readiness: () => ({ isDraining: true, checks: [] }) }));
+  const response = await ask({ target: "/healthz", from: sources({ readiness: () => ({ isDraining: true, checks: [] }) }) });
   expect([response.status, response.json()]).toEqual([200, { status: "alive" }]);
 });
 
@@ -48,7 +99,7 @@ test.each([
   { name: "draining", readiness: { ...READY, isDraining: true }, status: 503 },
   { name: "not_ready", readiness: { isDraining: false, checks: [{ name: "journal", ok: false, detail: "replaying 40 %" }] }, status: 503 },
 ])("/readyz says $name with $status and what each subsystem says", async ({ name, readiness, status }) => {
-  const response = await ask({ target: "/readyz" }, sources({ readiness: () => readiness }));
+  const response = await ask({ target: "/readyz", from: sources({ readiness: () => readiness }) });
   expect(response.status).toBe(status);
   expect(response.json()).toEqual({ status: name, checks: readiness.checks });
 });
@@ -62,19 +113,70 @@ test.each([
   { persistence: { committed: 5 }, want: { committed: 5 } },
   { persistence: undefined, want: { enabled: false } },
 ])("/metrics/persistence shows the journal, or that there is none: $want", async ({ persistence, want }) => {
-  expect((await ask({ target: "/metrics/persistence" }, sources({ persistence: () => persistence }))).json()).toEqual(want);
+  expect((await ask({ target: "/metrics/persistence", from: sources({ persistence: () => persistence }) })).json()).toEqual(want);
 });
 
-test("/sd/prometheus passes its filter and the caller on", async () => {
-  const asked: { filter: ServiceFilter; caller: Caller }[] = [];
-  const prometheusTargets = (filter: ServiceFilter, caller: Caller) => {
-    asked.push({ filter, caller });
-    return ["[]"];
-  };
-  const response = await ask({ target: "/sd/prometheus?namespace=svc.market&tag=blue" }, sources({ prometheusTargets }));
+test("a route hears who asks and with which parameters, and gives its pieces", async () => {
+  const asked: unknown[] = [];
+  const services = [
+    scraped((parameters, { caller }) => {
+      asked.push({ parameters, caller });
+      return { kind: "pieces", pieces: ["[]"] };
+    }),
+  ];
+  const response = await ask({ target: "/sd/prometheus?namespace=svc.market&tag=blue", services });
   expect(response).toMatchObject({ status: 200, contentType: "application/json; charset=utf-8" });
   expect(response.json()).toEqual([]);
-  expect(asked).toEqual([{ filter: { namespace: "svc.market", tag: "blue" }, caller: anonymousCaller("local", "127.0.0.1") }]);
+  expect(asked).toEqual([{ parameters: { namespace: "svc.market", tag: "blue" }, caller: anonymousCaller("local", "127.0.0.1") }]);
+});
+
+test("a route has the role, the limit and the count of its rpc", async () => {
+  const spent: string[] = [];
+  const counted: unknown[] = [];
+  const limit: ChainPorts["limit"] = ({ principal }, cost) => {
+    if (spent.push(`${principal} ${cost}`) > 1) throw new WaymarkError("discovery_rate_limited", "slower", { retryMs: 1000 });
+  };
+  const refused: unknown[] = [];
+  const ports: Partial<ChainPorts> = {
+    limit,
+    observe: ({ service, method, code }) => void counted.push([service, method, code]),
+    onRefused: ({ method, error }) => void refused.push([method, error.reason]),
+  };
+  const on = { ports, services: [...SERVICES, steadyPage("/discovery/lag", "lag", {}, {})] };
+  const statuses = [];
+  for (const target of ["/sd/prometheus", "/sd/prometheus", "/discovery/lag"]) statuses.push((await ask({ ...on, target })).status);
+  expect(statuses).toEqual([200, 429, 429]);
+  expect((await ask({ ...on, ports: { ...ports, limit: undefined }, target: "/discovery/lag" })).status).toBe(401);
+  expect(refused).toEqual([["Lag", "unauthenticated"]]);
+  expect(counted).toEqual([
+    [DiscoveryService.typeName, "CatalogQuery", "OK"],
+    [DiscoveryService.typeName, "CatalogQuery", "RESOURCE_EXHAUSTED"],
+    [PeerService.typeName, "Lag", "RESOURCE_EXHAUSTED"],
+    [PeerService.typeName, "Lag", "UNAUTHENTICATED"],
+  ]);
+});
+
+test("a draining node answers no route of a service, and says where it is well", async () => {
+  const { chain } = demoChain();
+  chain.drain();
+  const routes = new HttpRoutes(sources(), SERVICES, chain);
+  const arrival = {
+    address: "",
+    certificate: undefined,
+    transport: "h2",
+    encoding: "json",
+    timeoutMs: undefined,
+    header: () => undefined,
+    onDeadline: () => () => {},
+  };
+  const get = async (target: string) =>
+    (
+      await routes.answer(
+        { method: "GET", target, accept: "", ifNoneMatch: "", arrival, identify: () => anonymousCaller("local", "") },
+        statusOf,
+      )
+    ).status;
+  expect([await get("/sd/prometheus"), await get("/healthz")]).toEqual([503, 200]);
 });
 
 const reader = (roles: readonly string[]): Caller => ({ ...anonymousCaller("local", "127.0.0.1", roles), isAuthenticated: true });
@@ -100,29 +202,29 @@ test("/discovery/policy has an ETag, and is 304 without a body while nothing cha
     const again = await ask({ target: "/discovery/policy", identify, ifNoneMatch });
     expect(again).toMatchObject({ status: 304, body: [], headers: { etag, vary: "authorization, x-api-key" } });
   }
-  const changed = await ask({ target: "/discovery/policy", identify, ifNoneMatch: etag }, sources({ policy: () => ({ number: "8" }) }));
+  const changed = await ask({ target: "/discovery/policy", identify, ifNoneMatch: etag, services: [policyPage({ number: "8" })] });
   expect(changed.status).toBe(200);
 });
 
 test("the ETag of /discovery/lag stays while only time and traffic go on", async () => {
   const identify = () => reader(["mesh.read"]);
-  const at = (frames: number, through: number) => sources({ lag: () => ({ page: { frames, through }, steady: { through } }) });
-  const { etag = "" } = (await ask({ target: "/discovery/lag", identify }, at(1, 5))).headers;
+  const at = (frames: number, through: number) => ({ services: [steadyPage("/discovery/lag", "lag", { frames, through }, { through })] });
+  const { etag = "" } = (await ask({ target: "/discovery/lag", identify, ...at(1, 5) })).headers;
   expect(etag).toMatch(/^W\/"[0-9a-f]{16}"$/);
   const asked = { target: "/discovery/lag", identify, ifNoneMatch: etag };
-  expect(await ask(asked, at(2, 5))).toMatchObject({ status: 304, body: [], headers: { etag } });
-  expect((await ask(asked, at(2, 6))).status).toBe(200);
+  expect(await ask({ ...asked, ...at(2, 5) })).toMatchObject({ status: 304, body: [], headers: { etag } });
+  expect((await ask({ ...asked, ...at(2, 6) })).status).toBe(200);
 });
 
 test("the ETag of /control/peers stays while only measurements change", async () => {
   const identify = () => reader(["mesh.read"]);
-  const at = (seen: number, status: string) => sources({ peers: () => ({ page: { seen, status }, steady: { status } }) });
-  const { headers } = await ask({ target: "/control/peers", identify }, at(1, "alive"));
+  const at = (seen: number, status: string) => ({ services: [steadyPage("/control/peers", "list", { seen, status }, { status })] });
+  const { headers } = await ask({ target: "/control/peers", identify, ...at(1, "alive") });
   const { etag = "" } = headers;
   expect(etag).toMatch(/^W\/"[0-9a-f]{16}"$/);
   const asked = { target: "/control/peers", identify, ifNoneMatch: etag };
-  expect(await ask(asked, at(2, "alive"))).toMatchObject({ status: 304, body: [], headers: { etag } });
-  expect((await ask(asked, at(2, "dead"))).status).toBe(200);
+  expect(await ask({ ...asked, ...at(2, "alive") })).toMatchObject({ status: 304, body: [], headers: { etag } });
+  expect((await ask({ ...asked, ...at(2, "dead") })).status).toBe(200);
 });
 
 test.each([
@@ -204,24 +306,20 @@ test.each([
 
 test("an error carries the same details as on every other door", async () => {
   const status = statusOf(new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 }));
-  const prometheusTargets = () => {
-    throw new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 });
-  };
-  const response = await ask({ target: "/sd/prometheus" }, sources({ prometheusTargets }));
+  const services = [
+    scraped(() => {
+      throw new WaymarkError("quota_exceeded", "too many", { retryMs: 1_500 });
+    }),
+  ];
+  const response = await ask({ target: "/sd/prometheus", services });
   const types = status.details.map(({ desc }) => ({ type: desc.typeName }));
   expect(response.json()).toMatchObject({ code: "resource_exhausted", details: types });
   expect(response.headers["retry-after"]).toBe("2");
 });
 
-test.each([
-  { target: "/discovery/lag", want: { ready: true } },
-  {
-    target: "/control/peers?status=alive,dead&cluster_id=c1&limit=5",
-    want: { peers: [], asked: ["status=alive,dead", "clusterId=c1", "limit=5"] },
-  },
-])("$target is for who may read the mesh", async ({ target, want }) => {
-  const known = await ask({ target, identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.read"]) });
-  expect([known.status, known.json()]).toEqual([200, want]);
-  const nobody = await ask({ target });
-  expect(nobody.status).toBe(401);
+test.each(["/discovery/lag", "/control/peers"])("%s is for who may read the mesh", async (target) => {
+  const services = [steadyPage(target, target === "/control/peers" ? "list" : "lag", { ready: true }, {})];
+  const known = await ask({ target, services, identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.read"]) });
+  expect([known.status, known.json()]).toEqual([200, { ready: true }]);
+  expect((await ask({ target, services })).status).toBe(401);
 });

@@ -7,9 +7,11 @@ import {
   PeerServiceWatchRequestSchema,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { type MemberDirectory, type MemberRow, peerService, peersJson } from "../../src/services/peers.ts";
+import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
+import type { RouteParameters } from "../../src/services/service.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { BOUNDS } from "../fakes/options.ts";
+import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -66,9 +68,11 @@ test("a page token of one region is of no use for another", () => {
 
 test("the JSON route filters by region and cluster as the rpc does", () => {
   const { parts } = served([...TWO_REGIONS, { ...row("n9", "eu"), clusterId: "c2" }]);
-  const idsOf = (asked: Parameters<typeof peersJson>[1]) =>
-    (peersJson(parts, asked, TIME).page as { peers: { nodeId: string }[] }).peers.map(({ nodeId: id }) => id);
+  const idsOf = (parameters: RouteParameters) =>
+    (askRoute(peerService(parts), { path: "/control/peers", parameters, time: TIME }).page as { peers: { nodeId: string }[] }).peers.map(
+      ({ nodeId: id }) => id,
+    );
   expect(idsOf({ region: "us" })).toEqual(["n1", "n3"]);
   expect(idsOf({ region: "eu" })).toEqual(["n0", "n2", "n9"]);
-  expect(idsOf({ region: "eu", clusterId: "c2" })).toEqual(["n9"]);
+  expect(idsOf({ region: "eu", cluster_id: "c2" })).toEqual(["n9"]);
 });

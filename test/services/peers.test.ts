@@ -1,4 +1,5 @@
 /** PeerService over a mesh that a test writes down. */
+
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -18,15 +19,14 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import {
   type LagReport,
-  lagJson,
   type MemberDirectory,
   type MemberRow,
   type MemberStory,
   type OriginLagRow,
   peerService,
-  peersJson,
 } from "../../src/services/peers.ts";
 import { BOUNDS } from "../fakes/options.ts";
+import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -141,7 +141,7 @@ test.each([
   { asked: { status: "alive,undead" }, says: 'status: "undead" is none of alive, suspect, left, dead' },
   { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0, is "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
-  expect(() => peersJson(served(THREE()).parts, asked, TIME)).toThrow(says);
+  expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
   expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: 0 is no status");
   expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has more than 4");
 });
@@ -201,25 +201,27 @@ test("a member is explained; one that is not known is not found", () => {
 
 test("the JSON routes say what the rpcs say", () => {
   const { parts } = served(THREE());
-  expect(lagJson(parts, {}, TIME).page).toMatchObject({
+  const lag = askRoute(peerService(parts), { path: "/discovery/lag", time: TIME });
+  expect(lag.page).toMatchObject({
     servedBy: "n1",
     ready: true,
     age: "1.500s",
     origins: [{ nodeId: "n1", state: "ORIGIN_STATE_LIVE", behind: "5" }],
     links: [{ nodeId: "n2", state: "LINK_STATE_UP", behind: "5", behindFor: "0.250s" }],
   });
-  const { steady } = lagJson(parts, {}, TIME);
+  const { steady } = lag;
   expect(JSON.stringify(steady)).not.toMatch(/age|frames|behindFor/);
   expect(steady).toMatchObject({ servedBy: "n1", origins: [{ through: "4" }], links: [{ behind: "5" }] });
   const steadyOf = (more: Partial<MemberRow>, time = TIME) => {
     const mesh = THREE();
     mesh.put(row("n2", more));
-    return peersJson(served(mesh).parts, {}, time).steady;
+    return askRoute(peerService(served(mesh).parts), { path: "/control/peers", time }).steady;
   };
   expect(steadyOf({ lastSeenWallMs: 9000, rttMs: 7 }, { monoMs: 1, wallMs: 2 })).toEqual(steadyOf({}));
   for (const more of [{ status: "dead" }, { incarnation: 2 }, { labels: { a: "b" } }, { isLinked: false }] as const)
     expect(steadyOf(more)).not.toEqual(steadyOf({}));
-  expect(peersJson(parts, { status: "suspect", limit: "5" }, TIME).page).toMatchObject({
+  const suspects = { path: "/control/peers", parameters: { status: "suspect", limit: "5" }, time: TIME };
+  expect(askRoute(peerService(parts), suspects).page).toMatchObject({
     peers: [{ nodeId: "n2", status: "PEER_STATUS_SUSPECT" }],
     nextPageToken: "",
   });

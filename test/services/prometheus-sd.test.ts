@@ -1,7 +1,10 @@
 import { expect, test } from "vitest";
 import { newEntry } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
-import { parseServiceFilter, renderTargetGroups } from "../../src/services/prometheus-sd.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import { NO_POLICY } from "../../src/policy/set/verdict.ts";
+import { prometheusRoute, renderTargetGroups } from "../../src/services/prometheus-sd.ts";
+import { at, caller, Registry } from "../fakes/registry.ts";
 
 const WEB: EntryView = {
   ...newEntry(),
@@ -77,10 +80,9 @@ test.each([
   { parameters: { tag: "a b" }, field: "tag" },
   { parameters: { tag: "" }, field: "tag" },
 ])("a filter that names nothing possible is refused: $parameters", ({ parameters, field }) => {
-  expect(() => parseServiceFilter(parameters)).toThrow(`invalid_argument: ${field}`);
-});
-
-test("a filter that is not given narrows nothing", () => {
-  expect(parseServiceFilter({})).toEqual({ namespace: undefined, tag: undefined });
-  expect(parseServiceFilter({ namespace: "svc.market", tag: "blue" })).toEqual({ namespace: "svc.market", tag: "blue" });
+  const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
+  const reads = new Reads(new Registry().replica, facts, { policies: { policy: NO_POLICY }, onDenied: () => {} });
+  expect(() => prometheusRoute(reads).answer(parameters, { caller: caller("ann"), time: at(0), requestId: "" })).toThrow(
+    `invalid_argument: ${field}`,
+  );
 });

@@ -17,7 +17,7 @@ import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
-import { type Answer, answerHttp, errorAnswer, type HttpSources, methodNotAllowed } from "../http-routes.ts";
+import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed } from "../http-routes.ts";
 import { peerOf } from "../peer.io.ts";
 import { refusal, statusFrom } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
@@ -161,6 +161,7 @@ class EdgeDispatcher {
   readonly #open = new Set<EdgeResponse>();
   readonly #options: EdgeListenerOptions;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly #routes: HttpRoutes;
   readonly #budget: BodyBudget;
   readonly #maxMessageBytes: number;
   readonly #browserRules: BrowserRules;
@@ -171,6 +172,7 @@ class EdgeDispatcher {
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
+    this.#routes = new HttpRoutes(options.sources, services, chain);
     this.#handlers = edgeHandlers({
       services,
       chain,
@@ -272,17 +274,18 @@ class EdgeDispatcher {
   }
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
-    const { chain, sources, metrics } = this.#options;
+    const { chain, metrics } = this.#options;
     const { requestId, header } = arrival;
-    const answer = await answerHttp(
+    const answer = await this.#routes.answer(
       {
         method: request.method ?? "",
         target: request.url ?? "",
         accept: header("accept") ?? "",
         ifNoneMatch: header("if-none-match") ?? "",
+        // A GET route has no deadline of its client's, and answers at once.
+        arrival: { ...arrival, encoding: "json", timeoutMs: undefined, onDeadline: () => () => {} },
         identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
       },
-      sources,
       (thrown) =>
         statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId, service: "http", method: pathOf(request.url ?? "") })),
     );

@@ -41,6 +41,7 @@ import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import { answeringEach } from "../answered-stream.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
+import { prometheusRoute } from "../prometheus-sd.ts";
 import {
   bookmarkMs,
   checkAge,
@@ -133,6 +134,7 @@ export function discoveryService(parts: DiscoveryParts): Service {
       namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
       serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
     },
+    routes: [prometheusRoute(parts.reads)],
   };
 }
 
