@@ -134,8 +134,6 @@ export class Fabric implements FabricMachine {
         return this.#toLinks(input, time, out);
       case "received":
         return this.#received(input.link, input.frame, time, out);
-      case "changed":
-        return this.replication.changed(time);
       case "policy":
       case "policyRead":
       case "policyRefused":

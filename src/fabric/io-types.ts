@@ -19,8 +19,6 @@ export type FabricInput =
   | { readonly kind: "received"; readonly link: LinkId; readonly frame: LinkFrame }
   /** The stream is gone, or was never opened. */
   | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
-  /** The replica has news: own records were committed, or a view changed. */
-  | { readonly kind: "changed" }
   /** The event loop was late by so much. */
   | { readonly kind: "lagged"; readonly lagMs: number }
   /** What this node says of itself is another now: a new generation, other labels. */

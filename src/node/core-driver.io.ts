@@ -304,9 +304,6 @@ export class CoreDriver {
         return this.#keepGeneration(output.generation);
       case "confirmed":
         return this.#confirm(output);
-      case "soon":
-        setImmediate(() => this.input({ kind: "soon" }));
-        return;
       case "gone":
         this.#gone.resolve();
         return;
@@ -382,13 +379,14 @@ export class CoreDriver {
     if (deadlineMonoMs === undefined || deadlineMonoMs >= this.#timerMonoMs) return;
     clearTimeout(this.#timer);
     this.#timerMonoMs = deadlineMonoMs;
-    this.#timer = setTimeout(
-      () => {
-        this.#timerMonoMs = Number.POSITIVE_INFINITY;
-        this.input({ kind: "tick" });
-      },
-      Math.max(0, Math.ceil(deadlineMonoMs - this.#ports.now().monoMs)),
-    );
+    const tick = () => {
+      this.#timerMonoMs = Number.POSITIVE_INFINITY;
+      this.input({ kind: "tick" });
+    };
+    const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);
+    // What is due already waits for the end of this turn of the event loop only: a timer would wait for a millisecond.
+    if (waitMs > 0) this.#timer = setTimeout(tick, waitMs);
+    else setImmediate(tick);
   }
 
   #sampleLag(): void {

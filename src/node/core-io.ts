@@ -13,13 +13,11 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 import type { AdoptOutcome } from "./core/travelling-policy.ts";
 
 /** What the fabric is told by the machine alone. */
-type Internal = "changed" | "facts" | "leaving" | "offer" | "policyRefused" | "stop";
+type Internal = "facts" | "leaving" | "offer" | "policyRefused" | "stop";
 
 export type NodeInput =
   /** Something is due; also the network's inputs, and what becomes of the policy. */
   | Exclude<FabricInput, { readonly kind: Internal }>
-  /** The turn of the event loop in which `soon` was ordered is over. */
-  | { readonly kind: "soon" }
   /** The journal has the batch that `persist` ordered. */
   | { readonly kind: "persisted" }
   /** It does not, and why. */
@@ -79,8 +77,6 @@ export type NodeOutput =
   | ({ readonly kind: "keepSnapshot" } & KeepSnapshot)
   /** Readers may be woken. */
   | { readonly kind: "wake" }
-  /** There is news for the fabric: answered by `soon` when this turn of the event loop is over. Once until then. */
-  | { readonly kind: "soon" }
   /** What another node says of the key ended a static entry of this one. */
   | { readonly kind: "staticEnded"; readonly key: KeyText }
   /** So many entries of a node that left are this one's now. */

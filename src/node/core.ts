@@ -90,8 +90,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #wasServing = false;
   /** Answers that wait until it is known that this start is still the one. */
   readonly #held: Settled[] = [];
-  /** Own records were committed, and the fabric has not heard of it. */
-  #isChangeDue = false;
   #wasWhole = false;
   #takenOver: TakenOver[] = [];
   /** What the fabric is to be told next. */
@@ -244,10 +242,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
         this.#rooms.limits?.tick(time);
         this.#keepGeneration(this.#generations.tick(time), out);
         return this.#toFabric(input, time, out);
-      case "soon":
-        if (!this.#isChangeDue) return;
-        this.#isChangeDue = false;
-        return this.#toFabric({ kind: "changed" }, time, out);
       case "persisted":
         return this.#persisted(time, out);
       case "notPersisted":
@@ -307,7 +301,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #persisted(time: Time, out: NodeOutput[]): void {
     const through = this.commits.landed(time);
     this.show(out);
-    this.#changed(out);
     this.#settle({ kind: "settled", through }, time, out);
     for (const { batch, count } of this.#takenOver) if (batch <= through) out.push({ kind: "takenOver", count });
     this.#takenOver = this.#takenOver.filter(({ batch }) => batch > through);
@@ -322,13 +315,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #answerOf(settled: Settled): Settled {
     const { refusal } = this.standing;
     return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
-  }
-
-  /** The fabric hears of all commits of one turn at once, after those who wait for them. */
-  #changed(out: NodeOutput[]): void {
-    if (this.#isChangeDue || this.#joined === undefined) return;
-    this.#isChangeDue = true;
-    out.push({ kind: "soon" });
   }
 
   // ---- the fabric ----
@@ -484,7 +470,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#generations.written(generation);
     this.show(out);
     this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
-    this.#changed(out);
   }
 
   #facts(): MemberFacts {

@@ -112,12 +112,12 @@ describe("orders and inputs", () => {
     await driver.open(openTransport());
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {
-      if (input.kind === "soon") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
+      if (input.kind === "serve") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
     };
     script.on = (input, out) => {
       if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
     };
-    other.input({ kind: "soon" });
+    other.input({ kind: "serve" });
     await until("the call has come", () => driver.stats().some((row) => row.direction === "received"));
     expect(script.inputs).toEqual([]);
     driver.begin();
@@ -136,11 +136,11 @@ describe("orders and inputs", () => {
         out.push(changed("before"), { kind: "send", link: 2 }, changed("after"));
       }
       // A call that cannot be made is answered while the order is carried out.
-      if (input.kind === "soon") out.push({ kind: "call", call: 7, to: "127.0.0.1:1", request: ASK, timeoutMs: 500 }, changed("called"));
+      if (input.kind === "serve") out.push({ kind: "call", call: 7, to: "127.0.0.1:1", request: ASK, timeoutMs: 500 }, changed("called"));
       if (input.kind === "answered") out.push(changed("answered"));
     };
     script.inputs.length = 0;
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     await until("answered", () => namesOf(outputs).includes("answered"));
     expect(namesOf(outputs)).toEqual(["called", "answered"]);
     outputs.length = 0;
@@ -162,26 +162,25 @@ describe("orders and inputs", () => {
       if (seen.length === 1) driver.input({ kind: "policyRead", number: 1, bytes: undefined });
     });
     script.on = (input, out) => {
-      if (input.kind === "soon") out.push(changed("1"), changed("2"));
+      if (input.kind === "serve") out.push(changed("1"), changed("2"));
       if (input.kind === "policyRead") out.push(changed("3"));
     };
     await driver.open(openTransport());
     driver.begin();
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     expect(seen).toEqual(["1", "2", "3"]);
     expect(script.deepest).toBe(1);
   });
 
-  test("what is to be done soon is done when this turn of the event loop is over", async () => {
+  test("what is due at once is done when this turn of the event loop is over", async () => {
     const script = new Script();
     const { driver } = await driven(script);
-    script.on = (input, out) => {
-      if (input.kind === "policyRead") out.push({ kind: "soon" });
-    };
-    driver.input({ kind: "policyRead", number: 1, bytes: undefined });
-    expect(script.count("soon")).toBe(0);
-    await until("told", () => script.count("soon") > 0);
-    expect(script.count("soon")).toBe(1);
+    script.deadlineMonoMs = performance.now() - 1;
+    const before = script.count("tick");
+    driver.input({ kind: "serve" });
+    expect(script.count("tick")).toBe(before);
+    await until("told", () => script.count("tick") > before);
+    expect(script.deadlineMonoMs).toBeUndefined();
   });
 
   test("deadlines are kept with one timer, an earlier one before a later", async () => {
@@ -189,9 +188,9 @@ describe("orders and inputs", () => {
     const { driver } = await driven(script);
     const start = performance.now();
     script.deadlineMonoMs = start + 60_000;
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     script.deadlineMonoMs = start + 100;
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     const before = script.count("tick");
     await until("a tick came", () => script.deadlineMonoMs === undefined);
     expect(performance.now() - start).toBeGreaterThanOrEqual(99);
@@ -216,7 +215,7 @@ describe("the end", () => {
     const { driver } = await driven(script);
     const { driver: other } = await driven(peer);
     script.on = (input, out) => {
-      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "serve") out.push({ kind: "open", link: 2, to: other.address });
       if (input.kind === "opened") {
         script.queues.set(2, [HELLO]);
         out.push({ kind: "send", link: 2 });
@@ -227,7 +226,7 @@ describe("the end", () => {
       }
       if (input.kind === "closed") out.push({ kind: "gone", reason: "leave" });
     };
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     await until("linked", () => peer.count("received") === 1);
     const start = performance.now();
     await stop(driver, "leave", 60_000);
@@ -239,7 +238,7 @@ describe("the end", () => {
       detail: "",
     });
     const told = script.inputs.length;
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     expect(script.inputs.length).toBe(told);
     expect(driver.stats().map(({ direction, kind, frameCount }) => [direction, kind, frameCount])).toEqual([
       ["sent", "hello", 1],
@@ -252,11 +251,11 @@ describe("the end", () => {
     const { driver } = await driven(script);
     const { driver: other } = await driven(peer);
     script.on = (input, out) => {
-      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: other.address });
+      if (input.kind === "serve") out.push({ kind: "open", link: 2, to: other.address });
       if (input.kind === "opened") script.queues.set(2, [HELLO]);
       if (input.kind === "opened") out.push({ kind: "send", link: 2 });
     };
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     await until("linked", () => peer.count("received") === 1);
     const start = performance.now();
     await stop(driver, "keep", 600);
@@ -270,9 +269,9 @@ describe("the end", () => {
     const peer = new Script();
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {
-      if (input.kind === "soon") for (let i = 1; i <= 30; i++) out.push({ kind: "open", link: 2 * i, to: driver.address });
+      if (input.kind === "serve") for (let i = 1; i <= 30; i++) out.push({ kind: "open", link: 2 * i, to: driver.address });
     };
-    other.input({ kind: "soon" });
+    other.input({ kind: "serve" });
     await until("all are turned away", () => script.count("strangerRefused") === 30);
     expect(script.count("opened")).toBe(0);
   });
@@ -282,19 +281,19 @@ describe("the end", () => {
     const { driver, outputs } = await driven(script);
     const { driver: other } = await driven(peer);
     peer.on = (input, out) => {
-      if (input.kind === "soon") for (const link of [2, 4, 6]) out.push({ kind: "open", link, to: driver.address });
+      if (input.kind === "serve") for (const link of [2, 4, 6]) out.push({ kind: "open", link, to: driver.address });
       if (input.kind === "opened" && input.link === 2) out.push({ kind: "close", link: 2 });
     };
-    other.input({ kind: "soon" });
+    other.input({ kind: "serve" });
     await until("links without a word", () => peer.count("opened") === 3 && driver.counts()?.links === 2);
     await stop(other, "keep", 100);
     await until("they are gone", () => driver.counts()?.links === 0);
     const third = new Script();
     const { driver: last } = await driven(third);
     third.on = (input, out) => {
-      if (input.kind === "soon") out.push({ kind: "open", link: 2, to: driver.address });
+      if (input.kind === "serve") out.push({ kind: "open", link: 2, to: driver.address });
     };
-    last.input({ kind: "soon" });
+    last.input({ kind: "serve" });
     await until("one more", () => driver.counts()?.links === 1);
     await stop(driver, "keep", 100);
     expect([script.count("strangerRefused"), ...outputs]).toEqual([0]);
@@ -311,11 +310,11 @@ describe("the end", () => {
     };
     const request = { kind: "pushPull", from: nodeRef("n1"), isJoin: true, members: [] } as const;
     script.on = (input, out) => {
-      if (input.kind !== "soon") return;
+      if (input.kind !== "serve") return;
       for (const [i, to] of [other.address, gone.driver.address, other.address, gone.driver.address].entries())
         out.push({ kind: "call", call: i + 1, to, request, timeoutMs: 30_000 });
     };
-    driver.input({ kind: "soon" });
+    driver.input({ kind: "serve" });
     await until("all are answered", () => script.count("answered") === 4);
     const told = script.inputs.flatMap(({ input }) => (input.kind === "unanswered" ? [`${input.isRefused} ${input.address}`] : []));
     expect(new Set(told)).toEqual(new Set([`false ${gone.driver.address}`, `true ${other.address}`]));

@@ -84,7 +84,7 @@ class RealNode {
     const fields = { key, namespace, name, kind, scope, health, traits, hlc: this.#hlc.stamp(time.wallMs), bytes };
     this.replica.stagePut({ ...fields, isFilterChange: true, principal: "p", contentBytes: stamped.content.length });
     this.replica.commit(this.replica.lastSeq, time);
-    this.driver?.input({ kind: "soon" });
+    this.driver?.input({ kind: "tick" });
   }
 
   names(): readonly string[] {

@@ -15,7 +15,7 @@ function pair() {
 function renew(world: FabricWorld, node: WorldNode): void {
   startNewGeneration(node.replica, node.replica.self.generation + 1);
   world.input(node, { kind: "facts", facts: { ...node.facts, generation: node.replica.self.generation } });
-  world.input(node, { kind: "changed" });
+  world.input(node, { kind: "tick" });
 }
 
 test.each([

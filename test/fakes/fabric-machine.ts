@@ -61,8 +61,6 @@ export class FabricMachine implements DrivenMachine {
 
 function inputOf(input: NodeInput): FabricInput | undefined {
   switch (input.kind) {
-    case "soon":
-      return { kind: "changed" };
     case "depart":
       return { kind: "stop", reason: input.how === "leave" ? "leave" : "restart" };
     case "persisted":

@@ -178,7 +178,7 @@ export class WorldNode {
 
   #commit(): void {
     this.replica.commit(this.replica.lastSeq, this.#world.time());
-    this.#world.input(this, { kind: "changed" });
+    this.#world.input(this, { kind: "tick" });
   }
 
   /** `name` or `name (orphaned)` of everything seen here, sorted. */

@@ -197,4 +197,18 @@ export const NODE_MUTANTS = [
     isOfNode: true,
     isCheap: true,
   },
+  {
+    name: "own news waits for the next round",
+    rule: "Replication: own records are pushed at once",
+    edits: [
+      {
+        file: "src/fabric/replication/channel.ts",
+        find: "    return Math.min(this.#replicator.edgeDueMonoMs ?? NEVER, look);",
+        replace: "    return look;",
+      },
+    ],
+    withinSeeds: 5,
+    isOfNode: true,
+    isCheap: true,
+  },
 ] as const;

@@ -49,7 +49,6 @@ export const MUTANTS: readonly Mutant[] = [
         find: '    if (started !== undefined) out.push({ kind: "persist", batch: started.batch });',
         replace: `    if (started === undefined) return;
     this.#rooms.registrar.commit(started.batch, { monoMs: 0, wallMs: 0 });
-    this.#changed(out);
     out.push({ kind: "persist", batch: started.batch });`,
       },
     ],

@@ -372,8 +372,6 @@ export class SimProcess {
         return keepSnapshot(this, output);
       case "settled":
         return this.#settle(output.through, output.refusal === undefined);
-      case "soon":
-        return this.input({ kind: "soon" });
       case "readPolicy":
       case "adoptPolicy":
         return this.fabric.carryOut(output);

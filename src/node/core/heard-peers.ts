@@ -49,7 +49,6 @@ export class HeardPeers {
       case "tick":
       case "asked":
       case "opened":
-      case "changed":
       case "lagged":
       case "facts":
       case "policy":
