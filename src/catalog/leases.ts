@@ -4,6 +4,7 @@
  */
 import { assert } from "../lib/errors.ts";
 import { DeadlineHeap } from "../lib/heap.ts";
+import { NEVER } from "../lib/machine.ts";
 import { LeaseKeys } from "./lease-keys.ts";
 import type { KeyText } from "./record/record.ts";
 
@@ -23,7 +24,6 @@ export interface Lease extends LeaseTerms {
 
 /** Deadlines that one `expire` looks at. The bound keeps turns short when a million leases were renewed at the same moment. */
 const EXPIRE_STEPS = 4096;
-const NEVER = Number.POSITIVE_INFINITY;
 
 /**
  * Grants, renews and ends leases, and knows the lease of each key. A renewal only writes the new deadline; the heap learns of it when the
@@ -192,7 +192,7 @@ export class Leases {
     const slots: number[] = [];
     for (let step = 0; step < EXPIRE_STEPS + maxCount && expired.length < maxCount; step += 1) {
       const slot = this.#heap.nextId();
-      if (slot === undefined || (this.#heap.nextDeadlineMs() ?? NEVER) > monoMs) break;
+      if (slot === undefined || this.#heap.nextDeadlineMs() > monoMs) break;
       const deadlineMs = this.#deadlinesMs[slot] ?? NEVER;
       if (deadlineMs > monoMs) {
         this.#heap.set(slot, deadlineMs);
@@ -206,8 +206,8 @@ export class Leases {
     return expired;
   }
 
-  /** Time of the next `expire`. It may be early, but never late. Undefined if no lease expires. */
-  nextDeadlineMs(): number | undefined {
+  /** Time of the next `expire`. It may be early, but never late. NEVER if no lease expires. */
+  nextDeadlineMs(): number {
     return this.#heap.nextDeadlineMs();
   }
 }

@@ -1,5 +1,6 @@
 /** Runs the queue of policy changes on the event loop and its clock. */
 import { performance } from "node:perf_hooks";
+import { NEVER } from "../lib/machine.ts";
 import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 
 /** Number of records, or the equal cost, between two looks at the clock. */
@@ -28,7 +29,7 @@ export class PolicySwitcher {
   async heard(): Promise<void> {
     while (!this.#queue.isHeard(clock())) {
       const lookMonoMs = this.#queue.nextDeadlineMs();
-      if (lookMonoMs === undefined) await this.#shownWith(this.#queue.shown + 1);
+      if (lookMonoMs === NEVER) await this.#shownWith(this.#queue.shown + 1);
       else await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookMonoMs - performance.now())));
     }
   }

@@ -1,5 +1,5 @@
 /** Runs changes of policy one after another. Between two of them it gives watches time to reach their END. */
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { PolicySwitch, type SwitchParts } from "./policy-switch.ts";
 
@@ -105,10 +105,10 @@ export class SwitchQueue {
     return true;
   }
 
-  /** Monotonic ms at which to ask `isHeard` again. Undefined if no caller waits, and while a change runs, which must end first. */
-  nextDeadlineMs(): number | undefined {
+  /** Monotonic ms at which to ask `isHeard` again. NEVER if no caller waits, and while a change runs, which must end first. */
+  nextDeadlineMs(): number {
     const wait = this.#hearing?.wait;
-    return wait === undefined || this.#running !== undefined ? undefined : wait.lookedMonoMs + LOOK_MS;
+    return wait === undefined || this.#running !== undefined ? NEVER : wait.lookedMonoMs + LOOK_MS;
   }
 
   /** Returns whether there was another policy to begin with. */

@@ -1,5 +1,6 @@
 /** A min-heap of deadlines with small integer ids: leases, retries, cache expiry. */
 import { assert } from "./errors.ts";
+import { NEVER } from "./machine.ts";
 
 const START_CAPACITY = 16;
 const ABSENT = -1;
@@ -23,9 +24,9 @@ export class DeadlineHeap {
     return this.#place(id) !== ABSENT;
   }
 
-  /** Earliest deadline, undefined when empty. */
-  nextDeadlineMs(): number | undefined {
-    return this.#size === 0 ? undefined : this.#deadlinesMs[0];
+  /** Earliest deadline, NEVER when empty. */
+  nextDeadlineMs(): number {
+    return this.#size === 0 ? NEVER : this.#deadline(0);
   }
 
   /** Id of the earliest deadline, undefined when empty. */
@@ -69,7 +70,7 @@ export class DeadlineHeap {
   }
 
   #deadline(place: number): number {
-    return this.#deadlinesMs[place] ?? Number.POSITIVE_INFINITY;
+    return this.#deadlinesMs[place] ?? NEVER;
   }
 
   #grow(id: number): void {

@@ -6,6 +6,9 @@ export interface Time {
   readonly wallMs: number;
 }
 
+/** The deadline of a machine that waits for nothing. */
+export const NEVER = Number.POSITIVE_INFINITY;
+
 export interface Machine<Input, Output> {
   /** Runs to completion and never awaits. Appends what the shell must do, in order, to `out`. */
   handle(input: Input, time: Time, out: Output[]): void;

@@ -168,7 +168,7 @@ export class NodeLimits {
     this.#refusals.tick(time);
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     return this.#refusals.nextDeadlineMs();
   }
 

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Leases, type LeaseTerms } from "../../src/catalog/leases.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { runs } from "../fakes/effort.ts";
 
 function key(instanceId: string): KeyText {
@@ -13,7 +14,7 @@ const MINE: LeaseTerms = { ttlMs: 1000, principal: "me" };
 /** Ends every lease that is due, as the catalog does; returns their ids in the order they ended. */
 function sweep(leases: Leases, monoMs: number, maxCount: number): string[] {
   const ended: string[] = [];
-  while ((leases.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= monoMs) {
+  while (leases.nextDeadlineMs() <= monoMs) {
     for (const id of leases.expire(monoMs, maxCount)) {
       leases.end(id);
       ended.push(id);
@@ -32,13 +33,13 @@ test("a lease expires one ttl after its last renewal, and not before", () => {
   expect(sweep(leases, 1900, 10)).toEqual(["l1"]);
   expect(leases.find("l1")).toBeUndefined();
   expect(leases.renew("l1", 1901)).toBeUndefined();
-  expect(leases.nextDeadlineMs()).toBeUndefined();
+  expect(leases.nextDeadlineMs()).toBe(NEVER);
 });
 
 test("a static lease never expires", () => {
   const leases = new Leases();
   leases.grant("s", { ttlMs: undefined, principal: "" }, 0);
-  expect(leases.nextDeadlineMs()).toBeUndefined();
+  expect(leases.nextDeadlineMs()).toBe(NEVER);
   expect(leases.renew("s", 5)).toBe(Number.POSITIVE_INFINITY);
   expect(leases.find("s")).toEqual({ id: "s", ttlMs: undefined, principal: "", deadlineMonoMs: undefined, keyCount: 0 });
   expect(leases.expire(1e12, 10)).toEqual([]);
@@ -89,7 +90,7 @@ test("one sweep does bounded work, however many leases were renewed in one insta
   for (let i = 1; i < 20_000; i += 1) leases.renew(`l${i}`, 500);
   let calls = 0;
   const ended: string[] = [];
-  while ((leases.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= 1000) {
+  while (leases.nextDeadlineMs() <= 1000) {
     for (const id of leases.expire(1000, 100)) {
       leases.end(id);
       ended.push(id);

@@ -4,6 +4,7 @@ import { ANY } from "../../src/catalog/query/filter.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { at, caller, Registry, stamped } from "../fakes/registry.ts";
@@ -55,7 +56,7 @@ function open() {
   const heardAt = (fromMonoMs: number, onLook: (monoMs: number) => void = () => {}) => {
     let monoMs = fromMonoMs;
     while (!queue.isHeard({ monoMs })) {
-      monoMs = queue.nextDeadlineMs() ?? Number.NaN;
+      monoMs = queue.nextDeadlineMs();
       onLook(monoMs);
     }
     return monoMs;
@@ -65,13 +66,13 @@ function open() {
 
 test("the next change may begin when watches have heard of the one before, and not before", () => {
   const { watcher, queue, put, end, heardAt } = open();
-  expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, undefined]);
+  expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, NEVER]);
   put(hiding("svc"), 0);
-  expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, undefined]);
+  expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, NEVER]);
   end(10);
   watcher.isTelling = true;
   expect(heardAt(10, (monoMs) => (watcher.isTelling = monoMs < 160))).toBe(170);
-  expect([queue.nextDeadlineMs(), queue.isHeard({ monoMs: 170 })]).toEqual([undefined, true]);
+  expect([queue.nextDeadlineMs(), queue.isHeard({ monoMs: 170 })]).toEqual([NEVER, true]);
 });
 
 test("nobody waits for who stands still, nor for ever for who comes further", () => {

@@ -7,7 +7,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { matches } from "../../src/catalog/query/filter.ts";
 import { BODY, type CatalogRecord, KIND, keyParts } from "../../src/catalog/record/record.ts";
 import { type Origin, settledOf } from "../../src/catalog/record/stored-record.ts";
-import { NEVER } from "../../src/catalog/replica/past-views.ts";
+import { NO_REVISION } from "../../src/catalog/replica/past-views.ts";
 import { healthRank } from "../../src/discovery/candidates.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
@@ -311,7 +311,9 @@ function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boole
 function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boolean {
   if (!fabric.fabric.lifecycle.isSettling) return true;
   const records = replica.records(key);
-  return replica.sweeps.owedTo(records[0]).since === NEVER && records.every(({ origin }) => replica.origins.get(origin.id) === origin);
+  return (
+    replica.sweeps.owedTo(records[0]).since === NO_REVISION && records.every(({ origin }) => replica.origins.get(origin.id) === origin)
+  );
 }
 
 /** Its node is away for too long, or it is below a mark. */

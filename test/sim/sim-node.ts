@@ -16,7 +16,7 @@ import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import type { Hlc } from "../../src/lib/hlc.ts";
-import type { Time } from "../../src/lib/machine.ts";
+import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
@@ -522,7 +522,7 @@ export class SimProcess {
   #nextPolicy(): void {
     while (this.#unheard.length > 0 && this.switches.isHeard(this.time())) this.#unheard.shift()?.();
     const lookMonoMs = this.switches.nextDeadlineMs();
-    if (this.#unheard.length > 0 && lookMonoMs !== undefined) this.pause(lookMonoMs - this.time().monoMs, () => this.#nextPolicy());
+    if (this.#unheard.length > 0 && lookMonoMs !== NEVER) this.pause(lookMonoMs - this.time().monoMs, () => this.#nextPolicy());
   }
 
   /** The policy in force may be another: brings catalog and watches in line with it, in slices between which anything may happen. */

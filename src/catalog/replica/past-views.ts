@@ -20,7 +20,7 @@ export type Before = "seen" | "renamed";
 export const UNSURE = "unsure";
 
 /** A revision after all others. */
-export const NEVER = Number.MAX_SAFE_INTEGER;
+export const NO_REVISION = Number.MAX_SAFE_INTEGER;
 const NOBODY: OriginRef = { id: "", nodeId: "", generation: 0, life: "live" };
 
 /** The view of a key changed at a revision, and the key is not touched for that yet (semantics.md, Watch 2). */
@@ -33,7 +33,7 @@ export interface Owed {
   readonly between?: CatalogRecord | typeof UNSURE | undefined;
 }
 
-export const NOTHING_OWED: Owed = { before: "seen", since: NEVER };
+export const NOTHING_OWED: Owed = { before: "seen", since: NO_REVISION };
 
 /** Whether a reader may have been told of a key, given the view before and the owed change. */
 export function wasSeen(seen: CatalogRecord | undefined, { between }: Owed): boolean {
@@ -59,7 +59,7 @@ class PastView {
   /** The health that readers saw. */
   health: Health = HEALTH.UNSET;
   /** A reader that looked at this revision or later, before the touch, may have seen the key with that health, or another view. */
-  since = NEVER;
+  since = NO_REVISION;
   healthSince: Health = HEALTH.UNSET;
   between: Shown | typeof UNSURE | undefined;
 }
@@ -116,7 +116,7 @@ export class PastViews {
     view.generation = seen.origin.generation;
     view.seq = seen.seq;
     view.health = seen instanceof StoredRecord ? seen.shownHealth : viewHealth(seen);
-    view.healthSince = since === NEVER ? view.health : viewHealth(seen);
+    view.healthSince = since === NO_REVISION ? view.health : viewHealth(seen);
     return revision;
   }
 
@@ -125,7 +125,7 @@ export class PastViews {
     const view = this.#at(revision);
     if (between !== now || view === undefined || (now === undefined) !== (view.before === "nothing")) return;
     const isSame = now === undefined || (now.origin === view.origin && now.seq === view.seq && viewHealth(now) === view.health);
-    if (isSame) view.since = NEVER;
+    if (isSame) view.since = NO_REVISION;
   }
 
   /** What a reader of the filter holds of a key whose last touch is `revision`. `now` is its current view. */
@@ -146,7 +146,7 @@ export class PastViews {
   /** The touch before which the reader was last told of the key, and whether nothing that decides on its visibility had changed by then. */
   #held(revision: number, { settled, until, told = [] }: Standpoint): { readonly view: PastView; readonly isSure: boolean } | undefined {
     let view = this.#noted(revision);
-    let since = view?.since ?? NEVER;
+    let since = view?.since ?? NO_REVISION;
     let lookedAt = settled;
     while (view !== undefined && view.previous > settled) {
       const touch = view.previous;
@@ -162,7 +162,7 @@ export class PastViews {
       }
       revision = touch;
       view = this.#noted(revision);
-      since = Math.min(since, view?.since ?? NEVER);
+      since = Math.min(since, view?.since ?? NO_REVISION);
     }
     return view && { view, isSure: lookedAt < since };
   }

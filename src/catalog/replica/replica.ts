@@ -18,7 +18,7 @@ import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import type { ReplicaOptions } from "./options.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
-import { NEVER, PastViews, wasSeen } from "./past-views.ts";
+import { NO_REVISION, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
 import { Sweeps } from "./sweeps.ts";
 import { carriedHlc, knownEndHlc, Tombstones } from "./tombstones.ts";
@@ -254,7 +254,7 @@ export class Replica {
     stored.filterRevision = revision;
     this.#moveTo(stored, revision);
     if (!this.#review(stored.key, seen, seenDelta, stored) && !wasSeen(seen, owed)) stored.filterRevision = hiddenSince;
-    if (owed.since !== NEVER) this.past.touched(revision, this.lookup.find(stored.key), owed);
+    if (owed.since !== NO_REVISION) this.past.touched(revision, this.lookup.find(stored.key), owed);
   }
 
   /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before we heard of the removal. */
@@ -319,7 +319,7 @@ export class Replica {
     return own;
   }
 
-  nextCollectMonoMs(): number | undefined {
+  nextCollectMonoMs(): number {
     return this.#tombstones.nextCollectMonoMs();
   }
 

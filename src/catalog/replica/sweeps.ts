@@ -6,7 +6,7 @@
 import type { Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
 import type { Origin, StoredRecord } from "../record/stored-record.ts";
-import { type Before, NEVER, NOTHING_OWED, type Owed, UNSURE } from "./past-views.ts";
+import { type Before, NO_REVISION, NOTHING_OWED, type Owed, UNSURE } from "./past-views.ts";
 import type { WholeTransfer } from "./whole-transfer.ts";
 
 /** The records of an origin that are to be touched. */
@@ -75,7 +75,7 @@ export class Sweeps {
   /** The note for a touch with another cause. If more is owed to the key, the view in between is unknown. */
   owedBeside(any: StoredRecord, other = NOTHING_OWED): Owed {
     const { before, since } = this.owedTo(any);
-    return since === NEVER ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
+    return since === NO_REVISION ? other : { before: earlier(before, other.before), since: Math.min(since, other.since), between: UNSURE };
   }
 
   #sweepOf(stored: StoredRecord): Sweep | undefined {

@@ -1,6 +1,6 @@
 /** Tombstones in the order of their arrival, and when each may be dropped (semantics.md, Tombstones). */
 import { hlcWallMs } from "../../lib/hlc.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import { BODY } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
@@ -63,10 +63,10 @@ export class Tombstones {
     this.#first = 0;
   }
 
-  /** Latest time of the next `collect`. */
-  nextCollectMonoMs(): number | undefined {
+  /** Latest time of the next `collect`. NEVER without tombstones. */
+  nextCollectMonoMs(): number {
     const grave = this.#graves[this.#first];
-    return grave === undefined ? undefined : grave.dugMonoMs + this.#options.tombstoneTtlMs;
+    return grave === undefined ? NEVER : grave.dugMonoMs + this.#options.tombstoneTtlMs;
   }
 
   /**

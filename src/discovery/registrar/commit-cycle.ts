@@ -82,7 +82,7 @@ export class CommitCycle {
   nextDeadlineMs(): number {
     this.#dueMonoMs ??= Math.min(
       this.#lookedMonoMs + MAX_LOOK_MS,
-      Math.max(this.#lookedMonoMs + MIN_LOOK_MS, this.#registrar.nextDeadlineMs() ?? Number.POSITIVE_INFINITY),
+      Math.max(this.#lookedMonoMs + MIN_LOOK_MS, this.#registrar.nextDeadlineMs()),
     );
     return this.#dueMonoMs;
   }

@@ -11,7 +11,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import { ALL_TIME_COUNTS, type Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
@@ -224,11 +224,9 @@ export class Registrar {
   }
 
   /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
-  nextDeadlineMs(): number | undefined {
-    const leaseDueMs = this.#leases.nextDeadlineMs();
-    const expiry = leaseDueMs === undefined ? undefined : this.#patience.dueMonoMs(leaseDueMs);
-    const collect = this.#collectsBy === "age" ? this.#replica.nextCollectMonoMs() : undefined;
-    return expiry === undefined ? collect : collect === undefined ? expiry : Math.min(expiry, collect);
+  nextDeadlineMs(): number {
+    const collectMonoMs = this.#collectsBy === "age" ? this.#replica.nextCollectMonoMs() : NEVER;
+    return Math.min(this.#patience.dueMonoMs(this.#leases.nextDeadlineMs()), collectMonoMs);
   }
 
   /** The last reported load of an own entry, if it is newer than the record. */

@@ -2,7 +2,7 @@
  * Refusals in the audit log: at most one record a second and caller, because a flood of refused calls must leave a trace and not a
  * second flood (semantics.md, Policy).
  */
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Caller } from "../identity/caller.ts";
 import { callerKey } from "../limits/rate-limits.ts";
 import type { AuditEvent, AuditSink } from "./record.ts";
@@ -75,9 +75,9 @@ export class RefusalAudit {
     for (const [key, pending] of this.#pending) this.#settle(key, pending, time);
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     const [oldest] = this.#pending.values();
-    return oldest === undefined ? undefined : oldest.lastRecordMonoMs + SPACING_MS;
+    return oldest === undefined ? NEVER : oldest.lastRecordMonoMs + SPACING_MS;
   }
 
   #settle(key: string, pending: Pending, time: Time): void {

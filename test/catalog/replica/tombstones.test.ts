@@ -119,7 +119,7 @@ test("what is kept beyond its ttl is looked at again after another ttl, and not 
   b.copy(a, "a/1", time(2));
   b.end(key, BODY.UNREGISTERED, time(3));
   b.commit(time(3));
-  const ttlMs = (b.replica.nextCollectMonoMs() ?? 0) - 3;
+  const ttlMs = b.replica.nextCollectMonoMs() - 3;
   b.collect(time(3 + ttlMs));
   expect([b.replica.tombstoneCount, b.replica.nextCollectMonoMs()]).toEqual([1, 3 + 2 * ttlMs]);
 });

@@ -5,6 +5,7 @@ import type { LoadView } from "../../../src/catalog/entry/view.ts";
 import { BODY, type CatalogRecord, HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { hlcWallMs } from "../../../src/lib/hlc.ts";
+import { NEVER } from "../../../src/lib/machine.ts";
 import { runs } from "../../fakes/effort.ts";
 import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
@@ -122,7 +123,7 @@ test("a static lease never ends by time, only by unregistering its last key or i
   const r = new Registry();
   const one = r.register("ann", [stamped("web"), stamped("db")], at(0), { isStatic: true });
   r.registrar.tick(at(NEVER_BEFORE));
-  expect([r.names(), r.registrar.nextDeadlineMs()]).toEqual([["db", "web"], undefined]);
+  expect([r.names(), r.registrar.nextDeadlineMs()]).toEqual([["db", "web"], NEVER]);
   expect(r.registrar.renew(ANN, [one], [], at(1))).toEqual({ expiredLeaseIds: [], ttlMs: undefined });
   r.restart(at(0));
   expect(r.leases.find(one)?.ttlMs).toBeUndefined();
@@ -472,12 +473,12 @@ test("P6: while somebody may still come with what they end, old tombstones stay,
   r.collectsBy = "count";
   r.registrar.tick(at(NEVER_BEFORE));
   r.flush(at(NEVER_BEFORE));
-  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([1, 1, undefined]);
+  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([1, 1, NEVER]);
   r.collectsBy = "age";
   expect(r.registrar.nextDeadlineMs()).toBe(3_600_001);
   r.registrar.tick(at(NEVER_BEFORE));
   r.flush(at(NEVER_BEFORE));
-  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([0, 0, undefined]);
+  expect([r.replica.tombstoneCount, r.disk.rows.size, r.registrar.nextDeadlineMs()]).toEqual([0, 0, NEVER]);
 });
 
 test("P6: before it is known which origins are lost no tombstone goes, neither for its age nor for their number", () => {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { NEVER } from "../../../src/lib/machine.ts";
 import type { AuditEvent } from "../../../src/policy/audit/record.ts";
 import { RefusalAudit } from "../../../src/policy/audit/refusals.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
@@ -70,7 +71,7 @@ test("an idle caller is forgotten, and nothing is asked any more", () => {
   const { refusals } = audit();
   refusals.note(refusal("a"), at(0));
   refusals.tick(at(1000));
-  expect([refusals.size, refusals.nextDeadlineMs()]).toEqual([0, undefined]);
+  expect([refusals.size, refusals.nextDeadlineMs()]).toEqual([0, NEVER]);
 });
 
 test("however many callers, they are bounded, and no refusal is lost", () => {
