@@ -1,5 +1,5 @@
 /** Metrics of the mesh: rows of METRICS in `metrics.ts`. */
-import { type MetricRow, OTHER } from "./row.ts";
+import { counter, gauge, histogram, OTHER } from "./row.ts";
 
 const RTT_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
@@ -19,152 +19,98 @@ const FRAME_KINDS = [
 ] as const;
 
 export const MESH_METRICS = {
-  mesh_gossip_members: {
-    type: "gauge",
-    unit: "nodes",
-    help: "Members this node knows of, itself included, by status.",
-    labels: { status: ["alive", "suspect", "left", "dead"] },
-  },
-  mesh_gossip_rtt_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "From a probe being sent to its answer.",
-    labels: {},
-    buckets: RTT_MS,
-  },
-  mesh_gossip_messages_total: {
-    type: "counter",
-    unit: "messages",
-    help: "Probes and push-pulls: sent ones by outcome, received ones by whether this node answered.",
-    labels: { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
-  },
-  mesh_health_score: { type: "gauge", unit: "1", help: "This node's estimate of its own overload: 0 (well) to 8 (Lifeguard).", labels: {} },
-  mesh_replication_lag_seconds: {
-    type: "gauge",
-    unit: "seconds",
-    help: "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing, or since 1970 before a peer has said so. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
-    labels: {},
-  },
-  mesh_links: {
-    type: "gauge",
-    unit: "links",
-    help: "Replication links by state.",
-    labels: { state: ["opening", "greeting", "up", "ending"] },
-  },
-  mesh_link_frames_total: {
-    type: "counter",
-    unit: "frames",
-    help: "Frames on links and calls between nodes, by kind.",
-    labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
-  },
-  mesh_link_bytes_total: {
-    type: "counter",
-    unit: "bytes",
-    help: "Bytes of frames on links and of calls between nodes, by kind, without HTTP/2's own.",
-    labels: { direction: ["sent", "received"], kind: FRAME_KINDS },
-  },
-  mesh_vector_exchanges_total: {
-    type: "counter",
-    unit: "exchanges",
-    help: "Vectors received, by whether they showed that either side lacks something.",
-    labels: { outcome: ["equal", "differed"] },
-  },
-  mesh_orphans: {
-    type: "gauge",
-    unit: "origins",
-    help: "Origins of records whose node is gone: still shown, or hidden.",
-    labels: { state: ["orphaned", "hidden"] },
-  },
-  mesh_kept_origins: {
-    type: "gauge",
-    unit: "origins",
-    help: "Origins whose node stopped with static entries that no other node took over. These are orphans until the node is back.",
-    labels: {},
-  },
-  mesh_taken_over_entries_total: {
-    type: "counter",
-    unit: "entries",
-    help: "Static entries of nodes that left, taken over by this one. What a leaver handed over, left or ended is in its event static_entries_….",
-    labels: {},
-  },
-  mesh_foreign_links_total: {
-    type: "counter",
-    unit: "links",
-    help: "Links to nodes of clusters that fabric.clusters does not name, let in because fabric.trust is permissive.",
-    labels: {},
-  },
-  mesh_orphan_protected: {
-    type: "gauge",
-    unit: "clusters",
-    help: "Clusters of which so many nodes vanished at once that their entries stay visible.",
-    labels: {},
-  },
-  mesh_digest_exchanges_total: {
-    type: "counter",
-    unit: "origins",
-    help: "Origins compared with a peer by the digest of their live records, by what came of it.",
-    labels: { outcome: ["equal", "differed"] },
-  },
-  mesh_origin_repairs_total: {
-    type: "counter",
-    unit: "origins",
-    help: "Origins fetched again because a peer that is closer to them holds other records. Each case is a bug or a bad disk.",
-    labels: {},
-  },
-  mesh_origin_fetches_total: {
-    type: "counter",
-    unit: "origins",
-    help: "Requests for more records of an origin: to peers (asked), from peers and answered (given), from peers that ask too often (held_back).",
-    labels: { outcome: ["asked", "given", "held_back"] },
-  },
-  mesh_whole_transfers_total: {
-    type: "counter",
-    unit: "origins",
-    help: "Origins sent to a peer whole: it is new, was away for long, or repairs.",
-    labels: {},
-  },
-  mesh_records_total: {
-    type: "counter",
-    unit: "records",
-    help: "Records sent to other nodes and received from them.",
-    labels: { direction: ["sent", "received"] },
-  },
-  mesh_applied_records_total: {
-    type: "counter",
-    unit: "records",
-    help: "Records from other nodes that changed something here; the other ones received were known.",
-    labels: {},
-  },
-  mesh_refused_records_total: { type: "counter", unit: "records", help: "Records from other nodes refused, each alone.", labels: {} },
-  mesh_partial_origins: {
-    type: "gauge",
-    unit: "origins",
-    help: "Origins with refused records, here or at a linked peer when no other peer sent them. They are not in step and not passed on.",
-    labels: {},
-  },
-  mesh_clock_skew_total: {
-    type: "counter",
-    unit: "stamps",
-    help: "Stamps of other nodes too far ahead of our clock to move it.",
-    labels: {},
-  },
-  mesh_refused_total: {
-    type: "counter",
-    unit: "refusals",
-    help: "Connections, calls, links, records and policies of others that were refused. own_call counts calls of this node that were not made because too many were under way.",
-    labels: { what: ["peer", "link", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
-  },
-  mesh_policy_not_taken: {
-    type: "gauge",
-    unit: "number",
-    help: "Number of the newest policy version that linked nodes have and this one does not take; 0: none. PolicyStatus says why.",
-    labels: {},
-  },
-  mesh_refused_updates_total: {
-    type: "counter",
-    unit: "updates",
-    help: "Updates about members that were refused, by reason.",
-    labels: {
+  mesh_gossip_members: gauge(
+    "nodes",
+    { status: ["alive", "suspect", "left", "dead"] },
+    "Members this node knows of, itself included, by status.",
+  ),
+  mesh_gossip_rtt_ms: histogram("ms", RTT_MS, {}, "From a probe being sent to its answer."),
+  mesh_gossip_messages_total: counter(
+    "messages",
+    { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
+    "Probes and push-pulls: sent ones by outcome, received ones by whether this node answered.",
+  ),
+  mesh_health_score: gauge("1", {}, "This node's estimate of its own overload: 0 (well) to 8 (Lifeguard)."),
+  mesh_replication_lag_seconds: gauge(
+    "seconds",
+    {},
+    "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing, or since 1970 before a peer has said so. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
+  ),
+  mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links by state."),
+  mesh_link_frames_total: counter(
+    "frames",
+    { direction: ["sent", "received"], kind: FRAME_KINDS },
+    "Frames on links and calls between nodes, by kind.",
+  ),
+  mesh_link_bytes_total: counter(
+    "bytes",
+    { direction: ["sent", "received"], kind: FRAME_KINDS },
+    "Bytes of frames on links and of calls between nodes, by kind, without HTTP/2's own.",
+  ),
+  mesh_vector_exchanges_total: counter(
+    "exchanges",
+    { outcome: ["equal", "differed"] },
+    "Vectors received, by whether they showed that either side lacks something.",
+  ),
+  mesh_orphans: gauge("origins", { state: ["orphaned", "hidden"] }, "Origins of records whose node is gone: still shown, or hidden."),
+  mesh_kept_origins: gauge(
+    "origins",
+    {},
+    "Origins whose node stopped with static entries that no other node took over. These are orphans until the node is back.",
+  ),
+  mesh_taken_over_entries_total: counter(
+    "entries",
+    {},
+    "Static entries of nodes that left, taken over by this one. What a leaver handed over, left or ended is in its event static_entries_….",
+  ),
+  mesh_foreign_links_total: counter(
+    "links",
+    {},
+    "Links to nodes of clusters that fabric.clusters does not name, let in because fabric.trust is permissive.",
+  ),
+  mesh_orphan_protected: gauge("clusters", {}, "Clusters of which so many nodes vanished at once that their entries stay visible."),
+  mesh_digest_exchanges_total: counter(
+    "origins",
+    { outcome: ["equal", "differed"] },
+    "Origins compared with a peer by the digest of their live records, by what came of it.",
+  ),
+  mesh_origin_repairs_total: counter(
+    "origins",
+    {},
+    "Origins fetched again because a peer that is closer to them holds other records. Each case is a bug or a bad disk.",
+  ),
+  mesh_origin_fetches_total: counter(
+    "origins",
+    { outcome: ["asked", "given", "held_back"] },
+    "Requests for more records of an origin: to peers (asked), from peers and answered (given), from peers that ask too often (held_back).",
+  ),
+  mesh_whole_transfers_total: counter("origins", {}, "Origins sent to a peer whole: it is new, was away for long, or repairs."),
+  mesh_records_total: counter("records", { direction: ["sent", "received"] }, "Records sent to other nodes and received from them."),
+  mesh_applied_records_total: counter(
+    "records",
+    {},
+    "Records from other nodes that changed something here; the other ones received were known.",
+  ),
+  mesh_refused_records_total: counter("records", {}, "Records from other nodes refused, each alone."),
+  mesh_partial_origins: gauge(
+    "origins",
+    {},
+    "Origins with refused records, here or at a linked peer when no other peer sent them. They are not in step and not passed on.",
+  ),
+  mesh_clock_skew_total: counter("stamps", {}, "Stamps of other nodes too far ahead of our clock to move it."),
+  mesh_refused_total: counter(
+    "refusals",
+    { what: ["peer", "link", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
+    "Connections, calls, links, records and policies of others that were refused. own_call counts calls of this node that were not made because too many were under way.",
+  ),
+  mesh_policy_not_taken: gauge(
+    "number",
+    {},
+    "Number of the newest policy version that linked nodes have and this one does not take; 0: none. PolicyStatus says why.",
+  ),
+  mesh_refused_updates_total: counter(
+    "updates",
+    {
       reason: [
         "status",
         "number",
@@ -180,24 +126,10 @@ export const MESH_METRICS = {
         "start",
       ],
     },
-  },
-  mesh_quarantined_members: {
-    type: "gauge",
-    unit: "nodes",
-    help: "Nodes that wait because another member has their address or id.",
-    labels: {},
-  },
-  mesh_refutations_total: {
-    type: "counter",
-    unit: "times",
-    help: "How often this node contradicted others who called it suspect, dead or somewhere else.",
-    labels: {},
-  },
-  mesh_join_attempts_total: { type: "counter", unit: "rounds", help: "Rounds of asking seeds for the table of members.", labels: {} },
-  mesh_events_total: {
-    type: "counter",
-    unit: "events",
-    help: "Events of the mesh, by their name in the log.",
-    labels: { event: 100 },
-  },
-} as const satisfies Record<string, MetricRow>;
+    "Updates about members that were refused, by reason.",
+  ),
+  mesh_quarantined_members: gauge("nodes", {}, "Nodes that wait because another member has their address or id."),
+  mesh_refutations_total: counter("times", {}, "How often this node contradicted others who called it suspect, dead or somewhere else."),
+  mesh_join_attempts_total: counter("rounds", {}, "Rounds of asking seeds for the table of members."),
+  mesh_events_total: counter("events", { event: 100 }, "Events of the mesh, by their name in the log."),
+} as const;

@@ -2,7 +2,7 @@
 
 import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { MESH_METRICS } from "./mesh-metrics.ts";
-import { type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
+import { counter, gauge, histogram, type LabelBound, type MetricRow, type MetricType, OTHER } from "./row.ts";
 
 const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;
@@ -15,128 +15,74 @@ const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL
 
 /** One row for each metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
 export const METRICS = {
-  waymark_build_info: {
-    type: "gauge",
-    unit: "1",
-    help: "Always 1. The labels have the versions.",
-    labels: { version: 1, node_version: 1 },
-  },
-  waymark_ready: { type: "gauge", unit: "1", help: "1 while /readyz answers 200.", labels: {} },
-  waymark_catalog_entries: {
-    type: "gauge",
-    unit: "entries",
-    help: "Live entries held, by kind and scope.",
-    labels: { kind: KIND_WORDS, scope: SCOPES },
-  },
-  waymark_catalog_tombstones: { type: "gauge", unit: "records", help: "Tombstones held.", labels: {} },
-  waymark_catalog_revision: { type: "gauge", unit: "revision", help: "Newest revision of this node.", labels: {} },
-  waymark_slab_bytes: {
-    type: "gauge",
-    unit: "bytes",
-    help: "Memory of encoded entries: in use, and taken from the system.",
-    labels: { state: ["used", "reserved"] },
-  },
-  waymark_leases: { type: "gauge", unit: "leases", help: "Leases held here.", labels: {} },
-  waymark_leases_expired_total: { type: "counter", unit: "leases", help: "Leases that ran out.", labels: {} },
-  waymark_register_total: {
-    type: "counter",
-    unit: "entries",
-    help: "Entries of Register calls: accepted, refused because of the caller, or failed because of the server.",
-    labels: { outcome: ["ok", "refused", "failed"] },
-  },
-  waymark_watch_streams: { type: "gauge", unit: "streams", help: "Open watch streams.", labels: {} },
-  waymark_watch_lag_revisions: {
-    type: "gauge",
-    unit: "revisions",
-    help: "How far the slowest watch stream is behind this node.",
-    labels: {},
-  },
-  waymark_journal_commit_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "From handing a batch to the journal until it is on disk.",
-    labels: {},
-    buckets: DELAY_MS,
-  },
-  waymark_journal_batch_records: {
-    type: "histogram",
-    unit: "records",
-    help: "Records in one journal batch.",
-    labels: {},
-    buckets: COUNTS,
-  },
-  waymark_journal_pending_records: { type: "gauge", unit: "records", help: "Records waiting for the disk.", labels: {} },
-  waymark_journal_bytes: { type: "gauge", unit: "bytes", help: "Size of the journal's files.", labels: {} },
-  waymark_journal_failures_total: { type: "counter", unit: "batches", help: "Journal batches that could not be written.", labels: {} },
-  waymark_audit_records_total: {
-    type: "counter",
-    unit: "records",
-    help: "Audit events taken, by kind and outcome.",
-    labels: { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied", "noted"] },
-  },
-  waymark_audit_lost_total: { type: "counter", unit: "records", help: "Audit events lost: too many waited for the disk.", labels: {} },
-  waymark_audit_pending_records: { type: "gauge", unit: "records", help: "Audit records waiting for the disk.", labels: {} },
-  waymark_audit_bytes: { type: "gauge", unit: "bytes", help: "Size of the audit log, without room it may use again.", labels: {} },
-  waymark_audit_failures_total: { type: "counter", unit: "batches", help: "Batches of audit records the disk refused.", labels: {} },
-  waymark_audit_file_lost_total: { type: "counter", unit: "lines", help: "Lines that could not be written to audit.file.", labels: {} },
-  waymark_connections: { type: "gauge", unit: "connections", help: "Open connections.", labels: { listener: LISTENERS } },
-  waymark_connections_refused_total: {
-    type: "counter",
-    unit: "connections",
-    help: "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
-    labels: { listener: LISTENERS, reason: 20 },
-  },
-  waymark_http_requests_total: {
-    type: "counter",
-    unit: "requests",
-    help: "Requests to the GET routes of the HTTP edge, by route and status class.",
-    labels: { route: 40, status: ["2xx", "3xx", "4xx", "5xx"] },
-  },
-  waymark_log_lines_dropped_total: { type: "counter", unit: "lines", help: "Log lines dropped because stderr was not read.", labels: {} },
-  waymark_metric_label_overflow_total: {
-    type: "counter",
-    unit: "values",
-    help: "Label values counted as `other` because the label's bound was reached.",
-    labels: { metric: 100 },
-  },
-  rpc_requests_total: {
-    type: "counter",
-    unit: "requests",
-    help: "Calls ended, by gRPC status; transport is grpc, http1 or h2, encoding proto or json.",
-    labels: { service: 40, method: 200, code: 17, transport: 4, encoding: 4 },
-  },
-  rpc_latency_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "From a call's first byte read to its status; streams are not counted.",
-    labels: { service: 40, method: 200, transport: 4 },
-    buckets: LATENCY_MS,
-  },
-  discovery_query_latency_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "Time inside the catalog for one CatalogQuery or Resolve.",
-    labels: {},
-    buckets: LATENCY_MS,
-  },
-  discovery_delta_lag_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "From a change's time stamp to its delta being written to a watcher.",
-    labels: {},
-    buckets: DELAY_MS,
-  },
-  discovery_delta_dropped_total: {
-    type: "counter",
-    unit: "deltas",
-    help: "Deltas a watcher was not sent: replaced by a snapshot because its cursor was too old.",
-    labels: {},
-  },
-  discovery_policy_denials_total: {
-    type: "counter",
-    unit: "decisions",
-    help: "Denials by policy, by action and reason.",
-    labels: {
+  waymark_build_info: gauge("1", { version: 1, node_version: 1 }, "Always 1. The labels have the versions."),
+  waymark_ready: gauge("1", {}, "1 while /readyz answers 200."),
+  waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries held, by kind and scope."),
+  waymark_catalog_tombstones: gauge("records", {}, "Tombstones held."),
+  waymark_catalog_revision: gauge("revision", {}, "Newest revision of this node."),
+  waymark_slab_bytes: gauge("bytes", { state: ["used", "reserved"] }, "Memory of encoded entries: in use, and taken from the system."),
+  waymark_leases: gauge("leases", {}, "Leases held here."),
+  waymark_leases_expired_total: counter("leases", {}, "Leases that ran out."),
+  waymark_register_total: counter(
+    "entries",
+    { outcome: ["ok", "refused", "failed"] },
+    "Entries of Register calls: accepted, refused because of the caller, or failed because of the server.",
+  ),
+  waymark_watch_streams: gauge("streams", {}, "Open watch streams."),
+  waymark_watch_lag_revisions: gauge("revisions", {}, "How far the slowest watch stream is behind this node."),
+  waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "From handing a batch to the journal until it is on disk."),
+  waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records in one journal batch."),
+  waymark_journal_pending_records: gauge("records", {}, "Records waiting for the disk."),
+  waymark_journal_bytes: gauge("bytes", {}, "Size of the journal's files."),
+  waymark_journal_failures_total: counter("batches", {}, "Journal batches that could not be written."),
+  waymark_audit_records_total: counter(
+    "records",
+    { kind: ["access", "policy", "admin"], outcome: ["allowed", "denied", "noted"] },
+    "Audit events taken, by kind and outcome.",
+  ),
+  waymark_audit_lost_total: counter("records", {}, "Audit events lost: too many waited for the disk."),
+  waymark_audit_pending_records: gauge("records", {}, "Audit records waiting for the disk."),
+  waymark_audit_bytes: gauge("bytes", {}, "Size of the audit log, without room it may use again."),
+  waymark_audit_failures_total: counter("batches", {}, "Batches of audit records the disk refused."),
+  waymark_audit_file_lost_total: counter("lines", {}, "Lines that could not be written to audit.file."),
+  waymark_connections: gauge("connections", { listener: LISTENERS }, "Open connections."),
+  waymark_connections_refused_total: counter(
+    "connections",
+    { listener: LISTENERS, reason: 20 },
+    "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
+  ),
+  waymark_http_requests_total: counter(
+    "requests",
+    { route: 40, status: ["2xx", "3xx", "4xx", "5xx"] },
+    "Requests to the GET routes of the HTTP edge, by route and status class.",
+  ),
+  waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
+  waymark_metric_label_overflow_total: counter(
+    "values",
+    { metric: 100 },
+    "Label values counted as `other` because the label's bound was reached.",
+  ),
+  rpc_requests_total: counter(
+    "requests",
+    { service: 40, method: 200, code: 17, transport: 4, encoding: 4 },
+    "Calls ended, by gRPC status; transport is grpc, http1 or h2, encoding proto or json.",
+  ),
+  rpc_latency_ms: histogram(
+    "ms",
+    LATENCY_MS,
+    { service: 40, method: 200, transport: 4 },
+    "From a call's first byte read to its status; streams are not counted.",
+  ),
+  discovery_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time inside the catalog for one CatalogQuery or Resolve."),
+  discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "From a change's time stamp to its delta being written to a watcher."),
+  discovery_delta_dropped_total: counter(
+    "deltas",
+    {},
+    "Deltas a watcher was not sent: replaced by a snapshot because its cursor was too old.",
+  ),
+  discovery_policy_denials_total: counter(
+    "decisions",
+    {
       action: ["register", "ingest", "query", "watch", "export-summary", "admin"],
       reason: [
         "owner_denied",
@@ -149,55 +95,28 @@ export const METRICS = {
         OTHER,
       ],
     },
-  },
-  discovery_rate_limited_total: {
-    type: "counter",
-    unit: "requests",
-    help: "Requests over the rate limit, by tenant (empty: none).",
-    labels: { tenant: 100 },
-  },
+    "Denials by policy, by action and reason.",
+  ),
+  discovery_rate_limited_total: counter("requests", { tenant: 100 }, "Requests over the rate limit, by tenant (empty: none)."),
   ...MESH_METRICS,
-  waymark_quota_refusals_total: {
-    type: "counter",
-    unit: "requests",
-    help: "Requests over a quota, by who was full and of what.",
-    labels: { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
-  },
-  dns_queries_total: {
-    type: "counter",
-    unit: "queries",
-    help: "DNS questions answered.",
-    labels: { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp"] },
-  },
-  dns_query_latency_ms: {
-    type: "histogram",
-    unit: "ms",
-    help: "From a DNS question's last byte to its answer handed to the socket.",
-    labels: {},
-    buckets: LATENCY_MS,
-  },
-  dns_truncated_total: { type: "counter", unit: "answers", help: "UDP answers sent with TC=1.", labels: {} },
-  dns_rate_limited_total: {
-    type: "counter",
-    unit: "questions",
-    help: "UDP questions over `dns.rate`: told to ask again over TCP.",
-    labels: {},
-  },
-  dns_plans_bytes: {
-    type: "gauge",
-    unit: "bytes",
-    help: "Memory of answers that are planned already, at most `dns.max_plans_bytes`; counted too high rather than too low.",
-    labels: {},
-  },
-  dns_plans_dropped_total: { type: "counter", unit: "plans", help: "Planned answers that made room, or had none.", labels: {} },
-  dns_policy_denials_total: { type: "counter", unit: "answers", help: "DNS questions whose data the policy hid.", labels: {} },
-  dns_dropped_total: {
-    type: "counter",
-    unit: "packets",
-    help: "DNS input thrown away without an answer.",
-    labels: { reason: ["malformed", "overload", "idle"] },
-  },
-} as const satisfies Record<string, MetricRow>;
+  waymark_quota_refusals_total: counter(
+    "requests",
+    { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
+    "Requests over a quota, by who was full and of what.",
+  ),
+  dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp"] }, "DNS questions answered."),
+  dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
+  dns_truncated_total: counter("answers", {}, "UDP answers sent with TC=1."),
+  dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate`: told to ask again over TCP."),
+  dns_plans_bytes: gauge(
+    "bytes",
+    {},
+    "Memory of answers that are planned already, at most `dns.max_plans_bytes`; counted too high rather than too low.",
+  ),
+  dns_plans_dropped_total: counter("plans", {}, "Planned answers that made room, or had none."),
+  dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
+  dns_dropped_total: counter("packets", { reason: ["malformed", "overload", "idle"] }, "DNS input thrown away without an answer."),
+} as const;
 
 type Rows = typeof METRICS;
 export type MetricName = keyof Rows;
