@@ -155,7 +155,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
     const verb = await spec.load();
     if (spec.path !== "serve") cancelSlow = environment.later(() => out.note(`still working on ${spec.path} …`), SLOW_MS);
     const viewer = tenantId === undefined ? {} : { viewer: { tenantId } };
-    return await verb({ environment, args, flags, out, client, viewer, completionOf });
+    return (await verb({ environment, args, flags, out, client, viewer, completionOf })) ?? EXIT.done;
   } catch (error) {
     cancelSlow?.();
     for (const line of errorLines(error, await hintOf(error, isTls))) out.error(line);

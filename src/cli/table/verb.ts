@@ -21,7 +21,8 @@ export interface VerbContext {
   readonly completionOf: (shell: Shell) => Promise<string>;
 }
 
-export type Verb = (context: VerbContext) => Promise<Exit>;
+/** A verb. One that gives no exit code has done what it was asked for. */
+export type Verb = (context: VerbContext) => Promise<Exit | undefined>;
 
 export interface FlagSpec {
   /** As commander writes it: `-f, --file <file>`. */

@@ -6,7 +6,6 @@ export const version: Verb = async ({ environment, out }) => {
   const facts = { version: environment.version, node: process.versions.node };
   if (out.isMachine) out.json(facts);
   else out.raw(`waymark ${facts.version} (node ${facts.node})\n`);
-  return EXIT.done;
 };
 
 /** Does nothing: `run.ts`, which has the commands, prints the help. */
@@ -16,5 +15,4 @@ export const completion: Verb = async ({ args, out, completionOf }) => {
   const [shell] = args;
   if (shell !== "bash" && shell !== "zsh" && shell !== "fish") throw new UsageError(`${shell ?? ""}: none of bash, zsh, fish`);
   out.raw(await completionOf(shell));
-  return EXIT.done;
 };

@@ -17,8 +17,7 @@ import { readInput, sleep } from "../environment.ts";
 import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Column } from "../output.ts";
-import { factTable } from "../output.ts";
+import { type Column, factTable } from "../output.ts";
 import { limitOf, MAX_PAGE, noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
 
@@ -126,7 +125,6 @@ export const list: Verb = async ({ flags, out, client }) => {
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
   const records = newestFirst(found).slice(0, count);
   out.document({ records: records.map((record) => wholeJson(AuditRecordSchema, record)) }, table(records));
-  return EXIT.done;
 };
 
 /** The newest `count` records of a log, or as many as there are. */
@@ -159,11 +157,10 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
     for (const record of await patiently(() => follower.next(), out.note.bind(out))) {
       out.line(wholeJson(AuditRecordSchema, record), table([record]));
       told += 1;
-      if (told >= most) return EXIT.done;
+      if (told >= most) return;
     }
     await sleep(environment, intervalMs);
   }
-  return EXIT.done;
 };
 
 /** Waits for a server that is away for a while. A refusal ends the command. */

@@ -75,5 +75,4 @@ export const show: Verb = async ({ environment, flags, out }) => {
     ],
     rows,
   });
-  return EXIT.done;
 };

@@ -28,11 +28,10 @@ import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 import type { FollowEvent } from "../../reading/follow.ts";
-import { EXIT, UsageError } from "../exit.ts";
+import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";
-import type { Column, Output, Table } from "../output.ts";
-import { factTable } from "../output.ts";
+import { type Column, factTable, type Output, type Table } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
 import { ENTRY_COLUMNS, keyWords, targetText } from "../words.ts";
@@ -55,7 +54,6 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
   else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
   noteMore(out, answer);
-  return EXIT.done;
 };
 
 function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
@@ -98,7 +96,7 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   const json = messageJson(ResolveResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) {
     out.document(json, explanationTable(answer.explanation));
-    return EXIT.done;
+    return;
   }
   const { entry, target, alternatives, redirect } = answer;
   const rows: Choice[] = [];
@@ -113,7 +111,6 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     rows,
   });
   if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
-  return EXIT.done;
 };
 
 export const clusterMap: Verb = async ({ flags, out, client }) => {
@@ -137,7 +134,6 @@ export const clusterMap: Verb = async ({ flags, out, client }) => {
     rows: answer.nodes,
   });
   noteMore(out, answer);
-  return EXIT.done;
 };
 
 export const peers: Verb = async ({ flags, out, client }) => {
@@ -157,7 +153,6 @@ export const peers: Verb = async ({ flags, out, client }) => {
     rows: answer.peers,
   });
   noteMore(out, answer);
-  return EXIT.done;
 };
 
 export const status: Verb = async ({ args, out, client }) => {
@@ -167,7 +162,6 @@ export const status: Verb = async ({ args, out, client }) => {
       ? messageJson(ServerInfoResponseSchema, await client().call(DiscoveryService.method.serverInfo, {}))
       : messageJson(NamespaceStatusResponseSchema, await client().call(DiscoveryService.method.namespaceStatus, { namespace }));
   out.document(json, factTable(json));
-  return EXIT.done;
 };
 
 interface WatchRow {
@@ -200,7 +194,6 @@ export const watch: Verb = async ({ environment, args, flags, out, client, viewe
     tell(event, out);
     if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
   }
-  return EXIT.done;
 };
 
 function tell(event: FollowEvent, out: Output): void {

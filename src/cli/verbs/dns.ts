@@ -30,7 +30,6 @@ export const resolveName: Verb = async ({ args, flags, out, client }) => {
     ],
     rows: answers,
   });
-  return EXIT.done;
 };
 
 /** Whether the name and its labels have the lengths of a DNS name. A dot at the end does not count. */
@@ -92,7 +91,6 @@ export const encode: Verb = async ({ environment, args, out }) => {
   }
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${label}\n`);
-  return EXIT.done;
 };
 
 export const decode: Verb = async ({ environment, args, out }) => {
@@ -101,5 +99,4 @@ export const decode: Verb = async ({ environment, args, out }) => {
   if (name === undefined) throw new CommandError(`${label}: not the label of a name; a label is a-z 0-9 -, or b32- and base32`);
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${name}\n`);
-  return EXIT.done;
 };

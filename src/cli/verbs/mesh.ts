@@ -20,7 +20,6 @@ import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { sleep } from "../environment.ts";
-import { EXIT } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
@@ -55,7 +54,6 @@ export const list: Verb = async ({ flags, out, client }) => {
   }
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
-  return EXIT.done;
 };
 
 export const watch: Verb = async ({ environment, flags, out, client }) => {
@@ -68,7 +66,7 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
       for await (const message of client().stream(PeerService.method.watch, request, { signal: environment.interrupt })) {
         out.begun();
         teller.tell(message);
-        if (isOneRound && teller.isCurrent) return EXIT.done;
+        if (isOneRound && teller.isCurrent) return;
       }
       out.note("the server ended the stream; opening it again");
     } catch (error) {
@@ -79,7 +77,6 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
     }
     await sleep(environment, RETRY_MS);
   }
-  return EXIT.done;
 };
 
 /** Folds what the streams say, one after the other, and tells it line by line. */
@@ -158,7 +155,6 @@ export const explain: Verb = async ({ args, out, client }) => {
     if (suspicionEndsAt !== undefined) out.note(`dead at ${timeText(suspicionEndsAt)} unless it refutes the suspicion`);
   }
   out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no event since this node has known it" });
-  return EXIT.done;
 };
 
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
@@ -202,7 +198,6 @@ export const lag: Verb = async ({ flags, out, client }) => {
   if (flags.isOn("links"))
     out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });
   else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no origins: nothing was ever registered" });
-  return EXIT.done;
 };
 
 function whereOf(flags: Flags): { readonly clusterId: string; readonly region: string } {

@@ -5,6 +5,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Act, ActSchema } from "../../../gen/waymark/options/v1/options_pb.js";
 import {
+  type ApplyPolicyResponse,
   ApplyPolicyResponseSchema,
   type Change,
   ChangeEffect,
@@ -14,6 +15,7 @@ import {
   type PolicySet,
   PolicyStatusResponseSchema,
   type PolicyVersion,
+  type RollbackPolicyResponse,
   RollbackPolicyResponseSchema,
   type RuleChange,
   RuleChangeKind,
@@ -28,8 +30,7 @@ import { type Environment, type PolicyProblem, type PolicyReading, readInput } f
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
-import type { Output, Table } from "../output.ts";
-import { factTable } from "../output.ts";
+import { factTable, type Output, type Table } from "../output.ts";
 import { noteMore, pagesOf, readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
 import { keyWords } from "../words.ts";
@@ -46,7 +47,6 @@ export const status: Verb = async ({ out, client }) => {
   if (answer.degraded !== "") out.note(`warning: ${answer.degraded}`);
   if (answer.conflict !== "") out.note(`warning: ${answer.conflict}`);
   if (answer.notTaken !== "") out.note(`warning: not taken: ${answer.notTaken}`);
-  return EXIT.done;
 };
 
 export const validate: Verb = async ({ environment, args, flags, out, client }) => {
@@ -87,10 +87,7 @@ export const apply: Verb = async ({ environment, args, flags, out, client }) => 
   );
   const told = answer.problems.map((problem) => problemOf(problem, reading));
   const problems = mergeProblems(reading.problems, told);
-  tellProblems(file, problems, out);
-  const json = { ...wholeJson(ApplyPolicyResponseSchema, answer), applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) };
-  out.document(json, changeTable(answer.changes));
-  out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
+  tellChange(out, answer, { json: wholeJson(ApplyPolicyResponseSchema, answer), what: file, problems, isDryRun });
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
   if (isDryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
@@ -133,6 +130,18 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
     });
     throw new CommandError([...lines, "nothing was applied"].join("\n"), EXIT.failed, error);
   }
+}
+
+/** Tells what a change of policy changes for the viewers, and its problems. */
+function tellChange(
+  out: Output,
+  { changes, changesLeftOut }: ApplyPolicyResponse | RollbackPolicyResponse,
+  told: { readonly json: object; readonly what: string; readonly problems: readonly PolicyProblem[]; readonly isDryRun: boolean },
+): void {
+  const { json, what, problems, isDryRun } = told;
+  tellProblems(what, problems, out);
+  out.document({ ...json, applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) }, changeTable(changes));
+  out.note(changeWords(changes, Number(changesLeftOut)));
 }
 
 function changeTable(changes: readonly Change[]): Table<Change> {
@@ -179,7 +188,6 @@ export const exportPolicy: Verb = async ({ environment, flags, out, client }) =>
   const policy = wanted === undefined ? await inForce(client()) : await versionOf(client(), wanted);
   out.raw(await environment.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
   out.note(`version ${policy.number}, ${countOf(policy.rules.length, "rule")}`);
-  return EXIT.done;
 };
 
 async function inForce(client: Client): Promise<PolicySet> {
@@ -213,19 +221,10 @@ export const rollback: Verb = async ({ flags, out, client }) => {
   const answer = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
   const problems = answer.problems.map((problem) => problemOf(problem, NO_FILE));
-  tellProblems(words, problems, out);
-  const json = {
-    ...wholeJson(RollbackPolicyResponseSchema, answer),
-    toNumber: String(to),
-    applied: !isDryRun,
-    dryRun: isDryRun,
-    problems: problemsJson(problems),
-  };
-  out.document(json, changeTable(answer.changes));
-  out.note(changeWords(answer.changes, Number(answer.changesLeftOut)));
+  const json = { ...wholeJson(RollbackPolicyResponseSchema, answer), toNumber: String(to) };
+  tellChange(out, answer, { json, what: words, problems, isDryRun });
   if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
   else out.note(`the rules of ${words} are in force again, as version ${answer.number}`);
-  return EXIT.done;
 };
 
 export const history: Verb = async ({ flags, out, client }) => {
@@ -236,7 +235,6 @@ export const history: Verb = async ({ flags, out, client }) => {
   if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
   else out.document(json, historyTable(answer.versions));
   noteMore(out, answer);
-  return EXIT.done;
 };
 
 const numberOf = ({ policy }: PolicyVersion): string => String(policy?.number ?? 0n);
@@ -311,7 +309,6 @@ export const explain: Verb = async ({ flags, out, client }) => {
     ],
     rows: [answer],
   });
-  return EXIT.done;
 };
 
 /** `--viewer cluster/tenant`, or its two parts; undefined for the caller's own view. */

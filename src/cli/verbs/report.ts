@@ -4,7 +4,7 @@ import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/way
 import type { Client } from "../../client/client.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/read-all.ts";
-import { EXIT, UsageError } from "../exit.ts";
+import { UsageError } from "../exit.ts";
 import type { Verb } from "../table/verb.ts";
 
 /** Calls under way at once. */
@@ -57,7 +57,6 @@ export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
       rows,
     },
   );
-  return EXIT.done;
 };
 
 async function rowsOf(client: Client, groups: readonly (readonly [string, readonly Entry[]])[]): Promise<readonly Row[]> {

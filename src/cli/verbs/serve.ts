@@ -1,7 +1,7 @@
 /** The verb that runs a node. */
 import { SETTING_ROWS } from "../../config/settings.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
-import { EXIT, UsageError } from "../exit.ts";
+import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import type { Verb } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
@@ -37,7 +37,6 @@ export const serve: Verb = async ({ environment, flags, out }) => {
       else out.note(...readyLines(nodeId, listeners, fault, hasDemo));
     },
   });
-  return EXIT.done;
 };
 
 /** Notes for a person who just started a node: its addresses, and commands to try. */
