@@ -18,7 +18,7 @@ import { encodePolicySet } from "../src/policy/set/codec.ts";
 import type { PolicySet, Rule } from "../src/policy/set/rules.ts";
 import { Policy } from "../src/policy/set/verdict.ts";
 import { openAuditLog } from "../src/store/audit/log.io.ts";
-import { MemoryStore } from "../src/store/control/memory.ts";
+import { openMemoryStore } from "../src/store/control/sqlite.io.ts";
 import { pinSelf, type Running, startNode } from "./_processes.ts";
 import { paired, ratioOf, report, spread } from "./_results.ts";
 import { ask, drive, exactQuery, itemsIn, loadNode, NAMESPACE, PATH } from "./_work.ts";
@@ -121,7 +121,7 @@ async function applyCost() {
   const journal = await openStore(options);
   const metrics = new Metrics();
   const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: log.child("audit") });
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const core = await buildCore(options, { journal, metrics, audit });
   const policy = await openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: () => false });
   const handler = policy.service.handlers["applyPolicy"];

@@ -14,8 +14,7 @@ import { auditHandlers } from "../services/audit.ts";
 import { policyService } from "../services/policy.ts";
 import type { Service } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
-import { MemoryStore } from "../store/control/memory.ts";
-import { openSqliteStore } from "../store/control/sqlite.io.ts";
+import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
 import type { CoreDriver, Told } from "./core-driver.io.ts";
 import { hadPeers } from "./fabric/open-fabric.io.ts";
@@ -146,12 +145,12 @@ function tell(log: Log, { policies }: NodeCore): void {
 /** Opens the store of policies. Without it a node denies everything, and goes on: the policy it had cannot be known. */
 export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<Store> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
-  if (ephemeral) return new MemoryStore();
+  if (ephemeral) return openMemoryStore();
   try {
     return await openSqliteStore(directory, { takesAsItIs });
   } catch (error) {
     log.error({ err: error, directory, takesAsItIs }, "store cannot be opened, everything is denied");
-    const away = new MemoryStore();
+    const away = openMemoryStore();
     await away.close();
     return away;
   }

@@ -18,7 +18,7 @@ import { resolveHandler } from "../../src/services/discovery/resolve.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
-import { MemoryStore } from "../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../src/store/control/store.ts";
 
 export interface DiscoveryInside {
@@ -51,7 +51,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const metrics = new Metrics();
   const auditLog = options.log.child("audit");
   const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: auditLog });
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const core = await buildCore(options, { journal, metrics, audit });
   const { nodeId, region, zone } = core.identity;
   const random = (): number => 0.5;

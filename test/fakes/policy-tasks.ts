@@ -2,14 +2,14 @@
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { type Answer, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
-import type { MemoryMap } from "../../src/store/control/memory.ts";
+import type { ControlMap } from "./control-map.ts";
 
 type Asked = Extract<TaskOrder, { kind: "ask" }>;
 
 const OVER = { kind: "over" } as const;
 
 /** What the store says; the rest is over at once. */
-export function answerOf(map: MemoryMap, request: Request): Answer {
+export function answerOf(map: ControlMap, request: Request): Answer {
   try {
     switch (request.kind) {
       case "get":
@@ -37,7 +37,7 @@ export interface Fault {
 
 export class TaskRun {
   readonly tasks = new Tasks();
-  readonly #map: MemoryMap;
+  readonly #map: ControlMap;
   readonly #fault: Fault | undefined;
   readonly #onRequest: (request: Request) => void;
   readonly #orders: TaskOrder[] = [];
@@ -45,7 +45,7 @@ export class TaskRun {
   #requestCount = 0;
   readonly ended = new Map<TaskId, { readonly result: unknown } | { readonly error: unknown }>();
 
-  constructor(map: MemoryMap, fault?: Fault, onRequest: (request: Request) => void = () => {}) {
+  constructor(map: ControlMap, fault?: Fault, onRequest: (request: Request) => void = () => {}) {
     this.#map = map;
     this.#fault = fault;
     this.#onRequest = onRequest;

@@ -8,7 +8,7 @@ import { NODE_BOUNDS, POLICY_BOUNDS, RECORD_BOUNDS } from "../../src/lib/bounds.
 import { formatPolicyFile } from "../../src/policy/set/file.ts";
 import { validate } from "../../src/policy/set/validation.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
-import { MemoryStore } from "../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { MemberBench } from "../fabric/membership-bench.ts";
 import { asReceived, callAsReceived } from "../fakes/fabric-messages.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";
@@ -113,7 +113,7 @@ test("lists of settings that go to peers, or name them, are as long as is read",
 test("10,000 rules with long names fit", async () => {
   const name = (i: number) => `shop.${"x".repeat(40)}.n${i}`;
   const largest = set(Array.from({ length: 10_000 }, (_, i) => rule(name(i), { visibility: [name(i)], owners: [name(i)] })));
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.apply(largest);
   const { newest } = bench.engine;
   expect(newest && encodeVersion(newest).length).toBeLessThan(POLICY_BOUNDS.maxVersionBytes);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { assert } from "../../src/lib/errors.ts";
 import { type Answer, alone, getItem, page, swap, type Task, type TaskOrder, Tasks, time } from "../../src/policy/task.ts";
-import { MemoryMap } from "../../src/store/control/memory.ts";
+import { ControlMap } from "../fakes/control-map.ts";
 import { TaskRun } from "../fakes/policy-tasks.ts";
 
 const NOW = { monoMs: 1, wallMs: 5000 };
@@ -30,7 +30,7 @@ function asked(out: readonly TaskOrder[]): readonly number[] {
 }
 
 test("a task asks the store and goes on with its answers, and tells what it comes to", () => {
-  const run = new TaskRun(new MemoryMap());
+  const run = new TaskRun(new ControlMap());
   function* work(): Task<unknown> {
     const isFirst = yield* swap("a/1", 0, BYTES);
     const isAgain = yield* swap("a/1", 0, BYTES);
@@ -56,7 +56,7 @@ test("what the store refuses is thrown where it was asked for, and fails the tas
       return String(error);
     }
   }
-  const run = new TaskRun(new MemoryMap());
+  const run = new TaskRun(new ControlMap());
   const ids = [careless(), careful()].map((task) => run.begin(task, NOW));
   run.finish(NOW);
   const [failed, done] = ids.map((id) => run.ended.get(id));

@@ -5,7 +5,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
 import type { Service } from "../../src/services/service.ts";
-import { MemoryStore } from "../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { BOUNDS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
@@ -13,7 +13,7 @@ import { Bench } from "../fakes/policy-bench.ts";
 const CALLER = { ...anonymousCaller("eu-1", "192.0.2.1", ["mesh.admin"]), principal: "ann", tenant: "blue" };
 
 function open() {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   const service = policyService({
     policyStore: bench.policyStore,
     tasks: bench.tasks,

@@ -5,7 +5,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { type Answer, type AskId, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
 import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
-import { MemoryMap } from "../../src/store/control/memory.ts";
+import { ControlMap } from "../fakes/control-map.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { answerOf, TaskRun } from "../fakes/policy-tasks.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
@@ -35,8 +35,8 @@ export function applyPolicy(node: SimNode, variant: number): void {
   node.process?.tasks.apply(variant);
 }
 
-export function copyOf(store: MemoryMap): MemoryMap {
-  const copy = new MemoryMap();
+export function copyOf(store: ControlMap): ControlMap {
+  const copy = new ControlMap();
   for (const { key, value } of store.list("").items) copy.compareAndSwap(key, 0, value);
   return copy;
 }

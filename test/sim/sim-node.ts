@@ -25,7 +25,7 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { MemoryMap } from "../../src/store/control/memory.ts";
+import { ControlMap } from "../fakes/control-map.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
@@ -52,7 +52,7 @@ export class SimDisk {
   rows = new Map<string, BatchPut>();
   leases = new Map<string, BatchLease>();
   /** Of the policy. */
-  store = new MemoryMap();
+  store = new ControlMap();
   /** Of what other nodes told. */
   snapshot: { readonly bytes: Uint8Array; readonly savedWallMs: number } | undefined;
   /** Keys of others' entries that are in the snapshot, for the invariants. */

@@ -1,6 +1,6 @@
-/** The control store's SQLite file: one row a key, whose rowid is the version, with a checksum in every row. */
+/** The control store's SQLite file, or database in memory: one row a key, whose rowid is the version, with a checksum in every row. */
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
+import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
@@ -39,17 +39,19 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT
 CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
 `,
 };
-interface SwapRequest {
+
+export interface SwapRequest {
   readonly key: string;
   readonly expectedVersion: number;
-  readonly value: Uint8Array | undefined;
+  readonly value: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** The first character after all those that a key may have. */
 const ABOVE_KEYS = "\u007f";
 
 export interface ControlFileOptions extends InspectOptions {
-  readonly directory: string;
+  /** Undefined for a database in memory, which ends with the process. */
+  readonly directory: string | undefined;
   readonly bounds: StoreBounds;
 }
 
@@ -79,10 +81,8 @@ function prepareAll(db: DatabaseSync) {
 /** The open file. Methods throw SQLite's errors as they are; a change that failed is in no answer. */
 export class ControlFile implements Owner {
   readonly opened: undefined;
-  readonly #path: string;
   readonly #bounds: StoreBounds;
-  readonly #unlock: () => void;
-  readonly #db: DatabaseSync;
+  readonly #opened: Opened;
   readonly #sql: ReturnType<typeof prepareAll>;
   #revision: number;
   #floor: number;
@@ -94,20 +94,9 @@ export class ControlFile implements Owner {
 
   /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
   constructor({ directory, bounds, takesAsItIs }: ControlFileOptions) {
-    this.#path = join(directory, DATA_FILES.control);
     this.#bounds = bounds;
-    this.#unlock = lockDatabase(directory, CONTROL);
-    try {
-      createIfMissing(this.#path, CONTROL, (db) => db.exec("INSERT INTO meta VALUES (1, 0, 0)"));
-      const inspection = new Inspection(this.#path, CONTROL, { takesAsItIs });
-      inspection.read((db) => checkRows(db, this.#path));
-      inspection.close();
-      this.#db = openForWriting(this.#path);
-    } catch (error) {
-      this.#unlock();
-      throw error;
-    }
-    this.#sql = prepareAll(this.#db);
+    this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
+    this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
     this.#revision = Number(position?.["revision"]);
     this.#floor = Number(position?.["floor"]);
@@ -118,24 +107,24 @@ export class ControlFile implements Owner {
 
   get(key: string, move: Move = keep): StoreItem | undefined {
     const row = this.#sql.byKey.get(key);
-    const item = row === undefined ? undefined : readRow(row, this.#path).item;
+    const item = row === undefined ? undefined : readRow(row, this.#opened.path).item;
     move(item?.value.buffer);
     return item;
   }
 
-  list({ prefix, after, limit }: Required<PageRequest> & { readonly prefix: string }, move: Move): StorePage {
-    const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#path });
+  list({ prefix, after, limit }: Required<PageRequest> & { readonly prefix: string }, move: Move = keep): StorePage {
+    const { rows, isAll } = readPage(this.#sql.list.iterate(after, prefix, prefix + ABOVE_KEYS), { limit, path: this.#opened.path });
     const items = rows.flatMap(({ item }) => (item === undefined ? [] : [item]));
     for (const { value } of items) move(value.buffer);
     return { items, revision: this.#revision, nextAfter: isAll ? undefined : items.at(-1)?.key };
   }
 
-  changesSince({ prefix, position }: { readonly prefix: string; readonly position: WatchPosition }, move: Move): FoundChanges {
+  changesSince({ prefix, position }: { readonly prefix: string; readonly position: WatchPosition }, move: Move = keep): FoundChanges {
     const storeRevision = this.#revision;
     const isReset = mustReset(position, { revision: storeRevision, floor: this.#floor });
     const from = isReset ? 0 : position.afterRevision;
     const found = this.#sql.since.iterate(from, prefix, prefix + ABOVE_KEYS);
-    const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#path });
+    const { rows, isAll } = readPage(found, { limit: MAX_PAGE_ITEMS, path: this.#opened.path });
     const changes = isReset ? rows.filter(({ item }) => item !== undefined) : rows;
     for (const { item } of changes) move(item?.value.buffer);
     return { isReset, changes, revision: isAll ? storeRevision : (rows.at(-1)?.version ?? from), isCurrent: isAll, storeRevision };
@@ -144,7 +133,7 @@ export class ControlFile implements Owner {
   /** Swaps as `Store.compareAndSwap` does. The swap is on disk when this returns. */
   compareAndSwap({ key, expectedVersion, value }: SwapRequest): Swap {
     const row = this.#sql.byKey.get(key);
-    const held = row === undefined ? undefined : readRow(row, this.#path).item;
+    const held = row === undefined ? undefined : readRow(row, this.#opened.path).item;
     const version = held?.version ?? 0;
     if (version !== expectedVersion) return { isSwapped: false, version };
     if (held === undefined && value === undefined) return { isSwapped: true, version: 0 };
@@ -174,16 +163,54 @@ export class ControlFile implements Owner {
 
   /** Leaves one complete file with its seal, if the disk allows. */
   close(): void {
-    closeSealed(this.#path, this.#db);
-    this.#unlock();
+    this.#opened.close();
   }
 
   /** Called before the first change: syncs something into the log, and then puts the seal of the last stop away. */
   #unseal(): void {
     if (!this.#isSealed) return;
     this.#sql.transaction(() => this.#sql.meta.run(this.#revision, this.#floor));
-    unsealCleanStop(this.#path);
+    this.#opened.unseal();
     this.#isSealed = false;
+  }
+}
+
+/** A database that is ready for its statements. */
+interface Opened {
+  /** How messages name it. */
+  readonly path: string;
+  readonly db: DatabaseSync;
+  /** Puts away the seal that the last stop left. */
+  unseal(): void;
+  close(): void;
+}
+
+const EMPTY = "INSERT INTO meta VALUES (1, 0, 0)";
+
+function openInMemory(): Opened {
+  const path = ":memory:";
+  const db = new DatabaseSync(path);
+  db.exec(`${CONTROL.schema}${EMPTY}`);
+  return { path, db, unseal: () => {}, close: () => db.close() };
+}
+
+function openOnDisk(directory: string, options: InspectOptions): Opened {
+  const path = join(directory, DATA_FILES.control);
+  const unlock = lockDatabase(directory, CONTROL);
+  try {
+    createIfMissing(path, CONTROL, (db) => db.exec(EMPTY));
+    const inspection = new Inspection(path, CONTROL, options);
+    inspection.read((db) => checkRows(db, path));
+    inspection.close();
+    const db = openForWriting(path);
+    const close = (): void => {
+      closeSealed(path, db);
+      unlock();
+    };
+    return { path, db, unseal: () => unsealCleanStop(path), close };
+  } catch (error) {
+    unlock();
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
-/** The `Store` of one node: an SQLite file in the data directory, owned by a thread of its own. */
+/** The `Store` of one node: an SQLite file in the data directory, owned by a thread of its own, or a database in memory for `--ephemeral`. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import type { ControlFile, ControlFileOptions } from "./file.io.ts";
+import { ControlFile, type ControlFileOptions, type SwapRequest } from "./file.io.ts";
 import {
   checkKey,
   checkLimit,
@@ -11,14 +11,23 @@ import {
   type PageRequest,
   STORE_BOUNDS,
   type Store,
+  type StoreBounds,
   type StoreItem,
   type StorePage,
   type StoreWatch,
   type Swap,
 } from "./store.ts";
-import { Watches } from "./watches.ts";
+import { type FoundChanges, Watches, type WatchPosition } from "./watches.ts";
 
-type Calls = ThreadCalls<ControlFile, ControlFileOptions>;
+/** How the database is asked. */
+interface Asked {
+  get(key: string): Promise<StoreItem | undefined>;
+  list(request: Required<PageRequest> & { readonly prefix: string }): Promise<StorePage>;
+  changesSince(request: { readonly prefix: string; readonly position: WatchPosition }): Promise<FoundChanges>;
+  /** The bytes of the value are the database's from here on. */
+  compareAndSwap(request: SwapRequest): Promise<Swap>;
+  close(): Promise<void>;
+}
 
 /**
  * Opens `control.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed.
@@ -27,41 +36,64 @@ type Calls = ThreadCalls<ControlFile, ControlFileOptions>;
  */
 export async function openSqliteStore(directory: string, options: Partial<ControlFileOptions> = {}): Promise<Store> {
   const { bounds = STORE_BOUNDS, takesAsItIs = false } = options;
-  const calls: Calls = new ThreadCalls("control");
+  const calls = new ThreadCalls<ControlFile, ControlFileOptions>("control");
   await calls.open({ directory, bounds, takesAsItIs });
-  return new SqliteStore(calls);
+  return new SqliteStore({
+    get: (key) => calls.call("get", key),
+    list: (request) => calls.call("list", request),
+    changesSince: (request) => calls.call("changesSince", request),
+    compareAndSwap: (request) => calls.call("compareAndSwap", request, request.value === undefined ? [] : [request.value.buffer]),
+    close: () => calls.close(),
+  });
+}
+
+/** Opens a store that ends with the process. It never waits for a disk, so that it needs no thread. */
+export function openMemoryStore(bounds: StoreBounds = STORE_BOUNDS): Store {
+  const database = new ControlFile({ directory: undefined, bounds, takesAsItIs: false });
+  return new SqliteStore({
+    get: (key) => Promise.try(() => database.get(key)),
+    list: (request) => Promise.try(() => database.list(request)),
+    changesSince: (request) => Promise.try(() => database.changesSince(request)),
+    compareAndSwap: (request) => Promise.try(() => database.compareAndSwap(request)),
+    close: () => Promise.try(() => database.close()),
+  });
 }
 
 class SqliteStore implements Store {
-  readonly #calls: Calls;
+  readonly #asked: Asked;
   readonly #watches: Watches;
   #closed: Promise<void> | undefined;
 
-  constructor(calls: Calls) {
-    this.#calls = calls;
-    this.#watches = new Watches((prefix, position) => calls.call("changesSince", { prefix, position }));
+  constructor(asked: Asked) {
+    this.#asked = asked;
+    this.#watches = new Watches((prefix, position) =>
+      Promise.try(() => {
+        this.#checkOpen();
+        return asked.changesSince({ prefix, position });
+      }),
+    );
   }
 
   async get(key: string): Promise<StoreItem | undefined> {
     checkKey(key);
     this.#checkOpen();
-    return this.#calls.call("get", key);
+    return this.#asked.get(key);
   }
 
   async list(prefix: string, { after = "", limit = MAX_PAGE_ITEMS }: PageRequest = {}): Promise<StorePage> {
     checkPrefix(prefix);
     checkLimit(limit);
     this.#checkOpen();
-    return this.#calls.call("list", { prefix, after, limit });
+    return this.#asked.list({ prefix, after, limit });
   }
 
   async compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<Swap> {
     checkKey(key);
     this.#checkOpen();
     checkValue(key, value);
-    // A copy is moved to the thread, because the caller may change its own bytes.
+    // A copy, because the caller may change its own bytes.
     const copy = value === undefined ? undefined : Uint8Array.from(value);
-    const swap = await this.#calls.call("compareAndSwap", { key, expectedVersion, value: copy }, copy === undefined ? [] : [copy.buffer]);
+    const swap = await this.#asked.compareAndSwap({ key, expectedVersion, value: copy });
     if (swap.isSwapped) this.#watches.changed();
     return swap;
   }
@@ -73,7 +105,7 @@ class SqliteStore implements Store {
 
   close(): Promise<void> {
     this.#watches.closeAll();
-    this.#closed ??= this.#calls.close();
+    this.#closed ??= this.#asked.close();
     return this.#closed;
   }
 

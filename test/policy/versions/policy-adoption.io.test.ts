@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { isNewer } from "../../../src/policy/versions/version.ts";
-import { MemoryStore } from "../../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
@@ -12,7 +12,7 @@ function only(tenant: string): PolicySet {
   return set([rule("svc.a", { visibilityTenants: [tenant] })], { version: tenant });
 }
 
-function node(nodeId: string, store: Store = new MemoryStore(), clusterId = "eu-1"): Bench {
+function node(nodeId: string, store: Store = openMemoryStore(), clusterId = "eu-1"): Bench {
   return new Bench(store, { nodeId, clusterId });
 }
 
@@ -31,7 +31,7 @@ function losersOf({ engine }: Bench) {
 }
 
 test("another node's version is stored, audited and in force, with the same epoch in cursors, and again after a restart", async () => {
-  const [a, store] = [node("a"), new MemoryStore()];
+  const [a, store] = [node("a"), openMemoryStore()];
   const b = node("b", store);
   await a.apply(only("red"));
   await a.apply(only("blue"), { reason: "for the market" });
@@ -70,7 +70,7 @@ test("after adopting, the next version is applied on top, and expected numbers h
 });
 
 test("of two versions of one number the later wins at both nodes, and the loser is kept, flagged and audited", async () => {
-  const [a, store] = [node("a"), new MemoryStore()];
+  const [a, store] = [node("a"), openMemoryStore()];
   const b = node("b", store);
   await b.apply(only("red"));
   a.wallMs += 1000;
@@ -154,7 +154,7 @@ test("what a joining node's policy file says gives way to what somebody applied 
 });
 
 test("each node decides by the stage itself, and one that knows nothing else takes what the cluster has", async () => {
-  const [a, b, newcomer] = [node("a"), node("b", new MemoryStore(), "us-1"), node("c", new MemoryStore(), "us-1")];
+  const [a, b, newcomer] = [node("a"), node("b", openMemoryStore(), "us-1"), node("c", openMemoryStore(), "us-1")];
   await a.apply(only("red"));
   await send(a, b);
   const stage = { by: "clusters", clusterIds: ["eu-1"] } as const;
@@ -184,7 +184,7 @@ test("what cannot be read, is another version than offered, or has errors is ref
 });
 
 test("a newest version that cannot be read here is had again from others", async () => {
-  const [a, store] = [node("a"), new MemoryStore()];
+  const [a, store] = [node("a"), openMemoryStore()];
   const b = node("b", store);
   await a.apply(only("red"));
   await send(a, b);
@@ -210,7 +210,7 @@ test("an apply and an adoption that race leave one version of the number, and th
 });
 
 test("superseded versions are bounded: the oldest go", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const b = node("b", store);
   const a = node("a");
   for (let i = 0; i < 14; i++) {
@@ -224,7 +224,7 @@ test("superseded versions are bounded: the oldest go", async () => {
 });
 
 test("the highest numbers that are taken are found again in order, and the next one is applied on top", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const [a, b] = [node("a"), node("b", store)];
   await b.apply(only("red"));
   await a.apply(only("blue"));

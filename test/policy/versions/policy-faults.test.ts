@@ -11,7 +11,7 @@ import { PolicyFile } from "../../../src/policy/versions/policy-file.ts";
 import { PolicyStore } from "../../../src/policy/versions/policy-store.ts";
 import type { VersionFacts } from "../../../src/policy/versions/version.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../../src/policy/versions/version.ts";
-import { MemoryMap } from "../../../src/store/control/memory.ts";
+import { ControlMap } from "../../fakes/control-map.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { type Fault, TaskRun } from "../../fakes/policy-tasks.ts";
 import { version } from "../../fakes/policy-versions.ts";
@@ -27,7 +27,7 @@ function only(team: number): PolicySet {
 /** A policy store and file over a map that may fail once. */
 class Node {
   readonly engine = new PolicyEngine({ nodeId: "n1", clusterId: "eu-1", maxVersions: 3, maxBytes: 1e6 });
-  readonly map: MemoryMap;
+  readonly map: ControlMap;
   readonly run: TaskRun;
   readonly policyStore: PolicyStore;
   readonly file: PolicyFile;
@@ -37,7 +37,7 @@ class Node {
   /** Whether watches have heard of the last change. */
   #isHeard = false;
 
-  constructor(map: MemoryMap, fault?: Fault) {
+  constructor(map: ControlMap, fault?: Fault) {
     this.map = map;
     this.run = new TaskRun(map, fault, (request) => this.#check(request));
     const catalog = { namespaces: () => [], count: () => 0, examples: () => [], viewers: () => [], entries: () => [] };
@@ -129,7 +129,7 @@ test("whatever request fails, tasks end, nothing is half in force, and the next 
       fc.boolean(),
       fc.infiniteStream(fc.nat(1000)),
       (groups, planted, isNew, choices) => {
-        const node = new Node(new MemoryMap(), planted);
+        const node = new Node(new ControlMap(), planted);
         if (isNew) node.file.awaitCluster();
         const choose = (count: number) => (choices.next().value ?? 0) % count;
         for (const group of groups) {
@@ -155,7 +155,7 @@ test("whatever request fails, tasks end, nothing is half in force, and the next 
 test("a version that another takes the place of is kept, at whatever request the store fails", () => {
   for (let at = 0; at < 12; at++) {
     for (const isDone of [false, true]) {
-      const map = new MemoryMap();
+      const map = new ControlMap();
       const before = new Node(map);
       before.do(before.policyStore.apply(ANN, { set: only(1), problems: [], terms: TERMS, isDryRun: false }));
       const lost = before.engine.place;

@@ -5,7 +5,8 @@ import { Hlc } from "../../../src/lib/hlc.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
-import { MemoryStore } from "../../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
+import type { Store } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { Bench } from "../../fakes/policy-bench.ts";
 
@@ -15,7 +16,7 @@ function only(team: string): PolicySet {
 
 const fileOf = (team: string) => ({ ok: true, set: only(team), checksum: checksumOf(only(team)) }) as const;
 
-function node(nodeId: string, store = new MemoryStore()): Bench {
+function node(nodeId: string, store = openMemoryStore()): Bench {
   return new Bench(store, { nodeId, clusterId: "eu-1" });
 }
 
@@ -27,7 +28,7 @@ async function send(from: Bench, to: Bench): Promise<boolean> {
 }
 
 test("the file of a node that was never let in is a beginning, also when it is edited and the node restarted: it gives way", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const [a, b] = [node("a"), node("b", store)];
   await a.apply(only("red"));
   b.file.awaitCluster();
@@ -66,7 +67,7 @@ test("what a node began with is a version as any other once it is ready: the beg
 });
 
 test("a new node that serves alone, and did not reach those that it was to join, has a beginning however often it is edited, until it meets them", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const [cluster, a] = [node("c"), node("a", store)];
   await cluster.apply(only("red"));
   a.file.awaitCluster();
@@ -123,7 +124,7 @@ test("a file that could not be read at the start is applied when the node is rea
 });
 
 test("a file that says what it said last time is put in force all the same where no version is left", async () => {
-  const [store, rest] = [new MemoryStore(), new MemoryStore()];
+  const [store, rest] = [openMemoryStore(), openMemoryStore()];
   const before = node("n1", store);
   await before.run(before.file.apply("p.yaml", fileOf("file")));
   const { items } = await store.list("policy/");
@@ -135,13 +136,14 @@ test("a file that says what it said last time is put in force all the same where
 });
 
 test("a beginning overwrites nothing that the store has and that could not be read for a moment", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const before = node("n1", store);
   await before.run(before.file.apply("p.yaml", fileOf("file")));
   for (const team of ["two", "three"]) await before.apply(only(team));
   let isFailing = true;
-  const list: MemoryStore["list"] = async (...asked) => {
-    if (!isFailing) return MemoryStore.prototype.list.apply(store, asked);
+  const whole = store.list.bind(store);
+  const list: Store["list"] = async (...asked) => {
+    if (!isFailing) return whole(...asked);
     isFailing = false;
     throw new WaymarkError("store_unavailable", "a moment");
   };
@@ -203,14 +205,14 @@ test("an edit between the start of a node that was ready before and its being re
 });
 
 test("a store that is away does not say that this node was ready before", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const a = node("a", store);
   store.get = () => Promise.reject(new WaymarkError("store_unavailable", "away"));
   expect(await a.run(a.file.wasReady())).toBe(false);
 });
 
 test("a store that is away for one reading of the file keeps none that follows from being applied", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const a = node("a", store);
   a.file.awaitCluster();
   await a.run(a.file.apply("p.yaml", fileOf("old")));

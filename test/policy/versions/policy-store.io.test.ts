@@ -3,7 +3,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import type { FileText } from "../../../src/policy/versions/policy-file.ts";
-import { MemoryStore } from "../../../src/store/control/memory.ts";
+import { openMemoryStore } from "../../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../../src/store/control/store.ts";
 import { containing, rule, set } from "../../fakes/policies.ts";
 import { ANN, Bench, TERMS } from "../../fakes/policy-bench.ts";
@@ -17,7 +17,7 @@ function file(one: PolicySet): FileText {
 }
 
 test("an applied set is in force, stored, and its audit record on disk before the answer", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const bench = new Bench(store);
   const applied = await bench.apply(only("blue"), { reason: "for the market", changeTicket: "T-7" });
   expect(applied).toMatchObject({ number: 1, plan: { changes: [{ namespace: "svc.a", effect: "withdraw" }] }, warnings: [] });
@@ -43,7 +43,7 @@ test("an applied set is in force, stored, and its audit record on disk before th
 });
 
 test("a dry run says what would change, keeps to the expected number, and changes nothing", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const bench = new Bench(store);
   await bench.apply(only("blue"));
   const dry = await bench.apply(only("red"), { expectedNumber: 1 }, true);
@@ -57,7 +57,7 @@ test("a dry run says what would change, keeps to the expected number, and change
 });
 
 test("a set with errors is refused whole; warnings come with the answer", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await expect(bench.apply(set([rule("ok"), rule("not ok")]))).rejects.toThrow("invalid_argument: policy.rules[1].namespace");
   expect(bench.engine.newestNumber).toBe(0);
   const { warnings } = await bench.apply(set([rule("a", { owners: ["eu-9"] })]));
@@ -65,7 +65,7 @@ test("a set with errors is refused whole; warnings come with the answer", async 
 });
 
 test("of applies that race one wins and the others get version_conflict, whoever they ask", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const [one, two] = [new Bench(store), new Bench(store)];
   const results = await Promise.allSettled([one.apply(only("blue")), one.apply(only("red")), two.apply(only("green"))]);
   const refused = results.filter((result) => result.status === "rejected").map(({ reason }) => (reason as WaymarkError).reason);
@@ -77,7 +77,7 @@ test("of applies that race one wins and the others get version_conflict, whoever
 });
 
 test("an apply whose answer from the store was lost is found by the next one", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const lossy: Store = {
     get: (key) => store.get(key),
     list: (prefix, page) => store.list(prefix, page),
@@ -100,7 +100,7 @@ test("an apply whose answer from the store was lost is found by the next one", a
 });
 
 test("a rollback is a new version with the old content, everywhere, and is audited with both checksums", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.apply(only("blue"));
   await bench.apply(only("red"));
   const [blue, red] = bench.events.map(({ after }) => after);
@@ -117,7 +117,7 @@ test("a rollback is a new version with the old content, everywhere, and is audit
 });
 
 test("versions that are no longer kept leave the store, and cannot be rolled back to", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const bench = new Bench(store);
   for (const tenant of ["a", "b", "c", "d", "e"]) await bench.apply(only(tenant));
   expect((await store.list("policy/versions/")).items.map(({ key }) => Number(key.split("/").at(-1)))).toEqual([3, 4, 5]);
@@ -126,7 +126,7 @@ test("versions that are no longer kept leave the store, and cannot be rolled bac
 });
 
 test("a store that is away at the start means that everything is denied", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   await store.close();
   const bench = new Bench(store);
   await bench.restore();
@@ -135,7 +135,7 @@ test("a store that is away at the start means that everything is denied", async 
 });
 
 test("the policy file is applied when it says something new, and leaves alone what was applied since", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const bench = new Bench(store);
   await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   expect(bench.engine.inForce).toMatchObject({ number: 1, version: "blue", principal: "policy file" });
@@ -154,7 +154,7 @@ test("the policy file is applied when it says something new, and leaves alone wh
 });
 
 test("a policy file that is broken changes nothing and is told; with no policy before it everything is denied", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.run(bench.file.apply("p.yaml", { ok: false, fault: "line 3: broken" }));
   expect(bench.engine.status.degraded).toBe("policy file p.yaml: line 3: broken; everything is denied");
   await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
@@ -168,7 +168,7 @@ test("a policy file that is broken changes nothing and is told; with no policy b
 });
 
 test("a policy file that did not change is applied all the same when no stored version can be read", async () => {
-  const store = new MemoryStore();
+  const store = openMemoryStore();
   const before = new Bench(store);
   await before.run(before.file.apply("p.yaml", file(only("blue"))));
   const [item] = (await store.list("policy/versions/")).items;
@@ -188,7 +188,7 @@ function both(a: string, b: string): PolicySet {
 }
 
 test("an owner puts in force and takes back what differs in its own rules, and nothing else", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   const owner = (one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) =>
     bench.run(bench.policyStore.apply(OWEN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun }));
   await expect(owner(both("blue", "red"))).rejects.toThrow("discovery_access_denied");
@@ -207,7 +207,7 @@ test("an owner puts in force and takes back what differs in its own rules, and n
 });
 
 test("an owner who may not read policy is not told which rule is in the way", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
   const blind = { ...OWEN, mayRead: false };
   const refused = bench.run(bench.policyStore.apply(blind, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: true }));
@@ -215,7 +215,7 @@ test("an owner who may not read policy is not told which rule is in the way", as
 });
 
 test("an owner does not put in force everywhere what a stage has put in force elsewhere", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
   const stage = { by: "clusters", clusterIds: ["us-1"] } as const;
   await bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: { ...TERMS, stage }, isDryRun: false }));
@@ -227,7 +227,7 @@ test("an owner does not put in force everywhere what a stage has put in force el
 });
 
 test("of an owner and an admin at the same time, the owner does not overwrite what it was not compared with", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
   const late = bench.run(bench.policyStore.apply(OWEN, { set: both("green", "red"), problems: [], terms: TERMS, isDryRun: false }));
   const first = bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: false }));
@@ -239,7 +239,7 @@ test("of an owner and an admin at the same time, the owner does not overwrite wh
 });
 
 test("a version is stored when the change before is through, and establishing is done when every door shows it", async () => {
-  const bench = new Bench(new MemoryStore());
+  const bench = new Bench(openMemoryStore());
   await bench.run(bench.file.apply("p.yaml", file(only("blue"))));
   const [heard, shown] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   Object.assign(bench, { heard: heard.promise, shown: shown.promise });
