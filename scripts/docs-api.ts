@@ -14,8 +14,8 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { FieldBehavior, field_behavior } from "../gen/google/api/field_behavior_pb.js";
 import { access, Role } from "../gen/waymark/options/v1/options_pb.js";
-import { REASONS } from "../src/lib/errors.ts";
-import { codeName, oneLine, page, table } from "./docs-tables.ts";
+import { codeName, REASONS } from "../src/lib/errors.ts";
+import { oneLine, page, table } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
 /** How a proto's comment says of an rpc, a service or a package that it is not built yet. */

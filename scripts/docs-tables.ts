@@ -4,7 +4,6 @@ import { ALL_VERBS as VERBS } from "../src/cli/table/full.ts";
 import type { FlagSpec, VerbSpec } from "../src/cli/table/verb.ts";
 import { GLOBAL_FLAGS } from "../src/cli/table/verbs.ts";
 import { SETTING_ROWS, type SettingRow } from "../src/config/settings.ts";
-import { CODES } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics/metrics.ts";
 import { type LabelBound, type MetricRow, OTHER } from "../src/lib/metrics/row.ts";
 
@@ -21,10 +20,6 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 /** Several lines of prose as one, for a table's cell. */
 export function oneLine(text: string): string {
   return text.trim().replaceAll(/\s*\n\s*/g, " ");
-}
-
-export function codeName(code: number): string {
-  return Object.entries(CODES).find(([, value]) => value === code)?.[0] ?? String(code);
 }
 
 /** Text of docs/reference/config.md: every row of SETTINGS, by group. */

@@ -3,28 +3,8 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { codeName } from "../lib/errors.ts";
 import { RequestError, type Violation } from "./request-error.ts";
-
-/** gRPC status codes by number. */
-const CODE_NAMES = [
-  "OK",
-  "CANCELLED",
-  "UNKNOWN",
-  "INVALID_ARGUMENT",
-  "DEADLINE_EXCEEDED",
-  "NOT_FOUND",
-  "ALREADY_EXISTS",
-  "PERMISSION_DENIED",
-  "RESOURCE_EXHAUSTED",
-  "FAILED_PRECONDITION",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "UNIMPLEMENTED",
-  "INTERNAL",
-  "UNAVAILABLE",
-  "DATA_LOSS",
-  "UNAUTHENTICATED",
-] as const;
 
 /** A failed call, as the transport knows it. */
 export interface FailedCall {
@@ -70,7 +50,7 @@ export function decodeFailure(failed: FailedCall): RequestError {
     const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
     if (delay) retryMs = Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6);
   }
-  const code = CODE_NAMES[failed.code] ?? "UNKNOWN";
+  const code = codeName(failed.code);
   const isReachable = failed.isReachable || reason !== undefined;
   return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, server: failed.server });
 }

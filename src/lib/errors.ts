@@ -1,20 +1,31 @@
 /** The error of a refused request, the table of its reasons, and `assert` for bugs of this program. */
 
-/** gRPC status codes that a node answers with (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). */
+/** gRPC status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html), in the order of their numbers. */
 export const CODES = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
   INVALID_ARGUMENT: 3,
   DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
   PERMISSION_DENIED: 7,
   RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
+  OUT_OF_RANGE: 11,
   UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
+  DATA_LOSS: 15,
   UNAUTHENTICATED: 16,
 } as const;
-export type Code = (typeof CODES)[keyof typeof CODES];
+const CODE_NAMES: readonly string[] = Object.keys(CODES);
+
+/** The name of a status code, such as `NOT_FOUND`. */
+export function codeName(code: number): string {
+  return CODE_NAMES[code] ?? "UNKNOWN";
+}
 
 /** Reason to code. Clients match the reason, never the text. `Reason` in the protos has the same names. */
 export const REASONS = {
@@ -39,8 +50,10 @@ export const REASONS = {
   hops_exhausted: CODES.FAILED_PRECONDITION,
   fabric_open: CODES.FAILED_PRECONDITION,
   clock_skew: CODES.UNAVAILABLE,
-} as const satisfies Record<string, Code>;
+} as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type Reason = keyof typeof REASONS;
+/** A code that a refusal has. */
+export type Code = (typeof REASONS)[Reason];
 
 /** Most broken fields that one refusal names: enough to repair a request, and no megabyte of answer to a hostile one. */
 export const MAX_VIOLATIONS = 32;

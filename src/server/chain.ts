@@ -5,7 +5,7 @@
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/timeout.ts";
-import { assert, WaymarkError } from "../lib/errors.ts";
+import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
@@ -14,7 +14,7 @@ import { changesNothing, costOf } from "../services/cost.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
-import { CODE_NAMES, type RpcStatus, statusFrom } from "./status.ts";
+import { type RpcStatus, statusFrom } from "./status.ts";
 
 /** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
 export interface Observation {
@@ -396,7 +396,7 @@ export class MethodChain {
     this.#ports.observe({
       service: this.service,
       method: this.name,
-      code: CODE_NAMES[code] ?? "UNKNOWN",
+      code: codeName(code),
       transport: arrival.transport,
       encoding: arrival.encoding,
       latencyMs: this.#ports.now().monoMs - began.monoMs,

@@ -1,13 +1,13 @@
 /** The GET routes of the HTTP edge: those of the node itself, and those that its services bring. Opens no socket; `server/edge/listener.io.ts` carries the answers. */
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
-import { assert, CODES, type Code, invalid, WaymarkError } from "../lib/errors.ts";
+import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { Route, RouteParameters, Service } from "../services/service.ts";
 import type { Arrival, Chain } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
-import { CODE_NAMES, type RpcStatus, refusal } from "./status.ts";
+import { type RpcStatus, refusal } from "./status.ts";
 
 /** One subsystem's part of the answer to "may this node be used". */
 export interface ReadyCheck {
@@ -190,7 +190,7 @@ export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.c
     value: base64Encode(toBinary(desc, value), "std_raw"),
     debug: toJson(desc, value),
   }));
-  const answer = json(httpStatus, { code: (CODE_NAMES[status.code] ?? "UNKNOWN").toLowerCase(), message: status.message, details });
+  const answer = json(httpStatus, { code: codeName(status.code).toLowerCase(), message: status.message, details });
   const seconds = retryAfterSeconds(status);
   return seconds === undefined ? answer : { ...answer, headers: { ...answer.headers, "retry-after": String(seconds) } };
 }

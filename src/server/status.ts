@@ -8,23 +8,6 @@ import { type Code, MAX_VIOLATIONS, REASONS, type Reason, WaymarkError } from ".
 /** `ErrorInfo.domain` of everything we refuse. */
 const ERROR_DOMAIN = "waymark";
 
-/** Names of the codes that occur, for metrics; OK and CANCELLED are outcomes, never refusals. */
-export const CODE_NAMES: Readonly<Record<number, string>> = {
-  0: "OK",
-  1: "CANCELLED",
-  3: "INVALID_ARGUMENT",
-  4: "DEADLINE_EXCEEDED",
-  5: "NOT_FOUND",
-  7: "PERMISSION_DENIED",
-  8: "RESOURCE_EXHAUSTED",
-  9: "FAILED_PRECONDITION",
-  10: "ABORTED",
-  12: "UNIMPLEMENTED",
-  13: "INTERNAL",
-  14: "UNAVAILABLE",
-  16: "UNAUTHENTICATED",
-};
-
 /** Trailers must fit the 8 KiB a cautious client takes: base64 of the details, the message, and the rest. */
 const MAX_DETAILS_BYTES = 4_096;
 const MAX_MESSAGE_CHARS = 1_024;

@@ -178,11 +178,11 @@ class PolicyMethods {
   /** The status as JSON; with a namespace also what policy says of the caller's view of it. */
   statusPage(namespace: string | undefined, context: CallContext): JsonValue {
     const status = toJson(PolicyStatusResponseSchema, this.status(context), { alwaysEmitImplicit: true });
-    if (namespace === undefined) return status;
+    if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;
     const { cluster: clusterId, tenant } = context.caller;
     const { policy } = this.#parts.policyStore.engine;
     const { allowed, reason, rule } = policy.viewer(parseNamespace(namespace, "namespace", this.#parts.bounds), { clusterId, tenant });
-    return { ...Object(status), view: { namespace, allowed, reason, rule } };
+    return { ...status, view: { namespace, allowed, reason, rule } };
   }
 
   async history(request: PolicyHistoryRequest) {

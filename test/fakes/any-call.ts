@@ -20,7 +20,7 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
-import { CODE_NAMES } from "../../src/server/status.ts";
+import { codeName } from "../../src/lib/errors.ts";
 import { textOf } from "./node.ts";
 
 export interface Outcome {
@@ -126,7 +126,7 @@ function credentialsOf(tls: ClientTls | undefined): ChannelCredentials {
 }
 
 function outcomeOf(error: ServiceError | null): Outcome {
-  return { code: CODE_NAMES[error?.code ?? 2] ?? "UNKNOWN", message: error?.details ?? "", response: {} };
+  return { code: codeName(error?.code ?? 2), message: error?.details ?? "", response: {} };
 }
 
 function jsonOf(method: DescMethod, bytes: Uint8Array): JsonObject {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { assert, CODES, invalid, REASONS, WaymarkError } from "../../src/lib/errors.ts";
+import { assert, CODES, codeName, invalid, REASONS, WaymarkError } from "../../src/lib/errors.ts";
 
 test("the message starts with the reason, and the cause is kept", () => {
   const cause = new Error("disk full");
@@ -16,8 +16,10 @@ test("a bad field is refused with its path and the rule it broke", () => {
 });
 
 test("every reason has a code that a client may see", () => {
-  const codes: readonly number[] = Object.values(CODES);
+  const { OK, CANCELLED, UNKNOWN, ...refusals } = CODES;
+  const codes: readonly number[] = Object.values(refusals);
   for (const code of Object.values(REASONS)) expect(codes).toContain(code);
+  expect([OK, CANCELLED, UNKNOWN].map(codeName)).toEqual(["OK", "CANCELLED", "UNKNOWN"]);
 });
 
 test("a relation that holds says nothing; one that does not names the facts", () => {
