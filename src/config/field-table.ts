@@ -19,8 +19,8 @@ interface TableOptions<F extends Fields> {
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
 
-/** The key in files of a name in code: `min_ttl` of `minTtlMs` with the suffix `Ms`. */
-export function fileKey(name: string, suffix: string): string {
+/** The key in files of a name in code: `min_ttl` of `minTtlMs` with the suffix `Ms`, which most settings lack. */
+export function fileKey(name: string, suffix = ""): string {
   return name.slice(0, name.length - suffix.length).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
@@ -92,7 +92,6 @@ export function record<F extends Fields>(options: TableOptions<F>): SettingField
     doc: options.doc,
     default: undefined,
     type: "table",
-    suffix: "",
     fields: fieldsOf(options),
     parse: (raw) => readTable(raw, options),
     fromText: fromJson,
@@ -106,7 +105,6 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
     doc: options.doc,
     default: [],
     type: "list of tables",
-    suffix: "",
     fields: fieldsOf(options),
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused("is not a list of tables");

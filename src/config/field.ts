@@ -32,7 +32,7 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   /** What a person writes: `port`, `duration`, … */
   readonly type: string;
   /** The end of the name in code that the key in files does not have: `Ms` of `minTtlMs`, which is `min_ttl`. */
-  readonly suffix: string;
+  readonly suffix?: string;
   readonly min?: number;
   readonly max?: number;
   readonly choices?: readonly string[];
@@ -82,7 +82,6 @@ export function int(options: NumberOptions): SettingField<number> {
   return {
     ...options,
     type: "number",
-    suffix: "",
     parse: (raw) =>
       typeof raw === "number" && Number.isSafeInteger(raw) ? within(raw, options, String) : refused(`${shown(raw)} is not a whole number`),
     fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
@@ -100,7 +99,6 @@ export function ratio(options: SettingFieldOptions<number>): SettingField<number
   return {
     ...options,
     type: "ratio",
-    suffix: "",
     min: 0,
     max: 1,
     parse: (raw) =>
@@ -154,7 +152,6 @@ export function bytes(options: NumberOptions): SettingField<number> {
   return {
     ...options,
     type: "size",
-    suffix: "",
     parse: (raw) => {
       const value = typeof raw === "string" ? parseSize(raw) : raw;
       if (typeof value !== "number" || !Number.isSafeInteger(value))
@@ -171,7 +168,6 @@ export function bool(options: SettingFieldOptions<boolean>): SettingField<boolea
   return {
     ...options,
     type: "true or false",
-    suffix: "",
     parse: (raw) => (typeof raw === "boolean" ? { value: raw } : refused(`${shown(raw)} is neither true nor false`)),
     fromText: (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
     toText: String,
@@ -209,15 +205,16 @@ export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 
+/** Values that are texts, which read the same everywhere. */
+const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
+
 /** Text. */
 export function text(options: SettingFieldOptions<string> & TextRule): SettingField<string> {
   return {
     ...options,
     type: "text",
-    suffix: "",
     parse: (raw) => parseText(raw, options),
-    fromText: (raw) => raw,
-    toText: (value) => value,
+    ...AS_WRITTEN,
   };
 }
 
@@ -234,13 +231,11 @@ export function choice<const C extends string>(
   return {
     ...options,
     type: choices.join(" | "),
-    suffix: "",
     parse: (raw) => {
       const value = choices.find((word) => word === raw);
       return value === undefined ? refused(`${shown(raw)} is none of ${choices.join(", ")}`) : { value };
     },
-    fromText: (raw) => raw,
-    toText: (value) => value,
+    ...AS_WRITTEN,
   };
 }
 
@@ -266,7 +261,6 @@ export function list(options: SettingFieldOptions<readonly string[]> & ListRule)
   return {
     ...options,
     type: "list of text",
-    suffix: "",
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused(`${shown(raw)} is not a list`);
       if (raw.length > maxItems) return refused(`${raw.length} items are more than ${maxItems}, the most allowed`);
@@ -325,7 +319,6 @@ export function pairs(
   return {
     ...options,
     type: "table of text",
-    suffix: "",
     parse: (raw) => parsePairs(raw, options),
     fromText: (raw) => {
       if (raw === "") return {};
