@@ -120,13 +120,13 @@ export class Chain {
   }
 
   /**
-   * Who calls; a refusal is told to the ports, unless `call` is absent. Throws or rejects with WaymarkError `unauthenticated`, also for callers without a credential
+   * Who calls; a refusal is told to the ports. Throws or rejects with WaymarkError `unauthenticated`, also for callers without a credential
    * where the settings want one, unless the call is for everybody.
    */
   // HOT: one a request; a caller who is known at once makes no promise.
   identify(
     from: Pick<Arrival, "header" | "address" | "certificate">,
-    call: { readonly requestId: string; readonly service: string; readonly method: string } | undefined,
+    call: { readonly requestId: string; readonly service: string; readonly method: string },
     isForEverybody = false,
   ): Caller | Promise<Caller> {
     try {
@@ -134,9 +134,9 @@ export class Chain {
       if (!(caller instanceof Promise)) return this.#admitted(caller, isForEverybody);
       return caller
         .then((known) => this.#admitted(known, isForEverybody))
-        .catch((thrown: unknown) => this.#unknown(thrown, call && { ...call, address: from.address }));
+        .catch((thrown: unknown) => this.#unknown(thrown, { ...call, address: from.address }));
     } catch (thrown) {
-      return this.#unknown(thrown, call && { ...call, address: from.address });
+      return this.#unknown(thrown, { ...call, address: from.address });
     }
   }
 
@@ -145,8 +145,8 @@ export class Chain {
     return caller;
   }
 
-  #unknown(thrown: unknown, call: Omit<RefusedCall, "caller" | "error"> | undefined): never {
-    if (call !== undefined && thrown instanceof WaymarkError) this.ports.onRefused?.({ ...call, caller: undefined, error: thrown });
+  #unknown(thrown: unknown, call: Omit<RefusedCall, "caller" | "error">): never {
+    if (thrown instanceof WaymarkError) this.ports.onRefused?.({ ...call, caller: undefined, error: thrown });
     throw thrown;
   }
 
@@ -199,29 +199,6 @@ export class MethodChain {
     this.#limit?.(context);
     if (this.#requiredAccess.role !== undefined) this.#authorise(context, request);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
-  }
-
-  /**
-   * Judges who sends a request that comes in pieces, by its headers alone: `refuse` is called when that caller may not make this call, so
-   * that no more of the request is held. The call is answered as any other, and only then is the refusal told to the ports.
-   */
-  judge(arrival: Arrival, refuse: (error: WaymarkError) => void): void {
-    const { isForEverybody, role, ownerOf, isForOwners } = this.#requiredAccess;
-    const admit = (caller: Caller) => {
-      if (this.#wantsCredential !== undefined && !caller.isAuthenticated) throw this.#wantsCredential();
-      if (role !== undefined && ownerOf === undefined && !isForOwners) authorise(this.#requiredAccess, caller, undefined);
-    };
-    // What is no refusal is a bug, which the call meets again when its request is here.
-    const refused = (thrown: unknown) => {
-      if (thrown instanceof WaymarkError) refuse(thrown);
-    };
-    try {
-      const caller = this.#chain.identify(arrival, undefined, isForEverybody);
-      if (caller instanceof Promise) caller.then(admit).catch(refused);
-      else admit(caller);
-    } catch (thrown) {
-      refused(thrown);
-    }
   }
 
   #refuseAnonymous(refusal: WaymarkError, { caller, requestId }: CallContext): never {

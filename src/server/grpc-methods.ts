@@ -35,8 +35,7 @@ export function grpcStatus(status: RpcStatus): Status {
 
 function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Method {
   const { path, desc } = method;
-  const judge = (call: Call, refuse: (error: WaymarkError) => void) => method.judge(new GrpcExchange(call, desc.output), refuse);
-  const own = { judge, ...(bounds === undefined ? undefined : { boundsFor: () => bounds }) };
+  const own = bounds === undefined ? undefined : { boundsFor: () => bounds };
   switch (desc.methodKind) {
     case "unary": {
       const answer = (request: Request, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));

@@ -13,11 +13,6 @@ interface AnyMethod {
    * end the call. Without it the call ends with the error. Servers that authenticate, limit and count calls do so here as well.
    */
   refused?(error: WaymarkError, call: Call): void;
-  /**
-   * Called once for a method with one request, when a part of that request is here: `refuse` ends the call, and nothing more of it is held.
-   * What cannot be decided yet is decided when the request is here.
-   */
-  judge?(call: Call, refuse: (error: WaymarkError) => void): void;
   /** The bounds for what the call sends, where they differ from the server's; called before anything is read. May throw to refuse the call. */
   boundsFor?(call: Call): AssemblyBounds;
 }

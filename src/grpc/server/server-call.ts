@@ -62,8 +62,6 @@ export class ServerCall implements Call, MessageSink {
   #writtenCount = 0;
   /** Whether the first request of a stream was given. */
   #hasArrived = false;
-  /** Whether the sender of a request that comes in pieces was looked at. */
-  #isJudged = false;
   /** Of a method with one request. */
   #single: SingleRequest | undefined;
   /** Of a method with a stream of requests. */
@@ -248,9 +246,7 @@ export class ServerCall implements Call, MessageSink {
       this.#single?.push(chunk);
     } catch (thrown) {
       this.#refuse(thrown);
-      return;
     }
-    if (this.#single?.isPartial === true && !this.#isJudged) this.#judge();
   }
 
   /** The shell: the client ended its direction. */
@@ -336,14 +332,6 @@ export class ServerCall implements Call, MessageSink {
   #dropRequest(): void {
     this.#single?.drop();
     this.#single = undefined;
-  }
-
-  /** Whoever may not make the call must not make us hold its request until that is whole. */
-  #judge(): void {
-    this.#isJudged = true;
-    this.method.judge?.(this, (error) => {
-      if (this.#request === "reading" && !this.isOver) this.#refuse(error);
-    });
   }
 
   #refuse(thrown: unknown): void {

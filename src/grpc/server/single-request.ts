@@ -28,11 +28,6 @@ export class SingleRequest {
     this.#parts = parts;
   }
 
-  /** Whether the request did not come in one chunk. */
-  get isPartial(): boolean {
-    return this.#assembler !== undefined;
-  }
-
   /** Takes a chunk. Throws `WaymarkError` as soon as it cannot become the request. */
   // HOT: once a request. The common case holds the chunk; only others pay for an assembler.
   push(chunk: Uint8Array): void {
