@@ -7,7 +7,7 @@ import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/timeout.ts";
 import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Caller, hasRole } from "../policy/identity/caller.ts";
+import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
@@ -220,6 +220,29 @@ export class MethodChain {
     this.#ports.onRefused?.({ requestId, service: this.service, method: this.name, address: caller.address, caller, error: thrown });
   }
 
+  /**
+   * Why a call would be refused whatever its request says; undefined where the request decides. It is asked when a request does not come
+   * in one piece, so that nothing is held for a caller who may not call. It counts and records nothing: the refused call does that.
+   */
+  judgeHeaders(arrival: Arrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
+    if (this.handler === undefined) return unimplemented(this.path);
+    try {
+      const caller = this.#ports.identify(arrival.header, arrival);
+      return caller instanceof Promise ? caller.then((known) => this.#judge(known)).catch(asRefusal) : this.#judge(caller);
+    } catch (thrown) {
+      return asRefusal(thrown);
+    }
+  }
+
+  #judge(caller: Caller): WaymarkError | undefined {
+    const { isForEverybody, ownerOf } = this.#requiredAccess;
+    if (this.#ports.anonymous === "none" && !caller.isAuthenticated && !isForEverybody) return anonymousRefused("none", "call");
+    if (this.#wantsCredential !== undefined && !caller.isAuthenticated) return this.#wantsCredential();
+    // The request names the namespace that an owner may write.
+    if (ownerOf === undefined || !isOwner(caller)) authorise(this.#requiredAccess, caller, undefined);
+    return undefined;
+  }
+
   /** The id of a call that came: what its client sent, or a fresh one. */
   requestId(arrival: Arrival): string {
     const requestId = sentRequestId(arrival.header) ?? this.#ports.newRequestId();
@@ -379,6 +402,11 @@ export class MethodChain {
       latencyMs: this.#ports.now().monoMs - began.monoMs,
     });
   }
+}
+
+/** What a judgement threw. A fault of ours is none: the call meets it again on its way, where it is recorded. */
+function asRefusal(thrown: unknown): WaymarkError | undefined {
+  return thrown instanceof WaymarkError ? thrown : undefined;
 }
 
 /** Takes a token of a call's caller. Whoever has the role that a method asks for is let through: a flood must not lock operators out. */

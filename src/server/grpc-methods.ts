@@ -36,11 +36,12 @@ export function grpcStatus(status: RpcStatus): Status {
 function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Method {
   const { path, desc } = method;
   const own = bounds === undefined ? undefined : { boundsFor: () => bounds };
+  const judgeHeaders = (call: Call) => method.judgeHeaders(new GrpcExchange(call, desc.output));
   switch (desc.methodKind) {
     case "unary": {
       const answer = (request: Request, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
       const handle = (bytes: Uint8Array, call: Call) => answer(decoded(desc.input, bytes), call);
-      return { path, kind: "unary", handle, refused: answer, ...own };
+      return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
       const open = (request: Request, call: Call) => {
@@ -50,7 +51,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
         stream.open(request);
       };
       const handle = (bytes: Uint8Array, call: Call) => open(decoded(desc.input, bytes), call);
-      return { path, kind: "server_streaming", handle, refused: open, ...own };
+      return { path, kind: "server_streaming", handle, refused: open, judgeHeaders, ...own };
     }
     case "client_streaming":
     case "bidi_streaming": {

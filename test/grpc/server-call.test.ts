@@ -101,6 +101,41 @@ test("a handler that says more than its kind of method has is a bug of ours, and
   expect(silent.orders).toEqual(["trailers-only 200 grpc-status=13 grpc-message=the server failed on this request"]);
 });
 
+test("a request in pieces is judged by its headers before its second piece, and one in a single piece is not", async () => {
+  const judged: string[] = [];
+  const refusal = new WaymarkError("unauthenticated", "who are you");
+  const judging = (judge: () => WaymarkError | undefined | Promise<WaymarkError | undefined>): Method => ({
+    path: "/t/J",
+    kind: "unary",
+    handle: (request, call) => call.respond(request),
+    judgeHeaders: () => {
+      judged.push("judged");
+      return judge();
+    },
+  });
+  const whole = started(judging(() => refusal));
+  whole.call.data(frame("hello"));
+  whole.call.requestEnded();
+  expect([judged, whole.orders]).toEqual([[], ["headers 200", "end 10 grpc-status=0"]]);
+
+  const refused = started(judging(() => refusal));
+  for (const part of [frame("hello").subarray(0, 6), frame("hello").subarray(6, 8)]) refused.call.data(part);
+  expect(refused.orders).toEqual(["trailers-only 200 grpc-status=16 grpc-message=unauthenticated: who are you", "reset 0"]);
+  expect([judged.length, refused.bounds.bufferedBytes]).toEqual([1, 0]);
+
+  for (const outcome of [undefined, refusal]) {
+    const later = started(judging(() => Promise.resolve(outcome)));
+    later.call.data(frame("hello").subarray(0, 6));
+    expect(later.port.isPaused).toBe(true);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(later.port.isPaused).toBe(false);
+    later.call.data(frame("hello").subarray(6));
+    later.call.requestEnded();
+    expect(later.orders.at(-1)).toBe(outcome === undefined ? "end 10 grpc-status=0" : "reset 0");
+  }
+});
+
 test.each<{ name: string; chunks: Uint8Array[]; status: number }>([
   { name: "no request", chunks: [], status: 12 },
   { name: "two requests", chunks: [frame("a"), frame("b")], status: 12 },

@@ -264,8 +264,34 @@ test("a service that is for callers with a credential refuses others, counts the
   expect(exchange.answers[1]).toMatchObject({ servedBy: "a" });
 });
 
+test.each([
+  { what: "a caller is known", ports: { identify: () => PENDING }, reason: undefined },
+  { what: "anybody may call", ports: {}, reason: undefined },
+  { what: "a credential is wrong", ports: { identify: () => refuse() }, reason: "unauthenticated" },
+  { what: "a credential turns out wrong later", ports: { identify: () => Promise.reject(refusal()) }, reason: "unauthenticated" },
+  { what: "callers need a credential", ports: { anonymous: "none" }, reason: "unauthenticated" },
+  { what: "the service wants one", ports: { knownOnly: new Set([DiscoveryService.typeName]) }, reason: "unauthenticated" },
+  { what: "a fault of ours stands in the way", ports: { identify: () => fault() }, reason: undefined },
+] as const)("by its headers a call is judged as by its whole, and not counted: $what", async ({ ports, reason }) => {
+  const told: unknown[] = [];
+  const { chain, observed } = demoChain({ ...ports, onRefused: (refused: RefusedCall) => void told.push(refused) });
+  const judged = await queryOf(chain).judgeHeaders(new FakeExchange());
+  expect([judged?.reason, observed, told]).toEqual([reason, [], []]);
+});
+
+test("a call of a method without handler is refused by its headers", () => {
+  const { chain } = demoChain();
+  expect(chain.method(DiscoveryService.method.summaryQuery, undefined).judgeHeaders(new FakeExchange())).toMatchObject({
+    reason: "unimplemented",
+  });
+});
+
 function refusal(): WaymarkError {
   return new WaymarkError("unauthenticated", "token has expired");
+}
+
+function fault(): never {
+  throw new TypeError("a fault of ours");
 }
 
 function refuse(): never {

@@ -20,6 +20,11 @@ interface AnyMethod {
 /** A method with one request. `handle` may throw to refuse, answer at once, or later. */
 export interface SingleRequestMethod extends AnyMethod {
   readonly kind: "unary" | "server_streaming";
+  /**
+   * Why the call is refused for its headers alone; undefined when its request decides. It is called once, when the first piece of a
+   * request came that does not come in one. While a promise is open nothing more is read.
+   */
+  judgeHeaders?(call: Call): WaymarkError | undefined | Promise<WaymarkError | undefined>;
   handle(request: Uint8Array, call: Call): void;
 }
 

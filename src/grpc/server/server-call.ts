@@ -243,10 +243,26 @@ export class ServerCall implements Call, MessageSink {
       return;
     }
     try {
-      this.#single?.push(chunk);
+      const isFirstPart = this.#single?.push(chunk) === "first_part";
+      if (isFirstPart) this.#judgeHeaders();
     } catch (thrown) {
       this.#refuse(thrown);
     }
+  }
+
+  /** A request that comes in pieces is read on only for a caller who may call. */
+  #judgeHeaders(): void {
+    const { method } = this;
+    if (method.kind !== "unary" && method.kind !== "server_streaming") return;
+    const judged = method.judgeHeaders?.(this);
+    if (judged instanceof WaymarkError) this.#refuse(judged);
+    if (!(judged instanceof Promise)) return;
+    this.#port.pause();
+    const goOn = (refusal: WaymarkError | undefined) => {
+      this.#port.resume();
+      if (refusal !== undefined && !this.isOver) this.#refuse(refusal);
+    };
+    void judged.then(goOn);
   }
 
   /** The shell: the client ended its direction. */

@@ -28,12 +28,16 @@ export class SingleRequest {
     this.#parts = parts;
   }
 
-  /** Takes a chunk. Throws `WaymarkError` as soon as it cannot become the request. */
+  /** Takes a chunk, and says whether it is the first of several. Throws `WaymarkError` as soon as it cannot become the request. */
   // HOT: once a request. The common case holds the chunk; only others pay for an assembler.
-  push(chunk: Uint8Array): void {
-    if (this.#whole === undefined && this.#assembler === undefined && isWholeMessage(chunk) && this.#isWithinBound(chunk))
+  push(chunk: Uint8Array): "whole" | "first_part" | "part" {
+    const isFirst = this.#assembler === undefined;
+    if (isFirst && this.#whole === undefined && isWholeMessage(chunk) && this.#isWithinBound(chunk)) {
       this.#whole = chunk;
-    else this.#theAssembler().push(chunk);
+      return "whole";
+    }
+    this.#theAssembler().push(chunk);
+    return isFirst ? "first_part" : "part";
   }
 
   /**
