@@ -1,7 +1,7 @@
 /** Requests that are long in coming, from a caller without a credential, on a node that wants one: they are refused before they are held. */
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type ClientHttp2Session, connect } from "node:http2";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -34,11 +34,13 @@ function rssMiB(): number {
 }
 
 /** Begins a call and goes on sending; resolves with its status when its stream is over, though its request is not. */
-async function unfinished(session: ClientHttp2Session): Promise<string> {
+async function unfinished(session: ClientHttp2Session, contentType: string): Promise<string> {
   const path = "/waymark.discovery.v1.DiscoveryService/Register";
-  const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" });
+  const stream = session.request({ ":method": "POST", ":path": path, "content-type": contentType, te: "trailers" });
   let status = "";
-  stream.on("response", (headers) => (status = String(headers["grpc-status"])));
+  const take = (headers: IncomingHttpHeaders) => (status = String(headers["grpc-status"] ?? (status || headers[":status"])));
+  stream.on("response", take);
+  stream.on("trailers", take);
   stream.on("error", () => {});
   stream.resume();
   const head = Buffer.alloc(5);
@@ -49,14 +51,28 @@ async function unfinished(session: ClientHttp2Session): Promise<string> {
   return status;
 }
 
-test("a crowd of unknown callers is told so while it still sends, and is not held in memory", async () => {
-  const before = rssMiB();
-  const sessions = Array.from({ length: CONNECTIONS }, () => connect(`http://${node.grpc}`).on("error", () => {}));
+/** What calls on some connections are told, each status once. */
+async function statusesOf(listener: string, contentType: string, counts: { readonly connections: number; readonly calls: number }) {
+  const url = `http://${node.listeners[listener]}`;
+  const sessions = Array.from({ length: counts.connections }, () => connect(url).on("error", () => {}));
   try {
-    const statuses = await Promise.all(sessions.flatMap((session) => Array.from({ length: CALLS }, () => unfinished(session))));
-    expect(new Set(statuses)).toEqual(new Set(["16"]));
-    expect(rssMiB() - before).toBeLessThan(GROWTH_MIB);
+    const calls = sessions.flatMap((session) => Array.from({ length: counts.calls }, () => unfinished(session, contentType)));
+    return new Set(await Promise.all(calls));
   } finally {
     for (const session of sessions) session.destroy();
   }
+}
+
+test("a crowd of unknown callers is told so while it still sends, and is not held in memory", async () => {
+  const before = rssMiB();
+  expect(await statusesOf("grpc", "application/grpc", { connections: CONNECTIONS, calls: CALLS })).toEqual(new Set(["16"]));
+  expect(rssMiB() - before).toBeLessThan(GROWTH_MIB);
 }, 30_000);
+
+test.each([
+  { contentType: "application/grpc", status: "16" },
+  { contentType: "application/proto", status: "401" },
+  { contentType: "application/json", status: "401" },
+])("the HTTP edge answers an unknown caller that still sends $contentType, and ends the stream", async ({ contentType, status }) => {
+  expect(await statusesOf("http", contentType, { connections: 2, calls: 2 })).toEqual(new Set([status]));
+});

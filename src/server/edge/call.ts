@@ -6,7 +6,7 @@ import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_d
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
-import type { Arrival, HeaderReader } from "../chain.ts";
+import type { Arrival, HeaderReader, MethodChain } from "../chain.ts";
 import { EnvelopedShape, JsonShape } from "../json-shape.ts";
 import type { RpcStatus } from "../status.ts";
 
@@ -35,6 +35,13 @@ export interface EdgeArrival {
   readonly owner: object;
   /** As `later` of the chain's ports. */
   readonly later: (act: () => void, delayMs: number) => () => void;
+}
+
+/** What is known of a method when the body of a call is read. */
+export interface BodyOf {
+  readonly isUnary: boolean;
+  /** As that of the method's chain. */
+  readonly judgeHeaders: MethodChain["judgeHeaders"];
 }
 
 /**
@@ -108,10 +115,13 @@ export class EdgeCall implements Arrival {
 
   /**
    * The body as it comes, counted against the budget of all requests until `release`; of a unary call in pieces of more than a few bytes.
-   * Of a JSON one a copy is kept until admission. The size of one body is bounded by whoever reads it.
+   * Of a JSON one a copy is kept until admission. The size of one body is bounded by whoever reads it. A body that comes in several pieces is
+   * read on only for a caller who may call.
    */
-  async *tapped(body: AsyncIterable<Uint8Array>, { isUnary }: { readonly isUnary: boolean }): AsyncGenerator<Uint8Array> {
+  async *tapped(body: AsyncIterable<Uint8Array>, { isUnary, judgeHeaders }: BodyOf): AsyncGenerator<Uint8Array> {
     let fault: WaymarkError | undefined;
+    let refusal: WaymarkError | undefined;
+    let isJudged = false;
     const see = (piece: Uint8Array) => {
       if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(piece);
       fault ??= this.#shape?.look(piece);
@@ -123,8 +133,18 @@ export class EdgeCall implements Arrival {
     let waitingBytes = 0;
     try {
       for await (const chunk of body) {
-        if (isHeldBack()) continue;
+        if (isHeldBack() || refusal !== undefined) continue;
         if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
+        if (this.hasBegun && !isJudged) {
+          isJudged = true;
+          refusal = await judgeHeaders(this);
+          if (refusal !== undefined) {
+            waiting = [];
+            this.release();
+            if (this.transport === "h2") break;
+            continue;
+          }
+        }
         this.hasBegun = true;
         this.#heldBytes += chunk.length;
         this.#budget.usedBytes += chunk.length;
@@ -142,6 +162,7 @@ export class EdgeCall implements Arrival {
     } catch (thrown) {
       throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
     }
+    if (refusal !== undefined) throw unparsed(refusal);
     if (waiting.length > 0) {
       const piece = see(joined(waiting));
       if (!isHeldBack()) yield piece;

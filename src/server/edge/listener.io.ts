@@ -1,8 +1,7 @@
 /** The HTTP edge: Connect, gRPC-Web and gRPC for our services, and the GET routes, over HTTP/1.1 and HTTP/2 on one port. */
 import { once } from "node:events";
 import { ServerResponse } from "node:http";
-import { constants, Http2ServerRequest } from "node:http2";
-import type { DescMethod } from "@bufbuild/protobuf";
+import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
@@ -13,7 +12,6 @@ import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
@@ -23,7 +21,7 @@ import { refusal, statusFrom } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
-import { edgeHandlers, prepareRequest } from "./rpc.ts";
+import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./writer.ts";
 
@@ -160,8 +158,8 @@ class EdgeDispatcher {
   #isStopping = false;
   readonly #open = new Set<EdgeResponse>();
   readonly #options: EdgeListenerOptions;
-  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   readonly #routes: HttpRoutes;
+  readonly #methods: ReadonlyMap<string, EdgeMethod>;
   readonly #budget: BodyBudget;
   readonly #maxMessageBytes: number;
   readonly #browserRules: BrowserRules;
@@ -173,7 +171,7 @@ class EdgeDispatcher {
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#routes = new HttpRoutes(options.sources, services, chain);
-    this.#handlers = edgeHandlers({
+    this.#methods = edgeMethods({
       services,
       chain,
       maxMessageBytes: limits.maxMessageBytes,
@@ -190,6 +188,7 @@ class EdgeDispatcher {
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
     request.on("error", () => {}); // The client went away; what waits for it is told by "close".
     response.on("error", () => {});
+    if (request instanceof Http2ServerRequest) request.stream.on("wantTrailers", endRequest);
     this.#open.add(response);
     response.once("close", () => this.#open.delete(response));
     if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
@@ -221,12 +220,13 @@ class EdgeDispatcher {
       response.setHeader("connection", "close");
       return write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
     }
-    const handler = this.#handlers.get(pathOf(request.url ?? ""));
-    const wrongHost = twoHostsFault(request) ?? (handler === undefined ? undefined : urlFault(request));
+    const method = this.#methods.get(pathOf(request.url ?? ""));
+    const wrongHost = twoHostsFault(request) ?? (method === undefined ? undefined : urlFault(request));
     if (wrongHost !== undefined) return write(response, errorAnswer(refusal(wrongHost)), arrival);
-    const answered = this.#refusedByBrowserRules(request, response, { arrival, handler });
+    const answered = this.#refusedByBrowserRules(request, response, { arrival, method });
     if (answered !== undefined) return answered;
-    if (handler === undefined) return this.#answerRoute(request, response, arrival);
+    if (method === undefined) return this.#answerRoute(request, response, arrival);
+    const { handler, chain } = method;
     const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
@@ -235,8 +235,9 @@ class EdgeDispatcher {
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
     const incoming = universalRequest(request, response);
-    const bounds = { isUnary: handler.method.methodKind === "unary", maxMessageBytes: this.#maxMessageBytes };
-    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, bounds)));
+    const isUnary = handler.method.methodKind === "unary";
+    const to = { isUnary, judgeHeaders: () => chain.judgeHeaders(call), maxMessageBytes: this.#maxMessageBytes };
+    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, to)));
     const plain = plainRefusal(answer, handler, request);
     if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
     else await write(response, plain, arrival);
@@ -246,9 +247,9 @@ class EdgeDispatcher {
   #refusedByBrowserRules(
     request: EdgeRequest,
     response: EdgeResponse,
-    to: { readonly arrival: EdgeArrival; readonly handler: UniversalHandler | undefined },
+    to: { readonly arrival: EdgeArrival; readonly method: EdgeMethod | undefined },
   ): Promise<void> | undefined {
-    const { arrival, handler } = to;
+    const { arrival, method } = to;
     const { header, requestId, address } = arrival;
     const origin = header("origin");
     const path = pathOf(request.url ?? "");
@@ -258,10 +259,11 @@ class EdgeDispatcher {
       origin,
       fetchSite: header("sec-fetch-site"),
       localAddress: withoutMapping(request.socket.localAddress ?? ""),
-      isWrite: handler !== undefined && !changesNothing(handler.method),
+      isWrite: method?.isWrite ?? false,
     });
     if (refused !== undefined) {
-      const called = handler === undefined ? { service: "http", method: path } : namesOf(handler.method);
+      const called =
+        method === undefined ? { service: "http", method: path } : { service: method.chain.service, method: method.chain.name };
       this.#options.chain.ports.onRefused?.({ ...called, requestId, address, caller: undefined, error: refused });
       return write(response, errorAnswer(refusal(refused)), arrival);
     }
@@ -292,6 +294,14 @@ class EdgeDispatcher {
     metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
+}
+
+/**
+ * The answer was sent. A client that still sends its request is told that the rest is not wanted (RFC 9113, section 8.1). Node sends the trailers
+ * in a setImmediate of its own; a stream closed before that would be without.
+ */
+function endRequest(this: ServerHttp2Stream): void {
+  if (!this.readableEnded) setImmediate(() => this.close(constants.NGHTTP2_NO_ERROR));
 }
 
 /** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
@@ -386,8 +396,4 @@ function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler
 function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {
   if (status < 400) return status < 300 ? "2xx" : "3xx";
   return status < 500 ? "4xx" : "5xx";
-}
-
-function namesOf(method: DescMethod): { readonly service: string; readonly method: string } {
-  return { service: method.parent.typeName, method: method.name };
 }

@@ -16,11 +16,12 @@ import {
 import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { parseTimeout } from "../../grpc/wire/timeout.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
 import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
-import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
+import { type BodyOf, connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
 import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
 export interface EdgeRpcOptions {
@@ -33,20 +34,39 @@ export interface EdgeRpcOptions {
 
 const CALL = createContextKey<EdgeCall | undefined>(undefined);
 
-/** The handlers by path `/<package>.<Service>/<Method>`. */
-export function edgeHandlers(options: EdgeRpcOptions): ReadonlyMap<string, UniversalHandler> {
+/** An rpc as the edge answers it. */
+export interface EdgeMethod {
+  readonly handler: UniversalHandler;
+  readonly chain: MethodChain;
+  /** Whether a call may change something. */
+  readonly isWrite: boolean;
+}
+
+/** The methods by path `/<package>.<Service>/<Method>`. */
+export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMethod> {
   const router = createConnectRouter({
     acceptCompression: [...options.compression],
     readMaxBytes: options.maxMessageBytes,
     jsonOptions: { ignoreUnknownFields: false },
     requestGate: (context) => watchOver(context, options.chain),
   });
+  const chains: MethodChain[] = [];
   for (const service of options.services) {
     const { maxRequestBytes } = service;
     const bound = maxRequestBytes === undefined ? undefined : { readMaxBytes: maxRequestBytes };
-    for (const desc of service.desc.methods) addMethod(router, options.chain.method(desc, service.handlers[desc.localName]), bound);
+    for (const desc of service.desc.methods) {
+      const chain = options.chain.method(desc, service.handlers[desc.localName]);
+      addMethod(router, chain, bound);
+      chains.push(chain);
+    }
   }
-  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return new Map(
+    chains.flatMap((chain): [string, EdgeMethod][] => {
+      const handler = handlers.get(chain.path);
+      return handler === undefined ? [] : [[chain.path, { handler, chain, isWrite: !changesNothing(chain.desc) }]];
+    }),
+  );
 }
 
 /**
@@ -56,13 +76,13 @@ export function edgeHandlers(options: EdgeRpcOptions): ReadonlyMap<string, Unive
 export function prepareRequest(
   request: UniversalServerRequest,
   call: EdgeCall,
-  { isUnary, maxMessageBytes }: { readonly isUnary: boolean; readonly maxMessageBytes: number },
+  to: BodyOf & { readonly maxMessageBytes: number },
 ): UniversalServerRequest {
   call.timeoutMs = takeTimeout(request.header);
-  if (Number(request.header.get("content-length")) <= maxMessageBytes) request.header.delete("content-length");
+  if (Number(request.header.get("content-length")) <= to.maxMessageBytes) request.header.delete("content-length");
   const { body } = request;
   const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
-  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body, { isUnary }) : body };
+  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body, to) : body };
 }
 
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */

@@ -3,6 +3,8 @@ import { expect, test } from "vitest";
 import { EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 
+const UNARY = { isUnary: true, judgeHeaders: () => undefined };
+
 function call() {
   const budget = { maxBytes: 10_000_000, usedBytes: 0 };
   return new EdgeCall({
@@ -32,13 +34,13 @@ async function sizes(pieces: AsyncIterable<Uint8Array>): Promise<readonly number
 
 test("many small chunks of a unary call become few pieces, and large ones stay as they are", async () => {
   const tiny = Array.from({ length: 5_000 }, () => 1);
-  expect(await sizes(call().tapped(chunksOf(...tiny), { isUnary: true }))).toEqual([1024, 1024, 1024, 1024, 904]);
-  expect(await sizes(call().tapped(chunksOf(65_536, 10, 20_000, 3), { isUnary: true }))).toEqual([65_536, 20_010, 3]);
-  expect(await sizes(call().tapped(chunksOf(), { isUnary: true }))).toEqual([]);
+  expect(await sizes(call().tapped(chunksOf(...tiny), UNARY))).toEqual([1024, 1024, 1024, 1024, 904]);
+  expect(await sizes(call().tapped(chunksOf(65_536, 10, 20_000, 3), UNARY))).toEqual([65_536, 20_010, 3]);
+  expect(await sizes(call().tapped(chunksOf(), UNARY))).toEqual([]);
 });
 
 test("what a stream says is handed on as it comes", async () => {
-  expect(await sizes(call().tapped(chunksOf(1, 2, 3), { isUnary: false }))).toEqual([1, 2, 3]);
+  expect(await sizes(call().tapped(chunksOf(1, 2, 3), { ...UNARY, isUnary: false }))).toEqual([1, 2, 3]);
 });
 
 test.each([
@@ -48,6 +50,6 @@ test.each([
 ])("of a body that names the length $named, where 100 bytes may come, Connect hears the length: $isLeft", ({ named, isLeft }) => {
   const header = new Headers(named === undefined ? {} : { "content-length": named });
   const request = { httpVersion: "1.1", url: "", method: "POST", header, body: chunksOf(1), signal: new AbortController().signal };
-  const prepared = prepareRequest(request, call(), { isUnary: true, maxMessageBytes: 100 });
+  const prepared = prepareRequest(request, call(), { ...UNARY, maxMessageBytes: 100 });
   expect(prepared.header.has("content-length")).toBe(isLeft);
 });
