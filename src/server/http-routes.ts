@@ -149,7 +149,7 @@ export class HttpRoutes {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-      if (row.isScraped === true && this.#metricsAccess === "authenticated") await checkAuthenticated(request);
+      if (row.isScraped === true) await checkCaller(request, this.#metricsAccess);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
       return { ...(await row.answer(parameters, request)), route: path };
     } catch (thrown) {
@@ -158,9 +158,11 @@ export class HttpRoutes {
   }
 }
 
-async function checkAuthenticated(request: HttpRequest): Promise<void> {
+/** A wrong credential is refused also where none is needed: who sent it would take the answer for one to that caller. */
+async function checkCaller(request: HttpRequest, access: HttpSources["metricsAccess"]): Promise<void> {
   const { isAuthenticated } = await request.identify();
-  if (!isAuthenticated) throw new WaymarkError("unauthenticated", `${pathOf(request.target)} needs a credential`);
+  if (access === "authenticated" && !isAuthenticated)
+    throw new WaymarkError("unauthenticated", `${pathOf(request.target)} needs a credential`);
 }
 
 /** 405 with `Allow`, for a route or an RPC. */

@@ -96,9 +96,9 @@ export interface Route {
   /** Programs scrape it: the setting `observability.metrics_access` holds for it too. */
   readonly isScraped?: true;
   /** Local name of the rpc whose roles, limit and counts hold. A parameter with the name of the rpc's owner field says whose call it is. */
-  rpc(parameters: RouteParameters): string;
+  readonly rpc: (parameters: RouteParameters) => string;
   /** Throws `invalid_argument` naming the parameter. */
-  answer(parameters: RouteParameters, context: CallContext): RouteAnswer;
+  readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer;
 }
 
 /** A service and its handlers by method local name (`catalogQuery`); a method without one answers `unimplemented`. */

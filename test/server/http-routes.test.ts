@@ -323,3 +323,12 @@ test.each(["/discovery/lag", "/control/peers"])("%s is for who may read the mesh
   expect([known.status, known.json()]).toEqual([200, { ready: true }]);
   expect((await ask({ target, services })).status).toBe(401);
 });
+
+test.each(["/metrics", "/metrics/persistence", "/sd/prometheus"])(
+  "%s refuses a wrong credential also where it needs none",
+  async (target) => {
+    const identify = () => Promise.reject(new WaymarkError("unauthenticated", "the token is not known"));
+    expect((await ask({ target, identify })).status).toBe(401);
+    expect((await ask({ target })).status).toBe(200);
+  },
+);
