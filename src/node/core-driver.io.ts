@@ -81,8 +81,6 @@ export class CoreDriver {
   readonly #inputs: NodeInput[] = [];
   /** Orders in their order, from `handle` and from what is asked directly. */
   readonly #outputs: NodeOutput[] = [];
-  /** What others said before this node may say anything. */
-  readonly #held: NodeInput[] = [];
   /** Of the batch on its way and of the one that gathers, as far as somebody waits for them. */
   #waiting: Settlement[] = [];
   /** What those wait for who want to know whether this start is still the one. */
@@ -93,7 +91,6 @@ export class CoreDriver {
   #timerMonoMs = Number.POSITIVE_INFINITY;
   #lagTimer: NodeJS.Timeout | undefined;
   #lookedMonoMs = performance.now();
-  #isBegun = false;
   #isRunning = false;
   #isNetworkClosed = false;
   #isStopped = false;
@@ -105,17 +102,15 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes; what they say waits until `begin`. Rejects with a message for people when it cannot be had. */
+  /** Opens the listener for other nodes; the machine keeps what they say until `begin`. Rejects with a message for people when it cannot be had. */
   async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
 
   /** The machine may speak to others, and hears them. */
   begin(): void {
-    this.#isBegun = true;
     this.#sampleLag();
     this.input({ kind: "begin" });
-    for (const input of this.#held.splice(0)) this.input(input);
   }
 
   /**
@@ -198,7 +193,7 @@ export class CoreDriver {
   input(input: NodeInput): void {
     if (this.#isStopped) return;
     // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
-    if (this.#isBegun) this.#look();
+    if (this.#lagTimer !== undefined) this.#look();
     this.#inputs.push(input);
     this.#run();
   }
@@ -213,9 +208,8 @@ export class CoreDriver {
 
   /** Takes and sends nothing any more; sockets that are open after `deadlineMs` are cut. */
   async closeNetwork(deadlineMs: number): Promise<void> {
-    this.#isBegun = false;
     this.#isNetworkClosed = true;
-    clearInterval(this.#lagTimer);
+    this.#stopLooking();
     await this.#transport?.stop(deadlineMs);
   }
 
@@ -225,13 +219,11 @@ export class CoreDriver {
     await this.durable()?.catch(() => undefined);
     this.#isStopped = true;
     clearTimeout(this.#timer);
-    clearInterval(this.#lagTimer);
+    this.#stopLooking();
   }
 
-  /** What others say waits until this node may answer. */
   #arrived(input: NodeInput): void {
-    if (this.#isBegun) this.input(input);
-    else if (!this.#isNetworkClosed) this.#held.push(input);
+    if (!this.#isNetworkClosed) this.input(input);
   }
 
   #events(): TransportEvents {
@@ -251,7 +243,7 @@ export class CoreDriver {
 
   // HOT: once a frame sent.
   #pull(link: LinkId): LinkFrame | undefined {
-    if (!this.#isBegun) return undefined;
+    if (this.#isNetworkClosed) return undefined;
     const frame = this.#machine.pull(link, this.#ports.now(), this.#outputs);
     if (this.#outputs.length > 0) this.#run();
     else if (!this.#isRunning) this.#arm();
@@ -395,6 +387,11 @@ export class CoreDriver {
       this.#look();
       this.#run();
     }, LAG_SAMPLE_MS / 2).unref();
+  }
+
+  #stopLooking(): void {
+    clearInterval(this.#lagTimer);
+    this.#lagTimer = undefined;
   }
 
   /** The loop is looked at twice in `LAG_SAMPLE_MS`, so a longer time without a look was a standstill. */

@@ -88,6 +88,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #readiness: Readiness = "starting";
   #isDraining = false;
   #wasServing = false;
+  /** What others said before this node may say anything. */
+  readonly #early: NodeInput[] = [];
   /** Answers that wait until it is known that this start is still the one. */
   readonly #held: Settled[] = [];
   #wasWhole = false;
@@ -175,6 +177,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 
   handle(input: NodeInput, time: Time, out: NodeOutput[]): void {
+    if (!this.#isBegun && isFromOthers(input)) {
+      this.#early.push(input);
+      return;
+    }
     this.#route(input, time, out);
     this.#look(time, out);
     this.#persist(out);
@@ -233,6 +239,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#end(this.#joined?.superseded ?? [], time, out);
     this.show(out);
     this.#toFabric({ kind: "tick" }, time, out);
+    for (const input of this.#early.splice(0)) this.handle(input, time, out);
   }
 
   #route(input: NodeInput, time: Time, out: NodeOutput[]): void {
@@ -476,6 +483,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     assert(this.#joined !== undefined, "only a node that has joined says what it is");
     return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation };
   }
+}
+
+/** Whether another node said or did it. */
+function isFromOthers({ kind }: NodeInput): boolean {
+  return kind === "asked" || kind === "answered" || kind === "opened" || kind === "received" || kind === "closed";
 }
 
 /** The fabric of a node that has joined others. */

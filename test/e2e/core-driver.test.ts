@@ -106,25 +106,6 @@ function namesOf(outputs: readonly NodeOutput[]): readonly string[] {
 }
 
 describe("orders and inputs", () => {
-  test("before its machine may begin, what others ask waits, and comes after it has begun as it came", async () => {
-    const [script, peer] = [new Script(), new Script()];
-    const driver = driverOf(script);
-    await driver.open(openTransport());
-    const { driver: other } = await driven(peer);
-    peer.on = (input, out) => {
-      if (input.kind === "serve") out.push({ kind: "call", call: 7, to: driver.address, request: ASK, timeoutMs: 20_000 });
-    };
-    script.on = (input, out) => {
-      if (input.kind === "asked") out.push({ kind: "answer", call: input.call, response: undefined });
-    };
-    other.input({ kind: "serve" });
-    await until("the call has come", () => driver.stats().some((row) => row.direction === "received"));
-    expect(script.inputs).toEqual([]);
-    driver.begin();
-    await until("the peer is answered", () => peer.count("answered") === 1);
-    expect(script.kinds().toSorted()).toEqual(["asked", "begin"]);
-  });
-
   test("orders come out in their order, those of a pull among them, and no input comes while another is handled", async () => {
     const [script, peer] = [new Script(), new Script()];
     const { driver, outputs } = await driven(script);

@@ -43,6 +43,18 @@ function joined() {
   return { ...all, fabric, world };
 }
 
+test("what others say before a node may say anything is kept, and answered in its order when it begins", () => {
+  const { machine, give } = machineOf();
+  const { fabric } = new FabricWorld().start({ nodeId: "a" });
+  machine.join({ fabric, facts: factsOf("a"), superseded: [], snapshots: NO_SNAPSHOTS });
+  const identity = { address: "b:1", isLoopback: true, certificate: undefined, clusterToken: "secret" };
+  expect(give({ kind: "opened", link: 2, isIncoming: true, identity })).toEqual([]);
+  expect(give({ kind: "received", link: 2, frame: { kind: "hello", hello: greetingOf("b") } })).toEqual([]);
+  expect(fabric.links()).toEqual([]);
+  expect(give({ kind: "begin" })).toContain("send");
+  expect(fabric.helloOf(2)?.nodeId).toBe("b");
+});
+
 test("what is staged goes to the disk with whatever comes next, and is shown and answered when it is there", () => {
   const { machine, r, out, give, register } = machineOf();
   register("web");
