@@ -16,13 +16,23 @@ import { Forgetting } from "./forgetting.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
-import type { ReplicaOptions } from "./options.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
 import { NO_REVISION, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
 import { Sweeps } from "./sweeps.ts";
-import { carriedHlc, knownEndHlc, Tombstones } from "./tombstones.ts";
+import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./tombstones.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
+
+interface ReplicaOptions extends TombstonesOptions {
+  readonly generation: number;
+  /** The highest seq that this origin ever gave out. Each seq is used once. */
+  readonly lastSeq: number;
+  readonly floor: number;
+  /** The cluster and region of this node. Required as soon as there are links. */
+  readonly place?: OriginPlace;
+  /** Number of touches for which the earlier view is remembered. */
+  readonly pastTouches?: number;
+}
 
 export class Replica {
   readonly lookup: Lookup;
