@@ -43,6 +43,8 @@ async function endOfVerb(files: Readonly<Record<string, string>>, ci: string): P
   const folder = plant(["scripts/test.ts", "scripts/tally.ts", "scripts/run.ts", "vitest.config.ts", "test/seed-setup.ts"], {
     ...files,
     "package.json": '{ "type": "module" }\n',
+    // The planted tests start no node, and there are no sources to pack.
+    "test/program-setup.ts": "export function setup(): void {}\n",
   });
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   const { code, output } = await run("node", ["scripts/test.ts", "chaos"], { cwd: folder, env: { CI: ci, NO_COLOR: "1", VITEST: "" } });
