@@ -18,8 +18,8 @@ const CHECKS = ["test/checks.test.ts", "test/failed-names.test.ts"];
 /** Unit tests that use files, threads, sockets, processes or real time: they need a process of their own, and wait. */
 const IO = "test/**/*.io.test.ts";
 
-/** Of e2e, those that judge how long something takes, or fill the machine themselves. */
-const ALONE = [
+/** Of e2e, those that judge how long something takes, or that try to fill the machine. Most of their time is waiting. */
+const TIMED = [
   "browser",
   "dns-rate",
   "dns-sockets",
@@ -83,14 +83,14 @@ export default defineConfig({
           ...PACKED,
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          exclude: ALONE,
+          exclude: TIMED,
           testTimeout: 300_000,
           // Real nodes wait more than they work. Loading the tests' own modules anew for each file costs as much as starting nodes.
           maxWorkers: 3,
           isolate: false,
         },
       },
-      { extends: true, test: { ...PACKED, name: "e2e alone", include: ALONE, fileParallelism: false, testTimeout: 300_000 } },
+      { extends: true, test: { ...PACKED, name: "e2e timed", include: TIMED, maxWorkers: 2, testTimeout: 300_000 } },
       {
         extends: true,
         test: {

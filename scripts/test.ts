@@ -59,7 +59,7 @@ function seeds({ first, count }: { readonly first: number; readonly count: numbe
   return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env: { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` } };
 }
 
-/** Steps that use one core each or less, side by side. */
+/** Steps side by side: together they use both cores, and none of them judges how long something takes. */
 function together(...steps: readonly Step[]): Step {
   return {
     name: steps.map(({ name }) => name).join(" and "),
@@ -92,11 +92,15 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
     ...CONTRACT,
     vitest("unit", { projects: ["rules", "unit", "io"], args: ["--coverage"] }),
     vitest("checks", { projects: ["checks"] }),
-    // Counting what is covered makes a simulation several times slower.
-    vitest("sim", { projects: ["sim"] }),
+    together(
+      // Counting what is covered makes a simulation several times slower.
+      vitest("sim", { projects: ["sim"] }),
+      // These build and wait, and judge no time.
+      vitest("interop", { projects: ["interop"] }),
+      vitest("docs", { projects: ["docs"] }),
+    ),
     vitest("e2e", { projects: ["e2e"] }),
-    vitest("e2e alone", { projects: ["e2e alone"] }),
-    together(vitest("interop", { projects: ["interop"] }), vitest("docs", { projects: ["docs"] })),
+    vitest("e2e timed", { projects: ["e2e timed"] }),
   ],
   // Of what is generated a part, see test/fakes/effort.ts: `all` runs the same tests with the whole of it.
   quick: [...STATIC, vitest("unit", { projects: ["rules", "unit"], env: { WAYMARK_QUICK: "1" } })],
