@@ -1,12 +1,11 @@
 /** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
 import { relationOf } from "../catalog/entry/scope.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { Collecting } from "./collecting.ts";
 import type { Freshness } from "./freshness.ts";
 import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
 import { Leaving } from "./leaving.ts";
 import { CallGuard } from "./links/call-guard.ts";
-import type { ChannelNews } from "./links/channel.ts";
 import { EVERY_CLUSTER, Foreigners } from "./links/foreigners.ts";
 import type { LinkState } from "./links/link-state.ts";
 import { Links } from "./links/links.ts";
@@ -27,8 +26,6 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationChannel } from "./replication/channel.ts";
 import { Replicator } from "./replication/replicator.ts";
 import type { Hello, LinkFrame } from "./wire/messages.ts";
-
-const NEVER = Number.POSITIVE_INFINITY;
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -107,43 +104,48 @@ export class Fabric implements FabricMachine {
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     if (!this.#isBegun) this.#begin(time, out);
-    this.#route(input, time, out);
-    this.#tick(time, out);
-  }
-
-  #route(input: FabricInput, time: Time, out: FabricOutput[]): void {
     switch (input.kind) {
       case "tick":
-        return;
+        break;
       case "asked":
-        if (!this.calls.admits(input, time, out)) return;
+        if (!this.calls.admits(input, time, out)) break;
         this.#toMembership(input, time, out);
-        return this.#lost.heard(input.request, input.identity.certificate?.clusterId, time, out);
+        this.#lost.heard(input.request, input.identity.certificate?.clusterId, time, out);
+        break;
       case "lagged":
         this.#postpone(input.lagMs);
-        return this.#toMembership(input, time, out);
+        this.#toMembership(input, time, out);
+        break;
       case "answered": {
         const answered = this.calls.heard(input, time, out);
         this.#toMembership(answered, time, out);
-        return this.#lost.heard(answered.response, undefined, time, out);
+        this.#lost.heard(answered.response, undefined, time, out);
+        break;
       }
       case "facts":
-        return this.#toMembership(input, time, out);
+        this.#toMembership(input, time, out);
+        break;
       case "opened":
       case "closed":
-        return this.#toLinks(input, time, out);
+        this.#toLinks(input, time, out);
+        break;
       case "received":
-        return this.#received(input.link, input.frame, time, out);
+        this.#received(input.link, input.frame, time, out);
+        break;
       case "policy":
       case "policyRead":
       case "policyRefused":
-        return this.#toPolicy(input, out);
+        this.#toPolicy(input, out);
+        break;
       case "leaving":
       case "offer":
-        return this.leaving.handle(input, out);
+        this.leaving.handle(input, out);
+        break;
       case "stop":
-        return this.#stopFor(input, time, out);
+        this.#stopFor(input, time, out);
+        break;
     }
+    this.#tick(time, out);
   }
 
   /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
@@ -193,7 +195,7 @@ export class Fabric implements FabricMachine {
       this.#lost.nextDeadlineMs() ?? NEVER,
       this.policy.nextDeadlineMs() ?? NEVER,
       this.#readiness.nextDeadlineMs() ?? NEVER,
-      this.#multiplexer.nextDeadlineMs() ?? NEVER,
+      this.#multiplexer.nextDeadlineMs(),
     );
     return next === NEVER ? undefined : next;
   }
@@ -235,7 +237,7 @@ export class Fabric implements FabricMachine {
 
   /** All links, for people. */
   links(): readonly LinkState[] {
-    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.isCaughtUp(row.link) }));
+    return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.find(row.link)?.isCaughtUp === true }));
   }
 
   /** What the peer of a link that is up said of itself. */
@@ -335,30 +337,25 @@ export class Fabric implements FabricMachine {
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 
-  #learn(news: readonly ChannelNews[], time: Time, out: FabricOutput[]): void {
-    for (const output of news) {
-      if (output.kind === "inStep") this.#freshness.inStep(output.nodeId, output.monoMs);
-      else this.#toLinks({ kind: "end", link: output.link, reason: "bad_frame", detail: output.detail }, time, out);
-    }
-  }
-
   #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
     this.#links.count(link, "received");
-    if (frame.kind === "hello") this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
-    else if (frame.kind === "goodbye") this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
-    else if (frame.kind === "unknown") this.#unknownFrameCount += 1;
-    else this.#receivedOn(link, frame, time, out);
-  }
-
-  #receivedOn(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
-    const news = this.#multiplexer.receive(link, frame, time, out);
-    if (news === undefined) {
-      if (this.#links.find(link)?.state === "greeting")
-        this.#toLinks({ kind: "end", link, reason: "bad_frame", detail: `${frame.kind} before hello` }, time, out);
+    if (frame.kind === "hello") return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
+    if (frame.kind === "goodbye") return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
+    if (frame.kind === "unknown") {
+      this.#unknownFrameCount += 1;
       return;
     }
-    this.#learn(news, time, out);
-    if (frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
+    const news = this.#multiplexer.receive(link, frame, time, out);
+    if (news === undefined && this.#links.find(link)?.state === "greeting") this.#badFrame(link, `${frame.kind} before hello`, time, out);
+    for (const each of news ?? []) {
+      if (each.kind === "inStep") this.#freshness.inStep(each.nodeId, each.monoMs);
+      else this.#badFrame(link, each.detail, time, out);
+    }
+    if (news !== undefined && frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
+  }
+
+  #badFrame(link: LinkId, detail: string, time: Time, out: FabricOutput[]): void {
+    this.#toLinks({ kind: "end", link, reason: "bad_frame", detail }, time, out);
   }
 
   #judge(time: Time): void {
@@ -392,7 +389,7 @@ export class Fabric implements FabricMachine {
     }
     this.#lost.tick(out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
-    this.#learn(this.#multiplexer.tick(time, { isStopping: this.#stop !== undefined }, out), time, out);
+    this.#multiplexer.tick(time, { isStopping: this.#stop !== undefined }, out);
     if (!this.#readiness.hasCaughtUp) this.#judge(time);
   }
 }

@@ -1,8 +1,8 @@
 /** A node that leaves, and who may take its static entries over: what is said of that on the links (semantics.md, Stop). */
 
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
-import type { Greeted, LinkChannel } from "./links/channel.ts";
+import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
 import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
 /** Capability in the hello of a node that takes entries over. */
@@ -38,11 +38,23 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#isAllSent = isAllSent;
   }
 
-  opened(link: LinkId, { hello }: Pick<Greeted, "hello">, _time: Time, out: FabricOutput[]): void {
-    if (hello.clusterId !== this.#clusterId || !hello.capabilities.includes(HAND_OVER)) return;
+  open(link: LinkId, { hello }: Pick<Greeted, "hello">, _time: Time, out: FabricOutput[]): ChannelSession<HandOverFrame> | undefined {
+    if (hello.clusterId !== this.#clusterId || !hello.capabilities.includes(HAND_OVER)) return undefined;
     const peer: Peer = { link, hello, frames: [], isLeaving: false, refusals: 0 };
     this.#peers.set(link, peer);
     if (this.#isLeaving) this.#say(peer, LEAVING, out);
+    const hasWork = () => peer.frames.length > 0 && this.#isAllSent(link);
+    return {
+      next: () => (hasWork() ? peer.frames.shift() : undefined),
+      receive: (frame, _, received) => {
+        this.#heard(peer, frame, received);
+        return [];
+      },
+      hasWork,
+      tick: () => {},
+      nextDeadlineMs: () => NEVER,
+      isCaughtUp: true,
+    };
   }
 
   closed(link: LinkId): void {
@@ -62,32 +74,6 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     const frame = input.kind === "leaving" ? LEAVING : ({ kind: "handOver", seqs: input.seqs, isRefused: false } as const);
     for (const peer of this.#peers.values())
       if (isNew && (input.kind === "leaving" || peer.hello.nodeId === input.nodeId)) this.#say(peer, frame, out);
-  }
-
-  next(link: LinkId): HandOverFrame | undefined {
-    return this.hasWork(link) ? this.#peers.get(link)?.frames.shift() : undefined;
-  }
-
-  hasWork(link: LinkId): boolean {
-    return (this.#peers.get(link)?.frames.length ?? 0) > 0 && this.#isAllSent(link);
-  }
-
-  tick(): readonly [] {
-    return [];
-  }
-
-  nextDeadlineMs(): number {
-    return Number.POSITIVE_INFINITY;
-  }
-
-  isCaughtUp(): boolean {
-    return true;
-  }
-
-  receive(link: LinkId, frame: HandOverFrame, _time: Time, out: FabricOutput[]): readonly [] {
-    const peer = this.#peers.get(link);
-    if (peer !== undefined) this.#heard(peer, frame, out);
-    return [];
   }
 
   #heard(peer: Peer, { seqs, isRefused }: HandOverFrame, out: FabricOutput[]): void {

@@ -1,7 +1,7 @@
-/** The policy as a channel of the links: what is said of it on each, by `PolicyExchange`. */
-import type { Time } from "../lib/machine.ts";
-import type { FabricOutput, LinkId } from "./io-types.ts";
-import type { Greeted, LinkChannel, SharedNews } from "./links/channel.ts";
+/** The policy as a channel of the links. `PolicyExchange` says what is sent on each. */
+import { NEVER } from "../lib/machine.ts";
+import type { LinkId } from "./io-types.ts";
+import type { ChannelSession, Greeted, LinkChannel, SharedNews } from "./links/channel.ts";
 import { POLICY_FIRST, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
 import type { PolicyExchange } from "./policy-sync.ts";
 import type { PolicyFrame } from "./wire/messages.ts";
@@ -12,7 +12,7 @@ export class PolicyChannel implements LinkChannel<PolicyFrame> {
   readonly speaks = "in turn";
   readonly #exchange: PolicyExchange;
   readonly #sourceOf: (clusterId: string) => PolicySource;
-  /** What came on one link may be for all others. */
+  /** A frame came, and may be news for all other links. */
   #hasNews = false;
   readonly shared: SharedNews = {
     order: 0,
@@ -21,7 +21,7 @@ export class PolicyChannel implements LinkChannel<PolicyFrame> {
     looked: () => {
       this.#hasNews = false;
     },
-    nextDeadlineMs: () => Number.POSITIVE_INFINITY,
+    nextDeadlineMs: () => NEVER,
   };
 
   /** `sourceOf`: what a cluster's nodes are to this one when they offer a policy. */
@@ -30,41 +30,30 @@ export class PolicyChannel implements LinkChannel<PolicyFrame> {
     this.#sourceOf = sourceOf;
   }
 
-  opened(link: LinkId, { hello: { nodeId, clusterId, capabilities } }: Greeted): void {
+  open(link: LinkId, { hello: { nodeId, clusterId, capabilities } }: Greeted): ChannelSession<PolicyFrame> {
+    const exchange = this.#exchange;
     const takesAny = !capabilities.includes(POLICY_FROM);
     const settles = capabilities.includes(POLICY_FIRST);
-    this.#exchange.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny, settles });
+    exchange.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny, settles });
+    return {
+      next: (time) => exchange.next(link, time),
+      receive: (frame, time, out) => {
+        exchange.receive(link, frame, time, out);
+        this.#hasNews = true;
+        return [];
+      },
+      hasWork: () => exchange.hasWork(link),
+      // Nothing is due on one link alone: the exchange looks at its clock for all of them.
+      tick: () => {},
+      nextDeadlineMs: () => NEVER,
+      // Without the policy that the peer has, this node would show what the cluster hides.
+      get isCaughtUp() {
+        return exchange.isSettledWith(link);
+      },
+    };
   }
 
   closed(link: LinkId): void {
     this.#exchange.closed(link);
-  }
-
-  next(link: LinkId, time: Time): PolicyFrame | undefined {
-    return this.#exchange.next(link, time);
-  }
-
-  receive(link: LinkId, frame: PolicyFrame, time: Time, out: FabricOutput[]): readonly [] {
-    this.#exchange.receive(link, frame, time, out);
-    this.#hasNews = true;
-    return [];
-  }
-
-  hasWork(link: LinkId): boolean {
-    return this.#exchange.hasWork(link);
-  }
-
-  /** Nothing is due on a link alone: the exchange looks at its clock for all of them. */
-  tick(): readonly [] {
-    return [];
-  }
-
-  nextDeadlineMs(): number {
-    return Number.POSITIVE_INFINITY;
-  }
-
-  /** Without the policy that the peer has, this node would show what the cluster hides. */
-  isCaughtUp(link: LinkId): boolean {
-    return this.#exchange.isSettledWith(link);
   }
 }

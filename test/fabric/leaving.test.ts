@@ -17,18 +17,18 @@ const OFFER = { kind: "handOver", seqs: [3, 5], isRefused: false } as const;
 test("who leaves says so to nodes of its cluster that know what it means, also on later links, and offers to one of them", () => {
   const leaving = new Leaving("c1", () => true);
   const out: FabricOutput[] = [];
-  leaving.opened(1, { hello: hello("b") }, AT, out);
-  leaving.opened(2, { hello: hello("old", { capabilities: [] }) }, AT, out);
-  leaving.opened(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
+  const b = leaving.open(1, { hello: hello("b") }, AT, out);
+  const old = leaving.open(2, { hello: hello("old", { capabilities: [] }) }, AT, out);
+  const other = leaving.open(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
   leaving.handle({ kind: "leaving" }, out);
-  leaving.opened(4, { hello: hello("c") }, AT, out);
+  const c = leaving.open(4, { hello: hello("c") }, AT, out);
   expect(out).toEqual([
     { kind: "send", link: 1 },
     { kind: "send", link: 4 },
   ]);
-  expect([1, 2, 3, 4].map((link) => leaving.next(link))).toEqual([SAYS_SO, undefined, undefined, SAYS_SO]);
+  expect([b?.next(AT), old, other, c?.next(AT)]).toEqual([SAYS_SO, undefined, undefined, SAYS_SO]);
   leaving.handle({ kind: "offer", nodeId: "c", seqs: [3, 5] }, out);
-  expect([leaving.next(1), leaving.next(4), leaving.next(4)]).toEqual([undefined, OFFER, undefined]);
+  expect([b?.next(AT), c?.next(AT), c?.next(AT)]).toEqual([undefined, OFFER, undefined]);
 });
 
 test("an offer is given to the node, with who made it; one that is not ready, or leaves itself, refuses", () => {
@@ -38,22 +38,22 @@ test("an offer is given to the node, with who made it; one that is not ready, or
     [true, true, false],
   ] as const) {
     const leaving = new Leaving("c1", () => isReady);
-    leaving.opened(1, { hello: hello("b") }, AT, []);
+    const b = leaving.open(1, { hello: hello("b") }, AT, []);
     if (isLeaving) leaving.handle({ kind: "leaving" }, []);
-    while (leaving.next(1) !== undefined);
+    while (b?.next(AT) !== undefined);
     const out: FabricOutput[] = [];
-    leaving.receive(1, OFFER, AT, out);
+    b?.receive(OFFER, AT, out);
     expect(out).toEqual([isTaken ? { kind: "offered", nodeId: "b", generation: 1, seqs: [3, 5] } : { kind: "send", link: 1 }]);
-    expect(leaving.next(1)).toEqual(isTaken ? undefined : REFUSAL);
+    expect(b?.next(AT)).toEqual(isTaken ? undefined : REFUSAL);
   }
 });
 
 test("takers are those that are not leaving and still linked, with how often each refused", () => {
   const leaving = new Leaving("c1", () => true);
   const out: FabricOutput[] = [];
-  for (const [link, nodeId] of ["b", "c", "d"].entries()) leaving.opened(link, { hello: hello(nodeId) }, AT, out);
-  leaving.receive(0, SAYS_SO, AT, out);
-  leaving.receive(1, REFUSAL, AT, out);
+  const [b, c] = ["b", "c", "d"].map((nodeId, link) => leaving.open(link, { hello: hello(nodeId) }, AT, out));
+  b?.receive(SAYS_SO, AT, out);
+  c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
   expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1 }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
@@ -66,9 +66,9 @@ test("an offer waits until the peer was told all own news", () => {
     () => true,
     () => state.isAllSent,
   );
-  leaving.opened(1, { hello: hello("b") }, AT, []);
+  const b = leaving.open(1, { hello: hello("b") }, AT, []);
   leaving.handle({ kind: "offer", nodeId: "b", seqs: [3, 5] }, []);
-  expect([leaving.hasWork(1), leaving.next(1)]).toEqual([false, undefined]);
+  expect([b?.hasWork(AT), b?.next(AT)]).toEqual([false, undefined]);
   state.isAllSent = true;
-  expect([leaving.hasWork(1), leaving.next(1), leaving.hasWork(1)]).toEqual([true, OFFER, false]);
+  expect([b?.hasWork(AT), b?.next(AT), b?.hasWork(AT)]).toEqual([true, OFFER, false]);
 });

@@ -17,7 +17,7 @@ test("Why: a node whose journal is an old one hears of it also where only anothe
   const [told] = drain(open(far, restored, 3000), far.timeOf(3000));
   expect(told).toMatchObject({ kind: "vector", entries: [{ nodeId: "a", generation: 1, seq: 5 }] });
   run([new Wire(restored, far, 3000)], 3000, 500);
-  expect(restored.outputs).toContainEqual({ kind: "generationLost", seq: 5 });
+  expect(restored.outputs).toContainEqual({ kind: "generationLost", peerNodeId: "x", seq: 5 });
 });
 
 test("another cluster is believed that our journal is an old one once, and not where somebody of our own cluster is there to say it", () => {

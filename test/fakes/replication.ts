@@ -11,8 +11,8 @@ import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import type { FabricEvent } from "../../src/fabric/io-types.ts";
-import { LinkReplication, type ReplicationOutput } from "../../src/fabric/replication/link-replication.ts";
+import type { FabricEvent, FabricOutput } from "../../src/fabric/io-types.ts";
+import { LinkReplication } from "../../src/fabric/replication/link-replication.ts";
 import type { ReplicationOptions } from "../../src/fabric/replication/options.ts";
 import { Replicator } from "../../src/fabric/replication/replicator.ts";
 import { entryHash } from "../../src/fabric/replication/version-vector.ts";
@@ -48,7 +48,7 @@ export class ReplicatingNode {
   readonly replica: Replica;
   readonly shared: Replicator;
   readonly links = new Set<LinkReplication>();
-  readonly outputs: ReplicationOutput[] = [];
+  readonly outputs: FabricOutput[] = [];
   readonly hlc = new Hlc();
   readonly takesOffers: boolean;
   readonly takesHeartbeats: boolean;
@@ -215,7 +215,7 @@ export class Wire {
   #run(from: End, to: End, monoMs: number): void {
     const time = from.node.timeOf(monoMs);
     this.#sweep(from.node, time);
-    if ((from.link.nextDeadlineMs() ?? Infinity) <= monoMs) from.link.tick(time, from.node.outputs);
+    if (from.link.nextDeadlineMs() <= monoMs) from.link.tick(time, from.node.outputs);
     // A stream takes a few frames at a time.
     for (let n = 0; n < 8 && !this.isStalled && from.link.hasWork(time); n++) {
       const frame = from.link.next(time);
@@ -249,15 +249,15 @@ export class Wire {
 
 export type Link = LinkReplication;
 
-/** One node's side of a link: for tests that play the other side by hand. */
-export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number): LinkReplication {
+/** One node's side of a link: for tests that play the other side by hand. `isHeld`: whether the peer gets no records for now. */
+export function open(node: ReplicatingNode, peer: ReplicatingNode, monoMs: number, isHeld = () => false): LinkReplication {
   const { nodeId, generation } = peer.replica.self;
   const relation = relationOf(node.place, peer.place);
   // A node that does not know offers takes its peer for one that takes none.
   const takesOffers = node.takesOffers && peer.takesOffers;
   const takesHeartbeats = node.takesHeartbeats && peer.takesHeartbeats;
   const facts = { nodeId, generation, ...peer.place, relation, takesOffers, takesHeartbeats };
-  const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs), monoMs);
+  const link = new LinkReplication(node.shared, facts, node.timeOf(monoMs), { greetedMonoMs: monoMs, isHeld });
   node.links.add(link);
   return link;
 }

@@ -4,7 +4,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
 import type { Hello, LinkFrame } from "../wire/messages.ts";
 
-/** Of a link that came up. */
+/** Facts of a link that came up. */
 export interface Greeted {
   readonly hello: Hello;
   readonly relation: Relation;
@@ -12,43 +12,49 @@ export interface Greeted {
   readonly greetedMonoMs: number;
 }
 
-/** What became known by a link, for the rest of the room. */
+/** What the rest of the room learns from a frame. */
 export type ChannelNews =
-  /** We lack nothing of what the peer had then. */
+  /** This node lacks nothing of what the peer had at that time. */
   | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
   /** The peer broke the protocol. */
-  | { readonly kind: "badFrame"; readonly link: LinkId; readonly detail: string };
+  | { readonly kind: "badFrame"; readonly detail: string };
 
 /**
- * One object a channel, for all links. Channels know nothing of each other, nor of how links take turns: a new one is a file, and a row
- * where the fabric is composed. It keeps no frames for a peer that does not read: `next` makes one when the stream takes it.
+ * One object a channel, for all links; it opens a session on each. Channels know nothing of each other, nor of how links take turns: a new
+ * channel is a file, and a row where the fabric is composed.
  */
 export interface LinkChannel<F extends LinkFrame = LinkFrame> {
-  /** The frames that it receives; no two channels receive the same. */
+  /** The frames that it receives. No two channels receive the same kind. */
   readonly kinds: readonly F["kind"][];
-  /** Said in the hello, so that the peer says only what this node understands. */
+  /** Sent in the hello, so that the peer sends only what this node understands. */
   readonly capabilities: readonly string[];
-  /** It takes its turn with others, or speaks only on a link on which these have nothing to say. */
+  /** Whether it takes turns with others, or sends only on a link on which the others have nothing to send. */
   readonly speaks: "in turn" | "last";
-  opened(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): void;
+  /** A link came up. Undefined when the channel has nothing to do with its peer. */
+  open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
+  /** A link is down. */
   closed(link: LinkId): void;
-  /** The next frame; undefined when there is none now. */
-  next(link: LinkId, time: Time): F | undefined;
-  /** A frame of one of its `kinds` came. */
-  receive(link: LinkId, frame: F, time: Time, out: FabricOutput[]): readonly ChannelNews[];
-  /** Whether `next` has a frame. */
-  hasWork(link: LinkId, time: Time): boolean;
-  /** Does what is due on a link; also called when nothing is. */
-  tick(link: LinkId, time: Time, out: FabricOutput[]): readonly ChannelNews[];
-  /** When something is due on a link; infinite when nothing is. */
-  nextDeadlineMs(link: LinkId): number;
-  /** Whether all is here that the peer had of this when the link came up. */
-  isCaughtUp(link: LinkId): boolean;
   /** What concerns every link at once. */
   readonly shared?: SharedNews;
 }
 
-/** News that each link may have to tell. Each visit to twenty links costs more than a record, so they may wait a little for each other. */
+/** A channel on one link. It keeps no frames for a peer that does not read: `next` makes one when the stream takes it. */
+export interface ChannelSession<F extends LinkFrame = LinkFrame> {
+  /** The next frame. Undefined when there is none now. */
+  next(time: Time): F | undefined;
+  /** A frame of one of the channel's `kinds` came. */
+  receive(frame: F, time: Time, out: FabricOutput[]): readonly ChannelNews[];
+  /** Whether `next` has a frame. */
+  hasWork(time: Time): boolean;
+  /** Does what is due. Called at `nextDeadlineMs`. */
+  tick(time: Time, out: FabricOutput[]): void;
+  /** When something is due; `NEVER` when nothing is. */
+  nextDeadlineMs(): number;
+  /** Whether this node has everything that the peer had of this subject when the link came up. */
+  readonly isCaughtUp: boolean;
+}
+
+/** News that each link may have to tell. Each visit to twenty links costs more than a record, so the news may wait a little for more. */
 export interface SharedNews {
   /** Does what is due for all links, before any is looked at. */
   tick(time: Time): void;
@@ -58,6 +64,6 @@ export interface SharedNews {
   isDue(time: Time): boolean;
   /** Every link is looked at now. */
   looked(time: Time): void;
-  /** When `tick` or, where there are links, `isDue` is to be asked; infinite when nothing is due. */
+  /** When `tick` or, where there are links, `isDue` is to be called; `NEVER` when nothing is due. */
   nextDeadlineMs(linkCount: number): number;
 }

@@ -1,66 +1,74 @@
-/** The links that are up: their channels speak in turns, and a link is looked at when one of them may have something to say. */
-import type { Time } from "../../lib/machine.ts";
+/** The links that are up. Their channels send in turns, and a link is looked at when one of its channels may have something to send. */
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
 import type { Hello, LinkFrame } from "../wire/messages.ts";
-import type { ChannelNews, Greeted, LinkChannel } from "./channel.ts";
+import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./channel.ts";
 
+/** A link that is up. */
 interface Session {
   readonly link: LinkId;
   readonly hello: Hello;
-  /** The shell was told that there is something to send, and has not found nothing since. */
+  readonly channels: readonly ChannelSession[];
+  readonly inTurn: readonly ChannelSession[];
+  readonly last: readonly ChannelSession[];
+  readonly byKind: ReadonlyMap<LinkFrame["kind"], ChannelSession>;
+  /** The shell was told that there is something to send, and has since found something each time. */
   isAwake: boolean;
   dueMonoMs: number;
-  /** Whose turn it is to send, of the channels that take turns. */
+  /** Index of the next channel to send, of those that take turns. */
   turn: number;
 }
 
-/** A link that has not taken what is due is looked at again after so long. */
+/** After this time a link that has not taken what is due is looked at again. */
 const STALLED_MS = 100;
-/** What a link does at its time may be news for others; the rest waits for the next input. */
+/** What a link does at its time may be news for other links. The rest waits for the next input. */
 const MAX_PASSES = 2;
-const NEVER = Number.POSITIVE_INFINITY;
 
 export class Multiplexer {
   readonly #channels: readonly LinkChannel[];
-  readonly #byKind: ReadonlyMap<LinkFrame["kind"], LinkChannel>;
-  readonly #inTurn: readonly LinkChannel[];
-  readonly #last: readonly LinkChannel[];
   readonly #all = new Map<LinkId, Session>();
   #lastMonoMs = 0;
   #isAnyDue = true;
-  /** Something came over these, or they were found to have nothing to send. */
+  /** Links over which something came, or which had nothing to send when asked. */
   readonly #touched = new Set<Session>();
   /** No link is due before. */
   #dueMonoMs = 0;
 
   constructor(channels: readonly LinkChannel[]) {
     this.#channels = channels;
-    this.#byKind = new Map(channels.flatMap((channel) => channel.kinds.map((kind) => [kind, channel] as const)));
-    this.#inTurn = channels.filter(({ speaks }) => speaks === "in turn");
-    this.#last = channels.filter(({ speaks }) => speaks === "last");
   }
 
-  /** What this node says in its hello that it understands. */
+  /** The capabilities of this node, for its hello. */
   get capabilities(): readonly string[] {
     return this.#channels.flatMap(({ capabilities }) => capabilities);
   }
 
-  /** What the peer of a link that is up said of itself. */
+  /** The hello of the peer of a link that is up. */
   helloOf(link: LinkId): Hello | undefined {
     return this.#all.get(link)?.hello;
   }
 
-  /** Those of whose news all is here that they had when the link came up. */
+  /** The peers of which this node has everything that they had when their link came up. */
   caughtUpWith(): readonly Hello[] {
-    // Each is asked, since one that is asked lets go of what it need not wait for any more.
-    const isUp = (link: LinkId) => this.#channels.filter((channel) => !channel.isCaughtUp(link)).length === 0;
-    return [...this.#all.values()].filter(({ link }) => isUp(link)).map(({ hello }) => hello);
+    // Every channel is asked, because one that is asked forgets what it need no longer wait for.
+    const isUp = ({ channels }: Session) => channels.filter(({ isCaughtUp }) => !isCaughtUp).length === 0;
+    return [...this.#all.values()].filter(isUp).map(({ hello }) => hello);
   }
 
   open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): void {
-    this.#all.set(link, { link, hello: greeted.hello, isAwake: false, dueMonoMs: 0, turn: 0 });
+    const channels: ChannelSession[] = [];
+    const inTurn: ChannelSession[] = [];
+    const last: ChannelSession[] = [];
+    const byKind = new Map<LinkFrame["kind"], ChannelSession>();
+    for (const channel of this.#channels) {
+      const session = channel.open(link, greeted, time, out);
+      if (session === undefined) continue;
+      channels.push(session);
+      (channel.speaks === "in turn" ? inTurn : last).push(session);
+      for (const kind of channel.kinds) byKind.set(kind, session);
+    }
+    this.#all.set(link, { link, hello: greeted.hello, channels, inTurn, last, byKind, isAwake: false, dueMonoMs: 0, turn: 0 });
     this.#dueMonoMs = 0;
-    for (const channel of this.#channels) channel.opened(link, greeted, time, out);
     this.wake();
   }
 
@@ -77,31 +85,31 @@ export class Multiplexer {
   next(link: LinkId, time: Time): LinkFrame | undefined {
     const session = this.#all.get(link);
     if (session === undefined) return undefined;
-    const { turn } = session;
-    const { length } = this.#inTurn;
-    // In turns, so that a long answer of one channel does not hold up what is new in another.
+    const { turn, inTurn, last } = session;
+    const { length } = inTurn;
+    // In turns, so that a long answer of one channel does not delay the news of another.
     session.turn = (turn + 1) % length;
     for (let i = 0; i < length; i++) {
-      const frame = this.#inTurn[(turn + i) % length]?.next(link, time);
+      const frame = inTurn[(turn + i) % length]?.next(time);
       if (frame !== undefined) return frame;
     }
     session.isAwake = false;
     this.#touched.add(session);
     this.#plan(session);
-    for (const channel of this.#last) {
-      const frame = channel.next(link, time);
+    for (const channel of last) {
+      const frame = channel.next(time);
       if (frame !== undefined) return frame;
     }
     return undefined;
   }
 
-  /** Undefined for a frame of no channel, and on a link that is not up. */
+  /** Undefined for a frame of no channel of the link, and on a link that is not up. */
   receive(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] | undefined {
     const session = this.#all.get(link);
-    const channel = this.#byKind.get(frame.kind);
+    const channel = session?.byKind.get(frame.kind);
     if (session === undefined || channel === undefined) return undefined;
     this.#touched.add(session);
-    return channel.receive(link, frame, time, out);
+    return channel.receive(frame, time, out);
   }
 
   /** Something that every link may have to tell has changed. */
@@ -109,10 +117,9 @@ export class Multiplexer {
     this.#isAnyDue = true;
   }
 
-  /** What is due. `isStopping`: every link is to be pulled once more, so that its goodbye can follow. */
+  /** Does what is due. `isStopping`: every link is pulled once more, so that its goodbye can follow. */
   // HOT: after every input. A link is looked at when something came over it, when its time has come, or when there is news for all.
-  tick(time: Time, { isStopping }: { readonly isStopping: boolean }, out: FabricOutput[]): readonly ChannelNews[] {
-    const news: ChannelNews[] = [];
+  tick(time: Time, { isStopping }: { readonly isStopping: boolean }, out: FabricOutput[]): void {
     this.#lastMonoMs = time.monoMs;
     for (const { shared } of this.#channels) shared?.tick(time);
     for (let pass = 0; pass < MAX_PASSES; pass++) {
@@ -120,16 +127,15 @@ export class Multiplexer {
       const isAnyDue = this.#isAnyDue || isStopping || this.#hasNews(time);
       this.#isAnyDue = false;
       if (isAnyDue) for (const { shared } of this.#channels) shared?.looked(time);
-      for (const session of this.#toVisit(isAnyDue, time)) news.push(...this.#visit(session, { time, isStopping }, out));
+      for (const session of this.#toVisit(isAnyDue, time)) this.#visit(session, { time, isStopping }, out);
       if (this.#order() === order) break;
     }
-    return news;
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     let next = this.#all.size === 0 ? NEVER : this.#dueMonoMs;
     for (const { shared } of this.#channels) next = Math.min(next, shared?.nextDeadlineMs(this.#all.size) ?? NEVER);
-    return next === NEVER ? undefined : next;
+    return next;
   }
 
   #order(): number {
@@ -159,28 +165,20 @@ export class Multiplexer {
     return visited;
   }
 
-  #visit(session: Session, now: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): readonly ChannelNews[] {
-    const { link } = session;
-    const { time, isStopping } = now;
-    const news: ChannelNews[] = [];
-    for (const channel of this.#channels) news.push(...channel.tick(link, time, out));
-    if (!session.isAwake && (isStopping || this.#hasWork(link, time))) {
+  #visit(session: Session, { time, isStopping }: { readonly time: Time; readonly isStopping: boolean }, out: FabricOutput[]): void {
+    const { link, channels } = session;
+    for (const channel of channels) if (time.monoMs >= channel.nextDeadlineMs()) channel.tick(time, out);
+    if (!session.isAwake && (isStopping || channels.some((channel) => channel.hasWork(time)))) {
       session.isAwake = true;
       out.push({ kind: "send", link });
     }
     this.#plan(session);
-    return news;
   }
 
-  #hasWork(link: LinkId, time: Time): boolean {
-    for (const channel of this.#channels) if (channel.hasWork(link, time)) return true;
-    return false;
-  }
-
-  /** When to look at it again. A peer that does not read leaves what is due undone: not all the time. */
+  /** Decides when to look at the link again. A peer that does not read leaves due work undone, which must not cause a look at every input. */
   #plan(session: Session): void {
     let next = NEVER;
-    for (const channel of this.#channels) next = Math.min(next, channel.nextDeadlineMs(session.link));
+    for (const channel of session.channels) next = Math.min(next, channel.nextDeadlineMs());
     session.dueMonoMs = Math.max(next, this.#lastMonoMs + (session.isAwake ? STALLED_MS : 1));
     this.#dueMonoMs = Math.min(this.#dueMonoMs, session.dueMonoMs);
   }

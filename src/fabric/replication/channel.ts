@@ -1,20 +1,19 @@
-/** Replication as a channel of the links: a `LinkReplication` each, and what all of them are looked at for. */
-import type { Time } from "../../lib/machine.ts";
-import type { FabricOutput, LinkId } from "../io-types.ts";
-import type { ChannelNews, Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
+/** Replication as a channel of the links: it opens a `LinkReplication` on each, and knows when all of them have news. */
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { LinkId } from "../io-types.ts";
+import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { Hello, ReplicationFrame } from "../wire/messages.ts";
-import { LinkReplication, type ReplicationOutput } from "./link-replication.ts";
+import { LinkReplication } from "./link-replication.ts";
 import type { Replicator } from "./replicator.ts";
 
-/** Capability in the hello of a node that asks for what it is offered: the news of others is not passed on to it. */
+/** Capability in the hello of a node that asks for the news of others when they are offered. They are not passed on to it unasked. */
 const OFFERS = "offers";
 
 /** Capability in the hello of a node that passes on heartbeats. */
 const HEARTBEATS = "heartbeats";
 
-/** News of others is looked at by all links at most so often: each visit to twenty links costs more than a record. */
+/** All links look at the news of others at most this often: each visit to twenty links costs more than a record. */
 const LOOK_MS = 20;
-const NEVER = Number.POSITIVE_INFINITY;
 
 interface Exchange {
   readonly hello: Hello;
@@ -30,7 +29,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly #isHeld: (link: LinkId) => boolean;
   readonly #all = new Map<LinkId, Exchange>();
 
-  /** `isHeld`: whether a peer is given no records for now, because it is to have something else before. */
+  /** `isHeld`: whether a peer gets no records for now, because it must get the policy first. */
   constructor(replicator: Replicator, isHeld: (link: LinkId) => boolean) {
     this.#replicator = replicator;
     this.#isHeld = isHeld;
@@ -42,21 +41,24 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     return this.#all.get(link)?.replication;
   }
 
-  /** Highest number of an origin that a linked peer has, or has heard of and refused; 0 when none does. */
+  /** The highest number of an origin that a linked peer has, or has heard of and refused. 0 when there is none. */
   heardOf(id: string): number {
     let heard = 0;
     for (const { replication } of this.#all.values()) heard = Math.max(heard, replication.heardOf(id));
     return heard;
   }
 
-  opened(link: LinkId, { hello, relation, greetedMonoMs }: Greeted, time: Time): void {
+  open(link: LinkId, { hello, relation, greetedMonoMs }: Greeted, time: Time): LinkReplication {
     const { nodeId, generation, clusterId, region } = hello;
     this.#replicator.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
     const takesOffers = hello.capabilities.includes(OFFERS);
     const takesHeartbeats = hello.capabilities.includes(HEARTBEATS);
     const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats };
-    this.#all.set(link, { hello, replication: new LinkReplication(this.#replicator, peer, time, greetedMonoMs) });
+    const how = { greetedMonoMs, isHeld: () => this.#isHeld(link) };
+    const replication = new LinkReplication(this.#replicator, peer, time, how);
+    this.#all.set(link, { hello, replication });
     this.#tellLinked();
+    return replication;
   }
 
   closed(link: LinkId): void {
@@ -65,57 +67,16 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     this.#tellLinked();
   }
 
-  // HOT: once a frame.
-  next(link: LinkId, time: Time): ReplicationFrame | undefined {
-    const replication = this.find(link);
-    if (replication === undefined) return undefined;
-    replication.isHeld = this.#isHeld(link);
-    return replication.next(time);
-  }
-
-  receive(link: LinkId, frame: ReplicationFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
-    const exchange = this.#all.get(link);
-    if (exchange === undefined) return [];
-    const said: ReplicationOutput[] = [];
-    exchange.replication.receive(frame, time, said);
-    const news = pass(link, exchange, said, out);
-    const { inStepMonoMs } = exchange.replication;
-    if (inStepMonoMs !== undefined) news.push({ kind: "inStep", nodeId: exchange.hello.nodeId, monoMs: inStepMonoMs });
-    return news;
-  }
-
-  hasWork(link: LinkId, time: Time): boolean {
-    return this.find(link)?.hasWork(time) === true;
-  }
-
-  tick(link: LinkId, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
-    const exchange = this.#all.get(link);
-    if (exchange === undefined) return [];
-    const { replication } = exchange;
-    const said: ReplicationOutput[] = [];
-    if (time.monoMs >= replication.nextDeadlineMs()) replication.tick(time, said);
-    replication.isHeld = this.#isHeld(link);
-    return pass(link, exchange, said, out);
-  }
-
-  nextDeadlineMs(link: LinkId): number {
-    return this.find(link)?.nextDeadlineMs() ?? NEVER;
-  }
-
-  isCaughtUp(link: LinkId): boolean {
-    return this.find(link)?.isCaughtUp === true;
-  }
-
   #tellLinked(): void {
     const hellos = [...this.#all.values()].map(({ hello }) => hello);
     this.#replicator.setLinked(hellos.map(({ nodeId }) => nodeId));
-    // What other clusters pass on counts for no age.
+    // The heartbeats that other clusters pass on do not count for the age of records.
     const ours = hellos.filter(({ clusterId }) => clusterId === this.#replicator.place.clusterId);
     this.#replicator.heartbeats.setPassedOn(ours.every(({ capabilities }) => capabilities.includes(HEARTBEATS)));
   }
 }
 
-/** The vector moved: by our own news, which goes at once, or by others'. */
+/** The vector moved: by this node's own news, which goes at once, or by the news of others. */
 class VectorNews implements SharedNews {
   readonly #replicator: Replicator;
   #seenOrder = -1;
@@ -148,23 +109,4 @@ class VectorNews implements SharedNews {
     const look = linkCount === 0 || this.order === this.#seenOrder ? NEVER : this.#lookMonoMs;
     return Math.min(this.#replicator.edgeDueMonoMs ?? NEVER, look);
   }
-}
-
-function pass(link: LinkId, { hello }: Exchange, said: readonly ReplicationOutput[], out: FabricOutput[]): ChannelNews[] {
-  const news: ChannelNews[] = [];
-  for (const output of said) {
-    switch (output.kind) {
-      case "changed":
-      case "superseded":
-      case "event":
-        out.push(output);
-        break;
-      case "generationLost":
-        out.push({ ...output, peerNodeId: hello.nodeId });
-        break;
-      case "badFrame":
-        news.push({ kind: "badFrame", link, detail: output.reason });
-    }
-  }
-  return news;
 }

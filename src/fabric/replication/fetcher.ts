@@ -1,7 +1,7 @@
 /** What the peer of one link knows and this node does not, and when to ask for it. */
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Fetcher } from "./fetches.ts";
 import type { PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
@@ -70,8 +70,8 @@ export class LinkFetcher implements Fetcher {
     return true;
   }
 
-  nextDeadlineMs(): number | undefined {
-    return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : undefined;
+  nextDeadlineMs(): number {
+    return this.#behind.size > 0 || this.#missing.size > 0 ? this.#checkMonoMs + CHECK_MS : NEVER;
   }
 
   /**

@@ -1,8 +1,9 @@
 /** One link's replication, composed: what the peer knows, what to tell it next, and what to do with what it tells (semantics.md, Replication). */
 import type { Origin } from "../../catalog/record/stored-record.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { FabricEvent } from "../io-types.ts";
-import type { RecordsFrame, ReplicationFrame, VectorEntry } from "../wire/messages.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { FabricOutput } from "../io-types.ts";
+import type { ChannelNews, ChannelSession } from "../links/channel.ts";
+import type { ReplicationFrame, VectorEntry } from "../wire/messages.ts";
 import { AntiEntropy } from "./anti-entropy.ts";
 import { LinkFetcher, type ReplicationLag } from "./fetcher.ts";
 import type { OriginProgress } from "./origin-progress.ts";
@@ -12,18 +13,15 @@ import { MAX_LINKED, type Replicator } from "./replicator.ts";
 import { SaidTimes } from "./said-times.ts";
 import { LinkSender } from "./sender.ts";
 
-export type ReplicationOutput =
-  /** The replica changed: readers are to be woken, and every link may have something to send. */
-  | { readonly kind: "changed" }
-  /** Own live records that another origin's `unregistered` hides: they are to be ended at once (`Endings.superseded`). */
-  | { readonly kind: "superseded"; readonly keys: readonly string[] }
-  /** The peer knows more of our own generation than our journal does. */
-  | { readonly kind: "generationLost"; readonly seq: number }
-  | { readonly kind: "event"; readonly event: FabricEvent }
-  /** The peer broke the protocol: say goodbye to it. */
-  | { readonly kind: "badFrame"; readonly reason: string };
-
 type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
+
+/** How a link begins. */
+interface Opening {
+  /** When this node greeted. The peer says nothing before it has heard that. */
+  readonly greetedMonoMs: number;
+  /** Whether the peer gets no records for now, because it must get the policy first. Everything else goes on. */
+  readonly isHeld: () => boolean;
+}
 
 /**
  * One a link, made when both hellos are done and `close`d with it. It keeps no frames: `next` reads the replica when the stream takes more,
@@ -35,11 +33,11 @@ type VectorFrame = Extract<ReplicationFrame, { kind: "vector" }>;
  *   the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
  * - So nothing is sent twice on the sender's own account. A frame that is lost (a stream loses none) is a gap or a number behind at the
  *   receiver, who asks; whoever asks for the same again and again is answered ever more rarely.
- * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, ask `hasWork` of every link: what one brought,
- *   others pass on.
+ * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, ask `hasWork` of every link: the others pass on
+ *   what one of them brought.
  * - The same inputs give the same outputs to the byte.
  */
-export class LinkReplication {
+export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly peer: ReplicationPeer;
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
@@ -59,8 +57,7 @@ export class LinkReplication {
   /** Since when, at the earliest, the peer's newest vector has been so; of a peer that does not say it, when it came. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** `greetedMonoMs`: when this node greeted; the peer says nothing before it has heard that. */
-  constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, greetedMonoMs: number) {
+  constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: Opening) {
     this.#replicator = replicator;
     this.peer = peer;
     this.#selfId = replicator.replica.self.id;
@@ -68,9 +65,9 @@ export class LinkReplication {
     const rng = replicator.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerProgress(replicator, peer);
     this.#saidTimes = new SaidTimes(time, greetedMonoMs);
-    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.#saidTimes }, time);
+    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.#saidTimes, isHeld }, time);
     this.#fetcher = new LinkFetcher(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
-    this.#receiver = new LinkReceiver(replicator, this.#view);
+    this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
     // A stream loses nothing; elsewhere the first vector may be lost.
     this.#vectorMonoMs = time.monoMs;
@@ -82,16 +79,6 @@ export class LinkReplication {
     return this.#fetcher.isCaughtUp;
   }
 
-  /** Whether no records are given, because the peer is to have the policy before; all else goes on. */
-  get isHeld(): boolean {
-    return this.#sender.isHeld;
-  }
-
-  set isHeld(isHeld: boolean) {
-    this.#sender.isHeld = isHeld;
-  }
-
-  /** Whether `next` has a frame. */
   hasWork(time: Time): boolean {
     return this.#sender.hasWork(time);
   }
@@ -102,12 +89,11 @@ export class LinkReplication {
   }
 
   nextDeadlineMs(): number {
-    const want = this.#view.isWholeTold ? Number.POSITIVE_INFINITY : this.#wantMonoMs;
-    const fetch = this.#fetcher.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
-    return Math.min(this.#sender.nextDeadlineMs(), fetch, this.#antiEntropy.nextDeadlineMs(), want);
+    const want = this.#view.isWholeTold ? NEVER : this.#wantMonoMs;
+    return Math.min(this.#sender.nextDeadlineMs(), this.#fetcher.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
-  /** Until when nothing is lacked of what the peer had: when it said its newest vector. Undefined as long as this node is behind that. */
+  /** This node lacks nothing of what the peer had at that time: when it said its newest vector. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
     const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
     return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
@@ -127,7 +113,7 @@ export class LinkReplication {
     return this.#fetcher.lag(time);
   }
 
-  tick(time: Time, out: ReplicationOutput[]): void {
+  tick(time: Time, out: FabricOutput[]): void {
     this.#replicator.changed(time);
     this.#noteRenewal(time);
     this.#fetcher.tick(time);
@@ -139,7 +125,7 @@ export class LinkReplication {
     for (const origin of this.#antiEntropy.tick(time)) {
       this.#receiver.repair(origin);
       this.#sender.ask(origin.id, 0, origin.through);
-      this.#note("origin_diverged", { origin: origin.id, through: origin.through }, time, out);
+      this.#receiver.event("origin_diverged", { origin: origin.id, through: origin.through }, time, out);
     }
   }
 
@@ -150,25 +136,36 @@ export class LinkReplication {
     return this.#view.isOfPeer(origin) || !this.#replicator.linked.includes(origin.nodeId);
   }
 
-  receive(frame: ReplicationFrame, time: Time, out: ReplicationOutput[]): void {
+  receive(frame: ReplicationFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
+    const fault = this.#faultOf(frame);
+    if (fault !== "") return [{ kind: "badFrame", detail: fault }];
     switch (frame.kind) {
       case "vector":
         this.#onVector(frame, time, out);
-        return;
+        break;
       case "records":
-        this.#onRecords(frame, time, out);
-        return;
+        this.#receiver.take(frame, time, out);
+        break;
       case "linked":
-        if (frame.nodeIds.length > MAX_LINKED) out.push(badFrame(`${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`));
-        else {
-          this.#view.setLinked(frame.nodeIds);
-          this.#sender.offerAll();
-        }
-        return;
+        this.#view.setLinked(frame.nodeIds);
+        this.#sender.offerAll();
+        break;
       case "digests":
         this.#antiEntropy.onDigests(frame.origins);
-        return;
+        break;
     }
+    const { inStepMonoMs } = this;
+    return inStepMonoMs === undefined ? [] : [{ kind: "inStep", nodeId: this.peer.nodeId, monoMs: inStepMonoMs }];
+  }
+
+  /** Empty when the frame keeps its bounds. */
+  #faultOf(frame: ReplicationFrame): string {
+    const { maxOrigins } = this.#replicator.options;
+    if (frame.kind === "linked" && frame.nodeIds.length > MAX_LINKED)
+      return `${frame.nodeIds.length} linked nodes, more than ${MAX_LINKED}`;
+    if (frame.kind !== "vector") return "";
+    const originCount = frame.entries.length + (frame.short?.length ?? 0);
+    return originCount > maxOrigins ? `vector of ${originCount} origins, more than ${maxOrigins}` : "";
   }
 
   /** The link is gone: what it was fetching is for others. */
@@ -177,13 +174,9 @@ export class LinkReplication {
     this.#sender.clear();
   }
 
-  #onVector(frame: VectorFrame, time: Time, out: ReplicationOutput[]): void {
-    const { options, stats, vector, place } = this.#replicator;
+  #onVector(frame: VectorFrame, time: Time, out: FabricOutput[]): void {
+    const { stats, vector, place } = this.#replicator;
     const { entries, short = [] } = frame;
-    if (entries.length + short.length > options.maxOrigins) {
-      out.push(badFrame(`vector of ${entries.length + short.length} origins, more than ${options.maxOrigins}`));
-      return;
-    }
     if (frame.isPartial && frame.isWanted) {
       for (const entry of entries) this.#sender.onAsk(entry, time);
       for (const { hash, seq } of short) {
@@ -223,10 +216,10 @@ export class LinkReplication {
   }
 
   /** Somebody told a lie of an origin of another cluster before its own word came. */
-  #disprove({ origin, seq }: Disproved, time: Time, out: ReplicationOutput[]): void {
+  #disprove({ origin, seq }: Disproved, time: Time, out: FabricOutput[]): void {
     const { through } = origin;
     if (!this.#replicator.disproved.add(origin, seq, time)) return;
-    this.#note("origin_disproved", { origin: origin.id, through, seq }, time, out);
+    this.#receiver.event("origin_disproved", { origin: origin.id, through, seq }, time, out);
     out.push({ kind: "changed" });
   }
 
@@ -245,24 +238,24 @@ export class LinkReplication {
     return this.peer.relation === "cluster" ? digest === this.#replicator.vector.digest(this.peer) : entries.length === 0;
   }
 
-  #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: ReplicationOutput[]): void {
+  #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
     const { replica, stats, options } = this.#replicator;
     const { isShort, time } = how;
     // Of what it refused, the peer knows how far that went.
     const heard = Math.max(entry.seq, entry.lackingThrough ?? 0);
-    if (id === replica.self.id && entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
+    if (id === replica.self.id && entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
-      if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", seq: heard });
+      if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
       // What it has of us it is not sent once more.
       else if (entry.seq <= replica.self.through) this.#view.take(id, false)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
-      this.#note("too_many_origins", { bound: options.maxOrigins }, time, out);
+      this.#receiver.event("too_many_origins", { bound: options.maxOrigins }, time, out);
     } else if (id === replica.self.id) {
-      if (this.#replicator.isLost(heard, time)) out.push({ kind: "generationLost", seq: heard });
+      if (this.#replicator.isLost(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
     } else {
       this.#replicator.noteLife(id, entry.isHidden === true);
-      if (entry.isLacking === true) this.#note("origin_partial_at_peer", { origin: id }, time, out);
+      if (entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
       this.#fetcher.told(id, entry.seq, time);
     }
   }
@@ -275,24 +268,6 @@ export class LinkReplication {
       this.#saidMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
-  }
-
-  #onRecords(frame: RecordsFrame, time: Time, out: ReplicationOutput[]): void {
-    const events: FabricEvent[] = [];
-    const receiver = this.#receiver.take(frame, time, events);
-    switch (receiver.kind) {
-      case "taken":
-        this.#fetcher.receivedMonoMs = time.monoMs;
-        if (receiver.superseded.length > 0) out.push({ kind: "superseded", keys: receiver.superseded.map((stored) => stored.key) });
-        if (receiver.hasChanged) out.push({ kind: "changed" });
-        break;
-      case "gap":
-        this.#fetcher.gap(receiver.id, receiver.knows, time);
-        break;
-      case "refused":
-        break;
-    }
-    for (const event of events) out.push({ kind: "event", event });
   }
 
   /** After a new generation, what the peer knows of the old one is another origin's, to be fetched as any other's. */
@@ -311,16 +286,6 @@ export class LinkReplication {
     this.#wantCount += 1;
     this.#sender.isWholeWanted = true;
   }
-
-  #note(name: string, detail: Readonly<Record<string, string | number>>, time: Time, out: ReplicationOutput[]): void {
-    const events: FabricEvent[] = [];
-    this.#receiver.event(name, detail, time, events);
-    for (const event of events) out.push({ kind: "event", event });
-  }
-}
-
-function badFrame(reason: string): ReplicationOutput {
-  return { kind: "badFrame", reason };
 }
 
 /** Vector intervals until a whole vector that has not come is asked for. */

@@ -1,32 +1,27 @@
-/** What one link does with the records that arrive: who may send what, what is counted and told of, what the clock learns. */
-
+/** What one link does with the records that arrive: it checks who may send what, applies them, counts, tells of faults, and moves the clock. */
 import { relationOf } from "../../catalog/entry/scope.ts";
-import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Origin } from "../../catalog/record/stored-record.ts";
 import { type Applied, FrameReceiver } from "../../catalog/replica/frames.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { FabricEvent } from "../io-types.ts";
+import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { RecordsFrame } from "../wire/messages.ts";
+import type { LinkFetcher } from "./fetcher.ts";
 import type { PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
-
-export type Intake =
-  | { readonly kind: "taken"; readonly hasChanged: boolean; readonly superseded: readonly StoredRecord[] }
-  | { readonly kind: "gap"; readonly id: string; readonly knows: number }
-  | { readonly kind: "refused" };
-
-const REFUSED: Intake = { kind: "refused" };
 
 export class LinkReceiver {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
+  readonly #fetcher: LinkFetcher;
   readonly #receiver: FrameReceiver;
   readonly #eventMonoMs = new Map<string, number>();
 
-  constructor(replicator: Replicator, view: PeerProgress) {
+  constructor(replicator: Replicator, view: PeerProgress, fetcher: LinkFetcher) {
     this.#replicator = replicator;
     this.#view = view;
+    this.#fetcher = fetcher;
     this.#receiver = new FrameReceiver(replicator.replica, replicator.stamper, replicator.bounds, replicator.options.maxOriginRecords);
   }
 
@@ -35,52 +30,50 @@ export class LinkReceiver {
     this.#receiver.repair(origin.id, origin.through);
   }
 
-  take({ frame, clusterId, region }: RecordsFrame, time: Time, events: FabricEvent[]): Intake {
+  take({ frame, clusterId, region }: RecordsFrame, time: Time, out: FabricOutput[]): void {
     const { stats, options, replica } = this.#replicator;
     const id = `${frame.nodeId}/${frame.generation}`;
     const place = { clusterId, region };
-    if (this.#isForeign(frame.nodeId, place, time, events)) return REFUSED;
+    if (this.#isForeign(frame.nodeId, place, time, out)) return;
     const refusal = this.#refusalOf(frame.nodeId, id, place);
-    if (refusal !== undefined) return this.#refuse(id, refusal, time, events);
-    if (this.#isDoubtful(id, place, time)) {
-      this.#leave(id, time);
-      return REFUSED;
-    }
+    if (refusal !== undefined) return this.#refuse(id, refusal, time, out);
+    if (this.#isDoubtful(id, place, time)) return this.#leave(id, time);
     stats.receivedRecords += frame.records.length;
     const applied = this.#receiver.apply(frame, time, { place, maxSkewMs: options.maxClockSkewMs });
-    if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, events);
-    if (applied.kind === "gap") return { kind: "gap", id, knows: applied.knows };
-    this.#learn(applied, id, time, events);
+    if (applied.kind === "refused") return this.#refuse(id, "malformed, or forgotten here", time, out);
+    if (applied.kind === "gap") return this.#fetcher.gap(id, applied.knows, time);
+    this.#learn(applied, id, time, out);
     const origin = replica.origins.get(id);
-    if (origin === undefined) return REFUSED;
+    if (origin === undefined) return;
     if (this.#view.isOwn(id)) this.#view.noteHome(origin);
     if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
     // A whole transfer can change what is held of numbers that others were told of already.
     if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
-    this.#notePartial(origin, time, events);
+    this.#notePartial(origin, time, out);
     const hasMoved = this.#replicator.noteOrigin(origin);
     this.#replicator.arrived(origin, time);
-    return { kind: "taken", hasChanged: hasMoved || applied.changedCount > 0, superseded: applied.superseded };
+    this.#fetcher.receivedMonoMs = time.monoMs;
+    if (applied.superseded.length > 0) out.push({ kind: "superseded", keys: applied.superseded.map(({ key }) => key) });
+    if (hasMoved || applied.changedCount > 0) out.push({ kind: "changed" });
   }
 
-  #notePartial(origin: Origin, time: Time, events: FabricEvent[]): void {
+  #notePartial(origin: Origin, time: Time, out: FabricOutput[]): void {
     const news = this.#replicator.partial.note(origin, time);
     if (news === undefined) return;
     const { id, lacks } = origin;
     const detail = { peer: this.#view.peer.nodeId, origin: id, ...(lacks !== undefined && { count: lacks.count, why: lacks.why }) };
-    if (news === "partial") events.push({ name: "origin_partial", severity: "warn", isAudited: false, detail });
-    else events.push({ name: "origin_whole", severity: "info", isAudited: false, detail });
+    out.push(news === "partial" ? eventOutput("origin_partial", "warn", detail) : eventOutput("origin_whole", "info", detail));
   }
 
   /** A peer that lets them in, or is older, passes them on. From then on they are not asked for, and it is not told again. */
-  #isForeign(nodeId: string, place: OriginPlace, time: Time, events: FabricEvent[]): boolean {
+  #isForeign(nodeId: string, place: OriginPlace, time: Time, out: FabricOutput[]): boolean {
     const { foreigners, stats } = this.#replicator;
     const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
     if (foreigners === undefined || refusal === undefined) return false;
     stats.refusedOrigins += 1;
     const isKnown = foreigners.has(nodeId);
     foreigners.note(nodeId, place);
-    if (!isKnown) this.event("frame_refused", { origin: nodeId, why: refusal.detail }, time, events);
+    if (!isKnown) this.event("frame_refused", { origin: nodeId, why: refusal.detail }, time, out);
     return true;
   }
 
@@ -124,10 +117,9 @@ export class LinkReceiver {
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
   }
 
-  #refuse(id: string, why: string, time: Time, events: FabricEvent[]): Intake {
+  #refuse(id: string, why: string, time: Time, out: FabricOutput[]): void {
     this.#leave(id, time);
-    this.event("frame_refused", { origin: id, why }, time, events);
-    return REFUSED;
+    this.event("frame_refused", { origin: id, why }, time, out);
   }
 
   /** It is not asked for over this link for a while. */
@@ -139,26 +131,26 @@ export class LinkReceiver {
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 
-  #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, events: FabricEvent[]): void {
+  #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, out: FabricOutput[]): void {
     const { hlc, stats, options } = this.#replicator;
     stats.appliedRecords += applied.changedCount;
     if (applied.maxHlc > 0) hlc.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);
     if (applied.beyondHlc > 0) {
       stats.beyondSkew += 1;
       const aheadMs = hlcWallMs(applied.beyondHlc) - time.wallMs;
-      this.event("clock_beyond_skew", { origin: id, ahead_ms: aheadMs, bound_ms: options.maxClockSkewMs }, time, events);
+      this.event("clock_beyond_skew", { origin: id, ahead_ms: aheadMs, bound_ms: options.maxClockSkewMs }, time, out);
     }
     const [first] = applied.refused;
     if (first === undefined) return;
     stats.refusedRecords += applied.refused.length;
-    this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, events);
+    this.event("record_refused", { origin: id, count: applied.refused.length, why: first.message.slice(0, 200) }, time, out);
   }
 
-  /** For the log, attributed to the peer; one of a name at most once an interval and link, the rest is counted. */
-  event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, events: FabricEvent[]): void {
+  /** Logs an event and names the peer. Of one name and link at most one an interval is logged. */
+  event(name: string, detail: Readonly<Record<string, string | number>>, time: Time, out: FabricOutput[]): void {
     const dueMonoMs = this.#eventMonoMs.get(name) ?? Number.NEGATIVE_INFINITY;
     if (time.monoMs < dueMonoMs) return;
     this.#eventMonoMs.set(name, time.monoMs + this.#replicator.options.eventIntervalMs);
-    events.push({ name, severity: "warn", isAudited: false, detail: { peer: this.#view.peer.nodeId, ...detail } });
+    out.push(eventOutput(name, "warn", { peer: this.#view.peer.nodeId, ...detail }));
   }
 }

@@ -22,6 +22,8 @@ interface Ask {
 interface LinkParts {
   readonly rng: Rng;
   readonly saidTimes: SaidTimes;
+  /** Whether the peer gets no records for now, because it must get the policy first. */
+  readonly isHeld: () => boolean;
 }
 
 /** Holds no frames but the parts of a whole vector; everything else is read when it is asked for. */
@@ -31,13 +33,12 @@ export class LinkSender {
   readonly #link: Link;
   readonly #rng: Rng;
   readonly #saidTimes: SaidTimes;
+  readonly #isHeld: () => boolean;
   /** Parts of a whole vector. */
   #whole: ReplicationFrame[] = [];
   #wholeMonoMs = Number.NEGATIVE_INFINITY;
   /** The peer's whole vector is to be asked for. */
   isWholeWanted = false;
-  /** No records are given for now: the peer is to have the policy before. */
-  isHeld = false;
   /** Questions by origin. */
   readonly #asks = new Map<string, Ask>();
   readonly #digests: OriginDigest[] = [];
@@ -54,9 +55,10 @@ export class LinkSender {
   /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
   readonly #later = new Set<string>();
 
-  constructor(replicator: Replicator, view: PeerProgress, { rng, saidTimes }: LinkParts, time: Time) {
+  constructor(replicator: Replicator, view: PeerProgress, { rng, saidTimes, isHeld }: LinkParts, time: Time) {
     this.#replicator = replicator;
     this.#saidTimes = saidTimes;
+    this.#isHeld = isHeld;
     this.#view = view;
     this.#rng = rng;
     this.#link = { relation: view.peer.relation, clusterId: view.peer.clusterId };
@@ -68,7 +70,7 @@ export class LinkSender {
   hasWork(time: Time): boolean {
     this.#look(time);
     if (this.#whole.length > 0 || this.isWholeWanted || this.#asks.size > 0 || this.#digests.length > 0) return true;
-    if (this.#linkedSent !== this.#replicator.linked || (this.#ready.size > 0 && !this.isHeld)) return true;
+    if (this.#linkedSent !== this.#replicator.linked || (this.#ready.size > 0 && !this.#isHeld())) return true;
     return time.monoMs >= this.#vectorMonoMs || this.#isOfferDue(time);
   }
 
@@ -97,7 +99,7 @@ export class LinkSender {
     if (this.#asks.size > 0) return this.#askFrame();
     if (time.monoMs >= this.#vectorMonoMs) return this.#vectorFrame(time);
     if (this.#digests.length > 0) return { kind: "digests", origins: this.#digests.splice(0) };
-    return (this.isHeld ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
+    return (this.#isHeld() ? undefined : this.#recordsFrame(time)) ?? this.#offerFrame(time);
   }
 
   get #takesOffers(): boolean {

@@ -45,7 +45,7 @@ test("Why: a peer that knows more of our generation than our journal does is bel
   link.receive(vectorOf([{ nodeId: "a", seq: 1 }]), a.timeOf(0), a.outputs);
   expect(told()).toEqual([]);
   for (let now = 0; now < 5000; now += 500) link.receive(vectorOf([{ nodeId: "a", seq: 7 }]), a.timeOf(now), a.outputs);
-  expect(told()).toEqual([{ kind: "generationLost", seq: 7 }]);
+  expect(told()).toEqual([{ kind: "generationLost", peerNodeId: "b", seq: 7 }]);
 });
 
 test("a peer abroad that claims more of ours than there is gets what is written next all the same", () => {
@@ -69,7 +69,7 @@ test("a peer that refused records of ours says how far it has heard: that is mor
   hear(1);
   expect(a.outputs.some(({ kind }) => kind === "generationLost")).toBe(false);
   hear(6);
-  expect(a.outputs).toContainEqual({ kind: "generationLost", seq: 6 });
+  expect(a.outputs).toContainEqual({ kind: "generationLost", peerNodeId: "b", seq: 6 });
 });
 
 test("Why: a peer that names a number which is staged here has another record of it: nobody was told of ours", () => {
@@ -78,7 +78,7 @@ test("Why: a peer that names a number which is staged here has another record of
   const link = open(a, b, 0);
   a.stage("y", 0);
   link.receive(vectorOf([{ nodeId: "a", seq: 2 }]), a.timeOf(0), a.outputs);
-  expect(a.outputs).toContainEqual({ kind: "generationLost", seq: 2 });
+  expect(a.outputs).toContainEqual({ kind: "generationLost", peerNodeId: "b", seq: 2 });
 });
 
 test("a peer that stops reading costs nothing that grows; when it reads again it gets each key once", () => {

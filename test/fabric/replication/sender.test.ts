@@ -189,12 +189,13 @@ test("who asks by a short hash that an origin of another cluster has too is sent
 
 test("a link that is held has no work for what it does not give, still offers what is heard of others, and gives all once it is held no more", () => {
   const [a, b, c] = [offering("a"), offering("b"), offering("c")];
-  const [toB, toC] = [open(a, b, 0), open(a, c, 0)];
+  let isHeld = false;
+  const [toB, toC] = [open(a, b, 0, () => isHeld), open(a, c, 0)];
   for (const link of [toB, toC]) {
     link.receive(vectorOf([]), a.timeOf(0), a.outputs);
     drain(link, a.timeOf(0));
   }
-  toB.isHeld = true;
+  isHeld = true;
   a.put("x", 100);
   c.put("y", 100);
   toC.receive(framesOf(c, 0), a.timeOf(100), a.outputs);
@@ -205,7 +206,7 @@ test("a link that is held has no work for what it does not give, still offers wh
   }
   expect(kinds).not.toContain("records");
   expect(kinds).toContain("offer");
-  toB.isHeld = false;
+  isHeld = false;
   expect(toB.hasWork(a.timeOf(700))).toBe(true);
   expect(drain(toB, a.timeOf(700)).map(({ kind }) => kind)).toContain("records");
 });
