@@ -100,6 +100,7 @@ const JOINED = {
   "src/discovery/registrar/registrar.ts": "Registrar",
   "src/discovery/registrar/restore.ts": "Restoring|restoreLeases|soundNumbers",
   "src/discovery/switch-queue.ts": "SwitchQueue",
+  "src/fabric/fabric.ts": "Fabric",
   "src/fabric/origin-lifecycle-parts.ts": "standingOf",
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
   "src/node/access-log.ts": "AccessLog",

@@ -57,11 +57,11 @@ export class Fabric implements FabricMachine {
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
     this.#parts = parts;
-    const { self, replica, stamper, bounds, hlc, rng, clusterToken, isInsecure, peerAuth = EVERY_CLUSTER } = parts;
+    const { self, replica, stamper, bounds, hlc, rng, clusterToken, otherToken, isInsecure, peerAuth = EVERY_CLUSTER } = parts;
     const { nodeId, clusterId, region } = self;
     this.foreigners = new Foreigners({ clusterId, region }, peerAuth, (id) => isListed(this.membership.find(id)?.status ?? "dead"));
     const { foreigners, seal } = this;
-    this.#peerAuth = { nodeId, clusterId, region, clusterToken, isInsecure, seal, foreigners };
+    this.#peerAuth = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };
     this.calls = new CallGuard(this.#peerAuth);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
     this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });

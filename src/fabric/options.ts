@@ -42,6 +42,8 @@ export interface FabricParts {
   readonly seeds: readonly string[];
   /** Empty: none is asked for, and certificates or the loopback are the proof. */
   readonly clusterToken: string;
+  /** A second token that peers may show, while the token is changed. */
+  readonly otherToken?: string | undefined;
   readonly isInsecure: boolean;
   /** Clusters beside our own whose policy is taken; none when absent. */
   readonly policyFrom?: readonly string[];

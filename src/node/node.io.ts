@@ -159,10 +159,10 @@ async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
   await core.switchPolicy();
 }
 
-async function openFabric({ settings, log, version }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
+async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
   const choice = await decideFabric(settings, core);
-  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, version, core });
+  if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
   return loneFabric(core, choice.detail);
 }

@@ -97,9 +97,9 @@ test("two leave at once with too little time: what nobody took stands as kept, w
   for (const node of [third, fourth]) {
     const seen = seenAt(node);
     expect([seen.size, [...gone].filter((id) => seen.has(id))]).toEqual([COUNT - gone.size, []]);
-    expect(node.process?.fabric.fabric.lifecycle.counts().kept).toBe(1);
-    expect(node.process?.fabric.fabric.membership.find("n0")?.status).not.toBe("left");
-    expect(node.process?.fabric.fabric.membership.find("n1")?.status).toBe("left");
+    expect(node.process?.fabric.lifecycle.counts().kept).toBe(1);
+    expect(node.process?.fabric.membership.find("n0")?.status).not.toBe("left");
+    expect(node.process?.fabric.membership.find("n1")?.status).toBe("left");
   }
   expect(scenario.differences()).toEqual([]);
 });

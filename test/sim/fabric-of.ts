@@ -1,12 +1,13 @@
-/** The real fabric in a simulated process: its parts, its settings for short worlds, and what the shell does for it. */
+/** The real fabric in a simulated process: and its settings for short worlds. */
 
-import { Fabric } from "../../src/fabric/fabric.ts";
-import { type FabricOptions } from "../../src/fabric/options.ts";
-import type { MemberFacts } from "../../src/fabric/wire/messages.ts";
-import { ageOf, resumeLives } from "../../src/node/core/warm-start.ts";
-import type { NodeOutput } from "../../src/node/core-io.ts";
-import { BOUNDS, FABRIC_OPTIONS } from "../fakes/options.ts";
+import type { Settings } from "../../src/config/settings.ts";
+import type { Fabric } from "../../src/fabric/fabric.ts";
+import type { FabricOptions } from "../../src/fabric/options.ts";
+import { joinOthers } from "../../src/node/core/joining.ts";
+import type { Rooms } from "../../src/node/core/rooms.ts";
+import { FABRIC_OPTIONS } from "../fakes/options.ts";
 import type { SimProcess } from "./sim-node.ts";
+import { BLOCK_BYTES, rememberedBy } from "./warm-start.ts";
 
 /** Short graces, so that a minute sees all of an origin's lives; and small slices, so that everybody meets what is half done. */
 export const SIM_FABRIC: FabricOptions = {
@@ -19,84 +20,22 @@ export const SIM_FABRIC: FabricOptions = {
 /** What a stop in a plan has for handing over. */
 export const HAND_OVER_MS = 1000;
 
-/** A fabric and what its shell does. */
-export class SimFabric {
-  readonly fabric: Fabric;
-  readonly #process: SimProcess;
-  readonly self: MemberFacts;
-
-  constructor(process: SimProcess) {
-    const { options, parts, address, clusterToken } = process.node;
-    const { nodeId, clusterId, region, zone, seeds } = options;
-    const { replica, stamper, hlc, warm } = process;
-    this.#process = process;
-    const self: MemberFacts = {
-      nodeId,
-      generation: replica.self.generation,
-      address,
-      clusterId,
-      region,
-      zone,
-      version: "0.0.0",
-      protocolVersions: [1],
-      transports: ["h2"],
-      roles: [],
-      labels: {},
-      healthScore: 0,
-    };
-    this.self = self;
-    const rng = parts.rng.fork(`fabric ${process.node.life}`);
-    const given = {
-      self,
-      replica,
-      stamper,
-      bounds: BOUNDS,
-      hlc,
-      rng,
-      seeds,
-      clusterToken,
-      policyFrom: ["c1", "c2", "c3", "c4"],
-      isInsecure: false,
-      startAgeMs: warm === undefined ? undefined : ageOf(warm, process.time()),
-      remembered: process.remembered,
-    };
-    const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = process.node;
-    this.fabric = new Fabric({ ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } }, given);
-    if (warm !== undefined) resumeLives(this.fabric, warm, options.fabric.readiness.joinTimeoutMs, process.time());
-  }
-
-  /** Origins that it says it does not hold whole. */
-  notWhole(): readonly string[] {
-    return this.fabric.replication.notWhole().map(({ id }) => id);
-  }
-
-  /** `node/generation` of everybody it takes for alive. */
-  aliveMembers(): readonly string[] {
-    const members = this.fabric.membership.members().filter(({ status }) => status === "alive");
-    return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
-  }
-
-  /** As `aliveMembers`, with those that it suspects. */
-  listedMembers(): readonly string[] {
-    const members = this.fabric.membership.members().filter(({ status }) => status === "alive" || status === "suspect");
-    return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
-  }
-
-  /** Whether it takes the node for a member: alive, or suspected. */
-  lists(nodeId: string): boolean {
-    const status = this.fabric.membership.find(nodeId)?.status;
-    return status === "alive" || status === "suspect";
-  }
-
-  /** What the policy asks for. */
-  carryOut(output: Extract<NodeOutput, { kind: "readPolicy" | "adoptPolicy" }>): void {
-    const process = this.#process;
-    switch (output.kind) {
-      case "readPolicy":
-        process.tasks.read(output.number);
-        return;
-      case "adoptPolicy":
-        process.tasks.adopt(output);
-    }
-  }
+/** Builds the fabric of a process whose rows and snapshot are back. */
+export function openSimFabric(process: SimProcess, rooms: Rooms, settings: Settings): Fabric {
+  const { node, warm } = process;
+  const { options, parts, address, clusterToken } = node;
+  const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = node;
+  const joining = {
+    settings,
+    options: { ...options.fabric, replication: { ...options.fabric.replication, maxOriginRecords } },
+    rng: parts.rng.fork(`fabric ${node.life}`),
+    address,
+    tokens: { clusterToken },
+    // As on a node without a disk: worlds of members alone have starts with names (`starts.ts`).
+    start: { boot: process.boot, earlierBoots: undefined },
+    remembered: rememberedBy(node),
+    warm,
+    snapshots: { intervalMs: options.snapshotMs, isOtherThere: false, blockBytes: BLOCK_BYTES },
+  };
+  return joinOthers(rooms, joining, process.time());
 }

@@ -304,7 +304,7 @@ export class Invariants implements Watching {
     if (!life.known.some(isThere)) return;
     const isTight = node.maxOriginRecords !== undefined;
     // What it says that it lacks, where nobody is there who could give it.
-    const named = new Set(process.fabric.notWhole().filter((id) => isTight || this.#byId.get(id.split("/")[0] ?? "")?.isUp !== true));
+    const named = new Set(process.notWhole().filter((id) => isTight || this.#byId.get(id.split("/")[0] ?? "")?.isUp !== true));
     const lacks = ({ vector }: Known) =>
       [...vector].filter(
         ([id, seq]) =>
@@ -376,7 +376,7 @@ export function unrest(
 
 /** The members that a node takes for alive are those of its region that run: others are foreign. */
 function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] {
-  const alive = new Set(node.process?.fabric.aliveMembers());
+  const alive = new Set(node.process?.aliveMembers());
   const near = up.filter((other) => other !== node && other.options.region === node.options.region);
   const want = near.map((other) => `${other.name}/${other.process?.replica.self.generation}`);
   const missing = want.filter((id) => !alive.has(id)).map((id) => `${node.name} does not know that ${id} is alive`);
@@ -506,9 +506,7 @@ function isRemembered(key: KeyText, { node: left, hlc, isOnDisks = false }: Prom
     const own = process.replica.own(key);
     // What a node had itself before is not what it took over: that has the promised stamp at least.
     const hasTaken = own !== undefined && own.hlc >= hlc && (own.body === BODY.ENTRY || !isGivenOn);
-    return (
-      (index === left && !isGivenOn) || hasTaken || (!isOnDisks && process.fabric.fabric.membership.find(`n${left}`)?.keepsEntries === true)
-    );
+    return (index === left && !isGivenOn) || hasTaken || (!isOnDisks && process.fabric.membership.find(`n${left}`)?.keepsEntries === true);
   });
 }
 

@@ -75,7 +75,7 @@ export class SimReads {
       records.push(...page.records);
       token = page.nextToken;
     } while (token !== "");
-    const { ageMs } = fabric.fabric.readiness(process.time());
+    const { ageMs } = fabric.readiness(process.time());
     return { servedBy: reads.node.nodeId, revision: replica.revision, ageMs, records };
   }
 
@@ -130,7 +130,7 @@ export class SimReads {
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
     // A start that still waits for others' clocks may have caught up.
-    if (!process.fabric.fabric.isReady) {
+    if (!process.fabric.isReady) {
       // Nobody knows since when what an empty node lacks was written.
       const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
@@ -146,10 +146,10 @@ export class SimReads {
    */
   #checkListed(process: SimProcess, ageMs: number): void {
     const { world, checks, nodes } = this.#parts;
-    const { fabric, node } = process;
+    const { node } = process;
     for (const [peer, sinceMs] of this.#noteKnown(process)) {
       const { name, options } = peer.node;
-      if (nodes[peer.node.index]?.process !== peer || options.clusterId !== node.options.clusterId || !fabric.lists(name)) continue;
+      if (nodes[peer.node.index]?.process !== peer || options.clusterId !== node.options.clusterId || !process.lists(name)) continue;
       if (isTakenForGone(process, peer, world.nowMs)) continue;
       const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), sinceMs);
       checks.holds(
@@ -171,9 +171,9 @@ export class SimReads {
     const missing: SimProcess[] = [];
     for (const { process: peer, name, options } of nodes) {
       if (peer === process || options.clusterId !== node.options.clusterId) continue;
-      if (fabric.lists(name)) {
+      if (process.lists(name)) {
         presentCount += 1;
-      } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.fabric.membership.find(name)?.status === "dead") {
+      } else if (peer !== undefined && !peer.isStopped && known.has(peer) && fabric.membership.find(name)?.status === "dead") {
         if (!isTakenForGone(process, peer, world.nowMs)) missing.push(peer);
       }
     }
@@ -194,7 +194,7 @@ export class SimReads {
     const known = this.#known.get(process) ?? new Map<SimProcess, number>();
     this.#known.set(process, known);
     for (const { process: peer, name } of nodes)
-      if (peer !== undefined && !known.has(peer) && process.fabric.lists(name)) known.set(peer, process.isReady ? world.nowMs : 0);
+      if (peer !== undefined && !known.has(peer) && process.lists(name)) known.set(peer, process.isReady ? world.nowMs : 0);
     return known;
   }
 
@@ -258,7 +258,7 @@ export class SimReads {
 
 /** Its last start that is known here said goodbye a minute ago at most, here itself: nothing was heard of the one after it. */
 function isTakenForGone({ fabric, goodbyes }: SimProcess, { node, bootMs, bootSkewMs }: SimProcess, nowMs: number): boolean {
-  const { incarnation = 0 } = fabric.fabric.membership.find(node.name) ?? {};
+  const { incarnation = 0 } = fabric.membership.find(node.name) ?? {};
   const isHeard = incarnation >= Math.floor((WALL_START_MS + bootMs + bootSkewMs) / 1000);
   return !isHeard && nowMs - (goodbyes.get(node.name) ?? Number.NEGATIVE_INFINITY) < GONE_MS;
 }
@@ -309,7 +309,7 @@ function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boole
 
 /** A key with a record that is owed a touch, or that is still to be dropped, is seen as before until it has had it (semantics.md, Watch 2 and Orphans). */
 function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boolean {
-  if (!fabric.fabric.lifecycle.isSettling) return true;
+  if (!fabric.lifecycle.isSettling) return true;
   const records = replica.records(key);
   return (
     replica.sweeps.owedTo(records[0]).since === NO_REVISION && records.every(({ origin }) => replica.origins.get(origin.id) === origin)

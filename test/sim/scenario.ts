@@ -110,7 +110,7 @@ export class Scenario {
 
   /** Alive members that a node knows, itself included. */
   aliveAt(node: number): number {
-    return this.sim.nodes[node]?.process?.fabric.aliveMembers().length ?? 0;
+    return this.sim.nodes[node]?.process?.aliveMembers().length ?? 0;
   }
 
   /** Whether all that run know exactly all that run. */
@@ -118,7 +118,7 @@ export class Scenario {
     const up = this.up();
     const ids = up.map(({ name, process }) => `${name}/${process?.replica.self.generation}`).toSorted();
     return up.every(({ process }) => {
-      const alive = process?.fabric.listedMembers().toSorted() ?? [];
+      const alive = process?.listedMembers().toSorted() ?? [];
       return alive.length === ids.length && alive.every((id, i) => id === ids[i]);
     });
   }

@@ -78,7 +78,7 @@ export function joinsAndLeavesSpread({ rounds, ...world }: World & { readonly ro
       scenario.until(
         () => {
           for (const other of waiting) {
-            if (other.process?.fabric.lists(node.name) !== isThere) continue;
+            if (other.process?.lists(node.name) !== isThere) continue;
             waiting.delete(other);
             delaysMs.push(scenario.nowMs - startMs);
           }
@@ -138,7 +138,7 @@ export function crashesAreKnown({ crashes, ...world }: World & { readonly crashe
     scenario.until(
       () => {
         for (const other of waiting) {
-          if (other.process?.fabric.lists(node.name) !== false) continue;
+          if (other.process?.lists(node.name) !== false) continue;
           waiting.delete(other);
           delaysMs.push(scenario.nowMs - startMs);
         }
@@ -204,7 +204,7 @@ export function ageWhileCutOff(world: World) {
   const process = nodes[0]?.process;
   if (process === undefined) throw new Error("node 0 is not up");
   const others = nodes.slice(1);
-  const says = () => process.fabric.fabric.readiness(process.time()).ageMs;
+  const says = () => process.fabric.readiness(process.time()).ageMs;
   const [before, atMs] = [says(), scenario.nowMs];
   for (const { index } of others) {
     network.cut(0, index);
@@ -224,7 +224,7 @@ export function ageWhileCutOff(world: World) {
     }
     scenario.run(100);
   }
-  return { before, shortMs, lackedMs, isAlone: !others.some(({ name }) => process.fabric.lists(name)) };
+  return { before, shortMs, lackedMs, isAlone: !others.some(({ name }) => process.lists(name)) };
 }
 
 /**
@@ -238,9 +238,9 @@ export function ageBeyondNeighbours(world: World & { readonly maxLinks: number }
   scenario.run(30_000);
   const cut = nodes[0]?.process;
   if (cut === undefined) throw new Error("node 0 is not up");
-  const linked = new Set(cut.fabric.fabric.links().map(({ nodeId }) => nodeId));
+  const linked = new Set(cut.fabric.links().map(({ nodeId }) => nodeId));
   const far = nodes.filter(({ name }, i) => i > 0 && !linked.has(name));
-  const says = ({ process }: (typeof far)[number]) => process?.fabric.fabric.readiness(process.time());
+  const says = ({ process }: (typeof far)[number]) => process?.fabric.readiness(process.time());
   let quietMs = 0;
   for (let i = 0; i < 100; i++) {
     quietMs = Math.max(quietMs, ...far.map((node) => says(node)?.ageMs ?? 0));
@@ -260,7 +260,7 @@ export function ageBeyondNeighbours(world: World & { readonly maxLinks: number }
     scenario.run(100);
     for (const node of far) {
       const has = node.process?.replica.origins.get(cut.replica.self.id)?.through ?? 0;
-      if (has >= cut.replica.self.through || node.process?.fabric.lists("n0") !== true) continue;
+      if (has >= cut.replica.self.through || node.process?.lists("n0") !== true) continue;
       lackedMs = scenario.nowMs - atMs - 100;
       shortMs = Math.max(shortMs, lackedMs - (says(node)?.ageMs ?? 0));
     }

@@ -12,9 +12,11 @@ import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
+import type { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import { isListed } from "../../src/fabric/membership/members.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
-import type { CallRequest, CallResponse, Goodbye, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -28,13 +30,13 @@ import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
-import { HAND_OVER_MS, SimFabric } from "./fabric-of.ts";
+import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { copyOf, SimTasks } from "./policies.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking } from "./waking.ts";
-import { BLOCK_BYTES, keepSnapshot, rememberedBy, restoreWarm } from "./warm-start.ts";
+import { keepSnapshot, restoreWarm } from "./warm-start.ts";
 import { wordsOf } from "./wire.ts";
 import type { World } from "./world.ts";
 
@@ -160,9 +162,7 @@ export class SimProcess {
   readonly warm: Warm | undefined;
   /** How old that was, as its disk says. */
   readonly startAgeMs: number;
-  /** Members of its cluster that were there before this start. */
-  readonly remembered: readonly string[];
-  readonly fabric: SimFabric;
+  readonly fabric: Fabric;
   readonly bootMs: number;
   /** How wrong the clock was when it started, which its incarnation is from. */
   readonly bootSkewMs: number;
@@ -201,20 +201,19 @@ export class SimProcess {
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
     const time = this.time();
     this.leases = new SimLeases(() => this.time().monoMs, onEarly);
-    const opening = openRooms(this.#restored(), this.#roomsOptions(), time);
+    const roomsOptions = this.#roomsOptions();
+    const opening = openRooms(this.#restored(), roomsOptions, time);
     ({ replica: this.replica, registrar: this.registrar, policies: this.policies, stamper: this.stamper, hlc: this.hlc } = opening.rooms);
     this.tasks = new SimTasks(this);
     this.policies.takeChanged();
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) opening.row(row);
     if (opening.renewed !== undefined) Object.assign(disk, opening.renewed);
-    ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = opening.finish().rooms);
+    const { rooms } = opening.finish();
+    ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = rooms);
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
-    this.remembered = rememberedBy(node);
     this.waking = new SimWaking(this);
-    this.fabric = new SimFabric(this);
-    const snapshots = { intervalMs: node.options.snapshotMs, isOtherThere: false, blockBytes: BLOCK_BYTES };
-    this.machine.join({ fabric: this.fabric.fabric, facts: this.fabric.self, superseded: this.warm?.superseded ?? [], snapshots });
+    this.fabric = openSimFabric(this, rooms, roomsOptions.settings);
   }
 
   get isReady(): boolean {
@@ -224,6 +223,32 @@ export class SimProcess {
   /** Whether readers may be told that they have everything. */
   get isWhole(): boolean {
     return this.machine.isWhole;
+  }
+
+  /** Origins that it says it does not hold whole. */
+  notWhole(): readonly string[] {
+    return this.fabric.replication.notWhole().map(({ id }) => id);
+  }
+
+  /** `node/generation` of everybody it takes for alive. */
+  aliveMembers(): readonly string[] {
+    return this.#members((status) => status === "alive");
+  }
+
+  /** As `aliveMembers`, with those that it suspects. */
+  listedMembers(): readonly string[] {
+    return this.#members(isListed);
+  }
+
+  /** Whether it takes the node for a member: alive, or suspected. */
+  lists(nodeId: string): boolean {
+    const status = this.fabric.membership.find(nodeId)?.status;
+    return status !== undefined && isListed(status);
+  }
+
+  #members(counts: (status: MemberStatus) => boolean): readonly string[] {
+    const members = this.fabric.membership.members().filter(({ status }) => counts(status));
+    return members.map(({ nodeId, generation }) => `${nodeId}/${generation}`);
   }
 
   time(): Time {
@@ -245,10 +270,12 @@ export class SimProcess {
     const catalog = { defaultLeaseTtlMs: 10_000, loadIntervalMs: LOAD_INTERVAL_MS, maxIdempotencyKeys: 100, tombstoneTtlMs, minTombstones };
     const settings = {
       ...SETTINGS,
-      node: { ...SETTINGS.node, clusterId, region, zone },
+      node: { ...SETTINGS.node, clusterId, region, zone, roles: [] },
       catalog: { ...SETTINGS.catalog, ...catalog, pastTouches: node.pastTouches },
-      fabric: { ...SETTINGS.fabric, seeds },
-    };
+      // A file with a token is configured, so that peers' policies are taken; the token itself is `clusterToken`.
+      fabric: { ...SETTINGS.fabric, seeds, trust: "permissive", clusterTokenFile: "token" },
+      policy: { ...SETTINGS.policy, acceptFrom: ["c1", "c2", "c3", "c4"] },
+    } as const;
     return {
       settings,
       version: "0.0.0",
@@ -297,7 +324,7 @@ export class SimProcess {
 
   /** To be told before the fabric is: then the link is no more. */
   noteGoodbye(link: number, reason: Goodbye): void {
-    const nodeId = this.fabric.fabric.helloOf(link)?.nodeId;
+    const nodeId = this.fabric.helloOf(link)?.nodeId;
     const isGoing = reason === "restart" || reason === "leave";
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
@@ -317,9 +344,8 @@ export class SimProcess {
   /** Asks for the next frame of a link. */
   pull(link: number): LinkFrame | undefined {
     if (this.isStopped) return undefined;
-    const { fabric } = this.fabric;
     const frame = this.machine.pull(link, this.time(), this.#outputs);
-    const peer = frame?.kind === "records" ? fabric.helloOf(link) : undefined;
+    const peer = frame?.kind === "records" ? this.fabric.helloOf(link) : undefined;
     if (peer !== undefined) this.node.parts.watching.gave(this.node, this, peer);
     this.#drain();
     return frame;
@@ -373,8 +399,9 @@ export class SimProcess {
       case "settled":
         return this.#settle(output.through, output.refusal === undefined);
       case "readPolicy":
+        return this.tasks.read(output.number);
       case "adoptPolicy":
-        return this.fabric.carryOut(output);
+        return this.tasks.adopt(output);
       case "staticEnded":
         return node.parts.watching.staticEnded(output.key);
       case "wake":
@@ -405,7 +432,7 @@ export class SimProcess {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
     const next = this.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
-    const due = this.fabric.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
+    const due = this.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
     // The two clocks differ by what a number of this size cannot hold: what is not due yet is due a little later, never at this very instant.
     const atMs = due > this.time().monoMs ? Math.max(due + offsetMs, world.nowMs + 0.001) : world.nowMs;
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
@@ -437,7 +464,7 @@ export class SimProcess {
     this.#tickedMs = time.monoMs;
     if (this.#ticksNow > MAX_TICKS)
       throw new Error(
-        `${this.node.name} is always due: fabric ${this.fabric.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
+        `${this.node.name} is always due: fabric ${this.fabric.nextDeadlineMs()}, leases ${this.registrar.nextDeadlineMs()} at ${time.monoMs}`,
       );
     this.#sweepMs = time.monoMs + 1 + this.node.parts.rng.int(SWEEP_APART_MS);
     this.input({ kind: "tick" });
@@ -739,11 +766,11 @@ export class SimNode implements Host {
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void {
     this.enqueue(() => {
       this.parts.trace.say(() => `${this.name} gets ${wordsOf(frame)} on ${link}`);
-      const { receivedRecords = 0, appliedRecords = 0, refusedRecords = 0 } = this.process?.fabric.fabric.replication.stats ?? {};
+      const { receivedRecords = 0, appliedRecords = 0, refusedRecords = 0 } = this.process?.fabric.replication.stats ?? {};
       if (frame.kind === "goodbye") this.process?.noteGoodbye(link, frame.reason);
       this.process?.input({ kind: "received", link, frame });
       if (frame.kind === "records" && !frame.frame.isComplete && !isCopy && this.process !== undefined) {
-        const { stats } = this.process.fabric.fabric.replication;
+        const { stats } = this.process.fabric.replication;
         // What limits of this node refuse is known here no more than before.
         this.differences.received += stats.receivedRecords - receivedRecords - (stats.refusedRecords - refusedRecords);
         this.differences.applied += stats.appliedRecords - appliedRecords;

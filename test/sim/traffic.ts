@@ -19,7 +19,7 @@ function sumsOf(scenario: Scenario): Sums {
   const { network, nodes } = scenario.sim;
   let [received, applied, wholeTransfers, records, talk, wire] = [0, 0, 0, 0, 0, 0];
   for (const { process, index } of nodes) {
-    const stats = process?.fabric.fabric.replication.stats;
+    const stats = process?.fabric.replication.stats;
     received += stats?.receivedRecords ?? 0;
     applied += stats?.appliedRecords ?? 0;
     wholeTransfers += stats?.wholeTransfers ?? 0;

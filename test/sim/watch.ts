@@ -277,7 +277,7 @@ export class SimWatch {
       this.#short = { text: message.cursor, boot: open.process.reads.node.boot };
     if (!isEnd && !message.isBookmark) return;
     checks.holds(open.process.isReady, "readiness", () => `${what}: END or bookmark of a node that is not ready`);
-    const { isSettling } = open.process.fabric.fabric.lifecycle;
+    const { isSettling } = open.process.fabric.lifecycle;
     checks.holds(!isSettling, "P3", () => `${what}: END or bookmark while records are still to be touched, withdrawn or dropped`);
     if (isEnd && isFull) {
       this.#unsee((key) => this.#doubted.has(key));

@@ -11,14 +11,14 @@ const TELL_MS = 2000;
 /** After so long this node and the other one may have written under the same numbers: it goes on under new ones. */
 const CONTESTED_MS = 5000;
 
-/** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
-export function startOfNode({
-  boot,
-  earlierBoots,
-}: {
+/** The name of a start, and the names of the earlier starts on the same disk; `earlierBoots` is undefined without a disk. */
+export interface NamedStart {
   readonly boot: string;
   readonly earlierBoots: readonly string[] | undefined;
-}): Start {
+}
+
+/** What this node tells others of its start: nothing without a disk, where each start is a new generation. */
+export function startOfNode({ boot, earlierBoots }: NamedStart): Start {
   if (earlierBoots === undefined) return {};
   const [bootBefore] = earlierBoots;
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };

@@ -1,18 +1,16 @@
 /** The fabric in a node: its listener and its files; and whoever follows what the machine tells of others. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import { isFabricOpen } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
-import { Fabric } from "../../fabric/fabric.ts";
-import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
-import type { MemberFacts } from "../../fabric/wire/messages.ts";
+import type { Fabric } from "../../fabric/fabric.ts";
+import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import type { CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Component } from "../components.io.ts";
-import { startOfNode } from "../core/own-start.ts";
-import { ageOf, resumeLives, type Warm, type WarmParts } from "../core/warm-start.ts";
+import { joinOthers } from "../core/joining.ts";
+import type { WarmParts } from "../core/warm-start.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
 import { advertisedHost, fabricHost } from "./address.io.ts";
@@ -20,14 +18,13 @@ import { FabricEvents } from "./events.io.ts";
 import type { NodeFabric } from "./fabric.io.ts";
 import { MembersFile } from "./members-file.io.ts";
 import { observeFabric } from "./metrics.ts";
-import { fabricOptions, foreignTo, peerAuthSettings } from "./options.ts";
+import { fabricOptions, foreignTo } from "./options.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "./peer-directory.ts";
 import { readClusterTokens, readFabricTls, secretRng } from "./secrets.io.ts";
 
 export interface FabricComponentOptions {
   readonly settings: Settings;
   readonly log: Log;
-  readonly version: string;
   readonly core: NodeCore;
 }
 
@@ -41,17 +38,23 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
   const { dataDir, ephemeral } = settings.persistence;
   const snapshotFile = new SnapshotFile(ephemeral ? undefined : dataDir, log.child("snapshot"));
   const found = await snapshotFile.restore(warmParts(options));
-  const warm = found === "ignored" ? undefined : found;
   const members = new MembersFile(settings.persistence, core.identity, log);
   const tokens = readClusterTokens(settings);
   const host = fabricHost(settings);
   await driver.open(transportOptions(options, host, tokens));
-  const facts = factsOf(options, host);
-  const fabric = makeFabric(options, { facts, warm, tokens, remembered: members.remembered });
-  // Without a directory there is nothing to write to.
-  const intervalMs = ephemeral ? 0 : settings.fabric.snapshotIntervalMs;
-  const snapshots = { intervalMs, isOtherThere: found === "ignored" };
-  machine.join({ fabric, facts, superseded: warm?.superseded ?? [], snapshots });
+  const joining = {
+    settings,
+    options: fabricOptions(settings),
+    rng: secretRng(),
+    address: hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || driver.port),
+    tokens,
+    start: journal.restored,
+    remembered: members.remembered,
+    warm: found === "ignored" ? undefined : found,
+    // Without a directory there is nothing to write to.
+    snapshots: { intervalMs: ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
+  };
+  const fabric = joinOthers(core, joining, now());
   const peers = new FabricPeers(core);
   const events = new FabricEvents(core, log);
   driver.follow((told) => {
@@ -142,57 +145,5 @@ function transportOptions({ settings, core, log }: FabricComponentOptions, host:
       core.metrics.inc("waymark_connections_refused_total", { listener: "fabric", reason });
       log.warn({ reason, address }, "connection cut");
     },
-  };
-}
-
-interface Made {
-  readonly facts: MemberFacts;
-  readonly warm: Warm | undefined;
-  readonly tokens: ClusterTokens;
-  readonly remembered: readonly string[];
-}
-
-function makeFabric({ settings, core }: FabricComponentOptions, { facts, warm, tokens, remembered }: Made): Fabric {
-  const { replica, stamper, hlc, journal } = core;
-  const time = now();
-  const fabric = new Fabric(fabricOptions(settings), {
-    self: facts,
-    replica,
-    stamper,
-    bounds: PROTOCOL_BOUNDS,
-    hlc,
-    rng: secretRng(),
-    seeds: settings.fabric.seeds,
-    clusterToken: tokens.clusterToken,
-    isInsecure: settings.listen.insecure,
-    isOpen: isFabricOpen(settings),
-    policyFrom: settings.policy.acceptFrom,
-    peerAuth: peerAuthSettings(settings),
-    startAgeMs: warm === undefined ? undefined : ageOf(warm, time),
-    earlierBoots: journal.restored.earlierBoots,
-    acceptedStarts: warm?.starts,
-    remembered,
-  });
-  fabric.setTokens(tokens);
-  if (warm !== undefined) resumeLives(fabric, warm, settings.fabric.joinTimeoutMs, time);
-  return fabric;
-}
-
-function factsOf({ settings, core, version }: FabricComponentOptions, host: string): MemberFacts {
-  const { nodeId, clusterId, region, zone, roles } = core.identity;
-  return {
-    nodeId,
-    clusterId,
-    region,
-    zone,
-    roles,
-    version,
-    generation: core.replica.self.generation,
-    ...startOfNode(core.journal.restored),
-    address: hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || core.driver.port),
-    protocolVersions: PROTOCOL_VERSIONS,
-    transports: ["h2"],
-    labels: settings.node.labels,
-    healthScore: 0,
   };
 }

@@ -1,0 +1,81 @@
+/** How a node joins others: its fabric is built from the settings, from what its disk kept, and from what came back of other nodes. */
+import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { isFabricOpen } from "../../config/exposure.ts";
+import type { Settings } from "../../config/settings.ts";
+import { Fabric } from "../../fabric/fabric.ts";
+import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
+import type { FabricOptions } from "../../fabric/options.ts";
+import type { MemberFacts } from "../../fabric/wire/messages.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Rng } from "../../lib/rng.ts";
+import { peerAuthSettings } from "../fabric/options.ts";
+import { type NamedStart, startOfNode } from "./own-start.ts";
+import type { Rooms } from "./rooms.ts";
+import type { SnapshotOptions } from "./snapshots.ts";
+import { ageOf, resumeLives, type Warm } from "./warm-start.ts";
+
+export interface JoiningParts {
+  readonly settings: Settings;
+  readonly options: FabricOptions;
+  readonly rng: Rng;
+  /** The address that other nodes are told, `host:port`. */
+  readonly address: string;
+  readonly tokens: ClusterTokens;
+  readonly start: NamedStart;
+  /** The members of the own cluster before this start. */
+  readonly remembered: readonly string[];
+  /** What came back from the snapshot of what other nodes told; undefined when nothing did. */
+  readonly warm: Warm | undefined;
+  readonly snapshots: SnapshotOptions;
+}
+
+/** Builds the fabric of a node and hands it to the node's machine. To be called once, when the rows of the disk and the snapshot are back. */
+export function joinOthers(
+  rooms: Pick<Rooms, "hlc" | "identity" | "machine" | "replica" | "stamper">,
+  parts: JoiningParts,
+  time: Time,
+): Fabric {
+  const { replica, stamper, hlc, machine } = rooms;
+  const { settings, options, rng, tokens, warm, remembered, snapshots } = parts;
+  const facts = factsOf(rooms, parts);
+  const fabric = new Fabric(options, {
+    ...tokens,
+    self: facts,
+    replica,
+    stamper,
+    bounds: PROTOCOL_BOUNDS,
+    hlc,
+    rng,
+    seeds: settings.fabric.seeds,
+    isInsecure: settings.listen.insecure,
+    isOpen: isFabricOpen(settings),
+    policyFrom: settings.policy.acceptFrom,
+    peerAuth: peerAuthSettings(settings),
+    startAgeMs: warm === undefined ? undefined : ageOf(warm, time),
+    earlierBoots: parts.start.earlierBoots,
+    acceptedStarts: warm?.starts,
+    remembered,
+  });
+  if (warm !== undefined) resumeLives(fabric, warm, options.readiness.joinTimeoutMs, time);
+  machine.join({ fabric, facts, superseded: warm?.superseded ?? [], snapshots });
+  return fabric;
+}
+
+function factsOf({ identity, replica }: Pick<Rooms, "identity" | "replica">, { settings, address, start }: JoiningParts): MemberFacts {
+  const { nodeId, clusterId, region, zone, roles, version } = identity;
+  return {
+    nodeId,
+    clusterId,
+    region,
+    zone,
+    roles,
+    version,
+    generation: replica.self.generation,
+    ...startOfNode(start),
+    address,
+    protocolVersions: PROTOCOL_VERSIONS,
+    transports: ["h2"],
+    labels: settings.node.labels,
+    healthScore: 0,
+  };
+}

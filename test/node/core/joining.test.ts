@@ -1,0 +1,68 @@
+/** What a node is to others when it joins them, as settings, disk and snapshot say. */
+import { expect, test } from "vitest";
+import { Leases } from "../../../src/catalog/leases.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { joinOthers } from "../../../src/node/core/joining.ts";
+import { openRooms } from "../../../src/node/core/rooms.ts";
+import type { NodeOutput } from "../../../src/node/core-io.ts";
+import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
+import { greetingOf } from "../../fakes/fabric-world.ts";
+import { FABRIC_OPTIONS, SETTINGS } from "../../fakes/options.ts";
+import { at } from "../../fakes/registry.ts";
+
+const NODE = { ...SETTINGS.node, clusterId: "c1", region: "r1", labels: { rack: "7" } };
+const SETTINGS_HERE = { ...SETTINGS, node: NODE, fabric: { ...SETTINGS.fabric, clusterTokenFile: "token" } };
+
+function joined() {
+  const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
+  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token" };
+  const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
+  const given = { ...options, ...chance, metrics: new Metrics(), hadPeers: false, now: () => at(0) };
+  const { rooms } = openRooms(restored, given, at(0)).finish();
+  const parts = {
+    settings: SETTINGS_HERE,
+    options: FABRIC_OPTIONS,
+    rng: new Rng("joining"),
+    address: "a:1",
+    tokens: { clusterToken: "new", otherToken: "old" },
+    start: { boot: "b2", earlierBoots: ["b1"] },
+    remembered: [],
+    warm: undefined,
+    snapshots: { intervalMs: 0, isOtherThere: false },
+  };
+  return { rooms, fabric: joinOthers(rooms, parts, at(0)) };
+}
+
+test("a node tells others its place and labels from the settings, and its start and generation from the disk", () => {
+  const { rooms, fabric } = joined();
+  expect(rooms.machine.fabric).toBe(fabric);
+  const facts = {
+    nodeId: "a",
+    clusterId: "c1",
+    region: "r1",
+    labels: { rack: "7" },
+    address: "a:1",
+    generation: 5,
+    boot: "b2",
+    bootBefore: "b1",
+  };
+  expect(fabric.membership.find("a")).toMatchObject(facts);
+});
+
+test.each([
+  { token: "new", isTaken: true },
+  { token: "old", isTaken: true },
+  { token: "guessed", isTaken: false },
+])("a peer that shows the token $token is taken: $isTaken, from the first moment on", ({ token, isTaken }) => {
+  const { rooms } = joined();
+  const out: NodeOutput[] = [];
+  const identity = { address: "b:1", isLoopback: true, certificate: undefined, clusterToken: token };
+  const hello = greetingOf("b", { clusterToken: token });
+  rooms.machine.handle({ kind: "begin" }, at(0), out);
+  rooms.machine.handle({ kind: "opened", link: 2, isIncoming: true, identity }, at(1), out);
+  rooms.machine.handle({ kind: "received", link: 2, frame: { kind: "hello", hello } }, at(1), out);
+  expect(out.some(({ kind }) => kind === "event")).toBe(!isTaken);
+  expect(rooms.machine.fabric?.links().some(({ hello: from }) => from?.nodeId === "b")).toBe(isTaken);
+});
