@@ -133,6 +133,12 @@ test("a caller without the role is exit code 4", async () => {
   expect((await waymark(["audit", "watch", "--server", fake.address])).exit).toBe(4);
 });
 
+/** The numbers of records in JSON lines. */
+function numbersOf(stdout: string): readonly string[] {
+  const lines = stdout.trimEnd().split("\n");
+  return lines.map((line) => (JSON.parse(line) as { readonly number: string }).number);
+}
+
 test("watch tells each act once, oldest first, and nothing that was there before it", async () => {
   const fake = await startFake();
   const records = [denial(2), denial(1)];
@@ -148,11 +154,7 @@ test("watch tells each act once, oldest first, and nothing that was there before
   records.unshift(denial(5), denial(4), denial(3));
   const { exit, stdout } = await ran;
   expect(exit).toBe(0);
-  const numbers = stdout
-    .trimEnd()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { readonly number: string }).number);
-  expect(numbers).toEqual(["3", "4", "5"]);
+  expect(numbersOf(stdout)).toEqual(["3", "4", "5"]);
 });
 
 test("watch --since begins with what happened since", async () => {
@@ -160,12 +162,26 @@ test("watch --since begins with what happened since", async () => {
   fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
   fake.policy.set("policyAudit", paged([change(2)]));
   const { stdout } = await waymark(["audit", "watch", "--since", "1h", "--count", "3", "-o", "json", "--server", fake.address]);
-  expect(
-    stdout
-      .trimEnd()
-      .split("\n")
-      .map((line) => (JSON.parse(line) as { readonly number: string }).number),
-  ).toEqual(["1", "2", "3"]);
+  expect(numbersOf(stdout)).toEqual(["1", "2", "3"]);
+});
+
+test("watch shows the records of the access log although the server was away when the policy log was read", async () => {
+  const fake = await startFake();
+  fake.policy.set("accessAudit", paged([denial(1)]));
+  fake.policy.set("policyAudit", paged([change(2)]));
+  fake.refusals.set("policyAudit", { code: status.UNAVAILABLE, message: "draining: going away", reason: "DRAINING" });
+  const argv = ["audit", "watch", "--since", "1h", "--count", "2", "--interval", "100ms", "-o", "json", "--server", fake.address];
+  const later = (act: () => void, delayMs: number): (() => void) => {
+    if (delayMs === 100) setImmediate(act);
+    return () => {};
+  };
+  const ran = waymark(argv, { later, onStderr: () => fake.refusals.delete("policyAudit") });
+  await until("it has read the policy log again", () => fake.callsOf("policyAudit").length >= 2);
+  // A record after the break ends the command, also when it has lost one.
+  fake.policy.set("accessAudit", paged([denial(3), denial(1)]));
+  const { stdout, stderr } = await ran;
+  expect(stderr).toContain("the server is away");
+  expect(numbersOf(stdout)).toEqual(["1", "2"]);
 });
 
 test.each([

@@ -197,9 +197,11 @@ class AuditFollower {
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
-    const found: AuditRecord[] = [];
-    for (const log of this.#logs) found.push(...(await this.#newer(log)));
-    return newestFirst(found).toReversed();
+    const found = new Map<AuditLog, readonly AuditRecord[]>();
+    for (const log of this.#logs) found.set(log, await this.#newer(log));
+    // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
+    for (const [log, [newest]] of found) if (newest !== undefined) this.#told.set(log, newest.number);
+    return newestFirst([...found.values()].flat()).toReversed();
   }
 
   async #newer(log: AuditLog): Promise<readonly AuditRecord[]> {
@@ -212,8 +214,6 @@ class AuditFollower {
       found.push(...fresh);
       if (fresh.length < records.length) break;
     }
-    const [newest] = found;
-    if (newest !== undefined) this.#told.set(log, newest.number);
     return found;
   }
 }
