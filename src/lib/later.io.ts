@@ -1,9 +1,12 @@
-/** A timer that has no longest delay. */
+/** A timer for any delay: Node's own takes delays from 0 to 24 days. */
 import { MAX_TIMER_MS } from "./duration.ts";
 
-/** Runs `act` after so many ms, unless the function that it returns is called before. What is later than any timer of Node never runs. */
+/**
+ * Runs `act` after `delayMs`, or as soon as possible when that is negative, because its time is over. A delay longer than the timers of Node
+ * never ends. The function that is returned cancels it.
+ */
 export function later(act: () => void, delayMs: number): () => void {
   if (delayMs > MAX_TIMER_MS) return () => {};
-  const timer = setTimeout(act, delayMs);
+  const timer = setTimeout(act, Math.max(0, delayMs));
   return () => clearTimeout(timer);
 }
