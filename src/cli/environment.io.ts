@@ -5,6 +5,7 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { addAbortSignal, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { later } from "../lib/later.io.ts";
 import type { Environment, Terminal } from "./environment.ts";
 
 /** Folder with package.json: of the clone, or `dist` of a packed Waymark, which has the files that are read at run time. */
@@ -60,10 +61,7 @@ export async function openEnvironment(
     env: process.env,
     stdout: terminal(process.stdout),
     stderr: terminal(process.stderr),
-    later: (act, delayMs) => {
-      const timer = setTimeout(act, delayMs);
-      return () => clearTimeout(timer);
-    },
+    later,
     readText: (path, maxBytes) => readText(path, maxBytes, own.interrupt),
     readOwn: (path) => readFile(join(FOLDER, path), "utf8"),
   };

@@ -2,6 +2,7 @@
 import type { PolicySet } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
+import { MAX_TIMER_MS } from "../lib/duration.ts";
 import { UsageError } from "./exit.ts";
 
 export interface Terminal {
@@ -89,14 +90,17 @@ export interface Environment {
   serve(request: ServeRequest): Promise<void>;
 }
 
-/** Resolves after `lengthMs`, or at once when the command is interrupted. */
+/** Resolves after `lengthMs`, but at the latest after 24 days, which is the longest timer. An interrupt resolves it at once. */
 export function sleep({ later, interrupt }: Pick<Environment, "later" | "interrupt">, lengthMs: number): Promise<void> {
   if (interrupt.aborted) return Promise.resolve();
   return new Promise((resolve) => {
-    const cancel = later(() => {
-      interrupt.removeEventListener("abort", stop);
-      resolve();
-    }, lengthMs);
+    const cancel = later(
+      () => {
+        interrupt.removeEventListener("abort", stop);
+        resolve();
+      },
+      Math.min(lengthMs, MAX_TIMER_MS),
+    );
     const stop = (): void => {
       cancel();
       resolve();

@@ -1,6 +1,7 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { AuditFault, AuditKind, AuditOutcome } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { auditLine } from "../../src/policy/audit/line.ts";
 import { boundEvent, CHAIN_START, chainEvent } from "../../src/policy/audit/record.ts";
 import { waymark } from "../fakes/cli-world.ts";
@@ -155,6 +156,20 @@ test("watch tells each act once, oldest first, and nothing that was there before
   const { exit, stdout } = await ran;
   expect(exit).toBe(0);
   expect(numbersOf(stdout)).toEqual(["3", "4", "5"]);
+});
+
+test("watch waits as long as a timer can when --interval is longer than that", async () => {
+  const fake = await startFake();
+  const interrupt = new AbortController();
+  const waits: number[] = [];
+  const later = (_: () => void, delayMs: number): (() => void) => {
+    waits.push(delayMs);
+    if (delayMs > 1000) setImmediate(() => interrupt.abort());
+    return () => {};
+  };
+  const argv = ["audit", "watch", "--interval", "30d", "--server", fake.address];
+  expect((await waymark(argv, { later, interrupt: interrupt.signal })).exit).toBe(0);
+  expect(Math.max(...waits)).toBe(MAX_TIMER_MS);
 });
 
 test("watch --since begins with what happened since", async () => {
