@@ -1,5 +1,6 @@
 /** Versions of FUNCTION entries, and npm-style ranges of versions such as `^1.2.0`. */
-import { Range } from "semver";
+// The whole library is 47 files, which every start of a node or a query would load.
+import Range from "semver/classes/range.js";
 import { invalid } from "./errors.ts";
 
 /** Remembered results. A catalog has few versions, and parsing one costs more than the rest of a filter. */

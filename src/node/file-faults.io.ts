@@ -4,7 +4,6 @@ import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "../config/settings.ts";
 import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
-import { checkKeyFile } from "../policy/identity/tokens.io.ts";
 import { APPENDING } from "../store/audit/stream.io.ts";
 import { readClusterTokens, readFabricTls } from "./fabric/secrets.io.ts";
 import { readCredentials } from "./identity.io.ts";
@@ -27,15 +26,20 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
-    ...(jwksFile === undefined ? [] : await faultOf(() => checkKeyFile(jwksFile), "tenants.jwt.jwks_file: ")),
-    ...(policy.file === undefined ? [] : policyFaults(policy.file)),
+    ...(jwksFile === undefined ? [] : await faultOf(() => checkKeys(jwksFile), "tenants.jwt.jwks_file: ")),
+    ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
     ...(audit.file === undefined ? [] : await faultOf(() => checkAppendable(audit.file ?? ""), "audit.file: ")),
   ];
 }
 
+/** Throws when the file holds no keys of a token issuer. The library that reads them is loaded only here. */
+async function checkKeys(path: string): Promise<void> {
+  (await import("../policy/identity/tokens.io.ts")).checkKeyFile(path);
+}
+
 /** Without its policy a new node would deny everything, and one that has a policy would not do what its operator wrote. */
-function policyFaults(path: string): readonly string[] {
-  const read = readFileText(path);
+async function policyFaults(path: string): Promise<readonly string[]> {
+  const read = await readFileText(path);
   if (read.ok) return [];
   return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
 }

@@ -9,7 +9,6 @@ import type { Time } from "../lib/machine.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
 import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
-import { TokenVerifier } from "../policy/identity/tokens.io.ts";
 import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./file-warnings.io.ts";
 
@@ -90,6 +89,8 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: { r
   if (jwt === undefined) return undefined;
   const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
   const claims = { principal: principalClaim, tenant: tenantClaim, cluster: clusterClaim, roles: rolesClaim };
+  // Loaded only here, because most nodes verify no tokens and the library for that takes 20 ms to load.
+  const { TokenVerifier } = await import("../policy/identity/tokens.io.ts");
   const verifier = new TokenVerifier(
     { ...jwt, claims, defaults },
     {

@@ -2,12 +2,13 @@
 
 import { POLICY_BOUNDS } from "../lib/bounds.ts";
 import { readBounded } from "../lib/named-file.io.ts";
-import { readPolicyFile } from "../policy/set/file.ts";
 import { checksumOf } from "../policy/set/rules.ts";
 import type { FileText } from "../policy/versions/policy-file.ts";
 
-/** Reads a policy file and what it says. Never throws: what is wrong with it is a fault in one line. */
-export function readFileText(path: string): FileText {
+/** Reads a policy file. Never rejects: a wrong file is a fault in one line. */
+export async function readFileText(path: string): Promise<FileText> {
+  // Loaded only here, because its YAML parser takes 20 ms to load and most nodes have no policy file.
+  const { readPolicyFile } = await import("../policy/set/file.ts");
   const read = readBounded(path, POLICY_BOUNDS.maxFileBytes);
   if (read.bytes === undefined) return { ok: false, fault: read.fault };
   const { set, problems } = readPolicyFile(read.bytes.toString("utf8"));

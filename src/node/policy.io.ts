@@ -118,15 +118,15 @@ async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: N
   const { file } = settings.policy;
   const wasLetIn = !wantsPeers(settings) || (await tasks.run(policyFile.wasReady())) || (await hadPeers(settings, core));
   if (!wasLetIn) policyFile.awaitCluster();
-  if (file !== undefined) await tasks.run(policyFile.apply(file, readFileText(file)));
+  if (file !== undefined) await tasks.run(policyFile.apply(file, await readFileText(file)));
   tell(log, core);
   const again = async (): Promise<void> => {
-    if (file !== undefined && !(await tasks.run(policyFile.again(file, readFileText(file), mayBeOthers()))))
+    if (file !== undefined && !(await tasks.run(policyFile.again(file, await readFileText(file), mayBeOthers()))))
       log.warn({ file }, "policy file not read again before this node is ready: then what it says counts where the cluster has no policy");
     else tell(log, core);
   };
   const letIn = async (): Promise<void> => {
-    if (file !== undefined) await tasks.run(policyFile.letIn(file, readFileText(file), mayBeOthers()));
+    if (file !== undefined) await tasks.run(policyFile.letIn(file, await readFileText(file), mayBeOthers()));
   };
   return { again, letIn };
 }

@@ -1,5 +1,6 @@
 /** The kinds of entry, one row each: the DNS labels of the kind, and the rules of its detail that the contract cannot express. */
-import { parse as parseSemver } from "semver";
+// Only this function, because the whole library is 47 files.
+import parseSemver from "semver/functions/parse.js";
 import { type DetailFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { quoted } from "./names.ts";
