@@ -59,5 +59,9 @@ export function errorLines(error: unknown, hint?: string): readonly string[] {
   }
   const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
-  return [said, ...fields, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
+  const unready =
+    error.facts.reason === "NOT_READY"
+      ? [`waymark discovery lag --server ${server} shows what the node waits for; another node may take the request now`]
+      : [];
+  return [said, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }

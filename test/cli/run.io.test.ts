@@ -1,3 +1,5 @@
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
@@ -18,6 +20,33 @@ async function startFake(): Promise<FakeDiscovery> {
 afterEach(() => {
   for (const fake of started.splice(0)) fake.stop();
 });
+
+/** Answers every DNS question with SERVFAIL. */
+class FailingGateway implements AsyncDisposable {
+  readonly #socket = createSocket("udp4");
+
+  static async open(): Promise<FailingGateway> {
+    const gateway = new FailingGateway();
+    gateway.#socket.on("message", (question, { port, address }) => {
+      const answer = Buffer.from(question);
+      // A response with the code 2.
+      answer.writeUInt16BE(0x80_02, 2);
+      gateway.#socket.send(answer, port, address);
+    });
+    gateway.#socket.bind(0, "127.0.0.1");
+    await once(gateway.#socket, "listening");
+    return gateway;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.#socket.address().port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#socket.close();
+    await once(this.#socket, "close");
+  }
+}
 
 const REGISTER = ["register", "--namespace", "svc.market", "--name", "web", "--instance", "web-1"] as const;
 
@@ -183,6 +212,40 @@ test.each([
   expect(ran.exit).toBe(exit);
   expect(ran.stderr).toContain(`error: ${reason.toLowerCase()}: no`);
   expect(ran.stdout).toBe("");
+});
+
+test("resolve of an unknown name says how to see the names that there are", async () => {
+  const fake = await startFake();
+  fake.refusals.set("resolve", { code: status.NOT_FOUND, message: "not_found: nothing named web in svc.market", reason: "NOT_FOUND" });
+  const resolve = ["discovery", "resolve", "web", "--namespace", "svc.market", "--server", fake.address];
+  expect(await waymark(resolve)).toEqual({
+    exit: 5,
+    stdout: "",
+    stderr:
+      "error: not_found: nothing named web in svc.market\n" +
+      "error: waymark discovery query --namespace svc.market lists the entries that you may see there\n",
+  });
+});
+
+test("a node that is not ready is told with the command that shows what it waits for", async () => {
+  const fake = await startFake();
+  fake.refusals.set("register", { code: status.UNAVAILABLE, message: "not_ready: no clocks yet", reason: "NOT_READY" });
+  expect(await waymark([...REGISTER, "--server", fake.address])).toMatchObject({
+    exit: 1,
+    stderr:
+      "error: not_ready: no clocks yet\n" +
+      `error: waymark discovery lag --server ${fake.address} shows what the node waits for; another node may take the request now\n`,
+  });
+});
+
+test("a DNS gateway that fails to answer is told in words, with the command that shows why", async () => {
+  await using gateway = await FailingGateway.open();
+  const ran = await waymark(["dns", "resolve", "web.svc.market.waymark", "--dns-server", gateway.address]);
+  expect(ran).toMatchObject({ exit: 1, stdout: "" });
+  expect(ran.stderr).toBe(
+    `error: web.svc.market.waymark: the DNS gateway at ${gateway.address} cannot answer (SERVFAIL)\n` +
+      "error: its node may not be ready: waymark discovery lag shows what it waits for\n",
+  );
 });
 
 test("a server that is not there is exit code 3, and the message names it", async () => {
@@ -520,7 +583,12 @@ test("config show tells where each value came from; config validate reports ever
   });
   expect((await waymark(["config", "validate", "node.toml"], { files })).exit).toBe(0);
   expect((await waymark(["config", "validate", "--config", "node.toml"], { files })).exit).toBe(0);
-  expect((await waymark(["config", "validate"], { files })).exit).toBe(2);
+  expect(await waymark(["config", "validate"], { files })).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining(
+      "error: name the settings file to check, as in waymark config validate node.toml; waymark config show checks the environment too\n",
+    ) as string,
+  });
   const bad = await waymark(["config", "validate", "bad.toml"], { files });
   expect(bad.exit).toBe(2);
   expect(bad.stderr).toContain("did you mean node.region?");

@@ -43,7 +43,10 @@ export async function readEffective(environment: Environment, file: string | und
 export const validate: Verb = async ({ environment, args, flags, out }) => {
   const [name, other] = [...args, flags.text("config")].filter((file) => file !== undefined);
   if (other !== undefined) throw new UsageError(`the settings file is given twice: ${name ?? ""} and --config ${other}`);
-  if (name === undefined) throw new UsageError("name the settings file to check");
+  if (name === undefined)
+    throw new UsageError(
+      "name the settings file to check, as in waymark config validate node.toml; waymark config show checks the environment too",
+    );
   const loaded = loadConfig({
     file: await readSettings(environment, name, args.length === 0 ? "--config" : undefined),
     env: {},

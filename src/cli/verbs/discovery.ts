@@ -24,11 +24,12 @@ import {
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
+import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 import type { FollowEvent } from "../../reading/follow.ts";
-import { UsageError } from "../exit.ts";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";
 import { type Column, factTable, type Output, type Table } from "../output.ts";
@@ -81,10 +82,11 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
   if (flags.text("policy") === "hash" && (flags.text("hashKey") ?? "") === "")
     throw new UsageError("--policy hash needs --hash-key: the same key is sent to the same instance");
   if (flags.text("policy") !== "hash" && flags.text("hashKey") !== undefined) throw new UsageError("--hash-key needs --policy hash");
-  const answer = await client().call(DiscoveryService.method.resolve, {
+  const namespace = flags.text("namespace") ?? "";
+  const request = {
     ...viewer,
     name,
-    namespace: flags.text("namespace") ?? "",
+    namespace,
     kind: flags.enum("kind", EntryKind),
     policy: flags.enum("policy", ResolvePolicy),
     versionRange: versionRangeOf(flags),
@@ -92,7 +94,14 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     hashKey: flags.text("hashKey") ?? "",
     limit: limitOf(flags) ?? 0,
     explain: flags.isOn("explain"),
-  });
+  };
+  const answer = await client()
+    .call(DiscoveryService.method.resolve, request)
+    .catch((error: unknown) => {
+      if (!(error instanceof RequestError && error.facts.code === "NOT_FOUND")) throw error;
+      const advice = `waymark discovery query --namespace ${namespace} lists the entries that you may see there`;
+      throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
+    });
   const json = messageJson(ResolveResponseSchema, answer);
   if (flags.isOn("explain") && !out.isMachine) {
     out.document(json, explanationTable(answer.explanation));

@@ -61,6 +61,10 @@ async function ask(resolver: Resolver, { name, type, server }: Question): Promis
     if (code === "ETIMEOUT" || code === "ECONNREFUSED")
       throw new CommandError(`no answer from the DNS gateway at ${server}`, EXIT.unreachable, error);
     if (code === "EREFUSED") throw new CommandError(`${name}: refused; it is outside the zones of the gateway`, EXIT.failed, error);
+    if (code === "ESERVFAIL") {
+      const advice = "its node may not be ready: waymark discovery lag shows what it waits for";
+      throw new CommandError(`${name}: the DNS gateway at ${server} cannot answer (SERVFAIL)\n${advice}`, EXIT.failed, error);
+    }
     throw new CommandError(`${name} ${type}: ${error instanceof Error ? error.message : String(error)}`, EXIT.failed, error);
   }
 }
