@@ -131,7 +131,11 @@ export class Reads {
   checkWatch(caller: Caller, namespace: string): void {
     if (namespace === "") return;
     if (this.#policies.policy.isPending)
-      throw new WaymarkError("not_ready", "the policy of the cluster is not known here yet", { retryMs: PENDING_RETRY_MS });
+      throw new WaymarkError(
+        "not_ready",
+        "this node does not have the policy of its cluster yet, and waits for it before it starts a watch of one namespace",
+        { retryMs: PENDING_RETRY_MS },
+      );
     const verdict = this.verdict(caller, namespace);
     if (verdict.allowed) return;
     this.#onDenied(caller, { action: "watch", namespace, verdict });

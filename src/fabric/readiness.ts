@@ -221,7 +221,10 @@ interface Around {
 function detailOf(reason: ReadyState["reason"], { nodeIds, otherNodeIds }: Behind, { refusal, hasPeers }: Around): string {
   switch (reason) {
     case "joining":
-      return "no seed has answered yet";
+      return (
+        "no seed has answered yet: a node must run at an address of fabric.seeds (--join), which names fabric ports; " +
+        "without an answer this node serves alone after fabric.join_timeout"
+      );
     case "refused":
       return `${refusalText(refusal)}: give this node the token, certificate, cluster and region that are taken there, or start it without seeds to run alone`;
     case "catching_up":

@@ -45,7 +45,9 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "17s" } }));
   const self = ["--node-id", "late", "--cluster-id", "c1", "--ephemeral", "--config", config];
   await using node = await UnreadyNode.start([...self, "--join", `127.0.0.1:${await seed.open()}`]);
-  expect(await readyz(node.http)).toMatch(/^503 .*no seed has answered yet/s);
+  expect(await readyz(node.http)).toMatch(
+    /^503 .*no seed has answered yet: a node must run at an address of fabric\.seeds \(--join\), which names fabric ports; without an answer this node serves alone after fabric\.join_timeout/s,
+  );
   using door = new GrpcDoor(node.grpc);
   const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   expect([code, response["items"] ?? [], response["age"]]).toEqual(["OK", [], expect.stringMatching(/^(?!0s$)\d/)]);

@@ -71,7 +71,7 @@ export class OwnClock {
   }
 }
 
-const COMPARING = "this node has not heard the clocks of others yet: until then it takes no writes";
+const COMPARING = `this node takes no writes before it has heard the clocks of other nodes, for which it waits at most ${COMPARE_MS / 1000} s`;
 const BEYOND_STAMPS = "this node's clock stands in the year 2100 or later: set it right; until then it takes no writes";
 
 /** In words for people; empty while the clock is as others'. */
