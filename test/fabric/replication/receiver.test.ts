@@ -187,6 +187,18 @@ test("where an origin is at home is what it says itself, whatever was told befor
   expect([a.replica.origins.get("b/1")?.clusterId, a.shared.stats.refusedOrigins]).toEqual(["c1", 0]);
 });
 
+test("records are not signed: a node of the own cluster is believed about the origin of another, until that one hears of it", () => {
+  const { a, b, link } = linked();
+  link.receive(framesOf(b, 0), a.timeOf(10), a.outputs);
+  const forger = new ReplicatingNode({ nodeId: "b" });
+  for (const name of ["f1", "f2", "f3", "forged"]) forger.put(name, 20);
+  open(a, new ReplicatingNode({ nodeId: "evil" }), 20).receive(framesOf(forger, 3), a.timeOf(20), a.outputs);
+  expect([a.shown().some((line) => line.includes("forged")), a.shared.stats.refusedOrigins]).toEqual([true, 0]);
+  // Node b hears that others know more changes of it than it made, and takes a new generation.
+  open(b, a, 20).receive(vectorOf([{ nodeId: "b", seq: 4 }]), b.timeOf(30), b.outputs);
+  expect(b.outputs).toContainEqual({ kind: "generationLost", seq: 4 });
+});
+
 test("strangers do not use up the room of our own nodes: another cluster has a quarter of it, all others half, whoever passes them on", () => {
   const a = new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 40 } });
   const takes = (clusterId: string, from: string, by = from): number => {
