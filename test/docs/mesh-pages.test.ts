@@ -83,6 +83,16 @@ test.each(PAGES)("%s: every metric of the mesh is there, and so is every script"
   expect(run.filter((name) => !Object.hasOwn(scripts, name))).toEqual([]);
 });
 
+test.each([
+  { metric: "mesh_refused_total", causes: METRICS.mesh_refused_total.labels.what },
+  { metric: "mesh_refused_updates_total", causes: METRICS.mesh_refused_updates_total.labels.reason },
+])("every cause that $metric counts is explained", ({ causes }) => {
+  const cells = readFileSync("docs/reference/mesh.md", "utf8")
+    .split("\n")
+    .flatMap((row) => /^\| (`[^|]*) \|/.exec(row)?.[1] ?? []);
+  expect(causes.filter((cause) => !cells.some((cell) => cell.includes(`\`${cause}\``)))).toEqual([]);
+});
+
 /** Names of events are written where they happen, in the fabric or in the node. */
 test("every event that the reference explains happens somewhere", () => {
   const files = ["src/node", "src/fabric"].flatMap((folder) =>

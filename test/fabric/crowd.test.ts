@@ -85,7 +85,7 @@ test("who stood still is confirmed by its own cluster, and asks nobody else", ()
 });
 
 test("one other cluster has a quarter of the places of those who wait, all of them half, and one of ours that moved waits among them", () => {
-  const { maxQuarantined } = MEMBERSHIP_OPTIONS;
+  const { maxConflicts } = MEMBERSHIP_OPTIONS;
   const world = new World({ seed: "waiting" });
   const [first, , moving] = world.startMany(3, (i) => (i === 0 ? [] : ["n0"]));
   world.runFor(5000);
@@ -99,24 +99,24 @@ test("one other cluster has a quarter of the places of those who wait, all of th
     world.give(first!, { kind: "asked", call: 2, request, identity: PROOF });
   };
   const atNode1 = (clusterId: string): MemberUpdate[] =>
-    Array.from({ length: maxQuarantined }, (_, i) => ({
+    Array.from({ length: maxConflicts }, (_, i) => ({
       ...factsOf(`${clusterId}-${i}`, { ...THEIRS, clusterId }),
       address: "n1:1",
       status: "alive",
       incarnation: 1,
       accuser: "",
     }));
-  const waiting = () => first!.machine.counts().quarantined;
+  const waiting = () => first!.machine.counts().conflicts;
   tell("evil", "other", atNode1("other"));
-  expect(waiting()).toBe(maxQuarantined / 4);
+  expect(waiting()).toBe(maxConflicts / 4);
   for (const clusterId of ["other-2", "other-3", "other-4"]) tell(`evil-${clusterId}`, clusterId, atNode1(clusterId));
-  expect(waiting()).toBe(maxQuarantined / 2);
+  expect(waiting()).toBe(maxConflicts / 2);
   const before = first!.machine.find("n2");
   world.crash(moving!);
   tell("n1", "c1", [
     { ...factsOf("n2"), address: "n2:2", generation: before!.generation + 1, status: "alive", incarnation: 1, accuser: "" },
   ]);
-  expect(waiting()).toBe(maxQuarantined / 2 + 1);
+  expect(waiting()).toBe(maxConflicts / 2 + 1);
   world.runFor(20_000);
   expect(first!.machine.find("n2")).toMatchObject({ address: "n2:2", generation: before!.generation + 1 });
 });

@@ -88,7 +88,7 @@ test("an exchange of tables is answered with what the asker did not say", () => 
   const bench = new Bench([said("a"), said("b")]);
   const answer = bench.ask({ kind: "pushPull", from: FROM, isJoin: true, members: [said("a"), said("c")] });
   expect(answer?.kind === "pushPull" && answer.members.map(({ nodeId }) => nodeId)).toEqual(["self", "b"]);
-  expect(bench.machine.counts()).toEqual({ alive: 3, suspect: 0, left: 0, dead: 0, quarantined: 0 });
+  expect(bench.machine.counts()).toEqual({ alive: 3, suspect: 0, left: 0, dead: 0, conflicts: 0 });
 });
 
 test("an indirect probe becomes our own, and is answered when that is", () => {

@@ -14,19 +14,19 @@ import { MemberBench, said } from "./membership-bench.ts";
 
 const FROZEN_MS = 3_600_000;
 
-test("a newcomer in quarantine is not forgotten for the time in which nobody was heard", () => {
+test("a newcomer in conflict with a member is not forgotten for the time in which nobody was heard", () => {
   const bench = new MemberBench();
   const answered = bench.onProbe;
   bench.onProbe = (call) => (call.request.kind === "probe" && call.request.targetNodeId === "new" ? undefined : answered(call));
   bench.hear([said("old", "alive", { address: "x:1" }), said("new", "alive", { address: "x:1" })]);
-  const quarantined = () => bench.machine.counts().quarantined;
-  const { quarantineMs } = MEMBERSHIP_OPTIONS;
+  const waiting = () => bench.machine.counts().conflicts;
+  const { conflictMs } = MEMBERSHIP_OPTIONS;
   // It wakes up late, and has what was left.
   bench.freeze(FROZEN_MS);
-  bench.runUntil(FROZEN_MS + quarantineMs - 2000);
-  expect(quarantined()).toBe(1);
-  bench.runUntil(FROZEN_MS + quarantineMs + 2000);
-  expect(quarantined()).toBe(0);
+  bench.runUntil(FROZEN_MS + conflictMs - 2000);
+  expect(waiting()).toBe(1);
+  bench.runUntil(FROZEN_MS + conflictMs + 2000);
+  expect(waiting()).toBe(0);
 });
 
 /** A link over which nothing came yet. */

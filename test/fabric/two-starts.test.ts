@@ -104,7 +104,7 @@ test("what an older node passes on without a start keeps the start that is known
   hear(said("n:1", { incarnation: 8 }), "old", "gossip");
   expect(held()).toMatchObject({ boot: "a", incarnation: 8 });
   hear(said("n:2", { incarnation: 9 }), "old", "gossip");
-  expect([held()?.address, bench.machine.counts().quarantined]).toEqual(["n:1", 1]);
+  expect([held()?.address, bench.machine.counts().conflicts]).toEqual(["n:1", 1]);
 });
 
 test.each([

@@ -7,7 +7,7 @@ import type { Round } from "./probe-round.ts";
 export type CallPurpose =
   | { readonly kind: "direct" | "indirect"; readonly round: Round; readonly helper: Member }
   | { readonly kind: "gossip"; readonly nodeId: string }
-  /** Does the newcomer in quarantine answer at its address? */
+  /** Does a newcomer that waits in a conflict answer at its address? */
   | { readonly kind: "check"; readonly nodeId: string }
   | { readonly kind: "relay"; readonly asked: CallId; readonly nodeId: string }
   | { readonly kind: "pushPull"; readonly address: string; readonly isJoin: boolean; readonly step: TableStep };

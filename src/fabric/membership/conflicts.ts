@@ -20,8 +20,8 @@ export interface Waiting {
 }
 
 export interface ConflictsOptions {
-  readonly maxQuarantined: number;
-  readonly quarantineMs: number;
+  readonly maxConflicts: number;
+  readonly conflictMs: number;
   readonly intervalMs: number;
 }
 
@@ -61,7 +61,7 @@ export class Conflicts {
 
   /** As in the table of members: of other clusters one has a quarter of the room, and all of them half. */
   #hasRoomFor(clusterId: string): boolean {
-    const max = this.#options.maxQuarantined;
+    const max = this.#options.maxConflicts;
     if (clusterId === this.#here || this.#waiting.size >= max) return this.#waiting.size < max;
     let [same, others] = [0, 0];
     for (const { update } of this.#waiting.values()) {
@@ -99,7 +99,7 @@ export class Conflicts {
     const due: Waiting[] = [];
     for (const waiting of this.#waiting.values()) {
       if (waiting.nextCheckMonoMs > nowMonoMs) continue;
-      if (nowMonoMs - waiting.sinceMonoMs >= this.#options.quarantineMs) {
+      if (nowMonoMs - waiting.sinceMonoMs >= this.#options.conflictMs) {
         this.#waiting.delete(waiting.update.nodeId);
         continue;
       }

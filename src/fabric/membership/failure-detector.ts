@@ -87,7 +87,7 @@ export class FailureDetector {
       : this.#otherTurns.at(period - ownCount, others);
   }
 
-  /** Does what the news asks for: probes of the doubted, checks of the quarantined. */
+  /** Probes the members that were reported as suspect, and the newcomers that wait in a conflict. */
   settle(time: Time, out: MembershipOutput[]): void {
     const { doubted, self } = this.#state;
     if (doubted.length > 0) {

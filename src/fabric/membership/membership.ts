@@ -155,8 +155,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   }
 
   /** Others by status, self not counted. */
-  counts(): MemberCounts & { readonly quarantined: number } {
-    return { ...this.#state.members.counts, quarantined: this.#state.quarantinedCount };
+  counts(): MemberCounts & { readonly conflicts: number } {
+    return { ...this.#state.members.counts, conflicts: this.#state.conflictCount };
   }
 
   explain(nodeId: string): Explanation | undefined {

@@ -50,9 +50,9 @@ export interface MembershipOptions {
   /** Updates read from one probe. */
   readonly maxUpdatesRead: number;
   /** Newcomers that wait because another member has their address. */
-  readonly maxQuarantined: number;
+  readonly maxConflicts: number;
   /** A newcomer waits at most so long. */
-  readonly quarantineMs: number;
+  readonly conflictMs: number;
   /** Probes for others at a time; more are answered with "no". */
   readonly maxRelays: number;
   readonly maxSeeds: number;
@@ -85,8 +85,8 @@ export const MEMBERSHIP_FIXED = {
   maxMembers: MAX_PUSH_PULL_REQUEST_MEMBERS,
   maxUpdatesBytes: 4_096,
   maxUpdatesRead: MAX_PROBE_REQUEST_UPDATES,
-  maxQuarantined: 256,
-  quarantineMs: 60_000,
+  maxConflicts: 256,
+  conflictMs: 60_000,
   maxRelays: 64,
   maxSeeds: NODE_BOUNDS.maxSeeds,
   lagMs: 500,

@@ -61,7 +61,7 @@ export class MembershipState {
     return this.members.listed.length + 1;
   }
 
-  get quarantinedCount(): number {
+  get conflictCount(): number {
     return this.#conflicts.size;
   }
 
@@ -269,7 +269,7 @@ export class MembershipState {
 
   #hold(update: MemberUpdate, reason: Waiting["reason"], teller: Teller, time: Time, out: MembershipOutput[]): void {
     const held = this.#conflicts.add(update, reason, time.monoMs, teller.nodeId);
-    if (held === "full") this.refused.quarantineFull += 1;
+    if (held === "full") this.refused.conflictsFull += 1;
     if (held !== "new" || reason === "start") return;
     // Everybody has to know of it when the older one is gone. That there are two is told once that one has shown that it is still there.
     this.broadcasts.add(update);

@@ -36,11 +36,11 @@ export const UPDATE_REFUSALS = {
 export type UpdateRefusal = keyof typeof UPDATE_REFUSALS;
 
 /** Updates that were not believed, by why. */
-export type RefusedCounts = Record<UpdateRefusal | "quarantineFull" | "tooMany", number>;
+export type RefusedCounts = Record<UpdateRefusal | "conflictsFull" | "tooMany", number>;
 
 export function noRefusals(): RefusedCounts {
   const faults = { status: 0, number: 0, ahead: 0, text: 0, list: 0, foreign: 0, border: 0, start: 0 };
-  return { ...faults, full: 0, ownAddress: 0, quarantineFull: 0, tooMany: 0 };
+  return { ...faults, full: 0, ownAddress: 0, conflictsFull: 0, tooMany: 0 };
 }
 
 /** What is wrong with the update by itself; undefined: nothing. `isOwn`: the node itself says so, or hears it of itself. */

@@ -52,11 +52,11 @@ export function observeFabric(observed: ObservedFabric): void {
 
 function observeMembers({ metrics, fabric }: ObservedFabric): void {
   const { membership } = fabric;
-  const { alive, suspect, left, dead, quarantined } = membership.counts();
+  const { alive, suspect, left, dead, conflicts } = membership.counts();
   // This node is one of them.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
-  metrics.set("mesh_quarantined_members", {}, quarantined);
+  metrics.set("mesh_member_conflicts", {}, conflicts);
   metrics.set("mesh_health_score", {}, membership.healthScore);
   metrics.counter("mesh_refutations_total", {}).set(membership.refutationCount);
   metrics.counter("mesh_join_attempts_total", {}).set(membership.joinAttempts);
@@ -79,8 +79,8 @@ function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): v
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
   metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
   metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
-  const { quarantineFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
-  const updates = { ...faults, quarantine_full: quarantineFull, too_many: tooMany, own_address: ownAddress };
+  const { conflictsFull, tooMany, ownAddress, ...faults } = fabric.membership.refused;
+  const updates = { ...faults, conflicts_full: conflictsFull, too_many: tooMany, own_address: ownAddress };
   for (const reason of MESH_METRICS.mesh_refused_updates_total.labels.reason)
     metrics.counter("mesh_refused_updates_total", { reason }).set(updates[reason]);
 }

@@ -79,7 +79,7 @@ test("of a new start others are not believed: the address is asked, and answers 
     const next = own("a", { boot: "a-2", bootBefore: "a-1", incarnation: WALL_S + 9 });
     expect([hear(next, "b"), held("a")?.boot, bench.probes.map(({ to }) => to)]).toEqual(["", "a-1", ["a:1"]]);
     bench.answerProbes("a:1", { nodeId: "a", generation: 1, boot: isTrue ? "a-2" : "a-1" });
-    expect([held("a")?.boot, bench.machine.counts().quarantined]).toEqual([isTrue ? "a-2" : "a-1", 0]);
+    expect([held("a")?.boot, bench.machine.counts().conflicts]).toEqual([isTrue ? "a-2" : "a-1", 0]);
     expect(bench.events()).toEqual([]);
   }
 });

@@ -3,7 +3,7 @@ import { Conflicts } from "../../../src/fabric/membership/conflicts.ts";
 import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
 import { factsOf } from "../membership-world.ts";
 
-const OPTIONS = { maxQuarantined: 2, quarantineMs: 5000, intervalMs: 1000 };
+const OPTIONS = { maxConflicts: 2, conflictMs: 5000, intervalMs: 1000 };
 
 function claim(nodeId: string, address: string, incarnation = 1): MemberUpdate {
   return { ...factsOf(nodeId), address, status: "alive", incarnation, accuser: "" };
@@ -57,7 +57,7 @@ test("of words as new as each other the last one counts, and one as new as what 
 });
 
 test("another cluster's newcomers have no more than what is free, and what ours take is none of their half", () => {
-  const conflicts = new Conflicts({ ...OPTIONS, maxQuarantined: 8 }, claim("a", "x:1").clusterId);
+  const conflicts = new Conflicts({ ...OPTIONS, maxConflicts: 8 }, claim("a", "x:1").clusterId);
   const add = (nodeId: string, clusterId: string) => conflicts.add({ ...claim(nodeId, "x:1"), clusterId }, "address", 0, "k");
   const { clusterId } = claim("a", "x:1");
   for (let i = 0; i < 4; i++) add(`ours${i}`, clusterId);

@@ -191,11 +191,11 @@ test("a newcomer with the address of a listed member waits until that one is gon
   bench.hear([said("new", "alive", { address: "x:1" })]);
   expect(taken(bench)).toEqual(["address_of_another_member"]);
   expect(bench.held("new")).toBeUndefined();
-  expect(bench.machine.counts().quarantined).toBe(1);
+  expect(bench.machine.counts().conflicts).toBe(1);
   expect(probed.map(({ request }) => request.kind === "probe" && request.targetNodeId)).toContain("new");
   bench.hear([said("old", "left", { address: "x:1" })]);
   expect(bench.held("new")?.status).toBe("alive");
-  expect(bench.machine.counts().quarantined).toBe(0);
+  expect(bench.machine.counts().conflicts).toBe(0);
 });
 
 test("a newcomer that answers at the address is listed at once, and the older member is suspect", () => {
@@ -227,7 +227,7 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   expect(events).toMatchObject([{ name: "two_nodes_with_one_id", detail: { address: "twin:1", otherAddress: "a:1" } }]);
   expect(bench.held("a")?.generation).toBe(1);
   bench.hear([{ ...twin, status: "dead" }]);
-  expect(bench.machine.counts().quarantined).toBe(0);
+  expect(bench.machine.counts().conflicts).toBe(0);
   bench.hear([twin, said("a", "dead")]);
   expect(bench.held("a")).toMatchObject({ generation: 2, status: "alive" });
 });

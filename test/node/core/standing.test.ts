@@ -21,7 +21,7 @@ class Others {
     const membership = {
       askClocks: () => {},
       clock: () => RIGHT,
-      counts: () => ({ alive: this.alive, suspect: this.suspect, left: 0, dead: 0, quarantined: 0 }),
+      counts: () => ({ alive: this.alive, suspect: this.suspect, left: 0, dead: 0, conflicts: 0 }),
       dispute: () => this.dispute,
       hasJoined: true,
       isUnconfirmed: () => this.isUnconfirmed,

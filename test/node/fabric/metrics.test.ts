@@ -161,7 +161,7 @@ test("a node that is called dead contradicts, and a newcomer at another's addres
     { ...taken, status: "alive", incarnation: 1, accuser: "" },
   ]);
   expect(scrape("mesh_refutations")).toEqual({ mesh_refutations_total: 1 });
-  expect(scrape("mesh_quarantined")).toEqual({ mesh_quarantined_members: 1 });
+  expect(scrape("mesh_member_conflicts")).toEqual({ mesh_member_conflicts: 1 });
 });
 
 test("an origin whose node died is counted as orphaned, then as hidden, and no longer when it is back", () => {
