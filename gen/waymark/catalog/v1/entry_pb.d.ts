@@ -453,7 +453,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   metadata: { [key: string]: string };
 
   /**
-   * How long caches and DNS resolvers may keep the answer, 0 s to 24 h. When it is absent, it is the ttl of the lease.
+   * How long caches and DNS resolvers may keep the answer, 0 s to 24 h. When it is absent, the node fills in the ttl of
+   * the lease. It stays absent under a lease that never expires; DNS then uses the setting `catalog.default_lease_ttl`.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */

@@ -34,8 +34,9 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
   entries: Entry[];
 
   /**
-   * Time to live of a new lease, 1 s to 24 h. Absent means 30 s. Ignored when `lease_id` names a lease. Must be absent
-   * when `static_lease` is set.
+   * Time to live of a new lease. By default 1 s to 24 h, and 30 s when it is absent; the node's settings
+   * `catalog.min_lease_ttl`, `catalog.max_lease_ttl` and `catalog.default_lease_ttl` change that. Has no effect when
+   * `lease_id` names a lease. Must be absent when `static_lease` is set.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -50,8 +51,8 @@ export declare type RegisterRequest = Message<"waymark.discovery.v1.RegisterRequ
 
   /**
    * Makes a retry safe. The server answers a repeated request with the same key as it answered the first one, and
-   * refuses another request with the same key with INVALID_ARGUMENT. This node keeps the key for the ttl of the lease.
-   * At most 128 characters.
+   * refuses another request with the same key with INVALID_ARGUMENT. This node keeps the key for the ttl of the lease,
+   * and for the setting `catalog.max_lease_ttl` when the lease never expires. At most 128 characters.
    *
    * @generated from field: string idempotency_key = 4;
    */
@@ -188,8 +189,8 @@ export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease was
-   * renewed.
+   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease that can
+   * expire was renewed.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
@@ -243,8 +244,8 @@ export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveR
   expiredLeaseIds: string[];
 
   /**
-   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease was
-   * renewed.
+   * Shortest ttl of the leases that were renewed. A client renews after a third of it. Absent when no lease that can
+   * expire was renewed.
    *
    * @generated from field: google.protobuf.Duration ttl = 2;
    */
