@@ -23,25 +23,29 @@ const CAVEATS: Readonly<Record<string, readonly string[]>> = {
   flood: ["The latency alone is that of a core that sleeps between calls, as its p50 shows. A ratio below 1 is therefore not a gain."],
   membership: [
     'The benchmark kills a process, so the kernel closes its connections, and our nodes probe it at once. A machine that vanishes closes nothing: see "deaths" of `simulated`.',
-    "memberlist (version: `bench/memberlist/go.mod`) runs with its `DefaultLANConfig`. With `DefaultLocalConfig`, its settings for one machine, it is faster than we are. In one round with 8 processes, at a load average of 25, everyone knew of a kill after 5.2 s (ours), 6.0 s (LAN) and 4.2 s (Local), and of a process that fell silent after 8.0, 8.9 and 4.9 s. The benchmark measures all three since then.",
+    "memberlist (version: `bench/memberlist/go.mod`) runs with its `DefaultLANConfig`. With `DefaultLocalConfig`, its settings for one machine, it is faster than we are. In one round with 8 processes, at a load average of 25 and a commit that was not noted (before 69c5f671dd10), everyone knew of a kill after 5.2 s (ours), 6.0 s (LAN) and 4.2 s (Local), and of a process that fell silent after 8.0, 8.9 and 4.9 s. The benchmark measures all three since then.",
   ],
   policy: [
     "The ratio is the median of the rounds' own ratios. At a load average of 13 it is 1.02, while the medians give 1.10. So it is not certain that the goal of 1.1 is reached.",
   ],
   query: [
     "etcd answers serializable ranges, its cheaper kind: each side answers from what its own node holds. The load asks for one service again and again.",
-    'The ratio at full load holds for 64 requests under way at once. A request that comes alone costs both sides more, and costs us more than etcd. Divide the CPU times of "latency at half load" for the ratio that most clients see (2.0 and 2.3 at commit 088678f45d1e, where full load gives 4.5 and 6.7).',
-    "These ratios are those of an old etcd. Beside etcd 3.5.21 built with Go 1.26, on 2026-11-22 at a load average of 28, in three rounds, an exact query of ten among 10,000 entries took 34 to 44 µs (ours) and 56 to 61 µs (etcd), and a page of 100 took 100 to 135 and 735 to 970 µs: ratios of 1.3 to 1.8 and of 5 to 10. Minutes later etcd 3.4.23 took 109 to 114 and 1,230 to 1,495 µs.",
+    'The ratio at full load holds for 64 requests under way at once. A request that comes alone costs both sides more, and costs us more than etcd. Divide the CPU times of "latency at half load" for the ratio that most clients see (2.0 and 2.3 at commit 088678f45d1e with changes, where full load gives 4.5 and 6.7).',
+    "These ratios are those of an old etcd. Beside etcd 3.5.21 built with Go 1.26, on 2026-11-22 at a load average of 28 and a commit that was not noted (before 69c5f671dd10), in three rounds, an exact query of ten among 10,000 entries took 34 to 44 µs (ours) and 56 to 61 µs (etcd), and a page of 100 took 100 to 135 and 735 to 970 µs: ratios of 1.3 to 1.8 and of 5 to 10. Minutes later etcd 3.4.23 took 109 to 114 and 1,230 to 1,495 µs.",
     "etcd 3.4.23 collects the whole range for each prefix page, so the ratio grows with the catalog. It says nothing about small ranges or later versions: since etcd's pull request 11990 (in 3.4 its backport 15137, after 3.4.23) etcd counts what is beyond the limit and does not collect it.",
   ],
   register: [
     "Compare rows with the same number of entries in a request. A proxy sends many leases in one message; etcd has no such message.",
-    "The figures were taken beside much other work. On a quiet machine (commit 088678f45d1e) an entry in a batch of 100 took 16.4 µs (ours), and 59,373 entries were registered in a second; etcd was then given single puts, so that run is not a comparison.",
+    "The figures were taken beside much other work. On a quiet machine (commit 088678f45d1e with changes) an entry in a batch of 100 took 16.4 µs (ours), and 59,373 entries were registered in a second; etcd was then given single puts, so that run is not a comparison.",
+  ],
+  versions: [
+    "The sources measured are those of commit 1eeadc1def80, not the newest ones. They did not change until commit ff53c9096026, which has these figures and those of the two further measurements.",
+    "The further measurements of replication at the peer give lower ends of 1.12 and 1.05. So it is not certain that the goal is reached.",
   ],
   watch: [
     "All watchers have the same filter, so our node encodes a change once for all of them, and changes that arrive within 2 ms share a message.",
-    "With a different filter for each watch, etcd is five times cheaper: in our node a change wakes all watches of its namespace, some 2 µs each, although only one of them has to be told. On 2026-11-22 at a load average of 25 a CPU-second was enough for 1,900 to 2,000 of our changes with 1,000 watches of one service each, and for 8,300 to 11,100 changes of etcd 3.5.21. Watches in another namespace cost nothing. The benchmark has rows for it since then.",
-    'In sections before 2026-11-21 our node wrote nothing to disk, while etcd wrote each change. With both on disk, "steady" with 1,000 watchers was 3.3 to 4.9 times etcd\'s 3.4.23 in four rounds of that day, and not 6.8.',
+    "With a different filter for each watch, etcd is five times cheaper: in our node a change wakes all watches of its namespace, some 2 µs each, although only one of them has to be told. On 2026-11-22 at a load average of 25 and a commit that was not noted (before 69c5f671dd10) a CPU-second was enough for 1,900 to 2,000 of our changes with 1,000 watches of one service each, and for 8,300 to 11,100 changes of etcd 3.5.21. Watches in another namespace cost nothing. The benchmark has rows for it since then.",
+    'In sections before 2026-11-21 our node wrote nothing to disk, while etcd wrote each change. With both on disk, "steady" with 1,000 watchers was 3.3 to 4.9 times etcd\'s 3.4.23 in four rounds of that day, at a commit that was not noted, and not 6.8.',
   ],
 };
 
@@ -81,13 +85,13 @@ function section({ name, command, machine, versions, commit, date, goals, tables
 
 /** One row for each section: where it is, how old it is, and how many of its goals were reached. */
 function summary(kept: readonly Kept[]): string {
-  const rows = kept.map(({ name, date, machine, goals }) => {
+  const rows = kept.map(({ name, commit, date, machine, goals }) => {
     const verdicts = goals.map(verdict);
     const missed = verdicts.filter((each) => each === "missed").length;
     const reached = verdicts.filter((each) => each === "reached").length;
-    return [`[${name}](#${name})`, date.slice(0, 10), String(machine.loadAverage), `${reached} of ${goals.length}`, String(missed)];
+    return [`[${name}](#${name})`, commit, date.slice(0, 10), String(machine.loadAverage), `${reached} of ${goals.length}`, String(missed)];
   });
-  return table(["benchmark", "measured on", "load average", "goals reached", "goals missed"], rows);
+  return table(["benchmark", "commit", "measured on", "load average", "goals reached", "goals missed"], rows);
 }
 
 /** The whole page. Runs nothing: benchmarks leave their results when they run. */
