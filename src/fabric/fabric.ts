@@ -92,7 +92,7 @@ export class Fabric implements FabricMachine {
       maxMembers: options.membership.maxMembers,
     });
     this.#freshness = makeFreshness(lifeParts);
-    const held = { freshness: this.#freshness, startAgeMs: parts.startAgeMs, mayBeBehind: () => this.lifecycle.isAnybodyElsewhere };
+    const held = { freshness: this.#freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => this.lifecycle.isAnybodyElsewhere };
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
 

@@ -51,8 +51,8 @@ export interface FabricParts {
   readonly isOpen?: boolean;
   /** Which other clusters are let in; every one of the region when absent. */
   readonly peerAuth?: PeerAuthSettings;
-  /** How old the snapshot is that the replica started with; undefined without one. */
-  readonly startAgeMs: number | undefined;
+  /** Monotonic ms at which the snapshot that the replica started with was right. Undefined without one. */
+  readonly asOfMonoMs: number | undefined;
   /** What earlier starts of this node were called; none without a disk. */
   readonly earlierBoots?: readonly string[] | undefined;
   /** Starts of others that were accepted before this node was restarted. */

@@ -62,7 +62,8 @@ export type Met = ({ readonly kind: "turnedAway" } & TurnedAway) | { readonly ki
 
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
-  readonly startAgeMs: number | undefined;
+  /** Monotonic ms at which the snapshot that the node started with was right, often before this process began. Undefined without one. */
+  readonly asOfMonoMs: number | undefined;
   readonly freshness: Freshness;
   /** Whether anything is held that may be written elsewhere: where there is nothing, a snapshot has no age. Absent: yes. */
   readonly mayBeBehind?: () => boolean;
@@ -71,7 +72,7 @@ export interface ReadinessParts {
 export class Readiness {
   readonly #options: ReadinessOptions;
   readonly #hasSeeds: boolean;
-  readonly #startAgeMs: number | undefined;
+  readonly #asOfMonoMs: number | undefined;
   #state: State | undefined;
   #startMonoMs = 0;
   /** Time since then that does not count for others. */
@@ -85,13 +86,12 @@ export class Readiness {
   readonly #freshness: Freshness;
   readonly #mayBeBehind: () => boolean;
 
-  /** `startAgeMs`: how old the snapshot is that the node started with; undefined without one. */
-  constructor(options: ReadinessOptions, { hasSeeds, startAgeMs, freshness, mayBeBehind = () => true }: ReadinessParts) {
+  constructor(options: ReadinessOptions, { hasSeeds, asOfMonoMs, freshness, mayBeBehind = () => true }: ReadinessParts) {
     this.#freshness = freshness;
     this.#mayBeBehind = mayBeBehind;
     this.#options = options;
     this.#hasSeeds = hasSeeds;
-    this.#startAgeMs = startAgeMs;
+    this.#asOfMonoMs = asOfMonoMs;
   }
 
   /** At every tick. `hasPeers`: somebody is known whom to catch up with. `areSeedsHeard`: each has been asked, and none may still answer. */
@@ -191,13 +191,12 @@ export class Readiness {
   /** Alone with what others told long ago is not fresher for serving it. */
   get #isCurrent(): boolean {
     const kind = this.#state?.kind;
-    return kind === "caught_up" || (kind === "alone" && (this.#startAgeMs === undefined || !this.#mayBeBehind()));
+    return kind === "caught_up" || (kind === "alone" && (this.#asOfMonoMs === undefined || !this.#mayBeBehind()));
   }
 
-  /** When what this node started with was right. An empty replica is right as of 1970: nobody knows since when what it lacks was written. */
+  /** When the data that this node started with was right. An empty replica is right as of 1970: nobody knows when what it lacks was written. */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
-    if (this.#startAgeMs === undefined) return monoMs - wallMs;
-    return (this.#state === undefined ? monoMs : this.#startMonoMs) - this.#startAgeMs;
+    return this.#asOfMonoMs ?? monoMs - wallMs;
   }
 
   /** When a node that nobody has let in serves alone. */

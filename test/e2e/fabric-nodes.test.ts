@@ -52,7 +52,7 @@ class RealNode {
       seeds: spec.seeds ?? [],
       clusterToken: spec.clusterToken ?? "",
       isInsecure: false,
-      startAgeMs: 0,
+      asOfMonoMs: performance.now(),
     });
     this.#machine = new FabricMachine(this.fabric, () => this.#facts(this.address));
   }

@@ -17,8 +17,10 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 const heartbeats = new Heartbeats(() => undefined);
 const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
 
+/** `startAgeMs`: how old its snapshot is at 0. */
 function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {
-  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, startAgeMs, freshness });
+  const asOfMonoMs = startAgeMs === undefined ? undefined : -startAgeMs;
+  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, asOfMonoMs, freshness });
   made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
 }
@@ -167,8 +169,11 @@ test.each([
 });
 
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
-  const unbegun = new Readiness(READINESS_OPTIONS, { hasSeeds: true, startAgeMs: 30_000, freshness: new Freshness(NOBODY) });
-  expect(unbegun.read(at(2000)).ageMs).toBe(30_000);
+  const unbegun = new Readiness(READINESS_OPTIONS, { hasSeeds: true, asOfMonoMs: -30_000, freshness: new Freshness(NOBODY) });
+  expect(unbegun.read(at(2000)).ageMs).toBe(32_000);
+  // The start itself took a while: in that time others went on.
+  unbegun.tick({ hasPeers: false, areSeedsHeard: true }, at(5000));
+  expect(unbegun.read(at(6000)).ageMs).toBe(36_000);
   const warm = readiness(true, 30_000);
   expect(warm.read(at(2000)).ageMs).toBe(32_000);
   warm.caughtUpWith(ONE, at(2000));
@@ -206,7 +211,7 @@ test("every moment of silence is age; out of step is who was silent for longer t
 test("a snapshot has an age only while it holds something that may be written elsewhere", () => {
   let mayBeBehind = true;
   const freshness = new Freshness(NOBODY);
-  const lone = new Readiness(READINESS_OPTIONS, { hasSeeds: false, startAgeMs: 60_000, freshness, mayBeBehind: () => mayBeBehind });
+  const lone = new Readiness(READINESS_OPTIONS, { hasSeeds: false, asOfMonoMs: -60_000, freshness, mayBeBehind: () => mayBeBehind });
   lone.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   expect(lone.read(at(1000))).toMatchObject({ isReady: true, ageMs: 61_000, isInStep: false });
   mayBeBehind = false;

@@ -129,7 +129,7 @@ export class WorldNode {
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
         ...(spec.trust !== undefined && { peerAuth: spec.trust }),
-        startAgeMs: spec.startAgeMs,
+        asOfMonoMs: spec.startAgeMs === undefined ? undefined : world.nowMs - spec.startAgeMs,
       },
     );
   }

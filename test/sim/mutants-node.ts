@@ -103,8 +103,8 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core/warm-start.ts",
-        find: "  return Math.max(0, wallMs - savedWallMs);",
-        replace: "  return Math.max(0, Math.min(0, wallMs - savedWallMs));",
+        find: "  return monoMs - Math.max(0, wallMs - savedWallMs);",
+        replace: "  return monoMs - Math.max(0, Math.min(0, wallMs - savedWallMs));",
       },
     ],
     withinSeeds: 30,

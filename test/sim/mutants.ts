@@ -552,8 +552,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/readiness.ts",
-        find: "if (this.#startAgeMs === undefined) return monoMs - wallMs;",
-        replace: "if (this.#startAgeMs === undefined) return this.#startMonoMs;",
+        find: "return this.#asOfMonoMs ?? monoMs - wallMs;",
+        replace: "return this.#asOfMonoMs ?? this.#startMonoMs;",
       },
     ],
     withinSeeds: 50,

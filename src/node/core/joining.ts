@@ -12,7 +12,7 @@ import { peerAuthSettings } from "../fabric/options.ts";
 import { type NamedStart, startOfNode } from "./own-start.ts";
 import type { Rooms } from "./rooms.ts";
 import type { SnapshotOptions } from "./snapshots.ts";
-import { ageOf, resumeLives, type Warm } from "./warm-start.ts";
+import { asOfMonoMs, resumeLives, type Warm } from "./warm-start.ts";
 
 export interface JoiningParts {
   readonly settings: Settings;
@@ -51,7 +51,7 @@ export function joinOthers(
     isOpen: isFabricOpen(settings),
     policyFrom: settings.policy.acceptFrom,
     peerAuth: peerAuthSettings(settings),
-    startAgeMs: warm === undefined ? undefined : ageOf(warm, time),
+    asOfMonoMs: warm === undefined ? undefined : asOfMonoMs(warm, time),
     earlierBoots: parts.start.earlierBoots,
     acceptedStarts: warm?.starts,
     remembered,

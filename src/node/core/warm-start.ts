@@ -52,9 +52,9 @@ export function* warmStart(
   return { ok: true, recordCount, refusedCount, savedWallMs, absentWallMs, over, superseded: keys, starts: header.starts };
 }
 
-/** How old what came back is. */
-export function ageOf({ savedWallMs }: Warm, { wallMs }: Time): number {
-  return Math.max(0, wallMs - savedWallMs);
+/** Monotonic ms at which what came back was right: its age counts from then, however long the start takes. */
+export function asOfMonoMs({ savedWallMs }: Warm, { monoMs, wallMs }: Time): number {
+  return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
 /** Who was away is away since then; the rest is presumed there for the time that joining has. */
