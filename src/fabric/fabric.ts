@@ -79,7 +79,7 @@ export class Fabric implements FabricMachine {
     this.replication = new Replicator({ ...shared, options: options.replication, members: this.membership });
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
     this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
-    const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === undefined;
+    const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
     // The policy first: without it a newcomer is not ready.
     const policyChannel = new PolicyChannel(this.policy, (id) => this.policySources.of(id));
@@ -179,25 +179,24 @@ export class Fabric implements FabricMachine {
 
   /** While stopping, the goodbye, when all own news is sent. */
   #farewell(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
-    if (this.#stop === undefined || this.replication.edgeDueMonoMs !== undefined || this.#multiplexer.helloOf(link) === undefined)
+    if (this.#stop === undefined || this.replication.edgeDueMonoMs !== NEVER || this.#multiplexer.helloOf(link) === undefined)
       return undefined;
     if (this.policy.isBehind(link) && time.monoMs < this.#stop.heldUntilMonoMs) return undefined;
     this.#toLinks({ kind: "end", link, reason: this.#stop.reason, detail: "" }, time, out);
     return this.#links.next(link);
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     if (!this.#isBegun) return 0;
-    const next = Math.min(
-      this.membership.nextDeadlineMs() ?? NEVER,
-      this.#links.nextDeadlineMs() ?? NEVER,
-      this.lifecycle.nextDeadlineMs() ?? NEVER,
-      this.#lost.nextDeadlineMs() ?? NEVER,
-      this.policy.nextDeadlineMs() ?? NEVER,
-      this.#readiness.nextDeadlineMs() ?? NEVER,
+    return Math.min(
+      this.membership.nextDeadlineMs(),
+      this.#links.nextDeadlineMs(),
+      this.lifecycle.nextDeadlineMs(),
+      this.#lost.nextDeadlineMs(),
+      this.policy.nextDeadlineMs(),
+      this.#readiness.nextDeadlineMs(),
       this.#multiplexer.nextDeadlineMs(),
     );
-    return next === NEVER ? undefined : next;
   }
 
   /** Whether this node may answer for the mesh, and the honest age of what it would say. */
@@ -374,13 +373,13 @@ export class Fabric implements FabricMachine {
   }
 
   #tick(time: Time, out: FabricOutput[]): void {
-    if (time.monoMs >= (this.membership.nextDeadlineMs() ?? NEVER)) this.#toMembership({ kind: "tick" }, time, out);
-    if (time.monoMs >= (this.#links.nextDeadlineMs() ?? NEVER)) this.#toLinks({ kind: "tick" }, time, out);
-    if (time.monoMs >= (this.policy.nextDeadlineMs() ?? NEVER)) {
+    if (time.monoMs >= this.membership.nextDeadlineMs()) this.#toMembership({ kind: "tick" }, time, out);
+    if (time.monoMs >= this.#links.nextDeadlineMs()) this.#toLinks({ kind: "tick" }, time, out);
+    if (time.monoMs >= this.policy.nextDeadlineMs()) {
       this.policy.tick(time, out);
       this.#multiplexer.wake();
     }
-    if (time.monoMs >= (this.lifecycle.nextDeadlineMs() ?? NEVER)) {
+    if (time.monoMs >= this.lifecycle.nextDeadlineMs()) {
       const events: FabricEvent[] = [];
       if (this.lifecycle.tick(time, events)) out.push({ kind: "changed" });
       // Of an origin that was forgotten nothing is held any more.

@@ -4,7 +4,7 @@ import { bytesOfKeys, keysOfBytes, MAX_LOST_KEYS } from "../catalog/replica/lost
 import { applyMarks, ownMarked } from "../catalog/replica/lost-marks.ts";
 import { MAX_LOST } from "../catalog/replica/lost-origins.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { FabricOutput } from "./io-types.ts";
 import { isOfOurs } from "./membership/authority.ts";
 import { isListed } from "./membership/members.ts";
@@ -91,8 +91,8 @@ export class LostWords {
     if (storedRecords.length > 0) out.push({ kind: "superseded", keys: storedRecords.map(({ key }) => key) });
   }
 
-  nextDeadlineMs(): number | undefined {
-    return this.#after === undefined ? undefined : 0;
+  nextDeadlineMs(): number {
+    return this.#after === undefined ? NEVER : 0;
   }
 
   #hear({ nodeId, generation, through, mark, keysThrough = 0, keys }: LostWord, peerNodeId: string, time: Time, out: FabricOutput[]): void {

@@ -4,7 +4,7 @@ import type { OriginLife } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { ENTRIES } from "../catalog/replica/sweeps.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricEvent } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import { Roster } from "./roster.ts";
@@ -106,7 +106,7 @@ export class OriginLifecycle {
   #isDue = true;
   /** Origins that were heard of for the first time. */
   readonly #fresh = new Set<Origin>();
-  #nextMonoMs = Number.POSITIVE_INFINITY;
+  #nextMonoMs = NEVER;
 
   constructor(options: OriginLifecycleOptions, parts: OriginLifecyclePorts) {
     this.#options = options;
@@ -214,9 +214,8 @@ export class OriginLifecycle {
     this.#isDue = true;
   }
 
-  nextDeadlineMs(): number | undefined {
-    if (this.#isDue || this.#fresh.size > 0 || this.isSettling) return 0;
-    return this.#nextMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#nextMonoMs;
+  nextDeadlineMs(): number {
+    return this.#isDue || this.#fresh.size > 0 || this.isSettling ? 0 : this.#nextMonoMs;
   }
 
   /** Returns whether anything in the replica changed. */
@@ -347,7 +346,7 @@ export class OriginLifecycle {
       this.#drop(row);
       return false;
     }
-    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs ?? Number.POSITIVE_INFINITY);
+    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs ?? NEVER);
     if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
       return false;
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;

@@ -5,7 +5,7 @@
  */
 
 import { POLICY_BOUNDS } from "../lib/bounds.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
@@ -223,11 +223,9 @@ export class PolicyExchange {
     if (this.#adopting !== undefined) this.#adopting.deadlineMonoMs += byMs;
   }
 
-  nextDeadlineMs(): number | undefined {
-    const fetch = this.#fetch?.isAsked === true ? this.#fetch.deadlineMonoMs : undefined;
-    const adopting = this.#adopting?.deadlineMonoMs;
-    if (fetch === undefined || adopting === undefined) return fetch ?? adopting;
-    return Math.min(fetch, adopting);
+  nextDeadlineMs(): number {
+    const fetch = this.#fetch?.isAsked === true ? this.#fetch.deadlineMonoMs : NEVER;
+    return Math.min(fetch, this.#adopting?.deadlineMonoMs ?? NEVER);
   }
 
   #hear(link: LinkId, state: PolicyLink, head: PolicyHead, out: FabricOutput[]): void {

@@ -1,5 +1,5 @@
 /** Whether this node may answer for the mesh, and how old what it would say is (semantics.md, Watch 7). */
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { Behind, Freshness } from "./freshness.ts";
 
 export interface ReadinessOptions {
@@ -81,8 +81,8 @@ export class Readiness {
   #hasPeers = false;
   /** The last time that this node was turned away. */
   #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
-  /** When what is caught up with by then is enough. */
-  #dueMonoMs: number | undefined;
+  /** From then on the peers that this node has caught up with are enough. */
+  #dueMonoMs = NEVER;
   readonly #freshness: Freshness;
   readonly #mayBeBehind: () => boolean;
 
@@ -121,7 +121,7 @@ export class Readiness {
    * then all must have been heard, and everybody had the time to join.
    */
   caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
-    this.#dueMonoMs = undefined;
+    this.#dueMonoMs = NEVER;
     if (count === 0 || this.hasCaughtUp) return;
     const { joinTimeoutMs, catchUpTimeoutMs } = this.#options;
     const waitMs = readyCount > 0 ? 0 : joinTimeoutMs + (count >= wantedCount ? 0 : catchUpTimeoutMs);
@@ -154,17 +154,17 @@ export class Readiness {
     this.#postponedMs += byMs;
     if (this.#state?.kind === "joining") this.#state = { kind: "joining", deadlineMonoMs: this.#state.deadlineMonoMs + byMs };
     if (this.#refusal !== undefined) this.#refusal = { ...this.#refusal, untilMonoMs: this.#refusal.untilMonoMs + byMs };
-    if (this.#dueMonoMs !== undefined) this.#dueMonoMs += byMs;
+    this.#dueMonoMs += byMs;
   }
 
   get isReady(): boolean {
     return this.#state?.kind === "alone" || this.#state?.kind === "caught_up";
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     if (this.#state === undefined) return 0;
     if (this.#state.kind === "joining") return this.#aloneMonoMs(this.#state);
-    return this.hasCaughtUp ? undefined : this.#dueMonoMs;
+    return this.hasCaughtUp ? NEVER : this.#dueMonoMs;
   }
 
   // HOT: asked at every answer.

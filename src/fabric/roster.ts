@@ -2,7 +2,7 @@
  * The members of this node's own cluster that are not known to have left, remembered over a restart. Whoever of them is not there may come
  * back with a record that only a tombstone ends, also when nothing of it was ever held here (semantics.md, Tombstones).
  */
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { isListed } from "./membership/members.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
@@ -58,7 +58,7 @@ export class Roster {
 
   /** Forgets who was away for too long. Returns when the next one will have been (monotonic ms). */
   tick({ monoMs }: Time): number {
-    let nextMonoMs = Number.POSITIVE_INFINITY;
+    let nextMonoMs = NEVER;
     for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
       const forgetMonoMs = sinceMonoMs + this.#parts.originForgetMs;
       if (monoMs >= forgetMonoMs) this.#remove(nodeId);

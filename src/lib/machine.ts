@@ -12,8 +12,8 @@ export const NEVER = Number.POSITIVE_INFINITY;
 export interface Machine<Input, Output> {
   /** Runs to completion and never awaits. Appends what the shell must do, in order, to `out`. */
   handle(input: Input, time: Time, out: Output[]): void;
-  /** Monotonic ms at which a tick is next needed. A tick too early, or twice, changes nothing. */
-  nextDeadlineMs(): number | undefined;
+  /** Monotonic ms at which a tick is next needed; `NEVER` when none is. A tick too early, or twice, changes nothing. */
+  nextDeadlineMs(): number;
 }
 
 /** Runs work that yields between slices in one go. A shell that must let the event loop breathe steps through the slices itself. */

@@ -13,7 +13,7 @@ import {
 } from "../fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
-import type { Machine, Time } from "../lib/machine.ts";
+import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 
@@ -88,7 +88,7 @@ export class CoreDriver {
   readonly #followers = new Set<(told: Told) => void>();
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #timerMonoMs = Number.POSITIVE_INFINITY;
+  #timerMonoMs = NEVER;
   #lagTimer: NodeJS.Timeout | undefined;
   #lookedMonoMs = performance.now();
   #isRunning = false;
@@ -367,12 +367,12 @@ export class CoreDriver {
 
   /** One timer; a later deadline leaves it as it is, for a tick too early changes nothing. */
   #arm(): void {
-    const deadlineMonoMs = this.#isStopped ? undefined : this.#machine.nextDeadlineMs();
-    if (deadlineMonoMs === undefined || deadlineMonoMs >= this.#timerMonoMs) return;
+    const deadlineMonoMs = this.#isStopped ? NEVER : this.#machine.nextDeadlineMs();
+    if (deadlineMonoMs >= this.#timerMonoMs) return;
     clearTimeout(this.#timer);
     this.#timerMonoMs = deadlineMonoMs;
     const tick = () => {
-      this.#timerMonoMs = Number.POSITIVE_INFINITY;
+      this.#timerMonoMs = NEVER;
       this.input({ kind: "tick" });
     };
     const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);

@@ -12,7 +12,7 @@ import type { Fabric } from "../fabric/fabric.ts";
 import type { eventOutput, FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
 import { assert } from "../lib/errors.ts";
-import type { Machine, Time } from "../lib/machine.ts";
+import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { Departure, type DepartureOrders } from "./core/departure.ts";
@@ -26,8 +26,6 @@ import { Standing } from "./core/standing.ts";
 import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 import type { NodeLimits } from "./limits.ts";
-
-const NEVER = Number.POSITIVE_INFINITY;
 
 export interface NodeRooms {
   readonly replica: Replica;
@@ -218,11 +216,11 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     out.push({ kind: "wake" });
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     const { fabric, departure, rosterFile, snapshots } = (this.#isBegun ? this.#joined : undefined) ?? {};
-    const next = Math.min(
+    return Math.min(
       this.commits.nextDeadlineMs(),
-      this.#generations.nextDeadlineMs() ?? NEVER,
+      this.#generations.nextDeadlineMs(),
       this.#rooms.limits?.nextDeadlineMs() ?? NEVER,
       this.#self.nextDeadlineMs(),
       fabric?.nextDeadlineMs() ?? NEVER,
@@ -230,7 +228,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       rosterFile?.nextDeadlineMs() ?? NEVER,
       snapshots?.nextDeadlineMs() ?? NEVER,
     );
-    return next === NEVER ? undefined : next;
   }
 
   #begin(time: Time, out: NodeOutput[]): void {

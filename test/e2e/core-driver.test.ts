@@ -5,7 +5,7 @@ import type { LinkId } from "../../src/fabric/io-types.ts";
 import { TRANSPORT_LIMITS } from "../../src/fabric/transport/limits.ts";
 import type { TransportOptions } from "../../src/fabric/transport/transport.io.ts";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
-import type { Time } from "../../src/lib/machine.ts";
+import { NEVER, type Time } from "../../src/lib/machine.ts";
 import type { CoreDriver, DrivenMachine, Told } from "../../src/node/core-driver.io.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { driverOf as openDriver, stop } from "../fakes/core-driver.ts";
@@ -35,8 +35,8 @@ class Script implements DrivenMachine {
     this.depth -= 1;
   }
 
-  nextDeadlineMs(): number | undefined {
-    return this.deadlineMonoMs;
+  nextDeadlineMs(): number {
+    return this.deadlineMonoMs ?? NEVER;
   }
 
   durable(): number {

@@ -5,6 +5,7 @@ import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { LostWords } from "../../src/fabric/lost-origin-notices.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "../../src/fabric/wire/messages.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { nodeRef, updateOf } from "../fakes/fabric-values.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
@@ -81,7 +82,7 @@ test("a mark of this node's own is for its registrar, once, some entries a turn,
   node.shared.changed(node.timeOf(0));
   const { nodeId, generation } = node.replica.self;
   const turn = () => turnOf(words);
-  expect([turn(), words.nextDeadlineMs()]).toEqual([[], undefined]);
+  expect([turn(), words.nextDeadlineMs()]).toEqual([[], NEVER]);
   expect(hear(word(nodeId, 590, 590, generation))).toEqual([{ kind: "changed" }]);
   const turns: (readonly string[])[] = [];
   while (words.nextDeadlineMs() === 0) turns.push(turn());

@@ -2,7 +2,7 @@
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberFacts, MemberUpdate, NodeRef, PeerIdentity, Start } from "../../src/fabric/wire/messages.ts";
-import type { Time } from "../../src/lib/machine.ts";
+import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf } from "./membership-world.ts";
@@ -63,7 +63,7 @@ export class MemberBench {
 
   /** Returns all outputs but probes that were answered, and what that led to. */
   give(input: Input, atMs = this.nowMs): readonly Output[] {
-    const lateMs = atMs - (this.machine.nextDeadlineMs() ?? atMs);
+    const lateMs = atMs - this.machine.nextDeadlineMs();
     if (lateMs >= MEMBERSHIP_OPTIONS.lagMs)
       fail(`at ${atMs} it would take itself for frozen, ${lateMs} ms after its deadline: run it until then`);
     return this.#give(input, atMs);
@@ -100,13 +100,13 @@ export class MemberBench {
 
   /** To the next deadline. */
   step(): readonly Call[] {
-    return this.calls({ kind: "tick" }, this.machine.nextDeadlineMs() ?? fail("nothing is due"));
+    const dueMs = this.machine.nextDeadlineMs();
+    return dueMs === NEVER ? fail("nothing is due") : this.calls({ kind: "tick" }, dueMs);
   }
 
   runUntil(endMs: number): readonly Call[] {
     const calls: Call[] = [];
-    for (let dueMs = this.machine.nextDeadlineMs(); dueMs !== undefined && dueMs <= endMs; dueMs = this.machine.nextDeadlineMs())
-      calls.push(...this.step());
+    while (this.machine.nextDeadlineMs() <= endMs) calls.push(...this.step());
     this.nowMs = Math.max(this.nowMs, endMs);
     return calls;
   }

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import type { MembershipOptions } from "../../src/fabric/membership/options.ts";
 import type { CallRequest, CallResponse, MemberUpdate, PeerIdentity } from "../../src/fabric/wire/messages.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { MEMBERSHIP_OPTIONS } from "../fakes/options.ts";
 import { factsOf } from "./membership-world.ts";
@@ -105,7 +106,7 @@ test("an indirect probe becomes our own, and is answered when that is", () => {
 
 test("a tick too early, or twice, changes nothing", () => {
   const bench = new Bench([said("a"), said("b")]);
-  bench.nowMs = bench.machine.nextDeadlineMs() ?? 0;
+  bench.nowMs = bench.machine.nextDeadlineMs();
   bench.give({ kind: "tick" });
   const deadlineMs = bench.machine.nextDeadlineMs();
   expect(bench.give({ kind: "tick" })).toEqual([]);
@@ -130,7 +131,7 @@ test("a bad score is told to others, now and then", () => {
   const bench = new Bench([said("a")]);
   bench.give({ kind: "lagged", lagMs: 4000 });
   for (let i = 0; i < 400; i++) {
-    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs() ?? 0);
+    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs());
     const out = bench.give({ kind: "tick" });
     for (const output of out) if (output.kind === "call") bench.give({ kind: "answered", call: output.call, response: undefined });
   }
@@ -144,7 +145,7 @@ test("reads say who is there", () => {
   expect(bench.machine.isSelf("self")).toBe(true);
   expect(bench.machine.explain("nobody")).toBeUndefined();
   expect(bench.machine.explain("b")).toMatchObject({ update: { status: "left" }, accusers: [], rttMs: undefined });
-  expect(new Membership(factsOf("new"), new Rng("new"), MEMBERSHIP_OPTIONS).nextDeadlineMs()).toBeUndefined();
+  expect(new Membership(factsOf("new"), new Rng("new"), MEMBERSHIP_OPTIONS).nextDeadlineMs()).toBe(NEVER);
 });
 
 test("after leaving a node probes nobody, and is quiet when all is told", () => {
@@ -152,7 +153,7 @@ test("after leaving a node probes nobody, and is quiet when all is told", () => 
   bench.give({ kind: "leave" });
   expect(bench.machine.isQuiet).toBe(false);
   for (let i = 0; i < 50 && !bench.machine.isQuiet; i++) {
-    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs() ?? 0);
+    bench.nowMs = Math.max(bench.nowMs, bench.machine.nextDeadlineMs());
     bench.give({ kind: "tick" });
   }
   expect(bench.machine.isQuiet).toBe(true);

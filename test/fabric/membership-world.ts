@@ -270,13 +270,13 @@ export class World {
 
   #wake(node: WorldNode): void {
     const atMs = node.machine.nextDeadlineMs();
-    if (atMs === undefined || atMs >= node.wakeAtMs) return;
+    if (atMs >= node.wakeAtMs) return;
     node.wakeAtMs = atMs;
     const { machine } = node;
     this.#at(Math.max(0, atMs - this.nowMs), () => {
       if (node.wakeAtMs === atMs) node.wakeAtMs = Number.POSITIVE_INFINITY;
       if (node.machine !== machine || node.state !== "up") return;
-      if ((node.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= this.nowMs) this.give(node, { kind: "tick" });
+      if (node.machine.nextDeadlineMs() <= this.nowMs) this.give(node, { kind: "tick" });
       else this.#wake(node);
     });
   }

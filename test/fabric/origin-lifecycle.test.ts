@@ -59,7 +59,7 @@ class Bench {
   run(forMs: number): void {
     const untilMs = this.nowMs + forMs;
     for (;;) {
-      const dueMs = Math.max(this.nowMs, this.lifecycle.nextDeadlineMs() ?? Number.POSITIVE_INFINITY);
+      const dueMs = Math.max(this.nowMs, this.lifecycle.nextDeadlineMs());
       if (dueMs > untilMs) break;
       this.nowMs = dueMs;
       this.ticks += 1;

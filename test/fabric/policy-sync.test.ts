@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import type { PolicyFrame, PolicyHead } from "../../src/fabric/wire/messages.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { isNewer, NO_PLACE } from "../../src/policy/versions/version.ts";
 import { runs } from "../fakes/effort.ts";
 import { POLICY_OPTIONS } from "../fakes/options.ts";
@@ -147,7 +148,7 @@ test("a peer that promises and does not send is given up after its time, and ano
   a.exchange.tick(timeOf(POLICY_OPTIONS.patienceMs), a.out);
   settle([step], POLICY_OPTIONS.patienceMs);
   expect(a.kept).toMatchObject(newest);
-  expect(a.exchange.nextDeadlineMs()).toBeUndefined();
+  expect(a.exchange.nextDeadlineMs()).toBe(NEVER);
 });
 
 test("a link that breaks in the middle loses nothing: the next one is asked", () => {

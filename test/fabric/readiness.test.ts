@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { Freshness } from "../../src/fabric/freshness.ts";
 import { Heartbeats } from "../../src/fabric/heartbeats.ts";
 import { Readiness } from "../../src/fabric/readiness.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { READINESS_OPTIONS } from "../fakes/options.ts";
 
 const { joinTimeoutMs, refusedMs, quietMs, catchUpTimeoutMs } = READINESS_OPTIONS;
@@ -156,13 +157,13 @@ test.each([
   const node = readiness(true);
   node.tick({ hasPeers: true, areSeedsHeard: true }, at(0));
   node.caughtUpWith({ count: 0, readyCount: 0, wantedCount: 3 }, at(0));
-  expect(node.nextDeadlineMs()).toBeUndefined();
+  expect(node.nextDeadlineMs()).toBe(NEVER);
   if (readyMs > 0) {
     node.caughtUpWith(caughtUp, at(readyMs - 1));
     expect([node.isReady, node.nextDeadlineMs()]).toEqual([false, readyMs]);
     // Links lost meanwhile: there is nothing to wait for.
     node.caughtUpWith({ ...caughtUp, count: 0 }, at(readyMs - 1));
-    expect(node.nextDeadlineMs()).toBeUndefined();
+    expect(node.nextDeadlineMs()).toBe(NEVER);
   }
   node.caughtUpWith(caughtUp, at(readyMs));
   expect(node.read(at(readyMs)).reason).toBe("caught_up");

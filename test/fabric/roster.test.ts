@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
 import { Roster } from "../../src/fabric/roster.ts";
+import { NEVER } from "../../src/lib/machine.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
 import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
@@ -71,5 +72,5 @@ test("who is remembered holds tombstones up, is nobody elsewhere as to the age o
     ORIGIN_LIFECYCLE_OPTIONS.originForgetMs,
   ]);
   lifecycle.tick(at(ORIGIN_LIFECYCLE_OPTIONS.originForgetMs), []);
-  expect([lifecycle.isAnybodyAway, lifecycle.nextDeadlineMs()]).toEqual([false, undefined]);
+  expect([lifecycle.isAnybodyAway, lifecycle.nextDeadlineMs()]).toEqual([false, NEVER]);
 });

@@ -32,7 +32,7 @@ export class FabricMachine implements DrivenMachine {
 
   show(): void {}
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     return this.#fabric.nextDeadlineMs();
   }
 

@@ -275,7 +275,7 @@ export class FabricWorld {
       let [dueMs, ticking] = [next?.atMs ?? Number.POSITIVE_INFINITY, undefined as WorldNode | undefined];
       for (const node of this.nodes.values()) {
         if (node.isFrozen) continue;
-        const deadlineMs = Math.max(this.nowMs, node.fabric.nextDeadlineMs() ?? Number.POSITIVE_INFINITY);
+        const deadlineMs = Math.max(this.nowMs, node.fabric.nextDeadlineMs());
         if (deadlineMs < dueMs) [dueMs, ticking] = [deadlineMs, node];
       }
       if (dueMs > untilMs) break;

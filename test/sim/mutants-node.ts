@@ -203,7 +203,7 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/fabric/replication/channel.ts",
-        find: "    return Math.min(this.#replicator.edgeDueMonoMs ?? NEVER, look);",
+        find: "    return Math.min(this.#replicator.edgeDueMonoMs, look);",
         replace: "    return look;",
       },
     ],

@@ -431,7 +431,7 @@ export class SimProcess {
   arm(): void {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
-    const next = this.machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY;
+    const next = this.machine.nextDeadlineMs();
     const due = this.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
     // The two clocks differ by what a number of this size cannot hold: what is not due yet is due a little later, never at this very instant.
     const atMs = due > this.time().monoMs ? Math.max(due + offsetMs, world.nowMs + 0.001) : world.nowMs;

@@ -2,7 +2,7 @@
  * The node's links: which peers to link to, the greeting, which of two links to a peer stays, when to try again, and how a link ends. The node
  * that opened a link says `hello` first (`#greet`), and the other one answers with its own when it trusts that.
  */
-import type { Machine, Time } from "../../lib/machine.ts";
+import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import { TokenBuckets } from "../../lib/token-bucket.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
@@ -66,13 +66,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.get(link);
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     this.#dueMonoMs ??= this.#computeDue();
-    return this.#dueMonoMs === Number.POSITIVE_INFINITY ? undefined : this.#dueMonoMs;
+    return this.#dueMonoMs;
   }
 
   #computeDue(): number {
-    let next = Math.min(this.#chooseMonoMs ?? Number.POSITIVE_INFINITY, this.#unreachable.nextDeadlineMs());
+    let next = Math.min(this.#chooseMonoMs ?? NEVER, this.#unreachable.nextDeadlineMs());
     for (const row of this.#rows.values()) next = Math.min(next, row.deadlineMonoMs);
     for (const peer of this.#peers.list) next = Math.min(next, this.#peerDeadline(peer));
     return next;
@@ -164,7 +164,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** When something is to be done about a peer. */
   #peerDeadline(peer: Peer): number {
     if (!peer.isWanted) return peer.letGoMonoMs;
-    return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? Number.POSITIVE_INFINITY : peer.openMonoMs;
+    return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? NEVER : peer.openMonoMs;
   }
 
   #hasLink(nodeId: string): boolean {
@@ -329,7 +329,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const greetedMonoMs = row.isIncoming ? time.monoMs : row.sinceMonoMs;
     row.state = "up";
     row.sinceMonoMs = time.monoMs;
-    row.deadlineMonoMs = Number.POSITIVE_INFINITY;
+    row.deadlineMonoMs = NEVER;
     this.#up.set(hello.nodeId, row);
     this.#unreachable.reached(hello.nodeId);
     if (row.isIncoming) this.#greet(row, out);

@@ -1,6 +1,6 @@
 /** The nodes that a link is wanted to, and when to try each again. */
 import { backoffMs } from "../../lib/backoff.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { Goodbye } from "../wire/messages.ts";
 import type { LinksOptions } from "./options.ts";
@@ -48,7 +48,7 @@ export class LinkRetry {
       const known = this.#peers.get(nodeId);
       if (known === undefined) {
         const openMonoMs = time.monoMs + this.#yieldMs(nodeId);
-        this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, letGoMonoMs: Number.POSITIVE_INFINITY, attempt: 0 });
+        this.#peers.set(nodeId, { nodeId, address, isWanted: true, openMonoMs, letGoMonoMs: NEVER, attempt: 0 });
         continue;
       }
       if (known.address !== address) {

@@ -1,5 +1,5 @@
 /** Members that no link could be opened to lately: passed over when neighbours are chosen, and tried again later and later. */
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 
 export interface ReachOptions {
   /** Attempts that fail one after the other until a member is passed over. */
@@ -34,7 +34,7 @@ export class UnreachableMembers {
   readonly #options: ReachOptions;
   /** At most one for each member, and those of members gone since the last choice. */
   readonly #rows = new Map<string, Row>();
-  #dueMonoMs = Number.POSITIVE_INFINITY;
+  #dueMonoMs = NEVER;
 
   constructor(options: ReachOptions = REACH_FIXED) {
     this.#options = options;
@@ -62,7 +62,7 @@ export class UnreachableMembers {
 
   clear(): void {
     this.#rows.clear();
-    this.#dueMonoMs = Number.POSITIVE_INFINITY;
+    this.#dueMonoMs = NEVER;
   }
 
   isPassedOver(nodeId: string, time: Time): boolean {
@@ -82,7 +82,7 @@ export class UnreachableMembers {
   /** Whether it is due; asked once. */
   takeDue(time: Time): boolean {
     if (time.monoMs < this.#dueMonoMs) return false;
-    this.#dueMonoMs = Number.POSITIVE_INFINITY;
+    this.#dueMonoMs = NEVER;
     return true;
   }
 
@@ -98,7 +98,7 @@ export class UnreachableMembers {
     cluster = NOBODY,
   ): readonly T[] {
     const known = new Set(members.map(({ nodeId }) => nodeId));
-    this.#dueMonoMs = Number.POSITIVE_INFINITY;
+    this.#dueMonoMs = NEVER;
     for (const [nodeId, { untilMonoMs, sinceMonoMs }] of this.#rows) {
       if (!known.has(nodeId)) this.#rows.delete(nodeId);
       for (const atMonoMs of [untilMonoMs, sinceMonoMs + this.#options.countMs])

@@ -1,4 +1,5 @@
 /** Newcomers that are not believed yet: somebody listed has their address, or an older life of their own id is still listed. */
+import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 
 /** Whether what waits is another start of the listed node, at another address. */
@@ -115,7 +116,7 @@ export class Conflicts {
   }
 
   nextDeadlineMs(): number {
-    let next = Number.POSITIVE_INFINITY;
+    let next = NEVER;
     for (const { nextCheckMonoMs } of this.#waiting.values()) next = Math.min(next, nextCheckMonoMs);
     return next;
   }

@@ -1,5 +1,5 @@
 /** Probing: one member in each period and the doubted at once, directly and then by way of others (SWIM §3, Lifeguard §IV). */
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse } from "../wire/messages.ts";
@@ -29,7 +29,7 @@ export class FailureDetector {
   #offsetMs = 0;
   #rounds: Round[] = [];
   #relayCount = 0;
-  #turnAtMs = Number.POSITIVE_INFINITY;
+  #turnAtMs = NEVER;
 
   constructor(memberCalls: MemberCalls, rng: Rng, options: MembershipOptions) {
     this.#options = options;
@@ -49,7 +49,7 @@ export class FailureDetector {
   /** No more probes of its own. */
   end(): void {
     this.forgetRounds();
-    this.#turnAtMs = Number.POSITIVE_INFINITY;
+    this.#turnAtMs = NEVER;
   }
 
   /** Without a verdict. */

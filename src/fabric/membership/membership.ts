@@ -1,5 +1,5 @@
 /** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
-import type { Machine, Time } from "../../lib/machine.ts";
+import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId, FabricInput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
@@ -41,7 +41,6 @@ export interface Explanation {
   readonly rttMs: number | undefined;
 }
 
-const NEVER = Number.POSITIVE_INFINITY;
 /** Members told at once of the own leave, beside gossip. */
 const LEAVE_FANOUT = 8;
 
@@ -108,9 +107,9 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#tick(time, out);
   }
 
-  nextDeadlineMs(): number | undefined {
-    if (!this.#isBegun) return undefined;
-    const next = Math.min(
+  nextDeadlineMs(): number {
+    if (!this.#isBegun) return NEVER;
+    return Math.min(
       this.#gossipAtMs,
       this.#healthAtMs,
       this.#refreshAtMs,
@@ -119,7 +118,6 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#state.nextDeadlineMs(),
       this.#state.standing.confirmMonoMs,
     );
-    return next === NEVER ? undefined : next;
   }
 
   /** Everybody remembered, whatever the status, self first. O(n). */
@@ -258,7 +256,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
 
   /** A deadline long past: we were frozen, and whatever ran out meanwhile says nothing about others. */
   #notice(time: Time, out: MembershipOutput[]): void {
-    const lateMs = time.monoMs - (this.nextDeadlineMs() ?? time.monoMs);
+    const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
     this.#failureDetector.forgetRounds();
     this.#state.postpone(lateMs, time.monoMs);

@@ -1,5 +1,5 @@
 /** How this node stands with others: whether they take what it says of itself, and whether its start is the one that goes under its id. */
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { HeldStart, MemberUpdate } from "../wire/messages.ts";
 import { isListed } from "./members.ts";
@@ -111,7 +111,7 @@ export class OwnStanding {
   }
 
   nextDeadlineMs(): number {
-    let next = Number.POSITIVE_INFINITY;
+    let next = NEVER;
     for (const { askMonoMs } of this.#told.values()) next = Math.min(next, askMonoMs);
     return next;
   }
@@ -156,7 +156,7 @@ export class OwnStanding {
 
   /** When others are to be asked whether this start is still the one; `asked` says when next. */
   get confirmMonoMs(): number {
-    return this.#waking?.askMonoMs ?? Number.POSITIVE_INFINITY;
+    return this.#waking?.askMonoMs ?? NEVER;
   }
 
   asked(nextMonoMs: number): void {

@@ -1,6 +1,6 @@
 /** Meeting others: seeds, exchange of whole tables (memberlist's push-pull), and finding those again who were called dead. */
 import { backoffMs } from "../../lib/backoff.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
@@ -14,7 +14,6 @@ import type { MembershipOptions } from "./options.ts";
 import type { MembershipState } from "./state.ts";
 import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 
-const NEVER = Number.POSITIVE_INFINITY;
 /** Exchanges of tables at a time. */
 const MAX_PUSH_PULLS = 4;
 /** Seeds asked at a time: one exchange is left for others. */

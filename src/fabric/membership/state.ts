@@ -1,5 +1,5 @@
 /** What a node makes of what it is told and finds out about members: believes, doubts, contradicts, and passes it on. */
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput } from "../io-types.ts";
 import type { Foreigners } from "../links/foreigners.ts";
 import type { HeldStart, MemberFacts, MemberUpdate, NodeRef, Start } from "../wire/messages.ts";
@@ -42,7 +42,7 @@ export class MembershipState {
   readonly #foreigners: Foreigners | undefined;
   readonly #conflicts: Conflicts;
   readonly #suspicions: Suspicions<Member>;
-  #sweepAtMs = Number.POSITIVE_INFINITY;
+  #sweepAtMs = NEVER;
   #twinMs = Number.NEGATIVE_INFINITY;
 
   constructor(facts: MemberFacts, options: MembershipOptions, parts: MembershipStateParts = {}) {
@@ -340,7 +340,7 @@ export class MembershipState {
       this.broadcasts.drop(member.update.nodeId);
       out.push({ kind: "memberForgotten", nodeId: member.update.nodeId });
     }
-    this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : Number.POSITIVE_INFINITY;
+    this.#sweepAtMs = isAnyGone ? time.monoMs + FORGET_SWEEP_MS : NEVER;
   }
 
   #aboutSelf(told: MemberUpdate, teller: Teller, time: Time, out: MembershipOutput[]): void {

@@ -3,6 +3,7 @@
  * far a node trusts its own senses (Lifeguard, arXiv 1707.00788 §IV). `MembershipState` starts a suspicion when a probe failed or another node
  * accused, tells it to others, and declares the death. `origin-lifecycle.ts` says what becomes of the entries.
  */
+import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
 
 export interface SuspicionOptions {
@@ -93,7 +94,7 @@ interface Suspect {
 export class Suspicions<M extends Suspect> {
   readonly #options: SuspicionOptions;
   readonly #suspects = new Set<M>();
-  #nextMonoMs = Number.POSITIVE_INFINITY;
+  #nextMonoMs = NEVER;
 
   constructor(options: SuspicionOptions) {
     this.#options = options;
@@ -144,7 +145,7 @@ export class Suspicions<M extends Suspect> {
   }
 
   #schedule(): void {
-    this.#nextMonoMs = Number.POSITIVE_INFINITY;
+    this.#nextMonoMs = NEVER;
     for (const { suspicion } of this.#suspects)
       this.#nextMonoMs = Math.min(this.#nextMonoMs, suspicion?.deadlineMonoMs ?? this.#nextMonoMs);
   }

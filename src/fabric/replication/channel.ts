@@ -92,7 +92,7 @@ class VectorNews implements SharedNews {
   }
 
   tick(time: Time): void {
-    if (time.monoMs >= (this.#replicator.edgeDueMonoMs ?? NEVER)) this.#replicator.changed(time);
+    if (time.monoMs >= this.#replicator.edgeDueMonoMs) this.#replicator.changed(time);
   }
 
   isDue({ monoMs }: Time): boolean {
@@ -107,6 +107,6 @@ class VectorNews implements SharedNews {
 
   nextDeadlineMs(linkCount: number): number {
     const look = linkCount === 0 || this.order === this.#seenOrder ? NEVER : this.#lookMonoMs;
-    return Math.min(this.#replicator.edgeDueMonoMs ?? NEVER, look);
+    return Math.min(this.#replicator.edgeDueMonoMs, look);
   }
 }

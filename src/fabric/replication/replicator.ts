@@ -7,7 +7,7 @@ import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { Heartbeats } from "../heartbeats.ts";
 import type { FabricEvent } from "../io-types.ts";
@@ -164,22 +164,21 @@ export class Replicator {
     return this.#selfMark?.seq ?? 0;
   }
 
-  /** Monotonic ms from which gathered own news may be told; undefined when there is none. */
-  get edgeDueMonoMs(): number | undefined {
+  /** Monotonic ms from which gathered own news may be told; `NEVER` when there is none. */
+  get edgeDueMonoMs(): number {
     const { self } = this.replica;
-    if (self.id === this.#selfId && self.through === this.horizon) return undefined;
+    if (self.id === this.#selfId && self.through === this.horizon) return NEVER;
     return this.edgeMonoMs + this.options.gatherMs;
   }
 
   /** Since when what links are told has been all there is: what is written while news is gathered they are told of later. */
   toldMonoMs({ monoMs }: Time): number {
-    return this.edgeDueMonoMs === undefined ? monoMs : Math.min(monoMs, this.edgeMonoMs);
+    return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
   /** Own records may have been committed: told at once when nothing was lately, else gathered. */
   changed(time: Time): void {
-    const due = this.edgeDueMonoMs;
-    if (due === undefined || time.monoMs < due) return;
+    if (time.monoMs < this.edgeDueMonoMs) return;
     const { self } = this.replica;
     if (self.id !== this.#selfId) this.#renewed(this.#selfId);
     this.#selfId = self.id;

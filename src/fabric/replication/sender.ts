@@ -1,7 +1,7 @@
 /** What goes out on one link, and in which order: whole vector, links, questions, periodic vectors, digests, records in turn. */
 import { isFirm, type Origin } from "../../catalog/record/stored-record.ts";
 import type { Link } from "../../catalog/replica/frames.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { NodeRef, OriginDigest, ReplicationFrame, ShortEntry, VectorEntry } from "../wire/messages.ts";
 import type { OriginProgress } from "./origin-progress.ts";
@@ -75,13 +75,12 @@ export class LinkSender {
   }
 
   nextDeadlineMs(): number {
-    const edge = this.#replicator.edgeDueMonoMs ?? Number.POSITIVE_INFINITY;
     // With a peer that takes offers, the time of the next one.
     const isPassing = this.#takesOffers
       ? this.#passMonoMs !== undefined
       : this.#view.isWholeTold && this.#seenOrder < this.#replicator.vector.order;
-    const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : Number.POSITIVE_INFINITY;
-    return Math.min(this.#vectorMonoMs, edge, pass);
+    const pass = isPassing ? (this.#passMonoMs ?? this.#seenMonoMs) : NEVER;
+    return Math.min(this.#vectorMonoMs, this.#replicator.edgeDueMonoMs, pass);
   }
 
   next(time: Time): ReplicationFrame | undefined {

@@ -6,7 +6,7 @@ import { NOTHING_TO_WAIT_FOR } from "../../discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput } from "../../fabric/io-types.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Snapshots } from "./snapshots.ts";
 
 /** Own entries ended in one batch. */
@@ -114,14 +114,14 @@ export class Departure {
     }
   }
 
-  nextDeadlineMs(): number | undefined {
+  nextDeadlineMs(): number {
     switch (this.#state.kind) {
       case "serving":
       case "gone":
-        return undefined;
+        return NEVER;
       case "ending":
       case "handing":
-        return this.#isDurable ? this.#state.nextMonoMs : undefined;
+        return this.#isDurable ? this.#state.nextMonoMs : NEVER;
       case "goodbye":
         return this.#state.untilMonoMs;
       case "saving":

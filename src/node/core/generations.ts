@@ -4,7 +4,7 @@
  */
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 
 /** A generation that could not be written is tried again after this. */
 const RETRY_MS = 1000;
@@ -59,8 +59,8 @@ export class Generations {
     return this.#begin(this.#state.why, time);
   }
 
-  nextDeadlineMs(): number | undefined {
-    return this.#state.kind === "refused" ? this.#state.againMonoMs : undefined;
+  nextDeadlineMs(): number {
+    return this.#state.kind === "refused" ? this.#state.againMonoMs : NEVER;
   }
 
   #begin(why: LostGeneration, time: Time): number {

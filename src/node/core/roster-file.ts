@@ -4,7 +4,7 @@
  */
 import type { Roster } from "../../fabric/roster.ts";
 import { type OwnerOfFile, rosterFile } from "../../fabric/snapshot/codec.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 
 /** What could not be written is tried again after this. */
 const RETRY_MS = 1000;
@@ -45,7 +45,7 @@ export class RosterFile {
     this.#againMonoMs = monoMs + RETRY_MS;
   }
 
-  nextDeadlineMs(): number | undefined {
-    return this.#againMonoMs;
+  nextDeadlineMs(): number {
+    return this.#againMonoMs ?? NEVER;
   }
 }

@@ -59,7 +59,7 @@ class Bench {
     const untilMs = this.nowMs + forMs;
     for (;;) {
       const dueMs = this.links.nextDeadlineMs();
-      if (dueMs === undefined || dueMs > untilMs) break;
+      if (dueMs > untilMs) break;
       this.nowMs = Math.max(this.nowMs, dueMs);
       this.handle({ kind: "tick" });
     }

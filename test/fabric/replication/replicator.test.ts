@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import type { FabricEvent } from "../../../src/fabric/io-types.ts";
+import { NEVER } from "../../../src/lib/machine.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
 
 type Fetcher = Parameters<ReplicatingNode["shared"]["addFetcher"]>[0];
@@ -30,7 +31,7 @@ test("own news is told at once when nothing was lately, else 50 ms after what wa
   expect(horizons).toEqual([1, 1, 1, 4, 4, 4, 7, 7, 7, 10, 10]);
   expect(node.shared.edgeDueMonoMs).toBe(230);
   node.shared.changed(node.timeOf(230));
-  expect([node.shared.horizon, node.shared.edgeDueMonoMs]).toEqual([11, undefined]);
+  expect([node.shared.horizon, node.shared.edgeDueMonoMs]).toEqual([11, NEVER]);
 });
 
 test("one link at a time fetches an origin; one that delivers keeps it, one that does not loses it", () => {

@@ -68,7 +68,7 @@ test("what nobody takes in half of the time stands, and it says that it restarts
   run(5000, 5010);
   expect([orders.at(-1)?.handedOver?.leftCount, r.names()]).toEqual([1, ["web"]]);
   expect(orders.at(-1)?.inputs).toMatchObject([{ kind: "stop", reason: "restart" }]);
-  const endMonoMs = departure.nextDeadlineMs() ?? 0;
+  const endMonoMs = departure.nextDeadlineMs();
   expect(endMonoMs - at(7500).monoMs).toBeLessThan(10);
   expect(departure.step({ ...at(0), monoMs: endMonoMs - 1 }).gone).toBeUndefined();
   expect(departure.step({ ...at(0), monoMs: endMonoMs }).gone).toBe("restart");

@@ -87,7 +87,7 @@ test("an answer is timed and its node heard; silence is not, and nobody is heard
   a.askedBy("b", 2);
   const calls: Extract<FabricOutput, { kind: "call" }>[] = [];
   for (let i = 0; i < 50 && calls.length < 2; i++) {
-    a.world.nowMs = Math.max(a.world.nowMs, a.node.fabric.nextDeadlineMs() ?? a.world.nowMs);
+    a.world.nowMs = Math.max(a.world.nowMs, a.node.fabric.nextDeadlineMs());
     for (const output of a.give({ kind: "tick" })) if (output.kind === "call" && output.request.kind === "probe") calls.push(output);
   }
   const [first, second] = calls;

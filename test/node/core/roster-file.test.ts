@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { readRosterFile } from "../../../src/fabric/snapshot/codec.ts";
+import { NEVER } from "../../../src/lib/machine.ts";
 import { RosterFile } from "../../../src/node/core/roster-file.ts";
 import { at } from "../../fakes/registry.ts";
 
@@ -16,7 +17,7 @@ test("the members are written when they changed, one file at a time", () => {
   file.written(true, at(2));
   expect([file.isDue(at(2)), readRosterFile(file.bytes(), SELF, 10)]).toEqual([true, ["n2", "n3"]]);
   file.written(true, at(3));
-  expect([file.isDue(at(3)), file.nextDeadlineMs()]).toEqual([false, undefined]);
+  expect([file.isDue(at(3)), file.nextDeadlineMs()]).toEqual([false, NEVER]);
 });
 
 test("what could not be written is tried again a second later, as it is then", () => {
@@ -28,6 +29,6 @@ test("what could not be written is tried again a second later, as it is then", (
     false,
     at(1010).monoMs,
     true,
-    undefined,
+    NEVER,
   ]);
 });
