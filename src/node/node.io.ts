@@ -13,10 +13,10 @@ import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
+import { chooseFabric } from "./core/open-fabric.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
-import { decideFabric } from "./fabric/open-fabric.io.ts";
 import { checkExposure, openIdentities } from "./identity.io.ts";
 import { type Listeners, openListeners } from "./listeners.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
@@ -161,7 +161,7 @@ async function awaitPolicy(core: NodeCore, settings: Settings): Promise<void> {
 
 async function openFabric({ settings, log }: NodeOptions, core: NodeCore): Promise<NodeFabric> {
   const fabricLog = log.child("fabric");
-  const choice = await decideFabric(settings, core);
+  const choice = chooseFabric(settings, core.policies, core.guard.hadPeers);
   if (choice.kind === "joined") return openFabricComponent({ settings, log: fabricLog, core });
   if (settings.fabric.enabled === undefined) fabricLog.warn({ detail: choice.detail }, "no fabric");
   return loneFabric(core, choice.detail);

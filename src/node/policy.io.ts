@@ -1,7 +1,6 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
 
 import { askedBounds } from "../catalog/entry/names.ts";
-import { wantsPeers } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
@@ -16,11 +15,12 @@ import type { Service } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
+import { hasAdopted } from "./core/open-fabric.ts";
 import type { CoreDriver, Told } from "./core-driver.io.ts";
-import { hadPeers } from "./fabric/open-fabric.io.ts";
 import { writeMark } from "./fabric/peer-mark.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
+import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
   readonly service: Service;
@@ -62,6 +62,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     heard: () => core.policyHeard(),
   });
   await tasks.run(policyStore.restore());
+  if (!guard.hadPeers && (await holdsDataOfOthers(settings, core))) guard.shown();
   driver.follow((told) => carryOut(told, { tasks, policyStore, driver, log }));
   const applied = await appliedFile(new PolicyFile(policyStore), tasks, options);
   const regionOf = (clusterId: string): string => (clusterId === self.clusterId ? self.region : (regionsOf(replica).get(clusterId) ?? ""));
@@ -85,6 +86,11 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     letIn: () => applied.letIn().catch((error: unknown) => notApplied(error, log)),
     reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),
   };
+}
+
+/** Whether the data directory holds data that only another node can have sent. To be called when the stored policies are restored. */
+async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId }, policies }: NodeCore): Promise<boolean> {
+  return !persistence.ephemeral && (hasAdopted(policies, nodeId) || (await isOthersInSnapshot(persistence.dataDir, nodeId)));
 }
 
 /** What the machine orders of the store. */
@@ -116,8 +122,7 @@ interface AppliedFile {
 async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions): Promise<AppliedFile> {
   const { settings, log, core, mayBeOthers } = options;
   const { file } = settings.policy;
-  const wasLetIn = !wantsPeers(settings) || (await tasks.run(policyFile.wasReady())) || (await hadPeers(settings, core));
-  if (!wasLetIn) policyFile.awaitCluster();
+  if (core.guard.isToMeetOthers) await tasks.run(policyFile.begin());
   if (file !== undefined) await tasks.run(policyFile.apply(file, await readFileText(file)));
   tell(log, core);
   const again = async (): Promise<void> => {

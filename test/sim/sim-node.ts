@@ -287,7 +287,7 @@ export class SimProcess {
       },
       metrics: new Metrics(),
       audit: undefined,
-      hadPeers: false,
+      isMarked: false,
       now: () => this.time(),
       leases: this.leases,
       newGeneration: () => node.newGeneration(),

@@ -12,19 +12,18 @@ import type { PolicyEngine } from "../../policy/versions/engine.ts";
 export type FabricChoice =
   /** As configured. */
   | { readonly kind: "joined" }
-  /** Not at all. `detail` says why, for `/readyz` and the log. If other nodes were ever there and `fault` is given, the node does not start. */
-  | { readonly kind: "alone"; readonly detail: string; readonly fault?: string };
+  /** Not at all. `detail` says why, for `/readyz` and the log. */
+  | { readonly kind: "alone"; readonly detail: string };
 
-/** Throws when the fabric would be a way past what protects this node and the settings expect other nodes. */
-export function chooseFabric(settings: Settings, policies: StoredPolicies): FabricChoice {
+/** Throws when the fabric would be a way past what protects this node, and other nodes are expected or were there (`hadPeers`). */
+export function chooseFabric(settings: Settings, policies: StoredPolicies, hadPeers: boolean): FabricChoice {
   if (settings.fabric.enabled === false) return { kind: "alone", detail: "stands alone: fabric.enabled is off" };
   const stored = hasStoredPolicy(policies) ? "a stored policy" : undefined;
   const protecting = isFabricOpen(settings) ? (protectingSetting(settings) ?? stored) : undefined;
   if (protecting === undefined) return { kind: "joined" };
-  const fault = openFabricFault(protecting);
-  if (wantsPeers(settings)) throw new Error(fault);
+  if (wantsPeers(settings) || hadPeers) throw new Error(openFabricFault(protecting));
   const why = `the fabric has neither token nor certificates, and ${protecting} protects this node`;
-  return { kind: "alone", detail: `stands alone: ${why}; set fabric.cluster_token_file or fabric.cert_file to have peers`, fault };
+  return { kind: "alone", detail: `stands alone: ${why}; set fabric.cluster_token_file or fabric.cert_file to have peers` };
 }
 
 /** The policies that a node has stored. */
@@ -44,20 +43,36 @@ export interface GuardParts {
   readonly settings: Settings;
   readonly policies: StoredPolicies;
   readonly nodeId: string;
-  /** Whether the data directory says that other nodes were there. */
+  /** Whether the data directory has the mark that other nodes were there. */
   readonly isMarked: boolean;
 }
 
-/** Watches over a running fabric: it notices the first peer, and prevents that an open fabric is a way past a policy. */
+/** Knows whether other nodes were ever there, notices the first peer, and prevents that an open fabric is a way past a policy. */
 export class FabricGuard {
   readonly #parts: GuardParts;
   #isMarked: boolean;
+  #isShown = false;
   /** Policies that are being stored. */
   #pendingCount = 0;
 
   constructor(parts: GuardParts) {
     this.#parts = parts;
     this.#isMarked = parts.isMarked;
+  }
+
+  /** Whether this node was ever a member beside others. */
+  get hadPeers(): boolean {
+    return this.#isMarked || this.#isShown;
+  }
+
+  /** Whether this node is to join others and has never met one. */
+  get isToMeetOthers(): boolean {
+    return wantsPeers(this.#parts.settings) && !this.hadPeers;
+  }
+
+  /** The data directory holds data that only another node can have sent. A directory from before the mark shows its peers in this way only. */
+  shown(): void {
+    this.#isShown = true;
   }
 
   /** Takes a member. Returns whether it is the first other node: the data directory must say so, and then this node does not quietly stand alone. */
@@ -76,7 +91,7 @@ export class FabricGuard {
     if (fabric === undefined || !isFabricOpen(settings)) return () => {};
     // Members that are gone may come back, and a node that is being greeted may stay.
     const hasOthers = fabric.membership.members().length > 1 || fabric.links().length > 0;
-    if (hasOthers || this.#isMarked || wantsPeers(settings))
+    if (hasOthers || this.hadPeers || wantsPeers(settings))
       throw new WaymarkError(
         "fabric_open",
         `the fabric of this node has neither token nor certificates, so whoever joins it could replace a policy. ${OPEN_FABRIC_REMEDY}`,

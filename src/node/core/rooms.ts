@@ -56,8 +56,8 @@ export interface RoomsOptions {
   /** Where it is recorded who did what. Undefined where nothing is recorded. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
   readonly now: () => Time;
-  /** Whether the data directory says that other nodes were there. */
-  readonly hadPeers: boolean;
+  /** Whether the data directory has the mark that other nodes were there. */
+  readonly isMarked: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
   readonly leases: Leases;
   /** Draws a generation: it grows with the time, and no two are the same. */
@@ -122,7 +122,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
-  const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.hadPeers });
+  const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
   const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs }, time);
   const finish = () => {
     const againCount = restoring.finish();

@@ -43,6 +43,11 @@ export class PolicyFile {
     }
   }
 
+  /** The node is to join others, and has met none: it is new unless it was ready before. */
+  *begin(): Task<void> {
+    if (!(yield* this.wasReady())) this.awaitCluster();
+  }
+
   /** The node is new, and is to join others. */
   awaitCluster(): void {
     this.#standing = "newcomer";

@@ -15,7 +15,7 @@ const OPTIONS = {
   history: HISTORY_BOUNDS,
   patience: ALL_TIME_COUNTS,
   audit: undefined,
-  hadPeers: false,
+  isMarked: false,
   now: () => at(0),
 };
 const FRESH = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
