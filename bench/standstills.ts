@@ -33,7 +33,7 @@ import type { MemberUpdate } from "../src/fabric/wire/messages.ts";
 import type { Time } from "../src/lib/machine.ts";
 import { anonymousCaller } from "../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../src/policy/set/verdict.ts";
-import { BOUNDS, ORIGIN_LIFECYCLE_OPTIONS } from "../test/fakes/options.ts";
+import { BOUNDS, ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../test/fakes/options.ts";
 import { report, round } from "./_results.ts";
 
 const { values } = parseArgs({
@@ -290,6 +290,7 @@ async function lifecycle(replica: Replica) {
   let member: MemberUpdate = { ...MEMBER, status: "alive" };
   let time = now();
   const parts = {
+    ...ORIGIN_LIFECYCLE_PORTS,
     replica,
     clusterId: "c1",
     findMember: () => member,

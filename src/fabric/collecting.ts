@@ -9,7 +9,7 @@ const TOGETHER_MS = 30_000;
 
 interface Asked extends Pick<ReadyState, "isInStep"> {
   readonly isAnybodyAway: boolean;
-  readonly lost?: LostOrigins;
+  readonly lost: LostOrigins;
   /** This node's clock differs from those of most others: what it takes for long ago may be yet to come. */
   readonly isClockOff: boolean;
 }
@@ -20,7 +20,7 @@ export class Collecting {
 
   /** Not until whoever was away has had the time to hear of them. */
   mayCollect({ isInStep, isAnybodyAway, lost, isClockOff }: Asked, { monoMs, wallMs }: Time): boolean {
-    const isSomebodyBack = lost?.takeBack() === true;
+    const isSomebodyBack = lost.takeBack();
     if (!isInStep || isAnybodyAway || isSomebodyBack) {
       this.#togetherMonoMs = undefined;
       return false;
@@ -28,7 +28,7 @@ export class Collecting {
     this.#togetherMonoMs ??= monoMs;
     const may = monoMs - this.#togetherMonoMs >= TOGETHER_MS;
     // Who was lost, and came back, has heard all that it missed.
-    if (may) lost?.settle();
+    if (may) lost.settle();
     return may && !isClockOff && isStamp(stampOf(wallMs));
   }
 }

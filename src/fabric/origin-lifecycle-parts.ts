@@ -4,7 +4,7 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Time } from "../lib/machine.ts";
 import { Freshness } from "./freshness.ts";
 import type { Membership } from "./membership/membership.ts";
-import { OriginLifecycle, type OriginLifecycleOptions } from "./origin-lifecycle.ts";
+import { OriginLifecycle, type OriginLifecycleOptions, type OriginLifecyclePorts } from "./origin-lifecycle.ts";
 import type { Replicator } from "./replication/replicator.ts";
 import type { SnapshotOrigin } from "./snapshot/codec.ts";
 
@@ -13,14 +13,11 @@ export interface OriginLifecycleParts {
   readonly clusterId: string;
   readonly membership: Membership;
   readonly replication: Replicator;
-  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
-  readonly remembered?: readonly string[] | undefined;
-  readonly maxMembers?: number;
 }
 
 export function makeOriginLifecycle(
   options: OriginLifecycleOptions,
-  { membership, replication, ...parts }: OriginLifecycleParts,
+  { membership, replication, ...parts }: OriginLifecycleParts & Pick<OriginLifecyclePorts, "remembered" | "maxMembers">,
 ): OriginLifecycle {
   return new OriginLifecycle(options, {
     ...parts,

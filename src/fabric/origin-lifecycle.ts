@@ -41,20 +41,21 @@ export const ORIGIN_LIFECYCLE_FIXED = {
 export interface OriginLifecyclePorts {
   readonly replica: Replica;
   readonly clusterId: string;
-  /** The members of the own cluster before this node was restarted, and as many as are remembered. */
+  /** The members of the own cluster before this node was restarted. */
   readonly remembered?: readonly string[] | undefined;
-  readonly maxMembers?: number;
+  /** At most this many members are remembered. */
+  readonly maxMembers: number;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
   /** Who keeps the version vector forgets with the replica. */
   readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
   /** Whether a peer hid an origin before it was known here. */
-  readonly wasHidden?: (id: string) => boolean;
+  readonly wasHidden: (id: string) => boolean;
   /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
-  readonly closed?: (origin: Origin, time: Time, events: FabricEvent[]) => void;
+  readonly closed: (origin: Origin, time: Time, events: FabricEvent[]) => void;
   /** A slice of what is owed to many records was done. */
-  readonly swept?: (time: Time) => void;
+  readonly swept: (time: Time) => void;
   /** Whether somebody has told who the members are. */
-  readonly hasTable?: () => boolean;
+  readonly hasTable: () => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
 }
 
@@ -111,7 +112,7 @@ export class OriginLifecycle {
   constructor(options: OriginLifecycleOptions, parts: OriginLifecyclePorts) {
     this.#options = options;
     this.#parts = parts;
-    const { replica, clusterId, remembered, maxMembers = Number.POSITIVE_INFINITY } = parts;
+    const { replica, clusterId, remembered, maxMembers } = parts;
     this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
@@ -235,8 +236,8 @@ export class OriginLifecycle {
     this.#fresh.clear();
     const { replica, closed, swept } = this.#parts;
     const isSwept = replica.sweep(this.#options.maxTouches, time);
-    for (const origin of replica.sweeps.takeClosed()) closed?.(origin, time, events);
-    swept?.(time);
+    for (const origin of replica.sweeps.takeClosed()) closed(origin, time, events);
+    swept(time);
     return isSwept || isChanged;
   }
 
@@ -292,7 +293,7 @@ export class OriginLifecycle {
 
   #isPresumed({ id }: Origin, { monoMs }: Time): boolean {
     if (this.#presumed.size === 0) return false;
-    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.hasTable?.() === true) this.#presumed.clear();
+    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.hasTable()) this.#presumed.clear();
     return this.#presumed.has(id);
   }
 
@@ -301,7 +302,7 @@ export class OriginLifecycle {
    * is forgotten each finds out by itself.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
-    const elsewhereMonoMs = this.#parts.wasHidden?.(id) === true ? monoMs - this.#options.orphanGraceMs : monoMs;
+    const elsewhereMonoMs = this.#parts.wasHidden(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
     return this.#absentBefore.get(id) ?? elsewhereMonoMs;
   }
 

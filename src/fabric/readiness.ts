@@ -65,8 +65,8 @@ export interface ReadinessParts {
   /** Monotonic ms at which the snapshot that the node started with was right, often before this process began. Undefined without one. */
   readonly asOfMonoMs: number | undefined;
   readonly freshness: Freshness;
-  /** Whether anything is held that may be written elsewhere: where there is nothing, a snapshot has no age. Absent: yes. */
-  readonly mayBeBehind?: () => boolean;
+  /** Whether this node holds anything that may change elsewhere. A snapshot without such data has no age. */
+  readonly mayBeBehind: () => boolean;
 }
 
 export class Readiness {
@@ -86,7 +86,7 @@ export class Readiness {
   readonly #freshness: Freshness;
   readonly #mayBeBehind: () => boolean;
 
-  constructor(options: ReadinessOptions, { hasSeeds, asOfMonoMs, freshness, mayBeBehind = () => true }: ReadinessParts) {
+  constructor(options: ReadinessOptions, { hasSeeds, asOfMonoMs, freshness, mayBeBehind }: ReadinessParts) {
     this.#freshness = freshness;
     this.#mayBeBehind = mayBeBehind;
     this.#options = options;

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { LostOrigins } from "../../src/catalog/replica/lost-origins.ts";
 import { Collecting } from "../../src/fabric/collecting.ts";
 
-const TOGETHER = { isInStep: true, isAnybodyAway: false, isClockOff: false };
+const TOGETHER = { isInStep: true, isAnybodyAway: false, isClockOff: false, lost: new LostOrigins() };
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
 
 test("P6: old tombstones go when everybody has been in reach for 30 s", () => {

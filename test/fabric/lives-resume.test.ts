@@ -7,7 +7,7 @@ import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
-import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
+import { ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
 
 /** What n1 holds of a key of each of the others. */
 function replicaWith(...nodeIds: readonly string[]): Replica {
@@ -22,7 +22,7 @@ function replicaWith(...nodeIds: readonly string[]): Replica {
 }
 
 function livesOf(replica: Replica, more: Partial<OriginLifecyclePorts> = {}): OriginLifecycle {
-  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
+  const parts = { ...ORIGIN_LIFECYCLE_PORTS, replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
   return new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
 }
 

@@ -6,13 +6,13 @@ import { makeFreshness, makeOriginLifecycle } from "../../src/fabric/origin-life
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
-import { MEMBERSHIP_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
+import { MEMBERSHIP_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
 test("a dead origin is forgotten with its number in the vector, and is lost until its node is back", () => {
   const { replica, shared } = new ReplicatingNode({ nodeId: "a" });
   const membership = new Membership(updateOf("a"), new Rng("lives"), MEMBERSHIP_OPTIONS);
-  const parts = { replica, clusterId: "c1", membership, replication: shared };
+  const parts = { replica, clusterId: "c1", membership, replication: shared, maxMembers: 10 };
   const lifecycle = makeOriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
   const origin = replica.origin("x", 1, { clusterId: "c1", region: "r1" });
   origin.through = 7;
@@ -31,6 +31,7 @@ test("other nodes that join in place of dead ones end the protection, though non
   const members = new Map<string, MemberUpdate>();
   const findMember = (nodeId: string) => members.get(nodeId);
   const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, {
+    ...ORIGIN_LIFECYCLE_PORTS,
     replica,
     clusterId: "c1",
     findMember,

@@ -9,7 +9,7 @@ import { OriginLifecycle, type OriginLifecycleOptions } from "../../src/fabric/o
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
-import { ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
+import { ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -28,6 +28,7 @@ class Bench {
     this.lifecycle = new OriginLifecycle(
       { ...ORIGIN_LIFECYCLE_OPTIONS, ...options },
       {
+        ...ORIGIN_LIFECYCLE_PORTS,
         replica: this.replica,
         clusterId: "c1",
         findMember: (nodeId) => this.members.get(nodeId),

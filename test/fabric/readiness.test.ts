@@ -21,7 +21,7 @@ const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], f
 /** `startAgeMs`: how old its snapshot is at 0. */
 function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {
   const asOfMonoMs = startAgeMs === undefined ? undefined : -startAgeMs;
-  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, asOfMonoMs, freshness });
+  const made = new Readiness(READINESS_OPTIONS, { hasSeeds, asOfMonoMs, freshness, mayBeBehind: () => true });
   made.tick({ hasPeers: false, areSeedsHeard: true }, at(0));
   return made;
 }
@@ -170,7 +170,8 @@ test.each([
 });
 
 test("a node that started from a snapshot says how old that is until it has caught up", () => {
-  const unbegun = new Readiness(READINESS_OPTIONS, { hasSeeds: true, asOfMonoMs: -30_000, freshness: new Freshness(NOBODY) });
+  const parts = { hasSeeds: true, asOfMonoMs: -30_000, freshness: new Freshness(NOBODY), mayBeBehind: () => true };
+  const unbegun = new Readiness(READINESS_OPTIONS, parts);
   expect(unbegun.read(at(2000)).ageMs).toBe(32_000);
   // The start itself took a while: in that time others went on.
   unbegun.tick({ hasPeers: false, areSeedsHeard: true }, at(5000));

@@ -3,6 +3,7 @@ import type { Bounds } from "../../src/catalog/entry/names.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
+import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle.ts";
 import { fabricOptions } from "../../src/node/fabric/options.ts";
 
 function defaults(): Settings {
@@ -24,3 +25,12 @@ export const {
   readiness: READINESS_OPTIONS,
   policy: POLICY_OPTIONS,
 } = FABRIC_OPTIONS;
+
+/** Of a fabric in which nothing was remembered or hidden, and nobody has told who the members are. */
+export const ORIGIN_LIFECYCLE_PORTS = {
+  maxMembers: 1000,
+  wasHidden: () => false,
+  closed: () => {},
+  swept: () => {},
+  hasTable: () => false,
+} as const satisfies Partial<OriginLifecyclePorts>;

@@ -63,8 +63,8 @@ export class ReplicatingNode {
     const numbers = { generation: spec.generation ?? 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4 };
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
     const parts = { replica: this.replica, stamper, bounds: BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
-    const { options, members } = spec;
-    this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, ...(members !== undefined && { members }) });
+    const { options, members = { find: () => undefined } } = spec;
+    this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, members });
   }
 
   timeOf(monoMs: number): Time {

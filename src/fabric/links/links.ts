@@ -279,7 +279,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Links of a start that does not go under its node's id any more. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
-      if (row.hello === undefined || this.#parts.isStranger?.(row.hello) !== true) continue;
+      if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;
       this.#refuse(row, anotherStart(row.hello), time, out, row.hello);
     }
   }
@@ -290,7 +290,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
     const clusterToken = tokenToShow(row.identity?.certificate !== undefined, this.#parts.peerAuth.clusterToken);
     const capabilities = this.#parts.capabilities();
-    const policyFrom = this.#parts.policyFrom?.() ?? [];
+    const policyFrom = this.#parts.policyFrom();
     const who = { nodeId, generation, ...startOf(self), clusterId, region, zone, address, version };
     row.control.push({ kind: "hello", hello: { ...who, protocolVersions: PROTOCOL_VERSIONS, capabilities, clusterToken, policyFrom } });
     out.push({ kind: "send", link: row.link });
@@ -300,7 +300,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     const { identity } = row;
     if (row.state === "ending" || row.state === "opening" || identity === undefined) return;
     if (row.state === "up") return this.#end(row, { reason: "bad_frame", detail: "a second hello" }, time, out);
-    const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart?.(hello, time);
+    const refusal = refusalOfHello(hello, identity, this.#parts.peerAuth) ?? this.#parts.refusalOfStart(hello, time);
     if (refusal !== undefined) {
       if (refusal.reason === "wrong_cluster" || refusal.reason === "other_region")
         this.#parts.peerAuth.foreigners.note(hello.nodeId, hello);

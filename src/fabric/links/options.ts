@@ -61,13 +61,13 @@ export interface LinksParts {
   readonly members: () => Iterable<MemberUpdate>;
   /** Asked at every hello. */
   readonly capabilities: () => readonly string[];
-  /** Clusters beside our own whose policy is taken here, for our hello. */
-  readonly policyFrom?: () => readonly string[];
+  /** The other clusters whose policy this node takes, for its hello. */
+  readonly policyFrom: () => readonly string[];
   readonly peerAuth: PeerAuthFacts;
-  /** What is against the start that greets; nothing when absent. */
-  readonly refusalOfStart?: (hello: Hello, time: Time) => Refusal | undefined;
-  /** Whether another start goes under its node's id than the one that greeted so. */
-  readonly isStranger?: (hello: Hello) => boolean;
+  /** Why the start that greets is refused; undefined when it is not. */
+  readonly refusalOfStart: (hello: Hello, time: Time) => Refusal | undefined;
+  /** Whether another start than the one that greeted goes under its node's id. */
+  readonly isStranger: (hello: Hello) => boolean;
   readonly rng: Rng;
 }
 

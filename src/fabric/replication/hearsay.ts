@@ -38,7 +38,7 @@ const NOTHING_SEQ = -1;
 
 export class Hearsay {
   readonly #here: string;
-  readonly #members: MemberTable | undefined;
+  readonly #members: MemberTable;
   /** When a cluster was last told of by its own nodes or ours; the one that was heard of longest ago first. */
   readonly #heardMonoMs = new Map<string, number>();
 
@@ -46,19 +46,19 @@ export class Hearsay {
   readonly #past = new Map<string, { readonly through: number; readonly monoMs: number }>();
 
   /** `here`: this node's cluster. */
-  constructor(here: string, members?: MemberTable) {
+  constructor(here: string, members: MemberTable) {
     this.#here = here;
     this.#members = members;
   }
 
   /** Whether a node is or was a member of our own cluster. */
   isOurs(nodeId: string): boolean {
-    return this.#members?.find(nodeId)?.clusterId === this.#here;
+    return this.#members.find(nodeId)?.clusterId === this.#here;
   }
 
   /** Whether the table of members has a node of that id in another cluster. */
   isElsewhere(nodeId: string, clusterId: string): boolean {
-    const listed = this.#members?.find(nodeId);
+    const listed = this.#members.find(nodeId);
     return listed !== undefined && listed.clusterId !== clusterId;
   }
 
@@ -101,7 +101,7 @@ export class Hearsay {
   isInvented(origin: Origin, living: Living, now: Time): boolean {
     const { nodeId, generation, clusterId } = origin;
     if (generation <= living.generation || clusterId !== living.clusterId) return false;
-    if ((this.#members?.find(nodeId)?.generation ?? 0) >= generation) return false;
+    if ((this.#members.find(nodeId)?.generation ?? 0) >= generation) return false;
     return this.isDisproved(origin, { seq: NOTHING_SEQ, monoMs: living.monoMs }, now);
   }
 

@@ -75,7 +75,7 @@ export interface ReplicatorParts {
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
   readonly foreigners?: Foreigners;
-  readonly members?: ConstructorParameters<typeof Hearsay>[1];
+  readonly members: ConstructorParameters<typeof Hearsay>[1];
 }
 
 /**

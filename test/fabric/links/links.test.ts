@@ -34,7 +34,7 @@ class Bench {
     const foreigners = new Foreigners(place, { mode: "permissive", clusters: [], hasCertificates: false }, () => false);
     const peerAuth = { nodeId, ...place, clusterToken: "secret", isInsecure: false, foreigners };
     const starts = { refusalOfStart: () => this.startRefusal, isStranger: () => this.areStrangers };
-    const known = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], ...starts };
+    const known = { self: () => memberOf(nodeId), members: () => this.members, capabilities: () => [], policyFrom: () => [], ...starts };
     const parts = { ...known, peerAuth, rng: new Rng(1) };
     this.links = new Links({ ...LINKS_OPTIONS, ...options }, parts);
   }
