@@ -1,7 +1,9 @@
 /** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
+
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { CallId, FabricInput } from "../io-types.ts";
+import { eventOutput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
 import { isOfOurs } from "./authority.ts";
 import { askedNode } from "./call-purpose.ts";
@@ -261,10 +263,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     this.#failureDetector.forgetRounds();
     this.#state.postpone(lateMs, time.monoMs);
     this.#state.health.worsen(Math.ceil(lateMs / this.#o.intervalMs));
-    out.push({
-      kind: "event",
-      event: { name: "woke_up_late", severity: "warn", isAudited: false, detail: { lateMs: Math.round(lateMs) } },
-    });
+    out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
     if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
     // Somebody has probed in vain by now: contradicted before it is heard, for there may not be much time before the next stop.

@@ -5,6 +5,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Fetcher } from "./fetches.ts";
 import type { PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
+import { refOf } from "./version-vector.ts";
 
 /** Looks at what is behind at most so often, in ms. */
 const CHECK_MS = 100;
@@ -87,14 +88,14 @@ export class LinkFetcher implements Fetcher {
       const known = this.#view.find(origin.id);
       if (known !== undefined && (known.told > 0 || known.lackingThrough > 0)) return true;
     }
-    for (const origin of unsettled) if (this.#makesOld(origin) && this.#toldOf(origin.id) > heldThrough(origin)) return true;
+    for (const origin of unsettled) if (this.#makesOld(origin) && this.#view.toldOf(origin.id) > heldThrough(origin)) return true;
     for (const [id, makesOld] of this.#lacking) {
       if (!makesOld) continue;
       if (this.#isLacking(id)) return true;
       this.#lacking.delete(id);
     }
     for (const id of this.#behind.keys()) {
-      if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) return true;
+      if (this.#view.toldOf(id) > this.#throughOf(id)) return true;
       this.#behind.delete(id);
       this.#replicator.endFetch(id, this);
     }
@@ -106,7 +107,7 @@ export class LinkFetcher implements Fetcher {
     const { partial, replica } = this.#replicator;
     let behindSeqs = 0;
     for (const id of this.#behind.keys())
-      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#toldOf(id) - this.#throughOf(id));
+      if (replica.origins.get(id)?.lacks === undefined) behindSeqs += Math.max(0, this.#view.toldOf(id) - this.#throughOf(id));
     const behindMs = behindSeqs > 0 && this.#behindMonoMs !== undefined ? time.monoMs - this.#behindMonoMs : 0;
     let refusedSeqs = 0;
     for (const { id } of partial.origins) {
@@ -121,7 +122,7 @@ export class LinkFetcher implements Fetcher {
   told(id: string, seq: number, time: Time): void {
     if (this.#isLacking(id) && this.#isWelcome(id, time)) {
       this.#noteLacking(id);
-      if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.find(id)?.lackingThrough ?? 0);
+      if (!this.#view.isWholeTold) this.#missing.set(id, this.#view.lackingThroughOf(id));
     }
     if (seq <= this.#throughOf(id)) return;
     if (!this.#isWelcome(id, time)) {
@@ -134,7 +135,7 @@ export class LinkFetcher implements Fetcher {
   }
 
   reconsider(id: string): void {
-    if ((this.#view.find(id)?.told ?? 0) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
+    if (this.#view.toldOf(id) > this.#throughOf(id)) this.#behind.set(id, Number.NEGATIVE_INFINITY);
     if (this.#isLacking(id)) this.#noteLacking(id);
   }
 
@@ -158,19 +159,19 @@ export class LinkFetcher implements Fetcher {
     for (const [id, seq] of this.#missing) {
       // It may have been forgotten there meanwhile, and be nowhere to be had.
       const isAwaited = time.monoMs < this.#lackingUntilMonoMs && this.#isLacking(id);
-      const isWithdrawn = (this.#view.find(id)?.told ?? 0) < seq && !isAwaited;
+      const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }
     for (const id of this.#lacking.keys()) if (!this.#isLacking(id) || !this.#isWelcome(id, time)) this.#lacking.delete(id);
     for (const [id] of turn(this.#later)) {
-      if (this.#throughOf(id) < (this.#view.find(id)?.told ?? 0) && !this.#isWelcome(id, time)) continue;
+      if (this.#throughOf(id) < this.#view.toldOf(id) && !this.#isWelcome(id, time)) continue;
       this.#later.delete(id);
-      this.told(id, this.#view.find(id)?.told ?? 0, time);
+      this.told(id, this.#view.toldOf(id), time);
     }
     for (const [id, sinceMonoMs] of turn(this.#behind)) {
       const through = this.#throughOf(id);
-      if (through >= (this.#view.find(id)?.told ?? 0) || !this.#isWelcome(id, time)) {
-        if (through < (this.#view.find(id)?.told ?? 0)) this.#later.set(id, time.monoMs);
+      if (through >= this.#view.toldOf(id) || !this.#isWelcome(id, time)) {
+        if (through < this.#view.toldOf(id)) this.#later.set(id, time.monoMs);
         this.#behind.delete(id);
         this.#replicator.endFetch(id, this);
       } else if (this.#isOverdue(id, sinceMonoMs, time) && this.#replicator.takeFetch(id, this, time, this.#wish(id)))
@@ -197,16 +198,16 @@ export class LinkFetcher implements Fetcher {
 
   /** Whether nobody sends it unasked: the peer does not pass it on, and there is no link to its origin. */
   #isOffered(id: string): boolean {
-    return this.#view.peer.takesOffers === true && !this.#replicator.isLinked(id.slice(0, id.lastIndexOf("/")));
+    return this.#view.peer.takesOffers === true && !this.#replicator.isLinked(refOf(id).nodeId);
   }
 
   #wish(id: string): { readonly wanted: number; readonly isNews: boolean } {
-    return { wanted: this.#view.find(id)?.told ?? 0, isNews: !this.#missing.has(id) && this.#isOffered(id) };
+    return { wanted: this.#view.toldOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
   /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
   #isLacking(id: string): boolean {
-    return (this.#view.find(id)?.lackingThrough ?? 0) > this.#throughOf(id);
+    return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
 
   #makesOld(origin: Origin): boolean {
@@ -221,10 +222,6 @@ export class LinkFetcher implements Fetcher {
   /** Whether the peer is of our own cluster. */
   get #isWithin(): boolean {
     return this.#view.peer.relation === "cluster";
-  }
-
-  #toldOf(id: string): number {
-    return this.#view.find(id)?.told ?? 0;
   }
 
   #throughOf(id: string): number {

@@ -99,14 +99,9 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
   }
 
-  /** The peer's number of an origin, as far as it told; 0 when it never did. */
-  toldOf(id: string): number {
-    return this.#view.find(id)?.told ?? 0;
-  }
-
-  /** As `toldOf`, or how far the peer has heard of an origin of which it refused records. */
+  /** The peer's number of an origin, as far as it told, also of one of which it refused records; 0 when it never did. */
   heardOf(id: string): number {
-    return Math.max(this.toldOf(id), this.#view.find(id)?.lackingThrough ?? 0);
+    return Math.max(this.#view.toldOf(id), this.#view.lackingThroughOf(id));
   }
 
   lag(time: Time): ReplicationLag {
@@ -132,7 +127,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** Whether the peer has all of an origin: itself before all others, when it is linked. */
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#replicator.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
-    if (this.toldOf(origin.id) < Math.max(1, origin.through)) return false;
+    if (this.#view.toldOf(origin.id) < Math.max(1, origin.through)) return false;
     return this.#view.isOfPeer(origin) || !this.#replicator.linked.includes(origin.nodeId);
   }
 
@@ -261,7 +256,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 
   #learn(id: string, entry: VectorEntry, isShort: boolean): OriginProgress | undefined {
-    const before = this.#view.find(id)?.told ?? 0;
+    const before = this.#view.toldOf(id);
     if (entry.seq < before) {
       this.#sender.tellAgain(id);
       // It may be an old frame that was overtaken: then what it says was not so any more when the newest was said.
@@ -274,7 +269,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
-    this.#fetcher.told(this.#selfId, this.#view.find(this.#selfId)?.told ?? 0, time);
+    this.#fetcher.told(this.#selfId, this.#view.toldOf(this.#selfId), time);
     this.#selfId = id;
   }
 

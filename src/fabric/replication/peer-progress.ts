@@ -68,6 +68,16 @@ export class PeerProgress {
     return this.#origins.get(id);
   }
 
+  /** The peer's number of an origin, as far as it told; 0 when it never did. */
+  toldOf(id: string): number {
+    return this.#origins.get(id)?.told ?? 0;
+  }
+
+  /** How far the peer has heard of an origin of which it refused records; 0 when it refused none. */
+  lackingThroughOf(id: string): number {
+    return this.#origins.get(id)?.lackingThrough ?? 0;
+  }
+
   /** What is kept of an origin; undefined when there are too many, of others than the two that are linked. `isFollowing`: it is new to both. */
   take(id: string, isFollowing: boolean): OriginProgress | undefined {
     let known = this.#origins.get(id);

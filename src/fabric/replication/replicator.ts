@@ -10,7 +10,7 @@ import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { Heartbeats } from "../heartbeats.ts";
-import type { FabricEvent } from "../io-types.ts";
+import { eventOutput, type FabricEvent } from "../io-types.ts";
 import type { Foreigners } from "../links/foreigners.ts";
 import { Disproved } from "./disproved.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
@@ -19,7 +19,7 @@ import { Hearsay } from "./hearsay.ts";
 import type { ReplicationOptions } from "./options.ts";
 import { OriginDigests } from "./origin-digests.ts";
 import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
-import { type Mark, Vector } from "./version-vector.ts";
+import { type Mark, refOf, Vector } from "./version-vector.ts";
 
 /** Counted since the start; each is a metric (`node/fabric/metrics.ts`). */
 export interface ReplicationStats {
@@ -241,8 +241,7 @@ export class Replicator {
     if (this.replica.origins.get(origin.id) !== origin) return;
     this.heldChanged(origin);
     const { id } = origin;
-    if (this.partial.note(origin, time) === "whole")
-      events.push({ name: "origin_whole", severity: "info", isAudited: false, detail: { origin: id } });
+    if (this.partial.note(origin, time) === "whole") events.push(eventOutput("origin_whole", "info", { origin: id }).event);
     this.noteOrigin(origin);
     this.arrived(origin, time);
   }
@@ -289,7 +288,7 @@ export class Replicator {
   /** Whether an origin is of a foreign node, as far as is known before any record of it is here: vectors name no cluster. */
   isForeign(id: string): boolean {
     const { foreigners } = this;
-    return foreigners !== undefined && foreigners.size > 0 && foreigners.has(id.slice(0, id.lastIndexOf("/")));
+    return foreigners !== undefined && foreigners.size > 0 && foreigners.has(refOf(id).nodeId);
   }
 
   /** Where an origin is at home, as it says itself. */

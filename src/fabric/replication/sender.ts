@@ -282,7 +282,7 @@ export class LinkSender {
   #isWorthOffering(mark: Mark): boolean {
     if (mark.id === this.#replicator.replica.self.id || mark.nodeId === this.#view.peer.nodeId || this.#view.isLinkedTo(mark.nodeId))
       return false;
-    return mark.seq > (this.#view.find(mark.id)?.told ?? 0) && this.#replicator.vector.mayName(mark, this.#view.peer);
+    return mark.seq > this.#view.toldOf(mark.id) && this.#replicator.vector.mayName(mark, this.#view.peer);
   }
 
   #isOfferDue(time: Time): boolean {

@@ -3,6 +3,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { type Evidence, isListed } from "../../fabric/membership/members.ts";
 import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts";
+import { refOf } from "../../fabric/replication/version-vector.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
@@ -123,9 +124,7 @@ export class FabricPeers implements MemberDirectory {
       return { nodeId, generation, life, through: lacks === undefined ? through : 0, floor, known, refused, whyPartial };
     });
     const absent = [...partial.values()].map(({ id, count, why }): OriginLagRow => {
-      const at = id.lastIndexOf("/");
-      const [nodeId, generation] = [id.slice(0, at), Number(id.slice(at + 1))];
-      return { nodeId, generation, life: "unknown", through: 0, floor: 0, known: exchanges.heardOf(id), refused: count, whyPartial: why };
+      return { ...refOf(id), life: "unknown", through: 0, floor: 0, known: exchanges.heardOf(id), refused: count, whyPartial: why };
     });
     return [...rows, ...absent];
   }
