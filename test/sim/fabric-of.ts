@@ -20,8 +20,14 @@ export const SIM_FABRIC: FabricOptions = {
 /** What a stop in a plan has for handing over. */
 export const HAND_OVER_MS = 1000;
 
+interface Given {
+  readonly settings: Settings;
+  /** Undefined where starts have no names. */
+  readonly earlierBoots: readonly string[] | undefined;
+}
+
 /** Builds the fabric of a process whose rows and snapshot are back. */
-export function openSimFabric(process: SimProcess, rooms: Rooms, settings: Settings): Fabric {
+export function openSimFabric(process: SimProcess, rooms: Rooms, { settings, earlierBoots }: Given): Fabric {
   const { node, warm } = process;
   const { options, parts, address, clusterToken } = node;
   const { maxOriginRecords = options.fabric.replication.maxOriginRecords } = node;
@@ -31,8 +37,7 @@ export function openSimFabric(process: SimProcess, rooms: Rooms, settings: Setti
     rng: parts.rng.fork(`fabric ${node.life}`),
     address,
     tokens: { clusterToken },
-    // As on a node without a disk: worlds of members alone have starts with names (`starts.ts`).
-    start: { boot: process.boot, earlierBoots: undefined },
+    start: { boot: process.boot, earlierBoots },
     remembered: rememberedBy(node),
     warm,
     snapshots: { intervalMs: options.snapshotMs, isOtherThere: false, blockBytes: BLOCK_BYTES },

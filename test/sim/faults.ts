@@ -2,7 +2,8 @@
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Network } from "./network.ts";
 import type { FaultStep, Place, Step } from "./plan.ts";
-import type { SimDisk, SimNode } from "./sim-node.ts";
+import type { SimDisk } from "./sim-disk.ts";
+import type { SimNode } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
 type Make = (rng: Rng, count: number) => FaultStep;

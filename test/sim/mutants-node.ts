@@ -1,4 +1,4 @@
-/** Planted bugs of what joins the parts of a node: generations, leaving, warm start, standing, readiness, and others' policies. */
+/** Planted bugs of what joins the parts of a node: generations, leaving, warm start, disputed starts, clocks, readiness, and others' policies. */
 export const NODE_MUTANTS = [
   {
     name: "a lost generation is written and not used",
@@ -166,6 +166,92 @@ export const NODE_MUTANTS = [
       },
     ],
     withinSeeds: 12,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "a node that was refused keeps its generation",
+    rule: "Two nodes with one id: a node that was refused for 5 s and is then accepted takes a new generation",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: '    if (isContested) this.loseGeneration({ peerNodeId: "", seq: 0 }, time, out);\n',
+        replace: "    void isContested;\n",
+      },
+    ],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
+    name: "a node that stood still acknowledges at once",
+    rule: "Two nodes with one id: after a standstill no write is acknowledged before others have answered",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);\n    else out",
+        replace: "    void time;\n    out",
+      },
+    ],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
+    name: "a refused start acknowledges what was on its way to the disk",
+    rule: "Two nodes with one id: a write that others do not take is not acknowledged",
+    edits: [{ file: "src/node/core.ts", find: "settled.refusal === undefined && refusal !== undefined ?", replace: "false ?" }],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
+    name: "a refused start takes writes",
+    rule: "Two nodes with one id: a node that is told of another start takes no writes",
+    edits: [
+      {
+        file: "src/node/core/standing.ts",
+        find: "  checkWrites(): void {\n    this.checkStart();\n",
+        replace: "  checkWrites(): void {\n",
+      },
+    ],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
+    name: "a clock that is ahead stops no writes",
+    rule: "Several origins: a node whose clock is off takes no writes",
+    edits: [{ file: "src/node/core/standing.ts", find: "    this.#clock.check();\n", replace: "" }],
+    withinSeeds: 6,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "a start takes writes before it has heard other clocks",
+    rule: "Several origins: a start takes no writes before others have said what their clocks are",
+    edits: [
+      {
+        file: "src/node/core/own-clock.ts",
+        find: 'this.#fault = off === "" && this.#mustCompare(membership, clock, time) ? COMPARING : off;',
+        replace: "this.#fault = off;\n    void [this.#mustCompare, COMPARING];",
+      },
+    ],
+    withinSeeds: 6,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
+    name: "a node with a clock that is ahead serves",
+    rule: "Ready: not while this node's clock is off",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: 'this.isReady && !this.#isDraining && this.standing.fault === ""',
+        replace: "this.isReady && !this.#isDraining",
+      },
+    ],
+    withinSeeds: 6,
     isOfNode: true,
     isCheap: true,
   },

@@ -35,6 +35,8 @@ export interface Mutant {
   readonly isOfGenerations?: boolean;
   /** As `isOfLost`, in the worlds of `node-worlds.ts`. */
   readonly isOfNode?: boolean;
+  /** As `isOfLost`, in the worlds of `copies.ts`. */
+  readonly isOfCopies?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }

@@ -23,7 +23,7 @@ interface SmallWorld {
   readonly looks: readonly { readonly atMs: number; readonly wrong: (simulation: Simulation) => readonly string[] }[];
 }
 
-const WORLDS = [leavesAlone, stopsBesideALeaver, tellsOfCommits, restartsBesideAnOrphan, findsBrokenNumbers] as const;
+const WORLDS = [leavesAlone, stopsBesideALeaver, tellsOfCommits, restartsBesideAnOrphan, findsBrokenNumbers, startsAhead] as const;
 
 /** A static entry of a client at a node. */
 function put(atMs: number, client: number, node: number, scope: 1 | 2 = SCOPE.ZONE): Step {
@@ -120,6 +120,32 @@ function findsBrokenNumbers(rng: Rng): SmallWorld {
     },
   ];
   return { places: [HERE, HERE], steps, activeMs: breakMs + 13_000, looks };
+}
+
+/** A node starts with a clock that is ahead of the others'. It takes no writes and serves nobody before the clock is right. */
+function startsAhead(rng: Rng): SmallWorld {
+  const startMs = 9000 + rng.int(1000);
+  const rightMs = startMs + 5000;
+  const steps: Step[] = [
+    { atMs: startMs - 1000, ...CRASH, nodes: [2], downMs: 1000 },
+    { atMs: startMs - 500, kind: "skew", node: 2, byMs: 2 * 3_600_000, forMs: rightMs - startMs + 500 },
+  ];
+  const looks = [];
+  for (let atMs = startMs + 1; atMs < rightMs; atMs += 20)
+    looks.push({
+      atMs,
+      wrong: ({ nodes }: Simulation) => {
+        const process = nodes[2]?.process;
+        const takesWrites = process?.takesWrites() === true ? [`n2 takes writes ${atMs - startMs} ms after its start`] : [];
+        return process?.machine.isServing === true ? [...takesWrites, `n2 serves ${atMs - startMs} ms after its start`] : takesWrites;
+      },
+    });
+  const isRight = ({ nodes }: Simulation) => nodes[2]?.process?.takesWrites() === true && nodes[2].process.machine.isServing;
+  looks.push({
+    atMs: rightMs + 5000,
+    wrong: (simulation: Simulation) => (isRight(simulation) ? [] : ["n2 does not serve with a right clock"]),
+  });
+  return { places: [HERE, HERE, HERE], steps, activeMs: rightMs + 6000, looks };
 }
 
 function planOf(seed: string | number, rng: Rng, { places, steps, activeMs, delayMs = 5 }: SmallWorld): Plan {

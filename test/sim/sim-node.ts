@@ -8,7 +8,7 @@ import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
-import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
+import type { Batch } from "../../src/discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";
@@ -27,12 +27,12 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { ControlMap } from "../fakes/control-map.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
-import { copyOf, SimTasks } from "./policies.ts";
+import { SimTasks } from "./policies.ts";
+import { SimDisk } from "./sim-disk.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking } from "./waking.ts";
@@ -45,49 +45,6 @@ export const WALL_START_MS = 1_760_000_000_000;
 
 /** Least time between two loads of an entry that others are told. */
 export const LOAD_INTERVAL_MS = 5000;
-
-/** What survives a crash. */
-export class SimDisk {
-  generation: number;
-  lastSeq = 0;
-  floor = 0;
-  rows = new Map<string, BatchPut>();
-  leases = new Map<string, BatchLease>();
-  /** Of the policy. */
-  store = new ControlMap();
-  /** Of what other nodes told. */
-  snapshot: { readonly bytes: Uint8Array; readonly savedWallMs: number } | undefined;
-  /** Keys of others' entries that are in the snapshot, for the invariants. */
-  saved: ReadonlySet<KeyText> = new Set();
-  /** Members of the own cluster. */
-  roster: Uint8Array | undefined;
-
-  constructor(generation: number) {
-    this.generation = generation;
-  }
-
-  write(batch: Batch): void {
-    for (const key of batch.forget) this.rows.delete(key);
-    for (const lease of batch.leases) this.leases.set(lease.leaseId, lease);
-    for (const put of batch.puts) this.rows.set(put.key, { ...put, record: Uint8Array.from(put.record) });
-    for (const id of batch.endedLeases) this.leases.delete(id);
-    this.lastSeq = batch.lastSeq;
-    this.floor = batch.floor;
-  }
-
-  copy(): SimDisk {
-    const copy = new SimDisk(this.generation);
-    copy.lastSeq = this.lastSeq;
-    copy.floor = this.floor;
-    copy.rows = new Map(this.rows);
-    copy.leases = new Map(this.leases);
-    copy.store = copyOf(this.store);
-    copy.snapshot = this.snapshot;
-    copy.saved = this.saved;
-    copy.roster = this.roster;
-    return copy;
-  }
-}
 
 /** Whom a node tells what it did; the invariants listen. */
 export interface Watching {
@@ -197,7 +154,9 @@ export class SimProcess {
     const { disk } = node;
     this.bootMs = node.parts.world.nowMs;
     this.bootSkewMs = node.skewMs;
-    this.boot = `${node.options.nodeId}-${node.life}`;
+    this.boot = `n${node.index}-${node.life}`;
+    const earlierBoots = disk.boots;
+    if (earlierBoots !== undefined) disk.boots = [this.boot, ...earlierBoots];
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
     const time = this.time();
     this.leases = new SimLeases(() => this.time().monoMs, onEarly);
@@ -213,7 +172,7 @@ export class SimProcess {
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
     this.waking = new SimWaking(this);
-    this.fabric = openSimFabric(this, rooms, roomsOptions.settings);
+    this.fabric = openSimFabric(this, rooms, { settings: roomsOptions.settings, earlierBoots });
   }
 
   get isReady(): boolean {
@@ -223,6 +182,17 @@ export class SimProcess {
   /** Whether readers may be told that they have everything. */
   get isWhole(): boolean {
     return this.machine.isWhole;
+  }
+
+  /** Whether a client that wrote now would neither wait nor be refused. */
+  takesWrites(): boolean {
+    if (this.machine.mustConfirm(this.time())) return false;
+    try {
+      this.machine.standing.checkWrites();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Origins that it says it does not hold whole. */

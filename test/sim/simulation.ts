@@ -45,7 +45,8 @@ export interface SimulationOptions {
   readonly isLight?: boolean;
 }
 
-class EventCounter implements Watching {
+/** Counts events by name, and checks nothing. */
+export class EventCounter implements Watching {
   readonly #events: Map<string, number>;
 
   constructor(events: Map<string, number>) {
