@@ -198,12 +198,10 @@ export class CoreDriver {
     this.#run();
   }
 
-  /** Leaves others or only says goodbye to them. Resolves when nothing more is said, at the latest after `withinMs`. */
+  /** Leaves others or only says goodbye to them. Resolves when nothing more is said, after about `withinMs` at the latest. */
   async depart(how: "leave" | "keep", withinMs: number): Promise<void> {
     this.input({ kind: "depart", how, withinMs });
-    const timer = setTimeout(() => this.#gone.resolve(), withinMs);
     await this.#gone.promise;
-    clearTimeout(timer);
   }
 
   /** Takes and sends nothing any more; sockets that are open after `deadlineMs` are cut. */

@@ -23,6 +23,8 @@ class Script implements DrivenMachine {
   readonly calls = { isStranger: () => false };
   readonly standing = { refusal: undefined };
   deadlineMonoMs: number | undefined;
+  /** It has nothing to say to others when it departs. */
+  isGoneAtOnce = true;
   depth = 0;
   deepest = 0;
 
@@ -32,6 +34,7 @@ class Script implements DrivenMachine {
     this.inputs.push({ input, time });
     if (input.kind === "tick" && this.deadlineMonoMs !== undefined && time.monoMs >= this.deadlineMonoMs) this.deadlineMonoMs = undefined;
     this.on(input, out, time);
+    if (input.kind === "depart" && this.isGoneAtOnce) out.push({ kind: "gone", reason: "restart" });
     this.depth -= 1;
   }
 
@@ -207,6 +210,7 @@ describe("the end", () => {
       }
       if (input.kind === "closed") out.push({ kind: "gone", reason: "leave" });
     };
+    script.isGoneAtOnce = false;
     driver.input({ kind: "serve" });
     await until("linked", () => peer.count("received") === 1);
     const start = performance.now();

@@ -101,10 +101,11 @@ export class Departure {
       case "gone":
         return NOTHING;
       case "ending":
-        // Each part is durable before the next.
-        return this.#isDurable && time.monoMs >= this.#state.nextMonoMs ? this.#end(this.#state, time) : NOTHING;
       case "handing":
-        return this.#isDurable && time.monoMs >= this.#state.nextMonoMs ? this.#handOver(this.#state, time) : NOTHING;
+        // Each part is durable before the next. A disk that does not answer holds no stop up beyond its time.
+        if (!this.#isDurable) return time.monoMs < this.#endMonoMs ? NOTHING : this.#go("restart");
+        if (time.monoMs < this.#state.nextMonoMs) return NOTHING;
+        return this.#state.kind === "ending" ? this.#end(this.#state, time) : this.#handOver(this.#state, time);
       case "goodbye":
         if (!this.#parts.fabric.isStopped(time) && time.monoMs < this.#state.untilMonoMs) return NOTHING;
         this.#state = { kind: "saving", reason: this.#state.reason };
@@ -121,7 +122,7 @@ export class Departure {
         return NEVER;
       case "ending":
       case "handing":
-        return this.#isDurable ? this.#state.nextMonoMs : NEVER;
+        return this.#isDurable ? this.#state.nextMonoMs : this.#endMonoMs;
       case "goodbye":
         return this.#state.untilMonoMs;
       case "saving":
@@ -170,7 +171,10 @@ export class Departure {
   }
 
   #save({ reason }: Extract<State, { kind: "saving" }>, time: Time): DepartureOrders {
-    if (!this.#parts.snapshots.isOver && time.monoMs < this.#endMonoMs) return NOTHING;
+    return !this.#parts.snapshots.isOver && time.monoMs < this.#endMonoMs ? NOTHING : this.#go(reason);
+  }
+
+  #go(reason: DepartureReason): DepartureOrders {
     this.#state = { kind: "gone", reason };
     return { inputs: [], gone: reason };
   }

@@ -109,3 +109,13 @@ test("it is gone when the last snapshot is written, or its time is over", () => 
     );
   }
 });
+
+test("it is gone when its time is over, though the disk never says what became of a batch", () => {
+  const { commits, departure, register, flush } = leaving();
+  register("lease", false);
+  flush();
+  departure.begin(true, 1000, at(0));
+  departure.step(at(0));
+  expect([commits.start() === undefined, departure.nextDeadlineMs()]).toEqual([false, at(1000).monoMs]);
+  expect([departure.step(at(999)).gone, departure.step(at(1000)).gone, departure.hasBegun]).toEqual([undefined, "restart", true]);
+});

@@ -19,7 +19,7 @@ function joined() {
   const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token" };
   const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
-  const given = { ...options, ...chance, metrics: new Metrics(), hadPeers: false, now: () => at(0) };
+  const given = { ...options, ...chance, metrics: new Metrics(), isMarked: false, now: () => at(0) };
   const { rooms } = openRooms(restored, given, at(0)).finish();
   const parts = {
     settings: SETTINGS_HERE,
