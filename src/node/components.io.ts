@@ -37,6 +37,8 @@ export interface Component {
   reload?(): void;
   /** Takes nothing new, and is over when what is under way is, or at the deadline. */
   drain?(by: Deadline): Promise<void> | void;
+  /** Time that it has at least to drain, however long the parts before it took. */
+  readonly leastDrainMs?: number;
   /** Closes, also after a `start` that failed; what is open at the deadline is cut or left. */
   stop?(by: Deadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
@@ -128,7 +130,8 @@ export class Components {
 
   async #end({ name, component }: Named, how: "drain" | "stop", by: Deadline): Promise<void> {
     const late = Promise.withResolvers<void>();
-    const timer = setTimeout(() => late.reject(new Error("not done in time")), by.leftMs());
+    const leftMs = by.leftMs(how === "drain" ? component.leastDrainMs : 0);
+    const timer = setTimeout(() => late.reject(new Error("not done in time")), leftMs);
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {

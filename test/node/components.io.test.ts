@@ -99,3 +99,12 @@ test("parts of a group drain all at once, and are one part for the rest", async 
   await parts.stop(new Deadline(1000));
   expect([order, take()]).toEqual([["x", "y", "stop x"], ["stop a"]]);
 });
+
+test("a part that needs some time to drain has it, though the parts before it used up theirs", async () => {
+  const { parts, part, take } = listOf();
+  await part("fabric", { leastDrainMs: 60_000, drain: () => new Promise((resolve) => setTimeout(resolve, 50)) });
+  await part("listeners", { drain: () => new Promise<void>(() => {}) });
+  take();
+  await parts.drain(new Deadline(20));
+  expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual(['not drained: {"component":"listeners"}']);
+});

@@ -75,6 +75,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
       tlsWatch?.reload();
       reloadTokens(options, fabric);
     },
+    leastDrainMs: MIN_GOODBYE_MS,
     drain: (by) => driver.depart(settings.fabric.onStop, by.leftMs(MIN_GOODBYE_MS)),
     stop: async (by) => {
       tlsWatch?.stop();
