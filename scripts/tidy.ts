@@ -123,7 +123,8 @@ export function composingFaults(root: string): readonly string[] {
     const used = [...text.matchAll(/^import \{([^}]*)\} from "([^"]+)";/gm)].flatMap(([, names = "", from = ""]) => {
       const target = posix.normalize(posix.join(dirname(file), from));
       const values = names.split(",").map((name) => name.trim());
-      const isPart = (name: string) => target.startsWith("src/node/core/") && /^[A-Z]/.test(name);
+      // A class; a constant in capitals makes nothing.
+      const isPart = (name: string) => target.startsWith("src/node/core/") && /^[A-Z]\w*[a-z]/.test(name);
       const isJoined = (name: string) => Object.entries(JOINED).some(([of, said]) => of === target && said.split("|").includes(name));
       return values.filter((name) => isPart(name) || isJoined(name));
     });

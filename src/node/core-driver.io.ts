@@ -15,6 +15,7 @@ import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabr
 import { rethrowBroken } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
+import { LOOK_MS } from "./core/standstill.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 
 /** What the machine tells the rest of the node; sockets, journal and files are the driver's own affair. */
@@ -43,6 +44,7 @@ export type Told = Extract<
 
 /** A `NodeMachine`. */
 export interface DrivenMachine extends Machine<NodeInput, NodeOutput> {
+  look(time: Time, out: NodeOutput[]): boolean;
   pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined;
   durable(out: NodeOutput[]): BatchNumber;
   show(out: NodeOutput[]): void;
@@ -70,11 +72,6 @@ interface Settlement extends Waiting {
   readonly batch: BatchNumber;
 }
 
-/** Lateness of the event loop is looked at this often. */
-const LAG_SAMPLE_MS = 250;
-/** Later than that by so much, it stood still. */
-const MIN_LAG_MS = 50;
-
 export class CoreDriver {
   readonly #machine: DrivenMachine;
   readonly #ports: DriverPorts;
@@ -89,8 +86,7 @@ export class CoreDriver {
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
-  #lagTimer: NodeJS.Timeout | undefined;
-  #lookedMonoMs = performance.now();
+  #lookTimer: NodeJS.Timeout | undefined;
   #isRunning = false;
   #isNetworkClosed = false;
   #isStopped = false;
@@ -109,7 +105,7 @@ export class CoreDriver {
 
   /** The machine may speak to others, and hears them. */
   begin(): void {
-    this.#sampleLag();
+    this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
     this.input({ kind: "begin" });
   }
 
@@ -133,7 +129,7 @@ export class CoreDriver {
    * resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
    */
   confirmed(): Promise<void> | undefined {
-    this.look();
+    this.#look();
     if (this.#machine.mustConfirm(this.#ports.now())) {
       this.#confirming ??= Promise.withResolvers();
       return this.#confirming.promise;
@@ -183,17 +179,11 @@ export class CoreDriver {
     this.#transport?.setClusterToken(token);
   }
 
-  /** Tells the machine at once when the process stood still: for who decides something before the machine hears of anything. */
-  look(): void {
-    this.#look();
-    if (this.#inputs.length > 0) this.#run();
-  }
-
   /** Tells the machine something. From within a follower it is told after the orders before it are carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
     // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
-    if (this.#lagTimer !== undefined) this.#look();
+    this.#look();
     this.#inputs.push(input);
     this.#run();
   }
@@ -379,24 +369,13 @@ export class CoreDriver {
     else setImmediate(tick);
   }
 
-  #sampleLag(): void {
-    this.#lookedMonoMs = performance.now();
-    this.#lagTimer = setInterval(() => {
-      this.#look();
-      this.#run();
-    }, LAG_SAMPLE_MS / 2).unref();
-  }
-
   #stopLooking(): void {
-    clearInterval(this.#lagTimer);
-    this.#lagTimer = undefined;
+    clearInterval(this.#lookTimer);
+    this.#lookTimer = undefined;
   }
 
-  /** The loop is looked at twice in `LAG_SAMPLE_MS`, so a longer time without a look was a standstill. */
+  /** Lets the machine look at the clock, from `begin` until the network is closed. */
   #look(): void {
-    const monoMs = performance.now();
-    const lagMs = monoMs - this.#lookedMonoMs - LAG_SAMPLE_MS;
-    this.#lookedMonoMs = monoMs;
-    if (lagMs >= MIN_LAG_MS) this.#inputs.push({ kind: "lagged", lagMs });
+    if (this.#lookTimer !== undefined && this.#machine.look(this.#ports.now(), this.#outputs)) this.#run();
   }
 }

@@ -13,7 +13,7 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 import type { AdoptOutcome } from "./core/travelling-policy.ts";
 
 /** What the fabric is told by the machine alone. */
-type Internal = "facts" | "leaving" | "offer" | "policyRefused" | "stop";
+type Internal = "facts" | "lagged" | "leaving" | "offer" | "policyRefused" | "stop";
 
 export type NodeInput =
   /** Something is due; also the network's inputs, and what becomes of the policy. */

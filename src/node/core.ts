@@ -23,6 +23,7 @@ import { RosterFile } from "./core/roster-file.ts";
 import { SelfEntry } from "./core/self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
 import { Standing } from "./core/standing.ts";
+import { Standstill } from "./core/standstill.ts";
 import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 import type { NodeLimits } from "./limits.ts";
@@ -80,6 +81,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #self: SelfEntry;
   readonly #refusals = new RefusalLog();
   readonly #travelling = new TravellingPolicy();
+  readonly #standstill = new Standstill();
   #joined: Joined | undefined;
   /** It may speak to others. */
   #isBegun = false;
@@ -182,6 +184,19 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#route(input, time, out);
     this.#look(time, out);
     this.#persist(out);
+  }
+
+  /**
+   * The event loop runs: to be called every `LOOK_MS`, and before anything is judged after a standstill. Returns whether the process stood still:
+   * then others could not be heard, and may have taken another start.
+   */
+  look(time: Time, out: NodeOutput[]): boolean {
+    const lagMs = this.#standstill.looked(time);
+    if (lagMs === undefined) return false;
+    this.#toFabric({ kind: "lagged", lagMs }, time, out);
+    this.#look(time, out);
+    this.#persist(out);
+    return true;
   }
 
   /** HOT: once a frame sent. */
@@ -288,7 +303,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "opened":
       case "received":
       case "closed":
-      case "lagged":
       case "policy":
       case "policyRead":
         return this.#toFabric(input, time, out);

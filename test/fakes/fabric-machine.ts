@@ -30,6 +30,10 @@ export class FabricMachine implements DrivenMachine {
     return false;
   }
 
+  look(): boolean {
+    return false;
+  }
+
   show(): void {}
 
   nextDeadlineMs(): number {
@@ -86,7 +90,6 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "opened":
     case "received":
     case "closed":
-    case "lagged":
     case "policy":
     case "policyRead":
       return input;

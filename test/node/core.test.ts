@@ -190,7 +190,9 @@ test("who is to meet others is not ready, and takes no writes, before their cloc
 
 test("after a standstill nobody is told that something is durable before others have confirmed this start", () => {
   const { machine, register, world, give, kinds, r } = amongOthers();
-  give({ kind: "lagged", lagMs: 20_000 });
+  const { monoMs, wallMs } = world.time();
+  expect(machine.look({ monoMs: monoMs - 20_000, wallMs: wallMs - 20_000 }, [])).toBe(false);
+  expect(machine.look(world.time(), [])).toBe(true);
   expect(machine.mustConfirm(world.time())).toBe(true);
   register("web");
   machine.durable([]);

@@ -170,6 +170,20 @@ export const NODE_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "a standstill is not noticed",
+    rule: "Two nodes with one id: after a standstill no write is acknowledged before others have answered",
+    edits: [
+      {
+        file: "src/node/core/standstill.ts",
+        find: "return lagMs >= LEAST_MS ? lagMs : undefined;",
+        replace: "return lagMs < -1e9 ? LEAST_MS : undefined;",
+      },
+    ],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
     name: "a node that was refused keeps its generation",
     rule: "Two nodes with one id: a node that was refused for 5 s and is then accepted takes a new generation",
     edits: [

@@ -20,9 +20,10 @@ import type { CallRequest, CallResponse, Goodbye, LinkFrame, MemberStatus, PeerI
 import type { Hlc } from "../../src/lib/hlc.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
+import { LOOK_MS as PATIENT_LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { openRooms, type RestoredNode, type RoomsOptions } from "../../src/node/core/rooms.ts";
+import { LOOK_MS } from "../../src/node/core/standstill.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
@@ -268,19 +269,35 @@ export class SimProcess {
   // ---- turns of the event loop ----
 
   readonly #patience = new PatientClock();
+  /** When the machine of a loop that runs is to look at the clock next. */
+  #machineLookMs = 1000;
   #lookedMs = 1000;
 
   /** A running loop looks at the clock all the time; a frozen one does not. */
   #looked(monoMs: number): PatientClock {
-    for (let atMs = this.#lookedMs + LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += LOOK_MS) this.#patience.nowMs(atMs);
+    for (let atMs = this.#lookedMs + PATIENT_LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += PATIENT_LOOK_MS)
+      this.#patience.nowMs(atMs);
     this.#lookedMs = Math.max(this.#lookedMs, monoMs);
     return this.#patience;
   }
 
   /** The loop stops, or goes on: nobody looked at the clock meanwhile. */
   look(): void {
-    const { monoMs } = this.time();
+    const { monoMs, wallMs } = this.time();
     this.#looked(monoMs).nowMs(monoMs);
+    if (this.node.isFrozen) return;
+    for (; this.#machineLookMs < monoMs; this.#machineLookMs += LOOK_MS)
+      this.machine.look({ monoMs: this.#machineLookMs, wallMs }, this.#outputs);
+    this.machine.look({ monoMs, wallMs }, this.#outputs);
+  }
+
+  /** The loop goes on, and the machine looks at the clock first. */
+  thaw(): void {
+    const time = this.time();
+    this.#machineLookMs = time.monoMs;
+    if (!this.machine.look(time, this.#outputs)) return;
+    this.#drain();
+    this.#turned();
   }
 
   /** Gives the machine an input and does what it says. */
@@ -699,7 +716,7 @@ export class SimNode implements Host {
     this.process?.look();
     this.isFrozen = false;
     const { life } = this;
-    this.process?.input({ kind: "lagged", lagMs });
+    this.process?.thaw();
     for (const run of this.#inbox.splice(0)) if (this.life === life && this.process !== undefined) run();
   }
 
