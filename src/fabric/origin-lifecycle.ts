@@ -76,8 +76,8 @@ interface Row {
   sinceMonoMs: number;
   /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
-  /** Its generation is news: until when it is taken for live before its node says that it lives in it. */
-  newsUntilMonoMs: number | undefined;
+  /** Its generation is news: it is taken for live until then, unless its node says that it lives in another. `NEVER` when it is no news. */
+  newsUntilMonoMs: number;
 }
 
 interface Cluster {
@@ -205,7 +205,7 @@ export class OriginLifecycle {
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) {
       if (row.absence !== undefined) row.sinceMonoMs += byMs;
-      if (row.newsUntilMonoMs !== undefined) row.newsUntilMonoMs += byMs;
+      row.newsUntilMonoMs += byMs;
     }
     for (const [nodeId, untilMonoMs] of this.#away) this.#away.set(nodeId, untilMonoMs + byMs);
     for (const { vanished } of this.#clusters.values()) for (const [id, atMonoMs] of vanished) vanished.set(id, atMonoMs + byMs);
@@ -266,8 +266,7 @@ export class OriginLifecycle {
     const noted = this.#rows.get(origin.id);
     let row = noted?.origin === origin ? noted : undefined;
     const newsUntilMonoMs = this.#newsUntil(origin, member, row, time);
-    const isOverdue = newsUntilMonoMs !== undefined && time.monoMs >= newsUntilMonoMs;
-    const absence = isPresumed ? undefined : this.#absenceOf(origin, member, isOverdue);
+    const absence = isPresumed ? undefined : this.#absenceOf(origin, member, time.monoMs >= newsUntilMonoMs);
     if (row === undefined) {
       row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
@@ -310,9 +309,10 @@ export class OriginLifecycle {
    * News of a new generation may come after its records, by as long as a restart takes. After that its node has gone back to an earlier one, or
    * somebody made it up.
    */
-  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number | undefined {
-    if (member === undefined || !isListed(member.status) || generation <= member.generation) return undefined;
-    return row?.newsUntilMonoMs ?? monoMs + this.#options.restartMs;
+  #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number {
+    if (member === undefined || !isListed(member.status) || generation <= member.generation) return NEVER;
+    const { newsUntilMonoMs = NEVER } = row ?? {};
+    return newsUntilMonoMs === NEVER ? monoMs + this.#options.restartMs : newsUntilMonoMs;
   }
 
   #absenceOf(origin: Origin, member: MemberUpdate | undefined, isOverdue: boolean): Absence | undefined {
@@ -347,7 +347,7 @@ export class OriginLifecycle {
       this.#drop(row);
       return false;
     }
-    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs ?? NEVER);
+    if (row.absence === undefined) this.#nextMonoMs = Math.min(this.#nextMonoMs, row.newsUntilMonoMs);
     if (row.absence === undefined || row.absence === "kept" || this.#clusters.get(row.clusterId)?.protectedTotal !== undefined)
       return false;
     const hideMonoMs = row.sinceMonoMs + this.#options.orphanGraceMs;

@@ -2,8 +2,7 @@
 
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
-import type { CallId, FabricInput } from "../io-types.ts";
-import { eventOutput } from "../io-types.ts";
+import { type CallId, eventOutput, type FabricInput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
 import { isOfOurs } from "./authority.ts";
 import { askedNode } from "./call-purpose.ts";
