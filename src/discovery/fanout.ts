@@ -42,6 +42,12 @@ export class Fanout {
   /** The watchers being woken, and the number already woken. */
   #waking: Watcher[] = [];
   #wokenCount = 0;
+  readonly #onAgain: () => void;
+
+  /** `onAgain` is called when a watcher must be woken again. */
+  constructor(onAgain: () => void = () => undefined) {
+    this.#onAgain = onAgain;
+  }
 
   get size(): number {
     return this.#watchers.size;
@@ -88,23 +94,20 @@ export class Fanout {
     this.#readyAll(this.#watchers);
   }
 
-  /** Called when a watcher must be woken again. The driver sets it. */
-  onAgain: () => void = () => undefined;
-
   /** All watchers are to end, with a position to resume from at another node. */
   end(): void {
     for (const watcher of this.#watchers) {
       watcher.stop();
       this.#readyOne(watcher);
     }
-    this.onAgain();
+    this.#onAgain();
   }
 
   /** The watcher has not looked at everything yet, or has noted something to send. */
   again(watcher: Watcher): void {
     if (!this.#watchers.has(watcher)) return;
     this.#readyOne(watcher);
-    this.onAgain();
+    this.#onAgain();
   }
 
   /** Takes the next watcher to wake. */

@@ -17,7 +17,6 @@ export class Wakeup {
     this.#fanout = fanout;
     this.#wakeups = new Wakeups(fanout, now());
     this.#now = now;
-    fanout.onAgain = () => this.kick();
     this.#arm();
   }
 

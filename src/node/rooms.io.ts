@@ -72,7 +72,8 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit 
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const newToken = () => randomBytes(12).toString("base64url");
   const chance = { leases, newGeneration, newToken };
-  const given = { settings, version, history: HISTORY_BOUNDS, patience, metrics, audit, now, isMarked: isMarked(settings), ...chance };
+  const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick() };
+  const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed.generation, opening.renewed);

@@ -113,12 +113,11 @@ test("everybody is readied when the node's readiness changes, and a removed one'
 });
 
 test("who is to end is told so and then woken: nothing is written in the middle of somebody else's turn", () => {
-  const fanout = new Fanout();
   const said: string[] = [];
+  const fanout = new Fanout(() => said.push("kick"));
   for (const name of ["one", "two"]) {
     fanout.add({ ...watcher(name, {}), stop: () => said.push(`${name} stops`), wake: () => said.push(`${name} wakes`) });
   }
-  fanout.onAgain = () => said.push("kick");
   fanout.end();
   expect(said).toEqual(["one stops", "two stops", "kick"]);
   expect(taken(fanout)).toEqual(["one", "two"]);

@@ -24,7 +24,8 @@ function open(count = 5) {
   r.replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
   const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
   const reads = new Reads(r.replica, facts, { policies, onDenied: () => {} });
-  const fanout = new Fanout();
+  const again = { count: 0 };
+  const fanout = new Fanout(() => (again.count += 1));
   const heard: string[] = [];
   const watch = (who: Caller, prefix = "svc", lagRevisions = 0) => {
     const reader = reads.reader(who, { filter: { ...ANY, prefix }, isNamesOnly: false, withDigest: false });
@@ -57,7 +58,7 @@ function open(count = 5) {
     while (!work.step(maxCount)) steps += 1;
     return steps;
   };
-  return { r, reads, fanout, heard, watch, start, change };
+  return { r, reads, fanout, again, heard, watch, start, change };
 }
 
 test("who loses sight of a namespace and who gains it hears so, and nobody else", () => {
@@ -74,14 +75,13 @@ test("who loses sight of a namespace and who gains it hears so, and nobody else"
 });
 
 test("who hears of something is to be woken for it, as soon as it is noted", () => {
-  const { fanout, watch, start } = open();
+  const { fanout, watch, start, again } = open();
   watch(RED);
   watch(BLUE);
-  let kicks = 0;
-  fanout.onAgain = () => (kicks += 1);
+  again.count = 0;
   const work = start(FOR_BLUE);
-  while (!work.step(1)) expect(kicks).toBe(fanout.readyCount);
-  expect([kicks, fanout.take()?.reader === [...fanout.watchers()][0]?.reader, fanout.readyCount]).toEqual([1, true, 0]);
+  while (!work.step(1)) expect(again.count).toBe(fanout.readyCount);
+  expect([again.count, fanout.take()?.reader === [...fanout.watchers()][0]?.reader, fanout.readyCount]).toEqual([1, true, 0]);
 });
 
 test("a namespace that had entries before and has some after is named once", () => {

@@ -8,8 +8,8 @@ import { Wakeup } from "../../src/discovery/wakeup.io.ts";
 function slowOne(count: number) {
   const log: string[] = [];
   let [monoMs, left] = [0, count];
-  const fanout = new Fanout();
-  const wakeup = new Wakeup(fanout, () => ({ monoMs, wallMs: 0 }));
+  const fanout = new Fanout(() => wakeup.kick());
+  const wakeup: Wakeup = new Wakeup(fanout, () => ({ monoMs, wallMs: 0 }));
   const watcher = {
     namespace: "svc",
     prefix: "",

@@ -263,6 +263,7 @@ export class SimProcess {
       leases: this.leases,
       newGeneration: () => node.newGeneration(),
       newToken: () => `${node.life}-${(this.#tokens += 1)}`,
+      onAgain: () => this.waking.kick(),
     };
   }
 

@@ -14,7 +14,6 @@ export class SimWaking {
   constructor(process: SimProcess) {
     this.#process = process;
     this.#wakeups = new Wakeups(process.fanout, process.time());
-    process.fanout.onAgain = () => this.kick();
   }
 
   /** Wakes the watches whose turn is coming: whoever looks now would be woken before it looks again. */

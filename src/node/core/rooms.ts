@@ -64,6 +64,8 @@ export interface RoomsOptions {
   readonly newGeneration: (time: Time) => number;
   /** Draws the random part of a lease id. */
   readonly newToken: () => string;
+  /** Called when a watcher must be woken again. */
+  readonly onAgain: () => void;
 }
 
 /** Numbers that the disk must take before anything is written, because those that it kept were impossibly high. */
@@ -116,7 +118,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   // What may be collected is asked when time goes on, and by then there is a machine.
   const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, limits } = restorable;
-  const fanout = new Fanout();
+  const fanout = new Fanout(options.onAgain);
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, ...joins }, time);
