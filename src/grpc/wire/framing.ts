@@ -43,28 +43,26 @@ export interface AssemblyBounds {
   readonly maxMessageBytes: number;
   /** Bytes of incomplete messages over all streams. */
   readonly maxBufferedBytes: number;
-  /** Bytes held now; the assemblers raise and lower it. */
+  /** Memory that holds them now; the assemblers raise and lower it. */
   bufferedBytes: number;
 }
 
-/** Chunks below this are copied together: each is a view into what was read from the socket at once, and would keep all of it in memory. */
-const SMALL_CHUNK_BYTES = 2_048;
-/** Size of the blocks that small chunks are copied into. */
-const BLOCK_BYTES = 8_192;
+const NOTHING: Uint8Array<ArrayBuffer> = new Uint8Array();
 
 /**
- * Cuts the bytes of one stream into messages. It holds at most one incomplete message and the chunk that the message arrived with,
- * whatever the sizes of the chunks are: a message that comes one byte at a time costs its bytes and one block.
+ * Cuts the bytes of one stream into messages. Bytes that wait for more are copied into memory of the assembler's own: a chunk is a view of
+ * what was read from the socket at once, up to 64 KiB with the bytes of other streams in it, and would keep all of that.
  */
 export class MessageAssembler {
   readonly #bounds: AssemblyBounds;
   #mayBeCompressed: boolean;
   #isCompressed = false;
-  #held: Uint8Array[] = [];
-  #heldBytes = 0;
-  /** The last of `#held` when it is a block of our own that has room, and how much of it is used. */
-  #block: Uint8Array | undefined;
-  #blockUsed = 0;
+  /** What came and was not given yet: a chunk that began with a whole message, or the beginning of `#room`. */
+  #held: Uint8Array = NOTHING;
+  /** Memory of our own, of which nothing was given yet. */
+  #room: Uint8Array<ArrayBuffer> | undefined;
+  /** What this assembler added to the bytes that are held. */
+  #countedBytes = 0;
 
   /** `mayBeCompressed` where the headers named an encoding; then ask `isCompressed` of each message. */
   constructor(bounds: AssemblyBounds, mayBeCompressed = false) {
@@ -84,13 +82,9 @@ export class MessageAssembler {
 
   /** Takes a chunk. Throws `quota_exceeded` when its message is over the bound, or when too much is held already. */
   push(chunk: Uint8Array): void {
-    if (chunk.length < SMALL_CHUNK_BYTES && (this.#held.length > 0 || !startsWhole(chunk))) this.#copy(chunk);
-    else {
-      this.#trimBlock();
-      this.#held.push(chunk);
-    }
-    this.#heldBytes += chunk.length;
-    this.#bounds.bufferedBytes += chunk.length;
+    if (chunk.length === 0) return;
+    if (this.#held.length === 0 && startsWhole(chunk)) this.#hold(chunk, undefined);
+    else this.#keep(chunk);
     this.#messageBytes();
     if (this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
       throw new WaymarkError("quota_exceeded", "too many unfinished messages are held here", { retryMs: 1_000 });
@@ -102,91 +96,70 @@ export class MessageAssembler {
    * compressed message without an encoding (gRPC's compression.md), and `quota_exceeded` for one that is over the bound.
    */
   next(): Uint8Array | undefined {
+    const held = this.#held;
     const size = this.#messageBytes();
-    if (size === undefined || this.#heldBytes < PREFIX_BYTES + size) {
-      this.#letGoOfSource();
+    if (size === undefined || held.length < PREFIX_BYTES + size) {
+      if (this.#room === undefined && held.length > 0) this.#keep(NOTHING);
       return undefined;
     }
-    const bytes = this.#joined();
-    this.#isCompressed = bytes[0] === COMPRESSED;
     const end = PREFIX_BYTES + size;
-    this.drop();
-    if (end < bytes.length) this.#hold(bytes.subarray(end));
-    return bytes.subarray(PREFIX_BYTES, end);
+    this.#isCompressed = held[0] === COMPRESSED;
+    this.#hold(held.length === end ? NOTHING : held.subarray(end), undefined);
+    return held.subarray(PREFIX_BYTES, end);
   }
 
   /** Whether bytes of an unfinished message are held: at the end of a stream, half a message. */
   isInside(): boolean {
-    return this.#heldBytes > 0;
+    return this.#held.length > 0;
   }
 
   /** Lets go of what is held. */
   drop(): void {
-    this.#bounds.bufferedBytes -= this.#heldBytes;
-    this.#held = [];
-    this.#heldBytes = 0;
-    this.#block = undefined;
+    this.#room?.buffer.transfer(0); // Frees it now: after a flood the collector may not come by for minutes.
+    this.#hold(NOTHING, undefined);
   }
 
   /** Size of the message that the held bytes start with, once its prefix is here and found good. */
   #messageBytes(): number | undefined {
-    if (this.#heldBytes < PREFIX_BYTES) return undefined;
-    const first = this.#held[0];
-    const head = first !== undefined && first.length >= PREFIX_BYTES ? first : this.#joined();
-    const flag = head[0] ?? 0;
+    const held = this.#held;
+    if (held.length < PREFIX_BYTES) return undefined;
+    const flag = held[0] ?? 0;
     if (flag > COMPRESSED) throw malformed("a message's first byte is 0, or 1 when it is compressed");
     if (flag === COMPRESSED && !this.#mayBeCompressed) throw unagreed();
-    const size = sizeIn(head);
+    const size = sizeIn(held);
     const { maxMessageBytes } = this.#bounds;
     if (size <= maxMessageBytes) return size;
     throw tooLarge(size, maxMessageBytes);
   }
 
-  #joined(): Uint8Array {
-    this.#trimBlock();
-    const only = this.#held.length === 1 ? this.#held[0] : undefined;
-    if (only !== undefined) return only;
-    const bytes = Buffer.concat(this.#held, this.#heldBytes);
-    this.#held = [bytes];
-    return bytes;
+  /** Copies what is held and the chunk behind it into memory of our own. */
+  #keep(chunk: Uint8Array): void {
+    const heldBytes = this.#held.length;
+    const total = heldBytes + chunk.length;
+    const room = this.#roomFor(total);
+    room.set(chunk, heldBytes);
+    this.#hold(room.subarray(0, total), room);
   }
 
-  #copy(chunk: Uint8Array): void {
-    let rest = chunk;
-    while (rest.length > 0) {
-      if (this.#block === undefined || this.#blockUsed === BLOCK_BYTES) this.#startBlock();
-      const part = rest.subarray(0, BLOCK_BYTES - this.#blockUsed);
-      this.#block?.set(part, this.#blockUsed);
-      this.#blockUsed += part.length;
-      rest = rest.subarray(part.length);
+  #hold(held: Uint8Array, room: Uint8Array<ArrayBuffer> | undefined): void {
+    const bytes = (room ?? held).length;
+    this.#bounds.bufferedBytes += bytes - this.#countedBytes;
+    this.#countedBytes = bytes;
+    this.#held = held;
+    this.#room = room;
+  }
+
+  /** It doubles as it grows, but not beyond the message: a client that announces much and sends little gets little. */
+  #roomFor(total: number): Uint8Array<ArrayBuffer> {
+    const room = this.#room;
+    if (room === undefined) {
+      const made = new Uint8Array(total);
+      made.set(this.#held);
+      return made;
     }
-  }
-
-  #startBlock(): void {
-    this.#trimBlock();
-    this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
-    this.#blockUsed = 0;
-    this.#held.push(this.#block);
-  }
-
-  /** The block as it is held ends where it was filled to. */
-  #trimBlock(): void {
-    if (this.#block !== undefined) this.#held[this.#held.length - 1] = this.#block.subarray(0, this.#blockUsed);
-    this.#block = undefined;
-  }
-
-  /** What waits for more is copied when it is small, so that it does not keep a whole read of the socket. */
-  #letGoOfSource(): void {
-    const only = this.#held[0];
-    if (this.#held.length !== 1 || this.#block !== undefined || only === undefined || only.length >= SMALL_CHUNK_BYTES) return;
-    this.#held = [];
-    this.#copy(only);
-  }
-
-  #hold(bytes: Uint8Array): void {
-    this.#held = [bytes];
-    this.#heldBytes = bytes.length;
-    this.#bounds.bufferedBytes += bytes.length;
+    if (total <= room.length) return room;
+    const messageEnd = room.length < PREFIX_BYTES ? total : PREFIX_BYTES + sizeIn(room);
+    return new Uint8Array(room.buffer.transfer(Math.max(total, Math.min(2 * room.length, messageEnd))));
   }
 }
 
