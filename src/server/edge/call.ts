@@ -151,7 +151,7 @@ export class EdgeCall implements Arrival {
         if (this.#budget.usedBytes > this.#budget.maxBytes) {
           throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
         }
-        waiting.push(chunk);
+        waiting.push(apart(chunk));
         waitingBytes += chunk.length;
         if (isUnary && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
         const piece = see(joined(waiting));
@@ -203,6 +203,11 @@ export class EdgeCall implements Arrival {
 /** As `content-encoding` names it. */
 function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === "identity";
+}
+
+/** A chunk that is a small part of what was read from the socket at once is copied: as a view it would keep all of that. */
+function apart(chunk: Uint8Array): Uint8Array {
+  return 2 * chunk.length < chunk.buffer.byteLength ? new Uint8Array(chunk) : chunk;
 }
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {

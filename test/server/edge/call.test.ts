@@ -39,6 +39,17 @@ test("many small chunks of a unary call become few pieces, and large ones stay a
   expect(await sizes(call().tapped(chunksOf(), UNARY))).toEqual([]);
 });
 
+test("a piece of a body does not keep the read of the socket that it came with", async () => {
+  const read = new Uint8Array(65_536);
+  async function* parts(): AsyncGenerator<Uint8Array> {
+    yield await Promise.resolve(read.subarray(0, 20_000));
+    yield await Promise.resolve(read.subarray(20_000, 20_010));
+  }
+  const kept: number[] = [];
+  for await (const piece of call().tapped(parts(), UNARY)) kept.push(piece.buffer.byteLength);
+  expect(kept).toEqual([20_000, 10]);
+});
+
 test("what a stream says is handed on as it comes", async () => {
   expect(await sizes(call().tapped(chunksOf(1, 2, 3), { ...UNARY, isUnary: false }))).toEqual([1, 2, 3]);
 });
