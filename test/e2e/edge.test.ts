@@ -448,6 +448,42 @@ test("over the rate limit is 429 with Retry-After, and unknown callers are 401",
   expect((await post(served.base, "CatalogQuery", "{}")).status).toBe(401);
 });
 
+test("an answer 401 says which credentials are taken, for calls and for routes (RFC 9110, section 11.6.1)", async () => {
+  const identify = () => {
+    throw new WaymarkError("unauthenticated", "who is there");
+  };
+  await using served = await startDemoEdge({ ports: { identify } });
+  for (const answer of [await post(served.base, "CatalogQuery", "{}"), await fetch(`${served.base}/sd/prometheus`)])
+    expect([answer.status, answer.headers.get("www-authenticate")]).toEqual([401, 'Bearer realm="waymark"']);
+  expect((await fetch(`${served.base}/healthz`)).headers.has("www-authenticate")).toBe(false);
+});
+
+test.each([
+  {
+    method: "CatalogQuery",
+    type: "text/plain",
+    says: /content-type: is "text\/plain"; a call with one request and one answer takes application\/json, application\/proto, /,
+  },
+  {
+    method: "CatalogQuery",
+    type: "application/connect+json",
+    says: /content-type: is "application\/connect\+json"; a call with one request/,
+  },
+  {
+    method: "CatalogWatch",
+    type: "application/json",
+    says: /content-type: is "application\/json"; a stream takes application\/connect\+json, application\/connect\+proto, /,
+  },
+  { method: "CatalogQuery", type: "", says: /content-type: is missing; a call with one request/ },
+])("a $method in $type is answered 415, and told what is taken", async ({ method, type, says }) => {
+  await using served = await startDemoEdge();
+  const response = await post(served.base, method, "{}", { "content-type": type });
+  expect([response.status, await response.json()]).toEqual([
+    415,
+    expect.objectContaining({ message: expect.stringMatching(says) as string }),
+  ]);
+});
+
 test("a request id is echoed when it is one, else chosen", async () => {
   await using served = await startDemoEdge();
   const ids = async (sent: Readonly<Record<string, string>>) =>

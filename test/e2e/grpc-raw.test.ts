@@ -183,6 +183,14 @@ test.each<{ name: string; headers: OutgoingHttpHeaders; http: number }>([
   expect((await raw(headers)).http).toBe(http);
 });
 
+test("a content type that is not gRPC's is named in the answer 415, with the one that is wanted", async () => {
+  const stream = session.request({ ":method": "POST", ":path": QUERY, "content-type": "application/json" });
+  stream.setEncoding("utf8").end("{}");
+  const said: string[] = [];
+  for await (const text of stream) said.push(String(text));
+  expect(said.join("")).toBe('content-type is "application/json"; this port takes gRPC, as application/grpc or application/grpc+proto\n');
+});
+
 test.each([
   "/",
   "/x",

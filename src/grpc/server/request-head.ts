@@ -21,6 +21,8 @@ export interface CallHead {
 export interface HttpRefusal {
   readonly kind: "http";
   readonly headers: HeaderBlock;
+  /** For a person; empty where the headers say it all. */
+  readonly text: string;
 }
 
 /** A call that is refused for what its headers say. */
@@ -46,7 +48,8 @@ export function isGrpcType(contentType: string | undefined): boolean {
 // HOT: once a call.
 export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRefusal {
   if (headers[":method"] !== "POST") return NOT_POST;
-  if (!isGrpcType(firstOf(headers["content-type"]))) return NOT_GRPC;
+  const contentType = firstOf(headers["content-type"]);
+  if (!isGrpcType(contentType)) return notGrpc(contentType);
   const named = firstOf(headers["grpc-encoding"]);
   const encoding = encodingOf(named);
   if (encoding === "unknown") return unknownEncoding(named ?? "");
@@ -59,8 +62,16 @@ export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRef
   };
 }
 
-const NOT_POST: HttpRefusal = { kind: "http", headers: { ":status": "405", allow: "POST" } };
-const NOT_GRPC: HttpRefusal = { kind: "http", headers: { ":status": "415" } };
+const NOT_POST: HttpRefusal = { kind: "http", headers: { ":status": "405", allow: "POST" }, text: "" };
+
+function notGrpc(contentType: string | undefined): HttpRefusal {
+  const is = contentType === undefined ? "is missing" : `is ${JSON.stringify(contentType.slice(0, 64))}`;
+  return {
+    kind: "http",
+    headers: { ":status": "415", "content-type": "text/plain" },
+    text: `content-type ${is}; this port takes gRPC, as application/grpc or application/grpc+proto\n`,
+  };
+}
 
 function unknownEncoding(named: string): CallRefusal {
   const error = new WaymarkError(

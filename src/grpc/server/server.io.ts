@@ -184,7 +184,8 @@ export class GrpcServer {
     const head = readHead(headers);
     if (head.kind === "http") {
       countRefusal(incoming);
-      stream.respond(nodeHeaders(head.headers), { endStream: true });
+      stream.respond(nodeHeaders(head.headers), { endStream: head.text === "" });
+      if (head.text !== "") stream.end(head.text);
       stream.close(HTTP2_ERROR.NO_ERROR);
       return;
     }

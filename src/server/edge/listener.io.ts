@@ -20,7 +20,7 @@ import { peerOf } from "../peer.io.ts";
 import { refusal, statusFrom } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
-import { authorityOf, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
+import { authorityOf, quoted, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./writer.ts";
@@ -377,20 +377,22 @@ function plainRefusal(answer: UniversalServerResponse, handler: UniversalHandler
         request.method ?? "",
       );
     case 415:
-      return errorAnswer(
-        refusal(
-          invalid(
-            "content-type",
-            "want application/json, application/proto, application/connect+json, application/connect+proto, application/grpc-web or application/grpc, and streams an enveloped one",
-          ),
-        ),
-        415,
-      );
+      return errorAnswer(refusal(mediaTypeFault(handler, request.headers["content-type"])), 415);
     case 505:
       return errorAnswer(refusal(invalid("http-version", "a stream in both directions needs HTTP/2")), 505);
     default:
       return undefined;
   }
+}
+
+/** What was sent, and what this method takes: in the Connect protocol a call of one message and a stream have different types. */
+function mediaTypeFault({ method }: UniversalHandler, contentType = ""): WaymarkError {
+  const is = contentType === "" ? "is missing" : `is ${quoted(contentType)}`;
+  const takes =
+    method.methodKind === "unary"
+      ? "a call with one request and one answer takes application/json, application/proto"
+      : "a stream takes application/connect+json, application/connect+proto";
+  return invalid("content-type", `${is}; ${takes}, application/grpc-web or application/grpc`);
 }
 
 function statusClass(status: number): "2xx" | "3xx" | "4xx" | "5xx" {

@@ -52,7 +52,7 @@ export function universalRequest(request: EdgeRequest, response: EdgeResponse): 
 }
 
 /** As it may stand in a message. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 

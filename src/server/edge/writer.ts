@@ -23,8 +23,7 @@ export async function write(
 ): Promise<void> {
   const { body } = answer;
   const out: Writable = response;
-  // Not writeHead: the two response types have no common signature of it.
-  response.statusCode = answer.status;
+  begin(response, answer.status);
   for (const [name, value] of Object.entries(answer.headers)) setHeader(response, name, value);
   response.setHeader("content-type", answer.contentType);
   response.setHeader("x-request-id", to.requestId);
@@ -34,6 +33,15 @@ export async function write(
     else await writePieces(response, body);
   }
   out.end();
+}
+
+/** What a client without a good credential is told to show (RFC 9110, section 11.6.1); API keys have no registered scheme to name. */
+const CHALLENGE = 'Bearer realm="waymark"';
+
+/** Not writeHead: the two response types have no common signature of it. */
+function begin(response: EdgeResponse, status: number): void {
+  response.statusCode = status;
+  if (status === 401) response.setHeader("www-authenticate", CHALLENGE);
 }
 
 /** What was said at the listener of what an answer depends on stays beside what the answer says. */
@@ -66,7 +74,7 @@ export async function writeAnswer(
     // Headers after the first chunk: until then the implementation may still set some.
     let read = await chunks?.next();
     if (isGone()) return;
-    response.statusCode = answer.status;
+    begin(response, answer.status);
     for (const [name, value] of answer.header ?? []) setHeader(response, name, value);
     while (read !== undefined && read.done !== true) {
       await writeChunk(response, read.value, to);
