@@ -2,10 +2,12 @@
 import { once } from "node:events";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { gzipSync } from "node:zlib";
 import { create, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { CallResult } from "../../src/grpc/client/client-call.ts";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
-import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
 import { CLIENT_LIMITS } from "../fakes/grpc-room.ts";
@@ -65,8 +67,8 @@ async function connect(request: ClientCompatRequest): Promise<ClientConnection> 
   return new ClientConnection(socket, {
     authority: `${host}:${port}`,
     scheme: isTls ? "https" : "http",
-    inflater: isGzip ? boundedInflater(64) : undefined,
-    compressor: isGzip ? gzipCompressor(0) : undefined,
+    inflater: isGzip ? new SharedInflater() : undefined,
+    sendsGzip: isGzip,
     limits: { ...CLIENT_LIMITS, ...(messageReceiveLimit !== 0 && { maxReceiveBytes: messageReceiveLimit }) },
   });
 }
@@ -134,9 +136,9 @@ async function run(request: ClientCompatRequest, connection: ClientConnection): 
       unsentCount = request.requestMessages.length - index;
       break;
     }
-    const isLast = !isStreamOfRequests;
-    if (isLast) call.halfClose(message.value);
+    if (request.compression === Compression.GZIP) call.writeFrame(framed(gzipSync(message.value), true));
     else call.write(message.value);
+    if (!isStreamOfRequests) call.halfClose();
     if (isFullDuplex) await answers.after(index);
   }
   if (request.cancel !== undefined && timing?.case === "beforeCloseSend") call.cancel();

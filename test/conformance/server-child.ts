@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { GrpcServer } from "../../src/grpc/server/server.io.ts";
-import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { delimited, delimitedMessages } from "./delimited.ts";
 import { ServerCompatRequestSchema, ServerCompatResponseSchema } from "./gen/connectrpc/conformance/v1/server_compat_pb.js";
@@ -14,8 +14,7 @@ for await (const bytes of delimitedMessages(process.stdin)) {
   const server = new GrpcServer({
     methods: conformanceMethods(),
     limits: { ...GRPC_LIMITS, ...(messageReceiveLimit !== 0 && { maxReceiveBytes: messageReceiveLimit }) },
-    inflater: boundedInflater(64),
-    compressor: gzipCompressor(0),
+    inflater: new SharedInflater(),
   });
   const listener =
     useTls && serverCreds !== undefined

@@ -1,11 +1,12 @@
 /** Servers and connections of src/grpc over real sockets, for its tests; `closeAll` ends what a test opened. */
 import { once } from "node:events";
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
+import { gzipSync } from "node:zlib";
 import type { CallResult, ClientCall } from "../../src/grpc/client/client-call.ts";
 import { type CallRequest, ClientConnection, type ClientLimits, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { GrpcServer, type ServerLimits, type ServerOptions } from "../../src/grpc/server/server.io.ts";
-import { boundedInflater, gzipCompressor } from "../../src/grpc/wire/gzip.io.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { GRPC_LIMITS } from "./listener-limits.ts";
 
@@ -13,11 +14,6 @@ const opened: { servers: { server: GrpcServer; listener: Server; sockets: Set<So
   servers: [],
   connections: [],
 };
-
-/** gzip for both ends: messages of at least so many bytes are compressed. */
-export function gzipFrom(minBytes: number): Required<Pick<ConnectionOptions, "inflater" | "compressor">> {
-  return { inflater: boundedInflater(), compressor: gzipCompressor(minBytes) };
-}
 
 export interface Serving {
   readonly server: GrpcServer;
@@ -123,5 +119,7 @@ export function metadata(...entries: readonly (readonly [string, string | Uint8A
   return made;
 }
 
+/** A message in gzip, with its prefix. */
+export const gzipFrame = (message: Uint8Array): Uint8Array => framed(gzipSync(message), true);
 export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 export const textOf = (message: Uint8Array | undefined): string => Buffer.from(message ?? []).toString();

@@ -1,5 +1,5 @@
-/** An inflater and a compressor that answer when a test says so; a compressed message is the plain one with a 1 before it. */
-import type { Compression, Compressor, Inflated, Inflater } from "../../src/grpc/wire/encoding.ts";
+/** An inflater that answers when a test says so; a compressed message is the plain one with a 1 before it. */
+import type { Inflated, Inflater } from "../../src/grpc/wire/encoding.ts";
 
 export class LateInflater implements Inflater {
   /** Messages that were not released. */
@@ -26,29 +26,6 @@ export class LateInflater implements Inflater {
       if (!isReleased) inflation.onResult?.(this.#answer(bytes));
     });
     return inflation;
-  }
-
-  settle(): void {
-    this.#waiting.shift()?.();
-  }
-}
-
-export class LateCompressor implements Compressor {
-  readonly minBytes: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(minBytes: number) {
-    this.minBytes = minBytes;
-  }
-
-  compress(bytes: Uint8Array): Compression {
-    const compression: Compression = { result: undefined, onResult: undefined };
-    this.#waiting.push(() => compression.onResult?.(Buffer.concat([Uint8Array.of(1), bytes])));
-    return compression;
-  }
-
-  get waitingCount(): number {
-    return this.#waiting.length;
   }
 
   settle(): void {

@@ -15,9 +15,10 @@ import {
   type sendUnaryData,
 } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
 import { methods } from "../fakes/grpc-methods.ts";
-import { bytes, Conversation, closeAll, connected, gzipFrom, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
+import { bytes, Conversation, closeAll, connected, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
 const ends: (() => void)[] = [];
@@ -83,7 +84,7 @@ class JsClient {
 
 async function ours(options: Partial<Parameters<typeof serve>[0]> = {}) {
   const made = methods();
-  const serving = await serve({ methods: made.methods, inflater: gzipFrom(10).inflater, ...options });
+  const serving = await serve({ methods: made.methods, inflater: new SharedInflater(), ...options });
   return { ...serving, seen: made.seen, js: new JsClient(serving.address) };
 }
 
@@ -128,7 +129,7 @@ test("a grpc-js client: streams of all kinds", async () => {
 });
 
 test("a grpc-js client: deadlines, cancellation and gzip", async () => {
-  const { js, seen, address } = await ours({ compressor: gzipFrom(10).compressor });
+  const { js, seen, address } = await ours();
   expect(await js.unary("/t/Hold", "", { options: { deadline: Date.now() + 50 } })).toMatchObject({ code: STATUS.DEADLINE_EXCEEDED });
   await until("the handler heard", () => seen.cancelled.length === 1);
   const talk = js.bidi("/t/Talk");
@@ -239,7 +240,7 @@ async function jsServer(): Promise<{ readonly server: Server; readonly port: num
 
 test("a grpc-js server: unary calls with metadata, statuses, deadlines and gzip", async () => {
   const { port, cancelled } = await jsServer();
-  const connection = await connected(port, gzipFrom(10));
+  const connection = await connected(port, { inflater: new SharedInflater() });
   const answer = await unary(connection, "/t/Echo", bytes("g".repeat(50_000)), { metadata: metadata(["x-a", "1"], ["x-a", "2"]) });
   expect([answer.status.code, answer.message?.length, answer.metadata.get("x-lead")]).toEqual([0, 50_000, "1, 2"]);
   expect(answer.trailers.get("x-trail-bin")).toEqual(Uint8Array.of(1, 2));

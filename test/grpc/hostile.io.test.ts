@@ -4,9 +4,10 @@ import { connect as connectHttp2, createServer as createHttp2Server, type Server
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { STATUS } from "../../src/grpc/wire/status.ts";
 import { methods } from "../fakes/grpc-methods.ts";
-import { bytes, Conversation, closeAll, connected, gzipFrom, serve, unary } from "../fakes/grpc-room.ts";
+import { bytes, Conversation, closeAll, connected, serve, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
 const ends: (() => void)[] = [];
@@ -210,7 +211,7 @@ test.each<{ name: string; does: (stream: ServerHttp2Stream) => void; code: numbe
   },
 ])("a server that $name ends the call with $code, and nothing is left open", async ({ does, code }) => {
   const port = await badServer(does);
-  const connection = await connected(port, { inflater: gzipFrom(0).inflater });
+  const connection = await connected(port, { inflater: new SharedInflater() });
   expect((await unary(connection, "/t/Echo", bytes("x"), { timeoutMs: 2_000 })).status.code).toBe(code);
   await until("no call is open", () => connection.callCount === 0);
 });

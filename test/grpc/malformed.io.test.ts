@@ -2,15 +2,16 @@
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { deflateSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { methods } from "../fakes/grpc-methods.ts";
-import { closeAll, gzipFrom, type Serving, serve } from "../fakes/grpc-room.ts";
+import { closeAll, type Serving, serve } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
 
 let serving: Serving;
 let session: ClientHttp2Session;
 
 beforeAll(async () => {
-  serving = await serve({ methods: methods().methods, inflater: gzipFrom(0).inflater, limits: { maxReceiveBytes: 4_000_000 } });
+  serving = await serve({ methods: methods().methods, inflater: new SharedInflater(), limits: { maxReceiveBytes: 4_000_000 } });
   session = connect(`http://${serving.address}`);
 });
 

@@ -10,12 +10,10 @@ test("a call's headers are read", () => {
     path: "/t/Echo",
     timeoutMs: 2_000,
     encoding: "gzip",
-    acceptsGzip: true,
   });
   expect(readHead({ ...usual, "grpc-encoding": "identity" })).toMatchObject({
     timeoutMs: undefined,
     encoding: undefined,
-    acceptsGzip: false,
   });
 });
 

@@ -8,13 +8,12 @@ import { Metadata } from "../../src/grpc/wire/metadata.ts";
 import { STATUS, StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
 import { invalid, WaymarkError } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";
-import { LateCompressor, LateInflater } from "../fakes/late-gzip.ts";
+import { LateInflater } from "../fakes/late-gzip.ts";
 
 interface Given {
   readonly headers?: Record<string, string>;
   readonly maxSendBytes?: number;
   readonly inflater?: LateInflater;
-  readonly compressor?: LateCompressor;
 }
 
 /** A started call of a method. */
@@ -34,7 +33,6 @@ function started(method: Method, given: Given = {}) {
       bounds,
       maxSendBytes: given.maxSendBytes ?? 1_000,
       inflater: given.inflater,
-      compressor: given.compressor,
       statusOf: (thrown) => ({ status: statusOfThrown(thrown) }),
       nowMs: () => port.nowMs,
     },
@@ -301,20 +299,6 @@ test("a compressed request runs when it is inflated, and its charge is let go wi
   gone.call.closed();
   inflater.settle();
   expect([gone.orders, inflater.openCount]).toEqual([[], 0]);
-});
-
-test("answers are compressed for clients that take gzip, and the end waits for them", () => {
-  const compressor = new LateCompressor(4);
-  const { call, orders } = started(echo, { headers: { "grpc-accept-encoding": "deflate, gzip" }, compressor });
-  call.data(frame("long enough"));
-  call.requestEnded();
-  expect(orders).toEqual(["headers 200 grpc-encoding=gzip"]);
-  compressor.settle();
-  expect(orders.slice(1)).toEqual(["write 17", "end grpc-status=0"]);
-  const plain = started(echo, { compressor });
-  plain.call.data(frame("long enough"));
-  plain.call.requestEnded();
-  expect(plain.orders).toEqual(["headers 200", "write 16", "end grpc-status=0"]);
 });
 
 test("an answer over the bound ends the call with RESOURCE_EXHAUSTED instead", () => {

@@ -4,10 +4,9 @@
  * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
  */
 import { WaymarkError } from "../../lib/errors.ts";
-import { type Compressor, encodingOf, type Inflater } from "../wire/encoding.ts";
-import type { AssemblyBounds } from "../wire/framing.ts";
+import { encodingOf, type Inflater } from "../wire/encoding.ts";
+import { type AssemblyBounds, framedWithin } from "../wire/framing.ts";
 import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
-import { MessageWriter } from "../wire/message-writer.ts";
 import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
 import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, STATUS, type Status, type StatusCode, statusIn } from "../wire/status.ts";
 import type { StreamPort, Taken } from "../wire/stream-port.ts";
@@ -52,8 +51,6 @@ export interface ClientCallParts {
   readonly maxSendBytes: number;
   /** Absent where compressed answers are refused. */
   readonly inflater: Inflater | undefined;
-  /** Present where messages are sent compressed. */
-  readonly compressor: Compressor | undefined;
   /** Ms until the deadline; undefined without one. */
   readonly timeoutMs: number | undefined;
   /** Monotonic ms. */
@@ -66,7 +63,6 @@ const NO_METADATA = new Metadata();
 
 export class ClientCall implements MessageSink {
   readonly #parts: ClientCallParts;
-  readonly #writer: MessageWriter;
   readonly #reader: MessageReader;
   #state: "open" | "over" = "open";
   #isHalfClosed = false;
@@ -84,7 +80,6 @@ export class ClientCall implements MessageSink {
   constructor(parts: ClientCallParts) {
     const { bounds, inflater, owner, port, timeoutMs } = parts;
     this.#parts = parts;
-    this.#writer = new MessageWriter(port, parts.maxSendBytes, parts.compressor);
     this.#reader = new MessageReader({ bounds, inflater, owner, port }, this);
     this.#deadlineMonoMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : parts.nowMs() + timeoutMs;
     if (timeoutMs !== undefined) this.#cancelDeadline = port.later(() => this.#expire(), timeoutMs);
@@ -100,24 +95,25 @@ export class ClientCall implements MessageSink {
    * `quota_exceeded` for a message over the bound. A call that is over takes no more: nothing happens.
    */
   write(message: Uint8Array, taken?: Taken): boolean {
-    return this.#isClosedForWriting() || this.#writer.write(message, taken);
+    return this.#isClosedForWriting() || this.#parts.port.write(framedWithin(message, this.#parts.maxSendBytes), taken);
   }
 
   /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. */
   writeFrame(frame: Uint8Array, taken?: Taken): boolean {
-    return this.#isClosedForWriting() || this.#writer.writeFrame(frame, taken);
+    return this.#isClosedForWriting() || this.#parts.port.write(frame, taken);
   }
 
   /** Calls `goOn` when the stream takes messages again, never when it went away instead. */
   onceWritable(goOn: () => void): void {
-    if (!this.#isClosedForWriting()) this.#writer.onceWritable(goOn);
+    if (!this.#isClosedForWriting()) this.#parts.port.onceWritable(goOn);
   }
 
   /** No more messages are sent, but for this one. When it is over the bound, the call ends with RESOURCE_EXHAUSTED at once. */
   halfClose(message?: Uint8Array): void {
     if (this.#isClosedForWriting()) return;
+    const { port, maxSendBytes } = this.#parts;
     try {
-      this.#writer.end(message);
+      port.end(message === undefined ? undefined : framedWithin(message, maxSendBytes));
       this.#isHalfClosed = true;
     } catch (thrown) {
       if (!(thrown instanceof WaymarkError)) throw thrown;

@@ -6,7 +6,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import type { Socket } from "node:net";
 import { assert } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
-import type { Compressor, Inflater } from "../wire/encoding.ts";
+import type { Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
@@ -44,8 +44,8 @@ export interface ConnectionOptions {
   readonly userAgent?: string | undefined;
   /** Inflates compressed answers; without it none are asked for. */
   readonly inflater?: Inflater | undefined;
-  /** Compresses requests; without it none are. */
-  readonly compressor?: Compressor | undefined;
+  /** Requests say that they are in gzip: then frames given to `writeFrame` may be compressed. */
+  readonly sendsGzip?: boolean | undefined;
   /** The connection takes no more calls: the server sent it away, or it is lost. Called once. */
   readonly onLeaving?: (() => void) | undefined;
 }
@@ -141,14 +141,13 @@ export class ClientConnection {
    * connection is closed) or RESOURCE_EXHAUSTED (too many are open), and is unprocessed.
    */
   start(request: CallRequest, listener: CallListener): ClientCall {
-    const { compressor, inflater, userAgent = "waymark" } = this.#options;
+    const { sendsGzip = false, inflater, userAgent = "waymark" } = this.#options;
     const { maxSendBytes, maxCalls } = this.#limits;
     const common = {
       isSingleResponse: request.isSingleResponse,
       bounds: this.#bounds,
       maxSendBytes,
       inflater,
-      compressor,
       owner: this,
       nowMs: () => performance.now(),
     };
@@ -157,7 +156,7 @@ export class ClientConnection {
       const why = isFull ? `${maxCalls} calls are open on this connection already` : this.#whyLost;
       return refusedCall({ ...common, listener }, isFull ? STATUS.RESOURCE_EXHAUSTED : STATUS.UNAVAILABLE, why);
     }
-    const head = { ...request, isCompressed: compressor !== undefined, acceptsCompressed: inflater !== undefined, userAgent };
+    const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined, userAgent };
     const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
     const call = new ClientCall({ ...common, listener, port: new Http2StreamPort(stream), timeoutMs: request.timeoutMs });
     this.#callCount += 1;

@@ -1,4 +1,5 @@
 /** The headers of a request (gRPC over HTTP/2, "Requests"). */
+import { ACCEPTED_ENCODINGS } from "../wire/encoding.ts";
 import { addFields, type HeaderBlock, type Metadata } from "../wire/metadata.ts";
 import { formatTimeout } from "../wire/timeout.ts";
 
@@ -8,8 +9,8 @@ export interface RequestHead {
   readonly metadata?: Metadata | undefined;
   /** Ms until the deadline; undefined without one. */
   readonly timeoutMs?: number | undefined;
-  /** Messages are compressed with gzip. */
-  readonly isCompressed: boolean;
+  /** Messages may be compressed with gzip. */
+  readonly sendsGzip: boolean;
   /** Answers may be compressed. */
   readonly acceptsCompressed: boolean;
   readonly userAgent: string;
@@ -25,8 +26,8 @@ export function requestFields(head: RequestHead): HeaderBlock {
     "user-agent": head.userAgent,
   };
   if (head.timeoutMs !== undefined) fields["grpc-timeout"] = formatTimeout(head.timeoutMs);
-  if (head.isCompressed) fields["grpc-encoding"] = "gzip";
-  if (head.acceptsCompressed) fields["grpc-accept-encoding"] = "identity,deflate,gzip";
+  if (head.sendsGzip) fields["grpc-encoding"] = "gzip";
+  if (head.acceptsCompressed) fields["grpc-accept-encoding"] = ACCEPTED_ENCODINGS;
   if (head.metadata !== undefined) addFields(fields, head.metadata);
   return fields;
 }

@@ -80,7 +80,7 @@ export interface Call {
    * for `onceWritable`. Throws `quota_exceeded` for a message over the bound.
    */
   write(message: Uint8Array, taken?: Taken): boolean;
-  /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. It is not compressed. */
+  /** As `write`, of a message that has its prefix already (`framed`), so that several calls may share it. */
   writeFrame(frame: Uint8Array, taken?: Taken): boolean;
   /** Calls `goOn` when the stream takes messages again, never when it went away instead. */
   onceWritable(goOn: () => void): void;

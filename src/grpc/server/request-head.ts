@@ -1,6 +1,6 @@
 /** What the headers of a request say, and which requests are no gRPC calls (gRPC over HTTP/2, "Requests"). */
 import { WaymarkError } from "../../lib/errors.ts";
-import { ACCEPTED_ENCODINGS, acceptsGzip, type Encoding, encodingOf } from "../wire/encoding.ts";
+import { ACCEPTED_ENCODINGS, type Encoding, encodingOf } from "../wire/encoding.ts";
 import type { HeaderBlock } from "../wire/metadata.ts";
 import { parseTimeout } from "../wire/timeout.ts";
 
@@ -13,8 +13,6 @@ export interface CallHead {
   readonly timeoutMs: number | WaymarkError | undefined;
   /** Of messages that say they are compressed. */
   readonly encoding: Encoding | undefined;
-  /** Whether the client takes answers in gzip. */
-  readonly acceptsGzip: boolean;
 }
 
 /** A request that is answered with an HTTP status, because its sender does not speak gRPC. */
@@ -58,7 +56,6 @@ export function readHead(headers: HeaderBlock): CallHead | HttpRefusal | CallRef
     path: firstOf(headers[":path"]) ?? "",
     timeoutMs: timeoutOf(firstOf(headers["grpc-timeout"])),
     encoding,
-    acceptsGzip: acceptsGzip(firstOf(headers["grpc-accept-encoding"])),
   };
 }
 

@@ -3,10 +3,9 @@
  * comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong numbers of messages its statuscodes.md.
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
-import type { Compressor, Inflater } from "../wire/encoding.ts";
-import { type AssemblyBounds, framed } from "../wire/framing.ts";
+import type { Inflater } from "../wire/encoding.ts";
+import { type AssemblyBounds, framedWithin } from "../wire/framing.ts";
 import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
-import { MessageWriter } from "../wire/message-writer.ts";
 import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
 import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
 import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
@@ -22,8 +21,6 @@ export interface CallEnvironment {
   readonly maxSendBytes: number;
   /** Absent where compressed requests are refused. */
   readonly inflater: Inflater | undefined;
-  /** Present where answers are compressed for clients that take gzip. */
-  readonly compressor: Compressor | undefined;
   /** The status for whatever ended a call, and metadata to go with it. Must not throw. */
   statusOf(thrown: unknown, call: Call): CallEnd;
   /** Monotonic ms. */
@@ -43,7 +40,6 @@ export interface CallPort extends ServerStreamPort {
 }
 
 const RESPONSE_HEADERS: HeaderBlock = { ":status": "200", "content-type": "application/grpc+proto" };
-const COMPRESSED_HEADERS: HeaderBlock = { ...RESPONSE_HEADERS, "grpc-encoding": "gzip" };
 const OK_TRAILERS: HeaderBlock = { "grpc-status": "0" };
 
 export class ServerCall implements Call, MessageSink {
@@ -67,7 +63,6 @@ export class ServerCall implements Call, MessageSink {
   /** Of a method with a stream of requests. */
   #reader: MessageReader | undefined;
   #listener: RequestListener | undefined;
-  #writer: MessageWriter | undefined;
   #trailers = OK_TRAILERS;
   #cancelDeadline: (() => void) | undefined;
   #onCancelled: ((why: Cancellation) => void) | undefined;
@@ -157,43 +152,33 @@ export class ServerCall implements Call, MessageSink {
   sendMetadata(metadata?: Metadata): void {
     if (this.isOver) return;
     assert(this.#response === "none", "response metadata is sent once, before the first message", { path: this.method.path });
-    const isCompressing = this.#environment.compressor !== undefined && this.#head.acceptsGzip;
-    const headers = isCompressing ? COMPRESSED_HEADERS : RESPONSE_HEADERS;
     this.#response = "begun";
-    this.#port.respond(metadata === undefined ? headers : withMetadata(headers, metadata), false);
+    this.#port.respond(metadata === undefined ? RESPONSE_HEADERS : withMetadata(RESPONSE_HEADERS, metadata), false);
   }
 
   write(message: Uint8Array, taken?: Taken): boolean {
     if (this.isOver) return true;
-    this.#countMessage();
-    if (this.#response === "none") this.sendMetadata();
-    return (this.#writer ?? this.#messageWriter()).write(message, taken);
+    this.#beginMessage();
+    return this.#port.write(framedWithin(message, this.#environment.maxSendBytes), taken);
   }
 
   writeFrame(frame: Uint8Array, taken?: Taken): boolean {
     if (this.isOver) return true;
-    this.#countMessage();
-    if (this.#response === "none") this.sendMetadata();
+    this.#beginMessage();
     return this.#port.write(frame, taken);
   }
 
   onceWritable(goOn: () => void): void {
-    if (!this.isOver) this.#messageWriter().onceWritable(goOn);
+    if (!this.isOver) this.#port.onceWritable(goOn);
   }
 
-  // HOT: once a unary call: one write for headers and message, and no writer unless something is compressed.
+  // HOT: once a unary call: one write for headers and message.
   respond(message: Uint8Array, trailers?: Metadata): void {
     if (this.isOver) return;
-    const { maxSendBytes, compressor } = this.#environment;
-    if (compressor !== undefined || message.length > maxSendBytes) {
-      this.write(message);
-      this.end(trailers);
-      return;
-    }
-    this.#countMessage();
-    if (this.#response === "none") this.sendMetadata();
+    this.#beginMessage();
+    const frame = framedWithin(message, this.#environment.maxSendBytes);
     this.#over(trailers === undefined ? OK_TRAILERS : withMetadata(OK_TRAILERS, trailers));
-    this.#port.end(framed(message));
+    this.#port.end(frame);
   }
 
   end(trailers?: Metadata): void {
@@ -217,7 +202,7 @@ export class ServerCall implements Call, MessageSink {
     const isBegun = this.#response === "begun";
     this.#over(trailers);
     if (isBegun) {
-      this.#messageWriter().end();
+      this.#port.end();
       return;
     }
     this.#port.respond({ ...RESPONSE_HEADERS, ...trailers }, true);
@@ -358,17 +343,13 @@ export class ServerCall implements Call, MessageSink {
     else this.method.refused(thrown, this);
   }
 
-  #messageWriter(): MessageWriter {
-    const { maxSendBytes, compressor } = this.#environment;
-    this.#writer ??= new MessageWriter(this.#port, maxSendBytes, this.#head.acceptsGzip ? compressor : undefined);
-    return this.#writer;
-  }
-
-  #countMessage(): void {
+  /** Before each message. The headers go before the first. */
+  #beginMessage(): void {
     if (this.#writtenCount > 0 && !this.#mayAnswerNothing()) assert(false, "a call has one answer", { path: this.method.path });
     this.#writtenCount += 1;
     this.#single?.drop();
     this.#reader?.handled();
+    if (this.#response === "none") this.sendMetadata();
   }
 
   #mayAnswerNothing(): boolean {

@@ -5,7 +5,7 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Compressor, Inflater } from "../wire/encoding.ts";
+import type { Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { nodeHeaders } from "../wire/http2-stream.io.ts";
@@ -75,8 +75,6 @@ export interface ServerOptions {
   readonly turns?: TurnBounds | undefined;
   /** Inflates compressed requests; without it they are refused. */
   readonly inflater?: Inflater | undefined;
-  /** Compresses answers for clients that take gzip; without it none are. */
-  readonly compressor?: Compressor | undefined;
   /**
    * The status for whatever ended a call: thrown by a handler, or a refusal of the server itself (`call` is undefined when no method was
    * found). Must not throw. Unless given, as `statusOfThrown`.
@@ -107,7 +105,6 @@ export class GrpcServer {
       bounds: this.#bounds,
       maxSendBytes: limits.maxSendBytes,
       inflater: options.inflater,
-      compressor: options.compressor,
       statusOf: this.#statusOf,
       nowMs: () => performance.now(),
     };

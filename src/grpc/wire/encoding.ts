@@ -1,4 +1,4 @@
-/** Compression of single messages: its names in headers, and what the room asks of those who inflate and compress (gRPC's compression.md). */
+/** Compression of single messages: its names in headers, and what the room asks of an inflater (gRPC's compression.md). Messages are read compressed and sent plain. */
 import type { WaymarkError } from "../../lib/errors.ts";
 
 /** Encodings that messages are read in, as `grpc-encoding` names them. */
@@ -35,26 +35,8 @@ export interface Inflater {
   inflate(message: Compressed): Inflation;
 }
 
-/** One message being compressed, as `Inflation`; compressing has no refusals. */
-export interface Compression {
-  readonly result: Uint8Array | undefined;
-  onResult: ((result: Uint8Array) => void) | undefined;
-}
-
-/** Compresses messages with gzip. */
-export interface Compressor {
-  /** Messages below this many bytes are sent as they are. */
-  readonly minBytes: number;
-  compress(bytes: Uint8Array): Compression;
-}
-
 /** The encoding that a `grpc-encoding` header names: undefined for none, "unknown" for one that is not read here. */
 export function encodingOf(header: string | undefined): Encoding | "unknown" | undefined {
   if (header === undefined || header === "identity") return undefined;
   return header === "gzip" || header === "deflate" ? header : "unknown";
-}
-
-/** Whether a `grpc-accept-encoding` header names gzip. */
-export function acceptsGzip(header: string | undefined): boolean {
-  return header !== undefined && header.split(",").some((name) => name.trim() === "gzip");
 }

@@ -17,6 +17,12 @@ export function framed(message: Uint8Array, isCompressed = false): Uint8Array {
   return frame;
 }
 
+/** As `framed`, of a message that is not compressed. Throws `quota_exceeded` when it is over the bound. */
+export function framedWithin(message: Uint8Array, maxBytes: number): Uint8Array {
+  if (message.length <= maxBytes) return framed(message);
+  throw new WaymarkError("quota_exceeded", `a message to send has ${message.length} bytes, and at most ${maxBytes} are sent`);
+}
+
 /** Writes the prefix for a message of `sizeBytes` at the start of `out`. Returns the offset after it. */
 export function writePrefix(out: Uint8Array, sizeBytes: number, isCompressed = false): number {
   out[0] = isCompressed ? COMPRESSED : 0;

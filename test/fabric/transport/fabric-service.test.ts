@@ -54,7 +54,6 @@ function served(limits: Partial<TransportLimits> = {}) {
       bounds: { maxMessageBytes: 0, maxBufferedBytes: 0, bufferedBytes: 0 },
       maxSendBytes: 1_000_000,
       inflater: undefined,
-      compressor: undefined,
       statusOf: (thrown: unknown) => ({ status: statusOfThrown(thrown) }),
       nowMs: () => time.ms,
     };
