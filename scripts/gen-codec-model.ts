@@ -22,6 +22,8 @@ export interface Layout {
   readonly flat: Readonly<Record<string, readonly string[]>>;
   /** Lists of messages that stay bytes. */
   readonly raw: readonly string[];
+  /** Messages of which nothing is said: other code takes them apart. */
+  readonly opaque: readonly string[];
 }
 
 /** How a value of one sort is handled; `V` stands for the value, `TAG` for the field's tag. */
@@ -69,6 +71,7 @@ export interface Choice {
 
 export interface Message {
   readonly name: string;
+  readonly desc: DescMessage;
   /** In the order of their numbers, those of choices among them; without deprecated ones. */
   readonly fields: readonly Field[];
   /** As `fields`, with a choice in the place of its first field. */
@@ -133,6 +136,8 @@ const SCALARS: ReadonlyMap<ScalarType, Sort> = new Map([
   [ScalarType.STRING, TEXT],
   [ScalarType.BYTES, BYTES],
   [ScalarType.UINT32, NUMBER],
+  // Only of requests, which are checked and have no codec: there is no reader and no writer for it.
+  [ScalarType.INT32, { ...NUMBER, read: "reader.int32()", write: "writeInt32Field(out, at, TAG, V)" }],
   [
     ScalarType.BOOL,
     { ...NUMBER, type: "boolean", zero: "false", read: "reader.varint() !== 0", write: "writeNumberField(out, at, TAG, V ? 1 : 0)" },
@@ -180,6 +185,7 @@ function newModel(message: DescMessage, of: readonly DescField[], name: string, 
   const choiceOf = (field: Field) => choices.find((choice) => choice.fields.includes(field));
   const model = {
     name,
+    desc: message,
     fields,
     members: [...new Set(fields.map((field) => choiceOf(field) ?? field))],
     choices,
@@ -199,7 +205,9 @@ function fieldOf(desc: DescField, layout: Layout, modelOf: ModelOf): Field {
   const hasPresence = desc.fieldKind === "scalar" && desc.proto.proto3Optional;
   if ((hasPresence && sort !== BYTES) || (sort === FIXED32 && desc.fieldKind !== "list")) throw unknownType(desc, "fields");
   const shape = shapeOf(desc, sort);
-  const inner = desc.message === undefined || isTime(desc.message) || layout.raw.includes(key) ? undefined : desc.message;
+  const isLeft =
+    desc.message === undefined || isTime(desc.message) || layout.raw.includes(key) || layout.opaque.includes(desc.message.name);
+  const inner = isLeft ? undefined : desc.message;
   const { maxItems } = asRules(rules["repeated"]);
   const isAbsent =
     layout.absent.includes(key) || hasPresence || (shape === "alone" && sort.zero === "undefined" && desc.oneof === undefined);

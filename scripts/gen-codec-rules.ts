@@ -3,18 +3,26 @@ import { type DescEnum, type DescField, ScalarType } from "@bufbuild/protobuf";
 import { asRules, type Choice, type Field, isTime, type Message, type Rules, typeOf } from "./gen-codec-model.ts";
 
 export interface Contract {
-  /** The file with the types, beside the one with the rules. */
-  readonly codecFile: string;
-  /** Bounds of entries are those of settings; what has none of its own is bounded by the entry. Else bounds are what the contract says. */
-  readonly isBoundedBySettings: boolean;
+  /** What the rules are made for. */
+  readonly of: "entry" | "fabric" | "requests";
+  /** Imports of the types of these messages. */
+  readonly imports: (messages: readonly Message[]) => string;
+  /** What the type of a message's values is called, after the name of the message. */
+  readonly suffix: "Fields" | "";
+  /** The way from the generated file to `src/`. */
+  readonly src: string;
   /** Fields of an entry that follow its content. Times among them are the server's own: what a client says there is dropped unchecked. */
   readonly tail: readonly string[];
+  /** Durations, and lists, whose bounds are a setting of the node: code that knows the setting checks these bounds. */
+  readonly set: readonly string[];
 }
 
 /** `host:port`; the method also looks at the port. */
 const ADDRESS = "^([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\\]):[0-9]{1,5}$";
 
-/** A text of these characters has its check in `Problems`; of the methods, the first is for a text that may be empty. */
+const NAMESPACE = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
+
+/** A text of these characters has its check in `Problems`. */
 const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty: boolean }> = new Map([
   ["^[A-Za-z0-9._:/@+-]+$", { sort: "name", mayBeEmpty: false }],
   ["^[A-Za-z0-9._:/@+-]*$", { sort: "name", mayBeEmpty: true }],
@@ -22,14 +30,19 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
   ["^[A-Za-z0-9._-]+$", { sort: "alias", mayBeEmpty: false }],
   [ADDRESS, { sort: "address", mayBeEmpty: false }],
   [`^(${ADDRESS.slice(1, -1)})?$`, { sort: "address", mayBeEmpty: true }],
-  ["^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$", { sort: "namespace", mayBeEmpty: false }],
+  [NAMESPACE, { sort: "namespace", mayBeEmpty: false }],
+  [`^(${NAMESPACE.slice(1, -1)})?$`, { sort: "namespace", mayBeEmpty: true }],
 ]);
 
-/** The contract says the defaults of settings: what has the sort and the number of a setting is bounded by that setting. */
-const SETTINGS: Readonly<Record<string, string>> = {
+/** What a request may name is bounded by what nodes may store: of that the contract says the defaults of settings. */
+const NAME_SETTINGS: Readonly<Record<string, string>> = {
   "namespace 200": "maxNamespaceLength",
   "name 128": "maxNameLength",
   "name 64": "maxIdLength",
+};
+/** The contract says the defaults of settings: what has the sort and the number of a setting is bounded by that setting. */
+const ENTRY_SETTINGS: Readonly<Record<string, string>> = {
+  ...NAME_SETTINGS,
   "name 63": "maxMetadataKeyLength",
   "text 64": "maxIdLength",
   "text 256": "maxPatternLength",
@@ -44,10 +57,14 @@ const SETTINGS: Readonly<Record<string, string>> = {
 const OWN_SETTINGS: Readonly<Record<string, string>> = { "Entry.targets": "maxTargets", "Entry.metadata": "maxMetadataPairs" };
 
 const MAX_UINT32 = 4_294_967_295;
+const MAX_INT32 = 2_147_483_647;
+/** To the longest Duration of protobuf. */
+const ANY_DURATION: Rules = { gte: "0s", lte: "315576000000s" };
 
 function boundOf(sort: string, bound: number, contract: Contract, field?: DescField): string {
-  if (!contract.isBoundedBySettings) return String(bound);
-  const setting = (field && OWN_SETTINGS[`${field.parent.name}.${field.name}`]) ?? SETTINGS[`${sort} ${bound}`];
+  if (contract.of === "fabric") return String(bound);
+  const settings = contract.of === "entry" ? ENTRY_SETTINGS : NAME_SETTINGS;
+  const setting = (field && OWN_SETTINGS[`${field.parent.name}.${field.name}`]) ?? settings[`${sort} ${bound}`];
   return setting === undefined ? String(bound) : `problems.bounds.${setting}`;
 }
 
@@ -56,17 +73,16 @@ export function rulesText(messages: readonly Message[], contract: Contract): str
   // What stands in the message around it is checked there.
   const flat = new Set(messages.flatMap(({ fields }) => fields.filter(({ isFlat }) => isFlat).map(({ message }) => message)));
   const checked = messages.filter((message) => !flat.has(message) && hasChecks(message, contract));
-  const types = checked.map(({ name }) => `type ${name}Fields`).toSorted();
   const checks = checked.map((message) => checkText(message, contract)).join("\n\n");
-  const quoted = checks.includes("quoted(") ? 'import { quoted } from "../../../../src/catalog/entry/names.ts";\n' : "";
-  const isNoTime = checks.includes("isNoTime(") ? 'import { isNoTime } from "../../../../src/lib/protowire.ts";\n' : "";
-  return `${quoted}${isNoTime}import type { Problems } from "../../../../src/catalog/entry/problems.ts";
-import {\n${types.map((type) => `  ${type},\n`).join("")}} from "./${contract.codecFile}";
-
+  const { src } = contract;
+  const quoted = checks.includes("quoted(") ? `import { quoted } from "${src}/catalog/entry/names.ts";\n` : "";
+  const isNoTime = checks.includes("isNoTime(") ? `import { isNoTime } from "${src}/lib/protowire.ts";\n` : "";
+  return `${quoted}${isNoTime}import type { Problems } from "${src}/catalog/entry/problems.ts";
+${contract.imports(checked)}
 ${checks}\n`;
 }
 
-function hasChecks({ fields }: Message, contract: Contract): boolean {
+export function hasChecks({ fields }: Message, contract: Contract): boolean {
   return fields.some((field) => fieldText(field, contract) !== "");
 }
 
@@ -84,9 +100,11 @@ function checkText(message: Message, contract: Contract): string {
   const many = fields.flatMap((field) => manyText(field, contract));
   const alone = fields.filter((field) => !chosen.has(field)).map((field) => fieldText(field, contract));
   return `${many.join("\n\n")}${many.length > 0 ? "\n\n" : ""}/** Adds what breaks the contract's rules in \`${name}\`. */
-export function check${name}(value: ${name}Fields, problems: Problems): void {
+export function check${name}(value: ${name}${contract.suffix}, problems: Problems): void {
 ${alone.join("")}${cases.join("")}}`;
 }
+
+const isSet = ({ parent, name }: DescField, contract: Contract): boolean => contract.set.includes(`${parent.name}.${name}`);
 
 const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, "  ");
 
@@ -140,27 +158,35 @@ interface Value {
 function valueText(field: Field, value: Value): string {
   const { rules, at, name } = value;
   const { desc, message } = field;
-  if (desc.message !== undefined && isTime(desc.message)) return timeText(desc.message.name, value);
+  if (desc.message !== undefined && isTime(desc.message)) return timeText(field, desc.message.name, value);
   if (message !== undefined) return messageText(message, value);
   if (desc.enum !== undefined) return enumText(desc.enum, taken(rules, "enum"), at, name);
   if (desc.scalar === ScalarType.STRING) return stringText(taken(rules, "string"), value);
   if (desc.scalar === ScalarType.UINT32) return rangeText(taken(rules, "uint32"), at, name, { min: 0, max: MAX_UINT32 });
+  if (desc.scalar === ScalarType.INT32) return rangeText(taken(rules, "int32"), at, name, { max: MAX_INT32 });
   if (desc.scalar === ScalarType.DOUBLE) return rangeText(taken(rules, "double"), at, name);
   if (desc.scalar === ScalarType.UINT64 && field.sort.type === "number") return rangeText(taken(rules, "uint64"), at, name, { min: 0 });
+  if (desc.scalar === ScalarType.UINT64 && rules["uint64"] !== undefined)
+    return rangeText(taken(rules, "uint64"), `Number(${at})`, name, { min: 0 });
   if (desc.scalar === ScalarType.BYTES) return bytesText(taken(rules, "bytes"), at, name);
   refuseOthers(rules, desc.toString());
   return "";
 }
 
-function timeText(type: string, { rules, at, name, contract }: Value): string {
+function timeText({ desc }: Field, type: string, { rules, at, name, contract }: Value): string {
   if (type === "Timestamp") {
     refuseOthers(rules, name);
-    return `  problems.time(${at}, ${name});\n`;
+    return contract.of === "requests" ? "" : `  problems.time(${at}, ${name});\n`;
   }
-  const { gte, gt, lte, ...others } = taken(rules, "duration");
+  const all = taken(rules, "duration");
+  const { gte, gt, lte, ...others } = isSet(desc, contract) ? ANY_DURATION : { ...(contract.of === "requests" && ANY_DURATION), ...all };
   refuseOthers(others, name);
-  if ((gte ?? gt) !== "0s" || typeof lte !== "string") throw new Error(`${name}: a duration is from 0 s to a bound`);
-  const check = `problems.duration(${at}, ${boundOf("seconds", Number.parseFloat(lte), contract).replace(/^(\d+)$/, "$1000")}, ${name});\n`;
+  const from = gte ?? gt;
+  if (typeof from !== "string" || typeof lte !== "string" || (gt ?? "0s") !== "0s")
+    throw new Error(`${name}: a duration is from 0 s or more to a bound`);
+  const toMs = boundOf("seconds", Number.parseFloat(lte), contract).replace(/^(\d+)$/, "$1000");
+  const least = from === "0s" ? "" : `, ${Number.parseFloat(from)}000`;
+  const check = `problems.duration(${at}, ${toMs}, ${name}${least});\n`;
   return gt === undefined ? `  ${check}` : `  if (isNoTime(${at})) problems.add(${name}, "must be more than 0 s");\n  else ${check}`;
 }
 
@@ -186,15 +212,16 @@ function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">):
     if (maxLen !== undefined || pattern !== undefined) throw new Error(`${name}: max_bytes stands alone`);
     return `  problems.bytes(${at}, ${boundOf("bytes", Number(maxBytes), contract)}, ${name});\n`;
   }
-  if (maxLen === undefined && pattern === undefined && !contract.isBoundedBySettings) return "";
+  if (maxLen === undefined && pattern === undefined && contract.of !== "entry") return "";
   const known = typeof pattern === "string" ? PATTERNS.get(pattern) : undefined;
   const sort = known?.sort ?? "text";
   const isRequired = minLen === "1" || known?.mayBeEmpty === false;
   // Without a bound of its own it is bounded by the entry that it stands in.
   const bound = maxLen === undefined ? "problems.bounds.maxEntryBytes" : boundOf(sort, Number(maxLen), contract);
-  const check = `  problems.${isRequired ? sort : `optional${sort.slice(0, 1).toUpperCase()}${sort.slice(1)}`}(${at}, ${bound}, ${name});\n`;
+  const guard = isRequired ? "" : `if (${at} !== "") `;
+  const check = `  ${guard}problems.${sort}(${at}, ${bound}, ${name});\n`;
   if (typeof pattern !== "string" || known !== undefined) return check;
-  const bounded = maxLen === undefined && !contract.isBoundedBySettings ? "" : check;
+  const bounded = maxLen === undefined && contract.of !== "entry" ? "" : check;
   return `${bounded}  problems.pattern(${at}, ${String(new RegExp(pattern, "u"))}, ${name});\n`;
 }
 
@@ -206,7 +233,7 @@ function bytesText(rules: Rules, at: string, name: string): string {
     : `  if (${at}.length > ${Number(maxLen)}) problems.add(${name}, "has more than ${Number(maxLen)} bytes");\n`;
 }
 
-function rangeText(rules: Rules, at: string, name: string, whole?: { readonly min: number; readonly max?: number }): string {
+function rangeText(rules: Rules, at: string, name: string, whole?: { readonly min?: number; readonly max?: number }): string {
   const { gte = whole?.min, lte: last = whole?.max, ...others } = rules;
   // Of 64 bits, JSON has numbers as texts.
   const lte = typeof last === "string" ? Number(last) : last;
@@ -227,6 +254,7 @@ function enumText(desc: DescEnum, rules: Rules, at: string, name: string): strin
     throw new Error(`${name}: an enum is defined_only, with numbers from 0 without a gap`);
   const words = desc.values.filter(({ number }) => number !== 0 && !refused.includes(number)).map(({ localName }) => localName);
   const checks = refused.map((number) => {
+    if (number === 0) return `  if (${at} === 0) problems.add(${name}, "must be one of ${words.join(", ")}");\n`;
     const word = desc.values.find((value) => value.number === number)?.localName;
     return `  if (${at} === ${Number(number)}) problems.add(${name}, "${word} is for the server alone to say; one of ${words.join(", ")} is not");\n`;
   });
@@ -237,15 +265,19 @@ const manyName = ({ parent, name }: DescField): string => `check${parent.name}_$
 
 /** The function that checks a list or a map; none for another field, and where nothing can be wrong. */
 function manyText(field: Field, contract: Contract): readonly string[] {
-  const { shape, desc, rules } = field;
+  const { shape, desc, rules, message } = field;
   if (shape === "alone") return [];
   const body = shape === "map" ? mapText(desc, taken(rules, "map"), contract) : listText(field, taken(rules, "repeated"), contract);
-  return body === "" ? [] : [`function ${manyName(desc)}(many: ${typeOf(field)}, problems: Problems): void {\n${body}}`];
+  return body === ""
+    ? []
+    : [
+        `function ${manyName(desc)}(many: ${message === undefined ? typeOf(field) : `readonly ${message.name}${contract.suffix}[]`}, problems: Problems): void {\n${body}}`,
+      ];
 }
 
 function listText(field: Field, rules: Rules, contract: Contract): string {
   const { name, desc, sort, message } = field;
-  const { maxItems, unique = false, items, ...others } = rules;
+  const { minItems = "0", maxItems, unique = false, items, ...others } = rules;
   refuseOthers(others, name);
   if (maxItems === undefined) throw new Error(`${desc.toString()}: a list has a bound: repeated.max_items`);
   const itemText = (of: string): string => valueText(field, { rules: asRules(items), at: "item", name: of, contract });
@@ -253,7 +285,7 @@ function listText(field: Field, rules: Rules, contract: Contract): string {
   const checks = itemText(`\`${name}[\${i}]\``);
   // What has its bound while it is read needs no other.
   const count =
-    field.maxItems === undefined
+    field.maxItems === undefined && !isSet(desc, contract)
       ? `  problems.items(many.length, ${boundOf("items", Number(maxItems), contract, desc)}, "${name}");\n`
       : "";
   const opening = isMessage
@@ -262,6 +294,7 @@ function listText(field: Field, rules: Rules, contract: Contract): string {
   // The name of an item is only made for one that is wrong.
   const each = isMessage ? checks : under(itemText('""'), `\`${name}[\${i}]\``);
   const loop = checks === "" ? "" : `  for (let i = 0; i < many.length; i++) {\n${indent(opening + each)}  }\n`;
+  if (Number(minItems) > 1) throw new Error(`${desc.toString()}: a list has at least none or one`);
   return count + loop + (unique === true ? `  problems.unique(many, "${name}");\n` : "");
 }
 
@@ -271,10 +304,11 @@ function mapText(desc: DescField, rules: Rules, contract: Contract): string {
   if (maxPairs === undefined) throw new Error(`${desc.toString()}: a map has a bound: map.max_pairs`);
   const checks =
     stringText(taken(asRules(keys), "string"), { at: "key", name: '""', contract }) +
-    stringText(taken(asRules(values), "string"), { at: 'many[key] ?? ""', name: '""', contract });
+    stringText(taken(asRules(values), "string"), { at: "value", name: '""', contract });
   return `  let count = 0;
   for (const key in many) {
     count++;
+    const value = many[key] ?? "";
 ${indent(under(checks, `\`${desc.name}[\${quoted(key)}]\``))}  }
   problems.items(count, ${boundOf("items", Number(maxPairs), contract, desc)}, "${desc.name}");
 `;

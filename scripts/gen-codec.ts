@@ -1,6 +1,7 @@
 /**
  * Writes code from the contract that would say every field again by hand: of entries (`waymark/catalog/v1/entry.proto`) and of what nodes say to
- * each other (`waymark/fabric/v1/fabric.proto`) the types, how they are read and written, and what they must obey; and the kinds of entries.
+ * each other (`waymark/fabric/v1/fabric.proto`) the types, how they are read and written, and what they must obey; what requests to the
+ * services must obey; and the kinds of entries.
  * protobuf-es and protovalidate, which need no code of ours, cost five and fifty times as much (bench/codec.ts).
  */
 import {
@@ -17,7 +18,7 @@ import {
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { asRules, constantName, type Layout, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
-import { rulesText } from "./gen-codec-rules.ts";
+import { type Contract, hasChecks, rulesText } from "./gen-codec-rules.ts";
 import { type Codec, codecText, messagesOf } from "./gen-codec-wire.ts";
 
 const ENTRY_FILE = "waymark/catalog/v1/entry";
@@ -94,7 +95,24 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "HelloFrame.origin": ["node_id", "generation", "boot", "boot_before"],
   },
   raw: ["RecordsFrame.records"],
+  opaque: [],
 };
+
+/** The services whose requests are checked by the rules of the contract. */
+const SERVICES = ["waymark.discovery.v1.DiscoveryService", "waymark.policy.v1.PolicyService", "waymark.control.v1.PeerService"];
+const REQUESTS_FILE = "waymark/request";
+/** What other code takes apart, and checks by rules that the contract cannot state: entries by the node's settings, policies into problems. */
+const CHECKED_ELSEWHERE = ["Entry", "EntryKey", "LoadReport", "PolicySet", "Stage"];
+/** A setting of the node decides of these: the ttl of leases, and how many entries, leases or keys a request has. */
+const SET_BY_NODE = [
+  "RegisterRequest.ttl",
+  "RegisterRequest.entries",
+  "RenewRequest.lease_ids",
+  "RenewRequest.reports",
+  "KeepAliveRequest.lease_ids",
+  "KeepAliveRequest.reports",
+  "UnregisterRequest.keys",
+];
 
 /** By file, messages that are joined from bytes that exist, or taken apart into such: their tags are all that is needed. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
@@ -116,7 +134,7 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
   const kinds = registry.getEnum("waymark.catalog.v1.EntryKind");
   if (kinds === undefined) throw new Error("the descriptors have no EntryKind");
   const rulesOf = rulesIn(registry);
-  const asThere: Layout = { rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [] };
+  const asThere: Layout = { rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: [] };
   const entryModel = modelsOf(asThere)(entry);
   const fabricModelOf = modelsOf({ rulesOf, ...FABRIC_LAYOUT });
   return {
@@ -129,25 +147,69 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
       ]),
     ),
     ...filesOf(FABRIC_FILE, { roots: FABRIC_ROOTS.map((name) => fabricModelOf(messageNamed(registry, `waymark.fabric.v1.${name}`))) }),
+    [`${REQUESTS_FILE}_rules.ts`]: requestsText(registry, rulesOf),
   };
 }
 
 const TAGS_HEADER = "// Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.\n";
+
+const REQUESTS_HEADER = "// Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.\n";
 
 function headerOf(file: string): string {
   return `// Made by scripts/gen-codec.ts from ${file}.proto: change that, then \`npm run gen\`.\n`;
 }
 
 function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
-  const contract = {
-    codecFile: `${file.split("/").at(-1)}_codec.ts`,
-    isBoundedBySettings: codec.entry !== undefined,
+  const contract: Contract = {
+    of: codec.entry === undefined ? "fabric" : "entry",
+    suffix: "Fields",
+    src: "../../../../src",
+    imports: (messages) =>
+      `import {\n${messages
+        .map(({ name }) => `  type ${name}Fields,\n`)
+        .toSorted()
+        .join("")}} from "./${file.split("/").at(-1)}_codec.ts";\n`,
     tail: codec.entry?.tail ?? [],
+    set: [],
   };
   return {
     [`${file}_codec.ts`]: headerOf(file) + codecText(codec),
     [`${file}_rules.ts`]: headerOf(file) + rulesText(messagesOf(codec), contract),
   };
+}
+
+/** The rules of all requests in one file, and the check of each by the request's type name. */
+function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): string {
+  const modelOf = modelsOf({ rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: CHECKED_ELSEWHERE });
+  const requests = SERVICES.flatMap((name) => registry.getService(name)?.methods.map(({ input }) => input) ?? []);
+  const models = requests.map((request) => [request, modelOf(request)] as const);
+  const messages = [...new Set(models.flatMap(([, { all }]) => all))];
+  const contract: Contract = {
+    of: "requests",
+    suffix: "",
+    src: "../../src",
+    imports: (checked) => importsOf(checked.map(({ desc }) => desc)),
+    tail: [],
+    set: SET_BY_NODE,
+  };
+  const checks = models
+    .filter(([, model]) => hasChecks(model, contract))
+    .map(([{ typeName }, { name }]) => `  ["${typeName}", check${name}],\n`);
+  return `${REQUESTS_HEADER}${rulesText(messages, contract)}
+export type RequestCheck = (request: never, problems: Problems) => void;
+
+/** The check of a request by the name of its type. A request that cannot break a rule has none. */
+export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([\n${checks.join("")}]);\n`;
+}
+
+/** Imports of the types that protobuf-es makes. */
+function importsOf(messages: readonly DescMessage[]): string {
+  const files = [...new Set(messages.map(({ file }) => file.name))].toSorted();
+  const imports = files.map((file) => {
+    const types = messages.filter((message) => message.file.name === file).map(({ name }) => name);
+    return `import type { ${types.toSorted().join(", ")} } from "./${file.slice("waymark/".length)}_pb.js";\n`;
+  });
+  return imports.join("");
 }
 
 function tagsText({ name, fields }: DescMessage, layout: Layout): string {

@@ -1,6 +1,5 @@
 /** The listeners of a node: gRPC, HTTP edge and DNS over one core, and the numbers they show. */
 import type { JsonValue } from "@bufbuild/protobuf";
-import { askedBounds } from "../catalog/entry/names.ts";
 import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
 import type { CatalogRecord } from "../catalog/record/record.ts";
 import { anonymousAccess } from "../config/exposure.ts";
@@ -341,8 +340,8 @@ function tick(wake: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-function peerParts({ core, settings, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, identity: core.identity, bounds: askedBounds(settings.limits), tick };
+function peerParts({ core, fabric }: ListenersOptions): PeerParts {
+  return { source: fabric.peers, identity: core.identity, tick };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {

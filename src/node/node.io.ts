@@ -275,7 +275,6 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     resolve: resolveHandler({
       reads,
       bytes,
-      bounds: askedBounds(settings.limits),
       nodeId: identity.nodeId,
       region: identity.region,
       zone: identity.zone,

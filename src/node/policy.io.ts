@@ -1,6 +1,5 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
 
-import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
@@ -73,7 +72,6 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
     service: policyService({
       policyStore,
       tasks,
-      bounds: askedBounds(settings.limits),
       regionOf,
       secure: () => {
         machine.standing.checkWrites();

@@ -11,6 +11,7 @@ import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
+import { requestCheckOf } from "../services/request-rules.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
@@ -162,6 +163,8 @@ export class MethodChain {
   readonly path: string;
   readonly desc: DescMethod;
   readonly handler: Handler | undefined;
+  /** Throws `invalid_argument` when a request breaks the contract's rules. */
+  readonly checkRequest: (request: Message) => void;
   readonly #chain: Chain;
   readonly #ports: ChainPorts;
   readonly #requiredAccess: RequiredAccess;
@@ -177,6 +180,7 @@ export class MethodChain {
     this.#ports = chain.ports;
     this.desc = desc;
     this.handler = handler;
+    this.checkRequest = requestCheckOf(desc.input);
     this.#requiredAccess = requiredAccessOf(desc);
     if (chain.ports.knownOnly?.has(desc.parent.typeName) === true) this.#wantsCredential = () => credentialWanted(desc.parent.typeName);
     else if (chain.ports.anonymous === "read" && !changesNothing(desc)) this.#wantsCredential = () => anonymousRefused("read", "write");
@@ -283,6 +287,7 @@ export class MethodChain {
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
+    this.checkRequest(request);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
     const answer = handler.handle(request as never, context);
     if (answer instanceof Promise) {
@@ -359,6 +364,7 @@ export class MethodChain {
   openSource(request: Message, context: CallContext): StreamSource {
     const handler = this.handler;
     if (handler?.kind !== "server_streaming") throw unimplemented(this.path);
+    this.checkRequest(request);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as in unary.
     return handler.open(request as never, context);
   }

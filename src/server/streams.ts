@@ -198,6 +198,7 @@ export class RequestStream extends OpenStream implements Answers {
       const time = this.method.now();
       const { untilWallMs } = opened.context.caller;
       if (untilWallMs !== undefined && time.wallMs > untilWallMs) throw outlived();
+      this.method.checkRequest(request);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
       opened.listener.message(request as never, time);
     } catch (thrown) {

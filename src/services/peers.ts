@@ -17,10 +17,10 @@ import {
   type PeerServiceLagRequest,
   PeerServiceLagResponseSchema,
   type PeerServiceListRequest,
+  PeerServiceListRequestSchema,
   PeerServiceListResponseSchema,
   type PeerServiceWatchRequest,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import type { Bounds } from "../catalog/entry/names.ts";
 import { relationOf } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
@@ -33,9 +33,9 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
-import { idOf } from "./discovery/filter.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
-import { bookmarkMs, checkCursor } from "./request-checks.ts";
+import { bookmarkMs } from "./request-checks.ts";
+import { requestCheckOf } from "./request-rules.ts";
 import type { CallContext, RouteParameters, Service, StreamSource } from "./service.ts";
 
 /** A member, and what this node has measured of it. */
@@ -127,7 +127,6 @@ interface Identity {
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: Identity;
-  readonly bounds: Bounds;
   /** Calls back several times a second until what it returns is called. */
   readonly tick: (wake: () => void) => () => void;
 }
@@ -142,7 +141,7 @@ export function peerService(parts: PeerParts): Service {
   return {
     desc: PeerService,
     handlers: {
-      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, listAsked(request), context.time) },
+      list: { kind: "unary", handle: (request: PeerServiceListRequest, context) => list(parts, request, context.time) },
       watch: { kind: "server_streaming", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
@@ -178,45 +177,20 @@ function matchesMember({ statuses, clusterId, region }: MemberFilter, row: Membe
   );
 }
 
-function filterOf(
-  request: { readonly clusterId: string; readonly region: string },
-  statuses: readonly MemberStatus[],
-  bounds: Bounds,
-): MemberFilter {
-  return { statuses, clusterId: idOf(request.clusterId, "cluster_id", bounds), region: idOf(request.region, "region", bounds) };
-}
-
-interface ListAsked extends Pick<PeerServiceListRequest, "clusterId" | "region" | "limit" | "pageToken"> {
-  readonly statuses: readonly MemberStatus[];
-}
-
-function listAsked({ statuses, clusterId, region, limit, pageToken }: PeerServiceListRequest): ListAsked {
-  checkCount(statuses, "statuses");
-  const words = statuses.map((status, i) => {
-    const word = MEMBER_STATUSES.find((each) => PeerStatus[enumName(each)] === status);
-    if (word === undefined) throw invalid(`statuses[${i}]`, `${status} is no status of a member`);
-    return word;
-  });
-  return { statuses: words, clusterId, region, limit, pageToken };
-}
-
 /** The words of a query parameter, with commas between them. */
-function statusesIn(text: string): readonly MemberStatus[] {
+function statusesIn(text: string): PeerStatus[] {
   const words = text === "" ? [] : text.split(",");
-  checkCount(words, "status");
   return words.map((word) => {
     const status = MEMBER_STATUSES.find((each) => each === word);
     if (status === undefined) throw invalid("status", `${JSON.stringify(word.slice(0, 64))} is none of ${MEMBER_STATUSES.join(", ")}`);
-    return status;
+    return PeerStatus[enumName(status)];
   });
 }
 
-function checkCount({ length }: readonly unknown[], field: string): void {
-  if (length > MEMBER_STATUSES.length) throw invalid(field, `has more than ${MEMBER_STATUSES.length}`);
-}
-
-function list({ source, identity, bounds }: PeerParts, request: ListAsked, time: Time) {
-  const filter = filterOf(request, request.statuses, bounds);
+function list({ source, identity }: PeerParts, request: PeerServiceListRequest, time: Time) {
+  const { clusterId, region } = request;
+  const statuses = MEMBER_STATUSES.filter((status) => request.statuses.includes(PeerStatus[enumName(status)]));
+  const filter: MemberFilter = { statuses, clusterId, region };
   const limit = pageLimit(request.limit);
   const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
   const after = decodePageToken(request.pageToken, hash);
@@ -234,9 +208,8 @@ function list({ source, identity, bounds }: PeerParts, request: ListAsked, time:
   });
 }
 
-function get({ source, identity, bounds }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
-  const nodeId = idOf(request.nodeId, "node_id", bounds);
-  if (nodeId === "") throw invalid("node_id", "is required");
+function get({ source, identity }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+  const { nodeId } = request;
   const row = source.member(nodeId, time);
   if (row === undefined)
     throw new WaymarkError(
@@ -274,13 +247,17 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
 }
 
+const checkList = requestCheckOf(PeerServiceListRequestSchema);
+
 /**
  * What `List` answers, and the same without the time of the answer and what each probe measures anew: by that a reader can tell whether
  * anything changed. Throws `invalid_argument`.
  */
 function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const { status = "", cluster_id: clusterId = "", region = "" } = asked;
-  const answer = list(parts, { statuses: statusesIn(status), clusterId, region, ...pageOf(asked) }, time);
+  const request = create(PeerServiceListRequestSchema, { statuses: statusesIn(status), clusterId, region, ...pageOf(asked) });
+  checkList(request);
+  const answer = list(parts, request, time);
   const page = toJson(PeerServiceListResponseSchema, answer, { alwaysEmitImplicit: true });
   for (const peer of answer.peers) {
     delete peer.lastSeen;
@@ -396,14 +373,9 @@ interface OpenWatches {
   readonly streams: Set<PeerWatch>;
 }
 
-function watch(
-  { source, identity, bounds, tick }: PeerParts,
-  request: PeerServiceWatchRequest,
-  { changes, streams }: OpenWatches,
-): StreamSource {
-  const filter = filterOf(request, [], bounds);
+function watch({ source, identity, tick }: PeerParts, request: PeerServiceWatchRequest, { changes, streams }: OpenWatches): StreamSource {
+  const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
-  checkCursor(request.cursor);
   const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
   if (streams.size >= MAX_WATCHES) {

@@ -28,7 +28,7 @@ import {
   ValidatePolicyResponseSchema,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { type Bounds, parseNamespace } from "../catalog/entry/names.ts";
+import { PROTOCOL_BOUNDS, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
@@ -46,13 +46,11 @@ import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { scopeOf } from "./discovery/filter.ts";
-import { checkLength, checkViewer } from "./request-checks.ts";
 import type { CallContext, Service } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
   readonly tasks: { run<T>(task: Task<T>): Promise<T> };
-  readonly bounds: Bounds;
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
   /** Before a policy is stored: throws `fabric_open`, or sees to it that nobody replaces it; what it returns takes that back. */
@@ -65,8 +63,6 @@ export interface PolicyParts {
   readonly audit: Service["handlers"];
 }
 
-const MAX_REASON_LENGTH = 1024;
-const MAX_TICKET_LENGTH = 128;
 /** Sets of a page of history, encoded; well below what clients accept by default (4 MiB). At least one is given. */
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 
@@ -118,10 +114,9 @@ class PolicyMethods {
   }
 
   async apply(request: ApplyPolicyRequest, { caller }: CallContext) {
-    checkWords(request);
     const { reason, changeTicket } = request;
     const terms = {
-      expectedNumber: numberOf(request.expectedNumber, "expected_number"),
+      expectedNumber: Number(request.expectedNumber),
       stage: decodeStage(request.stage),
       reason,
       changeTicket,
@@ -135,10 +130,9 @@ class PolicyMethods {
   }
 
   async rollback(request: RollbackPolicyRequest, { caller }: CallContext) {
-    checkWords(request);
     const { reason, changeTicket } = request;
-    const expectedNumber = numberOf(request.expectedNumber, "expected_number");
-    const toNumber = numberOf(request.toNumber, "to_number");
+    const expectedNumber = Number(request.expectedNumber);
+    const toNumber = Number(request.toNumber);
     const { policyStore, tasks } = this.#parts;
     const command = { toNumber, terms: { expectedNumber, reason, changeTicket }, isDryRun: request.dryRun };
     const rollback = () => tasks.run(policyStore.rollback(actorOf(caller), command));
@@ -181,7 +175,7 @@ class PolicyMethods {
     if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;
     const { cluster: clusterId, tenant } = context.caller;
     const { policy } = this.#parts.policyStore.engine;
-    const { allowed, reason, rule } = policy.viewer(parseNamespace(namespace, "namespace", this.#parts.bounds), { clusterId, tenant });
+    const { allowed, reason, rule } = policy.viewer(parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS), { clusterId, tenant });
     return { ...status, view: { namespace, allowed, reason, rule } };
   }
 
@@ -239,17 +233,15 @@ class PolicyMethods {
   }
 
   explain(request: ExplainRequest, { caller, time }: CallContext) {
-    const { bounds, policyStore, regionOf } = this.#parts;
-    const namespace = parseNamespace(request.namespace, "namespace", bounds);
-    checkViewer(request.viewer, bounds);
+    const { policyStore, regionOf } = this.#parts;
     const clusterId = request.viewer?.clusterId || caller.cluster;
     const verdict = explain(policyStore.engine.policy, {
       action: actionOf(request.action),
-      namespace,
+      namespace: request.namespace,
       clusterId,
       tenant: request.viewer === undefined ? caller.tenant : request.viewer.tenantId,
       region: regionOf(clusterId),
-      scope: request.scope === WireScope.UNSPECIFIED ? SCOPE.GLOBAL : scopeOf(request.scope, "scope"),
+      scope: request.scope === WireScope.UNSPECIFIED ? SCOPE.GLOBAL : scopeOf(request.scope),
       wallMs: request.at === undefined ? time.wallMs : msOf(request.at),
     });
     return create(ExplainResponseSchema, {
@@ -299,19 +291,9 @@ function* decodeLater(wire: ValidatePolicyRequest["policy"]): Task<DecodedSet> {
   return decodePolicySet(wire);
 }
 
-function checkWords({ reason, changeTicket }: { readonly reason: string; readonly changeTicket: string }): void {
-  checkLength(reason, "reason", MAX_REASON_LENGTH);
-  checkLength(changeTicket, "change_ticket", MAX_TICKET_LENGTH);
-}
-
-function numberOf(value: bigint, field: string): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(field, `${value} is no version number`);
-  return Number(value);
-}
-
 function actionOf(act: Act): PolicyAction {
   const action = ACTIONS.find((word) => Act[enumName(word)] === act);
-  if (action === undefined) throw invalid("action", act === Act.UNSPECIFIED ? "is required" : `${act} is no act of the policy`);
+  if (action === undefined) throw invalid("action", `${act} is no act of the policy`);
   return action;
 }
 

@@ -1,34 +1,14 @@
-/** Bounds of request fields that are neither names nor filters; test/services/discovery-rules.io.test.ts holds them equal to the contract. */
+/** What several services read from requests, and the rules of requests that the contract cannot state. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Bounds } from "../catalog/entry/names.ts";
 import { plainName } from "../discovery/dns-names.ts";
 import { isKnownAge } from "../lib/duration.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
-import { utf8Size } from "../lib/protowire.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
-import { durationMs, idOf } from "./discovery/filter.ts";
 
-const MAX_LEASE_ID_LENGTH = 256;
 const STALE_RETRY_MS = 1000;
-const MAX_CURSOR_LENGTH = 65_536;
 const DEFAULT_BOOKMARK_MS = 10_000;
-const MIN_BOOKMARK_MS = 1000;
-
-/** Empty, or at most 256 characters. */
-export function checkLeaseId(id: string, field: string): void {
-  checkLength(id, field, MAX_LEASE_ID_LENGTH);
-}
-
-/** 1 to 256 characters each. HOT: 200k leases/s, so a path is only built for what is wrong. */
-export function checkRenewedIds(ids: readonly string[]): void {
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i] ?? "";
-    if (id === "") throw invalid(`lease_ids[${i}]`, "is empty");
-    if (id.length > MAX_LEASE_ID_LENGTH) checkLeaseId(id, `lease_ids[${i}]`);
-  }
-}
 
 /** Longest label of a DNS name (RFC 1035, 2.3.4). */
 const MAX_LABEL_LENGTH = 63;
@@ -65,42 +45,23 @@ export function checkAliases(
   throw error;
 }
 
-/** Throws `invalid_argument` for what is too long for a cursor. */
-export function checkCursor(cursor: string): void {
-  checkLength(cursor, "cursor", MAX_CURSOR_LENGTH);
+/** A Duration in ms, with fractions. */
+export function durationMs({ seconds, nanos }: Duration): number {
+  return Number(seconds) * 1000 + nanos / 1e6;
 }
 
-/** Time between two bookmarks of a watch. Throws `invalid_argument`. */
+/** Time between two bookmarks of a watch. */
 export function bookmarkMs(asked: Duration | undefined): number {
-  const intervalMs = durationMs(asked, "bookmark_interval") ?? DEFAULT_BOOKMARK_MS;
-  if (intervalMs < MIN_BOOKMARK_MS || intervalMs > DEFAULT_BOOKMARK_MS) throw invalid("bookmark_interval", "must be 1 s to 10 s");
-  return intervalMs;
+  return asked === undefined ? DEFAULT_BOOKMARK_MS : durationMs(asked);
 }
 
-/** Throws `too_stale` when what is held may be older than the caller takes. */
-export function checkAge(ageMs: number, maxStalenessMs: number | undefined): void {
-  if (maxStalenessMs === undefined || ageMs <= maxStalenessMs) return;
+/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
+export function checkAge(ageMs: number, maxStaleness: Duration | undefined): void {
+  if (maxStaleness === undefined) return;
+  const maxStalenessMs = durationMs(maxStaleness);
+  if (ageMs <= maxStalenessMs) return;
   const message = isKnownAge(ageMs)
     ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
     : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
-}
-
-/** Throws `invalid_argument` when a text has more than `max` characters (code points). */
-export function checkLength(text: string, field: string, max: number): void {
-  // A character has at most two code units, so short texts need no count.
-  if (text.length > max && Array.from(text).length > max) throw invalid(field, `is longer than ${max} characters`);
-}
-
-/** Throws `invalid_argument` when a text has more than `max` bytes. */
-export function checkBytes(text: string, field: string, max: number): void {
-  // Three bytes a code unit at most.
-  if (text.length * 3 > max && utf8Size(text) > max) throw invalid(field, `is longer than ${max} bytes`);
-}
-
-/** A viewer override is checked also where the server does not take it: what is wrong today must not be right tomorrow. */
-export function checkViewer(viewer: { readonly clusterId: string; readonly tenantId: string } | undefined, bounds: Bounds): void {
-  if (viewer === undefined) return;
-  idOf(viewer.clusterId, "viewer.cluster_id", bounds);
-  idOf(viewer.tenantId, "viewer.tenant_id", bounds);
 }

@@ -79,7 +79,6 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     resolve: resolveHandler({
       reads,
       bytes,
-      bounds: settings.limits,
       nodeId,
       region,
       zone,

@@ -3,8 +3,9 @@ import type { Message } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
-import { CatalogQueryRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import {
   type Chain,
   type ChainPorts,
@@ -114,6 +115,19 @@ test("bytes that are no request are refused before the handler", () => {
   const exchange = new FakeExchange();
   queryOf(chain).unary(new WaymarkError("invalid_argument", "not the bytes"), exchange);
   expect(exchange.answers).toMatchObject([{ reason: "invalid_argument" }]);
+});
+
+test("a request that breaks a rule of the contract is refused before the handler, of a stream too", () => {
+  const { chain } = demoChain();
+  const { service, contexts } = demoService();
+  const exchange = new FakeExchange();
+  chain.method(DiscoveryService.method.catalogQuery, service.handlers["catalogQuery"]).unary(request("No Namespace"), exchange);
+  expect(exchange.answers).toMatchObject([{ reason: "invalid_argument" }]);
+  const watch = chain.method(DiscoveryService.method.catalogWatch, service.handlers["catalogWatch"]);
+  const context = { caller: anonymousCaller("demo", ""), time: { monoMs: 0, wallMs: 0 }, requestId: "" };
+  const asked = create(CatalogWatchRequestSchema, { bookmarkInterval: { seconds: 11n } });
+  expect(() => watch.openSource(asked, context)).toThrow("bookmark_interval: 11 s must be 1 s to 10 s");
+  expect(contexts).toEqual([]);
 });
 
 test("a method without handler is unimplemented", () => {

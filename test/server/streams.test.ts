@@ -219,7 +219,7 @@ test("a client that does not take answers is not read, and ends once it has take
 });
 
 test("a request that is refused, or no request, ends the stream; what comes after it is not handled", () => {
-  for (const bad of [renewal("refuse"), new WaymarkError("invalid_argument", "not the bytes")]) {
+  for (const bad of [renewal("refuse"), renewal("x".repeat(257)), new WaymarkError("invalid_argument", "not the bytes")]) {
     const { stream, exchange, codes } = requests();
     stream.open();
     stream.message(bad);

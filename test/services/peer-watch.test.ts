@@ -12,9 +12,9 @@ import {
 import { shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
+import { requestCheckOf } from "../../src/services/request-rules.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
-import { BOUNDS } from "../fakes/options.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
 const CONTEXT = { caller: anonymousCaller("c1", "127.0.0.1", ["mesh.read"]), time: TIME, requestId: "r" };
@@ -61,9 +61,13 @@ function served(mesh: Mesh, boot = "b1") {
     return () => ticks.delete(wake);
   };
   const identity = { nodeId: "n1", clusterId: "c1", region: "r1", boot };
-  const { watch } = peerService({ source: mesh, identity, bounds: BOUNDS, tick }).handlers;
+  const { watch } = peerService({ source: mesh, identity, tick }).handlers;
   if (watch?.kind !== "server_streaming") throw new Error("watch is no stream");
-  const open = (asked: Asked = {}): StreamSource => watch.open(create(PeerServiceWatchRequestSchema, asked) as never, CONTEXT);
+  const open = (asked: Asked = {}): StreamSource => {
+    const request = create(PeerServiceWatchRequestSchema, asked);
+    requestCheckOf(PeerServiceWatchRequestSchema)(request);
+    return watch.open(request as never, CONTEXT);
+  };
   return { open, ticks };
 }
 
@@ -162,8 +166,8 @@ test("a cursor of the catalog, or of a place that is not reached yet, begins ane
   expect(told(on.open({ cursor: shortCursorText(shortHolder("b1", "0123456789abcdef"), 1) }))).toEqual(END);
   expect(told(on.open({ cursor: shortCursorText(holder, 99) }))).toEqual(END);
   expect(() => on.open({ cursor: `${cursor}0` })).toThrow("cursor: is not a cursor");
-  expect(() => on.open({ cursor: "x".repeat(65_537) })).toThrow("cursor: is longer than");
-  expect(() => on.open({ bookmarkInterval: { nanos: 5 } })).toThrow("bookmark_interval: must be 1 s to 10 s");
+  expect(() => on.open({ cursor: "x".repeat(65_537) })).toThrow("cursor: has 65537 characters, at most");
+  expect(() => on.open({ bookmarkInterval: { nanos: 5 } })).toThrow("bookmark_interval: 5e-9 s must be 1 s to 10 s");
 });
 
 test("who is further behind than what is kept gets a snapshot, on an open stream too", () => {

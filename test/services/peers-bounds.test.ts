@@ -10,7 +10,6 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
 import type { RouteParameters } from "../../src/services/service.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
-import { BOUNDS } from "../fakes/options.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -33,7 +32,6 @@ function served(rows: readonly MemberRow[]) {
   const parts = {
     source,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
-    bounds: BOUNDS,
     tick: () => () => {},
   };
   const { list, watch } = peerService(parts).handlers;

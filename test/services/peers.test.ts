@@ -1,6 +1,6 @@
 /** PeerService over a mesh that a test writes down. */
 
-import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
@@ -25,7 +25,7 @@ import {
   type OriginLagRow,
   peerService,
 } from "../../src/services/peers.ts";
-import { BOUNDS } from "../fakes/options.ts";
+import { requestCheckOf } from "../../src/services/request-rules.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -85,22 +85,23 @@ function served(mesh: FakeMesh) {
   const parts = {
     source: mesh,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
-    bounds: BOUNDS,
     tick: () => () => {},
   };
   const { handlers } = peerService(parts);
-  const unary = (name: string, request: unknown): unknown => {
+  const unary = <D extends DescMessage>(name: string, schema: D, init: MessageInitShape<D>): unknown => {
     const handler = handlers[name];
     if (handler?.kind !== "unary") throw new Error(`${name} is not unary`);
+    const request = create(schema, init);
+    requestCheckOf(schema)(request);
     return handler.handle(request as never, CONTEXT);
   };
   return {
     parts,
     list: (init: MessageInitShape<typeof PeerServiceListRequestSchema>) =>
-      unary("list", create(PeerServiceListRequestSchema, init)) as PeerServiceListResponse,
-    get: (nodeId: string) => unary("get", create(PeerServiceGetRequestSchema, { nodeId })) as PeerServiceGetResponse,
+      unary("list", PeerServiceListRequestSchema, init) as PeerServiceListResponse,
+    get: (nodeId: string) => unary("get", PeerServiceGetRequestSchema, { nodeId }) as PeerServiceGetResponse,
     lag: (init: MessageInitShape<typeof PeerServiceLagRequestSchema>) =>
-      unary("lag", create(PeerServiceLagRequestSchema, init)) as PeerServiceLagResponse,
+      unary("lag", PeerServiceLagRequestSchema, init) as PeerServiceLagResponse,
   };
 }
 
@@ -142,8 +143,8 @@ test.each([
   { asked: { limit: "-1" }, says: 'limit: must be a whole number from 0, is "-1"' },
 ])("the JSON route refuses $asked by its own names, with what would be right", ({ asked, says }) => {
   expect(() => askRoute(peerService(served(THREE()).parts), { path: "/control/peers", parameters: asked, time: TIME })).toThrow(says);
-  expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: 0 is no status");
-  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has more than 4");
+  expect(() => served(THREE()).list({ statuses: [PeerStatus.DEAD, PeerStatus.UNSPECIFIED] })).toThrow("statuses[1]: must be one of ALIVE");
+  expect(() => served(THREE()).list({ statuses: Array<PeerStatus>(5).fill(PeerStatus.DEAD) })).toThrow("statuses: has 5 items, at most 4");
 });
 
 test("a member's scope is how it stands to the serving node", () => {

@@ -4,9 +4,9 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
+import { requestCheckOf } from "../../src/services/request-rules.ts";
 import type { Service } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
-import { BOUNDS } from "../fakes/options.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -17,7 +17,6 @@ function open() {
   const service = policyService({
     policyStore: bench.policyStore,
     tasks: bench.tasks,
-    bounds: BOUNDS,
     regionOf: (clusterId) => (clusterId === "us-1" ? "us" : "eu"),
     secure: () => () => {},
     notTaken: () => "",
@@ -33,7 +32,9 @@ async function call(service: Service, method: string, request: JsonValue): Promi
   const desc = PolicyService.methods.find(({ localName }) => localName === method);
   if (handler?.kind !== "unary" || desc === undefined) throw new Error(`no method ${method}`);
   const context = { caller: CALLER, time: { monoMs: 0, wallMs: 5000 }, requestId: "r" };
-  const response = await handler.handle(fromJson(desc.input, request) as never, context);
+  const message = fromJson(desc.input, request);
+  requestCheckOf(desc.input)(message);
+  const response = await handler.handle(message as never, context);
   return toJson(desc.output, response as Message);
 }
 
@@ -125,12 +126,12 @@ test.each([
   { method: "validatePolicy", request: {}, says: "policy: is required" },
   { method: "applyPolicy", request: { policy: {}, stage: {} }, says: "stage.by" },
   { method: "applyPolicy", request: { policy: {}, stage: { percent: 101 } }, says: "stage.percent" },
-  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: is longer than 1024" },
+  { method: "applyPolicy", request: { policy: {}, reason: "x".repeat(1025) }, says: "reason: has 1025 characters, at most 1024" },
   { method: "rollbackPolicy", request: { changeTicket: "x".repeat(129) }, says: "change_ticket" },
   { method: "rollbackPolicy", request: { toNumber: "18446744073709551615" }, says: "to_number" },
   { method: "rollbackPolicy", request: {}, says: "not_found" },
-  { method: "explain", request: { namespace: "a", action: 9 }, says: "action: 9 is no act of the policy" },
-  { method: "explain", request: { namespace: "a" }, says: "action: is required" },
+  { method: "explain", request: { namespace: "a", action: 9 }, says: "action: 9 is not an act" },
+  { method: "explain", request: { namespace: "a" }, says: "action: must be one of REGISTER" },
   { method: "explain", request: { namespace: "A", action: "ACT_QUERY" }, says: "namespace" },
   { method: "explain", request: { namespace: "a", action: "ACT_QUERY", viewer: { tenantId: "x y" } }, says: "viewer.tenant_id" },
   { method: "explain", request: { namespace: "a", action: "ACT_EXPORT_SUMMARY", scope: 9 }, says: "scope" },

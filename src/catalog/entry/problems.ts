@@ -52,11 +52,6 @@ export class Problems {
     if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength));
   }
 
-  /** As `name`, but may be empty. */
-  optionalName(text: string, maxLength: number, field: string): void {
-    if (!consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength));
-  }
-
   namespace(text: string, _maxLength: number, field: string): void {
     if (!isNamespace(text, this.bounds)) this.add(field, namespaceRule(text, this.bounds));
   }
@@ -72,11 +67,6 @@ export class Problems {
     if (port < 1 || port > 65_535) this.add(field, `${quoted(text)} must be host:port, an IPv6 host in brackets`);
   }
 
-  /** As `address`, but may be empty. */
-  optionalAddress(text: string, maxLength: number, field: string): void {
-    if (text !== "") this.address(text, maxLength, field);
-  }
-
   alias(text: string, maxLength: number, field: string): void {
     if (text.length === 0 || !consistsOf(text, CHARS.ALIAS, maxLength))
       this.add(field, `${quoted(text)} must be 1 to ${maxLength} of [A-Za-z0-9._-]`);
@@ -85,12 +75,7 @@ export class Problems {
   /** 1 to the bound of characters (code points). The text must be well-formed. */
   text(text: string, maxLength: number, field: string): void {
     if (text === "") this.add(field, "is empty");
-    else this.optionalText(text, maxLength, field);
-  }
-
-  /** As `text`, but may be empty. */
-  optionalText(text: string, maxLength: number, field: string): void {
-    if (text.length > maxLength && codePointsOf(text) > maxLength) {
+    else if (text.length > maxLength && codePointsOf(text) > maxLength) {
       this.add(field, `has ${codePointsOf(text)} characters, at most ${maxLength}`);
     } else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
@@ -143,12 +128,12 @@ export class Problems {
     if (!isWithin || nanos < 0 || nanos >= NANOS_PER_SECOND) this.add(field, "must be a time from 1970 to 9999");
   }
 
-  /** From 0 s to the bound. */
-  duration(duration: TimeFields, maxMs: number, field: string): void {
-    const maxSeconds = maxMs / 1000;
+  /** From `minMs`, whole seconds, to the bound. */
+  duration(duration: TimeFields, maxMs: number, field: string, minMs = 0): void {
+    const [minSeconds, maxSeconds] = [minMs / 1000, maxMs / 1000];
     const [seconds, { nanos }] = [Number(duration.seconds), duration];
-    const isWithin = seconds >= 0 && nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && nanos === 0));
-    if (!isWithin || nanos >= NANOS_PER_SECOND) this.add(field, `${seconds + nanos / 1e9} s must be 0 s to ${maxSeconds} s`);
+    const isWithin = seconds >= minSeconds && nanos >= 0 && (seconds < maxSeconds || (seconds === maxSeconds && nanos === 0));
+    if (!isWithin || nanos >= NANOS_PER_SECOND) this.add(field, `${seconds + nanos / 1e9} s must be ${minSeconds} s to ${maxSeconds} s`);
   }
 }
 

@@ -1,5 +1,4 @@
 /** Pages of the catalog in key order, read from the smallest list that contains the answer (semantics.md, Scopes; P2). */
-import { invalid } from "../../lib/errors.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
 import type { Lookup } from "./lookup.ts";
@@ -60,9 +59,8 @@ export interface Page {
   readonly considered: readonly Considered[] | undefined;
 }
 
-/** The `limit` of a list request: 0 means 100, above 1000 means 1000, negative is refused with `invalid_argument`. */
+/** The `limit` of a list request, which is not negative: 0 means 100, and values above 1000 mean 1000. */
 export function pageLimit(limit: number): number {
-  if (limit < 0) throw invalid("limit", `${limit} is negative; use 0 for the default of ${DEFAULT_LIMIT}`);
   return limit === 0 ? DEFAULT_LIMIT : Math.min(limit, MAX_LIMIT);
 }
 

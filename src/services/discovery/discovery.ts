@@ -22,7 +22,7 @@ import {
 import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
-import { HEALTH, type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
+import { type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
@@ -42,19 +42,10 @@ import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import { answeringEach } from "../answered-stream.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import {
-  bookmarkMs,
-  checkAge,
-  checkAliases,
-  checkCursor,
-  checkLeaseId,
-  checkLength,
-  checkRenewedIds,
-  checkViewer,
-} from "../request-checks.ts";
+import { bookmarkMs, checkAge, checkAliases, durationMs } from "../request-checks.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
 import { encodeExplanations } from "./explanations.ts";
-import { durationMs, filterOf, namespaceOf } from "./filter.ts";
+import { filterOf } from "./filter.ts";
 import { clusterMap, freshness, listPeers, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
@@ -111,8 +102,6 @@ export interface DiscoveryParts {
   readonly resolve: Service["handlers"][string];
 }
 
-const MAX_IDEMPOTENCY_KEY_LENGTH = 128;
-const MAX_SUBJECT_LENGTH = 256;
 /** A little more than the tick in which due bookmarks are looked for. */
 const BOOKMARK_SLACK_MS = 250;
 
@@ -182,7 +171,6 @@ class DiscoveryMethods {
   async unregister(request: UnregisterRequest, context: CallContext) {
     const { registrar } = this.#parts;
     if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
-    checkLeaseId(request.leaseId, "lease_id");
     this.#checkCount(request.keys, "keys");
     await this.#parts.confirmed();
     this.#parts.checkWrites();
@@ -201,13 +189,11 @@ class DiscoveryMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, bounds, viewer, mesh, onQuery, onRead } = this.#parts;
+    const { reads, identity, bytes, viewer, mesh, onQuery, onRead } = this.#parts;
     const ageMs = Math.round(mesh.ageMs(context.time));
-    checkAge(ageMs, durationMs(request.maxStaleness, "max_staleness"));
-    checkViewer(request.viewer, bounds);
-    const asked = filterOf(request, bounds);
+    checkAge(ageMs, request.maxStaleness);
+    const asked = filterOf(request);
     const { subject } = request;
-    checkLength(subject, "subject", MAX_SUBJECT_LENGTH);
     const test = subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const caller = viewer(context.caller, request.viewer);
@@ -238,11 +224,9 @@ class DiscoveryMethods {
   }
 
   watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
-    const { reads, bounds, viewer, checkStart } = this.#parts;
+    const { reads, viewer, checkStart } = this.#parts;
     checkStart();
-    const filter = filterOf(request, bounds);
-    checkViewer(request.viewer, bounds);
-    checkCursor(request.cursor);
+    const filter = filterOf(request);
     if (request.withDigest && !isNamespaceOnly(request))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
@@ -261,9 +245,8 @@ class DiscoveryMethods {
   }
 
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
-    const { reads, bounds } = this.#parts;
-    const namespace = namespaceOf(request.namespace, "namespace", bounds);
-    if (namespace === "") throw invalid("namespace", "is required");
+    const { reads } = this.#parts;
+    const { namespace } = request;
     const { verdict, version, rule } = reads.rule(context.caller, namespace);
     const { allowed } = verdict;
     const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
@@ -301,9 +284,7 @@ class DiscoveryMethods {
     const { stamper, registrar, dnsNames, onRefused } = this.#parts;
     if (request.entries.length === 0) throw invalid("entries", "at least one is required");
     this.#checkCount(request.entries, "entries");
-    checkLength(request.idempotencyKey, "idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH);
-    checkLeaseId(request.leaseId, "lease_id");
-    const ttlMs = durationMs(request.ttl, "ttl");
+    const ttlMs = request.ttl && durationMs(request.ttl);
     const stamp = this.#stamp(caller, time);
     const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.staticLease);
     const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, stamper.maxTtlMs));
@@ -320,7 +301,6 @@ class DiscoveryMethods {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
-    checkRenewedIds(leaseIds);
     // A lease goes on: it is measured by another clock. A report is stamped as every write is.
     if (reports.length > 0) this.#parts.checkWrites();
     else this.#parts.checkStart();
@@ -334,11 +314,10 @@ class DiscoveryMethods {
   #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
     if (report.key === undefined) throw invalid(`${path}.key`, "is required");
     const health: number = report.health;
-    if (!(health >= HEALTH.UNSET && health <= HEALTH.MAINTENANCE)) throw invalid(`${path}.health`, `${health} cannot be reported`);
     return {
       key: this.#key(report.key, `${path}.key`),
       path,
-      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
+      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
       load: report.load === undefined ? undefined : parseLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
     };
   }

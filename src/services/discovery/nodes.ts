@@ -10,7 +10,6 @@ import {
   ListPeersResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
@@ -20,13 +19,12 @@ import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
 import type { CallContext } from "../service.ts";
-import { idOf, namespaceOf, scopeOf, termsOf } from "./filter.ts";
+import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface NodeParts {
   readonly reads: Reads;
   readonly bytes: DiscoveryBytes;
-  readonly bounds: Bounds;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
   /** Last report of an entry of this node that is newer than what its record says. */
@@ -40,17 +38,16 @@ export function wireScope(scope: Scope): WireScope {
 
 /** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
-  const { reads, bytes, identity, bounds, mesh } = parts;
-  const scope = scopeOf(request.scope, "scope");
+  const { reads, bytes, identity, mesh } = parts;
+  const scope = scopeOf(request.scope);
   const filter = {
     ...NODES,
     // Only a locality is meant here: the entries of nodes are of scope REGION, and none is as wide as GLOBAL.
     scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
-    capabilities: termsOf(request.capabilities, "capabilities", 64, bounds),
-    resources: termsOf(request.resources, "resources", 64, bounds),
+    capabilities: sorted(request.capabilities),
+    resources: sorted(request.resources),
   };
-  const within = namespaceOf(request.namespaceFilter, "namespace_filter", bounds);
-  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, within);
+  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, request.namespaceFilter);
   return create(ClusterMapResponseSchema, {
     clusterId: identity.clusterId,
     nodes: page.records
@@ -64,9 +61,9 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
 
 /** The other nodes that are there, as peers of this one. */
 export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
-  const { reads, identity, bounds, mesh } = parts;
-  const scope = scopeOf(request.scope, "scope");
-  const filter = { ...NODES, region: idOf(request.region, "region", bounds) };
+  const { reads, identity, mesh } = parts;
+  const scope = scopeOf(request.scope);
+  const filter = { ...NODES, region: request.region };
   const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
   const peers = page.records.flatMap((record) => {
     const { nodeId } = record.traits;

@@ -4,25 +4,21 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { type Bounds, isName, nameRule } from "../../catalog/entry/names.ts";
 import type { EntryView, LoadView } from "../../catalog/entry/view.ts";
-import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
 import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { AskedViewer, Caller } from "../../policy/identity/caller.ts";
 import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } from "../../reading/select.ts";
-import { checkBytes, checkViewer } from "../request-checks.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
-import { idOf, namespaceOf } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface ResolveParts {
   readonly reads: Reads;
   readonly bytes: DiscoveryBytes;
-  readonly bounds: Bounds;
   readonly nodeId: string;
   readonly region: string;
   readonly zone: string;
@@ -34,8 +30,6 @@ export interface ResolveParts {
 }
 
 const DEFAULT_ALTERNATIVES = 4;
-const MAX_ALTERNATIVES = 100;
-const MAX_HASH_KEY_BYTES = 1024;
 
 interface Found {
   readonly key: KeyText;
@@ -56,11 +50,9 @@ export function resolveHandler(parts: ResolveParts): Handler {
 }
 
 function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
-  const { reads, bytes, bounds } = parts;
-  const kind = kindOf(request.kind);
-  const namespace = namespaceOf(request.namespace, "namespace", bounds);
-  if (namespace === "") throw invalid("namespace", "is required");
-  if (!isName(request.name, bounds.maxNameLength)) throw invalid("name", nameRule(request.name, bounds.maxNameLength));
+  const { reads, bytes } = parts;
+  const { namespace } = request;
+  const kind = findKind(request.kind) ?? KIND.SERVICE;
   const options = optionsOf(request, parts, turn, context.time.wallMs);
   const isFit = versionTest(kind, request.versionRange);
   const unfit = new Set<CatalogRecord>();
@@ -100,17 +92,12 @@ function explained({ explained: ranked = [] }: Choice<Found>, unfit: readonly Fo
 }
 
 function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, nowWallMs: number) {
-  const { bounds } = parts;
-  if (request.limit < 0 || request.limit > MAX_ALTERNATIVES)
-    throw invalid("limit", `must be 0 to ${MAX_ALTERNATIVES}, is ${request.limit}`);
-  checkBytes(request.hashKey, "hash_key", MAX_HASH_KEY_BYTES);
-  checkViewer(request.viewer, bounds);
   const policy = policyOf(request.policy);
   if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
   return {
     policy,
-    region: idOf(request.prefer?.region ?? "", "prefer.region", bounds) || parts.region,
-    zone: idOf(request.prefer?.zone ?? "", "prefer.zone", bounds) || parts.zone,
+    region: request.prefer?.region || parts.region,
+    zone: request.prefer?.zone || parts.zone,
     turn,
     hashKey: request.hashKey,
     random: () => parts.random(),
@@ -120,15 +107,6 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, n
   };
 }
 
-function kindOf(kind: number): Kind {
-  if (kind === 0) return KIND.SERVICE;
-  const known = findKind(kind);
-  if (known === undefined) throw invalid("kind", `${kind} is not a known kind`);
-  return known;
-}
-
 function policyOf(policy: number): SelectPolicy {
-  if (policy === 0) return SELECT_POLICY.LOAD_AWARE;
-  if (Number.isInteger(policy) && policy >= SELECT_POLICY.LOAD_AWARE && policy <= SELECT_POLICY.HASH) return policy as SelectPolicy; // oxlint-disable-line typescript/no-unsafe-type-assertion -- checked
-  throw invalid("policy", `${policy} is not a known policy`);
+  return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
 }

@@ -19,17 +19,17 @@ export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.name(value.instanceId, problems.bounds.maxNameLength, "instance_id");
-  problems.optionalName(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
 }
 
 /** Adds what breaks the contract's rules in `Target`. */
 export function checkTarget(value: TargetFields, problems: Problems): void {
-  problems.optionalName(value.name, problems.bounds.maxNameLength, "name");
+  if (value.name !== "") problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.host(value.host, problems.bounds.maxHostLength, "host");
   if (!(value.port >= 1 && value.port <= 65535)) problems.range(value.port, 1, 65535, "port");
   if (!(value.priority >= 0 && value.priority <= 65535)) problems.range(value.priority, 0, 65535, "priority");
   if (!(value.weight >= 0 && value.weight <= 65535)) problems.range(value.weight, 0, 65535, "weight");
-  problems.optionalName(value.protocol, problems.bounds.maxNameLength, "protocol");
+  if (value.protocol !== "") problems.name(value.protocol, problems.bounds.maxNameLength, "protocol");
 }
 
 /** Adds what breaks the contract's rules in `LoadReport`. */
@@ -55,9 +55,9 @@ function checkFunctionDetail_resources(many: readonly string[], problems: Proble
 
 /** Adds what breaks the contract's rules in `FunctionDetail`. */
 export function checkFunctionDetail(value: FunctionDetailFields, problems: Problems): void {
-  problems.optionalName(value.functionId, problems.bounds.maxNameLength, "function_id");
-  problems.optionalText(value.version, 128, "version");
-  problems.optionalName(value.specDigest, problems.bounds.maxNameLength, "spec_digest");
+  if (value.functionId !== "") problems.name(value.functionId, problems.bounds.maxNameLength, "function_id");
+  if (value.version !== "") problems.text(value.version, 128, "version");
+  if (value.specDigest !== "") problems.name(value.specDigest, problems.bounds.maxNameLength, "spec_digest");
   if (value.resources.length > 0) checkFunctionDetail_resources(value.resources, problems);
 }
 
@@ -103,11 +103,11 @@ function checkCacheDetail_modes(many: readonly string[], problems: Problems): vo
 
 /** Adds what breaks the contract's rules in `CacheDetail`. */
 export function checkCacheDetail(value: CacheDetailFields, problems: Problems): void {
-  problems.optionalName(value.role, problems.bounds.maxNameLength, "role");
+  if (value.role !== "") problems.name(value.role, problems.bounds.maxNameLength, "role");
   if (!(value.latitude >= -90 && value.latitude <= 90)) problems.range(value.latitude, -90, 90, "latitude");
   if (!(value.longitude >= -180 && value.longitude <= 180)) problems.range(value.longitude, -180, 180, "longitude");
   if (value.modes.length > 0) checkCacheDetail_modes(value.modes, problems);
-  problems.optionalName(value.region, problems.bounds.maxIdLength, "region");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
   if (!(value.utilization >= 0 && value.utilization <= 1)) problems.range(value.utilization, 0, 1, "utilization");
   if (!(value.latencyMs >= 0 && value.latencyMs <= 1000000000)) problems.range(value.latencyMs, 0, 1000000000, "latency_ms");
 }
@@ -117,7 +117,7 @@ function checkNodeDetail_advertised_urls(many: readonly string[], problems: Prob
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
-    problems.optionalText(item, problems.bounds.maxUrlLength, "");
+    if (item !== "") problems.text(item, problems.bounds.maxUrlLength, "");
     if (problems.count !== before) problems.under(before, `advertised_urls[${i}]`);
   }
 }
@@ -127,7 +127,7 @@ function checkNodeDetail_transports(many: readonly string[], problems: Problems)
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
-    problems.optionalText(item, problems.bounds.maxEntryBytes, "");
+    if (item !== "") problems.text(item, problems.bounds.maxEntryBytes, "");
     if (problems.count !== before) problems.under(before, `transports[${i}]`);
   }
 }
@@ -146,9 +146,10 @@ function checkNodeDetail_labels(many: Readonly<Record<string, string>>, problems
   let count = 0;
   for (const key in many) {
     count++;
+    const value = many[key] ?? "";
     const before = problems.count;
-    problems.optionalText(key, problems.bounds.maxEntryBytes, "");
-    problems.optionalText(many[key] ?? "", problems.bounds.maxEntryBytes, "");
+    if (key !== "") problems.text(key, problems.bounds.maxEntryBytes, "");
+    if (value !== "") problems.text(value, problems.bounds.maxEntryBytes, "");
     if (problems.count !== before) problems.under(before, `labels[${quoted(key)}]`);
   }
   problems.items(count, problems.bounds.maxListItems, "labels");
@@ -210,9 +211,10 @@ function checkEntry_metadata(many: Readonly<Record<string, string>>, problems: P
   let count = 0;
   for (const key in many) {
     count++;
+    const value = many[key] ?? "";
     const before = problems.count;
     problems.name(key, problems.bounds.maxMetadataKeyLength, "");
-    problems.bytes(many[key] ?? "", problems.bounds.maxMetadataValueBytes, "");
+    problems.bytes(value, problems.bounds.maxMetadataValueBytes, "");
     if (problems.count !== before) problems.under(before, `metadata[${quoted(key)}]`);
   }
   problems.items(count, problems.bounds.maxMetadataPairs, "metadata");
@@ -247,11 +249,11 @@ export function checkEntry(value: EntryFields, problems: Problems): void {
     problems.duration(value.ttl, problems.bounds.maxEntryTtlMs, "ttl");
   }
   if (value.aliases.length > 0) checkEntry_aliases(value.aliases, problems);
-  problems.optionalText(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
-  problems.optionalText(value.region, problems.bounds.maxIdLength, "region");
-  problems.optionalName(value.zone, problems.bounds.maxIdLength, "zone");
-  problems.optionalText(value.nodeId, problems.bounds.maxIdLength, "node_id");
-  problems.optionalText(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
+  if (value.clusterId !== "") problems.text(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.text(value.region, problems.bounds.maxIdLength, "region");
+  if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
+  if (value.nodeId !== "") problems.text(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  if (value.tenantId !== "") problems.text(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
   if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
   problems.known(value.health, 5, "a health status", "health");
   if (value.load !== undefined) {

@@ -59,20 +59,20 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
   problems.name(value.nodeId, 64, "origin.node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "origin.generation");
   if (value.boot !== undefined) {
-    problems.optionalName(value.boot, 64, "origin.boot");
+    if (value.boot !== "") problems.name(value.boot, 64, "origin.boot");
   }
   if (value.bootBefore !== undefined) {
-    problems.optionalName(value.bootBefore, 64, "origin.boot_before");
+    if (value.bootBefore !== "") problems.name(value.bootBefore, 64, "origin.boot_before");
   }
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.region, 64, "region");
   if (value.protocolVersions.length > 0) checkHelloFrame_protocol_versions(value.protocolVersions, problems);
   if (value.capabilities.length > 0) checkHelloFrame_capabilities(value.capabilities, problems);
-  problems.optionalText(value.clusterToken, 1024, "cluster_token");
+  if (value.clusterToken !== "") problems.text(value.clusterToken, 1024, "cluster_token");
   problems.pattern(value.clusterToken, /^[ -~]*$/u, "cluster_token");
-  problems.optionalName(value.zone, 64, "zone");
+  if (value.zone !== "") problems.name(value.zone, 64, "zone");
   problems.address(value.address, 263, "address");
-  problems.optionalText(value.version, 64, "version");
+  if (value.version !== "") problems.text(value.version, 64, "version");
   problems.pattern(value.version, /^[ -~]*$/u, "version");
   if (value.policyFrom !== undefined) {
     checkHelloFrame_policy_from(value.policyFrom, problems);
@@ -192,7 +192,7 @@ export function checkDigestFrame(value: DigestFrameFields, problems: Problems): 
 export function checkPolicyHead(value: PolicyHeadFields, problems: Problems): void {
   if (!(value.number >= 0 && value.number <= 9007199254740991)) problems.range(value.number, 0, 9007199254740991, "number");
   if (!(value.hlc >= 0 && value.hlc <= 9007199254740991)) problems.range(value.hlc, 0, 9007199254740991, "hlc");
-  problems.optionalName(value.nodeId, 64, "node_id");
+  if (value.nodeId !== "") problems.name(value.nodeId, 64, "node_id");
   problems.pattern(value.checksum, /^([0-9a-f]{64})?$/u, "checksum");
 }
 
@@ -301,16 +301,16 @@ export function checkOrigin(value: OriginFields, problems: Problems): void {
   problems.name(value.nodeId, 64, "node_id");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
   if (value.clusterId !== undefined) {
-    problems.optionalName(value.clusterId, 64, "cluster_id");
+    if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
   }
   if (value.region !== undefined) {
-    problems.optionalName(value.region, 64, "region");
+    if (value.region !== "") problems.name(value.region, 64, "region");
   }
   if (value.boot !== undefined) {
-    problems.optionalName(value.boot, 64, "boot");
+    if (value.boot !== "") problems.name(value.boot, 64, "boot");
   }
   if (value.bootBefore !== undefined) {
-    problems.optionalName(value.bootBefore, 64, "boot_before");
+    if (value.bootBefore !== "") problems.name(value.bootBefore, 64, "boot_before");
   }
 }
 
@@ -345,9 +345,10 @@ function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, proble
   let count = 0;
   for (const key in many) {
     count++;
+    const value = many[key] ?? "";
     const before = problems.count;
     problems.name(key, 63, "");
-    problems.optionalText(many[key] ?? "", 256, "");
+    if (value !== "") problems.text(value, 256, "");
     if (problems.count !== before) problems.under(before, `labels[${quoted(key)}]`);
   }
   problems.items(count, 64, "labels");
@@ -360,21 +361,21 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems)
   problems.address(value.address, 263, "address");
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.region, 64, "region");
-  problems.optionalName(value.zone, 64, "zone");
+  if (value.zone !== "") problems.name(value.zone, 64, "zone");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
-  problems.optionalText(value.version, 64, "version");
+  if (value.version !== "") problems.text(value.version, 64, "version");
   problems.pattern(value.version, /^[ -~]*$/u, "version");
   if (value.protocolVersions.length > 0) checkMemberUpdate_protocol_versions(value.protocolVersions, problems);
   if (value.transports.length > 0) checkMemberUpdate_transports(value.transports, problems);
   if (!(value.healthScore >= 0 && value.healthScore <= 4294967295)) problems.range(value.healthScore, 0, 4294967295, "health_score");
   if (value.roles.length > 0) checkMemberUpdate_roles(value.roles, problems);
   checkMemberUpdate_labels(value.labels, problems);
-  problems.optionalName(value.accuser, 64, "accuser");
+  if (value.accuser !== "") problems.name(value.accuser, 64, "accuser");
   if (value.boot !== undefined) {
-    problems.optionalName(value.boot, 64, "boot");
+    if (value.boot !== "") problems.name(value.boot, 64, "boot");
   }
   if (value.bootBefore !== undefined) {
-    problems.optionalName(value.bootBefore, 64, "boot_before");
+    if (value.bootBefore !== "") problems.name(value.bootBefore, 64, "boot_before");
   }
 }
 
@@ -396,13 +397,13 @@ export function checkProbeRequest(value: ProbeRequestFields, problems: Problems)
     if (problems.count !== before) problems.under(before, "origin.");
   }
   if (value.updates.length > 0) checkProbeRequest_updates(value.updates, problems);
-  problems.optionalName(value.targetNodeId, 64, "target_node_id");
+  if (value.targetNodeId !== "") problems.name(value.targetNodeId, 64, "target_node_id");
 }
 
 /** Adds what breaks the contract's rules in `HeldStart`. */
 export function checkHeldStart(value: HeldStartFields, problems: Problems): void {
   problems.name(value.boot, 64, "boot");
-  problems.optionalAddress(value.address, 263, "address");
+  if (value.address !== "") problems.address(value.address, 263, "address");
 }
 
 function checkProbeResponse_updates(many: readonly MemberUpdateFields[], problems: Problems): void {

@@ -1,0 +1,506 @@
+// Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
+import type { Problems } from "../../src/catalog/entry/problems.ts";
+import type { Viewer } from "./catalog/v1/viewer_pb.js";
+import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
+import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
+import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
+import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest } from "./policy/v1/policy_pb.js";
+
+/** Adds what breaks the contract's rules in `RegisterRequest`. */
+export function checkRegisterRequest(value: RegisterRequest, problems: Problems): void {
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, 315576000000000, "ttl");
+  }
+  if (value.leaseId !== "") problems.text(value.leaseId, 256, "lease_id");
+  if (value.idempotencyKey !== "") problems.text(value.idempotencyKey, 128, "idempotency_key");
+}
+
+/** Adds what breaks the contract's rules in `EntryReport`. */
+export function checkEntryReport(value: EntryReport, problems: Problems): void {
+  if (value.key === undefined) problems.add("key", "is required");
+  if (value.health === 5) problems.add("health", "ORPHANED is for the server alone to say; one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE is not");
+  problems.known(value.health, 5, "a health status", "health");
+}
+
+function checkRenewRequest_lease_ids(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 256, "");
+    if (problems.count !== before) problems.under(before, `lease_ids[${i}]`);
+  }
+}
+
+function checkRenewRequest_reports(many: readonly EntryReport[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkEntryReport(item, problems);
+    if (problems.count !== before) problems.under(before, `reports[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `RenewRequest`. */
+export function checkRenewRequest(value: RenewRequest, problems: Problems): void {
+  if (value.leaseIds.length > 0) checkRenewRequest_lease_ids(value.leaseIds, problems);
+  if (value.reports.length > 0) checkRenewRequest_reports(value.reports, problems);
+}
+
+function checkKeepAliveRequest_lease_ids(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 256, "");
+    if (problems.count !== before) problems.under(before, `lease_ids[${i}]`);
+  }
+}
+
+function checkKeepAliveRequest_reports(many: readonly EntryReport[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkEntryReport(item, problems);
+    if (problems.count !== before) problems.under(before, `reports[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `KeepAliveRequest`. */
+export function checkKeepAliveRequest(value: KeepAliveRequest, problems: Problems): void {
+  if (value.leaseIds.length > 0) checkKeepAliveRequest_lease_ids(value.leaseIds, problems);
+  if (value.reports.length > 0) checkKeepAliveRequest_reports(value.reports, problems);
+}
+
+/** Adds what breaks the contract's rules in `UnregisterRequest`. */
+export function checkUnregisterRequest(value: UnregisterRequest, problems: Problems): void {
+  if (value.leaseId !== "") problems.text(value.leaseId, 256, "lease_id");
+}
+
+/** Adds what breaks the contract's rules in `Viewer`. */
+export function checkViewer(value: Viewer, problems: Problems): void {
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.tenantId !== "") problems.name(value.tenantId, problems.bounds.maxIdLength, "tenant_id");
+}
+
+function checkCatalogQueryRequest_names(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1000, "names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `names[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_kinds(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of SERVICE, FUNCTION, TOPIC, QUEUE, CACHE, NODE");
+    problems.known(item, 6, "an entry kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_tags(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "tags");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `tags[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_resources(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "resources");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `resources[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_health(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "health");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE, ORPHANED");
+    problems.known(item, 5, "a health status", "");
+    if (problems.count !== before) problems.under(before, `health[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `CatalogQueryRequest`. */
+export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: Problems): void {
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
+  if (value.names.length > 0) checkCatalogQueryRequest_names(value.names, problems);
+  if (value.kinds.length > 0) checkCatalogQueryRequest_kinds(value.kinds, problems);
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.capabilities.length > 0) checkCatalogQueryRequest_capabilities(value.capabilities, problems);
+  if (value.tags.length > 0) checkCatalogQueryRequest_tags(value.tags, problems);
+  if (value.resources.length > 0) checkCatalogQueryRequest_resources(value.resources, problems);
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.health.length > 0) checkCatalogQueryRequest_health(value.health, problems);
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  if (value.maxStaleness !== undefined) {
+    problems.duration(value.maxStaleness, 315576000000000, "max_staleness");
+  }
+  if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
+  if (value.subject !== "") problems.text(value.subject, 256, "subject");
+}
+
+function checkCatalogWatchRequest_names(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1000, "names");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `names[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_kinds(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of SERVICE, FUNCTION, TOPIC, QUEUE, CACHE, NODE");
+    problems.known(item, 6, "an entry kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_tags(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "tags");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `tags[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_resources(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "resources");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `resources[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_health(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "health");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of HEALTHY, DEGRADED, CRITICAL, MAINTENANCE, ORPHANED");
+    problems.known(item, 5, "a health status", "");
+    if (problems.count !== before) problems.under(before, `health[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `CatalogWatchRequest`. */
+export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: Problems): void {
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
+  if (value.names.length > 0) checkCatalogWatchRequest_names(value.names, problems);
+  if (value.kinds.length > 0) checkCatalogWatchRequest_kinds(value.kinds, problems);
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.capabilities.length > 0) checkCatalogWatchRequest_capabilities(value.capabilities, problems);
+  if (value.tags.length > 0) checkCatalogWatchRequest_tags(value.tags, problems);
+  if (value.resources.length > 0) checkCatalogWatchRequest_resources(value.resources, problems);
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.health.length > 0) checkCatalogWatchRequest_health(value.health, problems);
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
+  if (value.bookmarkInterval !== undefined) {
+    problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
+  }
+  if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
+}
+
+/** Adds what breaks the contract's rules in `Preference`. */
+export function checkPreference(value: Preference, problems: Problems): void {
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
+}
+
+/** Adds what breaks the contract's rules in `ResolveRequest`. */
+export function checkResolveRequest(value: ResolveRequest, problems: Problems): void {
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.name(value.name, problems.bounds.maxNameLength, "name");
+  if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
+  if (value.prefer !== undefined) {
+    const before = problems.count;
+    checkPreference(value.prefer, problems);
+    if (problems.count !== before) problems.under(before, "prefer.");
+  }
+  problems.known(value.policy, 4, "a resolve policy", "policy");
+  problems.bytes(value.hashKey, 1024, "hash_key");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  if (!(value.limit >= 0 && value.limit <= 100)) problems.range(value.limit, 0, 100, "limit");
+}
+
+function checkClusterMapRequest_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkClusterMapRequest_resources(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "resources");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `resources[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ClusterMapRequest`. */
+export function checkClusterMapRequest(value: ClusterMapRequest, problems: Problems): void {
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.namespaceFilter !== "") problems.namespace(value.namespaceFilter, problems.bounds.maxNamespaceLength, "namespace_filter");
+  if (value.capabilities.length > 0) checkClusterMapRequest_capabilities(value.capabilities, problems);
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.resources.length > 0) checkClusterMapRequest_resources(value.resources, problems);
+}
+
+/** Adds what breaks the contract's rules in `ListPeersRequest`. */
+export function checkListPeersRequest(value: ListPeersRequest, problems: Problems): void {
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+function checkSummaryQueryRequest_ingress_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "ingress_capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `ingress_capabilities[${i}]`);
+  }
+}
+
+function checkSummaryQueryRequest_ingress_tags(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "ingress_tags");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `ingress_tags[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `SummaryQueryRequest`. */
+export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: Problems): void {
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.serviceId !== "") problems.name(value.serviceId, problems.bounds.maxNameLength, "service_id");
+  if (!(value.ingressLimit >= 0 && value.ingressLimit <= 100)) problems.range(value.ingressLimit, 0, 100, "ingress_limit");
+  problems.known(value.ingressScope, 4, "a scope", "ingress_scope");
+  if (value.ingressCapabilities.length > 0) checkSummaryQueryRequest_ingress_capabilities(value.ingressCapabilities, problems);
+  if (value.ingressTags.length > 0) checkSummaryQueryRequest_ingress_tags(value.ingressTags, problems);
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `SummaryWatchRequest`. */
+export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: Problems): void {
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
+  if (value.bookmarkInterval !== undefined) {
+    problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `NamespaceStatusRequest`. */
+export function checkNamespaceStatusRequest(value: NamespaceStatusRequest, problems: Problems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+}
+
+/** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
+export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: Problems): void {
+  if (value.policy === undefined) problems.add("policy", "is required");
+}
+
+/** Adds what breaks the contract's rules in `ApplyPolicyRequest`. */
+export function checkApplyPolicyRequest(value: ApplyPolicyRequest, problems: Problems): void {
+  if (value.policy === undefined) problems.add("policy", "is required");
+  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
+  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
+  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
+}
+
+/** Adds what breaks the contract's rules in `RollbackPolicyRequest`. */
+export function checkRollbackPolicyRequest(value: RollbackPolicyRequest, problems: Problems): void {
+  if (!(Number(value.toNumber) >= 0 && Number(value.toNumber) <= 9007199254740991)) problems.range(Number(value.toNumber), 0, 9007199254740991, "to_number");
+  if (value.reason !== "") problems.text(value.reason, 1024, "reason");
+  if (!(Number(value.expectedNumber) >= 0 && Number(value.expectedNumber) <= 9007199254740991)) problems.range(Number(value.expectedNumber), 0, 9007199254740991, "expected_number");
+  if (value.changeTicket !== "") problems.text(value.changeTicket, 128, "change_ticket");
+}
+
+/** Adds what breaks the contract's rules in `PolicyHistoryRequest`. */
+export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `ExplainRequest`. */
+export function checkExplainRequest(value: ExplainRequest, problems: Problems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.action === 0) problems.add("action", "must be one of REGISTER, INGEST, QUERY, WATCH, EXPORT_SUMMARY, ADMIN");
+  problems.known(value.action, 6, "an act", "action");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  problems.known(value.scope, 4, "a scope", "scope");
+}
+
+/** Adds what breaks the contract's rules in `PolicyAuditRequest`. */
+export function checkPolicyAuditRequest(value: PolicyAuditRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+}
+
+/** Adds what breaks the contract's rules in `AccessAuditRequest`. */
+export function checkAccessAuditRequest(value: AccessAuditRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.principal !== "") problems.text(value.principal, 256, "principal");
+  if (value.namespace !== "") problems.text(value.namespace, 256, "namespace");
+  if (value.reason !== "") problems.text(value.reason, 256, "reason");
+}
+
+/** Adds what breaks the contract's rules in `VerifyAuditRequest`. */
+export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: Problems): void {
+  if (!(Number(value.knownNumber) >= 0 && Number(value.knownNumber) <= 9007199254740991)) problems.range(Number(value.knownNumber), 0, 9007199254740991, "known_number");
+  problems.pattern(value.knownHash, /^([0-9a-f]{64})?$/u, "known_hash");
+}
+
+function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 4, "statuses");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ALIVE, SUSPECT, LEFT, DEAD");
+    problems.known(item, 4, "a peer status", "");
+    if (problems.count !== before) problems.under(before, `statuses[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceListRequest`. */
+export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: Problems): void {
+  if (value.statuses.length > 0) checkPeerServiceListRequest_statuses(value.statuses, problems);
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceWatchRequest`. */
+export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: Problems): void {
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
+  if (value.bookmarkInterval !== undefined) {
+    problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceGetRequest`. */
+export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problems: Problems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceLagRequest`. */
+export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+export type RequestCheck = (request: never, problems: Problems) => void;
+
+/** The check of a request by the name of its type. A request that cannot break a rule has none. */
+export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([
+  ["waymark.discovery.v1.RegisterRequest", checkRegisterRequest],
+  ["waymark.discovery.v1.RenewRequest", checkRenewRequest],
+  ["waymark.discovery.v1.KeepAliveRequest", checkKeepAliveRequest],
+  ["waymark.discovery.v1.UnregisterRequest", checkUnregisterRequest],
+  ["waymark.discovery.v1.CatalogQueryRequest", checkCatalogQueryRequest],
+  ["waymark.discovery.v1.CatalogWatchRequest", checkCatalogWatchRequest],
+  ["waymark.discovery.v1.ResolveRequest", checkResolveRequest],
+  ["waymark.discovery.v1.ClusterMapRequest", checkClusterMapRequest],
+  ["waymark.discovery.v1.ListPeersRequest", checkListPeersRequest],
+  ["waymark.discovery.v1.SummaryQueryRequest", checkSummaryQueryRequest],
+  ["waymark.discovery.v1.SummaryWatchRequest", checkSummaryWatchRequest],
+  ["waymark.discovery.v1.NamespaceStatusRequest", checkNamespaceStatusRequest],
+  ["waymark.policy.v1.ValidatePolicyRequest", checkValidatePolicyRequest],
+  ["waymark.policy.v1.ApplyPolicyRequest", checkApplyPolicyRequest],
+  ["waymark.policy.v1.RollbackPolicyRequest", checkRollbackPolicyRequest],
+  ["waymark.policy.v1.PolicyHistoryRequest", checkPolicyHistoryRequest],
+  ["waymark.policy.v1.ExplainRequest", checkExplainRequest],
+  ["waymark.policy.v1.PolicyAuditRequest", checkPolicyAuditRequest],
+  ["waymark.policy.v1.AccessAuditRequest", checkAccessAuditRequest],
+  ["waymark.policy.v1.VerifyAuditRequest", checkVerifyAuditRequest],
+  ["waymark.control.v1.PeerServiceListRequest", checkPeerServiceListRequest],
+  ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
+  ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
+  ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
+]);
