@@ -11,11 +11,10 @@ import { invalid } from "../lib/errors.ts";
 const STEPS_A_RECORD = 256;
 
 /**
- * The test whether a pattern of the topic matches the subject. Undefined if the subject is empty. Throws `invalid_argument` for text that
+ * The test whether a pattern of the topic matches the subject. Throws `invalid_argument` for text that
  * is not a subject, and if no topic is asked for.
  */
-export function subjectTest(subject: string, { kindMask, versions }: Filter, replica: Replica): EntryTest | undefined {
-  if (subject === "") return undefined;
+export function subjectTest(subject: string, { kindMask, versions }: Filter, replica: Replica): EntryTest {
   if (versions !== undefined) throw invalid("subject", "goes with topics and version_range with functions; give one of them");
   if (kindMask !== 0 && (kindMask & (1 << KIND.TOPIC)) === 0)
     throw invalid("subject", "only topics carry subjects, and kinds names others");

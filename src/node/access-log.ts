@@ -1,6 +1,5 @@
 /** Who asked for what: every denial is counted and recorded, every write recorded, of the reads a sample. */
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import { ReadSample } from "../policy/audit/queue.ts";
 import type { AuditEvent, AuditSink } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { PolicyAction } from "../policy/set/verdict.ts";
@@ -11,7 +10,9 @@ const MAX_RECORDS = 16;
 
 export class AccessLog {
   readonly #metrics: Metrics;
-  readonly #sample: ReadSample;
+  readonly #sampleReads: number;
+  /** Since the last one that was recorded. */
+  #reads = 0;
   readonly #wallMs: () => number;
   readonly #audit: Pick<AuditSink, "record"> | undefined;
 
@@ -21,7 +22,7 @@ export class AccessLog {
     options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
   ) {
     this.#metrics = metrics;
-    this.#sample = new ReadSample(options.sampleReads);
+    this.#sampleReads = options.sampleReads;
     this.#wallMs = options.wallMs;
     this.#audit = options.audit;
   }
@@ -47,8 +48,9 @@ export class AccessLog {
 
   /** HOT: per query; nothing but a counter unless reads are sampled. */
   readonly onRead = (caller: Caller, namespace: string): void => {
-    if (this.#sample.take())
-      this.#record(caller, { action: "query", namespace, outcome: "allowed", reason: "", rule: "", detail: "sampled" });
+    if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
+    this.#reads = 0;
+    this.#record(caller, { action: "query", namespace, outcome: "allowed", reason: "", rule: "", detail: "sampled" });
   };
 
   #record(caller: Caller, act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">): void {

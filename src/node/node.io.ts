@@ -1,14 +1,11 @@
 /** The composition root: the parts of a node, in the order in which they open, begin and, in reverse, end. */
 import { randomFillSync } from "node:crypto";
-import { performance } from "node:perf_hooks";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
-import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
 import { discoveryService } from "../services/discovery/discovery.ts";
-import { resolveHandler } from "../services/discovery/resolve.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
@@ -249,10 +246,7 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
 
 /** The service behind gRPC and HTTP, over the rooms of this node. */
 function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): Service {
-  const { identity, machine, driver, metrics, registrar, reads, bytes } = core;
-  const queryLatency = metrics.histogram("discovery_query_latency_ms", {});
-  const viewer = (caller: Caller, asked: AskedViewer | undefined) => viewerOf(caller, asked, settings.tenants.allowRequestOverride);
-  const deltaLag = metrics.histogram("discovery_delta_lag_ms", {});
+  const { machine, driver } = core;
   return discoveryService({
     ...core,
     bounds: askedBounds(settings.limits),
@@ -264,24 +258,9 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     mesh,
     now,
     random,
-    onQuery: (startMonoMs) => queryLatency.observe(performance.now() - startMonoMs),
-    viewer,
+    allowsViewerOverride: settings.tenants.allowRequestOverride,
     onWrite: core.accessLog.onWrite,
     onRefused: (refusal) => core.limits.note(refusal),
     onRead: core.accessLog.onRead,
-    onDelta: (lagMs) => deltaLag.observe(lagMs),
-    onRestart: () => metrics.inc("discovery_delta_dropped_total", {}),
-    onRegister: (outcome) => metrics.inc("waymark_register_total", { outcome }),
-    resolve: resolveHandler({
-      reads,
-      bytes,
-      nodeId: identity.nodeId,
-      region: identity.region,
-      zone: identity.zone,
-      viewer,
-      ageMs: mesh.ageMs,
-      loadOf: (key) => registrar.loadOf(key),
-      random,
-    }),
   });
 }

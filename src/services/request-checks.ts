@@ -2,12 +2,10 @@
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { plainName } from "../discovery/dns-names.ts";
-import { isKnownAge } from "../lib/duration.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
 
-const STALE_RETRY_MS = 1000;
 const DEFAULT_BOOKMARK_MS = 10_000;
 
 /** Longest label of a DNS name (RFC 1035, 2.3.4). */
@@ -53,15 +51,4 @@ export function durationMs({ seconds, nanos }: Duration): number {
 /** Time between two bookmarks of a watch. */
 export function bookmarkMs(asked: Duration | undefined): number {
   return asked === undefined ? DEFAULT_BOOKMARK_MS : durationMs(asked);
-}
-
-/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
-export function checkAge(ageMs: number, maxStaleness: Duration | undefined): void {
-  if (maxStaleness === undefined) return;
-  const maxStalenessMs = durationMs(maxStaleness);
-  if (ageMs <= maxStalenessMs) return;
-  const message = isKnownAge(ageMs)
-    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
-    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
-  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }

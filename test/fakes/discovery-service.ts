@@ -14,7 +14,6 @@ import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { dnsCatalog } from "../../src/node/listeners.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryService } from "../../src/services/discovery/discovery.ts";
-import { resolveHandler } from "../../src/services/discovery/resolve.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
@@ -53,9 +52,8 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: auditLog });
   const store = openMemoryStore();
   const core = await buildCore(options, { journal, metrics, audit });
-  const { nodeId, region, zone } = core.identity;
+  const { nodeId } = core.identity;
   const random = (): number => 0.5;
-  const { reads, bytes, registrar } = core;
   const mesh = lonePeerDirectory(nodeId);
   const service = discoveryService({
     ...core,
@@ -68,25 +66,10 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     mesh,
     now,
     random,
-    viewer: (caller) => caller,
+    allowsViewerOverride: false,
     onWrite: () => {},
     onRefused: () => {},
     onRead: () => {},
-    onQuery: () => {},
-    onDelta: () => {},
-    onRestart: () => {},
-    onRegister: () => {},
-    resolve: resolveHandler({
-      reads,
-      bytes,
-      nodeId,
-      region,
-      zone,
-      viewer: (caller) => caller,
-      ageMs: mesh.ageMs,
-      loadOf: (key) => registrar.loadOf(key),
-      random,
-    }),
   });
   const stop = async (): Promise<void> => {
     core.wakeup.close();

@@ -41,10 +41,17 @@ test("a write is recorded once a namespace, for sixteen of them at most", () => 
   expect(events).toHaveLength(18);
 });
 
-test("one read in so many is recorded; without an audit log nothing is", () => {
-  const { accessLog, events } = open(2);
-  for (let i = 0; i < 10; i++) accessLog.onRead(ANN, "svc");
-  expect(events.map(({ detail }) => detail)).toEqual(["sampled", "sampled", "sampled", "sampled", "sampled"]);
+test.each([
+  { oneInReads: 0, recorded: 0 },
+  { oneInReads: 1, recorded: 100 },
+  { oneInReads: 30, recorded: 3 },
+])("of 100 reads, one in $oneInReads is $recorded records", ({ oneInReads, recorded }) => {
+  const { accessLog, events } = open(oneInReads);
+  for (let i = 0; i < 100; i++) accessLog.onRead(ANN, "svc");
+  expect(events.map(({ detail }) => detail)).toEqual(Array.from({ length: recorded }, () => "sampled"));
+});
+
+test("without an audit log nothing is recorded", () => {
   const none = open(1, false);
   none.accessLog.onRead(ANN, "svc");
   none.accessLog.onWrite(ANN, "register", ["a"], 1);

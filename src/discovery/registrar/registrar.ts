@@ -4,7 +4,6 @@
  */
 
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
-import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
@@ -78,7 +77,7 @@ export class Registrar {
   readonly #leases: Leases;
   readonly #undo = new UndoLog();
   readonly #answers: Answers;
-  readonly #loads: Loads;
+  readonly loads: Loads;
   readonly #gate: QuotaGate;
   readonly #puts: Puts;
   readonly requests: WholeRequests;
@@ -98,10 +97,10 @@ export class Registrar {
     this.#leases = parts.leases;
     this.#takenSeq = parts.replica.lastSeq;
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
-    this.#loads = new Loads(options.loadIntervalMs);
+    this.loads = new Loads(options.loadIntervalMs);
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.requests = new WholeRequests(parts.replica);
-    const held = { undo: this.#undo, loads: this.#loads, gate: this.#gate };
+    const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };
     this.#puts = new Puts({ ...parts, ...held, onEmptied: (leaseId) => this.endings.emptied(leaseId) });
     const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
     this.endings = new Endings({ ...parts, ...held, answers: this.#answers, putAgain });
@@ -229,11 +228,6 @@ export class Registrar {
     return Math.min(this.#patience.dueMonoMs(this.#leases.nextDeadlineMs()), collectMonoMs);
   }
 
-  /** The last reported load of an own entry, if it is newer than the record. */
-  loadOf(key: KeyText): LoadView | undefined {
-    return this.#loads.of(key);
-  }
-
   // ---- batches ----
 
   /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
@@ -334,9 +328,9 @@ export class Registrar {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
     const isHealthChange = report.health !== undefined && report.health !== own.health;
-    const isLoadNews = report.load !== undefined && this.#loads.note(report.key, report.load, time.monoMs);
+    const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
-    if (isLoadNews) this.#undo.push(() => this.#loads.untell(report.key));
+    if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
     this.#puts.again(report.key, time, report.health);
   }
 

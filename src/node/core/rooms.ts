@@ -198,6 +198,6 @@ function readingRooms(rooms: Restorable, { restored, options, fanout, time }: Re
   };
   const reads = new Reads(replica, identity, { policies, onDenied: accessLog.onDenied });
   const switches = new SwitchQueue({ policies, replica, reads, fanout, clusterId });
-  const bytes = new DiscoveryBytes(replica.slab, (record) => registrar.loadOf(record.key));
+  const bytes = new DiscoveryBytes(replica.slab, registrar.loads);
   return { listeners, identity, reads, switches, bytes };
 }

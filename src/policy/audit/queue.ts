@@ -87,23 +87,3 @@ export class AuditQueue {
     this.#takenCount++;
   }
 }
-
-/** Picks the allowed reads that are audited: one in so many. */
-export class ReadSample {
-  readonly #oneInReads: number;
-  #reads = 0;
-
-  /** With 0 no read is picked. */
-  constructor(oneInReads: number) {
-    this.#oneInReads = oneInReads;
-  }
-
-  /** Whether this read is to be recorded. HOT: per read. */
-  take(): boolean {
-    if (this.#oneInReads === 0) return false;
-    this.#reads++;
-    if (this.#reads < this.#oneInReads) return false;
-    this.#reads = 0;
-    return true;
-  }
-}

@@ -1,6 +1,6 @@
 /** DiscoveryService: request → call → response. */
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope, type EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
@@ -33,21 +33,24 @@ import type { Reads } from "../../discovery/reads.ts";
 import type { Report } from "../../discovery/registrar/loads.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
+import { isKnownAge } from "../../lib/duration.ts";
 import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Histogram, Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
-import { type AskedViewer, type Caller, hasRole } from "../../policy/identity/caller.ts";
+import { type Caller, hasRole, viewerOf } from "../../policy/identity/caller.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import { answeringEach } from "../answered-stream.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import { bookmarkMs, checkAge, checkAliases, durationMs } from "../request-checks.ts";
+import { bookmarkMs, checkAliases, durationMs } from "../request-checks.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf } from "./filter.ts";
 import { clusterMap, freshness, listPeers, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
+import { resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 import { WatchSource } from "./watch-source.ts";
 
@@ -87,27 +90,24 @@ export interface DiscoveryParts {
   readonly mesh: PeerDirectory;
   readonly now: () => Time;
   readonly random: () => number;
-  /** Whose view a request uses: the caller's, or those it asks for where that is allowed. */
-  readonly viewer: (caller: Caller, asked: AskedViewer | undefined) => Caller;
+  /** Whether callers without a credential may ask for the view of another cluster and tenant. */
+  readonly allowsViewerOverride: boolean;
+  readonly metrics: Metrics;
   /** A write was taken: for the audit. */
   readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
   /** A write was refused that policy has nothing against: for the audit. */
   readonly onRefused: (refusal: RefusedAct) => void;
   /** A read was answered: for the audit. */
   readonly onRead: (caller: Caller, namespace: string) => void;
-  readonly onQuery: (startMonoMs: number) => void;
-  readonly onRegister: (outcome: "ok" | "refused" | "failed") => void;
-  readonly onDelta: (lagMs: number) => void;
-  readonly onRestart: () => void;
-  readonly resolve: Service["handlers"][string];
 }
 
+/** When a client whose answer would be too old may ask again. */
+const STALE_RETRY_MS = 1000;
 /** A little more than the tick in which due bookmarks are looked for. */
 const BOOKMARK_SLACK_MS = 250;
 
 export function discoveryService(parts: DiscoveryParts): Service {
   const methods = new DiscoveryMethods(parts);
-  const nodes = { ...parts, loadOf: (key: KeyText) => parts.registrar.loadOf(key) };
   return {
     desc: DiscoveryService,
     handlers: {
@@ -117,9 +117,9 @@ export function discoveryService(parts: DiscoveryParts): Service {
       unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
       catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
       catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
-      resolve: parts.resolve,
-      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(nodes, request, context) },
-      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(nodes, request, context) },
+      resolve: resolveHandler(parts),
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(parts, request, context) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(parts, request, context) },
       namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
       serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
     },
@@ -130,24 +130,30 @@ export function discoveryService(parts: DiscoveryParts): Service {
 class DiscoveryMethods {
   readonly #parts: DiscoveryParts;
   readonly #places: Places;
+  readonly #queryLatency: Histogram;
+  readonly #deltaLag: Histogram;
+  readonly #dropped: Series;
 
   constructor(parts: DiscoveryParts) {
     this.#parts = parts;
     this.#places = new Places(parts.reads);
+    this.#queryLatency = parts.metrics.histogram("discovery_query_latency_ms", {});
+    this.#deltaLag = parts.metrics.histogram("discovery_delta_lag_ms", {});
+    this.#dropped = parts.metrics.counter("discovery_delta_dropped_total", {});
   }
 
   async register(request: RegisterRequest, context: CallContext) {
-    const { registrar, onRegister, onWrite } = this.#parts;
+    const { registrar, metrics, onWrite } = this.#parts;
     let registered: ReturnType<Registrar["register"]>;
     try {
       await this.#parts.confirmed();
       this.#parts.checkWrites();
       registered = registrar.register(context.caller, this.#command(request, context), context.time);
     } catch (error) {
-      onRegister("refused");
+      metrics.inc("waymark_register_total", { outcome: "refused" });
       throw error;
     }
-    await this.#settled(onRegister);
+    await this.#settled();
     const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
     onWrite(context.caller, "register", namespaces, request.entries.length);
     const { revision, cursor } = this.#places.now();
@@ -189,14 +195,14 @@ class DiscoveryMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, viewer, mesh, onQuery, onRead } = this.#parts;
+    const { reads, identity, bytes, allowsViewerOverride, mesh, now, onRead } = this.#parts;
     const ageMs = Math.round(mesh.ageMs(context.time));
-    checkAge(ageMs, request.maxStaleness);
+    if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
     const asked = filterOf(request);
     const { subject } = request;
-    const test = subjectTest(subject, asked, reads.replica);
+    const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
-    const caller = viewer(context.caller, request.viewer);
+    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, {
       filter,
       test,
@@ -218,20 +224,20 @@ class DiscoveryMethods {
       generatedWallMs: context.time.wallMs,
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
     });
-    onQuery(context.time.monoMs);
+    this.#queryLatency.observe(now().monoMs - context.time.monoMs);
     onRead(context.caller, filter.namespace);
     return answer;
   }
 
   watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
-    const { reads, viewer, checkStart } = this.#parts;
+    const { reads, allowsViewerOverride, checkStart } = this.#parts;
     checkStart();
     const filter = filterOf(request);
     if (request.withDigest && !isNamespaceOnly(request))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
     const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
-    const caller = viewer(context.caller, request.viewer);
+    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     reads.checkWatch(caller, filter.namespace);
     const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
     // Looked for in ticks: asked for a tick and a bit early, it is never late.
@@ -240,6 +246,8 @@ class DiscoveryMethods {
       ...this.#parts,
       ageMs: this.#parts.mesh.ageMs,
       nodeId: this.#parts.identity.nodeId,
+      deltaLag: this.#deltaLag,
+      dropped: this.#dropped,
       release: (released) => reads.release(released),
     });
   }
@@ -351,17 +359,28 @@ class DiscoveryMethods {
     return reads.placed(cursor);
   }
 
-  async #settled(onRegister: DiscoveryParts["onRegister"]): Promise<void> {
+  async #settled(): Promise<void> {
+    const { durable, metrics } = this.#parts;
     try {
-      await this.#parts.durable();
-      onRegister("ok");
+      await durable();
+      metrics.inc("waymark_register_total", { outcome: "ok" });
     } catch (error) {
-      onRegister("failed");
+      metrics.inc("waymark_register_total", { outcome: "failed" });
       rethrowBroken(error);
       if (error instanceof WaymarkError) throw error;
       throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
     }
   }
+}
+
+/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
+function checkAge(ageMs: number, maxStaleness: Duration): void {
+  const maxStalenessMs = durationMs(maxStaleness);
+  if (ageMs <= maxStalenessMs) return;
+  const message = isKnownAge(ageMs)
+    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
+    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
+  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 
 const NO_REPORTS: readonly Report[] = [];

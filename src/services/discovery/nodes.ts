@@ -13,8 +13,9 @@ import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
-import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
+import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
@@ -27,8 +28,7 @@ export interface NodeParts {
   readonly bytes: DiscoveryBytes;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
-  /** Last report of an entry of this node that is newer than what its record says. */
-  readonly loadOf: (key: KeyText) => LoadView | undefined;
+  readonly registrar: Pick<Registrar, "loads">;
 }
 
 /** A scope as the generated code has it. */
@@ -75,9 +75,9 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
   return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context.time) });
 }
 
-function peerOf({ reads, loadOf }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
+function peerOf({ reads, registrar }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
   const entry = reads.entry(record);
-  const load = loadOf(record.key) ?? entry.load;
+  const load = registrar.loads.of(record.key) ?? entry.load;
   return create(PeerSchema, {
     nodeId: entry.nodeId,
     clusterId: entry.key.clusterId,

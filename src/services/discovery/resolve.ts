@@ -4,14 +4,15 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import type { EntryView, LoadView } from "../../catalog/entry/view.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
 import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { AskedViewer, Caller } from "../../policy/identity/caller.ts";
+import { viewerOf } from "../../policy/identity/caller.ts";
 import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } from "../../reading/select.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
@@ -19,14 +20,11 @@ import type { DiscoveryBytes } from "./response-bytes.ts";
 export interface ResolveParts {
   readonly reads: Reads;
   readonly bytes: DiscoveryBytes;
-  readonly nodeId: string;
-  readonly region: string;
-  readonly zone: string;
-  viewer(caller: Caller, asked: AskedViewer | undefined): Caller;
-  /** How old what this node holds may be. */
-  readonly ageMs: (time: Time) => number;
-  loadOf(key: KeyText): LoadView | undefined;
-  random(): number;
+  readonly registrar: Pick<Registrar, "loads">;
+  readonly identity: { readonly nodeId: string; readonly region: string; readonly zone: string };
+  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly allowsViewerOverride: boolean;
+  readonly random: () => number;
 }
 
 const DEFAULT_ALTERNATIVES = 4;
@@ -50,7 +48,7 @@ export function resolveHandler(parts: ResolveParts): Handler {
 }
 
 function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
-  const { reads, bytes } = parts;
+  const { reads, bytes, identity, mesh, registrar, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
   const options = optionsOf(request, parts, turn, context.time.wallMs);
@@ -62,11 +60,11 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     return false;
   };
   const read = (record: CatalogRecord): Found => {
-    const load = parts.loadOf(record.key);
+    const load = registrar.loads.of(record.key);
     const view = reads.entry(record);
     return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
   };
-  const viewer = parts.viewer(context.caller, request.viewer);
+  const viewer = viewerOf(context.caller, request.viewer, allowsViewerOverride);
   const asked = { sampling: samplingOf(options), suits: isFit && suits, read };
   const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const choice = select(found, { ...options, isSample });
@@ -80,9 +78,9 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     entry: decodeMessage(bytes.entry(best.record)),
     ...(choice.target !== undefined && { target: { ...choice.target } }),
     alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
-    servedBy: parts.nodeId,
+    servedBy: identity.nodeId,
     revision: BigInt(reads.replica.revision),
-    age: durationFromMs(Math.round(parts.ageMs(context.time))),
+    age: durationFromMs(Math.round(mesh.ageMs(context.time))),
     explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
 }
@@ -96,11 +94,11 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, n
   if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
   return {
     policy,
-    region: request.prefer?.region || parts.region,
-    zone: request.prefer?.zone || parts.zone,
+    region: request.prefer?.region || parts.identity.region,
+    zone: request.prefer?.zone || parts.identity.zone,
     turn,
     hashKey: request.hashKey,
-    random: () => parts.random(),
+    random: parts.random,
     nowWallMs,
     limit: 1 + (request.limit === 0 ? DEFAULT_ALTERNATIVES : request.limit),
     explain: request.explain,

@@ -5,6 +5,7 @@ import type { Fanout, Watcher } from "../../discovery/fanout.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
 import type { StreamSource } from "../service.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -24,10 +25,10 @@ export interface WatchPorts {
   /** 0 to below 1: spreads reconnects. */
   random(): number;
   release(reader: Reader): void;
-  /** A delta was encoded so long after its change was stamped. */
-  readonly onDelta: (lagMs: number) => void;
-  /** A stream was too old for deltas and gets a snapshot. */
-  readonly onRestart: () => void;
+  /** How long after the stamp of its change a delta is encoded, in ms. */
+  readonly deltaLag: Pick<Histogram, "observe">;
+  /** Streams that are too far behind for deltas, and get a snapshot. */
+  readonly dropped: Pick<Series, "inc">;
 }
 
 // Bytes of messages that several streams share; they go with the message.
@@ -105,7 +106,7 @@ export class WatchSource implements StreamSource, Watcher {
       bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
       encoded.set(message, bytes);
       const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
-      if (newest !== undefined) this.#ports.onDelta(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
+      if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
     }
     return bytes;
   }
@@ -120,7 +121,7 @@ export class WatchSource implements StreamSource, Watcher {
     const isReady = this.#ports.isReady();
     const { restartCount } = this.#feed;
     const message = this.#feed.next(time, MESSAGE_BYTES, isReady);
-    if (this.#feed.restartCount > restartCount) this.#ports.onRestart();
+    if (this.#feed.restartCount > restartCount) this.#ports.dropped.inc();
     if (this.#feed.isUnfinished && !this.#isStopping) {
       this.#ports.fanout.again(this);
       return undefined;

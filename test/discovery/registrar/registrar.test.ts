@@ -286,7 +286,7 @@ test("Why: load goes to others when its band changes, at most once in 30 s an en
     return r.replica.lastSeq;
   });
   expect(seqs).toEqual([2, 2, 2, 2, 3, 3, 4, 4, 5]);
-  expect(r.registrar.loadOf(keyOf("web"))?.utilization).toBe(0.12);
+  expect(r.registrar.loads.of(keyOf("web"))?.utilization).toBe(0.12);
   expect(r.replica.view(keyOf("web"))?.filterSeq).toBe(1);
 });
 
@@ -300,7 +300,7 @@ test("a key that is gone takes its load report with it, however it went", () => 
     else if (how === "lease") r.registrar.unregisterLease(ANN, lease, at(2));
     else r.registrar.tick(at(40_000));
     r.flush(at(2));
-    expect([how, r.registrar.loadOf(keyOf("web"))]).toEqual([how, undefined]);
+    expect([how, r.registrar.loads.of(keyOf("web"))]).toEqual([how, undefined]);
   }
 });
 

@@ -28,7 +28,7 @@ test("it is registered at once, and its load asked for after five seconds and th
   expect([r.names(), self.nextDeadlineMs()]).toEqual([["self"], at(5000).monoMs]);
   expect([self.isDue(at(4999)), self.isDue(at(5000)), self.isDue(at(5001)), self.isDue(at(35_000))]).toEqual([false, true, false, true]);
   expect(self.measured(LOAD, at(35_000))).toBeUndefined();
-  expect(r.registrar.loadOf(stamped("self").key)?.activeClients).toBe(3);
+  expect(r.registrar.loads.of(stamped("self").key)?.activeClients).toBe(3);
 });
 
 test("what a clock that is off refuses is tried again with the next load", () => {
@@ -46,7 +46,7 @@ test("a node that drains reports nothing any more", () => {
   const { r, self } = open();
   self.publish(ENTRY, at(0));
   self.end();
-  expect([self.nextDeadlineMs(), self.measured(LOAD, at(5000)), r.registrar.loadOf(stamped("self").key)]).toEqual([
+  expect([self.nextDeadlineMs(), self.measured(LOAD, at(5000)), r.registrar.loads.of(stamped("self").key)]).toEqual([
     Number.POSITIVE_INFINITY,
     undefined,
     undefined,

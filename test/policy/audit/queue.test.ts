@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { AuditQueue, ReadSample } from "../../../src/policy/audit/queue.ts";
+import { AuditQueue } from "../../../src/policy/audit/queue.ts";
 import type { AuditEvent } from "../../../src/policy/audit/record.ts";
 import { EVENT } from "../audit-fixture.ts";
 
@@ -63,13 +63,4 @@ test("every event is written in order or counted in a loss record, for any inter
       expect(next).toBe(pushed);
     }),
   );
-});
-
-test.each([
-  { oneInReads: 0, taken: 0 },
-  { oneInReads: 1, taken: 100 },
-  { oneInReads: 30, taken: 3 },
-])("of 100 reads, one in $oneInReads is $taken records", ({ oneInReads, taken }) => {
-  const sample = new ReadSample(oneInReads);
-  expect(Array.from({ length: 100 }, () => sample.take()).filter(Boolean)).toHaveLength(taken);
 });

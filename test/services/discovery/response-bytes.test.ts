@@ -20,7 +20,7 @@ test.each([{ isNamesOnly: false }, { isNamesOnly: true }])(
     const { replica } = registry;
     const record = replica.view(keyOf("web"));
     if (record === undefined) throw new Error("not registered");
-    const bytes = new DiscoveryBytes(replica.slab, () => undefined);
+    const bytes = new DiscoveryBytes(replica.slab, { of: () => undefined });
     const changes = [
       { action: ACTION.CREATE, record, revision: 7 },
       { action: ACTION.REMOVE, record, revision: 7 },

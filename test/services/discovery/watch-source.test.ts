@@ -21,7 +21,7 @@ test("a watch that has not looked at everything is woken again without a further
   const bytes: Pick<DiscoveryBytes, "watch"> = { watch: ({ changes }) => Buffer.from(`${changes.length} changes`) };
   const nothing = () => undefined;
   const ports = { fanout, bytes, nodeId: "a", isReady: () => true, ageMs: () => 0, now: () => T, random: () => 0 };
-  const source = new WatchSource(feed, { ...ports, release: nothing, onDelta: nothing, onRestart: nothing });
+  const source = new WatchSource(feed, { ...ports, release: nothing, deltaLag: { observe: nothing }, dropped: { inc: nothing } });
   const said: string[] = [];
   const pull = () => {
     for (let message = source.pull(T); message !== undefined; message = source.pull(T)) said.push(message.toString());
