@@ -2,10 +2,11 @@
 
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
-import type { EntryView, TargetView } from "../catalog/entry/view.ts";
+import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
 import { KIND } from "../catalog/record/record.ts";
 import type { Reads } from "../discovery/reads.ts";
+import { hostPort } from "../lib/addresses.ts";
 import type { Route } from "./service.ts";
 
 /** By number. */
@@ -68,14 +69,10 @@ function targetGroup(entry: EntryView): TargetGroup {
     __meta_waymark_tags: entry.tags.length === 0 ? "" : `,${entry.tags.join(",")},`,
   };
   for (const [key, value] of Object.entries(entry.metadata)) labels[`__meta_waymark_metadata_${labelName(key)}`] = value;
-  return { targets: entry.targets.map(hostAndPort), labels };
+  return { targets: entry.targets.map(({ host, port }) => hostPort(host, port)), labels };
 }
 
 /** What a label name may not hold becomes `_`; two keys that become one name: the later in the entry wins. */
 function labelName(key: string): string {
   return key.replaceAll(/[^A-Za-z0-9_]/g, "_");
-}
-
-function hostAndPort(target: TargetView): string {
-  return target.host.includes(":") ? `[${target.host}]:${target.port}` : `${target.host}:${target.port}`;
 }

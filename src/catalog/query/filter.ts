@@ -1,6 +1,7 @@
 /** The filter of a query or a watch, and the one test whether a record matches it (semantics.md, Scopes). */
 
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
+import { namespaceCovers } from "../entry/names.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
 import { nameIndex, type SortedNames } from "./sorted-names.ts";
@@ -99,7 +100,7 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
 /** Whether entries of this namespace can be part of the answer. */
 export function coversNamespace(filter: Filter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
-  return filter.prefix === "" || isBelow(namespace, filter.prefix);
+  return namespaceCovers(filter.prefix, namespace);
 }
 
 /** The sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
@@ -121,12 +122,6 @@ export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Fil
 function firstOf(names: Iterable<string>): string | undefined {
   for (const name of names) return name;
   return undefined;
-}
-
-/** Whether the namespace is the prefix or below it: `svc.market` covers `svc.market.eu`, not `svc.marketing`. */
-export function isBelow(namespace: string, prefix: string): boolean {
-  if (!namespace.startsWith(prefix)) return false;
-  return namespace.length === prefix.length || namespace[prefix.length] === ".";
 }
 
 /** A reason in words, with the values that were compared. */

@@ -138,26 +138,8 @@ export function holdAbove(origin: Origin, knownSeq: number): void {
 }
 
 /** The statement of a staged or received record. The other fields of a stored record are this node's bookkeeping. */
-export interface StoredRecordFields {
-  readonly key: KeyText;
-  readonly namespace: string;
-  readonly name: string;
-  readonly kind: Kind;
+export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revision"> {
   readonly origin: Origin;
-  readonly seq: number;
-  readonly hlc: number;
-  readonly firstSeq: number;
-  readonly filterSeq: number;
-  readonly body: Body;
-  readonly scope: Scope;
-  readonly reach: Scope;
-  readonly health: Health;
-  readonly traits: Traits;
-  readonly principal: string;
-  readonly unregisteredHlc?: number | undefined;
-  readonly at: number;
-  readonly sizeBytes: number;
-  readonly contentBytes: number;
   /** Absent: to be found from the entry's bytes. */
   readonly hasAliases?: boolean | undefined;
 }

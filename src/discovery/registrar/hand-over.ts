@@ -201,21 +201,9 @@ export class HandOver {
     const own = replica.own(stored.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     attach(stored.key, leaseId, isLive);
-    const { key, namespace, name, kind, scope, health, principal } = stored;
-    gate.stage(key, stamped);
-    const said = {
-      key,
-      namespace,
-      name,
-      kind,
-      scope,
-      health,
-      traits: stamped.traits,
-      principal,
-      contentBytes: stamped.contentBytes,
-      bytes,
-    };
-    replica.stagePut({ ...said, hlc: stored.hlc + 1, isFilterChange: !isLive || !sameFilter(own, stored) });
+    gate.stage(stored.key, stamped);
+    const said = { ...stamped, principal: stored.principal, hlc: stored.hlc + 1, bytes };
+    replica.stagePut({ ...said, isFilterChange: !isLive || !sameFilter(own, stored) });
   }
 
   #mayTake(offered: StoredRecord): boolean {

@@ -88,32 +88,16 @@ export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): numb
   const { replica, leases, stamper, bounds } = parts;
   const record = decodeStoredRecord(row.record, bounds);
   if (numberFault(record) !== undefined || record.seq > replica.lastSeq) return undefined;
-  const head = { ...record, origin: replica.self };
+  const origin = replica.self;
   if (record.body !== BODY.ENTRY) {
     const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
-    replica.install(new StoredRecord({ ...head, ...record.key, ...gone, key: keyText(record.key) }), time);
+    replica.install(new StoredRecord({ ...record, origin, ...record.key, ...gone, key: keyText(record.key) }), time);
     return record.hlc;
   }
-  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamper.entryOfStored(record.entry);
+  const stamped = stamper.entryOfStored(record.entry);
   const at = replica.slab.put(record.entry);
-  replica.install(
-    new StoredRecord({
-      ...head,
-      key,
-      namespace,
-      name,
-      kind,
-      scope,
-      health,
-      traits,
-      hasAliases,
-      at,
-      sizeBytes: record.entry.length,
-      contentBytes,
-    }),
-    time,
-  );
-  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
+  replica.install(new StoredRecord({ ...record, ...stamped, origin, at, sizeBytes: record.entry.length }), time);
+  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
   return record.hlc;
 }
 
@@ -131,9 +115,8 @@ function putAgain(row: BatchPut, parts: RestoringParts, time: Time): void {
     replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs));
     return;
   }
-  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamper.entryOfStored(record.entry);
-  const stamp = hlc.stampEnd(newestHlc(replica, key), time.wallMs);
-  const said = { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes, principal, reach };
-  replica.stagePut({ ...said, hlc: stamp, bytes: record.entry.slice(), isFilterChange: true });
-  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, key);
+  const stamped = stamper.entryOfStored(record.entry);
+  const stamp = hlc.stampEnd(newestHlc(replica, stamped.key), time.wallMs);
+  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, bytes: record.entry.slice(), isFilterChange: true });
+  if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }

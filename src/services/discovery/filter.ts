@@ -1,4 +1,5 @@
 /** The filter of a query or a watch from its request, which the contract's rules have passed. */
+import type { CatalogQueryRequest, CatalogWatchRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
@@ -6,24 +7,8 @@ import { KIND } from "../../catalog/record/record.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
-/** The fields a query and a watch share. */
-export interface FilterRequest {
-  readonly namespace: string;
-  readonly namespacePrefix: string;
-  readonly names: readonly string[];
-  readonly kinds: readonly number[];
-  readonly scope: number;
-  readonly capabilities: readonly string[];
-  readonly tags: readonly string[];
-  readonly resources: readonly string[];
-  readonly clusterId: string;
-  readonly region: string;
-  readonly health: readonly number[];
-  readonly versionRange: string;
-}
-
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together, and for text that is not a range of versions. */
-export function filterOf(request: FilterRequest): Filter {
+export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Filter {
   const { namespace, clusterId, region } = request;
   const kindMask = maskOf(request.kinds);
   const versions = versionsOf(request.versionRange, kindMask);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY, dropDetail, type Filter, isBelow, matches, whyNot } from "../../../src/catalog/query/filter.ts";
+import { ANY, coversNamespace, dropDetail, type Filter, matches, whyNot } from "../../../src/catalog/query/filter.ts";
 import { HEALTH, KIND, viewHealth } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
@@ -15,7 +15,7 @@ test.each([
   { namespace: "svc.market-x", prefix: "svc.market", below: false },
   { namespace: "svc", prefix: "svc.market", below: false },
 ])("a prefix matches on label boundaries: $prefix covers $namespace: $below", ({ namespace, prefix, below }) => {
-  expect(isBelow(namespace, prefix)).toBe(below);
+  expect(coversNamespace({ ...ANY, prefix }, namespace)).toBe(below);
 });
 
 const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string | undefined; says?: string }[] = [
