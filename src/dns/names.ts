@@ -5,8 +5,9 @@
 import { KINDS } from "../catalog/entry/kinds.ts";
 import type { Transport } from "../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
+import type { Address } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
-import { type Address, addressLabel, parseAddressLabel } from "./addresses.ts";
+import { addressLabel, parseAddressLabel } from "./addresses.ts";
 
 /** Longest label in octets (RFC 1035, 2.3.4). */
 const MAX_LABEL_BYTES = 63;

@@ -5,7 +5,8 @@
 
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { type Address, addressLabel } from "./addresses.ts";
+import type { Address } from "../lib/addresses.ts";
+import { addressLabel } from "./addresses.ts";
 import { formatName, nodeName, parseHostName } from "./names.ts";
 import { healthRank, type Subject, type SubjectTarget } from "./subject.ts";
 

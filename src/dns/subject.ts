@@ -1,14 +1,11 @@
 /** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
+import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { portWord, type Transport, transportOf } from "../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
 import { HEALTH, type Health, KIND, type Kind } from "../catalog/record/record.ts";
-import type { Address } from "./addresses.ts";
-import { parseAddress } from "./addresses.ts";
+import { type Address, parseAddress } from "../lib/addresses.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
-
-/** The namespace of NODE entries (semantics.md, Names and bounds). */
-const NODES_NAMESPACE = "discovery.nodes";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {

@@ -15,21 +15,113 @@ export function withoutMapping(host: string): string {
   return host.startsWith(MAPPED) && host.includes(".") ? host.slice(MAPPED.length) : host;
 }
 
+/** 4 bytes (IPv4) or 16 bytes (IPv6), in network order. */
+export type Address = Uint8Array;
+
+const ZERO = 48;
+const DOT = 46;
+const IPV6_GROUPS = 8;
+const IPV6_GROUP = /^[0-9a-fA-F]{1,4}$/;
+
+/** Parses an address. Undefined for other texts, such as host names, zone ids (`fe80::1%eth0`) and `010.0.0.1`. */
+export function parseAddress(text: string): Address | undefined {
+  return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+}
+
+/** Parses four numbers of 0 to 255 without leading zeros (RFC 3986, `IPv4address`), with the character `separator` between. */
+export function parseIpv4(text: string, separator = DOT): Address | undefined {
+  const bits = ipv4Bits(text, separator);
+  if (bits === undefined) return undefined;
+  const bytes = new Uint8Array(4);
+  // An item keeps the low 8 bits of a number.
+  for (let i = 0; i < 4; i++) bytes[i] = bits >>> (24 - 8 * i);
+  return bytes;
+}
+
+/** Whether the text is an IPv4 address. It allocates nothing. */
+export function isIpv4(text: string): boolean {
+  return ipv4Bits(text, DOT) !== undefined;
+}
+
+// HOT: runs for every target with an IPv4 address, and for each of them in a DNS answer that is not kept. Splitting costs 0.3 µs, this 30 ns
+// (bench/codec.ts).
+function ipv4Bits(text: string, separator: number): number | undefined {
+  let bits = 0;
+  let count = 0;
+  let value = -1;
+  for (let i = 0; i <= text.length; i++) {
+    const unit = i < text.length ? text.charCodeAt(i) : separator;
+    if (unit === separator) {
+      if (value < 0 || count === 4) return undefined;
+      bits = (bits << 8) | value;
+      count++;
+      value = -1;
+      continue;
+    }
+    const digit = unit - ZERO;
+    // No digit may follow a leading zero.
+    if (digit < 0 || digit > 9 || value === 0) return undefined;
+    value = value < 0 ? digit : value * 10 + digit;
+    if (value > 255) return undefined;
+  }
+  return count === 4 ? bits >>> 0 : undefined;
+}
+
+/** Parses an IPv6 address without a zone (RFC 4291, section 2.2). */
+function parseIpv6(text: string): Address | undefined {
+  const gap = text.indexOf("::");
+  const groups: number[] = [];
+  if (gap < 0) return pushGroups(text, true, groups) && groups.length === IPV6_GROUPS ? addressOf(groups) : undefined;
+  if (!pushGroups(text.slice(0, gap), false, groups)) return undefined;
+  const tail: number[] = [];
+  if (!pushGroups(text.slice(gap + 2), true, tail)) return undefined;
+  // `::` stands for at least one group.
+  if (groups.length + tail.length >= IPV6_GROUPS) return undefined;
+  while (groups.length + tail.length < IPV6_GROUPS) groups.push(0);
+  return addressOf([...groups, ...tail]);
+}
+
+/** Appends the groups between colons. At the end of the text, a dotted IPv4 address may stand for the last two. */
+function pushGroups(text: string, isEnd: boolean, groups: number[]): boolean {
+  if (text === "") return true;
+  const parts = text.split(":");
+  for (let i = 0; i < parts.length; i++) {
+    const part = parts[i] ?? "";
+    if (IPV6_GROUP.test(part)) {
+      groups.push(Number.parseInt(part, 16));
+      continue;
+    }
+    const bits = isEnd && i === parts.length - 1 ? ipv4Bits(part, DOT) : undefined;
+    if (bits === undefined) return false;
+    groups.push(bits >>> 16, bits & 0xffff);
+  }
+  return true;
+}
+
+/** The IPv6 address with these groups of 16 bits. */
+export function addressOf(groups: readonly number[]): Address {
+  const bytes = new Uint8Array(2 * groups.length);
+  groups.forEach((group, i) => {
+    bytes[2 * i] = group >> 8;
+    bytes[2 * i + 1] = group;
+  });
+  return bytes;
+}
+
 /** Addresses that share their first `prefixBits` bits with `bytes`: 4 of them for IPv4, 16 for IPv6. */
 export interface AddressBlock {
-  readonly bytes: readonly number[];
+  readonly bytes: Address;
   readonly prefixBits: number;
 }
 
 const BLOCK = /^([0-9a-fA-F:.]{2,45})(?:\/(\d{1,3}))?$/;
-const IPV6_GROUPS = 8;
 /** `::ffff:0:0/96`: how a socket that speaks both families shows an IPv4 peer. */
 const MAPPED_BYTES = 12;
 
 /** An address, or a block of addresses such as `10.0.0.0/8` or `fd00::/8`; undefined for anything else, and for a block with bits set after its prefix. */
 export function parseBlock(text: string): AddressBlock | undefined {
   const match = BLOCK.exec(text);
-  const bytes = match === null ? undefined : parseIp(match[1] ?? "");
+  const bytes = match === null ? undefined : parseAddress(match[1] ?? "");
   if (match === null || bytes === undefined) return undefined;
   const prefixBits = match[2] === undefined ? bytes.length * 8 : Number(match[2]);
   if (prefixBits > bytes.length * 8) return undefined;
@@ -38,7 +130,7 @@ export function parseBlock(text: string): AddressBlock | undefined {
 
 /** Whether one of the blocks holds the address; false for text that is not an address. An IPv4 address mapped into IPv6 is the IPv4 address. */
 export function isWithin(blocks: readonly AddressBlock[], address: string): boolean {
-  const parsed = parseIp(address);
+  const parsed = parseAddress(address);
   if (parsed === undefined) return false;
   const bytes = isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
   return blocks.some(
@@ -48,8 +140,8 @@ export function isWithin(blocks: readonly AddressBlock[], address: string): bool
 }
 
 const LOOPBACK: readonly AddressBlock[] = [
-  { bytes: [127, 0, 0, 0], prefixBits: 8 },
-  { bytes: [...Array.from({ length: 15 }, () => 0), 1], prefixBits: 128 },
+  { bytes: Uint8Array.of(127, 0, 0, 0), prefixBits: 8 },
+  { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 1]), prefixBits: 128 },
 ];
 
 /** Whether a listener on this host can only be reached from its own machine. */
@@ -63,40 +155,6 @@ function maskOf(prefixBits: number, i: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
-function isMapped(bytes: readonly number[]): boolean {
+function isMapped(bytes: Address): boolean {
   return bytes.length === 16 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
-}
-
-function parseIp(text: string): readonly number[] | undefined {
-  return text.includes(":") ? parseIpv6(text) : parseIpv4(text);
-}
-
-function parseIpv4(text: string): readonly number[] | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4 || !parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part))) return undefined;
-  const bytes = parts.map(Number);
-  return bytes.every((byte) => byte <= 255) ? bytes : undefined;
-}
-
-function parseIpv6(text: string): readonly number[] | undefined {
-  const lastColon = text.lastIndexOf(":");
-  const v4 = text.includes(".") ? parseIpv4(text.slice(lastColon + 1)) : undefined;
-  if (text.includes(".") && v4 === undefined) return undefined;
-  // The dotted end stands for two groups.
-  const hex = v4 === undefined ? text : `${text.slice(0, lastColon + 1)}${groupText(v4, 0)}:${groupText(v4, 2)}`;
-  const halves = hex.split("::");
-  if (halves.length > 2) return undefined;
-  const [head = [], tail = []] = halves.map((half) => (half === "" ? [] : half.split(":")));
-  const missing = IPV6_GROUPS - head.length - tail.length;
-  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
-  const groups = [...head, ...Array.from({ length: missing }, () => "0"), ...tail];
-  if (!groups.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return undefined;
-  return groups.flatMap((group) => {
-    const value = Number.parseInt(group, 16);
-    return [value >> 8, value & 0xff];
-  });
-}
-
-function groupText(bytes: readonly number[], at: number): string {
-  return (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16);
 }

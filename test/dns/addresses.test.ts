@@ -1,7 +1,8 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { addressLabel, parseAddress, parseAddressLabel } from "../../src/dns/addresses.ts";
+import { addressLabel, parseAddressLabel } from "../../src/dns/addresses.ts";
+import { parseAddress } from "../../src/lib/addresses.ts";
 import { runs } from "../fakes/effort.ts";
 
 test.each([

@@ -1,7 +1,8 @@
 import { isIP } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hostPort, isLoopbackHost, isWithin, parseBlock, withoutMapping } from "../../src/lib/addresses.ts";
+import { hostPort, isIpv4, isLoopbackHost, isWithin, parseAddress, parseBlock, withoutMapping } from "../../src/lib/addresses.ts";
+import { runs } from "../fakes/effort.ts";
 
 function within(block: string, address: string): boolean {
   const parsed = parseBlock(block);
@@ -57,6 +58,24 @@ test("an address is within the block of its own text exactly when node knows it 
       // An IPv4 address written in IPv6 is the IPv4 address, so no IPv6 block holds it.
       if (block !== undefined && !/^::ffff:/i.test(text)) expect(isWithin([block], text) || text.toLowerCase().includes("ffff")).toBe(true);
     }),
+  );
+});
+
+test("addresses are what Node's net says they are, zones apart", () => {
+  const near = fc.oneof(
+    fc.ipV4(),
+    fc.ipV6(),
+    fc
+      .array(fc.constantFrom("0", "1", "12", "255", "256", "fffff", "ab", ":", "::", "."), { maxLength: 12 })
+      .map((parts) => parts.join("")),
+    fc.array(fc.constantFrom("0", "1", "ab", "1.2.3.4"), { maxLength: 9 }).map((parts) => parts.join(":")),
+  );
+  fc.assert(
+    fc.property(near, (text) => {
+      expect(isIpv4(text)).toBe(isIP(text) === 4);
+      expect(parseAddress(text)?.length).toBe({ 0: undefined, 4: 4, 6: 16 }[isIP(text)]);
+    }),
+    { numRuns: runs(3000) },
   );
 });
 

@@ -41,7 +41,7 @@ function tenants(over: Partial<TenantOptions> = {}): Tenants {
         throw new WaymarkError("unauthenticated", "token is malformed, or is none that this node reads");
       },
     },
-    trustedHeader: { name: "x-tenant", from: [parseBlock("10.0.0.0/8") ?? { bytes: [], prefixBits: 0 }] },
+    trustedHeader: { name: "x-tenant", from: [parseBlock("10.0.0.0/8") ?? { bytes: new Uint8Array(), prefixBits: 0 }] },
     wallMs: () => 500,
     ...over,
   });
