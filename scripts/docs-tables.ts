@@ -1,5 +1,5 @@
 /** The reference pages that are one table each, and the few words of Markdown that all generated pages share. */
-import { EXIT } from "../src/cli/exit.ts";
+import { EXIT_MEANS } from "../src/cli/exit.ts";
 import { ALL_VERBS as VERBS } from "../src/cli/table/full.ts";
 import type { FlagSpec, VerbSpec } from "../src/cli/table/verb.ts";
 import { GLOBAL_FLAGS } from "../src/cli/table/verbs.ts";
@@ -90,11 +90,10 @@ function labelText(label: string, bound: LabelBound): string {
 
 /** Text of docs/reference/cli.md: every verb with its arguments, flags and examples. */
 export function cliPage(): string {
-  const codes = Object.entries(EXIT).map(([name, code]) => [String(code), EXIT_MEANS[name] ?? name]);
   const body = [
     ABOUT_CLI,
     `## Flags of every command\n\n${flagTable(GLOBAL_FLAGS)}`,
-    `## Exit codes\n\n${table(["code", "means"], codes)}`,
+    `## Exit codes\n\n${table(["code", "means"], Object.entries(EXIT_MEANS))}\n\n${ABOUT_SIGNALS}`,
     ...VERBS.map(verbSection),
   ];
   return page("Command line", "VERBS in `src/cli/table/verbs.ts`", body.join("\n\n"));
@@ -103,14 +102,7 @@ export function cliPage(): string {
 const ABOUT_CLI = `In a clone the command is \`./bin/waymark\`; installed, \`waymark\`. Results go to stdout, everything else to stderr, so that
 \`-o json\` can be piped. \`waymark COMMAND --help\` shows the same text as this page.`;
 
-const EXIT_MEANS: Readonly<Record<string, string>> = {
-  done: "done",
-  failed: "the request failed",
-  usage: "the command was called wrongly, or a setting is wrong",
-  unreachable: "the server cannot be reached",
-  denied: "denied",
-  notFound: "not found",
-};
+const ABOUT_SIGNALS = `SIGINT or SIGTERM ends a command that follows something, or a node, with 0. A second one ends it at once, with 130 or 143.`;
 
 function flagTable(flags: readonly FlagSpec[]): string {
   const rows = flags.map((flag) => {

@@ -1,9 +1,19 @@
 /** How a command ends: exit codes, and the errors that choose them. */
 import { RequestError } from "../client/request-error.ts";
 
-/** Exit codes, as the help of `waymark` lists them. */
+/** Exit codes. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;
 export type Exit = (typeof EXIT)[keyof typeof EXIT];
+
+/** The meaning of each exit code, for the help and the reference page. */
+export const EXIT_MEANS: Readonly<Record<Exit, string>> = {
+  [EXIT.done]: "done",
+  [EXIT.failed]: "the request failed, or a check found a fault",
+  [EXIT.usage]: "bad usage or settings",
+  [EXIT.unreachable]: "not reachable",
+  [EXIT.denied]: "denied",
+  [EXIT.notFound]: "not found",
+};
 
 /** The command line is wrong. The message says what would be right. */
 export class UsageError extends Error {}

@@ -8,7 +8,7 @@ import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
 import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
 import { type Environment, readInput } from "./environment.ts";
-import { EXIT, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
+import { EXIT, EXIT_MEANS, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { FORMATS, Output } from "./output.ts";
 import type { FlagSpec, Shell, VerbSpec } from "./table/verb.ts";
@@ -49,10 +49,7 @@ function buildProgram(
     .description("Service discovery: run a node, register, find and follow.")
     .version(`waymark ${environment.version}`, "-V, --version", "Print the version.")
     .helpOption("-h, --help", "Show help.")
-    .addHelpText(
-      "after",
-      "\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: 0 done, 1 failed, 2 bad usage or settings, 3 not reachable, 4 denied, 5 not found.",
-    );
+    .addHelpText("after", `\nRun waymark COMMAND --help for a command's flags and examples.\nExit codes: ${exitCodes()}.`);
   for (const flag of GLOBAL_FLAGS) program.addOption(optionOf(flag));
   settle(program, environment);
   const groups = new Map<string, Command>();
@@ -70,6 +67,13 @@ function buildProgram(
     command.action(async () => action(spec, command, command.args));
   }
   return program;
+}
+
+/** The exit codes in one line. */
+function exitCodes(): string {
+  return Object.entries(EXIT_MEANS)
+    .map(([code, means]) => `${code} ${means}`)
+    .join("; ");
 }
 
 function settle(command: Command, { stdout, stderr }: Pick<Environment, "stdout" | "stderr">): Command {
