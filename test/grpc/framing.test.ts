@@ -1,7 +1,7 @@
 /** Framing: however the bytes of a stream are cut, the same messages come out, and what is held is bounded. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type AssemblyBounds, framed, isWholeMessage, MessageAssembler } from "../../src/grpc/wire/framing.ts";
+import { type AssemblyBounds, framed, MessageAssembler } from "../../src/grpc/wire/framing.ts";
 
 const bounds = (maxMessageBytes = 20_000, maxBufferedBytes = 100_000): AssemblyBounds => ({
   maxMessageBytes,
@@ -96,12 +96,4 @@ test("an encoding that is known later allows compressed messages from then on", 
   assembler.allowCompressed();
   assembler.push(Uint8Array.of(1, 0, 0, 0, 1, 9));
   expect([assembler.next(), assembler.isCompressed]).toEqual([Uint8Array.of(9), true]);
-});
-
-test("a chunk that is one plain message is known at a look", () => {
-  expect(
-    [framed(new Uint8Array(3)), framed(new Uint8Array(3), true), Uint8Array.of(0, 0, 0, 0), Uint8Array.of(0, 0, 0, 0, 1)].map(
-      isWholeMessage,
-    ),
-  ).toEqual([true, false, false, false]);
 });

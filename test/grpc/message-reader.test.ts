@@ -68,6 +68,7 @@ test("messages come in order whatever is compressed, and whenever the listener p
           port.turn();
         }
         expect(got).toEqual([...kinds.map((_, i) => `m${i}`), "end"]);
+        under.handled();
         expect([inflater?.openCount, bounds.bufferedBytes]).toEqual([0, 0]);
       },
     ),
@@ -134,7 +135,7 @@ test("a message that cannot be inflated, half a message, or one that may not com
     { message: () => {}, ended: () => {}, failed: ({ reason }) => got.push(reason) },
   );
   without.push(compressed("a"));
-  expect([got, none.got]).toEqual([["internal"], []]);
+  expect([got, none.got]).toEqual([["unimplemented"], []]);
 });
 
 test("a fault of the listener goes on to who pushed", () => {

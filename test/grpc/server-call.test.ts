@@ -1,4 +1,5 @@
 /** The server's half of a call, over arrays: what is ordered of its stream for what comes and what its handler does. */
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Call, Method, RequestListener } from "../../src/grpc/server/method.ts";
 import { readHead } from "../../src/grpc/server/request-head.ts";
@@ -147,6 +148,38 @@ test.each<{ name: string; chunks: Uint8Array[]; status: number }>([
   call.requestEnded();
   expect(orders[0]).toContain(`trailers-only 200 grpc-status=${status} `);
   expect(bounds.bufferedBytes).toBe(0);
+});
+
+test("a request is the same however it is cut, and another number of them is refused", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 3 }),
+      fc.array(fc.nat({ max: 150 }), { maxLength: 5 }),
+      (sent, cuts) => {
+        const bytes = Buffer.concat(sent.map((each) => framed(each)));
+        const { call, port, orders, bounds } = started(echo);
+        const places = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)).toSorted((a, b) => a - b), bytes.length];
+        for (const [index, at] of places.entries()) call.data(bytes.subarray(at, places[index + 1] ?? at));
+        call.requestEnded();
+        if (sent.length === 1) expect(port.written).toEqual([framed(sent[0] ?? new Uint8Array())]);
+        else expect(orders[0]).toContain("trailers-only 200 grpc-status=12 ");
+        expect(bounds.bufferedBytes).toBe(0);
+      },
+    ),
+  );
+});
+
+test("half a request behind a whole one is another request", () => {
+  const { call, orders } = started(echo);
+  call.data(Buffer.concat([frame("a"), frame("bc").subarray(0, 6)]));
+  call.requestEnded();
+  expect(orders[0]).toContain("trailers-only 200 grpc-status=12 ");
+});
+
+test("a compressed request is refused where nothing inflates it", () => {
+  const { call, orders } = started(echo, { headers: { "grpc-encoding": "gzip" } });
+  call.data(framed(Uint8Array.of(1, 7), true));
+  expect(orders[0]).toContain("trailers-only 200 grpc-status=12 ");
 });
 
 test("what is refused while it comes is told so at once, and its client need not send the rest", () => {

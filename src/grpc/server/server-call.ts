@@ -12,7 +12,6 @@ import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
 import { expired } from "../wire/timeout.ts";
 import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
 import { type CallHead, firstOf } from "./request-head.ts";
-import { SingleRequest } from "./single-request.ts";
 
 /** What all calls of a server share. */
 export interface CallEnvironment {
@@ -58,10 +57,11 @@ export class ServerCall implements Call, MessageSink {
   #writtenCount = 0;
   /** Whether the first request of a stream was given. */
   #hasArrived = false;
-  /** Of a method with one request. */
-  #single: SingleRequest | undefined;
-  /** Of a method with a stream of requests. */
   #reader: MessageReader | undefined;
+  /** The request of a method with one, until its client has sent all it sends. */
+  #only: Uint8Array | undefined;
+  /** Whether the first bytes of the request are here. */
+  #hasBegun = false;
   #listener: RequestListener | undefined;
   #trailers = OK_TRAILERS;
   #cancelDeadline: (() => void) | undefined;
@@ -98,11 +98,12 @@ export class ServerCall implements Call, MessageSink {
     try {
       const bounds = method.boundsFor === undefined ? this.#environment.bounds : method.boundsFor(this);
       const parts = { bounds, encoding, inflater: this.#environment.inflater, owner: this.connection, port: this.#port };
+      const isStream = method.kind === "client_streaming" || method.kind === "bidi_streaming";
       if (timeoutMs instanceof WaymarkError) this.#refuse(timeoutMs);
-      else if (method.kind !== "client_streaming" && method.kind !== "bidi_streaming") this.#single = new SingleRequest(parts);
-      else if (this.#isExpired) this.#refuse(expired());
+      else if (isStream && this.#isExpired) this.#refuse(expired());
       else {
         this.#reader = new MessageReader(parts, this);
+        if (!isStream) return;
         this.#armDeadline();
         this.#listener = method.open(this);
       }
@@ -223,16 +224,10 @@ export class ServerCall implements Call, MessageSink {
   /** The shell: a chunk of the request came. */
   data(chunk: Uint8Array): void {
     if (this.#request !== "reading") return; // What still comes after a refusal is dropped.
-    if (this.#reader !== undefined) {
-      this.#reader.push(chunk);
-      return;
-    }
-    try {
-      const isFirstPart = this.#single?.push(chunk) === "first_part";
-      if (isFirstPart) this.#judgeHeaders();
-    } catch (thrown) {
-      this.#refuse(thrown);
-    }
+    this.#reader?.push(chunk);
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    if (this.#only === undefined && !this.isOver) this.#judgeHeaders();
   }
 
   /** A request that comes in pieces is read on only for a caller who may call. */
@@ -242,10 +237,12 @@ export class ServerCall implements Call, MessageSink {
     const judged = method.judgeHeaders?.(this);
     if (judged instanceof WaymarkError) this.#refuse(judged);
     if (!(judged instanceof Promise)) return;
-    this.#port.pause();
+    this.#reader?.pause();
     const goOn = (refusal: WaymarkError | undefined) => {
-      this.#port.resume();
       if (refusal !== undefined && !this.isOver) this.#refuse(refusal);
+      if (this.isOver)
+        this.#port.resume(); // What still comes is dropped.
+      else this.#reader?.resume();
     };
     void judged.then(goOn);
   }
@@ -253,14 +250,9 @@ export class ServerCall implements Call, MessageSink {
   /** The shell: the client ended its direction. */
   requestEnded(): void {
     const isWanted = this.#request === "reading";
-    this.#port.arrived();
-    if (this.#reader !== undefined && isWanted) {
-      this.#reader.end();
-      return;
-    }
     this.#request = "ended";
-    const request = isWanted ? this.#single?.take(this) : undefined;
-    if (request !== undefined) this.#run(request);
+    this.#port.arrived();
+    if (isWanted) this.#reader?.end();
   }
 
   /** The shell: everything was sent; the trailers for it. */
@@ -280,17 +272,17 @@ export class ServerCall implements Call, MessageSink {
     if (isCancelled) this.#tellCancelled("cancelled");
   }
 
-  /** The single request was inflated, or cannot be. */
-  request(inflated: Uint8Array | WaymarkError): void {
-    this.#run(inflated);
-  }
-
-  /** The reader: one message of a stream of requests. */
+  /** The reader: one request. */
   message(bytes: Uint8Array): void {
+    if (this.#listener === undefined) {
+      if (this.#only === undefined) this.#only = bytes;
+      else this.#refuse(notOne("more than one request message came"));
+      return;
+    }
     if (!this.#hasArrived) this.#port.arrived();
     this.#hasArrived = true;
     try {
-      this.#listener?.message(bytes);
+      this.#listener.message(bytes);
     } catch (thrown) {
       this.fail(thrown);
     }
@@ -298,9 +290,13 @@ export class ServerCall implements Call, MessageSink {
 
   /** The reader: all requests were given. */
   ended(): void {
-    this.#request = "ended";
+    if (this.#listener === undefined) {
+      this.#run(this.#only ?? notOne("no request message came"));
+      return;
+    }
+    this.#reader?.handled();
     try {
-      this.#listener?.halfClosed();
+      this.#listener.halfClosed();
     } catch (thrown) {
       this.fail(thrown);
     }
@@ -309,13 +305,15 @@ export class ServerCall implements Call, MessageSink {
   /** The reader: what came is no message that may come. */
   failed(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    if (this.#listener?.failed === undefined) this.fail(error);
+    if (this.#listener === undefined) this.#refuse(this.#only === undefined ? error : notOne("more than one request message came"));
+    else if (this.#listener.failed === undefined) this.fail(error);
     else this.#listener.failed(error);
   }
 
   #run(came: Uint8Array | WaymarkError): void {
     const { method } = this;
     const request = this.#isExpired ? expired() : came;
+    this.#only = undefined;
     if (request instanceof WaymarkError) {
       this.#refuse(request);
       return;
@@ -326,28 +324,22 @@ export class ServerCall implements Call, MessageSink {
     } catch (thrown) {
       this.fail(thrown);
     }
-    if (method.kind === "server_streaming") this.#dropRequest(); // Its answers may last; a unary call is charged until it is answered.
+    if (method.kind === "server_streaming") this.#reader?.drop(); // Its answers may last; a unary call is charged until it is answered.
     if (this.#response !== "over") this.#armDeadline();
   }
 
-  #dropRequest(): void {
-    this.#single?.drop();
-    this.#single = undefined;
-  }
-
-  #refuse(thrown: unknown): void {
-    if (!(thrown instanceof WaymarkError)) throw thrown;
+  #refuse(error: WaymarkError): void {
     if (this.#request === "reading") this.#request = "refused";
-    this.#single?.drop();
-    if (this.method.refused === undefined) this.fail(thrown);
-    else this.method.refused(thrown, this);
+    this.#only = undefined;
+    this.#reader?.drop();
+    if (this.method.refused === undefined) this.fail(error);
+    else this.method.refused(error, this);
   }
 
   /** Before each message. The headers go before the first. */
   #beginMessage(): void {
     if (this.#writtenCount > 0 && !this.#mayAnswerNothing()) assert(false, "a call has one answer", { path: this.method.path });
     this.#writtenCount += 1;
-    this.#single?.drop();
     this.#reader?.handled();
     if (this.#response === "none") this.sendMetadata();
   }
@@ -382,10 +374,15 @@ export class ServerCall implements Call, MessageSink {
     this.#trailers = trailers;
     this.#cancelDeadline?.();
     this.#cancelDeadline = undefined;
-    this.#single?.drop();
+    this.#only = undefined;
     this.#reader?.drop();
     if (this.#request === "reading") this.#request = "refused";
   }
+}
+
+/** Refusal of a call with another number of requests than its kind has; the code is that of gRPC's statuscodes.md. */
+function notOne(what: string): WaymarkError {
+  return new WaymarkError("unimplemented", `${what}; a call of this kind has one`);
 }
 
 function withMetadata(fields: HeaderBlock, metadata: Metadata): HeaderBlock {

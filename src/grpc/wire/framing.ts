@@ -38,11 +38,6 @@ export function sizeIn(prefix: Uint8Array): number {
   return (prefix[1] ?? 0) * 2 ** 24 + (prefix[2] ?? 0) * 2 ** 16 + (prefix[3] ?? 0) * 2 ** 8 + (prefix[4] ?? 0);
 }
 
-/** Whether a chunk is exactly one message that is not compressed, as nearly every request and answer comes. */
-export function isWholeMessage(chunk: Uint8Array): boolean {
-  return chunk.length >= PREFIX_BYTES && chunk[0] === 0 && chunk.length === PREFIX_BYTES + sizeIn(chunk);
-}
-
 /** Bounds on the bytes of messages that are not complete yet, over all streams that share the object. */
 export interface AssemblyBounds {
   /** Largest message, in bytes; of a compressed one also when it is inflated. */
@@ -175,7 +170,7 @@ function startsWhole(chunk: Uint8Array): boolean {
 }
 
 /** Refusal of a compressed message where no encoding was agreed. */
-export function unagreed(): WaymarkError {
+function unagreed(): WaymarkError {
   return new WaymarkError("internal", "the message says it is compressed, but no grpc-encoding was sent");
 }
 

@@ -1,7 +1,7 @@
 /** Turns the bytes that come on a stream into messages, in order, at the speed at which its listener takes them. Both ends use it. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Encoding, Inflated, Inflater, Inflation } from "./encoding.ts";
-import { type AssemblyBounds, MessageAssembler, malformed, unagreed } from "./framing.ts";
+import { type AssemblyBounds, MessageAssembler, malformed } from "./framing.ts";
 
 /** Who takes the messages of a stream. */
 export interface MessageSink {
@@ -23,6 +23,9 @@ export interface ReaderParts {
   readonly port: { pause(): void; resume(): void; defer(act: () => void): void };
 }
 
+/** What the next message may wait for. */
+const WAITS = { listener: 1, inflation: 2, turn: 4 } as const;
+
 /** Messages that are given in one go: when thousands of small ones come in one chunk, the turns of other streams come in between. */
 const MESSAGES_AT_ONCE = 128;
 
@@ -32,8 +35,8 @@ export class MessageReader {
   readonly #assembler: MessageAssembler;
   #encoding: Encoding | undefined;
   #state: "open" | "ended" | "over" = "open";
-  /** Why no message is given now; none while it is empty. */
-  readonly #waits = new Set<"listener" | "inflation" | "turn">();
+  /** Why no message is given now: the reasons that hold, added up. */
+  #waits = 0;
   #inflation: Inflation | undefined;
   /** What was inflated, until it is given. */
   #inflated: Inflated | undefined;
@@ -80,12 +83,12 @@ export class MessageReader {
 
   /** The listener takes no more for now. The message that it is given at this moment is the last one. */
   pause(): void {
-    this.#wait("listener");
+    this.#wait(WAITS.listener);
   }
 
   /** The listener takes messages again. */
   resume(): void {
-    this.#goOn("listener");
+    this.#goOn(WAITS.listener);
   }
 
   /** Nothing more is given; what is held and charged is let go. Harmless when called again. */
@@ -97,23 +100,25 @@ export class MessageReader {
     this.#inflated = undefined;
   }
 
-  /** The message that was given last is handled, before the next one is: what inflating it is charged with is let go. */
+  /** The message that was given last is handled, before the next one is or `drop` is called: what inflating it is charged with is let go. */
   handled(): void {
     if (!this.#isInflationGiven) return;
     this.#inflation?.release();
     this.#inflation = undefined;
   }
 
-  #wait(why: "listener" | "inflation" | "turn"): void {
-    if (this.#waits.size === 0) this.#parts.port.pause();
-    this.#waits.add(why);
+  #wait(why: number): void {
+    if (this.#waits === 0) this.#parts.port.pause();
+    this.#waits |= why;
   }
 
-  #goOn(why: "listener" | "inflation" | "turn"): void {
-    if (!this.#waits.delete(why) || this.#waits.size > 0) return;
+  #goOn(why: number): void {
+    if ((this.#waits & why) === 0) return;
+    this.#waits -= why;
+    if (this.#waits > 0) return;
     this.#give();
     // The listener may have paused again while it was given what waited.
-    if (this.#waits.size === 0 && this.#state !== "over") this.#parts.port.resume();
+    if (this.#waits === 0 && this.#state !== "over") this.#parts.port.resume();
   }
 
   // HOT: once a message of a stream; the loop asks again each time, because a listener may pause or end the call.
@@ -122,7 +127,7 @@ export class MessageReader {
     this.#isGiving = true;
     let left = MESSAGES_AT_ONCE;
     try {
-      while (this.#waits.size === 0 && this.#state !== "over") {
+      while (this.#waits === 0 && this.#state !== "over") {
         const inflated = this.#inflated;
         const bytes = inflated === undefined ? this.#assembler.next() : undefined;
         this.#inflated = undefined;
@@ -141,7 +146,7 @@ export class MessageReader {
     } finally {
       this.#isGiving = false;
     }
-    if (this.#waits.size === 0 && this.#state === "ended") this.#finish();
+    if (this.#waits === 0 && this.#state === "ended") this.#finish();
   }
 
   #finish(): void {
@@ -149,14 +154,15 @@ export class MessageReader {
       this.#fail(malformed("the stream ended inside a message"));
       return;
     }
-    this.drop();
+    this.#state = "over";
     this.#sink.ended();
   }
 
   #inflate(bytes: Uint8Array): void {
     const { inflater, owner, bounds } = this.#parts;
     const encoding = this.#encoding;
-    if (inflater === undefined || encoding === undefined) throw unagreed();
+    if (inflater === undefined || encoding === undefined)
+      throw new WaymarkError("unimplemented", "compressed messages are not read here; send them plain");
     const inflation = inflater.inflate({ encoding, bytes, owner, maxMessageBytes: bounds.maxMessageBytes });
     this.#inflation = inflation;
     this.#isInflationGiven = false;
@@ -164,11 +170,11 @@ export class MessageReader {
       this.#sinkInflated(inflation.result);
       return;
     }
-    this.#wait("inflation");
+    this.#wait(WAITS.inflation);
     inflation.onResult = (inflated) => {
       if (this.#state === "over") return;
       this.#inflated = inflated; // The listener may have paused meanwhile.
-      this.#goOn("inflation");
+      this.#goOn(WAITS.inflation);
     };
   }
 
@@ -179,8 +185,8 @@ export class MessageReader {
   }
 
   #waitForTurn(): void {
-    this.#wait("turn");
-    this.#parts.port.defer(() => this.#goOn("turn"));
+    this.#wait(WAITS.turn);
+    this.#parts.port.defer(() => this.#goOn(WAITS.turn));
   }
 
   /** Refusals are told; a fault of ours goes on to whoever called. */
