@@ -88,6 +88,13 @@ export class Flags {
   }
 }
 
+/** `--namespace` or `--prefix`, as the fields of a request; both empty for the whole catalog. */
+export function namespaceScope(flags: Flags): { readonly namespace: string; readonly namespacePrefix: string } {
+  const [namespace, namespacePrefix] = [flags.text("namespace"), flags.text("prefix")];
+  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
+  return { namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" };
+}
+
 /** The flag as it is typed: `dryRun` is `--dry-run`. */
 function dashed(name: string): string {
   return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -6,7 +6,7 @@ import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
 import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
-import { findNearest } from "../../lib/nearest.ts";
+import { didYouMean } from "../../lib/nearest.ts";
 
 /** An entry and where it came from. */
 export interface FileEntry {
@@ -92,14 +92,8 @@ function normalise(place: Place, desc: DescMessage, problems: LineProblem[]): Js
     if (item === null || item === undefined) continue;
     const field = desc.fields.find((candidate) => candidate.name === name || candidate.jsonName === name);
     if (field === undefined) {
-      const nearest = findNearest(
-        name,
-        desc.fields.map((candidate) => candidate.name),
-      );
-      problems.push({
-        line: place.line([name]),
-        message: `${name}: unknown field${nearest === undefined ? "" : `; did you mean ${nearest}?`}`,
-      });
+      const names = desc.fields.map((candidate) => candidate.name);
+      problems.push({ line: place.line([name]), message: `${name}: unknown field${didYouMean(name, names)}` });
       continue;
     }
     const normal = normaliseField({ place: place.at(name), line: place.line([name]) }, field, problems);

@@ -102,7 +102,7 @@ const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
 export const policyAudit: Verb = (context) => onePage(context, "policy");
 export const accessAudit: Verb = (context) => onePage(context, "access");
 
-async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<typeof EXIT.done> {
+async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
   const now = Date.now();
   const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
   const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { query, ...at }), "page");
@@ -110,7 +110,6 @@ async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Prom
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
   out.document({ records: json, nextPageToken }, table(records));
   noteMore(out, page);
-  return EXIT.done;
 }
 
 function table(rows: readonly AuditRecord[]) {

@@ -30,7 +30,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 import type { FollowEvent } from "../../reading/follow.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
-import type { Flags } from "../flags.ts";
+import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";
 import { type Column, factTable, type Output, type Table } from "../output.ts";
 import { limitOf, noteMore, readPages } from "../pages.ts";
@@ -233,12 +233,8 @@ function tell(event: FollowEvent, out: Output): void {
 
 /** The filter flags of query and watch as the contract's fields. Positional arguments are names. */
 function filterOf(flags: Flags, names: readonly string[]) {
-  const namespace = flags.text("namespace");
-  const namespacePrefix = flags.text("prefix");
-  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
   return {
-    namespace: namespace ?? "",
-    namespacePrefix: namespacePrefix ?? "",
+    ...namespaceScope(flags),
     names: [...names],
     kinds: flags.enums("kind", EntryKind),
     scope: flags.enum("scope", Scope),

@@ -23,7 +23,7 @@ import { sleep } from "../environment.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
-import { MAX_PAGE, pagesOf } from "../pages.ts";
+import { readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
 
 const RETRY_MS = 1000;
@@ -46,12 +46,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
 
 export const list: Verb = async ({ flags, out, client }) => {
   const filter = { ...whereOf(flags), statuses: flags.enums("status", PeerStatus) };
-  const peers: Peer[] = [];
-  let servedBy = "";
-  for await (const page of pagesOf((pageToken) => client().call(PeerService.method.list, { ...filter, limit: MAX_PAGE, pageToken }))) {
-    peers.push(...page.peers);
-    ({ servedBy } = page);
-  }
+  const { peers, servedBy } = await readPages(flags, ["peers"], (page) => client().call(PeerService.method.list, { ...filter, ...page }));
   const json = { servedBy, peers: peers.map((peer) => wholeJson(PeerSchema, peer)) };
   out.document(json, { columns: PEER_COLUMNS, rows: peers });
 };
@@ -181,12 +176,7 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
 ];
 
 export const lag: Verb = async ({ flags, out, client }) => {
-  const answer = await client().call(PeerService.method.lag, { limit: MAX_PAGE });
-  while (answer.nextPageToken !== "") {
-    const next = await client().call(PeerService.method.lag, { limit: MAX_PAGE, pageToken: answer.nextPageToken });
-    answer.origins.push(...next.origins);
-    answer.nextPageToken = next.nextPageToken;
-  }
+  const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {
     const { age: since } = answer;

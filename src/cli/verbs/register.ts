@@ -3,12 +3,11 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntryKind, EntrySchema, HealthStatus, Scope, type TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, RegisterResponseSchema, UnregisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
 import { sleep } from "../environment.ts";
 import { EXIT, type Exit, UsageError } from "../exit.ts";
-import { type Flags } from "../flags.ts";
+import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
 import { keyWords } from "../words.ts";
@@ -122,7 +121,7 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
       failures += 1;
     }
   }
-  await release(client(), leaseId);
+  await client().call(DiscoveryService.method.unregister, { leaseId });
   out.note("unregistered");
   return EXIT.done;
 }
@@ -133,10 +132,6 @@ function isPassing(error: unknown): error is RequestError {
     error instanceof RequestError &&
     (!error.facts.isReachable || ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code))
   );
-}
-
-async function release(client: Client, leaseId: string): Promise<void> {
-  await client.call(DiscoveryService.method.unregister, { leaseId });
 }
 
 export const unregister: Verb = async ({ flags, out, client }) => {

@@ -4,7 +4,7 @@ import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/way
 import type { Client } from "../../client/client.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/read-all.ts";
-import { UsageError } from "../exit.ts";
+import { namespaceScope } from "../flags.ts";
 import type { Verb } from "../table/verb.ts";
 
 /** Calls under way at once. */
@@ -27,12 +27,11 @@ interface Row {
 }
 
 export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
-  const [namespace, namespacePrefix] = [flags.text("namespace"), flags.text("prefix")];
-  if (namespace !== undefined && namespacePrefix !== undefined) throw new UsageError("--namespace and --prefix exclude each other");
-  const entries = await readAll(client(), { ...viewer, namespace: namespace ?? "", namespacePrefix: namespacePrefix ?? "" });
+  const { namespace, namespacePrefix } = namespaceScope(flags);
+  const entries = await readAll(client(), { ...viewer, namespace, namespacePrefix });
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
   // A namespace that was asked for by name gets a row although it has no entries.
-  if (namespace !== undefined && !groups.has(namespace)) groups.set(namespace, []);
+  if (namespace !== "" && !groups.has(namespace)) groups.set(namespace, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
     !flags.isOn("unhealthy") || group.some(({ health }) => health !== HealthStatus.HEALTHY);
   const wanted = [...groups].filter(isWanted).toSorted(([a], [b]) => (a < b ? -1 : 1));
