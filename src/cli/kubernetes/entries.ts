@@ -9,9 +9,8 @@ import {
   type Target,
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Place } from "../../lib/documents.ts";
 import type { FileEntry } from "../entries/file.ts";
-import type { Endpoint, EndpointGroup, Service } from "./objects.ts";
+import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
 
 export interface KubernetesOptions {
   /** Kubernetes namespace `ns` becomes `<prefix>.ns`. */
@@ -43,7 +42,7 @@ interface ServiceFacts {
   readonly namespace: string;
   readonly name: string;
   /** Undefined when the input has only its slices. */
-  readonly service: Service | undefined;
+  readonly service: Located<Service> | undefined;
   readonly options: KubernetesOptions;
   readonly notes: Set<string>;
 }
@@ -57,21 +56,19 @@ export class ServiceEntries {
   }
 
   /** The entries for the kinds of addresses that were asked for. `groups` has the endpoints; undefined when the input has none. */
-  make(place: Place | undefined, groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
+  make(groups: readonly EndpointGroup[] | undefined): readonly FileEntry[] {
     const { service, options, name, notes } = this.#facts;
-    if (service !== undefined && place !== undefined && service.spec.type === "ExternalName")
-      return [{ entry: this.#external(service), place }];
+    if (service?.value.spec.type === "ExternalName") return [{ entry: this.#external(service.value), place: service.place }];
     const entries: FileEntry[] = [];
     const { addresses } = options;
-    if (service !== undefined && place !== undefined) {
-      if (addresses.has("cluster")) entries.push(...this.#fronted(CLUSTER_INSTANCE, clusterAddresses(service), { service, place }));
-      if (addresses.has("load-balancer"))
-        entries.push(...this.#fronted(LOAD_BALANCER_INSTANCE, balancerAddresses(service), { service, place }));
+    if (service !== undefined) {
+      if (addresses.has("cluster")) entries.push(...this.#fronted(CLUSTER_INSTANCE, clusterAddresses(service.value), service));
+      if (addresses.has("load-balancer")) entries.push(...this.#fronted(LOAD_BALANCER_INSTANCE, balancerAddresses(service.value), service));
     }
     if (addresses.has("endpoints")) {
       if (groups !== undefined) entries.push(...this.#ofEndpoints(groups));
-      else if (service !== undefined && place !== undefined && !entries.some(isForCluster))
-        entries.push({ entry: this.#ofName(service), place });
+      else if (service !== undefined && !entries.some(isForCluster))
+        entries.push({ entry: this.#ofName(service.value), place: service.place });
     } else if (entries.length === 0) notes.add(`Service ${name}: left out, it has none of the addresses that were asked for`);
     return entries;
   }
@@ -98,14 +95,10 @@ export class ServiceEntries {
   }
 
   /** One entry for all endpoints, with the addresses in front of them; none without such addresses. */
-  #fronted(
-    instanceId: string,
-    hosts: readonly string[],
-    { service, place }: { readonly service: Service; readonly place: Place },
-  ): readonly FileEntry[] {
+  #fronted(instanceId: string, hosts: readonly string[], { value, place }: Located<Service>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
-    for (const host of hosts) for (const port of service.spec.ports ?? []) addTarget(entry.targets, targetOf(port, host, port.port));
+    for (const host of hosts) for (const port of value.spec.ports ?? []) addTarget(entry.targets, targetOf(port, host, port.port));
     return [{ entry, place }];
   }
 
@@ -148,7 +141,8 @@ export class ServiceEntries {
   #entry(instanceId: string, facts: Readonly<Record<string, string>>): Entry {
     const { namespace, name, service, options } = this.#facts;
     const { tags, metadata } = this.#labels();
-    const type = service?.spec.clusterIP === "None" ? "Headless" : service && (service.spec.type ?? "ClusterIP");
+    const spec = service?.value.spec;
+    const type = spec?.clusterIP === "None" ? "Headless" : spec && (spec.type ?? "ClusterIP");
     return create(EntrySchema, {
       key: { kind: EntryKind.SERVICE, namespace: `${options.namespacePrefix}.${namespace}`, name, instanceId },
       scope: options.scope,
@@ -163,7 +157,7 @@ export class ServiceEntries {
     const { service, name, notes } = this.#facts;
     const tags: string[] = [];
     const metadata: Record<string, string> = {};
-    for (const [key, value] of Object.entries(service?.metadata.labels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const [key, value] of Object.entries(service?.value.metadata.labels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
       const tag = value === "" ? key : `${key}:${value}`;
       const isTag = NAME.test(tag);
       const isKey = NAME.test(key) && key.length <= MAX_METADATA_KEY_CHARS;

@@ -132,10 +132,9 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
   const groupsOf = endpointGroups(found);
   const entries: FileEntry[] = [];
   for (const key of new Set([...found.services.keys(), ...groupsOf.keys()])) {
-    const service = found.services.get(key);
     const [namespace = "", name = ""] = key.split("/");
-    const maker = new ServiceEntries({ namespace, name, service: service?.value, options, notes: found.notes });
-    entries.push(...maker.make(service?.place, groupsOf.get(key)));
+    const maker = new ServiceEntries({ namespace, name, service: found.services.get(key), options, notes: found.notes });
+    entries.push(...maker.make(groupsOf.get(key)));
   }
   return entries;
 }
