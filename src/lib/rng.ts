@@ -1,5 +1,6 @@
 /** Random numbers: seeded ones for machines, which a seed repeats, and unpredictable ones from the system. */
 import { assert } from "./errors.ts";
+import { mix32 } from "./hash64.ts";
 
 /** Seeded numbers, a stream of its own for each component. sfc32 (Chris Doty-Humphrey, PractRand): 128 bits of state, period about 2^128, not for secrets. */
 export class Rng {
@@ -56,9 +57,7 @@ function seedWords(seed: string): [number, number, number] {
 function hashText(text: string, offset: number): number {
   let hash = offset;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) | 0;
+  return mix32(hash) | 0;
 }
 
 /** Random words taken from the system at once: asking for four bytes takes more than a microsecond, for four thousand little more. */

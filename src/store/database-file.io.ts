@@ -1,20 +1,9 @@
 /** An SQLite file of ours until it is written to: locked, created whole, or inspected without a change to any byte of it. */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
+import { makePrivateDirectory } from "../lib/private-directory.io.ts";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
 import { walDamage } from "./wal-check.ts";
 
@@ -68,7 +57,7 @@ export function fileBytes(path: string): number {
  * way, so no lock is ever stale.
  */
 export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "name">): () => void {
-  makeDirectory(directory);
+  makePrivateDirectory(directory);
   const pidPath = join(directory, `${name}.pid`);
   // A file of its own: we read the database's header, and closing any descriptor of a locked file drops its POSIX lock.
   const lock = new DatabaseSync(join(directory, `${name}.lock`), { timeout: 0 });
@@ -89,20 +78,6 @@ export function lockDatabase(directory: string, { name }: Pick<DatabaseFormat, "
     rmSync(pidPath, { force: true });
     lock.close();
   };
-}
-
-/** Not `recursive`: Node's own never returns in places where the system makes no directories, such as /proc. */
-function makeDirectory(directory: string): void {
-  const isThere = () => statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true;
-  if (isThere()) return;
-  const parent = dirname(directory);
-  if (parent !== directory && !existsSync(parent)) makeDirectory(parent);
-  try {
-    mkdirSync(directory, { mode: 0o700 });
-  } catch (error) {
-    // Another thread that opens its database here may have made it meanwhile.
-    if (!isThere()) throw error;
-  }
 }
 
 function readHolder(pidPath: string): string {
