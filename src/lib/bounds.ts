@@ -1,11 +1,11 @@
 /**
- * Bounds that several rooms share: settings, the wire and the store. Each bound is here once, so that what one node may say every other
- * node takes.
+ * Bounds that several rooms share: settings, the wire and the store. Each bound is here once, so that every node
+ * accepts all values that another node may send.
  */
 import { DAY_MS } from "./duration.ts";
 
 /**
- * What a record may be at most, on any node: the top of each setting's range in `config/limits.ts`. Nodes whose settings differ must still
+ * The largest record on any node: the top of each setting's range in `config/limits.ts`. Nodes whose settings differ must still
  * hold each other's records, or they never hold the same.
  */
 export const RECORD_BOUNDS = {
@@ -28,7 +28,7 @@ export const RECORD_BOUNDS = {
   maxRequestBytes: 67_108_864,
 } as const;
 
-/** What a node may say of itself: the bounds of its settings, of its own entry, and of what its peers take. */
+/** Bounds of a node's facts about itself: in its settings, in its own entry, and in messages that its peers accept. */
 export const NODE_BOUNDS = {
   /** Ids of nodes, clusters, regions, zones and tenants, roles and transports; in characters of `[A-Za-z0-9._:/@+-]`. */
   maxIdLength: 64,

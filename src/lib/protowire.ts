@@ -145,7 +145,7 @@ export function closeLength(out: Uint8Array, start: number, end: number): number
   return end + extra;
 }
 
-// Whole fields of messages, as generated code writes and reads them. What is empty, zero or false is not written, as proto3 has it.
+// Whole fields of messages, as generated code writes and reads them. As in proto3, empty, zero and false values are not written.
 
 export function writeTextField(out: Uint8Array, at: number, tag: number, text: string): number {
   return text === "" ? at : writeText(out, writeVarint(out, at, tag), text);
@@ -159,7 +159,7 @@ export function writeBigField(out: Uint8Array, at: number, tag: number, value: b
   return value === 0n ? at : writeVarint64(out, writeVarint(out, at, tag), value);
 }
 
-/** Also of no bytes. */
+/** Writes the field also when there are no bytes. */
 export function writeBytesField(out: Uint8Array, at: number, tag: number, bytes: Uint8Array): number {
   return writeBytes(out, writeVarint(out, writeVarint(out, at, tag), bytes.length), bytes);
 }
@@ -224,7 +224,7 @@ export interface TimeFields {
   readonly nanos: number;
 }
 
-/** A time that a message does not say. */
+/** The time of a message without one. */
 export const NO_TIME: TimeFields = { seconds: 0, nanos: 0 };
 
 export function isNoTime({ seconds, nanos }: TimeFields): boolean {
@@ -239,7 +239,7 @@ export function timeMs({ seconds, nanos }: TimeFields): number {
   return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
 }
 
-/** The reverse of `timeMs`; also of parts of a millisecond. */
+/** The reverse of `timeMs`. It keeps fractions of a millisecond. */
 export function timeOf(ms: number): TimeFields {
   const seconds = Math.floor(ms / 1000);
   return { seconds, nanos: Math.round((ms - seconds * 1000) * 1_000_000) };
@@ -251,21 +251,21 @@ export function writeTimeField(out: Uint8Array, start: number, tag: number, { se
   return closeLength(out, body, writeNumberField(out, at, NANOS_TAG, nanos));
 }
 
-/** Bytes that surely hold texts as a list. */
+/** An upper bound of the bytes of a list of texts. */
 export function textsRoom(texts: readonly string[]): number {
   let room = 0;
   for (let i = 0; i < texts.length; i++) room += 10 + 3 * (texts[i]?.length ?? 0);
   return room;
 }
 
-/** Bytes that surely hold a list of bytes. */
+/** An upper bound of the bytes of a list of byte strings. */
 export function bytesRoom(list: readonly Uint8Array[]): number {
   let room = 0;
   for (let i = 0; i < list.length; i++) room += 10 + (list[i]?.length ?? 0);
   return room;
 }
 
-/** Bytes that surely hold pairs as a map. */
+/** An upper bound of the bytes of a map of texts. */
 export function pairsRoom(pairs: Readonly<Record<string, string>>): number {
   let room = 0;
   for (const key in pairs) room += 24 + 3 * (key.length + (pairs[key]?.length ?? 0));
@@ -469,7 +469,7 @@ export class WireReader {
   }
 }
 
-/** `isAny`: what is out of range is read too, as a very large number, for rules to refuse. */
+/** Reads a Timestamp or a Duration. With `isAny`, a number out of range is read as a very large one, which rules then refuse. */
 export function readTime(reader: WireReader, isAny = false): TimeFields {
   let seconds = 0;
   let nanos = 0;

@@ -10,17 +10,17 @@ let signals = 0;
 
 function onSignal(signal: NodeJS.Signals): void {
   signals += 1;
-  // The first asks, the second does not wait.
+  // The first signal asks the command to end. The second ends the process at once.
   if (signals > 1) process.exit(signal === "SIGINT" ? 130 : 143);
   interrupt.abort();
 }
 
 process.on("SIGINT", onSignal);
 process.on("SIGTERM", onSignal);
-// A reader such as `head` that has seen enough is no error.
+// A reader such as `head` may close the pipe early. That is no error.
 process.stdout.on("error", () => process.exit(0));
 
-/** How long a process may go on after its node has stopped or failed, in ms: it has closed what it opened, and nothing is left to do. */
+/** How long a process may run on after its node has stopped or failed, in ms. The node has closed everything by then. */
 const CLOSE_MS = 1000;
 
 async function serve(request: ServeRequest): Promise<void> {
@@ -29,7 +29,7 @@ async function serve(request: ServeRequest): Promise<void> {
   try {
     await serveNode(request, { version: environment.version, interrupt: interrupt.signal });
   } finally {
-    // A thread, a socket or a reader of stderr that stands still must not keep the process: whoever started it waits for its exit code.
+    // A thread, a socket or a reader of stderr that does not respond must not keep the process alive, because its starter waits for the exit code.
     setTimeout(() => process.exit(), CLOSE_MS).unref();
   }
 }

@@ -1,11 +1,11 @@
-/** SIGHUP asks a node to read its files again: from the first moment of its program to the last it ends nothing. Any other command it ends. */
+/** SIGHUP asks a node to read its files again. It never ends a process that runs a node, but it ends every other command. */
 let isAsked = false;
 let heed = (): void => {
   isAsked = true;
 };
 const hear = (): void => heed();
 
-/** From now on SIGHUP does not end this process. What it asks is remembered until somebody heeds it, or lets go of it. */
+/** From now on SIGHUP does not end this process. A signal is remembered until `heedHangUp` or `letHangUpEnd` is called. */
 export function holdHangUp(): void {
   process.on("SIGHUP", hear);
 }

@@ -23,11 +23,11 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
   const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
-  // Node keeps what it compiled when it ends, which kill -9 does not let it; the first start pays for this, later ones have it.
+  // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
   flushCompileCache();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
-  // A node that says goodbye reads nothing again.
+  // A node that stops no longer reads its files again.
   heedHangUp(() => {});
   await node.stop();
   await log.end();

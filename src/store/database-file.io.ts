@@ -10,7 +10,7 @@ import { walDamage } from "./wal-check.ts";
 /** Why a directory or file is not used. */
 export type FileProblem = "corrupt" | "newer_format" | "in_use" | "other_node" | "disk_full" | "unreadable";
 
-/** What tells our files from each other and from those of other programs. */
+/** How a database file of one kind is recognised and made. */
 export interface DatabaseFormat {
   /** `journal`: its files are `journal.db`, `journal.lock`, … */
   readonly name: string;
@@ -160,7 +160,7 @@ export function damaged(path: string, problem: string, cause?: unknown): FileRef
   return new FileRefused("corrupt", damageText(path, problem), cause);
 }
 
-/** What to tell a person of a damaged file. */
+/** The message about a damaged file. */
 export function damageText(path: string, problem: string): string {
   return `${path} is damaged: ${problem}; it was left as it is: restore a backup, or move the directory away to start empty`;
 }

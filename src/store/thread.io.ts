@@ -49,7 +49,7 @@ export type Move = (buffer: ArrayBufferLike | undefined) => void;
 
 /** The owner of a file, which lives in a thread: the caller's side calls its methods by name. Each takes one argument, and may mark buffers. */
 export interface Owner {
-  /** What the opener is told. */
+  /** The answer to `open`. */
   readonly opened: unknown;
   /** Lets go of the file. The thread ends then. */
   close(): void;

@@ -1,4 +1,4 @@
-/** The VERBS table with the flags of `serve` that stand for settings: what they are takes longer to load than most commands take. */
+/** The VERBS table, with the flags of `serve` that stand for settings. It is a file of its own, because loading the settings takes longer than most commands. */
 import { SETTING_ROWS } from "../../config/settings.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 import { VERBS } from "./verbs.ts";
@@ -10,7 +10,8 @@ const SETTING_FLAGS = SETTING_ROWS.flatMap(({ setting, path }): FlagSpec[] =>
         {
           flags: setting.flag,
           doc: `${setting.doc} (setting ${path})`,
-          // Of a list the first half would be lost without a word; and with a variable that is not set a node that is to join would start alone.
+          // A list is refused when it is given twice, because the first half would be lost silently, and when it is empty, because a node
+          // whose --join is an unset variable would start alone.
           ...(!setting.type.startsWith("list") && { mayBeEmpty: true, isOverridable: true }),
           ...(setting.choices && { choices: setting.choices }),
         },

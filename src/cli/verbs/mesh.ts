@@ -74,11 +74,11 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   }
 };
 
-/** Folds what the streams say, one after the other, and tells it line by line. */
+/** Merges the messages of successive streams, and prints each change as one line. */
 class MemberTeller {
   readonly #out: Output;
   readonly #held = new Map<string, Peer>();
-  /** Those of the snapshot that is being told; undefined outside of one. */
+  /** Node ids in the snapshot that is arriving; undefined between snapshots. */
   #listed: Set<string> | undefined;
   /** Where to go on after a break. */
   cursor = "";
@@ -107,13 +107,13 @@ class MemberTeller {
 
   #forget(nodeId: string): void {
     const peer = this.#held.get(nodeId);
-    // After a break one may be told of what was never here.
+    // After a break the server may remove a member that was never shown here.
     if (peer === undefined) return;
     this.#held.delete(nodeId);
     this.#line("forgotten", peer);
   }
 
-  /** What was not in the snapshot is there no more. */
+  /** Members that are not in the snapshot are gone. */
   #end(): void {
     for (const nodeId of this.#held.keys()) if (this.#listed?.has(nodeId) !== true) this.#forget(nodeId);
     this.#listed = undefined;

@@ -111,7 +111,7 @@ function stageOf(flags: Flags) {
   return clusterIds.length === 0 ? undefined : ({ by: { case: "clusters", value: { clusterIds } } } as const);
 }
 
-/** Makes a change of policy. A refusal is told with the lines of the file, and with what to do when another change came first. */
+/** Makes a change of policy. A refusal names the lines of the file. If another change came first, it says what to do. */
 async function changing<T>(file: string, reading: PolicyReading | undefined, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
@@ -205,7 +205,7 @@ async function versionOf(client: Client, number: number): Promise<PolicySet> {
   throw new CommandError(`there is no version ${number} in the history`, EXIT.notFound);
 }
 
-/** What comes from the server alone has no lines. */
+/** Problems without a file have no lines. */
 const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 0 };
 
 export const rollback: Verb = async ({ flags, out, client }) => {

@@ -12,7 +12,7 @@ import type { Change, FileState, JournalThread, OpenRequest } from "./worker.io.
 const MAX_QUEUED_BYTES = 64 << 20;
 /** When a refused write is worth another try. */
 const RETRY_MS = 1000;
-/** How many commits the latencies are told of. */
+/** The latencies are those of the last so many commits. */
 const LATENCY_RING = 1024;
 /** Chunks asked for before the first has come: the thread reads the next while this one is decoded. */
 const REPLAY_AHEAD = 2;
