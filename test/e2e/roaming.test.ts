@@ -198,7 +198,7 @@ test("a restarted node has what others told it from its snapshot, also while the
     b = await start("wb", ["--config", IMPATIENT, "--join", fabricOf(a)]);
     expect(await namesAt(b)).toEqual(["db", "web"]);
     using door = new GrpcDoor(b.grpc);
-    // At the end of the join time; where the node stood still, so much later. How long it is presumed to be alive: test/fabric/lives-resume.test.ts.
+    // At the end of the join time; where the node stood still, so much later. How long it is presumed to be alive: test/fabric/origin-lifecycle-restart.test.ts.
     await until("nobody was met", async () => {
       const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
       const found = (response["items"] as { health: string }[]).map(({ health }) => health);

@@ -1,4 +1,4 @@
-/** Which version of the policy is fetched and given, from whom, and how often; `policy-exchange.test.ts` has what comes of it. */
+/** Which version of the policy is fetched and given, from whom, and how often; `policy-sync.test.ts` has what comes of it. */
 import { expect, test } from "vitest";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { PolicyExchange } from "../../src/fabric/policy-sync.ts";

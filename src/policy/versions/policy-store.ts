@@ -9,9 +9,9 @@ import type { PolicySet } from "../set/rules.ts";
 import { hasErrors, openedRules, type Problem, refuseSet, validateSlices } from "../set/validation.ts";
 import type { Source } from "../set/verdict.ts";
 import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
+import { appliedEvent, takenEvents } from "./audit-events.ts";
 import { decodeFacts, decodeVersion, encodeVersion } from "./codec.ts";
 import { conflict, type PolicyEngine, readVersion, type Terms } from "./engine.ts";
-import { appliedEvent, takenEvents } from "./trail.ts";
 import type { PolicyVersion, PolicyVia, VersionFacts, VersionRow } from "./version.ts";
 import { isNewer, isSamePlace, type VersionPlace } from "./version.ts";
 

@@ -1,3 +1,4 @@
+/** What becomes of the states of origins over a restart, and in the first tables of members after it (semantics.md, Orphans). */
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
