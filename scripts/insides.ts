@@ -44,11 +44,11 @@ export function insidesOf(root: string): Insides {
   const imported = filesBelow(root, "src", [".ts"]).flatMap((file) =>
     targetsOf(root, file).filter((target) => roomOf(target) !== roomOf(file)),
   );
-  const doors = new Set([...imported, ...MACHINES]);
+  const entrances = new Set([...imported, ...MACHINES]);
   const tests = unitTests(root).map((file) => {
     const own = targetsOf(root, file).filter((target) => target.startsWith("src/"));
     const lines = readFileSync(join(root, file), "utf8").split("\n").length - 1;
-    return { file, lines, insides: own.filter((target) => !doors.has(target)).toSorted() };
+    return { file, lines, insides: own.filter((target) => !entrances.has(target)).toSorted() };
   });
   const inside = tests.filter(({ insides }) => insides.length > 0);
   const sum = (of: readonly InsideTest[]) => of.reduce((total, { lines }) => total + lines, 0);

@@ -120,6 +120,44 @@ export function unexplainedEvents(root: string, page: string): readonly string[]
   return [...new Set(names)].filter((name) => !explained.includes(`\`${name}\``)).toSorted();
 }
 
+/** Words that the glossary replaced, with the word that it has. A file, a name or a sentence that uses one again speaks of something that no longer has this name. */
+const OLD_WORDS: Readonly<Record<string, string>> = {
+  courier: "failure detector",
+  door: "listener",
+  eyes: "visibility filter",
+  grave: "tombstone",
+  graveyard: "tombstones",
+  holdings: "usage",
+  knob: "setting",
+  quarantine: "conflict",
+  quarantined: "conflict",
+  seam: "io-types",
+  shelf: "cache",
+  trail: "log",
+  unserved: "unimplemented",
+};
+
+/** Lines, and names of files, with an old word. Decisions and the changelog tell of what was. */
+export function oldWordFaults(root: string): readonly string[] {
+  const files = ["src", "proto", "docs", "scripts"]
+    .flatMap((folder) => filesBelow(root, folder, [".ts", ".proto", ".md"]))
+    .concat("README.md", "CONTRIBUTING.md", "SECURITY.md")
+    .filter((file) => !file.startsWith("docs/decisions/") && file !== "scripts/tidy-tables.ts");
+  return files.flatMap((file) =>
+    [file, ...readOrEmpty(join(root, file)).split("\n")].flatMap((line, number) => {
+      const words =
+        line
+          .replaceAll(/([a-z])([A-Z])/g, "$1 $2")
+          .toLowerCase()
+          .match(/[a-z]+/g) ?? [];
+      return words.flatMap((word) => {
+        const old = Object.hasOwn(OLD_WORDS, word) ? word : word.replace(/s$/, "");
+        return Object.hasOwn(OLD_WORDS, old) ? [`${file}:${number}: "${word}" is an old word: ${OLD_WORDS[old]}`] : [];
+      });
+    }),
+  );
+}
+
 function readOrEmpty(file: string): string {
   try {
     return readFileSync(file, "utf8");

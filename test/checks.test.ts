@@ -20,7 +20,7 @@ import {
   ruleFaults,
   unreachedFiles,
 } from "../scripts/tidy.ts";
-import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { oldWordFaults, unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
 const CONFIGURATION = [
@@ -364,6 +364,19 @@ test("tidy names a file without a header, a mark without a number and a focused 
   });
   expect(headerFaults(folder)).toHaveLength(1);
   expect(markFaults(folder)).toHaveLength(2);
+});
+
+test("tidy names an old word in the name of a file, in a name and in a sentence, but not in a decision", () => {
+  const folder = plant({
+    "src/lib/doors.ts": "/** Listeners. */\nexport const maxQuarantined = 1;\nexport const indoors = 1;\n",
+    "docs/a.md": "Turn a knob.\n",
+    "docs/decisions/0001-a.md": "There was a knob.\n",
+  });
+  expect(oldWordFaults(folder)).toEqual([
+    'src/lib/doors.ts:0: "doors" is an old word: listener',
+    'src/lib/doors.ts:2: "quarantined" is an old word: conflict',
+    'docs/a.md:1: "knob" is an old word: setting',
+  ]);
 });
 
 test("tidy names a link to a file or a heading that is not there", () => {

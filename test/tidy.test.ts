@@ -18,7 +18,7 @@ import {
   ruleFaults,
   unreachedFiles,
 } from "../scripts/tidy.ts";
-import { unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import { oldWordFaults, unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
 import { SETTING_ROWS } from "../src/config/settings.ts";
 import { REASONS } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics/metrics.ts";
@@ -109,6 +109,10 @@ test("the documentation names only metrics and settings that there are", () => {
 
 test("every event of the mesh is explained to whoever finds it in the log", () => {
   expect(unexplainedEvents(ROOT, "docs/reference/mesh.md")).toEqual([]);
+});
+
+test("words that the glossary replaced do not come back", () => {
+  expect(oldWordFaults(ROOT)).toEqual([]);
 });
 
 test("unit tests that use files, threads, sockets, processes or real time are named so, and run apart", () => {

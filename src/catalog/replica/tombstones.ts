@@ -6,22 +6,23 @@ import type { StoredRecord } from "../record/stored-record.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { endsBeforeHlc, endsEarlierGeneration, isNarrowing } from "./view.ts";
 
-interface Grave {
+/** The place of a tombstone in the order of arrival. It stays when its key comes back, until it is compacted. */
+interface Slot {
   readonly stored: StoredRecord;
   readonly seq: number;
-  readonly dugMonoMs: number;
+  readonly addedMonoMs: number;
 }
 
 export interface CollectBounds {
   readonly liveCount: number;
-  /** Most graves to look at. */
+  /** Most slots to look at. */
   readonly maxCount: number;
   /** With `count` alone, old tombstones are kept while there is room. */
   readonly by: "age" | "count";
 }
 
-/** Number of graves below which compacting does not pay. */
-const SPARE_GRAVES = 1024;
+/** Number of slots below which compacting does not pay. */
+const SPARE_SLOTS = 1024;
 
 export interface TombstonesOptions {
   /** The id of this node. */
@@ -33,7 +34,7 @@ export interface TombstonesOptions {
 
 export class Tombstones {
   readonly #options: TombstonesOptions;
-  #graves: Grave[] = [];
+  #slots: Slot[] = [];
   #first = 0;
   readonly #lost: LostOrigins;
   /** Tombstones in a row that were kept for lost origins while there was no room. */
@@ -46,27 +47,27 @@ export class Tombstones {
     this.#lost = lost;
   }
 
-  /** Number of graves, including those of keys that came back. Memory follows this number. */
+  /** Number of slots, including those of keys that came back. Memory follows this number. */
   get slots(): number {
-    return this.#graves.length;
+    return this.#slots.length;
   }
 
   add(stored: StoredRecord, time: Time): void {
     this.count += 1;
-    this.#graves.push({ stored, seq: stored.seq, dugMonoMs: time.monoMs });
-    // Keys that come and go leave graves behind a young one, and these would stay until its ttl ends.
-    if (this.#graves.length - this.#first > 2 * this.count + SPARE_GRAVES) this.#compact((grave) => !isStale(grave));
+    this.#slots.push({ stored, seq: stored.seq, addedMonoMs: time.monoMs });
+    // Keys that come and go leave slots behind a young tombstone, and these would stay until its ttl ends.
+    if (this.#slots.length - this.#first > 2 * this.count + SPARE_SLOTS) this.#compact((slot) => !isStale(slot));
   }
 
-  #compact(isKept: (grave: Grave) => boolean): void {
-    this.#graves = this.#graves.slice(this.#first).filter(isKept);
+  #compact(isKept: (slot: Slot) => boolean): void {
+    this.#slots = this.#slots.slice(this.#first).filter(isKept);
     this.#first = 0;
   }
 
   /** Latest time of the next `collect`. NEVER without tombstones. */
   nextCollectMonoMs(): number {
-    const grave = this.#graves[this.#first];
-    return grave === undefined ? NEVER : grave.dugMonoMs + this.#options.tombstoneTtlMs;
+    const slot = this.#slots[this.#first];
+    return slot === undefined ? NEVER : slot.addedMonoMs + this.#options.tombstoneTtlMs;
   }
 
   /**
@@ -78,22 +79,22 @@ export class Tombstones {
    */
   collect(time: Time, bounds: CollectBounds, drop: (stored: StoredRecord) => boolean): void {
     const limit = Math.max(this.#options.minTombstones, bounds.liveCount);
-    const most = Math.min(bounds.maxCount, this.#graves.length - this.#first);
+    const most = Math.min(bounds.maxCount, this.#slots.length - this.#first);
     for (let n = 0; n < most; n++) {
-      const grave = this.#graves[this.#first];
-      if (grave === undefined) break;
-      const { stored, seq } = grave;
-      const isGone = isStale(grave);
-      const isOld = bounds.by === "age" && time.monoMs - grave.dugMonoMs >= this.#options.tombstoneTtlMs;
+      const slot = this.#slots[this.#first];
+      if (slot === undefined) break;
+      const { stored, seq } = slot;
+      const isGone = isStale(slot);
+      const isOld = bounds.by === "age" && time.monoMs - slot.addedMonoMs >= this.#options.tombstoneTtlMs;
       if (!isGone && this.count <= limit && !isOld) break;
       this.#first += 1;
       if (isGone) continue;
       const isAhead = this.count <= limit && hlcWallMs(endsBeforeHlc(stored)) > time.wallMs;
-      if (isAhead || isHiding(stored) || this.#isHeld(stored, limit)) this.#graves.push({ stored, seq, dugMonoMs: time.monoMs });
+      if (isAhead || isHiding(stored) || this.#isHeld(stored, limit)) this.#slots.push({ stored, seq, addedMonoMs: time.monoMs });
       else if (drop(stored)) this.#keptInARow = 0;
-      else this.#graves.push(grave);
+      else this.#slots.push(slot);
     }
-    if (this.#first > SPARE_GRAVES && this.#first * 2 > this.#graves.length) this.#compact(() => true);
+    if (this.#first > SPARE_SLOTS && this.#first * 2 > this.#slots.length) this.#compact(() => true);
   }
 
   /** Whether it is kept for lost origins. */
@@ -124,7 +125,7 @@ export class Tombstones {
 }
 
 /** Whether the stored record has changed since. */
-function isStale({ stored, seq }: Grave): boolean {
+function isStale({ stored, seq }: Slot): boolean {
   return stored.seq !== seq || stored.body === BODY.ENTRY;
 }
 

@@ -51,8 +51,8 @@ export interface ReplicationOptions {
   readonly maxVectorEntries: number;
   readonly maxClockSkewMs: number;
   /** Frames kept for other links. */
-  readonly shelfFrames: number;
-  readonly shelfBytes: number;
+  readonly maxCachedFrames: number;
+  readonly maxCachedBytes: number;
   /** Same event of one link at most so often. */
   readonly eventIntervalMs: number;
 }
@@ -80,7 +80,7 @@ export const REPLICATION_FIXED = {
   fetchMaxWaitMs: 30_000,
   maxOrigins: MAX_VECTOR_FRAME_ENTRIES,
   maxVectorEntries: 2000,
-  shelfFrames: 64,
-  shelfBytes: 4 * 1024 * 1024,
+  maxCachedFrames: 64,
+  maxCachedBytes: 4 * 1024 * 1024,
   eventIntervalMs: 10_000,
 } as const satisfies Partial<ReplicationOptions>;

@@ -132,7 +132,7 @@ export class Replicator {
     this.foreigners = parts.foreigners;
     this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);
-    this.frameCache = new FrameCache({ maxFrames: this.options.shelfFrames, maxBytes: this.options.shelfBytes });
+    this.frameCache = new FrameCache({ maxFrames: this.options.maxCachedFrames, maxBytes: this.options.maxCachedBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);

@@ -1,4 +1,4 @@
-/** Memory that tombstones leave behind: nothing outside shows how many graves are kept. */
+/** Memory that tombstones leave behind: nothing outside shows how many slots are kept. */
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { LostOrigins } from "../../../src/catalog/replica/lost-origins.ts";
@@ -8,7 +8,7 @@ import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 
 const T = timeOf(1, 0);
 
-test("one key that comes and goes leaves no graves behind but the last ones", () => {
+test("one key that comes and goes leaves no slots behind but the last ones", () => {
   const tombstones = new Tombstones({ nodeId: "n1", tombstoneTtlMs: 3_600_000, minTombstones: 100_000 }, new LostOrigins());
   const [node, [key]] = [new FabricComponent("a"), KEYS];
   if (key === undefined) throw new Error("there are keys");

@@ -6,8 +6,8 @@ import { ReplicatingNode } from "../../fakes/replication.ts";
 
 type FrameCache = ReplicatingNode["shared"]["frameCache"];
 
-function caching(shelfFrames: number, shelfBytes: number): readonly [ReplicatingNode, FrameCache] {
-  const node = new ReplicatingNode({ nodeId: "a", options: { shelfFrames, shelfBytes } });
+function caching(maxCachedFrames: number, maxCachedBytes: number): readonly [ReplicatingNode, FrameCache] {
+  const node = new ReplicatingNode({ nodeId: "a", options: { maxCachedFrames, maxCachedBytes } });
   return [node, node.shared.frameCache];
 }
 
