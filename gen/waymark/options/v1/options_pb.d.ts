@@ -129,7 +129,7 @@ export enum Role {
   MESH_OPERATE = 3,
 
   /**
-   * The role `mesh.admin`: to change the policy.
+   * The role `mesh.admin`: to change the policy, and the entries of all principals.
    *
    * @generated from enum value: ROLE_MESH_ADMIN = 4;
    */

@@ -58,7 +58,8 @@ export declare type CutoverWindow = Message<"waymark.policy.v1.CutoverWindow"> &
 export declare const CutoverWindowSchema: GenMessage<CutoverWindow>;
 
 /**
- * Limits on what a namespace may hold. 0 means no limit. Each is at most 2^53 - 1.
+ * Limits on what a namespace may hold. For a limit that is 0, the node's setting `quotas.namespace_entries`,
+ * `quotas.namespace_watches` or `quotas.namespace_bytes` counts. Each is at most 2^53 - 1.
  *
  * @generated from message waymark.policy.v1.Quota
  */
@@ -164,7 +165,7 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
   priority: number;
 
   /**
-   * Limits of the namespace. Absent means no limits.
+   * Limits of each namespace under the rule. Absent means those of the node's settings.
    *
    * @generated from field: waymark.policy.v1.Quota quota = 10;
    */
