@@ -16,31 +16,7 @@ import { rethrowBroken } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
 import { LOOK_MS } from "./core/standstill.ts";
-import type { NodeInput, NodeOutput } from "./core-io.ts";
-
-/** What the machine tells the rest of the node; sockets, journal and files are the driver's own affair. */
-export type Told = Extract<
-  NodeOutput,
-  {
-    readonly kind:
-      | "caughtUp"
-      | "event"
-      | "generationLost"
-      | "handedOver"
-      | "keepRoster"
-      | "keepSnapshot"
-      | "measureLoad"
-      | "selfRefused"
-      | "memberChanged"
-      | "memberForgotten"
-      | "readPolicy"
-      | "adoptPolicy"
-      | "ready"
-      | "serving"
-      | "staticEnded"
-      | "takenOver";
-  }
->;
+import type { NodeInput, NodeOutput, Told } from "./core-io.ts";
 
 /** A `NodeMachine`. */
 export interface DrivenMachine extends Machine<NodeInput, NodeOutput> {

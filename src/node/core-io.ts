@@ -84,3 +84,8 @@ export type NodeOutput =
   | ({ readonly kind: "handedOver" } & HandedOver)
   /** Nothing more is said: the sockets may be closed. */
   | { readonly kind: "gone"; readonly reason: DepartureReason };
+
+type Order = "answer" | "call" | "close" | "confirmed" | "gone" | "keepGeneration" | "open" | "persist" | "send" | "settled" | "wake";
+
+/** What the machine tells the rest of the node. The driver carries out the other outputs itself, on sockets and journal. */
+export type Told = Exclude<NodeOutput, { readonly kind: Order }>;

@@ -32,12 +32,10 @@ export interface NodeRooms {
   readonly replica: Replica;
   readonly registrar: Registrar;
   readonly fanout: Fanout;
-  /** Undefined where nobody asks by DNS. */
-  readonly dnsNames?: Pick<DnsNames, "refresh"> | undefined;
+  readonly dnsNames: Pick<DnsNames, "refresh">;
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
-  /** Undefined where nothing is limited. */
-  readonly limits?: Pick<NodeLimits, "nextDeadlineMs" | "tick"> | undefined;
+  readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
   /** Others are to be met: until their clocks are known, no writes are taken. */
   readonly hasSeeds: boolean;
   /** Draws a generation: it grows with the time, and no two are the same. */
@@ -225,7 +223,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   /** The replica changed: names, and readers whom it concerns, hear of it. */
   show(out: NodeOutput[]): void {
     const { replica, registrar, fanout, dnsNames } = this.#rooms;
-    dnsNames?.refresh();
+    dnsNames.refresh();
     registrar.requests.refresh();
     fanout.changed(replica.takeTouched());
     out.push({ kind: "wake" });
@@ -236,7 +234,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return Math.min(
       this.commits.nextDeadlineMs(),
       this.#generations.nextDeadlineMs(),
-      this.#rooms.limits?.nextDeadlineMs() ?? NEVER,
+      this.#rooms.limits.nextDeadlineMs(),
       this.#self.nextDeadlineMs(),
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
@@ -258,7 +256,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     switch (input.kind) {
       case "tick":
         this.commits.tick(time);
-        this.#rooms.limits?.tick(time);
+        this.#rooms.limits.tick(time);
         this.#keepGeneration(this.#generations.tick(time), out);
         return this.#toFabric(input, time, out);
       case "persisted":

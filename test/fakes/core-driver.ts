@@ -1,5 +1,6 @@
 /** The driver of a node's machine, without a disk. */
-import { CoreDriver, type DrivenMachine, type Told } from "../../src/node/core-driver.io.ts";
+import { CoreDriver, type DrivenMachine } from "../../src/node/core-driver.io.ts";
+import type { Told } from "../../src/node/core-io.ts";
 import { now } from "../../src/node/rooms.io.ts";
 
 export function driverOf(machine: DrivenMachine, onTold: (told: Told) => void = () => {}): CoreDriver {

@@ -12,6 +12,9 @@ import { until } from "../fakes/until.ts";
 const ANN = caller("ann");
 const POLICIES = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3, maxBytes: 1e6 });
 
+/** Nobody asks by DNS, and nothing is limited. */
+const IDLE = { dnsNames: { refresh: () => {} }, limits: { nextDeadlineMs: () => Number.POSITIVE_INFINITY, tick: () => {} } };
+
 interface Write {
   readonly batch: Batch;
   readonly land: () => void;
@@ -35,7 +38,7 @@ function committing() {
   const clock = { ms: 0 };
   let isAnswering = false;
   const { replica, registrar } = r;
-  const rooms = { replica, registrar, fanout: new Fanout(), policies: POLICIES, metrics: new Metrics(), hasSeeds: false };
+  const rooms = { replica, registrar, fanout: new Fanout(), policies: POLICIES, metrics: new Metrics(), hasSeeds: false, ...IDLE };
   const driver = new CoreDriver(new NodeMachine({ ...rooms, newGeneration: () => 2 }, at(0)), {
     write: (batch) =>
       new Promise<void>((resolve, reject) => {

@@ -1,4 +1,4 @@
-/** Who was heard when, and how long probes took, noted beside a fabric's machine. It decides nothing. */
+/** When each member was heard last, and how long probes took: read off the inputs and outputs of the fabric. It decides nothing. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../../fabric/io-types.ts";
 import { isListed } from "../../fabric/membership/members.ts";
@@ -6,7 +6,7 @@ import type { CallRequest } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 
-/** Calls under way that are timed; more are not. */
+/** The most calls that are timed at once. Calls above it are not timed. */
 const MAX_CALLS = 4096;
 
 export class HeardPeers {
@@ -14,7 +14,7 @@ export class HeardPeers {
   readonly #metrics: Metrics;
   /** Node id → wall ms; members only. */
   readonly #heard = new Map<string, number>();
-  /** Of links that came up. */
+  /** The node at the other end of each link that came up. */
   readonly #linkNodes = new Map<LinkId, string>();
   readonly #calls = new Map<number, { readonly kind: CallRequest["kind"]; readonly sentMonoMs: number }>();
 
@@ -23,10 +23,12 @@ export class HeardPeers {
     this.#metrics = metrics;
   }
 
-  /** To be told of each input of the fabric, after it was handled, with what came out of it. */
+  /** To be called with each input of the fabric after the fabric has handled it, and with the outputs. */
   handled(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
-    this.#note(input, time);
-    this.#noteAdmitted(input, outputs, time);
+    if (input.kind === "answered") this.#answered(input, time);
+    else if (input.kind === "received") this.#received(input, time);
+    else if (input.kind === "closed") this.#linkNodes.delete(input.link);
+    else if (input.kind === "asked") this.#asked(input, outputs, time);
     for (const output of outputs) this.#noteOutput(output, time);
   }
 
@@ -35,43 +37,17 @@ export class HeardPeers {
     return this.#heard.get(nodeId);
   }
 
-  #note(input: FabricInput, time: Time): void {
-    switch (input.kind) {
-      case "answered":
-        this.#answered(input, time);
-        return;
-      case "received":
-        this.#hear(this.#linkNodes.get(input.link) ?? "", time);
-        return;
-      case "closed":
-        this.#linkNodes.delete(input.link);
-        return;
-      case "tick":
-      case "asked":
-      case "opened":
-      case "lagged":
-      case "facts":
-      case "policy":
-      case "policyRead":
-      case "policyRefused":
-      case "leaving":
-      case "offer":
-      case "stop":
-    }
+  /** A caller is known to be who it says only when the fabric has looked at its call: a refused one was not heard. */
+  #asked({ call, request }: Extract<FabricInput, { kind: "asked" }>, outputs: readonly FabricOutput[], time: Time): void {
+    const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
+    if (!isRefused) this.#hear(request.from.nodeId, time);
   }
 
-  /** Only when it was looked at is it known who says truly who it is: refused, it says so for nobody else. */
-  #noteAdmitted(input: FabricInput, outputs: readonly FabricOutput[], time: Time): void {
-    if (input.kind === "asked") {
-      const { call, request } = input;
-      const isRefused = outputs.some((output) => output.kind === "answer" && output.call === call && output.response === undefined);
-      if (!isRefused) this.#hear(request.from.nodeId, time);
-    } else if (input.kind === "received" && input.frame.kind === "hello") {
-      const hello = this.#fabric.helloOf(input.link);
-      if (hello === undefined) return;
-      this.#linkNodes.set(input.link, hello.nodeId);
-      this.#hear(hello.nodeId, time);
-    }
+  /** As for a call, the node of a link is known only once the fabric has taken its hello. */
+  #received({ link, frame }: Extract<FabricInput, { kind: "received" }>, time: Time): void {
+    const nodeId = frame.kind === "hello" ? this.#fabric.helloOf(link)?.nodeId : undefined;
+    if (nodeId !== undefined) this.#linkNodes.set(link, nodeId);
+    this.#hear(this.#linkNodes.get(link) ?? "", time);
   }
 
   #answered({ call, response }: Extract<FabricInput, { kind: "answered" }>, time: Time): void {
@@ -83,33 +59,14 @@ export class HeardPeers {
   }
 
   #noteOutput(output: FabricOutput, time: Time): void {
-    switch (output.kind) {
-      case "call":
-        if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
-        return;
-      case "memberChanged":
-        if (!isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
-        return;
-      case "memberForgotten":
-        this.#heard.delete(output.nodeId);
-        return;
-      case "close":
-        this.#linkNodes.delete(output.link);
-        return;
-      case "answer":
-      case "open":
-      case "send":
-      case "changed":
-      case "superseded":
-      case "generationLost":
-      case "offered":
-      case "readPolicy":
-      case "adoptPolicy":
-      case "event":
-    }
+    if (output.kind === "call") {
+      if (this.#calls.size < MAX_CALLS) this.#calls.set(output.call, { kind: output.request.kind, sentMonoMs: time.monoMs });
+    } else if (output.kind === "close") this.#linkNodes.delete(output.link);
+    else if (output.kind === "memberForgotten") this.#heard.delete(output.nodeId);
+    else if (output.kind === "memberChanged" && !isListed(output.update.status)) this.#heard.delete(output.update.nodeId);
   }
 
-  /** Strangers may call themselves anything: only members are remembered. */
+  /** Only members are remembered, because a stranger may use any name. */
   #hear(nodeId: string, { wallMs }: Time): void {
     const status = this.#fabric.membership.find(nodeId)?.status;
     if (status !== undefined && isListed(status)) this.#heard.set(nodeId, wallMs);

@@ -55,12 +55,9 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     snapshots: { intervalMs: ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
   };
   const fabric = joinOthers(core, joining, now());
-  const peers = new FabricPeers(core);
   const events = new FabricEvents(core, log);
   driver.follow((told) => {
-    if (told.kind === "memberChanged") peers.changed(told.update.nodeId);
-    else if (told.kind === "memberForgotten") peers.changed(told.nodeId);
-    else if (told.kind === "keepRoster") void keepRoster(members, told.bytes, options);
+    if (told.kind === "keepRoster") void keepRoster(members, told.bytes, options);
     else if (told.kind === "keepSnapshot") void snapshotFile.keep(told).then((isKept) => driver.input({ kind: "snapshotKept", isKept }));
     events.told(told);
   });
@@ -86,7 +83,12 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.standing, time) }],
     observe: () => observeFabric({ metrics, fabric, driver, machine, now }),
   };
-  return { listener: { host, port: driver.port, address: driver.address }, mesh: peerDirectory(core), peers, component };
+  return {
+    listener: { host, port: driver.port, address: driver.address },
+    mesh: peerDirectory(core),
+    peers: new FabricPeers(core, driver),
+    component,
+  };
 }
 
 function warmParts({ settings, core }: FabricComponentOptions): WarmParts {

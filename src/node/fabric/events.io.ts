@@ -5,7 +5,7 @@ import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { HandedOver } from "../core/departure.ts";
-import type { Told } from "../core-driver.io.ts";
+import type { Told } from "../core-io.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 
 export class FabricEvents {

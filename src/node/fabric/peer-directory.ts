@@ -10,6 +10,7 @@ import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
 import type { Standing } from "../core/standing.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
+import type { Told } from "../core-io.ts";
 
 /** The age is asked for at every query and changes slowly. */
 const AGE_MS = 50;
@@ -44,12 +45,18 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
   };
 }
 
+/** What tells of changed members: the driver. */
+interface Followed {
+  follow(follower: (told: Told) => void): () => void;
+}
+
 export class FabricPeers implements MemberDirectory {
   readonly #core: JoinedCore;
-  readonly #followers = new Set<(nodeId: string) => void>();
+  readonly #driver: Followed;
 
-  constructor(core: JoinedCore) {
+  constructor(core: JoinedCore, driver: Followed) {
     this.#core = core;
+    this.#driver = driver;
   }
 
   members(time: Time): readonly MemberRow[] {
@@ -104,13 +111,10 @@ export class FabricPeers implements MemberDirectory {
   }
 
   follow(onChange: (nodeId: string) => void): () => void {
-    this.#followers.add(onChange);
-    return () => this.#followers.delete(onChange);
-  }
-
-  /** A member changed, or is forgotten. */
-  changed(nodeId: string): void {
-    for (const follower of this.#followers) follower(nodeId);
+    return this.#driver.follow((told) => {
+      if (told.kind === "memberChanged") onChange(told.update.nodeId);
+      else if (told.kind === "memberForgotten") onChange(told.nodeId);
+    });
   }
 
   /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */

@@ -22,7 +22,7 @@ function watched(count: number) {
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<
     Record<keyof NodeCore, unknown>
   > as unknown as NodeCore;
-  return { world, nodes, node, view: peerDirectory(core), peers: new FabricPeers(core) };
+  return { world, nodes, node, view: peerDirectory(core), peers: new FabricPeers(core, { follow: () => () => {} }) };
 }
 
 const present = ({ world, view, nodes }: ReturnType<typeof watched>): readonly string[] =>
