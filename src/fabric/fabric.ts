@@ -1,4 +1,4 @@
-/** The room's machine: composes membership, links, replication and the lives of origins. Routes, and has no rules of its own. */
+/** The machine of this room. It composes membership, links, replication and the lifecycle of origins, and routes between them. It has no rules of its own. */
 import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { Collecting } from "./collecting.ts";
@@ -34,7 +34,7 @@ export class Fabric implements FabricMachine {
   readonly exchanges: ReplicationChannel;
   readonly policy: PolicyExchange;
   readonly policySources: PolicySources;
-  /** Closed only while nobody is a peer. */
+  /** Closed only while this node has no peer. */
   readonly seal = { isClosed: false };
   readonly foreigners: Foreigners;
   readonly lifecycle: OriginLifecycle;
@@ -81,7 +81,7 @@ export class Fabric implements FabricMachine {
     this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
     const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
-    // The policy first: without it a newcomer is not ready.
+    // The policy comes first, because a newcomer is not ready without it.
     const policyChannel = new PolicyChannel(this.policy, (id) => this.policySources.of(id));
     this.#multiplexer = new Multiplexer([policyChannel, this.exchanges, this.leaving]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
@@ -96,7 +96,7 @@ export class Fabric implements FabricMachine {
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
 
-  /** From now on. Links that are up stay, and who was refused, or refused this node, is tried again with the next input. */
+  /** Uses these tokens from now on. Links that are up stay. Peers that were refused, or refused this node, are tried again at the next input. */
   setTokens({ clusterToken, otherToken }: ClusterTokens): void {
     Object.assign(this.#peerAuth, { clusterToken, otherToken });
     this.#links.retryNow();
@@ -148,7 +148,7 @@ export class Fabric implements FabricMachine {
     this.#tick(time, out);
   }
 
-  /** We stood still: for others that time does not count (semantics.md, Deadlines and standstills). Membership sees to itself. */
+  /** This node stood still: that time does not count against others (semantics.md, Deadlines and standstills). Membership does this itself. */
   #postpone(byMs: number): void {
     this.#links.postpone(byMs);
     this.lifecycle.postpone(byMs);
@@ -158,7 +158,7 @@ export class Fabric implements FabricMachine {
   }
 
   #toPolicy(input: Extract<FabricInput, { kind: "policy" | "policyRead" | "policyRefused" }>, out: FabricOutput[]): void {
-    // Each may give every link something to say.
+    // Each of these may give every link something to send.
     this.#multiplexer.wake();
     switch (input.kind) {
       case "policy":
@@ -170,14 +170,14 @@ export class Fabric implements FabricMachine {
     }
   }
 
-  /** The next frame for a link; see `FabricMachine`. */
+  /** The next frame for a link (`FabricMachine`). */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
     const frame = this.#links.next(link) ?? this.#multiplexer.next(link, time) ?? this.#farewell(link, time, out);
     if (frame !== undefined) this.#links.count(link, "sent");
     return frame;
   }
 
-  /** While stopping, the goodbye, when all own news is sent. */
+  /** The goodbye of a node that stops, when all its own news is sent. */
   #farewell(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
     if (this.#stop === undefined || this.replication.edgeDueMonoMs !== NEVER || this.#multiplexer.helloOf(link) === undefined)
       return undefined;
@@ -199,7 +199,7 @@ export class Fabric implements FabricMachine {
     );
   }
 
-  /** Whether this node may answer for the mesh, and the honest age of what it would say. */
+  /** Whether this node may answer for the mesh, and how old its answers are. */
   readiness(time: Time): ReadyState {
     return this.#readiness.read(time);
   }
@@ -208,24 +208,24 @@ export class Fabric implements FabricMachine {
     return this.#readiness.isReady;
   }
 
-  /** Whether old tombstones may go; not while the node's clock is off. */
+  /** Whether old tombstones may be collected. They may not while the node's clock is off. */
   mayCollect(time: Time): boolean {
     const { isInStep } = this.#readiness.read(time);
     const asked = { isInStep, isAnybodyAway: this.lifecycle.isAnybodyAway, isClockOff: this.membership.clock(time).isOff };
     return this.#collecting.mayCollect({ ...asked, lost: this.#parts.replica.lost }, time);
   }
 
-  /** Whether readers may be told that they have everything: not while an origin's many records are being shown or hidden. */
+  /** Whether readers may be told that they have everything. They may not while the records of an origin are being shown or hidden in slices. */
   get isWhole(): boolean {
     return this.#readiness.isReady && !this.lifecycle.isSettling;
   }
 
-  /** Whether there is another node of this cluster: nodes of others hold nothing for it. */
+  /** Whether there is another node of this cluster. Nodes of other clusters take over nothing from it. */
   get hasClusterPeers(): boolean {
     return this.membership.listed().some(({ clusterId }) => clusterId === this.#peerAuth.clusterId);
   }
 
-  /** Whether nothing is left to be said after `stop`. */
+  /** Whether nothing is left to be sent after `stop`. */
   isStopped(time: Time): boolean {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
@@ -239,12 +239,12 @@ export class Fabric implements FabricMachine {
     return [...this.#links.rows].map((row) => ({ ...row, isCaughtUp: this.exchanges.find(row.link)?.isCaughtUp === true }));
   }
 
-  /** What the peer of a link that is up said of itself. */
+  /** The hello of the peer of a link that is up. */
   helloOf(link: LinkId): Hello | undefined {
     return this.#multiplexer.helloOf(link);
   }
 
-  /** What was not taken from others, since the start. */
+  /** Counts of what this node refused from others since its start. */
   refused(): Refusals {
     const { refusedCount: peer, tooManyCount: link } = this.#links;
     const { refusedOrigins: origin } = this.replication.stats;
@@ -382,7 +382,7 @@ export class Fabric implements FabricMachine {
     if (time.monoMs >= this.lifecycle.nextDeadlineMs()) {
       const events: FabricEvent[] = [];
       if (this.lifecycle.tick(time, events)) out.push({ kind: "changed" });
-      // Of an origin that was forgotten nothing is held any more.
+      // Nothing is held any more of an origin that was forgotten.
       if (events.length > 0) this.#freshness.changed();
       for (const event of events) out.push({ kind: "event", event });
     }

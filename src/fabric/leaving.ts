@@ -1,4 +1,4 @@
-/** A node that leaves, and who may take its static entries over: what is said of that on the links (semantics.md, Stop). */
+/** The frames of a node that leaves, and of the nodes that may take over its static entries (semantics.md, Stop). */
 
 import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
@@ -13,7 +13,7 @@ interface Peer {
   readonly hello: Hello;
   readonly frames: HandOverFrame[];
   isLeaving: boolean;
-  /** How often it refused. */
+  /** How often the peer refused. */
   refusals: number;
 }
 
@@ -23,7 +23,7 @@ const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 export class Leaving implements LinkChannel<HandOverFrame> {
   readonly kinds = ["handOver"] as const;
   readonly capabilities = [HAND_OVER];
-  /** What is offered is there before the offer. */
+  /** So the offered records are at the peer before the offer. */
   readonly speaks = "last";
   readonly #clusterId: string;
   readonly #isReady: () => boolean;
@@ -31,7 +31,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
   readonly #peers = new Map<LinkId, Peer>();
   #isLeaving = false;
 
-  /** `isAllSent`: whether a peer was told all own news, as far as the other channels have nothing to say to it. */
+  /** `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
     this.#clusterId = clusterId;
     this.#isReady = isReady;
@@ -61,7 +61,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Nodes of this cluster with a link, that are not leaving as far as they said, and how often each refused. */
+  /** Linked nodes of this cluster that did not say that they are leaving, and how often each refused. */
   takers(): readonly { readonly nodeId: string; readonly refusals: number }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)

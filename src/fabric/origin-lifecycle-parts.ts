@@ -1,4 +1,4 @@
-/** What the lives of origins, and the age of what is held, rest on in a fabric. */
+/** Builds the lifecycle of origins and the freshness of a fabric from its other parts. */
 import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Time } from "../lib/machine.ts";
@@ -42,7 +42,7 @@ export function makeFreshness({ replica, clusterId, membership, replication }: O
   });
 }
 
-/** How an origin stands, for a snapshot. */
+/** The state of an origin, for a snapshot. */
 export function standingOf(lifecycle: OriginLifecycle, origin: Origin, { monoMs, wallMs }: Time): SnapshotOrigin {
   const sinceMonoMs = lifecycle.absentSinceMonoMs(origin);
   const absentWallMs = sinceMonoMs === undefined ? undefined : wallMs - (monoMs - sinceMonoMs);

@@ -24,7 +24,7 @@ export class PolicyChannel implements LinkChannel<PolicyFrame> {
     nextDeadlineMs: () => NEVER,
   };
 
-  /** `sourceOf`: what a cluster's nodes are to this one when they offer a policy. */
+  /** `sourceOf`: how this node treats a policy that nodes of a cluster offer. */
   constructor(exchange: PolicyExchange, sourceOf: (clusterId: string) => PolicySource = () => "accepted") {
     this.#exchange = exchange;
     this.#sourceOf = sourceOf;

@@ -1,17 +1,17 @@
-/** Whether this node may answer for the mesh, and how old what it would say is (semantics.md, Watch 7). */
+/** Whether this node may answer for the mesh, and how old its data is (semantics.md, Watch 7). */
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Behind, Freshness } from "./freshness.ts";
 
 export interface ReadinessOptions {
-  /** With seeds of which none answers, a node serves alone after so long; it goes on trying. */
+  /** A node whose seeds do not answer serves alone after this time, and goes on trying. */
   readonly joinTimeoutMs: number;
-  /** Who turned this node away keeps it from serving alone for so long; tried again well within that. */
+  /** A peer that turned this node away keeps it from serving alone for this time. The node tries again well within it. */
   readonly refusedMs: number;
-  /** A peer in step speaks at least so often. */
+  /** A peer in step sends something at least this often. */
   readonly quietMs: number;
   /**
-   * When all are starting, and somebody cannot be linked to, a node serves what it has after so long beyond the join timeout; and one with many
-   * silent seeds, when not each of them has had its time.
+   * This long after the join timeout a node serves what it has, in two cases: all nodes are starting and one of them cannot be linked to; or
+   * the node has many silent seeds and not all of them were tried.
    */
   readonly catchUpTimeoutMs: number;
 }
@@ -28,30 +28,30 @@ export interface ReadyState {
   readonly reason: "alone" | "joining" | "refused" | "catching_up" | "caught_up";
   readonly detail: string;
   /**
-   * How old what is held here may be: the time since the slowest peer last told that we lack nothing of what it has; 0 without peers. Of a
-   * node that is not ready, or alone with a snapshot, the age of what it started with; without a snapshot, the time since 1970.
+   * How old the data here may be: the time since this node last lacked nothing that the slowest peer had; 0 without peers. For a node that is
+   * not ready, or alone with a snapshot, it is the age of the snapshot; without a snapshot it is the time since 1970.
    */
   readonly ageMs: number;
-  /** Ready, and every peer has told so within the last `quietMs`: what asks for a whole view asks for this. */
+  /** Whether it is ready and was in step with every peer within the last `quietMs`. Whatever needs a whole view needs this. */
   readonly isInStep: boolean;
 }
 
-/** Peers that are up, and all of whose news from when their link came up is here. */
+/** Linked peers of which this node has everything that they had when their link came up. */
 export interface CaughtUp {
   readonly count: number;
-  /** Of them, those that were ready when they greeted. */
+  /** Those that were ready when they greeted. */
   readonly readyCount: number;
-  /** Those there are to catch up with. */
+  /** Peers to catch up with. */
   readonly wantedCount: number;
 }
 
 type State =
   | { readonly kind: "joining"; readonly deadlineMonoMs: number }
   | { readonly kind: "catching_up" }
-  /** For good: what is learned after this is news, also when it was alone. */
+  /** Final states: what is learned afterwards is news, also for a node that was alone. */
   | { readonly kind: "alone" | "caught_up" };
 
-/** An address where this node was turned away, and why. */
+/** The address where this node was turned away, and why. */
 export interface TurnedAway {
   readonly address: string;
   readonly why: string;
@@ -75,7 +75,7 @@ export class Readiness {
   readonly #asOfMonoMs: number | undefined;
   #state: State | undefined;
   #startMonoMs = 0;
-  /** Time since then that does not count for others. */
+  /** Time since `#startMonoMs` that does not count against others. */
   #postponedMs = 0;
   #areSeedsHeard = false;
   #hasPeers = false;
@@ -94,7 +94,7 @@ export class Readiness {
     this.#asOfMonoMs = asOfMonoMs;
   }
 
-  /** At every tick. `hasPeers`: somebody is known whom to catch up with. `areSeedsHeard`: each has been asked, and none may still answer. */
+  /** At every tick. `hasPeers`: other members are known. `areSeedsHeard`: all seeds have been asked, and none may still answer. */
   tick({ hasPeers, areSeedsHeard }: { readonly hasPeers: boolean; readonly areSeedsHeard: boolean }, time: Time): void {
     const { monoMs } = time;
     this.#areSeedsHeard = areSeedsHeard;
@@ -117,8 +117,8 @@ export class Readiness {
   }
 
   /**
-   * With whom this node has caught up. One that was ready is enough. When all are starting, nobody is, and what each brings counts:
-   * then all must have been heard, and everybody had the time to join.
+   * The peers that this node has caught up with. One that was ready is enough. When all nodes are starting, none is ready, and each may have
+   * data of its own: then the node must catch up with all of them, after the time that joining takes.
    */
   caughtUpWith({ readyCount, count, wantedCount }: CaughtUp, time: Time): void {
     this.#dueMonoMs = NEVER;
@@ -131,8 +131,8 @@ export class Readiness {
   }
 
   /**
-   * Somebody is there. Who turns this node away shows that it is not alone, and that it lacks what it would be told there. Once the same one lets it
-   * in, the refusal counts no more.
+   * A peer answered. One that turns this node away shows that the node is not alone, and that it lacks the peer's data. The refusal no longer
+   * counts once the same peer lets the node in.
    */
   met(said: Met, { monoMs }: Time): void {
     switch (said.kind) {
@@ -144,12 +144,12 @@ export class Readiness {
     }
   }
 
-  /** Whether it has ever been in step with a peer. */
+  /** Whether this node was ever in step with a peer. */
   get hasCaughtUp(): boolean {
     return this.#state?.kind === "caught_up";
   }
 
-  /** This node stood still: its seeds have so much longer to answer. How old what it holds is does not change by that. */
+  /** This node stood still. Its seeds have that much longer to answer. The age of its data goes on. */
   postpone(byMs: number): void {
     this.#postponedMs += byMs;
     if (this.#state?.kind === "joining") this.#state = { kind: "joining", deadlineMonoMs: this.#state.deadlineMonoMs + byMs };
@@ -181,14 +181,14 @@ export class Readiness {
   }
 
   /**
-   * Up to when all that a peer had, which is just heard of, may be taken to be here. Once this node has caught up, or is alone, the peer is taken
-   * for a new one; before, it may have written since this node's snapshot was made.
+   * For a peer that was just heard of: this node is taken to have everything that the peer wrote until this time. When this node has caught up, or
+   * is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was made.
    */
   knownMonoMs(time: Time): number {
     return this.#isCurrent ? time.monoMs : this.#begunMonoMs(time);
   }
 
-  /** Alone with what others told long ago is not fresher for serving it. */
+  /** A node that serves alone with an old snapshot is not fresher for that. */
   get #isCurrent(): boolean {
     const kind = this.#state?.kind;
     return kind === "caught_up" || (kind === "alone" && (this.#asOfMonoMs === undefined || !this.#mayBeBehind()));
@@ -199,16 +199,16 @@ export class Readiness {
     return this.#asOfMonoMs ?? monoMs - wallMs;
   }
 
-  /** When a node that nobody has let in serves alone. */
+  /** When a node serves alone that no peer has let in. */
   #aloneMonoMs({ deadlineMonoMs }: State & { readonly kind: "joining" }): number {
     const dueMonoMs = this.#areSeedsHeard ? deadlineMonoMs : deadlineMonoMs + this.#options.catchUpTimeoutMs;
     return Math.max(dueMonoMs, this.#refusal?.untilMonoMs ?? dueMonoMs);
   }
 }
 
-/** Names told in a detail. */
+/** Most names in a detail. */
 const MAX_NAMES = 5;
-/** What is told goes by who is there now, not only by how the node began. */
+/** The text depends on the members that are there now, not only on how the node began. */
 const ALONE = { true: "catching up with its first peers", false: "started alone" } as const;
 const IN_STEP = { true: "in step with all peers", false: "alone now" } as const;
 
@@ -241,7 +241,7 @@ function named(nodeIds: readonly string[]): string {
   return `${nodeIds.slice(0, MAX_NAMES).join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
 }
 
-/** What else is so is not less so, but whoever reads it is to know. */
+/** The state stays as it is, but its reader is to know of the refusal. */
 function withRefusal(detail: string, refusal: TurnedAway | undefined): string {
   return refusal === undefined ? detail : `${detail}; ${refusalText(refusal)}`;
 }

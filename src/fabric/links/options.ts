@@ -1,4 +1,4 @@
-/** Bounds and times of links, and what links are told and say. */
+/** Bounds and times of links, and their inputs and outputs. */
 import type { Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
@@ -6,32 +6,32 @@ import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerIdentity } from "..
 import type { PeerAuthFacts, Refusal } from "./peer-auth.ts";
 
 export interface LinksOptions {
-  /** Members a node wants links to: all of them up to so many, as many chosen ones above. */
+  /** Members that a node wants links to: all of them up to this number, and this many chosen ones above it. */
   readonly maxLinks: number;
-  /** Links altogether, those that are being opened or ended too. */
+  /** All links, with those that are being opened or ended. */
   readonly maxTotalLinks: number;
-  /** Links that others opened, so that strangers leave room for our own. */
+  /** Links that others opened. The rest of the room is for links that this node opens. */
   readonly maxIncomingLinks: number;
   /** Links being opened at once. */
   readonly maxOpening: number;
   readonly openTimeoutMs: number;
   readonly helloTimeoutMs: number;
-  /** After its goodbye a link that the shell has not closed is given up after so long. */
+  /** This long after its goodbye a link that the shell has not closed is given up. */
   readonly endTimeoutMs: number;
-  /** Waits between attempts; full jitter. */
+  /** Waits between attempts, with full jitter. */
   readonly reconnectBaseMs: number;
   readonly reconnectMaxMs: number;
-  /** A peer that was refused, or refused us, is tried again after so long, give or take half. */
+  /** A peer that was refused, or refused this node, is tried again after this time, plus or minus half. */
   readonly refusedRetryMs: number;
-  /** The node with the greater id leaves it to the other for so long, give or take half, to open their link. */
+  /** The node with the greater id lets the other one open their link for this time, plus or minus half. */
   readonly yieldMs: number;
-  /** A link this old was not opened at the same time as another: a second one means that the first is lost. */
+  /** A link of this age was not opened at the same time as a second one. So the second one means that the first is lost. */
   readonly sameTimeMs: number;
-  /** A link of ours to somebody not wanted any more ends after so long. */
+  /** A link that this node opened to a peer that it no longer wants ends after this time. */
   readonly notWantedMs: number;
-  /** The choice of neighbours is made anew at most so often. */
+  /** The neighbours are chosen anew at most this often. */
   readonly chooseEveryMs: number;
-  /** Refusals told a minute and address; the rest is counted. */
+  /** Refusals logged a minute and address. The rest is only counted. */
   readonly maxRefusalEvents: number;
 }
 
@@ -53,13 +53,13 @@ export const LINKS_FIXED = {
   maxRefusalEvents: 6,
 } as const satisfies Partial<LinksOptions>;
 
-/** What links ask of the rest of the room. */
+/** What links need from the rest of the room. */
 export interface LinksParts {
-  /** What this node says of itself; asked at every hello. */
+  /** The facts of this node, for every hello. */
   readonly self: () => MemberFacts;
-  /** Everybody known, in a stable order. */
+  /** All members, in a stable order. */
   readonly members: () => Iterable<MemberUpdate>;
-  /** Asked at every hello. */
+  /** For every hello. */
   readonly capabilities: () => readonly string[];
   /** The other clusters whose policy this node takes, for its hello. */
   readonly policyFrom: () => readonly string[];
@@ -77,9 +77,9 @@ export type LinksInput =
   | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
   | { readonly kind: "hello"; readonly link: LinkId; readonly hello: Hello }
   | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** Ends a link for a reason of ours. */
+  /** This node ends the link. */
   | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** Membership knows others now, or something else of them. */
+  /** The table of members changed. */
   | { readonly kind: "members" };
 
 export type LinksOutput =
@@ -87,9 +87,9 @@ export type LinksOutput =
   | { readonly kind: "send"; readonly link: LinkId }
   | { readonly kind: "close"; readonly link: LinkId }
   | { readonly kind: "event"; readonly event: FabricEvent }
-  /** From now on links are wanted to these and no others. */
+  /** Links are wanted to these members, and to no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
-  /** Both have greeted; this node not before `greetedMonoMs`. */
+  /** Both sides have greeted, this node not before `greetedMonoMs`. */
   | {
       readonly kind: "up";
       readonly link: LinkId;
@@ -97,5 +97,5 @@ export type LinksOutput =
       readonly identity: PeerIdentity;
       readonly greetedMonoMs: number;
     }
-  /** A link that was up is not any more; `goodbye` is the peer's reason, undefined when it gave none. */
+  /** A link that was up is down. `goodbye` is the peer's reason, undefined when it gave none. */
   | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };

@@ -1,4 +1,4 @@
-/** What the peer of one link knows and this node does not, and when to ask for it. */
+/** The records that the peer of one link has and this node does not, and when to ask for them. */
 import { heldThrough, type Origin } from "../../catalog/record/stored-record.ts";
 import { isOfOtherCluster } from "../../catalog/replica/origins.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -7,18 +7,18 @@ import type { PeerProgress } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
 import { refOf } from "./version-vector.ts";
 
-/** Looks at what is behind at most so often, in ms. */
+/** Origins that are behind are looked at at most this often, in ms. */
 const CHECK_MS = 100;
-/** Origins looked at in one go. */
+/** Most origins that are looked at in one go. */
 const MAX_LOOKED = 1000;
 
 /** How far this node is behind the peer of a link. */
 export interface ReplicationLag {
-  /** For how long it has known less than the peer says it knows, in ms; 0 when it does not. */
+  /** For how long the peer has said that it knows more, in ms. 0 when it does not. */
   readonly behindMs: number;
-  /** By how many numbers; some of them were never anything, because changes of one key are told once. */
+  /** By how many numbers. Not all of them have a record, because several changes of one key are sent once. */
   readonly behindSeqs: number;
-  /** Whether an origin that the peer has is partial here: all of what it said of that one counts as behind. */
+  /** Whether an origin that the peer has is partial here. All of that origin counts as behind. */
   readonly isPartial: boolean;
 }
 
@@ -27,15 +27,15 @@ export class LinkFetcher implements Fetcher {
   readonly #replicator: Replicator;
   readonly #view: PeerProgress;
   readonly #ask: (id: string, seq: number) => void;
-  /** Origins of which the peer said more than is known here, and since when. */
+  /** Origins of which the peer named a higher number than is known here, and since when. */
   readonly #behind = new Map<string, number>();
-  /** What the peer's first whole vector named and is not here yet. */
+  /** Origins of the peer's first whole vector that are not here yet, with their numbers. */
   readonly #missing = new Map<string, number>();
-  /** Origins of which the peer refused records, and has heard of more than is here; whether what is held is old for that. */
+  /** Origins of which the peer refused records and has heard of more than is here; and whether this makes the data here old. */
   readonly #lacking = new Map<string, boolean>();
-  /** Until then somebody who has those whole is waited for. */
+  /** Until then this node waits for a peer that has these origins whole. */
   #lackingUntilMonoMs: number;
-  /** What it named and is not welcome for a while. */
+  /** Origins that the peer named and that are not welcome for a while. */
   readonly #later = new Map<string, number>();
   #checkMonoMs: number;
   #behindMonoMs: number | undefined;
@@ -76,11 +76,11 @@ export class LinkFetcher implements Fetcher {
   }
 
   /**
-   * Whether we are behind the peer. So we are when it has said that it knows more of an origin than we do. So we are, too, when it knows an origin that
-   * is not whole: of which records were refused, here or there, or of which frames left something out. To a peer of our own cluster an origin that is
-   * not whole counts only where it is of our cluster: else another cluster could make all of us stale by one bad record.
+   * Whether this node is behind the peer. It is when the peer has named a higher number of an origin. It also is when the peer knows an origin that is
+   * not whole, because this node or the peer refused records of it, or because frames left something out. Towards a peer of our own cluster an origin that
+   * is not whole counts only when it belongs to our cluster. Otherwise another cluster could make all of our nodes stale with one bad record.
    */
-  // HOT: asked after every frame. Ends at the first that is so; what has come meanwhile is looked at once.
+  // HOT: asked after every frame. It ends at the first origin that is behind, and looks once at each origin that has arrived meanwhile.
   get isBehind(): boolean {
     const { partial, unsettled } = this.#replicator;
     for (const origin of partial.origins) {
@@ -102,7 +102,7 @@ export class LinkFetcher implements Fetcher {
     return false;
   }
 
-  /** O(n) in the origins it is behind of. */
+  /** O(n) in the origins that are behind. */
   lag(time: Time): ReplicationLag {
     const { partial, replica } = this.#replicator;
     let behindSeqs = 0;
@@ -112,7 +112,7 @@ export class LinkFetcher implements Fetcher {
     let refusedSeqs = 0;
     for (const { id } of partial.origins) {
       const { told = 0, at = 0, lackingThrough = 0 } = this.#view.find(id) ?? {};
-      // What the peer sent it has, also before its next vector says so.
+      // The peer has what it sent, also before its next vector says so.
       refusedSeqs += lackingThrough > 0 ? told : Math.max(told, at);
     }
     return { behindMs, behindSeqs: behindSeqs + refusedSeqs, isPartial: refusedSeqs > 0 };
@@ -144,7 +144,7 @@ export class LinkFetcher implements Fetcher {
     if (known !== undefined && known.told > seq) known.disbelieve(time.monoMs + this.#replicator.options.refusedMs);
   }
 
-  /** A frame did not join what is known. */
+  /** A frame began above the number that is known here. */
   gap(id: string, knows: number, time: Time): void {
     if (this.#replicator.takeFetch(id, this, time, this.#wish(id))) this.#ask(id, knows);
   }
@@ -153,11 +153,11 @@ export class LinkFetcher implements Fetcher {
     if (time.monoMs - this.#checkMonoMs >= CHECK_MS) this.check(time);
   }
 
-  /** Asks for what the peer has, where nobody else is at it and it does not come by itself. */
+  /** Asks for the records that the peer has, unless another link is fetching them or they come by themselves. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
     for (const [id, seq] of this.#missing) {
-      // It may have been forgotten there meanwhile, and be nowhere to be had.
+      // The peer may have forgotten the origin meanwhile, and no other node may have it.
       const isAwaited = time.monoMs < this.#lackingUntilMonoMs && this.#isLacking(id);
       const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
@@ -188,7 +188,7 @@ export class LinkFetcher implements Fetcher {
     this.#later.clear();
   }
 
-  /** Most of what a peer has more is on its way here already; what was named at the start is not, unless it is the peer's own. */
+  /** Most new records of a peer are already on their way here. Those that were named when the link came up are not, unless they are the peer's own. */
   #isOverdue(id: string, sinceMonoMs: number, time: Time): boolean {
     if (!this.#view.isWholeTold) return false;
     const { fetchGraceMs } = this.#replicator.options;
@@ -196,7 +196,7 @@ export class LinkFetcher implements Fetcher {
     return this.#missing.has(id) || this.#isOffered(id) || time.monoMs >= sinceMonoMs + fetchGraceMs;
   }
 
-  /** Whether nobody sends it unasked: the peer does not pass it on, and there is no link to its origin. */
+  /** Whether nobody sends the origin unasked: the peer only offers it, and there is no link to its own node. */
   #isOffered(id: string): boolean {
     return this.#view.peer.takesOffers === true && !this.#replicator.isLinked(refOf(id).nodeId);
   }
@@ -205,7 +205,7 @@ export class LinkFetcher implements Fetcher {
     return { wanted: this.#view.toldOf(id), isNews: !this.#missing.has(id) && this.#isOffered(id) };
   }
 
-  /** Whether the peer refused records of an origin, and has heard of more than is here: more than it gives. */
+  /** Whether the peer refused records of an origin, and has heard of a higher number than is here. It cannot give that. */
   #isLacking(id: string): boolean {
     return this.#view.lackingThroughOf(id) > this.#throughOf(id);
   }
@@ -228,12 +228,12 @@ export class LinkFetcher implements Fetcher {
     return this.#replicator.replica.origins.get(id)?.through ?? 0;
   }
 
-  /** Whether frames of that origin are taken here, from this peer. */
+  /** Whether frames of that origin are taken from this peer. */
   #isWelcome(id: string, time: Time): boolean {
     const { replica, place } = this.#replicator;
     const { peer } = this.#view;
     if (id === replica.self.id || replica.forgotten.has(id)) return false;
-    // Vectors name no cluster: what a node of another one tells of may be of that.
+    // Vectors name no cluster. An origin that a node of another cluster names may belong to that cluster.
     const of = peer.relation === "cluster" ? place.clusterId : peer.clusterId;
     if (!this.#replicator.hasRoomFor(id, this.#view.isOwn(id), of)) return false;
     if (this.#replicator.isForeign(id)) return false;
@@ -243,7 +243,7 @@ export class LinkFetcher implements Fetcher {
   }
 }
 
-/** Whose turn it is to be looked at: of very many some, and those that come next the next time. A peer may name what it never gives. */
+/** The origins whose turn it is. Of very many only some are looked at, and the next ones next time, because a peer may name origins that it never gives. */
 function turn(ids: Map<string, number>): readonly (readonly [string, number])[] {
   if (ids.size <= MAX_LOOKED) return [...ids];
   const first = ids.entries().take(MAX_LOOKED).toArray();

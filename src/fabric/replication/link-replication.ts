@@ -1,4 +1,4 @@
-/** One link's replication, composed: what the peer knows, what to tell it next, and what to do with what it tells (semantics.md, Replication). */
+/** The replication of one link: what the peer knows, what to send it next, and what to do with its frames (semantics.md, Replication). */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { FabricOutput } from "../io-types.ts";
@@ -24,15 +24,15 @@ interface Opening {
 }
 
 /**
- * One a link, made when both hellos are done and `close`d with it. It keeps no frames: `next` reads the replica when the stream takes more,
- * so a peer that stops reading costs a small object an origin and nothing that grows.
+ * There is one for each link. It is made when both hellos are done, and `close`d with the link. It keeps no frames: `next` reads the replica
+ * when the stream takes more. So a peer that stops reading costs a small object for each origin, and nothing that grows.
  *
- * - First both sides send their whole vector and whom they are linked to. A node's own records go out at once from where the peer's vector
- *   says. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. To a peer without the
- *   capability `offers` its records go as soon as they come, if the peer was up to date before. Everything else is fetched: a node sees in
- *   the periodic vectors that it is behind, waits for what is on its way, then asks, one link at a time.
- * - So nothing is sent twice on the sender's own account. A frame that is lost (a stream loses none) is a gap or a number behind at the
- *   receiver, who asks; whoever asks for the same again and again is answered ever more rarely.
+ * - First both sides send their whole vector and the nodes that they are linked to. A node's own records go out at once, beginning where the
+ *   peer's vector ends. News of an origin that the peer has no link to is offered by its number, and sent when the peer asks. To a peer
+ *   without the capability `offers` its records go as soon as they come, if the peer was up to date before. Everything else is fetched: a
+ *   node sees in the periodic vectors that it is behind, waits for the records that are on their way, and then asks, one link at a time.
+ * - So a sender sends nothing twice unasked. A frame that is lost (a stream loses none) is a gap or a number behind at the receiver, which
+ *   asks. A node that asks for the same records again and again is answered more and more rarely.
  * - After `receive`, `tick`, `Replicator.changed` and any output `changed` of another link, ask `hasWork` of every link: the others pass on
  *   what one of them brought.
  * - The same inputs give the same outputs to the byte.
@@ -47,14 +47,14 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   readonly #antiEntropy: AntiEntropy;
   /** Id of this node's own origin as this link knows it. */
   #selfId: string;
-  /** When the peer's whole vector is asked for, again, and how often it was. */
+  /** When the peer's whole vector is asked for again, and how often it was. */
   #wantMonoMs: number;
   #wantCount = 0;
-  /** When the last vector came, and for how long it may have been on its way. */
+  /** When the last vector came, and how long it may have been on its way. */
   #vectorMonoMs: number;
   #lateByMs = 0;
   readonly #saidTimes: SaidTimes;
-  /** Since when, at the earliest, the peer's newest vector has been so; of a peer that does not say it, when it came. */
+  /** The earliest time at which the peer's newest vector was true. When the peer does not say that, the time at which the vector came. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(replicator: Replicator, peer: ReplicationPeer, time: Time, { greetedMonoMs, isHeld }: Opening) {
@@ -69,12 +69,12 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#fetcher = new LinkFetcher(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
-    // A stream loses nothing; elsewhere the first vector may be lost.
+    // A stream loses nothing, but other transports may lose the first vector.
     this.#vectorMonoMs = time.monoMs;
     this.#wantMonoMs = time.monoMs + FIRST_WAIT_INTERVALS * replicator.options.vectorIntervalMs;
   }
 
-  /** Whether the peer's first whole vector has come and all it named is known here, or not to be had. */
+  /** Whether the peer's first whole vector has come, and every origin in it is up to date here or cannot be had. */
   get isCaughtUp(): boolean {
     return this.#fetcher.isCaughtUp;
   }
@@ -83,7 +83,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return this.#sender.hasWork(time);
   }
 
-  /** The next frame, while the stream takes more. At most `maxFrameBytes` of records unless one record is larger. */
+  /** The next frame, to be called while the stream takes more. It has at most `maxFrameBytes` of records, unless one record is larger. */
   next(time: Time): ReplicationFrame | undefined {
     return this.#sender.next(time);
   }
@@ -93,13 +93,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return Math.min(this.#sender.nextDeadlineMs(), this.#fetcher.nextDeadlineMs(), this.#antiEntropy.nextDeadlineMs(), want);
   }
 
-  /** This node lacks nothing of what the peer had at that time: when it said its newest vector. Undefined while this node is behind. */
+  /** This node lacks nothing that the peer had at this time, which is that of its newest vector. Undefined while this node is behind. */
   get inStepMonoMs(): number | undefined {
     const hasSaid = this.#saidMonoMs !== Number.NEGATIVE_INFINITY;
     return hasSaid && !this.#fetcher.isBehind ? this.#saidMonoMs : undefined;
   }
 
-  /** The peer's number of an origin, as far as it told, also of one of which it refused records; 0 when it never did. */
+  /** The highest number of an origin that the peer has named, with origins of which it refused records. 0 when it named none. */
   heardOf(id: string): number {
     return Math.max(this.#view.toldOf(id), this.#view.lackingThroughOf(id));
   }
@@ -124,7 +124,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     }
   }
 
-  /** Whether the peer has all of an origin: itself before all others, when it is linked. */
+  /** Whether the peer has all of an origin, and no better peer is linked: the origin's own node is asked before all others. */
   #canGive(origin: Origin, time: Time): boolean {
     if (origin.closing !== undefined || this.#replicator.hearsay.isHearsay(this.peer, origin.clusterId, time)) return false;
     if (this.#view.toldOf(origin.id) < Math.max(1, origin.through)) return false;
@@ -153,7 +153,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return inStepMonoMs === undefined ? [] : [{ kind: "inStep", nodeId: this.peer.nodeId, monoMs: inStepMonoMs }];
   }
 
-  /** Empty when the frame keeps its bounds. */
+  /** Why the frame breaks the protocol. Empty when it keeps its bounds. */
   #faultOf(frame: ReplicationFrame): string {
     const { maxOrigins } = this.#replicator.options;
     if (frame.kind === "linked" && frame.nodeIds.length > MAX_LINKED)
@@ -163,7 +163,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return originCount > maxOrigins ? `vector of ${originCount} origins, more than ${maxOrigins}` : "";
   }
 
-  /** The link is gone: what it was fetching is for others. */
+  /** The link is gone: other links fetch what this one was fetching. */
   close(): void {
     this.#fetcher.close();
     this.#sender.clear();
@@ -184,7 +184,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     for (const entry of entries) this.#onEntry(`${entry.nodeId}/${entry.generation}`, entry, { isShort: false, time }, out);
     for (const { hash, seq } of short) {
       const named = this.#view.named(hash);
-      // Of an unknown name the digest tells, with the next vector.
+      // The digest of the next vector shows that a name is unknown.
       if (named === undefined) continue;
       const { id, nodeId, generation } = named;
       this.#onEntry(id, { nodeId, generation, seq, floor: 0 }, { isShort: true, time }, out);
@@ -210,7 +210,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#fetcher.check(time);
   }
 
-  /** Somebody told a lie of an origin of another cluster before its own word came. */
+  /** A node sent false information about an origin of another cluster before that cluster's own statement came. */
   #disprove({ origin, seq }: Disproved, time: Time, out: FabricOutput[]): void {
     const { through } = origin;
     if (!this.#replicator.disproved.add(origin, seq, time)) return;
@@ -218,7 +218,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     out.push({ kind: "changed" });
   }
 
-  /** For how long a vector of a peer that does not say it may have been on its way, by how much later than they are sent they came. */
+  /** How long a vector of a peer that does not say so may have been on its way: by how much later than at their interval its vectors come. */
   #lateMs({ monoMs }: Time): number {
     const { vectorIntervalMs } = this.#replicator.options;
     this.#lateByMs = Math.max(0, this.#lateByMs + monoMs - this.#vectorMonoMs - LATEST_INTERVALS * vectorIntervalMs);
@@ -226,22 +226,22 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     return this.#lateByMs;
   }
 
-  /** Whether a vector told of nothing that is not known here; and, of a peer that says all it knows, of all that is. */
+  /** Whether a vector has nothing that is unknown here, and, from a peer that sends all it knows, everything that is known here. */
   #isEqual({ entries, short = [], digest }: VectorFrame): boolean {
     if (this.peer.takesOffers === true) return entries.length + short.length === 0 || !this.#fetcher.isBehind;
-    // Over a border the two sides tell of different origins.
+    // Over a border the two sides name different origins.
     return this.peer.relation === "cluster" ? digest === this.#replicator.vector.digest(this.peer) : entries.length === 0;
   }
 
   #onEntry(id: string, entry: VectorEntry, how: { readonly isShort: boolean; readonly time: Time }, out: FabricOutput[]): void {
     const { replica, stats, options } = this.#replicator;
     const { isShort, time } = how;
-    // Of what it refused, the peer knows how far that went.
+    // Of records that it refused, the peer knows the highest number.
     const heard = Math.max(entry.seq, entry.lackingThrough ?? 0);
     if (id === replica.self.id && entry.isLacking === true) this.#receiver.event("origin_partial_at_peer", { origin: id }, time, out);
     if (id === replica.self.id && this.peer.relation !== "cluster") {
       if (this.#replicator.isLostAbroad(heard, time)) out.push({ kind: "generationLost", peerNodeId: this.peer.nodeId, seq: heard });
-      // What it has of us it is not sent once more.
+      // The peer is not sent again what it has of us.
       else if (entry.seq <= replica.self.through) this.#view.take(id, false)?.reached(entry.seq);
     } else if (this.#learn(id, entry, isShort) === undefined) {
       stats.refusedOrigins += 1;
@@ -259,13 +259,13 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     const before = this.#view.toldOf(id);
     if (entry.seq < before) {
       this.#sender.tellAgain(id);
-      // It may be an old frame that was overtaken: then what it says was not so any more when the newest was said.
+      // It may be an old frame that a newer one overtook. Then it was no longer true at the time of the newest one.
       this.#saidMonoMs = Number.NEGATIVE_INFINITY;
     }
     return this.#view.learn(id, entry, isShort);
   }
 
-  /** After a new generation, what the peer knows of the old one is another origin's, to be fetched as any other's. */
+  /** After a new generation of this node, the peer's records of the old one belong to another origin, and are fetched like those of any other. */
   #noteRenewal(time: Time): void {
     const { id } = this.#replicator.replica.self;
     if (id === this.#selfId) return;
@@ -273,7 +273,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     this.#selfId = id;
   }
 
-  /** Our picture of the peer's vector is not what it says it is. */
+  /** This node's copy of the peer's vector does not have the digest that the peer sent. */
   #wantWhole(time: Time): void {
     if (time.monoMs < this.#wantMonoMs) return;
     const { vectorIntervalMs } = this.#replicator.options;
@@ -283,8 +283,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   }
 }
 
-/** Vector intervals until a whole vector that has not come is asked for. */
+/** After this many vector intervals a whole vector that has not come is asked for. */
 const FIRST_WAIT_INTERVALS = 2;
 
-/** A vector goes at the latest so many intervals after the one before. */
+/** A vector goes at most this many intervals after the one before. */
 const LATEST_INTERVALS = 1.25;

@@ -47,7 +47,7 @@ export class LinkReceiver {
     if (origin === undefined) return;
     if (this.#view.isOwn(id)) this.#view.noteHome(origin);
     if (!frame.isComplete || frame.isLast) this.#view.take(id, false)?.reached(frame.through);
-    // A whole transfer can change what is held of numbers that others were told of already.
+    // A whole transfer can change records under numbers that were already announced to others.
     if (frame.isComplete && frame.isLast) this.#replicator.heldChanged(origin);
     this.#notePartial(origin, time, out);
     const hasMoved = this.#replicator.noteOrigin(origin);
@@ -65,7 +65,7 @@ export class LinkReceiver {
     out.push(news === "partial" ? eventOutput("origin_partial", "warn", detail) : eventOutput("origin_whole", "info", detail));
   }
 
-  /** A peer that lets them in, or is older, passes them on. From then on they are not asked for, and it is not told again. */
+  /** A peer that lets foreign nodes in, or is older, passes their records on. From then on they are not asked for, and not logged again. */
   #isForeign(nodeId: string, place: OriginPlace, time: Time, out: FabricOutput[]): boolean {
     const { foreigners, stats } = this.#replicator;
     const refusal = place.clusterId === "" ? undefined : foreigners?.refusalOf(place);
@@ -77,7 +77,7 @@ export class LinkReceiver {
     return true;
   }
 
-  /** Why a frame of that origin is not taken, whatever it says. */
+  /** Why a frame of that origin is refused, whatever its records are. */
   #refusalOf(nodeId: string, id: string, place: OriginPlace): string | undefined {
     const { replica, place: here } = this.#replicator;
     const { relation } = this.#view.peer;
@@ -99,9 +99,9 @@ export class LinkReceiver {
   }
 
   /**
-   * Whether an origin may be of the peer's cluster, as the peer says of its own: somebody else may have told a lie before. Where it said itself that it is of
-   * another cluster, or our own nodes of ours, or the table of members has it in another, the peer is another node with its name. Whom our own cluster lets
-   * in as its node is believed.
+   * Whether the peer's own origin may move to the cluster that the peer names, because another node may have named a wrong one before. It may not when the
+   * origin itself named another cluster, when nodes of our cluster count it as ours, or when the table of members has it elsewhere: then the peer is another
+   * node with the same name. A node that our own cluster let in is believed.
    */
   #mayMove({ nodeId, isAtHome, clusterId }: Origin): boolean {
     const { peer } = this.#view;
@@ -111,7 +111,7 @@ export class LinkReceiver {
     );
   }
 
-  /** Whether others are to be heard about it, who know better: no fault of a peer that passes on what it knows. */
+  /** Whether other nodes know more about the origin and are to be asked. This is no fault of a peer that passes on what it knows. */
   #isDoubtful(id: string, { clusterId }: OriginPlace, time: Time): boolean {
     if (this.#replicator.hearsay.isHearsay(this.#view.peer, clusterId, time)) return true;
     return (this.#view.find(id)?.disbelievedUntilMonoMs ?? 0) > time.monoMs;
@@ -122,12 +122,12 @@ export class LinkReceiver {
     this.event("frame_refused", { origin: id, why }, time, out);
   }
 
-  /** It is not asked for over this link for a while. */
+  /** The origin is not asked for over this link for a while. */
   #leave(id: string, { monoMs }: Time): void {
     const { stats, replica, options } = this.#replicator;
     stats.refusedOrigins += 1;
     const known = this.#view.find(id);
-    // One that was forgotten may be readmitted.
+    // A forgotten origin may be readmitted.
     if (known !== undefined && !replica.forgotten.has(id)) known.refusedUntilMonoMs = monoMs + options.refusedMs;
   }
 

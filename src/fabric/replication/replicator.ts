@@ -1,4 +1,4 @@
-/** What all links of a node share in replication: the vector, the cache of frames, and who fetches which origin from whom. */
+/** What all links of a node share in replication: the vector, the cache of frames, and which link fetches which origin. */
 
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
@@ -27,11 +27,11 @@ export interface ReplicationStats {
   receivedRecords: number;
   /** Records that changed something. */
   appliedRecords: number;
-  /** Records refused alone. */
+  /** Records that were refused while the rest of their frame was taken. */
   refusedRecords: number;
-  /** Frames and entries of vectors, of an origin not taken here: forgotten, too many, our own, out of place. */
+  /** Frames, and entries of vectors, of an origin that is not taken here: it is forgotten, our own, out of place, or one too many. */
   refusedOrigins: number;
-  /** Origins asked of peers, given to peers that asked, and held back because they asked too often. */
+  /** Origins that this node asked peers for, gave to peers that asked, and held back because they asked too often. */
   originsAsked: number;
   originsGiven: number;
   originsHeldBack: number;
@@ -41,7 +41,7 @@ export interface ReplicationStats {
   vectorsDifferent: number;
   digestsEqual: number;
   digestsDifferent: number;
-  /** Origins that a peer was asked for whole because digests differed. */
+  /** Origins of which a whole transfer was asked for because digests differed. */
   repairs: number;
   /** Stamps too far ahead of this node's wall clock. */
   beyondSkew: number;
@@ -79,8 +79,8 @@ export interface ReplicatorParts {
 }
 
 /**
- * One a node. Whoever composes the room tells it: `changed` when own records were committed, `setLinked` when links come and go,
- * `forgetOrigin` and `readmit` instead of the replica's methods of those names. What the replica holds already is noted at once.
+ * One for each node. The composition of the room calls `changed` when own records were committed, `setLinked` when links come and go, and
+ * `forgetOrigin` and `readmit` instead of the replica's methods with those names. It notes at once what the replica already holds.
  */
 export class Replicator {
   readonly replica: Replica;
@@ -99,23 +99,23 @@ export class Replicator {
   readonly hearsay: Hearsay;
   readonly disproved: Disproved;
   readonly stats: ReplicationStats = { ...NO_STATS };
-  /** Origins not known here when a peer said that it hides them; at most `maxOrigins`. */
+  /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
   /** Origins whose frames left out keys that changed again meanwhile (`Unsettled`). */
   readonly unsettled = new Set<Origin>();
-  /** When own news was last made known. */
+  /** When own news was last announced. */
   edgeMonoMs = Number.NEGATIVE_INFINITY;
   readonly #fetches: Fetches;
   readonly #fetchers = new Set<Fetcher>();
-  /** Somebody of our own cluster has been linked, or another one was believed: nobody else is to say what our journal lost. */
+  /** A node of our own cluster was linked, or one of another cluster was believed: no other node may say any more what our journal lost. */
   #hasWitness = false;
   #selfId: string;
-  /** Of our own origin, once it has one. */
+  /** The mark of our own origin, once it has one. */
   #selfMark: Mark | undefined;
   #workMonoMs = Number.NEGATIVE_INFINITY;
   #lostId = "";
   #lostMonoMs = Number.NEGATIVE_INFINITY;
-  /** Origins by cluster, as of when there were so many. */
+  /** Number of origins by cluster, counted when there were `#countedSize` origins. */
   readonly #counts = new Map<string, number>();
   #countedSize = -1;
   #linked: readonly string[] = [];
@@ -138,7 +138,7 @@ export class Replicator {
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
     this.disproved = new Disproved({
       replica: parts.replica,
-      // Nothing of it is lost anywhere, so no mark is kept of it.
+      // Nothing of a disproved origin is lost anywhere, so no mark is kept of it.
       forget: (origin, time) => this.forgetOrigin(origin, time, true, 0),
       disbelieve: ({ id }, seq, time) => this.#fetchers.forEach((fetcher) => fetcher.disbelieve(id, seq, time)),
       readmit: (nodeId, generation) => this.readmit(nodeId, generation),
@@ -156,7 +156,7 @@ export class Replicator {
 
   // ---- own news ----
 
-  /** The seq up to which own records are told of: those since are still being gathered. */
+  /** The seq up to which own records are announced. Later ones are still being gathered. */
   // HOT: several times an input and link.
   get horizon(): number {
     const { id } = this.replica.self;
@@ -164,19 +164,19 @@ export class Replicator {
     return this.#selfMark?.seq ?? 0;
   }
 
-  /** Monotonic ms from which gathered own news may be told; `NEVER` when there is none. */
+  /** Monotonic ms from which gathered own news may be announced. `NEVER` when there is none. */
   get edgeDueMonoMs(): number {
     const { self } = this.replica;
     if (self.id === this.#selfId && self.through === this.horizon) return NEVER;
     return this.edgeMonoMs + this.options.gatherMs;
   }
 
-  /** Since when what links are told has been all there is: what is written while news is gathered they are told of later. */
+  /** The announced vector is complete as of this time. What is written while news is gathered is announced later. */
   toldMonoMs({ monoMs }: Time): number {
     return this.edgeDueMonoMs === NEVER ? monoMs : Math.min(monoMs, this.edgeMonoMs);
   }
 
-  /** Own records may have been committed: told at once when nothing was lately, else gathered. */
+  /** Own records may have been committed. They are announced at once if nothing was announced lately, and gathered otherwise. */
   changed(time: Time): void {
     if (time.monoMs < this.edgeDueMonoMs) return;
     const { self } = this.replica;
@@ -186,15 +186,15 @@ export class Replicator {
     this.noteOrigin(self);
   }
 
-  /** What peers hold of our old generation is another origin's now. */
+  /** The records of our old generation at peers belong to another origin now. */
   #renewed(oldId: string): void {
     this.vector.drop(oldId);
     for (const fetcher of this.#fetchers) fetcher.reconsider(oldId);
   }
 
   /**
-   * As `isLost`, of a node of another cluster: believed once a start, and only while nobody of our own cluster has been there to say it. A node
-   * that is alone in its cluster may have no other witness.
+   * As `isLost`, for a peer of another cluster. It is believed once in each start, and only while no node of our own cluster was linked. A node that
+   * is alone in its cluster may have no other witness.
    */
   isLostAbroad(seq: number, time: Time): boolean {
     if (this.#hasWitness || !this.isLost(seq, time)) return false;
@@ -203,8 +203,8 @@ export class Replicator {
   }
 
   /**
-   * A peer's vector names our own origin above what our journal holds: believed once a generation, and not often. A number that is staged was told
-   * to nobody, so a peer that names it has another record of it.
+   * A peer's vector names our own origin with a higher number than our journal holds. It is believed once in each generation, and not often. A number
+   * that is only staged was never announced, so a peer that names it has another record under it.
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
@@ -216,11 +216,11 @@ export class Replicator {
 
   // ---- origins ----
 
-  /** An origin's number may have moved; links tell of it. Returns whether it had. */
+  /** An origin's number may have moved, and links announce it. Returns whether it did. */
   noteOrigin(origin: Origin): boolean {
     if (origin.unsettled === undefined) this.unsettled.delete(origin);
     else this.unsettled.add(origin);
-    // What is not whole here is for nobody to fetch from here.
+    // Nobody is to fetch an origin from here that is not whole here.
     if (origin.lacks !== undefined) {
       this.vector.drop(origin.id);
       return false;
@@ -229,15 +229,15 @@ export class Replicator {
     return this.vector.note(origin, origin.through);
   }
 
-  /** What is held of an origin may have changed without its number. */
+  /** The held records of an origin may have changed although its number did not. */
   heldChanged(origin: Origin): void {
     this.frameCache.clear();
     this.digests.drop(origin);
   }
 
-  /** What a whole transfer of an origin did not list is gone, its number has moved, and it may be whole. */
+  /** All records that a whole transfer of an origin did not list are gone. The number of the origin has moved, and it may be whole now. */
   closed(origin: Origin, time: Time, events: FabricEvent[]): void {
-    // Forgotten since.
+    // It was forgotten since.
     if (this.replica.origins.get(origin.id) !== origin) return;
     this.heldChanged(origin);
     const { id } = origin;
@@ -246,14 +246,14 @@ export class Replicator {
     this.arrived(origin, time);
   }
 
-  /** A slice of summing, for all links together. */
+  /** Computes a slice of the digests, for all links together. */
   workDigests(time: Time): void {
     if (time.monoMs <= this.#workMonoMs) return;
     this.#workMonoMs = time.monoMs;
     this.digests.work(time);
   }
 
-  /** Forgets an origin, records and number together (semantics.md, Orphans). */
+  /** Forgets an origin, its records and its number together (semantics.md, Orphans). */
   forgetOrigin(origin: Origin, time: Time, isOver = false, maxCount = Number.POSITIVE_INFINITY): void {
     this.replica.forgetOrigin(origin, time, isOver, maxCount);
     this.vector.drop(origin.id);
@@ -264,14 +264,14 @@ export class Replicator {
     this.unsettled.delete(origin);
   }
 
-  /** A forgotten origin is a live member again. One that is disproved waits until the last of it is gone. */
+  /** The node of a forgotten origin is a live member again. A disproved origin waits until its last record is gone. */
   readmit(nodeId: string, generation: number): void {
     if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
     this.replica.readmit(nodeId, generation);
     this.reconsider(nodeId, generation);
   }
 
-  /** Origins that are not whole here: of which records were refused here, or at a peer, while nobody else has given them. */
+  /** Origins that are not whole here: this node refused records of them, or a peer did and no other peer has sent them. */
   notWhole(): readonly PartialOrigin[] {
     const found = new Map(this.partial.list().map((row) => [row.id, row]));
     for (const { lacking, peerNodeId } of this.#fetchers)
@@ -280,39 +280,39 @@ export class Replicator {
     return [...found.values()];
   }
 
-  /** What links said of an origin that was not taken then counts from now on. */
+  /** What peers said of an origin while it was not taken counts from now on. */
   reconsider(nodeId: string, generation: number): void {
     for (const fetcher of this.#fetchers) fetcher.reconsider(`${nodeId}/${generation}`);
   }
 
-  /** Whether an origin is of a foreign node, as far as is known before any record of it is here: vectors name no cluster. */
+  /** Whether an origin belongs to a foreign node. Vectors name no cluster, so before its first record this is known only of noted nodes. */
   isForeign(id: string): boolean {
     const { foreigners } = this;
     return foreigners !== undefined && foreigners.size > 0 && foreigners.has(refOf(id).nodeId);
   }
 
-  /** Where an origin is at home, as it says itself. */
+  /** Sets the cluster and region of an origin, as its own node names them. */
   rehome(origin: Origin, { clusterId, region }: OriginPlace): void {
     if (origin.clusterId === clusterId && origin.region === region) return;
     origin.clusterId = clusterId;
     origin.region = region;
     this.#countedSize = -1;
-    // What they end is decided by where their origin is at home.
+    // The place of their origin decides what its records end.
     this.replica.sweeps.owe(origin, { after: 0, until: Number.POSITIVE_INFINITY, withEnds: true });
     this.noteOrigin(origin);
     this.heldChanged(origin);
   }
 
-  /** A peer hides an origin, or does not: of one that is not known here yet that is how its life begins. */
+  /** Notes whether a peer hides an origin. An origin that is not known here yet then begins its life hidden or not. */
   noteLife(id: string, isHidden: boolean): void {
     if (!isHidden) this.hiddenElsewhere.delete(id);
     else if (!this.replica.origins.has(id) && this.hiddenElsewhere.size < this.options.maxOrigins) this.hiddenElsewhere.add(id);
   }
 
   /**
-   * Whether an origin that is not known yet may become so. Of those that peers speak of, up to the bound; a peer itself is let in
-   * beyond it (`isOwn`), up to twice as many: whoever made up the others keeps no newcomer out. One other cluster has a quarter of the room, and
-   * all of them half: the rest is for our own nodes. `clusterId`: its own, or as far as that is known that of who tells of it.
+   * Whether there is room for an origin that is not known yet. Origins that peers name are taken up to the bound. A peer's own origin
+   * (`isOwn`) is taken up to twice the bound, so that a node that invents origins keeps no newcomer out. One other cluster has a quarter of the
+   * room, and all other clusters have half; the rest is for our own nodes. `clusterId`: the origin's cluster, or that of the peer that names it.
    */
   hasRoomFor(id: string, isOwn: boolean, clusterId: string): boolean {
     const { origins } = this.replica;
@@ -324,7 +324,7 @@ export class Replicator {
     return this.#countOf(clusterId) < room / 4 && origins.size - this.#countOf(here) - this.#countOf("") < room / 2;
   }
 
-  /** Origins known of a cluster. O(origins) after one has come or gone. */
+  /** Number of known origins of a cluster. O(origins) after an origin was added or dropped. */
   #countOf(clusterId: string): number {
     const { origins } = this.replica;
     if (this.#countedSize !== origins.size) {
@@ -337,7 +337,7 @@ export class Replicator {
 
   // ---- links ----
 
-  /** Ids of the nodes this one has a link to; at most `MAX_LINKED` are told. */
+  /** Ids of the nodes that this one has a link to, as far as peers are told: at most `MAX_LINKED`. */
   get linked(): readonly string[] {
     return this.#linked;
   }
@@ -353,20 +353,20 @@ export class Replicator {
     return this.#linkedIds.has(nodeId);
   }
 
-  /** Whether this link is to ask its peer for an origin now (`Fetches`). */
+  /** Whether a link is to ask its peer for an origin now (`Fetches`). */
   takeFetch(id: string, fetcher: Fetcher, time: Time, wish?: FetchWish): boolean {
     const origin = this.replica.origins.get(id);
-    // It has come whole; its number moves when all that was removed is gone here too.
+    // It has come whole. Its number moves when all removed records are gone here too.
     if (origin?.closing !== undefined) return false;
     return this.#fetches.take({ id, through: origin?.through ?? 0 }, fetcher, time, wish);
   }
 
-  /** More of an origin is here: the next question for it need not wait for the last one's end. */
+  /** More of an origin arrived. The next question for it need not wait for the end of the last one. */
   arrived(origin: Origin, time: Time): void {
     this.#fetches.arrived(origin, time);
   }
 
-  /** This node stood still: what it asked for may be here, unread. */
+  /** This node stood still. The answers to its questions may be here, unread. */
   postpone(byMs: number): void {
     this.#fetches.postpone(byMs);
     for (const fetcher of this.#fetchers) fetcher.postpone(byMs);
@@ -381,17 +381,17 @@ export class Replicator {
     this.#fetchers.add(fetcher);
   }
 
-  /** The link is gone: what it fetched is for others to ask for. */
+  /** The link is gone. Other links may ask for what it was fetching. */
   dropFetcher(fetcher: Fetcher): void {
     this.#fetchers.delete(fetcher);
     this.#fetches.drop(fetcher);
   }
 
-  /** What this link fetched is here, or not to be had. */
+  /** The origin that this link was fetching is here, or cannot be had. */
   endFetch(id: string, fetcher: Fetcher): void {
     this.#fetches.end(id, fetcher);
   }
 }
 
-/** Linked nodes named in a frame. */
+/** Most linked nodes that a frame names. */
 export const MAX_LINKED = 256;
