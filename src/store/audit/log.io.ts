@@ -1,5 +1,6 @@
 /** The audit log as the rest of the node sees it: it takes events without blocking, and says when they are on disk. */
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
 import type { AuditFilter } from "../../policy/audit/filter.ts";
@@ -23,11 +24,6 @@ const LOOK_MS = 500;
 /** How often the node logs that the file takes no lines. */
 const TELL_MS = 60_000;
 
-export interface AuditLogger {
-  info(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
 export interface AuditLogOptions {
   /** Undefined: in memory, gone with the process. Its thread then starts with the first event. */
   readonly directory: string | undefined;
@@ -38,7 +34,7 @@ export interface AuditLogOptions {
   /** File that gets each record as a line of JSON. */
   readonly file: string | undefined;
   readonly metrics: Metrics;
-  readonly log: AuditLogger;
+  readonly log: Pick<Log, "info" | "error">;
 }
 
 export interface AuditRead {
@@ -68,22 +64,6 @@ export interface AuditCheck {
   readonly head: ChainPoint;
 }
 
-export interface AuditLog extends AuditSink, AsyncDisposable {
-  /** Why records wait or lines are lost, for a person; empty while all is well. */
-  readonly fault: string;
-  /** Reads records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
-  read(read: AuditRead): Promise<AuditPage>;
-  /**
-   * Checks the whole chain in slices, while records are still taken. `known`: heads of earlier checks, or number and hash of lines
-   * that left the node; the log must still have them or have pruned them. Cost: 8 µs a record, on the log's own thread.
-   */
-  verify(known?: readonly ChainPoint[]): Promise<AuditCheck>;
-  /** Opens the JSON-lines file again (SIGHUP). */
-  reopenFile(): void;
-  /** Writes the records that the disk takes, then closes. Idempotent. */
-  close(): Promise<void>;
-}
-
 /**
  * Opens `audit.db` in a directory, creates what is missing, and keeps every other process out of it until it is closed. The
  * chain goes on where it ended. Rejects with `store_unavailable`, nothing on disk changed, when the file is in use, written
@@ -91,7 +71,7 @@ export interface AuditLog extends AuditSink, AsyncDisposable {
  * `verify` shows the place from then on.
  */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  const log = new DiskAuditLog(options);
+  const log = new AuditLog(options);
   if (options.directory !== undefined) await log.open();
   return log;
 }
@@ -105,7 +85,8 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-class DiskAuditLog implements AuditLog {
+/** The open log. `openAuditLog` makes it. */
+export class AuditLog implements AuditSink, AsyncDisposable {
   readonly #options: AuditLogOptions;
   readonly #metrics: Metrics;
   readonly #queue = new AuditQueue(MAX_PENDING);
@@ -133,6 +114,7 @@ class DiskAuditLog implements AuditLog {
     return this.#calls;
   }
 
+  /** Why records wait or lines are lost, for a person; empty while all is well. */
   get fault(): string {
     if (this.#refusal !== undefined) return `refuses records, they wait: ${this.#refusal}`;
     return this.#fileFault === "" ? "" : `audit.file takes no lines, they are lost: ${this.#fileFault}`;
@@ -156,6 +138,7 @@ class DiskAuditLog implements AuditLog {
     return promise;
   }
 
+  /** Reads records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
   async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
     await this.#written();
     const calls = await this.open();
@@ -170,13 +153,16 @@ class DiskAuditLog implements AuditLog {
     return { records, nextBefore: next };
   }
 
+  /**
+   * Checks the whole chain in slices, while records are still taken. `known`: heads of earlier checks, or number and hash of lines
+   * that left the node; the log must still have them or have pruned them. Cost: 8 µs a record, on the log's own thread.
+   */
   async verify(known: readonly ChainPoint[] = []): Promise<AuditCheck> {
     await this.#written();
     const calls = await this.open();
-    let checkedCount = 0;
     let found = await calls.call("verify", { last: undefined, head: undefined });
-    const anchor = found.anchor;
-    checkedCount += found.checkedCount;
+    const { anchor } = found;
+    let { checkedCount } = found;
     while (!found.isDone) {
       found = await calls.call("verify", { last: found.last, head: found.head });
       checkedCount += found.checkedCount;
@@ -185,6 +171,7 @@ class DiskAuditLog implements AuditLog {
     return { problem, checkedCount, anchor, head: found.head };
   }
 
+  /** Opens the JSON-lines file again (SIGHUP). */
   reopenFile(): void {
     // Without a thread there is no file. A thread that is gone was reported before.
     this.#calls
@@ -193,6 +180,7 @@ class DiskAuditLog implements AuditLog {
       .catch(() => {});
   }
 
+  /** Writes the records that the disk takes, then closes. Idempotent. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;

@@ -1,6 +1,7 @@
 /** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
 import { assert, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
 import { damageText } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import type { JournalBatch, JournalLease, JournalPut, NumberedLease, SeqNumbers } from "./format.ts";
@@ -17,12 +18,6 @@ const LATENCY_RING = 1024;
 /** Chunks asked for before the first has come: the thread reads the next while this one is decoded. */
 const REPLAY_AHEAD = 2;
 
-export interface JournalLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
 export interface JournalOptions {
   readonly directory: string;
   /** From the settings. Undefined: the directory's, or for a new directory what `newNodeId` gives. */
@@ -31,7 +26,7 @@ export interface JournalOptions {
   /** A positive integer that this node has never used before. */
   readonly newGeneration: () => number;
   readonly forceNewGeneration: boolean;
-  readonly log: JournalLog;
+  readonly log: Pick<Log, "info" | "warn" | "error">;
 }
 
 /**
@@ -85,7 +80,7 @@ class DiskJournal implements Journal {
   readonly restored: Restored;
   readonly #calls: Calls;
   readonly #directory: string;
-  readonly #log: JournalLog;
+  readonly #log: JournalOptions["log"];
   /** Ids of leases by number, for the replay. */
   readonly #leaseIds: Map<number, string>;
   readonly #numbers: Numbers;

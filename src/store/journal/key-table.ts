@@ -3,6 +3,7 @@
  * typed arrays. An index on disk was rejected, because its random pages would multiply what each batch writes. The hash only
  * proposes candidates, and the caller confirms one against the stored name: a collision costs a look, never data.
  */
+import { mix32 } from "../../lib/hash64.ts";
 
 const EMPTY = 0;
 const DELETED = -1;
@@ -15,9 +16,7 @@ export function hashBytes(bytes: Uint8Array, seed: number): number {
   let hash = (seed ^ 0x811c9dc5) | 0;
   // HOT: per row written and replayed.
   for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return mix32(hash);
 }
 
 interface Undo {
