@@ -69,7 +69,7 @@ test("what nodes say to each other has the bounds of the contract, and a field t
   expect(code).toContain("case 66:\n        reader.skip(tag);");
   expect(code).not.toContain("lastSeen");
   expect(code).toContain("export const MAX_PUSH_PULL_REQUEST_MEMBERS = 10000;");
-  expect(rules).toContain('problems.optionalName(value.rack, 64, "rack");');
+  expect(rules).toContain('if (value.rack !== "") problems.name(value.rack, 64, "rack");');
 });
 
 test.each<{ what: string; change: (set: FileDescriptorSet) => void; says: string }>([

@@ -196,7 +196,7 @@ test("records are not signed: a node of the own cluster is believed about the or
   expect([a.shown().some((line) => line.includes("forged")), a.shared.stats.refusedOrigins]).toEqual([true, 0]);
   // Node b hears that others know more changes of it than it made, and takes a new generation.
   open(b, a, 20).receive(vectorOf([{ nodeId: "b", seq: 4 }]), b.timeOf(30), b.outputs);
-  expect(b.outputs).toContainEqual({ kind: "generationLost", seq: 4 });
+  expect(b.outputs).toContainEqual({ kind: "generationLost", peerNodeId: "a", seq: 4 });
 });
 
 test("strangers do not use up the room of our own nodes: another cluster has a quarter of it, all others half, whoever passes them on", () => {
