@@ -1,4 +1,4 @@
-/** Runs the machine of a node on the journal, the clock and the sockets: they come in as inputs, what it orders is carried out. It decides nothing. */
+/** Runs the machine of a node on the journal, the clock and the sockets. It gives the machine what happens as inputs, and carries out its orders. It decides nothing. */
 import type { Batch } from "../discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { CallId, LinkId } from "../fabric/io-types.ts";
@@ -33,11 +33,11 @@ export interface DriverPorts {
   now(): Time;
   write(batch: Batch): Promise<void>;
   renewGeneration(generation: number): Promise<void>;
-  /** Records became visible, so long after they were handed to the journal. */
+  /** Records became visible, `commitMs` after they were handed to the journal. */
   onCommitted(recordCount: number, commitMs: number): void;
   /** Readers may be woken. */
   wake(): void;
-  /** The journal did not take a new generation; it is tried again. */
+  /** The journal did not take a new generation. It is tried again. */
   readonly onRefused: (error: unknown) => void;
 }
 
@@ -52,11 +52,11 @@ export class CoreDriver {
   readonly #machine: DrivenMachine;
   readonly #ports: DriverPorts;
   readonly #inputs: NodeInput[] = [];
-  /** Orders in their order, from `handle` and from what is asked directly. */
+  /** Orders that are still to be carried out, in their order. */
   readonly #outputs: NodeOutput[] = [];
-  /** Of the batch on its way and of the one that gathers, as far as somebody waits for them. */
+  /** What callers wait for: the batch on its way, and the one that gathers. */
   #waiting: Settlement[] = [];
-  /** What those wait for who want to know whether this start is still the one. */
+  /** What writes wait for until other nodes have confirmed this start. */
   #confirming: Waiting | undefined;
   readonly #followers = new Set<(told: Told) => void>();
   #transport: FabricTransport | undefined;
@@ -74,12 +74,12 @@ export class CoreDriver {
     this.#arm();
   }
 
-  /** Opens the listener for other nodes; the machine keeps what they say until `begin`. Rejects with a message for people when it cannot be had. */
+  /** Opens the listener for other nodes. The machine keeps what they say until `begin`. Rejects with a message for people when the listener cannot be opened. */
   async open(transport: TransportOptions): Promise<void> {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
 
-  /** The machine may speak to others, and hears them. */
+  /** Lets the machine speak to other nodes and hear them. */
   begin(): void {
     this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
     this.input({ kind: "begin" });
@@ -101,8 +101,8 @@ export class CoreDriver {
   }
 
   /**
-   * For a write, when it comes: undefined at once, but after a standstill of this process, in which others may have taken another start, a promise. It
-   * resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
+   * To be called for each write. Usually returns undefined. After a standstill of this process, in which other nodes may have accepted another start,
+   * it returns a promise. That resolves when others have answered, and rejects with `not_ready` when another start goes under this id.
    */
   confirmed(): Promise<void> | undefined {
     this.#look();
@@ -114,19 +114,19 @@ export class CoreDriver {
     return refusal === undefined ? undefined : Promise.reject(refusal);
   }
 
-  /** Whoever follows is told what the machine tells, from now on; returns what ends it. */
+  /** Calls the follower with what the machine tells, from now on. Returns a function that ends this. */
   follow(follower: (told: Told) => void): () => void {
     this.#followers.add(follower);
     return () => this.#followers.delete(follower);
   }
 
-  /** Shows what has become of the catalog. */
+  /** Tells the machine that the replica changed, so that it updates names and wakes readers. */
   show(): void {
     this.#machine.show(this.#outputs);
     this.#run();
   }
 
-  /** As bound, `host:port`. */
+  /** The bound address, `host:port`. */
   get address(): string {
     return this.#transport?.address ?? "";
   }
@@ -145,20 +145,20 @@ export class CoreDriver {
     return this.#transport?.counts();
   }
 
-  /** Connections from now on use these certificates. Throws when they do not fit, and keeps the old ones. */
+  /** New connections use these certificates. Throws when they do not fit, and keeps the old ones. */
   setTls(tls: FabricTls): void {
     this.#transport?.setTls(tls);
   }
 
-  /** Calls from now on show this token. Throws when it can be none, and keeps the old one. */
+  /** New calls show this token. Throws when it is no valid token, and keeps the old one. */
   setClusterToken(token: string): void {
     this.#transport?.setClusterToken(token);
   }
 
-  /** Tells the machine something. From within a follower it is told after the orders before it are carried out. */
+  /** Gives the machine an input. An input from within a follower waits until the orders before it are carried out. */
   input(input: NodeInput): void {
     if (this.#isStopped) return;
-    // Whatever runs first after a standstill: before it judges anybody the machine knows that nobody could be heard.
+    // This may be the first thing to run after a standstill. Before it judges anybody, the machine must know that it could hear nobody.
     this.#look();
     this.#inputs.push(input);
     this.#run();
@@ -170,7 +170,7 @@ export class CoreDriver {
     await this.#gone.promise;
   }
 
-  /** Takes and sends nothing any more; sockets that are open after `deadlineMs` are cut. */
+  /** Takes and sends nothing any more. Sockets that are open after `deadlineMs` are cut. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
     this.#stopLooking();
@@ -179,7 +179,7 @@ export class CoreDriver {
 
   /** Waits for what is staged, then does nothing any more. Idempotent. */
   async close(): Promise<void> {
-    // What cannot be written is undone and its callers are told; a stop goes on.
+    // What cannot be written is undone, and its callers are told. A stop goes on.
     await this.durable()?.catch(() => undefined);
     this.#isStopped = true;
     clearTimeout(this.#timer);
@@ -329,7 +329,7 @@ export class CoreDriver {
     );
   }
 
-  /** One timer; a later deadline leaves it as it is, for a tick too early changes nothing. */
+  /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
   #arm(): void {
     const deadlineMonoMs = this.#isStopped ? NEVER : this.#machine.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
@@ -340,7 +340,7 @@ export class CoreDriver {
       this.input({ kind: "tick" });
     };
     const waitMs = Math.ceil(deadlineMonoMs - this.#ports.now().monoMs);
-    // What is due already waits for the end of this turn of the event loop only: a timer would wait for a millisecond.
+    // What is due already waits only for the end of this turn of the event loop. A timer would wait for a millisecond.
     if (waitMs > 0) this.#timer = setTimeout(tick, waitMs);
     else setImmediate(tick);
   }

@@ -1,6 +1,6 @@
 /**
- * A node as a machine: joins its rooms, and has no rules of its own. Product and simulator drive the same one: it takes time and inputs, and
- * orders what the world must do.
+ * The machine of a node. It joins the rooms of the node and has no rules of its own. It takes inputs and a time, and appends orders for its driver.
+ * Product and simulator drive the same machine.
  */
 import type { KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
@@ -36,18 +36,18 @@ export interface NodeRooms {
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
-  /** Others are to be met: until their clocks are known, no writes are taken. */
+  /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
   readonly hasSeeds: boolean;
-  /** Draws a generation: it grows with the time, and no two are the same. */
+  /** Draws a generation. Generations grow with time, and no two are the same. */
   readonly newGeneration: (time: Time) => number;
 }
 
-/** What a node has to do with others by. */
+/** What a node joins others with. */
 export interface Joining {
   readonly fabric: Fabric;
   /** What the node says of itself; its generation is the replica's. */
   readonly facts: MemberFacts;
-  /** Own live records that what came back of others hides: they are ended when it begins. */
+  /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
   readonly superseded: readonly KeyText[];
   readonly snapshots: SnapshotOptions;
 }
@@ -62,10 +62,10 @@ interface Joined extends Omit<Joining, "snapshots"> {
 
 type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
 
-/** Until callers are served nobody is told that a node is ready, and then not before it has caught up with others, if there are any. */
+/** A node becomes ready when it serves callers, has caught up with other nodes, if there are any, and shows the policy in force. */
 type Readiness = "starting" | "served" | "caughtUp" | "ready";
 
-/** Entries of a node that leaves, on their way to the disk. */
+/** Entries that this node took over from a node that leaves, on their way to the disk. */
 interface TakenOver {
   readonly batch: BatchNumber;
   readonly count: number;
@@ -81,18 +81,18 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #travelling = new TravellingPolicy();
   readonly #standstill = new Standstill();
   #joined: Joined | undefined;
-  /** It may speak to others. */
+  /** Whether the node may speak to other nodes. */
   #isBegun = false;
   #readiness: Readiness = "starting";
   #isDraining = false;
   #wasServing = false;
-  /** What others said before this node may say anything. */
+  /** What other nodes said before this node may speak. */
   readonly #early: NodeInput[] = [];
-  /** Answers that wait until it is known that this start is still the one. */
+  /** Answers that wait until other nodes have confirmed this start. */
   readonly #held: Settled[] = [];
   #wasWhole = false;
   #takenOver: TakenOver[] = [];
-  /** What the fabric is to be told next. */
+  /** The next inputs of the fabric. */
   readonly #inputs: FabricInput[] = [];
 
   constructor(rooms: NodeRooms, time: Time) {
@@ -113,7 +113,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#joined?.fabric;
   }
 
-  /** It has to do with other nodes, once it begins. To be called once, before callers are served. */
+  /** Joins the fabric to this machine. To be called at most once, before callers are served. A node that stands alone never joins. */
   join({ fabric, facts, superseded, snapshots: options }: Joining): void {
     assert(this.#joined === undefined && this.#readiness === "starting", "a node joins once");
     const { replica, registrar, metrics, policies } = this.#rooms;
@@ -124,7 +124,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#inputs.push({ kind: "policy", head: policies.place });
   }
 
-  /** It was once as ready as it can be; what it misses afterwards is an age. */
+  /** Whether the node was ready once. It stays ready: what it misses afterwards shows in the age of its data. */
   get isReady(): boolean {
     return this.#readiness === "ready";
   }
@@ -143,33 +143,33 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.isReady && !this.#isDraining && this.standing.fault === "";
   }
 
-  /** Which tombstones may be collected: none before it is known whether there are others, who may lack them. */
+  /** Which tombstones may be collected. There are none before this node knows whether other nodes exist, because those may lack the tombstones. */
   collectsBy(time: Time): CollectsBy {
     if (this.#joined !== undefined) return this.#joined.fabric.mayCollect(time) ? "age" : "count";
     return this.#readiness === "starting" ? "nothing" : "age";
   }
 
-  /** Whether who wants to write has to wait for `confirmed`: this process stood still, and others may have taken another start. */
+  /** Whether a write has to wait for `confirmed`: this process stood still, and other nodes may have accepted another start meanwhile. */
   mustConfirm(time: Time): boolean {
     return this.#joined !== undefined && this.standing.mustConfirm(this.#joined.fabric, time);
   }
 
-  /** Strangers turned away before the fabric heard of them. */
+  /** How many strangers the listener turned away before the fabric heard of them. */
   get refusedCount(): number {
     return this.#refusals.refusedCount;
   }
 
-  /** For people: a newer policy that others have and this node does not take, and why; empty when there is none. */
+  /** For people: a newer policy that other nodes have and this node does not take, and why. Empty when there is none. */
   get policyNotTaken(): string {
     return this.#joined === undefined ? "" : this.#travelling.notTaken(this.#joined.fabric);
   }
 
-  /** Whether a policy applied here comes into force in a cluster, as far as linked nodes tell. */
+  /** Whether a policy that is applied here comes into force in a cluster, as far as linked nodes tell. */
   isPolicyTaken(clusterId: string): boolean {
     return this.#joined === undefined || isPolicyTaken(this.#joined.fabric, clusterId);
   }
 
-  /** For who may talk to this node: see `FabricMachine`. */
+  /** Which callers are strangers: see `FabricMachine`. Without a fabric all of them are. */
   get calls(): { isStranger(identity: PeerIdentity): boolean } {
     return { isStranger: (identity) => this.#joined?.fabric.calls.isStranger(identity) !== false };
   }
@@ -205,14 +205,14 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return frame;
   }
 
-  /** HOT: once a write. Which batch has what was staged by now; it is on its way, or follows the one that is. */
+  /** HOT: once a write. The number of the batch that has what is staged by now. That batch is on its way to the disk, or follows the one that is. */
   durable(out: NodeOutput[]): BatchNumber {
     const batch = this.commits.durable();
     this.#persist(out);
     return batch;
   }
 
-  /** Ends own live records that another origin's word hides. */
+  /** Ends own live records that a record of another origin hides. */
   #end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#rooms;
     registrar.endSuperseded(keys, time);
@@ -220,7 +220,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#persist(out);
   }
 
-  /** The replica changed: names, and readers whom it concerns, hear of it. */
+  /** The replica changed: updates the DNS names, and wakes the readers that the change concerns. */
   show(out: NodeOutput[]): void {
     const { replica, registrar, fanout, dnsNames } = this.#rooms;
     dnsNames.refresh();
@@ -322,7 +322,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#takenOver = this.#takenOver.filter(({ batch }) => batch > through);
   }
 
-  /** Who waits is answered in order, and is told that something is durable only by the node that others take for this one. */
+  /** Answers callers in order. A node confirms that a write is durable only while other nodes accept its start. */
   #settle(settled: Settled, time: Time, out: NodeOutput[]): void {
     if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);
     else out.push(this.#answerOf(settled));
@@ -346,7 +346,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     }
   }
 
-  /** Does what concerns the own records; everything else is for the driver. */
+  /** Carries out the orders about own records, and passes the others on to the driver. */
   #obey(output: FabricOutput, time: Time, out: NodeOutput[]): void {
     switch (output.kind) {
       case "changed":
@@ -371,14 +371,14 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     }
   }
 
-  /** A node that leaves offers its static entries: they are this one's from now on, unless it stops too. */
+  /** A node that leaves offers its static entries. This node takes them over, unless it stops too. */
   #takeOver(offer: Extract<FabricOutput, { readonly kind: "offered" }>, time: Time): void {
     if (this.#joined?.departure.hasBegun === true) return;
     const count = this.#rooms.registrar.handOver.take(offer, offer.seqs, time);
     if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
   }
 
-  /** After each input: what has become due by it. */
+  /** Runs after each input, and orders what has become due. */
   #look(time: Time, out: NodeOutput[]): void {
     if (this.#joined !== undefined) this.#lookAtStanding(this.#joined, time, out);
     this.#lookAtReadiness(out);
@@ -398,7 +398,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     const { clockEvent, event, isLost = false, isContested = false } = standing.look(fabric, { address, isReady }, time);
     this.#tell(clockEvent, out);
     this.#tell(event, out);
-    // What they are told next may not be what others see: each resumes at another node from where it stands.
+    // Watchers would be told what other nodes do not see. Each resumes at another node, from its cursor.
     if (isLost && isReady) this.#endWatches(out);
     if (isContested) this.loseGeneration({ peerNodeId: "", seq: 0 }, time, out);
     if (!standing.takeConfirmed(fabric, time)) return;
@@ -415,7 +415,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       out.push({ kind: "caughtUp" });
     }
     const { isWhole, isServing } = this;
-    // Readers that waited to be told that this is all.
+    // Wakes readers that wait for the end of their snapshot.
     if (isWhole && !this.#wasWhole) {
       this.#rooms.fanout.all();
       out.push({ kind: "wake" });
@@ -470,7 +470,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   // ---- generations ----
 
-  /** Others know more of the generation in use than this node does: it takes a new one, unless that is under way. */
+  /** Other nodes know more of the generation in use than this node does. It takes a new one, unless it is doing so already. */
   loseGeneration(why: LostGeneration, time: Time, out: NodeOutput[]): void {
     if (this.#joined?.departure.hasBegun === true) return;
     const generation = this.#generations.lost(why, time);
@@ -494,12 +494,12 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   }
 }
 
-/** Whether another node said or did it. */
+/** Whether the input comes from another node. */
 function isFromOthers({ kind }: NodeInput): boolean {
   return kind === "asked" || kind === "answered" || kind === "opened" || kind === "received" || kind === "closed";
 }
 
-/** The fabric of a node that has joined others. */
+/** The fabric of a node that has joined others. Fails for a node that stands alone. */
 export function fabricOf({ machine: { fabric } }: { readonly machine: Pick<NodeMachine, "fabric"> }): Fabric {
   assert(fabric !== undefined, "the fabric is open");
   return fabric;

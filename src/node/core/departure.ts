@@ -1,5 +1,5 @@
 /**
- * What a node does before its process ends: it ends what ends with it, hands its static entries over, and says goodbye (semantics.md, Stop).
+ * What a node does before its process ends: it ends its entries with a lease, hands over its static ones, and says goodbye (semantics.md, Stop).
  */
 import type { CommitCycle } from "../../discovery/registrar/commit-cycle.ts";
 import { NOTHING_TO_WAIT_FOR } from "../../discovery/registrar/commit-cycle.ts";
@@ -9,13 +9,13 @@ import type { FabricInput } from "../../fabric/io-types.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Snapshots } from "./snapshots.ts";
 
-/** Own entries ended in one batch. */
+/** The most own entries that one batch ends. */
 const BATCH_COUNT = 1000;
-/** How often it looks whether others have taken what was offered, in ms. */
+/** Time between two looks whether others have taken what was offered, in ms. */
 const STEP_MS = 20;
-/** Of the time that a departure has, the part for handing over; the rest is for the goodbye. */
+/** The part of a departure's time that is for handing over. The rest is for the goodbye. */
 const HAND_OVER_SHARE = 0.5;
-/** Of what is left after the hand-over, the part in which the fabric says goodbye; the rest is for the last snapshot. */
+/** The part of the remaining time in which the fabric says goodbye. The rest is for the last snapshot. */
 const GOODBYE_SHARE = 0.5;
 
 export type DepartureReason = "leave" | "restart";
@@ -27,40 +27,40 @@ export interface DepartureParts {
   readonly snapshots: Pick<Snapshots, "isOver" | "last">;
 }
 
-/** What became of the own entries when they were to be handed over. */
+/** What became of the own static entries in the hand-over. */
 export interface HandedOver {
-  /** Others serve them from now on. */
+  /** Other nodes serve them from now on. */
   readonly takenCount: number;
-  /** Nobody took them: they stand, and this node says that it restarts. */
+  /** No node took them. They stay, and this node says that it restarts. */
   readonly leftCount: number;
-  /** Static ones that nobody else was told of: they end with this node. */
+  /** LOCAL ones, which no other node was told of. They end with this node. */
   readonly localEndedCount: number;
 }
 
 type State =
   | { readonly kind: "serving" }
-  /** Own entries up to the number `after` have ended, or are to be handed over; all of them where it is undefined. */
+  /** Own entries up to the change number `after` are ended. All of them are when `after` is undefined. */
   | {
       readonly kind: "ending";
       readonly after: number | undefined;
-      /** Where the batch before it began. */
+      /** Where the last batch began. */
       readonly before: number | undefined;
       readonly nextMonoMs: number;
       readonly untilMonoMs: number;
     }
   | { readonly kind: "handing"; readonly nextMonoMs: number; readonly untilMonoMs: number }
   | { readonly kind: "goodbye"; readonly reason: DepartureReason; readonly untilMonoMs: number }
-  /** The goodbye is said, and the last snapshot not written yet. */
+  /** The goodbye is said, and the last snapshot is not written yet. */
   | { readonly kind: "saving"; readonly reason: DepartureReason }
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
-/** What a step causes. */
+/** What a step orders. */
 export interface DepartureOrders {
-  /** For the fabric, in this order. */
+  /** Inputs for the fabric, in this order. */
   readonly inputs: readonly FabricInput[];
-  /** The hand-over is over: before the goodbye. */
+  /** The hand-over is over, and the goodbye follows. */
   readonly handedOver?: HandedOver | undefined;
-  /** Nothing more is said. */
+  /** The node says nothing more. */
   readonly gone?: DepartureReason | undefined;
 }
 
@@ -75,12 +75,12 @@ export class Departure {
     this.#parts = parts;
   }
 
-  /** From then on nothing is taken over, and no generation is renewed. */
+  /** Whether the node departs. It then takes nothing over and takes no new generation. */
   get hasBegun(): boolean {
     return this.#state.kind !== "serving";
   }
 
-  /** `isLeaving`: others serve its entries from now on. Alone a node keeps everything, for there is nobody to whom it would be gone. Idempotent. */
+  /** `isLeaving`: other nodes serve its entries from now on. A node that is alone keeps everything, because nobody could take it. Idempotent. */
   begin(isLeaving: boolean, withinMs: number, time: Time): DepartureOrders {
     if (this.hasBegun) return NOTHING;
     this.#endMonoMs = time.monoMs + withinMs;
@@ -89,12 +89,12 @@ export class Departure {
     return { inputs: [{ kind: "leaving" }] };
   }
 
-  /** A batch was refused, and what it ended is as before: it is ended again. */
+  /** The disk refused a batch, so its entries have not ended. They are ended again. */
   refused({ monoMs }: Time): void {
     if (this.#state.kind === "ending") this.#state = { ...this.#state, after: this.#state.before, nextMonoMs: monoMs + STEP_MS };
   }
 
-  /** Goes on with what is due. To be called after each input. */
+  /** Takes the next step when it is due. To be called after each input. */
   step(time: Time): DepartureOrders {
     switch (this.#state.kind) {
       case "serving":
@@ -165,7 +165,7 @@ export class Departure {
   #sayGoodbye(reason: DepartureReason, time: Time): DepartureOrders {
     const withinMs = Math.max(0, this.#endMonoMs - time.monoMs) * GOODBYE_SHARE;
     this.#state = { kind: "goodbye", reason, untilMonoMs: time.monoMs + withinMs };
-    // With the age that it has before others are gone.
+    // The snapshot gets the age that its records have while other nodes are still heard.
     this.#parts.snapshots.last(time);
     return { inputs: [{ kind: "stop", reason, withinMs }] };
   }

@@ -1,6 +1,6 @@
 /**
- * A new generation in the middle of a process life: when others know more of the old one than this node's journal does, or when another start
- * went under its id for a while (semantics.md, Restart).
+ * A new generation while the process runs. It is needed when other nodes know more of the old one than this node's journal does, or when another
+ * start went under its id for a while (semantics.md, Restart).
  */
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -11,11 +11,11 @@ const RETRY_MS = 1000;
 
 /** Why the generation in use is lost. */
 export interface LostGeneration {
-  /** The node that knows more of it; empty when a disputed start was accepted after all. */
+  /** The node that knows more of it. Empty when a disputed start was accepted after all. */
   readonly peerNodeId: string;
-  /** What that node knows, as a number of this node's changes. */
+  /** The number of this node's last change that the other node knows. */
   readonly seq: number;
-  /** Others know that generation already: the new one must be above it. */
+  /** Other nodes know this generation already, so the new one must be above it. */
   readonly above?: number;
 }
 
@@ -24,19 +24,19 @@ type State =
   | { readonly kind: "writing"; readonly why: LostGeneration }
   | { readonly kind: "refused"; readonly why: LostGeneration; readonly againMonoMs: number };
 
-/** One renewal at a time: first the journal takes the new generation, then everything that is held goes on under it. */
+/** Renews one generation at a time: first the journal takes the new one, then all own records go on under it. */
 export class Generations {
   readonly #replica: Replica;
   readonly #make: (time: Time) => number;
   #state: State = { kind: "kept" };
 
-  /** `make` draws a generation: it grows with the time, and no two are the same. */
+  /** `make` draws a generation. Generations grow with time, and no two are the same. */
   constructor(replica: Replica, make: (time: Time) => number) {
     this.#replica = replica;
     this.#make = make;
   }
 
-  /** The generation that the journal is to take now; undefined while a renewal is under way. */
+  /** Returns the generation that the journal is to take now. Undefined while a renewal is under way. */
   lost(why: LostGeneration, time: Time): number | undefined {
     if (this.#state.kind !== "kept") return undefined;
     return this.#begin(why, time);
@@ -53,7 +53,7 @@ export class Generations {
     if (this.#state.kind === "writing") this.#state = { kind: "refused", why: this.#state.why, againMonoMs: time.monoMs + RETRY_MS };
   }
 
-  /** The generation to be tried again, when that is due. */
+  /** Returns the generation to try again, when that is due. */
   tick(time: Time): number | undefined {
     if (this.#state.kind !== "refused" || time.monoMs < this.#state.againMonoMs) return undefined;
     return this.#begin(this.#state.why, time);

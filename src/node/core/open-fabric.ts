@@ -1,6 +1,6 @@
 /**
- * A fabric without token and certificates is open to every process that reaches it: it reads and changes what credentials, tenants and
- * policy protect elsewhere. So a node has either an open fabric or something to protect (semantics.md, Policy).
+ * A fabric without token and certificates is open: every process that reaches it reads and changes what credentials, tenants and policy protect
+ * elsewhere. So a node has either an open fabric or something to protect (semantics.md, Policy).
  */
 import { isFabricOpen, OPEN_FABRIC_REMEDY, openFabricFault, protectingSetting, wantsPeers } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -12,7 +12,7 @@ import type { PolicyEngine } from "../../policy/versions/engine.ts";
 export type FabricChoice =
   /** As configured. */
   | { readonly kind: "joined" }
-  /** Not at all. `detail` says why, for `/readyz` and the log. */
+  /** Without a fabric. `detail` says why, for `/readyz` and the log. */
   | { readonly kind: "alone"; readonly detail: string };
 
 /** Throws when the fabric would be a way past what protects this node, and other nodes are expected or were there (`hadPeers`). */

@@ -1,4 +1,4 @@
-/** What a clock that is off means for a node: it takes no writes, and is not ready (semantics.md, Several origins for one key). */
+/** A node whose clock is off takes no writes and is not ready (semantics.md, Several origins for one key). */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { ClockState } from "../../fabric/membership/clock-watch.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
@@ -6,41 +6,41 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { isStamp, stampOf } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 
-/** Clocks are compared so often; while a start waits for it, as often as that. */
+/** Time between two comparisons of the clocks; the second while a start waits for one. */
 const LOOK_MS = 1000;
 const HURRIED_LOOK_MS = 20;
-/** A start waits so long for others to say what their clocks are. */
+/** How long a start waits for other nodes to say what their clocks are. */
 const COMPARE_MS = 3000;
 const RETRY_MS = 1000;
 
 export type Clocks = Pick<Membership, "clock" | "askClocks" | "hasJoined">;
 
-/** Why: with a clock that is off, what is written here would win over what others write later, or be hidden by what they wrote before. */
+/** Why: writes of a node whose clock is off would win over later writes of other nodes, or be hidden by earlier ones. */
 export class OwnClock {
   readonly #hasSeeds: boolean;
   #fault: string;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
-  /** Until it is known whether this clock is right, or may not be waited for any longer: the one wait is that of the start. */
+  /** The wait of a start, until it is known whether this clock is right or the time for the wait is over. Undefined when there is no wait any more. */
   #comparing: { readonly untilMonoMs: number | undefined } | undefined = { untilMonoMs: undefined };
   #isOff = false;
 
-  /** `hasSeeds`: others are to be met, and what this node stamps is theirs to see. */
+  /** `hasSeeds`: this node is to meet others, who will see its stamps. */
   constructor(hasSeeds: boolean) {
     this.#hasSeeds = hasSeeds;
     this.#fault = hasSeeds ? COMPARING : "";
   }
 
-  /** Why this node takes no writes, because its clock is off or nobody said that it is right; else empty. */
+  /** Why this node takes no writes: its clock is off, or nobody has said that it is right. Else empty. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Whether a start waits for what others say their clocks are. */
+  /** Whether a start waits for the clocks of other nodes. */
   get isComparing(): boolean {
     return this.#fault === COMPARING;
   }
 
-  /** To be called after each input; `isReady`: the node was ready once, and does not wait any more. Returns what is to be told of. */
+  /** To be called after each input. `isReady`: the node was ready once, so it waits no more. Returns the event to tell of, if there is one. */
   look(membership: Clocks, isReady: boolean, time: Time): ReturnType<typeof eventOutput> | undefined {
     if (isReady) this.#comparing = undefined;
     if (time.monoMs < this.#lookedMonoMs + (this.#comparing === undefined ? LOOK_MS : HURRIED_LOOK_MS)) return undefined;
@@ -61,7 +61,7 @@ export class OwnClock {
     throw new WaymarkError(this.isComparing ? "not_ready" : "clock_skew", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** Whether a start still waits: there are, or may be, others who could say that its clock is wrong, and too few have said what theirs are. */
+  /** Whether a start still waits: other nodes that could say that its clock is wrong exist, or may exist, and too few of them have told their clocks. */
   #mustCompare(membership: Clocks, { isUnheard }: ClockState, { monoMs }: Time): boolean {
     if (this.#comparing === undefined) return false;
     const { untilMonoMs = monoMs + COMPARE_MS } = this.#comparing;
@@ -74,7 +74,7 @@ export class OwnClock {
 const COMPARING = `this node takes no writes before it has heard the clocks of other nodes, for which it waits at most ${COMPARE_MS / 1000} s`;
 const BEYOND_STAMPS = "this node's clock stands in the year 2100 or later: set it right; until then it takes no writes";
 
-/** In words for people; empty while the clock is as others'. */
+/** What is wrong with the clock, for people. Empty while it agrees with those of others. */
 function clockFaultOf({ isOff, aheadMs, offCount, knownCount }: ClockState): string {
   if (!isOff) return "";
   const by = `${Math.round(Math.abs(aheadMs) / 1000)} s ${aheadMs > 0 ? "ahead of" : "behind"}`;

@@ -1,4 +1,4 @@
-/** What it means for a node that another start goes under its id: it takes no writes and is not ready (semantics.md, Two nodes with one id). */
+/** While another start goes under its id, a node takes no writes and is not ready (semantics.md, Two nodes with one id). */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { Dispute } from "../../fabric/membership/own-standing.ts";
 import type { Start } from "../../fabric/wire/messages.ts";
@@ -6,9 +6,9 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 
 const RETRY_MS = 1000;
-/** A node that only moved is taken well before this. */
+/** People are told after this. A node that only moved is accepted well before. */
 const TELL_MS = 2000;
-/** After so long this node and the other one may have written under the same numbers: it goes on under new ones. */
+/** After a dispute of this length both starts may have written under the same numbers, so this node takes new ones. */
 const CONTESTED_MS = 5000;
 
 /** The name of a start, and the names of the earlier starts on the same disk; `earlierBoots` is undefined without a disk. */
@@ -24,13 +24,13 @@ export function startOfNode({ boot, earlierBoots }: NamedStart): Start {
   return { boot, ...(bootBefore !== undefined && { bootBefore }) };
 }
 
-/** What a look came to. */
+/** The result of a look. */
 export interface StartLook {
-  /** For people. */
+  /** An event for people. */
   readonly event?: ReturnType<typeof eventOutput>;
-  /** Another start goes under this id, and did not at the look before. */
+  /** Another start goes under this id since the last look. */
   readonly isLost?: boolean;
-  /** This node is the one again, and another may have been it meanwhile. */
+  /** Other nodes accept this start again, and may have accepted another one meanwhile. */
   readonly isContested?: boolean;
 }
 
@@ -46,17 +46,17 @@ export class OwnStart {
     this.#nodeId = nodeId;
   }
 
-  /** Why this node takes no writes, because another start goes under its id; else empty. */
+  /** Why this node takes no writes: another start goes under its id. Else empty. */
   get fault(): string {
     return this.#fault;
   }
 
-  /** Why a write is refused; undefined while this start is the one. */
+  /** Why a write is refused. Undefined while other nodes accept this start. */
   get refusal(): WaymarkError | undefined {
     return this.#fault === "" ? undefined : new WaymarkError("not_ready", this.#fault, { retryMs: RETRY_MS });
   }
 
-  /** To be called after each input. `address`: where others reach this node. */
+  /** To be called after each input. `address`: where other nodes reach this one. */
   look(dispute: Dispute | undefined, address: string, time: Time): StartLook {
     if (dispute === undefined) return this.#sinceMonoMs === undefined ? NOTHING : this.#ended(time.monoMs - this.#sinceMonoMs);
     this.#fault = disputeText({ nodeId: this.#nodeId, address }, dispute);
@@ -83,7 +83,7 @@ export class OwnStart {
   }
 }
 
-/** In words for people. Of what is remembered at this node's own address nobody says that it is a second node. */
+/** The dispute in words for people. A start that is remembered at this node's own address is not called a second node. */
 function disputeText(
   { nodeId, address }: { readonly nodeId: string; readonly address: string },
   { nodeIds, otherAddress }: Dispute,

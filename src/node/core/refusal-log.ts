@@ -1,16 +1,16 @@
-/** Which strangers turned away, and which addresses that do not answer, people are told of; the rest are counted. */
+/** Decides which refused strangers and which silent addresses people are told of. The rest are only counted. */
 import { eventOutput } from "../../fabric/io-types.ts";
 import type { Time } from "../../lib/machine.ts";
 import { TokenBuckets } from "../../lib/token-bucket.ts";
 
-/** Strangers are told of so often in `WINDOW_MS`. */
+/** The most strangers that are told of in `WINDOW_MS`. */
 const MAX_REFUSALS = 10;
 const WINDOW_MS = 60_000;
-/** That an address does not answer is told at most so often. */
+/** An address that does not answer is told of once in this time. */
 const UNANSWERED_WINDOW_MS = 600_000;
 
 export class RefusalLog {
-  /** Strangers turned away before the fabric heard of them. */
+  /** How many strangers were turned away before the fabric heard of them. */
   refusedCount = 0;
   #windowMonoMs = 0;
   #windowCount = 0;
@@ -27,7 +27,7 @@ export class RefusalLog {
     return eventOutput("stranger_refused", "warn", { why, address, count: this.refusedCount }, { isAudited: true });
   }
 
-  /** Whoever cannot join is to know why; the dead are asked again and again, and that is no news. */
+  /** A node that cannot join must say why. Dead nodes are asked again and again, so that is told seldom. */
   unanswered(why: string, address: string, isRefused: boolean, { monoMs }: Time): ReturnType<typeof eventOutput> | undefined {
     if (this.#unanswered.take(`${isRefused} ${address}`, monoMs) !== 0) return undefined;
     return eventOutput(isRefused ? "refused_by_peer" : "peer_not_reached", isRefused ? "warn" : "info", { address, why });

@@ -33,7 +33,7 @@ import { NodeLimits } from "../limits.ts";
 import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
 
-/** What the disk kept, apart from the rows. */
+/** What the disk kept, without the rows. */
 export interface RestoredNode {
   readonly nodeId: string;
   readonly generation: number;
@@ -53,14 +53,14 @@ export interface RoomsOptions {
   /** The clock of leases, in which standstills of this process hardly count. */
   readonly patience: Patience;
   readonly metrics: Metrics;
-  /** Where it is recorded who did what. Undefined where nothing is recorded. */
+  /** The audit, which records who did what. Undefined where nothing is recorded. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
   readonly now: () => Time;
   /** Whether the data directory has the mark that other nodes were there. */
   readonly isMarked: boolean;
   /** No leases are granted yet. They come from outside because their hash takes a random seed. */
   readonly leases: Leases;
-  /** Draws a generation: it grows with the time, and no two are the same. */
+  /** Draws a generation. Generations grow with time, and no two are the same. */
   readonly newGeneration: (time: Time) => number;
   /** Draws the random part of a lease id. */
   readonly newToken: () => string;
@@ -68,7 +68,7 @@ export interface RoomsOptions {
   readonly onAgain: () => void;
 }
 
-/** Numbers that the disk must take before anything is written, because those that it kept were impossibly high. */
+/** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
 export interface RenewedNumbers {
   readonly generation: number;
   readonly lastSeq: number;
@@ -115,7 +115,7 @@ export interface OpeningRooms {
 export function openRooms(restored: RestoredNode, options: RoomsOptions, time: Time): OpeningRooms {
   const { settings, metrics, newGeneration } = options;
   const numbers = soundNumbers(restored, () => newGeneration(time));
-  // What may be collected is asked when time goes on, and by then there is a machine.
+  // The registrar asks what it may collect only when time goes on, and by then there is a machine.
   const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, limits } = restorable;
   const fanout = new Fanout(options.onAgain);
@@ -177,7 +177,7 @@ interface ReadingParts {
   readonly time: Time;
 }
 
-/** What readers are answered from; a policy that is in force by now counts from the start. */
+/** The rooms that answer readers. A policy that is in force by now counts from the start. */
 function readingRooms(rooms: Restorable, { restored, options, fanout, time }: ReadingParts) {
   const { replica, registrar, policies, accessLog } = rooms;
   const { clusterId, region, zone, roles } = options.settings.node;

@@ -6,14 +6,14 @@ import type { Roster } from "../../fabric/roster.ts";
 import { type OwnerOfFile, rosterFile } from "../../fabric/snapshot/codec.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 
-/** What could not be written is tried again after this. */
+/** A write that failed is tried again after this. */
 const RETRY_MS = 1000;
 
-/** One file at a time; what changes while it is written is in the next one. */
+/** One file is written at a time. What changes meanwhile is in the next one. */
 export class RosterFile {
   readonly #roster: Pick<Roster, "version" | "list">;
   readonly #self: OwnerOfFile;
-  /** Of the roster that is on disk, or on its way. */
+  /** The version of the roster that is on disk or on its way there. */
   #version = 0;
   #isWriting = false;
   #againMonoMs: number | undefined;
@@ -23,7 +23,7 @@ export class RosterFile {
     this.#self = { nodeId, clusterId };
   }
 
-  /** Whether the members are to be written now. The answer is `written`. */
+  /** Whether the members are to be written now. `written` answers it. */
   isDue({ monoMs }: Time): boolean {
     if (this.#isWriting || this.#roster.version === this.#version || monoMs < (this.#againMonoMs ?? 0)) return false;
     this.#version = this.#roster.version;

@@ -1,4 +1,4 @@
-/** What a node publishes of itself: its NODE entry, which nobody else may write, and now and then how busy it is. */
+/** What a node publishes of itself: its NODE entry, which nobody else may write, and at an interval how busy it is. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
@@ -7,9 +7,9 @@ import { rethrowBroken } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 
-/** Others hear of it only when its band changes. */
+/** Time between two reports. Other nodes hear of one only when its band changes. */
 const REFRESH_MS = 30_000;
-/** Starting is not how busy it is. */
+/** Time before the first report, because the load of a start says nothing. */
 const FIRST_MS = 5000;
 
 export interface OwnEntry {
@@ -20,7 +20,7 @@ export interface OwnEntry {
 export class SelfEntry {
   readonly #registrar: Pick<Registrar, "register" | "renew">;
   #entry: OwnEntry | undefined;
-  /** Undefined while it could not be registered: then it is tried again with the load. */
+  /** Undefined while the entry could not be registered. It is then tried again with the load. */
   #key: KeyText | undefined;
   #nextMonoMs = Number.POSITIVE_INFINITY;
 
@@ -28,21 +28,21 @@ export class SelfEntry {
     this.#registrar = registrar;
   }
 
-  /** Registers it. Returns why it could not, as with a clock that is off. */
+  /** Registers the entry. Returns the error when it could not, as with a clock that is off. */
   publish(entry: OwnEntry, time: Time): unknown {
     this.#entry = entry;
     this.#nextMonoMs = time.monoMs + FIRST_MS;
     return this.#trying(() => this.#register(entry, time));
   }
 
-  /** Whether its load is to be measured now. The answer is `measured`. */
+  /** Whether the load is to be measured now. `measured` answers it. */
   isDue({ monoMs }: Time): boolean {
     if (monoMs < this.#nextMonoMs) return false;
     this.#nextMonoMs = monoMs + REFRESH_MS;
     return true;
   }
 
-  /** Reports it. Returns why it could not. */
+  /** Reports the load. Returns the error when it could not. */
   measured(load: LoadView, time: Time): unknown {
     const entry = this.#entry;
     if (entry === undefined) return undefined;
@@ -52,7 +52,7 @@ export class SelfEntry {
     });
   }
 
-  /** The node drains: it reports nothing any more. */
+  /** The node drains, and reports nothing any more. */
   end(): void {
     this.#entry = undefined;
     this.#nextMonoMs = Number.POSITIVE_INFINITY;

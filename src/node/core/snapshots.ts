@@ -1,6 +1,6 @@
 /**
- * When what other nodes told is written down for a warm start, and how old it is (semantics.md, Restart): now and then by a node that is ready,
- * and once more as it stops.
+ * When the snapshot of what other nodes told is written, and how old its content is (semantics.md, Restart). A node that is ready writes one
+ * at an interval, and one more as it stops.
  */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -10,21 +10,21 @@ import { snapshotBlocks } from "../../fabric/snapshot/snapshot.ts";
 import type { Time } from "../../lib/machine.ts";
 
 export interface SnapshotOptions {
-  /** Between two of them; 0: none is ever written. */
+  /** Time between two snapshots. 0 means that none is ever written. */
   readonly intervalMs: number;
-  /** A file is there that is of no use: it is set aside before the first own one takes its place. */
+  /** There is a file that cannot be used. It is set aside before the first snapshot takes its place. */
   readonly isOtherThere: boolean;
-  /** About the size of one block; as the format has it unless given. */
+  /** About the size of one block. Without it the format's own size counts. */
   readonly blockBytes?: number;
 }
 
-/** An order to write. */
+/** The order to write a snapshot. */
 export interface KeepSnapshot {
-  /** When what is held was right. */
+  /** When the content was right. */
   readonly rightWallMs: number;
-  /** What to write, to be read over several turns; throws when what is held must not be written after all. Undefined: the file says it already. */
+  /** What to write, to be read over several turns. Reading throws when the snapshot must not be written after all. Undefined: the file has this content already. */
   readonly blocks: Iterable<Uint8Array> | undefined;
-  /** The file that is there is to be kept under another name. */
+  /** The existing file is to be kept under another name. */
   readonly setsAside: boolean;
 }
 
@@ -41,11 +41,11 @@ export class Snapshots {
   readonly #options: SnapshotOptions;
   #isOtherThere: boolean;
   #nextMonoMs = Number.POSITIVE_INFINITY;
-  /** What the file says: nothing new, nothing to write. */
+  /** The content of the file, in short. While nothing differs from it there is nothing to write. */
   #written = "";
-  /** What the file will say that is being written. */
+  /** The content, in short, of the file that is being written. */
   #writing: string | undefined;
-  /** When what was held was right, as the goodbye was said; the last snapshot is still to be written. */
+  /** When the content was right as the goodbye was said. Defined while the last snapshot is still to be written. */
   #lastWallMs: number | undefined;
 
   constructor({ replica, fabric, clusterId }: SnapshotParts, options: SnapshotOptions) {
@@ -60,7 +60,7 @@ export class Snapshots {
     if (this.#options.intervalMs > 0) this.#nextMonoMs = monoMs + this.#options.intervalMs;
   }
 
-  /** To be asked after each input: what is to be written now. The answer is `kept`. */
+  /** To be called after each input. Returns what is to be written now; `kept` answers it. */
   due(time: Time): KeepSnapshot | undefined {
     if (this.#writing !== undefined || time.monoMs < this.#nextMonoMs) return undefined;
     const lastWallMs = this.#lastWallMs;
@@ -70,18 +70,18 @@ export class Snapshots {
     return rightWallMs === undefined ? undefined : this.#write(rightWallMs, time);
   }
 
-  /** The goodbye is said: what others told until now is written once more, with the age that it has now. */
+  /** The goodbye is said. One more snapshot is to be written, with the age that its content has now. */
   last(time: Time): void {
     this.#lastWallMs = this.#options.intervalMs === 0 ? undefined : this.#rightWallMs(time);
     this.#nextMonoMs = this.#lastWallMs === undefined ? Number.POSITIVE_INFINITY : time.monoMs;
   }
 
-  /** Whether the last one is done, or none is to be written. */
+  /** Whether the last snapshot is written, or none is to be. */
   get isOver(): boolean {
     return this.#writing === undefined && this.#lastWallMs === undefined;
   }
 
-  /** The file says what was ordered; or it stands as it was, and is written whole the next time. */
+  /** The file holds what was ordered, or it is as before and is written whole the next time. */
   kept(isKept: boolean): void {
     this.#written = isKept ? (this.#writing ?? "") : "";
     this.#writing = undefined;
@@ -104,17 +104,20 @@ export class Snapshots {
     return { rightWallMs, blocks: snapshotBlocks(replica, header, stateOf, this.#options.blockBytes), setsAside };
   }
 
-  /** As far as others told. What was restored keeps its age while nobody is there to catch up with. Undefined while nobody knows, or records are being dropped. */
+  /**
+   * When the content was right, as far as others told. Restored records keep their age while there is no node to catch up with. Undefined while
+   * that is not known, or records are being dropped.
+   */
   #rightWallMs(time: Time): number | undefined {
     if (!this.#fabric.isReady || this.#replica.isForgetting) return undefined;
     return Math.max(0, Math.round(time.wallMs - this.#fabric.readiness(time).ageMs));
   }
 }
 
-/** Changes whenever a snapshot would. */
+/** A text that changes whenever a snapshot would. */
 function stateText(replica: Replica, stateOf: (origin: Origin) => ReturnType<typeof standingOf>): string {
   const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
-  // Since when is left out: it comes from another clock, and wavers.
+  // The time since when is left out, because it comes from another clock and wavers.
   const lines = others.map((origin) => {
     const { life, isOver = false } = stateOf(origin);
     return `${origin.id} ${origin.through} ${origin.floor} ${life} ${isOver}`;

@@ -1,4 +1,4 @@
-/** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and what others refuse. */
+/** What keeps a node from taking writes, or from being ready: its clock, another start under its id, and refusals of other nodes. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { Membership } from "../../fabric/membership/membership.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -8,7 +8,7 @@ import { OwnStart, type StartLook } from "./own-start.ts";
 
 const RETRY_MS = 1000;
 
-/** Of a fabric, what a node's standing is read from. */
+/** The parts of a fabric that a node's standing is read from. */
 export interface Seen {
   readonly membership: Pick<Membership, "askClocks" | "clock" | "counts" | "dispute" | "hasJoined" | "isUnconfirmed" | "refusers">;
   readonly isReady: Fabric["isReady"];
@@ -16,7 +16,7 @@ export interface Seen {
 }
 
 export interface StandingLook extends StartLook {
-  /** Of the clock. */
+  /** An event about the clock, for people. */
   readonly clockEvent?: ReturnType<OwnClock["look"]>;
 }
 
@@ -25,16 +25,16 @@ export class Standing {
   readonly #start: OwnStart;
   #joinFault = "";
   #isRefused = false;
-  /** Somebody waits to be told whether this start is still the one. */
+  /** Whether a write waits for other nodes to confirm this start. */
   #isAwaited = false;
 
-  /** `hasSeeds`: others are to be met. Of a node that stands alone nothing is ever wrong. */
+  /** `hasSeeds`: this node is to meet others. A node that stands alone never has a fault. */
   constructor(nodeId: string, hasSeeds: boolean) {
     this.#clock = new OwnClock(hasSeeds);
     this.#start = new OwnStart(nodeId);
   }
 
-  /** To be called after each input. `address`: where others reach this node; `isReady`: it was ready once. */
+  /** To be called after each input. `address`: where other nodes reach this one. `isReady`: it was ready once. */
   look(fabric: Seen, { address, isReady }: { readonly address: string; readonly isReady: boolean }, time: Time): StandingLook {
     const { membership } = fabric;
     const clockEvent = this.#clock.look(membership, isReady, time);
@@ -45,8 +45,8 @@ export class Standing {
   }
 
   /**
-   * After a standstill of this process others may have taken another start: until they have answered, nothing is taken or acknowledged.
-   * Whoever asks has to wait when it says so, until `isConfirmed`.
+   * After a standstill of this process other nodes may have accepted another start. Until they have answered, no write is taken or acknowledged.
+   * A caller that gets true has to wait until `takeConfirmed` says so.
    */
   mustConfirm({ membership }: Seen, time: Time): boolean {
     const isUnconfirmed = membership.isUnconfirmed(time);
@@ -54,7 +54,7 @@ export class Standing {
     return isUnconfirmed;
   }
 
-  /** Whether those who wait are to be told now, that this start is the one or that another is. Says so once. */
+  /** Whether the writes that wait are to be answered now, because others accept this start or hold another one. True once for each wait. */
   takeConfirmed({ membership }: Seen, time: Time): boolean {
     if (!this.#isAwaited || (this.#start.fault === "" && membership.isUnconfirmed(time))) return false;
     this.#isAwaited = false;
@@ -65,22 +65,22 @@ export class Standing {
     return this.#clock.fault;
   }
 
-  /** Whether a start has to wait: for others' clocks, or since another start goes under its id. */
+  /** Whether a start has to wait, for the clocks of others or because another start goes under its id. */
   get isWaiting(): boolean {
     return this.#clock.isComparing || this.#start.fault !== "";
   }
 
-  /** What makes a node unready that knows the catalog; empty when nothing does. */
+  /** What makes a node unready although it has caught up. Empty when nothing does. */
   get fault(): string {
     return this.#clock.fault || this.fabricFault;
   }
 
-  /** As `fault`, apart from the clock, which has a line of its own. */
+  /** As `fault`, without the clock, which has a line of its own. */
   get fabricFault(): string {
     return this.#start.fault || (this.#isRefused ? "most other nodes refuse what this one says of itself" : "");
   }
 
-  /** Why what is durable may not be acknowledged; undefined when it may. */
+  /** Why a durable write may not be acknowledged. Undefined when it may. */
   get refusal(): WaymarkError | undefined {
     return this.#start.refusal;
   }
@@ -99,7 +99,7 @@ export class Standing {
   }
 }
 
-/** Whether most others refuse what this node says of itself: then it is no member, and nobody finds what is registered with it. */
+/** Whether most others refuse what this node says of itself. It is then no member, and nobody finds what is registered with it. */
 function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): boolean {
   const refuserCount = membership.refusers().length;
   if (refuserCount === 0) return false;
@@ -107,7 +107,7 @@ function isRefusedByMost(membership: Pick<Membership, "refusers" | "counts">): b
   return refuserCount * 2 > alive + suspect;
 }
 
-/** Why this node is to take no writes, for being turned away where it was to join; empty when it was not, or has been ready. */
+/** Why this node takes no writes: it was turned away where it was to join. Empty when it was not, or has been ready. */
 function joinFaultOf(fabric: Pick<Seen, "isReady" | "readiness">, time: Time): string {
   if (fabric.isReady) return "";
   const { reason, detail } = fabric.readiness(time);

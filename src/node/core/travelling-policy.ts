@@ -1,18 +1,18 @@
-/** The policy on its way through a node: what becomes of the versions that others have (semantics.md, Policy). */
+/** What becomes of policy versions that come from other nodes (semantics.md, Policy). */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput } from "../../fabric/io-types.ts";
 import type { PolicyHead } from "../../fabric/wire/messages.ts";
 import type { Adopted } from "../../policy/versions/policy-store.ts";
 import type { PolicyVia } from "../../policy/versions/version.ts";
 
-/** What became of a version of another node: as the policy store says, or it could not be stored, and why. */
+/** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
 export type AdoptOutcome = Adopted | { readonly notKept: string };
 
 export class TravellingPolicy {
-  /** For people: the last version of another node that could not be kept here, and why; empty when the last one could. */
+  /** For people: the last version of another node that could not be stored here, and why. Empty when the last one was stored. */
   #fault = "";
 
-  /** What the fabric is to be told. What could not be stored is not refused, so that it is tried again. */
+  /** Returns the input for the fabric. A version that could not be stored is not refused, so that it is tried again. */
   adopted(head: PolicyHead, via: PolicyVia, outcome: AdoptOutcome): FabricInput | undefined {
     if ("notKept" in outcome) {
       this.#fault = told(head, via, `it cannot be kept here: ${outcome.notKept}`);
@@ -22,7 +22,7 @@ export class TravellingPolicy {
     return outcome.isAdopted || outcome.fault === "" ? undefined : { kind: "policyRefused", head, detail: outcome.fault };
   }
 
-  /** For people: a newer version that peers have, and why it is not taken; empty when there is none. */
+  /** For people: a newer version that peers have, and why it is not taken. Empty when there is none. */
   notTaken({ policy }: Pick<Fabric, "policy">): string {
     const { notTaken } = policy;
     if (this.#fault !== "" || notTaken === undefined) return this.#fault;

@@ -1,6 +1,6 @@
 /**
- * Warm start: what other nodes told before this start, from which a node serves at once, marked with its age, until it has caught up with a peer
- * (semantics.md, Restart). Own records come back from the journal; `store/data-directory.ts` lists
+ * Warm start: a node serves at once from the snapshot of what other nodes told before this start. Answers carry the age of the snapshot until the
+ * node has caught up with a peer (semantics.md, Restart). Own records come back from the journal; `store/data-directory.ts` lists
  * everything that a restart keeps.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
@@ -18,20 +18,20 @@ export interface WarmParts extends RestoreParts {
   readonly clusterId: string;
 }
 
-/** What came back. */
+/** What came back from the snapshot. */
 export interface Warm {
   readonly ok: true;
   readonly recordCount: number;
   readonly refusedCount: number;
-  /** Wall clock ms at which what was restored was last known to be right; never in the future. */
+  /** Wall clock ms at which the snapshot was last known to be right; never in the future. */
   readonly savedWallMs: number;
-  /** Since when nodes of origins are away that were away then, by origin id; their clocks go on. */
+  /** When the node of an origin went away, in wall clock ms by origin id, for those that were away in the snapshot. Their time goes on. */
   readonly absentWallMs: ReadonlyMap<string, number>;
   /** Origins that nobody writes any more. */
   readonly over: ReadonlySet<string>;
-  /** Own live records that an `unregistered` of another origin hides: they are ended as soon as the node begins (`Endings.superseded`). */
+  /** Own live records that an `unregistered` record of another origin hides. They are ended as soon as the node begins (`Endings.superseded`). */
   readonly superseded: readonly KeyText[];
-  /** Starts of other nodes that were accepted last. */
+  /** The starts of other nodes that this node accepted last. */
   readonly starts: readonly AcceptedStart[];
 }
 
@@ -57,7 +57,7 @@ export function asOfMonoMs({ savedWallMs }: Warm, { monoMs, wallMs }: Time): num
   return monoMs - Math.max(0, wallMs - savedWallMs);
 }
 
-/** Who was away is away since then; the rest is presumed there for the time that joining has. */
+/** Nodes that were away count as away since then. All others are presumed to be there for the time that joining has. */
 export function resumeLives({ lifecycle }: Fabric, { absentWallMs, over }: Warm, joinTimeoutMs: number, { monoMs, wallMs }: Time): void {
   const absent = new Map([...absentWallMs].map(([id, at]) => [id, monoMs - (wallMs - at)]));
   lifecycle.resume(absent, over, monoMs + joinTimeoutMs);
