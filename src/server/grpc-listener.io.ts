@@ -1,7 +1,6 @@
 /** The gRPC listener: accepts connections, serves the services through the chain, and stops within a bound. */
 import { type Acceptor, openAcceptor } from "../grpc/server/acceptor.io.ts";
 import type { CutReason } from "../grpc/server/connection-guard.io.ts";
-import type { ConnectionLimits } from "../grpc/server/connection-limits.ts";
 import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../grpc/server/tls-files.io.ts";
 import type { Inflater } from "../grpc/wire/encoding.ts";
@@ -33,8 +32,6 @@ export interface GrpcListenerOptions {
   readonly chain: Chain;
   readonly tls?: TlsFiles | undefined;
   readonly limits: GrpcLimits;
-  /** When a connection is cut. */
-  readonly connectionLimits?: ConnectionLimits | undefined;
   readonly log: ListenerLog;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
@@ -65,7 +62,6 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const server = new GrpcServer({
     methods: grpcMethods(options.services, chain),
     limits,
-    connectionLimits: options.connectionLimits,
     inflater: options.inflater ?? new SharedInflater(),
     statusOf: (thrown, call) => {
       const [, service = "", method = ""] = call?.method.path.split("/") ?? [];

@@ -1,7 +1,5 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
-import type { ConnectionLimits } from "../../src/grpc/server/connection-limits.ts";
-import { CONNECTION_LIMITS } from "../../src/grpc/server/connection-limits.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
@@ -12,11 +10,9 @@ const { values } = parseArgs({
   options: {
     port: { type: "string", default: "0" },
     limits: { type: "string", default: "{}" },
-    connectionLimits: { type: "string", default: "{}" },
   },
 });
 const limits = JSON.parse(values.limits) as Partial<GrpcLimits>;
-const connectionLimits = JSON.parse(values.connectionLimits) as Partial<ConnectionLimits>;
 const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
@@ -24,7 +20,6 @@ const listener = await startGrpcListener({
   ...listServices({ discovery: demoService().service }),
   chain,
   limits: { ...GRPC_LIMITS, ...limits },
-  connectionLimits: { ...CONNECTION_LIMITS, ...connectionLimits },
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
 });
 listener.setServing(true);

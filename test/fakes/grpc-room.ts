@@ -2,8 +2,8 @@
 import { once } from "node:events";
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from "node:net";
 import { gzipSync } from "node:zlib";
-import type { CallResult, ClientCall } from "../../src/grpc/client/client-call.ts";
-import { type CallRequest, ClientConnection, type ClientLimits, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
+import type { CallRequest, CallResult, ClientCall } from "../../src/grpc/client/client-call.ts";
+import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../src/grpc/client/connection.io.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { GrpcServer, type ServerLimits, type ServerOptions } from "../../src/grpc/server/server.io.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";

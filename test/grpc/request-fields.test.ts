@@ -5,8 +5,8 @@ import { encodingOf } from "../../src/grpc/wire/encoding.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
 
 test("a request says what it needs, and its metadata after that", () => {
-  const plain = { path: "/t/U", sendsGzip: false, acceptsCompressed: false, userAgent: "test" };
-  const usual = { ":method": "POST", ":path": "/t/U", te: "trailers", "content-type": "application/grpc+proto", "user-agent": "test" };
+  const plain = { path: "/t/U", sendsGzip: false, acceptsCompressed: false };
+  const usual = { ":method": "POST", ":path": "/t/U", te: "trailers", "content-type": "application/grpc+proto", "user-agent": "waymark" };
   expect(requestFields(plain)).toEqual(usual);
   const all = { ...plain, sendsGzip: true, acceptsCompressed: true, timeoutMs: 250, metadata: new Metadata().add("x-a", "1") };
   expect(requestFields(all)).toEqual({

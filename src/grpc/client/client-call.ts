@@ -11,6 +11,21 @@ import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
 import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, STATUS, type Status, type StatusCode, statusIn } from "../wire/status.ts";
 import type { StreamPort, Taken } from "../wire/stream-port.ts";
 
+/** What is called, and how. */
+export interface CallTarget {
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  readonly metadata?: Metadata | undefined;
+  /** Ms until the deadline; undefined without one. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A call to be made. */
+export interface CallRequest extends CallTarget {
+  /** Whether the method has one answer. */
+  readonly isSingleResponse: boolean;
+}
+
 /** How a call ended. */
 export interface CallResult {
   readonly status: Status;

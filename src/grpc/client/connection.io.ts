@@ -11,9 +11,8 @@ import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
-import type { Metadata } from "../wire/metadata.ts";
 import { STATUS } from "../wire/status.ts";
-import { type CallListener, type CallResult, ClientCall } from "./client-call.ts";
+import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 import { requestFields } from "./request-fields.ts";
 
 /** Bounds of a connection. Bytes and ms as the names say. */
@@ -41,24 +40,12 @@ export interface ConnectionOptions {
   readonly limits: ClientLimits;
   /** Bounds for answers that have not wholly arrived, where several connections share them; then those of `limits` do not count. */
   readonly bounds?: AssemblyBounds | undefined;
-  readonly userAgent?: string | undefined;
   /** Inflates compressed answers; without it none are asked for. */
   readonly inflater?: Inflater | undefined;
   /** Requests say that they are in gzip: then frames given to `writeFrame` may be compressed. */
   readonly sendsGzip?: boolean | undefined;
   /** The connection takes no more calls: the server sent it away, or it is lost. Called once. */
   readonly onLeaving?: (() => void) | undefined;
-}
-
-/** A call to be made. */
-export interface CallRequest {
-  /** `/package.Service/Method`. */
-  readonly path: string;
-  /** Whether the method has one answer. */
-  readonly isSingleResponse: boolean;
-  readonly metadata?: Metadata | undefined;
-  /** Ms until the deadline; undefined without one. */
-  readonly timeoutMs?: number | undefined;
 }
 
 const CHECK_MS = 250;
@@ -141,7 +128,7 @@ export class ClientConnection {
    * connection is closed) or RESOURCE_EXHAUSTED (too many are open), and is unprocessed.
    */
   start(request: CallRequest, listener: CallListener): ClientCall {
-    const { sendsGzip = false, inflater, userAgent = "waymark" } = this.#options;
+    const { sendsGzip = false, inflater } = this.#options;
     const { maxSendBytes, maxCalls } = this.#limits;
     const common = {
       isSingleResponse: request.isSingleResponse,
@@ -156,7 +143,7 @@ export class ClientConnection {
       const why = isFull ? `${maxCalls} calls are open on this connection already` : this.#whyLost;
       return refusedCall({ ...common, listener }, isFull ? STATUS.RESOURCE_EXHAUSTED : STATUS.UNAVAILABLE, why);
     }
-    const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined, userAgent };
+    const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined };
     const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
     const call = new ClientCall({ ...common, listener, port: new Http2StreamPort(stream), timeoutMs: request.timeoutMs });
     this.#callCount += 1;

@@ -1,19 +1,14 @@
 /** The headers of a request (gRPC over HTTP/2, "Requests"). */
 import { ACCEPTED_ENCODINGS } from "../wire/encoding.ts";
-import { addFields, type HeaderBlock, type Metadata } from "../wire/metadata.ts";
+import { addFields, type HeaderBlock } from "../wire/metadata.ts";
 import { formatTimeout } from "../wire/timeout.ts";
+import type { CallTarget } from "./client-call.ts";
 
-export interface RequestHead {
-  /** `/package.Service/Method`. */
-  readonly path: string;
-  readonly metadata?: Metadata | undefined;
-  /** Ms until the deadline; undefined without one. */
-  readonly timeoutMs?: number | undefined;
+export interface RequestHead extends CallTarget {
   /** Messages may be compressed with gzip. */
   readonly sendsGzip: boolean;
   /** Answers may be compressed. */
   readonly acceptsCompressed: boolean;
-  readonly userAgent: string;
 }
 
 /** The header block of a request; node:http2 adds the scheme and the authority of its connection. */
@@ -23,7 +18,7 @@ export function requestFields(head: RequestHead): HeaderBlock {
     ":path": head.path,
     te: "trailers",
     "content-type": "application/grpc+proto",
-    "user-agent": head.userAgent,
+    "user-agent": "waymark",
   };
   if (head.timeoutMs !== undefined) fields["grpc-timeout"] = formatTimeout(head.timeoutMs);
   if (head.sendsGzip) fields["grpc-encoding"] = "gzip";

@@ -1,14 +1,9 @@
 /** A call with one request and one answer over a connection, told by one callback. */
 import { Metadata } from "../wire/metadata.ts";
-import type { CallListener, CallResult, ClientCall } from "./client-call.ts";
+import type { CallListener, CallRequest, CallResult, CallTarget, ClientCall } from "./client-call.ts";
 
-export interface UnaryRequest {
-  /** `/package.Service/Method`. */
-  readonly path: string;
+export interface UnaryRequest extends CallTarget {
   readonly message: Uint8Array;
-  readonly metadata?: Metadata | undefined;
-  /** Ms until the deadline; undefined without one. */
-  readonly timeoutMs?: number | undefined;
 }
 
 /** What came of a unary call; the message only where the status is OK. */
@@ -19,15 +14,7 @@ export interface UnaryAnswer extends CallResult {
 
 /** What starts calls: a connection. */
 export interface CallStarter {
-  start(
-    request: {
-      readonly path: string;
-      readonly isSingleResponse: boolean;
-      readonly metadata?: Metadata | undefined;
-      readonly timeoutMs?: number | undefined;
-    },
-    listener: CallListener,
-  ): ClientCall;
+  start(request: CallRequest, listener: CallListener): ClientCall;
 }
 
 /** Makes the call; `done` is called once: at once when the request is over its bound, otherwise in a later turn. The result may be cancelled. */

@@ -13,7 +13,6 @@ import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
 import { type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
-import type { TurnBounds } from "./fair-scheduler.ts";
 import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
 import type { Call, Method } from "./method.ts";
 import { readHead } from "./request-head.ts";
@@ -71,8 +70,6 @@ export interface ServerOptions {
   readonly limits: ServerLimits;
   /** When a connection is cut. */
   readonly connectionLimits?: ConnectionLimits | undefined;
-  /** Calls begun in one turn of the event loop. */
-  readonly turns?: TurnBounds | undefined;
   /** Inflates compressed requests; without it they are refused. */
   readonly inflater?: Inflater | undefined;
   /**
@@ -110,7 +107,6 @@ export class GrpcServer {
     };
     this.#guard = new ConnectionGuard({
       limits: options.connectionLimits,
-      turns: options.turns,
       streams: { burst: limits.burstStreams, most: limits.maxStreamsPerConnection },
       lifetime: limits,
       arrivalMs: limits.requestTimeoutMs,
