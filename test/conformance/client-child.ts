@@ -9,7 +9,7 @@ import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
-import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { CLIENT_LIMITS } from "../fakes/grpc-room.ts";
 import { delimited, delimitedMessages } from "./delimited.ts";
 import {
@@ -154,7 +154,7 @@ async function run(request: ClientCompatRequest, connection: ClientConnection): 
     payloads: answers.payloads,
     responseTrailers: headersFrom(trailers),
     numUnsentRequests: unsentCount,
-    ...(status.code === STATUS.OK ? {} : { error: errorFrom(status) }),
+    ...(status.code === CODES.OK ? {} : { error: errorFrom(status) }),
   });
 }
 

@@ -1,7 +1,8 @@
 /** Methods of every kind that a test of src/grpc may call, and what they saw. */
 
 import type { Call, Method } from "../../src/grpc/server/method.ts";
-import { STATUS, StatusError } from "../../src/grpc/wire/status.ts";
+import { StatusError } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { bidiMethod, clientStreamMethod, serverStreamOf } from "./grpc-async-handlers.ts";
 import { serverStreamMethod, unaryMethod } from "./grpc-handlers.ts";
 import { bytes, metadata, textOf } from "./grpc-room.ts";
@@ -23,12 +24,12 @@ export function methods(): { readonly methods: readonly Method[]; readonly seen:
       unaryMethod("/t/Echo", (request) => request),
       unaryMethod("/t/Later", (request) => Promise.resolve(request)),
       unaryMethod("/t/Fail", (request) => {
-        throw new StatusError({ code: STATUS.NOT_FOUND, message: `keine „${textOf(request)}“ 100 %`, details: bytes("detail") });
+        throw new StatusError({ code: CODES.NOT_FOUND, message: `keine „${textOf(request)}“ 100 %`, details: bytes("detail") });
       }),
       unaryMethod("/t/Bug", () => {
         throw new TypeError("secret of the stack");
       }),
-      unaryMethod("/t/LateFail", () => Promise.reject(new StatusError({ code: STATUS.ABORTED, message: "late" }))),
+      unaryMethod("/t/LateFail", () => Promise.reject(new StatusError({ code: CODES.ABORTED, message: "late" }))),
       unaryMethod("/t/Large", (request) => new Uint8Array(Number(textOf(request)))),
       {
         path: "/t/Meta",

@@ -1,7 +1,7 @@
 /** Client and server of src/grpc with each other over real sockets: all kinds of calls, metadata, deadlines, cancellation, bounds. */
 import { afterEach, expect, test } from "vitest";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
-import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, gzipFrame, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
@@ -18,7 +18,7 @@ test("a unary call is answered at once or by a promise, with any size of message
   const { connection } = await both();
   for (const size of [0, 1, 1_400, 70_000, 1_000_000]) {
     const answer = await unary(connection, "/t/Echo", new Uint8Array(size).fill(7));
-    expect([answer.status.code, answer.message?.length]).toEqual([STATUS.OK, size]);
+    expect([answer.status.code, answer.message?.length]).toEqual([CODES.OK, size]);
   }
   expect(textOf((await unary(connection, "/t/Later", bytes("soon"))).message)).toBe("soon");
   await until("no call is open", () => connection.callCount === 0);
@@ -28,15 +28,15 @@ test("what a handler throws is the status: words in any script and details come 
   const { connection } = await both();
   const { status, message } = await unary(connection, "/t/Fail", bytes("Tür"));
   expect([status.code, status.message, textOf(status.details), message]).toEqual([
-    STATUS.NOT_FOUND,
+    CODES.NOT_FOUND,
     "keine „Tür“ 100 %",
     "detail",
     undefined,
   ]);
-  expect((await unary(connection, "/t/LateFail")).status).toMatchObject({ code: STATUS.ABORTED, message: "late" });
-  expect((await unary(connection, "/t/Bug")).status).toMatchObject({ code: STATUS.INTERNAL, message: "the server failed on this request" });
-  expect((await unary(connection, "/t/Nothing")).status.code).toBe(STATUS.UNIMPLEMENTED);
-  expect((await unary(connection, "/nonsense")).status.code).toBe(STATUS.UNIMPLEMENTED);
+  expect((await unary(connection, "/t/LateFail")).status).toMatchObject({ code: CODES.ABORTED, message: "late" });
+  expect((await unary(connection, "/t/Bug")).status).toMatchObject({ code: CODES.INTERNAL, message: "the server failed on this request" });
+  expect((await unary(connection, "/t/Nothing")).status.code).toBe(CODES.UNIMPLEMENTED);
+  expect((await unary(connection, "/nonsense")).status.code).toBe(CODES.UNIMPLEMENTED);
 });
 
 test("metadata comes over in both directions, repeated and in bytes, and protocol fields are not among it", async () => {
@@ -67,7 +67,7 @@ test("streams of both kinds keep the order of thousands of messages", async () =
   for (let i = 1; i <= 3_000; i++) sum.call.write(bytes(String(i)));
   sum.call.halfClose();
   await until("the sum is there", () => sum.result !== undefined);
-  expect([sum.result?.status.code, Number(sum.messages[0])]).toEqual([STATUS.OK, 4_501_500]);
+  expect([sum.result?.status.code, Number(sum.messages[0])]).toEqual([CODES.OK, 4_501_500]);
 });
 
 test("a bidirectional call answers while it is asked, and ends when both have ended", async () => {
@@ -79,13 +79,13 @@ test("a bidirectional call answers while it is asked, and ends when both have en
   }
   talk.call.halfClose();
   await until("it is over", () => talk.result !== undefined);
-  expect([talk.messages.length, talk.result?.status.code]).toEqual([3, STATUS.OK]);
+  expect([talk.messages.length, talk.result?.status.code]).toEqual([3, CODES.OK]);
 });
 
 test("a deadline ends a call on both ends", async () => {
   const { connection, seen } = await both();
   const answer = await unary(connection, "/t/Hold", bytes(""), { timeoutMs: 50 });
-  expect(answer.status.code).toBe(STATUS.DEADLINE_EXCEEDED);
+  expect(answer.status.code).toBe(CODES.DEADLINE_EXCEEDED);
   await until("the handler heard", () => seen.cancelled.length === 1);
   expect(seen.held[0]?.isOver).toBe(true);
 });
@@ -97,7 +97,7 @@ test("a server keeps the deadline of a client that does not", async () => {
   await until("it is held", () => seen.held.length === 1);
   expect(seen.held[0]?.timeoutMs).toBeUndefined();
   const raw = await unary(connection, "/t/Echo", bytes(""), { timeoutMs: 1e-9 });
-  expect(raw.status.code).toBe(STATUS.DEADLINE_EXCEEDED);
+  expect(raw.status.code).toBe(CODES.DEADLINE_EXCEEDED);
 });
 
 test("a call that its client cancels is cancelled at the server, whose later answer goes nowhere", async () => {
@@ -106,7 +106,7 @@ test("a call that its client cancels is cancelled at the server, whose later ans
   call.call.halfClose(bytes(""));
   await until("it is held", () => seen.held.length === 1);
   call.call.cancel();
-  expect(call.result?.status.code).toBe(STATUS.CANCELLED);
+  expect(call.result?.status.code).toBe(CODES.CANCELLED);
   await until("the handler heard", () => seen.cancelled.length === 1);
   expect(seen.cancelled).toEqual(["cancelled"]);
   expect(() => seen.held[0]?.respond(bytes("late"))).not.toThrow();
@@ -120,11 +120,11 @@ test("calls end with UNAVAILABLE when their connection is lost, and with CANCELL
   await until("both are held", () => seen.held.length === 2);
   seen.held[0]?.reset(8);
   await until("the first is over", () => reset.result !== undefined);
-  expect(reset.result?.status.code).toBe(STATUS.CANCELLED);
+  expect(reset.result?.status.code).toBe(CODES.CANCELLED);
   for (const socket of sockets) socket.destroy();
   await until("the second is over", () => lost.result !== undefined);
-  expect(lost.result).toMatchObject({ status: { code: STATUS.UNAVAILABLE }, isUnprocessed: false, isFromServer: false });
-  expect((await unary(connection, "/t/Echo")).status.code).toBe(STATUS.UNAVAILABLE);
+  expect(lost.result).toMatchObject({ status: { code: CODES.UNAVAILABLE }, isUnprocessed: false, isFromServer: false });
+  expect((await unary(connection, "/t/Echo")).status.code).toBe(CODES.UNAVAILABLE);
 });
 
 test("a message over a bound is refused at either end, coming and going", async () => {
@@ -132,12 +132,12 @@ test("a message over a bound is refused at either end, coming and going", async 
     { limits: { maxReceiveBytes: 1_000, maxSendBytes: 2_000 } },
     { limits: { maxReceiveBytes: 1_500, maxSendBytes: 3_000 } },
   );
-  expect((await unary(connection, "/t/Echo", new Uint8Array(1_000))).status.code).toBe(STATUS.OK);
-  expect((await unary(connection, "/t/Echo", new Uint8Array(1_001))).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
-  expect((await unary(connection, "/t/Large", bytes("1501"))).status).toMatchObject({ code: STATUS.RESOURCE_EXHAUSTED });
-  expect((await unary(connection, "/t/Large", bytes("2001"))).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
+  expect((await unary(connection, "/t/Echo", new Uint8Array(1_000))).status.code).toBe(CODES.OK);
+  expect((await unary(connection, "/t/Echo", new Uint8Array(1_001))).status.code).toBe(CODES.RESOURCE_EXHAUSTED);
+  expect((await unary(connection, "/t/Large", bytes("1501"))).status).toMatchObject({ code: CODES.RESOURCE_EXHAUSTED });
+  expect((await unary(connection, "/t/Large", bytes("2001"))).status.code).toBe(CODES.RESOURCE_EXHAUSTED);
   const call = new Conversation(connection, { path: "/t/Echo", isSingleResponse: true });
-  expect((await unary(connection, "/t/Echo", new Uint8Array(3_001))).status).toMatchObject({ code: STATUS.RESOURCE_EXHAUSTED });
+  expect((await unary(connection, "/t/Echo", new Uint8Array(3_001))).status).toMatchObject({ code: CODES.RESOURCE_EXHAUSTED });
   expect(() => call.call.write(new Uint8Array(3_001))).toThrow(/quota_exceeded: a message to send has 3001 bytes/);
   call.call.cancel();
   await until("nothing is open", () => server.counts().streams === 0);
@@ -151,7 +151,7 @@ test("requests in gzip are read in order among plain ones", async () => {
     echo.call.writeFrame(gzipFrame(new Uint8Array(size).fill(65)));
     echo.call.halfClose();
     await until("it is over", () => echo.result !== undefined);
-    expect([echo.result?.status.code, echo.messages[0]?.length]).toEqual([STATUS.OK, size]);
+    expect([echo.result?.status.code, echo.messages[0]?.length]).toEqual([CODES.OK, size]);
   }
   const talk = new Conversation(connection, { path: "/t/Talk" });
   const words = [300_000, 1, 20_000, 0, 15].map((size) => "x".repeat(size));
@@ -169,7 +169,7 @@ test("a server without an inflater refuses compressed requests", async () => {
   echo.call.writeFrame(gzipFrame(bytes("x")));
   echo.call.halfClose();
   await until("it is over", () => echo.result !== undefined);
-  expect(echo.result?.status.code).toBe(STATUS.UNIMPLEMENTED);
+  expect(echo.result?.status.code).toBe(CODES.UNIMPLEMENTED);
 });
 
 test("a source is pulled as fast as its client reads, and no faster", async () => {
@@ -222,5 +222,5 @@ test("a writer waits for a reader that does not take: requests are not piled up"
   expect([count, written < 40]).toEqual([0, true]);
   paused[0]?.call.resume();
   await until("all came", () => talk.result !== undefined);
-  expect([count, talk.result?.status.code]).toEqual([1_000, STATUS.OK]);
+  expect([count, talk.result?.status.code]).toEqual([1_000, CODES.OK]);
 });

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { ClientCall, type StreamClose } from "../../src/grpc/client/client-call.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import type { HeaderBlock } from "../../src/grpc/wire/metadata.ts";
-import { STATUS, statusName } from "../../src/grpc/wire/status.ts";
+import { CODES, codeName } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";
 import { LateInflater } from "../fakes/late-gzip.ts";
 
@@ -32,7 +32,7 @@ function made(given: Given = {}) {
       closed: ({ status, trailers, isFromServer, isUnprocessed, isMalformed }) => {
         const more = [...trailers].map(([name, value]) => ` ${name}=${String(value)}`).join("");
         const from = `${isFromServer ? " from the server" : ""}${isUnprocessed ? " unprocessed" : ""}${isMalformed ? " malformed" : ""}`;
-        heard.push(`${statusName(status.code)}${from}${more}`);
+        heard.push(`${codeName(status.code)}${from}${more}`);
       },
     },
   });
@@ -214,7 +214,7 @@ test("a cancelled call is over at once, and its stream is reset", () => {
 
 test("a call that was never sent is unprocessed", () => {
   const { call, heard } = made();
-  call.refuse({ code: STATUS.UNAVAILABLE, message: "closed" });
+  call.refuse({ code: CODES.UNAVAILABLE, message: "closed" });
   expect(heard).toEqual(["UNAVAILABLE unprocessed"]);
 });
 

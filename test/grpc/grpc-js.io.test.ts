@@ -16,7 +16,7 @@ import {
 } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
-import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
@@ -92,7 +92,7 @@ test("a grpc-js client: unary calls, their statuses with details, and metadata b
   const { js } = await ours();
   expect(await js.unary("/t/Echo", "hello")).toMatchObject({ code: 0, text: "hello" });
   const failed = await js.unary("/t/Fail", "Tür");
-  expect(failed).toMatchObject({ code: STATUS.NOT_FOUND, details: "keine „Tür“ 100 %" });
+  expect(failed).toMatchObject({ code: CODES.NOT_FOUND, details: "keine „Tür“ 100 %" });
   expect(failed.trailers.get("grpc-status-details-bin")).toEqual([Buffer.from("detail")]);
   const sent = new JsMetadata();
   sent.add("x-a", "1");
@@ -130,13 +130,13 @@ test("a grpc-js client: streams of all kinds", async () => {
 
 test("a grpc-js client: deadlines, cancellation and gzip", async () => {
   const { js, seen, address } = await ours();
-  expect(await js.unary("/t/Hold", "", { options: { deadline: Date.now() + 50 } })).toMatchObject({ code: STATUS.DEADLINE_EXCEEDED });
+  expect(await js.unary("/t/Hold", "", { options: { deadline: Date.now() + 50 } })).toMatchObject({ code: CODES.DEADLINE_EXCEEDED });
   await until("the handler heard", () => seen.cancelled.length === 1);
   const talk = js.bidi("/t/Talk");
   talk.call.write(Buffer.from("one"));
   await until("it is answered", () => talk.got.length === 1);
   talk.call.cancel();
-  await until("it is over", () => talk.code === STATUS.CANCELLED);
+  await until("it is over", () => talk.code === CODES.CANCELLED);
   const gzip = new JsClient(address, { "grpc.default_compression_algorithm": compressionAlgorithms.gzip });
   expect(await gzip.unary("/t/Echo", "z".repeat(100_000))).toMatchObject({ code: 0, text: "z".repeat(100_000) });
 });
@@ -210,7 +210,7 @@ async function jsServer(): Promise<{ readonly server: Server; readonly port: num
         trail.add("x-trail-bin", Buffer.of(1, 2));
         done(null, call.request, trail); // oxlint-disable-line unicorn/no-null -- how grpc-js is told that there is no error.
       },
-      Fail: (_call: unknown, done: sendUnaryData<Buffer>) => done({ code: STATUS.ABORTED, details: "nein: 50 % „so“" }),
+      Fail: (_call: unknown, done: sendUnaryData<Buffer>) => done({ code: CODES.ABORTED, details: "nein: 50 % „so“" }),
       Hold: (call: ServerUnaryCall<Buffer, Buffer>) => void call.on("cancelled", () => cancelled.push("hold")),
       Count: (call: ServerWritableStream<Buffer, Buffer>) => {
         for (let i = 0; i < Number(call.request); i++) call.write(Buffer.from(String(i)));
@@ -244,9 +244,9 @@ test("a grpc-js server: unary calls with metadata, statuses, deadlines and gzip"
   const answer = await unary(connection, "/t/Echo", bytes("g".repeat(50_000)), { metadata: metadata(["x-a", "1"], ["x-a", "2"]) });
   expect([answer.status.code, answer.message?.length, answer.metadata.get("x-lead")]).toEqual([0, 50_000, "1, 2"]);
   expect(answer.trailers.get("x-trail-bin")).toEqual(Uint8Array.of(1, 2));
-  expect((await unary(connection, "/t/Fail")).status).toMatchObject({ code: STATUS.ABORTED, message: "nein: 50 % „so“" });
-  expect((await unary(connection, "/t/Nothing")).status.code).toBe(STATUS.UNIMPLEMENTED);
-  expect((await unary(connection, "/t/Hold", bytes(""), { timeoutMs: 50 })).status.code).toBe(STATUS.DEADLINE_EXCEEDED);
+  expect((await unary(connection, "/t/Fail")).status).toMatchObject({ code: CODES.ABORTED, message: "nein: 50 % „so“" });
+  expect((await unary(connection, "/t/Nothing")).status.code).toBe(CODES.UNIMPLEMENTED);
+  expect((await unary(connection, "/t/Hold", bytes(""), { timeoutMs: 50 })).status.code).toBe(CODES.DEADLINE_EXCEEDED);
   await until("the handler heard", () => cancelled.length === 1);
 });
 

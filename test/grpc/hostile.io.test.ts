@@ -5,7 +5,7 @@ import { type AddressInfo, connect as connectTcp, createServer, type Socket } fr
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
-import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, serve, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
@@ -61,7 +61,7 @@ test("a request that does not arrive before its own deadline is answered so, lon
   stream.on("error", () => {});
   stream.write(Buffer.of(0, 0, 0));
   const [headers] = (await once(stream, "response")) as [Record<string, string>];
-  expect(headers["grpc-status"]).toBe(String(STATUS.DEADLINE_EXCEEDED));
+  expect(headers["grpc-status"]).toBe(String(CODES.DEADLINE_EXCEEDED));
 });
 
 test("half-sent messages of all connections together stay within their bound", async () => {
@@ -88,11 +88,11 @@ test("streams beyond the bound of all connections are refused, and those of a re
   const connection = await connected(port);
   const held = [unary(connection, "/t/Hold"), unary(connection, "/t/Hold")];
   await until("two are held", () => seen.held.length === 2);
-  expect((await unary(connection, "/t/Echo")).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
+  expect((await unary(connection, "/t/Echo")).status.code).toBe(CODES.RESOURCE_EXHAUSTED);
   for (const call of seen.held) call.respond(bytes(""));
   await Promise.all(held);
   const closed = await serve({ methods: methods().methods, onConnection: () => false });
-  expect((await unary(await connected(closed.port), "/t/Echo")).status.code).toBe(STATUS.UNAVAILABLE);
+  expect((await unary(await connected(closed.port), "/t/Echo")).status.code).toBe(CODES.UNAVAILABLE);
 });
 
 test("a client that has died without a word is found by pings, and its calls are cancelled", async () => {
@@ -140,7 +140,7 @@ test("a connection that is told to go away and stays is cut when its time is ove
   const held = unary(connection, "/t/Hold");
   await until("it is held", () => seen.held.length === 1);
   server.drain(500);
-  expect((await held).status.code).toBe(STATUS.UNAVAILABLE);
+  expect((await held).status.code).toBe(CODES.UNAVAILABLE);
   expect([cut, seen.cancelled]).toEqual([["lifetime"], ["cancelled"]]);
 });
 
@@ -174,7 +174,7 @@ test.each<{ name: string; does: (stream: ServerHttp2Stream) => void; code: numbe
       stream.respond(HEADERS);
       stream.write(Buffer.of(0, 255, 255, 255, 255));
     },
-    code: STATUS.RESOURCE_EXHAUSTED,
+    code: CODES.RESOURCE_EXHAUSTED,
   },
   {
     name: "sends a gzip bomb",
@@ -185,12 +185,12 @@ test.each<{ name: string; does: (stream: ServerHttp2Stream) => void; code: numbe
       prefix.writeUInt32BE(bomb.length, 1);
       stream.end(Buffer.concat([prefix, bomb]));
     },
-    code: STATUS.RESOURCE_EXHAUSTED,
+    code: CODES.RESOURCE_EXHAUSTED,
   },
   {
     name: "sends a thousand headers",
     does: (stream) => stream.respond({ ...HEADERS, ...Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`x-${i}`, "a"])) }),
-    code: STATUS.RESOURCE_EXHAUSTED,
+    code: CODES.RESOURCE_EXHAUSTED,
   },
   {
     name: "ends inside a message",
@@ -198,16 +198,16 @@ test.each<{ name: string; does: (stream: ServerHttp2Stream) => void; code: numbe
       stream.respond(HEADERS);
       stream.end(Buffer.of(0, 0, 0, 1, 0, 7));
     },
-    code: STATUS.INTERNAL,
+    code: CODES.INTERNAL,
   },
-  { name: "resets the stream", does: (stream) => stream.close(2), code: STATUS.INTERNAL },
-  { name: "resets it as not processed", does: (stream) => stream.close(7), code: STATUS.UNAVAILABLE },
-  { name: "goes away with an error", does: (stream) => stream.session?.destroy(undefined, 11), code: STATUS.UNAVAILABLE },
-  { name: "says nothing", does: () => {}, code: STATUS.DEADLINE_EXCEEDED },
+  { name: "resets the stream", does: (stream) => stream.close(2), code: CODES.INTERNAL },
+  { name: "resets it as not processed", does: (stream) => stream.close(7), code: CODES.UNAVAILABLE },
+  { name: "goes away with an error", does: (stream) => stream.session?.destroy(undefined, 11), code: CODES.UNAVAILABLE },
+  { name: "says nothing", does: () => {}, code: CODES.DEADLINE_EXCEEDED },
   {
     name: "answers in HTML",
     does: (stream) => (stream.respond({ ":status": 404, "content-type": "text/html" }), stream.end("<p>no")),
-    code: STATUS.UNIMPLEMENTED,
+    code: CODES.UNIMPLEMENTED,
   },
 ])("a server that $name ends the call with $code, and nothing is left open", async ({ does, code }) => {
   const port = await badServer(does);
@@ -255,7 +255,7 @@ test("a server that dies without a word is found by pings while a call is open",
   });
   const { status } = await unary(connection, "/t/Echo");
   expect([status.code, status.message, isLeft, connection.isReady]).toEqual([
-    STATUS.UNAVAILABLE,
+    CODES.UNAVAILABLE,
     "the server does not answer pings",
     true,
     false,
@@ -267,8 +267,8 @@ test("no more calls than may are open on a connection", async () => {
   const { port } = await serve({ methods: list });
   const connection = await connected(port, { limits: { maxCalls: 1 } });
   const held = unary(connection, "/t/Hold");
-  expect((await unary(connection, "/t/Echo")).status).toMatchObject({ code: STATUS.RESOURCE_EXHAUSTED });
+  expect((await unary(connection, "/t/Echo")).status).toMatchObject({ code: CODES.RESOURCE_EXHAUSTED });
   await until("it is held", () => seen.held.length === 1);
   seen.held[0]?.respond(bytes(""));
-  expect((await held).status.code).toBe(STATUS.OK);
+  expect((await held).status.code).toBe(CODES.OK);
 });

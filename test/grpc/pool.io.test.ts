@@ -4,7 +4,7 @@ import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { ConnectionPool, type Dial, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
-import { STATUS } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, CLIENT_LIMITS, closeAll, serve, textOf } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
@@ -46,7 +46,7 @@ test("calls share a connection, which is dialled once", async () => {
   expect(answers.map(({ message }) => textOf(message))).toEqual(["hi", "hi", "hi"]);
   expect([dials(), under.counts()]).toEqual([1, { connections: 1, calls: 0, refused: 0 }]);
   const failed = await call(address, "/t/Fail");
-  expect([failed.status.code, failed.isFromServer, dials()]).toEqual([STATUS.NOT_FOUND, true, 1]);
+  expect([failed.status.code, failed.isFromServer, dials()]).toEqual([CODES.NOT_FOUND, true, 1]);
 });
 
 test("no call is lost while the server sends connection after connection away", async () => {
@@ -57,7 +57,7 @@ test("no call is lost while the server sends connection after connection away", 
     codes.add((await call(address)).status.code);
     return dials() >= 4;
   });
-  expect([...codes]).toEqual([STATUS.OK]);
+  expect([...codes]).toEqual([CODES.OK]);
   server.drain(10);
 });
 
@@ -66,7 +66,7 @@ test("a server that closes its connection between two calls costs the second cal
   const { call, dials } = pool();
   await call(address);
   for (const socket of accepted) socket.destroy();
-  await until("the next call has its answer", async () => (await call(address)).status.code === STATUS.OK);
+  await until("the next call has its answer", async () => (await call(address)).status.code === CODES.OK);
   expect(dials()).toBe(2);
 });
 
@@ -77,10 +77,10 @@ test("a server that never answers costs a call its time, and the connection is g
   const address = `127.0.0.1:${typeof at === "object" ? at?.port : 0}`;
   const { pool: under, call } = pool();
   const answer = await call(address, "/t/Echo", 100);
-  expect([answer.status.code, answer.connection, under.counts().connections]).toEqual([STATUS.DEADLINE_EXCEEDED, undefined, 0]);
+  expect([answer.status.code, answer.connection, under.counts().connections]).toEqual([CODES.DEADLINE_EXCEEDED, undefined, 0]);
   silent.close();
   const nobody = await call("127.0.0.1:1");
-  expect([nobody.status.code, nobody.dialError instanceof Error]).toEqual([STATUS.UNAVAILABLE, true]);
+  expect([nobody.status.code, nobody.dialError instanceof Error]).toEqual([CODES.UNAVAILABLE, true]);
 });
 
 test("held calls fill the pool, an idle connection makes room for another server, and sweeping closes what is idle", async () => {
@@ -88,10 +88,10 @@ test("held calls fill the pool, an idle connection makes room for another server
   const second = await serve({ methods: methods().methods });
   const { pool: under, call } = pool({ maxConnections: 1, maxCalls: 2 });
   const held = [call(first.address, "/t/Hold", 300), call(first.address, "/t/Hold", 300)];
-  expect((await call(first.address)).status.code).toBe(STATUS.RESOURCE_EXHAUSTED);
-  expect((await Promise.all(held)).map(({ status }) => status.code)).toEqual([STATUS.DEADLINE_EXCEEDED, STATUS.DEADLINE_EXCEEDED]);
-  expect((await call(first.address)).status.code).toBe(STATUS.OK);
-  expect((await call(second.address)).status.code).toBe(STATUS.OK);
+  expect((await call(first.address)).status.code).toBe(CODES.RESOURCE_EXHAUSTED);
+  expect((await Promise.all(held)).map(({ status }) => status.code)).toEqual([CODES.DEADLINE_EXCEEDED, CODES.DEADLINE_EXCEEDED]);
+  expect((await call(first.address)).status.code).toBe(CODES.OK);
+  expect((await call(second.address)).status.code).toBe(CODES.OK);
   await until("the first server has no connection", () => first.server.counts().connections === 0);
   expect(under.counts().connections).toBe(1);
   under.sweep(Number.POSITIVE_INFINITY);

@@ -6,8 +6,8 @@ import { readHead } from "../../src/grpc/server/request-head.ts";
 import { ServerCall } from "../../src/grpc/server/server-call.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
-import { STATUS, StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
-import { invalid, WaymarkError } from "../../src/lib/errors.ts";
+import { StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
+import { CODES, invalid, WaymarkError } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";
 import { LateInflater } from "../fakes/late-gzip.ts";
 
@@ -76,7 +76,7 @@ test("a refusal after the headers is in trailers, and with it what the handler a
     stream((_request, made) => {
       made.sendMetadata(new Metadata().add("x-a", "1").add("x-a", "2"));
       made.write(Buffer.from("one"));
-      made.finish({ code: STATUS.ABORTED, message: "ü" }, new Metadata().add("x-b", "3"));
+      made.finish({ code: CODES.ABORTED, message: "ü" }, new Metadata().add("x-b", "3"));
     }),
   );
   call.data(frame(""));
@@ -288,7 +288,7 @@ test("a stream that its handler ends before its client does is reset when its tr
 test("what the listener of a stream throws ends the call with it", () => {
   for (const broken of ["message", "halfClosed"] as const) {
     const throwing = () => {
-      throw new StatusError({ code: STATUS.DATA_LOSS, message: broken });
+      throw new StatusError({ code: CODES.DATA_LOSS, message: broken });
     };
     const { call, orders } = started(bidi(() => ({ message: () => {}, halfClosed: () => {}, [broken]: throwing })));
     call.data(frame("a"));

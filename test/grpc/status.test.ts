@@ -6,14 +6,12 @@ import {
   codeOfReset,
   decodeStatusMessage,
   encodeStatusMessage,
-  STATUS,
   StatusError,
   statusFields,
   statusIn,
-  statusName,
   statusOfThrown,
 } from "../../src/grpc/wire/status.ts";
-import { WaymarkError } from "../../src/lib/errors.ts";
+import { CODES, codeName, WaymarkError } from "../../src/lib/errors.ts";
 
 test("a message comes back as it was, but for halves of surrogate pairs, and is printable ASCII on its way", () => {
   fc.assert(
@@ -46,19 +44,19 @@ test.each([
 });
 
 test("a status comes back from its fields", () => {
-  const status = { code: STATUS.NOT_FOUND, message: "no ü", details: Uint8Array.of(1, 2, 250) };
+  const status = { code: CODES.NOT_FOUND, message: "no ü", details: Uint8Array.of(1, 2, 250) };
   expect(statusIn(statusFields(status))).toEqual(status);
-  expect(statusFields({ code: STATUS.OK, message: "" })).toEqual({ "grpc-status": "0" });
+  expect(statusFields({ code: CODES.OK, message: "" })).toEqual({ "grpc-status": "0" });
 });
 
 test.each([
-  ["17", STATUS.UNKNOWN],
-  ["-1", STATUS.UNKNOWN],
-  ["x", STATUS.UNKNOWN],
-  ["", STATUS.UNKNOWN],
-  ["005", STATUS.UNKNOWN],
-  ["16", STATUS.UNAUTHENTICATED],
-  ["05", STATUS.NOT_FOUND],
+  ["17", CODES.UNKNOWN],
+  ["-1", CODES.UNKNOWN],
+  ["x", CODES.UNKNOWN],
+  ["", CODES.UNKNOWN],
+  ["005", CODES.UNKNOWN],
+  ["16", CODES.UNAUTHENTICATED],
+  ["05", CODES.NOT_FOUND],
 ])("a code written %j is %i", (text, code) => {
   expect(statusIn({ "grpc-status": text })?.code).toBe(code);
 });
@@ -69,41 +67,41 @@ test("fields without a code have no status, and details that are no base64 are l
 });
 
 test.each([
-  [200, STATUS.UNKNOWN],
-  [400, STATUS.INTERNAL],
-  [401, STATUS.UNAUTHENTICATED],
-  [403, STATUS.PERMISSION_DENIED],
-  [404, STATUS.UNIMPLEMENTED],
-  [429, STATUS.UNAVAILABLE],
-  [500, STATUS.UNKNOWN],
-  [502, STATUS.UNAVAILABLE],
-  [503, STATUS.UNAVAILABLE],
-  [504, STATUS.UNAVAILABLE],
+  [200, CODES.UNKNOWN],
+  [400, CODES.INTERNAL],
+  [401, CODES.UNAUTHENTICATED],
+  [403, CODES.PERMISSION_DENIED],
+  [404, CODES.UNIMPLEMENTED],
+  [429, CODES.UNAVAILABLE],
+  [500, CODES.UNKNOWN],
+  [502, CODES.UNAVAILABLE],
+  [503, CODES.UNAVAILABLE],
+  [504, CODES.UNAVAILABLE],
 ])("HTTP status %i without a gRPC status is %i", (http, code) => {
   expect(codeOfHttpStatus(http)).toBe(code);
 });
 
 test.each([
-  [0, STATUS.INTERNAL],
-  [1, STATUS.INTERNAL],
-  [2, STATUS.INTERNAL],
-  [3, STATUS.INTERNAL],
-  [7, STATUS.UNAVAILABLE],
-  [8, STATUS.CANCELLED],
-  [11, STATUS.RESOURCE_EXHAUSTED],
-  [12, STATUS.PERMISSION_DENIED],
-  [13, STATUS.INTERNAL],
+  [0, CODES.INTERNAL],
+  [1, CODES.INTERNAL],
+  [2, CODES.INTERNAL],
+  [3, CODES.INTERNAL],
+  [7, CODES.UNAVAILABLE],
+  [8, CODES.CANCELLED],
+  [11, CODES.RESOURCE_EXHAUSTED],
+  [12, CODES.PERMISSION_DENIED],
+  [13, CODES.INTERNAL],
 ])("a stream reset with HTTP/2 error %i ends with %i", (http2, code) => {
   expect(codeOfReset(http2)).toBe(code);
 });
 
 test("whatever is thrown has a status: a bug's words are not in it", () => {
-  const status = { code: STATUS.ABORTED, message: "later" } as const;
+  const status = { code: CODES.ABORTED, message: "later" } as const;
   expect(statusOfThrown(new StatusError(status))).toBe(status);
   expect(statusOfThrown(new WaymarkError("quota_exceeded", "full"))).toEqual({
-    code: STATUS.RESOURCE_EXHAUSTED,
+    code: CODES.RESOURCE_EXHAUSTED,
     message: "quota_exceeded: full",
   });
-  expect(statusOfThrown(new TypeError("secret"))).toEqual({ code: STATUS.INTERNAL, message: "the server failed on this request" });
-  expect([new StatusError(status).message, statusName(5)]).toEqual(["ABORTED: later", "NOT_FOUND"]);
+  expect(statusOfThrown(new TypeError("secret"))).toEqual({ code: CODES.INTERNAL, message: "the server failed on this request" });
+  expect([new StatusError(status).message, codeName(5)]).toEqual(["ABORTED: later", "NOT_FOUND"]);
 });

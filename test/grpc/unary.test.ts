@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import type { CallListener, ClientCall } from "../../src/grpc/client/client-call.ts";
 import { callUnary, type UnaryAnswer } from "../../src/grpc/client/unary.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
-import { OK, STATUS } from "../../src/grpc/wire/status.ts";
+import { OK } from "../../src/grpc/wire/status.ts";
+import { CODES } from "../../src/lib/errors.ts";
 
 function called() {
   const answers: UnaryAnswer[] = [];
@@ -36,7 +37,7 @@ test("the request goes out at once, and the answer comes with its metadata and s
 
 test("a call that fails has no message", () => {
   const { answers, listener } = called();
-  const status = { code: STATUS.ABORTED, message: "no" } as const;
+  const status = { code: CODES.ABORTED, message: "no" } as const;
   listener.closed({ ...END, status });
   expect(answers).toMatchObject([{ status, message: undefined }]);
 });

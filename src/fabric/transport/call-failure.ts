@@ -1,7 +1,6 @@
 /** What came of a call to another node: its answer, or why there is none, for people. */
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
-import { STATUS } from "../../grpc/wire/status.ts";
-import { WaymarkError } from "../../lib/errors.ts";
+import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
 import { decodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
@@ -79,8 +78,8 @@ function callFailure(answer: FailedAnswer): CallFailure | undefined {
   if (isMalformed) return NO_FABRIC;
   if (!isFromServer) return undefined;
   const { code, message } = status;
-  if (code === STATUS.UNIMPLEMENTED || code === STATUS.UNAUTHENTICATED) return NO_FABRIC;
-  if (code !== STATUS.PERMISSION_DENIED && code !== STATUS.INVALID_ARGUMENT) return undefined;
+  if (code === CODES.UNIMPLEMENTED || code === CODES.UNAUTHENTICATED) return NO_FABRIC;
+  if (code !== CODES.PERMISSION_DENIED && code !== CODES.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;
   return { why: `it refuses our calls: ${detailField(message)}`, isRefused: true };
 }

@@ -1,6 +1,7 @@
 /** `waymark.fabric.v1.FabricService` as a service of gRPC: the methods that other nodes call here. */
 import type { Call, Method } from "../../grpc/server/method.ts";
-import { STATUS, StatusError } from "../../grpc/wire/status.ts";
+import { StatusError } from "../../grpc/wire/status.ts";
+import { CODES } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse } from "../wire/messages.ts";
 import { type IncomingCallEvents, type IncomingCallLimits, IncomingCalls } from "./incoming-calls.ts";
@@ -48,7 +49,7 @@ export class FabricService {
   }
 
   #admitted(peer: CallingPeer): CallingPeer {
-    if (this.#isStopping) throw new StatusError({ code: STATUS.UNAVAILABLE, message: "stopping" });
+    if (this.#isStopping) throw new StatusError({ code: CODES.UNAVAILABLE, message: "stopping" });
     return peer;
   }
 }

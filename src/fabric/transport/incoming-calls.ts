@@ -1,8 +1,8 @@
 /** Calls that other nodes make here: decoded, and held until they are answered. A caller that proves nothing is heard only as far as its name. */
 import type { Call, SingleRequestMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
-import { STATUS, StatusError } from "../../grpc/wire/status.ts";
-import { WaymarkError } from "../../lib/errors.ts";
+import { StatusError } from "../../grpc/wire/status.ts";
+import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
 import { decodeCallRequest, encodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
@@ -84,7 +84,7 @@ export class IncomingCalls {
     const pending = this.#byId.get(id);
     if (pending === undefined) return;
     this.#forget(pending);
-    if (response === undefined) return pending.call.finish({ code: STATUS.PERMISSION_DENIED, message: why });
+    if (response === undefined) return pending.call.finish({ code: CODES.PERMISSION_DENIED, message: why });
     const bytes = encodeCallResponse(response);
     this.#parts.traffic.count("sent", response.kind, bytes.length);
     pending.call.respond(bytes);
@@ -95,7 +95,7 @@ export class IncomingCalls {
     for (const pending of this.#byId.values()) {
       if (dueMs <= pending.deadlineMs) continue;
       this.#forget(pending);
-      pending.call.finish({ code: STATUS.UNAVAILABLE, message: "no answer in time" });
+      pending.call.finish({ code: CODES.UNAVAILABLE, message: "no answer in time" });
     }
   }
 
@@ -107,7 +107,7 @@ export class IncomingCalls {
     const hasRoom = isStranger
       ? this.#strangerCount < limits.maxStrangerCalls
       : this.#byId.size - this.#strangerCount < limits.maxIncomingCalls;
-    if (!hasRoom) throw new StatusError({ code: STATUS.RESOURCE_EXHAUSTED, message: "too many calls" });
+    if (!hasRoom) throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many calls" });
     const pending = { id: this.#nextCall, call, identity, isStranger, deadlineMs: clock.patientMs() + limits.answerTimeoutMs };
     this.#nextCall += 2;
     this.#byId.set(pending.id, pending);
@@ -139,8 +139,8 @@ export class IncomingCalls {
     const { isStranger, identity } = pending;
     this.#parts.events.refused(isStranger ? `${kind} of a stranger: ${error.message}` : `${kind}: ${error.message}`, identity.address);
     const status = isStranger
-      ? { code: STATUS.PERMISSION_DENIED, message: REFUSED }
-      : { code: STATUS.INVALID_ARGUMENT, message: error.message };
+      ? { code: CODES.PERMISSION_DENIED, message: REFUSED }
+      : { code: CODES.INVALID_ARGUMENT, message: error.message };
     call.finish(status);
   }
 

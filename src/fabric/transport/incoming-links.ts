@@ -1,7 +1,8 @@
 /** Links that other nodes open here. One counts as a link with its first frame; until then it is silent, and holds little. */
 import type { Call, RequestListener, RequestStreamMethod } from "../../grpc/server/method.ts";
 import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
-import { STATUS, StatusError } from "../../grpc/wire/status.ts";
+import { StatusError } from "../../grpc/wire/status.ts";
+import { CODES } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type LinkEvents, LinkStream, type LinkStreamLimits } from "./link-stream.ts";
 import { FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
@@ -142,7 +143,7 @@ export class IncomingLinks {
     if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("said nothing, and another came");
     if (this.#all.size < limits.maxIncomingLinks) return;
     events.refused("too many links", address);
-    throw new StatusError({ code: STATUS.RESOURCE_EXHAUSTED, message: "too many links" });
+    throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
   }
 
   #eventsOf(link: () => LinkStream, identity: PeerIdentity): LinkEvents {

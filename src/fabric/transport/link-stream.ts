@@ -4,8 +4,7 @@
  */
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import { framed, PREFIX_BYTES } from "../../grpc/wire/framing.ts";
-import { STATUS } from "../../grpc/wire/status.ts";
-import { WaymarkError } from "../../lib/errors.ts";
+import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
 import type { LinkFrame } from "../wire/messages.ts";
 import { encodeRecords } from "../wire/records-codec.ts";
@@ -144,7 +143,7 @@ export class LinkStream {
 
   /** The call that the link is, of ours, is over. */
   ended({ status, isFromServer, isMalformed }: Pick<CallResult, "status" | "isFromServer" | "isMalformed">): void {
-    if (isFromServer && status.code === STATUS.OK) this.halfClosed();
+    if (isFromServer && status.code === CODES.OK) this.halfClosed();
     else this.lost(isMalformed ? `bad frame: ${status.message}` : status.message);
   }
 

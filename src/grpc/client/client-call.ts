@@ -3,12 +3,12 @@
  * itself: the shell tells it what comes on the HTTP/2 stream, and gives it the stream as a port. Rules: gRPC over HTTP/2; for wrong
  * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
  */
-import { WaymarkError } from "../../lib/errors.ts";
+import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { encodingOf, type Inflater } from "../wire/encoding.ts";
 import { type AssemblyBounds, framedWithin } from "../wire/framing.ts";
 import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
 import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
-import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, STATUS, type Status, type StatusCode, statusIn } from "../wire/status.ts";
+import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, type Status, type StatusCode, statusIn } from "../wire/status.ts";
 import type { StreamPort, Taken } from "../wire/stream-port.ts";
 
 /** What is called, and how. */
@@ -132,7 +132,7 @@ export class ClientCall implements MessageSink {
       this.#isHalfClosed = true;
     } catch (thrown) {
       if (!(thrown instanceof WaymarkError)) throw thrown;
-      this.#abort(STATUS.RESOURCE_EXHAUSTED, thrown.message);
+      this.#abort(CODES.RESOURCE_EXHAUSTED, thrown.message);
     }
   }
 
@@ -148,7 +148,7 @@ export class ClientCall implements MessageSink {
 
   /** Ends the call with CANCELLED; the server is told. */
   cancel(why = "the caller cancelled the call"): void {
-    this.#abort(STATUS.CANCELLED, why);
+    this.#abort(CODES.CANCELLED, why);
   }
 
   /** The shell: the response headers came. `isEnd` when they are all there is (Trailers-Only). */
@@ -161,7 +161,7 @@ export class ClientCall implements MessageSink {
       this.#trailerFields = fields;
     }
     const wrong = isEnd && headers["grpc-status"] !== undefined ? undefined : this.#wrongHead(headers);
-    if (wrong !== undefined) this.#abort(wrong.code, wrong.message, wrong.code !== STATUS.UNAVAILABLE);
+    if (wrong !== undefined) this.#abort(wrong.code, wrong.message, wrong.code !== CODES.UNAVAILABLE);
     else if (!isEnd) this.#tellMetadata(fields);
   }
 
@@ -189,7 +189,7 @@ export class ClientCall implements MessageSink {
   closed(why: StreamClose): void {
     if (this.isOver || this.#isEndedByServer) return; // What the server said waits to be taken, and is told then.
     const said = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
-    if (said !== undefined && said.code !== STATUS.OK) {
+    if (said !== undefined && said.code !== CODES.OK) {
       this.#finish(said, { isFromServer: true }); // Reset right after its trailers; with OK messages may be lost.
       return;
     }
@@ -198,7 +198,7 @@ export class ClientCall implements MessageSink {
       this.#expire(); // The server keeps the deadline too, and its timer was faster than ours.
       return;
     }
-    const code = connectionLost === undefined ? codeOfReset(http2Code) : STATUS.UNAVAILABLE;
+    const code = connectionLost === undefined ? codeOfReset(http2Code) : CODES.UNAVAILABLE;
     const message = connectionLost ?? `the server reset the stream with HTTP/2 error ${http2Code}`;
     this.#finish({ code, message }, { isUnprocessed: isUnprocessed || http2Code === HTTP2_ERROR.REFUSED_STREAM });
   }
@@ -214,19 +214,19 @@ export class ClientCall implements MessageSink {
     else if (this.#answer === undefined) {
       // Kept after its inflation is let go; a copy is not needed, as nobody writes into it.
       this.#answer = bytes;
-    } else this.#abort(STATUS.UNIMPLEMENTED, "the server sent more than one answer to a call that has one");
+    } else this.#abort(CODES.UNIMPLEMENTED, "the server sent more than one answer to a call that has one");
   }
 
   /** The reader: all messages were given. */
   ended(): void {
     const status = this.#endStatus();
-    if (status.code !== STATUS.OK || !this.#parts.isSingleResponse) {
+    if (status.code !== CODES.OK || !this.#parts.isSingleResponse) {
       this.#finish(status, { isFromServer: true });
       return;
     }
     const answer = this.#answer;
     if (answer === undefined) {
-      this.#finish({ code: STATUS.UNIMPLEMENTED, message: "the server ended the call with OK, but without its answer" }, {});
+      this.#finish({ code: CODES.UNIMPLEMENTED, message: "the server ended the call with OK, but without its answer" }, {});
       return;
     }
     this.#parts.listener.message(answer);
@@ -235,7 +235,7 @@ export class ClientCall implements MessageSink {
 
   /** The reader: what came is no message that may come. */
   failed(error: WaymarkError): void {
-    const code = error.reason === "quota_exceeded" ? STATUS.RESOURCE_EXHAUSTED : STATUS.INTERNAL;
+    const code = error.reason === "quota_exceeded" ? CODES.RESOURCE_EXHAUSTED : CODES.INTERNAL;
     this.#abort(code, error.message, true);
   }
 
@@ -249,13 +249,13 @@ export class ClientCall implements MessageSink {
     const contentType = String(headers["content-type"] ?? "");
     if (httpStatus !== 200) return { code: codeOfHttpStatus(httpStatus), message: `the server answered with HTTP status ${httpStatus}` };
     if (!/^application\/grpc(?:[+;]|$)/i.test(contentType))
-      return { code: STATUS.UNKNOWN, message: `the answer is of type "${contentType.slice(0, 64)}", not of gRPC` };
+      return { code: CODES.UNKNOWN, message: `the answer is of type "${contentType.slice(0, 64)}", not of gRPC` };
     if (!/^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i.test(contentType))
-      return { code: STATUS.INTERNAL, message: `the answer's messages are of type "${contentType.slice(0, 64)}", not in protobuf` };
+      return { code: CODES.INTERNAL, message: `the answer's messages are of type "${contentType.slice(0, 64)}", not in protobuf` };
     const named = headers["grpc-encoding"];
     const encoding = encodingOf(typeof named === "string" ? named : undefined);
     if (encoding === "unknown" || (encoding !== undefined && this.#parts.inflater === undefined))
-      return { code: STATUS.INTERNAL, message: `the answer is in grpc-encoding ${String(named).slice(0, 64)}, which was not asked for` };
+      return { code: CODES.INTERNAL, message: `the answer is in grpc-encoding ${String(named).slice(0, 64)}, which was not asked for` };
     if (encoding !== undefined) this.#reader.useEncoding(encoding);
     return undefined;
   }
@@ -264,25 +264,25 @@ export class ClientCall implements MessageSink {
     const { listener } = this.#parts;
     if (listener.metadata === undefined) return;
     const metadata = readMetadata(fields);
-    if (metadata instanceof WaymarkError) this.#abort(STATUS.INTERNAL, metadata.message, true);
+    if (metadata instanceof WaymarkError) this.#abort(CODES.INTERNAL, metadata.message, true);
     else listener.metadata(metadata);
   }
 
   /** The status that the server ended its direction with. */
   #endStatus(): Status {
     if (this.#trailers !== undefined) {
-      const missing: Status = { code: STATUS.UNKNOWN, message: "the server's trailers have no grpc-status" };
+      const missing: Status = { code: CODES.UNKNOWN, message: "the server's trailers have no grpc-status" };
       return statusIn(this.#trailers) ?? missing;
     }
     // Trailers-Only of servers that end the stream by an empty DATA frame.
     const inHeaders = this.#hasData || this.#headers === undefined ? undefined : statusIn(this.#headers);
-    if (inHeaders === undefined) return { code: STATUS.INTERNAL, message: "the server ended the stream without trailers" };
+    if (inHeaders === undefined) return { code: CODES.INTERNAL, message: "the server ended the stream without trailers" };
     this.#trailerFields = this.#headerFields;
     return inHeaders;
   }
 
   #expire(): void {
-    this.#abort(STATUS.DEADLINE_EXCEEDED, "the deadline passed before the answer came");
+    this.#abort(CODES.DEADLINE_EXCEEDED, "the deadline passed before the answer came");
   }
 
   /** Ends the call from here; the server is told by a reset. */

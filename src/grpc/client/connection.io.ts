@@ -4,14 +4,13 @@
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import type { Socket } from "node:net";
-import { assert } from "../../lib/errors.ts";
+import { assert, CODES } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
-import { STATUS } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 import { requestFields } from "./request-fields.ts";
 
@@ -141,7 +140,7 @@ export class ClientConnection {
     const isFull = this.#callCount >= maxCalls;
     if (isFull || !this.isOpen) {
       const why = isFull ? `${maxCalls} calls are open on this connection already` : this.#whyLost;
-      return refusedCall({ ...common, listener }, isFull ? STATUS.RESOURCE_EXHAUSTED : STATUS.UNAVAILABLE, why);
+      return refusedCall({ ...common, listener }, isFull ? CODES.RESOURCE_EXHAUSTED : CODES.UNAVAILABLE, why);
     }
     const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined };
     const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
@@ -246,7 +245,7 @@ function refusedCall(
     later: () => () => {},
   };
   const call = new ClientCall({ ...parts, port, timeoutMs: undefined });
-  assert(code !== STATUS.OK, "a refused call ends with an error");
+  assert(code !== CODES.OK, "a refused call ends with an error");
   setImmediate(() => call.refuse({ code, message: why }));
   return call;
 }

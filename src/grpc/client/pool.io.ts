@@ -1,7 +1,8 @@
 /** Unary calls to many servers over a bounded number of connections, opened when a call needs one. pool-state.ts decides which. */
+import { CODES } from "../../lib/errors.ts";
 import { patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import { Metadata } from "../wire/metadata.ts";
-import { STATUS, type StatusCode } from "../wire/status.ts";
+import type { StatusCode } from "../wire/status.ts";
 import type { ClientCall } from "./client-call.ts";
 import type { ClientConnection } from "./connection.io.ts";
 import { type ConnectionId, type PoolLimits, PoolState } from "./pool-state.ts";
@@ -83,7 +84,7 @@ export class ConnectionPool {
   #attempt(request: PooledRequest, done: (answer: PooledAnswer) => void): void {
     const placement = this.#state.place(request.address, patientNowMs());
     if (placement === undefined) {
-      done(withoutConnection(STATUS.RESOURCE_EXHAUSTED, "too many calls or connections are open", undefined));
+      done(withoutConnection(CODES.RESOURCE_EXHAUSTED, "too many calls or connections are open", undefined));
       return;
     }
     const { id, isNew, evicted } = placement;
@@ -102,14 +103,14 @@ export class ConnectionPool {
     };
     const { timeoutMs } = request;
     const startedMs = patientNowMs();
-    const timer = patientTimeout(() => over(withoutConnection(STATUS.DEADLINE_EXCEEDED, "no answer in time", undefined)), timeoutMs);
+    const timer = patientTimeout(() => over(withoutConnection(CODES.DEADLINE_EXCEEDED, "no answer in time", undefined)), timeoutMs);
     const send = (connection: ClientConnection) => {
       if (isOver) return;
       const leftMs = Math.max(1, timeoutMs - (patientNowMs() - startedMs));
       call = callUnary(connection, { ...request, timeoutMs: leftMs }, (answer) => over({ ...answer, connection, dialError: undefined }));
     };
     slot.dial.done.then(send, (error: unknown) =>
-      over(withoutConnection(STATUS.UNAVAILABLE, error instanceof Error ? error.message : "no connection", error)),
+      over(withoutConnection(CODES.UNAVAILABLE, error instanceof Error ? error.message : "no connection", error)),
     );
   }
 

@@ -2,33 +2,13 @@
  * gRPC statuses: their codes, how a status travels in trailers, and which status stands for an HTTP answer or a reset stream that
  * carries none (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
  */
-import { REASONS, WaymarkError } from "../../lib/errors.ts";
+import { CODES, codeName, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { decodeBinary, encodeBinary, type HeaderBlock, type Metadata } from "./metadata.ts";
 
-/** The status codes of gRPC; no others exist. */
-export const STATUS = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  ALREADY_EXISTS: 6,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  ABORTED: 10,
-  OUT_OF_RANGE: 11,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  DATA_LOSS: 15,
-  UNAUTHENTICATED: 16,
-} as const;
-export type StatusCode = (typeof STATUS)[keyof typeof STATUS];
+/** A status code of gRPC; no others exist. */
+export type StatusCode = (typeof CODES)[keyof typeof CODES];
 
-const CODES: readonly StatusCode[] = Object.values(STATUS);
-const NAMES: readonly string[] = Object.keys(STATUS);
+const BY_NUMBER: readonly StatusCode[] = Object.values(CODES);
 
 /** How a call ended. */
 export interface Status {
@@ -40,7 +20,7 @@ export interface Status {
 }
 
 /** The status of a call that succeeded. */
-export const OK: Status = { code: STATUS.OK, message: "" };
+export const OK: Status = { code: CODES.OK, message: "" };
 
 /** A call that ended otherwise than with OK. Handlers throw it to choose the status of their call; clients are given it. */
 export class StatusError extends Error {
@@ -49,16 +29,11 @@ export class StatusError extends Error {
   readonly trailers: Metadata | undefined;
 
   constructor(status: Status, trailers?: Metadata) {
-    super(`${statusName(status.code)}: ${status.message}`);
+    super(`${codeName(status.code)}: ${status.message}`);
     this.name = "StatusError";
     this.status = status;
     this.trailers = trailers;
   }
-}
-
-/** The name of a code, such as `NOT_FOUND`. */
-export function statusName(code: StatusCode): string {
-  return NAMES[code] ?? "UNKNOWN";
 }
 
 /**
@@ -68,7 +43,7 @@ export function statusName(code: StatusCode): string {
 export function statusOfThrown(thrown: unknown): Status {
   if (thrown instanceof StatusError) return thrown.status;
   if (thrown instanceof WaymarkError) return { code: REASONS[thrown.reason], message: thrown.message };
-  return { code: STATUS.INTERNAL, message: "the server failed on this request" };
+  return { code: CODES.INTERNAL, message: "the server failed on this request" };
 }
 
 /** The fields of a status as trailers have them. Fields that are empty are left out. */
@@ -93,8 +68,8 @@ export function statusIn(fields: HeaderBlock): Status | undefined {
 
 /** A code as trailers write it. One that gRPC does not have is UNKNOWN, as its statuscodes.md asks of clients. */
 function statusCode(text: string): StatusCode {
-  const code = /^\d{1,2}$/.test(text) ? CODES[Number(text)] : undefined;
-  return code ?? STATUS.UNKNOWN;
+  const code = /^\d{1,2}$/.test(text) ? BY_NUMBER[Number(text)] : undefined;
+  return code ?? CODES.UNKNOWN;
 }
 
 const PLAIN_MESSAGE = /^[\x20-\x24\x26-\x7e]*$/;
@@ -130,19 +105,19 @@ export function decodeStatusMessage(encoded: string): string {
 }
 
 const HTTP_STATUSES: ReadonlyMap<number, StatusCode> = new Map([
-  [400, STATUS.INTERNAL],
-  [401, STATUS.UNAUTHENTICATED],
-  [403, STATUS.PERMISSION_DENIED],
-  [404, STATUS.UNIMPLEMENTED],
-  [429, STATUS.UNAVAILABLE],
-  [502, STATUS.UNAVAILABLE],
-  [503, STATUS.UNAVAILABLE],
-  [504, STATUS.UNAVAILABLE],
+  [400, CODES.INTERNAL],
+  [401, CODES.UNAUTHENTICATED],
+  [403, CODES.PERMISSION_DENIED],
+  [404, CODES.UNIMPLEMENTED],
+  [429, CODES.UNAVAILABLE],
+  [502, CODES.UNAVAILABLE],
+  [503, CODES.UNAVAILABLE],
+  [504, CODES.UNAVAILABLE],
 ]);
 
 /** The code for an HTTP answer that has no `grpc-status`, as proxies and other servers give (http-grpc-status-mapping.md). */
 export function codeOfHttpStatus(httpStatus: number): StatusCode {
-  return HTTP_STATUSES.get(httpStatus) ?? STATUS.UNKNOWN;
+  return HTTP_STATUSES.get(httpStatus) ?? CODES.UNKNOWN;
 }
 
 /** HTTP/2 error codes (RFC 9113, section 7). */
@@ -160,15 +135,15 @@ export const HTTP2_ERROR = {
 export function codeOfReset(http2Code: number): StatusCode {
   switch (http2Code) {
     case HTTP2_ERROR.REFUSED_STREAM:
-      return STATUS.UNAVAILABLE;
+      return CODES.UNAVAILABLE;
     case HTTP2_ERROR.CANCEL:
-      return STATUS.CANCELLED;
+      return CODES.CANCELLED;
     case HTTP2_ERROR.ENHANCE_YOUR_CALM:
-      return STATUS.RESOURCE_EXHAUSTED;
+      return CODES.RESOURCE_EXHAUSTED;
     case HTTP2_ERROR.INADEQUATE_SECURITY:
-      return STATUS.PERMISSION_DENIED;
+      return CODES.PERMISSION_DENIED;
     default:
-      return STATUS.INTERNAL;
+      return CODES.INTERNAL;
   }
 }
 

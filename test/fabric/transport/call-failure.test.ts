@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { DialError, isRefusal, outcomeOf } from "../../../src/fabric/transport/call-failure.ts";
 import { encodeCallResponse } from "../../../src/fabric/wire/call-codec.ts";
 import { Metadata } from "../../../src/grpc/wire/metadata.ts";
-import { STATUS } from "../../../src/grpc/wire/status.ts";
+import { CODES } from "../../../src/lib/errors.ts";
 import { nodeRef } from "../../fakes/fabric-values.ts";
 
 const ANSWER = {
@@ -15,29 +15,29 @@ const ANSWER = {
   isFromServer: true,
   dialError: undefined,
 };
-const said = (code: (typeof STATUS)[keyof typeof STATUS], message = "") => ({ ...ANSWER, status: { code, message } });
+const said = (code: (typeof CODES)[keyof typeof CODES], message = "") => ({ ...ANSWER, status: { code, message } });
 
 test.each([
-  { name: "no fabric listener", answer: said(STATUS.UNIMPLEMENTED), why: /^what answers there is no fabric listener/ },
-  { name: "a door that wants credentials", answer: said(STATUS.UNAUTHENTICATED), why: /^what answers there is no fabric listener/ },
+  { name: "no fabric listener", answer: said(CODES.UNIMPLEMENTED), why: /^what answers there is no fabric listener/ },
+  { name: "a door that wants credentials", answer: said(CODES.UNAUTHENTICATED), why: /^what answers there is no fabric listener/ },
   {
     name: "what is no gRPC",
-    answer: { ...said(STATUS.UNKNOWN), isFromServer: false, isMalformed: true },
+    answer: { ...said(CODES.UNKNOWN), isFromServer: false, isMalformed: true },
     why: /^what answers there is no/,
   },
   {
     name: "a refusal of an older node",
-    answer: said(STATUS.PERMISSION_DENIED, "refused"),
+    answer: said(CODES.PERMISSION_DENIED, "refused"),
     why: /^it refuses our calls: another cluster token/,
   },
   {
     name: "a refusal with its reason",
-    answer: said(STATUS.INVALID_ARGUMENT, "wrong\ncluster"),
+    answer: said(CODES.INVALID_ARGUMENT, "wrong\ncluster"),
     why: /^it refuses our calls: wrong.cluster$/,
   },
   {
     name: "a certificate that is not taken",
-    answer: { ...said(STATUS.UNAVAILABLE), dialError: new DialError("a:1: no", { isRefused: true }) },
+    answer: { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: no", { isRefused: true }) },
     why: /^a:1: no$/,
   },
 ])("$name turned us away", ({ answer, why }) => {
@@ -48,16 +48,16 @@ test.each([
 });
 
 test("a node that is busy, stops, or is not reached turned nobody away", () => {
-  for (const code of [STATUS.RESOURCE_EXHAUSTED, STATUS.UNAVAILABLE, STATUS.DEADLINE_EXCEEDED])
+  for (const code of [CODES.RESOURCE_EXHAUSTED, CODES.UNAVAILABLE, CODES.DEADLINE_EXCEEDED])
     expect(outcomeOf("pushPull", said(code), undefined)).toEqual({});
-  expect(outcomeOf("pushPull", { ...said(STATUS.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
-  const unreached = { ...said(STATUS.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
+  expect(outcomeOf("pushPull", { ...said(CODES.PERMISSION_DENIED), isFromServer: false }, undefined)).toEqual({});
+  const unreached = { ...said(CODES.UNAVAILABLE), dialError: new DialError("a:1: ECONNREFUSED", { isRefused: false }) };
   expect(outcomeOf("pushPull", unreached, undefined)).toEqual({ told: { why: "a:1: ECONNREFUSED", isRefused: false } });
 });
 
 const PROVES = { address: "b:1", isLoopback: false, clusterToken: "" };
 const message = encodeCallResponse({ kind: "probe", from: nodeRef("b"), updates: [] });
-const answered = (more: object = {}) => ({ ...said(STATUS.OK), message, ...more });
+const answered = (more: object = {}) => ({ ...said(CODES.OK), message, ...more });
 
 test("an answer is that of the node whose certificate its connection has, and of that node's cluster", () => {
   const response = { kind: "probe", from: nodeRef("b"), updates: [] };

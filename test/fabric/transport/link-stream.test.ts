@@ -6,7 +6,7 @@ import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { PREFIX_BYTES } from "../../../src/grpc/wire/framing.ts";
-import { STATUS } from "../../../src/grpc/wire/status.ts";
+import { CODES } from "../../../src/lib/errors.ts";
 
 const LIMITS = { stuckMs: 30_000, drainMs: 5_000, goodbyeMs: 1_000 };
 
@@ -101,10 +101,10 @@ test("bytes that are no frame are answered by why, unless a frame is in flight",
 });
 
 test.each([
-  { code: STATUS.OK, isFromServer: true, isMalformed: false, closed: "peer ended the link" },
-  { code: STATUS.OK, isFromServer: false, isMalformed: false, closed: "why" },
-  { code: STATUS.UNAVAILABLE, isFromServer: true, isMalformed: false, closed: "why" },
-  { code: STATUS.INTERNAL, isFromServer: false, isMalformed: true, closed: "bad frame: why" },
+  { code: CODES.OK, isFromServer: true, isMalformed: false, closed: "peer ended the link" },
+  { code: CODES.OK, isFromServer: false, isMalformed: false, closed: "why" },
+  { code: CODES.UNAVAILABLE, isFromServer: true, isMalformed: false, closed: "why" },
+  { code: CODES.INTERNAL, isFromServer: false, isMalformed: true, closed: "bad frame: why" },
 ])("a link of ours whose call ends with $code, from the server $isFromServer, malformed $isMalformed, is closed: $closed", (row) => {
   const { link, told } = made();
   link.ended({ status: { code: row.code, message: "why" }, isFromServer: row.isFromServer, isMalformed: row.isMalformed });
