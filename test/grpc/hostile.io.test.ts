@@ -64,8 +64,8 @@ test("a request that does not arrive before its own deadline is answered so, lon
   expect(headers["grpc-status"]).toBe(String(CODES.DEADLINE_EXCEEDED));
 });
 
-test("half-sent messages of all connections together stay within their bound", async () => {
-  const { port, server } = await serve({ methods: methods().methods, limits: { maxBufferedBytes: 100_000, maxReceiveBytes: 60_000 } });
+test("half-sent messages of all connections together stay within their bound, and messages that come whole are read all the same", async () => {
+  const { port, server } = await serve({ methods: methods().methods, limits: { maxBufferedBytes: 98_304, maxReceiveBytes: 60_000 } });
   const sessions = [http2(port), http2(port)];
   const half = Buffer.alloc(30_000);
   half.writeUInt32BE(60_000, 1);
@@ -78,6 +78,8 @@ test("half-sent messages of all connections together stay within their bound", a
   }
   await until("those beyond the bound are refused", () => codes.length === 5);
   expect([new Set(codes), server.counts().bufferedBytes]).toEqual([new Set(["8"]), 98_304]); // Three of them, each in memory that doubled once.
+  const connection = await connected(port);
+  expect((await unary(connection, "/t/Echo", bytes("x"))).status.code).toBe(CODES.OK);
   for (const session of sessions) session.destroy();
   await until("nothing is held", () => server.counts().bufferedBytes === 0);
 });

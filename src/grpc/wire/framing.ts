@@ -81,13 +81,17 @@ export class MessageAssembler {
     return this.#isCompressed;
   }
 
-  /** Takes a chunk. Throws `quota_exceeded` when its message is over the bound, or when too much is held already. */
+  /**
+   * Takes a chunk. Throws `quota_exceeded` when its message is over the bound. When too much is held already, it throws that for each chunk but
+   * one that begins with a whole message: small requests are answered while others fill the memory.
+   */
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    if (this.#held.length === 0 && startsWhole(chunk)) this.#hold(chunk, undefined);
+    const isGivenNext = this.#held.length === 0 && startsWhole(chunk);
+    if (isGivenNext) this.#hold(chunk, undefined);
     else this.#keep(chunk);
     this.#messageBytes();
-    if (this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
+    if (!isGivenNext && this.#bounds.bufferedBytes > this.#bounds.maxBufferedBytes) {
       throw new WaymarkError("quota_exceeded", "too many unfinished messages are held here", { retryMs: 1_000 });
     }
   }
