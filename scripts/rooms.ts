@@ -14,7 +14,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   fabric: ["lib", "grpc", "catalog", "policy", "summary"],
   discovery: ["lib", "reading", "catalog", "policy", "summary", "fabric"],
   resolver: ["lib", "reading", "catalog", "summary"],
-  dns: ["lib", "catalog", "policy", "resolver", "discovery"],
+  dns: ["lib", "reading", "catalog", "policy", "resolver", "discovery"],
   store: ["lib", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],

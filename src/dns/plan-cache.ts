@@ -71,7 +71,7 @@ export class PlanCache {
     const key = keyOf(question);
     const kept = this.#find(key) ?? this.#make(question, key, catalog, (next) => this.#ending(next, catalog));
     kept.sample.answersLeft -= 1;
-    if (kept.hidden.length > 0) catalog.onHidden?.(kept.hidden);
+    if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
     return kept.plan;
   }
 
@@ -93,8 +93,8 @@ export class PlanCache {
     let isSample = false;
     let ending: Kept | undefined;
     const takeNotes = (): void => {
-      for (const namespace of catalog.takeHidden?.() ?? NOTHING_HIDDEN) hidden.add(namespace);
-      if (catalog.takeSampled?.() === true) isSample = true;
+      for (const namespace of catalog.takeHidden()) hidden.add(namespace);
+      if (catalog.takeSampled()) isSample = true;
     };
     let plan = planAnswer(question, catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.

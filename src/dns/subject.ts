@@ -3,8 +3,9 @@
 import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { portWord, type Transport, transportOf } from "../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
-import { HEALTH, type Health, KIND, type Kind } from "../catalog/record/record.ts";
+import { KIND, type Kind } from "../catalog/record/record.ts";
 import { type Address, parseAddress } from "../lib/addresses.ts";
+import { healthTier } from "../reading/select.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -20,12 +21,12 @@ export interface DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order; those with the full name last. */
   findAlias(name: string, zone: string): readonly EntryView[];
-  /** The namespaces that `find` found hidden since the last call. Absent while no policy hides anything. */
-  takeHidden?(): readonly string[];
+  /** The namespaces that `find` found hidden since the last call. */
+  takeHidden(): readonly string[];
   /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
-  takeSampled?(): boolean;
+  takeSampled(): boolean;
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
-  onHidden?(namespaces: readonly string[]): void;
+  onHidden(namespaces: readonly string[]): void;
 }
 
 export interface SubjectTarget {
@@ -70,23 +71,6 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog)
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
-/** The rank of a health: lower is better, and ORPHANED comes last (semantics.md, Orphans). */
-export function healthRank(health: Health): number {
-  switch (health) {
-    case HEALTH.UNSET:
-    case HEALTH.HEALTHY:
-      return 0;
-    case HEALTH.DEGRADED:
-      return 1;
-    case HEALTH.CRITICAL:
-      return 2;
-    case HEALTH.MAINTENANCE:
-      return 3;
-    case HEALTH.ORPHANED:
-      return 4;
-  }
-}
-
 function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
   switch (name.form) {
     case "apex":
@@ -118,7 +102,7 @@ function entriesSubject(
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
-  const ranked = entries.toSorted((a, b) => healthRank(a.health) - healthRank(b.health)).slice(0, MAX_TARGETS);
+  const ranked = entries.toSorted((a, b) => healthTier(a.health) - healthTier(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   const targets = ranked.flatMap((entry) =>
     entry.targets

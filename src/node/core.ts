@@ -215,7 +215,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   /** Ends own live records that a record of another origin hides. */
   #end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#rooms;
-    registrar.endSuperseded(keys, time);
+    registrar.endings.superseded(keys, time);
     for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
     this.#persist(out);
   }

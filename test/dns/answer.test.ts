@@ -69,6 +69,9 @@ test("what is hidden from a viewer and what does not exist are told apart by not
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
+    takeHidden: () => [],
+    takeSampled: () => false,
+    onHidden: () => {},
   };
   for (const type of ["A", "AAAA", "TXT", "SRV"] as const) {
     for (const prefix of ["", "_tcp.", "_svc._tcp."]) {
@@ -160,6 +163,9 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
     },
     hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
     findAlias: (name, zone) => catalog.findAlias(name, zone),
+    takeHidden: () => [],
+    takeSampled: () => false,
+    onHidden: () => {},
   };
   return { catalog: counted, asked: () => count };
 }

@@ -109,13 +109,13 @@ test("what an answer was made without is told once an answer, also of answers th
       return [];
     }
 
-    takeHidden(): readonly string[] {
+    override takeHidden(): readonly string[] {
       const taken = [...this.#hidden];
       this.#hidden = new Set();
       return taken;
     }
 
-    onHidden(namespaces: readonly string[]): void {
+    override onHidden(namespaces: readonly string[]): void {
       told.push([...namespaces]);
     }
   }

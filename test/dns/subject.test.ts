@@ -1,12 +1,7 @@
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
-import { findSubject, healthRank } from "../../src/dns/subject.ts";
+import { findSubject } from "../../src/dns/subject.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
-
-test("healthy and unset come first, orphaned last", () => {
-  const order = [HEALTH.HEALTHY, HEALTH.UNSET, HEALTH.DEGRADED, HEALTH.CRITICAL, HEALTH.MAINTENANCE, HEALTH.ORPHANED];
-  expect(order.map(healthRank)).toEqual([0, 0, 1, 2, 3, 4]);
-});
 
 test("targets come by health, and within one health in the catalog's order", () => {
   const catalog = new FakeDnsCatalog([

@@ -25,7 +25,7 @@ export class CountingCatalog extends FakeDnsCatalog {
     return [this.#samples[this.lookupCount % this.#samples.length] ?? entryView({ name: "none" })];
   }
 
-  takeSampled(): boolean {
+  override takeSampled(): boolean {
     const isSample = this.#isSample;
     this.#isSample = false;
     return isSample;

@@ -31,6 +31,16 @@ export class FakeDnsCatalog implements DnsCatalog {
     return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
   }
 
+  takeHidden(): readonly string[] {
+    return [];
+  }
+
+  takeSampled(): boolean {
+    return false;
+  }
+
+  onHidden(_namespaces: readonly string[]): void {}
+
   hasNameUnder(suffix: string, zone: string): boolean {
     const isUnder = (name: string, above: string) => name === above || name.endsWith(`.${above}`);
     return this.#entries.some(

@@ -8,14 +8,13 @@ import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { BrokenInvariant, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { ALL_TIME_COUNTS, type Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
-import { attempt } from "./attempt.ts";
 import { type Batch, type BatchLease, putOf } from "./batch.ts";
 import { Endings } from "./endings.ts";
 import { HandOver } from "./hand-over.ts";
@@ -195,11 +194,6 @@ export class Registrar {
     return found.size;
   }
 
-  /** Ends own entries that another origin's `unregistered` hides. Other keys stay. Returns their number. */
-  endSuperseded(keys: readonly KeyText[], time: Time): number {
-    return this.endings.superseded(keys, time);
-  }
-
   /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `Endings.own`. */
   endOwn(after: number, maxCount: number, time: Time): number | undefined {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
@@ -277,9 +271,20 @@ export class Registrar {
 
   // ---- the parts ----
 
+  /** Runs the call as a whole: if it throws, its own changes are undone, and no others. */
   #whole<T>(call: () => T): T {
-    const [replica, undo, gate, endings, newLeases] = [this.#replica, this.#undo, this.#gate, this.endings, this.#newLeases];
-    return attempt({ replica, undo, gate, endings, newLeases }, call);
+    const [seq, mark, leaseCount, endedCount] = [this.#replica.lastSeq, this.#undo.mark, this.#newLeases.length, this.endings.count];
+    try {
+      return call();
+    } catch (error) {
+      this.#replica.unstage(seq);
+      this.#gate.abortAfter(seq);
+      this.#undo.undoTo(mark);
+      this.#newLeases.length = leaseCount;
+      this.endings.forgetAfter(endedCount);
+      if (error instanceof BrokenInvariant) error.isUndone = true;
+      throw error;
+    }
   }
 
   get #collectsBy(): CollectsBy {

@@ -10,7 +10,7 @@ function mark(r: Registry, ms: number): void {
   r.replica.lost.note({ nodeId, generation, through, mark: through + 5 });
   expect(applyMarks(r.replica)).toBe(true);
   r.replica.sweep(Number.POSITIVE_INFINITY, at(ms));
-  r.registrar.endSuperseded(
+  r.registrar.endings.superseded(
     ownMarked(r.replica).storedRecords.map(({ key }) => key),
     at(ms),
   );
