@@ -17,6 +17,7 @@ import {
 import { pageLimit } from "../catalog/query/query.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid } from "../lib/errors.ts";
+import { timeMs } from "../lib/protowire.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
@@ -50,7 +51,7 @@ export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["
 }
 
 function filterOf({ principal, since, until }: Asked): AuditFilter {
-  return { ...EVERY_AUDIT, principal, fromWallMs: msOf(since), toWallMs: msOf(until) };
+  return { ...EVERY_AUDIT, principal, fromWallMs: since && timeMs(since), toWallMs: until && timeMs(until) };
 }
 
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
@@ -107,8 +108,4 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
 
 function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
-}
-
-function msOf(time: Timestamp | undefined): number | undefined {
-  return time === undefined ? undefined : Number(time.seconds) * 1000 + Math.floor(time.nanos / 1_000_000);
 }

@@ -1,6 +1,6 @@
 /** PolicyService: request → call → response. */
 import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
 import { Act } from "../../gen/waymark/options/v1/options_pb.js";
@@ -35,6 +35,7 @@ import { pageLimit } from "../catalog/query/query.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
+import { timeMs } from "../lib/protowire.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
 import type { Change } from "../policy/set/plan.ts";
@@ -242,7 +243,7 @@ class PolicyMethods {
       tenant: request.viewer === undefined ? caller.tenant : request.viewer.tenantId,
       region: regionOf(clusterId),
       scope: request.scope === WireScope.UNSPECIFIED ? SCOPE.GLOBAL : scopeOf(request.scope),
-      wallMs: request.at === undefined ? time.wallMs : msOf(request.at),
+      wallMs: request.at === undefined ? time.wallMs : timeMs(request.at),
     });
     return create(ExplainResponseSchema, {
       allowed: verdict.allowed,
@@ -301,10 +302,6 @@ function actorOf(caller: Caller): Actor {
   const { principal, tenant, address } = caller;
   const owns = hasRole(caller, "mesh.admin") ? undefined : (namespace: string) => isOwnerOf(caller, namespace);
   return { principal, tenant, address, owns, mayRead: hasRole(caller, "mesh.read") };
-}
-
-function msOf({ seconds, nanos }: Timestamp): number {
-  return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
 }
 
 function unreadable(number: number, fault: string): WireVersion {

@@ -1,6 +1,6 @@
 /** Policy sets and stages between protobuf messages and plain values. */
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   CutoverWindowSchema,
@@ -19,6 +19,7 @@ import { SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
+import { timeMs } from "../../lib/protowire.ts";
 import type { Stage } from "../versions/version.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import type { Problem } from "./validation.ts";
@@ -53,17 +54,13 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: Problem[]): R
 
 function decodeWindow(wire: WireWindow, path: string, problems: Problem[]): CutoverWindow {
   if (wire.startsAt === undefined) problems.push({ path: `${path}.starts_at`, severity: "error", message: "is required" });
+  // A time out of range stays out of range, and `validate` refuses it.
   return {
-    startsWallMs: wire.startsAt === undefined ? 0 : msOf(wire.startsAt),
-    endsWallMs: wire.endsAt === undefined ? undefined : msOf(wire.endsAt),
+    startsWallMs: wire.startsAt === undefined ? 0 : timeMs(wire.startsAt),
+    endsWallMs: wire.endsAt === undefined ? undefined : timeMs(wire.endsAt),
     exportScopes: wire.exportScopes as readonly number[] as readonly Scope[], // As above.
     allowSummaries: wire.allowSummaries,
   };
-}
-
-/** Cuts fractions of a millisecond. A time out of range stays out of range, and `validate` refuses it. */
-function msOf({ seconds, nanos }: Timestamp): number {
-  return Number(seconds) * 1000 + Math.floor(nanos / 1_000_000);
 }
 
 function decodeQuota(wire: WireQuota | undefined, path: string, problems: Problem[]): Quota {
