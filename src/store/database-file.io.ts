@@ -208,7 +208,7 @@ export class Inspection {
   readonly db: DatabaseSync;
 
   /** Throws `FileRefused`. */
-  constructor(path: string, format: DatabaseFormat, { takesAsItIs }: InspectOptions = { takesAsItIs: false }) {
+  constructor(path: string, format: DatabaseFormat, { takesAsItIs }: InspectOptions) {
     this.#path = path;
     checkHeader(path, format);
     const walBytes = fileBytes(`${path}-wal`);
@@ -251,6 +251,35 @@ export function openForWriting(path: string): DatabaseSync {
   const db = new DatabaseSync(path);
   db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
   return db;
+}
+
+interface Opening<T> extends Partial<InspectOptions> {
+  readonly directory: string;
+  /** The file's name in the directory. */
+  readonly file: string;
+  /** Fills a new file. */
+  readonly fill: (db: DatabaseSync) => void;
+  /** Reads the file before anything on disk changes. */
+  readonly check: (db: DatabaseSync, path: string) => T;
+}
+
+/**
+ * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefused`,
+ * nothing changed, when the file is in use, damaged, or of a newer program.
+ */
+export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs = false }: Opening<T>) {
+  const path = join(directory, file);
+  const unlock = lockDatabase(directory, format);
+  try {
+    createIfMissing(path, format, fill);
+    const inspection = new Inspection(path, format, { takesAsItIs });
+    const found = inspection.read((db) => check(db, path));
+    inspection.close();
+    return { path, db: openForWriting(path), unlock, found };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
 }
 
 /** A function that runs `body` in one transaction of `db`, and rolls it back when anything throws. HOT: once a batch; `exec` cost 1.3 µs more. */

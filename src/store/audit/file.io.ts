@@ -3,7 +3,6 @@
  * neither its fsyncs nor its damage affect the node's decisions. A person who can write to the file can make a whole new chain,
  * or cut its start and end and say so in `meta`. Against that, keep a head elsewhere (the JSON-lines file has every one).
  */
-import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
 import { type AuditFilter, matchesAudit } from "../../policy/audit/filter.ts";
@@ -19,16 +18,7 @@ import {
 } from "../../policy/audit/record.ts";
 import { syncDirectory } from "../clean-stop.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
-import {
-  createIfMissing,
-  type DatabaseFormat,
-  damaged,
-  fileBytes,
-  Inspection,
-  lockDatabase,
-  openForWriting,
-  transactions,
-} from "../database-file.io.ts";
+import { type DatabaseFormat, damaged, fileBytes, openDatabase, transactions } from "../database-file.io.ts";
 
 export interface AuditFileOptions {
   /** Undefined: in memory, gone with the process. */
@@ -287,23 +277,13 @@ function openInMemory() {
 }
 
 function openOnDisk(directory: string) {
-  const path = join(directory, DATA_FILES.audit);
-  const unlock = lockDatabase(directory, AUDIT);
-  try {
-    createIfMissing(path, AUDIT, writeMeta);
-    const inspection = new Inspection(path, AUDIT);
+  const check = (db: DatabaseSync, path: string): boolean => {
+    pointsOf(prepareAll(db).meta.get(), path);
     // An empty log holds nothing: SQLite makes one when it opens the file.
-    const hasLog = fileBytes(`${path}-wal`) > 0;
-    const hasLostLog = inspection.read((db) => {
-      pointsOf(prepareAll(db).meta.get(), path);
-      return !hasLog && isOpenIn(db);
-    });
-    inspection.close();
-    return { db: openForWriting(path), unlock, hasLostLog };
-  } catch (error) {
-    unlock();
-    throw error;
-  }
+    return fileBytes(`${path}-wal`) === 0 && isOpenIn(db);
+  };
+  const { found: hasLostLog, ...opened } = openDatabase(AUDIT, { directory, file: DATA_FILES.audit, fill: writeMeta, check });
+  return { ...opened, hasLostLog };
 }
 
 /** Whether the file is marked as open. */

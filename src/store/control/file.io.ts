@@ -1,19 +1,9 @@
 /** The control store's SQLite file, or database in memory: one row a key, whose rowid is the version, with a checksum in every row. */
-import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
-import {
-  createIfMissing,
-  type DatabaseFormat,
-  damaged,
-  Inspection,
-  type InspectOptions,
-  lockDatabase,
-  openForWriting,
-  transactions,
-} from "../database-file.io.ts";
+import { type DatabaseFormat, damaged, type InspectOptions, openDatabase, transactions } from "../database-file.io.ts";
 import type { Move, Owner } from "../thread.io.ts";
 import {
   checkRoom,
@@ -195,23 +185,13 @@ function openInMemory(): Opened {
 }
 
 function openOnDisk(directory: string, options: InspectOptions): Opened {
-  const path = join(directory, DATA_FILES.control);
-  const unlock = lockDatabase(directory, CONTROL);
-  try {
-    createIfMissing(path, CONTROL, (db) => db.exec(EMPTY));
-    const inspection = new Inspection(path, CONTROL, options);
-    inspection.read((db) => checkRows(db, path));
-    inspection.close();
-    const db = openForWriting(path);
-    const close = (): void => {
-      closeSealed(path, db);
-      unlock();
-    };
-    return { path, db, unseal: () => unsealCleanStop(path), close };
-  } catch (error) {
+  const fill = (db: DatabaseSync): void => db.exec(EMPTY);
+  const { path, db, unlock } = openDatabase(CONTROL, { directory, file: DATA_FILES.control, fill, check: checkRows, ...options });
+  const close = (): void => {
+    closeSealed(path, db);
     unlock();
-    throw error;
-  }
+  };
+  return { path, db, unseal: () => unsealCleanStop(path), close };
 }
 
 /** For callers in the same thread. SQLite gives each value a buffer of its own, so that values can be moved to another thread. */
