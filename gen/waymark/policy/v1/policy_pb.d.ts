@@ -977,7 +977,8 @@ export declare type ExplainRequest = Message<"waymark.policy.v1.ExplainRequest">
   namespace: string;
 
   /**
-   * What the viewer or source would do.
+   * What the viewer or source would do. For REGISTER and INGEST the answer is about entries of scope REGION and wider;
+   * entries of scope LOCAL and ZONE stay in their cluster, so owners do not restrict them.
    *
    * @generated from field: waymark.options.v1.Act action = 2;
    */
