@@ -1,4 +1,4 @@
-/** The source obeys its own rules: each test lists every fault, so that one run shows all there is to mend. */
+/** The source obeys its own rules: each test lists all faults, so that one run shows everything to repair. */
 import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
 import { insideFaults } from "../scripts/insides.ts";
@@ -77,11 +77,11 @@ test("the lint settings name rules that CONTRIBUTING.md has", () => {
   expect(lintRuleFaults(ROOT)).toEqual([]);
 });
 
-test("every setting is read by someone", () => {
+test("the program reads every setting", () => {
   expect(unreadSettings(ROOT, SETTING_ROWS)).toEqual([]);
 });
 
-test("every metric is counted by someone", () => {
+test("the program counts every metric", () => {
   expect(unusedNames(ROOT, Object.keys(METRICS))).toEqual([]);
 });
 
@@ -107,7 +107,7 @@ test("the documentation names only metrics and settings that there are", () => {
   expect(unknownNames(ROOT, { metrics: Object.keys(METRICS), settings })).toEqual([]);
 });
 
-test("every event of the mesh is explained to whoever finds it in the log", () => {
+test("the reference page explains every event of the mesh", () => {
   expect(unexplainedEvents(ROOT, "docs/reference/mesh.md")).toEqual([]);
 });
 

@@ -1,4 +1,4 @@
-/** What README says of the tests themselves: what a machine may lack, so that a skip surprises nobody. */
+/** README lists the tools that a machine may lack, and the tests that need them are skipped. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
