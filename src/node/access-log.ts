@@ -1,11 +1,11 @@
-/** Who asked for what: every denial is counted and recorded, every write recorded, of the reads a sample. */
+/** Counts and records every denial, and records every write and a sample of the reads. */
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { PolicyAction } from "../policy/set/verdict.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";
 
-/** Namespaces of one write that get a record each. */
+/** The most namespaces of one write that get a record each. */
 const MAX_RECORDS = 16;
 
 export class AccessLog {
@@ -16,7 +16,7 @@ export class AccessLog {
   readonly #wallMs: () => number;
   readonly #audit: Pick<AuditSink, "record"> | undefined;
 
-  /** `sampleReads`: one in so many allowed reads is recorded; 0 none. Without `audit` it only counts. */
+  /** `sampleReads`: one in this many allowed reads is recorded; 0 means none. Without `audit` it only counts. */
   constructor(
     metrics: Metrics,
     options: { readonly sampleReads: number; readonly wallMs: () => number; readonly audit?: Pick<AuditSink, "record"> | undefined },
@@ -46,7 +46,7 @@ export class AccessLog {
     }
   };
 
-  /** HOT: per query; nothing but a counter unless reads are sampled. */
+  /** HOT: per query. It only counts unless this read is one of the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;

@@ -1,4 +1,4 @@
-/** The parts of a node in the order in which they open: they begin and read their files again in that order, and end in reverse. */
+/** The list of a node's parts. They open, start and reload in its order, and drain and stop in reverse. */
 import { performance } from "node:perf_hooks";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
@@ -18,35 +18,35 @@ export class Deadline {
     this.#monoMs = performance.now() + withinMs;
   }
 
-  /** What is left, in whole milliseconds; at least so many. */
+  /** The time that is left, in whole milliseconds; never less than `leastMs`. */
   leftMs(leastMs = 0): number {
     return Math.max(leastMs, Math.ceil(this.#monoMs - performance.now()));
   }
 
-  /** Half of what is left, for who is not the last. */
+  /** Half of the time that is left, for a part that is not the last. */
   halfMs(): number {
     return Math.ceil(this.leftMs() / 2);
   }
 }
 
-/** What a part does while the node lives; that it opens is how it comes to be. */
+/** What a part does while the node lives. Opening it gives the component. */
 export interface Component {
-  /** All parts are open: it begins what others see. */
+  /** Begins what others see. All parts are open by then. */
   start?(): Promise<void> | void;
-  /** Reads its files again; what cannot be used is logged, and what was stays. */
+  /** Reads its files again. What cannot be used is logged, and the old content stays in force. */
   reload?(): void;
-  /** Takes nothing new, and is over when what is under way is, or at the deadline. */
+  /** Takes nothing new. Ends when the work under way has ended, or at the deadline. */
   drain?(by: Deadline): Promise<void> | void;
-  /** Time that it has at least to drain, however long the parts before it took. */
+  /** The least time that it has to drain, however long the parts before it took. */
   readonly leastDrainMs?: number;
-  /** Closes, also after a `start` that failed; what is open at the deadline is cut or left. */
+  /** Closes, also after a `start` that failed. What is open at the deadline is cut or left. */
   stop?(by: Deadline): Promise<void> | void;
   readiness?(time: Time): readonly ReadyCheck[];
-  /** Fills its gauges, at each scrape. */
+  /** Fills its gauges. Runs at each scrape. */
   observe?(): void;
 }
 
-/** Told before each step of a start; a test throws here. */
+/** Called before each step of a start. A test throws here. */
 export type OnStep = (step: string) => void;
 
 interface Named {
@@ -64,7 +64,7 @@ export class Components {
     this.#onStep = onStep;
   }
 
-  /** Parts that are one part of this list: they drain and end all at once. */
+  /** Opens a group: several parts that are one part of this list, and drain and stop all at once. */
   group(name: string): Promise<Components> {
     return this.open(
       name,
@@ -80,7 +80,7 @@ export class Components {
     );
   }
 
-  /** Opens one more part. What fails here has closed what it opened by itself; what is open before it is closed by `stop`. */
+  /** Opens one more part. A part that cannot open has closed what it opened. `stop` closes the parts before it. */
   async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => Component): Promise<T> {
     this.#onStep(`open ${name}`);
     const opened = await open();
@@ -95,7 +95,7 @@ export class Components {
     }
   }
 
-  /** What goes wrong in one part keeps no other from it. */
+  /** Reloads all parts, also when one of them fails. */
   reload(): void {
     for (const { name, component } of this.#list) {
       try {
@@ -106,7 +106,7 @@ export class Components {
     }
   }
 
-  /** The last opened first, each when those after it are done. What is not at the deadline is named in the log, and left. */
+  /** Drains the parts one after the other, the last opened first. A part that is not done at the deadline is named in the log, and left. */
   async drain(by: Deadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }

@@ -1,4 +1,4 @@
-/** Runs the machine of a node on the journal, the clock and the sockets. It gives the machine what happens as inputs, and carries out its orders. It decides nothing. */
+/** Runs the machine of a node on journal, clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
 import type { Batch } from "../discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { CallId, LinkId } from "../fabric/io-types.ts";

@@ -1,4 +1,4 @@
-/** Files that settings name and a start needs: what would keep a node from starting is found before anything is opened. */
+/** Checks the files that settings name, and finds what would keep a node from starting before anything is opened. */
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
@@ -15,7 +15,7 @@ interface TlsSettings {
   readonly caFile: string | undefined;
 }
 
-/** Each in one line, naming the setting and the file and never what is in it. */
+/** Each fault is one line that names the setting and the file, and never its content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
   const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
   const hasFabric = fabric.enabled !== false;
@@ -37,14 +37,14 @@ async function checkKeys(path: string): Promise<void> {
   (await import("../policy/identity/tokens.io.ts")).checkKeyFile(path);
 }
 
-/** Without its policy a new node would deny everything, and one that has a policy would not do what its operator wrote. */
+/** Without its policy file a new node would deny everything, and a node with a stored policy would not do what its operator wrote. */
 async function policyFaults(path: string): Promise<readonly string[]> {
   const read = await readFileText(path);
   if (read.ok) return [];
   return [`policy.file: ${path}: ${read.fault}; check it with waymark namespace policy validate, or leave the setting out`];
 }
 
-/** Nothing is made here: only what no start can make a directory of, or in, is told. */
+/** Makes nothing. A fault is a path at which no start can make a directory. */
 function directoryFaults(path: string): readonly string[] {
   for (let place = resolve(path); ; place = dirname(place)) {
     const stat = statOf(place);
@@ -53,7 +53,7 @@ function directoryFaults(path: string): readonly string[] {
   }
 }
 
-/** Undefined also of what lies below a file. */
+/** Undefined also for a path below a file. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
@@ -63,8 +63,8 @@ function statOf(path: string): Stats | undefined {
 }
 
 /**
- * Throws when the file could not be opened as the audit log will open it. What is not there is not created, what is there not changed; only whoever reads a
- * named pipe sees a writer come and go.
+ * Throws when the file could not be opened as the audit log will open it. A missing file is not created, and an existing one not changed. Only the
+ * reader of a named pipe sees a writer come and go.
  */
 function checkAppendable(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
@@ -73,7 +73,7 @@ function checkAppendable(path: string): void {
     if (stat === undefined) accessSync(dirname(path), constants.W_OK | constants.X_OK);
     else {
       const descriptor = openSync(path, APPENDING);
-      // The reader of a pipe would see its end, and go before the log opens it: it stays open for as long as this process runs.
+      // The reader of a pipe would see its end and go away before the log opens it, so a pipe stays open for as long as this process runs.
       if (!stat.isFIFO()) closeSync(descriptor);
     }
   } catch (error) {
@@ -101,7 +101,7 @@ async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
   return faults.length > 0 ? faults : faultOf(() => readFabricTls(settings, { nodeId, clusterId }));
 }
 
-/** Of certificate and key, what OpenSSL says of them is not passed on: no words of a key file may be told. */
+/** The messages of OpenSSL are not passed on, because they could hold content of a key file. */
 function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
   const read = (setting: string, path: string | undefined): Buffer | undefined => {

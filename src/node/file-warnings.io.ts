@@ -1,10 +1,10 @@
-/** Files that settings name: who else could read a secret, whether a token is too short to be one, and certificates that do not count today. */
+/** Warns about files that settings name: secrets that other users can read, tokens that are too short, and certificates that are not valid today. */
 import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Settings } from "../config/settings.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 
-/** Shorter ones can be guessed. */
+/** Shorter tokens can be guessed. */
 const MIN_TOKEN_CHARS = 16;
 const OTHERS_READ = 0o004;
 
@@ -14,7 +14,7 @@ interface SecretFile {
   readonly isToken: boolean;
 }
 
-/** Each in one line, naming the setting and the file and never what is in it. Files that are not there are the start's to refuse. */
+/** Each warning is one line that names the setting and the file, and never its content. A start refuses missing files by itself. */
 export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly string[] {
   const { tls, fabric } = settings;
   return [
@@ -24,7 +24,7 @@ export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly 
   ];
 }
 
-/** Of the files that are read again while a node runs, and decide who is let in. */
+/** Warnings about the credential files, which are read again while a node runs. */
 export function credentialWarnings({ tenants }: Settings): readonly string[] {
   return credentialFiles(tenants).flatMap(secretWarnings);
 }
@@ -41,12 +41,12 @@ function secretWarnings({ setting, path, isToken }: SecretFile): readonly string
       ...(isShort ? [`${setting}: the token in ${path} has less than ${MIN_TOKEN_CHARS} characters; make one of 32 random bytes`] : []),
     ];
   } catch {
-    // What is not there, or not for us to read, the start refuses with its own words.
+    // The start refuses a file that is missing or unreadable, with a message of its own.
     return [];
   }
 }
 
-/** A certificate may be renewed while the node runs, so one that does not count today keeps no node from starting. */
+/** A certificate may be renewed while the node runs, so one that is not valid today does not keep a node from starting. */
 function certificateWarnings(setting: string, path: string | undefined, wallMs: number): readonly string[] {
   if (path === undefined) return [];
   try {

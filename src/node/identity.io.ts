@@ -1,4 +1,4 @@
-/** Who calls this node: settings and files → the table of `policy/identity/tenants.ts`, and what a node without credentials may do. */
+/** Makes the table of callers (`policy/identity/tenants.ts`) from settings and files, and decides what callers may do where there are no credentials. */
 
 import { anonymousAccess, exposureFaults, exposureWarnings, hasCredentials } from "../config/exposure.ts";
 import type { Settings } from "../config/settings.ts";
@@ -15,7 +15,7 @@ import { credentialWarnings, fileWarnings } from "./file-warnings.io.ts";
 export interface Identities {
   /** As `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
-  /** Reads token files again; with one that cannot be read the table of before stays, and the log says so. */
+  /** Reads token files again. When one cannot be read, the old table stays and the log says so. */
   reload(): void;
 }
 
@@ -26,7 +26,7 @@ export interface IdentityOptions {
   readonly now: () => Time;
 }
 
-/** Throws when a node would be open to everybody on the network and nobody said that this is meant; what else to look at goes to the log. */
+/** Throws when the node would be open to everybody on the network and no setting says that this is meant. Other warnings go to the log. */
 export function checkExposure(settings: Settings, log: Log): void {
   if (settings.fabric.enabled !== false) fabricHost(settings);
   const [fault] = exposureFaults(settings);
@@ -34,7 +34,7 @@ export function checkExposure(settings: Settings, log: Log): void {
   for (const warning of [...exposureWarnings(settings), ...fileWarnings(settings)]) log.warn({ warning }, "settings to look at");
 }
 
-/** Roles of callers without a credential: where there are no credentials to show, all that `tenants.anonymous` leaves. */
+/** Roles of callers without a credential. Where no credentials are configured, they are those that `tenants.anonymous` allows. */
 function anonymousRoles(settings: Settings): readonly string[] {
   const { listen } = settings;
   if (hasCredentials(settings) || !(isLoopbackHost(listen.host) || listen.insecure)) return [];
@@ -77,10 +77,10 @@ export async function openIdentities(options: IdentityOptions): Promise<Identiti
   };
 }
 
-/** Nobody can show anything, so no header is looked at. */
+/** No credentials are configured, so no header is read. */
 function everybody(as: { readonly roles: readonly string[]; readonly tenant: string; readonly cluster: string }): Identities["identify"] {
   const { roles, tenant, cluster } = as;
-  // HOT: one a request of a node as it is by default; one object, as before there were identities.
+  // HOT: one call a request on a node with default settings. It makes a single object.
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
 }
 
@@ -119,7 +119,7 @@ export function readCredentials({ tenants }: Settings, clusterId: string): reado
   });
 }
 
-/** The one line of a token file; the message names the file and never what is in it. */
+/** Reads the one line of a token file. The message of an error names the file and never its content. */
 function readToken(path: string, setting: string): string {
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
   const token = text.replace(/\r?\n$/, "");

@@ -1,4 +1,4 @@
-/** Limits and quotas of a node: set by settings and policy, counted in metrics, told to the audit. */
+/** Limits and quotas of a node. Settings and policy set them; metrics count refusals, and the audit records them. */
 
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
@@ -19,7 +19,7 @@ export interface NodeLimitsOptions {
   readonly settings: Pick<Settings, "limits" | "quotas" | "tenants">;
   readonly metrics: Metrics;
   readonly policies: PolicySource;
-  /** What is visible, for quotas. */
+  /** The visible entries, which quotas count. */
   readonly lookup: Lookup;
   readonly now: () => Time;
   /** Where refusals are recorded beside the count. */
@@ -30,10 +30,10 @@ export class NodeLimits {
   readonly #options: NodeLimitsOptions;
   /** Undefined where no limit is set. */
   readonly #rates: Limits | undefined;
-  /** The same limits for DNS, whose addresses may be forged: they neither use up nor push out what callers of other listeners have. */
+  /** The same limits for DNS, kept apart: its addresses may be forged, and must not use up the tokens of callers of other listeners. */
   readonly #dnsRates: Limits | undefined;
   readonly #refusals: RefusalAudit;
-  /** The policy last asked whether it has quotas, and what it said. */
+  /** The policy that was last asked whether it has quotas, and the answer. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
   readonly quotas: Quotas;
 
@@ -60,20 +60,20 @@ export class NodeLimits {
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
 
-  /** As `admit`, for a question over DNS. */
+  /** As `admit`, for a DNS question. */
   get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
     const rates = this.#dnsRates;
     return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
   }
 
-  /** What is asked once the request is read. */
+  /** The checks that follow once the request is read. */
   get admission(): Admission {
     const rates = this.#rates;
     const { namespaceReadsPerMinute, namespaceWritesPerMinute } = this.#options.settings.limits;
     const isLimited = namespaceReadsPerMinute > 0 || namespaceWritesPerMinute > 0;
     const admitIn: Admission["admitIn"] = ({ context, cost, namespaces, asked }) => {
       const { caller, time } = context;
-      // A name that is none is refused by the handler. What is hidden has no bucket: it would tell how busy it is.
+      // The handler refuses an invalid name. A hidden namespace has no bucket, because the bucket would tell how busy the namespace is.
       const counted = namespaces.filter(
         (namespace) => isNamespace(namespace, PROTOCOL_BOUNDS) && (cost === "write" || this.#sees(this.#viewer(caller, asked), namespace)),
       );
@@ -108,7 +108,7 @@ export class NodeLimits {
     return Object.values(this.#options.settings.quotas).some((bound) => bound > 0);
   }
 
-  /** Asked once a policy. */
+  /** Reads the rules once for each policy. */
   #hasRules(): boolean {
     const { policy } = this.#options.policies;
     if (this.#asked?.policy !== policy) {
@@ -118,7 +118,7 @@ export class NodeLimits {
     return this.#asked.hasQuotas;
   }
 
-  /** A bound that the rule does not set is the settings'. */
+  /** Where the rule sets no bound, that of the settings counts. */
   #namespaceQuota(namespace: string): Quota {
     const { namespaceEntries, namespaceWatches, namespaceBytes } = this.#options.settings.quotas;
     const own = this.#options.policies.policy.ruleOf(namespace)?.quota;
@@ -157,7 +157,7 @@ export class NodeLimits {
     this.note(refusal);
   }
 
-  /** Tells the audit, once a second and caller; what was refused is counted elsewhere. */
+  /** Tells the audit, at most once a second for each caller. Metrics are counted elsewhere. */
   note(refusal: RefusedAct): void {
     if (this.#options.audit === undefined) return;
     this.#refusals.note(refusal, this.#options.now());
@@ -172,7 +172,7 @@ export class NodeLimits {
     return this.#refusals.nextDeadlineMs();
   }
 
-  /** As `note`, of questions over DNS: one record a second for all, since a forger has as many addresses as it likes. */
+  /** As `note`, for DNS questions: one record a second for all callers, because a forger can use any number of addresses. */
   noteDns(refusal: RefusedAct): void {
     const { caller, detail } = refusal;
     this.note({

@@ -1,4 +1,4 @@
-/** The listeners of a node: gRPC, HTTP edge and DNS over one core, and the numbers they show. */
+/** Opens the listeners of a node: gRPC, the HTTP edge and DNS, over the same rooms. */
 import type { JsonValue } from "@bufbuild/protobuf";
 import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
 import type { CatalogRecord } from "../catalog/record/record.ts";
@@ -138,7 +138,7 @@ function openEdge(options: ListenersOptions, shared: Shared): Promise<EdgeListen
   });
 }
 
-/** Where TLS or a credential says who may come, every name will do. A page can send the header of a trusted proxy, so that is none. */
+/** Where TLS or a credential proves the caller, any host name is taken. The header of a trusted proxy proves nothing here, because a web page can send it. */
 function webRules(settings: Settings): WebRules {
   const { listen, tenants, tls } = settings;
   const needsCredential = anonymousAccess(settings) === "none" && tenants.trustedHeader === undefined;
@@ -149,7 +149,7 @@ function webRules(settings: Settings): WebRules {
   };
 }
 
-/** A listener that is open to everybody is not where callers without a credential may do nothing. */
+/** Where callers without a credential may do nothing, no endpoint is open to everybody. */
 function endpointAccess(access: "on" | "authenticated" | "off", settings: Settings): "on" | "authenticated" | "off" {
   return access === "on" && anonymousAccess(settings) === "none" ? "authenticated" : access;
 }
@@ -198,14 +198,14 @@ function openChain({ settings, log, core, now, identities }: ListenersOptions, s
   });
 }
 
-/** Nobody knows what a bug left behind: the process ends as by any error that nobody catches, and its restart is clean. */
+/** A bug may have left anything behind. So the process ends, as after any uncaught error, and starts anew from its disk. */
 function endProcess(fault: Error): void {
   queueMicrotask(() => {
     throw fault;
   });
 }
 
-/** A refused call as the audit has it; who is not known is told by the address. */
+/** A refused call as the audit records it. A caller that is not known is named by its address. */
 function refusedAct({ service, method, address, caller, error }: RefusedCall, clusterId: string): RefusedAct {
   return {
     caller: caller ?? anonymousCaller(clusterId, address),
@@ -230,7 +230,7 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
   const { admitDns } = core.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
-  // One view for all, so that answers are kept for all; who asks is known while its query is answered, in one turn.
+  // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
   let asker = anonymousCaller(core.identity.clusterId, "");
   const view = dnsCatalog(random, core, (namespaces) => noteHidden(core, asker, namespaces));
   return startDnsGateway({
@@ -260,7 +260,7 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
   });
 }
 
-/** An answer without what policy hides. UDP addresses are easily forged, so the audit has one record a second for all, with the count. */
+/** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
 function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Caller, namespaces: readonly string[]): void {
   metrics.inc("dns_policy_denials_total", {});
   for (const namespace of namespaces) {
@@ -270,10 +270,10 @@ function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Call
   }
 }
 
-/** An answer has room for some twenty healthy instances; clients that take the first spread over them. */
+/** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
-/** The catalog as DNS reads it. DNS carries no credentials: its viewer is anonymous. `onHidden` hears of what an answer lacks, once an answer. */
+/** The catalog as DNS reads it. DNS carries no credentials, so its viewer is anonymous. `onHidden` is called once an answer with the hidden namespaces. */
 export function dnsCatalog(
   random: () => number,
   { reads, replica, dnsNames, identity, policies }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity" | "policies">,
@@ -283,7 +283,7 @@ export function dnsCatalog(
   const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
   const hidden = new Set<string>();
   let hasSampled = false;
-  // Drawn, so that the nodes of a cluster do not all begin with the same instances; then in turn, so that none waits for its luck.
+  // The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn.
   let turn = random();
   const took = () => {
     hasSampled = true;

@@ -10,7 +10,7 @@ export interface LoadSources {
   readonly utilization: () => number;
 }
 
-/** Codes that are our own failure, or too much for us; a caller's mistake is none. */
+/** Codes that mean a failure or overload of this node. A caller's mistake does not count. */
 const FAILURES: ReadonlySet<string> = new Set([
   "UNKNOWN",
   "DEADLINE_EXCEEDED",

@@ -1,4 +1,4 @@
-/** The numbers a node shows of its inside: gauges filled when somebody asks, counters it keeps itself. */
+/** Fills the metrics of catalog and journal at each scrape. */
 
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
@@ -20,7 +20,7 @@ export interface ObservedCatalog {
   readonly machine: Pick<NodeMachine, "isServing">;
 }
 
-/** Of the catalog and those who read it. */
+/** Metrics of the catalog and its readers. */
 export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: ObservedCatalog): void {
   for (const kind of Object.values(KIND)) {
     for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
@@ -41,7 +41,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
 }
 
-/** Of the journal, and what is on its way there. */
+/** Metrics of the journal, and of the records on their way there. */
 export function observeJournal({
   metrics,
   journal,

@@ -1,4 +1,4 @@
-/** The composition root: the parts of a node, in the order in which they open, begin and, in reverse, end. */
+/** The composition root: opens the parts of a node in their order, starts them, and stops them in reverse. */
 import { randomFillSync } from "node:crypto";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
@@ -29,7 +29,7 @@ export interface NodeOptions extends CoreOptions {
   readonly interrupt?: AbortSignal | undefined;
   /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
   readonly onOpened?: ((reload: () => void) => void) | undefined;
-  /** Told before each step of the start. */
+  /** Called before each step of the start. */
   readonly onStep?: OnStep;
 }
 
@@ -37,18 +37,18 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Listener name to `host:port`. */
   readonly listeners: Readonly<Record<string, string>>;
-  /** Why it was not ready although its start is over, as with a clock that is off; empty when it was. */
+  /** Why the node was not ready although its start is over, as with a clock that is off. Empty when it was ready. */
   readonly fault: string;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** 0 to below 1, of all nodes of this process. */
+/** Numbers from 0 to below 1, for all nodes of this process. */
 const random = draws(randomFillSync);
 
-/** What a failed start may take to close what it has opened, in ms. What is still open then ends with the process. */
+/** Time that a failed start has to close what it has opened, in ms. What is still open then ends with the process. */
 const FAILED_CLOSE_MS = 1000;
-/** What a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and what is on its way to the disk. */
+/** Time that a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and writes on their way to the disk. */
 const CLOSING_MS = 2000;
 
 /** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start; all it opened is closed by then. */
@@ -103,7 +103,7 @@ function journalPart(journal: NodeCore["journal"]): Component {
     stop: () => journal.close(),
     readiness: () => {
       const { isFailing, lastError } = journal.stats();
-      // Reads go on while the disk does not take writes; who must write looks at this line.
+      // Reads go on while the disk does not take writes. A client that must write looks at this line.
       return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" }];
     },
   };
@@ -113,7 +113,7 @@ function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Component {
   return {
     reload: () => audit.reopenFile(),
     stop: () => audit.close(),
-    // What is refused waits, or is counted as lost: nobody's answer depends on it.
+    // Records that the disk refuses wait, or are counted as lost. No answer depends on them.
     readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "takes records" : audit.fault }],
   };
 }
@@ -130,7 +130,7 @@ function corePart(core: NodeCore): Component {
     readiness: () => {
       const { clockFault } = machine.standing;
       return [
-        // Once it could be told as the truth it can: what is missed afterwards is an age, and not a reason to take the node away.
+        // A node that was ready stays so: what it misses afterwards shows in the age of its data, and is no reason to take it out of service.
         { name: "catalog", ok: machine.isReady, detail: machine.isReady ? "loaded" : "loading" },
         { name: "clock", ok: clockFault === "", detail: clockFault === "" ? "as others' clocks" : clockFault },
       ];
@@ -142,7 +142,7 @@ function corePart(core: NodeCore): Component {
   };
 }
 
-/** A node on its last known good policy, or on none and denying, still answers: taking it away would help nobody. */
+/** A node that runs on its last good policy, or denies everything for want of one, still answers. Taking it out of service would help nobody. */
 function policyCheck({ policies, machine }: NodeCore) {
   const { isEnabled, inForce, degraded } = policies.status;
   const here = degraded || (isEnabled ? `version ${inForce?.number} in force` : "none configured");
@@ -178,7 +178,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
   const { grpc, edge } = endpoints;
   options.onOpened?.(() => parts.reload());
   const advertised = nameListeners(settings, listeners, endpoints, fabric);
-  // Whoever reads this line may ask the node at once, or change a token and tell it.
+  // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
   const connectionCount = () => grpc.connectionCount() + edge.connectionCount();
@@ -213,7 +213,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
   };
 }
 
-/** Open calls have the time of the setting; all that closes after them shares what comes on top. */
+/** Open calls have the time of the setting. Everything that closes after them shares the time on top. */
 async function stopParts(parts: Components, { driver }: NodeCore, { node: { stopTimeoutMs } }: Settings): Promise<void> {
   const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
   driver.input({ kind: "drain" });
@@ -221,7 +221,7 @@ async function stopParts(parts: Components, { driver }: NodeCore, { node: { stop
   await parts.stop(end);
 }
 
-/** Fills in where each listener was bound; returns where others reach them. */
+/** Fills in the bound address of each listener. Returns the addresses where others reach them. */
 function nameListeners(settings: Settings, listeners: Record<string, string>, { grpc, edge, dns }: Listeners, { listener }: NodeFabric) {
   listeners["grpc"] = grpc.address;
   listeners["http"] = edge.address;

@@ -24,7 +24,7 @@ import { isOthersInSnapshot } from "./snapshot-file.io.ts";
 
 export interface NodePolicy {
   readonly service: Service;
-  /** This node is ready. */
+  /** To be called when this node is ready. */
   letIn(): Promise<void>;
   /** Reads the policy file again. */
   reload(): void;
@@ -36,11 +36,11 @@ export interface NodePolicyOptions {
   readonly core: NodeCore;
   readonly audit: AuditLog;
   readonly store: Store;
-  /** Whether those that it was to join may be there, and have what this node lacks: it is not ready yet, or serves alone. */
+  /** Whether there may be other nodes with a policy that this node lacks: it is not ready yet, or serves alone. */
   readonly mayBeOthers: () => boolean;
 }
 
-/** Puts the last policy in force, then what the policy file says anew. */
+/** Puts the last stored policy in force, then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
   const { settings, log, core, audit, store } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
@@ -92,7 +92,7 @@ async function holdsDataOfOthers({ persistence }: Settings, { identity: { nodeId
   return !persistence.ephemeral && (hasAdopted(policies, nodeId) || (await isOthersInSnapshot(persistence.dataDir, nodeId)));
 }
 
-/** What the machine orders of the store. */
+/** Carries out the machine's orders for the policy store. */
 function carryOut(told: Told, parts: { tasks: TaskRunner; policyStore: PolicyStore; driver: CoreDriver; log: Log }): void {
   const { tasks, policyStore, driver, log } = parts;
   if (told.kind === "readPolicy") {
@@ -146,7 +146,7 @@ function tell(log: Log, { policies }: NodeCore): void {
   else if (isEnabled) log.info({ number: inForce?.number, version: inForce?.version, ruleCount: inForce?.ruleCount }, "policy in force");
 }
 
-/** Opens the store of policies. Without it a node denies everything, and goes on: the policy it had cannot be known. */
+/** Opens the policy store. A node whose store cannot be opened goes on and denies everything, because it cannot know its policy. */
 export async function openPolicyStore({ persistence }: Settings, log: Log): Promise<Store> {
   const { dataDir: directory, ephemeral, newGeneration: takesAsItIs } = persistence;
   if (ephemeral) return openMemoryStore();
@@ -160,7 +160,7 @@ export async function openPolicyStore({ persistence }: Settings, log: Log): Prom
   }
 }
 
-/** Who the settings say may look. */
+/** The viewers that the settings name. */
 function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] {
   const viewers = [...tenants.credentials, ...tenants.certificates].map(({ cluster, tenant }) => ({
     clusterId: cluster ?? clusterId,

@@ -1,4 +1,4 @@
-/** Gives the rooms of a node the clocks, the chance and the journal of this process; opens no socket. */
+/** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { Leases } from "../catalog/leases.ts";
@@ -19,16 +19,16 @@ import { openRooms, type Rooms } from "./core/rooms.ts";
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
 import { isMarked } from "./fabric/peer-mark.io.ts";
 
-/** The rooms of a node with what drives them. */
+/** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {
   readonly wakeup: Wakeup;
   readonly driver: CoreDriver;
   readonly journal: Journal;
   readonly metrics: Metrics;
   readonly audit: Pick<AuditSink, "record"> | undefined;
-  /** Brings catalog and watches in line with the policy now in force; resolves when every listener shows it. */
+  /** Brings catalog and watches in line with the policy now in force. Resolves when every listener shows it. */
   switchPolicy(): Promise<void>;
-  /** The watches that take what they are given have heard of the change before: the next may begin. */
+  /** Resolves when every watch that keeps up has heard of the last change of policy, so that the next may begin. */
   policyHeard(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ export interface CoreOptions {
   readonly settings: Settings;
   readonly log: RootLog;
   readonly version: string;
-  /** As `RegistrarOptions.patience`; the clock of this process's loop unless given. */
+  /** As `RegistrarOptions.patience`. Without it the clock of this process's event loop counts. */
   readonly patience?: Patience;
 }
 
@@ -45,7 +45,7 @@ export function now(): Time {
   return { monoMs: performance.now(), wallMs: Date.now() };
 }
 
-/** Seconds since 1970 in the high part, chance in the low: never the same twice for one node, and growing with time. */
+/** Has the seconds since 1970 in its high part and a random number in its low part, so generations of a node grow with time and never repeat. */
 function newGeneration({ wallMs }: Pick<Time, "wallMs">): number {
   return Math.floor(wallMs / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
 }
@@ -62,11 +62,11 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 export interface Opened {
   readonly journal: Journal;
   readonly metrics: Metrics;
-  /** Where it is recorded who did what; in a test nowhere. */
+  /** The audit, which records who did what. Undefined in tests that need none. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
 }
 
-/** The rooms of a node, with what the journal kept in them, on the clocks and the chance of this process. */
+/** Builds the rooms of a node and fills them with what the journal kept. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {
   const { settings, log, version, patience = patienceOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());

@@ -1,4 +1,4 @@
-/** This node's own entry: what is in it, and how busy the process is; `core/self-entry.ts` says when. */
+/** Makes this node's own entry and measures how busy the process is. `core/self-entry.ts` decides when they are published. */
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { Settings } from "../config/settings.ts";
 import { WaymarkError } from "../lib/errors.ts";
@@ -9,7 +9,7 @@ import type { OwnEntry } from "./core/self-entry.ts";
 import { NodeLoad } from "./load-report.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
-/** No credential can give this: principals of callers never contain a space. */
+/** No credential can give this principal, because principals of callers never contain a space. */
 const SELF_PRINCIPAL = "node ";
 
 export interface SelfOptions {
@@ -36,7 +36,7 @@ export async function publishSelf(core: NodeCore, { settings, log, listeners, co
     await driver.durable();
     if (refused.length > 0) throw refused[0];
   } catch (error) {
-    // What this node's clock or another's says of this key, or another start under its id, ends no start: others find this node among the members.
+    // A clock that is off, or another start under this id, ends no start: other nodes find this one among the members.
     if (!isOfStanding(error)) throw error;
     log.error({ err: error }, "this node's own entry cannot be written; it is tried again");
   }
@@ -55,7 +55,7 @@ function isOfStanding(error: unknown): boolean {
   return error instanceof WaymarkError && (error.reason === "clock_skew" || error.reason === "not_ready");
 }
 
-/** Part of the time in which the event loop was busy since it was last asked. */
+/** Returns a function that gives the share of time in which the event loop was busy since the last call. */
 function loopUtilization(): () => number {
   let since: EventLoopUtilization = performance.eventLoopUtilization();
   return () => {

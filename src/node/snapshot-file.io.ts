@@ -1,4 +1,4 @@
-/** The file of what other nodes told, in the data directory: read for a warm start, and written when the machine orders it. */
+/** The snapshot file in the data directory, with what other nodes told. It is read for a warm start and written when the machine orders it. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
@@ -10,9 +10,9 @@ import type { KeepSnapshot } from "./core/snapshots.ts";
 import { type Warm, type WarmParts, warmStart } from "./core/warm-start.ts";
 import { now } from "./rooms.io.ts";
 
-/** Above this there is no snapshot: about four million entries. */
+/** The largest snapshot, about four million entries. A larger one is not written. */
 const MAX_BYTES = 1 << 30;
-/** Milliseconds of restoring before the event loop has its turn. */
+/** How long restoring runs before the event loop has its turn, in ms. */
 const SLICE_MS = 5;
 
 /** Whether a node with this data directory was ever up to date with others. */
@@ -20,7 +20,7 @@ export function hasSnapshot(directory: string): boolean {
   return existsSync(join(directory, DATA_FILES.snapshot));
 }
 
-/** Whether a snapshot in this data directory tells of other nodes than this one; what cannot be read may. */
+/** Whether a snapshot in this data directory tells of nodes other than this one. One that cannot be read may, so it counts. */
 export async function isOthersInSnapshot(directory: string, nodeId: string): Promise<boolean> {
   const file = await readSnapshotFile(join(directory, DATA_FILES.snapshot), MAX_BYTES);
   if (file === undefined) return false;
@@ -39,7 +39,7 @@ export class SnapshotFile {
     this.#log = log;
   }
 
-  /** What the file holds, brought back; "ignored" when it is of no use. To be called before anything is received. */
+  /** Restores what the file holds. Returns "ignored" when the file cannot be used. To be called before anything is received. */
   async restore(parts: WarmParts): Promise<Warm | "ignored" | undefined> {
     if (this.#path === undefined) return undefined;
     try {
@@ -53,21 +53,21 @@ export class SnapshotFile {
       this.#log.info({ recordCount, refusedCount, ageMs, tookMs }, "what other nodes told is back from the snapshot");
       return warm;
     } catch (error) {
-      // A bug met half way through: nobody goes on with half a snapshot, and the next start does not meet it again.
+      // A bug stopped the restoring half way. No node goes on with half a snapshot, and the next start must not meet the bug again.
       if (error instanceof BrokenInvariant) await setAsideSnapshotFile(this.#path);
       rethrowBroken(error);
       return this.#ignored(error instanceof Error ? error.message : String(error));
     }
   }
 
-  /** Writes a snapshot, or says that the one there is still right. Whether it is so; never rejects. One at a time. */
+  /** Writes a snapshot, or notes that the existing one is still right. Returns whether it did; never rejects. One at a time. */
   keep(order: KeepSnapshot): Promise<boolean> {
     const kept = this.#keep(order);
     this.#writing = kept;
     return kept;
   }
 
-  /** Ends writing; what stands on disk stands. */
+  /** Ends writing. The file on disk stays as it is. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#writing;
@@ -94,7 +94,7 @@ export class SnapshotFile {
     }
   }
 
-  /** It is left untouched until the first snapshot of this life is due, and then set aside. */
+  /** An ignored file stays untouched until the first snapshot of this start is due, and is then set aside. */
   #ignored(fault: string): "ignored" {
     this.#log.warn({ path: this.#path, fault }, "the snapshot of what other nodes told is ignored; they tell it again");
     return "ignored";

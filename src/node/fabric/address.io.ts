@@ -7,8 +7,8 @@ const LOOPBACK = "127.0.0.1";
 const ANY = new Set(["0.0.0.0", "::", "[::]"]);
 
 /**
- * Host of the fabric listener: that of the others where nodes prove who they are by certificate, or by token on a network that the
- * operator trusts. While nothing is configured for it, loopback: other machines could prove nothing. Throws when it is configured by half.
+ * Host of the fabric listener. It is the host of the other listeners when nodes prove who they are by certificate, or by token on a network that the
+ * operator trusts. Without either it is loopback, because other machines could prove nothing. Throws when the settings are incomplete.
  */
 export function fabricHost({ listen, fabric }: Settings): string {
   if (isLoopbackHost(listen.host) || fabric.certFile !== undefined) return listen.host;
@@ -29,12 +29,12 @@ export interface Interface {
 }
 
 /**
- * Host others are told: the one the settings say, the bound one, or of a node bound to all addresses the first that is not loopback. Throws
- * when the system does not tell these.
+ * The host that other nodes are told: the one of the settings, else the bound one. A node bound to all addresses tells the first one that is not
+ * loopback. Throws when the system does not list its addresses.
  */
 export function advertisedHost(settings: Settings, bound: string, interfaces: () => readonly Interface[] = allInterfaces): string {
   const { advertiseHost, host } = settings.listen;
-  // The fabric alone on loopback is told as that: nobody reaches it elsewhere.
+  // A listener that is on loopback alone is told as such, because nobody reaches it elsewhere.
   if (isLoopbackHost(bound) && !isLoopbackHost(host)) return bound;
   if (advertiseHost !== undefined) return advertiseHost;
   if (!ANY.has(bound)) return bound;

@@ -1,4 +1,4 @@
-/** The fabric in a node: its listener and its files; and whoever follows what the machine tells of others. */
+/** Opens the fabric of a node, its listener and its files, and carries out what the machine orders of the files. */
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
@@ -28,7 +28,7 @@ export interface FabricComponentOptions {
   readonly core: NodeCore;
 }
 
-/** Time the fabric has at least for its goodbye, however long open calls took. */
+/** The least time that the fabric has for its goodbye, however long open calls took. */
 const MIN_GOODBYE_MS = 1000;
 
 /** Opens the fabric listener. What others say waits until the node begins. Rejects with a message for the operator when it cannot. */
@@ -114,7 +114,7 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
   const { certFile, keyFile, caFile: clientCaFile } = settings.fabric;
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
-    // Read again with the checks that they had at the start: they must still be this node's.
+    // The files are read with the same checks as at the start: they must still be this node's.
     const tls = readFabricTls(settings, core.identity);
     if (tls !== undefined) core.driver.setTls(tls);
   };

@@ -1,5 +1,4 @@
-/** What happens in the mesh, for the log and the audit; one id for the same event in both. */
-
+/** Tells the log and the audit what happens in the mesh. An event has the same id in both. */
 import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
@@ -11,7 +10,7 @@ import { type NodeCore, now } from "../rooms.io.ts";
 export class FabricEvents {
   readonly #core: NodeCore;
   readonly #log: Log;
-  /** Of those that changed last: nodes with new names come and go for as long as this one lives. */
+  /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this one runs. */
   readonly #statuses = new Map<string, MemberStatus>();
   #count = 0;
 
@@ -20,7 +19,7 @@ export class FabricEvents {
     this.#log = log;
   }
 
-  /** What the machine tells. */
+  /** Takes what the machine tells. */
   told(told: Told): void {
     if (told.kind === "event") this.tell(told.event);
     else if (told.kind === "memberChanged") this.member(told.update);
@@ -39,7 +38,7 @@ export class FabricEvents {
     this.#core.audit?.record({
       atWallMs: now().wallMs,
       kind: "admin",
-      // Whom a stranger says it is stands in the detail.
+      // The name that a stranger gives itself is in the detail.
       principal: "",
       tenant: "",
       source: `${detail["address"] ?? ""}`,
@@ -54,22 +53,22 @@ export class FabricEvents {
     });
   }
 
-  /** A static entry of this node was ended by a word of another: its client renews nothing, and would never hear of it. */
+  /** A record of another node ended a static entry of this one. The entry's client renews nothing, so it would never hear of it. */
   staticEnded({ namespace, name, instanceId }: EntryKey): void {
     const detail = { namespace, name, instanceId, reason: "unregistered_elsewhere" };
     this.tell({ name: "static_entry_ended", severity: "warn", isAudited: true, detail });
   }
 
-  /** This node leaves: what became of its static entries. By then no listener is open where somebody could ask for it. */
+  /** This node leaves: tells what became of its static entries. By then no listener is open that could be asked. */
   handedOver({ takenCount, leftCount, localEndedCount }: HandedOver): void {
     const detail = { takenCount, leftCount, localEndedCount };
     const isAudited = takenCount + leftCount + localEndedCount > 0;
-    // Of what is left they stand, and this node says that it restarts.
+    // Entries that are left stay, and this node says that it restarts.
     if (leftCount > 0) this.tell({ name: "static_entries_left", severity: "warn", isAudited, detail });
     else this.tell({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   }
 
-  /** A member is another than it was; what is not a change of its status is not told. */
+  /** A member changed. Only changes of its status are told. */
   member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
     const before = this.#statuses.get(nodeId);
     if (before === status) return;
@@ -96,7 +95,7 @@ export class FabricEvents {
 }
 
 const MAX_ACTION_CHARS = 64;
-/** Audited events by which somebody did not get what was asked for; the others only happened. */
+/** Audited events in which somebody was refused. All other events are only noted. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "address_of_another_member",
   "call_refused",

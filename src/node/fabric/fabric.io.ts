@@ -1,4 +1,4 @@
-/** The fabric in a node: what the rest of it asks of the mesh, and tells it. */
+/** What the rest of a node needs of its fabric; and the stand-in for a node that has no fabric. */
 import type { Time } from "../../lib/machine.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/peer-directory.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
@@ -13,7 +13,7 @@ export interface NodeFabric {
   readonly component: Component;
 }
 
-/** Of a node without a fabric. */
+/** The stand-in of a node without a fabric. */
 export function loneFabric({ identity, replica, machine }: NodeCore, detail: string): NodeFabric {
   const mesh = lonePeerDirectory(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
@@ -47,7 +47,7 @@ export function loneFabric({ identity, replica, machine }: NodeCore, detail: str
   };
 }
 
-/** What a node without a fabric says of itself beside its name. */
+/** What a node without a fabric says of itself, apart from its name and place. */
 const NOBODY = {
   address: "",
   status: "alive",

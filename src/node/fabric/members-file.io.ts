@@ -1,4 +1,4 @@
-/** The file with the members of its own cluster that a node remembers over a restart; `roster-file.ts` says when it is written. */
+/** The file with the members of the own cluster, which a node remembers over a restart. `core/roster-file.ts` decides when it is written. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
@@ -12,7 +12,7 @@ import { writeSnapshotFile } from "../../store/snapshot-file.io.ts";
 const MAX_BYTES = 1 << 24;
 
 export class MembersFile {
-  /** Who was there before this start. */
+  /** The members before this start. */
   readonly remembered: readonly string[];
   readonly #log: Pick<Log, "warn">;
   /** Undefined with `--ephemeral`: nothing is remembered. */
@@ -26,7 +26,7 @@ export class MembersFile {
     this.remembered = this.#read(self);
   }
 
-  /** Rejects when the file cannot be written; then the one before stands. One at a time. */
+  /** Rejects when the file cannot be written; the old file then stays. One at a time. */
   async write(bytes: Uint8Array): Promise<void> {
     if (this.#path === undefined || this.#stop.signal.aborted) return;
     const writing = writeSnapshotFile(this.#path, [bytes], { maxBytes: MAX_BYTES, signal: this.#stop.signal });
@@ -34,13 +34,13 @@ export class MembersFile {
     await writing;
   }
 
-  /** Ends when nothing is being written. */
+  /** Resolves when nothing is being written any more. */
   async close(): Promise<void> {
     await this.#writing;
     this.#stop.abort();
   }
 
-  /** What cannot be read is of no use, and keeps no node from starting: the members tell who they are. */
+  /** A file that cannot be read keeps no node from starting, because the members tell who they are. */
   #read(self: OwnerOfFile): readonly string[] {
     if (this.#path === undefined) return [];
     try {

@@ -1,4 +1,4 @@
-/** The numbers of the mesh, filled when somebody asks. */
+/** Fills the metrics of the mesh at each scrape. */
 import type { Fabric } from "../../fabric/fabric.ts";
 import type { TrafficKind, TrafficRow } from "../../fabric/transport/traffic.ts";
 import { MEMBER_STATUSES } from "../../fabric/wire/messages.ts";
@@ -9,7 +9,7 @@ import type { NodeMachine } from "../core.ts";
 
 const STATES = ["opening", "greeting", "up", "ending"] as const;
 
-/** Label of what was sent or received. */
+/** The label of each kind of frame and call. */
 const KINDS = {
   hello: "hello",
   goodbye: "goodbye",
@@ -41,7 +41,7 @@ export interface ObservedFabric {
   readonly now: () => Time;
 }
 
-/** Fills gauges and counters: whoever counts keeps plain numbers. */
+/** Fills gauges and counters from the plain numbers that the parts of the fabric keep. */
 export function observeFabric(observed: ObservedFabric): void {
   observeMembers(observed);
   observeCalls(observed);
@@ -53,7 +53,7 @@ export function observeFabric(observed: ObservedFabric): void {
 function observeMembers({ metrics, fabric }: ObservedFabric): void {
   const { membership } = fabric;
   const { alive, suspect, left, dead, conflicts } = membership.counts();
-  // This node is one of them.
+  // This node is one of the members that are alive.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
   metrics.set("mesh_member_conflicts", {}, conflicts);

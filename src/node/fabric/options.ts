@@ -1,4 +1,4 @@
-/** Settings → what the fabric is made of. */
+/** Makes the options of the fabric from the settings. */
 import type { Settings } from "../../config/settings.ts";
 import { Foreigners, type PeerAuthSettings, type Place } from "../../fabric/links/foreigners.ts";
 import { LINKS_FIXED } from "../../fabric/links/options.ts";
@@ -9,13 +9,13 @@ import { POLICY_EXCHANGE_FIXED } from "../../fabric/policy-sync.ts";
 import { READINESS_FIXED } from "../../fabric/readiness.ts";
 import { REPLICATION_FIXED } from "../../fabric/replication/options.ts";
 
-/** The options of the fabric: the settings, and what is not a setting. */
+/** The options of the fabric: its settings, and its fixed values. */
 export function fabricOptions({ fabric, node }: Settings): FabricOptions {
   const { intervalMs, suspicionMultiplier: suspicionMult, suspicionMinMs, maxLinks, maxClockSkewMs } = fabric;
   const scaled = (lengthMs: number) => Math.round((lengthMs * intervalMs) / BASE_INTERVAL_MS);
   const suspicionCapMs = scaled(MEMBERSHIP_FIXED.suspicionCapMs);
   const suspicionFloorMs = scaled(MEMBERSHIP_FIXED.suspicionFloorMs);
-  // Nodes that vanish together are called dead within the longest suspicion of each other.
+  // Nodes that vanish together are declared dead within the longest suspicion of each other.
   const leastSuspicionMs = Math.max(suspicionMult * intervalMs, suspicionMinMs, suspicionCapMs, suspicionFloorMs);
   return {
     ...FABRIC_FIXED,
@@ -61,7 +61,7 @@ export function peerAuthSettings({ fabric }: Settings): PeerAuthSettings {
   return { mode: fabric.trust, clusters: fabric.clusters, hasCertificates: fabric.certFile !== undefined };
 }
 
-/** Whether nodes of a place are foreign to one here, by the settings. */
+/** Returns whether the settings make nodes of a place foreign to this node. */
 export function foreignTo(here: Place, settings: Settings): (place: Place) => boolean {
   const foreigners = new Foreigners(here, peerAuthSettings(settings), () => false);
   return (place) => foreigners.refusalOf(place) !== undefined;

@@ -1,4 +1,4 @@
-/** What the mesh is to the services of this node, read from the fabric's machine. */
+/** What services ask of the mesh, read from the fabric's machine. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
 import { type Evidence, isListed } from "../../fabric/membership/members.ts";
@@ -12,10 +12,10 @@ import type { Standing } from "../core/standing.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { Told } from "../core-io.ts";
 
-/** The age is asked for at every query and changes slowly. */
+/** How long an age is kept. Every query asks for the age, and it changes slowly. */
 const AGE_MS = 50;
 
-/** What is read of a node that has joined others. */
+/** The parts of a node that has joined others, as far as they are read here. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
   readonly machine: Pick<NodeMachine, "fabric" | "heardWallMs">;
@@ -30,7 +30,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // Never younger than it is.
+      // The age that is told is never lower than the true one.
       if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
       ({ ageMs } = fabricOf(core).readiness(time));
@@ -117,7 +117,7 @@ export class FabricPeers implements MemberDirectory {
     });
   }
 
-  /** Those that are here, and those of which nothing is, since a peer refused some of it. Of what was refused here nobody knows where it was. */
+  /** The origins that are here, and those of which nothing is here because a peer refused some of their records. */
   #origins(partial: Map<string, PartialOrigin>): readonly OriginLagRow[] {
     const { exchanges } = fabricOf(this.#core);
     const rows = [...this.#core.replica.origins.values()].map(({ id, nodeId, generation, life, through, floor, lacks }): OriginLagRow => {
@@ -155,7 +155,7 @@ export class FabricPeers implements MemberDirectory {
   }
 }
 
-/** One line for people: readiness, and what is not hidden though its origin is gone. */
+/** One line for people: readiness, and the clusters whose entries are not hidden although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
   return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
@@ -165,7 +165,7 @@ function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence
   return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
 }
 
-/** The line of `/readyz` about the fabric, and whether it is ok. */
+/** The line of `/readyz` about the fabric, and whether the fabric is ok. */
 export function fabricReadiness(
   fabric: Fabric,
   { fabricFault: fault }: Pick<Standing, "fabricFault">,
@@ -186,7 +186,7 @@ export function fabricReadiness(
   return { ok: isReady && fault === "", detail: parts.join("; ") };
 }
 
-/** What was refused of others, here or where it would have come from, so that this node does not hold all of theirs. */
+/** Tells of records of other nodes that this node does not hold, because it or a peer refused them. */
 function partialText(partial: readonly PartialOrigin[]): string {
   const [first] = partial;
   const more = partial.length > 1 ? ` and ${partial.length - 1} more` : "";
@@ -194,7 +194,7 @@ function partialText(partial: readonly PartialOrigin[]): string {
   return `partial here, for records that were refused: ${first?.id ?? ""} (${count}${first?.why ?? ""})${more}`;
 }
 
-/** Names told in a detail. */
+/** The most names that a detail tells. */
 const MAX_REFUSERS_TOLD = 3;
 
 function refusalText(refusers: readonly { readonly nodeId: string; readonly why: string }[]): string {

@@ -1,4 +1,4 @@
-/** Files and chance → what the fabric is made of. */
+/** Reads the token and certificate files of the fabric, and makes its random source. */
 import { randomBytes, X509Certificate } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
 import { type ClusterTokens, nodeOfCertificate } from "../../fabric/links/peer-auth.ts";
@@ -14,7 +14,7 @@ export function secretRng(): Rng {
 /** Lines of the token file: the token, and while it is changed the old or the new one. */
 const MAX_TOKENS = 2;
 
-/** The token of the file's first line, and that of its second if it has one; the message names the file and never what is in it. */
+/** Reads the token of the file's first line, and that of its second if it has one. The message of an error names the file and never its content. */
 export function readClusterTokens({ fabric }: Settings): ClusterTokens {
   const path = fabric.clusterTokenFile;
   if (path === undefined) return { clusterToken: "" };
@@ -31,12 +31,12 @@ export function readClusterTokens({ fabric }: Settings): ClusterTokens {
 }
 
 interface Named {
-  /** Undefined where it is not known yet: then any node's of the cluster will do. */
+  /** Undefined while it is not known yet. A certificate of any node of the cluster is then taken. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;
 }
 
-/** Certificates of the fabric; undefined for plain connections. Throws when they are of another node. */
+/** Reads the certificates of the fabric. Undefined for plain connections. Throws when they are of another node. */
 export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | undefined {
   const { certFile, keyFile, caFile } = fabric;
   if (certFile === undefined || keyFile === undefined || caFile === undefined) return undefined;
