@@ -1,16 +1,15 @@
-/** Where a promise broken becomes a failure: by the name of the invariant and what was seen. */
-
+/** Turns a broken promise into a failure, with the name of the invariant and what was seen. */
 import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, type CatalogRecord } from "../../src/catalog/record/record.ts";
 
-/** A record that was seen: of which number, how far it is to travel, and when it was first seen. */
+/** A record that was seen: its number, its scope, and when it was first seen. */
 interface Said {
   readonly seq: number;
   readonly reach: Scope;
   readonly atMs: number;
 }
 
-/** What must hold; each stands beside its rule in docs/design/semantics.md (`test/tidy.test.ts`). */
+/** The invariants. docs/design/semantics.md names each beside its rule (`test/tidy.test.ts`). */
 export const INVARIANTS = [
   "P1",
   "P3",
@@ -42,7 +41,7 @@ export const INVARIANTS = [
 
 export type Invariant = (typeof INVARIANTS)[number];
 
-/** A bug that threw is none of them. */
+/** The name of an invariant, or of an error that a bug threw. */
 type Broken = Invariant | `error ${string}`;
 
 export class Violation extends Error {

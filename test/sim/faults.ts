@@ -1,4 +1,4 @@
-/** What goes wrong, drawn from a seed, and how it is done to a world. */
+/** Draws faults from a seed, and inflicts them on a world. */
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Network } from "./network.ts";
 import type { FaultStep, Place, Step } from "./plan.ts";
@@ -13,7 +13,7 @@ function someOf(rng: Rng, count: number): readonly number[] {
   return chosen.length === 0 ? [rng.int(count)] : chosen;
 }
 
-/** How each kind of fault is drawn; a kind named twice is twice as frequent. */
+/** Draws one fault of each kind. A kind that is listed twice is twice as frequent. */
 const MAKERS: readonly Make[] = [
   (rng, count) => ({ kind: "partition", side: someOf(rng, count), forMs: 500 + rng.int(40_000) }),
   (rng, count) => ({ kind: "partition", side: someOf(rng, count), forMs: 500 + rng.int(8000) }),
@@ -65,16 +65,16 @@ function crashOf(rng: Rng, nodes: readonly number[]): FaultStep & { kind: "crash
 
 export function faultSteps(rng: Rng, places: readonly Place[], activeMs: number): readonly Step[] {
   const steps: Step[] = [];
-  // Each schedule knows a few kinds only: together they would hide each other.
+  // Each schedule has only a few kinds, because faults of many kinds would hide each other.
   const kinds = Array.from({ length: 1 + rng.int(5) }, () => MAKERS[rng.int(MAKERS.length)]);
   const meanMs = 2000 + rng.int(10_000);
   for (let atMs = 2000 + rng.int(5000); atMs < activeMs; atMs += Math.ceil(2 * meanMs * rng.next())) {
     const fault = kinds[rng.int(kinds.length)]?.(rng, places.length);
     if (fault !== undefined) steps.push({ atMs, ...fault });
   }
-  // Now and then somebody goes for good, and a storm of restarts comes.
+  // Some schedules have a node that never comes back, and a storm of restarts.
   if (places.length > 3 && rng.int(5) === 0) {
-    // The first two are whom the others find each other by.
+    // The others join by the first two nodes.
     const node = 2 + rng.int(places.length - 2);
     const atMs = rng.int(activeMs);
     const gone: FaultStep =
@@ -92,7 +92,7 @@ export function faultSteps(rng: Rng, places: readonly Place[], activeMs: number)
   return steps;
 }
 
-/** How long a stop takes; who leaves hands over first. */
+/** How long a stop takes. A node that leaves hands its entries over first. */
 const STOP_MS = { leave: 1700, restart: 700 } as const;
 
 export interface FaultParts {
@@ -101,17 +101,17 @@ export interface FaultParts {
   readonly nodes: readonly SimNode[];
   /** Indexes of nodes that never come back. */
   readonly gone: Set<number>;
-  /** Faults that end by themselves do nothing any more after this. */
+  /** Faults that end by themselves have no effect after this time. */
   readonly endMs: number;
-  /** Part of what an origin said is not on its disk any more. */
+  /** Notes that a part of what an origin said is no longer on its disk. */
   readonly lose: (originId: string) => void;
-  /** A copy of a node's disk, made then, is put back. */
+  /** Notes that a copy of a node's disk is put back. */
   readonly putBack: (node: SimNode, copy: SimDisk) => void;
-  /** Something keeps messages from arriving, or processes from answering, until then. */
+  /** Notes that until this time something keeps messages from arriving, or processes from answering. */
   readonly disturb: (untilMs: number) => void;
 }
 
-/** Does it, and arranges for its end. */
+/** Inflicts a fault, and arranges for its end. */
 export function inflict(step: FaultStep, parts: FaultParts): void {
   const { world, network, nodes, gone, endMs } = parts;
   const later = (delayMs: number, run: () => void) => {
@@ -193,7 +193,7 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
       return;
     case "tight":
       resize(parts, step.node, step.records);
-      // No fault while it lasts: whoever reads is to be told the truth.
+      // This is no disturbance: readers must be told the truth while it lasts.
       world.after(step.forMs, () => {
         if (world.nowMs < endMs) resize(parts, step.node, undefined);
       });
@@ -218,14 +218,14 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
   }
 }
 
-/** Also after the last fault: `makeWell` cannot start a node that is still stopping. One that runs again by then goes on. */
+/** Starts a node later, also after the last fault, because `makeWell` cannot start a node that is still stopping. A node that runs by then just goes on. */
 function restartLater({ world, nodes, gone }: FaultParts, index: number, downMs: number): void {
   world.after(downMs, () => {
     if (!gone.has(index)) nodes[index]?.start();
   });
 }
 
-/** The node restarts with another setting. */
+/** Restarts the node with another setting. */
 function resize(parts: FaultParts, index: number, maxOriginRecords: number | undefined): void {
   const node = parts.nodes[index];
   if (node === undefined || parts.gone.has(index)) return;
@@ -240,10 +240,10 @@ function setDiskFull(node: SimNode | undefined, isFull: boolean): void {
   if (node?.process !== undefined) node.process.isDiskFull = isFull;
 }
 
-/** A node that starts so far ahead is taken for none by its peers. It says so, is not ready, and somebody starts it again. */
+/** Peers do not accept a node that starts with its clock this far ahead. It says so and is not ready, so somebody starts it again. */
 const FAR_AHEAD_MS = 40 * 365 * 86_400_000;
 
-/** Ends every fault: what is cut is healed, what is down or frozen goes on, clocks are right and disks have room. */
+/** Ends every fault: heals cuts, starts or thaws nodes, sets clocks right and makes room on disks. */
 export function makeWell({ network, nodes, gone }: FaultParts, fair: { readonly delayMs: number }): void {
   network.healAll();
   for (const weather of network.allWeather())

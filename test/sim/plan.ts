@@ -1,4 +1,4 @@
-/** What will happen in a simulation, said up front: a list of timed steps that can be replayed, and cut down when it fails. */
+/** A plan says up front what will happen in a simulation. It is a list of timed steps that can be replayed, and shortened when the run fails. */
 import type { Scope } from "../../src/catalog/entry/scope.ts";
 
 export interface Place {
@@ -6,7 +6,7 @@ export interface Place {
   readonly region: string;
 }
 
-/** What the clients do. Clients and nodes by index. */
+/** What the clients do. Clients and nodes are named by index. */
 export type WorkStep =
   | {
       readonly kind: "register";
@@ -20,13 +20,13 @@ export type WorkStep =
   | { readonly kind: "abandon"; readonly client: number }
   | { readonly kind: "report"; readonly client: number; readonly health: 1 | 2 | 3 }
   | { readonly kind: "policy"; readonly node: number; readonly variant: number }
-  /** The stream is cut and goes on at a node from its best cursor. */
+  /** The stream is cut, and resumes at a node from its best cursor. */
   | { readonly kind: "watchMove"; readonly watch: number; readonly node: number }
-  /** The stream is cut, and its cursors and content go to who asks for something else. */
+  /** The stream is cut, and a stream with another filter or viewer takes over its cursors and content. */
   | { readonly kind: "watchElse"; readonly watch: number; readonly asked: number }
   | { readonly kind: "read"; readonly node: number };
 
-/** What goes wrong; each undoes itself, so that any can be left out. */
+/** What goes wrong. Each fault ends by itself, so that any of them can be left out. */
 export type FaultStep =
   | { readonly kind: "partition"; readonly side: readonly number[]; readonly forMs: number }
   | { readonly kind: "oneWay"; readonly from: number; readonly to: number; readonly forMs: number }
@@ -36,7 +36,7 @@ export type FaultStep =
       readonly isSilent: boolean;
       readonly isBatchKept: boolean;
       readonly isDiskLost: boolean;
-      /** Undefined: for good. */
+      /** Undefined: the nodes never come back. */
       readonly downMs: number | undefined;
     }
   | { readonly kind: "stop"; readonly node: number; readonly reason: "leave" | "restart"; readonly downMs: number | undefined }
@@ -52,10 +52,10 @@ export type FaultStep =
     }
   | { readonly kind: "slow"; readonly from: number; readonly to: number; readonly bytesPerSecond: number; readonly forMs: number }
   | { readonly kind: "breakLinks"; readonly a: number; readonly b: number }
-  /** The node runs with room for so few records of an origin; restarted before and after. */
+  /** The node runs with room for only this many records of an origin. It restarts before and after. */
   | { readonly kind: "tight"; readonly node: number; readonly records: number; readonly forMs: number }
   | { readonly kind: "diskFull"; readonly node: number; readonly forMs: number }
-  /** A copy of the disk is taken, and some time later the node runs from it. */
+  /** A copy of the disk is made, and later the node runs from it. */
   | { readonly kind: "backup"; readonly node: number; readonly afterMs: number };
 
 export type Step = { readonly atMs: number } & (WorkStep | FaultStep);
@@ -71,26 +71,26 @@ export interface WatchPlan {
 export interface Plan {
   readonly seed: string;
   readonly places: readonly Place[];
-  /** Indexes of the nodes that each one is told to join by. */
+  /** For each node, the indexes of the nodes that it joins by. */
   readonly seeds: readonly (readonly number[])[];
-  /** When each one starts first. */
+  /** When each node starts for the first time. */
   readonly startMs: readonly number[];
   readonly clientCount: number;
   readonly watches: readonly WatchPlan[];
   readonly steps: readonly Step[];
-  /** Faults and work end here; what is still down is started, what is cut is healed. */
+  /** Faults and work end at this time: nodes that are down are started, and cuts are healed. */
   readonly activeMs: number;
-  /** By then everything must have come to rest. */
+  /** Within this time after that, everything must have come to rest. */
   readonly settleMs: number;
   readonly isUnruly: boolean;
   /** Messages cross as bytes. */
   readonly isEncoded: boolean;
   readonly delayMs: number;
-  /** Each node's journal answers after this long, up to twice as long. */
+  /** For each node, the least time until its journal answers; the most is twice as long. */
   readonly commitMs: readonly number[];
   /** Time between two snapshots for a warm start; 0: none. */
   readonly snapshotMs: number;
-  /** Links a node wants: with fewer than there are others, news takes more than one. */
+  /** Links that a node wants. With fewer links than other nodes, news travels over several. */
   readonly maxLinks: number;
   /** Bytes of records in a frame. */
   readonly frameBytes: number;
@@ -100,7 +100,7 @@ export interface Plan {
   readonly hasLocal: boolean;
 }
 
-/** One line a step, for people. */
+/** A step as one line for people. */
 export function wordsOf(step: Step): string {
   const { atMs, kind, ...rest } = step;
   return `${(atMs / 1000).toFixed(3).padStart(9)} ${kind} ${JSON.stringify(rest)}`;

@@ -1,8 +1,7 @@
 /**
- * One simulated node: a machine with a disk, and on it one process life after another. A process has the
- * rooms and the machine of a real node, as `openRooms` builds them, on a journal, clocks and a network of the simulator.
+ * One simulated node: a host with a disk, on which processes run one after the other. A process has the rooms and the machine of a real node, as
+ * `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
-
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
@@ -47,18 +46,18 @@ export const WALL_START_MS = 1_760_000_000_000;
 /** Least time between two loads of an entry that others are told. */
 export const LOAD_INTERVAL_MS = 5000;
 
-/** Whom a node tells what it did; the invariants listen. */
+/** What a node tells the invariants of what it does. */
 export interface Watching {
-  /** A process has started with what its disk held. */
+  /** A process has started from its disk. */
   started(node: SimNode, process: SimProcess): void;
   /** A process is gone, however it ended. */
   ended(node: SimNode, process: SimProcess): void;
   /** A turn of the event loop is over. */
   turned(node: SimNode, process: SimProcess): void;
   event(node: SimNode, event: FabricEvent): void;
-  /** A node told its operator that a static entry was ended by what another said. */
+  /** A node told its operator that a record of another node ended a static entry. */
   staticEnded(key: KeyText): void;
-  /** Records go to a peer, in the generation that it greeted with. */
+  /** A node sends records to a peer. `peer` has the generation that the peer greeted with. */
   gave(node: SimNode, process: SimProcess, peer: { readonly nodeId: string; readonly generation: number }): void;
   /** A lease ran out before its ttl had passed. */
   endedEarly(node: SimNode, detail: string): void;
@@ -74,7 +73,7 @@ export interface SimNodeOptions {
   readonly fabric: FabricOptions;
   readonly tombstoneTtlMs: number;
   readonly minTombstones: number;
-  /** The journal answers after this long, up to twice as long. */
+  /** The least time until the journal answers; the most is twice as long. */
   readonly commitMs: number;
   /** Time between two snapshots for a warm start; 0: none. */
   readonly snapshotMs: number;
@@ -88,19 +87,19 @@ export interface SimParts {
   readonly watching: Watching;
 }
 
-/** Ticks of one process in one instant: more, and a machine asks for them without end. */
+/** The most ticks of one process in one instant. A machine that asks for more asks for them without end. */
 const MAX_TICKS = 1000;
 
-/** Between two slices of what is owed to many records at most: other events fall between them. */
+/** The most time between two slices of work on many records, so that other events fall between them. */
 const SWEEP_APART_MS = 200;
 
-/** Between two slices of a change of policy at most. */
+/** The most time between two slices of a change of policy. */
 const SLICE_APART_MS = 400;
 
-/** Until the file of the members is on disk. */
+/** Time until the file of the members is on disk. */
 const ROSTER_MS = 5;
 
-/** Kinds in the trace's number. */
+/** Kinds of events in the hash of the trace. */
 const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
 
 type Done = (isDurable: boolean) => void;
@@ -118,15 +117,15 @@ export class SimProcess {
   readonly reads: Reads;
   readonly fanout: Fanout;
   readonly warm: Warm | undefined;
-  /** How old that was, as its disk says. */
+  /** The age of the snapshot at the start, as the disk says. */
   readonly startAgeMs: number;
   readonly fabric: Fabric;
   readonly bootMs: number;
-  /** How wrong the clock was when it started, which its incarnation is from. */
+  /** How wrong the clock was at the start. The incarnation comes from that clock. */
   readonly bootSkewMs: number;
   readonly boot: string;
   readonly machine: NodeMachine;
-  /** Between the journal and its answer. */
+  /** The batch that the journal has not answered yet. */
   flight: Batch | undefined;
   #waiting: { readonly batch: BatchNumber; readonly done: Done }[] = [];
   /** The journal refuses everything. */
@@ -135,19 +134,19 @@ export class SimProcess {
   readonly #outputs: NodeOutput[] = [];
   #isDraining = false;
   readonly switches: SwitchQueue;
-  /** What puts other policies in force, when the one before is heard. */
+  /** What puts the next policies in force, when watches have heard of the one before. */
   readonly #unheard: (() => void)[] = [];
-  /** Who waits until a change of policy is shown. */
+  /** What waits until a change of policy is shown. */
   #unshown: { readonly change: ChangeNumber; readonly shown: () => void }[] = [];
   readonly waking: SimWaking;
   #tokens = 0;
   #checkedRevision = 0;
   isStopped = false;
-  /** When a peer that goes said so last, by the name of its node. */
+  /** When each peer last said goodbye, by the id of its node. */
   readonly goodbyes = new Map<string, number>();
-  /** It stops, and clients reach it no more. */
+  /** Whether it stops. Clients then no longer reach it. */
   isClosed = false;
-  /** The number of its last change when it was told to leave or to say goodbye. */
+  /** The number of its last change when it began to depart. */
   departedSeq: number | undefined;
 
   constructor(node: SimNode) {
@@ -224,7 +223,7 @@ export class SimProcess {
 
   time(): Time {
     const { world } = this.node.parts;
-    // Each process starts its own count, so that two are never comparable.
+    // Each process starts its own monotonic clock, so that those of two processes are never comparable.
     // Whole milliseconds, as `Date.now()` has them: peers refuse a policy version with a fraction of one.
     return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: Math.floor(WALL_START_MS + world.nowMs + this.node.skewMs) };
   }
@@ -274,7 +273,7 @@ export class SimProcess {
   #machineLookMs = 1000;
   #lookedMs = 1000;
 
-  /** A running loop looks at the clock all the time; a frozen one does not. */
+  /** A loop that runs looks at the clock all the time. A frozen one does not. */
   #looked(monoMs: number): PatientClock {
     for (let atMs = this.#lookedMs + PATIENT_LOOK_MS; atMs < monoMs && !this.node.isFrozen; atMs += PATIENT_LOOK_MS)
       this.#patience.nowMs(atMs);
@@ -282,7 +281,7 @@ export class SimProcess {
     return this.#patience;
   }
 
-  /** The loop stops, or goes on: nobody looked at the clock meanwhile. */
+  /** To be called when the loop stops and when it goes on. Nobody looks at the clock in between. */
   look(): void {
     const { monoMs, wallMs } = this.time();
     this.#looked(monoMs).nowMs(monoMs);
@@ -301,7 +300,7 @@ export class SimProcess {
     this.#turned();
   }
 
-  /** Gives the machine an input and does what it says. */
+  /** Gives the machine an input, and carries out its orders. */
   input(input: NodeInput): void {
     if (this.isStopped) return;
     this.node.parts.trace.mix(MARK.input, this.node.index, numberOf(input.kind));
@@ -310,20 +309,20 @@ export class SimProcess {
     this.#turned();
   }
 
-  /** To be told before the fabric is: then the link is no more. */
+  /** To be called before the fabric gets the goodbye, because the link is gone afterwards. */
   noteGoodbye(link: number, reason: Goodbye): void {
     const nodeId = this.fabric.helloOf(link)?.nodeId;
     const isGoing = reason === "restart" || reason === "leave";
     if (nodeId !== undefined && isGoing && !this.isStopped) this.goodbyes.set(nodeId, this.node.parts.world.nowMs);
   }
 
-  /** What the replica shows is another now. */
+  /** Tells the machine that the replica changed. */
   show(): void {
     this.machine.show(this.#outputs);
     this.#drain();
   }
 
-  /** As if another start had gone under its id for a while. */
+  /** Takes a new generation, as if another start had gone under its id for a while. */
   loseGeneration(): void {
     this.machine.loseGeneration({ peerNodeId: "", seq: 0 }, this.time(), this.#outputs);
     this.#drain();
@@ -339,7 +338,7 @@ export class SimProcess {
     return frame;
   }
 
-  /** Does outputs in their order; those that come meanwhile, after them. */
+  /** Carries out outputs in their order. Outputs that come meanwhile follow them. */
   #drain(): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
@@ -415,13 +414,13 @@ export class SimProcess {
     this.node.parts.watching.turned(this.node, this);
   }
 
-  /** Sets the timer for whatever is due next. */
+  /** Sets the timer to the next deadline. */
   arm(): void {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;
     const next = this.machine.nextDeadlineMs();
     const due = this.fabric.lifecycle.isSettling ? Math.max(next, this.#sweepMs) : next;
-    // The two clocks differ by what a number of this size cannot hold: what is not due yet is due a little later, never at this very instant.
+    // Numbers of this size round, so that the two clocks differ a little. What is not due yet gets a moment that is a little later than now.
     const atMs = due > this.time().monoMs ? Math.max(due + offsetMs, world.nowMs + 0.001) : world.nowMs;
     if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
     this.#timerMs = atMs;
@@ -437,7 +436,7 @@ export class SimProcess {
 
   #tickedMs = 0;
   #ticksNow = 0;
-  /** While records are owed anything: when the next of them have their turn. */
+  /** While work on many records is left: when its next slice runs. */
   #sweepMs = 0;
 
   begin(): void {
@@ -460,7 +459,7 @@ export class SimProcess {
 
   // ---- the journal ----
 
-  /** What is staged goes to the journal; `done` is told when it is on disk and visible, or refused. */
+  /** Sends what is staged to the journal. `done` is called when it is on disk and visible, or refused. */
   durable(done: Done): void {
     const batch = this.machine.durable(this.#outputs);
     if (batch === NOTHING_TO_WAIT_FOR) done(true);
@@ -495,7 +494,7 @@ export class SimProcess {
     this.input({ kind: "generationKept", generation });
   }
 
-  /** Takes no chance, so that it changes no other course of events. */
+  /** Draws no random number, so that it does not change the course of other events. */
   #keepRoster(bytes: Uint8Array): void {
     this.pause(ROSTER_MS, () => {
       if (!this.isDiskFull) this.node.disk.roster = bytes;
@@ -509,7 +508,7 @@ export class SimProcess {
     for (const { done } of settled) done(isDurable);
   }
 
-  /** Runs it when the disk has done something. */
+  /** Runs `run` when the disk has answered. */
   afterDisk(run: () => void): void {
     const { world, rng } = this.node.parts;
     const { life } = this.node;
@@ -518,7 +517,7 @@ export class SimProcess {
     });
   }
 
-  /** An input in a turn of its own. */
+  /** Gives the machine an input in a turn of its own. */
   later(input: NodeInput): void {
     const { life } = this.node;
     this.node.parts.world.after(0, () => {
@@ -528,7 +527,7 @@ export class SimProcess {
 
   // ---- policy ----
 
-  /** Runs it when another policy may be put in force; the next one has to wait for what it puts in force. */
+  /** Runs `run` when the next policy may be put in force. The policy after it has to wait until watches have heard of that one. */
   whenHeard(run: () => void): void {
     this.#unheard.push(run);
     if (this.#unheard.length === 1) this.#nextPolicy();
@@ -540,7 +539,7 @@ export class SimProcess {
     if (this.#unheard.length > 0 && lookMonoMs !== NEVER) this.pause(lookMonoMs - this.time().monoMs, () => this.#nextPolicy());
   }
 
-  /** The policy in force may be another: brings catalog and watches in line with it, in slices between which anything may happen. */
+  /** Brings catalog and watches in line with the policy in force, in slices between which anything may happen. */
   switchPolicy(shown: () => void): void {
     const { isRunning } = this.switches;
     const change = this.switches.look(this.time());
@@ -565,7 +564,7 @@ export class SimProcess {
     for (const { shown } of over) shown();
   }
 
-  /** In a turn of its own, so much later, if the process still lives. */
+  /** Runs `run` in a turn of its own after `ms`, if the process still lives. */
   pause(ms: number, run: () => void): void {
     const { life } = this.node;
     this.node.parts.world.after(ms, () => {
@@ -581,7 +580,7 @@ export class SimProcess {
   }
 }
 
-/** A machine. */
+/** A host with a disk. */
 export class SimNode implements Host {
   readonly options: SimNodeOptions;
   readonly parts: SimParts;
@@ -596,10 +595,10 @@ export class SimNode implements Host {
   life = 0;
   isSilent = false;
   isFrozen = false;
-  /** It runs from a copy of its disk that is older than what it said. */
+  /** Whether it runs from a copy of its disk that is older than what it said. */
   isRestored = false;
   skewMs = 0;
-  /** Records of one origin that its next process takes; undefined: any number. */
+  /** The most records of one origin that its next process takes. Undefined: any number. */
   maxOriginRecords: number | undefined;
   /** Records of differences that arrived, and those that changed something. */
   readonly differences = { received: 0, applied: 0 };
@@ -627,7 +626,7 @@ export class SimNode implements Host {
     return this.process !== undefined;
   }
 
-  /** Greater than every one before, as seconds since 1970 would be. */
+  /** A generation that is greater than all before, as the seconds since 1970 would be. */
   newGeneration(): number {
     this.#generations += 1;
     return 1000 * this.#generations + this.options.index;
@@ -655,7 +654,7 @@ export class SimNode implements Host {
     process.begin();
   }
 
-  /** The process is gone; `isSilent`: the machine with it. What was on its way to the disk may have got there. */
+  /** Ends the process without a word. `isSilent`: the host is gone too. What was on its way to the disk may have got there. */
   crash(how: { readonly isSilent: boolean; readonly isBatchKept: boolean; readonly isDiskLost: boolean }): void {
     const { process } = this;
     if (process === undefined) return;
@@ -679,12 +678,12 @@ export class SimNode implements Host {
     this.parts.network.hostDown(this);
   }
 
-  /** Whether it is told to stop, and is not stopping already. */
+  /** Whether it may be told to stop: it runs, is not frozen, and does not stop already. */
   get canStop(): boolean {
     return this.process !== undefined && !this.process.isClosed && !this.isFrozen;
   }
 
-  /** Stops in good order; what is said goodbye with is on its way when this returns. */
+  /** Stops in good order. */
   stop(reason: "leave" | "restart", lingerMs: number, handOverMs = HAND_OVER_MS): void {
     const { process, life } = this;
     if (process === undefined || !this.canStop) return;
@@ -721,7 +720,7 @@ export class SimNode implements Host {
     for (const run of this.#inbox.splice(0)) if (this.life === life && this.process !== undefined) run();
   }
 
-  /** Runs it now, or when the process goes on. */
+  /** Runs `run` now, or when a frozen process goes on. */
   enqueue(run: () => void): void {
     if (this.isFrozen) this.#inbox.push(run);
     else run();

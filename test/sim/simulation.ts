@@ -1,5 +1,4 @@
 /** Runs a plan: builds the world, plays the steps, lets everything come to rest, and says what broke. */
-
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
@@ -25,23 +24,23 @@ export interface Outcome {
   /** Two runs of one plan have the same. */
   readonly hash: string;
   readonly eventCount: number;
-  /** Virtual time from the end of the faults until all was at rest. */
+  /** Virtual time from the end of the faults until everything was at rest. */
   readonly restMs: number;
-  /** Checks made, and what happened by name: a simulation in which nothing happens proves nothing. */
+  /** How many checks were made, and how often each event happened. A simulation in which nothing happens proves nothing. */
   readonly checkCount: number;
   readonly events: ReadonlyMap<string, number>;
   readonly bookmarks: number;
   /** Reads answered. */
   readonly reads: number;
-  /** The last lines and where all are; empty without a trace. */
+  /** The last lines of the trace, and the name of the file that has all of them. Empty without a file. */
   readonly trace: string;
 }
 
 export interface SimulationOptions {
-  /** Where to say in words what happens. */
+  /** The file that gets in words what happens. */
   readonly traceFile?: string | undefined;
   readonly fabric?: FabricOptions;
-  /** Nothing is checked as it goes: for worlds in which that would be most of the time. */
+  /** Checks nothing while the world runs, for worlds in which the checks would take most of the time. */
   readonly isLight?: boolean;
 }
 
@@ -69,11 +68,11 @@ export class EventCounter implements Watching {
   }
 }
 
-/** By then a node that leaves has ended its entries. */
+/** A node that leaves has ended its entries after this time. */
 const LEAVE_MS = 1600;
-/** Looks at the whole this often while it comes to rest. */
+/** Time between two looks at the whole world while it comes to rest. */
 const LOOK_MS = 1000;
-/** Long enough for leases that nobody renews, and for whatever was on its way. */
+/** Long enough for leases that nobody renews to end, and for messages on their way to arrive. */
 const MIN_REST_MS = 12_000;
 
 export class Simulation {
@@ -217,10 +216,10 @@ export class Simulation {
         this.#reads.read(step.node, Math.floor(step.atMs));
         return;
       case "stop":
-        // Who leaves ends what it was given, and nobody registers a static entry again.
+        // A node that leaves ends its entries, and nobody registers a static entry again.
         if (step.reason === "leave" && this.nodes[step.node]?.canStop === true)
           this.world.after(LEAVE_MS, this.model.leaving(this.#originOf(step.node)));
-        // Alone it keeps everything, also what it took over from those that left before it; and nobody is there to hear of it.
+        // A node that is alone keeps everything, also what it took over from nodes that left before, and nobody hears of it.
         if (step.downMs === undefined && this.nodes[step.node]?.process?.fabric.hasClusterPeers === false) this.model.lost();
         inflict(step, this.#faults);
         return;
@@ -246,7 +245,7 @@ export class Simulation {
     return this.nodes[node]?.process?.replica.self.id ?? "";
   }
 
-  /** Records that came in differences and were known already are at most as many as those that were not. Frames that no stream loses are sent again. */
+  /** Of the records that came in differences, at most as many were known already as were new. Unruly networks send frames again, so they do not count. */
   #checkTraffic(): void {
     if (this.#plan.isUnruly) return;
     const sum = (what: "received" | "applied") => this.nodes.reduce((total, { differences }) => total + differences[what], 0);
@@ -254,16 +253,16 @@ export class Simulation {
     this.checks.holds(received <= 2 * applied, "traffic", () => `${received} records arrived in differences, ${applied} were new`);
   }
 
-  /** Of what streams without a resume are told hardly anything is of keys that they never had, or what they hold (semantics.md, Watch 2). */
+  /** Streams that never resumed are told hardly anything about keys that they never had, and nothing that they hold already (semantics.md, Watch 2). */
   #checkNeedless(): void {
     const sum = (what: "count" | "useless" | "repeated") => this.watches.reduce((total, { told }) => total + told[what], 0);
     const [count, useless, repeated] = [sum("count"), sum("useless"), sum("repeated")];
-    // A life that changed twice before all was touched leaves open what its readers hold.
+    // When the life of an origin changes twice before all its records were touched, the node cannot know what readers hold.
     this.checks.holds(useless <= 1 + 0.02 * count, "needless", () => `${useless} of ${count} deltas removed what nobody had`);
     this.checks.holds(repeated === 0, "needless", () => `${repeated} of ${count} deltas said what was known`);
   }
 
-  /** Runs on until everything is as it should be; how long that took. */
+  /** Runs on until everything is at rest. Returns how long that took. */
   #rest(): number {
     const { world, checks } = this;
     const startMs = world.nowMs;
@@ -275,7 +274,7 @@ export class Simulation {
       wrong = unrest(this.nodes, this.clients, this);
       if (wrong.length > 0) restedMs = undefined;
       else restedMs ??= world.nowMs;
-      // A cursor may know more of a node that lost a part of its journal than anybody will ever again.
+      // A cursor may know more of a node that lost a part of its journal than any node will ever know again.
       const isTold = checks.hasLost || this.watches.every(({ settledMs }) => restedMs !== undefined && settledMs > restedMs);
       if (isTold && restedMs !== undefined && world.nowMs - startMs >= MIN_REST_MS) return restedMs - startMs;
     }

@@ -34,7 +34,7 @@ export class Trace {
     return (this.#hash >>> 0).toString(16).padStart(8, "0");
   }
 
-  /** Takes an event into the number. HOT: once an event. */
+  /** Adds an event to the hash. HOT: once an event. */
   mix(kind: number, who: number, what: number): void {
     let hash = this.#hash;
     hash = Math.imul(hash ^ ((this.#world.nowMs * 64) | 0), 0x01000193);
@@ -42,7 +42,7 @@ export class Trace {
     this.#hash = Math.imul(hash ^ (what | 0), 0x01000193) ^ (hash >>> 15);
   }
 
-  /** A line for people; made only when there is a file. */
+  /** Writes a line for people. The line is made only when there is a file. */
   say(make: () => string): void {
     if (this.#file === undefined) return;
     this.#lines.push(`${(this.#world.nowMs / 1000).toFixed(3).padStart(9)} ${make()}`);
@@ -56,7 +56,7 @@ export class Trace {
     this.#lines = [];
   }
 
-  /** The newest lines, and where all of them are. */
+  /** The newest lines, and the name of the file that has all of them. */
   tail(): string {
     this.flush();
     return this.#file === undefined ? "" : `${this.#last.join("\n")}\n(all of it: ${this.#file})`;

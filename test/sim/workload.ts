@@ -1,4 +1,4 @@
-/** Plans from a seed: who joins whom, what clients do, what goes wrong. */
+/** Makes a plan from a seed: which nodes join by which, what clients do, and what goes wrong. */
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { LINKS_OPTIONS } from "../fakes/options.ts";
@@ -8,15 +8,15 @@ import { races, storySteps, unheardEnds } from "./stories.ts";
 import { ASKED_COUNT, FILTER_COUNT } from "./watch.ts";
 
 export interface Size {
-  /** 0: 3 to 7. */
+  /** 0 means 3 to 7. */
   readonly nodes: number;
-  /** Virtual minutes of work and faults; 0: 30 to 70 s. */
+  /** Virtual minutes of work and faults; 0 means 30 to 70 s. */
   readonly minutes: number;
 }
 
-/** Clients that no other work disturbs. */
+/** Clients that only a story uses, so that no other work disturbs them. */
 const STORY_CLIENTS = 4;
-/** Enough for a withdrawal in many slices. */
+/** Enough entries for a withdrawal in many slices. */
 const UNHEARD_CLIENTS = 30;
 
 export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 0 }): Plan {
@@ -66,14 +66,14 @@ export function planOf(seed: string | number, size: Size = { nodes: 0, minutes: 
   };
 }
 
-/** Mostly all alike; in a race every other one is slow. */
+/** How long each node's journal takes: mostly the same for all; in a race every second one is slow. */
 function disksOf(rng: Rng, isRace: boolean, count: number): readonly number[] {
   const isSlow = rng.int(3) === 0;
   const slowMs = 30 + rng.int(200);
   return Array.from({ length: count }, (_, i) => ((isRace ? i % 2 === 0 : isSlow) ? slowMs : 3));
 }
 
-/** Mostly one cluster; else two of one region, or a third in another. */
+/** Where each node is: mostly all in one cluster, else in two of one region, or also in a third of another region. */
 function placesOf(rng: Rng, count: number): readonly Place[] {
   const kind = rng.int(10);
   return Array.from({ length: count }, (_, i) => {
@@ -97,7 +97,7 @@ function joinsOf(
     return shape === 1 ? [i - 1] : [rng.int(i), rng.int(places.length)].filter((other) => other !== i);
   });
   if (isSomebodyGone) seeds.forEach((some, i) => some.push(...[0, 1].filter((first) => first !== i)));
-  // Nobody of another region says who else is there.
+  // Nodes of another region do not tell who else is there.
   if (places.some(({ region }) => region !== places[0]?.region))
     seeds.forEach((some, i) => {
       const near = places.flatMap(({ region }, other) => (other < i && region === places[i]?.region ? [other] : []));
