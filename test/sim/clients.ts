@@ -1,4 +1,4 @@
-/** Programs that register one entry each at some node, renew it, move, and unregister: what they want, they try until it is acknowledged. */
+/** Clients: each registers one entry at a node, renews it, moves and unregisters. A client tries until its wish is acknowledged. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { StampedEntry } from "../../src/catalog/entry/codec.ts";
@@ -16,7 +16,7 @@ import type { World } from "./world.ts";
 
 export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;
 
-/** What an entry may say; each differs in something that filters look at, the last in none. */
+/** Contents of an entry. Each differs from the first in a field that filters read, apart from the last. */
 const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
   { tags: ["blue"], health: HEALTH.HEALTHY },
   { tags: ["green"], health: HEALTH.HEALTHY },
@@ -28,12 +28,12 @@ const VARIANTS: readonly MessageInitShape<typeof EntrySchema>[] = [
 /** How far a write is stamped above the newest word about its key. */
 const DRAWN_STEPS = 1024;
 
-/** A client gives a call up after this long; what was not begun by then never is. */
+/** A client gives a call up after this time. A node does not begin it later. */
 const CALL_MS = 2000;
 const RETRY_MS = 400;
-/** A call is at its node by then. */
+/** Time until a call is at its node. */
 const HANDOVER_MS = 5;
-/** Failures in a row after which a client looks for another node. */
+/** A client looks for another node after this many failures in a row. */
 const PATIENCE = 3;
 
 export interface Wish {
@@ -41,7 +41,7 @@ export interface Wish {
   readonly node: number;
   readonly variant: number;
   readonly scope: Scope;
-  /** 0: static. */
+  /** 0 means a static entry. */
   readonly ttlMs: number;
 }
 
@@ -60,20 +60,20 @@ export class Client {
   readonly #rng: Rng;
   readonly #stampedEntries = new Map<string, StampedEntry>();
   wish: Wish | undefined;
-  /** The wish is fulfilled, as far as a node has said. */
+  /** Whether a node has acknowledged the wish. */
   isAcknowledged = false;
-  /** It crashed: nobody renews. */
+  /** Whether the client crashed, so that nobody renews its lease. */
   isAbandoned = false;
-  /** The policy does not let it. */
+  /** Whether the policy refuses the wish. */
   isRefused = false;
-  /** Goes up with every new wish: what comes back later is about an old one. */
+  /** Grows with every new wish, so that an answer to an older one is known as such. */
   #turn = 0;
   #failures = 0;
   #lease: { readonly id: string; readonly node: number; readonly process: SimProcess; isInTime: boolean; sentMs: number } | undefined;
   #reports = 0;
-  /** The last load that was told to others though the health was as before. */
+  /** The last load that other nodes were told of although the health had not changed. */
   #loadTold: { readonly process: SimProcess; readonly key: KeyText; readonly monoMs: number } | undefined;
-  /** Of what was acknowledged last. */
+  /** The stamp of what was acknowledged last. */
   #stamp = 0;
 
   constructor(index: number, parts: ClientParts) {
@@ -115,12 +115,12 @@ export class Client {
     this.#unsure();
   }
 
-  /** Says another health with the next renewal. */
+  /** Reports another health with the next renewal. */
   report(health: 1 | 2 | 3): void {
     const { wish } = this;
     if (wish?.state !== "present" || !this.isAcknowledged || this.#lease === undefined || this.isAbandoned) return;
     const [turn, lease] = [this.#turn, this.#lease];
-    // In another band each time.
+    // The load is in another band each time.
     const utilization = (this.#reports++ % 4) / 4;
     this.#ask(lease.node, (process) => {
       const key = this.keyAt(process.node);
@@ -134,13 +134,13 @@ export class Client {
       if (isLoadTold) this.#checkLoad(process, key);
       return (isDurable) => {
         if (isLoadTold && turn === this.#turn) this.#loadTold = isDurable ? { process, key, monoMs: time.monoMs } : undefined;
-        // A lease that it gave up for a static entry is back where a backup was: that promises nothing of the entry.
+        // A restored backup may bring back a lease that the client gave up for a static entry. That promises nothing about the entry.
         if (isDurable && turn === this.#turn && after !== undefined && wish.ttlMs > 0) this.#promise(process, after.hlc);
       };
     });
   }
 
-  /** Load is told to others at most so often (semantics.md, Load). */
+  /** Checks that a load is not told to others too often (semantics.md, Load). */
   #checkLoad(process: SimProcess, key: KeyText): void {
     const told = this.#loadTold;
     this.#loadTold = undefined;
@@ -169,7 +169,7 @@ export class Client {
     this.isAcknowledged = false;
   }
 
-  // ---- how it goes about it ----
+  // ---- calls ----
 
   #try(turn: number): void {
     const { wish } = this;
@@ -242,7 +242,7 @@ export class Client {
     const lease = this.#lease;
     if (turn !== this.#turn || lease === undefined) return;
     const { world, checks } = this.#parts;
-    // It is handed over whatever becomes of the call: also what waits at a node that is frozen was in time.
+    // The renewal reaches its node whatever becomes of the call. It was in time also when the node is frozen.
     if (world.nowMs + HANDOVER_MS - lease.sentMs >= wish.ttlMs) lease.isInTime = false;
     lease.sentMs = world.nowMs;
     const asked = this.#ask(lease.node, (process) => {
@@ -264,7 +264,7 @@ export class Client {
     asked.catch = () => {
       if (turn !== this.#turn) return;
       this.#failures += 1;
-      // The lease may have run out by the time that the node is back.
+      // The lease may have run out before the node is back.
       this.#unsure();
       if (this.#failures < PATIENCE) this.#parts.world.after(RETRY_MS, () => this.#renew(turn, wish));
       else this.#again(turn);
@@ -276,7 +276,7 @@ export class Client {
       const key = this.keyAt(process.node);
       const count = process.registrar.unregisterKeys(this.#caller, [key], process.time());
       const own = process.replica.own(key);
-      // What was LOCAL here ended nothing at other nodes.
+      // The end of a LOCAL entry ended nothing at other nodes.
       const hlc = count > 0 && own !== undefined && own.reach !== SCOPE.LOCAL ? own.hlc : 0;
       return (isDurable) => {
         if (turn !== this.#turn) return;
@@ -285,7 +285,7 @@ export class Client {
           this.#parts.model.asked(key, hlc);
           this.#promise(process, hlc);
         } else {
-          // Unknown here, or stamped before what it should end: nothing is promised.
+          // The entry is unknown here, or stamped later than its end. Then nothing is promised.
           this.isAcknowledged = true;
         }
       };
@@ -293,7 +293,7 @@ export class Client {
     asked.catch = () => this.#again(turn);
   }
 
-  /** Once more, at another node when this one does not answer. */
+  /** Tries again, at another node when this one does not answer. */
   #again(turn: number): void {
     const { wish } = this;
     if (turn !== this.#turn || wish === undefined) return;
@@ -302,7 +302,7 @@ export class Client {
     if (this.#failures >= PATIENCE) {
       const { nodes } = this.#parts;
       const home = nodes[wish.node]?.options.clusterId;
-      // Of the same cluster: another would be another key.
+      // The node is of the same cluster, because the key would be another one elsewhere.
       const others = nodes.filter((node) => node.index !== wish.node && node.isUp && node.options.clusterId === home);
       const other = others.length === 0 ? undefined : others[this.#rng.int(others.length)];
       if (other !== undefined) {
@@ -313,7 +313,7 @@ export class Client {
     this.#parts.world.after(RETRY_MS * (1 + this.#rng.next()), () => this.#try(turn));
   }
 
-  /** Calls a node. `run` stages and returns what is done when that is durable; `catch` is called when the call fails. */
+  /** Calls a node. `run` stages a change and returns what is done when that is durable. `catch` is called when the call fails. */
   #ask(index: number, run: (process: SimProcess, askedMs: number) => (isDurable: boolean) => void): { catch: () => void } {
     const { world, nodes } = this.#parts;
     const ask = { catch: () => undefined as void };
@@ -344,7 +344,7 @@ export class Client {
           process.arm();
         } catch (error) {
           if (!(error instanceof WaymarkError)) throw error;
-          // Above the newest stamp that there may be nobody can write.
+          // No write can get a stamp above the newest one allowed.
           this.isRefused = error.reason === "discovery_access_denied" || error.reason === "clock_skew";
           fail();
         }

@@ -1,5 +1,4 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
-
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record/record.ts";
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
@@ -12,7 +11,7 @@ import type { Ended, Model, Promised } from "./model.ts";
 import { type SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
-/** Entries of the queues that a process may fill. */
+/** The most calls that a process may leave unanswered. */
 const MAX_ASKED = 2000;
 
 export interface InvariantParts {
@@ -20,25 +19,25 @@ export interface InvariantParts {
   readonly nodes: readonly SimNode[];
   readonly model: Model;
   readonly checks: Checks;
-  /** Events counted by name. */
+  /** How often each event happened, by name. */
   readonly events: Map<string, number>;
-  /** When something went wrong last, or was put right. */
+  /** When something last went wrong or was put right. */
   readonly disturbedMs: () => number;
 }
 
-/** What a ready node knew when another booted. */
+/** What a ready node knew when another node started. */
 interface Known {
   readonly node: SimNode;
   readonly life: number;
   readonly vector: ReadonlyMap<string, number>;
 }
 
-/** An end that was written by a node that knew of an `unregistered` of the key. */
+/** An end written by a node that knew of an `unregistered` record of the key. */
 interface KnowingEnd extends Said {
   readonly of: Ended;
 }
 
-/** Whose word, its number, and how far it is told. */
+/** The origin of a record, its number, and how far it is told. */
 type Said = Pick<Ended, "originId" | "seq" | "reach">;
 
 interface Life {
@@ -51,12 +50,12 @@ interface Life {
 export class Invariants implements Watching {
   readonly #parts: InvariantParts;
   readonly #byId = new Map<string, SimNode>();
-  /** Origin and seq to what was said under it, and when it was first seen. */
+  /** What was said under each origin and seq, and when it was first seen. */
   readonly #said = new Map<string, { readonly said: string; readonly atMs: number }>();
-  /** What nodes on restored disks said. */
+  /** What nodes on restored disks said under numbers that they may have used before. */
   readonly #again = new Set<string>();
   readonly #lifecycle = new Map<SimProcess, Life>();
-  /** Ends that were seen when they were staged, by origin and seq. */
+  /** Ends that were noted when they were staged, by origin and seq. */
   readonly #staged = new Set<string>();
   readonly #knowing = new Map<KeyText, KnowingEnd[]>();
 
@@ -86,11 +85,11 @@ export class Invariants implements Watching {
     this.#noteHolders(node, process);
   }
 
-  /** Of what a node held that is gone, or holds that has started: whether any node of its cluster that runs holds it now. */
+  /** For each promised entry that this node holds, or held before it ended: notes whether any running node of its cluster holds it now. */
   #noteHolders(node: SimNode, process: SimProcess): void {
     const { nodes, model } = this.#parts;
     const { clusterId } = node.options;
-    // What its snapshot had it must have when it has started.
+    // A node that has started must hold what its snapshot had.
     const hasSaved = (key: KeyText) => node.process === process && node.disk.saved.has(key);
     const holds = (key: KeyText, by: SimProcess | undefined) => by?.replica.records(key).some(({ body }) => body === BODY.ENTRY) === true;
     for (const [key, promised] of model.promised) {
@@ -102,17 +101,17 @@ export class Invariants implements Watching {
 
   event(node: SimNode, { name, detail }: FabricEvent): void {
     this.#parts.events.set(name, (this.#parts.events.get(name) ?? 0) + 1);
-    // Digests find what must never be, and repair it: that is for bugs and lost journals.
+    // Digests repair differences that only bugs and lost journals cause.
     const isRepair = name === "origin_diverged" && !this.#parts.checks.hasLost;
     this.#parts.checks.holds(!isRepair, "P6", () => `${node.name} repairs ${JSON.stringify(detail)}`);
     const isDisproved = name === "origin_disproved" && !this.#parts.checks.hasLost;
     this.#parts.checks.holds(!isDisproved, "vector", () => `${node.name} forgets what was written: ${JSON.stringify(detail)}`);
   }
 
-  /** Everybody takes everybody's policy here, so who is given records has the policy of who gives them. */
+  /** All nodes take each other's policy here, so a node that is given records has the policy of the giver already. */
   gave({ name }: SimNode, process: SimProcess, { nodeId, generation }: { readonly nodeId: string; readonly generation: number }): void {
     const peer = this.#byId.get(nodeId)?.process;
-    // What a restored backup holds may be older than what its node said before.
+    // A restored backup may hold less than its node said before.
     if (peer?.replica.self.generation !== generation || this.#parts.checks.hasLostOf(nodeId)) return;
     const [ours, theirs] = [process.policies.place, peer.policies.place];
     const words = () => `${name} with policy ${ours.number} gives ${nodeId} records, which has ${theirs.number}`;
@@ -159,15 +158,15 @@ export class Invariants implements Watching {
         `${node.name} holds ${stored.body === BODY.ENTRY ? "an entry" : "a tombstone"} of ${stored.key}, scope ${stored.scope}, reach ${stored.reach}, of ${origin.name} (${relation})`,
     );
     this.#note(node, process, stored);
-    // An unregistered entry never comes back where it is known that it was.
+    // An unregistered entry never comes back at a node that knows of its end.
     const seen = process.replica.view(stored.key);
-    // Who hears of a dead origin later than of what ended its records may have missed the end: its tombstone is collected by then.
+    // A node that hears of a dead origin late may have missed the end of its records, because the tombstone was collected by then.
     if (seen === undefined || seen.origin.life !== "live") return;
     const saidMs = this.#said.get(`${seen.origin.id}/${seen.seq}`)?.atMs ?? 0;
     for (const { originId, seq, hlc, reach, atMs } of model.ended(stored.key)) {
-      // Stamped by a clock that was ahead, an end is older than what it hides. In its old age it may be forgotten.
+      // An end may be forgotten once it is old, although a clock that was ahead stamped what it hides later than that.
       const isOld = this.#parts.world.nowMs - atMs > node.options.tombstoneTtlMs;
-      // One that no other node is told of ends its own origin's record only.
+      // An end that no other node is told of ends only the record of its own origin.
       if (reach === SCOPE.LOCAL && seen.origin.id !== originId) continue;
       if (isOld || seen.hlc >= hlc || saidMs > atMs || process.replica.forgotten.has(originId)) continue;
       checks.holds(
@@ -176,10 +175,10 @@ export class Invariants implements Watching {
         () => `${node.name} shows ${stored.key} of ${seen.origin.id}:${seen.seq}, which ${originId}:${seq} unregistered`,
       );
     }
-    // Nor where an end is known that was written by who knew that it was.
+    // Nor does it come back at a node that knows of a later end, written by a node that knew of the first one.
     for (const { of, ...end } of this.#knowing.get(stored.key) ?? []) {
       const isOld = this.#parts.world.nowMs - of.atMs > node.options.tombstoneTtlMs;
-      // What a full disk or a crash took away before it was durable was never said.
+      // A record that a full disk or a crash took away before it was durable was never said.
       const isSaid = this.#said.get(`${end.originId}/${end.seq}`)?.said.startsWith(`${stored.key} stamped `) === true;
       if (!isSaid || isOld || seen.hlc >= of.hlc || saidMs > of.atMs) continue;
       checks.holds(
@@ -205,18 +204,18 @@ export class Invariants implements Watching {
     );
   }
 
-  /** What its node knows when it ends a record of its own: more may come while that is on its way to the disk. */
+  /** Notes what a node knows when it ends a record of its own. More may arrive while that end is on its way to the disk. */
   #noteStaged(node: SimNode, process: SimProcess): void {
     const { self, staged } = process.replica;
     this.#checkDeparted(node, process);
-    // A leaver ends its records between two turns: what comes with the next one it did not know.
+    // A node that leaves ends its records between two turns. It did not know what comes with the next turn.
     if (process.isClosed) return;
     for (const { key, body, seq, reach } of staged) {
       const id = `${self.id}/${seq}`;
       if (body !== BODY.EXPIRED || reach === SCOPE.LOCAL || node.isRestored || this.#staged.has(id)) continue;
       this.#staged.add(id);
       if (keyParts(key).clusterId !== node.options.clusterId) continue;
-      // Where its origin put the key again with a narrower scope, others are told of that alone.
+      // When an origin puts its key again with a narrower scope, other nodes are told only of the narrowing.
       const narrowed = new Set(process.replica.records(key).flatMap((stored) => (isNarrowing(stored) ? [stored.origin.id] : [])));
       const known = this.#parts.model.ended(key).filter((each) => each.reach !== SCOPE.LOCAL && this.#isTold(node, process, each));
       const ended = known.filter(({ originId }) => !narrowed.has(originId));
@@ -225,7 +224,7 @@ export class Invariants implements Watching {
     }
   }
 
-  /** A node that stops takes no entry: nobody would hear of it before the node is gone. */
+  /** A node that stops takes no entry, because no other node would hear of it before the node is gone. */
   #checkDeparted({ name }: SimNode, { replica, departedSeq = Number.POSITIVE_INFINITY }: SimProcess): void {
     const taken = replica.staged.find(({ body, seq }) => body === BODY.ENTRY && seq > departedSeq);
     this.#parts.checks.holds(taken === undefined, "stop", () => `${name} stops and takes ${taken?.key.replaceAll("\0", "|")}`);
@@ -237,7 +236,7 @@ export class Invariants implements Watching {
     const isOwn = stored.origin === process.replica.self;
     const id = `${stored.origin.id}/${stored.seq}`;
     const said = `${stored.key} stamped ${stored.hlc}`;
-    // Until its peers tell it, a node on a restored disk cannot know what it said already. What it ends is ended all the same.
+    // A node on a restored disk cannot know what it said before until its peers tell it. Its ends count all the same.
     if (isOwn && node.isRestored) {
       if (!this.#again.has(`${id} ${said}`) && this.#said.get(id)?.said !== said) this.#noteEnd(stored);
       this.#again.add(`${id} ${said}`);
@@ -256,14 +255,14 @@ export class Invariants implements Watching {
     if (isOwn) this.#noteEnd(stored);
   }
 
-  /** What it says ends what is older, at whatever node. */
+  /** Notes an end: it ends all older records of its key, at all nodes. */
   #noteEnd({ key, origin, seq, hlc, body, scope, reach }: CatalogRecord): void {
     const { model, world } = this.#parts;
     if (body === BODY.ENTRY && reach > scope) model.narrowed(key, hlc);
     if (body === BODY.UNREGISTERED) model.unregistered(key, { originId: origin.id, seq, hlc, reach, atMs: world.nowMs });
   }
 
-  /** A tombstone that goes for the number of them, and not for its age, may go before everybody has heard of it (semantics.md, Tombstones). */
+  /** A tombstone that is collected because there are too many, and not for its age, may go before all nodes have heard of it (semantics.md, Tombstones). */
   #noteDropped(node: SimNode, { replica }: SimProcess, life: Life): void {
     const { id, floor } = replica.self;
     if (life.floor === floor) return;
@@ -273,7 +272,7 @@ export class Invariants implements Watching {
       if (state !== "gone" || originId !== id || replica.own(key) !== undefined) continue;
       const ended = model.ended(key).find((end) => end.originId === id && end.hlc === hlc);
       const isYoung = ended !== undefined && world.nowMs - ended.atMs < node.options.tombstoneTtlMs;
-      // It comes back from where it still is. Of origins that were forgotten, a mark hides it.
+      // The entry comes back from nodes that still hold it. A mark hides entries of forgotten origins.
       const isLost = (older: string) => replica.lost.list.some((lost) => older === `${lost.nodeId}/${lost.generation}`);
       if (isYoung && nodes.some((other) => withOlder(other, key, hlc).some((older) => !isLost(older)))) model.promised.delete(key);
     }
@@ -294,16 +293,16 @@ export class Invariants implements Watching {
       for (const id of life.throughs.keys()) if (!process.replica.origins.has(id)) life.throughs.delete(id);
   }
 
-  /** Never an empty view as truth: who becomes ready while a seed was there knows what one of the others knew when it started. */
+  /** A node never shows an empty view as the truth: one that becomes ready while a seed is there knows what one of the others knew when it started. */
   #checkReadiness(node: SimNode, process: SimProcess, life: Life): void {
     const { checks, disturbedMs } = this.#parts;
     if (disturbedMs() >= process.bootMs) return;
-    // Who stops is there for nobody: it says goodbye, and is not waited for.
+    // A seed that stops does not count, because it says goodbye and is not waited for.
     const isThere = ({ node: peer, life: peerLife }: Known) =>
       peer.life === peerLife && peer.isUp && peer.process?.isClosed === false && node.options.seeds.includes(peer.address);
     if (!life.known.some(isThere)) return;
     const isTight = node.maxOriginRecords !== undefined;
-    // What it says that it lacks, where nobody is there who could give it.
+    // Origins that the node itself calls partial, where no running node could give the rest.
     const named = new Set(process.notWhole().filter((id) => isTight || this.#byId.get(id.split("/")[0] ?? "")?.isUp !== true));
     const lacks = ({ vector }: Known) =>
       [...vector].filter(
@@ -329,14 +328,14 @@ export class Invariants implements Watching {
   }
 }
 
-/** Origins of which a node has an entry of the key, in memory or on its disk, that was stamped before. */
+/** Origins of which a node has an entry of the key with an earlier stamp, in memory or on its disk. */
 function withOlder({ name, process, disk }: SimNode, key: KeyText, hlc: number): readonly string[] {
   const held = process?.replica.records(key).filter((record) => record.body === BODY.ENTRY && record.hlc < hlc) ?? [];
   const isOnDisk = (disk.rows.get(key)?.leaseId ?? "") !== "";
   return [...held.map(({ origin }) => origin.id), ...(isOnDisk ? [`${name}/${disk.generation}`] : [])];
 }
 
-/** Who may hold an entry, as the table of semantics.md says it. */
+/** Whether a node may hold an entry, by the table of semantics.md. */
 export function mayHold(scope: Scope, relation: Relation): boolean {
   if (relation === "self") return true;
   if (relation === "cluster") return scope === SCOPE.ZONE || scope === SCOPE.REGION || scope === SCOPE.GLOBAL;
@@ -357,7 +356,7 @@ function vectorOf(node: SimNode): ReadonlyMap<string, number> {
 
 // ---- at rest ----
 
-/** What is not as it should be when all has come to rest; empty when everything is. */
+/** Everything that is not as it should be at rest. */
 export function unrest(
   nodes: readonly SimNode[],
   clients: readonly Client[],
@@ -374,7 +373,7 @@ export function unrest(
   ];
 }
 
-/** The members that a node takes for alive are those of its region that run: others are foreign. */
+/** A node takes exactly the running nodes of its region for alive. All others are foreign. */
 function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] {
   const alive = new Set(node.process?.aliveMembers());
   const near = up.filter((other) => other !== node && other.options.region === node.options.region);
@@ -386,7 +385,7 @@ function wrongMembers(node: SimNode, up: readonly SimNode[]): readonly string[] 
   return [...missing, ...extra];
 }
 
-/** Of every live origin it holds what it may, as the origin has it; lives are what membership says. */
+/** A node holds of every live origin what it may, as the origin has it, and origins have the lives that membership gives them. */
 function wrongOrigins(node: SimNode, up: readonly SimNode[], checks: Checks): readonly string[] {
   const { replica } = node.process ?? {};
   if (replica === undefined) return [];
@@ -400,7 +399,7 @@ function wrongOrigins(node: SimNode, up: readonly SimNode[], checks: Checks): re
     // An origin that never said anything need not be known.
     if (held === undefined && self.through === 0) continue;
     if (held?.through !== self.through) wrong.push(`${node.name} has ${self.id} up to ${held?.through}, it is at ${self.through}`);
-    // Seqs that a restored disk used again before anybody could tell it are two records for ever.
+    // A seq that a restored disk used again before a peer could tell it stands for two records for ever.
     else if (!checks.isLost(self.id))
       wrong.push(...wrongRecords(node.name, held.log.list(), self.log.list(), relation, Math.max(held.floor, self.floor)));
   }
@@ -409,7 +408,7 @@ function wrongOrigins(node: SimNode, up: readonly SimNode[], checks: Checks): re
   return wrong;
 }
 
-/** What another origin's `unregistered` hides is ended by its own node: else its lease is renewed for ever, and its client never told. */
+/** A record that another origin's `unregistered` hides is ended by its own node. Otherwise its lease would be renewed for ever, and its client never told. */
 function wrongOwn({ name, process }: SimNode): readonly string[] {
   const { replica } = process ?? {};
   if (replica === undefined) return [];
@@ -439,14 +438,14 @@ export function wrongRecords(
       return isHeld ? [`${record.key} ${record.origin.id}:${record.seq} ended`] : [];
     });
   const [have, want] = [new Set(lines(held, false)), new Set(lines(truth, true))];
-  // What a whole transfer did not list ends under its own number; a tombstone more does no harm.
+  // A record that a whole transfer did not list ends under its own number. One more tombstone does no harm.
   const extra = [...have].filter((line) => !want.has(line) && !line.endsWith(" ended"));
   const missing = [...want].filter((line) => !have.has(line) && !line.endsWith(" ended"));
   const show = (line: string) => line.replaceAll("\0", "|");
   return [...missing.map((line) => `${name} lacks ${show(line)}`), ...extra.map((line) => `${name} still has ${show(line)}`)];
 }
 
-/** All nodes of a cluster show the same, but of origins whose seqs a restored disk used again, and what it brought back (semantics.md, Durability). */
+/** All nodes of a cluster show the same, apart from origins whose seqs a restored disk used again, and what that disk brought back (semantics.md, Durability). */
 function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantParts, "model" | "checks">): readonly string[] {
   const wrong: string[] = [];
   const first = new Map<string, { readonly name: string; readonly views: ReadonlyMap<KeyText, string> }>();
@@ -461,7 +460,7 @@ function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantPar
       const [here, there] = [views.get(key), other.views.get(key)];
       const isTwofold = [here, there].some((view) => view !== undefined && checks.isLost(view.slice(0, view.indexOf(":"))));
       if (isTwofold || up.some(({ process }) => isPutBack(process?.replica.view(key), model) || lacksForGood(process, key, up))) continue;
-      // Its own LOCAL entry hides there what the others see.
+      // A node's own LOCAL entry hides there what the other nodes see.
       if (here !== there && here !== LOCAL && there !== LOCAL)
         wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
     }
@@ -469,7 +468,7 @@ function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantPar
   return wrong;
 }
 
-/** Whether a record of the key may be one that a node refused, of an origin that is gone and that nobody holds as far as that node heard of it. */
+/** Whether a node may lack a record of the key for good: it refused records of an origin that is gone, and no running node holds as much of that origin as it heard of. */
 function lacksForGood(process: SimProcess | undefined, key: KeyText, up: readonly SimNode[]): boolean {
   const origins = up.flatMap((other) => other.process?.replica.records(key).map(({ origin }) => origin.id) ?? []);
   return origins.some((id) => {
@@ -495,8 +494,8 @@ function viewsOf(node: SimNode): ReadonlyMap<KeyText, string> {
 }
 
 /**
- * Where a node never comes back, what nobody took over stands for as long as somebody knows how it stopped, and somebody of its cluster held
- * it all the while. Who gave it on to one that never comes back has it no more.
+ * When a node never comes back, entries that no node took over stay as long as some node knows how it stopped, and some node of its cluster held
+ * them all the while. A node that handed such an entry to one that never comes back no longer has it.
  */
 function isRemembered(key: KeyText, { node: left, hlc, isOnDisks = false }: Promised, nodes: readonly SimNode[]): boolean {
   const isAway = ({ process, disk }: SimNode) => process === undefined && (disk.rows.get(key)?.leaseId ?? "") !== "";
@@ -504,7 +503,7 @@ function isRemembered(key: KeyText, { node: left, hlc, isOnDisks = false }: Prom
   return nodes.some(({ index, process }) => {
     if (process === undefined) return false;
     const own = process.replica.own(key);
-    // What a node had itself before is not what it took over: that has the promised stamp at least.
+    // An older entry of the node itself is not the one that it took over, which has at least the promised stamp.
     const hasTaken = own !== undefined && own.hlc >= hlc && (own.body === BODY.ENTRY || !isGivenOn);
     return (index === left && !isGivenOn) || hasTaken || (!isOnDisks && process.fabric.membership.find(`n${left}`)?.keepsEntries === true);
   });
@@ -522,9 +521,9 @@ function wrongClient(
   if (!up.some(({ options }) => options.clusterId === home)) return [];
   if (!client.isAcknowledged) return [`client ${client.index} is not acknowledged`];
   const promised = model.promised.get(key);
-  // Without a journal's newest part nobody may remember it.
+  // When the newest part of a journal is lost, possibly no node remembers the entry.
   if (promised === undefined || checks.isLost(promised.originId)) return [];
-  // A node that loses its disk takes with it what it had told nobody: nobody registers a static entry again, or ends one.
+  // A node that loses its disk loses what it had told no other node, and no client registers a static entry again or ends it.
   const isKept = up.some((other) => other.process?.replica.self.id === promised.originId);
   if (promised.isHandedOver === true && !isRemembered(key, promised, nodes)) return [];
   if (!isKept && promised.isHandedOver !== true && (wish.ttlMs === 0 || promised.state === "gone")) return [];
@@ -539,10 +538,10 @@ function wrongClient(
         ? [`${node.name} shows ${key.replaceAll("\0", "|")}, which its client unregistered`]
         : [];
     }
-    // Whoever took it over is of the same cluster.
+    // The node that took it over is of the same cluster.
     const giver = promised.isHandedOver === true ? node : up.find(({ index }) => index === promised.node);
     if (giver === undefined || !mayHold(promised.scope, relationOf(node, giver))) return [];
-    // Stamped by a clock that was wrong by a day, an end outlasts the clock.
+    // An end that was stamped by a clock a day ahead hides entries also after the clock is right.
     const isEnded = model.isEnded(key, promised.hlc);
     const isThere = policies.policy.set === undefined ? replica.view(key) !== undefined : live.length > 0;
     if (isThere) return [];
