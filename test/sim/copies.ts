@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
+import type { Watcher } from "../../src/discovery/fanout.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { caller, command, keyOf } from "../fakes/registry.ts";
 import type { Invariant } from "./checks.ts";
@@ -58,6 +59,7 @@ class Copies {
     const frozenMs = 9000 + this.#rng.int(1000);
     world.runUntil(frozenMs);
     const generation = original.process?.replica.self.generation;
+    const watch = this.#watch();
     // It is on its way to the disk when the node freezes.
     this.#write("frozen");
     copy.disk = original.disk.copy();
@@ -73,6 +75,7 @@ class Copies {
       if (this.#isCopyHeld() && original.process?.takesWrites() === true)
         this.#fail("thawed", `takes writes ${atMs - thawMs} ms after it thawed`);
     }
+    if (!watch.hasEnded) this.#fail("thawed", "goes on with its watches although others hold another start");
     if (!this.#wasHeld) this.#fail("seen", "nobody ever held the copy: this world shows nothing");
     const how = { isSilent: this.#rng.int(2) === 0, isBatchKept: true, isDiskLost: false };
     copy.crash(how);
@@ -110,6 +113,15 @@ class Copies {
     process.durable((isDurable) => {
       if (isDurable && this.#isCopyHeld()) this.#fail("thawed", `acknowledges the entry "${name}"`);
     });
+  }
+
+  /** Opens a watch at the original. It must end when another start goes under its id, so that its client resumes elsewhere. */
+  #watch(): { readonly hasEnded: boolean } {
+    const watch = { hasEnded: false };
+    const stop = () => void (watch.hasEnded = true);
+    const quiet = { dueMonoMs: Number.POSITIVE_INFINITY, wake: () => {}, refresh: () => {}, isTelling: false, isReady: false };
+    this.#node(ORIGINAL).process?.fanout.add({ namespace: "svc", prefix: "", ...quiet, stop } as unknown as Watcher);
+    return watch;
   }
 
   /** Whether all other nodes hold the start of the copy. */

@@ -184,6 +184,16 @@ export const NODE_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "watches go on at a refused start",
+    rule: "Two nodes with one id: the watches of a node that is told of another start end with a cursor",
+    edits: [
+      { file: "src/node/core.ts", find: "    if (isLost && isReady) this.#endWatches(out);\n", replace: "    void [isLost, isReady];\n" },
+    ],
+    withinSeeds: 5,
+    isOfCopies: true,
+    isCheap: true,
+  },
+  {
     name: "a node that was refused keeps its generation",
     rule: "Two nodes with one id: a node that was refused for 5 s and is then accepted takes a new generation",
     edits: [
