@@ -1,6 +1,6 @@
 /**
- * A client's read at a node, through the code that every listener reads with: page by page, and by name as a resolver does. What it is told
- * is checked against what the node holds and what clients were promised there, decided naively.
+ * A client's read at a node, through the code that all listeners use: page by page, and by name as a resolver does. The answer is checked against
+ * a naive model of what the node holds and what it promised clients.
  */
 
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
@@ -28,7 +28,7 @@ export interface ReadParts {
   readonly checks: Checks;
 }
 
-/** An answer, as the services make it. */
+/** An answer, as the services give it. */
 interface Answer {
   readonly servedBy: string;
   readonly revision: number;
@@ -36,16 +36,16 @@ interface Answer {
   readonly records: readonly CatalogRecord[];
 }
 
-/** An age is that of a moment before: nothing is older than it says, but for the rounding of numbers. */
+/** An age was computed a moment before. Nothing is older than it says, apart from the rounding of numbers. */
 const ROUNDING_MS = 1;
-/** Who said goodbye is taken to write nothing for so long, unless it is heard of. */
+/** A node that said goodbye is assumed to write nothing for this time, unless it is heard of. */
 const GONE_MS = 60_000;
 
 export class SimReads {
   readonly #parts: ReadParts;
-  /** Highest revision that a process told. */
+  /** The highest revision that each process told. */
   readonly #told = new WeakMap<SimProcess, number>();
-  /** Whom a process has listed, and how long what they had before was none of its business: until it heard of them, if it was ready by then. */
+  /** The nodes that a process has listed, each with the time from which their writes count: when it heard of them, if it was ready by then. */
   readonly #known = new WeakMap<SimProcess, Map<SimProcess, number>>();
   count = 0;
 
@@ -53,7 +53,7 @@ export class SimReads {
     this.#parts = parts;
   }
 
-  /** `salt` says which filter and which page size. */
+  /** `salt` chooses the filter and the page size. */
   read(index: number, salt: number): void {
     const node = this.#parts.nodes[index];
     node?.enqueue(() => {
@@ -112,7 +112,7 @@ export class SimReads {
     this.#checkAge(process, answer);
   }
 
-  /** Between two policies a viewer sees what both show: nothing that the new one hides from it. */
+  /** While a policy changes, a viewer sees only what both policies show it. */
   #checkBetween(process: SimProcess, { records }: Answer, what: string): void {
     const leaked = records.filter((record) => !isShown(process, record)).map(({ key }) => key.replaceAll("\0", "|"));
     this.#parts.checks.holds(leaked.length === 0, "read", () => `${what}: told of ${leaked.join(", ")}, which the new policy hides`);
@@ -124,14 +124,14 @@ export class SimReads {
     this.#parts.checks.holds(told === true_, "read", () => `${what} give\n${told}\nand the node holds\n${true_}`);
   }
 
-  /** A node that is not ready says how long it has been starting; one that is, never that it is fresher than what it lacks allows. */
+  /** A node that is not ready tells the age of what it started with. A ready one never tells an age below that of what it lacks. */
   #checkAge(process: SimProcess, { ageMs }: Answer): void {
     const { world, checks } = this.#parts;
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
-    // A start that still waits for others' clocks may have caught up.
+    // A start that still waits for the clocks of others may have caught up.
     if (!process.fabric.isReady) {
-      // Nobody knows since when what an empty node lacks was written.
+      // It is not known when the records that an empty node lacks were written.
       const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);
       return;
@@ -141,8 +141,8 @@ export class SimReads {
   }
 
   /**
-   * Whatever the weather: what a listed peer has that this node heard of is lacked since it was written, or since it was heard of by a node that was
-   * ready. Who said goodbye may still be listed when it is back unheard of.
+   * Checks the age against the peers that are listed, whatever the faults: what such a peer has is lacked since it was written, or since this node,
+   * being ready, heard of the peer. A peer that said goodbye may still be listed when it is back and has not been heard of.
    */
   #checkListed(process: SimProcess, ageMs: number): void {
     const { world, checks, nodes } = this.#parts;
@@ -160,11 +160,11 @@ export class SimReads {
     }
   }
 
-  /** A node that misses more than half of its cluster, or the only other, is as old as what those write since: it is more likely that it is cut off. */
+  /** A node that misses more than half of its cluster, or the only other node, is as old as what those have written since, because it is probably cut off. */
   #checkMissing(process: SimProcess, ageMs: number): void {
     const { world, checks, nodes } = this.#parts;
     const { fabric, node } = process;
-    // Where there are more nodes than links, those that it never had one to are known by heartbeats, if any came.
+    // Where there are more nodes than links, a node knows the ones without a link by heartbeats, if any came.
     if (nodes.length > node.options.fabric.links.maxLinks + 1) return;
     const known = this.#noteKnown(process);
     let presentCount = 1;
@@ -179,7 +179,7 @@ export class SimReads {
     }
     if (missing.length <= presentCount && !(presentCount === 1 && missing.length > 0)) return;
     for (const peer of missing) {
-      // One that it heard of when it was ready it took for a new one.
+      // A node that it heard of when it was ready counted as a new one.
       const lackedMs = world.nowMs - Math.max(this.#lacksSinceMs(process, peer), known.get(peer) ?? 0);
       checks.holds(
         lackedMs <= ageMs + ROUNDING_MS || checks.isLost(peer.replica.self.id),
@@ -210,7 +210,7 @@ export class SimReads {
     let sinceMs = world.nowMs;
     for (const record of self.log.list()) {
       if (!mayHold(record.body === BODY.ENTRY ? record.scope : record.reach, relation)) continue;
-      // Also of a partial origin each record is looked at: it lacks what was refused, not what it held before.
+      // The records of a partial origin are checked too: it lacks what was refused, not what it held before.
       const wholeSeq = known === undefined || isRefused(process, record, known) ? 0 : (known.unsettled?.from ?? known.through);
       const held = process.replica.records(record.key).find(({ origin }) => origin === known);
       const hasSeq = Math.max(wholeSeq, held?.seq ?? 0);
@@ -220,7 +220,7 @@ export class SimReads {
     return sinceMs;
   }
 
-  /** Read your writes: what this very node acknowledged is seen at it, unless something newer speaks for the key, or policy hides it. */
+  /** Read your writes: what this node acknowledged is seen here, unless a newer record has the key or policy hides it. */
   #checkPromises(process: SimProcess): void {
     const { clients, model, checks } = this.#parts;
     const { records } = this.#ask(process, 0, 1000);
@@ -229,7 +229,7 @@ export class SimReads {
       const { key } = client;
       const promised = key === undefined ? undefined : model.promised.get(key);
       if (key === undefined || promised === undefined || promised.originId !== process.replica.self.id) continue;
-      // A lease renewed after a backup was restored is promised again, of a record that is lost.
+      // A lease that is renewed after a backup was restored is promised again, although its record is lost.
       if (promised.node !== process.node.index || checks.hasLostOf(process.node.name)) continue;
       const shown = seen.get(key);
       const held = process.replica.records(key);
@@ -245,7 +245,7 @@ export class SimReads {
       const isEnded = own !== undefined && own.body !== BODY.ENTRY && own.hlc >= promised.hlc;
       const isSuperseded = isEnded || held.some(({ hlc, unregisteredHlc = 0 }) => Math.max(hlc, unregisteredHlc) > promised.hlc);
       const isSeen = shown !== undefined && shown.hlc >= promised.hlc;
-      // Where there is no room, the end and what it ended may be gone by now.
+      // A node without room may have lost the end and what it ended by now.
       const isOver = model.ended(key).some(({ originId, seq, hlc }) => hlc > promised.hlc && hasTold(process, originId, seq));
       checks.holds(
         isSeen || isHidden || isSuperseded || isOver,
@@ -256,7 +256,7 @@ export class SimReads {
   }
 }
 
-/** Its last start that is known here said goodbye a minute ago at most, here itself: nothing was heard of the one after it. */
+/** Whether the last start of a node that is known here said goodbye here at most a minute ago, and nothing was heard of a later one. */
 function isTakenForGone({ fabric, goodbyes }: SimProcess, { node, bootMs, bootSkewMs }: SimProcess, nowMs: number): boolean {
   const { incarnation = 0 } = fabric.membership.find(node.name) ?? {};
   const isHeard = incarnation >= Math.floor((WALL_START_MS + bootMs + bootSkewMs) / 1000);
@@ -269,13 +269,13 @@ function hasTold({ replica }: SimProcess, originId: string, seq: number): boolea
   return origin !== undefined && settledOf(origin) >= seq;
 }
 
-/** Of an origin part of which was refused here: it is not held, and was not ended since. */
+/** Whether a record of a partial origin is missing here: it is not held, and was not ended since. */
 function isRefused({ replica }: SimProcess, { key, seq, body }: CatalogRecord, origin: Origin): boolean {
   if (origin.lacks === undefined || body !== BODY.ENTRY) return false;
   return !replica.records(key).some((held) => held.origin === origin && held.seq >= seq);
 }
 
-/** What a reader at the node should be told, from all that its origins' logs hold. */
+/** What a reader at the node should be told, computed from the logs of all origins. */
 function visibleAt(process: SimProcess): readonly CatalogRecord[] {
   const byKey = new Map<string, CatalogRecord[]>();
   for (const origin of process.replica.origins.values())
@@ -299,7 +299,7 @@ function visibleAt(process: SimProcess): readonly CatalogRecord[] {
   });
 }
 
-/** Its node went on in another generation, and ended there what it had taken over. */
+/** Whether the node of a record went on in another generation, and ended there what it had taken over. */
 function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boolean {
   const { key, origin: by, body, reach } = later;
   if (origin.life === "live" || by.nodeId !== origin.nodeId || by.generation <= origin.generation) return false;
@@ -307,7 +307,7 @@ function isReplaced({ origin, hlc }: CatalogRecord, later: CatalogRecord): boole
   return body !== BODY.ENTRY && reach !== SCOPE.LOCAL && later.hlc >= hlc && isOfKeysCluster;
 }
 
-/** A key with a record that is owed a touch, or that is still to be dropped, is seen as before until it has had it (semantics.md, Watch 2 and Orphans). */
+/** A key with a record that is still to be touched or dropped is seen as before until then (semantics.md, Watch 2 and Orphans). */
 function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boolean {
   if (!fabric.lifecycle.isSettling) return true;
   const records = replica.records(key);
@@ -316,7 +316,7 @@ function isSettled({ replica, fabric }: SimProcess, { key }: CatalogRecord): boo
   );
 }
 
-/** Its node is away for too long, or it is below a mark. */
+/** Whether a record is hidden: its node is away for too long, or a mark hides it. */
 function isAway({ origin, seq }: CatalogRecord): boolean {
   return origin.life === "hidden" || seq <= (origin.markedSeq ?? 0);
 }
@@ -338,7 +338,7 @@ function isShown(process: SimProcess, { namespace }: CatalogRecord): boolean {
   return (visibility.length === 0 && visibilityTenants.length === 0) || visibility.includes(process.node.options.clusterId);
 }
 
-/** The rule of the longest pattern; the simulator's have no `.*`, and allow what no rule speaks of. */
+/** The rule with the longest pattern. The simulator's rules have no `.*`, and what no rule names is allowed. */
 function ruleAt(process: SimProcess, namespace: string): Rule | undefined {
   const rules = process.policies.policy.set?.rules ?? [];
   const fitting = rules.filter(({ pattern }) => namespace === pattern || namespace.startsWith(`${pattern}.`));

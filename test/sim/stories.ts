@@ -1,4 +1,4 @@
-/** Courses of events that chance would hardly ever draw, laid over a plan: each is a few steps that belong together. */
+/** Stories: a few steps that belong together, added to a plan. Chance alone would hardly ever draw them. */
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { hlcWallMs, MAX_STAMP } from "../../src/lib/hlc.ts";
 import type { Rng } from "../../src/lib/rng.ts";
@@ -11,7 +11,7 @@ type Story = (rng: Rng, stage: Stage) => readonly Step[];
 
 const TTLS_MS: readonly number[] = [0, 0, 3000, 5000, 8000];
 
-/** At most one a plan; a story named twice is twice as frequent, and most plans have none. */
+/** A plan has at most one story, and most plans have none. A story that is listed twice is twice as frequent. */
 const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound, meetsPartial];
 const PLANS_A_STORY = 12;
 
@@ -25,20 +25,20 @@ function pick<T>(rng: Rng, from: readonly T[]): T {
   return one;
 }
 
-/** In a random order. */
+/** The items in a random order. */
 function shuffled<T>(rng: Rng, from: readonly T[]): readonly T[] {
   const keyed = from.map((one) => [rng.next(), one] as const);
   return keyed.toSorted(([a], [b]) => a - b).map(([, one]) => one);
 }
 
-/** The nodes of the cluster that has most. */
+/** The nodes of the largest cluster. */
 function largest(places: Plan["places"]): readonly number[] {
   const byCluster = new Map<string, number[]>();
   places.forEach(({ clusterId }, i) => byCluster.set(clusterId, [...(byCluster.get(clusterId) ?? []), i]));
   return [...byCluster.values()].toSorted((a, b) => b.length - a.length)[0] ?? [];
 }
 
-/** An entry of one node is put at another and taken out at the first, before either can have heard of the other. */
+/** An entry of one node is put at another node too and taken out at the first, before either node can have heard of the other. */
 export function races(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const steps: Step[] = [];
   for (let atMs = 2000 + rng.int(3000); atMs < activeMs - 6000; atMs += 1000 + rng.int(6000)) {
@@ -56,8 +56,8 @@ export function races(rng: Rng, { places, clientCount, activeMs }: Stage): reado
 }
 
 /**
- * Two nodes leave at once, or all but one, or all, with static entries that are taken out, put anew or moved elsewhere meanwhile. Now and then
- * those that stay cannot take anything, and one that left does not come back.
+ * Two nodes leave at once, or all but one, or all. Their static entries are taken out, put anew or moved elsewhere meanwhile. In some worlds the
+ * nodes that stay cannot take anything, and one that left does not come back.
  */
 function leaving(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
@@ -67,7 +67,7 @@ function leaving(rng: Rng, { places, clientCount, activeMs }: Stage): readonly S
   const [leavers, stayers] = [cluster.slice(0, leaverCount), cluster.slice(leaverCount)];
   const apartMs = pick(rng, [0, 60, 1500]);
   const isUntaken = rng.int(3) === 0;
-  // The first two are whom the others find each other by.
+  // The others join by the first two nodes.
   const gone = isUntaken ? leavers.find((node) => node > 1) : undefined;
   for (let atMs = 10_000 + rng.int(4000); atMs < activeMs - 8000; atMs += 22_000 + rng.int(8000)) {
     for (const node of leavers) {
@@ -83,13 +83,13 @@ function leaving(rng: Rng, { places, clientCount, activeMs }: Stage): readonly S
       if (kind < 2) steps.push({ atMs: duringMs, kind: "unregister", client, node: pick(rng, cluster) });
       else if (kind === 2) steps.push({ atMs: duringMs, ...put, node: pick(rng, cluster), variant: 1 });
     }
-    // What nobody took is left alone, so that it must still be there at the end.
+    // Entries that no node took are left alone, so that they must still be there at the end.
     if (isUntaken) break;
   }
   return steps;
 }
 
-/** A node has no room for what the others hold, and later it has. Watches come to it, and go on elsewhere. */
+/** A node has no room for what the others hold, and later has room. Watches come to it, and resume elsewhere. */
 function refusing(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
   const [node, ...others] = cluster;
@@ -108,7 +108,7 @@ function refusing(rng: Rng, { places, clientCount, activeMs }: Stage): readonly 
   return steps;
 }
 
-/** While a node has no room for what another holds, a third one comes back without its disk, again and again: whom it meets first is chance. */
+/** While a node has no room for what another holds, a third one comes back without its disk, again and again. Chance decides which node it meets first. */
 function meetsPartial(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
   const [node, origin, newcomer] = cluster;
@@ -150,9 +150,9 @@ function aheadThenCut(rng: Rng, { places, clientCount, activeMs }: Stage): reado
 }
 
 /**
- * Nodes are cut off, or down, while most entries of another are taken out, and its tombstones are collected by number: it tells them all it has,
- * and they withdraw the rest in slices. Meanwhile entries are put again, there or here, and taken out; links break, and one of the nodes starts
- * anew. There is no other work: what is put where nobody hears of its end may come back when that end is collected by number.
+ * Nodes are cut off, or down, while most entries of another node are taken out, and its tombstones are collected because there are too many. That
+ * node then tells them all it has, and they withdraw the rest in slices. Meanwhile entries are put again, at either side, and taken out; links
+ * break, and one of the nodes starts anew. There is no other work, because an entry may come back when its end is collected before all have heard of it.
  */
 export function unheardEnds(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
@@ -194,7 +194,7 @@ export function unheardEnds(rng: Rng, { places, clientCount, activeMs }: Stage):
   return steps;
 }
 
-/** The disk of a node is full again and again, for a batch or a few, while entries are put, changed, moved and taken out, here and elsewhere. */
+/** The disk of a node is full again and again, for one batch or a few, while entries are put, changed, moved and taken out, here and elsewhere. */
 function refusedBatches(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
   const [full] = cluster;
@@ -216,7 +216,7 @@ function refusedBatches(rng: Rng, { places, clientCount, activeMs }: Stage): rea
   return steps;
 }
 
-/** A node's clock comes to the newest stamp that there may be while it is written to, and what it stamped is written over and taken out. */
+/** The clock of a node reaches the newest stamp allowed while it takes writes. What it stamped is then overwritten and taken out. */
 function atTheBound(rng: Rng, { places, clientCount, activeMs }: Stage): readonly Step[] {
   const cluster = shuffled(rng, largest(places));
   const [late] = cluster;
