@@ -1,6 +1,6 @@
 /**
- * Worlds in which a node stops while half of its cluster is cut off, and nobody takes its static entries: that half takes it for dead and
- * forgets it, and hears how it stopped only when the cut is healed. Then all show what it left behind (semantics.md, Stop).
+ * Worlds in which a node stops while half of its cluster is cut off, and no node takes its static entries. That half takes it for dead and
+ * forgets it, and hears how it stopped only when the cut is healed. Then all nodes show what it left behind (semantics.md, Stop).
  */
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -12,7 +12,7 @@ const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, orphanGrac
 const PLACE = { clusterId: "c1", region: "r1" };
 const STAYERS = [0, 1] as const;
 const LEAVER = 2;
-/** As many as are left on the other side: with more of them gone, nothing would be hidden. */
+/** As many as stay on the other side. If more were gone, nothing would be hidden. */
 const CUT_OFF = [3, 4, 5] as const;
 const TAKEN_OUT = 0;
 const LEFT = [1, 2] as const;
@@ -31,7 +31,7 @@ function stepsOf(rng: Rng): readonly Step[] {
   const downMs = rng.int(3) === 0 ? CUT_MS.to + 8000 - stopMs : undefined;
   steps.push({ atMs: stopMs, kind: "stop", node: LEAVER, reason: "leave", downMs });
   steps.push({ atMs: 15_000 + rng.int(30_000), kind: "unregister", client: TAKEN_OUT, node: rng.int(STAYERS.length) });
-  // Of those who know how it stopped one is always there.
+  // One node that knows how it stopped is always there.
   if (rng.int(2) === 0) steps.push({ atMs: 20_000 + rng.int(15_000), ...crash, nodes: [1], downMs: 500 + rng.int(5000) });
   if (rng.int(2) === 0) steps.push({ atMs: CUT_MS.to + rng.int(8000), ...crash, nodes: [3, 4], downMs: 500 + rng.int(2000) });
   return steps.toSorted((a, b) => a.atMs - b.atMs);

@@ -1,6 +1,6 @@
 /**
- * Worlds in which a node is away for longer than `origin_forget` while others take out entries of its: what was acknowledged stays gone,
- * and what was not taken out comes back (semantics.md, Orphans).
+ * Worlds in which a node is away for longer than `origin_forget`, while others take out some of its entries. What was taken out stays gone, and
+ * all other entries come back (semantics.md, Orphans).
  */
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -14,25 +14,25 @@ const NEWCOMER = 3;
 const PLACE = { clusterId: "c1", region: "r1" };
 const AWAY_MS = { from: 10_000, to: 125_000 } as const;
 const ACTIVE_MS = 142_000;
-/** Clients by what becomes of their entries, all registered at the node that will be away. */
+/** Clients by what becomes of their entries. All are registered at the node that will be away. */
 const UNREGISTERED = [0, 1, 2] as const;
 const STATIC = [3, 4] as const;
 const LEASED = [5, 6] as const;
 const CHURNING = Array.from({ length: 16 }, (_, i) => 7 + i);
 
-/** What the seed makes of it. */
+/** The variant that the seed draws. */
 interface Kind {
-  /** The node is cut off with its clients; else it crashes, with its disk. */
+  /** The node is cut off together with its clients. Else it crashes and keeps its disk. */
   readonly isCutOff: boolean;
-  /** Tombstones have to go: of other keys that came and went meanwhile. */
+  /** Other keys come and go meanwhile, so that tombstones have to be collected. */
   readonly isCrowded: boolean;
-  /** There is no room even for those of the entries that were taken out. */
+  /** There is not even room for the tombstones of the entries that were taken out. */
   readonly isOverfull: boolean;
-  /** A node that was not there, and whoever took out the entries is not when their node is back. */
+  /** A new node comes, and the node that took out the entries is gone when their node is back. */
   readonly hasNewcomer: boolean;
   /** The others restart, all at once, after they have forgotten it. */
   readonly isRestarted: boolean;
-  /** Who took out the entries leaves, and is forgotten too: before the node that is away, or after it. */
+  /** The node that took out the entries leaves, and is forgotten too, before or after the node that is away. */
   readonly leaves: "" | "early" | "late";
 }
 
@@ -43,7 +43,7 @@ function kindOf(rng: Rng): Kind {
   return { isCutOff: rng.int(2) === 0, isCrowded, isOverfull, hasNewcomer: rng.int(2) === 0, isRestarted: rng.int(2) === 0, leaves };
 }
 
-/** Whether every tombstone that is needed is kept: then static entries come back too. */
+/** Whether every tombstone that is needed is kept. Static entries then come back too. */
 function isExact({ isOverfull, leaves }: Kind): boolean {
   return !isOverfull && leaves === "";
 }
@@ -67,7 +67,7 @@ function stepsOf(kind: Kind, rng: Rng): readonly Step[] {
   if (kind.isCutOff) steps.push({ atMs: AWAY_MS.from, kind: "partition", side: [AWAY], forMs });
   else
     steps.push({ atMs: AWAY_MS.from, kind: "crash", nodes: [AWAY], isSilent: true, isBatchKept: true, isDiskLost: false, downMs: forMs });
-  // The second time at nodes that were started since.
+  // The second time they are at nodes that were started since.
   const churns = [
     { node: 0, atMs: 68_000 },
     { node: rng.int(2) === 0 ? 0 : NEWCOMER, atMs: 95_000 },
@@ -116,7 +116,7 @@ export function runSeed(seed: string | number): Outcome & { readonly kind: strin
   const rng = new Rng(`lost/${seed}`);
   const kind = kindOf(rng);
   const simulation = new Simulation(planOf(seed, kind, rng), { fabric: FABRIC });
-  // What is not told to come back is not promised.
+  // Nothing is promised about entries that no node is told of again.
   if (!isExact(kind)) simulation.world.at(AWAY_MS.from, () => STATIC.forEach((client) => simulation.clients[client]?.abandon()));
   const outcome = simulation.run();
   const wrong = outcome.violation === undefined ? wrongEntries(simulation, kind) : [];

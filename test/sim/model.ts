@@ -1,12 +1,12 @@
 /**
- * What is true, and what clients were promised: what ended which key by name, and for each client what a node acknowledged
- * last. Naive on purpose.
+ * The truth, and what clients were promised: which record ended which key by name, and for each client what a node acknowledged
+ * last. It is naive on purpose.
  */
 
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 
-/** A tombstone `unregistered` that became durable at its origin. */
+/** An `unregistered` tombstone that became durable at its origin. */
 export interface Ended {
   readonly originId: string;
   readonly seq: number;
@@ -19,17 +19,17 @@ export interface Ended {
 /** What a client was told last. */
 export interface Promised {
   readonly state: "present" | "gone";
-  /** Index of the node that said so. */
+  /** Index of the node that acknowledged it. */
   readonly node: number;
   readonly originId: string;
   readonly scope: Scope;
-  /** Without a lease that runs out. */
+  /** Whether it has no lease that runs out. */
   readonly isStatic: boolean;
-  /** Its node has left since: another one has it, or it stands as that node left it. */
+  /** Whether its node has left since. Then another node has it, or it stays as that node left it. */
   readonly isHandedOver?: boolean;
-  /** No running node of its cluster holds it: it is on disks alone, or nowhere. */
+  /** Whether no running node of its cluster holds it: it is only on disks, or nowhere. */
   readonly isOnDisks?: boolean;
-  /** Stamp of the record or tombstone that it was about. */
+  /** Stamp of the record or tombstone that was acknowledged. */
   readonly hlc: number;
 }
 
@@ -37,13 +37,13 @@ export class Model {
   readonly #ended = new Map<KeyText, Ended[]>();
   readonly #newestHlc = new Map<KeyText, number>();
   readonly #narrowedHlc = new Map<KeyText, number>();
-  /** Keys of static entries of which their node said that another's word ended them. */
+  /** Keys of static entries whose node told that a record of another node ended them. */
   readonly told = new Set<KeyText>();
   /** Records that a copy of a disk brought back after everybody may have forgotten that they ended. */
   readonly #putBack = new Set<string>();
   /** How often a node lost what it held, or went for good. */
   #lossCount = 0;
-  /** By key: what its client was promised. Absent: nothing is sure. */
+  /** What the client of each key was promised. A key that is absent has no promise. */
   readonly promised = new Map<KeyText, Promised>();
 
   /** A client's request was staged under this stamp; whether it lasts is not known yet. */

@@ -1,43 +1,44 @@
 /**
- * The network between simulated nodes. Unary calls are datagrams out and back, lost ones time out. A link is a FIFO that stalls
- * or breaks, as a stream on TCP does: loss is the delay of a retransmission. With `isUnruly` replication frames are also dropped,
- * doubled and put out of order, which no TCP would do and the protocol must survive.
+ * The network between simulated nodes. A unary call is a datagram there and one back; a lost one times out. A link is a FIFO that stalls
+ * or breaks, as a stream on TCP does: a lost packet is the delay of a retransmission. With `isUnruly` the network also drops, doubles and
+ * reorders replication frames, which TCP would not do and the protocol must survive.
  */
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import type { Packed, Wire } from "./wire.ts";
 import type { World } from "./world.ts";
 
-/** How one direction between two hosts is. */
+/** The state of one direction between two hosts. */
 export interface Weather {
   delayMs: number;
   jitterMs: number;
-  /** 0 to 1, of each packet. */
+  /** Chance of each packet to be lost, 0 to 1. */
   loss: number;
-  /** Of each packet: it comes twice, or late enough to be overtaken. */
+  /** Chance of each packet to come twice. */
   duplicate: number;
+  /** Chance of each packet to come late enough to be overtaken. */
   reorder: number;
   bytesPerSecond: number;
 }
 
 export const FAIR: Weather = { delayMs: 2, jitterMs: 1, loss: 0, duplicate: 0, reorder: 0, bytesPerSecond: 50_000_000 };
 
-/** A machine on the network, with the node process that runs on it now. */
+/** A host on the network, with the node process that runs on it now. */
 export interface Host {
   readonly index: number;
   readonly address: string;
-  /** Counts process lives: what was meant for an earlier one is not delivered. */
+  /** Counts processes. What was meant for an earlier one is not delivered. */
   readonly life: number;
-  /** A process listens. */
+  /** Whether a process listens. */
   readonly isUp: boolean;
-  /** The machine is gone without a word: nothing is refused, everything runs out of time. */
+  /** Whether the host is gone without a word. Nothing is refused then, and everything times out. */
   readonly isSilent: boolean;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly clusterToken: string;
   asked(request: CallRequest, proof: PeerIdentity, answer: (response: CallResponse | undefined) => void): void;
   answered(call: number, response: CallResponse | undefined): void;
   opened(link: number, isIncoming: boolean, proof: PeerIdentity): void;
-  /** `isTaken` is called when the process has read it. `isCopy`: the network made two of one. */
+  /** `isTaken` is called when the process has read the frame. `isCopy`: the network doubled it. */
   received(link: number, frame: LinkFrame, isTaken: () => void, isCopy: boolean): void;
   closed(link: number, detail: string): void;
   pull(link: number): LinkFrame | undefined;
@@ -49,13 +50,13 @@ export interface Traffic {
   callBytes: number;
   frames: number;
   frameBytes: number;
-  /** Encoded messages of links by kind, without what a packet adds. */
+  /** Bytes of encoded link messages by kind, without the headers of packets. */
   readonly byKind: Map<LinkFrame["kind"], number>;
 }
 
 export interface NetworkOptions {
   readonly isUnruly: boolean;
-  /** A stream whose peer is silent for so long is broken: keepalive. */
+  /** A stream breaks when its peer is silent for this long, as by keepalive. */
   readonly breakAfterMs: number;
   /** Bytes of one stream under way at once. */
   readonly windowBytes: number;
@@ -63,12 +64,12 @@ export interface NetworkOptions {
 
 export const NETWORK_OPTIONS: NetworkOptions = { isUnruly: false, breakAfterMs: 15_000, windowBytes: 256 * 1024 };
 
-/** TCP's first retransmission, about. */
+/** About the time of TCP's first retransmission. */
 const RETRANSMIT_MS = 200;
-/** What faults on top of each other make of a stream at worst. */
+/** The worst that several faults at once do to a stream. */
 const MAX_RETRANSMIT_MS = 5000;
 const MAX_LOSS = 0.4;
-/** What a packet adds to a message. */
+/** The headers that a packet adds to a message. */
 const HEADER_BYTES = 60;
 const PACKET_BYTES = 1400;
 
@@ -76,14 +77,14 @@ interface End {
   readonly host: Host;
   readonly life: number;
   link: number;
-  /** The other end knows of it. */
+  /** Whether the other end knows of it. */
   isOpen: boolean;
-  /** Nothing more is pulled: it has said goodbye, or is gone. */
+  /** Whether nothing more is pulled, because it has said goodbye or is gone. */
   isOver: boolean;
-  /** In flight from this end to the other. */
+  /** Bytes in flight from this end to the other. */
   flightBytes: number;
   lastArrivalMs: number;
-  /** Arrived while the way was cut; go on when it is whole. */
+  /** Frames that were on their way when the direction was cut. They arrive when it is healed. */
   stalled: (() => void)[];
 }
 
@@ -101,9 +102,9 @@ export class Network {
   readonly #hosts = new Map<string, Host>();
   readonly #byIndex: Host[] = [];
   readonly #weather: Weather[][] = [];
-  /** How many cuts lie on the way from one to another. */
+  /** How many cuts are on each direction. */
   readonly #cuts: number[][] = [];
-  /** By host and link number of the end there; those of a process that is gone are taken out with it. */
+  /** Streams by host and link number of the end there. Those of a process that is gone are removed with it. */
   readonly #streams: Map<number, Stream>[] = [];
   readonly #open = new Set<Stream>();
   #nextStream = 0;
@@ -166,7 +167,7 @@ export class Network {
       for (const end of stream.ends) {
         const other = otherEnd(stream, end);
         if (end.host.index !== from || other.host.index !== to || end.stalled.length === 0) continue;
-        // Whatever arrives until then waits behind them.
+        // What arrives until then waits behind them.
         this.#world.after(RETRANSMIT_MS, () => {
           for (const run of end.stalled.splice(0)) run();
         });
@@ -303,7 +304,7 @@ export class Network {
       lastArrivalMs: 0,
       stalled: [],
     });
-    // Odd from the shell.
+    // Incoming links have odd numbers, as in the product.
     const incoming = this.#nextIncoming;
     this.#nextIncoming += 2;
     const stream: Stream = { id: this.#nextStream++, ends: [endOf(from, link), endOf(host, incoming)], isGone: false };
@@ -491,7 +492,7 @@ export class Network {
       this.#streams[end.host.index]?.delete(end.link);
       if (end.host.isUp && end.host.life === end.life) end.host.closed(end.link, detail);
     }
-    // Nobody holds on to half a stream.
+    // Neither end keeps half a stream.
     if (isFirst && !other.isOver) this.#world.after(RETRANSMIT_MS, () => this.#end(stream, other, detail));
   }
 }

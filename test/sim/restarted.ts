@@ -1,6 +1,6 @@
 /**
- * Worlds in which a node is cut off of which nobody holds anything, and mostly all others crash meanwhile: it takes entries, which the
- * others take out. What was taken out stays gone when it is back (semantics.md, Tombstones).
+ * Worlds in which a node of which no other holds a record is cut off, and mostly all others crash meanwhile. The node takes entries, and the others
+ * take them out. What was taken out stays gone when the node is back (semantics.md, Tombstones).
  */
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -35,7 +35,7 @@ function planOf(seed: string | number): Plan {
   return {
     seed: `restarted/${seed}`,
     places: [PLACE, PLACE, PLACE, PLACE],
-    // Who is cut off is found by those that it joins by, and by nobody else.
+    // Only the nodes that it joins by find a node that was cut off.
     seeds: [[1], [0], [0, 1], [0, 1]],
     startMs: [0, 10, 20, 30],
     clientCount: CLIENTS.length,
