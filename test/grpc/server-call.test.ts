@@ -169,6 +169,17 @@ test("a request is the same however it is cut, and another number of them is ref
   );
 });
 
+test("a request whose end does not come soon does not keep the read of the socket that it came with", () => {
+  const read = new Uint8Array(65_536);
+  read.set(frame("a"), 10);
+  const kept: number[] = [];
+  const { call } = started(unary((request) => kept.push(request.buffer.byteLength)));
+  call.data(read.subarray(10, 16));
+  call.checkArrival();
+  call.requestEnded();
+  expect(kept).toEqual([1]);
+});
+
 test("half a request behind a whole one is another request", () => {
   const { call, orders } = started(echo);
   call.data(Buffer.concat([frame("a"), frame("bc").subarray(0, 6)]));

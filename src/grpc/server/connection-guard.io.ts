@@ -41,7 +41,7 @@ export interface Arriving {
   sinceMs: number | undefined;
   giveUp(): void;
   /** Ends the call when its deadline passed. Until its request is here a gRPC call has no timer of its own, so that most need none at all. */
-  checkDeadline?(): void;
+  checkArrival?(): void;
 }
 
 export interface GuardOptions {
@@ -202,7 +202,7 @@ export class ConnectionGuard {
       for (const call of connection.arriving) {
         call.sinceMs ??= nowMs;
         if (dueMs - call.sinceMs > this.#arrivalMs) call.giveUp();
-        else call.checkDeadline?.();
+        else call.checkArrival?.();
       }
       const { openStreams, streamCount } = connection.meter;
       this.#carryOut(watched, life.check({ nowMs, dueMs, bytesRead: sample.bytesRead, openStreams, streamCount }));

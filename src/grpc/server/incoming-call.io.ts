@@ -54,8 +54,8 @@ export class IncomingCall extends ServerHttp2StreamPort implements CallPort, Arr
     this.reset(HTTP2_ERROR.CANCEL);
   }
 
-  checkDeadline(): void {
-    this.#call?.checkDeadline();
+  checkArrival(): void {
+    this.#call?.checkArrival();
   }
 
   override end(bytes?: Uint8Array): void {

@@ -4,7 +4,7 @@
  */
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Inflater } from "../wire/encoding.ts";
-import { type AssemblyBounds, framedWithin } from "../wire/framing.ts";
+import { type AssemblyBounds, apart, framedWithin } from "../wire/framing.ts";
 import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
 import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
 import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
@@ -217,7 +217,8 @@ export class ServerCall implements Call, MessageSink {
   }
 
   /** The shell, a few times a second until the request is here: ends the call when its deadline passed. */
-  checkDeadline(): void {
+  checkArrival(): void {
+    if (this.#only !== undefined) this.#only = apart(this.#only); // Its client does not say that it was all.
     if (this.#isExpired && this.#request === "reading" && !this.isOver) this.#refuse(expired());
   }
 

@@ -168,6 +168,11 @@ export class MessageAssembler {
   }
 }
 
+/** Bytes to be held for a while: copied when they are a small part of what was read from the socket at once, which a view would keep whole. */
+export function apart(bytes: Uint8Array): Uint8Array {
+  return 2 * bytes.length < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
+}
+
 /** Whether the message that a chunk begins with is wholly in it. */
 function startsWhole(chunk: Uint8Array): boolean {
   return chunk.length >= PREFIX_BYTES && chunk.length >= PREFIX_BYTES + sizeIn(chunk);

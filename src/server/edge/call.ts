@@ -4,6 +4,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
+import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { Arrival, HeaderReader, MethodChain } from "../chain.ts";
@@ -203,11 +204,6 @@ export class EdgeCall implements Arrival {
 /** As `content-encoding` names it. */
 function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === "identity";
-}
-
-/** A chunk that is a small part of what was read from the socket at once is copied: as a view it would keep all of that. */
-function apart(chunk: Uint8Array): Uint8Array {
-  return 2 * chunk.length < chunk.buffer.byteLength ? new Uint8Array(chunk) : chunk;
 }
 
 function joined(chunks: readonly Uint8Array[]): Uint8Array {
