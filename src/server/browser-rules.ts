@@ -29,7 +29,7 @@ export interface WebRequest {
 /** Health checks and scrapes come by any name, and show no entries. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
-/** A node bound to all addresses is not called by this one. */
+/** Addresses that a node may listen on, and that no client calls it by. */
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 
 /** Headers that pages of our CORS origins may send and read. */
@@ -73,7 +73,7 @@ export class BrowserRules {
     return { "access-control-allow-origin": origin, "access-control-expose-headers": RESPONSE_HEADERS };
   }
 
-  /** What a browser asks before it sends what is no simple request. */
+  /** Headers of the answer to a preflight, which browsers send before requests that are not simple. */
   preflightHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     const cors = this.corsHeaders(origin);
     if (cors === undefined) return undefined;
@@ -99,7 +99,7 @@ export class BrowserRules {
   }
 }
 
-/** By authority: a proxy in front of us may speak TLS where we do not. */
+/** Compares hosts and ports only: a proxy in front of us may speak TLS where we do not. */
 function isSameOrigin(origin: string, host: string): boolean {
   if (!URL.canParse(origin)) return false;
   const { protocol, host: originHost } = new URL(origin);

@@ -67,7 +67,7 @@ export interface RefusedCall {
 /** The first value of a request header by lower-case name. */
 export type HeaderReader = (name: string) => string | undefined;
 
-/** A call as it arrived, told by the transport. */
+/** What the transport knows of a call when it arrives. */
 export interface Arrival extends Peer {
   readonly transport: string;
   readonly encoding: string;
@@ -106,7 +106,7 @@ export class Chain {
     return this.#isDraining;
   }
 
-  /** From now on new calls are refused with `draining`; open ones go on, and who asked by `onDrain` is told to leave. */
+  /** From now on new calls are refused with `draining`. Open calls go on; those that registered with `onDrain` are told to leave. */
   drain(): void {
     this.#isDraining = true;
     const leavers = [...this.#leavers];
@@ -312,7 +312,7 @@ export class MethodChain {
       isOpen = false;
       forget();
       if (response === undefined) {
-        // Where the handler decides what the option otherwise does.
+        // Here the handler checks the owner instead of the chain, so its refusal is not recorded yet.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";
         if (this.#requiredAccess.isForOwners && isDenied) this.#tellRefused(thrown, context.caller, context.requestId);
         return this.#refuse(thrown, exchange, context.requestId, context.time);
@@ -410,12 +410,12 @@ export class MethodChain {
   }
 }
 
-/** What a judgement threw. A fault of ours is none: the call meets it again on its way, where it is recorded. */
+/** The refusal that `judgeHeaders` met. A bug of ours is no refusal: the call meets it again later, and records it there. */
 function asRefusal(thrown: unknown): WaymarkError | undefined {
   return thrown instanceof WaymarkError ? thrown : undefined;
 }
 
-/** Takes a token of a call's caller. Whoever has the role that a method asks for is let through: a flood must not lock operators out. */
+/** Takes a token of the caller. Callers that have the role of the method are not limited: a flood must not lock operators out. */
 function limitOf({ limit }: ChainPorts, cost: Cost | undefined, { role }: RequiredAccess): ((context: CallContext) => void) | undefined {
   if (limit === undefined || cost === undefined) return undefined;
   return ({ caller, time }) => {

@@ -78,7 +78,7 @@ function listenerOf(stream: RequestStream, input: DescMessage): RequestListener 
 
 type Request = Message | WaymarkError;
 
-/** The message, or why its bytes are none. */
+/** The message, or why its bytes cannot be decoded. */
 function decoded(desc: DescMessage, bytes: Uint8Array): Request {
   try {
     return fromBinary(desc, bytes);

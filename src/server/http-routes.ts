@@ -24,7 +24,7 @@ export interface Readiness {
 
 /** What the node itself shows, beside its services. */
 export interface HttpSources {
-  /** Who may read the routes that have no policy of their own: everybody, who showed a credential, or nobody. */
+  /** Who may read the routes that have no policy of their own: everybody, callers with a credential, or nobody. */
   readonly metricsAccess: "on" | "authenticated" | "off";
   readiness(): Readiness;
   /** The scrape, as text in the format the `Accept` header asks for. */
@@ -41,7 +41,7 @@ export interface HttpRequest {
   /** `If-None-Match` as sent; empty when it was not. */
   readonly ifNoneMatch: string;
   readonly arrival: Arrival;
-  /** Asked for only by routes of no service whose answer depends on it; may throw or reject with `unauthenticated`. */
+  /** The caller, for routes that belong to no service and depend on it. May throw or reject with `unauthenticated`. */
   identify(): Caller | Promise<Caller>;
 }
 
@@ -158,7 +158,7 @@ export class HttpRoutes {
   }
 }
 
-/** A wrong credential is refused also where none is needed: who sent it would take the answer for one to that caller. */
+/** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
 async function checkCaller(request: HttpRequest, access: HttpSources["metricsAccess"]): Promise<void> {
   const { isAuthenticated } = await request.identify();
   if (access === "authenticated" && !isAuthenticated)
@@ -207,14 +207,17 @@ function json(status: number, value: JsonValue): Answer {
   return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${JSON.stringify(value)}\n` };
 }
 
-/** What may be kept if it is asked about each time: unchanged, it is 304 without a body. `mark`: what the tag stands for when that is not the value. */
+/**
+ * An answer that clients may cache and must revalidate: while it is unchanged, it is 304 without a body. `mark`: what the tag is made of
+ * when that is not the value.
+ */
 function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue, mark = { of: value, isWeak: false }): Answer {
   const answer = json(200, value);
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
   const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
   const known = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  // Pieces, though there are none: a 304 must not say that the content it stands for has no bytes.
+  // An empty list of pieces has no content-length: a 304 must not say that the content it stands for has no bytes.
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }
 

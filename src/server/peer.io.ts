@@ -15,7 +15,7 @@ export function meetPeer(connection: object, socket: Socket): Peer {
   return peer;
 }
 
-/** Who was met. */
+/** The peer that `meetPeer` read for this connection. */
 export function peerOf(connection: object): Peer {
   return known.get(connection) ?? STRANGER;
 }
@@ -32,7 +32,7 @@ function certificateOf(socket: Socket): PeerCertificate | undefined {
   return {
     isTrusted: true,
     alternativeNames: certificate.subjectAltName ?? "",
-    // More than one is a list, and names nobody in particular.
+    // Several common names are a list, and none of them is the caller's name.
     commonName: typeof commonName === "string" ? commonName : "",
     expiresWallMs: certificate.validToDate.getTime(),
   };

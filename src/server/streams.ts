@@ -59,7 +59,7 @@ abstract class OpenStream {
     if (this.#over(0)) this.exchange.end();
   }
 
-  /** Ends the stream with the status for whatever was thrown. Also the transport: what came is no request. */
+  /** Ends the stream with the status for whatever was thrown. The transport calls it too, when it cannot read a request. */
   fail(thrown: unknown): void {
     if (this.isOver) return;
     const status = this.method.status(thrown, this.#requestId);
@@ -72,7 +72,7 @@ abstract class OpenStream {
     this.#over(1);
   }
 
-  /** Admits the stream, and refuses it when that says so. `request` where there is one, or why there is none. */
+  /** Admits the stream, or refuses it. `request`: the request of a stream that has one, or why it cannot be read. */
   protected admit(request: Message | WaymarkError | undefined): void {
     this.#watchTime();
     try {
@@ -84,7 +84,7 @@ abstract class OpenStream {
     }
   }
 
-  /** Apart from where the request is known: a watch holds what this holds, for as long as it is open. */
+  /** A method of its own: its closure is held for as long as a watch is open, and must not hold the request too. */
   #watchTime(): void {
     this.whenOver(this.exchange.onDeadline(() => this.fail(expired())));
   }
@@ -128,7 +128,7 @@ abstract class OpenStream {
 export class SourceStream extends OpenStream implements StreamSink {
   #pump: StreamPump | undefined;
 
-  /** `request`: or why there is none. */
+  /** `request`: the request, or why it cannot be read. */
   open(request: Message | WaymarkError): void {
     this.admit(request);
   }
@@ -188,7 +188,7 @@ export class RequestStream extends OpenStream implements Answers {
     this.#opened?.listener.close();
   }
 
-  /** The transport: one request, or why its bytes are none. */
+  /** The transport: one request, or why it cannot be decoded. */
   // HOT: once a renewal.
   message(request: Message | WaymarkError): void {
     const opened = this.#opened;

@@ -48,7 +48,7 @@ export interface CallListener {
   closed(result: CallResult): void;
 }
 
-/** Why a stream is over that carried no status. */
+/** How a stream ended that carried no status. */
 export interface StreamClose {
   readonly http2Code: number;
   /** What happened to the connection, for people; undefined when only the stream was reset. */
@@ -187,7 +187,7 @@ export class ClientCall implements MessageSink {
 
   /** The shell: the stream is over. */
   closed(why: StreamClose): void {
-    if (this.isOver || this.#isEndedByServer) return; // What the server said waits to be taken, and is told then.
+    if (this.isOver || this.#isEndedByServer) return; // The reader still gives the messages of the server, and then its status.
     const said = this.#trailers === undefined ? undefined : statusIn(this.#trailers);
     if (said !== undefined && said.code !== CODES.OK) {
       this.#finish(said, { isFromServer: true }); // Reset right after its trailers; with OK messages may be lost.
@@ -212,7 +212,7 @@ export class ClientCall implements MessageSink {
   message(bytes: Uint8Array): void {
     if (!this.#parts.isSingleResponse) this.#parts.listener.message(bytes);
     else if (this.#answer === undefined) {
-      // Kept after its inflation is let go; a copy is not needed, as nobody writes into it.
+      // It is kept after its inflation is released. No copy is needed, because nothing writes into these bytes.
       this.#answer = bytes;
     } else this.#abort(CODES.UNIMPLEMENTED, "the server sent more than one answer to a call that has one");
   }

@@ -12,8 +12,8 @@ export interface TlsMaterial {
   /** Clients are asked for a certificate signed by it (mutual TLS). */
   readonly clientCa?: Uint8Array | undefined;
   /**
-   * Where there is a `clientCa`: connections without such a certificate are let in too, and whoever asks the socket is
-   * told (`authorized`). Otherwise the handshake refuses them.
+   * Only with a `clientCa`: connections without a certificate that it signed are accepted too, and `authorized` of their
+   * sockets is false. Without this option the handshake refuses them.
    */
   readonly isClientOptional?: boolean | undefined;
 }
@@ -32,11 +32,11 @@ export interface AcceptOptions {
   /** A connection beyond `maxConnections` was closed as it came. */
   readonly onDrop?: () => void;
   /**
-   * The TLS handshake of a connection that said something, or stayed silent until its time was over, failed. Connections
-   * that were opened and closed without a byte, as port checks do, are not told of.
+   * A TLS handshake failed, or did not end in time. It is not called for connections that closed without sending a byte, as port
+   * checks do.
    */
   readonly onHandshakeFailed?: (why: string, address: string) => void;
-  /** Accepting failed for once (no file left for a socket); the listener goes on. */
+  /** A connection could not be accepted, for example for lack of file descriptors. The listener goes on. */
   readonly onError?: (error: Error) => void;
 }
 
@@ -57,7 +57,7 @@ export interface Acceptor {
 
 /** Longest a TLS handshake may take, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** Handshakes under way from one address: this part of all connections, so that a silent one leaves room for others. */
+/** The part of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
 
@@ -114,9 +114,9 @@ class Handshakes {
   readonly #maxPerAddress: number;
   readonly #onFailed: (why: string, address: string) => void;
   readonly #counts = new Map<string, number>();
-  /** By address and port: what TLS makes of a socket is another object. */
+  /** Handshakes under way, by address and port: the TLS socket is another object than the raw socket. */
   readonly #open = new Set<string>();
-  /** Why a handshake failed whose TLS socket does not say any more where it came from: its raw socket does, which closes now too. */
+  /** Why the last handshake failed whose TLS socket no longer knew its peer's address. Its raw socket knows it, and closes right before or after. */
   #lastFault: string | undefined;
 
   constructor(maxPerAddress: number, onFailed: (why: string, address: string) => void) {
@@ -131,10 +131,10 @@ class Handshakes {
     if (count >= this.#maxPerAddress) return false;
     this.#counts.set(address, count + 1);
     this.#open.add(`${address} ${remotePort}`);
-    // Gone by then, the socket does not say any more where it came from.
+    // A closed socket no longer knows its peer's address, so the address is kept from here.
     socket.once("close", () => {
       const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;
-      // The TLS socket, which knows why, closes before it or right after it.
+      // The TLS socket knows why the handshake failed. It closes right before or right after the raw socket.
       if (isFailed) setImmediate(() => this.#tell(address));
     });
     return true;
@@ -154,11 +154,11 @@ class Handshakes {
   #tell(address: string): void {
     const fault = this.#lastFault;
     this.#lastFault = undefined;
-    // Whoever gave up while this process stood still was not refused.
+    // A client that gave up while this process stood still was not refused.
     if (fault !== undefined || !isJustAwake()) this.#onFailed(fault ?? GIVEN_UP, address);
   }
 
-  /** Whether it was open. */
+  /** Forgets a handshake. Returns whether it was under way. */
   #end(address: string, port: number): boolean {
     if (!this.#open.delete(`${address} ${port}`)) return false;
     const count = (this.#counts.get(address) ?? 1) - 1;
@@ -170,9 +170,9 @@ class Handshakes {
 
 const GIVEN_UP = "given up by the other side";
 
-/** What was wrong with a handshake, for people; undefined when the client gave it up. */
+/** Why a handshake failed, for people; undefined when the client gave it up. */
 function handshakeFault({ code = "" }: NodeJS.ErrnoException, authorizationError: unknown): string | undefined {
-  // Typed as an error; Node gives the code of one, or null.
+  // Node's types say Error. The value is the code of an error, or null.
   if (typeof authorizationError === "string") return `its certificate is not accepted (${authorizationError})`;
   if (code === "ECONNRESET" || code === "EPIPE") return undefined;
   return code
@@ -188,7 +188,7 @@ function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<vo
       resolve();
     };
     const timer = setTimeout(done, deadlineMs);
-    // Ours runs after the listener that takes the socket out of the set.
+    // This listener runs after the one that takes the socket out of the set.
     for (const socket of sockets) socket.once("close", () => sockets.size === 0 && done());
     if (sockets.size === 0) done();
   });

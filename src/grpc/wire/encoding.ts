@@ -1,4 +1,7 @@
-/** Compression of single messages: its names in headers, and what the room asks of an inflater (gRPC's compression.md). Messages are read compressed and sent plain. */
+/**
+ * Compression of single messages: its names in headers, and what the room asks of an inflater (gRPC's compression.md). Messages are read
+ * compressed, and sent plain.
+ */
 import type { WaymarkError } from "../../lib/errors.ts";
 
 /** Encodings that messages are read in, as `grpc-encoding` names them. */
@@ -11,22 +14,22 @@ export const ACCEPTED_ENCODINGS = "identity,deflate,gzip";
 export interface Compressed {
   readonly encoding: Encoding;
   readonly bytes: Uint8Array;
-  /** The connection it came on: what it costs is charged to it. */
+  /** The connection that the message came on. What inflating costs is charged to it. */
   readonly owner: object;
   /** Largest message, inflated, in bytes. */
   readonly maxMessageBytes: number;
 }
 
-/** What became of it: its bytes, or why it is refused. */
+/** The inflated bytes, or why the message is refused. */
 export type Inflated = Uint8Array | WaymarkError;
 
-/** One message on its way. */
+/** A message that is being inflated, or that waits for its turn. */
 export interface Inflation {
   /** Present at once for small messages and for refusals; otherwise `onResult` is called. */
   readonly result: Inflated | undefined;
   /** Called once when there was no result at once; never after `release`. */
   onResult: ((result: Inflated) => void) | undefined;
-  /** The message is handled, or nobody wants it any more. Harmless when called again. */
+  /** Call this when the message is handled, or no longer wanted. Calling it again does nothing. */
   release(): void;
 }
 

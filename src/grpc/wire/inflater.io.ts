@@ -10,7 +10,7 @@ import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimit
 
 /** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
 const SMALL_BYTES = 16 * 1_024;
-/** zlib gains no more than this for each byte. */
+/** zlib makes at most this many bytes of each byte. */
 const MAX_RATIO = 1_032;
 /** Header and end of a gzip message. */
 const MIN_GZIP_BYTES = 18;
@@ -19,11 +19,11 @@ const MAX_GROWTH = 2;
 const MAX_ADDED_BYTES = 1_024;
 /** Why the length at the end of a gzip message is not the one of what is in it. */
 const NOT_TAKEN = "several members in one, bytes behind the message and one that is cut short are not taken";
-/** How often what waits is looked at, in ms. */
+/** Time between two looks at the messages that wait, in ms. */
 const CHECK_MS = 20;
 const RETRY_MS = 1_000;
 
-/** One for all: an error costs 20 µs to make, for its stack, and thousands of these may be due in a second. */
+/** One error for all refusals: its stack costs 20 µs to make, and thousands of refusals may be due in a second. */
 const BUSY = new WaymarkError("quota_exceeded", "too many compressed messages are being inflated here; send it plain, or later", {
   retryMs: RETRY_MS,
 });
@@ -45,7 +45,7 @@ export class SharedInflater implements Inflater {
     return new Running(message, size, this.#budget, () => this.#watch());
   }
 
-  /** Looks at what waits until nothing does. */
+  /** Checks the messages that wait, until none waits. */
   #watch(): void {
     this.#timer ??= setInterval(() => {
       this.#budget.check(performance.now());
@@ -92,7 +92,7 @@ class Running implements Inflation {
 
   release(): void {
     this.#isReleased = true;
-    // zlib's thread still writes into the memory that is charged.
+    // While zlib's thread writes into the memory, the memory stays charged.
     if (!this.#isAtWork) this.#budget.release(this.#ticket, performance.now());
   }
 
@@ -108,7 +108,7 @@ class Running implements Inflation {
       this.#settle(this.#inflateNow());
       return;
     }
-    // One more byte than it says to be, so that it is written in one piece.
+    // One byte more than the message says, so that zlib writes it in one piece.
     const options: ZlibOptions =
       encoding === "gzip" ? { maxOutputLength: size, chunkSize: Math.max(64, size + 1) } : { maxOutputLength: size };
     this.#isAtWork = true;
@@ -128,7 +128,7 @@ class Running implements Inflation {
     }
   }
 
-  /** Node passes over what follows. */
+  /** The bytes, unless the message inflated to another size than it says. Node ignores bytes behind the message. */
   #checked(inflated: Uint8Array): Inflated {
     if (this.#message.encoding === "deflate" || inflated.length === this.#size) return inflated;
     return invalid(

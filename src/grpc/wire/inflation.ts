@@ -1,7 +1,7 @@
 /**
  * How much compressed messages may cost together: bytes being inflated or not handled yet, what a second may gain over
  * what came on the wire, and what came itself. A few kilobytes of gzip become megabytes, and a few megabytes that become nothing
- * take half a second to read, so who sends the most of them waits behind everybody else. Pure: time comes in, the shell inflates.
+ * take half a second to read, so the connection that sends the most of them waits behind all others. Pure: the caller gives the time, and the shell inflates.
  */
 
 /** Bounds over all connections. */
@@ -36,18 +36,18 @@ export const INFLATION_LIMITS: InflationLimits = {
   waitMs: 2_000,
 };
 
-/** What a message may become for each byte that came, and what any may become: like this it costs no more than one sent plain. */
+/** A message that inflates to at most this many times its size, or to at most this many bytes, costs no more than one that is sent plain. */
 const FREE_RATIO = 16;
 const FREE_BYTES = 4_096;
 /** A message of up to so many bytes, as it came, is read in 0.1 ms at most: as many bytes of small plain calls take longer. */
 export const FREE_WORK_BYTES = 1_024;
 
-/** What came together is late together: each refusal is an answer to write, and 256 of them in one turn kept everybody waiting for 0.3 s. */
+/** Messages that came together are late together. Each refusal is an answer to write, and 256 of them in one turn kept all calls waiting for 0.3 s. */
 const REFUSALS_A_CHECK = 8;
 
 /** A message that asks to be inflated. */
 export interface Claim {
-  /** Whose connection it came on: what it gains is charged to it. */
+  /** The connection that the message came on. What the message gains is charged to it. */
   readonly owner: object;
   /** As it came. */
   readonly wireBytes: number;
@@ -186,7 +186,7 @@ export class InflationBudget {
   }
 
   #refuse(ticket: Ticket): void {
-    if (ticket.state !== "waiting") return; // What it makes room for may have refused it already.
+    if (ticket.state !== "waiting") return; // `decided` of another ticket may have refused this one already.
     this.#leave(ticket);
     ticket.state = "over";
     ticket.claim.decided(false);
@@ -198,8 +198,8 @@ export class InflationBudget {
   }
 
   /**
-   * Where the connection's turn is, in bytes that may have been gained since the clock's beginning: behind what it cost, and not before now. So who asks
-   * again and again moves behind who waits (start-time fair queueing: Goyal, Vin, Cheng 1996).
+   * The start tag of the connection's next message, in bytes that may have been gained since the clock began: behind what its earlier messages cost, and
+   * not before now. So a connection that asks again and again moves behind those that wait (start-time fair queueing: Goyal, Vin, Cheng 1996).
    */
   #chargedUntil(owner: object, monoMs: number): number {
     return Math.max(this.#accounts.get(owner)?.chargedUntil ?? 0, (monoMs * this.#limits.gainPerSecond) / 1_000);
@@ -224,7 +224,7 @@ class Savings {
     this.#bytes = most;
   }
 
-  /** Whether so many are there, or all that ever are. */
+  /** Whether so many bytes are saved up, or as many as can be. */
   has(bytes: number): boolean {
     return this.#bytes >= Math.min(bytes, this.#most);
   }

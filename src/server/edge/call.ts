@@ -46,8 +46,8 @@ export interface BodyOf {
 }
 
 /**
- * What comes in chunks of a few bytes is handed on in pieces of so many bytes, or chunks: Connect joins what it is given in a time that grows
- * with the square of their number.
+ * Small chunks are joined into pieces of so many bytes, or of so many chunks: the time that Connect takes to join pieces grows with the square
+ * of their number.
  */
 const PIECE_BYTES = 16_384;
 const PIECE_CHUNKS = 1_024;
@@ -64,9 +64,9 @@ export class EdgeCall implements Arrival {
   readonly #later: EdgeArrival["later"];
   readonly #budget: BodyBudget;
   readonly #meter: { usefulBytes: number } | undefined;
-  /** Whether anything came of its body. */
+  /** Whether the first bytes of the body are here. */
   hasBegun = false;
-  /** It did not come in time, and its stream was closed: whoever reads it hears that, and not that it broke off. */
+  /** The body did not come in time, and its stream was closed. Its reader is told that, and not that the stream broke off. */
   isGivenUp = false;
   #isAdmitted = false;
   #heldBytes = 0;
@@ -75,7 +75,7 @@ export class EdgeCall implements Arrival {
   readonly #isEnveloped: boolean;
   /** Of a JSON body; what is compressed is looked at when it is inflated. */
   readonly #shape: JsonShape | EnvelopedShape | undefined;
-  /** What was read of a JSON body, and what its message was inflated to, so that a fault in it can be located; dropped on admission. */
+  /** The bytes of a JSON body, and its inflated message, in which a fault can be located. Both are dropped on admission. */
   #chunks: Uint8Array[] = [];
   #inflated: Uint8Array | undefined;
 
@@ -102,7 +102,7 @@ export class EdgeCall implements Arrival {
     return this.timeoutMs === undefined ? () => {} : this.#later(expire, this.timeoutMs);
   }
 
-  /** The chain has it. An error before that is Connect's own, found while reading the request. */
+  /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */
   get isAdmitted(): boolean {
     return this.#isAdmitted;
   }
@@ -186,7 +186,7 @@ export class EdgeCall implements Arrival {
     this.#inflation = inflation;
   }
 
-  /** What was held of the body so far has become a message, or is thrown away. */
+  /** The held bytes of the body have become a message, or are thrown away. */
   release(): void {
     this.#budget.usedBytes -= this.#heldBytes;
     this.#heldBytes = 0;

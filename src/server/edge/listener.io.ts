@@ -141,7 +141,7 @@ class OpenEdge implements EdgeListener {
     dispatcher.drain();
     acceptor.close();
     sockets.closeIdle();
-    // A connection that answers its last request now becomes idle only then, and nothing says so.
+    // A connection becomes idle when its last answer is sent, and Node has no event for that.
     const again = setInterval(() => sockets.closeIdle(), IDLE_CHECK_MS);
     await acceptor.allClosed(deadlineMs);
     clearInterval(again);
@@ -153,7 +153,7 @@ const IDLE_CHECK_MS = 20;
 
 const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
 
-/** Takes requests and sees that each is answered; nothing one does can end the process. */
+/** Takes requests, and answers each of them. No request can end the process. */
 class EdgeDispatcher {
   #isStopping = false;
   readonly #open = new Set<EdgeResponse>();
@@ -186,7 +186,7 @@ class EdgeDispatcher {
   }
 
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
-    request.on("error", () => {}); // The client went away; what waits for it is told by "close".
+    request.on("error", () => {}); // The client went away; "close" follows, and is what we act on.
     response.on("error", () => {});
     if (request instanceof Http2ServerRequest) request.stream.on("wantTrailers", endRequest);
     this.#open.add(response);
@@ -208,7 +208,7 @@ class EdgeDispatcher {
       later: this.#options.chain.ports.later,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
-      // Most often the client is gone and nothing is lost; a fault of ours is reported with its stack.
+      // Most often the client is gone, which is no fault. A bug of ours is reported with its stack.
       if (!isClosed(response)) this.#options.chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
       response.destroy();
     });
@@ -243,7 +243,7 @@ class EdgeDispatcher {
     else await write(response, plain, arrival);
   }
 
-  /** Hosts and origins: what is answered before anybody else looks at the request. */
+  /** Answers requests that the rules of hosts and origins refuse, and preflights, before anything else looks at the request. */
   #refusedByBrowserRules(
     request: EdgeRequest,
     response: EdgeResponse,
@@ -349,7 +349,7 @@ function queryOf(target: string): URLSearchParams {
   return new URLSearchParams(target.slice(pathOf(target).length));
 }
 
-/** What Connect throws of, as if the fault were ours, or refuses as a content type that a GET does not have. */
+/** What is wrong with the query of a GET. Connect would answer it as a fault of ours, or as a wrong content type, which a GET does not have. */
 function queryFault(target: string): WaymarkError | undefined {
   const query = queryOf(target);
   const encoding = query.get("encoding");

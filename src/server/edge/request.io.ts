@@ -12,7 +12,7 @@ export function authorityOf(request: EdgeRequest): string | undefined {
   return request.authority === "" ? request.headers.host : request.authority;
 }
 
-/** RFC 9112 §3.2: with two, whoever is in front may have gone by the other. Node takes the first without a word. */
+/** Two Host lines are refused (RFC 9112 §3.2): a proxy in front may have gone by the other one. Node silently takes the first. */
 export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undefined {
   let count = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]?.toLowerCase() === "host") count += 1;
@@ -28,7 +28,7 @@ export function urlFault(request: EdgeRequest): WaymarkError | undefined {
   return URL.canParse(target, `http://${authority}`) ? undefined : invalid("url", `${quoted(target)} is no path or URL`);
 }
 
-/** One for all: whoever went away is told nothing. */
+/** One error for all calls, because no client reads it. */
 const CLIENT_GONE = new Error("the client went away");
 
 /**
@@ -51,7 +51,7 @@ export function universalRequest(request: EdgeRequest, response: EdgeResponse): 
   };
 }
 
-/** As it may stand in a message. */
+/** Text of a client, as it may stand in a message. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
@@ -61,7 +61,7 @@ function webHeaders(headers: IncomingHttpHeaders): Headers {
   const made = new Headers();
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || name.startsWith(":")) continue;
-    // Set-Cookie, the one header that Node leaves apart, is for answers, and yet anybody may send it.
+    // Node keeps the values of Set-Cookie apart. It is a header of answers, but clients may send it.
     for (const one of Array.isArray(value) ? value : [value]) made.append(name, one);
   }
   return made;

@@ -203,6 +203,6 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     this.#answers.length = 0;
     this.#onRoomy = undefined;
     this.end();
-    this.resume(); // Whoever reads requests finds that the stream is over.
+    this.resume(); // The loop that reads requests then finds that the stream is over.
   }
 }

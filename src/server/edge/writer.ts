@@ -10,7 +10,7 @@ interface Meter {
   pendingBytes: number;
 }
 
-/** Whether nobody takes the answer any more. One that waits for its turn on a connection has no socket yet. */
+/** Whether the client can no longer take the answer. An answer that waits for its turn on a connection has no socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
@@ -44,7 +44,7 @@ function begin(response: EdgeResponse, status: number): void {
   if (status === 401) response.setHeader("www-authenticate", CHALLENGE);
 }
 
-/** What was said at the listener of what an answer depends on stays beside what the answer says. */
+/** Sets a header. `vary` keeps what the listener set before. */
 function setHeader(response: EdgeResponse, name: string, value: string): void {
   const said = name === "vary" ? response.getHeader(name) : undefined;
   response.setHeader(name, typeof said === "string" ? `${said}, ${value}` : value);
@@ -90,7 +90,7 @@ export async function writeAnswer(
     const out: Writable = response;
     out.end();
   } finally {
-    // Ends what still produces; a no-op at its end. What it says of that interests nobody.
+    // Ends a producer that has more to give; at its end this does nothing. Its errors do not matter any more.
     chunks?.return?.().catch(() => {});
   }
 }
