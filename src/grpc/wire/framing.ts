@@ -157,14 +157,12 @@ export class MessageAssembler {
   /** It doubles as it grows, but not beyond the message: a client that announces much and sends little gets little. */
   #roomFor(total: number): Uint8Array<ArrayBuffer> {
     const room = this.#room;
-    if (room === undefined) {
-      const made = new Uint8Array(total);
-      made.set(this.#held);
-      return made;
-    }
-    if (total <= room.length) return room;
-    const messageEnd = room.length < PREFIX_BYTES ? total : PREFIX_BYTES + sizeIn(room);
-    return new Uint8Array(room.buffer.transfer(Math.max(total, Math.min(2 * room.length, messageEnd))));
+    if (room !== undefined && total <= room.length) return room;
+    const messageEnd = this.#held.length < PREFIX_BYTES ? total : PREFIX_BYTES + sizeIn(this.#held);
+    const made = new Uint8Array(Math.max(total, Math.min(2 * (room?.length ?? 0), messageEnd)));
+    made.set(this.#held);
+    room?.buffer.transfer(0);
+    return made;
   }
 }
 
