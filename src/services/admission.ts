@@ -1,6 +1,6 @@
 /**
- * Limits and quotas that only the request tells: of the namespaces it concerns, and of open watches. Wraps a service's
- * handlers; where nothing is limited it leaves them as they are.
+ * Applies the limits and quotas that depend on the request: limits of namespaces, and quotas of open watches. It wraps the handlers of a
+ * service. Handlers of methods without limits stay as they are.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
@@ -10,20 +10,20 @@ import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
 
 export interface Admission {
   /**
-   * Takes a token of each namespace, or of none and throws `discovery_rate_limited`. Undefined where namespaces have no
-   * limit. `asked`: whose view the request asks to use.
+   * Takes a token of each namespace. If one has no token left, it takes none and throws `discovery_rate_limited`. Undefined if namespaces
+   * have no limit. `asked` is the viewer that the request names.
    */
   readonly admitIn:
     | ((call: { context: CallContext; cost: Cost; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
     | undefined;
   /**
-   * Counts a watch until what it returns is called; undefined where nobody counts. Throws `discovery_rate_limited` or
-   * `quota_exceeded`.
+   * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted. Throws
+   * `discovery_rate_limited` or `quota_exceeded`.
    */
   openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | undefined;
 }
 
-/** What the option of a method says of each call. */
+/** The part of a method's options that limits need. */
 interface Concern {
   readonly cost: Cost;
   readonly namespacesOf: NamespacesOf;
@@ -31,8 +31,8 @@ interface Concern {
 }
 
 /**
- * Undefined for a method that is never limited, or whose requests name no namespace. A prefix stands for a namespace of that name: who asks
- * by prefix has no allowance beside that of who asks by name. Ending a lease concerns whatever it holds, and is taken from the caller alone.
+ * Undefined for a method that is never limited, or whose requests name no namespace. A prefix counts as the namespace of that name, so that a
+ * query by prefix gets no extra allowance. Unregistering a whole lease names no namespace: only the limit of the caller applies.
  */
 function concernOf(desc: DescMethod): Concern | undefined {
   const cost = costOf(desc);
@@ -46,7 +46,7 @@ function askedOf({ hasViewer }: Concern, request: Message): AskedViewer | undefi
   return hasViewer ? (request as { readonly viewer?: AskedViewer }).viewer : undefined;
 }
 
-/** The service, with limits and quotas before its handlers. */
+/** The service with limits and quotas checked before its handlers run. */
 export function admitted(service: Service, admission: Admission): Service {
   const handlers: Record<string, Handler> = { ...service.handlers };
   for (const method of service.desc.methods) {
@@ -92,7 +92,7 @@ function admittedWatch(handler: Handler & { kind: "server_streaming" }, admissio
   };
 }
 
-/** A stream that is counted while it is open. */
+/** A stream that is counted as an open watch until it closes. */
 class CountedSource implements StreamSource {
   readonly #source: StreamSource;
   readonly #release: () => void;

@@ -4,12 +4,12 @@ import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers, CallContext, Handler, RequestListener, UnaryHandler } from "./service.ts";
 
-/** The handler of such a stream. Its context has the time of each request. */
+/** Makes the handler of such a stream. The context of each request has its own time. */
 export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>): Handler {
   return { kind: "bidi_streaming", open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context) };
 }
 
-/** While an answer waits, for its promise or for the client to read, no request is taken. */
+/** Takes no further request while an answer waits for its promise, or for the client to read. */
 class AnsweredStream<I extends Message, O extends Message> implements RequestListener<I> {
   readonly #handle: UnaryHandler<I, O>;
   readonly #answers: Answers<O>;
@@ -24,7 +24,7 @@ class AnsweredStream<I extends Message, O extends Message> implements RequestLis
     this.#context = context;
   }
 
-  // HOT: once a renewal. A synchronous answer to a client that keeps up makes no promise.
+  // HOT: once a renewal. A synchronous answer to a client that keeps up creates no promise.
   message(request: I, time: Time): void {
     const answer = this.#handle(request, { ...this.#context, time });
     if (!(answer instanceof Promise)) {

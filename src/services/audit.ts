@@ -57,12 +57,12 @@ function filterOf({ principal, since, until }: Asked): AuditFilter {
 async function page(log: Pick<AuditLog, "read">, { limit, pageToken }: Asked, filter: AuditFilter) {
   const before = decodeAuditToken(pageToken, filter);
   const { records, nextBefore } = await log.read({ before, limit: pageLimit(limit), filter });
-  // A full page may be the last: the log does not look further than it was asked.
+  // A full page may be the last one, because the log does not look further than the limit.
   const hasMore = nextBefore !== undefined && (await log.read({ before: nextBefore, limit: 1, filter })).records.length > 0;
   return { records: records.map(wireRecord), nextPageToken: hasMore ? encodeAuditToken(nextBefore, filter) : "" };
 }
 
-/** What the caller kept of an earlier check: so a log that somebody wrote anew, with hashes that fit each other, is found. */
+/** The record that the caller remembers of an earlier check. It exposes a log that was written anew with a consistent chain of hashes. */
 function knownPoint({ knownNumber, knownHash }: VerifyAuditRequest): readonly ChainPoint[] {
   if (knownNumber === 0n && knownHash === "") return [];
   if (knownNumber === 0n) throw invalid("known_number", "goes with known_hash; give both or none");

@@ -1,4 +1,4 @@
-/** What a call costs and which namespaces it is about: read from the proto's option `waymark.options.v1.call`, once a method. */
+/** The cost of a call and the namespaces that it concerns. Both are read from the proto's option `waymark.options.v1.call`, once for each method. */
 import { type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { call, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
@@ -6,16 +6,16 @@ import { assert } from "../lib/errors.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { foreignFacts } from "./foreign.ts";
 
-/** Whether a call of the method changes nothing, whatever becomes of it. */
+/** Whether a call of the method never changes anything. */
 export function changesNothing(desc: DescMethod): boolean {
   return foreignFacts(desc) !== undefined || costOf(desc) === "read" || desc.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
 }
 
 /**
- * What a call of the method takes a token for; undefined: it is never limited. `ServerInfo` is how one finds out what is wrong. A renewal
- * is cheap, and one that is refused would end leases in the middle of a flood: the reports in it are bounded by `catalog.load_interval`
- * and by the lease's entries. Nodes among themselves have bounds of their own. Opening a watch is a read. An rpc that names no cost is a
- * mistake of ours and ends the start.
+ * The kind of token that a call of the method takes. Undefined: the method is never limited. `ServerInfo` is not limited, because operators
+ * need it to find faults. Renewals are not limited, because refusing them would end leases in the middle of a flood. They are cheap, and
+ * `catalog.load_interval` and the number of entries bound their reports. Calls between nodes have bounds of their own. Opening a watch is a
+ * read. An rpc without a cost is a bug, and ends the start.
  */
 export function costOf(desc: DescMethod): Cost | undefined {
   const foreign = foreignFacts(desc);
@@ -31,10 +31,10 @@ const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, Cost | und
   [WireCost.WRITE]: "write",
 };
 
-/** The namespaces of a request, one for each place where it says one. */
+/** Returns the namespaces that a request names, with repetitions. */
 export type NamespacesOf = (request: Message) => readonly string[];
 
-/** Those of the first of the option's paths that holds any; undefined where no field of the request holds a namespace. */
+/** Reads the namespaces at the first of the option's paths that holds any. Undefined if no field of the request holds a namespace. */
 export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   const paths = getOption(desc, call).namespaceFields.map((path) => textsAt(desc.input, path.split(".")));
   if (paths.length === 0) return undefined;
@@ -48,7 +48,7 @@ export function namespacesOf(desc: DescMethod): NamespacesOf | undefined {
   };
 }
 
-/** Reads the texts at a path that are not empty; through a list those of each item. */
+/** Reads the texts at a path, without empty ones. A list on the path is read item by item. */
 function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (from: object, to: string[]) => void {
   const field = message.fields.find((each) => each.name === name);
   assert(field !== undefined, "a path of namespaces names no field", { message: message.typeName, name });

@@ -1,18 +1,18 @@
-/** What our options (`waymark.options.v1`) would say of rpcs whose protos are not ours to write; they all read. */
+/** The facts that `waymark.options.v1` states of our rpcs, for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 
 export interface ForeignFacts {
-  /** Undefined: never limited. */
+  /** Undefined means that calls are never limited. */
   readonly cost: Cost | undefined;
-  /** Whether callers without a credential are answered whatever the settings say of them, and while the server drains too. */
+  /** Whether every caller gets an answer: without a credential, whatever the settings say, and also while the server drains. */
   readonly isForEverybody: boolean;
 }
 
 const REFLECTION: ForeignFacts = { cost: "read", isForEverybody: false };
 
 const SERVICES: Readonly<Record<string, ForeignFacts>> = {
-  // Load balancers have no credential, and must be told that a node drains. One that is not answered takes the node away.
+  // Load balancers have no credential, and must learn that a node drains. A load balancer that gets no answer removes the node.
   "grpc.health.v1.Health": { cost: undefined, isForEverybody: true },
   "grpc.reflection.v1.ServerReflection": REFLECTION,
   "grpc.reflection.v1alpha.ServerReflection": REFLECTION,

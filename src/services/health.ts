@@ -18,7 +18,7 @@ const MAX_REQUEST_BYTES = 16_384;
 /** The name that stands for the server as a whole. */
 const WHOLE_SERVER = "";
 
-/** The health service, and who tells it whether this node serves. */
+/** The health service. The node tells it whether it serves. */
 export class HealthBoard {
   readonly service: Service;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
@@ -26,8 +26,8 @@ export class HealthBoard {
   readonly #watches = new Set<HealthWatch>();
 
   /**
-   * NOT_SERVING until `setServing` says otherwise. A service whose every method answers `unimplemented` is NOT_SERVING for as long as
-   * the node lives: a client that waits for its health must not be sent to it.
+   * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, because clients that
+   * wait for its health must not be sent to it.
    */
   constructor(services: readonly Service[]) {
     for (const name of [WHOLE_SERVER, ...services.map(({ desc }) => desc.typeName)]) this.#statuses.set(name, NOT_SERVING);
@@ -43,13 +43,13 @@ export class HealthBoard {
     };
   }
 
-  /** Tells every later check, and every open watch. */
+  /** Sets the status for later checks, and tells every open watch. */
   setServing(isServing: boolean): void {
     for (const name of [WHOLE_SERVER, ...this.#built]) this.#statuses.set(name, isServing ? SERVING : NOT_SERVING);
     for (const watch of this.#watches) watch.wake();
   }
 
-  /** Ends every open watch, after what it is still to be told. */
+  /** Ends every open watch after its last status was sent. */
   end(error: WaymarkError): void {
     for (const watch of this.#watches) watch.end(error);
   }
@@ -65,7 +65,7 @@ export class HealthBoard {
     return create(HealthListResponseSchema, { statuses });
   }
 
-  /** The status at once, and each one after it. A name that is not served is SERVICE_UNKNOWN, and the watch stays open, as the protocol asks. */
+  /** Sends the status at once, and then every change. An unknown name gets SERVICE_UNKNOWN, and the watch stays open, as the protocol demands. */
   #watch(name: string): StreamSource {
     const watch = new HealthWatch(
       () => this.#statuses.get(name) ?? SERVICE_UNKNOWN,
@@ -76,7 +76,7 @@ export class HealthBoard {
   }
 }
 
-/** One watch: it knows the status that it told last, and so tells the newest one when its reader was slow. */
+/** One watch. It keeps the status that it sent last, so a slow reader gets only the newest status. */
 class HealthWatch implements StreamSource {
   wake: () => void = () => {};
   end: (error: WaymarkError) => void = () => {};

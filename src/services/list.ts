@@ -1,4 +1,4 @@
-/** Every service that the public listeners serve, in one array, health and reflection among them. */
+/** The list of all services that the public listeners serve, including health and reflection. */
 import type { DescService } from "@bufbuild/protobuf";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
@@ -8,7 +8,7 @@ import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import type { Service } from "./service.ts";
 
-/** The services with behaviour of our own. A node has all of them; a listener alone is tried without those that it does not need. */
+/** The services that the node builds. A node has all of them. Tests of a listener leave out those that they do not need. */
 export interface BuiltServices {
   readonly discovery: Service;
   readonly policy?: Service;
@@ -16,13 +16,13 @@ export interface BuiltServices {
 }
 
 export interface ServedServices {
-  /** FabricService is not among them: only the fabric listener serves it. */
+  /** Without FabricService, which only the fabric listener serves. */
   readonly services: readonly Service[];
-  /** Who is told whether they serve. */
+  /** Keeps the health of these services. */
   readonly health: HealthBoard;
 }
 
-/** `descriptors`: the `FileDescriptorSet` that reflection answers from; without it there is no reflection. */
+/** `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection. */
 export function listServices({ discovery, policy, peers }: BuiltServices, descriptors?: Uint8Array): ServedServices {
   const own = [
     discovery,
@@ -36,7 +36,7 @@ export function listServices({ discovery, policy, peers }: BuiltServices, descri
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
 }
 
-/** Listed, and every method answers `unimplemented`: what it does comes with a later version, or was not given. */
+/** A service whose every method answers `unimplemented`, because it comes with a later version or was not built. */
 function unimplemented(desc: DescService): Service {
   return { desc, handlers: {} };
 }

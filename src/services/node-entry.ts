@@ -7,16 +7,16 @@ import { hostPort } from "../lib/addresses.ts";
 
 export interface NodeFactsToPublish {
   readonly nodeId: string;
-  /** For people; undefined where the id is to do. */
+  /** A name for people. Undefined if the node has only its id. */
   readonly name: string | undefined;
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  /** Listener name to the `host:port` that others reach it at. */
+  /** Listener name to the host and port at which other nodes reach it. */
   readonly listeners: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
 }
 
-/** Listener name to the protocol of its target. */
+/** Protocol of a target by the name of its listener. */
 const PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpc", http: "http", dns: "udp", fabric: "grpc" };
 
 export function nodeEntry(facts: NodeFactsToPublish): Entry {

@@ -1,24 +1,24 @@
-/** What services and feeds ask of the mesh: who is there, and how old what this node holds may be. */
+/** What services and feeds need to know of the mesh: which nodes are there, and how old the data of this node may be. */
 import type { Time } from "../lib/machine.ts";
 
-/** A node that is alive or suspected, so far as this one knows. */
+/** A node that this node believes to be alive or suspects. */
 export interface Presence {
   readonly status: "alive" | "suspect";
   readonly lastSeenWallMs: number;
 }
 
 export interface PeerDirectory {
-  /** Whether there is another node of this cluster: nodes of others hold nothing for it. */
+  /** Whether there is another node of this cluster. Nodes of other clusters hold no data for it. */
   readonly hasPeers: () => boolean;
-  /** Whether readers may be told that they have everything: not while many records are being shown or hidden. */
+  /** Whether readers may be told that they have everything. False while many records are being shown or hidden. */
   readonly isWhole: () => boolean;
-  /** How old what is held may be, in ms; 0 where this node hears of everything as it happens, or is the source of all it holds. */
+  /** How old the data of this node may be, in ms. 0 if the node hears of every change at once, or holds only its own data. */
   readonly ageMs: (time: Time) => number;
   /** Undefined for a node that left, died or was never a member. */
   readonly presence: (nodeId: string, time: Time) => Presence | undefined;
 }
 
-/** Of a node that stands alone. */
+/** The directory of a node without a fabric. */
 export function lonePeerDirectory(nodeId: string): PeerDirectory {
   return {
     hasPeers: () => false,

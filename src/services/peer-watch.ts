@@ -9,9 +9,9 @@ import { shortCursorText } from "../catalog/watch/cursor.ts";
 import type { Time } from "../lib/machine.ts";
 import type { StreamSource } from "./service.ts";
 
-/** Changes that are kept: a reader that is further behind gets a snapshot. */
+/** Most changes that are kept. A reader that is further behind gets a snapshot. */
 const MAX_CHANGES = 10_000;
-/** Encoded bytes of one message, about. */
+/** Approximate size of one message in bytes. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
 /** A little more than the time between two ticks, so that no bookmark is late. */
 const BOOKMARK_SLACK_MS = 250;
@@ -21,7 +21,7 @@ interface MemberChange {
   readonly revision: number;
 }
 
-/** Which members changed, numbered in their order. A member that is forgotten is one that changed. */
+/** The changes of members, numbered in their order. Forgetting a member is a change too. */
 export class MemberChanges {
   readonly #log: string[] = [];
   /** Newest change of each member in the log. */
@@ -42,12 +42,12 @@ export class MemberChanges {
     for (const wake of this.#wakes) wake();
   }
 
-  /** When a member changed last, or about then where that is no longer kept: not later than any cursor that is still good. */
+  /** The revision of a member's last change. If it is no longer kept, the floor, which is not above any valid cursor. */
   revisionOf(nodeId: string): number {
     return this.#changedAt.get(nodeId) ?? this.#floor;
   }
 
-  /** Each member that changed after a revision, once, the longest unchanged first; undefined where that is no longer known. */
+  /** The members that changed after a revision, each once, in the order of their last changes. Undefined if that is no longer known. */
   since(revision: number): readonly MemberChange[] | undefined {
     if (revision < this.#floor || revision > this.revision) return undefined;
     const changes: MemberChange[] = [];
@@ -58,7 +58,7 @@ export class MemberChanges {
     return changes;
   }
 
-  /** `wake` is called at each change. Returns what forgets it. */
+  /** Calls `wake` at each change until the returned function is called. */
   onChange(wake: () => void): () => void {
     this.#wakes.add(wake);
     return () => this.#wakes.delete(wake);
@@ -74,20 +74,20 @@ export class MemberChanges {
 /** The members that match the filter of a stream. */
 export interface WatchedMembers {
   ids(time: Time): readonly string[];
-  /** Undefined for one that is forgotten or does not match. */
+  /** Undefined for a member that is forgotten or does not match. */
   peer(nodeId: string, time: Time): Peer | undefined;
 }
 
 export interface PeerWatchParts {
   readonly changes: MemberChanges;
   readonly members: WatchedMembers;
-  /** Whose the cursors are: of this run of the node, and of the filter. */
+  /** The holder of the cursors: this start of the node, and the filter. */
   readonly holder: string;
   /** Revision to resume after; undefined for a snapshot. */
   readonly from: number | undefined;
   readonly servedBy: string;
   readonly bookmarkIntervalMs: number;
-  /** Calls back several times a second until what it returns is called: bookmarks are due by time. */
+  /** Calls `wake` several times a second until the returned function is called, because bookmarks are due by time. */
   readonly tick: (wake: () => void) => () => void;
   readonly onClose: () => void;
 }
@@ -100,14 +100,14 @@ type Phase =
 
 type Message = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
 
-/** One stream: it keeps which members the reader holds and a revision, not what was told. */
+/** One stream. It keeps the members that the reader holds and a revision, but no messages. */
 export class PeerWatch implements StreamSource {
   readonly #parts: PeerWatchParts;
   #held = new Set<string>();
   #phase: Phase;
   /** The reader was told of everything up to here. */
   #revision = 0;
-  /** Of members that changed up to here nobody knows whether a reader that resumed has them. */
+  /** For members that changed up to here it is unknown whether a resumed reader holds them. */
   #unsureRevision = 0;
   #bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
   #undo: readonly (() => void)[] = [];
@@ -166,7 +166,7 @@ export class PeerWatch implements StreamSource {
     return { snapshot: Snapshot.BEGIN, revision: BigInt(changes.revision), ...this.#origin() };
   }
 
-  /** The next page, or END after the last one. What changes meanwhile comes after END. */
+  /** The next page, or END after the last one. Changes that happen meanwhile are sent after END. */
   #list(listing: Phase & { kind: "listing" }, time: Time): Message {
     const { changes, members } = this.#parts;
     const revision = BigInt(listing.revision);
@@ -212,13 +212,13 @@ export class PeerWatch implements StreamSource {
     } else if (this.#held.delete(nodeId) || revision <= this.#unsureRevision) page.remove(nodeId, revision);
   }
 
-  /** Where the reader is, and how many members it should hold there. */
+  /** The reader's revision and cursor, and the number of members that it should hold there. */
   #place() {
     const cursor = shortCursorText(this.#parts.holder, this.#revision);
     return { revision: BigInt(this.#revision), cursor, count: BigInt(this.#held.size) };
   }
 
-  /** This node is the source of what it says of members. */
+  /** Source and age. The age is 0, because this node itself is the source. */
   #origin() {
     return { servedBy: this.#parts.servedBy, age: durationFromMs(0) };
   }

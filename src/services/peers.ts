@@ -1,4 +1,4 @@
-/** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and how far replication is. */
+/** waymark.control.v1.PeerService: the members of the mesh as this node knows them, and the state of replication. */
 import { create, toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -38,7 +38,7 @@ import { bookmarkMs } from "./request-checks.ts";
 import { requestCheckOf } from "./request-rules.ts";
 import type { CallContext, RouteParameters, Service, StreamSource } from "./service.ts";
 
-/** A member, and what this node has measured of it. */
+/** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {
   readonly lastSeenWallMs: number | undefined;
   readonly rttMs: number | undefined;
@@ -58,7 +58,7 @@ export interface MemberEvent {
 export interface MemberStory {
   /** Oldest first. */
   readonly events: readonly MemberEvent[];
-  /** When a suspicion will be taken for death. */
+  /** Time at which a suspected member counts as dead. */
   readonly suspicionEndsWallMs: number | undefined;
   readonly confirmedBy: readonly string[];
 }
@@ -66,14 +66,14 @@ export interface MemberStory {
 export interface OriginLagRow {
   readonly nodeId: string;
   readonly generation: number;
-  /** "unknown" where nothing of it is here. */
+  /** "unknown" if this node holds nothing of the origin. */
   readonly life: OriginLife | "unknown";
-  /** 0 while records of it were refused here. */
+  /** 0 while this node lacks records of it that it refused. */
   readonly through: number;
-  /** Highest number a peer is known to hold, or that was taken in here; at least `through`. */
+  /** The highest seq that a peer is known to hold or that arrived here; at least `through`. */
   readonly known: number;
   readonly floor: number;
-  /** Records refused since it last was whole. */
+  /** Number of records refused since the origin was last complete here. */
   readonly refused: number;
   /** Why it is partial; empty when it is not. */
   readonly whyPartial: string;
@@ -89,14 +89,14 @@ export interface LinkLagRow {
   readonly framesReceived: number;
   /** Changes that the peer has and this node has not. */
   readonly behind: number;
-  /** How long that has been so; 0 when nothing is. */
+  /** How long the peer has been ahead; 0 if it is not. */
   readonly behindMs: number;
 }
 
 export interface LagReport {
   readonly isReady: boolean;
   readonly isCaughtUp: boolean;
-  /** Whether so many origins vanished at once that none is hidden. */
+  /** Whether so many origins vanished at once that this node hides none of them. */
   readonly isProtected: boolean;
   readonly detail: string;
   readonly ageMs: number;
@@ -104,7 +104,7 @@ export interface LagReport {
   readonly links: readonly LinkLagRow[];
 }
 
-/** What the service asks of the fabric. */
+/** The members and their replication, read from the fabric. */
 export interface MemberDirectory {
   /** Every member, this node included, in no particular order. */
   members(time: Time): readonly MemberRow[];
@@ -120,23 +120,23 @@ interface Identity {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** Of this run. */
+  /** Name of this start of the node. */
   readonly boot: string;
 }
 
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: Identity;
-  /** Calls back several times a second until what it returns is called. */
+  /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
 }
 
-/** Streams open at once: each costs a set of the members that its reader holds. */
+/** Most streams open at once. Each keeps a set of the members that its reader holds. */
 const MAX_WATCHES = 100;
 
 export function peerService(parts: PeerParts): Service {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
-  // As long as the node lives: a reader may come back with a cursor.
+  // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
   parts.source.follow((nodeId) => watches.changes.changed(nodeId));
   return {
     desc: PeerService,
@@ -234,7 +234,7 @@ function get({ source, identity }: PeerParts, request: PeerServiceGetRequest, { 
   });
 }
 
-/** What `Lag` answers, and the same without what each moment and each frame measures anew. Throws `invalid_argument`. */
+/** The answer of `Lag`, and the same without the values that change with every moment and frame. Throws `invalid_argument`. */
 function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   const answer = lag(parts, pageOf(asked), time);
   const page = toJson(PeerServiceLagResponseSchema, answer, { alwaysEmitImplicit: true });
@@ -250,7 +250,7 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
 const checkList = requestCheckOf(PeerServiceListRequestSchema);
 
 /**
- * What `List` answers, and the same without the time of the answer and what each probe measures anew: by that a reader can tell whether
+ * The answer of `List`, and the same without its time and the values that each probe measures: a reader compares these to see whether
  * anything changed. Throws `invalid_argument`.
  */
 function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
@@ -277,7 +277,7 @@ function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): {
 
 const LAG = hashHex(fnv64("lag"));
 
-/** Where an origin stands in the list: in the order of node id and generation. */
+/** The place of an origin in the list, which is sorted by node id and generation. */
 function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "generation">): string {
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
@@ -355,7 +355,7 @@ function wirePeer(row: MemberRow, identity: Identity): Peer {
   });
 }
 
-/** How a member stands to the serving node. */
+/** The relation of a member to the serving node. */
 function scopeSeenFrom(identity: Identity, row: MemberRow): Scope {
   if (row.isSelf) return Scope.LOCAL;
   switch (relationOf(identity, row)) {

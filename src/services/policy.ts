@@ -54,17 +54,17 @@ export interface PolicyParts {
   readonly tasks: { run<T>(task: Task<T>): Promise<T> };
   /** Region of a cluster; empty when it is not known. */
   readonly regionOf: (clusterId: string) => string;
-  /** Before a policy is stored: throws `fabric_open`, or sees to it that nobody replaces it; what it returns takes that back. */
+  /** Called before a policy is stored. Throws `fabric_open`, or closes an open fabric, so that no other node can replace the policy. The returned function undoes that. */
   readonly secure: () => () => void;
-  /** A newer version that linked nodes have and this one does not take, and why; empty when there is none. */
+  /** Names a newer version of linked nodes that this node refuses, with the reason. Empty if there is none. */
   readonly notTaken: () => string;
-  /** Whether what is applied here comes into force in a cluster, as far as linked nodes tell. */
+  /** Whether a policy applied here comes into force in that cluster, according to linked nodes. */
   readonly reaches: (clusterId: string) => boolean;
   /** PolicyAudit, AccessAudit and VerifyAudit. */
   readonly audit: Service["handlers"];
 }
 
-/** Sets of a page of history, encoded; well below what clients accept by default (4 MiB). At least one is given. */
+/** Most bytes of encoded sets in a page of history, which has at least one set. It is well below the default limit of clients (4 MiB). */
 const MAX_PAGE_BYTES = 2 * 1024 * 1024;
 
 interface VersionOptions {
@@ -92,7 +92,7 @@ export function policyService(parts: PolicyParts): Service {
       {
         path: "/discovery/policy",
         parameters: ["namespace"],
-        // With a namespace it is a question about a view, which the owners of the namespace may ask too.
+        // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
         rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
         answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }),
       },
@@ -141,7 +141,7 @@ class PolicyMethods {
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
-  /** A stage that names a cluster which does not take this node's policy would wait there for ever. */
+  /** Warns of clusters in a stage that do not take this node's policy: there it would never come into force. */
   #unreached(stage: Stage | undefined): readonly Problem[] {
     if (stage?.by !== "clusters") return [];
     return stage.clusterIds.flatMap((clusterId, index) => {
@@ -170,7 +170,7 @@ class PolicyMethods {
     return statusOf(this.#parts.policyStore.engine, time.wallMs, this.#parts.notTaken());
   }
 
-  /** The status as JSON; with a namespace also what policy says of the caller's view of it. */
+  /** The status as JSON. With a namespace, it also has the verdict on the caller's view of that namespace. */
   statusPage(namespace: string | undefined, context: CallContext): JsonValue {
     const status = toJson(PolicyStatusResponseSchema, this.status(context), { alwaysEmitImplicit: true });
     if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;
@@ -254,7 +254,7 @@ class PolicyMethods {
   }
 }
 
-/** What follows a place in the history; it may be gone meanwhile. */
+/** The part of the history after a place. The version at that place may be gone by now. */
 function after(history: readonly HistoryItem[], place: string): readonly HistoryItem[] {
   if (place === "") return history;
   const index = history.findIndex((item) => placeOf(item) === place);
@@ -285,7 +285,7 @@ function statusOf(engine: PolicyEngine, wallMs: number, notTaken: string): Polic
   });
 }
 
-/** What was read from the wire was long enough to be read in one go: this goes on in a turn of its own. */
+/** Decodes the set in a turn of its own, because reading the message has already taken long enough. */
 function* decodeLater(wire: ValidatePolicyRequest["policy"]): Task<DecodedSet> {
   yield;
   if (wire === undefined) throw invalid("policy", "is required");

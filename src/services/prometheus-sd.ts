@@ -12,10 +12,10 @@ import type { Route } from "./service.ts";
 /** By number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
-/** The body is handed out in pieces of about this many characters, so that a large catalog neither blocks nor piles up. */
+/** The body is sent in pieces of about this many characters, so that a large catalog neither blocks the event loop nor fills the memory. */
 const PIECE_CHARS = 64 * 1024;
 
-/** The list is as long as the catalog, and shows each caller what a query would. */
+/** The list has every SERVICE entry that a query would show to the caller. */
 export function prometheusRoute(reads: Reads): Route {
   return {
     path: "/sd/prometheus",
@@ -25,7 +25,7 @@ export function prometheusRoute(reads: Reads): Route {
     answer: ({ namespace, tag }, { caller }) => {
       const filter = {
         ...ANY,
-        // Bounded as what may be held, whatever this node lets its own clients register.
+        // The bounds are those of stored entries, which may be wider than those of this node's own clients.
         namespace: namespace === undefined ? "" : parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS),
         tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
         kindMask: 1 << KIND.SERVICE,
@@ -35,7 +35,7 @@ export function prometheusRoute(reads: Reads): Route {
   };
 }
 
-/** The JSON document in pieces; takes from `entries` only as far as the reader asked. */
+/** The JSON document in pieces. It reads `entries` only as far as its own reader has asked. */
 export function* renderTargetGroups(entries: Iterable<EntryView>): Generator<string> {
   let piece = "[";
   let separator = "";
@@ -65,14 +65,14 @@ function targetGroup(entry: EntryView): TargetGroup {
     __meta_waymark_node: entry.nodeId,
     __meta_waymark_scope: SCOPE_NAMES[entry.scope],
     __meta_waymark_health: HEALTH_TEXT[entry.health],
-    // Commas at both ends, so that `.*,blue,.*` matches a tag wherever it stands.
+    // The commas at both ends let `.*,blue,.*` match a tag at any place.
     __meta_waymark_tags: entry.tags.length === 0 ? "" : `,${entry.tags.join(",")},`,
   };
   for (const [key, value] of Object.entries(entry.metadata)) labels[`__meta_waymark_metadata_${labelName(key)}`] = value;
   return { targets: entry.targets.map(({ host, port }) => hostPort(host, port)), labels };
 }
 
-/** What a label name may not hold becomes `_`; two keys that become one name: the later in the entry wins. */
+/** Replaces characters that a label name may not have by `_`. If two keys become the same name, the later one wins. */
 function labelName(key: string): string {
   return key.replaceAll(/[^A-Za-z0-9_]/g, "_");
 }

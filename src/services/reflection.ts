@@ -1,4 +1,4 @@
-/** Server reflection, v1 and v1alpha: what grpcurl and its kin read instead of our .proto files (gRPC's server-reflection.md). */
+/** Server reflection, v1 and v1alpha: tools such as grpcurl read it instead of our .proto files (gRPC's server-reflection.md). */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
@@ -35,8 +35,8 @@ const MAX_REQUEST_BYTES = 16_384;
 
 /**
  * The two versions of the service. They list `services` and themselves, and have the files of a `FileDescriptorSet` as buf compiled them,
- * with comments. Throws when the bytes are no set of files. What is in the files is read at the first question, which few nodes are ever
- * asked: it takes some 10 ms. What is not there is told in the answer, not as the status of the call.
+ * with comments. Throws if the bytes are not a set of files. The files are read at the first question, because that takes some 10 ms and few
+ * nodes are ever asked. Unknown names are reported in the answer, and not as the status of the call.
  */
 export function reflectionServices(descriptorSet: Uint8Array, services: readonly Service[]): readonly Service[] {
   const encoded = filesIn(descriptorSet);
@@ -48,7 +48,7 @@ export function reflectionServices(descriptorSet: Uint8Array, services: readonly
       index = "broken"; // Unless it is read: descriptors that cannot be read would cost as much again at every call.
       index = new DescriptorIndex(encoded);
     }
-    // The versions differ in their package alone, so that the bytes of one are those of the other.
+    // The two versions differ only in their package, so their messages have the same bytes.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as the line above says.
     const originalRequest = create(ServerReflectionRequestSchema, { host, messageRequest } as ServerReflectionRequest);
     const messageResponse = answerTo(originalRequest, index, serviceNames);
@@ -105,7 +105,7 @@ function failed(errorCode: number, errorMessage: string): Answer {
 /** FileDescriptorSet.file. */
 const FILE_TAG = tagOf(1, WIRE.BYTES);
 
-/** The files of a set, encoded as they are in it. */
+/** The encoded files of a set. */
 function filesIn(descriptorSet: Uint8Array): readonly Uint8Array[] {
   const found: Uint8Array[] = [];
   const reader = new WireReader(descriptorSet);
@@ -117,7 +117,7 @@ function filesIn(descriptorSet: Uint8Array): readonly Uint8Array[] {
   return found;
 }
 
-/** Where each symbol of a set of files is declared, and the bytes of each file as they are in the set. */
+/** Finds the file that declares a symbol, and the encoded bytes of each file. */
 class DescriptorIndex {
   readonly #files = new Map<string, { readonly bytes: Uint8Array; readonly dependencies: readonly string[] }>();
   /** Full name of a symbol to the name of its file. */
@@ -137,7 +137,7 @@ class DescriptorIndex {
     return this.#extensions.get(message);
   }
 
-  /** A file, and all that it imports, itself first; nothing when there is no such file. */
+  /** A file and all files that it imports, the file itself first. Empty if there is no such file. */
   withDependencies(name: string): Uint8Array[] {
     const found = new Map<string, Uint8Array>();
     const waiting = [name];
@@ -172,7 +172,7 @@ class DescriptorIndex {
     for (const each of message.extension) this.#addExtension(each, name, file);
   }
 
-  /** Values of an enum are named in the scope that the enum is in. */
+  /** In protobuf, the values of an enum belong to the scope around the enum. */
   #addEnum({ name, value }: EnumDescriptorProto, scope: string, file: string): void {
     for (const each of [name, ...value.map((one) => one.name)]) this.#symbols.set(within(scope, each), file);
   }

@@ -11,7 +11,7 @@ const DEFAULT_BOOKMARK_MS = 10_000;
 /** Longest label of a DNS name (RFC 1035, 2.3.4). */
 const MAX_LABEL_LENGTH = 63;
 
-/** Throws `invalid_argument` for an alias that can be no name in DNS, and for two that are one there. Asked of what is registered: what is held stays. */
+/** Throws `invalid_argument` for an alias that cannot be a DNS name, and for two that are the same DNS name. Only new entries are checked. */
 function checkNames(aliases: readonly string[], field: string): void {
   const known = new Map<string, number>();
   aliases.forEach((alias, i) => {
@@ -25,8 +25,8 @@ function checkNames(aliases: readonly string[], field: string): void {
 }
 
 /**
- * Throws `invalid_argument` where an alias can be no name in DNS, and `discovery_access_denied` where one is a single label and the caller no admin: such a
- * name stands above everybody's.
+ * Throws `invalid_argument` for an alias that cannot be a DNS name. Throws `discovery_access_denied` for an alias of one label unless the
+ * caller is an admin, because such a name stands above all namespaces.
  */
 export function checkAliases(
   { aliases, key }: Pick<Entry, "aliases" | "key">,

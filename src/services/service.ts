@@ -1,4 +1,4 @@
-/** What a service is to the listeners: handlers over messages, which know neither gRPC nor Connect. */
+/** A service as the listeners see it: handlers of messages that know neither gRPC nor Connect. */
 import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -20,13 +20,13 @@ export type UnaryHandler<I extends Message = Message, O extends Message = Messag
 ) => O | Uint8Array | Promise<O | Uint8Array>;
 
 /**
- * One open server stream, pulled by the listener: one message in flight, the next is pulled in the write callback.
- * A source that has nothing keeps a cursor, not a queue.
+ * One open server stream. The listener pulls its messages: one is in flight, and the next is pulled in the write callback. A source keeps a
+ * cursor and no queue.
  */
 export interface StreamSource {
-  /** Called once, before the first pull. `wake` says that pull may have something; `end` finishes the stream after what was pulled. */
+  /** Called once, before the first pull. `wake` tells the listener to pull again. `end` ends the stream after the messages that were pulled. */
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void;
-  /** The next message's encoded bytes, or undefined when there is nothing now (then `wake` follows some time). */
+  /** The encoded bytes of the next message. Undefined if there is none now: the source calls `wake` later. */
   pull(time: Time): Uint8Array | undefined;
   /** The stream is over, for whatever reason; called exactly once. */
   close(): void;
@@ -35,31 +35,31 @@ export interface StreamSource {
 /** Opens a server stream; throws WaymarkError to refuse. */
 export type ServerStreamHandler<I extends Message = Message> = (request: I, context: CallContext) => StreamSource;
 
-/** How the handler of a stream of requests answers. An order to a stream that is over does nothing. */
+/** The handler of a stream of requests answers through this. Calls for a stream that is over do nothing. */
 export interface Answers<O extends Message = Message> {
   /**
-   * Sends one answer, a message or its encoded bytes, once the handler has returned its listener. False when the client takes answers
-   * more slowly than they come: then the next should wait for `onceRoomy`.
+   * Sends one answer, a message or its encoded bytes. It may be called once the handler has returned its listener. False if the client reads
+   * more slowly than answers are sent: the next answer should then wait for `onceRoomy`.
    */
   send(answer: O | Uint8Array): boolean;
-  /** Calls `goOn` when the client takes answers again, never when it goes away instead. */
+  /** Calls `goOn` when the client reads again. It is not called if the client goes away. */
   onceRoomy(goOn: () => void): void;
-  /** No request is given until `resume`: what the client sends stays in its flow-control window. */
+  /** Stops requests until `resume`. Further requests of the client wait in the flow-control window. */
   pause(): void;
   resume(): void;
-  /** Ends the stream with OK after what was sent. */
+  /** Ends the stream with OK after the answers that were sent. */
   end(): void;
   /** Ends the stream with the status for whatever was thrown. */
   fail(thrown: unknown): void;
 }
 
-/** Takes the requests of one stream. What a method of it throws ends the stream. */
+/** Takes the requests of one stream. An error that one of its methods throws ends the stream. */
 export interface RequestListener<I extends Message = Message> {
   /** One request, and the time now. */
   message(request: I, time: Time): void;
   /** The client has sent all its requests. */
   halfClosed(): void;
-  /** The server drains: end the stream with this error once what was asked is answered. */
+  /** The server drains. The listener ends the stream with this error once all requests are answered. */
   leave(error: WaymarkError): void;
   /** The stream is over, for whatever reason; called exactly once. */
   close(): void;
@@ -71,7 +71,7 @@ export type RequestStreamHandler<I extends Message = Message, O extends Message 
   context: CallContext,
 ) => RequestListener<I>;
 
-/** What a method does, by the kind that its descriptor says (`methodKind`). */
+/** The handler of a method, by the kind in its descriptor (`methodKind`). */
 export type Handler =
   | { readonly kind: "unary"; readonly handle: UnaryHandler<never> }
   | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never> }
@@ -81,31 +81,31 @@ export type Handler =
 export type RouteParameters = Readonly<Record<string, string>>;
 
 /**
- * What a route answers: a page of JSON, with what of it stays the same while nothing but time and traffic goes on, where that is less than
- * the page; or a JSON text in pieces, which is read over several turns of the event loop and must outlive changes.
+ * The answer of a route. A `page` is one JSON value; `steady` is the part of it that does not change with time and traffic alone, if that is
+ * not the whole page. `pieces` are a JSON text that is read over several turns of the event loop, while the catalog may change.
  */
 export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
-/** A path of HTTP GET that gives what an rpc answers in a form of its own. Its caller passes the chain of that rpc. */
+/** A path of HTTP GET with the answer of an rpc in a form of its own. A request passes the chain of that rpc. */
 export interface Route {
   readonly path: string;
   /** Names of the query parameters that it takes; any other is refused. */
   readonly parameters: readonly string[];
-  /** Programs scrape it: the setting `observability.metrics_access` holds for it too. */
+  /** Monitoring programs scrape it, so the setting `observability.metrics_access` applies to it too. */
   readonly isScraped?: true;
-  /** Local name of the rpc whose roles, limit and counts hold. A parameter with the name of the rpc's owner field says whose call it is. */
+  /** Local name of the rpc whose roles, limit and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
   readonly rpc: (parameters: RouteParameters) => string;
   /** Throws `invalid_argument` naming the parameter. */
   readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer;
 }
 
-/** A service and its handlers by method local name (`catalogQuery`); a method without one answers `unimplemented`. */
+/** A service with its handlers by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */
 export interface Service {
   readonly desc: DescService;
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly routes?: readonly Route[];
-  /** Largest request, in bytes, where it is less than a listener takes otherwise. */
+  /** Largest request in bytes, if it is smaller than the bound of the listener. */
   readonly maxRequestBytes?: number | undefined;
 }

@@ -54,7 +54,7 @@ import { resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 import { WatchSource } from "./watch-source.ts";
 
-/** Who the serving node is; what `ServerInfo` says and entries are stamped with. */
+/** The serving node. `ServerInfo` tells it, and entries are stamped with it. */
 export interface NodeIdentity {
   readonly version: string;
   readonly nodeId: string;
@@ -64,7 +64,7 @@ export interface NodeIdentity {
   readonly roles: readonly string[];
   readonly generation: number;
   readonly boot: string;
-  /** Listener name to host:port; filled while the node starts. */
+  /** Listener name to `host:port`. It is filled while the node starts. */
   readonly listeners: Readonly<Record<string, string>>;
   readonly startedMonoMs: number;
 }
@@ -78,14 +78,14 @@ export interface DiscoveryParts {
   readonly stamper: EntryStamper;
   readonly bytes: DiscoveryBytes;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
-  /** Resolves when what was staged is durable; undefined when nothing is. */
+  /** Resolves when all staged records are durable. Undefined if none are staged. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
-  /** Resolves, after a standstill of this process, when others say that it is still the one; undefined at all other times. */
+  /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
   readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
   readonly checkWrites: () => void;
-  /** Throws `not_ready` while another start goes under this node's id: then renewals and watches go elsewhere too. */
+  /** Throws `not_ready` while another process runs under this node's id. Renewals and watches must then go to another node too. */
   readonly checkStart: () => void;
   readonly mesh: PeerDirectory;
   readonly now: () => Time;
@@ -93,17 +93,17 @@ export interface DiscoveryParts {
   /** Whether callers without a credential may ask for the view of another cluster and tenant. */
   readonly allowsViewerOverride: boolean;
   readonly metrics: Metrics;
-  /** A write was taken: for the audit. */
+  /** Tells the audit of an accepted write. */
   readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
-  /** A write was refused that policy has nothing against: for the audit. */
+  /** Tells the audit of a write that was refused for another reason than the policy. */
   readonly onRefused: (refusal: RefusedAct) => void;
-  /** A read was answered: for the audit. */
+  /** Tells the audit of an answered read. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-/** When a client whose answer would be too old may ask again. */
+/** Time after which a client should try again when the data is too old. */
 const STALE_RETRY_MS = 1000;
-/** A little more than the tick in which due bookmarks are looked for. */
+/** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
 export function discoveryService(parts: DiscoveryParts): Service {
@@ -167,7 +167,7 @@ class DiscoveryMethods {
     return create(RenewResponseSchema, renewed);
   }
 
-  /** HOT: 200k leases/s; a renewal without reports makes no promise. */
+  /** HOT: 200,000 leases a second. A renewal without reports creates no promise. */
   keepAlive(request: RenewRequest, context: CallContext) {
     const response = create(KeepAliveResponseSchema, this.#renew(request, context));
     const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
@@ -211,7 +211,7 @@ class DiscoveryMethods {
       isExplained: request.explain,
       salt: test === undefined ? "query" : `query\0\0${subject}`,
     });
-    // A watch has no subjects, and who takes the cursor of a later page may have missed what changed on an earlier one since.
+    // A watch cannot filter by subject. A reader that starts from the cursor of a later page would miss changes on the earlier pages.
     const isFirst = test === undefined && request.pageToken === "";
     const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
     const answer = bytes.query({
@@ -240,7 +240,7 @@ class DiscoveryMethods {
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     reads.checkWatch(caller, filter.namespace);
     const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
-    // Looked for in ticks: asked for a tick and a bit early, it is never late.
+    // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
     const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, context.time);
     return new WatchSource(feed, {
       ...this.#parts,
@@ -309,7 +309,7 @@ class DiscoveryMethods {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
-    // A lease goes on: it is measured by another clock. A report is stamped as every write is.
+    // A report is stamped like every write, so a wrong clock refuses it. Leases are measured by the monotonic clock, so renewals go on.
     if (reports.length > 0) this.#parts.checkWrites();
     else this.#parts.checkStart();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
@@ -345,12 +345,12 @@ class DiscoveryMethods {
     return { nodeId, clusterId, region, zone, ...by, receivedWallMs: time.wallMs };
   }
 
-  /** A short cursor of this process life from the future was forged. One that is honest but of no use here leads to a snapshot. */
+  /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
   #from(cursor: Cursor): Cursor | undefined {
     const { reads, mesh, isReady, identity } = this.#parts;
     if (cursor.kind === "portable") {
-      // Nobody will ever tell this node what it lacks (it came back without its disk): waiting to catch up would be for ever. While
-      // it looks for its peers, somebody may.
+      // A node that came back without its disk and has no peers can never catch up with this cursor. While it still looks for its peers,
+      // one of them may help it to catch up.
       const isAlone = isReady() && !mesh.hasPeers();
       return isAlone && isAhead(cursor, reads.replica) ? undefined : reads.placed(cursor);
     }

@@ -36,13 +36,13 @@ export function wireScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
-/** NODE entries of nodes that are there, a page: whoever left or died is not listed, though its entry may still be held. */
+/** A page of the NODE entries of nodes that are there. Nodes that left or died are not listed, although their entries may still be held. */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
   const { reads, bytes, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
   const filter = {
     ...NODES,
-    // Only a locality is meant here: the entries of nodes are of scope REGION, and none is as wide as GLOBAL.
+    // Here a scope is only a locality. Entries of nodes have scope REGION, so a filter by GLOBAL would match none of them.
     scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
     capabilities: sorted(request.capabilities),
     resources: sorted(request.resources),
@@ -59,7 +59,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
   });
 }
 
-/** The other nodes that are there, as peers of this one. */
+/** The other nodes that are there, as peers of the serving node. */
 export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
   const { reads, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
@@ -95,7 +95,7 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
   return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
 }
 
-/** What every answer says of where it comes from. */
+/** The fields of an answer about its source and age. */
 export function freshness(parts: Pick<NodeParts, "reads" | "identity" | "mesh">, time: Time) {
   const { reads, identity, mesh } = parts;
   return { servedBy: identity.nodeId, revision: BigInt(reads.replica.revision), age: durationFromMs(Math.round(mesh.ageMs(time))) };

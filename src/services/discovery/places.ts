@@ -1,11 +1,11 @@
-/** What an answer rests on: a revision, and the cursor of whoever holds what was answered. */
+/** The revision of an answer, and the cursor that a watch can continue from. */
 import { shortCursorText, shortHolder } from "../../catalog/watch/cursor.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { textHash } from "../../lib/hash64.ts";
 
-/** Cursors of one revision kept for the next who asks the same. */
+/** Most cursors kept for one revision. Readers of the same content get the same cursor. */
 const MAX_CURSORS = 1000;
-/** Letters of what such a one is shown: with a thousand names it is long. */
+/** Longest reader text that is kept. A filter with a thousand names has a long one. */
 const MAX_KEPT_TEXT = 1000;
 
 export interface Place {
@@ -13,7 +13,7 @@ export interface Place {
   readonly cursor: string;
 }
 
-/** Of `Reads`. */
+/** The parts of `Reads` that places depend on. */
 interface Seen extends Pick<Reads, "policyTurn"> {
   readonly replica: Pick<Reads["replica"], "revision">;
   readonly node: Pick<Reads["node"], "boot">;
@@ -24,7 +24,7 @@ export class Places {
   #revision = -1;
   #policyTurn = -1;
   #boot = "";
-  /** By what their holders are shown; of nobody by an empty text. */
+  /** Cursors by reader text. The empty text has the cursor of no reader. */
   readonly #cursors = new Map<string, string>();
 
   constructor(reads: Seen) {
@@ -32,8 +32,8 @@ export class Places {
   }
 
   /**
-   * The place of this moment. `readerText` says what was answered; without one the cursor only names the revision, and a watch that
-   * begins with it begins with a snapshot. HOT: asked on every query; a cursor is made once a revision and reader.
+   * The current place. `readerText` names the content of the answer (`Reads.readerText`). Without it the cursor has only the revision, and a
+   * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
    */
   now(readerText = ""): Place {
     const { replica, node, policyTurn } = this.#reads;

@@ -36,7 +36,7 @@ interface Found {
 }
 
 export function resolveHandler(parts: ResolveParts): Handler {
-  // Requests in turn, over all services: what ROUND_ROBIN needs is that it moves on, not where it started.
+  // One counter for all services. ROUND_ROBIN needs a number that moves on, and its start does not matter.
   let turn = 0;
   return {
     kind: "unary",
@@ -106,5 +106,6 @@ function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, n
 }
 
 function policyOf(policy: number): SelectPolicy {
-  return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+  return policy === 0 ? SELECT_POLICY.LOAD_AWARE : (policy as SelectPolicy);
 }

@@ -9,9 +9,9 @@ import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
 import type { StreamSource } from "../service.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
-/** Encoded bytes of one message, about: more would sit in socket buffers for a reader that has stalled. */
+/** Approximate size of one message. Larger messages would fill the socket buffers of readers that stall. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
-/** Streams told to go elsewhere come back spread over this long. */
+/** Streams that must leave this node reconnect spread over this time. */
 const RECONNECT_SPREAD_MS = 5000;
 
 export interface WatchPorts {
@@ -19,7 +19,7 @@ export interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
-  /** How old what this node holds may be. */
+  /** How old the data of this node may be. */
   readonly ageMs: (time: Time) => number;
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
@@ -31,7 +31,7 @@ export interface WatchPorts {
   readonly dropped: Pick<Series, "inc">;
 }
 
-// Bytes of messages that several streams share; they go with the message.
+// Encoded bytes of messages that several streams share. They are freed with the message.
 const encoded = new WeakMap<FeedMessage, Buffer>();
 
 export class WatchSource implements StreamSource, Watcher {
@@ -90,7 +90,7 @@ export class WatchSource implements StreamSource, Watcher {
     this.#feed.refresh(namespaces);
   }
 
-  /** The next pull gives the last place to resume from, and the one after it ends the stream. */
+  /** The next pull gives the last cursor, and the pull after it ends the stream. */
   stop(): void {
     this.#isStopping = true;
   }
