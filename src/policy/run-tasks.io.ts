@@ -1,4 +1,4 @@
-/** Runs tasks in a process: what they ask is awaited, and pauses are turns of the event loop. */
+/** Runs tasks in a process. Their requests are awaited, and their pauses are turns of the event loop. */
 import type { Time } from "../lib/machine.ts";
 import {
   type Answer,
@@ -13,14 +13,14 @@ import {
 } from "./task.ts";
 
 export interface TaskPorts {
-  /** As `Store` of the room store, which this room does not import. */
+  /** The methods of `Store` that tasks use. This room may not import the room store. */
   readonly store: {
     get(key: string): Promise<StoredItem | undefined>;
     list(prefix: string, page: { readonly after: string }): Promise<StoredPage>;
     compareAndSwap(key: string, expectedVersion: number, value: Uint8Array | undefined): Promise<{ readonly isSwapped: boolean }>;
   };
   readonly now: () => Time;
-  /** Lets the event loop go on with other things. */
+  /** Resolves in a later turn of the event loop. */
   readonly pause: () => Promise<void>;
   readonly audited: () => Promise<void>;
   readonly shown: () => Promise<void>;
@@ -43,7 +43,7 @@ export class TaskRunner {
     this.#ports = ports;
   }
 
-  /** Begins it before this returns. */
+  /** Begins the task before it returns. */
   run<T>(task: Task<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#callers.set(this.#tasks.begin(task, this.#ports.now(), this.#orders), { resolve, reject });

@@ -1,21 +1,21 @@
 /**
- * Work on the policy that has to wait for others: for the store, for the audit log, for watches. A task is a generator that asks and goes on with the
- * answer, so that node and simulator run the same code, each with its own disk.
+ * Work on the policy that has to wait for the store, for the audit log or for watches. A task is a generator. It yields a request and goes on
+ * with the answer, so that node and simulator run the same code, each with its own disk.
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 
-/** What others have to do before a task can go on. */
+/** What must happen before a task can go on. */
 export type Request =
   | { readonly kind: "get"; readonly key: string }
   | { readonly kind: "list"; readonly prefix: string; readonly after: string }
-  /** Puts the value where the item's version is the expected one (0: where there is none), or removes it. */
+  /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
   | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }
-  /** Until what was recorded for the audit is on disk. */
+  /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
-  /** Another policy may be in force: until every listener shows it. */
+  /** Another policy may be in force. Waits until every listener shows it. */
   | { readonly kind: "shown" }
-  /** Until the change before is through, and watches have heard of it. */
+  /** Waits until the change before is complete, and watches have been told of it. */
   | { readonly kind: "heard" };
 
 export interface StoredItem {
@@ -25,11 +25,11 @@ export interface StoredItem {
 
 export interface StoredPage {
   readonly items: readonly { readonly key: string; readonly value: Uint8Array }[];
-  /** Key to go on after; undefined on the last page. */
+  /** The next page starts after this key. Undefined on the last page. */
   readonly nextAfter: string | undefined;
 }
 
-/** What a request comes to. An error is thrown into the task. */
+/** The answer to a request. An error is thrown into the task. */
 export type Answer =
   | { readonly kind: "item"; readonly item: StoredItem | undefined }
   | { readonly kind: "page"; readonly page: StoredPage }
@@ -39,13 +39,16 @@ export type Answer =
 
 export type Ask =
   | Request
-  /** The time of the turn that goes on with it. */
+  /** Asks for the current time. */
   | { readonly kind: "time" }
-  /** To be the only one until `turnOver`, in the order of asking. Who is the only one already stays it, and says `turnOver` as often. */
+  /**
+   * Waits until no other task holds the turn, in the order of asking, and holds it until `turnOver`. A task that holds it already may ask
+   * again, and must then say `turnOver` as often.
+   */
   | { readonly kind: "turn" }
   | { readonly kind: "turnOver" };
 
-/** Work that waits. A bare `yield` lets others have a turn of the event loop. */
+/** Work that can wait. A bare `yield` gives other work a turn of the event loop. */
 export type Task<T> = Generator<Ask | void, T, Reply>;
 type Reply = Answer | { readonly kind: "time"; readonly time: Time };
 
@@ -61,7 +64,7 @@ export function* page(prefix: string, after: string): Task<StoredPage> {
   return answer.page;
 }
 
-/** Whether the item had the expected version, and so has the value now. */
+/** Returns whether the item had the expected version, and so has the value now. */
 export function* swap(key: string, expectedVersion: number, value: Uint8Array | undefined): Task<boolean> {
   const answer = yield { kind: "swap", key, expectedVersion, value };
   assert(answer.kind === "swapped", "a swap is answered by what became of it");
@@ -70,11 +73,11 @@ export function* swap(key: string, expectedVersion: number, value: Uint8Array | 
 
 export function* time(): Task<Time> {
   const answer = yield { kind: "time" };
-  assert(answer.kind === "time", "who asks for the time is told it");
+  assert(answer.kind === "time", "a question for the time is answered by the time");
   return answer.time;
 }
 
-/** Does the work when what was begun before has ended, well or not, and watches have heard of it; nothing else of its kind is done meanwhile. */
+/** Does the work alone: after all such work that asked before has ended, and watches have been told of the last change. */
 export function* alone<T>(work: () => Task<T>): Task<T> {
   yield { kind: "turn" };
   try {
@@ -87,13 +90,13 @@ export function* alone<T>(work: () => Task<T>): Task<T> {
 
 /** A task under way, counted from 1. */
 export type TaskId = number;
-/** A request that is not answered yet, counted from 1. */
+/** A request without an answer yet, counted from 1. */
 export type AskId = number;
 
 export type TaskOrder =
-  /** To be answered once, by `answered`. */
+  /** The shell answers it once, by `answered`. */
   | { readonly kind: "ask"; readonly ask: AskId; readonly request: Request }
-  /** Once for each task. */
+  /** Each task ends with one of these two orders. */
   | { readonly kind: "done"; readonly task: TaskId; readonly result: unknown }
   | { readonly kind: "failed"; readonly task: TaskId; readonly error: unknown };
 
@@ -106,27 +109,27 @@ type Step = IteratorResult<Ask | void, unknown>;
 
 const OVER = { kind: "over" } as const;
 
-/** Tasks side by side. Sans-IO: orders go out, answers come in. */
+/** Runs tasks side by side. Sans-IO: orders go out, and answers come in. */
 export class Tasks {
   #lastTask = 0;
   #lastAsk = 0;
-  /** By what they asked. */
+  /** Waiting tasks by their request. */
   readonly #asking = new Map<AskId, Running>();
-  /** They go on in a later turn, in this order. */
+  /** Tasks that go on in a later turn, in this order. */
   readonly #paused: Running[] = [];
-  /** The only one of those that may be alone, how often it asked for that, and who waits for it. */
+  /** The task that holds the turn, how often it asked for it, and the tasks that wait for it. */
   #alone: Running | undefined;
   #depth = 0;
   readonly #queue: Running[] = [];
 
-  /** Runs the task up to its first request or pause. How it ends is told by an order, `done` or `failed`. */
+  /** Runs the task up to its first request or pause. An order `done` or `failed` tells its end. */
   begin(work: Task<unknown>, now: Time, out: TaskOrder[]): TaskId {
     const running = { id: ++this.#lastTask, work };
     this.#go(running, () => work.next(OVER), now, out);
     return running.id;
   }
 
-  /** What a request came to. */
+  /** Goes on with the answer to a request. */
   answered(ask: AskId, answer: Answer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
     assert(running !== undefined, "what was asked is answered once");
@@ -135,17 +138,17 @@ export class Tasks {
     this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
   }
 
-  /** Goes on with at most so many of those that paused. */
+  /** Goes on with at most `maxCount` of the paused tasks. */
   resume(maxCount: number, now: Time, out: TaskOrder[]): void {
     for (const running of this.#paused.splice(0, maxCount)) this.#go(running, () => running.work.next(OVER), now, out);
   }
 
-  /** Whether any waits for a later turn. */
+  /** Whether a task waits for a later turn. */
   get hasPaused(): boolean {
     return this.#paused.length > 0;
   }
 
-  /** No task is under way. */
+  /** Whether no task is under way. */
   get isAtRest(): boolean {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
   }
@@ -170,7 +173,7 @@ export class Tasks {
     }
   }
 
-  /** What an ask is answered with at once; undefined when the task has to wait. */
+  /** The immediate answer. Undefined if the task has to wait. */
   #reply(running: Running, ask: Ask | void, now: Time, out: TaskOrder[]): Reply | undefined {
     switch (ask?.kind) {
       case undefined:
@@ -205,9 +208,9 @@ export class Tasks {
     return true;
   }
 
-  /** The next one goes on in a turn of the event loop of its own. */
+  /** The next task goes on in its own turn of the event loop. */
   #turnOver(running: Running): void {
-    assert(this.#alone === running, "who is alone says that it is no more");
+    assert(this.#alone === running, "only the task that holds the turn ends it");
     this.#depth -= 1;
     if (this.#depth > 0) return;
     this.#alone = this.#queue.shift();

@@ -1,10 +1,10 @@
-/** What the audit says of a policy version that was put in force: applied here, or taken from another node. */
+/** The audit events of a policy version that was applied here or taken from another node. */
 import type { AuditEvent } from "../audit/record.ts";
 import type { PolicyVersion, PolicyVia, VersionFacts } from "./version.ts";
 
 interface Applied {
   readonly version: PolicyVersion;
-  /** Checksum of what was the newest before. */
+  /** Checksum of the version that was the newest before. */
   readonly before: string;
   readonly reason: "applied" | "rolled_back";
   readonly actor: { readonly principal: string; readonly tenant: string; readonly address: string };
@@ -13,11 +13,11 @@ interface Applied {
 
 interface Taken {
   readonly version: PolicyVersion;
-  /** Checksum of what was the newest before. */
+  /** Checksum of the version that was the newest before. */
   readonly before: string;
-  /** The version of the same number that it took the place of. */
+  /** The version of the same number that it replaced. */
   readonly superseded: VersionFacts | undefined;
-  /** How that is told. */
+  /** Describes that conflict. */
   readonly conflict: string;
   readonly via: PolicyVia;
   readonly wallMs: number;
@@ -33,7 +33,7 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail };
 }
 
-/** Of the version that was taken, and of the one that lost to it. */
+/** The events of the version that was taken, and of the version that lost to it. */
 export function takenEvents({ version, before, superseded, conflict, via, wallMs }: Taken): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
   const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum };

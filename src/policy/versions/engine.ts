@@ -45,17 +45,17 @@ export interface Terms {
 export interface PolicyStatus {
   /** Whether policy decides; false until one is configured. */
   readonly isEnabled: boolean;
-  /** The version in force here; undefined when none is. */
+  /** The version in force here. Undefined if there is none. */
   readonly inForce: VersionFacts | undefined;
-  /** The newest version. It is not the one in force where its stage leaves this node out. */
+  /** The newest version. It is not in force here if its stage leaves this node out. */
   readonly newest: VersionFacts | undefined;
-  /** What a person must know, such as that a version cannot be read; else empty. */
+  /** A fault that an operator must know, such as a version that cannot be read. Empty without one. */
   readonly degraded: string;
-  /** Says that the newest version won over one applied elsewhere at the same time; else empty. */
+  /** Says that the newest version won over another one that was applied elsewhere at the same time. Otherwise empty. */
   readonly conflict: string;
 }
 
-/** What taking a version from another node changed. */
+/** The result of taking a version from another node. */
 export interface Taken {
   /** The newest version before, if the one taken does not follow it: two people changed the policy without knowing of each other. */
   readonly superseded: VersionFacts | undefined;
@@ -77,7 +77,7 @@ export interface HistoryItem {
 interface Kept {
   readonly number: number;
   readonly sizeBytes: number;
-  /** Undefined: it cannot be read. */
+  /** Undefined if it cannot be read. */
   readonly facts: VersionFacts | undefined;
   readonly fault: string;
 }
@@ -102,12 +102,12 @@ export class PolicyEngine {
   #newest: PolicyVersion | undefined;
   /** In ascending order of number. */
   readonly #kept: Kept[] = [];
-  /** Versions that lost their number to one applied elsewhere at the same time, oldest first: kept, so that no person's change is gone unseen. */
+  /** Versions that lost their number to another one applied elsewhere at the same time, oldest first. They are kept so that no change is lost unseen. */
   #losers: VersionFacts[] = [];
   #conflict = "";
-  /** What is wrong with the versions kept. */
+  /** The fault of the versions kept. Empty without one. */
   #fault = "";
-  /** What is wrong with the policy file. */
+  /** The fault of the policy file. Empty without one. */
   #fileFault = "";
   #edges: readonly number[] = [];
   /** Whether the cluster may have a policy that this node does not know yet. Without one of its own, the node shows nothing until then. */
@@ -169,7 +169,7 @@ export class PolicyEngine {
   }
 
   /**
-   * Takes over what the store has, at the start. The newest version that includes this node and can be read is in force.
+   * Takes the versions of the store, at the start. The newest version that includes this node and can be read is in force.
    * `status.degraded` names newer versions that cannot be read. When none can be read, everything is denied.
    */
   restore(rows: readonly VersionRow[], losers: readonly VersionFacts[] = []): void {

@@ -1,31 +1,32 @@
-/** The policy file of a node: when what it says is put in force, and when the cluster's policy wins over it (semantics.md, Policy). */
+/** Decides when the policy file of a node is put in force, and when the policy of the cluster wins over it (semantics.md, Policy). */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { PolicySet } from "../set/rules.ts";
 import { alone, getItem, swap, type Task } from "../task.ts";
 import type { Actor, PolicyStore } from "./policy-store.ts";
 
-/** A policy file that was read: its set without errors, or why there is none. */
+/** A policy file after reading: its set without errors, or its fault. */
 export type FileText =
   | { readonly ok: true; readonly set: PolicySet /** Of the set. */; readonly checksum: string }
   | { readonly ok: false; readonly fault: string };
 
 const FILE_ACTOR: Actor = { principal: "policy file", tenant: "", address: "", owns: undefined, mayRead: true };
-/** Where the checksum of the policy file is kept that was applied last. */
+/** Key of the checksum of the policy file that was applied last. */
 const FILE = "policy/file";
-/** Is there once a node with a policy file was ready, and not alone beside others that it did not reach. */
+/** Key of a mark. It is set once a node with a policy file is ready and has met the nodes that it was to join. */
 const LET_IN = "policy/let-in";
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
 /**
- * Its methods are tasks, and each is the only one until it is done: what is read first is never put in force last, if the file is read when the task
- * is begun.
+ * Its methods are tasks, and each runs alone. So an older text of the file never replaces a newer one, if the file is read when the task
+ * begins.
  */
 export class PolicyFile {
   readonly #policyStore: PolicyStore;
   /**
-   * member: an edit is news for all. alone: it is new, is ready, and did not reach those that it was to join. newcomer: it is not ready yet, and its
-   * cluster may have a policy. Of the last two an edit is a beginning, as the file was before: what the cluster has wins over it.
+   * `member`: an edit of the file is a new version for all nodes. `alone`: the new node is ready, and has not reached the nodes that it was to
+   * join. `newcomer`: the node is not ready yet, and its cluster may have a policy. For the last two, an edit is only a beginning: the policy
+   * of the cluster wins over it.
    */
   #standing: "newcomer" | "alone" | "member" = "member";
 
@@ -33,7 +34,7 @@ export class PolicyFile {
     this.#policyStore = policyStore;
   }
 
-  /** Whether this node was ready before with the data directory that it has. A store that is away says no. */
+  /** Whether this node was ready before with this data directory. False if the store is unavailable. */
   *wasReady(): Task<boolean> {
     try {
       return (yield* getItem(LET_IN)) !== undefined;
@@ -48,20 +49,20 @@ export class PolicyFile {
     if (!(yield* this.wasReady())) this.awaitCluster();
   }
 
-  /** The node is new, and is to join others. */
+  /** The node is new, and will join other nodes. */
   awaitCluster(): void {
     this.#standing = "newcomer";
   }
 
   /**
-   * Puts in force what the file says when that is something else than it said last time, so that what was applied or rolled back by call since
-   * then stays until somebody edits the file. A broken file changes nothing, and is told.
+   * Puts the file in force if it has changed since the last time. So a version that was applied or rolled back by a call stays until the file
+   * is edited. A broken file changes nothing, and is reported.
    */
   *apply(name: string, file: FileText): Task<void> {
     yield* alone(() => this.#apply(name, file));
   }
 
-  /** As `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. Returns false, and does nothing, before `letIn` of a new node. */
+  /** Like `apply`, when the file may have been edited. `mayBeOthers`: see `letIn`. On a new node it does nothing before `letIn`, and returns false. */
   *again(name: string, file: FileText, mayBeOthers: boolean): Task<boolean> {
     return yield* alone(() => this.#again(name, file, mayBeOthers));
   }
@@ -77,7 +78,7 @@ export class PolicyFile {
     const { engine } = this.#policyStore;
     yield* this.#withFile(name, file, ({ set, checksum }, isNews) => {
       const isInForce = engine.status.newest?.checksum === checksum;
-      // With no version that can be read, what the file says is better than denying everything.
+      // If no version can be read, the file is better than denying everything.
       return engine.isDenied || (isNews && !isInForce) ? this.#putInForce(name, set) : nothing();
     });
   }
@@ -91,9 +92,9 @@ export class PolicyFile {
   }
 
   /**
-   * This node is ready. What the file says by now is an edit of what this node began with; where the cluster has a policy, it is nothing.
-   * `mayBeOthers`: it serves alone, and others that it did not reach may have a policy. What a new node began with then stays a beginning, and so does each edit
-   * of it until it is let in among them, or `again` finds that it has met them.
+   * This node is ready. The current text of the file is an edit of the beginning of this node. If the cluster has a policy, the file is ignored.
+   * `mayBeOthers`: the node serves alone, and nodes that it has not reached may have a policy. Then the beginning and each edit of it stay a
+   * beginning, until this is called without `mayBeOthers` or `again` finds that the node has met them.
    */
   *letIn(name: string, file: FileText, mayBeOthers: boolean): Task<void> {
     yield* alone(() => this.#letIn(name, file, mayBeOthers));
@@ -121,7 +122,7 @@ export class PolicyFile {
       const kept = yield* getItem(FILE);
       const isNews = kept === undefined || DECODER.decode(kept.value) !== file.checksum || engine.newestNumber === 0;
       yield* work(file, isNews);
-      // A swap that is lost only means that the file is looked at again at the next start.
+      // If the swap fails, the file is only looked at again at the next start.
       if (isNews) yield* swap(FILE, kept?.version ?? 0, ENCODER.encode(file.checksum));
       engine.fileRead("");
     } catch (error) {

@@ -1,4 +1,4 @@
-/** Puts policy versions in the store and in force: validate, draft, swap, commit, audit; what the service, links and the policy file share. */
+/** Stores policy versions and puts them in force: validate, draft, swap, commit, audit. The service, links and the policy file share it. */
 
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
@@ -23,19 +23,19 @@ export interface PolicyStoreParts {
   /** Clusters and regions that owners are looked up in. */
   readonly knownPlaces: () => ReadonlySet<string>;
   readonly audit: (event: AuditEvent) => void;
-  /** What is newest here is another now: said before anybody is shown it. */
+  /** Another version is the newest here. Called before any listener shows it. */
   readonly onHead: (head: VersionPlace) => void;
 }
 
-/** Who asks, for the audit. */
+/** The author of a change, for the audit. */
 export interface Actor {
   readonly principal: string;
   readonly tenant: string;
   /** Address the call came from; empty for the node itself. */
   readonly address: string;
-  /** Undefined: may change everything. Else whose rules it may change, see ownership.ts. */
+  /** The namespaces whose rules it may change (`foreignChangeSlices`). Undefined means all, and the set itself. */
   readonly owns: Owns | undefined;
-  /** Whether it may read the rules of others, and so be told which one is in its way. */
+  /** Whether it may read the rules of other owners. Then a refusal names the rule. */
   readonly mayRead: boolean;
 }
 
@@ -70,13 +70,13 @@ interface Enactment {
   readonly reason: "applied" | "rolled_back";
 }
 
-/** What became of a version that another node offered; without a fault it, or a newer one, is kept here already. */
+/** The result of an offer from another node. An empty fault means that this version or a newer one is kept here already. */
 export type Adopted = { readonly isAdopted: true } | { readonly isAdopted: false; readonly fault: string };
 
 const VERSIONS = "policy/versions/";
 const SUPERSEDED = "policy/superseded/";
 
-/** Its methods are tasks. Versions are stored one after the other: those of callers, of the policy file and of other nodes. */
+/** Its methods are tasks. All versions are stored one after the other, those of callers, of the policy file and of other nodes. */
 export class PolicyStore {
   readonly #parts: PolicyStoreParts;
 
@@ -88,7 +88,7 @@ export class PolicyStore {
     return this.#parts.engine;
   }
 
-  /** Reads what the store has. A store that is away means that a policy may be configured: everything is denied. */
+  /** Reads the versions in the store. If the store is unavailable, a policy may be configured, so everything is denied. */
   *restore(): Task<void> {
     const { engine } = this.#parts;
     try {
@@ -117,7 +117,7 @@ export class PolicyStore {
    * `discovery_access_denied` where it changes what the actor may not.
    */
   *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
-    // First, so that who may not change a rule is told nothing about it.
+    // This check comes first, so that a caller that may not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems);
     if (hasErrors(all)) throw refuseSet(all);
@@ -125,7 +125,7 @@ export class PolicyStore {
     return yield* this.#enact(actor, { set, terms: full, warnings: all, isDryRun, reason: "applied" });
   }
 
-  /** What this node began with is a version as any other from now on, with a stamp: no beginning of another node wins over it. */
+  /** Gives the beginning of this node a stamp. It is then a version like any other, and no beginning of another node wins over it. */
   *establish(): Task<void> {
     yield* alone(() => this.#establish());
   }
@@ -151,7 +151,7 @@ export class PolicyStore {
     return yield* this.#enact(actor, { set, terms: full, warnings, isDryRun, reason: "rolled_back" });
   }
 
-  /** Puts a set that was checked in force, unless the actor only asks what it changes. */
+  /** Puts a checked set in force. In a dry run it only reports the changes. */
   *#enact(actor: Actor, { set, terms, warnings, isDryRun, reason }: Enactment): Task<Applied> {
     const { engine, catalog, self } = this.#parts;
     const before = engine.policy.set;
@@ -163,8 +163,8 @@ export class PolicyStore {
   }
 
   /**
-   * Another node's version, as it came over a link, by way of `via`: stored and in force when this is done, where it is newer than what is kept
-   * here. One that was kept under the same number and says something else goes to the superseded ones.
+   * Takes a version of another node, which came over a link from `via`. If it is newer than the versions kept here, it is stored and in force
+   * when this is done. A different version with the same number is kept as superseded.
    */
   *adopt(place: VersionPlace, bytes: Uint8Array, via: PolicyVia): Task<Adopted> {
     yield;
@@ -184,7 +184,7 @@ export class PolicyStore {
     return { isAdopted: true };
   }
 
-  /** The encoded version that is the newest here, for another node; undefined when it is another, or cannot be read. */
+  /** The newest version, encoded for another node. Undefined if the newest version has another number or cannot be read. */
   *encoded(number: number): Task<Uint8Array | undefined> {
     if (number !== this.engine.place.number) return undefined;
     return (yield* getItem(keyOf(number)))?.value;
@@ -201,15 +201,14 @@ export class PolicyStore {
   }
 
   /**
-   * Whether an actor may put a set in the place of what there is: of the newest version, and of the one that is in force
-   * where a stage leaves this node out. Returns the number that the draft must then expect, so that nothing which was not
-   * looked at here is overwritten.
+   * Checks that an actor may replace the newest version by a set, and also the version in force, if a stage leaves this node out. Returns the
+   * number that the draft must expect, so that no version is overwritten that was not checked here.
    */
   *#permit({ owns, mayRead }: Actor, set: PolicySet, expectedNumber: number): Task<number> {
     if (owns === undefined) return expectedNumber;
     const { newestNumber, newest, inForce } = this.engine;
     if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
-    // A newest version that cannot be read is the admins' to replace: nobody can say what of it an owner would change.
+    // Only admins may replace a newest version that cannot be read, because it is unknown what an owner would change in it.
     const known = newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
     for (const version of known) {
       const foreign = yield* foreignChangeSlices(version?.set, set, owns);
@@ -218,7 +217,7 @@ export class PolicyStore {
     return newestNumber;
   }
 
-  /** Stores a draft where its number is free, puts it in force, and is done when that is audited. */
+  /** Stores a draft if its number is free, and puts it in force. It is done when the audit record is on disk. */
   *#put(actor: Actor, version: PolicyVersion, reason: "applied" | "rolled_back", isInitial = false): Task<void> {
     const before = this.engine.status.newest?.checksum ?? "";
     const bytes = encodeVersion(version);
@@ -231,7 +230,7 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Stores a version where its number is free, and puts it in force. Returns the numbers that are no longer kept. */
+  /** Stores a version if its number is free, and puts it in force. Returns the numbers that are no longer kept. */
   *#add(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
     const { engine } = this;
     const isSwapped = yield* swap(keyOf(version.number), 0, bytes);
@@ -242,7 +241,7 @@ export class PolicyStore {
     return dropped;
   }
 
-  /** Stores a version in the place of what this node began with; nothing else was kept. */
+  /** Stores a version in the place of the beginning of this node, which was the only version. */
   *#beginAgain(version: PolicyVersion, bytes: Uint8Array): Task<readonly number[]> {
     const { engine } = this;
     if (engine.beginning === undefined) throw conflict(engine.newestNumber, 0);
@@ -253,7 +252,7 @@ export class PolicyStore {
     return [];
   }
 
-  /** Stores another's version in the place of what has its number here, which is kept apart first, and puts it in force. */
+  /** Stores a version of another node and puts it in force. A version with its number is first kept as superseded. */
   *#take(version: PolicyVersion, bytes: Uint8Array, via: PolicyVia): Task<void> {
     const { engine, audit } = this.#parts;
     const before = engine.place.checksum;
@@ -271,14 +270,14 @@ export class PolicyStore {
     yield { kind: "audited" };
   }
 
-  /** Versions that are in the store and were not known here: after a lost answer, or another node's. */
+  /** Takes versions from the store that the engine does not know, for example after a lost answer. */
   *#catchUp(): Task<void> {
     const { engine } = this;
     for (const row of yield* rowsAfter(keyOf(engine.newestNumber))) engine.adopt(row);
     yield* this.#show();
   }
 
-  /** Other nodes hear of it first: what they are given from now on may be hidden by it. */
+  /** Other nodes are told first, because records that they are sent from now on may be hidden by this version. */
   *#show(): Task<void> {
     this.#parts.onHead(this.engine.place);
     yield { kind: "shown" };
@@ -332,7 +331,7 @@ function loserKey({ number, checksum }: VersionFacts): string {
   return `${SUPERSEDED}${`${number}`.padStart(12, "0")}-${checksum.slice(0, 16)}`;
 }
 
-/** Keys sort as their numbers do; those of more than 12 digits, which few will ever see, behind the others. */
+/** Keys sort like their numbers. Numbers of more than 12 digits sort behind all others. */
 function keyOf(number: number): string {
   return `${VERSIONS}${number < 1e12 ? `${number}`.padStart(12, "0") : `~${`${number}`.padStart(16, "0")}`}`;
 }

@@ -1,13 +1,13 @@
 /**
- * A version of the policy: what is known of it beside its rules, which of two versions wins, and on which nodes it is put in
- * force first (semantics.md, Policy).
+ * A version of the policy: its facts beside the rules, which of two versions wins, and on which nodes a version is put in force first
+ * (semantics.md, Policy).
  */
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import type { RuleChange } from "../set/diff.ts";
 import type { PolicySet } from "../set/rules.ts";
 
-/** What places a version among others. */
+/** The place of a version in the order of versions. */
 export interface VersionPlace {
   /** 1, 2, 3, …, assigned by the server; 0 without a version. Two nodes may give the same number to two versions: see `isNewer`. */
   readonly number: number;
@@ -57,7 +57,7 @@ export function isStaged(
   return hashFraction(fnv64(`${node.nodeId}\0${checksum}`)) * 100 < stage.percent;
 }
 
-/** What is known of a version without its rules. */
+/** The facts of a version without its rules. */
 export interface VersionFacts extends VersionPlace {
   /** The author's label. */
   readonly version: string;
@@ -83,7 +83,7 @@ export interface PolicyVersion extends VersionFacts {
   readonly set: PolicySet;
 }
 
-/** The node that a version came from: not always the one where it was applied. */
+/** The node that sent a version, which may not be the node where it was applied. */
 export interface PolicyVia {
   readonly nodeId: string;
   readonly clusterId: string;
