@@ -14,8 +14,9 @@ import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/disc
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import type { Quotas } from "../../src/policy/limits/quotas.ts";
+import { Quotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
 
@@ -78,6 +79,21 @@ class Disk {
   }
 }
 
+const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
+
+/** No quota is set. */
+function noQuotas({ lookup }: Replica): Quotas {
+  return new Quotas({
+    namespaceQuota: () => NO_QUOTA,
+    tenantQuota: () => NO_QUOTA,
+    namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),
+    tenantUsage: (tenant) => lookup.tenantUsage(tenant),
+    sees: () => true,
+    isSet: () => false,
+    onRefusal: () => undefined,
+  });
+}
+
 export class Registry {
   readonly disk: Disk;
   #tokens = 0;
@@ -88,9 +104,9 @@ export class Registry {
   collectsBy: CollectsBy = "age";
   #flight: Batch | undefined;
 
-  readonly #quotasOf: ((replica: Replica) => Quotas) | undefined;
+  readonly #quotasOf: (replica: Replica) => Quotas;
 
-  constructor(disk = new Disk(), quotasOf?: (replica: Replica) => Quotas) {
+  constructor(disk = new Disk(), quotasOf: (replica: Replica) => Quotas = noQuotas) {
     this.disk = disk;
     this.#quotasOf = quotasOf;
     this.restart(at(0));
@@ -123,8 +139,9 @@ export class Registry {
         maxIdempotencyKeys: 4,
         collectsBy: () => this.collectsBy,
         newToken: () => `${(this.#tokens += 1)}`,
+        patience: ALL_TIME_COUNTS,
       },
-      { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf?.(this.replica) },
+      { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
     const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS };

@@ -29,10 +29,9 @@ function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | un
 
 export class QuotaGate {
   readonly #replica: Replica;
-  readonly #quotas: Quotas | undefined;
+  readonly #quotas: Quotas;
 
-  /** Without quotas nothing is checked or counted. */
-  constructor(replica: Replica, quotas: Quotas | undefined) {
+  constructor(replica: Replica, quotas: Quotas) {
     this.#replica = replica;
     this.#quotas = quotas;
   }
@@ -40,7 +39,7 @@ export class QuotaGate {
   /** Throws `quota_exceeded` if the stamped entries together would add more than is left. */
   check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
     const quotas = this.#quotas;
-    if (quotas?.isSet !== true) return;
+    if (!quotas.isSet) return;
     quotas.check(
       caller,
       stampedEntries.map((stamped) => ({ before: this.#held(stamped.key), after: weighed(stamped, stamped.content.length) })),
@@ -50,22 +49,22 @@ export class QuotaGate {
   /** The next staged record replaces the current one of the key, or removes it if `after` is absent. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const quotas = this.#quotas;
-    if (quotas?.isSet !== true) return;
+    if (!quotas.isSet) return;
     const change = { before: this.#held(key), after: after === undefined ? undefined : weighed(after, after.content.length) };
     quotas.stage(this.#replica.lastSeq + 1, change);
   }
 
   /** Everything up to this seq is visible. */
   commit(through: number): void {
-    this.#quotas?.commit(through);
+    this.#quotas.commit(through);
   }
 
   abortAfter(seq: number): void {
-    this.#quotas?.abortAfter(seq);
+    this.#quotas.abortAfter(seq);
   }
 
   abort(): void {
-    this.#quotas?.abort();
+    this.#quotas.abort();
   }
 
   #held(key: KeyText): Held | undefined {

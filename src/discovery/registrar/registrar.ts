@@ -11,7 +11,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { BrokenInvariant, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { ALL_TIME_COUNTS, type Patience } from "../../lib/patience.ts";
+import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
@@ -39,13 +39,13 @@ export interface RegistrarOptions extends Publishing {
   readonly maxIdempotencyKeys: number;
   /**
    * Which tombstones may be collected. Old ones (`age`) may not while a node may still come back with a record that they end, and none may
-   * (`nothing`) while the lost origins are not known yet. Absent means old ones too.
+   * (`nothing`) while the lost origins are not known yet.
    */
-  readonly collectsBy?: () => CollectsBy;
+  readonly collectsBy: () => CollectsBy;
   /** The random part of a new lease id, about 16 characters. */
   readonly newToken: () => string;
-  /** The clock of leases, in which standstills of this node hardly count. Absent: all time counts. */
-  readonly patience?: Patience;
+  /** The clock of leases, in which standstills of this node hardly count. */
+  readonly patience: Patience;
 }
 
 export interface RegistrarParts {
@@ -53,7 +53,7 @@ export interface RegistrarParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly hlc: Hlc;
-  readonly quotas?: Quotas | undefined;
+  readonly quotas: Quotas;
 }
 
 export interface RegisterCommand {
@@ -71,7 +71,6 @@ const TICK_COUNT = 2000;
 
 export class Registrar {
   readonly #options: RegistrarOptions;
-  readonly #patience: Patience;
   readonly #replica: Replica;
   readonly #leases: Leases;
   readonly #undo = new UndoLog();
@@ -91,7 +90,6 @@ export class Registrar {
 
   constructor(options: RegistrarOptions, parts: RegistrarParts) {
     this.#options = options;
-    this.#patience = options.patience ?? ALL_TIME_COUNTS;
     this.#replica = parts.replica;
     this.#leases = parts.leases;
     this.#takenSeq = parts.replica.lastSeq;
@@ -126,7 +124,7 @@ export class Registrar {
   /** Puts all entries under a lease, or none. The answer is valid once the next batch is durable. */
   register(caller: Caller, command: RegisterCommand, time: Time): Registered {
     const asked = attemptOf(command);
-    const answered = this.#answers.find(caller, asked, this.#patience.dueMs(time.monoMs));
+    const answered = this.#answers.find(caller, asked, this.#options.patience.dueMs(time.monoMs));
     if (answered !== undefined) return answered;
     this.#checkKeys(caller, command.stampedEntries);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
@@ -201,25 +199,25 @@ export class Registrar {
 
   /** Ends expired leases and collects old tombstones, a bounded number in each call. */
   tick(time: Time): void {
-    const dueMs = this.#patience.dueMs(time.monoMs);
+    const dueMs = this.#options.patience.dueMs(time.monoMs);
     const expired = this.#leases.expire(dueMs, TICK_COUNT);
     this.expiredCount += expired.length;
     for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
     this.endings.retry(time);
-    const by = this.#collectsBy;
+    const by = this.#options.collectsBy();
     if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));
     this.#answers.sweep(dueMs);
   }
 
   /** The time at which a lease starts its ttl. Standstills of this node hardly count in it. */
   leaseMs({ monoMs }: Time): number {
-    return this.#patience.nowMs(monoMs);
+    return this.#options.patience.nowMs(monoMs);
   }
 
   /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
   nextDeadlineMs(): number {
-    const collectMonoMs = this.#collectsBy === "age" ? this.#replica.nextCollectMonoMs() : NEVER;
-    return Math.min(this.#patience.dueMonoMs(this.#leases.nextDeadlineMs()), collectMonoMs);
+    const collectMonoMs = this.#options.collectsBy() === "age" ? this.#replica.nextCollectMonoMs() : NEVER;
+    return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), collectMonoMs);
   }
 
   // ---- batches ----
@@ -285,10 +283,6 @@ export class Registrar {
       if (error instanceof BrokenInvariant) error.isUndone = true;
       throw error;
     }
-  }
-
-  get #collectsBy(): CollectsBy {
-    return this.#options.collectsBy?.() ?? "age";
   }
 
   #checkKeys(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
