@@ -1,7 +1,7 @@
 /** The reads that all listeners share: pages, readers for watches, nodes, status. All of them ask the same verdict (P11). */
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
-import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
+import { SCOPE } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/query/instances.ts";
@@ -326,12 +326,6 @@ export class Reads {
     if (namespaceFilter === "") return answer;
     const holders = this.#holders(caller, namespaceFilter, new Set(answer.records.map((record) => record.traits.nodeId)));
     return { ...answer, records: answer.records.filter((record) => holders.has(record.traits.nodeId)) };
-  }
-
-  /** The relation of a node to this one: ZONE for the same cluster, REGION for the same region, else GLOBAL. */
-  relation(record: CatalogRecord): Scope {
-    if (record.traits.clusterId === this.node.clusterId) return SCOPE.ZONE;
-    return record.traits.region === this.node.region ? SCOPE.REGION : SCOPE.GLOBAL;
   }
 
   /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records. */

@@ -21,7 +21,7 @@ import {
   PeerServiceListResponseSchema,
   type PeerServiceWatchRequest,
 } from "../../gen/waymark/control/v1/peer_pb.js";
-import { relationOf } from "../catalog/entry/scope.ts";
+import { scopeBetween } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
@@ -33,6 +33,7 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
+import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { bookmarkMs } from "./request-checks.ts";
 import { requestCheckOf } from "./request-rules.ts";
@@ -349,23 +350,10 @@ function wirePeer(row: MemberRow, identity: Identity): Peer {
     labels: { ...row.labels },
     isSelf: row.isSelf,
     linked: row.isLinked,
-    scope: scopeSeenFrom(identity, row),
+    scope: row.isSelf ? Scope.LOCAL : wireScope(scopeBetween(identity, row)),
     ...(row.lastSeenWallMs !== undefined && { lastSeen: timestampFromMs(row.lastSeenWallMs) }),
     ...(row.rttMs !== undefined && { rtt: durationFromMs(Math.max(1, Math.round(row.rttMs))) }),
   });
-}
-
-/** The relation of a member to the serving node. */
-function scopeSeenFrom(identity: Identity, row: MemberRow): Scope {
-  if (row.isSelf) return Scope.LOCAL;
-  switch (relationOf(identity, row)) {
-    case "cluster":
-      return Scope.ZONE;
-    case "region":
-      return Scope.REGION;
-    case "remote":
-      return Scope.GLOBAL;
-  }
 }
 
 interface OpenWatches {

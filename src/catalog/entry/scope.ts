@@ -14,13 +14,20 @@ export function widest(a: Scope, b: Scope): Scope {
 /** The relation of a node to a record's origin. */
 export type Relation = "self" | "cluster" | "region" | "remote";
 
+interface Place {
+  readonly clusterId: string;
+  readonly region: string;
+}
+
 /** The relation of two places. */
-export function relationOf(
-  a: { readonly clusterId: string; readonly region: string },
-  b: { readonly clusterId: string; readonly region: string },
-): Exclude<Relation, "self"> {
+export function relationOf(a: Place, b: Place): Exclude<Relation, "self"> {
   if (a.clusterId === b.clusterId) return "cluster";
   return a.region === b.region ? "region" : "remote";
+}
+
+/** The narrowest scope that reaches from one place to the other. */
+export function scopeBetween(a: Place, b: Place): Scope {
+  return { cluster: SCOPE.ZONE, region: SCOPE.REGION, remote: SCOPE.GLOBAL }[relationOf(a, b)];
 }
 
 /** Whether a node with this relation to the origin may hold a record of this scope. */

@@ -10,7 +10,7 @@ import {
   ListPeersResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
-import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
+import { SCOPE, SCOPE_NAMES, type Scope, scopeBetween } from "../../catalog/entry/scope.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
@@ -67,7 +67,7 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
   const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
   const peers = page.records.flatMap((record) => {
     const { nodeId } = record.traits;
-    const relation = reads.relation(record);
+    const relation = scopeBetween(reads.node, record.traits);
     if (nodeId === identity.nodeId || (scope !== 0 && relation !== scope)) return [];
     const presence = mesh.presence(nodeId, context.time);
     return presence === undefined ? [] : [peerOf(parts, record, presence)];
@@ -83,7 +83,7 @@ function peerOf({ reads, registrar }: NodeParts, record: CatalogRecord, { status
     clusterId: entry.key.clusterId,
     region: entry.region,
     zone: entry.zone,
-    scope: wireScope(reads.relation(record)),
+    scope: wireScope(scopeBetween(reads.node, record.traits)),
     ...(entry.detail.case === "node" && { urls: [...entry.detail.value.advertisedUrls], transports: [...entry.detail.value.transports] }),
     status: PeerStatus[enumName(status)],
     lastSeen: timestampFromMs(lastSeenWallMs),
