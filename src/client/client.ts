@@ -2,8 +2,10 @@
 import {
   create,
   type DescMessage,
+  type DescMethod,
   type DescMethodServerStreaming,
   type DescMethodUnary,
+  type DescService,
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
@@ -11,7 +13,6 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { RequestError } from "./request-error.ts";
-import { type CallOptions, type ServiceClient, serviceClient } from "./service-client.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
 export interface Channel {
@@ -37,6 +38,35 @@ export interface ClientOptions {
   /** Monotonic clock. */
   readonly nowMs: () => number;
 }
+
+/** What a call may have beside its request. */
+export interface CallOptions {
+  /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
+  request: MessageInitShape<I>,
+  options?: CallOptions,
+) => Promise<MessageShape<O>>;
+
+type StreamFunction<I extends DescMessage, O extends DescMessage> = (
+  request: MessageInitShape<I>,
+  options?: Omit<CallOptions, "timeoutMs">,
+) => AsyncIterable<MessageShape<O>>;
+
+type MethodFunction<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? UnaryFunction<I, O>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? StreamFunction<I, O>
+      : never;
+
+/** One function for each method, by its name in TypeScript, except methods to which the client streams. */
+export type ServiceClient<S extends DescService> = {
+  readonly [K in keyof S["method"] as MethodFunction<S["method"][K]> extends never ? never : K]: MethodFunction<S["method"][K]>;
+};
 
 /** A try at another server needs at least this much of the deadline. */
 const LEAST_TRY_MS = 100;
@@ -119,4 +149,26 @@ export class Client {
     if (channel === undefined) throw new RangeError(`no server number ${this.#current}`);
     return channel;
   }
+}
+
+/** The functions of `service`, each a call of `client`. Failures are `RequestError`s. */
+function serviceClient<S extends DescService>(service: S, client: Client): ServiceClient<S> {
+  const functions: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    if (isUnary(method)) functions[method.localName] = (request: Init, options?: CallOptions) => client.call(method, request, options);
+    else if (isStream(method))
+      functions[method.localName] = (request: Init, options?: CallOptions) => client.stream(method, request, options);
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one function for each method that the type names, made above
+  return functions as ServiceClient<S>;
+}
+
+type Init = MessageInitShape<DescMessage>;
+
+function isUnary(method: DescMethod): method is DescMethodUnary {
+  return method.methodKind === "unary";
+}
+
+function isStream(method: DescMethod): method is DescMethodServerStreaming {
+  return method.methodKind === "server_streaming";
 }
