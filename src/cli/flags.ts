@@ -38,40 +38,36 @@ export class Flags {
 
   /** A whole number from 1 to `max`. On the wire 0 means absent, so 0 on the command line would have another effect than it says. */
   count(name: string, max: number): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    if (!/^\d{1,16}$/.test(text) || Number(text) < 1 || Number(text) > max)
-      throw new UsageError(`${dashed(name)} ${text}: not a whole number from 1 to ${max}`);
-    return Number(text);
+    const countOf = (text: string) => (/^\d{1,16}$/.test(text) && Number(text) >= 1 && Number(text) <= max ? Number(text) : undefined);
+    return this.#parsed(name, countOf, `not a whole number from 1 to ${max}`);
   }
 
   /** A duration such as `30s`, in milliseconds. */
   durationMs(name: string): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const value = parseDurationMs(text);
-    if (value === undefined) throw new UsageError(`${dashed(name)} ${text}: not a duration such as 500ms, 30s or 1h`);
-    return value;
+    return this.#parsed(name, parseDurationMs, "not a duration such as 500ms, 30s or 1h");
   }
 
   /** A time such as `2026-01-31T12:00:00Z`, in milliseconds since 1970. */
   instantMs(name: string): number | undefined {
-    const text = this.text(name);
-    if (text === undefined) return undefined;
-    const wallMs = parseTime(text);
-    if (wallMs === undefined) throw new UsageError(`${dashed(name)} ${text}: not a time such as ${A_TIME}`);
-    return wallMs;
+    return this.#parsed(name, parseTime, `not a time such as ${A_TIME}`);
   }
 
   /** A time, or a duration before now such as `1h`. */
   pastMs(name: string, nowWallMs: number): number | undefined {
+    const wallMsOf = (text: string) => {
+      const agoMs = parseDurationMs(text);
+      return agoMs === undefined ? parseTime(text) : nowWallMs - agoMs;
+    };
+    return this.#parsed(name, wallMsOf, `not a time such as ${A_TIME}, nor a duration before now such as 1h`);
+  }
+
+  /** The value of a flag; undefined when it was not given. Throws a UsageError with the rule for a text that does not parse. */
+  #parsed(name: string, parse: (text: string) => number | undefined, rule: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
-    const agoMs = parseDurationMs(text);
-    const wallMs = agoMs === undefined ? parseTime(text) : nowWallMs - agoMs;
-    if (wallMs === undefined)
-      throw new UsageError(`${dashed(name)} ${text}: not a time such as ${A_TIME}, nor a duration before now such as 1h`);
-    return wallMs;
+    const value = parse(text);
+    if (value === undefined) throw new UsageError(`${dashed(name)} ${text}: ${rule}`);
+    return value;
   }
 
   /** `key=value` flags as pairs; a key given twice is refused. */

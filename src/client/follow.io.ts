@@ -66,7 +66,6 @@ async function pause(waitMs: number, signal: AbortSignal): Promise<void> {
 
 /** Failures after which another try may help: the server is away, restarts, drains or cut the stream. */
 function isPassing(error: unknown): error is RequestError {
-  if (!(error instanceof RequestError)) return false;
-  const { code, isReachable } = error.facts;
-  return !isReachable || ["UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"].includes(code);
+  const passing = ["UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"];
+  return error instanceof RequestError && (error.isAway || passing.includes(error.facts.code));
 }

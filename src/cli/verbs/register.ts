@@ -128,10 +128,7 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
 
 /** Whether another try may help: the server is away, or too busy to answer in time. */
 function isPassing(error: unknown): error is RequestError {
-  return (
-    error instanceof RequestError &&
-    (!error.facts.isReachable || ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code))
-  );
+  return error instanceof RequestError && (error.isAway || ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"].includes(error.facts.code));
 }
 
 export const unregister: Verb = async ({ flags, out, client }) => {
