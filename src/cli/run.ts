@@ -6,8 +6,7 @@ import { RequestError } from "../client/request-error.ts";
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
-import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
-import { type Environment, readInput } from "./environment.ts";
+import type { Environment } from "./environment.ts";
 import { EXIT, EXIT_MEANS, type Exit, errorLines, exitOf, UsageError } from "./exit.ts";
 import { Flags } from "./flags.ts";
 import { FORMATS, Output } from "./output.ts";
@@ -198,14 +197,13 @@ async function connectOptions(flags: Flags, environment: Environment): Promise<C
     throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
   const wantsTls = flags.isOn("tls") || saysTls(environment.env["WAYMARK_TLS"] ?? "");
   if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
-  const pem = async (file: string | undefined, flag: string, variable: string) => {
-    const source = sourceOf(flag, variable);
-    return file === undefined ? undefined : { source, file, bytes: Buffer.from(await readInput(environment, file, MAX_PEM_BYTES, source)) };
+  const tlsFlags = {
+    ca: { source: sourceOf("ca", "WAYMARK_CA"), file: caFile },
+    cert: { source: sourceOf("cert", "WAYMARK_CERT"), file: certFile },
+    key: { source: sourceOf("key", "WAYMARK_KEY"), file: keyFile },
   };
-  const ca = await pem(caFile, "ca", "WAYMARK_CA");
-  const [cert, key] = [await pem(certFile, "cert", "WAYMARK_CERT"), await pem(keyFile, "key", "WAYMARK_KEY")];
-  if (ca !== undefined || cert !== undefined) (await import("./tls-flags.ts")).checkTlsFlags({ ca, cert, key });
-  const tls = (ca || wantsTls) && { ...(ca && { ca: ca.bytes }), ...(cert && { cert: cert.bytes }), ...(key && { key: key.bytes }) };
+  const hasFiles = caFile !== undefined || certFile !== undefined;
+  const tls = hasFiles ? await (await import("./tls-flags.ts")).readTlsFlags(environment, tlsFlags) : wantsTls && {};
   return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 

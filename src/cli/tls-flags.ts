@@ -1,32 +1,34 @@
-/** Checks the certificates and keys that flags name before a server is asked, so that the message can name the flag. */
+/** Reads the certificates and keys that flags name, and checks them before a server is asked, so that the message can name the flag. */
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
+import type { TlsFiles } from "../client/connect-options.ts";
+import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
+import { type Environment, readInput } from "./environment.ts";
 import { UsageError } from "./exit.ts";
 
 interface NamedFile {
   /** The flag or variable that names it. */
   readonly source: string;
-  readonly file: string;
-  readonly bytes: Uint8Array;
-}
-
-export interface TlsFlags {
-  readonly ca: NamedFile | undefined;
-  readonly cert: NamedFile | undefined;
-  readonly key: NamedFile | undefined;
+  /** Undefined when it names none. */
+  readonly file: string | undefined;
 }
 
 /** Throws a UsageError that names the flag or variable and the file, and never its contents. */
-export function checkTlsFlags({ ca, cert, key }: TlsFlags): void {
-  for (const named of [ca, cert])
-    if (named !== undefined && !isRight(() => new X509Certificate(named.bytes)))
-      throw new UsageError(`${named.source} ${named.file}: holds no certificate in PEM`);
-  if (cert === undefined || key === undefined) return;
-  const keyPem = Buffer.from(key.bytes);
-  if (!isRight(() => createSecureContext({ key: keyPem })))
-    throw new UsageError(`${key.source} ${key.file}: holds no private key in PEM that is not encrypted`);
-  if (!isRight(() => createSecureContext({ cert: Buffer.from(cert.bytes), key: keyPem })))
-    throw new UsageError(`${key.source} ${key.file}: is not the key of ${cert.source} ${cert.file}`);
+export async function readTlsFlags(environment: Environment, flags: Readonly<Record<"ca" | "cert" | "key", NamedFile>>): Promise<TlsFiles> {
+  const read = async ({ source, file }: NamedFile): Promise<Buffer | undefined> =>
+    file === undefined ? undefined : Buffer.from(await readInput(environment, file, MAX_PEM_BYTES, source));
+  const nameOf = ({ source, file }: NamedFile): string => `${source} ${file}`;
+  const [ca, cert, key] = [await read(flags.ca), await read(flags.cert), await read(flags.key)];
+  for (const [bytes, named] of [[ca, flags.ca] as const, [cert, flags.cert] as const])
+    if (bytes !== undefined && !isRight(() => new X509Certificate(bytes)))
+      throw new UsageError(`${nameOf(named)}: holds no certificate in PEM`);
+  if (cert !== undefined && key !== undefined) {
+    if (!isRight(() => createSecureContext({ key })))
+      throw new UsageError(`${nameOf(flags.key)}: holds no private key in PEM that is not encrypted`);
+    if (!isRight(() => createSecureContext({ cert, key })))
+      throw new UsageError(`${nameOf(flags.key)}: is not the key of ${nameOf(flags.cert)}`);
+  }
+  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
 }
 
 function isRight(read: () => unknown): boolean {
