@@ -4,5 +4,5 @@ import { holdHangUp } from "./main/hang-up.ts";
 
 // Before all that takes time: which command it is shows when the command line is read.
 holdHangUp();
-keepCompiled();
+await keepCompiled();
 await import("./main/cli.ts");

@@ -10,7 +10,7 @@ process.once("exit", () => {
   Atomics.store(ended, 0, 1);
   Atomics.notify(ended, 0);
 });
-keepCompiled();
+await keepCompiled();
 await import(module);
 // Now, because a kill -9 leaves no time for it at the end.
 flushCompileCache();
