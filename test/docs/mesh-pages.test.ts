@@ -83,6 +83,13 @@ test.each(PAGES)("%s: every metric of the mesh is there, and so is every script"
   expect(run.filter((name) => !Object.hasOwn(scripts, name))).toEqual([]);
 });
 
+test("the reference has a row for every metric of the mesh", () => {
+  const page = readFileSync("docs/reference/mesh.md", "utf8");
+  const metrics = Object.keys(METRICS).filter((name) => name.startsWith("mesh_"));
+  expect(metrics.length).toBeGreaterThan(20);
+  expect(metrics.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([]);
+});
+
 test.each([
   { metric: "mesh_refused_total", causes: METRICS.mesh_refused_total.labels.what },
   { metric: "mesh_refused_updates_total", causes: METRICS.mesh_refused_updates_total.labels.reason },
