@@ -1507,6 +1507,9 @@ export declare const ResolvePolicySchema: GenEnum<ResolvePolicy>;
  * node starts or stops, NOT_READY or DRAINING. The comment of each rpc names further reasons. A query for a namespace
  * that the caller may not see returns nothing instead of an error.
  *
+ * The bounds of entries and of their names are the defaults of the node's settings `limits.*`. Reads, and removals by
+ * key, also accept longer names: another node may allow them to its clients.
+ *
  * @generated from service waymark.discovery.v1.DiscoveryService
  */
 export declare const DiscoveryService: GenService<{
