@@ -454,7 +454,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * How long caches and DNS resolvers may keep the answer, 0 s to 24 h. When it is absent, the node fills in the ttl of
-   * the lease. It stays absent under a lease that never expires; DNS then uses the setting `catalog.default_lease_ttl`.
+   * the lease, at most its setting `limits.max_entry_ttl`. It stays absent under a lease that never expires; DNS then
+   * uses the setting `catalog.default_lease_ttl`.
    *
    * @generated from field: google.protobuf.Duration ttl = 8;
    */
