@@ -3,7 +3,7 @@ import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { Collecting } from "./collecting.ts";
 import type { Freshness } from "./freshness.ts";
-import type { FabricEvent, FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
+import type { FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
 import { Leaving } from "./leaving.ts";
 import { CallGuard } from "./links/call-guard.ts";
 import { EVERY_CLUSTER, Foreigners } from "./links/foreigners.ts";
@@ -380,11 +380,10 @@ export class Fabric implements FabricMachine {
       this.#multiplexer.wake();
     }
     if (time.monoMs >= this.lifecycle.nextDeadlineMs()) {
-      const events: FabricEvent[] = [];
-      if (this.lifecycle.tick(time, events)) out.push({ kind: "changed" });
+      const outputCount = out.length;
+      this.lifecycle.tick(time, out);
       // Nothing is held any more of an origin that was forgotten.
-      if (events.length > 0) this.#freshness.changed();
-      for (const event of events) out.push({ kind: "event", event });
+      if (out.length > outputCount) this.#freshness.changed();
     }
     this.#lost.tick(out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);

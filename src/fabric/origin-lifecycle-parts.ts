@@ -23,7 +23,7 @@ export function makeOriginLifecycle(
     ...parts,
     findMember: (id) => membership.find(id),
     forgetOrigin: (origin, time, isOver) => replication.forgetOrigin(origin, time, isOver, 0),
-    closed: (origin, time, events) => replication.closed(origin, time, events),
+    closed: (origin, time, out) => replication.closed(origin, time, out),
     swept: (time) => replication.disproved.step(time),
     hasTable: () => membership.hasJoined,
     wasHidden: (id) => replication.hiddenElsewhere.has(id),

@@ -5,7 +5,7 @@ import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { ENTRIES } from "../catalog/replica/sweeps.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import { eventOutput, type FabricEvent } from "./io-types.ts";
+import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import { Roster } from "./roster.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
@@ -51,7 +51,7 @@ export interface OriginLifecyclePorts {
   /** Whether a peer hid an origin before it was known here. */
   readonly wasHidden: (id: string) => boolean;
   /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
-  readonly closed: (origin: Origin, time: Time, events: FabricEvent[]) => void;
+  readonly closed: (origin: Origin, time: Time, out: FabricOutput[]) => void;
   /** A slice of what is owed to many records was done. */
   readonly swept: (time: Time) => void;
   /** Whether somebody has told who the members are. */
@@ -219,48 +219,47 @@ export class OriginLifecycle {
     return this.#isDue || this.#fresh.size > 0 || this.isSettling ? 0 : this.#nextMonoMs;
   }
 
-  /** Returns whether anything in the replica changed. */
-  tick(time: Time, events: FabricEvent[]): boolean {
+  tick(time: Time, out: FabricOutput[]): void {
     let isChanged = false;
     // One more that is there may end a cluster's protection; without any, strangers' origins are not to cost a look at all the others each.
     const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
     if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
       this.#isDue = false;
-      isChanged = this.#review(time, events);
+      isChanged = this.#review(time, out);
     } else {
       for (const origin of this.#fresh) {
-        const row = this.#reviewOrigin(origin, time, events);
-        isChanged = this.#age(row, time, events) || isChanged;
+        const row = this.#reviewOrigin(origin, time, out);
+        isChanged = this.#age(row, time, out) || isChanged;
       }
     }
     this.#fresh.clear();
     const { replica, closed, swept } = this.#parts;
     const isSwept = replica.sweep(this.#options.maxTouches, time);
-    for (const origin of replica.sweeps.takeClosed()) closed(origin, time, events);
+    for (const origin of replica.sweeps.takeClosed()) closed(origin, time, out);
     swept(time);
-    return isSwept || isChanged;
+    if (isSwept || isChanged) out.push({ kind: "changed" });
   }
 
   // ---- deciding ----
 
-  #review(time: Time, events: FabricEvent[]): boolean {
+  #review(time: Time, out: FabricOutput[]): boolean {
     for (const [nodeId, untilMonoMs] of this.#away) if (time.monoMs >= untilMonoMs) this.#away.delete(nodeId);
     for (const origin of this.#parts.replica.origins.values()) {
       if (origin === this.#parts.replica.self) continue;
-      this.#reviewOrigin(origin, time, events);
+      this.#reviewOrigin(origin, time, out);
     }
-    this.#reviewClusters(time, events);
+    this.#reviewClusters(time, out);
     let isChanged = false;
     this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
     // Nobody may have asked whether one is presumed: then they are still listed.
     if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
     else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
-    for (const row of this.#rows.values()) isChanged = this.#age(row, time, events) || isChanged;
+    for (const row of this.#rows.values()) isChanged = this.#age(row, time, out) || isChanged;
     return isChanged;
   }
 
-  #reviewOrigin(origin: Origin, time: Time, events: FabricEvent[]): Row {
+  #reviewOrigin(origin: Origin, time: Time, out: FabricOutput[]): Row {
     const member = this.#parts.findMember(origin.nodeId);
     const isPresumed = member === undefined && this.#isPresumed(origin, time);
     const noted = this.#rows.get(origin.id);
@@ -285,8 +284,8 @@ export class OriginLifecycle {
     // One that was dead when this node came back did not vanish now.
     if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
     else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
-    if (absence === undefined) events.push(event("origin_back", "info", row));
-    else if (was === undefined) events.push(event("origin_orphaned", "info", row));
+    if (absence === undefined) out.push(event("origin_back", "info", row));
+    else if (was === undefined) out.push(event("origin_orphaned", "info", row));
     return row;
   }
 
@@ -341,7 +340,7 @@ export class OriginLifecycle {
   }
 
   /** Hides or forgets an absent origin when its time has come. */
-  #age(row: Row, time: Time, events: FabricEvent[]): boolean {
+  #age(row: Row, time: Time, out: FabricOutput[]): boolean {
     const { replica } = this.#parts;
     if (replica.origins.get(row.origin.id) !== row.origin) {
       this.#drop(row);
@@ -359,14 +358,14 @@ export class OriginLifecycle {
         this.#isDue = true;
         return false;
       }
-      events.push(event("origin_forgotten", "warn", row));
+      out.push(event("origin_forgotten", "warn", row));
       this.#drop(row);
       this.#parts.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence));
       return true;
     }
     if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
       this.#change(row, "hidden");
-      events.push(event("origin_hidden", "warn", row));
+      out.push(event("origin_hidden", "warn", row));
     }
     this.#nextMonoMs = Math.min(this.#nextMonoMs, row.origin.life === "hidden" ? forgetMonoMs : hideMonoMs);
     return false;
@@ -395,7 +394,7 @@ export class OriginLifecycle {
     return new Set(back.map(({ origin }) => origin.nodeId)).size;
   }
 
-  #reviewClusters(time: Time, events: FabricEvent[]): void {
+  #reviewClusters(time: Time, out: FabricOutput[]): void {
     const { suspicionWindowMs, orphanProtectRatio, orphanProtectMinCount } = this.#options;
     for (const [clusterId, cluster] of this.#clusters) {
       const { vanished } = cluster;
@@ -405,10 +404,10 @@ export class OriginLifecycle {
         const total = liveCount + vanished.size;
         if (vanished.size >= orphanProtectMinCount && vanished.size > total * orphanProtectRatio) {
           cluster.protectedTotal = total;
-          events.push(eventOutput("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }).event);
+          out.push(eventOutput("orphans_protected", "warn", { clusterId, vanishedCount: vanished.size, total }));
         }
       } else if (cluster.protectedTotal - liveCount - this.#backCount(vanished) <= cluster.protectedTotal * orphanProtectRatio) {
-        events.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }).event);
+        out.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
         cluster.protectedTotal = undefined;
         vanished.clear();
         // Those still missing have as long to come back as if they had vanished now: healing takes its time.
@@ -440,7 +439,7 @@ export class OriginLifecycle {
   }
 }
 
-function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricEvent {
+function event(name: string, severity: FabricEvent["severity"], { origin, clusterId, absence }: Row): FabricOutput {
   const { nodeId, generation } = origin;
-  return eventOutput(name, severity, { nodeId, generation, clusterId, why: absence ?? "back" }).event;
+  return eventOutput(name, severity, { nodeId, generation, clusterId, why: absence ?? "back" });
 }

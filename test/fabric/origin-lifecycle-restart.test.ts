@@ -1,7 +1,7 @@
 /** What becomes of the states of origins over a restart, and in the first tables of members after it (semantics.md, Orphans). */
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
-import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
@@ -65,24 +65,27 @@ test("an origin back from the snapshot is live until a table of members says oth
   const known = new Map<string, MemberUpdate>();
   const lifecycle = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => false });
   const shown = () => [...replica.origins.values()].map(({ id, life }) => `${id} ${life}`);
-  const names = (events: readonly FabricEvent[]) => events.map(({ name, detail }) => `${name} ${detail["nodeId"]} ${detail["why"]}`);
+  const names = (outputs: readonly FabricOutput[]) =>
+    outputs
+      .flatMap((output) => (output.kind === "event" ? [output.event] : []))
+      .map(({ name, detail }) => `${name} ${detail["nodeId"]} ${detail["why"]}`);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
   lifecycle.resume(new Map([["n2/1", start.monoMs]]), new Set(), start.monoMs + 5000);
-  const events: FabricEvent[] = [];
-  lifecycle.tick(start, events);
+  const outputs: FabricOutput[] = [];
+  lifecycle.tick(start, outputs);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 live", "n4/1 live"]);
   expect(lifecycle.isAnybodyAway).toBe(true);
   // News of one member is no table: the others may still be in it.
   known.set("n3", updateOf("n3", { status: "dead" }));
   lifecycle.memberChanged(updateOf("n3"));
-  lifecycle.tick({ ...start, monoMs: 2000 }, events);
+  lifecycle.tick({ ...start, monoMs: 2000 }, outputs);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 orphaned", "n4/1 live"]);
   expect(lifecycle.nextDeadlineMs()).toBe(6000);
-  lifecycle.tick({ ...start, monoMs: 5999 }, events);
+  lifecycle.tick({ ...start, monoMs: 5999 }, outputs);
   expect(shown()[3]).toBe("n4/1 live");
-  lifecycle.tick({ ...start, monoMs: 6000 }, events);
+  lifecycle.tick({ ...start, monoMs: 6000 }, outputs);
   expect(shown()[3]).toBe("n4/1 orphaned");
-  expect(names(events)).toEqual(["origin_orphaned n3 dead", "origin_orphaned n4 unknown"]);
+  expect(names(outputs)).toEqual(["origin_orphaned n3 dead", "origin_orphaned n4 unknown"]);
 });
 
 test("when the first table has come, whoever is dead in it or not in it is away, and has not vanished now", () => {

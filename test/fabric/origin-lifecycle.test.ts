@@ -4,7 +4,7 @@ import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import type { Origin } from "../../src/catalog/record/stored-record.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import type { FabricEvent } from "../../src/fabric/io-types.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { OriginLifecycle, type OriginLifecycleOptions } from "../../src/fabric/origin-lifecycle.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -17,7 +17,7 @@ const HOUR_MS = 3_600_000;
 class Bench {
   readonly replica: Replica;
   readonly lifecycle: OriginLifecycle;
-  readonly events: FabricEvent[] = [];
+  readonly outputs: FabricOutput[] = [];
   readonly members = new Map<string, MemberUpdate>();
   nowMs = 1000;
   ticks = 0;
@@ -64,7 +64,7 @@ class Bench {
       if (dueMs > untilMs) break;
       this.nowMs = dueMs;
       this.ticks += 1;
-      this.lifecycle.tick(this.time, this.events);
+      this.lifecycle.tick(this.time, this.outputs);
     }
     this.nowMs = untilMs;
   }
@@ -75,7 +75,7 @@ class Bench {
   }
 
   eventNames(): readonly string[] {
-    return this.events.map(({ name }) => name);
+    return this.outputs.flatMap((output) => (output.kind === "event" ? [output.event.name] : []));
   }
 }
 
@@ -161,7 +161,7 @@ test("a generation that its node never says it lives in is an orphan after a res
   bench.run(restartMs - 1);
   expect(bench.state()).toEqual(["a/2 live"]);
   bench.run(1);
-  expect([bench.state(), bench.events.map(({ name }) => name)]).toEqual([["a/2 orphaned"], ["origin_orphaned"]]);
+  expect([bench.state(), bench.eventNames()]).toEqual([["a/2 orphaned"], ["origin_orphaned"]]);
   bench.run(orphanGraceMs);
   expect(bench.state()).toEqual(["a/2 hidden"]);
   bench.say("a", "alive", { generation: 2 });
@@ -378,7 +378,7 @@ test("a large origin's records are visited in slices, each once, and the view fo
   bench.say("a", "dead");
   const before = bench.ticks;
   const revision = here.replica.revision;
-  bench.lifecycle.tick(bench.time, bench.events);
+  bench.lifecycle.tick(bench.time, bench.outputs);
   expect(bench.lifecycle.isSettling).toBe(true);
   bench.run(0);
   expect(bench.lifecycle.isSettling).toBe(false);
@@ -407,7 +407,7 @@ test("a large origin is hidden and then forgotten in slices, and until the last 
   bench.nowMs += 1000;
   const seen: [number, number | undefined, boolean][] = [];
   do {
-    bench.lifecycle.tick(bench.time, bench.events);
+    bench.lifecycle.tick(bench.time, bench.outputs);
     seen.push([here.replica.lookup.size, origin?.log.size, here.replica.origins.has("a/1")]);
   } while (bench.lifecycle.isSettling || bench.lifecycle.nextDeadlineMs() === 0);
   const slices = Math.ceil(KEYS.length / 3);

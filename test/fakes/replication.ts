@@ -11,7 +11,7 @@ import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
-import type { FabricEvent, FabricOutput } from "../../src/fabric/io-types.ts";
+import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { LinkReplication } from "../../src/fabric/replication/link-replication.ts";
 import type { ReplicationOptions } from "../../src/fabric/replication/options.ts";
 import { Replicator } from "../../src/fabric/replication/replicator.ts";
@@ -225,11 +225,9 @@ export class Wire {
 
   /** A slice of what is owed to many records, as the lives of origins do it. */
   #sweep({ replica, shared, outputs }: ReplicatingNode, time: Time): void {
-    const events: FabricEvent[] = [];
     replica.sweep(2, time);
-    for (const origin of replica.sweeps.takeClosed()) shared.closed(origin, time, events);
+    for (const origin of replica.sweeps.takeClosed()) shared.closed(origin, time, outputs);
     shared.disproved.step(time);
-    for (const event of events) outputs.push({ kind: "event", event });
   }
 
   #send(frame: ReplicationFrame, to: End, monoMs: number): void {

@@ -363,9 +363,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/origin-lifecycle.ts",
-        find: '      this.#change(row, "hidden");\n      events.push',
+        find: '      this.#change(row, "hidden");\n      out.push',
         replace:
-          '      this.#change(row, "hidden");\n      for (const stored of row.origin.log.list()) if (stored.sizeBytes > 0) replica.withdraw(stored, time);\n      events.push',
+          '      this.#change(row, "hidden");\n      for (const stored of row.origin.log.list()) if (stored.sizeBytes > 0) replica.withdraw(stored, time);\n      out.push',
       },
     ],
     withinSeeds: 200,

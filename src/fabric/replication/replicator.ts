@@ -10,7 +10,7 @@ import type { Hlc } from "../../lib/hlc.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import { Heartbeats } from "../heartbeats.ts";
-import { eventOutput, type FabricEvent } from "../io-types.ts";
+import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Foreigners } from "../links/foreigners.ts";
 import { Disproved } from "./disproved.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
@@ -236,12 +236,12 @@ export class Replicator {
   }
 
   /** All records that a whole transfer of an origin did not list are gone. The number of the origin has moved, and it may be whole now. */
-  closed(origin: Origin, time: Time, events: FabricEvent[]): void {
+  closed(origin: Origin, time: Time, out: FabricOutput[]): void {
     // It was forgotten since.
     if (this.replica.origins.get(origin.id) !== origin) return;
     this.heldChanged(origin);
     const { id } = origin;
-    if (this.partial.note(origin, time) === "whole") events.push(eventOutput("origin_whole", "info", { origin: id }).event);
+    if (this.partial.note(origin, time) === "whole") out.push(eventOutput("origin_whole", "info", { origin: id }));
     this.noteOrigin(origin);
     this.arrived(origin, time);
   }

@@ -1,7 +1,7 @@
 /** What all links of a node share. */
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
-import type { FabricEvent } from "../../../src/fabric/io-types.ts";
+import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { NEVER } from "../../../src/lib/machine.ts";
 import { drain, framesOf, open, ReplicatingNode, run, vectorOf, Wire } from "../../fakes/replication.ts";
 
@@ -138,9 +138,9 @@ function holding() {
   if (origin === undefined) throw new Error("a knows b");
   const close = (monoMs: number) => {
     origin.closing = undefined;
-    const events: FabricEvent[] = [];
-    a.shared.closed(origin, a.timeOf(monoMs), events);
-    return events.map(({ name }) => name);
+    const out: FabricOutput[] = [];
+    a.shared.closed(origin, a.timeOf(monoMs), out);
+    return out.map((output) => (output.kind === "event" ? output.event.name : output.kind));
   };
   return { a, link, origin, close };
 }
