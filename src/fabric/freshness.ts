@@ -1,85 +1,86 @@
-/** How old what is held here may be: the time since the slowest peer last said that this node lacks nothing of what it has (semantics.md, Age). */
+/** How old the data here may be: the time since this node last lacked nothing of the slowest peer (semantics.md, Age). */
 import type { Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { isListed } from "./membership/members.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
-/** What is asked of membership and of the replica. */
+/** What freshness needs from membership and from the replica. */
 export interface FreshnessParts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly members: () => Iterable<MemberUpdate>;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
-  /** Of nodes that no link is wanted to. */
+  /** Heartbeats of nodes that no link is wanted to. */
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
-  /** Whether anything is held of an origin of that node. */
+  /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
 }
 
 interface Peer {
-  /** When it was last in step; before that, up to when all that it had may be taken to be here. */
+  /** When this node was last in step with it. Before that, the time until which its records are taken to be here. */
   inStepMonoMs: number;
-  /** There was a link to it: what it says of itself counts, not what others say of it. */
+  /** There was a link to it. So its own statements count, and not those of others about it. */
   wasMet: boolean;
   clusterId: string;
   isWanted: boolean;
-  /** It was called dead and is listed again: it counts until then, though no link to it is wanted, as long as no heartbeat of it has come. */
+  /** It was dead and is listed again. Until then it counts although no link to it is wanted, as long as no heartbeat of it has come. */
   backUntilMonoMs: number;
-  /** It said goodbye: until then, or until it is heard of again, it is taken to write nothing. */
+  /** It said goodbye. Until then, or until it is heard of again, it is taken to write nothing. */
   goneUntilMonoMs: number;
-  /** The life that said so, as membership knew it then. */
+  /** The life that said goodbye, as membership knew it then. */
   goneLife?: Life | undefined;
 }
 
-/** Membership counts them up: whatever is said of a later one was heard of a node that went on. */
+/** Membership counts these numbers up. A statement with higher ones was made by a node that lived on. */
 type Life = Pick<MemberUpdate, "generation" | "incarnation">;
 
 const NEW_PEER = { wasMet: false, isWanted: true, backUntilMonoMs: 0, goneUntilMonoMs: 0 } as const satisfies Partial<Peer>;
 
-/** One that no link is wanted to, of which a heartbeat came. */
+/** A node with a heartbeat that no link is wanted to. */
 interface Distant {
   readonly nodeId: string;
   readonly provenMonoMs: number;
 }
 
-/** A heartbeat of a node that is well comes at least so often, by way of others too. */
+/** Heartbeats of a healthy node come at least this often, also by way of others. */
 const HEARTBEAT_QUIET_MS = 15_000;
 
-/** One that said goodbye is not back sooner, most likely; later it may be, where we cannot hear it. */
+/** A node that said goodbye is most likely not back before this time. Later it may be back where this node cannot hear it. */
 const GONE_MS = 60_000;
 
-/** One that is listed again and has neither a link nor a heartbeat after so long is one that does not talk to us, and whom others do not vouch for. */
+/** A node that is listed again, and has neither a link nor a heartbeat after this time, no longer counts: it does not talk to us, nor do others vouch for it. */
 const BACK_MS = 30_000;
 
-/** What is known of how far behind this node may be. */
+/** How far behind this node may be. */
 export interface Behind {
   readonly ageMs: number;
-  /** Peers out of step for longer than `quietMs`, and nodes without a heartbeat for three of their intervals. */
+  /** Peers that are out of step for longer than `quietMs`, and nodes without a heartbeat for three intervals. */
   readonly nodeIds: readonly string[];
-  /** Peers of other clusters that are so: they make nothing of ours old. */
+  /** Peers of other clusters in that state. They do not make our data old. */
   readonly otherNodeIds: readonly string[];
 }
 
 /**
- * Only nodes of our own cluster count: one of another could name what it never gives, and make all that we answer stale. A peer counts as long
- * as a link to it is wanted. Another member counts by its last heartbeat, once one has come. One that died without goodbye counts on while more
- * than half of its cluster is missing, or the only other node of ours: then it is more likely that we are cut off, and the others go on writing.
+ * Only nodes of our own cluster count, because a node of another cluster could name records that it never gives and so make all our answers stale.
+ * A peer counts as long as a link to it is wanted. Another member counts by its last heartbeat, once one has come. A node that died without goodbye
+ * still counts while more than half of its cluster is missing, or the only other node of our cluster. Then it is more likely that this node is cut
+ * off, and that the others go on writing.
  */
 export class Freshness {
   readonly #parts: FreshnessParts;
   readonly #peers = new Map<string, Peer>();
-  /** Clusters so much of which is missing that the missing count; undefined when it is to be found out anew. */
+  /** Clusters of which so much is missing that the missing nodes count. Undefined when this must be computed again. */
   #halved: ReadonlySet<string> | undefined;
-  /** Then one that said goodbye is missing, too. */
+  /** From then on a node that said goodbye counts as missing too. */
   #halvedUntilMonoMs = Number.POSITIVE_INFINITY;
-  /** Those without a link that count, and the oldest heartbeat of them; as of `#distantVersion`, -1: to be found out anew. */
+  /** The nodes without a link that count, and their oldest heartbeat, as of `#distantVersion`; -1 when this must be computed again. */
   #distant: readonly Distant[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
 
   /**
-   * When a member was first listed that is no peer yet; undefined when there is none. Whether a link to it is wanted is chosen a while later, and
-   * what it wrote in between counts then.
+   * When a member that is no peer yet was first listed. Undefined when there is none. Links are chosen a while later, and then the member's records
+   * from in between count.
    */
   #heardMonoMs: number | undefined;
 
@@ -88,8 +89,8 @@ export class Freshness {
   }
 
   /**
-   * From now on links are wanted to these. Of one that was no peer before, and of which no heartbeat came, it is taken that all is here that it wrote
-   * before `knownMonoMs`, or before `#heardMonoMs`, whichever is earlier.
+   * From now on links are wanted to these nodes. For a node that was no peer before and has no heartbeat, this node is taken to have everything that
+   * it wrote before `knownMonoMs`, or before `#heardMonoMs` if that is earlier.
    */
   want(nodeIds: readonly string[], knownMonoMs: number, { monoMs }: Time): void {
     this.changed();
@@ -107,7 +108,7 @@ export class Freshness {
       const peer = this.#peers.get(nodeId);
       const member = this.#parts.findMember(nodeId);
       const clusterId = member?.clusterId ?? "";
-      // What was known of it without a link is not forgotten with the first attempt.
+      // The first attempt to link does not discard what was known without a link.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? newMonoMs;
       if (peer === undefined) this.#peers.set(nodeId, { ...NEW_PEER, inStepMonoMs, clusterId });
       else Object.assign(peer, { isWanted: true, clusterId, backUntilMonoMs: 0 });
@@ -120,20 +121,20 @@ export class Freshness {
     if (peer !== undefined) peer.wasMet = true;
   }
 
-  /** We lack nothing of what the peer had then. */
+  /** This node lacks nothing of what the peer had at that time. */
   inStep(nodeId: string, monoMs: number): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) Object.assign(peer, { inStepMonoMs: Math.max(peer.inStepMonoMs, monoMs), wasMet: true, goneUntilMonoMs: 0 });
   }
 
-  /** The peer's last word was that it goes, and we have all that it had. */
+  /** The peer said goodbye, and this node has everything that it had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneLife: this.#parts.findMember(nodeId) });
     this.changed();
   }
 
-  /** Membership says something else of a member. */
+  /** The state of a member changed. */
   memberChanged(update: MemberUpdate, { monoMs }: Time): void {
     this.changed();
     const peer = this.#peers.get(update.nodeId);
@@ -145,21 +146,21 @@ export class Freshness {
       this.#peers.delete(update.nodeId);
       return;
     }
-    // It was back, also where the first word of that is that it is silent again.
+    // It was back, also when the first news of that is that it is silent again.
     if (update.status === "alive" || isLater(update, peer.goneLife)) peer.goneUntilMonoMs = 0;
     if (!isListed(update.status)) return;
-    // It is there again: what it wrote while it was called dead is lacked from now on, not only once a link to it is wanted.
+    // It is there again. Its records from the time when it was called dead are lacked from now on, and not only when a link to it is wanted.
     if (!peer.isWanted) peer.backUntilMonoMs = monoMs + BACK_MS;
     peer.isWanted = true;
   }
 
-  /** A member is forgotten, or what is held is other than before. */
+  /** A member was forgotten, or the held records changed. */
   changed(): void {
     this.#halved = undefined;
     this.#distantVersion = -1;
   }
 
-  /** Whether one that no link is wanted to counts all the same: it was called dead, and no heartbeat tells how far it is known. */
+  /** Whether a node counts although no link to it is wanted: it was called dead, and no heartbeat says how far its records are here. */
   #isBack(member: MemberUpdate, { backUntilMonoMs }: Peer, monoMs: number): boolean {
     return monoMs < backUntilMonoMs && this.#provenMonoMs(member) === undefined;
   }
@@ -169,7 +170,7 @@ export class Freshness {
     return heartbeats.isPassedOn ? heartbeats.provenMonoMs(`${nodeId}/${generation}`) : undefined;
   }
 
-  /** Of a peer that was never met: what others have passed on of it is here. */
+  /** For a peer that was never met: the time of its newest heartbeat that others passed on counts too. */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: Peer): number {
     const member = this.#parts.findMember(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
@@ -209,7 +210,7 @@ export class Freshness {
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
       const provenMonoMs = this.#provenMonoMs(member);
       if (provenMonoMs === undefined) continue;
-      // One that is back is as old as its heartbeat from now on; one that is dead counts as the peer that it was.
+      // From now on a node that is back is as old as its heartbeat. A dead node counts as the peer that it was.
       if (isListed(status)) this.#peers.delete(nodeId);
       else if (this.#peers.has(nodeId)) continue;
       distant.push({ nodeId, provenMonoMs });
@@ -236,7 +237,7 @@ export class Freshness {
     }
     for (const [nodeId, { clusterId, isWanted }] of this.#peers) {
       if (isWanted || findMember(nodeId) !== undefined) continue;
-      // Membership remembers the dead for a while only; what is held of them may stand longer.
+      // Membership remembers dead nodes only for a while. Their records may be held for longer.
       if (holdsOf(nodeId)) add(missing, clusterId);
       else this.#peers.delete(nodeId);
     }

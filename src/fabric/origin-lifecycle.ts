@@ -1,4 +1,4 @@
-/** What membership means for the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
+/** How the state of members changes the origins of records: live, orphaned, hidden, forgotten (semantics.md, Orphans). */
 
 import type { OriginLife } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
@@ -11,22 +11,22 @@ import { Roster } from "./roster.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
 export interface OriginLifecycleOptions {
-  /** Orphans are served, ranked last, for so long. */
+  /** Orphans are served, ranked last, for this time. */
   readonly orphanGraceMs: number;
-  /** An origin gone for so long is forgotten with its records. */
+  /** An origin that is away for this time is forgotten with its records. */
   readonly originForgetMs: number;
-  /** When more than this part of a cluster's origins vanishes at once, nothing of it is hidden. */
+  /** When more than this share of a cluster's origins vanishes at once, nothing of the cluster is hidden. */
   readonly orphanProtectRatio: number;
-  /** … and at least so many: a cluster's only node is believed to be dead. */
+  /** At least this many origins must vanish for that. So the only node of a cluster is believed to be dead. */
   readonly orphanProtectMinCount: number;
-  /** What "at once" is: the longest suspicion. */
+  /** The time that counts as "at once": the longest suspicion. */
   readonly suspicionWindowMs: number;
   /**
-   * A node that said it restarts is taken for away so long, unless it greets before; and a generation that is news for live, unless its node says
-   * that it lives in it.
+   * A node that said that it restarts counts as away for this time, unless it greets before. A generation that its node has not named yet counts
+   * as live for this time.
    */
   readonly restartMs: number;
-  /** Records visited a tick, so that a large origin does not hold up the loop. */
+  /** Records visited in one tick, so that a large origin does not block the event loop. */
   readonly maxTouches: number;
 }
 
@@ -46,66 +46,66 @@ export interface OriginLifecyclePorts {
   /** At most this many members are remembered. */
   readonly maxMembers: number;
   readonly findMember: (nodeId: string) => MemberUpdate | undefined;
-  /** Who keeps the version vector forgets with the replica. */
+  /** Forgets an origin in the replica and in the version vector. */
   readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
   /** Whether a peer hid an origin before it was known here. */
   readonly wasHidden: (id: string) => boolean;
-  /** All that a whole transfer did not list is gone, and the number of its origin has moved. */
+  /** All records that a whole transfer did not list are gone, and the number of its origin has moved. */
   readonly closed: (origin: Origin, time: Time, out: FabricOutput[]) => void;
-  /** A slice of what is owed to many records was done. */
+  /** A slice of the work on many records was done. */
   readonly swept: (time: Time) => void;
-  /** Whether somebody has told who the members are. */
+  /** Whether another node has sent its table of members. */
   readonly hasTable: () => boolean;
   readonly readmit: (nodeId: string, generation: number) => void;
 }
 
-/** Nodes remembered as restarting. */
+/** Most nodes that are remembered as restarting. */
 const MAX_AWAY = 1000;
 
-/** Why an origin is not live; `kept`: its node stopped, nobody took its static entries, and they stand for as long as it takes. */
+/** Why an origin is not live. `kept`: its node stopped, no other node took over its static entries, and they stay until it is back. */
 type Absence = "dead" | "left" | "restarting" | "kept" | "replaced" | "unknown";
 const MAY_RETURN: readonly (Absence | undefined)[] = ["dead", "unknown", "restarting", "kept"];
 
 interface Row {
   readonly origin: Origin;
-  /** Cluster it belongs to; empty until a member or a record tells. */
+  /** The cluster it belongs to. Empty until a member or a record names it. */
   clusterId: string;
-  /** Undefined: live. */
+  /** Undefined when it is live. */
   absence: Absence | undefined;
-  /** Since when it is live, or absent. */
+  /** Since when it is live or absent. */
   sinceMonoMs: number;
-  /** Taken for live because it was before this node restarted, and nothing is known of its node yet. */
+  /** It counts as live because it was live before this node restarted, and nothing is known of its node yet. */
   isPresumed: boolean;
-  /** Its generation is news: it is taken for live until then, unless its node says that it lives in another. `NEVER` when it is no news. */
+  /** Its generation is later than the one that its node named. It counts as live until then, and afterwards only if its node names it. Else `NEVER`. */
   newsUntilMonoMs: number;
 }
 
 interface Cluster {
-  /** Ids of nodes that died lately, and when. One that lost its disk again and again has several origins, and is one node. */
+  /** Ids of nodes that died lately, and when. A node that lost its disk several times has several origins, but counts once. */
   readonly vanished: Map<string, number>;
-  /** While protected: nodes with entries that it had before they vanished. */
+  /** While the cluster is protected: the number of its nodes with entries before they vanished. */
   protectedTotal: number | undefined;
 }
 
 export class OriginLifecycle {
   readonly #options: OriginLifecycleOptions;
   readonly #parts: OriginLifecyclePorts;
-  /** Who else belongs to this cluster, whether or not anything is held of it. */
+  /** The other nodes of this cluster, with those of which nothing is held. */
   readonly roster: Roster;
   readonly #rows = new Map<string, Row>();
   readonly #clusters = new Map<string, Cluster>();
-  /** Node id to the monotonic ms until which it is taken for away. */
+  /** By node id, the monotonic ms until which the node counts as away. */
   readonly #away = new Map<string, number>();
-  /** Origin id to since when it was away already, before this node restarted. */
+  /** By origin id, since when the origin was away before this node restarted. */
   #absentBefore: ReadonlyMap<string, number> = new Map();
-  /** Ids of origins that nobody wrote any more before this node restarted. */
+  /** Ids of origins that were over before this node restarted. */
   #overBefore: ReadonlySet<string> = new Set();
-  /** Ids of the other origins of before this node restarted; until then they are presumed to be there, unless a table says who is. */
+  /** Ids of the other origins from before this node restarted. They count as live until `#presumedUntilMonoMs`, or until a table of members comes. */
   readonly #presumed = new Set<string>();
   #presumedUntilMonoMs = Number.NEGATIVE_INFINITY;
-  /** Everybody is to be looked at anew. */
+  /** All origins are to be reviewed. */
   #isDue = true;
-  /** Origins that were heard of for the first time. */
+  /** Origins whose first records came since the last tick. */
   readonly #fresh = new Set<Origin>();
   #nextMonoMs = NEVER;
 
@@ -116,31 +116,31 @@ export class OriginLifecycle {
     this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
-  /** Since when an origin's node is away; undefined while it is not. */
+  /** Since when an origin's node is away. Undefined while it is not. */
   absentSinceMonoMs(origin: Origin): number | undefined {
     const row = this.#rows.get(origin.id);
     return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
   }
 
-  /** Whether records are still to be touched, withdrawn or dropped, because of the life of their origin for one: what is told meanwhile is no whole view. */
+  /** Whether records are still to be touched, withdrawn or dropped, for example because their origin was hidden. Meanwhile readers have no whole view. */
   get isSettling(): boolean {
     const { sweeps, isForgetting } = this.#parts.replica;
     return sweeps.isOwed || isForgetting;
   }
 
-  /** Whether nobody writes an origin any more: its node has left, or lives in a later generation. */
+  /** Whether an origin is over: its node has left, or lives in a later generation, so nobody writes it any more. */
   isOver({ id }: Origin): boolean {
     const row = this.#rows.get(id);
     return row === undefined ? this.#overBefore.has(id) : row.absence === "left" || row.absence === "replaced";
   }
 
-  /** Whether an origin is held that may still be written where this node does not hear it. */
+  /** Whether this node holds records of an origin that may still be written elsewhere. */
   get isAnybodyElsewhere(): boolean {
     const { origins, self } = this.#parts.replica;
     return origins.values().some((origin) => origin.nodeId !== self.nodeId && !this.isOver(origin));
   }
 
-  /** Whether a node that has not said goodbye is away: it may come back with what it had, or with its first records. */
+  /** Whether a node is away that has not said goodbye. It may come back with its old records, or with its first ones. */
   get isAnybodyAway(): boolean {
     return this.roster.isAnybodyAway || this.#rows.values().some(({ absence }) => MAY_RETURN.includes(absence));
   }
@@ -158,8 +158,8 @@ export class OriginLifecycle {
   }
 
   /**
-   * After a restart, before the first tick: origins that were away already, and since when (monotonic ms). Their clocks go on. The rest
-   * was there: to show all of it as orphaned and live again would tell readers of a calamity that was none.
+   * To be called after a restart, before the first tick, with the origins that were already away and since when (monotonic ms). Their clocks go
+   * on. The others were live. If they were shown as orphaned and then live again, readers would hear of a failure that did not happen.
    */
   resume(absentBefore: ReadonlyMap<string, number>, overBefore: ReadonlySet<string>, presumedUntilMonoMs: number): void {
     this.#overBefore = overBefore;
@@ -170,7 +170,7 @@ export class OriginLifecycle {
       if (!absentBefore.has(id) && !overBefore.has(id) && nodeId !== self.nodeId) this.#presumed.add(id);
   }
 
-  /** Records of an origin came, perhaps the first. */
+  /** Records of an origin came. They may be its first. */
   // HOT: once a frame.
   heard(nodeId: string, generation: number): void {
     const id = `${nodeId}/${generation}`;
@@ -179,7 +179,7 @@ export class OriginLifecycle {
     if (origin !== undefined && origin !== replica.self) this.#fresh.add(origin);
   }
 
-  /** Membership knows something new. */
+  /** The state of a member changed. */
   memberChanged(update: MemberUpdate): void {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
@@ -201,7 +201,7 @@ export class OriginLifecycle {
     if (this.#away.delete(nodeId)) this.#isDue = true;
   }
 
-  /** This node stood still: who is away has so much longer to come back. */
+  /** This node stood still. Nodes that are away have that much longer to come back. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) {
       if (row.absence !== undefined) row.sinceMonoMs += byMs;
@@ -221,7 +221,7 @@ export class OriginLifecycle {
 
   tick(time: Time, out: FabricOutput[]): void {
     let isChanged = false;
-    // One more that is there may end a cluster's protection; without any, strangers' origins are not to cost a look at all the others each.
+    // A new origin may end the protection of a cluster. Where no cluster has vanished nodes, a new origin must not cost a review of all others.
     const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
     if (this.#isDue || concernsAll || time.monoMs >= this.#nextMonoMs) {
       this.#isDue = false;
@@ -251,7 +251,7 @@ export class OriginLifecycle {
     this.#reviewClusters(time, out);
     let isChanged = false;
     this.#nextMonoMs = Math.min(this.roster.tick(time), ...this.#away.values());
-    // Nobody may have asked whether one is presumed: then they are still listed.
+    // If nobody asked whether an origin is presumed, they are still in the set.
     if (time.monoMs >= this.#presumedUntilMonoMs) this.#presumed.clear();
     else if (this.#presumed.size > 0) this.#nextMonoMs = Math.min(this.#nextMonoMs, this.#presumedUntilMonoMs);
     for (const cluster of this.#clusters.values()) this.#wakeForWindow(cluster);
@@ -269,7 +269,7 @@ export class OriginLifecycle {
     if (row === undefined) {
       row = { origin, clusterId: "", absence: undefined, sinceMonoMs: time.monoMs, isPresumed, newsUntilMonoMs };
       this.#rows.set(origin.id, row);
-      // Whoever was gone before we heard of it did not vanish now.
+      // A node that was gone before this node heard of it did not vanish now.
       if (absence !== undefined) this.#setAbsence(row, absence, time);
       row.sinceMonoMs = Math.min(row.sinceMonoMs, this.#awaySince(origin, time));
     }
@@ -281,7 +281,7 @@ export class OriginLifecycle {
     this.#setAbsence(row, absence, time);
     if (wasPresumed && absence !== undefined) row.sinceMonoMs = this.#awaySince(origin, time);
     const cluster = this.#cluster(row.clusterId);
-    // One that was dead when this node came back did not vanish now.
+    // A node that was dead when this node came back did not vanish now.
     if (absence === "dead" && was === undefined && !wasPresumed) cluster.vanished.set(origin.nodeId, time.monoMs);
     else if (absence === undefined) cluster.vanished.delete(origin.nodeId);
     if (absence === undefined) out.push(event("origin_back", "info", row));
@@ -296,8 +296,8 @@ export class OriginLifecycle {
   }
 
   /**
-   * Since when an origin is away that was never seen live here. What all others hide is not to be shown here for another grace; when it
-   * is forgotten each finds out by itself.
+   * Since when an origin is away that was never seen live here. An origin that all others hide is not shown here for another grace. Each node
+   * decides by itself when it forgets the origin.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
     const elsewhereMonoMs = this.#parts.wasHidden(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
@@ -305,8 +305,8 @@ export class OriginLifecycle {
   }
 
   /**
-   * News of a new generation may come after its records, by as long as a restart takes. After that its node has gone back to an earlier one, or
-   * somebody made it up.
+   * The news that a node lives in a new generation may come after the records of that generation, by as long as a restart takes. If it has not
+   * come by then, the node went back to an earlier generation, or another node invented this one.
    */
   #newsUntil({ generation }: Origin, member: MemberUpdate | undefined, row: Row | undefined, { monoMs }: Time): number {
     if (member === undefined || !isListed(member.status) || generation <= member.generation) return NEVER;
@@ -332,7 +332,7 @@ export class OriginLifecycle {
   }
 
   #setAbsence(row: Row, absence: Absence | undefined, time: Time): void {
-    // Why it is gone may become clearer; since when does not change by that.
+    // The reason may become clearer later. The time since when it is absent does not change by that.
     if ((row.absence === undefined) !== (absence === undefined)) row.sinceMonoMs = time.monoMs;
     row.absence = absence;
     if (absence === undefined) this.#change(row, "live");
@@ -353,7 +353,7 @@ export class OriginLifecycle {
     const forgetMonoMs = row.sinceMonoMs + this.#options.originForgetMs;
     if (time.monoMs >= forgetMonoMs) {
       this.#change(row, "hidden");
-      // All of it is hidden first, and one origin goes after the other.
+      // All its records are hidden first, and origins are forgotten one after the other.
       if (replica.isForgetting || replica.sweeps.isOwedTo(row.origin)) {
         this.#isDue = true;
         return false;
@@ -385,7 +385,7 @@ export class OriginLifecycle {
     return cluster;
   }
 
-  /** Of these nodes those that are back in another generation of which nothing is heard yet. */
+  /** The number of these nodes that are back in another generation without records so far. */
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
@@ -410,7 +410,7 @@ export class OriginLifecycle {
         out.push(eventOutput("orphans_unprotected", "info", { clusterId, liveCount, total: cluster.protectedTotal }));
         cluster.protectedTotal = undefined;
         vanished.clear();
-        // Those still missing have as long to come back as if they had vanished now: healing takes its time.
+        // Nodes that are still missing have as long to come back as if they had vanished now, because a cluster takes time to heal.
         for (const row of this.#rows.values())
           if (row.clusterId === clusterId && row.absence !== undefined && row.absence !== "replaced") row.sinceMonoMs = time.monoMs;
       }
@@ -423,7 +423,7 @@ export class OriginLifecycle {
     for (const atMonoMs of vanished.values()) this.#nextMonoMs = Math.min(this.#nextMonoMs, atMonoMs + this.#options.suspicionWindowMs + 1);
   }
 
-  /** A cluster's live origins, this node among them. */
+  /** Number of live origins of a cluster. It counts this node. */
   #liveCount(clusterId: string): number {
     let count = clusterId === this.#parts.clusterId ? 1 : 0;
     for (const row of this.#rows.values()) if (row.clusterId === clusterId && row.absence === undefined) count += 1;

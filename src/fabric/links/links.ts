@@ -38,9 +38,9 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
   #isStopping = false;
-  /** Kept between inputs: it is asked for at every frame. */
+  /** Kept between inputs, because it is read at every frame. */
   #dueMonoMs: number | undefined;
-  /** Since the start: links refused to peers or ended for what they sent, and links refused because there were too many. */
+  /** Counts since the start: links that were refused or ended for a fault of the peer, and links that were refused because there were too many. */
   refusedCount = 0;
   tooManyCount = 0;
 
@@ -52,12 +52,12 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#events = new TokenBuckets({ limit: options.maxRefusalEvents, windowMs: 60_000, maxKeys: 256 });
   }
 
-  /** All links, in the order they were opened. */
+  /** All links, in the order in which they were opened. */
   get rows(): Iterable<LinkRow> {
     return this.#rows.values();
   }
 
-  /** Links that are being opened or ended counted too. */
+  /** Number of links, with those that are being opened or ended. */
   get size(): number {
     return this.#rows.size;
   }
@@ -117,7 +117,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     return this.#rows.get(link)?.control.shift();
   }
 
-  /** A frame went or came. */
+  /** Counts a frame. */
   // HOT: once a frame.
   count(link: LinkId, direction: "sent" | "received"): void {
     const row = this.#rows.get(link);
@@ -126,7 +126,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     else row.framesReceived += 1;
   }
 
-  /** No link is opened or taken any more. */
+  /** From now on no link is opened or accepted. */
   stop(): void {
     this.#isStopping = true;
     this.#dueMonoMs = undefined;
@@ -135,13 +135,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chooseMonoMs = undefined;
   }
 
-  /** What was refused before may be taken now. */
+  /** Peers that were refused before may be accepted now. They are tried again at once. */
   retryNow(): void {
     this.#peers.retryNow();
     this.#dueMonoMs = undefined;
   }
 
-  /** This node stood still: who is to answer or to greet has so much longer. */
+  /** This node stood still. Peers that are to answer or to greet have that much longer. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.deadlineMonoMs += byMs;
     this.#unreachable.postpone(byMs);
@@ -161,7 +161,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** When something is to be done about a peer. */
+  /** When something is due for a peer. */
   #peerDeadline(peer: Peer): number {
     if (!peer.isWanted) return peer.letGoMonoMs;
     return this.#hasLink(peer.nodeId) || this.#openingCount() >= this.#options.maxOpening ? NEVER : peer.openMonoMs;
@@ -183,7 +183,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chooseMonoMs ??= Math.max(time.monoMs, this.#chosenMonoMs + this.#options.chooseEveryMs);
   }
 
-  /** A link came to nothing; `isUnanswered`: nobody could be reached there. */
+  /** A link was not established. `isUnanswered`: no node could be reached at the address. */
   #failed(nodeId: string, isUnanswered: boolean, time: Time): void {
     this.#peers.retryLater(nodeId, time);
     if (isUnanswered && this.#unreachable.failed(nodeId, time)) this.#chooseSoon(time);
@@ -219,7 +219,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   #letGo(peer: Peer, time: Time, out: LinksOutput[]): void {
     this.#peers.forget(peer.nodeId);
-    // What the other opened it may still want: it ends it.
+    // The peer may still want a link that it opened itself, and ends it.
     for (const row of this.#rows.values())
       if (row.nodeId === peer.nodeId && !row.isIncoming) this.#end(row, { reason: "not_needed", detail: "" }, time, out);
   }
@@ -270,13 +270,13 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#greet(row, out);
   }
 
-  /** Whether one link more from outside is too many. */
+  /** Whether there is no room for one more incoming link. */
   #isFull(): boolean {
     const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
     return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
-  /** Links of a start that does not go under its node's id any more. */
+  /** Ends links to starts that no longer go under their node's id. */
   #endOthers(time: Time, out: LinksOutput[]): void {
     for (const row of this.#up.values()) {
       if (row.hello === undefined || !this.#parts.isStranger(row.hello)) continue;
@@ -284,7 +284,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     }
   }
 
-  /** Who opened a link greets first, and is answered only when it is trusted. */
+  /** The node that opened a link greets first. The other one answers only when it trusts that hello. */
   #greet(row: Row, out: LinksOutput[]): void {
     const self = this.#parts.self();
     const { nodeId, generation, clusterId, region, zone, address, version } = self;
@@ -361,7 +361,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#rows.delete(row.link);
   }
 
-  /** Says goodbye, and waits for the shell to have sent it. */
+  /** Says goodbye, and waits until the shell has sent it. */
   #end(row: Row, goodbye: Refusal, time: Time, out: LinksOutput[]): void {
     if (row.state === "ending") return;
     if (row.state === "opening") {
@@ -405,7 +405,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, time: Time, name = "link_failed"): void {
-    // Whoever connects again and again must not fill the log.
+    // A peer that connects again and again must not fill the log.
     if (this.#events.take(`${name} ${row.isIncoming ? hostOf(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };
     out.push(eventOutput(name, severity, facts));
