@@ -1,18 +1,18 @@
-/** Up to when all that each origin wrote is here, as far as somebody has said: by its own vectors, or by what others pass on (semantics.md, Age). */
+/** The time until which everything that an origin wrote is here, as told by its own vectors or passed on by others (semantics.md, Age). */
 import { heldThrough, type Origin } from "../catalog/record/stored-record.ts";
 
 interface Row {
   provenMonoMs: number;
-  /** Everything up to `seq` is all that it wrote until `monoMs`, and is not here yet. */
+  /** Until `monoMs` the origin wrote nothing above `seq`. Not all of that is here yet. */
   awaited: { readonly seq: number; readonly monoMs: number } | undefined;
 }
 
-/** Times are of this node's monotonic clock: what travels is an age, so no two clocks are compared. */
+/** Times are of this node's monotonic clock. Nodes send each other ages, so clocks of two nodes are never compared. */
 export class Heartbeats {
   readonly #originOf: (id: string) => Origin | undefined;
-  /** At most one for each origin known. */
+  /** At most one for each known origin. */
   readonly #rows = new Map<string, Row>();
-  /** Whether every linked peer passes heartbeats on: else one that does not come says nothing of its origin. */
+  /** Whether every linked peer passes heartbeats on. Otherwise a missing heartbeat says nothing about its origin. */
   isPassedOn = true;
   /** Counts changes. */
   version = 0;
@@ -21,7 +21,7 @@ export class Heartbeats {
     this.#originOf = originOf;
   }
 
-  /** Somebody says that what an origin has written until `monoMs` ends at `seq`. */
+  /** A peer says that the records that an origin wrote until `monoMs` end at `seq`. */
   // HOT: for every origin, every few seconds and link.
   heard(id: string, seq: number, monoMs: number): void {
     const origin = this.#originOf(id);
@@ -32,11 +32,11 @@ export class Heartbeats {
       this.#rows.set(id, row);
     }
     if (isHere(origin, seq)) this.#prove(row, monoMs);
-    // The one that comes true first: under steady news the latest would always be ahead.
+    // The one that is reached first is kept. Under steady news the latest one would never be reached.
     else if (row.awaited === undefined || seq < row.awaited.seq) row.awaited = { seq, monoMs };
   }
 
-  /** More of an origin is here. */
+  /** More records of an origin arrived. */
   // HOT: once a frame of records.
   arrived(origin: Origin): void {
     const row = this.#rows.get(origin.id);
@@ -53,13 +53,13 @@ export class Heartbeats {
     this.version += 1;
   }
 
-  /** Until when all of an origin is here; undefined when nobody has said. */
+  /** The time until which all of an origin is here. Undefined when no peer has said so. */
   provenMonoMs(id: string): number | undefined {
     const provenMonoMs = this.#rows.get(id)?.provenMonoMs;
     return provenMonoMs === Number.NEGATIVE_INFINITY ? undefined : provenMonoMs;
   }
 
-  /** Visits the origins of which somebody has said so, with the time until when all of each is here. */
+  /** Visits the origins for which that time is known. */
   forEach(visit: (provenMonoMs: number, id: string) => void): void {
     this.#rows.forEach(({ provenMonoMs }, id) => {
       if (provenMonoMs !== Number.NEGATIVE_INFINITY) visit(provenMonoMs, id);
@@ -70,7 +70,7 @@ export class Heartbeats {
     if (this.#rows.delete(id)) this.version += 1;
   }
 
-  /** Links come or go. */
+  /** Links came or went. */
   setPassedOn(isPassedOn: boolean): void {
     this.isPassedOn = isPassedOn;
     this.version += 1;

@@ -1,11 +1,11 @@
-/** Whose policy a node takes: that of its own cluster and of those its settings accept, with what these took (semantics.md, Policy). */
+/** Whose policy a node takes: that of its own cluster and of the clusters that its settings accept, with the policies that these took (semantics.md, Policy). */
 import type { CaughtUp } from "./readiness.ts";
 import type { Hello, MemberFacts } from "./wire/messages.ts";
 
-/** A hello with this capability says in `policyFrom` whose policy its node takes; nodes without it take any. */
+/** A hello with this capability says in `policyFrom` whose policy its node takes. Nodes without it take any. */
 export const POLICY_FROM = "policy_from";
 
-/** A hello with this capability: its node says which policy versions it does not take, and is given no records before it has or refuses ours. */
+/** A node with this capability says which policy versions it does not take. It is given no records before it has our version or refuses it. */
 export const POLICY_FIRST = "policy_first";
 
 /** Capability in the hello of a node that had caught up, or was the first, when it greeted. */
@@ -14,9 +14,9 @@ export const READY = "ready";
 /** What a peer is to this node when it offers a policy. */
 export type PolicySource =
   | "accepted"
-  /** Of a cluster that is not accepted: its policy is its own affair. */
+  /** It belongs to a cluster that is not accepted, and its policy is ignored. */
   | "foreign"
-  /** This node's fabric is open: nobody's is taken, and beside a peer that has one this node would show what that hides. */
+  /** This node's fabric is open. No policy is taken, so beside a peer with a policy this node would show what that policy hides. */
   | "open";
 
 interface Place {
@@ -47,12 +47,12 @@ export class PolicySources {
     return this.#accepted.has(clusterId) ? "accepted" : "foreign";
   }
 
-  /** What this node says of it in its hello; nothing that a node of the first version would not understand. */
+  /** The accepted other clusters, for the hello of this node. */
   get told(): readonly string[] {
     return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
   }
 
-  /** Members of the region beside this node: of its own cluster, and, while it has no policy, of others whose policy it takes. */
+  /** Number of other members in the region: of the own cluster, and, while this node has no policy, of clusters whose policy it takes. */
   others(members: readonly Pick<MemberFacts, "clusterId" | "region">[], here: Place, hasPolicy: boolean): Others {
     const clusters = members.flatMap(({ clusterId, region }) => (region === here.region ? [clusterId] : []));
     const count = (isCounted: (clusterId: string) => boolean) => clusters.filter(isCounted).length;
@@ -64,20 +64,21 @@ export class PolicySources {
   }
 
   /**
-   * Of the peers of whose news all is here, those that count: of this cluster only, as long as it has other members, because only they have all that this
-   * node must have. Without them, of clusters whose policy is taken, as long as those have members: what they hide this node must not show.
+   * The peers that count, of those that this node has caught up with. While its own cluster has other members, only these count, because only they have
+   * everything that this node must have. Otherwise peers of clusters whose policy is taken count, as long as there are any, because this node must not
+   * show what they hide.
    */
   caughtUp(peers: readonly Hello[], { clusterId, ownCount, acceptedCount }: Others, maxLinks: number): CaughtUp {
     const counts = (hello: Hello) =>
       ownCount > 0 ? hello.clusterId === clusterId : acceptedCount === 0 || this.of(hello.clusterId) !== "foreign";
     const hellos = peers.filter(counts);
     const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
-    // Above that many, links are to some only.
+    // Above this number a node has links to some members only.
     const wantedCount = Math.min(Math.max(1, ownCount), Math.ceil(maxLinks / 2));
     return { count: hellos.length, readyCount, wantedCount };
   }
 
-  /** Whether a policy applied here comes into force in that cluster, as far as linked nodes tell: directly, or by way of clusters it accepts. */
+  /** Whether a policy that is applied here comes into force in a cluster, directly or by way of clusters that it accepts, as far as linked nodes tell. */
   reaches(target: string, hellos: readonly Hello[]): boolean {
     const reached = new Set([this.#clusterId]);
     for (let before = 0; before < reached.size; ) {

@@ -1,6 +1,6 @@
 /**
- * The members of this node's own cluster that are not known to have left, remembered over a restart. Whoever of them is not there may come
- * back with a record that only a tombstone ends, also when nothing of it was ever held here (semantics.md, Tombstones).
+ * The members of this node's own cluster that are not known to have left. They are remembered over a restart. A member that is away may return
+ * with a record that only a tombstone ends, even if none of its records was ever held here (semantics.md, Tombstones).
  */
 import { NEVER, type Time } from "../lib/machine.ts";
 import { isListed } from "./membership/members.ts";
@@ -9,16 +9,16 @@ import type { MemberUpdate } from "./wire/messages.ts";
 export interface RosterParts {
   readonly nodeId: string;
   readonly clusterId: string;
-  /** As many as the table of members has room for. */
+  /** Most members that are remembered: the room of the table of members. */
   readonly maxMembers: number;
-  /** Who is away for so long is forgotten, as origins are. */
+  /** A member that is away for this time is forgotten, as its origins are. */
   readonly originForgetMs: number;
 }
 
 export class Roster {
   readonly #parts: RosterParts;
   readonly #nodeIds = new Set<string>();
-  /** Since when those are away that are not listed, the first to go first; undefined until the next tick. */
+  /** Since when each unlisted member is away, in the order in which they went. Undefined until the next tick. */
   readonly #away = new Map<string, number | undefined>();
   #version = 0;
 
@@ -28,22 +28,22 @@ export class Roster {
     for (const nodeId of remembered) if (nodeId !== parts.nodeId) this.#setAway(nodeId);
   }
 
-  /** Another number whenever other members are to be remembered. */
+  /** Another number whenever the remembered members change. */
   get version(): number {
     return this.#version;
   }
 
-  /** Ids, to be remembered over a restart. */
+  /** The ids to remember over a restart. */
   list(): readonly string[] {
     return [...this.#nodeIds];
   }
 
-  /** Whether one of them is not there, and may come back. */
+  /** Whether one of the members is away and may come back. */
   get isAnybodyAway(): boolean {
     return this.#away.size > 0;
   }
 
-  /** Membership knows something new. */
+  /** The state of a member changed. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;
     if (clusterId !== this.#parts.clusterId || status === "left") this.#remove(nodeId);
@@ -51,12 +51,12 @@ export class Roster {
     else this.#setAway(nodeId);
   }
 
-  /** This node stood still: who is away has so much longer to come back. */
+  /** This node stood still. Members that are away have that much longer to come back. */
   postpone(byMs: number): void {
     for (const [nodeId, sinceMonoMs] of this.#away) if (sinceMonoMs !== undefined) this.#away.set(nodeId, sinceMonoMs + byMs);
   }
 
-  /** Forgets who was away for too long. Returns when the next one will have been (monotonic ms). */
+  /** Forgets members that were away for too long. Returns when the next one is due (monotonic ms), or `NEVER`. */
   tick({ monoMs }: Time): number {
     let nextMonoMs = NEVER;
     for (const [nodeId, sinceMonoMs = monoMs] of this.#away) {
@@ -80,7 +80,7 @@ export class Roster {
     if (!this.#away.has(nodeId)) this.#away.set(nodeId, undefined);
   }
 
-  /** Remembers it; where there is no room, instead of who went first. */
+  /** Remembers a member. Without room it replaces the member that went first. */
   #add(nodeId: string): void {
     if (this.#nodeIds.has(nodeId)) return;
     if (this.#nodeIds.size >= this.#parts.maxMembers) {

@@ -1,4 +1,4 @@
-/** Who is there: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
+/** The members of the fabric: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018); semantics.md, Membership. */
 
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -20,29 +20,29 @@ import type { RefusedCounts } from "./update-rules.ts";
 
 export type MembershipInput =
   | Extract<FabricInput, { readonly kind: "tick" | "asked" | "answered" | "lagged" }>
-  /** Seeds to know others by; tried again for as long as nobody listed has their address. */
+  /** Seeds to meet other members by. Each is tried again as long as no listed member has its address. */
   | { readonly kind: "join"; readonly addresses: readonly string[] }
-  /** Goes in good order: others list it no more. */
+  /** This node leaves in good order: others no longer list it. */
   | { readonly kind: "leave" }
   | { readonly kind: "facts"; readonly facts: MemberFacts }
-  /** A link peer's hello: somebody lives at the address. */
+  /** The hello of a link's peer: a node lives at the address. */
   | { readonly kind: "heardOf"; readonly member: NodeRef & { readonly address: string } }
   /** A link to the member broke: it is probed at once. */
   | { readonly kind: "doubted"; readonly nodeId: string };
 
-/** Why this node believes what it believes of a member. */
+/** Why this node believes that a member has its state. */
 export interface Explanation {
   readonly update: MemberUpdate;
   /** Oldest first. */
   readonly evidence: readonly Evidence[];
-  /** Of a suspect: who accused it so far. */
+  /** The members that accused a suspect so far. */
   readonly accusers: readonly string[];
-  /** When a suspicion is taken for death unless it is contradicted; undefined without one. */
+  /** When a suspicion becomes death unless it is contradicted. Undefined without a suspicion. */
   readonly deadlineMonoMs: number | undefined;
   readonly rttMs: number | undefined;
 }
 
-/** Members told at once of the own leave, beside gossip. */
+/** Number of members that are told at once that this node leaves, beside gossip. */
 const LEAVE_FANOUT = 8;
 
 export class Membership implements Machine<MembershipInput, MembershipOutput> {
@@ -121,24 +121,24 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     );
   }
 
-  /** Everybody remembered, whatever the status, self first. O(n). */
+  /** All remembered members of any status, this node first. O(n). */
   members(): readonly MemberUpdate[] {
     const all = [this.#state.self.update];
     for (const member of this.#state.members.all()) all.push(member.update);
     return all;
   }
 
-  /** Alive and suspect others. O(n). */
+  /** The other members that are alive or suspect. O(n). */
   listed(): readonly MemberUpdate[] {
     return this.#state.members.listed.map((member) => member.update);
   }
 
-  /** How this node's wall clock stands to those of its own cluster: another one's are not for this one to follow. O(n). */
+  /** How this node's wall clock differs from those of its own cluster. It does not follow clocks of other clusters. O(n). */
   clock(time: Time): ClockState {
     return this.#clocks.read(new Set(this.#state.members.ours.map(({ update }) => update.nodeId)), time);
   }
 
-  /** Members of the own cluster whose clocks were never heard are probed with the next input: as many as it takes to judge this node's. */
+  /** Probes members of the own cluster whose clocks were never heard, with the next input: as many as are needed to judge this node's clock. */
   askClocks(): void {
     const unheard = this.#state.members.ours.filter(({ update }) => !this.#clocks.has(update.nodeId));
     this.#state.doubted.push(...unheard.slice(0, LEAST_OTHERS));
@@ -153,7 +153,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return nodeId === this.#state.self.ref.nodeId;
   }
 
-  /** Others by status, self not counted. */
+  /** The other members by status. */
   counts(): MemberCounts & { readonly conflicts: number } {
     return { ...this.#state.members.counts, conflicts: this.#state.conflictCount };
   }
@@ -170,22 +170,22 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.health.score;
   }
 
-  /** Somebody answered with a table. */
+  /** Whether another node has answered with its table. */
   get hasJoined(): boolean {
     return this.#pushPull.hasJoined;
   }
 
-  /** Whether it is known of the seeds that were asked first whether they are there. */
+  /** Whether it is known for each seed that was asked first if it is there. */
   get areSeedsHeard(): boolean {
     return this.#pushPull.areSeedsHeard;
   }
 
-  /** Rounds of asking seeds, since `join`. */
+  /** Number of times that the seeds were asked, since `join`. */
   get joinAttempts(): number {
     return this.#pushPull.joinAttempts;
   }
 
-  /** Nothing is left to be told: after `leave`, the node may go. */
+  /** Whether nothing is left to be told. After `leave` the node may then stop. */
   get isQuiet(): boolean {
     return this.#state.broadcasts.size === 0;
   }
@@ -195,35 +195,35 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#memberCalls.traffic;
   }
 
-  /** Listed members that do not take what this node says of itself, each with why. */
+  /** Listed members that refuse what this node says of itself, each with the reason. */
   refusers(): readonly { readonly nodeId: string; readonly why: string }[] {
     return this.#state.standing.refusers((nodeId) => this.#state.isListed(nodeId));
   }
 
-  /** Why this node is not the one to answer for its id; undefined while it is. */
+  /** Why this node may not answer for its id. Undefined while it may. */
   dispute(time: Time): Dispute | undefined {
     return this.#state.standing.dispute((nodeId) => this.isSelf(nodeId) || this.#state.isListed(nodeId), time);
   }
 
   /**
-   * Whether this node stood still, and nobody has said yet that it is still the one to answer for its id: nothing is acknowledged then. It
-   * ends by itself, also where nobody answers.
+   * Whether this node stood still, and no other node has confirmed yet that this node may still answer for its id. Nothing is acknowledged meanwhile.
+   * This state ends by itself, also when no node answers.
    */
   isUnconfirmed(time: Time): boolean {
     return this.#state.standing.isUnconfirmed(this.#state.members.ours.length, this.#o.pingTimeoutMs, time);
   }
 
-  /** The start of each other node that was accepted last: to be remembered over a restart. */
+  /** The start of each other node that was accepted last. It is remembered over a restart. */
   acceptedStarts(): readonly AcceptedStart[] {
     return this.#state.boots.list();
   }
 
-  /** Where a second node asked from under our id lately. */
+  /** The address from which a second node lately asked under our id. */
   secondAddress(time: Time): string | undefined {
     return this.#state.standing.secondAddress(time);
   }
 
-  /** How the start that greets stands to the one that goes under its id, and whether that one is listed at another address. */
+  /** How the start that greets relates to the accepted start of its id, and whether that one is listed at another address. */
   startOf(hello: Hello, time: Time): StartStanding {
     const verdict = this.#state.boots.verdict(hello, true);
     if (verdict === "stranger") return { verdict, standing: this.#state.meet(hello, time) };
@@ -231,7 +231,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return { verdict, isElsewhere: update !== undefined && isListedElsewhere(update, hello) };
   }
 
-  /** Whether another start goes under its id than the one that greeted so. Asking is no word of that start, and accuses nobody. */
+  /** Whether another start than the one that greeted is accepted under its id. A call of this accuses nobody. */
   isStranger(hello: Hello): boolean {
     return this.#state.boots.verdict(hello, true) === "stranger";
   }
@@ -241,7 +241,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.refused;
   }
 
-  /** How often others were contradicted in what they said of this node. */
+  /** How often this node contradicted what others said of it. */
   get refutationCount(): number {
     return this.#state.refutationCount;
   }
@@ -255,7 +255,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     if (this.#o.refreshMs > 0) this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
   }
 
-  /** A deadline long past: we were frozen, and whatever ran out meanwhile says nothing about others. */
+  /** A deadline that is long past shows that this node was frozen. Then timeouts that ran out meanwhile say nothing about others. */
   #notice(time: Time, out: MembershipOutput[]): void {
     const lateMs = time.monoMs - this.nextDeadlineMs();
     if (lateMs < this.#o.lagMs) return;
@@ -265,7 +265,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     out.push(eventOutput("woke_up_late", "warn", { lateMs: Math.round(lateMs) }));
     if (lateMs >= this.#o.intervalMs / 2) this.#state.standing.woke(time);
     if (lateMs < this.#o.intervalMs || this.#state.self.isLeft) return;
-    // Somebody has probed in vain by now: contradicted before it is heard, for there may not be much time before the next stop.
+    // Another node may have probed this one in vain. It is contradicted before this node hears of it, because the next standstill may come soon.
     this.#state.reassure();
     this.#gossipRound(time, out);
   }
@@ -323,7 +323,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       const { update } = member;
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
     }
-    // With nobody to tell it to there is no news.
+    // Without other members there is no news to spread.
     if (this.#state.members.listed.length === 0) while (this.#state.broadcasts.size > 0) this.#memberCalls.take();
     this.#gossipAtMs = this.#state.broadcasts.size === 0 ? NEVER : time.monoMs + this.#o.gossipMs;
   }
@@ -357,7 +357,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     }
   }
 
-  /** Whoever holds another start of this id says so when it answers. */
+  /** A node that accepted another start of this id says so in its answer. */
   #confirm(time: Time, out: MembershipOutput[]): void {
     if (!this.isUnconfirmed(time)) {
       this.#state.standing.settle();
@@ -368,7 +368,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       this.#memberCalls.probe({ kind: "gossip", nodeId: update.nodeId }, update, this.#o.pingTimeoutMs, time, out);
   }
 
-  /** A newer word with the same facts: who missed the last one has them now. */
+  /** Sends the same facts again with a newer number, for nodes that missed the last ones. */
   #refresh(time: Time): void {
     this.#refreshAtMs = time.monoMs + this.#o.refreshMs;
     if (!this.#state.self.isLeft) this.#state.reassure();
@@ -377,7 +377,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #tellHealth(time: Time): void {
     this.#healthAtMs = time.monoMs + this.#o.healthTellMs;
     const { score } = this.#state.health;
-    // A score that moves between well and nearly well is not worth a word to everybody.
+    // A score that changes between healthy and nearly healthy is not worth telling all members.
     if (score === this.#toldHealth || Math.max(score, this.#toldHealth) < 2) return;
     this.#toldHealth = score;
     this.#state.changeFacts({ ...this.#state.self.update, healthScore: score });
