@@ -253,7 +253,7 @@ export function openForWriting(path: string): DatabaseSync {
   return db;
 }
 
-interface Opening<T> extends Partial<InspectOptions> {
+interface Opening<T> extends InspectOptions {
   readonly directory: string;
   /** The file's name in the directory. */
   readonly file: string;
@@ -267,7 +267,7 @@ interface Opening<T> extends Partial<InspectOptions> {
  * Locks the file, creates it if it is missing, checks it, and opens it for writing. `found` is the result of `check`. Throws `FileRefused`,
  * nothing changed, when the file is in use, damaged, or of a newer program.
  */
-export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs = false }: Opening<T>) {
+export function openDatabase<T>(format: DatabaseFormat, { directory, file, fill, check, takesAsItIs }: Opening<T>) {
   const path = join(directory, file);
   const unlock = lockDatabase(directory, format);
   try {

@@ -282,7 +282,13 @@ function openOnDisk(directory: string) {
     // An empty log holds nothing: SQLite makes one when it opens the file.
     return fileBytes(`${path}-wal`) === 0 && isOpenIn(db);
   };
-  const { found: hasLostLog, ...opened } = openDatabase(AUDIT, { directory, file: DATA_FILES.audit, fill: writeMeta, check });
+  const { found: hasLostLog, ...opened } = openDatabase(AUDIT, {
+    directory,
+    file: DATA_FILES.audit,
+    fill: writeMeta,
+    check,
+    takesAsItIs: false,
+  });
   return { ...opened, hasLostLog };
 }
 
