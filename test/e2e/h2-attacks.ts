@@ -150,9 +150,9 @@ const FLOODS: Readonly<Record<string, Attack>> = {
   "1,000 calls for long answers that have no window": {
     run: async (connection) => {
       connection.greet([INITIAL_WINDOW_SIZE, 0]);
-      const name = Buffer.alloc(285_000, "a");
-      const size = Buffer.of(0x0a, 0xc8, 0xb2, 0x11);
-      const message = Buffer.concat([size, name]);
+      // The namespace `long`, whose answer has as many bytes; and a field of a later version: 1000, whose length follows its tag.
+      const namespace = Buffer.concat([Buffer.of(0x0a, 4), Buffer.from("long")]);
+      const message = Buffer.concat([namespace, Buffer.of(0xc2, 0x3e, 0xc8, 0xb2, 0x11), Buffer.alloc(285_000)]);
       for (let index = 0; index < 1_000 && !connection.isClosed; index++) {
         const [head, ...parts] = longCall(index * 2 + 1, message);
         connection.send(head ?? Buffer.alloc(0), ...parts);

@@ -52,6 +52,8 @@ export interface Demo {
   readonly held: ((answer: Uint8Array) => void)[];
 }
 
+const LONG_TEXT = "a".repeat(285_000);
+
 /** CatalogQuery by namespace: "" answers bytes, and the words below misbehave; CatalogWatch hands out DemoSources. */
 export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
   const sources: DemoSource[] = [];
@@ -71,6 +73,8 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
         return new Promise<Uint8Array>((resolve) => held.push(resolve));
       case "never":
         return new Promise<Uint8Array>(() => {});
+      case "long":
+        return create(CatalogQueryResponseSchema, { servedBy: LONG_TEXT });
       case "reject":
         return Promise.reject(invalid("namespace", "was rejected"));
       default:
