@@ -115,14 +115,17 @@ test.each([
   { path: HEALTH, sizeBytes: 16_384, code: "5" },
   { path: HEALTH, sizeBytes: 16_385, code: "8" },
   { path: QUERY, sizeBytes: 16_385, code: "3" },
-])("a request of $sizeBytes bytes to $path answers $code: only the name of a service is never longer, and a namespace is read and refused", async ({ path, sizeBytes, code }) => {
-  const name = "x".repeat(sizeBytes - 4); // Behind a tag of one byte and a length of three.
-  const request = Buffer.concat([
-    Buffer.of(0x0a, (name.length & 127) | 128, (name.length >> 7) | 128, name.length >> 14),
-    Buffer.from(name),
-  ]);
-  expect((await raw({ ":path": path }, [framed(request)])).code).toBe(code);
-});
+])(
+  "a request of $sizeBytes bytes to $path answers $code: only the name of a service is never longer, and a namespace is read and refused",
+  async ({ path, sizeBytes, code }) => {
+    const name = "x".repeat(sizeBytes - 4); // Behind a tag of one byte and a length of three.
+    const request = Buffer.concat([
+      Buffer.of(0x0a, (name.length & 127) | 128, (name.length >> 7) | 128, name.length >> 14),
+      Buffer.from(name),
+    ]);
+    expect((await raw({ ":path": path }, [framed(request)])).code).toBe(code);
+  },
+);
 
 test.each<{ name: string; chunks: Uint8Array[]; code: string }>([
   { name: "no message", chunks: [], code: "12" },
@@ -144,7 +147,12 @@ test.each<{ name: string; encoding: string; chunks: Uint8Array[]; code: string }
   { name: "a plain message where gzip was agreed", encoding: "gzip", chunks: [framed(query("eu"))], code: "0" },
   { name: "gzip byte by byte", encoding: "gzip", chunks: [...framed(gzipSync(query("eu")), 1)].map((byte) => Buffer.of(byte)), code: "0" },
   { name: "an empty compressed message", encoding: "gzip", chunks: [framed(new Uint8Array(), 1)], code: "0" },
-  { name: "a megabyte of gzip", encoding: "gzip", chunks: [framed(gzipSync(Buffer.concat([query("eu"), UNKNOWN_MEGABYTE])), 1)], code: "0" },
+  {
+    name: "a megabyte of gzip",
+    encoding: "gzip",
+    chunks: [framed(gzipSync(Buffer.concat([query("eu"), UNKNOWN_MEGABYTE])), 1)],
+    code: "0",
+  },
   { name: "gzip that is none", encoding: "gzip", chunks: [framed(Buffer.alloc(40), 1)], code: "3" },
   {
     name: "gzip cut short, so that its last bytes say a length that so few never have",
