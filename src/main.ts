@@ -1,8 +1,11 @@
 /** Entry point: has Node keep what it compiles, then runs the command line. */
 import { keepCompiled } from "./lib/compile-cache.io.ts";
 import { holdHangUp } from "./main/hang-up.ts";
+import { keepTick } from "./main/kept-tick.ts";
 
 // Before all that takes time: which command it is shows when the command line is read.
 holdHangUp();
+// Before the first garbage collection.
+keepTick();
 await keepCompiled();
 await import("./main/cli.ts");
