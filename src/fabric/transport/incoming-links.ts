@@ -31,9 +31,9 @@ export interface IncomingLinkEvents {
 /** A first frame is a hello, and a hello is small. */
 const MAX_FIRST_BYTES = 16_384;
 
-/** What one link may hold: little before its first frame is here, because nobody knows yet who sends it. */
+/** What one link may hold: little before its hello is here, because nobody knows yet who sends it. */
 class LinkBounds implements AssemblyBounds {
-  hasSpoken = false;
+  hasHello = false;
   readonly #shared: AssemblyBounds;
 
   constructor(shared: AssemblyBounds) {
@@ -41,7 +41,7 @@ class LinkBounds implements AssemblyBounds {
   }
 
   get maxMessageBytes(): number {
-    return this.hasSpoken ? this.#shared.maxMessageBytes : MAX_FIRST_BYTES;
+    return this.hasHello ? this.#shared.maxMessageBytes : MAX_FIRST_BYTES;
   }
 
   get maxBufferedBytes(): number {
@@ -121,16 +121,13 @@ export class IncomingLinks {
       pause: () => call.pause(),
       resume: () => call.resume(),
     };
-    const link = new LinkStream({ port, events: this.#eventsOf(() => link, identity), limits, traffic, clock });
+    const link = new LinkStream({ port, events: this.#eventsOf(() => link, identity, bounds), limits, traffic, clock });
     this.#all.add(link);
     this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
     call.sendMetadata();
     return {
-      message: (bytes) => {
-        bounds.hasSpoken = true;
-        link.message(bytes);
-      },
+      message: (bytes) => link.message(bytes),
       halfClosed: () => link.halfClosed(),
       failed: (error) => link.failed(error),
     };
@@ -146,11 +143,12 @@ export class IncomingLinks {
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
   }
 
-  #eventsOf(link: () => LinkStream, identity: PeerIdentity): LinkEvents {
+  #eventsOf(link: () => LinkStream, identity: PeerIdentity, bounds: LinkBounds): LinkEvents {
     const { events } = this.#parts;
     let known: LinkedEvents | undefined;
     return {
       received: (frame) => {
+        if (frame.kind === "hello") bounds.hasHello = true;
         if (known === undefined) {
           this.#silent.delete(link());
           known = events.linked(link(), identity);

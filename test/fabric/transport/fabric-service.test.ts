@@ -137,6 +137,15 @@ test("a first frame is small; later ones need not be", () => {
   expect([told.slice(2), service.counts()]).toEqual([["opened", "received hello"], { links: 1, calls: 0, bufferedBytes: 5 }]);
 });
 
+test("a frame that is no hello does not let a stranger send large ones", () => {
+  const { called, told } = served();
+  const unknown = framed(Uint8Array.of(0x0a, 3, 0x7a, 1, 0x78));
+  const large = Uint8Array.of(0, 0, 1, 0, 0);
+  const { call } = called("Link");
+  call.data(Buffer.concat([unknown, large]));
+  expect(told).toEqual(["opened", "received unknown", "cut 1000", expect.stringMatching(/^closed bad frame: .*at most 16384 bytes/)]);
+});
+
 test("a link that its opener ends, or takes away unused, was not turned away", () => {
   const { called, told } = served();
   const used = called("Link");
