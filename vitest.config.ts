@@ -87,10 +87,22 @@ export default defineConfig({
           testTimeout: 300_000,
           // Real nodes wait more than they work. Loading the tests' own modules anew for each file costs as much as starting nodes.
           maxWorkers: 3,
+          // Kinds with other numbers of workers run one after another, when more than one is asked for.
+          sequence: { groupOrder: 1 },
           isolate: false,
         },
       },
-      { extends: true, test: { ...PACKED, name: "e2e timed", include: TIMED, maxWorkers: 2, testTimeout: 300_000 } },
+      {
+        extends: true,
+        test: {
+          ...PACKED,
+          name: "e2e timed",
+          include: TIMED,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+          testTimeout: 300_000,
+        },
+      },
       {
         extends: true,
         test: {
