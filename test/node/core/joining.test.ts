@@ -1,11 +1,13 @@
 /** What a node is to others when it joins them, as settings, disk and snapshot say. */
 import { expect, test } from "vitest";
 import { Leases } from "../../../src/catalog/leases.ts";
+import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { joinOthers } from "../../../src/node/core/joining.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
+import type { Warm } from "../../../src/node/core/warm-start.ts";
 import type { NodeOutput } from "../../../src/node/core-io.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
@@ -15,7 +17,7 @@ import { at } from "../../fakes/registry.ts";
 const NODE = { ...SETTINGS.node, clusterId: "c1", region: "r1", labels: { rack: "7" } };
 const SETTINGS_HERE = { ...SETTINGS, node: NODE, fabric: { ...SETTINGS.fabric, clusterTokenFile: "token" } };
 
-function joined() {
+function joined({ warm, now = at(0) }: { readonly warm?: Warm; readonly now?: Time } = {}) {
   const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", onAgain: () => {} };
   const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
@@ -29,10 +31,10 @@ function joined() {
     tokens: { clusterToken: "new", otherToken: "old" },
     start: { boot: "b2", earlierBoots: ["b1"] },
     remembered: [],
-    warm: undefined,
+    warm,
     snapshots: { intervalMs: 0, isOtherThere: false },
   };
-  return { rooms, fabric: joinOthers(rooms, parts, at(0)) };
+  return { rooms, fabric: joinOthers(rooms, parts, now) };
 }
 
 test("a node tells others its place and labels from the settings, and its start and generation from the disk", () => {
@@ -65,4 +67,15 @@ test.each([
   rooms.machine.handle({ kind: "received", link: 2, frame: { kind: "hello", hello } }, at(1), out);
   expect(out.some(({ kind }) => kind === "event")).toBe(!isTaken);
   expect(rooms.machine.fabric?.links().some(({ hello: from }) => from?.nodeId === "b")).toBe(isTaken);
+});
+
+test.each([
+  { what: "saved 30 s before", savedMs: -30_000, ageMs: 32_000 },
+  { what: "saved in a time that the clock was set back from", savedMs: 9000, ageMs: 2000 },
+])("what came back, $what, is as old 2 s later as if the start had taken no time", ({ savedMs, ageMs }) => {
+  const now = at(5000);
+  const savedWallMs = now.wallMs + savedMs;
+  const nothing = { recordCount: 0, refusedCount: 0, absentWallMs: new Map(), over: new Set<string>(), superseded: [], starts: [] };
+  const { fabric } = joined({ warm: { ok: true, savedWallMs, ...nothing }, now });
+  expect(fabric.readiness(at(7000)).ageMs).toBe(ageMs);
 });
