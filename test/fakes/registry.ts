@@ -63,9 +63,9 @@ export function command(stampedEntries: readonly StampedEntry[], rest: Partial<R
 }
 
 /** What a journal holds after its batches, applied in the order that `Batch` promises. */
-class Disk {
-  readonly rows = new Map<string, BatchPut>();
-  readonly leases = new Map<string, BatchLease>();
+export class Disk {
+  rows = new Map<string, BatchPut>();
+  leases = new Map<string, BatchLease>();
   lastSeq = 0;
   floor = 0;
 

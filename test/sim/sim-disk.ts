@@ -1,16 +1,12 @@
 /** The disk of a simulated node. */
 import type { KeyText } from "../../src/catalog/record/record.ts";
-import type { Batch, BatchLease, BatchPut } from "../../src/discovery/registrar/batch.ts";
 import { ControlMap } from "../fakes/control-map.ts";
+import { Disk } from "../fakes/registry.ts";
 import { copyOf } from "./policies.ts";
 
 /** What survives a crash. */
-export class SimDisk {
+export class SimDisk extends Disk {
   generation: number;
-  lastSeq = 0;
-  floor = 0;
-  rows = new Map<string, BatchPut>();
-  leases = new Map<string, BatchLease>();
   /** Of the policy. */
   store = new ControlMap();
   /** Of what other nodes told. */
@@ -23,16 +19,8 @@ export class SimDisk {
   boots: readonly string[] | undefined;
 
   constructor(generation: number) {
+    super();
     this.generation = generation;
-  }
-
-  write(batch: Batch): void {
-    for (const key of batch.forget) this.rows.delete(key);
-    for (const lease of batch.leases) this.leases.set(lease.leaseId, lease);
-    for (const put of batch.puts) this.rows.set(put.key, { ...put, record: Uint8Array.from(put.record) });
-    for (const id of batch.endedLeases) this.leases.delete(id);
-    this.lastSeq = batch.lastSeq;
-    this.floor = batch.floor;
   }
 
   copy(): SimDisk {
