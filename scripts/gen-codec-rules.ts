@@ -34,6 +34,12 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
   [`^(${NAMESPACE.slice(1, -1)})?$`, { sort: "namespace", mayBeEmpty: true }],
 ]);
 
+/** The other patterns, in the words of a refusal. */
+const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
+  ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
+  ["^[ -~]*$", "printable ASCII"],
+]);
+
 /** What a request may name is bounded by what nodes may store: of that the contract says the defaults of settings. */
 const NAME_SETTINGS: Readonly<Record<string, string>> = {
   "namespace 200": "maxNamespaceLength",
@@ -222,7 +228,9 @@ function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">):
   const check = `  ${guard}problems.${sort}(${at}, ${bound}, ${name});\n`;
   if (typeof pattern !== "string" || known !== undefined) return check;
   const bounded = maxLen === undefined && contract.of !== "entry" ? "" : check;
-  return `${bounded}  problems.pattern(${at}, ${String(new RegExp(pattern, "u"))}, ${name});\n`;
+  const rule = PATTERN_RULES.get(pattern);
+  if (rule === undefined) throw new Error(`${name}: the pattern ${pattern} has no words for its refusal`);
+  return `${bounded}  problems.pattern(${at}, { pattern: ${String(new RegExp(pattern, "u"))}, rule: ${JSON.stringify(rule)} }, ${name});\n`;
 }
 
 function bytesText(rules: Rules, at: string, name: string): string {

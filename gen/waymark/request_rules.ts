@@ -431,7 +431,7 @@ export function checkAccessAuditRequest(value: AccessAuditRequest, problems: Pro
 /** Adds what breaks the contract's rules in `VerifyAuditRequest`. */
 export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: Problems): void {
   if (!(Number(value.knownNumber) >= 0 && Number(value.knownNumber) <= 9007199254740991)) problems.range(Number(value.knownNumber), 0, 9007199254740991, "known_number");
-  problems.pattern(value.knownHash, /^([0-9a-f]{64})?$/u, "known_hash");
+  problems.pattern(value.knownHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "known_hash");
 }
 
 function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {

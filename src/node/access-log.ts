@@ -1,4 +1,5 @@
 /** Counts and records every denial, and records every write and a sample of the reads. */
+import { counted } from "../lib/counted.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
@@ -37,11 +38,13 @@ export class AccessLog {
     this.#metrics.inc("discovery_policy_denials_total", { action, reason: labelOf(reason) });
   }
 
-  /** A write that was taken. Cost: a record for each distinct namespace. */
+  /** A write that was taken, of `count` entries. An empty namespace stands for all that a lease has. Cost: a record for each distinct namespace. */
   readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {
     if (this.#audit === undefined) return;
-    const detail = `${count} of ${new Set(namespaces).size} namespaces`;
-    for (const namespace of [...new Set(namespaces)].slice(0, MAX_RECORDS)) {
+    const distinct = [...new Set(namespaces)];
+    const named = distinct[0] === "" ? "a lease" : counted(distinct.length, "namespace");
+    const detail = `${counted(count, "entry", "entries")}; the call named ${named}`;
+    for (const namespace of distinct.slice(0, MAX_RECORDS)) {
       this.#record(caller, { action, namespace, outcome: "allowed", reason: "", rule: "", detail });
     }
   };

@@ -14,6 +14,6 @@ export async function readFileText(path: string): Promise<FileText> {
   const { set, problems } = readPolicyFile(read.bytes.toString("utf8"));
   if (set !== undefined) return { ok: true, set, checksum: checksumOf(set) };
   const [first] = problems.filter(({ severity }) => severity === "error");
-  const more = problems.length > 1 ? ` (and ${problems.length - 1} more problems)` : "";
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
   return { ok: false, fault: `line ${first?.line}: ${first?.path === "" ? "" : `${first?.path}: `}${first?.message}${more}` };
 }

@@ -25,20 +25,32 @@ test("a denial is counted by its reason, and recorded with the caller", () => {
   expect(metrics.counter("discovery_policy_denials_total", { action: "query", reason: "other" }).value).toBe(1);
 });
 
-test("a write is recorded once a namespace, for sixteen of them at most", () => {
+test.each([
+  {
+    action: "register",
+    namespaces: ["a", "b", "a"],
+    count: 3,
+    records: ["a: 3 entries; the call named 2 namespaces", "b: 3 entries; the call named 2 namespaces"],
+  },
+  { action: "register", namespaces: ["a", "a"], count: 2, records: ["a: 2 entries; the call named 1 namespace"] },
+  { action: "unregister", namespaces: ["a"], count: 1, records: ["a: 1 entry; the call named 1 namespace"] },
+  { action: "unregister", namespaces: ["a"], count: 0, records: ["a: 0 entries; the call named 1 namespace"] },
+  { action: "unregister", namespaces: [""], count: 3, records: [": 3 entries; the call named a lease"] },
+] as const)("$action of $count in $namespaces is recorded as $records", ({ action, namespaces, count, records }) => {
   const { accessLog, events } = open(0);
-  accessLog.onWrite(ANN, "register", ["a", "b", "a"], 3);
-  expect(events.map(({ namespace, detail }) => [namespace, detail])).toEqual([
-    ["a", "3 of 2 namespaces"],
-    ["b", "3 of 2 namespaces"],
-  ]);
+  accessLog.onWrite(ANN, action, namespaces, count);
+  expect(events.map(({ namespace, detail }) => `${namespace}: ${detail}`)).toEqual(records);
+});
+
+test("a write is recorded for sixteen namespaces at most", () => {
+  const { accessLog, events } = open(0);
   accessLog.onWrite(
     ANN,
     "unregister",
     Array.from({ length: 40 }, (_, i) => `n${i}`),
     40,
   );
-  expect(events).toHaveLength(18);
+  expect(events).toHaveLength(16);
 });
 
 test.each([

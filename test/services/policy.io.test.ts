@@ -115,9 +115,7 @@ test("validate tells all problems of a set that apply refuses, and applies nothi
       { path: "rules[1].owners[0]", severity: "SEVERITY_WARNING" },
     ],
   });
-  await expect(ask("applyPolicy", { policy })).rejects.toThrow(
-    "policy.rules[0].cutover_windows[0].starts_at: is required (and 1 more problems)",
-  );
+  await expect(ask("applyPolicy", { policy })).rejects.toThrow("policy.rules[0].cutover_windows[0].starts_at: is required (and 1 more)");
   expect(bench.engine.newestNumber).toBe(0);
 });
 

@@ -1,6 +1,7 @@
 /** Names and their bounds (semantics.md, Names and bounds): the parsers that make branded names, and fast tests for hot paths. */
 
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
+import { counted } from "../../lib/counted.ts";
 import { invalid } from "../../lib/errors.ts";
 
 /** Dot-separated lower-case labels, at most 63 characters a label and 200 in all. */
@@ -144,10 +145,10 @@ export function quoted(text: string): string {
 
 export function nameRule(text: string, maxLength: number): string {
   if (text === "") return `is required: 1 to ${maxLength} of [A-Za-z0-9._:/@+-]`;
-  return `${quoted(text)} (${text.length} characters) must be 1 to ${maxLength} of [A-Za-z0-9._:/@+-]`;
+  return `${quoted(text)} (${counted(text.length, "character")}) must be 1 to ${maxLength} of [A-Za-z0-9._:/@+-]`;
 }
 
 export function namespaceRule(text: string, bounds: Bounds): string {
   if (text === "") return "is required: dot-separated labels of [a-z0-9-]";
-  return `${quoted(text)} (${text.length} characters) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all`;
+  return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all`;
 }

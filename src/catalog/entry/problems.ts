@@ -87,8 +87,9 @@ export class Problems {
     else if (!text.isWellFormed()) this.add(field, "is not well-formed Unicode");
   }
 
-  pattern(text: string, pattern: RegExp, field: string): void {
-    if (!pattern.test(text)) this.add(field, `${quoted(text)} must match ${pattern.source}`);
+  /** `rule` is the pattern in words. */
+  pattern(text: string, { pattern, rule }: { readonly pattern: RegExp; readonly rule: string }, field: string): void {
+    if (!pattern.test(text)) this.add(field, `${quoted(text)} must be ${rule}`);
   }
 
   items(count: number, max: number, field: string): void {

@@ -4,6 +4,7 @@ import { type Entry, EntryKeySchema, EntrySchema, HealthStatus, Scope } from "..
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
+import { counted } from "../../lib/counted.ts";
 import type { LineProblem } from "../../lib/documents.ts";
 import { EXIT, type Exit } from "../exit.ts";
 import { messageJson } from "../messages.ts";
@@ -38,9 +39,7 @@ export async function carryOut(
   const { file, problems, isPartial, isDryRun } = transfer;
   for (const { line, message } of problems) out.error(`${file}:${line}: ${message}`);
   if (problems.length > 0 && !isPartial) {
-    out.error(
-      `nothing was applied, because of ${problems.length} problem${problems.length === 1 ? "" : "s"}; fix them, or use --partial to apply the rest`,
-    );
+    out.error(`nothing was applied, because of ${counted(problems.length, "problem")}; fix them, or use --partial to apply the rest`);
     if (out.isMachine) print([], transfer, { out, leaseId: "", isApplied: false });
     return EXIT.failed;
   }

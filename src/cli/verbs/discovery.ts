@@ -25,6 +25,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
+import { counted } from "../../lib/counted.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
@@ -226,7 +227,7 @@ function tell(event: FollowEvent, out: Output): void {
           { columns: WATCH_COLUMNS, rows: [] },
         );
       }
-      if (isSnapshot) out.note(`${heldCount} entries now; following changes`);
+      if (isSnapshot) out.note(`${counted(heldCount, "entry", "entries")} now; following changes`);
     }
   }
 }

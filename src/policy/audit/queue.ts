@@ -1,4 +1,5 @@
 /** Audit events on their way to the disk: a bounded queue, which counts the events that it loses and records the loss in the log itself. */
+import { counted } from "../../lib/counted.ts";
 import { assert } from "../../lib/errors.ts";
 import type { AuditEvent } from "./record.ts";
 
@@ -78,7 +79,7 @@ export class AuditQueue {
   /** Records a loss as soon as there is room, and before all events that came later. */
   #tellLoss(): void {
     if (this.#lostCount === 0 || this.pendingCount >= this.#maxEvents) return;
-    this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${this.#lostCount} events lost` });
+    this.#add({ ...LOSS, atWallMs: this.#lastWallMs, reason: "audit_overflow", detail: `${counted(this.#lostCount, "event")} lost` });
     this.#lostCount = 0;
   }
 

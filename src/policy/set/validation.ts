@@ -255,7 +255,7 @@ export function refuseSet(problems: readonly Problem[]): WaymarkError {
     .map(({ path, message }) => ({ field: path === "" ? "policy" : `policy.${path}`, description: message }));
   const [first] = violations;
   if (first === undefined) return invalid("policy", "is refused");
-  const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more problems)`;
+  const more = violations.length === 1 ? "" : ` (and ${violations.length - 1} more)`;
   return new WaymarkError("invalid_argument", `${first.field}: ${first.description}${more}`, {
     violations: violations.slice(0, MAX_VIOLATIONS),
   });

@@ -1,4 +1,5 @@
 /** The audit events of a policy version that was applied here or taken from another node. */
+import { counted } from "../../lib/counted.ts";
 import type { AuditEvent } from "../audit/record.ts";
 import type { PolicyVersion, PolicyVia, VersionFacts } from "./version.ts";
 
@@ -29,7 +30,7 @@ export function appliedEvent({ version, before, reason, actor, wallMs }: Applied
   const { number, ruleCount, checksum } = version;
   const { principal, tenant, address } = actor;
   const action = reason === "applied" ? "policy.apply" : "policy.rollback";
-  const detail = detailOf(`version ${number} with ${ruleCount} rules`, version);
+  const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
   return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail };
 }
 
@@ -38,7 +39,7 @@ export function takenEvents({ version, before, superseded, conflict, via, wallMs
   const { number, ruleCount, nodeId, principal, checksum } = version;
   const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
-  const detail = detailOf(`version ${number} with ${ruleCount} rules, ${from}`, version);
+  const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
   const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };
   if (superseded === undefined) return [taken];
   const lost = { principal: superseded.principal, action: "policy.supersede", reason: "superseded" };

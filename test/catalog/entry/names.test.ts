@@ -114,4 +114,6 @@ test.each([
 test("a refusal quotes the value, cut and without control characters", () => {
   expect(() => parseName("a\u001b[31m", "name", BOUNDS)).toThrow('name: "a\\u001b[31m" (6 characters)');
   expect(() => parseName("é".repeat(500), "name", BOUNDS)).toThrow("(500 characters)");
+  expect(() => parseName("é", "name", BOUNDS)).toThrow('"é" (1 character) must');
+  expect(() => parseNamespace("A", "namespace", BOUNDS)).toThrow('"A" (1 character) must');
 });

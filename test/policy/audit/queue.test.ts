@@ -28,7 +28,7 @@ test("what does not fit is lost, and a record of how many comes before whatever 
   expect(details(queue.takeBatch(9))).toEqual(["b", "2 events lost"]);
   queue.batchWritten();
   expect(queue.push(named("f"))).toBe("taken");
-  expect(details(queue.takeBatch(9))).toEqual(["1 events lost", "f"]);
+  expect(details(queue.takeBatch(9))).toEqual(["1 event lost", "f"]);
 });
 
 test("every event is written in order or counted in a loss record, for any interleaving", () => {

@@ -14,9 +14,9 @@ function made(number: number, fields: Partial<PolicyVersion> = {}): PolicyVersio
 }
 
 test.each([
-  ["applied", {}, "policy.apply", "version 2 with 1 rules"],
-  ["applied", { reason: "why", changeTicket: "T-1" }, "policy.apply", "version 2 with 1 rules; why; ticket T-1"],
-  ["rolled_back", { reason: "why" }, "policy.rollback", "version 2 with 1 rules; why"],
+  ["applied", {}, "policy.apply", "version 2 with 1 rule"],
+  ["applied", { reason: "why", changeTicket: "T-1" }, "policy.apply", "version 2 with 1 rule; why; ticket T-1"],
+  ["rolled_back", { reason: "why" }, "policy.rollback", "version 2 with 1 rule; why"],
 ] as const)("the audit says who put a version in force, how and why: %s %o", (reason, fields, action, detail) => {
   const applied = made(2, fields);
   expect(appliedEvent({ version: applied, before: "b", reason, actor: ACTOR, wallMs: 7 })).toMatchObject({
@@ -37,7 +37,7 @@ test.each([
 test("the audit says by whose way a version came, and whose it took the place of", () => {
   const [taken, lost] = [made(2), made(1, { principal: "carl", checksum: "lost" })];
   const terms = { version: taken, before: "b", conflict: "one lost", via: VIA, wallMs: 7 };
-  const detail = "version 2 with 1 rules, adopted from node n1 through node m of cluster eu-2";
+  const detail = "version 2 with 1 rule, adopted from node n1 through node m of cluster eu-2";
   const adopted = { action: "policy.adopt", principal: "ann", source: "", before: "b", after: taken.checksum, detail };
   expect(takenEvents({ ...terms, superseded: undefined })).toMatchObject([adopted]);
   expect(takenEvents({ ...terms, superseded: lost })).toMatchObject([

@@ -48,7 +48,7 @@ test("another node's version is stored, audited and in force, with the same epoc
       reason: "adopted",
       before: "",
       after: a.engine.place.checksum,
-      detail: "version 2 with 1 rules, adopted from node a through node m of cluster eu-2; for the market",
+      detail: "version 2 with 1 rule, adopted from node a through node m of cluster eu-2; for the market",
     },
   ]);
   const again = node("b", store);

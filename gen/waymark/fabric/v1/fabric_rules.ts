@@ -69,11 +69,11 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
   if (value.protocolVersions.length > 0) checkHelloFrame_protocol_versions(value.protocolVersions, problems);
   if (value.capabilities.length > 0) checkHelloFrame_capabilities(value.capabilities, problems);
   if (value.clusterToken !== "") problems.text(value.clusterToken, 1024, "cluster_token");
-  problems.pattern(value.clusterToken, /^[ -~]*$/u, "cluster_token");
+  problems.pattern(value.clusterToken, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "cluster_token");
   if (value.zone !== "") problems.name(value.zone, 64, "zone");
   problems.address(value.address, 263, "address");
   if (value.version !== "") problems.text(value.version, 64, "version");
-  problems.pattern(value.version, /^[ -~]*$/u, "version");
+  problems.pattern(value.version, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "version");
   if (value.policyFrom !== undefined) {
     checkHelloFrame_policy_from(value.policyFrom, problems);
   }
@@ -193,7 +193,7 @@ export function checkPolicyHead(value: PolicyHeadFields, problems: Problems): vo
   if (!(value.number >= 0 && value.number <= 9007199254740991)) problems.range(value.number, 0, 9007199254740991, "number");
   if (!(value.hlc >= 0 && value.hlc <= 9007199254740991)) problems.range(value.hlc, 0, 9007199254740991, "hlc");
   if (value.nodeId !== "") problems.name(value.nodeId, 64, "node_id");
-  problems.pattern(value.checksum, /^([0-9a-f]{64})?$/u, "checksum");
+  problems.pattern(value.checksum, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "checksum");
 }
 
 /** Adds what breaks the contract's rules in `PolicyFrame`. */
@@ -364,7 +364,7 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems)
   if (value.zone !== "") problems.name(value.zone, 64, "zone");
   if (!(value.generation >= 0 && value.generation <= 9007199254740991)) problems.range(value.generation, 0, 9007199254740991, "generation");
   if (value.version !== "") problems.text(value.version, 64, "version");
-  problems.pattern(value.version, /^[ -~]*$/u, "version");
+  problems.pattern(value.version, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "version");
   if (value.protocolVersions.length > 0) checkMemberUpdate_protocol_versions(value.protocolVersions, problems);
   if (value.transports.length > 0) checkMemberUpdate_transports(value.transports, problems);
   if (!(value.healthScore >= 0 && value.healthScore <= 4294967295)) problems.range(value.healthScore, 0, 4294967295, "health_score");
