@@ -12,7 +12,7 @@ import { Flags } from "./flags.ts";
 import { FORMATS, Output } from "./output.ts";
 import type { FlagSpec, Shell, VerbSpec } from "./table/verb.ts";
 import { GLOBAL_FLAGS, GROUPS, VERBS } from "./table/verbs.ts";
-import { findCommand, IS_EMPTY, IS_TWICE, pathOf, usageErrorOf } from "./usage-errors.ts";
+import { findCommand, IS_EMPTY, IS_TWICE, missingError, pathOf, usageErrorOf } from "./usage-errors.ts";
 
 /** A command that shows nothing for so long says that it is still working. */
 const SLOW_MS = 1000;
@@ -63,7 +63,12 @@ function buildProgram(
     }
     const command = settle(parent.command(words.at(-1) ?? "", { isDefault: spec.isDefault === true }), environment);
     describe(command, spec);
-    command.action(async () => action(spec, command, command.args));
+    command.action(async () => {
+      // Not by commander, which complains of a missing flag before it names an unknown one.
+      const missing = missingError(command);
+      if (missing !== undefined) command.error(missing);
+      await action(spec, command, command.args);
+    });
   }
   return program;
 }
@@ -102,7 +107,7 @@ function describe(command: Command, spec: VerbSpec): void {
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
 }
 
-function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, isOverridable }: FlagSpec): Option {
+function optionOf({ flags, doc, choices, isRepeatable, mayBeEmpty, isOverridable }: FlagSpec): Option {
   const option = new Option(flags, doc);
   if (choices) option.choices(choices);
   // A flag without a value means the same when it is given twice.
@@ -117,7 +122,6 @@ function optionOf({ flags, doc, choices, isRepeatable, isRequired, mayBeEmpty, i
     if (before !== undefined && isOverridable !== true) throw new InvalidArgumentError(IS_TWICE);
     return value;
   });
-  if (isRequired) option.makeOptionMandatory();
   return option;
 }
 

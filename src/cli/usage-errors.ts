@@ -11,7 +11,7 @@ export function usageErrorOf(text: string, command: Command): string {
   const flag = /^error: option '(?:-\w, )?(?<name>--[\w-]+)[^]* is invalid\. (?<rule>is empty|is given twice)\n?$/.exec(text)?.groups;
   if (flag)
     return `error: ${flag["name"] ?? ""} ${flag["rule"] ?? ""}; ${flag["rule"] === IS_EMPTY ? "give it a value, or leave it out" : "give it once"}\n`;
-  if (/^error: (?:required option|missing required argument) /.test(text)) return missingError(command) ?? text;
+  if (text.startsWith("error: missing required argument ")) return `${missingError(command) ?? text}\n`;
   const choice = /^error: .*(?:value|argument) '(?<word>[^']*)' is invalid[^]* Allowed choices are (?<choices>[^.]*)\./.exec(text)?.groups;
   if (choice) return `${text.trimEnd()}${suggestion(choice["word"] ?? "", choice["choices"]?.split(", ") ?? [])}\n`;
   // A group with a default verb took the unknown word for an argument of that verb.
@@ -64,11 +64,13 @@ function isDefault(command: Command): boolean {
 }
 
 /** A message with everything that is required and missing; undefined when nothing is missing. */
-function missingError(command: Command): string | undefined {
+export function missingError(command: Command): string | undefined {
+  const needed = VERBS.find(({ path }) => path === pathOf(command))?.flags?.filter(({ isRequired }) => isRequired);
   const words = command.registeredArguments.filter(({ required }, at) => required && command.args[at] === undefined);
-  const flags = command.options.filter((option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined);
+  const absent = command.options.filter((option) => command.getOptionValue(option.attributeName()) === undefined);
+  const flags = absent.filter((option) => needed?.some((flag) => flag.flags === option.flags));
   const missing = [...words.map((argument) => `<${argument.name()}>`), ...flags.map((option) => option.flags.replace(/^-\w, /, ""))];
-  return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}\n`;
+  return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}`;
 }
 
 /** Flags of `serve` that the contract has for a later version. They are refused by name instead of as unknown. */
