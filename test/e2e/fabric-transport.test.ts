@@ -384,6 +384,32 @@ describe("bad peers", () => {
     for (const socket of sockets) socket.destroy();
   });
 
+  test("connections that prove nothing take no places of peers: the oldest of them go when others come, and a peer links", async () => {
+    const b = await started({ limits: { maxConnections: 12, maxUnprovenConnections: 4 } });
+    b.isStranger = (proof) => proof.clusterToken !== "secret";
+    const a = await started();
+    let openCount = 0;
+    const flood = async () => {
+      for (let n = 0; n < 20; n++) {
+        const session = n % 2 === 0 ? connectHttp2(`http://${b.transport.address}`) : rawStream(b.transport.address, "Probe").session;
+        session.on("error", () => {});
+        session.once("close", () => (openCount -= 1));
+        openCount += 1;
+        await Promise.race([once(session, "remoteSettings"), once(session, "close")]);
+      }
+      await until("all but the last ones are closed", () => openCount <= 4);
+    };
+    await flood();
+    a.greeting = { kind: "hello", hello: helloOf("a", { clusterToken: "secret" }) };
+    b.greeting = hello("b");
+    a.transport.openLink(2, b.transport.address);
+    await until("both have the other's hello", () => a.links.get(2)?.frames.length === 1 && b.incoming()[0]?.frames.length === 1);
+    await flood();
+    expect(a.find(2).closed).toBeUndefined();
+    expect(b.refusals).toContain("proved nothing, and another connection came");
+    expect(b.refusals).not.toContain("too many connections");
+  });
+
   test("streams to nowhere, other content types and huge headers are refused", async () => {
     const b = await started();
     const session = connectHttp2(`http://${b.transport.address}`);

@@ -5,7 +5,7 @@ import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type LinkEvents, LinkStream, type LinkStreamLimits } from "./link-stream.ts";
-import { FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
+import { type CallingPeer, FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
 
 export interface IncomingLinkLimits extends LinkStreamLimits {
   /** Links that others opened. */
@@ -107,7 +107,8 @@ export class IncomingLinks {
 
   #open(call: Call): RequestListener {
     const { limits, traffic, clock, peerOf } = this.#parts;
-    const { identity, cut, whyCut } = peerOf(call);
+    const peer = peerOf(call);
+    const { identity, cut, whyCut } = peer;
     this.#makeRoom(identity);
     const bounds = this.#boundsOf(call);
     const port = {
@@ -121,7 +122,7 @@ export class IncomingLinks {
       pause: () => call.pause(),
       resume: () => call.resume(),
     };
-    const link = new LinkStream({ port, events: this.#eventsOf(() => link, identity, bounds), limits, traffic, clock });
+    const link = new LinkStream({ port, events: this.#eventsOf(() => link, peer, bounds), limits, traffic, clock });
     this.#all.add(link);
     this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
@@ -143,12 +144,15 @@ export class IncomingLinks {
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
   }
 
-  #eventsOf(link: () => LinkStream, identity: PeerIdentity, bounds: LinkBounds): LinkEvents {
+  #eventsOf(link: () => LinkStream, { identity, greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {
     const { events } = this.#parts;
     let known: LinkedEvents | undefined;
     return {
       received: (frame) => {
-        if (frame.kind === "hello") bounds.hasHello = true;
+        if (frame.kind === "hello") {
+          bounds.hasHello = true;
+          greeted(frame.hello.clusterToken);
+        }
         if (known === undefined) {
           this.#silent.delete(link());
           known = events.linked(link(), identity);

@@ -10,6 +10,8 @@ export interface TransportLimits extends IncomingLinkLimits, IncomingCallLimits 
   readonly keepaliveTimeoutMs: number;
   /** Connections that others opened. */
   readonly maxConnections: number;
+  /** Those of them that showed nothing that counts here: the oldest goes when another comes, so that strangers keep no peer out. */
+  readonly maxUnprovenConnections: number;
   readonly maxStreamsPerConnection: number;
   /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */
   readonly openTimeoutMs: number;
@@ -28,6 +30,7 @@ export const TRANSPORT_LIMITS: TransportLimits = {
   drainMs: 5_000,
   goodbyeMs: 1_000,
   maxConnections: 2_048,
+  maxUnprovenConnections: 512,
   maxStreamsPerConnection: 64,
   maxIncomingLinks: 512,
   helloTimeoutMs: LINKS_FIXED.helloTimeoutMs,

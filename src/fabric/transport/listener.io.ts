@@ -34,6 +34,8 @@ export class FabricListener {
   readonly #events: FabricServiceParts["events"];
   readonly #server: GrpcServer;
   readonly #peers = new WeakMap<object, { readonly connection: Connection; readonly identity: PeerIdentity }>();
+  /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
+  readonly #unproven = new Map<Connection, PeerIdentity | undefined>();
   #trustDomain: string | undefined;
   #acceptor: Acceptor | undefined;
 
@@ -99,16 +101,37 @@ export class FabricListener {
       return false;
     }
     this.#peers.set(connection, { connection, identity });
+    this.#makeRoom();
+    this.#unproven.set(connection, undefined);
+    socket.once("close", () => this.#unproven.delete(connection));
     return true;
+  }
+
+  /** What was shown is judged no earlier than needed: the fabric, which knows what counts, opens after its listener. */
+  #makeRoom(): void {
+    for (const [connection, identity] of this.#unproven) {
+      if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
+      this.#unproven.delete(connection);
+      if (identity !== undefined && !this.#events.isStranger(identity)) continue;
+      this.#events.refused("proved nothing, and another connection came", connection.address);
+      connection.destroy();
+    }
+  }
+
+  #shown(connection: Connection, identity: PeerIdentity): void {
+    if (this.#unproven.has(connection)) this.#unproven.set(connection, identity);
   }
 
   #peerOf(call: Call): CallingPeer {
     const peer = this.#peers.get(call.connection);
     assert(peer !== undefined, "a call comes on a connection that was taken");
-    const { connection, identity } = peer;
+    const { connection } = peer;
     const clusterToken = (call.header(TOKEN_HEADER) ?? "").slice(0, MESSAGE_BOUNDS.maxTokenLength);
+    const identity = { ...peer.identity, clusterToken };
+    this.#shown(connection, identity);
     return {
-      identity: { ...identity, clusterToken },
+      identity,
+      greeted: (token) => this.#shown(connection, token === "" ? identity : { ...identity, clusterToken: token }),
       cut: (afterMs) => cutAfter(afterMs, connection),
       whyCut: () => (connection.whyCut === "lifetime" ? "the peer does not answer pings" : connection.whyCut),
     };

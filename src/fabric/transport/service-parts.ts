@@ -18,6 +18,8 @@ export const TOKEN_HEADER = "waymark-cluster-token";
 /** Who makes a call, and the connection it came on. */
 export interface CallingPeer {
   readonly identity: PeerIdentity;
+  /** Its hello came on a link, with this cluster token. */
+  readonly greeted: (clusterToken: string) => void;
   /** Closes the connection after so many ms. */
   readonly cut: (afterMs: number) => void;
   /** Why the connection was cut here; undefined unless it was. */

@@ -39,6 +39,7 @@ function served(limits: Partial<TransportLimits> = {}) {
     peerOf: (call) => ({
       identity: { address: "a:1", isLoopback: true, certificate: undefined, clusterToken: call.header("waymark-cluster-token") ?? "" },
       cut: (afterMs) => void told.push(`cut ${afterMs}`),
+      greeted: () => undefined,
       whyCut: () => undefined,
     }),
   });
