@@ -13,7 +13,7 @@ import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import { isLoopbackHost } from "../lib/addresses.ts";
-import { BrokenInvariant, WaymarkError } from "../lib/errors.ts";
+import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
@@ -247,7 +247,7 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
       allowExternalNames: dns.allowExternalNames,
     },
     catalogFor: (address) => {
-      if (!core.machine.isReady) throw new WaymarkError("not_ready", "the catalog may be a part of it: this node has not caught up yet");
+      core.machine.checkCaughtUp();
       asker = anonymousCaller(core.identity.clusterId, address);
       admitDns?.(asker, now().monoMs);
       return view;

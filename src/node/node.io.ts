@@ -252,6 +252,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     bounds: askedBounds(settings.limits),
     durable: () => driver.durable(),
     isReady: () => machine.isWhole,
+    checkCaughtUp: () => machine.checkCaughtUp(),
     confirmed: () => driver.confirmed(),
     checkWrites: () => machine.standing.checkWrites(),
     checkStart: () => machine.standing.checkStart(),

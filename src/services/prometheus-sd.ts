@@ -15,8 +15,11 @@ const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintena
 /** The body is sent in pieces of about this many characters, so that a large catalog neither blocks the event loop nor fills the memory. */
 const PIECE_CHARS = 64 * 1024;
 
-/** The list has every SERVICE entry that a query would show to the caller. */
-export function prometheusRoute(reads: Reads): Route {
+/**
+ * The list has every SERVICE entry that a query would show to the caller. It is refused while the node may hold only a part of the catalog:
+ * Prometheus keeps its targets when a request fails, and drops those that a list lacks.
+ */
+export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Reads; readonly checkCaughtUp: () => void }): Route {
   return {
     path: "/sd/prometheus",
     parameters: ["namespace", "tag"],
@@ -30,6 +33,7 @@ export function prometheusRoute(reads: Reads): Route {
         tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
         kindMask: 1 << KIND.SERVICE,
       };
+      checkCaughtUp();
       return { kind: "pieces", pieces: renderTargetGroups(reads.scan(caller, filter)) };
     },
   };

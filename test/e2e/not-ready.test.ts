@@ -57,7 +57,15 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
     reason: "too_stale",
     message: expect.stringContaining("does not know yet how old what it holds is") as string,
   });
-  // DNS cannot say how old an answer is: no name is denied until this node knows the catalog.
+  // These cannot say how old an answer is: nothing is called absent until this node knows the catalog.
+  expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "UNAVAILABLE", reason: "not_ready" });
+  const targets = await fetch(`http://${node.http}/sd/prometheus`);
+  expect([targets.status, targets.headers.get("retry-after"), await targets.text()]).toEqual([
+    503,
+    "1",
+    expect.stringContaining("not caught up"),
+  ]);
+  expect((await fetch(`http://${node.http}/sd/prometheus?namespace=Svc`)).status).toBe(400);
   const resolver = new Resolver({ tries: 1, timeout: 30_000 });
   resolver.setServers([node.dns]);
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
@@ -69,6 +77,8 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await node.command.line(/"event":"ready"/);
   await until("the watch is told that this is all", () => watch.checkedCount > 0);
   expect(await readyz(node.http)).toMatch(/^200 /);
+  expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "NOT_FOUND" });
+  expect(await (await fetch(`http://${node.http}/sd/prometheus`)).json()).toEqual([]);
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });
 

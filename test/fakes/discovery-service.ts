@@ -60,6 +60,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     bounds: settings.limits,
     durable: () => core.driver.durable(),
     isReady: () => true,
+    checkCaughtUp: () => undefined,
     checkWrites: () => undefined,
     checkStart: () => undefined,
     confirmed: () => undefined,

@@ -59,7 +59,10 @@ const scraped = (answer: Route["answer"]): Service =>
 
 const FACTS = { nodeId: "a", clusterId: "local", region: "r1", boot: "b" };
 const READS = new Reads(new Registry().replica, FACTS, { policies: { policy: NO_POLICY }, onDenied: () => {} });
-const SERVICES: readonly Service[] = [serviceWith(DiscoveryService, prometheusRoute(READS)), policyPage({ enabled: true, number: "7" })];
+const SERVICES: readonly Service[] = [
+  serviceWith(DiscoveryService, prometheusRoute({ reads: READS, checkCaughtUp: () => undefined })),
+  policyPage({ enabled: true, number: "7" }),
+];
 
 interface Asked extends Partial<Omit<HttpRequest, "arrival">> {
   readonly from?: HttpSources;

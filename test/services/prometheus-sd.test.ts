@@ -82,7 +82,7 @@ test.each([
 ])("a filter that names nothing possible is refused: $parameters", ({ parameters, field }) => {
   const facts = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" };
   const reads = new Reads(new Registry().replica, facts, { policies: { policy: NO_POLICY }, onDenied: () => {} });
-  expect(() => prometheusRoute(reads).answer(parameters, { caller: caller("ann"), time: at(0), requestId: "" })).toThrow(
-    `invalid_argument: ${field}`,
-  );
+  expect(() =>
+    prometheusRoute({ reads, checkCaughtUp: () => undefined }).answer(parameters, { caller: caller("ann"), time: at(0), requestId: "" }),
+  ).toThrow(`invalid_argument: ${field}`);
 });

@@ -81,6 +81,8 @@ export interface DiscoveryParts {
   /** Resolves when all staged records are durable. Undefined if none are staged. */
   readonly durable: () => Promise<void> | undefined;
   readonly isReady: () => boolean;
+  /** Throws `not_ready` while this node may hold only a part of the catalog. */
+  readonly checkCaughtUp: () => void;
   /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
   readonly confirmed: () => Promise<void> | undefined;
   /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
@@ -123,7 +125,7 @@ export function discoveryService(parts: DiscoveryParts): Service {
       namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
       serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
     },
-    routes: [prometheusRoute(parts.reads)],
+    routes: [prometheusRoute(parts)],
   };
 }
 

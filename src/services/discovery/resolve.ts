@@ -23,6 +23,7 @@ export interface ResolveParts {
   readonly registrar: Pick<Registrar, "loads">;
   readonly identity: { readonly nodeId: string; readonly region: string; readonly zone: string };
   readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly checkCaughtUp: () => void;
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;
 }
@@ -69,11 +70,14 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
   const choice = select(found, { ...options, isSample });
   const [best, ...others] = choice.ranked;
-  if (best === undefined)
+  if (best === undefined) {
+    // A refusal names no age, so nobody could tell this absence from a true one.
+    parts.checkCaughtUp();
     throw new WaymarkError(
       "not_found",
       `nothing named ${request.name} in ${namespace}${unfit.size > 0 ? ` fits ${request.versionRange}` : ""}`,
     );
+  }
   return create(ResolveResponseSchema, {
     entry: decodeMessage(bytes.entry(best.record)),
     ...(choice.target !== undefined && { target: { ...choice.target } }),

@@ -1584,7 +1584,8 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Picks one endpoint of a service. When a name has more than 1,000 instances, each call considers another sample of
-   * them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND when no instance matches.
+   * them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND when no instance matches,
+   * or NOT_READY instead while the node may hold only a part of the catalog.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */
