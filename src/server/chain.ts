@@ -64,7 +64,7 @@ export interface RefusedCall {
   readonly error: WaymarkError;
 }
 
-/** The first value of a request header by lower-case name. */
+/** The value of a request header by lower-case name. */
 export type HeaderReader = (name: string) => string | undefined;
 
 /** What the transport knows of a call when it arrives. */

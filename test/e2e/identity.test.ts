@@ -3,7 +3,10 @@
  * certificates on both listeners, the other ways to be known, and that no secret is ever shown.
  */
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type IncomingMessage, request as requestHttp1 } from "node:http";
+import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
@@ -87,6 +90,29 @@ function credential({
   scheme?: string;
 }): string {
   return `[[tenants.credentials]]\ntenant = "${tenant}"\nscheme = "${scheme}"\ntoken_sha256 = "${sha256(token)}"\nroles = [${roles}]\n`;
+}
+
+/** Node's types lack that a client may repeat fields. */
+const REPEATING = { maxSettings: 32, strictSingleValueFields: false };
+
+/** The HTTP status of a call of ServerInfo with these fields, of gRPC its own status. */
+async function overHttp2(authority: string, fields: readonly string[], isGrpc: boolean): Promise<string> {
+  const session = connectHttp2(`http://${authority}`, REPEATING);
+  const type = isGrpc ? "application/grpc" : "application/json";
+  const head = [":method", "POST", ":path", pathOf(serverInfo), ":scheme", "http", ":authority", authority, "content-type", type];
+  const stream = session.request([...head, ...fields]);
+  stream.end(isGrpc ? Buffer.alloc(5) : "{}");
+  const [headers] = (await once(stream, "response")) as [IncomingHttpHeaders & { ":status": number }];
+  session.destroy();
+  return String(isGrpc ? headers["grpc-status"] : headers[":status"]);
+}
+
+async function overHttp1(authority: string, fields: readonly string[]): Promise<string> {
+  const headers = ["host", authority, "content-type", "application/json", ...fields];
+  const request = requestHttp1(`http://${authority}${pathOf(serverInfo)}`, { method: "POST", headers }).end("{}");
+  const [answer] = (await once(request, "response")) as [IncomingMessage];
+  answer.resume();
+  return String(answer.statusCode);
 }
 
 beforeAll(async () => {
@@ -269,6 +295,18 @@ describe("a node with credentials", () => {
     const http = await callHttp(`http://${node.listeners["http"]}`, serverInfo, headers);
     expect([grpc.code, http.code]).toEqual(["UNAUTHENTICATED", "UNAUTHENTICATED"]);
     expect([grpc.message, http.message]).toEqual([expect.stringContaining(says), expect.stringContaining(says)]);
+  });
+
+  test.each([
+    { door: "grpc", over: "HTTP/2", says: "16" },
+    { door: "http", over: "HTTP/2", says: "401" },
+    { door: "http", over: "HTTP/1.1", says: "401" },
+  ])("two credentials in one request are none: $door, $over", async ({ door, over, says }) => {
+    const authority = node.listeners[door] ?? "";
+    const asked = over === "HTTP/2" ? overHttp2 : overHttp1;
+    const [read, admin] = [TOKENS.read, TOKENS.admin].map((token) => ["authorization", `Bearer ${token}`]);
+    const answers = [[read], [read, admin], [read, read]].map((pairs) => asked(authority, pairs.flat() as string[], door === "grpc"));
+    expect(await Promise.all(answers)).toEqual([expect.not.stringMatching(says), says, says]);
   });
 
   test("a proxy's header from an address that is no proxy is refused", async () => {

@@ -62,7 +62,7 @@ export interface Call {
   readonly isGone: boolean;
   /** Whether the call was ended by us, or is gone. */
   readonly isOver: boolean;
-  /** The first value of a request header by lower-case name, the protocol's own among them. */
+  /** The value of a request header by lower-case name, the protocol's own among them. */
   header(name: string): string | undefined;
   /**
    * `told` is called once when the call ends though its handler did not end it. When its deadline passed the call may still be ended by

@@ -88,6 +88,17 @@ function timeoutOf(text: string | undefined): number | WaymarkError | undefined 
   }
 }
 
+/**
+ * The value of a field. Of `authorization` it is all values joined, so that two credentials are none: Node gives the first of them alone, where
+ * a proxy before this node may have looked at the second. `fields`: names and values in turn, as they came.
+ */
+// HOT: several times a call.
+export function fieldOf(name: string, headers: HeaderBlock, fields: readonly string[]): string | undefined {
+  const value = firstOf(headers[name]);
+  if (name !== "authorization" || value === undefined) return value;
+  return fields.filter((_, at) => at % 2 === 1 && fields[at - 1]?.toLowerCase() === name).join(", ");
+}
+
 /** The first value of a field, as node:http2 gives it. */
 export function firstOf(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === "object" ? value[0] : value;

@@ -11,7 +11,7 @@ import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
 import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
 import { expired } from "../wire/timeout.ts";
 import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
-import { type CallHead, firstOf } from "./request-head.ts";
+import { type CallHead, fieldOf } from "./request-head.ts";
 
 /** What all calls of a server share. */
 export interface CallEnvironment {
@@ -113,7 +113,7 @@ export class ServerCall implements Call, MessageSink {
   }
 
   header(name: string): string | undefined {
-    return firstOf(this.#headers[name]);
+    return fieldOf(name, this.#headers, this.#fields);
   }
 
   get metadata(): Metadata {

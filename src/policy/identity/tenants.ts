@@ -11,7 +11,7 @@ import { anonymousCaller, type Caller, type Identity, unauthenticated } from "./
 import { checkCertificate, matchesPrincipal, type PeerCertificate, principalOf } from "./certificates.ts";
 import type { IdentityDefaults } from "./claims.ts";
 
-/** The first value of a request header by lower-case name. */
+/** The value of a request header by lower-case name. */
 type HeaderReader = (name: string) => string | undefined;
 
 /** The other end of a connection. */

@@ -6,6 +6,7 @@ import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
 import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
+import { fieldOf } from "../../grpc/server/request-head.ts";
 import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
 import type { Inflater } from "../../grpc/wire/encoding.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
@@ -329,11 +330,8 @@ function isBidi(handler: UniversalHandler): boolean {
 }
 
 function headerReader(request: EdgeRequest): HeaderReader {
-  const { headers } = request;
-  return (name) => {
-    const value = headers[name];
-    return typeof value === "string" ? value : value?.[0];
-  };
+  const { headers, rawHeaders } = request;
+  return (name) => fieldOf(name, headers, rawHeaders);
 }
 
 function encodingOf(request: EdgeRequest, header: HeaderReader): "json" | "proto" {
