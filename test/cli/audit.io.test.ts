@@ -137,7 +137,7 @@ test("a caller without the role is exit code 4", async () => {
 /** The numbers of records in JSON lines. */
 function numbersOf(stdout: string): readonly string[] {
   const lines = stdout.trimEnd().split("\n");
-  return lines.map((line) => (JSON.parse(line) as { readonly number: string }).number);
+  return lines.filter(Boolean).map((line) => (JSON.parse(line) as { readonly number: string }).number);
 }
 
 test("watch tells each act once, oldest first, and nothing that was there before it", async () => {
@@ -156,6 +156,95 @@ test("watch tells each act once, oldest first, and nothing that was there before
   const { exit, stdout } = await ran;
   expect(exit).toBe(0);
   expect(numbersOf(stdout)).toEqual(["3", "4", "5"]);
+});
+
+/** A record of one of several logs: the numbers of each begin at 1. */
+function recordOf(log: string, number: number, ageSeconds = 0) {
+  return { ...denial(number), at: { seconds: 1_770_000_000n - BigInt(ageSeconds), nanos: 0 }, hash: `${log}${number}` };
+}
+
+/** What `audit watch` tells of a log that holds the next of these at each look, and the last from then on: hashes, and what stands on stderr. */
+async function watched(looks: readonly (readonly ReturnType<typeof recordOf>[])[], count: number) {
+  const fake = await startFake();
+  const interrupt = new AbortController();
+  let look = -1;
+  fake.policy.set("accessAudit", (asked: Asked) => {
+    if (asked.pageToken === "") look += 1;
+    // A watch that tells too little would never end.
+    if (look > looks.length + 5) interrupt.abort();
+    return paged(looks[Math.min(look, looks.length - 1)] ?? [])(asked);
+  });
+  const later = (act: () => void, delayMs: number): (() => void) => {
+    if (delayMs === 100) setImmediate(act);
+    return () => {};
+  };
+  const argv = ["audit", "watch", "--kind", "access", "--count", String(count), "--interval", "100ms", "-o", "json"];
+  const { stdout, stderr } = await waymark([...argv, "--server", fake.address], { later, interrupt: interrupt.signal });
+  const lines = stdout.trimEnd().split("\n");
+  return {
+    told: lines.map((line) => (JSON.parse(line) as { readonly hash: string }).hash),
+    stderr,
+  };
+}
+
+const [A1, A2, A3, A4, A5] = [1, 2, 3, 4, 5].map((number) => recordOf("a", number)) as [R, R, R, R, R];
+const [B1, B2, B3, B4] = [1, 2, 3, 4].map((number) => recordOf("b", number)) as [R, R, R, R];
+type R = ReturnType<typeof recordOf>;
+const OLD = Array.from({ length: 2500 }, (_, i) => recordOf("c", 2500 - i, 3600));
+
+test.each([
+  { what: "begins again", looks: [[A3, A2, A1], [], [B1], [B2, B1]], told: ["b1", "b2"], notes: 1 },
+  {
+    what: "begins again and has as many at once",
+    looks: [
+      [A2, A1],
+      [B3, B2, B1],
+      [B4, B3, B2, B1],
+    ],
+    told: ["b1", "b2", "b3", "b4"],
+    notes: 1,
+  },
+  {
+    what: "has other numbers that match",
+    looks: [
+      [A3, A2, A1],
+      [B4, B2],
+      [B4, B2],
+    ],
+    told: ["b2", "b4"],
+    notes: 1,
+  },
+  {
+    what: "is of another node, with much that is old",
+    looks: [[A3], [recordOf("c", 2501), ...OLD], [recordOf("c", 2502), recordOf("c", 2501), ...OLD]],
+    told: ["c2501", "c2502"],
+    notes: 1,
+  },
+  {
+    what: "is of another node, with small numbers and only what is old",
+    looks: [[recordOf("a", 9000)], OLD, [recordOf("c", 2501), ...OLD]],
+    told: ["c2501"],
+    notes: 1,
+  },
+  {
+    what: "is another one for a while, and then the first again",
+    looks: [[A3, A2, A1], [B1], [A5, A4, A3, A2, A1], [B2, B1]],
+    told: ["b1", "a4", "a5", "b2"],
+    notes: 3,
+  },
+  { what: "has forgotten what was told", looks: [[A2, A1], [A3, A2], [A4], [A5]], told: ["a3", "a4", "a5"], notes: 0 },
+])("watch tells what is new in a log that $what", async ({ looks, told, notes }) => {
+  const ran = await watched(looks, told.length);
+  expect([ran.told, ran.stderr.split("is another one").length - 1]).toEqual([told, notes]);
+});
+
+test("watch says from where it tells a log that is another one", async () => {
+  const looks = [[A1], [B2, B1], [A2, A1]];
+  const { stderr } = await watched(looks, 3);
+  expect(stderr).toContain(
+    "the access log is another one: a server began it anew, or another one answers; its records since 2026-02-02T02:39:00.000Z follow",
+  );
+  expect(stderr).toContain("its records after number 1 follow");
 });
 
 test("watch waits as long as a timer can when --interval is longer than that", async () => {

@@ -1,6 +1,6 @@
 /** Verbs about the audit log: list, follow and verify. It is two logs, of access and of policy, in one chain. */
 
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import {
   AuditFault,
   AuditKind,
@@ -26,6 +26,10 @@ const DEFAULT_INTERVAL_MS = 1000;
 const MIN_INTERVAL_MS = 100;
 /** Records of the first page that each look asks for: more are rarely new. */
 const FIRST_PAGE = 100;
+/** Logs that a watch knows again. */
+const MAX_MARKS = 16;
+/** How far the clocks of two nodes may be apart before a watch that goes over from one to the other loses records. */
+const CLOCKS_APART_MS = 60_000;
 /** A JavaScript string cannot be much longer. */
 const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
@@ -148,12 +152,13 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   const now = Date.now();
   const since = flags.pastMs("since", now);
   const query = queryOf(flags, { sinceMs: since, untilMs: undefined });
-  const follower = new AuditFollower(client(), logsOf(flags), query);
+  const note = out.note.bind(out);
+  const follower = new AuditFollower(client(), { logs: logsOf(flags), query, note });
   // Without --since, records that are there already are not told.
   if (since === undefined) await follower.skip();
   out.begun();
   for (let told = 0; !environment.interrupt.aborted; ) {
-    for (const record of await patiently(() => follower.next(), out.note.bind(out))) {
+    for (const record of await patiently(() => follower.next(), note)) {
       out.line(wholeJson(AuditRecordSchema, record), table([record]));
       told += 1;
       if (told >= most) return;
@@ -173,48 +178,93 @@ async function patiently(read: () => Promise<readonly AuditRecord[]>, note: (tex
   }
 }
 
-/** Asks each log for the records that are newer than those it told last. */
+/** What a look at one log found. */
+interface Look {
+  /** Newest first. */
+  readonly fresh: readonly AuditRecord[];
+  readonly marks: readonly AuditRecord[];
+  /** Where the records of a log begin that is not the one of the last look; undefined for the same log. */
+  readonly from: string | undefined;
+}
+
+/**
+ * Asks each log for the records that are newer than those it told last. The server may have another log than before, with numbers that it told
+ * already: a node without its data began it anew, or another node answers.
+ */
 class AuditFollower {
   readonly #client: Client;
   readonly #logs: readonly AuditLog[];
   readonly #query: AuditQuery;
-  readonly #told = new Map<AuditLog, bigint>();
+  readonly #note: (text: string) => void;
+  /** The newest record of each log that a look found, the last log first. The hash of a record stands for all records before it. */
+  readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
 
-  constructor(client: Client, logs: readonly AuditLog[], query: AuditQuery) {
+  constructor(
+    client: Client,
+    to: { readonly logs: readonly AuditLog[]; readonly query: AuditQuery; readonly note: (text: string) => void },
+  ) {
     this.#client = client;
-    this.#logs = logs;
-    this.#query = query;
+    this.#logs = to.logs;
+    this.#query = to.query;
+    this.#note = to.note;
   }
 
   /** Counts the records that are there as told. */
   async skip(): Promise<void> {
     for (const log of this.#logs) {
       const { records } = await readAuditPage(this.#client, log, { query: this.#query, limit: 1, pageToken: "" });
-      this.#told.set(log, records[0]?.number ?? 0n);
+      this.#marks.set(log, records);
     }
   }
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
-    const found = new Map<AuditLog, readonly AuditRecord[]>();
-    for (const log of this.#logs) found.set(log, await this.#newer(log));
+    const looks = new Map<AuditLog, Look>();
+    for (const log of this.#logs) looks.set(log, await this.#look(log));
     // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
-    for (const [log, [newest]] of found) if (newest !== undefined) this.#told.set(log, newest.number);
-    return newestFirst([...found.values()].flat()).toReversed();
+    for (const [log, { marks, from }] of looks) {
+      this.#marks.set(log, marks);
+      const why = "a server began it anew, or another one answers";
+      if (from !== undefined) this.#note(`the ${log} log is another one: ${why}; its records ${from} follow, perhaps some again`);
+    }
+    return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
 
-  async #newer(log: AuditLog): Promise<readonly AuditRecord[]> {
-    const last = this.#told.get(log) ?? 0n;
+  async #look(log: AuditLog): Promise<Look> {
+    const marks = this.#marks.get(log) ?? [];
+    const [last] = marks;
+    const oldestMs = Math.min(...marks.map(wallMs));
+    const isBefore = ({ number }: AuditRecord) => last !== undefined && number <= last.number;
     const found: AuditRecord[] = [];
+    let known: AuditRecord | undefined;
     const read = (pageToken: string) =>
       readAuditPage(this.#client, log, { query: this.#query, limit: pageToken === "" ? FIRST_PAGE : MAX_PAGE, pageToken });
     for await (const { records } of pagesOf(read)) {
-      const fresh = records.filter(({ number }) => number > last);
-      found.push(...fresh);
-      if (fresh.length < records.length) break;
+      const at = records.findIndex((record) => marks.some((mark) => isSame(mark, record)));
+      known = records[at];
+      found.push(...(known === undefined ? records : records.slice(0, at)));
+      if (known !== undefined || records.some((record) => isBefore(record) && wallMs(record) < oldestMs - CLOCKS_APART_MS)) break;
     }
-    return found;
+    const isOther = last !== undefined && (known === undefined ? found.some(isBefore) : !isSame(known, last));
+    // In a log that was never seen, what is older than the last record told is not new.
+    const fromMs = isOther && known === undefined ? wallMs(last) - CLOCKS_APART_MS : Number.NEGATIVE_INFINITY;
+    const replaced = isOther ? known : last;
+    const others = marks.filter((mark) => replaced === undefined || !isSame(mark, replaced));
+    const newest = found[0] ?? known ?? last;
+    return {
+      fresh: found.filter((record) => wallMs(record) >= fromMs),
+      marks: newest === undefined ? [] : [newest, ...others].slice(0, MAX_MARKS),
+      from: isOther ? (known === undefined ? `since ${new Date(fromMs).toISOString()}` : `after number ${known.number}`) : undefined,
+    };
   }
+}
+
+function isSame(a: AuditRecord, b: AuditRecord): boolean {
+  return a.number === b.number && a.hash === b.hash;
+}
+
+function wallMs({ at }: AuditRecord): number {
+  return at === undefined ? 0 : timestampMs(at);
 }
 
 export const verify: Verb = async ({ environment, args, flags, out, client }) => {
