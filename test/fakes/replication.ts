@@ -36,7 +36,7 @@ export interface NodeSpec {
   /** False: as nodes before the capability `heartbeats`. */
   readonly takesHeartbeats?: boolean;
   /** The table of members. */
-  readonly members?: ConstructorParameters<typeof Replicator>[0]["members"];
+  readonly members?: Pick<ConstructorParameters<typeof Replicator>[0]["members"], "find">;
 }
 
 const pool = new TraitsPool(1024);
@@ -64,7 +64,7 @@ export class ReplicatingNode {
     this.replica = new Replica(new Lookup(), new Slab(), { nodeId: this.nodeId, ...numbers, place: this.place });
     const parts = { replica: this.replica, stamper, bounds: BOUNDS, hlc: this.hlc, rng: new Rng(this.nodeId), place: this.place };
     const { options, members = { find: () => undefined } } = spec;
-    this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, members });
+    this.shared = new Replicator({ ...parts, options: { ...REPLICATION_OPTIONS, ...options }, members: { listed: () => [], ...members } });
   }
 
   timeOf(monoMs: number): Time {

@@ -54,6 +54,10 @@ export class LinkFetcher implements Fetcher {
     return this.#view.peer.nodeId;
   }
 
+  get isWholeTold(): boolean {
+    return this.#view.isWholeTold;
+  }
+
   get lacking(): Iterable<string> {
     return [...this.#lacking.keys()].filter((id) => this.#isLacking(id));
   }
@@ -156,9 +160,11 @@ export class LinkFetcher implements Fetcher {
   /** Asks for the records that the peer has, unless another link is fetching them or they come by themselves. */
   check(time: Time): void {
     this.#checkMonoMs = time.monoMs;
+    const isAnybodyUnheard = this.#missing.size > 0 && this.#replicator.isAnybodyUnheard();
     for (const [id, seq] of this.#missing) {
       // The peer may have forgotten the origin meanwhile, and no other node may have it.
-      const isAwaited = time.monoMs < this.#lackingUntilMonoMs && this.#isLacking(id);
+      const mayCome = time.monoMs < this.#lackingUntilMonoMs && (isAnybodyUnheard || !this.#replicator.hasLeft(id));
+      const isAwaited = mayCome && this.#isLacking(id);
       const isWithdrawn = this.#view.toldOf(id) < seq && !isAwaited;
       if (isWithdrawn || this.#throughOf(id) >= seq || !this.#isWelcome(id, time)) this.#missing.delete(id);
     }

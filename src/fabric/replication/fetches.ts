@@ -9,6 +9,8 @@ export interface Fetcher {
   reconsider(id: string): void;
   /** The node on the other side. */
   readonly peerNodeId: string;
+  /** Whether that node has named all origins that it has. */
+  readonly isWholeTold: boolean;
   /** Origins of which it refused records, and of which less is here than it has heard of. */
   readonly lacking: Iterable<string>;
   /** This node stood still for so long. */

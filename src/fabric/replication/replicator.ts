@@ -12,6 +12,7 @@ import type { Rng } from "../../lib/rng.ts";
 import { Heartbeats } from "../heartbeats.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Foreigners } from "../links/foreigners.ts";
+import type { MemberStatus, NodeRef } from "../wire/messages.ts";
 import { Disproved } from "./disproved.ts";
 import { type Fetcher, Fetches, type FetchWish } from "./fetches.ts";
 import { FrameCache } from "./frame-cache.ts";
@@ -65,6 +66,12 @@ const NO_STATS: ReplicationStats = {
   beyondSkew: 0,
 };
 
+interface MemberTable {
+  find(nodeId: string): (OriginPlace & { readonly generation: number; readonly status?: MemberStatus }) | undefined;
+  /** The others that are alive or suspect. */
+  listed(): readonly NodeRef[];
+}
+
 export interface ReplicatorParts {
   readonly replica: Replica;
   readonly stamper: EntryStamper;
@@ -75,7 +82,7 @@ export interface ReplicatorParts {
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
   readonly foreigners?: Foreigners;
-  readonly members: ConstructorParameters<typeof Hearsay>[1];
+  readonly members: MemberTable;
 }
 
 /**
@@ -97,6 +104,7 @@ export class Replicator {
   readonly partial: PartialOrigins;
   readonly heartbeats: Heartbeats;
   readonly hearsay: Hearsay;
+  readonly #members: MemberTable;
   readonly disproved: Disproved;
   readonly stats: ReplicationStats = { ...NO_STATS };
   /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
@@ -135,6 +143,7 @@ export class Replicator {
     this.frameCache = new FrameCache({ maxFrames: this.options.maxCachedFrames, maxBytes: this.options.maxCachedBytes });
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
+    this.#members = parts.members;
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
     this.disproved = new Disproved({
       replica: parts.replica,
@@ -278,6 +287,17 @@ export class Replicator {
       for (const id of lacking)
         if (!found.has(id)) found.set(id, { id, count: 0, why: `${peerNodeId} refused records of it, and nobody else has given it` });
     return [...found.values()];
+  }
+
+  /** Whether there is a member that has not said here which origins it has. O(n). */
+  isAnybodyUnheard(): boolean {
+    const heard = new Set([...this.#fetchers].flatMap(({ isWholeTold, peerNodeId }) => (isWholeTold ? [peerNodeId] : [])));
+    return this.#members.listed().some(({ nodeId }) => !heard.has(nodeId));
+  }
+
+  /** Whether an origin's own node has left for good, so that it gives nothing any more. */
+  hasLeft(id: string): boolean {
+    return this.#members.find(refOf(id).nodeId)?.status === "left";
   }
 
   /** What peers said of an origin while it was not taken counts from now on. */

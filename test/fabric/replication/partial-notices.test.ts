@@ -75,6 +75,17 @@ test("where nobody has them it is ready after a while, says which are partial, a
   expect([c.fabric.replication.notWhole(), b.fabric.isReady]).toEqual([[], true]);
 });
 
+test("a newcomer does not wait for a node that has left for good, once every other member has said what it has", () => {
+  const { world: fabrics, a } = world();
+  fabrics.input(a, { kind: "stop", reason: "leave" });
+  fabrics.run(5000);
+  fabrics.kill(a);
+  fabrics.run(15_000);
+  const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
+  fabrics.runUntil(() => c.fabric.isReady, 5000);
+  expect(c.fabric.replication.notWhole().map(({ id }) => id)).toEqual(["a/1"]);
+});
+
 test("it comes from a third node that has it whole, though its own node is gone", () => {
   const { world: fabrics, a } = world();
   fabrics.start({ nodeId: "d", seeds: ["a:1"] });
@@ -101,6 +112,24 @@ test("who got some of it by way of that peer before any was refused lacks the re
   fabrics.run(15_000);
   expect(names(c)).toEqual(["w", "x"]);
   expect([c.fabric.replication.notWhole().map(({ id }) => id), c.fabric.readiness(fabrics.time()).isInStep]).toEqual([["a/1"], false]);
+});
+
+test("it waits for a third node that has it whole, though its own node has left for good", () => {
+  const { world: fabrics, a, b } = world();
+  const d = fabrics.start({ nodeId: "d", seeds: ["a:1"] });
+  fabrics.run(5000);
+  fabrics.input(a, { kind: "stop", reason: "leave" });
+  fabrics.run(5000);
+  fabrics.kill(a);
+  let isReached = false;
+  fabrics.reaches = (from, to) => isReached || from === b || to === b || (from !== d && to !== d);
+  const c = fabrics.start({ nodeId: "c", seeds: ["b:1"] });
+  fabrics.runUntil(() => c.upLinks().includes("b"));
+  fabrics.run(4000);
+  expect(c.fabric.isReady).toBe(false);
+  isReached = true;
+  fabrics.runUntil(() => c.fabric.isReady, 45_000);
+  expect([names(c), c.fabric.replication.notWhole()]).toEqual([ALL, []]);
 });
 
 test("when the peer has forgotten the origin, it is missed no more", () => {

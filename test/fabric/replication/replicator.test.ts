@@ -12,6 +12,7 @@ function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readon
   return {
     peerNodeId: "p",
     lacking: [],
+    isWholeTold: true,
     receivedMonoMs,
     reconsidered,
     reconsider: (id) => reconsidered.push(id),
