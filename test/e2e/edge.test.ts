@@ -271,6 +271,19 @@ test.each([
   expect((await fetch(`${served.base}/healthz`)).status).toBe(200);
 });
 
+test.each([
+  { type: "application/json", body: "{}", header: "connect-timeout-ms", timeout: "-1", says: 'want 1 to 10 digits, got "-1"' },
+  { type: "application/json", body: "{}", header: "connect-timeout-ms", timeout: "x".repeat(99), says: `got "${"x".repeat(32)}"` },
+  { type: "application/grpc-web+proto", body: new Uint8Array(5), header: "grpc-timeout", timeout: "-1S", says: 'H M S m u n, got "-1S"' },
+])("a refused timeout is named as its header: $header", async ({ type, body, header, timeout, says }) => {
+  await using served = await startDemoEdge();
+  const headers = { "content-type": type, [header]: timeout };
+  const response = await fetch(`${served.base}${SERVICE}/CatalogQuery`, { method: "POST", body, headers });
+  const said = [decodeURIComponent(response.headers.get("grpc-message") ?? ""), decodeURIComponent(await response.text())].join(" ");
+  expect(said.replaceAll('\\"', '"')).toContain(`invalid_argument: ${header}: `);
+  expect(said.replaceAll('\\"', '"')).toContain(says);
+});
+
 test("health is told here too, as any service, and a request of it has the bound of its own", async () => {
   const { services, health } = listServices({ discovery: demoService().service });
   await using served = await startDemoEdge({ listener: { services } });

@@ -254,7 +254,10 @@ export function readingRefusal(error: ConnectError): WaymarkError {
   const said = plainWords(rawMessage);
   if (code === Code.ResourceExhausted) return new WaymarkError("quota_exceeded", said, { cause: error });
   if (code === Code.Unimplemented) return new WaymarkError("unimplemented", said, { cause: error });
-  return invalid(said.includes("timeout") ? "timeout" : "request", said);
+  const [, protocol, timeout = ""] = /^invalid (connect|grpc) timeout value: (.*)$/.exec(said) ?? [];
+  if (protocol === undefined) return invalid("request", said);
+  const [header, rule] = protocol === "grpc" ? ["grpc-timeout", "8 digits and one of H M S m u n"] : ["connect-timeout-ms", "10 digits"];
+  return invalid(header, `want 1 to ${rule}, got "${timeout.slice(0, 32)}"`);
 }
 
 /** Whether the client gave up, so that nobody reads an answer. */
