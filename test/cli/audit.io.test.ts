@@ -120,6 +120,12 @@ test("namespace policy audit asks the policy log; --since takes a duration befor
 test.each([
   { argv: ["audit", "list", "--kind", "policy", "--namespace", "a"], says: "are for the access audit" },
   { argv: ["audit", "list", "--since", "yesterday"], says: "nor a duration before now" },
+  { argv: ["audit", "list", "--since", "1h", "--until", "2h"], says: "--until 2h is not after --since 1h" },
+  { argv: ["discovery", "access-audit", "--since", "1h", "--until", "1h"], says: "--until 1h is not after --since 1h" },
+  {
+    argv: ["namespace", "policy", "audit", "--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
+    says: "--until 2026-01-01T00:00:00Z is not after --since 2026-02-01T00:00:00Z: no record can match",
+  },
   { argv: ["audit", "watch", "--interval", "1ms"], says: "at least 100ms" },
 ])("$argv is bad usage", async ({ argv, says }) => {
   const { exit, stderr } = await waymark([...argv, "--server", "127.0.0.1:1"]);

@@ -58,12 +58,18 @@ function logsOf(flags: Flags): readonly AuditLog[] {
   return kind === "policy" ? ["policy"] : ["access", "policy"];
 }
 
-function queryOf(flags: Flags, times: Pick<AuditQuery, "sinceMs" | "untilMs">): AuditQuery {
+/** `--until` reads as absent where a verb has no such flag. */
+function queryOf(flags: Flags): AuditQuery {
+  const now = Date.now();
+  const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
+  if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs)
+    throw new UsageError(`--until ${flags.text("until")} is not after --since ${flags.text("since")}: no record can match`);
   return {
     principal: flags.text("principal") ?? "",
     namespace: flags.text("namespace") ?? "",
     reason: flags.text("reason") ?? "",
-    ...times,
+    sinceMs,
+    untilMs,
   };
 }
 
@@ -107,8 +113,7 @@ export const policyAudit: Verb = (context) => onePage(context, "policy");
 export const accessAudit: Verb = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
-  const now = Date.now();
-  const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
+  const query = queryOf(flags);
   const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { query, ...at }), "page");
   const { records, nextPageToken } = page;
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
@@ -121,8 +126,7 @@ function table(rows: readonly AuditRecord[]) {
 }
 
 export const list: Verb = async ({ flags, out, client }) => {
-  const now = Date.now();
-  const query = queryOf(flags, { sinceMs: flags.pastMs("since", now), untilMs: flags.pastMs("until", now) });
+  const query = queryOf(flags);
   const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
   for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
@@ -149,13 +153,11 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const intervalMs = flags.durationMs("interval") ?? DEFAULT_INTERVAL_MS;
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
-  const now = Date.now();
-  const since = flags.pastMs("since", now);
-  const query = queryOf(flags, { sinceMs: since, untilMs: undefined });
+  const query = queryOf(flags);
   const note = out.note.bind(out);
   const follower = new AuditFollower(client(), { logs: logsOf(flags), query, note });
   // Without --since, records that are there already are not told.
-  if (since === undefined) await follower.skip();
+  if (query.sinceMs === undefined) await follower.skip();
   out.begun();
   for (let told = 0; !environment.interrupt.aborted; ) {
     for (const record of await patiently(() => follower.next(), note)) {
