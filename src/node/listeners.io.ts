@@ -1,14 +1,10 @@
 /** Opens the listeners of a node: gRPC, the HTTP edge and DNS, over the same rooms. */
 import type { JsonValue } from "@bufbuild/protobuf";
-import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
-import type { CatalogRecord } from "../catalog/record/record.ts";
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
-import { type Claim, isRightful } from "../discovery/alias-claim.ts";
-import { healthRank } from "../discovery/candidates.ts";
+import { dnsCatalog } from "../dns/catalog.ts";
 import { parseZone } from "../dns/names.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
-import type { DnsCatalog } from "../dns/subject.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
@@ -268,67 +264,6 @@ function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Call
     accessLog.countDenial("query", reason);
     limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
   }
-}
-
-/** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
-const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
-
-/** The catalog as DNS reads it. DNS carries no credentials, so its viewer is anonymous. `onHidden` is called once an answer with the hidden namespaces. */
-export function dnsCatalog(
-  random: () => number,
-  { reads, replica, dnsNames, identity, policies }: Pick<NodeCore, "reads" | "replica" | "dnsNames" | "identity" | "policies">,
-  onHidden: (namespaces: readonly string[]) => void = () => {},
-): DnsCatalog {
-  const viewer = anonymousCaller(identity.clusterId, "");
-  const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
-  const hidden = new Set<string>();
-  let hasSampled = false;
-  // The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn.
-  let turn = random();
-  const took = () => {
-    hasSampled = true;
-    turn = (turn + GOLDEN_RATIO) % 1;
-  };
-  return {
-    get revision() {
-      // Both only grow, so the sum changes whenever either does.
-      return replica.revision + reads.policyTurn;
-    },
-    find: (kind, namespace, name, port) => {
-      if (!reads.verdict(viewer, namespace).allowed) {
-        hidden.add(namespace);
-        return [];
-      }
-      const sampling = { ...DNS_SAMPLING, at: turn };
-      const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
-      const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
-      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits, read });
-      if (!isSample) return found.map(({ entry }) => entry);
-      took();
-      return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
-    },
-    takeSampled: () => {
-      const has = hasSampled;
-      hasSampled = false;
-      return has;
-    },
-    takeHidden: () => {
-      if (hidden.size === 0) return [];
-      const namespaces = [...hidden];
-      hidden.clear();
-      return namespaces;
-    },
-    onHidden,
-    hasNameUnder: (suffix, zone) => dnsNames.hasNameUnder(suffix, zone, { sees: reads.allowed(viewer), counts }),
-    findAlias: (name, zone) => {
-      const allowed = reads.allowed(viewer);
-      const sees = (namespace: string) => allowed(namespace) || (hidden.add(namespace), false);
-      const sampling = { ...DNS_SAMPLING, at: turn };
-      const { records, isSample } = dnsNames.findAlias(name, zone, { sees, counts }, sampling);
-      if (isSample) took();
-      return records.map((record) => reads.entry(record));
-    },
-  };
 }
 
 /** Bookmarks of members are looked for this often. */

@@ -1,17 +1,14 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
+import { dnsCatalog } from "../../src/dns/catalog.ts";
 import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { openLog } from "../../src/lib/log.io.ts";
-
 import type { Time } from "../../src/lib/machine.ts";
-
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
-import { dnsCatalog } from "../../src/node/listeners.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryService } from "../../src/services/discovery/discovery.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";

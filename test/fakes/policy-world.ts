@@ -31,13 +31,13 @@ import {
   RollbackPolicyResponseSchema,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Scope } from "../../src/catalog/entry/scope.ts";
+import { dnsCatalog } from "../../src/dns/catalog.ts";
 import { parseZone } from "../../src/dns/names.ts";
 import { Responder } from "../../src/dns/responder.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { dnsCatalog } from "../../src/node/listeners.io.ts";
 import { type NodePolicy, openNodePolicy } from "../../src/node/policy.io.ts";
 import { now as realNow } from "../../src/node/rooms.io.ts";
 import { type Caller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
