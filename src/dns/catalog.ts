@@ -65,7 +65,6 @@ export function dnsCatalog(
       if (hidden.size === 0) return [];
       const namespaces = [...hidden];
       hidden.clear();
-
       return namespaces;
     },
     onHidden,

@@ -70,7 +70,6 @@ export const DISCOVERY_MUTANTS = [
       },
     ],
     withinSeeds: 100,
-    isCheap: true,
   },
   {
     name: "every load told",

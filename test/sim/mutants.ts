@@ -154,7 +154,6 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Deadlines and standstills: renewals that wait while a node stands still are heard before their leases end",
     edits: [{ file: "src/lib/patience.ts", find: "if (gapMs > STANDSTILL_MS)", replace: "if (gapMs > Number.MAX_VALUE)" }],
     withinSeeds: 40,
-    isCheap: true,
   },
   {
     name: "what is renewed just after a standstill ends early",
@@ -330,7 +329,6 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     withinSeeds: 100,
-    isCheap: true,
   },
   {
     name: "V moved by a frame that was not applied",
