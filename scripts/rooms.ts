@@ -4,7 +4,7 @@
  * Room to the rooms it may import, besides itself. A room never imports one beside or above it; type-only imports obey
  * the same rule, because a type is a dependency.
  */
-export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+const PARTS: Readonly<Record<string, readonly string[]>> = {
   lib: [],
   reading: ["lib"],
   grpc: ["lib"],
@@ -23,64 +23,19 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   client: ["lib", "reading"],
   config: ["lib"],
   cli: ["lib", "reading", "client", "config"],
-  node: [
-    "lib",
-    "reading",
-    "grpc",
-    "catalog",
-    "policy",
-    "summary",
-    "fabric",
-    "discovery",
-    "resolver",
-    "dns",
-    "store",
-    "control",
-    "data",
-    "services",
-    "server",
-    "config",
-  ],
-  main: [
-    "lib",
-    "reading",
-    "grpc",
-    "catalog",
-    "policy",
-    "summary",
-    "fabric",
-    "discovery",
-    "resolver",
-    "dns",
-    "store",
-    "control",
-    "data",
-    "services",
-    "server",
-    "client",
-    "config",
-    "cli",
-    "node",
-  ],
+};
+/** The programs beside the node. It does not import them. */
+const PROGRAMS = ["client", "cli"];
+
+export const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  ...PARTS,
+  // These two join all the others.
+  node: Object.keys(PARTS).filter((room) => !PROGRAMS.includes(room)),
+  main: [...Object.keys(PARTS), "node"],
 };
 
-/** Rooms whose files are pure unless they are named `.io.ts`. */
-export const PURE_ROOMS: readonly string[] = [
-  "lib",
-  "reading",
-  "grpc",
-  "catalog",
-  "policy",
-  "summary",
-  "fabric",
-  "resolver",
-  "discovery",
-  "dns",
-  "store",
-  "control",
-  "data",
-  "node",
-];
+/** Rooms of which every file may use sockets, timers and the like. In all other rooms only files named `.io.ts` may. */
+export const IMPURE_ROOMS: readonly string[] = ["services", "server", "client", "config", "cli", "main"];
 
 /** A library that is imported in few places is replaced in few places. */
 export interface Fence {
@@ -143,5 +98,5 @@ export function roomOf(file: string): string {
 
 /** Whether a file must be pure: no sockets, timers, clocks or chance. */
 export function isPure(file: string): boolean {
-  return PURE_ROOMS.includes(roomOf(file)) && file.startsWith("src/") && file.split("/").length > 2 && !file.endsWith(".io.ts");
+  return !IMPURE_ROOMS.includes(roomOf(file)) && file.startsWith("src/") && file.split("/").length > 2 && !file.endsWith(".io.ts");
 }

@@ -1,7 +1,10 @@
 /** The source obeys its own rules: each test lists all faults, so that one run shows everything to repair. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
 import { insideFaults } from "../scripts/insides.ts";
+import { IMPURE_ROOMS } from "../scripts/rooms.ts";
 import { ROOT } from "../scripts/run.ts";
 import { kindFaults } from "../scripts/test-kinds.ts";
 import {
@@ -31,6 +34,10 @@ test("rooms: imports point down the list, and fenced libraries are imported in t
 
 test("pure files have no async, no clock and no locale", () => {
   expect(pureFaults(ROOT)).toEqual([]);
+});
+
+test("the linter and the other checks hold the same rooms to be pure", () => {
+  expect(readFileSync(join(ROOT, ".oxlintrc.json"), "utf8")).toContain(`["**/*.io.ts", "src/{${IMPURE_ROOMS.join(",")}}/**"]`);
 });
 
 test("every pure file with code is reached by a test of its room", () => {
