@@ -1,5 +1,5 @@
-/** The filter of a query or a watch, and the one test whether a record matches it (semantics.md, Scopes). */
-
+/** The filter of a query or a watch, its text and hash, and the one test whether a record matches it (semantics.md, Scopes). */
+import { textHash } from "../../lib/hash64.ts";
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
@@ -153,6 +153,38 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
     case "version_range":
       return lacksVersion(traits.version, filter.versions?.text ?? "");
   }
+}
+
+/** Whether the filter looks at nothing but namespaces. */
+export function isNamespaceOnly(filter: Filter): boolean {
+  return filterText({ ...filter, namespace: "", prefix: "" }, "") === filterText(ANY, "");
+}
+
+/** Separates the parts of a hashed filter. No name, tag or namespace contains it. */
+const PART = "\u0001";
+const ITEM = "\u0002";
+
+/**
+ * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not cover viewer, limit and page.
+ * The order of lists matters. `salt` distinguishes the lists of different methods.
+ */
+export function filterHash(filter: Filter, salt = ""): string {
+  return textHash(filterText(filter, salt));
+}
+
+/** The text behind `filterHash`. Different filters have different texts. HOT: once a query. */
+export function filterText(filter: Filter, salt: string): string {
+  const { names, capabilities, tags, resources, versions } = filter;
+  const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
+  const place = `${filter.clusterId}${PART}${filter.region}`;
+  const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
+  // Only filters with a range have this part, so that cursors of other watches stay valid at nodes without version ranges.
+  const range = versions === undefined ? "" : `${PART}${versions.text}`;
+  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}`;
+}
+
+function joined(list: readonly string[]): string {
+  return list.length === 0 ? "" : list.join(ITEM);
 }
 
 const PLACES = ["fleet", "node", "cluster", "region", "fleet"] as const;

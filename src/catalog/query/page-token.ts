@@ -1,8 +1,7 @@
 /** Opaque page tokens: the last key of a page, and a hash of its filter. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
-import { fnv64, textHash } from "../../lib/hash64.ts";
-import type { Filter } from "./filter.ts";
+import { fnv64 } from "../../lib/hash64.ts";
 
 /** Longest accepted token, as in the proto. The longest key gives a token of half this length. */
 export const MAX_TOKEN_LENGTH = 8192;
@@ -12,32 +11,8 @@ const HASH_BYTES = 8;
 const HEADER_BYTES = 1 + HASH_BYTES;
 const CHECK_BYTES = 4;
 
-/** Separates the parts of a hashed filter. No name, tag or namespace contains it. */
+/** Separates the version from the hash of the filter. */
 const PART = "\u0001";
-const ITEM = "\u0002";
-
-/**
- * A stable fingerprint of the filter, 16 hex digits: the same on every node and after a restart. It does not cover viewer, limit and page.
- * The order of lists matters. `salt` distinguishes the lists of different methods.
- */
-export function filterHash(filter: Filter, salt = ""): string {
-  return textHash(filterText(filter, salt));
-}
-
-/** The text behind `filterHash`. Different filters have different texts. HOT: once a query. */
-export function filterText(filter: Filter, salt: string): string {
-  const { names, capabilities, tags, resources, versions } = filter;
-  const scalars = `${filter.kindMask}${ITEM}${filter.scope}${ITEM}${filter.healthMask}`;
-  const place = `${filter.clusterId}${PART}${filter.region}`;
-  const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
-  // Only filters with a range have this part, so that cursors of other watches stay valid at nodes without version ranges.
-  const range = versions === undefined ? "" : `${PART}${versions.text}`;
-  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}`;
-}
-
-function joined(list: readonly string[]): string {
-  return list.length === 0 ? "" : list.join(ITEM);
-}
 
 /** The token for the page after `lastKey`. Keys are ASCII and bounded by `names.ts`. HOT: once for each page that has a next one. */
 export function encodePageToken(lastKey: string, hash: string): string {

@@ -1,7 +1,7 @@
 /** DiscoveryService: request → call → response. */
 import { create } from "@bufbuild/protobuf";
 import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Scope, type EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -21,6 +21,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
+import { isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { type Health, type KeyText, KIND } from "../../catalog/record/record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
@@ -235,7 +236,7 @@ class DiscoveryMethods {
     const { reads, allowsViewerOverride, checkStart } = this.#parts;
     checkStart();
     const filter = filterOf(request);
-    if (request.withDigest && !isNamespaceOnly(request))
+    if (request.withDigest && !isNamespaceOnly(filter))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
     const from = request.cursor === "" ? undefined : this.#from(parseCursor(request.cursor));
@@ -386,14 +387,3 @@ function checkAge(ageMs: number, maxStaleness: Duration): void {
 }
 
 const NO_REPORTS: readonly Report[] = [];
-
-function isNamespaceOnly(request: CatalogWatchRequest): boolean {
-  const { names, kinds, scope, capabilities, tags, resources, clusterId, region, health, versionRange } = request;
-  return (
-    [names, kinds, capabilities, tags, resources, health].every((list) => list.length === 0) &&
-    scope === Scope.UNSPECIFIED &&
-    clusterId === "" &&
-    region === "" &&
-    versionRange === ""
-  );
-}

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY, coversNamespace, dropDetail, type Filter, matches, whyNot } from "../../../src/catalog/query/filter.ts";
+import {
+  ANY,
+  coversNamespace,
+  dropDetail,
+  type Filter,
+  filterHash,
+  isNamespaceOnly,
+  matches,
+  whyNot,
+} from "../../../src/catalog/query/filter.ts";
 import { HEALTH, KIND, viewHealth } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
@@ -73,4 +82,35 @@ test.each(ROWS)("filter $filter, record $record → $want", ({ filter, record, w
   expect(matches(full, held, SELF)).toBe(want === undefined);
   const detail = reason === undefined ? undefined : dropDetail(full, held, reason);
   expect(detail ?? "").toContain(says ?? "");
+});
+
+/** For each field of a filter, values that say different things. */
+const VALUES: { readonly [F in keyof Filter]: readonly Filter[F][] } = {
+  namespace: ["a"],
+  prefix: ["a"],
+  names: [["a"], ["a", "b"]],
+  capabilities: [["a"]],
+  tags: [["a"]],
+  resources: [["a"]],
+  clusterId: ["a"],
+  region: ["a"],
+  kindMask: [2],
+  healthMask: [2],
+  scope: [SCOPE.ZONE],
+  versions: [V1, new VersionRange("^2")],
+};
+
+test("any other filter has another hash", () => {
+  const others = Object.entries(VALUES).flatMap(([field, values]) => values.map((value) => ({ ...ANY, [field]: value })));
+  const hashes = [filterHash(ANY), filterHash(ANY, "peers"), ...others.map((other) => filterHash(other))];
+  expect(new Set(hashes).size).toBe(others.length + 2);
+});
+
+test("a filter looks at nothing but namespaces when no other field says anything", () => {
+  expect(isNamespaceOnly(ANY)).toBe(true);
+  for (const [field, [value]] of Object.entries(VALUES))
+    expect([field, isNamespaceOnly({ ...ANY, namespace: "n", [field]: value })]).toEqual([
+      field,
+      field === "namespace" || field === "prefix",
+    ]);
 });

@@ -53,24 +53,26 @@ test("equal traits are one object, different ones are not", () => {
   );
 });
 
-test.each([
-  "tags",
-  "capabilities",
-  "resources",
-  "ports",
-  "clusterId",
-  "region",
-  "zone",
-  "nodeId",
-  "tenantId",
-  "registeredByAdmin",
-  "version",
-] as const)("traits that differ in %s alone are told apart even where they share a slot", (field) => {
+/** For each trait another value than that of BASE, and whether filters look at it. */
+const CHANGES: { readonly [T in keyof Traits]: { readonly other: Traits[T]; readonly isFiltered: boolean } } = {
+  tags: { other: ["other"], isFiltered: true },
+  capabilities: { other: ["other"], isFiltered: true },
+  resources: { other: ["other"], isFiltered: true },
+  ports: { other: ["other"], isFiltered: false },
+  clusterId: { other: "other", isFiltered: true },
+  region: { other: "other", isFiltered: true },
+  zone: { other: "other", isFiltered: false },
+  nodeId: { other: "other", isFiltered: false },
+  tenantId: { other: "other", isFiltered: false },
+  registeredByAdmin: { other: true, isFiltered: false },
+  version: { other: "other", isFiltered: true },
+};
+
+test.each(Object.entries(CHANGES))("traits that differ in %s alone are told apart even where they share a slot", (trait, { other }) => {
   const pool = new TraitsPool(1);
   intern(pool, BASE);
-  const before = BASE[field];
-  const other = { ...BASE, [field]: typeof before === "boolean" ? !before : typeof before === "string" ? "other" : ["other"] };
-  expect(intern(pool, other)).toEqual(other);
+  const changed = { ...BASE, [trait]: other };
+  expect(intern(pool, changed)).toEqual(changed);
 });
 
 test("functions of many versions share what each of them has", () => {
@@ -100,15 +102,16 @@ test("a pool's size is a power of two", () => {
 });
 
 test.each([
+  ...Object.entries(CHANGES).map(([what, { other, isFiltered }]) => ({
+    what,
+    change: { traits: { ...BASE, [what]: other } },
+    same: !isFiltered,
+  })),
   { what: "nothing", change: {}, same: true },
-  { what: "another node, zone and tenant", change: { traits: { ...BASE, nodeId: "m", zone: "y", tenantId: "t" } }, same: true },
   { what: "the same in other objects", change: { traits: structuredClone(BASE) }, same: true },
-  { what: "a tag", change: { traits: { ...BASE, tags: ["a", "x"] } }, same: false },
+  { what: "a tag of two", change: { traits: { ...BASE, tags: ["a", "x"] } }, same: false },
   { what: "a capability less", change: { traits: { ...BASE, capabilities: [] } }, same: false },
   { what: "a resource more", change: { traits: { ...BASE, resources: ["gpu"] } }, same: false },
-  { what: "the cluster", change: { traits: { ...BASE, clusterId: "c2" } }, same: false },
-  { what: "the region", change: { traits: { ...BASE, region: "us" } }, same: false },
-  { what: "the version", change: { traits: { ...BASE, version: "1.0.1" } }, same: false },
   { what: "the scope", change: { scope: SCOPE.GLOBAL }, same: false },
   { what: "the health", change: { health: HEALTH.CRITICAL }, same: false },
 ])("Watch 2: filterable fields are the same when $what differs: $same", ({ change, same }) => {
