@@ -17,7 +17,12 @@ const portNumber = z
   .int({ error: "port is not a whole number" })
   .min(1, { error: "port is less than 1" })
   .max(65_535, { error: "port is more than 65535" });
-const transport = z.enum(["TCP", "UDP", "SCTP"], { error: "protocol is none of TCP, UDP, SCTP" });
+const oneOf = <const W extends readonly string[]>(what: string, words: W) =>
+  z.enum(words, { error: `${what} is none of ${words.join(", ")}` });
+/** A map with these fields among others. */
+const map = <S extends z.ZodRawShape>(what: string, shape: S) => z.object(shape, { error: `${what} is not a map` });
+/** A list that may be absent. */
+const list = <T extends z.ZodType>(what: string, item: T) => z.array(item, { error: `${what} is not a list` }).nullish();
 
 const METADATA = z.object({
   name: text("metadata.name"),
@@ -25,34 +30,30 @@ const METADATA = z.object({
   labels: z.record(z.string(), text("label value"), { error: "labels is not a map" }).nullish(),
 });
 
+/** What the ports of Services and of endpoints have. */
+const PORT = {
+  name: text("port name").nullish(),
+  protocol: oneOf("protocol", ["TCP", "UDP", "SCTP"]).nullish(),
+  appProtocol: text("appProtocol").nullish(),
+};
+
 export const SERVICE = z.object({
   metadata: METADATA.extend({ name: dnsLabel("metadata.name") }),
   spec: z
     .object(
       {
-        type: z
-          .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"], {
-            error: "type is none of ClusterIP, NodePort, LoadBalancer, ExternalName",
-          })
-          .nullish(),
+        type: oneOf("type", ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]).nullish(),
         clusterIP: text("clusterIP").nullish(),
-        clusterIPs: z.array(text("cluster address"), { error: "clusterIPs is not a list" }).nullish(),
+        clusterIPs: list("clusterIPs", text("cluster address")),
         externalName: text("externalName").nullish(),
-        ports: z
-          .array(
-            z.object(
-              {
-                name: text("port name").nullish(),
-                port: portNumber,
-                targetPort: z.union([portNumber, z.string()], { error: "targetPort is neither a port nor a name" }).nullish(),
-                protocol: transport.nullish(),
-                appProtocol: text("appProtocol").nullish(),
-              },
-              { error: "port is not a map" },
-            ),
-            { error: "ports is not a list" },
-          )
-          .nullish(),
+        ports: list(
+          "ports",
+          map("port", {
+            ...PORT,
+            port: portNumber,
+            targetPort: z.union([portNumber, z.string()], { error: "targetPort is neither a port nor a name" }).nullish(),
+          }),
+        ),
       },
       { error: "spec is missing or not a map" },
     )
@@ -66,72 +67,44 @@ export const SERVICE = z.object({
   status: z
     .object({
       loadBalancer: z
-        .object({
-          ingress: z
-            .array(z.object({ ip: text("ip").nullish(), hostname: text("hostname").nullish() }), { error: "ingress is not a list" })
-            .nullish(),
-        })
+        .object({ ingress: list("ingress", z.object({ ip: text("ip").nullish(), hostname: text("hostname").nullish() })) })
         .nullish(),
     })
     .nullish(),
 });
 
-const targetRef = z.object({ kind: z.string().nullish(), name: z.string().nullish() }).nullish();
-const endpointPorts = z
-  .array(
-    z.object({
-      name: text("port name").nullish(),
-      port: portNumber.nullish(),
-      protocol: transport.nullish(),
-      appProtocol: text("appProtocol").nullish(),
-    }),
-    { error: "ports is not a list" },
-  )
-  .nullish();
-
 const flag = z.boolean({ error: "condition is neither true nor false" }).nullish();
+/** What EndpointSlices and Endpoints say of one endpoint. */
+const ENDPOINT = {
+  targetRef: z.object({ kind: z.string().nullish(), name: z.string().nullish() }).nullish(),
+  hostname: dnsLabel("hostname").nullish(),
+  nodeName: text("nodeName").nullish(),
+};
+const endpointPorts = list("ports", z.object({ ...PORT, port: portNumber.nullish() }));
+
 export const SLICE = z.object({
   metadata: METADATA,
-  addressType: z.enum(["IPv4", "IPv6", "FQDN"], { error: "addressType is none of IPv4, IPv6, FQDN" }),
-  endpoints: z
-    .array(
-      z.object(
-        {
-          addresses: z
-            .array(text("address"), { error: "addresses is not a list" })
-            .min(1, { error: "addresses is empty" })
-            .max(100, { error: "more than 100 addresses" }),
-          conditions: z.object({ ready: flag, serving: flag, terminating: flag }).nullish(),
-          targetRef,
-          hostname: dnsLabel("hostname").nullish(),
-          nodeName: text("nodeName").nullish(),
-          zone: text("zone").nullish(),
-          deprecatedTopology: z.record(z.string(), z.string()).nullish(),
-        },
-        { error: "endpoint is not a map" },
-      ),
-      { error: "endpoints is not a list" },
-    )
-    .nullish(),
+  addressType: oneOf("addressType", ["IPv4", "IPv6", "FQDN"]),
+  endpoints: list(
+    "endpoints",
+    map("endpoint", {
+      ...ENDPOINT,
+      addresses: z
+        .array(text("address"), { error: "addresses is not a list" })
+        .min(1, { error: "addresses is empty" })
+        .max(100, { error: "more than 100 addresses" }),
+      conditions: z.object({ ready: flag, serving: flag, terminating: flag }).nullish(),
+      zone: text("zone").nullish(),
+      deprecatedTopology: z.record(z.string(), z.string()).nullish(),
+    }),
+  ),
   ports: endpointPorts,
 });
 
-const ADDRESSES = z
-  .array(
-    z.object(
-      { ip: text("ip"), targetRef, hostname: dnsLabel("hostname").nullish(), nodeName: text("nodeName").nullish() },
-      { error: "address is not a map" },
-    ),
-    { error: "addresses is not a list" },
-  )
-  .nullish();
+const addresses = list("addresses", map("address", { ...ENDPOINT, ip: text("ip") }));
 export const ENDPOINTS = z.object({
   metadata: METADATA.extend({ name: dnsLabel("metadata.name") }),
-  subsets: z
-    .array(z.object({ addresses: ADDRESSES, notReadyAddresses: ADDRESSES, ports: endpointPorts }, { error: "subset is not a map" }), {
-      error: "subsets is not a list",
-    })
-    .nullish(),
+  subsets: list("subsets", map("subset", { addresses, notReadyAddresses: addresses, ports: endpointPorts })),
 });
 
 export type Service = z.infer<typeof SERVICE>;
