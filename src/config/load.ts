@@ -1,5 +1,6 @@
 /** Reads settings from a file, the environment and flags. Pure: text, environment and flags come in as values. */
 import { parse as parseToml, TomlError } from "smol-toml";
+import { assert } from "../lib/errors.ts";
 import { RepeatedKey, readJson } from "../lib/json-lines.ts";
 import { didYouMean } from "../lib/nearest.ts";
 import { brokenRules } from "./rules.ts";
@@ -33,43 +34,32 @@ export type Loaded = { readonly ok: true; readonly effective: Effective } | { re
 /** Reads all sources. Returns the effective settings with the origin of each, or every problem of every source. */
 export function loadConfig({ file, env, flags }: SettingSource): Loaded {
   // In rising order: a later source overrides an earlier one.
-  const layers = [...(file ? [fileLayer(file)] : []), envLayer(env), flagLayer(flags)];
-  const problems = layers.flatMap((layer) => layer.problems);
+  const said = [...(file ? fileSays(file) : []), ...envSays(env), ...flagsSay(flags)];
+  const found = new Map<string, { readonly value: unknown; readonly origin: string }>();
+  const problems: Problem[] = [];
+  for (const each of said) {
+    if ("message" in each) problems.push(each);
+    else if (each.raw instanceof RepeatedKey) problems.push(repeated(each.source, each.raw, each.row.path));
+    else {
+      const { row, raw, source } = each;
+      const parsed = row.setting.parse(raw);
+      if ("value" in parsed) found.set(row.path, { value: parsed.value, origin: source });
+      else for (const { at, message } of parsed.faults) problems.push({ path: pathText([row.path, ...at]), message, source });
+    }
+  }
   if (problems.length > 0) return { ok: false, problems };
-  const origins = new Map<string, string>();
-  const settings = settingsOf(({ path, setting }) => {
-    const found = layers.findLast(({ values }) => values.has(path))?.values.get(path);
-    origins.set(path, found?.origin ?? "default");
-    return found === undefined ? setting.default : found.value;
-  });
-  const broken = brokenRules(settings).map(([path, message]) => ({ path, message, source: origins.get(path) ?? "default" }));
+  const settings = settingsOf(({ path, setting }) => (found.has(path) ? found.get(path)?.value : setting.default));
+  const originOf = (path: string): string => found.get(path)?.origin ?? "default";
+  const broken = brokenRules(settings).map(([path, message]) => ({ path, message, source: originOf(path) }));
+  const origins = new Map(PATHS.map((path) => [path, originOf(path)]));
   return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
 }
 
-/** What one source says. */
-class Layer {
-  /** Values by path, each with its own origin. */
-  readonly values = new Map<string, { readonly value: unknown; readonly origin: string }>();
-  readonly problems: Problem[] = [];
+/** What a source says: a value as a file holds it, for a setting, or what is wrong. */
+type Said = Problem | { readonly row: SettingRow; readonly raw: unknown; readonly source: string };
 
-  refuse(source: string, path: string, message: string): void {
-    this.problems.push({ path, message, source });
-  }
-
-  refuseRepeated(source: string, { path, key }: RepeatedKey, above: readonly string[] = []): void {
-    this.refuse(source, pathText([...above, ...path]), `the name ${key} is there twice`);
-  }
-
-  /** Takes a value as a file holds it. */
-  take(source: string, { path, setting }: SettingRow, raw: unknown): void {
-    if (raw instanceof RepeatedKey) {
-      this.refuseRepeated(source, raw, [path]);
-      return;
-    }
-    const parsed = setting.parse(raw);
-    if ("value" in parsed) this.values.set(path, { value: parsed.value, origin: source });
-    else for (const { at, message } of parsed.faults) this.refuse(source, pathText([path, ...at]), message);
-  }
+function repeated(source: string, { path, key }: RepeatedKey, ...above: readonly string[]): Problem {
+  return { path: pathText([...above, ...path]), message: `the name ${key} is there twice`, source };
 }
 
 /** `tenants.credentials[2].roles`. */
@@ -81,31 +71,29 @@ const GROUPS: ReadonlySet<string> = new Set(SETTING_ROWS.map(({ group }) => grou
 const PATHS: readonly string[] = SETTING_ROWS.map(({ path }) => path);
 const NOT_A_TABLE = "must be a table of settings";
 
-function fileLayer(file: NonNullable<SettingSource["file"]>): Layer {
-  const layer = new Layer();
+function* fileSays(file: NonNullable<SettingSource["file"]>): Generator<Said> {
   const source = `file ${file.name}`;
   let raw: unknown;
   try {
     raw = parseFile(file);
   } catch (error) {
-    layer.refuse(source, "", parserMessage(error));
-    return layer;
+    yield { path: "", message: parserMessage(error), source };
+    return;
   }
-  if (raw instanceof RepeatedKey) layer.refuseRepeated(source, raw);
-  else if (!isTable(raw)) layer.refuse(source, "", NOT_A_TABLE);
+  if (raw instanceof RepeatedKey) yield repeated(source, raw);
+  else if (!isTable(raw)) yield { path: "", message: NOT_A_TABLE, source };
   else {
     for (const [group, table] of Object.entries(raw)) {
-      if (!GROUPS.has(group)) layer.refuse(source, group, `unknown key${didYouMean(group, [...GROUPS])}`);
-      else if (!isTable(table)) layer.refuse(source, group, NOT_A_TABLE);
+      if (!GROUPS.has(group)) yield { path: group, message: `unknown key${didYouMean(group, [...GROUPS])}`, source };
+      else if (!isTable(table)) yield { path: group, message: NOT_A_TABLE, source };
       else
         for (const [key, value] of Object.entries(table)) {
-          const row = SETTING_ROWS.find(({ path }) => path === `${group}.${key}`);
-          if (row === undefined) layer.refuse(source, `${group}.${key}`, `unknown key${didYouMean(`${group}.${key}`, PATHS)}`);
-          else layer.take(source, row, value);
+          const path = `${group}.${key}`;
+          const row = SETTING_ROWS.find((candidate) => candidate.path === path);
+          yield row ? { row, raw: value, source } : { path, message: `unknown key${didYouMean(path, PATHS)}`, source };
         }
     }
   }
-  return layer;
 }
 
 function isTable(raw: unknown): raw is Readonly<Record<string, unknown>> {
@@ -132,17 +120,14 @@ const INJECTED = /^WAYMARK_(SERVICE|PORT)(_[A-Z0-9_]*)?$/;
 
 const ENV_NAMES: readonly string[] = SETTING_ROWS.map(({ env }) => env);
 
-function envLayer(env: SettingSource["env"]): Layer {
-  const layer = new Layer();
+function* envSays(env: SettingSource["env"]): Generator<Said> {
   for (const [name, raw] of Object.entries(env)) {
     if (raw === undefined || !name.startsWith("WAYMARK_") || CLIENT_ENV.has(name)) continue;
     if (!name.includes("__") && INJECTED.test(name)) continue;
     const source = `environment ${name}`;
     const row = SETTING_ROWS.find((candidate) => candidate.env === name);
-    if (row !== undefined) layer.take(source, row, row.setting.fromText(raw));
-    else layer.refuse(source, "", `unknown key${nearestVariable(name)}`);
+    yield row ? { row, raw: row.setting.fromText(raw), source } : { path: "", message: `unknown key${nearestVariable(name)}`, source };
   }
-  return layer;
 }
 
 function nearestVariable(name: string): string {
@@ -153,15 +138,12 @@ function nearestVariable(name: string): string {
   return same === undefined ? didYouMean(word, words, "WAYMARK_") : `; did you mean ${same}?`;
 }
 
-function flagLayer(flags: SettingSource["flags"]): Layer {
-  const layer = new Layer();
+function* flagsSay(flags: SettingSource["flags"]): Generator<Said> {
   for (const [path, raw] of flags) {
     const row = SETTING_ROWS.find((candidate) => candidate.path === path);
-    const source = `flag ${row?.setting.flag?.split(" ")[0] ?? path}`;
-    if (row === undefined) layer.refuse(source, path, "unknown key");
-    else layer.take(source, row, raw === true ? true : row.setting.fromText(raw));
+    assert(row !== undefined, `${path} is a setting`);
+    yield { row, raw: raw === true ? true : row.setting.fromText(raw), source: `flag ${row.setting.flag?.split(" ")[0] ?? path}` };
   }
-  return layer;
 }
 
 export interface ShownSetting {
