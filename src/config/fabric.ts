@@ -1,7 +1,7 @@
 /** Settings of how nodes find each other and replicate: the group `fabric` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { choice, ID, int, list, ms, optionalBool, optionalText, PATH, port, ratio } from "./field.ts";
+import { bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
 
 /** `host:port`. An IPv6 literal stands in brackets. */
 const ADDRESS = {
@@ -11,7 +11,7 @@ const ADDRESS = {
 } as const;
 
 export const FABRIC_SETTINGS = {
-  enabled: optionalBool({
+  enabled: bool({
     doc: "Listen for other nodes and replicate with them; when off, the node stands alone. When absent it is on, with one exception: a node without fabric token, certificates and seeds stands alone if other settings protect it (credentials, tenants, TLS, a policy).",
   }),
   port: port({
@@ -42,17 +42,17 @@ export const FABRIC_SETTINGS = {
     flag: "--on-stop <what>",
     doc: "What a stop does with this node's entries while other nodes of its cluster are alive: leave ends those with a lease and hands static ones over to other nodes; keep leaves them until the node is back. A node that is alone keeps them.",
   }),
-  clusterTokenFile: optionalText({
+  clusterTokenFile: text({
     ...PATH,
     flag: "--cluster-token-file <file>",
     doc: "File with the token that nodes of this cluster show each other: one line of 16 to 1024 printable characters. A second line, for the time of a change, holds another token that is accepted too. Read again on SIGHUP.",
   }),
-  certFile: optionalText({
+  certFile: text({
     ...PATH,
     doc: "PEM file with this node's certificate for the fabric. Its only URI name must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
   }),
-  keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
-  caFile: optionalText({
+  keyFile: text({ ...PATH, doc: "PEM file with the private key of fabric.cert_file." }),
+  caFile: text({
     ...PATH,
     doc: "PEM file with the authorities that certificates of other nodes must come from. The certificates must be of the same trust domain.",
   }),

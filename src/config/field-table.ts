@@ -1,7 +1,6 @@
 /** Settings that are tables of settings: one table (`record`) or several (`rows`). In files they are tables, in the environment JSON. */
-import { readJson } from "../lib/json-lines.ts";
 import { didYouMean } from "../lib/nearest.ts";
-import { type Fault, MAX_ITEMS, type Parsed, refused, type SettingField } from "./field.ts";
+import { type Fault, fromJson, MAX_ITEMS, type Parsed, refused, type SettingField } from "./field.ts";
 
 type Fields = Readonly<Record<string, SettingField<unknown>>>;
 /** The type of a setting's value. */
@@ -78,12 +77,8 @@ function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOption
 }
 
 /** Text from the environment, read as JSON. Other text may hold a secret, so `parse` gets its length to refuse instead. */
-function fromJson(raw: string): unknown {
-  try {
-    return readJson(raw);
-  } catch {
-    return `${raw.length} characters that are not JSON`;
-  }
+function tableOf(raw: string): unknown {
+  return fromJson(raw, `${raw.length} characters that are not JSON`);
 }
 
 /** A table that may be absent. */
@@ -94,7 +89,7 @@ export function record<F extends Fields>(options: TableOptions<F>): SettingField
     type: "table",
     fields: fieldsOf(options),
     parse: (raw) => readTable(raw, options),
-    fromText: fromJson,
+    fromText: tableOf,
     toText: (value) => (value === undefined ? "" : JSON.stringify(shownTable(value, options))),
   };
 }
@@ -118,7 +113,7 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
       }
       return faults.length === 0 ? { value: tables } : { faults };
     },
-    fromText: (raw) => (raw === "" ? [] : fromJson(raw)),
+    fromText: (raw) => (raw === "" ? [] : tableOf(raw)),
     toText: (value) => (value.length === 0 ? "" : JSON.stringify(value.map((each) => shownTable(each, options)))),
   };
 }

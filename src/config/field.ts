@@ -4,7 +4,8 @@ import { durationText, parseDurationMs } from "../lib/duration.ts";
 import { readJson } from "../lib/json-lines.ts";
 
 export interface SettingFieldOptions<T> {
-  readonly default: T;
+  /** A setting without a default is absent until somebody sets it. */
+  readonly default?: T;
   /** What it does, in one sentence. */
   readonly doc: string;
   /** A reload (SIGHUP) puts a new value in force. All other settings need a restart. */
@@ -17,7 +18,7 @@ export interface SettingFieldOptions<T> {
   readonly flag?: string;
 }
 
-type OptionalOptions = Omit<SettingFieldOptions<undefined>, "default">;
+type Defaulted<T> = SettingFieldOptions<T> & { readonly default: T };
 
 /** One problem with a value, and where in the value it is: `[2, "roles"]`. */
 export interface Fault {
@@ -29,6 +30,7 @@ export interface Fault {
 export type Parsed<T> = { readonly value: T } | { readonly faults: readonly Fault[] };
 
 export interface SettingField<T> extends SettingFieldOptions<T> {
+  readonly default: T;
   /** What a person writes: `port`, `duration`, … */
   readonly type: string;
   /** The end of the name in code that the key in files does not have: `Ms` of `minTtlMs`, which is `min_ttl`. */
@@ -63,41 +65,39 @@ function shown(raw: unknown): string {
   return JSON.stringify(raw) ?? String(raw);
 }
 
+/** A row. `D` is the type of its default: undefined when it has none. */
+function row<T, D extends T | undefined>(
+  options: SettingFieldOptions<D>,
+  kind: Omit<SettingField<T>, keyof SettingFieldOptions<T>>,
+): SettingField<T | D> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- without a default, D is undefined
+  const unset = options.default as D;
+  return { ...options, ...kind, default: unset, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
+}
+
+type NumberOptions<D> = SettingFieldOptions<D> & { readonly min: number; readonly max: number };
+
 /** A number, checked against the bounds of its row; a problem names both in the unit that people write. */
-function within(value: number, { min, max }: NumberOptions, toText: (value: number) => string): Parsed<number> {
+function within(value: number, { min, max }: NumberOptions<unknown>, toText: (value: number) => string): Parsed<number> {
   if (value < min) return refused(`${toText(value)} is less than ${toText(min)}, the smallest allowed`);
   if (value > max) return refused(`${toText(value)} is more than ${toText(max)}, the largest allowed`);
   return { value };
 }
 
-/** The same setting without a default: it is absent until somebody sets it. */
-function optional<T>(field: SettingField<T>): SettingField<T | undefined> {
-  return { ...field, default: undefined, toText: (value) => (value === undefined ? "" : field.toText(value)) };
-}
-
-type NumberOptions = SettingFieldOptions<number> & { readonly min: number; readonly max: number };
-
 /** A whole number. */
-export function int(options: NumberOptions): SettingField<number> {
-  return {
-    ...options,
+export function int<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
+  return row<number, D>(options, {
     type: "number",
     parse: (raw) =>
       typeof raw === "number" && Number.isSafeInteger(raw) ? within(raw, options, String) : refused(`${shown(raw)} is not a whole number`),
     fromText: (raw) => (/^-?\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: String,
-  };
-}
-
-/** A whole number that may be absent. */
-export function optionalInt(options: Omit<NumberOptions, "default">): SettingField<number | undefined> {
-  return optional(int({ ...options, default: options.min }));
+  });
 }
 
 /** A part of a whole, from 0 to 1. */
-export function ratio(options: SettingFieldOptions<number>): SettingField<number> {
-  return {
-    ...options,
+export function ratio<D extends number | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<number | D> {
+  return row<number, D>(options, {
     type: "ratio",
     min: 0,
     max: 1,
@@ -105,23 +105,17 @@ export function ratio(options: SettingFieldOptions<number>): SettingField<number
       typeof raw === "number" && raw >= 0 && raw <= 1 ? { value: raw } : refused(`${shown(raw)} is not a number from 0 to 1`),
     fromText: (raw) => (/^\d(?:\.\d{1,6})?$/.test(raw) ? Number(raw) : raw),
     toText: String,
-  };
+  });
 }
 
 /** A TCP or UDP port. 0 means any free port. */
-export function port(options: SettingFieldOptions<number>): SettingField<number> {
+export function port<D extends number | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<number | D> {
   return { ...int({ ...options, min: 0, max: 65_535 }), type: "port" };
 }
 
-/** A port that may be absent. */
-export function optionalPort(options: OptionalOptions): SettingField<number | undefined> {
-  return optional(port({ ...options, default: 0 }));
-}
-
 /** A duration. People write `30s`; code holds milliseconds under a name that ends in `Ms`. */
-export function ms(options: NumberOptions): SettingField<number> {
-  return {
-    ...options,
+export function ms<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
+  return row<number, D>(options, {
     type: "duration",
     suffix: "Ms",
     parse: (raw) => {
@@ -131,7 +125,7 @@ export function ms(options: NumberOptions): SettingField<number> {
     },
     fromText: (raw) => raw,
     toText: durationText,
-  };
+  });
 }
 
 const SIZE_UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
@@ -148,9 +142,8 @@ function parseSize(written: string): number | undefined {
 }
 
 /** A size. People write `4MiB`, or a plain number of bytes. */
-export function bytes(options: NumberOptions): SettingField<number> {
-  return {
-    ...options,
+export function bytes<D extends number | undefined = undefined>(options: NumberOptions<D>): SettingField<number | D> {
+  return row<number, D>(options, {
     type: "size",
     parse: (raw) => {
       const value = typeof raw === "string" ? parseSize(raw) : raw;
@@ -160,23 +153,17 @@ export function bytes(options: NumberOptions): SettingField<number> {
     },
     fromText: (raw) => (/^\d{1,15}$/.test(raw) ? Number(raw) : raw),
     toText: sizeText,
-  };
+  });
 }
 
 /** True or false. */
-export function bool(options: SettingFieldOptions<boolean>): SettingField<boolean> {
-  return {
-    ...options,
+export function bool<D extends boolean | undefined = undefined>(options: SettingFieldOptions<D>): SettingField<boolean | D> {
+  return row<boolean, D>(options, {
     type: "true or false",
     parse: (raw) => (typeof raw === "boolean" ? { value: raw } : refused(`${shown(raw)} is neither true nor false`)),
     fromText: (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
     toText: String,
-  };
-}
-
-/** True, false or absent. */
-export function optionalBool(options: OptionalOptions): SettingField<boolean | undefined> {
-  return optional(bool({ ...options, default: false }));
+  });
 }
 
 interface TextRule {
@@ -209,41 +196,23 @@ export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address
 const AS_WRITTEN = { fromText: (raw: string) => raw, toText: (value: string) => value } as const;
 
 /** Text. */
-export function text(options: SettingFieldOptions<string> & TextRule): SettingField<string> {
-  return {
-    ...options,
-    type: "text",
-    parse: (raw) => parseText(raw, options),
-    ...AS_WRITTEN,
-  };
-}
-
-/** Text that may be absent. */
-export function optionalText(options: OptionalOptions & TextRule): SettingField<string | undefined> {
-  return optional(text({ ...options, default: "" }));
+export function text<D extends string | undefined = undefined>(options: SettingFieldOptions<D> & TextRule): SettingField<string | D> {
+  return row<string, D>(options, { type: "text", parse: (raw) => parseText(raw, options), ...AS_WRITTEN });
 }
 
 /** One of a few words. */
-export function choice<const C extends string>(
-  options: SettingFieldOptions<NoInfer<C>> & { readonly choices: readonly C[] },
-): SettingField<C> {
+export function choice<const C extends string, const D extends C | undefined = undefined>(
+  options: SettingFieldOptions<D> & { readonly choices: readonly C[] },
+): SettingField<C | D> {
   const { choices } = options;
-  return {
-    ...options,
+  return row<C, D>(options, {
     type: choices.join(" | "),
     parse: (raw) => {
       const value = choices.find((word) => word === raw);
       return value === undefined ? refused(`${shown(raw)} is none of ${choices.join(", ")}`) : { value };
     },
     ...AS_WRITTEN,
-  };
-}
-
-/** One of a few words, or absent. */
-export function optionalChoice<const C extends string>(
-  options: OptionalOptions & { readonly choices: readonly [C, ...C[]] },
-): SettingField<C | undefined> {
-  return optional(choice<C>({ ...options, default: options.choices[0] }));
+  });
 }
 
 /** Most items of a list, and most rows of a list of tables, where a row sets no smaller bound. */
@@ -256,7 +225,7 @@ interface ListRule extends TextRule {
 }
 
 /** Several different texts. In the environment and in flags people write `a,b`. */
-export function list(options: SettingFieldOptions<readonly string[]> & ListRule): SettingField<readonly string[]> {
+export function list(options: Defaulted<readonly string[]> & ListRule): SettingField<readonly string[]> {
   const { maxItems = MAX_ITEMS, itemKey = (item) => item } = options;
   return {
     ...options,
@@ -281,12 +250,12 @@ export function list(options: SettingFieldOptions<readonly string[]> & ListRule)
   };
 }
 
-/** The value of a JSON text, a `RepeatedKey`, or the text itself when it is not JSON. */
-function fromJson(raw: string): unknown {
+/** The value of a JSON text, a `RepeatedKey`, or `otherwise` when the text is not JSON. */
+export function fromJson(raw: string, otherwise: string): unknown {
   try {
     return readJson(raw);
   } catch {
-    return raw;
+    return otherwise;
   }
 }
 
@@ -313,16 +282,14 @@ function repeatedName(raw: string): string | undefined {
 }
 
 /** Names with texts. In the environment and in flags people write JSON, as for every table, or `a=b,c=d`. */
-export function pairs(
-  options: SettingFieldOptions<Readonly<Record<string, string>>> & PairsRule,
-): SettingField<Readonly<Record<string, string>>> {
+export function pairs(options: Defaulted<Readonly<Record<string, string>>> & PairsRule): SettingField<Readonly<Record<string, string>>> {
   return {
     ...options,
     type: "table of text",
     parse: (raw) => parsePairs(raw, options),
     fromText: (raw) => {
       if (raw === "") return {};
-      const table = fromJson(raw);
+      const table = fromJson(raw, raw);
       if (typeof table === "object") return table;
       const written = writtenPairs(raw);
       return written === undefined || repeatedName(raw) !== undefined ? raw : Object.fromEntries(written);

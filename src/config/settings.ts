@@ -7,25 +7,7 @@ import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
-import {
-  bool,
-  bytes,
-  choice,
-  HOST,
-  ID,
-  int,
-  list,
-  ms,
-  NAME,
-  optionalInt,
-  optionalPort,
-  optionalText,
-  PATH,
-  pairs,
-  port,
-  type SettingField,
-  text,
-} from "./field.ts";
+import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
@@ -41,12 +23,12 @@ const DNS_RATE_BEYOND_LOOPBACK = 500;
  */
 const SETTINGS = {
   node: {
-    id: optionalText({
+    id: text({
       ...ID,
       flag: "--node-id <id>",
       doc: "Id of this node. When absent, a random id is made and kept in the data directory.",
     }),
-    name: optionalText({
+    name: text({
       pattern: /^.{1,128}$/,
       what: "1 to 128 characters",
       doc: "Name for people: in the NODE entry of ClusterMap, as the metadata `waymark.node.name`.",
@@ -84,7 +66,7 @@ const SETTINGS = {
   },
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
-    advertiseHost: optionalText({
+    advertiseHost: text({
       pattern: REACHABLE_HOST,
       what: "a host name, an IPv4 address or an IPv6 address that others can connect to",
       flag: "--advertise-host <host>",
@@ -147,9 +129,9 @@ const SETTINGS = {
     }),
   },
   tls: {
-    certFile: optionalText({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
-    keyFile: optionalText({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
-    caFile: optionalText({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
+    certFile: text({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
+    keyFile: text({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
+    caFile: text({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
     requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),
   },
   tenants: TENANT_SETTINGS,
@@ -180,9 +162,9 @@ const SETTINGS = {
   quotas: QUOTA_SETTINGS,
   dns: {
     enabled: bool({ default: true, doc: "Run the DNS gateway." }),
-    host: optionalText({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
+    host: text({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
     udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
-    tcpPort: optionalPort({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+    tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
     zones: list({
       pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
       what: "a lower-case DNS name",
@@ -193,7 +175,7 @@ const SETTINGS = {
     minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
     maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
     negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
-    rate: optionalInt({
+    rate: int({
       min: 0,
       max: 10_000_000,
       doc: `Whole answers a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Above it the client is told to ask again over TCP. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
@@ -220,7 +202,7 @@ const SETTINGS = {
       default: [],
       doc: `Clusters beside this node's own whose policy is put in force here, and the policies that those took from others; up to ${NODE_BOUNDS.maxPolicyFrom}.`,
     }),
-    file: optionalText({
+    file: text({
       ...PATH,
       flag: "--policy <file>",
       doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it differs from the last time it was read.",
@@ -234,7 +216,7 @@ const SETTINGS = {
       max: 1_099_511_627_776,
       doc: "Size of the audit log above which the oldest records go, whatever their age.",
     }),
-    file: optionalText({
+    file: text({
       ...PATH,
       doc: "File to which each audit record is appended as a line of JSON. It is opened again on SIGHUP.",
     }),

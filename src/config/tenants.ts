@@ -1,6 +1,6 @@
 /** Settings of who calls: the group `tenants` of SETTINGS in `settings.ts`. */
 import { parseBlock } from "../lib/addresses.ts";
-import { bool, choice, ID, list, ms, optionalChoice, optionalText, PATH, text } from "./field.ts";
+import { bool, choice, ID, list, ms, PATH, text } from "./field.ts";
 import { record, rows } from "./field-table.ts";
 
 const PRINCIPAL = { pattern: /^[\x21-\x7e]{1,256}$/, what: "1 to 256 printable ASCII characters without spaces" } as const;
@@ -16,11 +16,11 @@ const KNOWN_HEADERS = new Set(["authorization", "x-api-key", "x-request-id", "ho
 
 export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Keep tenants apart: a caller without a credential has no tenant, not even tenants.default." }),
-  anonymous: optionalChoice({
+  anonymous: choice({
     choices: ["none", "read", "all"],
     doc: "What callers without a credential may do over gRPC and HTTP: none means only health checks; read means reads; all means everything that needs no role, and everything at all while no credentials are configured. When absent it is all on loopback without configured credentials, else read. DNS has no credentials; only dns.enabled turns it off.",
   }),
-  default: optionalText({ ...ID, doc: "Tenant of callers whose credential names none." }),
+  default: text({ ...ID, doc: "Tenant of callers whose credential names none." }),
   allowRequestOverride: bool({
     default: false,
     doc: "Callers without a credential may read with the view of the tenant and cluster that their request names.",
@@ -39,8 +39,8 @@ export const TENANT_SETTINGS = {
         default: "",
         doc: "SPIFFE id (`spiffe://domain/path`) or common name of the subject; one `*` stands for any characters.",
       }),
-      tenant: optionalText({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
-      cluster: optionalText({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),
+      tenant: text({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
+      cluster: text({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),
       roles: list({ ...ROLE, default: [], doc: "Roles of these callers." }),
     },
     required: ["principal"],
@@ -49,20 +49,20 @@ export const TENANT_SETTINGS = {
     doc: "Tokens and keys that this node accepts, each by its hash or in a file.",
     fields: {
       tenant: text({ ...ID, default: "", doc: "Tenant of the caller." }),
-      principal: optionalText({ ...PRINCIPAL, doc: "Principal of the caller; the tenant when absent." }),
-      cluster: optionalText({ ...ID, doc: "Cluster whose view the caller uses; this node's when absent." }),
+      principal: text({ ...PRINCIPAL, doc: "Principal of the caller; the tenant when absent." }),
+      cluster: text({ ...ID, doc: "Cluster whose view the caller uses; this node's when absent." }),
       scheme: choice({
         choices: ["bearer", "api-key"],
         default: "bearer",
         doc: "`bearer`: the header `authorization: Bearer …`; `api-key`: the header `x-api-key`.",
       }),
-      tokenSha256: optionalText({
+      tokenSha256: text({
         pattern: /^[0-9a-f]{64}$/,
         what: "64 lower-case hexadecimal digits",
         secret: true,
         doc: "SHA-256 of the token, 64 lower-case hexadecimal digits.",
       }),
-      tokenFile: optionalText({ ...PATH, doc: "File with the token itself, on one line." }),
+      tokenFile: text({ ...PATH, doc: "File with the token itself, on one line." }),
       roles: list({ ...ROLE, default: [], doc: "Roles of the caller." }),
     },
     required: ["tenant"],
@@ -74,8 +74,8 @@ export const TENANT_SETTINGS = {
     fields: {
       issuer: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an issuer", default: "", doc: "What the claim `iss` must be." }),
       audience: text({ pattern: /^[\x21-\x7e]{1,512}$/, what: "an audience", default: "", doc: "What the claim `aud` must be or hold." }),
-      jwksFile: optionalText({ ...PATH, doc: "File with the issuer's public keys (JWKS), read again when it changes." }),
-      jwksUrl: optionalText({
+      jwksFile: text({ ...PATH, doc: "File with the issuer's public keys (JWKS), read again when it changes." }),
+      jwksUrl: text({
         pattern: /^https?:\/\/[^\s]{1,2000}$/,
         what: "an http or https URL",
         doc: "Where the issuer publishes its public keys (JWKS).",
