@@ -1,4 +1,5 @@
 /** Keeps plans by question, for one view of the catalog, within bounds on their number and their memory. */
+import { MAX_DNS_PLANS } from "../lib/bounds.ts";
 import { type Plan, planAnswer, type Question, shuffled, targetOf } from "./answer.ts";
 import type { DnsRecord, DnsSettings } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
@@ -7,9 +8,10 @@ export interface PlanCacheOptions {
   readonly settings: DnsSettings;
   /** Gives numbers in [0, 1), to draw a part of a plan that is too large as a whole. */
   readonly random: () => number;
-  /** At this bound, and at the next, the oldest plans go. */
-  readonly maxPlans: number;
-  readonly maxBytes: number;
+  /** Plans kept; `MAX_DNS_PLANS` unless set. At this bound, and at the next, the oldest plans go. */
+  readonly maxPlans?: number | undefined;
+  /** Memory of the plans kept. */
+  readonly maxPlansBytes: number;
 }
 
 /** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
@@ -40,10 +42,11 @@ interface Kept {
   readonly sizeBytes: number;
 }
 
-/** Every change of the catalog empties the cache, so that no answer is older than the catalog. */
+/** Another catalog, and every change of the catalog, empties the cache: no answer is of another viewer, or older than the catalog. */
 export class PlanCache {
   readonly #options: PlanCacheOptions;
   readonly #byQuestion = new Map<string, Kept>();
+  #catalog: DnsCatalog | undefined;
   #revision = -1;
   #sizeBytes = 0;
   #droppedCount = 0;
@@ -52,7 +55,7 @@ export class PlanCache {
     this.#options = options;
   }
 
-  /** Memory of the plans kept, at most `maxBytes`; rather too many than too few bytes. */
+  /** Memory of the plans kept, at most `maxPlansBytes`; rather too many than too few bytes. */
   get sizeBytes(): number {
     return this.#sizeBytes;
   }
@@ -63,9 +66,10 @@ export class PlanCache {
   }
 
   plan(question: Question, catalog: DnsCatalog): Plan {
-    if (catalog.revision !== this.#revision) {
+    if (catalog.revision !== this.#revision || catalog !== this.#catalog) {
       this.#byQuestion.clear();
       this.#sizeBytes = 0;
+      this.#catalog = catalog;
       this.#revision = catalog.revision;
     }
     const key = keyOf(question);
@@ -88,7 +92,7 @@ export class PlanCache {
   }
 
   #make(question: Question, key: string, catalog: DnsCatalog, endingOf: (question: Question) => Kept | undefined): Kept {
-    const { settings, random, maxBytes } = this.#options;
+    const { settings, random, maxPlansBytes: maxBytes } = this.#options;
     const hidden = new Set<string>();
     let isSample = false;
     let ending: Kept | undefined;
@@ -120,7 +124,7 @@ export class PlanCache {
   }
 
   #keep(key: string, made: Kept): void {
-    const { maxPlans, maxBytes } = this.#options;
+    const { maxPlans = MAX_DNS_PLANS, maxPlansBytes: maxBytes } = this.#options;
     // A plan under this key had all its answers.
     this.#drop(key);
     if (made.sizeBytes * LEAST_PLANS > maxBytes) {

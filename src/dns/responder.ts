@@ -1,10 +1,9 @@
 /** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
-import { MAX_DNS_PLANS } from "../lib/bounds.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { LabelsOf } from "../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
-import { PlanCache } from "./plan-cache.ts";
-import { type DnsSettings, findRecordType } from "./records.ts";
+import { PlanCache, type PlanCacheOptions } from "./plan-cache.ts";
+import { findRecordType } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "./wire.ts";
 
@@ -22,16 +21,6 @@ export interface Reply {
   readonly fault: unknown;
 }
 
-export interface ResponderOptions {
-  readonly settings: DnsSettings;
-  /** Gives numbers in [0, 1), to shuffle answers. */
-  readonly random: () => number;
-  /** Plans kept for one catalog view; `MAX_DNS_PLANS` unless set. At the bound the oldest goes. */
-  readonly maxPlans?: number | undefined;
-  /** Memory of the plans kept for one catalog view. At the bound the oldest go. */
-  readonly maxPlansBytes: number;
-}
-
 const TYPE_ANY = 255;
 const NO_QUESTION = new Uint8Array();
 const CUT: Plan = failure(RCODE.NOERROR);
@@ -46,22 +35,15 @@ const RCODE_LABELS = {
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
 export class Responder {
-  readonly #options: ResponderOptions;
+  /** What is kept of the plans. */
+  readonly plans: PlanCache;
   readonly #random: () => number;
   readonly #encoder = new ResponseEncoder();
-  /** Plans by view. They go when the view goes. */
-  readonly #plans = new WeakMap<DnsCatalog, PlanCache>();
-  /** The plans of the latest view: a node has only one. */
-  #newest: PlanCache | undefined;
 
-  constructor(options: ResponderOptions) {
-    this.#options = options;
+  /** `random` also shuffles answers. */
+  constructor(options: PlanCacheOptions) {
+    this.plans = new PlanCache(options);
     this.#random = options.random;
-  }
-
-  /** Memory of the plans kept now, and how many plans found no room or made room for others. */
-  planStats(): { readonly sizeBytes: number; readonly droppedCount: number } {
-    return { sizeBytes: this.#newest?.sizeBytes ?? 0, droppedCount: this.#newest?.droppedCount ?? 0 };
   }
 
   /**
@@ -73,7 +55,7 @@ export class Responder {
     if (decoded.kind === "dropped") return undefined;
     if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
     try {
-      return this.#encode(decoded, this.#plan(decoded.question, findCatalog()), { transport, fault: undefined });
+      return this.#encode(decoded, this.plans.plan(decoded.question, findCatalog()), { transport, fault: undefined });
     } catch (fault) {
       if (isRefusal(fault)) return this.#encode(decoded, failure(RCODE.REFUSED), { transport, fault: undefined });
       // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
@@ -88,17 +70,6 @@ export class Responder {
     const decoded = decodeQuery(message);
     if (decoded.kind !== "query") return undefined;
     return this.#encode(decoded, CUT, { transport: "udp", fault: undefined, isCut: true });
-  }
-
-  #plan(question: Question, catalog: DnsCatalog): Plan {
-    let cache = this.#plans.get(catalog);
-    if (cache === undefined) {
-      const { settings, maxPlans = MAX_DNS_PLANS, maxPlansBytes } = this.#options;
-      cache = new PlanCache({ settings, random: this.#random, maxPlans, maxBytes: maxPlansBytes });
-      this.#plans.set(catalog, cache);
-      this.#newest = cache;
-    }
-    return cache.plan(question, catalog);
   }
 
   #encode(

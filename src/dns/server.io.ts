@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dg
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { DnsSettings } from "./records.ts";
-import { type Reply, Responder } from "./responder.ts";
+import { Responder } from "./responder.ts";
 import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type DropReason, TcpConnections, type TcpLimits } from "./tcp.io.ts";
@@ -18,7 +18,7 @@ export interface DnsGatewayOptions {
   readonly tcpPort?: number | undefined;
   readonly settings: DnsSettings;
   /**
-   * The catalog as this peer may see it. Peers of one class must get the same object, because plans are kept by object.
+   * The catalog as this peer may see it. It should be the same object for all peers: another one empties what is kept of the plans.
    * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL.
    */
   readonly catalogFor: (peerAddress: string) => DnsCatalog;
@@ -82,13 +82,12 @@ class DnsServer {
   constructor(options: DnsGatewayOptions) {
     this.#options = options;
     this.#rate = options.rate === undefined ? undefined : new ResponseRate(options.rate);
-    const { settings, random, maxPlansBytes, metrics } = options;
-    const responder = new Responder({ settings, random, maxPlansBytes });
-    this.#responder = responder;
+    this.#responder = new Responder(options);
+    const { metrics } = options;
+    const { plans } = this.#responder;
     metrics.onCollect(() => {
-      const { sizeBytes, droppedCount } = responder.planStats();
-      metrics.set("dns_plans_bytes", {}, sizeBytes);
-      metrics.counter("dns_plans_dropped_total", {}).set(droppedCount);
+      metrics.set("dns_plans_bytes", {}, plans.sizeBytes);
+      metrics.counter("dns_plans_dropped_total", {}).set(plans.droppedCount);
     });
   }
 
@@ -96,25 +95,18 @@ class DnsServer {
   answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | undefined {
     const startedMs = performance.now();
     const { metrics, onFault } = this.#options;
-    const reply = this.#reply(query, transport, { peerAddress, monoMs: startedMs });
+    // Over TCP the address cannot be forged.
+    const isWhole = transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, startedMs);
+    if (!isWhole) metrics.inc("dns_rate_limited_total", {});
+    const reply = isWhole
+      ? this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress))
+      : this.#responder.cut(query);
     if (reply === undefined) return undefined;
     if (reply.fault !== undefined) onFault(reply.fault);
     metrics.inc("dns_queries_total", { qtype: reply.qtype, rcode: reply.rcode, transport });
     if (reply.isTruncated) metrics.inc("dns_truncated_total", {});
     metrics.observe("dns_query_latency_ms", {}, performance.now() - startedMs);
     return reply.bytes;
-  }
-
-  #reply(
-    query: Uint8Array,
-    transport: DnsTransport,
-    { peerAddress, monoMs }: { readonly peerAddress: string; readonly monoMs: number },
-  ): Reply | undefined {
-    // Over TCP the address cannot be forged.
-    if (transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, monoMs))
-      return this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress));
-    this.#options.metrics.inc("dns_rate_limited_total", {});
-    return this.#responder.cut(query);
   }
 
   dropped(reason: DropReason): void {

@@ -1,11 +1,12 @@
 /** Questions that a responder is asked over TCP, and its answers as dns-packet reads them. */
-import { Responder, type ResponderOptions } from "../../src/dns/responder.ts";
+import type { PlanCacheOptions } from "../../src/dns/plan-cache.ts";
+import { Responder } from "../../src/dns/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { SETTINGS } from "../fakes/options.ts";
 
-type DnsSettings = ResponderOptions["settings"];
+type DnsSettings = PlanCacheOptions["settings"];
 
 /** Records as lines of a zone file, without their class. */
 export interface Told {
@@ -34,7 +35,7 @@ function labelBytes(label: string): readonly number[] {
 
 /** With the settings of tests unless it says otherwise; shuffles so that what was first stays first. */
 export function newResponder(
-  options: Partial<Omit<ResponderOptions, "settings">> & { readonly settings?: Partial<DnsSettings> } = {},
+  options: Partial<Omit<PlanCacheOptions, "settings">> & { readonly settings?: Partial<DnsSettings> } = {},
 ): Responder {
   const { settings, ...rest } = options;
   const all = { ...TEST_DNS_SETTINGS, ...settings };

@@ -40,10 +40,10 @@ test.each([
     const counts = new Set<number>();
     for (let i = 0; i < count; i++) {
       counts.add(countOf(responder, catalog, name(i), type));
-      expect(responder.planStats().sizeBytes).toBeLessThanOrEqual(maxBytes);
+      expect(responder.plans.sizeBytes).toBeLessThanOrEqual(maxBytes);
     }
     expect(counts.size).toBe(1);
-    expect(responder.planStats().sizeBytes).toBeGreaterThan(maxBytes / 2);
+    expect(responder.plans.sizeBytes).toBeGreaterThan(maxBytes / 2);
   },
 );
 
@@ -51,7 +51,7 @@ test("what made room for others is counted and planned again, what is kept is no
   const responder = keeping(512 * 1024);
   const catalog = new CountingCatalog(crowd());
   for (const name of aliasNames) ask(responder, catalog, name);
-  expect(responder.planStats().droppedCount).toBeGreaterThan(200);
+  expect(responder.plans.droppedCount).toBeGreaterThan(200);
   const looked = catalog.lookupCount;
   ask(responder, catalog, "x299.al");
   expect(catalog.lookupCount).toBe(looked);
@@ -59,7 +59,7 @@ test("what made room for others is counted and planned again, what is kept is no
   expect(catalog.lookupCount).toBeGreaterThan(looked);
   catalog.clear();
   expect(ask(responder, catalog, "x0.al").answers).toEqual([]);
-  expect(responder.planStats().sizeBytes).toBeLessThan(2048);
+  expect(responder.plans.sizeBytes).toBeLessThan(2048);
 });
 
 test("a sample of a crowded name is used for sixteen answers in all, whichever of its names is asked", () => {
@@ -94,7 +94,7 @@ test("of a plan too large to be kept a part is, which fills the largest answer; 
     expect(isTruncated).toBe(true);
     for (const record of answers) seen.add(record.slice(-80));
   }
-  expect(responder.planStats().sizeBytes).toBeLessThan(maxBytes / 8);
+  expect(responder.plans.sizeBytes).toBeLessThan(maxBytes / 8);
   expect(catalog.lookupCount).toBe(turns);
   expect(seen.size).toBeGreaterThanOrEqual(sized(80, 60));
 });
@@ -103,7 +103,7 @@ test("a plan counts its records, their texts and those of its glue", () => {
   const bytesOf = (entry: EntryView, name: string, type: AskedType) => {
     const responder = keeping(32 * 1024 * 1024);
     ask(responder, new CountingCatalog([entry]), name, type);
-    return responder.planStats().sizeBytes;
+    return responder.plans.sizeBytes;
   };
   const tagged = (length: number) => bytesOf(entryView({ name: "web", tags: ["x".repeat(length)] }), "web.market", "TXT");
   expect(tagged(100) - tagged(20)).toBe(80);
@@ -120,7 +120,7 @@ test("a part of very many small records is kept, in an eighth of the bytes", () 
   );
   const responder = keeping(maxBytes);
   ask(responder, new CountingCatalog(entries), "web.market");
-  expect(responder.planStats().droppedCount).toBe(0);
-  expect(responder.planStats().sizeBytes).toBeLessThanOrEqual(maxBytes / 8);
-  expect(responder.planStats().sizeBytes).toBeGreaterThan(maxBytes / 9);
+  expect(responder.plans.droppedCount).toBe(0);
+  expect(responder.plans.sizeBytes).toBeLessThanOrEqual(maxBytes / 8);
+  expect(responder.plans.sizeBytes).toBeGreaterThan(maxBytes / 9);
 });

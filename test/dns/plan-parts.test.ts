@@ -10,7 +10,7 @@ import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catal
 
 function newCache(maxBytes: number): PlanCache {
   const rng = new Rng("plans");
-  return new PlanCache({ settings: TEST_DNS_SETTINGS, random: () => rng.next(), maxPlans: 10_000, maxBytes });
+  return new PlanCache({ settings: TEST_DNS_SETTINGS, random: () => rng.next(), maxPlans: 10_000, maxPlansBytes: maxBytes });
 }
 
 function ask(cache: PlanCache, catalog: FakeDnsCatalog, name: string, type: RecordType = "A") {
