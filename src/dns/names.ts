@@ -121,7 +121,10 @@ export function parseName(relative: string): DnsName {
     return place === undefined ? { form: "other" } : { form: "transport", transport, ...place };
   }
   if (labels.length === 1 && first === NODE_LABEL) return { form: "fixed" };
-  if (labels.length === 2 && second === NODE_LABEL) return parseNodeName(first);
+  if (labels.length === 2 && second === NODE_LABEL) {
+    const nodeId = decodeLabel(first);
+    return nodeId === undefined ? { form: "other" } : { form: "node", nodeId };
+  }
   // Checked before namespaces, so that an SRV target never means a service: a namespace `addr.node` cannot be reached over DNS.
   if (labels.length === 3 && second === ADDRESS_LABEL && third === NODE_LABEL) {
     const address = parseAddressLabel(first);
@@ -179,12 +182,6 @@ function portLabel(port: string): string | undefined {
 
 function parsePortLabel(label: string): string | undefined {
   return label.startsWith("_") ? decodeLabel(label.slice(1)) : undefined;
-}
-
-function parseNodeName(label: string): DnsName {
-  const nodeId = decodeLabel(label);
-  if (nodeId !== undefined) return { form: "node", nodeId };
-  return { form: "other" };
 }
 
 function labelsOf(name: DnsName): readonly string[] | undefined {

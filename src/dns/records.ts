@@ -179,25 +179,20 @@ export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
 export function hostNameInstead(subject: Subject): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
-  if (best.length === 0) return namedInstead(subject.entries);
   if (best.some((target) => target.address !== undefined)) return undefined;
-  for (const { entry, target } of best) {
-    const host = parseHostName(target.host);
-    if (host !== undefined) return { host, ttlMs: entry.ttlMs };
+  const named =
+    best.length > 0
+      ? best.map(({ entry, target }) => ({ name: target.host, ttlMs: entry.ttlMs }))
+      : subject.entries.map(({ metadata, ttlMs }) => ({ name: metadata[CNAME_KEY] ?? "", ttlMs }));
+  for (const { name, ttlMs } of named) {
+    const host = parseHostName(name);
+    if (host !== undefined) return { host, ttlMs };
   }
   return undefined;
 }
 
 /** Metadata key for entries without targets: a host name, such as that of an ExternalName service in Kubernetes. */
 const CNAME_KEY = "waymark.dns.cname";
-
-function namedInstead(entries: readonly EntryView[]): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
-  for (const { metadata, ttlMs } of entries) {
-    const host = parseHostName(metadata[CNAME_KEY] ?? "");
-    if (host !== undefined) return { host, ttlMs };
-  }
-  return undefined;
-}
 
 /** TTL in seconds for the ttl of an entry, within the configured bounds. */
 export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {

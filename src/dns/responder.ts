@@ -57,11 +57,13 @@ export class Responder {
     try {
       return this.#encode(decoded, this.plans.plan(decoded.question, findCatalog()), { transport, fault: undefined });
     } catch (fault) {
-      if (isRefusal(fault)) return this.#encode(decoded, failure(RCODE.REFUSED), { transport, fault: undefined });
+      const reason = fault instanceof WaymarkError ? fault.reason : undefined;
+      // The caller is over its limit, or may not ask at all.
+      const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied";
       // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
-      if (isNotReady(fault)) return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault: undefined });
-      // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it.
-      return this.#encode(decoded, failure(RCODE.SERVFAIL), { transport, fault });
+      const plan = failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
+      // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
+      return this.#encode(decoded, plan, { transport, fault: isRefusal || reason === "not_ready" ? undefined : fault });
     }
   }
 
@@ -90,15 +92,6 @@ export class Responder {
     });
     return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault };
   }
-}
-
-/** Whether the caller is over its limit, or may not ask at all. That is answered REFUSED, and is no fault of ours. */
-function isRefusal(error: unknown): boolean {
-  return error instanceof WaymarkError && (error.reason === "discovery_rate_limited" || error.reason === "discovery_access_denied");
-}
-
-function isNotReady(error: unknown): boolean {
-  return error instanceof WaymarkError && error.reason === "not_ready";
 }
 
 function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {

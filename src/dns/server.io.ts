@@ -1,5 +1,7 @@
 /** The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive. */
+
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { DnsSettings } from "./records.ts";
@@ -151,30 +153,26 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
 }
 
 async function bindUdp({ host, udpPort }: DnsGatewayOptions): Promise<UdpSocket> {
-  const { promise, resolve, reject } = Promise.withResolvers<UdpSocket>();
   const udp = createSocket({ type: isIPv6(host) ? "udp6" : "udp4", recvBufferSize: UDP_RECEIVE_BYTES });
-  const refuse = (error: Error): void => {
+  udp.bind({ address: host, port: udpPort });
+  try {
+    await once(udp, "listening");
+    return udp;
+  } catch (error) {
     udp.close();
-    reject(bindError(error, { transport: "udp", host, port: udpPort }));
-  };
-  udp.once("error", refuse);
-  udp.bind({ address: host, port: udpPort }, () => {
-    udp.off("error", refuse);
-    resolve(udp);
-  });
-  return promise;
+    throw bindError(error, { transport: "udp", host, port: udpPort });
+  }
 }
 
 async function listenTcp({ host }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
-  const { promise, resolve, reject } = Promise.withResolvers<TcpServer>();
   const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) => connections.add(socket));
-  const refuse = (error: Error): void => reject(bindError(error, { transport: "tcp", host, port }));
-  tcp.once("error", refuse);
-  tcp.listen({ host, port }, () => {
-    tcp.off("error", refuse);
-    resolve(tcp);
-  });
-  return promise;
+  tcp.listen({ host, port });
+  try {
+    await once(tcp, "listening");
+    return tcp;
+  } catch (error) {
+    throw bindError(error, { transport: "tcp", host, port });
+  }
 }
 
 async function stopAll(udp: UdpSocket, tcp: TcpServer, connections: TcpConnections): Promise<void> {
@@ -193,12 +191,12 @@ function portOf(tcp: TcpServer): number {
 }
 
 /** An error for the operator, in the same words as those of the other listeners. */
-function bindError(cause: Error, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
+function bindError(cause: unknown, at: { readonly transport: DnsTransport; readonly host: string; readonly port: number }): Error {
   const where = `dns ${at.transport} ${at.host}:${at.port}`;
-  const code = "code" in cause ? cause.code : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   if (code === "EADDRINUSE")
     return new Error(`address already in use: ${where}; pass --dns-port with another port (0 takes any free one)`, { cause });
   if (code === "EACCES")
     return new Error(`not allowed to bind ${where}; ports below 1024 need a privilege, pass --dns-port with another port`, { cause });
-  return new Error(`cannot bind ${where}: ${cause.message}`, { cause });
+  return new Error(`cannot bind ${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 }

@@ -31,6 +31,7 @@ export interface QueryHeader {
 /** The part of a query's OPT record that changes answers. Its options and the DO flag change nothing. */
 export interface Edns {
   readonly udpSizeBytes: number;
+  readonly version: number;
 }
 
 export type Decoded =
@@ -63,8 +64,8 @@ export function decodeQuery(bytes: Uint8Array): Decoded {
   const end = name.end + 4;
   const rest = readRest(bytes, end, { authorityCount: u16(bytes, 8), additionalCount: u16(bytes, 10) });
   if (rest === undefined || question.type === TYPE_OPT) return malformed;
-  const edns = rest.opt === undefined ? undefined : { udpSizeBytes: rest.opt.udpSizeBytes };
-  if (rest.opt !== undefined && rest.opt.version !== 0) return { kind: "refused", header, rcode: RCODE.BADVERS, edns };
+  const { edns } = rest;
+  if (edns !== undefined && edns.version !== 0) return { kind: "refused", header, rcode: RCODE.BADVERS, edns };
   return { kind: "query", header, question, questionBytes: bytes.subarray(HEADER_BYTES, end), edns };
 }
 
@@ -308,18 +309,14 @@ class MessageWriter implements DataWriter {
   }
 }
 
-interface Rest {
-  readonly opt: { readonly udpSizeBytes: number; readonly version: number } | undefined;
-}
-
 /** Checks that the records after the question are whole and end with the message. Reads only the OPT record. */
 function readRest(
   bytes: Uint8Array,
   start: number,
   { authorityCount, additionalCount }: { readonly authorityCount: number; readonly additionalCount: number },
-): Rest | undefined {
+): { readonly edns: Edns | undefined } | undefined {
   let at = start;
-  let opt: Rest["opt"];
+  let edns: Edns | undefined;
   // A record has at least 11 bytes, so a false huge count ends with the bytes.
   for (let i = 0; i < authorityCount + additionalCount; i++) {
     const nameEnd = skipName(bytes, at);
@@ -328,12 +325,12 @@ function readRest(
     if (end > bytes.length) return undefined;
     if (u16(bytes, nameEnd) === TYPE_OPT) {
       // At the root, in the additional section, once (RFC 6891, 6.1.1).
-      if (opt !== undefined || nameEnd !== at + 1 || i < authorityCount || !areOptionsWhole(bytes, nameEnd + 10, end)) return undefined;
-      opt = { udpSizeBytes: u16(bytes, nameEnd + 2), version: bytes[nameEnd + 5] ?? 0 };
+      if (edns !== undefined || nameEnd !== at + 1 || i < authorityCount || !areOptionsWhole(bytes, nameEnd + 10, end)) return undefined;
+      edns = { udpSizeBytes: u16(bytes, nameEnd + 2), version: bytes[nameEnd + 5] ?? 0 };
     }
     at = end;
   }
-  return at === bytes.length ? { opt } : undefined;
+  return at === bytes.length ? { edns } : undefined;
 }
 
 function areOptionsWhole(bytes: Uint8Array, start: number, end: number): boolean {
