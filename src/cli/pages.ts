@@ -32,19 +32,19 @@ export function limitOf(flags: Flags): number | undefined {
 }
 
 /**
- * The first `--limit` items of a list, from `--page-token` on. Without a limit: the one page of the token. Without either: all items, or the
- * one page that the server gives, as `whenNeither` says. `lists` are the fields of a page that are joined; the first has the items. Of the
- * other fields those of the first page stand for the whole list: a watch from its revision and cursor tells what changed since.
+ * The first `--limit` items of a list, from `--page-token` on. Without a limit: the one page of the token. Without either: so many items as
+ * `whenNeither` says, which are all, or with 0 the one page that the server gives. `lists` are the fields of a page that are joined; the first has
+ * the items. Of the other fields those of the first page stand for the whole list: a watch from its revision and cursor tells what changed since.
  */
 export async function readPages<K extends string, P extends Page & Readonly<Record<K, unknown[]>>>(
   flags: Flags,
   lists: readonly [K, ...K[]],
   read: (page: { readonly limit: number; readonly pageToken: string }) => Promise<P>,
-  whenNeither: "all" | "page" = "all",
+  whenNeither = Infinity,
 ): Promise<P> {
   const limit = limitOf(flags);
   const pageToken = flags.text("pageToken");
-  const wanted = limit ?? (pageToken === undefined && whenNeither === "all" ? Infinity : 0);
+  const wanted = limit ?? (pageToken === undefined ? whenNeither : 0);
   const all = await read({ limit: Math.min(wanted, MAX_PAGE), pageToken: pageToken ?? "" });
   const left = () => wanted - all[lists[0]].length;
   // A page may be short and still have a next one.

@@ -35,20 +35,6 @@ const MAX_LOG_BYTES = 384 * 1024 * 1024;
 
 type AuditLog = "access" | "policy";
 
-interface AuditQuery {
-  readonly principal: string;
-  /** Only the access log has these two. */
-  readonly namespace: string;
-  readonly reason: string;
-  readonly sinceMs: number | undefined;
-  readonly untilMs: number | undefined;
-}
-
-interface AuditPage {
-  readonly records: AuditRecord[];
-  nextPageToken: string;
-}
-
 /** The logs to read: the one that `--kind` names; the access log alone when a filter is given that only it has; else both. */
 function logsOf(flags: Flags): readonly AuditLog[] {
   const kind = flags.text("kind");
@@ -58,8 +44,10 @@ function logsOf(flags: Flags): readonly AuditLog[] {
   return kind === "policy" ? ["policy"] : ["access", "policy"];
 }
 
-/** `--until` reads as absent where a verb has no such flag. */
-function queryOf(flags: Flags): AuditQuery {
+type AuditQuery = ReturnType<typeof queryOf>;
+
+/** The filter of a request. `--until` reads as absent where a verb has no such flag. */
+function queryOf(flags: Flags) {
   const now = Date.now();
   const [sinceMs, untilMs] = [flags.pastMs("since", now), flags.pastMs("until", now)];
   if (sinceMs !== undefined && untilMs !== undefined && untilMs <= sinceMs)
@@ -68,23 +56,15 @@ function queryOf(flags: Flags): AuditQuery {
     principal: flags.text("principal") ?? "",
     namespace: flags.text("namespace") ?? "",
     reason: flags.text("reason") ?? "",
-    sinceMs,
-    untilMs,
+    ...(sinceMs !== undefined && { since: timestampFromMs(sinceMs) }),
+    ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }),
   };
 }
 
-async function readAuditPage(
-  client: Client,
-  log: AuditLog,
-  { query, limit, pageToken }: { readonly query: AuditQuery; readonly limit: number; readonly pageToken: string },
-): Promise<AuditPage> {
-  const { principal, namespace, reason, sinceMs, untilMs } = query;
-  const since = sinceMs === undefined ? {} : { since: timestampFromMs(sinceMs) };
-  const until = untilMs === undefined ? {} : { until: timestampFromMs(untilMs) };
-  const request = { limit, pageToken, principal, ...since, ...until };
-  return log === "policy"
-    ? client.call(PolicyService.method.policyAudit, request)
-    : client.call(PolicyService.method.accessAudit, { ...request, namespace, reason });
+/** Only the access log has namespaces and reasons; requests to the other have no such fields. */
+async function readAuditPage(client: Client, log: AuditLog, request: AuditQuery & { readonly limit: number; readonly pageToken: string }) {
+  const { policyAudit, accessAudit } = PolicyService.method;
+  return log === "policy" ? client.call(policyAudit, request) : client.call(accessAudit, request);
 }
 
 /** The records of both logs, newest first: their numbers are places in one chain. */
@@ -114,7 +94,7 @@ export const accessAudit: Verb = (context) => onePage(context, "access");
 
 async function onePage({ flags, out, client }: VerbContext, log: AuditLog): Promise<undefined> {
   const query = queryOf(flags);
-  const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { query, ...at }), "page");
+  const page = await readPages(flags, ["records"], (at) => readAuditPage(client(), log, { ...query, ...at }), 0);
   const { records, nextPageToken } = page;
   const json = records.map((record) => wholeJson(AuditRecordSchema, record));
   out.document({ records: json, nextPageToken }, table(records));
@@ -127,27 +107,14 @@ function table(rows: readonly AuditRecord[]) {
 
 export const list: Verb = async ({ flags, out, client }) => {
   const query = queryOf(flags);
-  const count = limitOf(flags) ?? DEFAULT_COUNT;
   const found: AuditRecord[] = [];
-  for (const log of logsOf(flags)) found.push(...(await readNewest(client(), log, { query, count })));
-  const records = newestFirst(found).slice(0, count);
+  for (const log of logsOf(flags)) {
+    const read = (page: { limit: number; pageToken: string }) => readAuditPage(client(), log, { ...query, ...page });
+    found.push(...(await readPages(flags, ["records"], read, DEFAULT_COUNT)).records);
+  }
+  const records = newestFirst(found).slice(0, limitOf(flags) ?? DEFAULT_COUNT);
   out.document({ records: records.map((record) => wholeJson(AuditRecordSchema, record)) }, table(records));
 };
-
-/** The newest `count` records of a log, or as many as there are. */
-async function readNewest(
-  client: Client,
-  log: AuditLog,
-  { query, count }: { readonly query: AuditQuery; readonly count: number },
-): Promise<readonly AuditRecord[]> {
-  const found: AuditRecord[] = [];
-  const left = () => Math.min(MAX_PAGE, Math.max(1, count - found.length));
-  for await (const { records } of pagesOf((pageToken) => readAuditPage(client, log, { query, limit: left(), pageToken }))) {
-    found.push(...records);
-    if (found.length >= count) break;
-  }
-  return found;
-}
 
 export const watch: Verb = async ({ environment, flags, out, client }) => {
   const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
@@ -155,9 +122,9 @@ export const watch: Verb = async ({ environment, flags, out, client }) => {
   if (intervalMs < MIN_INTERVAL_MS) throw new UsageError(`--interval: at least ${MIN_INTERVAL_MS}ms`);
   const query = queryOf(flags);
   const note = out.note.bind(out);
-  const follower = new AuditFollower(client(), { logs: logsOf(flags), query, note });
+  const follower = new AuditFollower({ client: client(), logs: logsOf(flags), query, note });
   // Without --since, records that are there already are not told.
-  if (query.sinceMs === undefined) await follower.skip();
+  if (query.since === undefined) await follower.skip();
   out.begun();
   for (let told = 0; !environment.interrupt.aborted; ) {
     for (const record of await patiently(() => follower.next(), note)) {
@@ -189,45 +156,41 @@ interface Look {
   readonly from: string | undefined;
 }
 
+interface Following {
+  readonly client: Client;
+  readonly logs: readonly AuditLog[];
+  readonly query: AuditQuery;
+  readonly note: (text: string) => void;
+}
+
 /**
  * Asks each log for the records that are newer than those it told last. The server may have another log than before, with numbers that it told
  * already: a node without its data began it anew, or another node answers.
  */
 class AuditFollower {
-  readonly #client: Client;
-  readonly #logs: readonly AuditLog[];
-  readonly #query: AuditQuery;
-  readonly #note: (text: string) => void;
+  readonly #of: Following;
   /** The newest record of each log that a look found, the last log first. The hash of a record stands for all records before it. */
   readonly #marks = new Map<AuditLog, readonly AuditRecord[]>();
 
-  constructor(
-    client: Client,
-    to: { readonly logs: readonly AuditLog[]; readonly query: AuditQuery; readonly note: (text: string) => void },
-  ) {
-    this.#client = client;
-    this.#logs = to.logs;
-    this.#query = to.query;
-    this.#note = to.note;
+  constructor(of: Following) {
+    this.#of = of;
   }
 
   /** Counts the records that are there as told. */
   async skip(): Promise<void> {
-    for (const log of this.#logs) {
-      const { records } = await readAuditPage(this.#client, log, { query: this.#query, limit: 1, pageToken: "" });
-      this.#marks.set(log, records);
-    }
+    const { client, logs, query } = this.#of;
+    for (const log of logs) this.#marks.set(log, (await readAuditPage(client, log, { ...query, limit: 1, pageToken: "" })).records);
   }
 
   /** The new records, oldest first. */
   async next(): Promise<readonly AuditRecord[]> {
     const looks = new Map<AuditLog, Look>();
-    for (const log of this.#logs) looks.set(log, await this.#look(log));
+    for (const log of this.#of.logs) looks.set(log, await this.#look(log));
     // Only after all logs were read: when a read fails, the next call must find the records of the logs before it again.
     for (const [log, { marks, from }] of looks) {
       this.#marks.set(log, marks);
       const why = "a server began it anew, or another one answers";
-      if (from !== undefined) this.#note(`the ${log} log is another one: ${why}; its records ${from} follow, perhaps some again`);
+      if (from !== undefined) this.#of.note(`the ${log} log is another one: ${why}; its records ${from} follow, perhaps some again`);
     }
     return newestFirst([...looks.values()].flatMap(({ fresh }) => fresh)).toReversed();
   }
@@ -239,8 +202,9 @@ class AuditFollower {
     const isBefore = ({ number }: AuditRecord) => last !== undefined && number <= last.number;
     const found: AuditRecord[] = [];
     let known: AuditRecord | undefined;
+    const { client, query } = this.#of;
     const read = (pageToken: string) =>
-      readAuditPage(this.#client, log, { query: this.#query, limit: pageToken === "" ? FIRST_PAGE : MAX_PAGE, pageToken });
+      readAuditPage(client, log, { ...query, limit: pageToken === "" ? FIRST_PAGE : MAX_PAGE, pageToken });
     for await (const { records } of pagesOf(read)) {
       const at = records.findIndex((record) => marks.some((mark) => isSame(mark, record)));
       known = records[at];

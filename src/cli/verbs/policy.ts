@@ -230,7 +230,7 @@ export const rollback: Verb = async ({ flags, out, client }) => {
 export const history: Verb = async ({ flags, out, client }) => {
   const withoutRules = !(out.isMachine && flags.isOn("rules"));
   const read = (page: { limit: number; pageToken: string }) => client().call(method.policyHistory, { ...page, withoutRules });
-  const answer = await readPages(flags, ["versions"], read, "page");
+  const answer = await readPages(flags, ["versions"], read, 0);
   const json = wholeJson(PolicyHistoryResponseSchema, answer);
   if (flags.isOn("diff")) out.document(json, diffTable(answer.versions));
   else out.document(json, historyTable(answer.versions));
