@@ -15,6 +15,7 @@ import {
   type PolicySet,
   PolicyStatusResponseSchema,
   type PolicyVersion,
+  type Problem,
   type RollbackPolicyResponse,
   RollbackPolicyResponseSchema,
   type RuleChange,
@@ -25,6 +26,7 @@ import {
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
+import { counted } from "../../lib/counted.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { type Environment, type PolicyProblem, type PolicyReading, readInput } from "../environment.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
@@ -52,53 +54,47 @@ export const status: Verb = async ({ out, client }) => {
 export const validate: Verb = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const reading = await readPolicyFile(environment, file);
-  let { problems } = reading;
-  if (reading.policy !== undefined && !flags.isOn("offline")) {
-    const { problems: told } = await client().call(method.validatePolicy, { policy: reading.policy });
-    problems = mergeProblems(
-      problems,
-      told.map((problem) => problemOf(problem, reading)),
-    );
-  }
-  const isValid = !hasErrors(problems);
+  const { policy } = reading;
+  const asksServer = policy !== undefined && !flags.isOn("offline");
+  const problems = asksServer ? allProblems(reading, await client().call(method.validatePolicy, { policy })) : reading.problems;
+  const isValid = problems.every(({ severity }) => severity !== "error");
   tellProblems(file, problems, out);
   out.json({ valid: isValid, problems: problemsJson(problems) });
-  if (isValid) out.note(`${file} is valid: ${countOf(reading.policy?.rules.length ?? 0, "rule")}`);
+  if (isValid) out.note(`${file} is valid: ${counted(policy?.rules.length ?? 0, "rule")}`);
   return isValid ? EXIT.done : EXIT.failed;
 };
 
 export const apply: Verb = async ({ environment, args, flags, out, client }) => {
   const [file = ""] = args;
   const stage = stageOf(flags);
-  const expected = flags.count("expect", MAX_NUMBER) ?? 0;
-  const isDryRun = flags.isOn("dryRun");
+  const change = changeOf(flags);
   const reading = await readPolicyFile(environment, file);
   if (reading.policy === undefined) return refuseFile(file, reading.problems, out);
   const { policy } = reading;
-  const answer = await changing(file, reading, () =>
-    client().call(method.applyPolicy, {
-      policy,
-      dryRun: isDryRun,
-      expectedNumber: BigInt(expected),
-      ...(stage && { stage }),
-      reason: flags.text("reason") ?? "",
-      changeTicket: flags.text("ticket") ?? "",
-    }),
-  );
-  const told = answer.problems.map((problem) => problemOf(problem, reading));
-  const problems = mergeProblems(reading.problems, told);
-  tellChange(out, answer, { json: wholeJson(ApplyPolicyResponseSchema, answer), what: file, problems, isDryRun });
+  const request = { ...change, policy, ...(stage && { stage }) };
+  const answer = await changing(file, reading, () => client().call(method.applyPolicy, request));
+  tellChange(out, answer, { json: wholeJson(ApplyPolicyResponseSchema, answer), what: file, reading, isDryRun: change.dryRun });
   const stays = answer.number === 0n ? "there is no policy in force" : `version ${answer.number} stays in force`;
-  if (isDryRun) out.note(`dry run, nothing was changed: ${stays}`);
+  if (change.dryRun) out.note(`dry run, nothing was changed: ${stays}`);
   else if (stage === undefined) out.note(`version ${answer.number} is in force`);
   else out.note(`version ${answer.number} is the newest; it is in force in its stage`);
   return EXIT.done;
 };
 
+/** What the flags of apply and rollback say of a change. */
+function changeOf(flags: Flags) {
+  return {
+    dryRun: flags.isOn("dryRun"),
+    expectedNumber: BigInt(flags.count("expect", MAX_NUMBER) ?? 0),
+    reason: flags.text("reason") ?? "",
+    changeTicket: flags.text("ticket") ?? "",
+  };
+}
+
 function refuseFile(file: string, problems: readonly PolicyProblem[], out: Output): typeof EXIT.failed {
   tellProblems(file, problems, out);
   const count = problems.filter(({ severity }) => severity === "error").length;
-  out.error(`nothing was applied, because of ${countOf(count, "problem")}`);
+  out.error(`nothing was applied, because of ${counted(count, "problem")}`);
   out.json({ applied: false, dryRun: false, changes: [], problems: problemsJson(problems) });
   return EXIT.failed;
 }
@@ -112,7 +108,7 @@ function stageOf(flags: Flags) {
 }
 
 /** Makes a change of policy. A refusal names the lines of the file. If another change came first, it says what to do. */
-async function changing<T>(file: string, reading: PolicyReading | undefined, change: () => Promise<T>): Promise<T> {
+async function changing<T>(file: string, reading: PolicyReading, change: () => Promise<T>): Promise<T> {
   try {
     return await change();
   } catch (error) {
@@ -122,11 +118,10 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
       const advice = "nothing was changed; see the newer versions with: waymark namespace policy history --diff";
       throw new CommandError(`${error.message}\n${advice}`, EXIT.failed, error);
     }
-    if (reading === undefined || violations.length === 0) throw error;
+    if (reading === NO_FILE || violations.length === 0) throw error;
     const lines = violations.map(({ field, description }) => {
       const path = field.replace(/^policy\./, "");
-      const line = field.startsWith("policy.") ? reading.lineOf(path) : 0;
-      return [line > 0 ? `${file}:${line}` : file, path, description].join(": ");
+      return [placeText(file, field.startsWith("policy.") ? reading.lineOf(path) : 0), path, description].join(": ");
     });
     throw new CommandError([...lines, "nothing was applied"].join("\n"), EXIT.failed, error);
   }
@@ -135,10 +130,12 @@ async function changing<T>(file: string, reading: PolicyReading | undefined, cha
 /** Tells what a change of policy changes for the viewers, and its problems. */
 function tellChange(
   out: Output,
-  { changes, changesLeftOut }: ApplyPolicyResponse | RollbackPolicyResponse,
-  told: { readonly json: object; readonly what: string; readonly problems: readonly PolicyProblem[]; readonly isDryRun: boolean },
+  answer: ApplyPolicyResponse | RollbackPolicyResponse,
+  told: { readonly json: object; readonly what: string; readonly reading: PolicyReading; readonly isDryRun: boolean },
 ): void {
-  const { json, what, problems, isDryRun } = told;
+  const { changes, changesLeftOut } = answer;
+  const { json, what, reading, isDryRun } = told;
+  const problems = allProblems(reading, answer);
   tellProblems(what, problems, out);
   out.document({ ...json, applied: !isDryRun, dryRun: isDryRun, problems: problemsJson(problems) }, changeTable(changes));
   out.note(changeWords(changes, Number(changesLeftOut)));
@@ -173,21 +170,16 @@ function changeWords(changes: readonly Change[], leftOut: number): string {
     const entries = rows.reduce((sum, change) => sum + Number(change.entries), 0);
     return rows.length === 0
       ? []
-      : [`${enumWord(ChangeEffect, effect)} ${countOf(entries, "entry")} in ${countOf(rows.length, "namespace")}`];
+      : [`${enumWord(ChangeEffect, effect)} ${counted(entries, "entry", "entries")} in ${counted(rows.length, "namespace")}`];
   });
   return `${words.join(", ")}${leftOut === 0 ? "" : `; ${leftOut} more changes are not shown`}`;
-}
-
-function countOf(count: number, word: string): string {
-  if (count === 1) return `1 ${word}`;
-  return `${count} ${word.endsWith("y") ? `${word.slice(0, -1)}ies` : `${word}s`}`;
 }
 
 export const exportPolicy: Verb = async ({ environment, flags, out, client }) => {
   const wanted = flags.count("number", MAX_NUMBER);
   const policy = wanted === undefined ? await inForce(client()) : await versionOf(client(), wanted);
   out.raw(await environment.writePolicy(policy, out.format === "json" ? "json" : "yaml"));
-  out.note(`version ${policy.number}, ${countOf(policy.rules.length, "rule")}`);
+  out.note(`version ${policy.number}, ${counted(policy.rules.length, "rule")}`);
 };
 
 async function inForce(client: Client): Promise<PolicySet> {
@@ -210,20 +202,12 @@ const NO_FILE: PolicyReading = { policy: undefined, problems: [], lineOf: () => 
 
 export const rollback: Verb = async ({ flags, out, client }) => {
   const to = flags.count("to", MAX_NUMBER) ?? 0;
-  const isDryRun = flags.isOn("dryRun");
-  const request = {
-    toNumber: BigInt(to),
-    reason: flags.text("reason") ?? "",
-    expectedNumber: BigInt(flags.count("expect", MAX_NUMBER) ?? 0),
-    changeTicket: flags.text("ticket") ?? "",
-    dryRun: isDryRun,
-  };
-  const answer = await changing("", undefined, () => client().call(method.rollbackPolicy, request));
+  const request = { ...changeOf(flags), toNumber: BigInt(to) };
+  const answer = await changing("", NO_FILE, () => client().call(method.rollbackPolicy, request));
   const words = to === 0 ? "the version before the newest" : `version ${to}`;
-  const problems = answer.problems.map((problem) => problemOf(problem, NO_FILE));
   const json = { ...wholeJson(RollbackPolicyResponseSchema, answer), toNumber: String(to) };
-  tellChange(out, answer, { json, what: words, problems, isDryRun });
-  if (isDryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
+  tellChange(out, answer, { json, what: words, reading: NO_FILE, isDryRun: request.dryRun });
+  if (request.dryRun) out.note(`dry run, nothing was changed: version ${answer.number} stays in force`);
   else out.note(`the rules of ${words} are in force again, as version ${answer.number}`);
 };
 
@@ -344,35 +328,30 @@ function stageWords(stage: Stage | undefined): string {
   }
 }
 
-/** A problem that a server found, with its line in the file. An unknown severity counts as an error. */
-function problemOf(
-  told: { readonly path: string; readonly line: number; readonly severity: Severity; readonly message: string },
-  reading: PolicyReading,
-): PolicyProblem {
-  const { path, line, severity, message } = told;
-  return { path, line: line > 0 ? line : reading.lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
-}
-
 /** Problems as protobuf has them in JSON. */
 function problemsJson(problems: readonly PolicyProblem[]) {
   return problems.map((problem) => ({ ...problem, severity: `SEVERITY_${problem.severity.toUpperCase()}` }));
 }
 
-/** Both lists as one, by line, each problem once. */
-function mergeProblems(mine: readonly PolicyProblem[], theirs: readonly PolicyProblem[]): readonly PolicyProblem[] {
+/** The problems of the file, and those that a server found, by line, each once. An unknown severity counts as an error. */
+function allProblems({ problems, lineOf }: PolicyReading, told: { readonly problems: readonly Problem[] }): readonly PolicyProblem[] {
   const nameOf = ({ path, severity, message }: PolicyProblem): string => [path, severity, message].join("\0");
-  const known = new Set(mine.map(nameOf));
-  return [...mine, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
+  const known = new Set(problems.map(nameOf));
+  const theirs = told.problems.map(({ path, line, severity, message }): PolicyProblem => {
+    return { path, line: line > 0 ? line : lineOf(path), severity: severity === Severity.WARNING ? "warning" : "error", message };
+  });
+  return [...problems, ...theirs.filter((problem) => !known.has(nameOf(problem)))].toSorted((a, b) => a.line - b.line);
 }
 
-function hasErrors(problems: readonly PolicyProblem[]): boolean {
-  return problems.some(({ severity }) => severity === "error");
+/** Line 0 is that of no file, or is not known. */
+function placeText(file: string, line: number): string {
+  return line > 0 ? `${file}:${line}` : file;
 }
 
 /** One line each on stderr: `policy.yaml:12: rules[3].owners[0]: …`. */
 function tellProblems(file: string, problems: readonly PolicyProblem[], out: Output): void {
   for (const { path, line, severity, message } of problems) {
-    const text = [line > 0 ? `${file}:${line}` : file, ...(path === "" ? [] : [path]), message].join(": ");
+    const text = [placeText(file, line), ...(path === "" ? [] : [path]), message].join(": ");
     if (severity === "error") out.error(text);
     else out.note(`warning: ${text}`);
   }
