@@ -20,13 +20,9 @@ export interface KubernetesOptions {
   /** Domain of cluster DNS names, `cluster.local`. */
   readonly clusterDomain: string;
   readonly scope: Scope;
-  /** Which addresses of a Service become targets; at least one. */
-  readonly addresses: ReadonlySet<AddressSource>;
+  /** Where clients connect, at least one: to the `endpoints` themselves, the `cluster` addresses of the Service, or its `load-balancer`. */
+  readonly addresses: ReadonlySet<string>;
 }
-
-/** Where clients connect: to the endpoints themselves, to the cluster addresses of the Service, or to its load balancer. */
-export const ADDRESS_SOURCES = ["endpoints", "cluster", "load-balancer"] as const;
-export type AddressSource = (typeof ADDRESS_SOURCES)[number];
 
 /** Metadata key that names the import which owns an entry. */
 export const IMPORT_KEY = "waymark.import";

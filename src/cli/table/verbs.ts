@@ -93,8 +93,9 @@ export const VERBS: readonly VerbSpec[] = [
       },
       {
         flags: "--address <which>",
-        doc: "Addresses that become targets: endpoints (the default), cluster or load-balancer. Each kind that a Service has becomes its own entry.",
+        doc: "Addresses that become targets (default endpoints). Each kind that a Service has becomes its own entry.",
         isRepeatable: true,
+        choices: ["endpoints", "cluster", "load-balancer"],
       },
       SCOPE_FLAG,
       DRY_RUN,

@@ -2,13 +2,12 @@ import { existsSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Entry, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { AddressSource } from "../../../src/cli/kubernetes/entries.ts";
 import { type Manifest, readKubernetes } from "../../../src/cli/kubernetes/manifests.ts";
 import { runs, sized } from "../../fakes/effort.ts";
 
 const OPTIONS = { namespacePrefix: "k8s", importer: "tester", clusterDomain: "cluster.local", scope: Scope.ZONE };
 
-function read(text: string, ...addresses: readonly AddressSource[]): Manifest {
+function read(text: string, ...addresses: readonly string[]): Manifest {
   return readKubernetes(text, { ...OPTIONS, addresses: new Set(addresses.length === 0 ? ["endpoints"] : addresses) });
 }
 

@@ -59,7 +59,7 @@ complete -c waymark -n '__waymark_at import kubernetes' -F
 complete -c waymark -n '__waymark_at import kubernetes' -l namespace-prefix -x -d 'Kubernetes namespace ns becomes <prefix>.ns (default k8s).'
 complete -c waymark -n '__waymark_at import kubernetes' -l importer -x -d 'Owner of the entries (default kubernetes). --prune removes only entries of this owner.'
 complete -c waymark -n '__waymark_at import kubernetes' -l cluster-domain -x -d 'DNS domain of Services without endpoints in the input (default cluster.local).'
-complete -c waymark -n '__waymark_at import kubernetes' -l address -x -d 'Addresses that become targets: endpoints (the default), cluster or load-balancer. Each kind that a Service has becomes its own entry.'
+complete -c waymark -n '__waymark_at import kubernetes' -l address -x -a 'endpoints cluster load-balancer' -d 'Addresses that become targets (default endpoints). Each kind that a Service has becomes its own entry.'
 complete -c waymark -n '__waymark_at import kubernetes' -l scope -x -a 'local zone region global' -d 'How far the entries may travel (default zone).'
 complete -c waymark -n '__waymark_at import kubernetes' -l dry-run -d 'Show what would change, and change nothing.'
 complete -c waymark -n '__waymark_at import kubernetes' -l prune -d 'Also remove entries of this importer that the input no longer has. The input must have no problems.'
