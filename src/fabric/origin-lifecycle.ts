@@ -4,39 +4,35 @@ import type { OriginLife } from "../catalog/record/record.ts";
 import type { Origin } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { ENTRIES } from "../catalog/replica/sweeps.ts";
-import { NEVER, type Time } from "../lib/machine.ts";
+import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import { Roster } from "./roster.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
-export interface OriginLifecycleOptions {
+/** What is not a setting. */
+export const ORIGIN_LIFECYCLE_FIXED = {
+  /** At least this many origins must vanish for that. So the only node of a cluster is believed to be dead. */
+  orphanProtectMinCount: 2,
+  /** The time that counts as "at once": the longest suspicion. */
+  suspicionWindowMs: 30_000,
+  /**
+   * A node that said that it restarts counts as away for this time, unless it greets before. A generation that its node has not named yet counts
+   * as live for this time.
+   */
+  restartMs: 30_000,
+  /** Records visited in one tick, so that a large origin does not block the event loop. */
+  maxTouches: 250,
+} as const;
+
+export interface OriginLifecycleOptions extends OptionsOf<typeof ORIGIN_LIFECYCLE_FIXED> {
   /** Orphans are served, ranked last, for this time. */
   readonly orphanGraceMs: number;
   /** An origin that is away for this time is forgotten with its records. */
   readonly originForgetMs: number;
   /** When more than this share of a cluster's origins vanishes at once, nothing of the cluster is hidden. */
   readonly orphanProtectRatio: number;
-  /** At least this many origins must vanish for that. So the only node of a cluster is believed to be dead. */
-  readonly orphanProtectMinCount: number;
-  /** The time that counts as "at once": the longest suspicion. */
-  readonly suspicionWindowMs: number;
-  /**
-   * A node that said that it restarts counts as away for this time, unless it greets before. A generation that its node has not named yet counts
-   * as live for this time.
-   */
-  readonly restartMs: number;
-  /** Records visited in one tick, so that a large origin does not block the event loop. */
-  readonly maxTouches: number;
 }
-
-/** What is not a setting. */
-export const ORIGIN_LIFECYCLE_FIXED = {
-  orphanProtectMinCount: 2,
-  suspicionWindowMs: 30_000,
-  restartMs: 30_000,
-  maxTouches: 250,
-} as const satisfies Partial<OriginLifecycleOptions>;
 
 export interface OriginLifecyclePorts {
   readonly replica: Replica;

@@ -5,7 +5,7 @@
  */
 
 import { POLICY_BOUNDS } from "../lib/bounds.ts";
-import { NEVER, type Time } from "../lib/machine.ts";
+import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
@@ -23,24 +23,19 @@ import {
 } from "./policy-link.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
-export interface PolicyExchangeOptions {
-  /** An encoded version is at most this long. */
-  readonly maxBytes: number;
-  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. Small, so that over a slow link one comes within `patienceMs`. */
-  readonly partBytes: number;
-  /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
-  readonly patienceMs: number;
-  /** Transfers against the rules after which a link is not asked any more. */
-  readonly maxStrikes: number;
-}
-
 /** What is not a setting. */
 export const POLICY_EXCHANGE_FIXED = {
+  /** An encoded version is at most this long. */
   maxBytes: POLICY_BOUNDS.maxVersionBytes,
+  /** Bytes of a version in one frame, which is at most 256 KiB with its envelope. Small, so that over a slow link one comes within `patienceMs`. */
   partBytes: 32 * 1024,
+  /** A peer that sends no part, and a shell that does not answer, is given up after so long. */
   patienceMs: 10_000,
+  /** Transfers against the rules after which a link is not asked any more. */
   maxStrikes: 3,
-} as const satisfies Partial<PolicyExchangeOptions>;
+} as const;
+
+export type PolicyExchangeOptions = OptionsOf<typeof POLICY_EXCHANGE_FIXED>;
 
 /** Heads remembered that cannot be put in force here. */
 const MAX_UNUSABLE = 64;

@@ -1,27 +1,24 @@
 /** Whether this node may answer for the mesh, and how old its data is (semantics.md, Watch 7). */
-import { NEVER, type Time } from "../lib/machine.ts";
+import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import type { Behind, Freshness } from "./freshness.ts";
 
-export interface ReadinessOptions {
-  /** A node whose seeds do not answer serves alone after this time, and goes on trying. */
-  readonly joinTimeoutMs: number;
+/** What is not a setting. */
+export const READINESS_FIXED = {
   /** A peer that turned this node away keeps it from serving alone for this time. The node tries again well within it. */
-  readonly refusedMs: number;
+  refusedMs: 30_000,
   /** A peer in step sends something at least this often. */
-  readonly quietMs: number;
+  quietMs: 4000,
   /**
    * This long after the join timeout a node serves what it has, in two cases: all nodes are starting and one of them cannot be linked to; or
    * the node has many silent seeds and not all of them were tried.
    */
-  readonly catchUpTimeoutMs: number;
-}
-
-/** What is not a setting. */
-export const READINESS_FIXED = {
-  refusedMs: 30_000,
-  quietMs: 4000,
   catchUpTimeoutMs: 30_000,
-} as const satisfies Partial<ReadinessOptions>;
+} as const;
+
+export interface ReadinessOptions extends OptionsOf<typeof READINESS_FIXED> {
+  /** A node whose seeds do not answer serves alone after this time, and goes on trying. */
+  readonly joinTimeoutMs: number;
+}
 
 export interface ReadyState {
   readonly isReady: boolean;

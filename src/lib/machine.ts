@@ -16,6 +16,9 @@ export interface Machine<Input, Output> {
   nextDeadlineMs(): number;
 }
 
+/** Options with these values as defaults: a table says what each one means, and its value, in one place. */
+export type OptionsOf<Table> = { readonly [Name in keyof Table]: number };
+
 /** Runs work that yields between slices in one go. A shell that must let the event loop breathe steps through the slices itself. */
 export function runThrough<T>(work: Generator<void, T>): T {
   for (let step = work.next(); ; step = work.next()) if (step.done === true) return step.value;

@@ -1,57 +1,43 @@
 /** Bounds and times of links, and their inputs and outputs. */
-import type { Time } from "../../lib/machine.ts";
+import type { OptionsOf, Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { PeerAuthFacts, Refusal } from "./peer-auth.ts";
 
-export interface LinksOptions {
-  /** Members that a node wants links to: all of them up to this number, and this many chosen ones above it. */
-  readonly maxLinks: number;
-  /** All links, with those that are being opened or ended. */
-  readonly maxTotalLinks: number;
-  /** Links that others opened. The rest of the room is for links that this node opens. */
-  readonly maxIncomingLinks: number;
-  /** Links being opened at once. */
-  readonly maxOpening: number;
-  readonly openTimeoutMs: number;
-  readonly helloTimeoutMs: number;
-  /** This long after its goodbye a link that the shell has not closed is given up. */
-  readonly endTimeoutMs: number;
-  /** Waits between attempts, with full jitter. */
-  readonly reconnectBaseMs: number;
-  readonly reconnectMaxMs: number;
-  /** A peer that was refused, or refused this node, is tried again after this time, plus or minus half. */
-  readonly refusedRetryMs: number;
-  /** The node with the greater id lets the other one open their link for this time, plus or minus half. */
-  readonly yieldMs: number;
-  /** A link of this age was not opened at the same time as a second one. So the second one means that the first is lost. */
-  readonly sameTimeMs: number;
-  /** A link that this node opened to a peer that it no longer wants ends after this time. */
-  readonly notWantedMs: number;
-  /** The neighbours are chosen anew at most this often. */
-  readonly chooseEveryMs: number;
-  /** Refusals logged a minute and address. The rest is only counted. */
-  readonly maxRefusalEvents: number;
-}
-
 /** What is not a setting. */
 export const LINKS_FIXED = {
+  /** All links, with those that are being opened or ended. */
   maxTotalLinks: 64,
+  /** Links that others opened. The rest of the room is for links that this node opens. */
   maxIncomingLinks: 40,
+  /** Links being opened at once. */
   maxOpening: 8,
   openTimeoutMs: 10_000,
   helloTimeoutMs: 5000,
+  /** This long after its goodbye a link that the shell has not closed is given up. */
   endTimeoutMs: 2000,
+  /** Waits between attempts, with full jitter. */
   reconnectBaseMs: 250,
   reconnectMaxMs: 10_000,
+  /** A peer that was refused, or refused this node, is tried again after this time, plus or minus half. */
   refusedRetryMs: 60_000,
+  /** The node with the greater id lets the other one open their link for this time, plus or minus half. */
   yieldMs: 300,
+  /** A link of this age was not opened at the same time as a second one. So the second one means that the first is lost. */
   sameTimeMs: 5000,
+  /** A link that this node opened to a peer that it no longer wants ends after this time. */
   notWantedMs: 30_000,
+  /** The neighbours are chosen anew at most this often. */
   chooseEveryMs: 200,
+  /** Refusals logged a minute and address. The rest is only counted. */
   maxRefusalEvents: 6,
-} as const satisfies Partial<LinksOptions>;
+} as const;
+
+export interface LinksOptions extends OptionsOf<typeof LINKS_FIXED> {
+  /** Members that a node wants links to: all of them up to this number, and this many chosen ones above it. */
+  readonly maxLinks: number;
+}
 
 /** What links need from the rest of the room. */
 export interface LinksParts {

@@ -1,18 +1,18 @@
 /** Members that no link could be opened to lately: passed over when neighbours are chosen, and tried again later and later. */
-import { NEVER, type Time } from "../../lib/machine.ts";
-
-export interface ReachOptions {
-  /** Attempts that fail one after the other until a member is passed over. */
-  readonly passOverAttempts: number;
-  /** How long it is passed over the first time; twice as long each time after. */
-  readonly passOverMs: number;
-  readonly maxPassOverMs: number;
-  /** So long after the first failure it still counts among those to be in step with: the longest suspicion, so the dead are known for it by then. */
-  readonly countMs: number;
-}
+import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 
 /** What is not a setting. */
-const REACH_FIXED: ReachOptions = { passOverAttempts: 2, passOverMs: 30_000, maxPassOverMs: 300_000, countMs: 30_000 };
+const REACH_FIXED = {
+  /** Attempts that fail one after the other until a member is passed over. */
+  passOverAttempts: 2,
+  /** How long it is passed over the first time; twice as long each time after. */
+  passOverMs: 30_000,
+  maxPassOverMs: 300_000,
+  /** So long after the first failure it still counts among those to be in step with: the longest suspicion, so the dead are known for it by then. */
+  countMs: 30_000,
+} as const;
+
+export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 
 interface Row {
   sinceMonoMs: number;

@@ -1,6 +1,7 @@
 /** Newcomers that are not believed yet: somebody listed has their address, or an older life of their own id is still listed. */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
+import type { MembershipOptions } from "./options.ts";
 
 /** Whether what waits is another start of the listed node, at another address. */
 export function isStartElsewhere({ reason, update }: Waiting, listed: MemberUpdate): boolean {
@@ -20,11 +21,7 @@ export interface Waiting {
   readonly tellerId: string;
 }
 
-export interface ConflictsOptions {
-  readonly maxConflicts: number;
-  readonly conflictMs: number;
-  readonly intervalMs: number;
-}
+type ConflictsOptions = Pick<MembershipOptions, "maxConflicts" | "conflictMs" | "intervalMs">;
 
 export class Conflicts {
   readonly #options: ConflictsOptions;

@@ -5,20 +5,12 @@
  */
 import { NEVER } from "../../lib/machine.ts";
 import type { MemberUpdate } from "../wire/messages.ts";
+import type { MembershipOptions } from "./options.ts";
 
-export interface SuspicionOptions {
-  readonly intervalMs: number;
-  /** Least suspicion is this times log10 of the members, in intervals. */
-  readonly suspicionMult: number;
-  /** Longest suspicion is this many times the least. */
-  readonly suspicionMaxMult: number;
-  /** Least suspicion is never above this. */
-  readonly suspicionCapMs: number;
-  /** Least suspicion with fewer than five members. */
-  readonly suspicionFloorMs: number;
-  /** Least suspicion, however many members there are. */
-  readonly suspicionMinMs: number;
-}
+type SuspicionOptions = Pick<
+  MembershipOptions,
+  "intervalMs" | "suspicionMult" | "suspicionMaxMult" | "suspicionCapMs" | "suspicionFloorMs" | "suspicionMinMs"
+>;
 
 /** Fewer members cannot give two independent confirmations, or only just: one member's bad luck must not kill. */
 const FEW_MEMBERS = 5;

@@ -1,5 +1,6 @@
 /** Which origin is being fetched, over which link: one at a time, so that a newcomer with twenty peers gets everything once. */
 import type { Time } from "../../lib/machine.ts";
+import type { ReplicationOptions } from "./options.ts";
 
 /** A link as seen by who shares the fetching out. */
 export interface Fetcher {
@@ -19,12 +20,7 @@ export interface Fetcher {
   disbelieve(id: string, seq: number, time: Time): void;
 }
 
-export interface FetchOptions {
-  readonly fetchTimeoutMs: number;
-  readonly fetchMaxWaitMs: number;
-  readonly newsTimeoutMs: number;
-  readonly newsPatienceMs: number;
-}
+type FetchOptions = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs" | "newsTimeoutMs" | "newsPatienceMs">;
 
 /** What a link asks its peer for. */
 export interface FetchWish {

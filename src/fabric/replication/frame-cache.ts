@@ -5,11 +5,9 @@
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import { buildFrame, type Frame, type Link } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import type { ReplicationOptions } from "./options.ts";
 
-export interface FrameCacheOptions {
-  readonly maxFrames: number;
-  readonly maxBytes: number;
-}
+type FrameCacheOptions = Pick<ReplicationOptions, "maxCachedFrames" | "maxCachedBytes">;
 
 interface Shelved {
   readonly frame: Frame;
@@ -30,7 +28,7 @@ export class FrameCache {
     this.#options = options;
   }
 
-  /** Bytes of records held; at most `maxBytes` and one frame. */
+  /** Bytes of records held; at most `maxCachedBytes` and one frame. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -74,7 +72,7 @@ export class FrameCache {
     this.#frames.set(key, shelved);
     this.#bytes += shelved.sizeBytes;
     for (const oldest of this.#frames.keys()) {
-      if (this.#frames.size <= this.#options.maxFrames && this.#bytes <= this.#options.maxBytes) return;
+      if (this.#frames.size <= this.#options.maxCachedFrames && this.#bytes <= this.#options.maxCachedBytes) return;
       this.#drop(oldest);
     }
   }

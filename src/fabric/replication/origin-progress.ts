@@ -1,13 +1,11 @@
 /** What one link knows of one origin at its peer: where it stands, what was sent, what it asked for. */
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { Frame } from "../../catalog/replica/frames.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { VectorEntry } from "../wire/messages.ts";
+import type { ReplicationOptions } from "./options.ts";
 
-interface AskBounds {
-  readonly monoMs: number;
-  readonly fetchTimeoutMs: number;
-  readonly fetchMaxWaitMs: number;
-}
+type AskBounds = Pick<ReplicationOptions, "fetchTimeoutMs" | "fetchMaxWaitMs"> & Pick<Time, "monoMs">;
 
 /** Questions for the same before the answer is what there is. */
 const PATIENCE = 3;

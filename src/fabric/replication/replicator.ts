@@ -140,7 +140,7 @@ export class Replicator {
     this.foreigners = parts.foreigners;
     this.#fetches = new Fetches(this.options);
     this.vector = new Vector(parts.place);
-    this.frameCache = new FrameCache({ maxFrames: this.options.maxCachedFrames, maxBytes: this.options.maxCachedBytes });
+    this.frameCache = new FrameCache(this.options);
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.#members = parts.members;

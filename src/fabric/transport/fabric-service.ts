@@ -4,11 +4,11 @@ import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse } from "../wire/messages.ts";
-import { type IncomingCallEvents, type IncomingCallLimits, IncomingCalls } from "./incoming-calls.ts";
-import { type IncomingLinkEvents, type IncomingLinkLimits, IncomingLinks } from "./incoming-links.ts";
+import { type IncomingCallEvents, IncomingCalls } from "./incoming-calls.ts";
+import { type IncomingLinkEvents, IncomingLinks } from "./incoming-links.ts";
 import type { CallingPeer, ServiceParts } from "./service-parts.ts";
 
-export type FabricServiceParts = ServiceParts<IncomingLinkLimits & IncomingCallLimits, IncomingCallEvents & IncomingLinkEvents>;
+export type FabricServiceParts = ServiceParts<IncomingCallEvents & IncomingLinkEvents>;
 
 export class FabricService {
   readonly methods: readonly Method[];

@@ -8,21 +8,6 @@ import { decodeCallRequest, encodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
 import { FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
 
-export interface IncomingCallLimits {
-  /** Calls of others that wait for our answer; those of strangers are counted apart. */
-  readonly maxIncomingCalls: number;
-  /** Calls of strangers that have not wholly arrived. */
-  readonly maxStrangerCalls: number;
-  /** Longest a call of another may take, its arrival included. */
-  readonly answerTimeoutMs: number;
-  /** Largest message received. */
-  readonly maxMessageBytes: number;
-  /** Largest of a stranger: enough to say who it is. */
-  readonly maxStrangerBytes: number;
-  /** Of messages that have not wholly arrived. */
-  readonly maxBufferedBytes: number;
-}
-
 export interface IncomingCallEvents {
   asked(call: CallId, request: CallRequest, identity: PeerIdentity): void;
   /** Whether a peer that proves this is refused, whatever it asks. */
@@ -43,7 +28,7 @@ const STRANGER_CHUNKS = 8;
 const REFUSED = "refused";
 
 export class IncomingCalls {
-  readonly #parts: ServiceParts<IncomingCallLimits, IncomingCallEvents>;
+  readonly #parts: ServiceParts<IncomingCallEvents>;
   readonly #bounds: AssemblyBounds;
   /** Apart, so that strangers cannot take the room of peers. */
   readonly #strangerBounds: AssemblyBounds;
@@ -52,7 +37,7 @@ export class IncomingCalls {
   #strangerCount = 0;
   #nextCall = 1;
 
-  constructor(parts: ServiceParts<IncomingCallLimits, IncomingCallEvents>) {
+  constructor(parts: ServiceParts<IncomingCallEvents>) {
     const { maxMessageBytes, maxBufferedBytes, maxStrangerBytes, maxStrangerCalls } = parts.limits;
     this.#parts = parts;
     this.#bounds = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };

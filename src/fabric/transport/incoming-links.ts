@@ -4,19 +4,8 @@ import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
-import { type LinkEvents, LinkStream, type LinkStreamLimits } from "./link-stream.ts";
+import { type LinkEvents, LinkStream } from "./link-stream.ts";
 import { type CallingPeer, FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
-
-export interface IncomingLinkLimits extends LinkStreamLimits {
-  /** Links that others opened. */
-  readonly maxIncomingLinks: number;
-  /** From the opening of a link by another node to its first frame. */
-  readonly helloTimeoutMs: number;
-  /** Largest frame received. */
-  readonly maxMessageBytes: number;
-  /** Of frames that have not wholly arrived. */
-  readonly maxBufferedBytes: number;
-}
 
 export interface LinkedEvents extends LinkEvents {
   /** Called once, first. */
@@ -59,7 +48,7 @@ class LinkBounds implements AssemblyBounds {
 
 export class IncomingLinks {
   readonly method: RequestStreamMethod;
-  readonly #parts: ServiceParts<IncomingLinkLimits, IncomingLinkEvents>;
+  readonly #parts: ServiceParts<IncomingLinkEvents>;
   readonly #shared: AssemblyBounds;
   readonly #bounds = new WeakMap<Call, LinkBounds>();
   /** Links that said nothing yet, and until when they may. */
@@ -67,7 +56,7 @@ export class IncomingLinks {
   readonly #all = new Set<LinkStream>();
   #isStopping = false;
 
-  constructor(parts: ServiceParts<IncomingLinkLimits, IncomingLinkEvents>) {
+  constructor(parts: ServiceParts<IncomingLinkEvents>) {
     const { maxMessageBytes, maxBufferedBytes } = parts.limits;
     this.#parts = parts;
     this.#shared = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };

@@ -1,50 +1,50 @@
 /** What a peer, and all peers together, may make the fabric's sockets hold, and for how long. None of it is a setting. */
+import type { OptionsOf } from "../../lib/machine.ts";
 import { LINKS_FIXED } from "../links/options.ts";
-import type { IncomingCallLimits } from "./incoming-calls.ts";
-import type { IncomingLinkLimits } from "./incoming-links.ts";
 
-export interface TransportLimits extends IncomingLinkLimits, IncomingCallLimits {
+export const TRANSPORT_LIMITS = {
   /** A quiet connection is pinged after this. */
-  readonly keepaliveTimeMs: number;
-  /** A ping unanswered for so long ends the connection. */
-  readonly keepaliveTimeoutMs: number;
-  /** Connections that others opened. */
-  readonly maxConnections: number;
-  /** Those of them that showed nothing that counts here: the oldest goes when another comes, so that strangers keep no peer out. */
-  readonly maxUnprovenConnections: number;
-  readonly maxStreamsPerConnection: number;
-  /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */
-  readonly openTimeoutMs: number;
-  /** Connections for calls of ours. */
-  readonly maxChannels: number;
-  /** Calls of ours that wait for an answer. */
-  readonly maxCalls: number;
-  /** A connection for calls of ours is closed after so long without one; one that others opened after twice as long. */
-  readonly idleMs: number;
-}
-
-export const TRANSPORT_LIMITS: TransportLimits = {
   keepaliveTimeMs: 10_000,
+  /** A ping unanswered for so long ends the connection. */
   keepaliveTimeoutMs: 5_000,
+  /** A peer that takes nothing of a frame for so long loses the link. */
   stuckMs: 30_000,
+  /** For what is still to be sent when a link is closed. */
   drainMs: 5_000,
+  /** From our half-close to the end of the stream, and from there to the end of the connection. */
   goodbyeMs: 1_000,
+  /** Connections that others opened. */
   maxConnections: 2_048,
+  /** Those of them that showed nothing that counts here: the oldest goes when another comes, so that strangers keep no peer out. */
   maxUnprovenConnections: 512,
   maxStreamsPerConnection: 64,
+  /** Links that others opened. */
   maxIncomingLinks: 512,
+  /** From the opening of a link by another node to its first frame. */
   helloTimeoutMs: LINKS_FIXED.helloTimeoutMs,
+  /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */
   openTimeoutMs: 5_000,
+  /** Calls of others that wait for our answer; those of strangers are counted apart. */
   maxIncomingCalls: 1_024,
+  /** Calls of strangers that have not wholly arrived. */
   maxStrangerCalls: 64,
+  /** Longest a call of another may take, its arrival included. */
   answerTimeoutMs: 10_000,
+  /** Largest message received. */
   maxMessageBytes: 4_194_304,
+  /** Largest of a stranger: enough to say who it is. */
   maxStrangerBytes: 4_096,
+  /** Of messages that have not wholly arrived. */
   maxBufferedBytes: 67_108_864,
+  /** Connections for calls of ours. */
   maxChannels: 64,
+  /** Calls of ours that wait for an answer. */
   maxCalls: 256,
+  /** A connection for calls of ours is closed after so long without one; one that others opened after twice as long. */
   idleMs: 30_000,
-};
+} as const;
+
+export type TransportLimits = OptionsOf<typeof TRANSPORT_LIMITS>;
 
 /** Bytes that a peer may send on a stream before we took them: two frames of records. */
 export const WINDOW_BYTES = 524_288;

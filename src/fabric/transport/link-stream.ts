@@ -8,16 +8,8 @@ import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../wire/codec.ts";
 import type { LinkFrame } from "../wire/messages.ts";
 import { encodeRecords } from "../wire/records-codec.ts";
+import type { TransportLimits } from "./limits.ts";
 import type { WireTraffic } from "./traffic.ts";
-
-export interface LinkStreamLimits {
-  /** A peer that takes nothing of a frame for so long loses the link. */
-  readonly stuckMs: number;
-  /** For what is still to be sent when a link is closed. */
-  readonly drainMs: number;
-  /** From our half-close to the end of the stream, and from there to the end of the connection. */
-  readonly goodbyeMs: number;
-}
 
 /** Whom a stream tells. */
 export interface LinkEvents {
@@ -52,7 +44,7 @@ export interface LinkClock {
 export interface LinkStreamParts {
   readonly port: LinkPort;
   readonly events: LinkEvents;
-  readonly limits: LinkStreamLimits;
+  readonly limits: Pick<TransportLimits, "stuckMs" | "drainMs" | "goodbyeMs">;
   readonly traffic: WireTraffic;
   readonly clock: LinkClock;
 }

@@ -1,6 +1,7 @@
 /** What the methods of `FabricService` share: their paths, who calls them, and what their handlers are given. */
 import type { Call } from "../../grpc/server/method.ts";
 import type { CallRequest, PeerIdentity } from "../wire/messages.ts";
+import type { TransportLimits } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
 import type { WireTraffic } from "./traffic.ts";
 
@@ -26,8 +27,8 @@ export interface CallingPeer {
   readonly whyCut: () => string | undefined;
 }
 
-export interface ServiceParts<Limits, Events> {
-  readonly limits: Limits;
+export interface ServiceParts<Events> {
+  readonly limits: TransportLimits;
   readonly events: Events & {
     /** A peer was turned away. */
     refused(why: string, address: string): void;
