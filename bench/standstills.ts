@@ -16,7 +16,6 @@ import type { Relation } from "../src/catalog/entry/scope.ts";
 import { ANY } from "../src/catalog/query/filter.ts";
 import { Lookup } from "../src/catalog/query/lookup.ts";
 import { Slab } from "../src/catalog/record/slab.ts";
-import type { Origin } from "../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../src/catalog/replica/frames.ts";
 import { applyMarks } from "../src/catalog/replica/lost-marks.ts";
@@ -33,7 +32,7 @@ import type { MemberUpdate } from "../src/fabric/wire/messages.ts";
 import type { Time } from "../src/lib/machine.ts";
 import { anonymousCaller } from "../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../src/policy/set/verdict.ts";
-import { BOUNDS, ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../test/fakes/options.ts";
+import { BOUNDS, lifecycleParts, ORIGIN_LIFECYCLE_OPTIONS } from "../test/fakes/options.ts";
 import { report, round } from "./_results.ts";
 
 const { values } = parseArgs({
@@ -289,15 +288,10 @@ async function lifecycle(replica: Replica) {
   const indexes = new Indexes(replica);
   let member: MemberUpdate = { ...MEMBER, status: "alive" };
   let time = now();
-  const parts = {
-    ...ORIGIN_LIFECYCLE_PORTS,
-    replica,
-    clusterId: "c1",
-    findMember: () => member,
-    forgetOrigin: (origin: Origin, at: Time, isOver: boolean) => replica.forgetOrigin(origin, at, isOver, 0),
-    readmit: () => undefined,
-  };
-  const origins = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
+  const origins = new OriginLifecycle(
+    ORIGIN_LIFECYCLE_OPTIONS,
+    lifecycleParts(replica, () => member),
+  );
   origins.tick(time, []);
   const tick = () => {
     origins.tick(time, []);

@@ -101,7 +101,6 @@ const JOINED = {
   "src/discovery/registrar/restore.ts": "Restoring|restoreLeases|soundNumbers",
   "src/discovery/switch-queue.ts": "SwitchQueue",
   "src/fabric/fabric.ts": "Fabric",
-  "src/fabric/origin-lifecycle-parts.ts": "standingOf",
   "src/fabric/snapshot/snapshot.ts": "readSnapshot|restoreSnapshot|snapshotBlocks",
   "src/node/access-log.ts": "AccessLog",
   "src/node/core.ts": "NodeMachine",

@@ -2,7 +2,7 @@
 import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { Collecting } from "./collecting.ts";
-import type { Freshness } from "./freshness.ts";
+import { Freshness } from "./freshness.ts";
 import type { FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
 import { Leaving } from "./leaving.ts";
 import { CallGuard } from "./links/call-guard.ts";
@@ -17,8 +17,7 @@ import type { MembershipOutput } from "./membership/io-types.ts";
 import { isListed } from "./membership/members.ts";
 import { Membership, type MembershipInput } from "./membership/membership.ts";
 import type { FabricOptions, FabricParts, Refusals } from "./options.ts";
-import type { OriginLifecycle } from "./origin-lifecycle.ts";
-import { makeFreshness, makeOriginLifecycle } from "./origin-lifecycle-parts.ts";
+import { OriginLifecycle } from "./origin-lifecycle.ts";
 import { PolicyChannel } from "./policy-channel.ts";
 import { PolicySources, READY } from "./policy-sources.ts";
 import { PolicyExchange } from "./policy-sync.ts";
@@ -85,13 +84,11 @@ export class Fabric implements FabricMachine {
     const policyChannel = new PolicyChannel(this.policy, (id) => this.policySources.of(id));
     this.#multiplexer = new Multiplexer([policyChannel, this.exchanges, this.leaving]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
-    const lifeParts = { replica, clusterId, membership: this.membership, replication: this.replication };
-    this.lifecycle = makeOriginLifecycle(options.lifecycle, {
-      ...lifeParts,
-      remembered: parts.remembered,
-      maxMembers: options.membership.maxMembers,
-    });
-    this.#freshness = makeFreshness(lifeParts);
+    const { membership, replication } = this;
+    const { maxMembers } = options.membership;
+    this.lifecycle = new OriginLifecycle(options.lifecycle, { ...parts, clusterId, membership, replication, maxMembers });
+    const holdsOf = (id: string) => replica.origins.values().some((origin) => origin.nodeId === id);
+    this.#freshness = new Freshness({ nodeId, clusterId, membership, heartbeats: replication.heartbeats, holdsOf });
     const held = { freshness: this.#freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => this.lifecycle.isAnybodyElsewhere };
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }

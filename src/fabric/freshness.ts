@@ -2,14 +2,13 @@
 import type { Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { isListed } from "./membership/members.ts";
+import type { Membership } from "./membership/membership.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
-/** What freshness needs from membership and from the replica. */
 export interface FreshnessParts {
   readonly nodeId: string;
   readonly clusterId: string;
-  readonly members: () => Iterable<MemberUpdate>;
-  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
+  readonly membership: Pick<Membership, "find" | "members">;
   /** Heartbeats of nodes that no link is wanted to. */
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
   /** Whether this node holds records of an origin of that node. */
@@ -100,13 +99,13 @@ export class Freshness {
     for (const [nodeId, peer] of this.#peers) {
       if (wanted.has(nodeId)) continue;
       peer.isWanted = false;
-      const member = this.#parts.findMember(nodeId);
+      const member = this.#parts.membership.find(nodeId);
       if (member?.status === "left" || (member !== undefined && isListed(member.status) && !this.#isBack(member, peer, monoMs)))
         this.#peers.delete(nodeId);
     }
     for (const nodeId of wanted) {
       const peer = this.#peers.get(nodeId);
-      const member = this.#parts.findMember(nodeId);
+      const member = this.#parts.membership.find(nodeId);
       const clusterId = member?.clusterId ?? "";
       // The first attempt to link does not discard what was known without a link.
       const inStepMonoMs = (member && this.#provenMonoMs(member)) ?? newMonoMs;
@@ -130,7 +129,7 @@ export class Freshness {
   /** The peer said goodbye, and this node has everything that it had. */
   goodbye(nodeId: string, { monoMs }: Time): void {
     const peer = this.#peers.get(nodeId);
-    if (peer !== undefined) Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneLife: this.#parts.findMember(nodeId) });
+    if (peer !== undefined) Object.assign(peer, { goneUntilMonoMs: monoMs + GONE_MS, goneLife: this.#parts.membership.find(nodeId) });
     this.changed();
   }
 
@@ -172,7 +171,7 @@ export class Freshness {
 
   /** For a peer that was never met: the time of its newest heartbeat that others passed on counts too. */
   #untilMonoMs(nodeId: string, { inStepMonoMs }: Peer): number {
-    const member = this.#parts.findMember(nodeId);
+    const member = this.#parts.membership.find(nodeId);
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
 
@@ -200,11 +199,11 @@ export class Freshness {
 
   /** O(members), after a heartbeat or a change. */
   #findDistant(halved: ReadonlySet<string>): void {
-    const { members, heartbeats, nodeId: self, clusterId: own } = this.#parts;
+    const { membership, heartbeats, nodeId: self, clusterId: own } = this.#parts;
     const distant: Distant[] = [];
     this.#distantVersion = heartbeats.version;
     this.#oldestMonoMs = Number.POSITIVE_INFINITY;
-    for (const member of members()) {
+    for (const member of membership.members()) {
       const { nodeId, status, clusterId } = member;
       if (nodeId === self || clusterId !== own || this.#peers.get(nodeId)?.isWanted === true) continue;
       if (status === "left" || (!isListed(status) && !halved.has(clusterId))) continue;
@@ -221,12 +220,12 @@ export class Freshness {
 
   /** O(members), after a change only. */
   #findHalved(monoMs: number): ReadonlySet<string> {
-    const { nodeId: self, clusterId: own, members, findMember, holdsOf } = this.#parts;
+    const { nodeId: self, clusterId: own, membership, holdsOf } = this.#parts;
     const present = new Map([[own, 1]]);
     const missing = new Map<string, number>();
     this.#halvedUntilMonoMs = Number.POSITIVE_INFINITY;
     const add = (counts: Map<string, number>, clusterId: string) => counts.set(clusterId, (counts.get(clusterId) ?? 0) + 1);
-    for (const { nodeId, clusterId, status } of members()) {
+    for (const { nodeId, clusterId, status } of membership.members()) {
       if (nodeId === self || status === "left") continue;
       if (isListed(status)) add(present, clusterId);
       else {
@@ -236,7 +235,7 @@ export class Freshness {
       }
     }
     for (const [nodeId, { clusterId, isWanted }] of this.#peers) {
-      if (isWanted || findMember(nodeId) !== undefined) continue;
+      if (isWanted || membership.find(nodeId) !== undefined) continue;
       // Membership remembers dead nodes only for a while. Their records may be held for longer.
       if (holdsOf(nodeId)) add(missing, clusterId);
       else this.#peers.delete(nodeId);

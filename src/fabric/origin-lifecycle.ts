@@ -7,7 +7,11 @@ import { ENTRIES } from "../catalog/replica/sweeps.ts";
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
+import type { Membership } from "./membership/membership.ts";
+import type { Disproved } from "./replication/disproved.ts";
+import type { Replicator } from "./replication/replicator.ts";
 import { Roster } from "./roster.ts";
+import type { SnapshotOrigin } from "./snapshot/codec.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
 /** What is not a setting. */
@@ -34,25 +38,18 @@ export interface OriginLifecycleOptions extends OptionsOf<typeof ORIGIN_LIFECYCL
   readonly orphanProtectRatio: number;
 }
 
-export interface OriginLifecyclePorts {
+export interface OriginLifecycleParts {
   readonly replica: Replica;
   readonly clusterId: string;
   /** The members of the own cluster before this node was restarted. */
   readonly remembered?: readonly string[] | undefined;
   /** At most this many members are remembered. */
   readonly maxMembers: number;
-  readonly findMember: (nodeId: string) => MemberUpdate | undefined;
-  /** Forgets an origin in the replica and in the version vector. */
-  readonly forgetOrigin: (origin: Origin, time: Time, isOver: boolean) => void;
-  /** Whether a peer hid an origin before it was known here. */
-  readonly wasHidden: (id: string) => boolean;
-  /** All records that a whole transfer did not list are gone, and the number of its origin has moved. */
-  readonly closed: (origin: Origin, time: Time, out: FabricOutput[]) => void;
-  /** A slice of the work on many records was done. */
-  readonly swept: (time: Time) => void;
-  /** Whether another node has sent its table of members. */
-  readonly hasTable: () => boolean;
-  readonly readmit: (nodeId: string, generation: number) => void;
+  readonly membership: Pick<Membership, "find" | "hasJoined">;
+  /** Forgets an origin in the replica and in the version vector, takes it again, and goes on after each slice of the work on many records. */
+  readonly replication: Pick<Replicator, "closed" | "forgetOrigin" | "hiddenElsewhere" | "readmit"> & {
+    readonly disproved: Pick<Disproved, "step">;
+  };
 }
 
 /** Most nodes that are remembered as restarting. */
@@ -85,7 +82,7 @@ interface Cluster {
 
 export class OriginLifecycle {
   readonly #options: OriginLifecycleOptions;
-  readonly #parts: OriginLifecyclePorts;
+  readonly #parts: OriginLifecycleParts;
   /** The other nodes of this cluster, with those of which nothing is held. */
   readonly roster: Roster;
   readonly #rows = new Map<string, Row>();
@@ -105,17 +102,19 @@ export class OriginLifecycle {
   readonly #fresh = new Set<Origin>();
   #nextMonoMs = NEVER;
 
-  constructor(options: OriginLifecycleOptions, parts: OriginLifecyclePorts) {
+  constructor(options: OriginLifecycleOptions, parts: OriginLifecycleParts) {
     this.#options = options;
     this.#parts = parts;
     const { replica, clusterId, remembered, maxMembers } = parts;
     this.roster = new Roster({ nodeId: replica.self.nodeId, clusterId, maxMembers, ...options }, remembered);
   }
 
-  /** Since when an origin's node is away. Undefined while it is not. */
-  absentSinceMonoMs(origin: Origin): number | undefined {
+  /** The state of an origin, for a snapshot. */
+  standingOf(origin: Origin, { monoMs, wallMs }: Time): SnapshotOrigin {
     const row = this.#rows.get(origin.id);
-    return row?.origin === origin && row.absence !== undefined ? row.sinceMonoMs : undefined;
+    const isAbsent = row?.origin === origin && row.absence !== undefined;
+    const absentWallMs = isAbsent ? wallMs - (monoMs - row.sinceMonoMs) : undefined;
+    return { life: origin.life, absentWallMs, isOver: this.isOver(origin) };
   }
 
   /** Whether records are still to be touched, withdrawn or dropped, for example because their origin was hidden. Meanwhile readers have no whole view. */
@@ -180,7 +179,7 @@ export class OriginLifecycle {
     const { nodeId, generation, status } = update;
     const { forgotten, lost } = this.#parts.replica;
     this.roster.memberChanged(update);
-    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.readmit(nodeId, generation);
+    if (isAlwaysTold(update) && forgotten.has(`${nodeId}/${generation}`)) this.#parts.replication.readmit(nodeId, generation);
     lost.memberChanged({ nodeId, generation }, status);
     this.#isDue = true;
   }
@@ -229,10 +228,10 @@ export class OriginLifecycle {
       }
     }
     this.#fresh.clear();
-    const { replica, closed, swept } = this.#parts;
+    const { replica, replication } = this.#parts;
     const isSwept = replica.sweep(this.#options.maxTouches, time);
-    for (const origin of replica.sweeps.takeClosed()) closed(origin, time, out);
-    swept(time);
+    for (const origin of replica.sweeps.takeClosed()) replication.closed(origin, time, out);
+    replication.disproved.step(time);
     if (isSwept || isChanged) out.push({ kind: "changed" });
   }
 
@@ -256,7 +255,7 @@ export class OriginLifecycle {
   }
 
   #reviewOrigin(origin: Origin, time: Time, out: FabricOutput[]): Row {
-    const member = this.#parts.findMember(origin.nodeId);
+    const member = this.#parts.membership.find(origin.nodeId);
     const isPresumed = member === undefined && this.#isPresumed(origin, time);
     const noted = this.#rows.get(origin.id);
     let row = noted?.origin === origin ? noted : undefined;
@@ -287,7 +286,7 @@ export class OriginLifecycle {
 
   #isPresumed({ id }: Origin, { monoMs }: Time): boolean {
     if (this.#presumed.size === 0) return false;
-    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.hasTable()) this.#presumed.clear();
+    if (monoMs >= this.#presumedUntilMonoMs || this.#parts.membership.hasJoined) this.#presumed.clear();
     return this.#presumed.has(id);
   }
 
@@ -296,7 +295,7 @@ export class OriginLifecycle {
    * decides by itself when it forgets the origin.
    */
   #awaySince({ id }: Origin, { monoMs }: Time): number {
-    const elsewhereMonoMs = this.#parts.wasHidden(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
+    const elsewhereMonoMs = this.#parts.replication.hiddenElsewhere.has(id) ? monoMs - this.#options.orphanGraceMs : monoMs;
     return this.#absentBefore.get(id) ?? elsewhereMonoMs;
   }
 
@@ -356,7 +355,7 @@ export class OriginLifecycle {
       }
       out.push(event("origin_forgotten", "warn", row));
       this.#drop(row);
-      this.#parts.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence));
+      this.#parts.replication.forgetOrigin(row.origin, time, !MAY_RETURN.includes(row.absence), 0);
       return true;
     }
     if (row.origin.life !== "hidden" && time.monoMs >= hideMonoMs) {
@@ -385,7 +384,7 @@ export class OriginLifecycle {
   #backCount(nodeIds: ReadonlyMap<string, number>): number {
     const rows = [...this.#rows.values()];
     const heard = new Set(rows.map(({ origin, absence }) => (absence === undefined ? origin.nodeId : "")));
-    const isBack = ({ nodeId }: Origin) => !heard.has(nodeId) && isListed(this.#parts.findMember(nodeId)?.status ?? "left");
+    const isBack = ({ nodeId }: Origin) => !heard.has(nodeId) && isListed(this.#parts.membership.find(nodeId)?.status ?? "left");
     const back = rows.filter(({ origin, absence }) => absence === "replaced" && nodeIds.has(origin.nodeId) && isBack(origin));
     return new Set(back.map(({ origin }) => origin.nodeId)).size;
   }

@@ -17,8 +17,7 @@ class Bench {
   readonly freshness = new Freshness({
     nodeId: "me",
     clusterId: "c1",
-    members: () => this.members.values(),
-    findMember: (id) => this.members.get(id),
+    membership: { members: () => [...this.members.values()], find: (id) => this.members.get(id) },
     heartbeats: this.heartbeats,
     holdsOf: (id) => this.held.has(id),
   });

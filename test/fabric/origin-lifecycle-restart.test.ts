@@ -2,13 +2,13 @@
 import { expect, test } from "vitest";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
-import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle.ts";
+import type { OriginLifecycleParts } from "../../src/fabric/origin-lifecycle.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
 import type { MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
-import { ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
+import { lifecycleParts, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 
 /** What n1 holds of a key of each of the others. */
 function replicaWith(...nodeIds: readonly string[]): Replica {
@@ -22,9 +22,8 @@ function replicaWith(...nodeIds: readonly string[]): Replica {
   return n1.replica;
 }
 
-function livesOf(replica: Replica, more: Partial<OriginLifecyclePorts> = {}): OriginLifecycle {
-  const parts = { ...ORIGIN_LIFECYCLE_PORTS, replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, ...more };
-  return new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...parts, forgetOrigin: (origin, time) => replica.forgetOrigin(origin, time) });
+function livesOf(replica: Replica, more: Partial<OriginLifecycleParts> = {}): OriginLifecycle {
+  return new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...lifecycleParts(replica), ...more });
 }
 
 test("clocks of origins that were away before a restart go on; those of others begin with it", () => {
@@ -38,8 +37,8 @@ test("clocks of origins that were away before a restart go on; those of others b
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
-  const since = [...replica.origins.values()].map((origin) => lifecycle.absentSinceMonoMs(origin));
-  expect(since).toEqual([undefined, start.monoMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, start.monoMs]);
+  const since = [...replica.origins.values()].map((origin) => lifecycle.standingOf(origin, start).absentWallMs);
+  expect(since).toEqual([undefined, start.wallMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, start.wallMs]);
   lifecycle.tick(
     { monoMs: start.monoMs + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, wallMs: 0 },
     [],
@@ -49,7 +48,9 @@ test("clocks of origins that were away before a restart go on; those of others b
 
 test("what others hide a newcomer does not show for another grace, and forgets no sooner for it", () => {
   const replica = replicaWith("n2", "n3");
-  const lifecycle = livesOf(replica, { wasHidden: (id) => id === "n2/1" });
+  const parts = lifecycleParts(replica);
+  parts.replication.hiddenElsewhere.add("n2/1");
+  const lifecycle = livesOf(replica, parts);
   lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
@@ -63,7 +64,10 @@ test("what others hide a newcomer does not show for another grace, and forgets n
 test("an origin back from the snapshot is live until a table of members says otherwise, or for a short while", () => {
   const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lifecycle = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => false });
+  const lifecycle = livesOf(
+    replica,
+    lifecycleParts(replica, (nodeId) => known.get(nodeId)),
+  );
   const shown = () => [...replica.origins.values()].map(({ id, life }) => `${id} ${life}`);
   const names = (outputs: readonly FabricOutput[]) =>
     outputs
@@ -91,7 +95,13 @@ test("an origin back from the snapshot is live until a table of members says oth
 test("when the first table has come, whoever is dead in it or not in it is away, and has not vanished now", () => {
   const replica = replicaWith("n2", "n3", "n4");
   const known = new Map<string, MemberUpdate>();
-  const lifecycle = livesOf(replica, { findMember: (nodeId) => known.get(nodeId), hasTable: () => known.size > 0 });
+  const membership = {
+    find: (nodeId: string) => known.get(nodeId),
+    get hasJoined() {
+      return known.size > 0;
+    },
+  };
+  const lifecycle = livesOf(replica, { membership });
   lifecycle.resume(new Map(), new Set(), 10_000);
   lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
   expect(lifecycle.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0, kept: 0 });

@@ -9,7 +9,7 @@ import { OriginLifecycle, type OriginLifecycleOptions } from "../../src/fabric/o
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
-import { ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
+import { lifecycleParts, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -25,17 +25,8 @@ class Bench {
   constructor(options: Partial<OriginLifecycleOptions> = {}, replica?: Replica) {
     const numbers = { nodeId: "me", generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: HOUR_MS, minTombstones: 10 };
     this.replica = replica ?? new Replica(new Lookup(), new Slab(), numbers);
-    this.lifecycle = new OriginLifecycle(
-      { ...ORIGIN_LIFECYCLE_OPTIONS, ...options },
-      {
-        ...ORIGIN_LIFECYCLE_PORTS,
-        replica: this.replica,
-        clusterId: "c1",
-        findMember: (nodeId) => this.members.get(nodeId),
-        forgetOrigin: (origin, time) => this.replica.forgetOrigin(origin, time, false, 0),
-        readmit: (nodeId, generation) => this.replica.readmit(nodeId, generation),
-      },
-    );
+    const parts = lifecycleParts(this.replica, (nodeId) => this.members.get(nodeId));
+    this.lifecycle = new OriginLifecycle({ ...ORIGIN_LIFECYCLE_OPTIONS, ...options }, parts);
   }
 
   get time(): Time {

@@ -16,7 +16,8 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 }
 
 const heartbeats = new Heartbeats(() => undefined);
-const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", members: () => [], findMember: () => undefined, holdsOf: () => false };
+const membership = { members: () => [], find: () => undefined };
+const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", membership, holdsOf: () => false };
 
 /** `startAgeMs`: how old its snapshot is at 0. */
 function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {

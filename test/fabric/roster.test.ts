@@ -4,7 +4,7 @@ import { Roster } from "../../src/fabric/roster.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
-import { ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
+import { lifecycleParts, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 
 const SELF = { nodeId: "a", clusterId: "c1", maxMembers: 3, originForgetMs: 90_000 };
 const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
@@ -63,8 +63,7 @@ test("time in which this node stood still does not count for who is away", () =>
 
 test("who is remembered holds tombstones up, is nobody elsewhere as to the age of what is held, and wakes its owner when its time is over", () => {
   const { replica } = new FabricComponent("a");
-  const parts = { replica, clusterId: "c1", findMember: () => undefined, readmit: () => undefined, forgetOrigin: () => undefined };
-  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...ORIGIN_LIFECYCLE_PORTS, ...parts, remembered: ["b"] });
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...lifecycleParts(replica), remembered: ["b"] });
   lifecycle.tick(at(0), []);
   expect([lifecycle.isAnybodyAway, lifecycle.isAnybodyElsewhere, lifecycle.nextDeadlineMs()]).toEqual([
     true,

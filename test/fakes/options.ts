@@ -1,9 +1,10 @@
 /** Options of machines as a node has them without any setting: read off the settings' rows. */
 import type { Bounds } from "../../src/catalog/entry/names.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
-import type { OriginLifecyclePorts } from "../../src/fabric/origin-lifecycle.ts";
+import type { OriginLifecycleParts } from "../../src/fabric/origin-lifecycle.ts";
 import { fabricOptions } from "../../src/node/fabric/options.ts";
 
 function defaults(): Settings {
@@ -26,11 +27,19 @@ export const {
   policy: POLICY_OPTIONS,
 } = FABRIC_OPTIONS;
 
-/** Of a fabric in which nothing was remembered or hidden, and nobody has told who the members are. */
-export const ORIGIN_LIFECYCLE_PORTS = {
-  maxMembers: 1000,
-  wasHidden: () => false,
-  closed: () => {},
-  swept: () => {},
-  hasTable: () => false,
-} as const satisfies Partial<OriginLifecyclePorts>;
+/** Of a fabric in which nothing was remembered or hidden, and nobody has sent a table of members. */
+export function lifecycleParts(replica: Replica, find: OriginLifecycleParts["membership"]["find"] = () => undefined): OriginLifecycleParts {
+  return {
+    replica,
+    clusterId: "c1",
+    maxMembers: 1000,
+    membership: { find, hasJoined: false },
+    replication: {
+      hiddenElsewhere: new Set(),
+      closed: () => {},
+      disproved: { step: () => {} },
+      forgetOrigin: (origin, time, isOver, maxCount) => replica.forgetOrigin(origin, time, isOver, maxCount),
+      readmit: (nodeId, generation) => replica.readmit(nodeId, generation),
+    },
+  };
+}

@@ -7,13 +7,12 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { ENTRIES } from "../../catalog/replica/sweeps.ts";
 import type { Time } from "../../lib/machine.ts";
 
-export interface DisprovedParts {
+/** The `Replicator`, as far as it is needed here. */
+export interface Origins {
   readonly replica: Replica;
-  /** Forgets the name; the records are dropped by `Replica.sweep`. */
-  readonly forget: (origin: Origin, time: Time) => void;
-  /** Whoever tells of more than `seq` of it is not believed for a while. */
-  readonly disbelieve: (origin: Origin, seq: number, time: Time) => void;
-  readonly readmit: (nodeId: string, generation: number) => void;
+  forgetOrigin(origin: Origin, time: Time, isOver: boolean, maxCount: number): void;
+  disbelieve(origin: Origin, seq: number, time: Time): void;
+  readmit(nodeId: string, generation: number): void;
 }
 
 interface Row {
@@ -23,11 +22,11 @@ interface Row {
 }
 
 export class Disproved {
-  readonly #parts: DisprovedParts;
+  readonly #origins: Origins;
   readonly #rows = new Map<Origin, Row>();
 
-  constructor(parts: DisprovedParts) {
-    this.#parts = parts;
+  constructor(origins: Origins) {
+    this.#origins = origins;
   }
 
   /** Returns whether that is news. */
@@ -35,7 +34,7 @@ export class Disproved {
     if (this.#rows.has(origin)) return false;
     this.#rows.set(origin, { seq, stage: "hide" });
     origin.isDisproved = true;
-    this.#parts.disbelieve(origin, seq, time);
+    this.#origins.disbelieve(origin, seq, time);
     this.step(time);
     return true;
   }
@@ -46,25 +45,26 @@ export class Disproved {
 
   /** Goes on with those of which a slice was swept to its end. */
   step(time: Time): void {
-    const { replica, forget, disbelieve, readmit } = this.#parts;
+    const { replica } = this.#origins;
     for (const [origin, row] of this.#rows) {
       const isHeld = replica.origins.get(origin.id) === origin;
       if (row.stage === "hide" && isHeld && this.#isHidden(origin) && !replica.isForgetting) {
         row.stage = "drop";
-        forget(origin, time);
+        // Only the name, for `Replica.sweep` drops the records. Nothing of it is lost anywhere, so no mark is kept of it.
+        this.#origins.forgetOrigin(origin, time, true, 0);
       }
       if (row.stage === "hide" ? isHeld : replica.isForgetting) continue;
       this.#rows.delete(origin);
       // Forgotten meanwhile because its node is gone: then it stays so.
       if (row.stage === "hide") continue;
-      disbelieve(origin, row.seq, time);
-      readmit(origin.nodeId, origin.generation);
+      this.#origins.disbelieve(origin, row.seq, time);
+      this.#origins.readmit(origin.nodeId, origin.generation);
     }
   }
 
   /** Whether nothing of it is seen any more; its node may have come back meanwhile, and then it begins again. */
   #isHidden(origin: Origin): boolean {
-    const { sweeps } = this.#parts.replica;
+    const { sweeps } = this.#origins.replica;
     if (origin.life !== "hidden") {
       origin.life = "hidden";
       sweeps.owe(origin, ENTRIES);

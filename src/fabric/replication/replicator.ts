@@ -145,13 +145,7 @@ export class Replicator {
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.#members = parts.members;
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
-    this.disproved = new Disproved({
-      replica: parts.replica,
-      // Nothing of a disproved origin is lost anywhere, so no mark is kept of it.
-      forget: (origin, time) => this.forgetOrigin(origin, time, true, 0),
-      disbelieve: ({ id }, seq, time) => this.#fetchers.forEach((fetcher) => fetcher.disbelieve(id, seq, time)),
-      readmit: (nodeId, generation) => this.readmit(nodeId, generation),
-    });
+    this.disproved = new Disproved(this);
     this.#selfId = this.replica.self.id;
     const { self } = this.replica;
     self.clusterId = parts.place.clusterId;
@@ -278,6 +272,11 @@ export class Replicator {
     if (this.disproved.isUnderWay(`${nodeId}/${generation}`)) return;
     this.replica.readmit(nodeId, generation);
     this.reconsider(nodeId, generation);
+  }
+
+  /** A peer that tells of more than `seq` of an origin is not believed for a while. */
+  disbelieve({ id }: Origin, seq: number, time: Time): void {
+    for (const fetcher of this.#fetchers) fetcher.disbelieve(id, seq, time);
   }
 
   /** Origins that are not whole here: this node refused records of them, or a peer did and no other peer has sent them. */

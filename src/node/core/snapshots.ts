@@ -5,7 +5,7 @@
 import type { Origin } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
-import { standingOf } from "../../fabric/origin-lifecycle-parts.ts";
+import type { SnapshotOrigin } from "../../fabric/snapshot/codec.ts";
 import { snapshotBlocks } from "../../fabric/snapshot/snapshot.ts";
 import type { Time } from "../../lib/machine.ts";
 
@@ -94,7 +94,7 @@ export class Snapshots {
   #write(rightWallMs: number, time: Time): KeepSnapshot {
     const replica = this.#replica;
     const starts = this.#fabric.membership.acceptedStarts();
-    const stateOf = (origin: Origin) => standingOf(this.#fabric.lifecycle, origin, time);
+    const stateOf = (origin: Origin) => this.#fabric.lifecycle.standingOf(origin, time);
     const said = [...starts.map(({ nodeId, boot, address }) => `${nodeId} ${boot} ${address}`), stateText(replica, stateOf)].join("\n");
     this.#writing = said;
     const setsAside = this.#isOtherThere;
@@ -115,7 +115,7 @@ export class Snapshots {
 }
 
 /** A text that changes whenever a snapshot would. */
-function stateText(replica: Replica, stateOf: (origin: Origin) => ReturnType<typeof standingOf>): string {
+function stateText(replica: Replica, stateOf: (origin: Origin) => SnapshotOrigin): string {
   const others = [...replica.origins.values()].filter((origin) => origin !== replica.self);
   // The time since when is left out, because it comes from another clock and wavers.
   const lines = others.map((origin) => {

@@ -1,5 +1,6 @@
 /** When what others told is written down, how old that is, and what a file says that is there already. */
 import { expect, test } from "vitest";
+import type { Origin } from "../../../src/catalog/record/stored-record.ts";
 import { Snapshots } from "../../../src/node/core/snapshots.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { at } from "../../fakes/registry.ts";
@@ -21,7 +22,7 @@ function writing({ intervalMs = 1000, isOtherThere = false } = {}) {
   return { node, fabric, age, snapshots, change };
 }
 
-const LIVES = { absentSinceMonoMs: () => undefined, isOver: () => false };
+const LIVES = { standingOf: ({ life }: Origin) => ({ life, absentWallMs: undefined, isOver: false }) };
 
 test("it is written each interval, one at a time, whole only where something changed or the last one failed", () => {
   const { snapshots, change } = writing();

@@ -1,19 +1,18 @@
-/** What lives and freshness rest on in a fabric. */
+/** The lifecycle of origins upon a replica and a table of members. */
 import { expect, test } from "vitest";
 import { Membership } from "../../src/fabric/membership/membership.ts";
 import { OriginLifecycle } from "../../src/fabric/origin-lifecycle.ts";
-import { makeFreshness, makeOriginLifecycle } from "../../src/fabric/origin-lifecycle-parts.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
-import { MEMBERSHIP_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS, ORIGIN_LIFECYCLE_PORTS } from "../fakes/options.ts";
+import { lifecycleParts, MEMBERSHIP_OPTIONS, ORIGIN_LIFECYCLE_OPTIONS } from "../fakes/options.ts";
 import { ReplicatingNode } from "../fakes/replication.ts";
 
 test("a dead origin is forgotten with its number in the vector, and is lost until its node is back", () => {
   const { replica, shared } = new ReplicatingNode({ nodeId: "a" });
   const membership = new Membership(updateOf("a"), new Rng("lives"), MEMBERSHIP_OPTIONS);
   const parts = { replica, clusterId: "c1", membership, replication: shared, maxMembers: 10 };
-  const lifecycle = makeOriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
+  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, parts);
   const origin = replica.origin("x", 1, { clusterId: "c1", region: "r1" });
   origin.through = 7;
   shared.noteOrigin(origin);
@@ -29,15 +28,10 @@ test("a dead origin is forgotten with its number in the vector, and is lost unti
 test("other nodes that join in place of dead ones end the protection, though none of these is back", () => {
   const { replica } = new ReplicatingNode({ nodeId: "me" });
   const members = new Map<string, MemberUpdate>();
-  const findMember = (nodeId: string) => members.get(nodeId);
-  const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, {
-    ...ORIGIN_LIFECYCLE_PORTS,
-    replica,
-    clusterId: "c1",
-    findMember,
-    forgetOrigin: () => undefined,
-    readmit: () => undefined,
-  });
+  const lifecycle = new OriginLifecycle(
+    ORIGIN_LIFECYCLE_OPTIONS,
+    lifecycleParts(replica, (nodeId) => members.get(nodeId)),
+  );
   const say = (status: MemberStatus, ...nodeIds: readonly string[]) => {
     for (const nodeId of nodeIds) {
       replica.origin(nodeId, 1, { clusterId: "c1", region: "r1" });
@@ -50,11 +44,4 @@ test("other nodes that join in place of dead ones end the protection, though non
   say("alive", "a", "b", "c", "d");
   expect([say("dead", "a", "b", "c", "d"), say("alive", "e"), say("alive", "f")]).toEqual([["c1"], ["c1"], []]);
   expect(lifecycle.counts()).toMatchObject({ live: 2, orphaned: 4, hidden: 0 });
-});
-
-test("without peers what is held has no age", () => {
-  const { replica, shared } = new ReplicatingNode({ nodeId: "a" });
-  const membership = new Membership(updateOf("a"), new Rng("lives"), MEMBERSHIP_OPTIONS);
-  const freshness = makeFreshness({ replica, clusterId: "c1", membership, replication: shared });
-  expect(freshness).toBeDefined();
 });
