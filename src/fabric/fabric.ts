@@ -16,9 +16,8 @@ import { LostWords } from "./lost-origin-notices.ts";
 import type { MembershipOutput } from "./membership/io-types.ts";
 import { isListed } from "./membership/members.ts";
 import { Membership, type MembershipInput } from "./membership/membership.ts";
-import type { FabricOptions, FabricParts, Refusals } from "./options.ts";
+import type { FabricOptions, FabricParts } from "./options.ts";
 import { OriginLifecycle } from "./origin-lifecycle.ts";
-import { PolicyChannel } from "./policy-channel.ts";
 import { PolicySources, READY } from "./policy-sources.ts";
 import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
@@ -76,13 +75,13 @@ export class Fabric implements FabricMachine {
     });
     const shared = { replica, stamper, bounds, hlc, rng: rng.fork("replication"), place: { clusterId, region }, foreigners };
     this.replication = new Replicator({ ...shared, options: options.replication, members: this.membership });
-    this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id));
+    const sourceOf = (id: string) => this.policySources.of(id);
+    this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id), sourceOf);
     this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
     const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
     // The policy comes first, because a newcomer is not ready without it.
-    const policyChannel = new PolicyChannel(this.policy, (id) => this.policySources.of(id));
-    this.#multiplexer = new Multiplexer([policyChannel, this.exchanges, this.leaving]);
+    this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.leaving]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     const { membership, replication } = this;
     const { maxMembers } = options.membership;
@@ -242,10 +241,21 @@ export class Fabric implements FabricMachine {
   }
 
   /** Counts of what this node refused from others since its start. */
-  refused(): Refusals {
-    const { refusedCount: peer, tooManyCount: link } = this.#links;
-    const { refusedOrigins: origin } = this.replication.stats;
-    return { peer, link, call: this.calls.refusedCount, origin, policy: this.policy.refusedCount, unknownFrame: this.#unknownFrameCount };
+  refused() {
+    return {
+      /** Links whose peer is not trusted, or broke the protocol. */
+      peer: this.#links.refusedCount,
+      /** Links beyond as many as are allowed. */
+      link: this.#links.tooManyCount,
+      /** Calls of strangers. */
+      call: this.calls.refusedCount,
+      /** Frames and entries of vectors, of an origin not taken here. */
+      origin: this.replication.stats.refusedOrigins,
+      /** Heads that are none, and versions that are not what their head says. */
+      policy: this.policy.refusedCount,
+      /** Frames of newer peers, skipped. */
+      unknownFrame: this.#unknownFrameCount,
+    } as const;
   }
 
   #begin(time: Time, out: FabricOutput[]): void {
@@ -261,7 +271,7 @@ export class Fabric implements FabricMachine {
       switch (output.kind) {
         case "call":
         case "answer":
-          out.push(this.#lost.told(this.calls.signed(output), input.kind === "asked" ? input.request : undefined));
+          out.push(this.#lost.told(output, input.kind === "asked" ? input.request : undefined));
           break;
         case "event":
         case "memberForgotten":
@@ -345,7 +355,7 @@ export class Fabric implements FabricMachine {
     if (news === undefined && this.#links.find(link)?.state === "greeting") this.#badFrame(link, `${frame.kind} before hello`, time, out);
     for (const each of news ?? []) {
       if (each.kind === "inStep") this.#freshness.inStep(each.nodeId, each.monoMs);
-      else this.#badFrame(link, each.detail, time, out);
+      else if (each.kind === "badFrame") this.#badFrame(link, each.detail, time, out);
     }
     if (news !== undefined && frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
   }
@@ -355,8 +365,10 @@ export class Fabric implements FabricMachine {
   }
 
   #judge(time: Time): void {
-    const others = this.policySources.others(this.membership.listed(), this.#peerAuth, this.policy.head.number > 0);
-    const caughtUp = this.policySources.caughtUp(this.#multiplexer.caughtUpWith(), others, this.#options.links.maxLinks);
+    const members = { listed: this.membership.listed(), region: this.#peerAuth.region };
+    const hasPolicy = this.policy.head.number > 0;
+    const { maxLinks } = this.#options.links;
+    const caughtUp = this.policySources.caughtUp(this.#multiplexer.caughtUpWith(), members, { hasPolicy, maxLinks });
     this.#readiness.caughtUpWith(caughtUp, time);
   }
 

@@ -60,19 +60,3 @@ export interface FabricParts {
   /** The members of its own cluster before this node was restarted (`Roster`). */
   readonly remembered?: readonly string[] | undefined;
 }
-
-/** What was not taken from others, since the start. */
-export interface Refusals {
-  /** Links whose peer is not trusted, or broke the protocol. */
-  readonly peer: number;
-  /** Links beyond as many as are allowed. */
-  readonly link: number;
-  /** Calls of strangers. */
-  readonly call: number;
-  /** Frames and entries of vectors, of an origin not taken here. */
-  readonly origin: number;
-  /** Heads that are none, and versions that are not what their head says. */
-  readonly policy: number;
-  /** Frames of newer peers, skipped. */
-  readonly unknownFrame: number;
-}

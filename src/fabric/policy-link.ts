@@ -18,7 +18,7 @@ export interface PolicyPeer {
 export const ANY_PEER: PolicyPeer = { nodeId: "", clusterId: "", source: "accepted" };
 
 /** What was said on a link, both ways. */
-export interface PolicyLink {
+export class PolicyLink {
   readonly peer: PolicyPeer;
   /** The newest head it told that may be asked for. */
   heard: PolicyHead | undefined;
@@ -31,36 +31,21 @@ export interface PolicyLink {
   /** The last head told to it. */
   told: PolicyHead | undefined;
   /** The number it asks for, until its bytes are read. */
-  wanted: number;
+  wanted = 0;
   /** What is being sent to it. */
   sending: { readonly head: PolicyHead; readonly bytes: Uint8Array; offset: number } | undefined;
   /** A head whose number is too far above ours; it is not taken as heard. */
   tooFar: PolicyHead | undefined;
   /** Transfers from it that were no good, and versions of it that were refused. */
-  strikes: number;
+  strikes = 0;
   /** What was asked for and did not come, since the last that came. */
-  missedCount: number;
-  conflictCount: number;
-  notTakenCount: number;
-}
+  missedCount = 0;
+  conflictCount = 0;
+  notTakenCount = 0;
 
-/** Of a link that just opened. */
-export function newPolicyLink(peer: PolicyPeer): PolicyLink {
-  return {
-    peer,
-    heard: undefined,
-    latest: undefined,
-    settled: undefined,
-    toldSettled: undefined,
-    told: undefined,
-    wanted: 0,
-    sending: undefined,
-    strikes: 0,
-    missedCount: 0,
-    conflictCount: 0,
-    tooFar: undefined,
-    notTakenCount: 0,
-  };
+  constructor(peer: PolicyPeer) {
+    this.peer = peer;
+  }
 }
 
 /** Why no policy is taken from a peer; empty when it is. */

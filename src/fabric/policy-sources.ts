@@ -1,6 +1,6 @@
 /** Whose policy a node takes: that of its own cluster and of the clusters that its settings accept, with the policies that these took (semantics.md, Policy). */
 import type { CaughtUp } from "./readiness.ts";
-import type { Hello, MemberFacts } from "./wire/messages.ts";
+import type { Hello } from "./wire/messages.ts";
 
 /** A hello with this capability says in `policyFrom` whose policy its node takes. Nodes without it take any. */
 export const POLICY_FROM = "policy_from";
@@ -24,13 +24,6 @@ interface Place {
   readonly region: string;
 }
 
-/** Members whose news a newcomer waits for. */
-export interface Others {
-  readonly clusterId: string;
-  readonly ownCount: number;
-  readonly acceptedCount: number;
-}
-
 export class PolicySources {
   readonly #clusterId: string;
   readonly #accepted: ReadonlySet<string>;
@@ -52,25 +45,21 @@ export class PolicySources {
     return [...this.#accepted].filter((clusterId) => clusterId !== this.#clusterId);
   }
 
-  /** Number of other members in the region: of the own cluster, and, while this node has no policy, of clusters whose policy it takes. */
-  others(members: readonly Pick<MemberFacts, "clusterId" | "region">[], here: Place, hasPolicy: boolean): Others {
-    const clusters = members.flatMap(({ clusterId, region }) => (region === here.region ? [clusterId] : []));
-    const count = (isCounted: (clusterId: string) => boolean) => clusters.filter(isCounted).length;
-    return {
-      clusterId: here.clusterId,
-      ownCount: count((id) => id === here.clusterId),
-      acceptedCount: hasPolicy ? 0 : count((id) => this.of(id) === "accepted"),
-    };
-  }
-
   /**
    * The peers that count, of those that this node has caught up with. While its own cluster has other members, only these count, because only they have
-   * everything that this node must have. Otherwise peers of clusters whose policy is taken count, as long as there are any, because this node must not
-   * show what they hide.
+   * everything that this node must have. Otherwise peers of clusters whose policy is taken count, as long as there are any and this node has no policy,
+   * because this node must not show what they hide. Members of other regions do not count.
    */
-  caughtUp(peers: readonly Hello[], { clusterId, ownCount, acceptedCount }: Others, maxLinks: number): CaughtUp {
-    const counts = (hello: Hello) =>
-      ownCount > 0 ? hello.clusterId === clusterId : acceptedCount === 0 || this.of(hello.clusterId) !== "foreign";
+  caughtUp(
+    peers: readonly Hello[],
+    { listed, region: here }: { readonly listed: readonly Place[]; readonly region: string },
+    { hasPolicy, maxLinks }: { readonly hasPolicy: boolean; readonly maxLinks: number },
+  ): CaughtUp {
+    const clusters = listed.flatMap(({ clusterId, region }) => (region === here ? [clusterId] : []));
+    const ownCount = clusters.filter((id) => id === this.#clusterId).length;
+    const isAnyTaken = hasPolicy || !clusters.some((id) => this.of(id) === "accepted");
+    const counts = ({ clusterId }: Hello) =>
+      ownCount > 0 ? clusterId === this.#clusterId : isAnyTaken || this.of(clusterId) !== "foreign";
     const hellos = peers.filter(counts);
     const readyCount = hellos.filter(({ capabilities }) => capabilities.includes(READY)).length;
     // Above this number a node has links to some members only.

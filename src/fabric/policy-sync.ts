@@ -9,18 +9,9 @@ import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
-import {
-  ANY_PEER,
-  differing,
-  isHead,
-  isWithin,
-  MAX_NUMBER_STEP,
-  nameOf,
-  newPolicyLink,
-  type PolicyLink,
-  type PolicyPeer,
-  whyNot,
-} from "./policy-link.ts";
+import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
+import { ANY_PEER, differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf, PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
+import { POLICY_FIRST, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
 
 /** What is not a setting. */
@@ -37,6 +28,8 @@ export const POLICY_EXCHANGE_FIXED = {
 
 export type PolicyExchangeOptions = OptionsOf<typeof POLICY_EXCHANGE_FIXED>;
 
+/** What comes over one link may be news for all others. */
+const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
 /** Heads remembered that cannot be put in force here. */
 const MAX_UNUSABLE = 64;
 /** Concurrent versions told of a link: one that makes up heads must not fill the audit. */
@@ -61,9 +54,14 @@ interface Fetch {
   deadlineMonoMs: number;
 }
 
-export class PolicyExchange {
+/** The policy as a channel of the links. */
+export class PolicyExchange implements LinkChannel<PolicyFrame> {
+  readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
+  readonly capabilities = [POLICY_FROM, POLICY_FIRST];
+  readonly speaks = "in turn";
   readonly #options: PolicyExchangeOptions;
   readonly #isForeign: (nodeId: string) => boolean;
+  readonly #sourceOf: (clusterId: string) => PolicySource;
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: Fetch | undefined;
@@ -77,10 +75,18 @@ export class PolicyExchange {
   /** Transfers refused since the start: not what their head said, or against the rules. */
   refusedCount = 0;
 
-  /** `isForeign`: whether a node that applied a version is known to be foreign. */
-  constructor(options: PolicyExchangeOptions, isForeign: (nodeId: string) => boolean = () => false) {
+  /**
+   * `isForeign`: whether a node that applied a version is known to be foreign. `sourceOf`: how this node treats a policy that nodes of a cluster
+   * offer.
+   */
+  constructor(
+    options: PolicyExchangeOptions,
+    isForeign: (nodeId: string) => boolean = () => false,
+    sourceOf: (clusterId: string) => PolicySource = () => "accepted",
+  ) {
     this.#options = options;
     this.#isForeign = isForeign;
+    this.#sourceOf = sourceOf;
   }
 
   /** The newest version kept here; number 0: none. */
@@ -108,8 +114,30 @@ export class PolicyExchange {
     return state.latest === undefined || isNewer(this.#head, state.latest);
   }
 
+  open(link: LinkId, { hello: { nodeId, clusterId, capabilities } }: Greeted): ChannelSession<PolicyFrame> {
+    const takesAny = !capabilities.includes(POLICY_FROM);
+    const settles = capabilities.includes(POLICY_FIRST);
+    this.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny, settles });
+    const isCaughtUp = () => this.isSettledWith(link);
+    return {
+      next: (time) => this.next(link, time),
+      receive: (frame, time, out) => {
+        this.receive(link, frame, time, out);
+        return NEWS;
+      },
+      hasWork: () => this.hasWork(link),
+      // Nothing is due on one link alone: the exchange looks at its clock for all of them.
+      tick: () => {},
+      nextDeadlineMs: () => NEVER,
+      // Without the policy that the peer has, this node would show what the cluster hides.
+      get isCaughtUp() {
+        return isCaughtUp();
+      },
+    };
+  }
+
   opened(link: LinkId, peer: PolicyPeer = ANY_PEER): void {
-    this.#links.set(link, newPolicyLink(peer));
+    this.#links.set(link, new PolicyLink(peer));
   }
 
   closed(link: LinkId): void {

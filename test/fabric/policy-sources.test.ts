@@ -25,15 +25,20 @@ test("a policy reaches who accepts us, who accepts those, and nodes of the first
 
 test("members of other regions are none that a newcomer waits for, and of accepted clusters none once it has a policy", () => {
   const sources = new PolicySources({ clusterId: "c1", acceptFrom: ["c2"], isOpen: false });
-  const members = [
-    { clusterId: "c1", region: "r1" },
-    { clusterId: "c1", region: "r2" },
-    { clusterId: "c2", region: "r1" },
-    { clusterId: "c2", region: "r2" },
-    { clusterId: "c3", region: "r1" },
-  ];
-  const here = { clusterId: "c1", region: "r1" };
-  // Our own cluster is accepted, too.
-  expect(sources.others(members, here, false)).toEqual({ clusterId: "c1", ownCount: 1, acceptedCount: 2 });
-  expect(sources.others(members, here, true)).toEqual({ clusterId: "c1", ownCount: 1, acceptedCount: 0 });
+  const peers = ["c1", "c2", "c3"].map((clusterId) => greetingOf("b", { clusterId }));
+  const counted = (hasPolicy: boolean, ...listed: readonly (readonly [string, string])[]) => {
+    const members = { listed: listed.map(([clusterId, region]) => ({ clusterId, region })), region: "r1" };
+    return sources.caughtUp(peers, members, { hasPolicy, maxLinks: 20 }).count;
+  };
+  const [ours, ourFar, accepted, acceptedFar, foreign] = [
+    ["c1", "r1"],
+    ["c1", "r2"],
+    ["c2", "r1"],
+    ["c2", "r2"],
+    ["c3", "r1"],
+  ] as const;
+  expect(counted(false, ours, ourFar, accepted, acceptedFar, foreign)).toBe(1);
+  expect(counted(false, ourFar, accepted, acceptedFar, foreign)).toBe(2);
+  expect(counted(true, ourFar, accepted, acceptedFar, foreign)).toBe(3);
+  expect(counted(false, ourFar, acceptedFar, foreign)).toBe(3);
 });

@@ -15,7 +15,6 @@ import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io
 import type { LinkChannel } from "../../src/fabric/links/channel.ts";
 import type { PeerAuthSettings } from "../../src/fabric/links/foreigners.ts";
 import type { FabricOptions } from "../../src/fabric/options.ts";
-import { PolicyChannel } from "../../src/fabric/policy-channel.ts";
 import type { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import { ReplicationChannel } from "../../src/fabric/replication/channel.ts";
 import type { Replicator } from "../../src/fabric/replication/replicator.ts";
@@ -51,7 +50,7 @@ export interface NodeSpec {
 
 /** The channels of a node without hand-over. */
 export function channelsOf(replicator: Replicator, policy: PolicyExchange): readonly LinkChannel[] {
-  return [new PolicyChannel(policy), new ReplicationChannel(replicator, (link) => policy.isBehind(link))];
+  return [policy, new ReplicationChannel(replicator, (link) => policy.isBehind(link))];
 }
 
 /** What a peer of this world says of itself. */

@@ -52,16 +52,4 @@ export class CallGuard {
     if (this.#told.take(`answer ${nodeId}`, time.monoMs) === 0) out.push(eventOutput("answer_refused", "warn", { ...refusal, nodeId }));
     return { ...answered, response: undefined, refusal: refusal.detail };
   }
-
-  /** The call or answer as it goes out: with where this node is at home. */
-  signed<Output extends FabricOutput & { kind: "call" | "answer" }>(output: Output): Output {
-    const { clusterId, region } = this.#peerAuth;
-    if (output.kind === "call") {
-      const { request } = output;
-      return { ...output, request: { ...request, from: { ...request.from, clusterId, region } } };
-    }
-    const { response } = output;
-    if (response === undefined || response.kind === "probeIndirect") return output;
-    return { ...output, response: { ...response, from: { ...response.from, clusterId, region } } };
-  }
 }

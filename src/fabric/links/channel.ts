@@ -16,6 +16,8 @@ export interface Greeted {
 export type ChannelNews =
   /** This node lacks nothing of what the peer had at that time. */
   | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
+  /** Every link may have something to tell now. */
+  | { readonly kind: "forAll" }
   /** The peer broke the protocol. */
   | { readonly kind: "badFrame"; readonly detail: string };
 

@@ -4,30 +4,14 @@ import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { Refusal } from "./peer-auth.ts";
 
-/** What is known of a link, for people and for the rest of the room. */
-export interface LinkRow {
+export interface Row {
   readonly link: LinkId;
   readonly isIncoming: boolean;
-  readonly state: "opening" | "greeting" | "up" | "ending";
+  state: "opening" | "greeting" | "up" | "ending";
   /** Of an outgoing link, whom it was opened to; else who said hello. Empty before. */
-  readonly nodeId: string;
-  readonly hello: Hello | undefined;
-  /** Protocol version both speak; 0 before the hello. */
-  readonly protocolVersion: number;
-  readonly sinceMonoMs: number;
-  readonly framesSent: number;
-  readonly framesReceived: number;
-}
-
-/** A link, for people. */
-export interface LinkState extends LinkRow {
-  readonly isCaughtUp: boolean;
-}
-
-export interface Row extends LinkRow {
-  state: LinkRow["state"];
   nodeId: string;
   hello: Hello | undefined;
+  /** Protocol version both speak; 0 before the hello. */
   protocolVersion: number;
   sinceMonoMs: number;
   framesSent: number;
@@ -36,6 +20,14 @@ export interface Row extends LinkRow {
   deadlineMonoMs: number;
   /** Greeting and farewell, to be sent before anything else. */
   readonly control: LinkFrame[];
+}
+
+/** What is known of a link, for people and for the rest of the room. */
+export type LinkRow = Readonly<Omit<Row, "identity" | "deadlineMonoMs" | "control">>;
+
+/** A link, for people. */
+export interface LinkState extends LinkRow {
+  readonly isCaughtUp: boolean;
 }
 
 /** A link that somebody else opened, until more is known. */

@@ -80,26 +80,16 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   handle(input: LinksInput, time: Time, out: LinksOutput[]): void {
     this.#dueMonoMs = undefined;
-    switch (input.kind) {
-      case "tick":
-        return this.#tick(time, out);
-      case "members":
+    if (input.kind === "opened") return this.#opened(input, time, out);
+    if (input.kind === "tick" || input.kind === "members") {
+      if (input.kind === "members") {
         this.#chooseSoon(time);
         this.#endOthers(time, out);
-        return this.#tick(time, out);
-      case "opened":
-        return this.#opened(input, time, out);
-      case "closed":
-      case "hello":
-      case "goodbye":
-      case "end": {
-        const row = this.#rows.get(input.link);
-        if (row !== undefined) this.#handleOf(row, input, time, out);
       }
+      return this.#tick(time, out);
     }
-  }
-
-  #handleOf(row: Row, input: Extract<LinksInput, { kind: "closed" | "hello" | "goodbye" | "end" }>, time: Time, out: LinksOutput[]): void {
+    const row = this.#rows.get(input.link);
+    if (row === undefined) return;
     switch (input.kind) {
       case "closed":
         return this.#closed(row, input.detail, time, out);

@@ -109,7 +109,9 @@ export class Multiplexer {
     const channel = session?.byKind.get(frame.kind);
     if (session === undefined || channel === undefined) return undefined;
     this.#touched.add(session);
-    return channel.receive(frame, time, out);
+    const news = channel.receive(frame, time, out);
+    if (news.some(({ kind }) => kind === "forAll")) this.wake();
+    return news;
   }
 
   /** Something that every link may have to tell has changed. */

@@ -1,7 +1,7 @@
 /** Bounds and times of links, and their inputs and outputs. */
 import type { OptionsOf, Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
-import type { FabricEvent, LinkId } from "../io-types.ts";
+import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { PeerAuthFacts, Refusal } from "./peer-auth.ts";
 
@@ -58,9 +58,7 @@ export interface LinksParts {
 }
 
 export type LinksInput =
-  | { readonly kind: "tick" }
-  | { readonly kind: "opened"; readonly link: LinkId; readonly isIncoming: boolean; readonly identity: PeerIdentity }
-  | { readonly kind: "closed"; readonly link: LinkId; readonly detail: string }
+  | Extract<FabricInput, { readonly kind: "tick" | "opened" | "closed" }>
   | { readonly kind: "hello"; readonly link: LinkId; readonly hello: Hello }
   | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
   /** This node ends the link. */
@@ -69,10 +67,7 @@ export type LinksInput =
   | { readonly kind: "members" };
 
 export type LinksOutput =
-  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
-  | { readonly kind: "send"; readonly link: LinkId }
-  | { readonly kind: "close"; readonly link: LinkId }
-  | { readonly kind: "event"; readonly event: FabricEvent }
+  | Extract<FabricOutput, { readonly kind: "open" | "send" | "close" | "event" }>
   /** Links are wanted to these members, and to no others. */
   | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
   /** Both sides have greeted, this node not before `greetedMonoMs`. */

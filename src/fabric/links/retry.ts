@@ -5,24 +5,19 @@ import type { Rng } from "../../lib/rng.ts";
 import type { Goodbye } from "../wire/messages.ts";
 import type { LinksOptions } from "./options.ts";
 
-export interface Peer {
+interface KnownPeer {
   readonly nodeId: string;
-  readonly address: string;
-  readonly isWanted: boolean;
-  /** Not before this a link is opened to it. */
-  readonly openMonoMs: number;
-  /** When it is not wanted any more: its link ends then. */
-  readonly letGoMonoMs: number;
-}
-
-interface KnownPeer extends Peer {
   address: string;
   isWanted: boolean;
+  /** Not before this a link is opened to it. */
   openMonoMs: number;
+  /** When it is not wanted any more: its link ends then. */
   letGoMonoMs: number;
   /** Attempts that failed since a link to it lasted. */
   attempt: number;
 }
+
+export type Peer = Readonly<Omit<KnownPeer, "attempt">>;
 
 export class LinkRetry {
   readonly #options: LinksOptions;

@@ -58,23 +58,29 @@ export interface Evidence {
 const MAX_EVIDENCE = 16;
 
 /** One member as this node knows it. Never self. */
-export interface Member {
+export class Member {
   update: MemberUpdate;
-  changedMonoMs: number;
+  changedMonoMs = 0;
   /** This node saw it listed before it went: so it tells others that it is gone. Else deaths would be told in circles for ever. */
-  isWitnessed: boolean;
+  isWitnessed = false;
   suspicion: Suspicion | undefined;
   /** Smoothed as TCP does (1/8); undefined before the first answer. */
   rttMs: number | undefined;
   /** Whether it answered this node when it was last asked, or a link to it came up since; undefined before either. */
   isInReach: boolean | undefined;
-  readonly evidence: Evidence[];
+  readonly evidence: Evidence[] = [];
   /** Place among the listed, or -1. */
-  place: number;
+  place = -1;
   /** Of who it is said to be, in the table's digest while it is told to everybody (`isAlwaysTold`). */
   hash: Hash64;
   /** What its id chooses, the same on every node: see `idKey`. */
   readonly key: number;
+
+  constructor(update: MemberUpdate) {
+    this.update = update;
+    this.hash = wordHash(update);
+    this.key = idKey(update.nodeId);
+  }
 }
 
 export interface MemberCounts {
@@ -187,7 +193,7 @@ export class Members {
     const before = known?.update.status;
     const formerAddress = known?.update.address;
     const isHolder = formerAddress !== undefined && this.#byAddress.get(formerAddress) === known;
-    const member = known ?? newMember(update);
+    const member = known ?? new Member(update);
     this.#count(update.clusterId, 1);
     if (known === undefined) this.#byId.set(update.nodeId, member);
     else {
@@ -304,21 +310,6 @@ function draw(
     if (member !== undefined && isFree(member)) picked.push(member);
   }
   return picked;
-}
-
-function newMember(update: MemberUpdate): Member {
-  return {
-    update,
-    changedMonoMs: 0,
-    isWitnessed: false,
-    suspicion: undefined,
-    rttMs: undefined,
-    isInReach: undefined,
-    evidence: [],
-    place: -1,
-    key: idKey(update.nodeId),
-    hash: wordHash(update),
-  };
 }
 
 function isSameLife(a: MemberUpdate, b: MemberUpdate): boolean {

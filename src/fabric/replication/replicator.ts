@@ -23,46 +23,28 @@ import { type PartialOrigin, PartialOrigins } from "./partial-origins.ts";
 import { type Mark, refOf, Vector } from "./version-vector.ts";
 
 /** Counted since the start; each is a metric (`node/fabric/metrics.ts`). */
-export interface ReplicationStats {
-  sentRecords: number;
-  receivedRecords: number;
-  /** Records that changed something. */
-  appliedRecords: number;
-  /** Records that were refused while the rest of their frame was taken. */
-  refusedRecords: number;
-  /** Frames, and entries of vectors, of an origin that is not taken here: it is forgotten, our own, out of place, or one too many. */
-  refusedOrigins: number;
-  /** Origins that this node asked peers for, gave to peers that asked, and held back because they asked too often. */
-  originsAsked: number;
-  originsGiven: number;
-  originsHeldBack: number;
-  /** Origins sent whole. */
-  wholeTransfers: number;
-  vectorsEqual: number;
-  vectorsDifferent: number;
-  digestsEqual: number;
-  digestsDifferent: number;
-  /** Origins of which a whole transfer was asked for because digests differed. */
-  repairs: number;
-  /** Stamps too far ahead of this node's wall clock. */
-  beyondSkew: number;
-}
-
-const NO_STATS: ReplicationStats = {
+const NO_STATS = {
   sentRecords: 0,
   receivedRecords: 0,
+  /** Records that changed something. */
   appliedRecords: 0,
+  /** Records that were refused while the rest of their frame was taken. */
   refusedRecords: 0,
+  /** Frames, and entries of vectors, of an origin that is not taken here: it is forgotten, our own, out of place, or one too many. */
   refusedOrigins: 0,
+  /** Origins that this node asked peers for, gave to peers that asked, and held back because they asked too often. */
   originsAsked: 0,
   originsGiven: 0,
   originsHeldBack: 0,
+  /** Origins sent whole. */
   wholeTransfers: 0,
   vectorsEqual: 0,
   vectorsDifferent: 0,
   digestsEqual: 0,
   digestsDifferent: 0,
+  /** Origins of which a whole transfer was asked for because digests differed. */
   repairs: 0,
+  /** Stamps too far ahead of this node's wall clock. */
   beyondSkew: 0,
 };
 
@@ -106,7 +88,7 @@ export class Replicator {
   readonly hearsay: Hearsay;
   readonly #members: MemberTable;
   readonly disproved: Disproved;
-  readonly stats: ReplicationStats = { ...NO_STATS };
+  readonly stats = { ...NO_STATS };
   /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
   readonly hiddenElsewhere = new Set<string>();
   /** Origins whose frames left out keys that changed again meanwhile (`Unsettled`). */

@@ -24,7 +24,7 @@ test("changed facts and leaving are newer words too", () => {
   const self = new LocalMember(factsOf("a"));
   self.begin(10_000);
   expect(self.change(factsOf("a", { generation: 2, zone: "z9" }))).toMatchObject({ incarnation: 11, zone: "z9", status: "alive" });
-  expect(self.ref).toEqual({ nodeId: "a", generation: 2 });
+  expect(self.ref).toEqual({ nodeId: "a", generation: 2, clusterId: "c1", region: "r1" });
   expect(self.isLeft).toBe(false);
   expect(self.leave()).toMatchObject({ incarnation: 12, status: "left" });
   expect(self.isLeft).toBe(true);
