@@ -68,8 +68,7 @@ export interface ReadinessParts {
 
 export class Readiness {
   readonly #options: ReadinessOptions;
-  readonly #hasSeeds: boolean;
-  readonly #asOfMonoMs: number | undefined;
+  readonly #parts: ReadinessParts;
   #state: State | undefined;
   #startMonoMs = 0;
   /** Time since `#startMonoMs` that does not count against others. */
@@ -80,15 +79,10 @@ export class Readiness {
   #refusal: (TurnedAway & { readonly untilMonoMs: number }) | undefined;
   /** From then on the peers that this node has caught up with are enough. */
   #dueMonoMs = NEVER;
-  readonly #freshness: Freshness;
-  readonly #mayBeBehind: () => boolean;
 
-  constructor(options: ReadinessOptions, { hasSeeds, asOfMonoMs, freshness, mayBeBehind }: ReadinessParts) {
-    this.#freshness = freshness;
-    this.#mayBeBehind = mayBeBehind;
+  constructor(options: ReadinessOptions, parts: ReadinessParts) {
     this.#options = options;
-    this.#hasSeeds = hasSeeds;
-    this.#asOfMonoMs = asOfMonoMs;
+    this.#parts = parts;
   }
 
   /** At every tick. `hasPeers`: other members are known. `areSeedsHeard`: all seeds have been asked, and none may still answer. */
@@ -98,7 +92,7 @@ export class Readiness {
     this.#hasPeers = hasPeers;
     if (this.#state === undefined) {
       this.#startMonoMs = monoMs;
-      this.#state = this.#hasSeeds ? { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs } : { kind: "alone" };
+      this.#state = this.#parts.hasSeeds ? { kind: "joining", deadlineMonoMs: monoMs + this.#options.joinTimeoutMs } : { kind: "alone" };
     }
     switch (this.#state.kind) {
       case "joining":
@@ -170,7 +164,7 @@ export class Readiness {
     const refusal = this.#refusal !== undefined && time.monoMs < this.#refusal.untilMonoMs ? this.#refusal : undefined;
     const kind = this.#state?.kind ?? "joining";
     const reason = kind === "joining" && refusal !== undefined ? "refused" : kind;
-    const behind = this.#freshness.read(time, this.#options.quietMs);
+    const behind = this.#parts.freshness.read(time, this.#options.quietMs);
     const isCurrent = this.#isCurrent;
     const ageMs = isCurrent ? behind.ageMs : time.monoMs - this.#begunMonoMs(time);
     const isInStep = isReady && isCurrent && behind.nodeIds.length === 0;
@@ -188,12 +182,12 @@ export class Readiness {
   /** A node that serves alone with an old snapshot is not fresher for that. */
   get #isCurrent(): boolean {
     const kind = this.#state?.kind;
-    return kind === "caught_up" || (kind === "alone" && (this.#asOfMonoMs === undefined || !this.#mayBeBehind()));
+    return kind === "caught_up" || (kind === "alone" && (this.#parts.asOfMonoMs === undefined || !this.#parts.mayBeBehind()));
   }
 
   /** When the data that this node started with was right. An empty replica is right as of 1970: nobody knows when what it lacks was written. */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
-    return this.#asOfMonoMs ?? monoMs - wallMs;
+    return this.#parts.asOfMonoMs ?? monoMs - wallMs;
   }
 
   /** When a node serves alone that no peer has let in. */

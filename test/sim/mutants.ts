@@ -552,8 +552,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/fabric/readiness.ts",
-        find: "return this.#asOfMonoMs ?? monoMs - wallMs;",
-        replace: "return this.#asOfMonoMs ?? this.#startMonoMs;",
+        find: "return this.#parts.asOfMonoMs ?? monoMs - wallMs;",
+        replace: "return this.#parts.asOfMonoMs ?? this.#startMonoMs;",
       },
     ],
     withinSeeds: 50,

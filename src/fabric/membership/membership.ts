@@ -5,8 +5,7 @@ import type { Rng } from "../../lib/rng.ts";
 import { type CallId, eventOutput, type FabricInput } from "../io-types.ts";
 import type { CallRequest, Hello, MemberFacts, MemberUpdate, NodeRef, PeerIdentity } from "../wire/messages.ts";
 import { isOfOurs } from "./authority.ts";
-import { askedNode } from "./call-purpose.ts";
-import { MemberCalls, type TrafficCounts } from "./calls.ts";
+import { askedNode, MemberCalls, type TrafficCounts } from "./calls.ts";
 import { type ClockState, ClockWatch, LEAST_OTHERS } from "./clock-watch.ts";
 import { FailureDetector } from "./failure-detector.ts";
 import type { MembershipOutput, MembershipStateParts } from "./io-types.ts";
@@ -59,6 +58,8 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
   #gossipedMs = Number.NEGATIVE_INFINITY;
   #healthAtMs = NEVER;
   #refreshAtMs = NEVER;
+  /** Kept between inputs, because it is read at every frame. */
+  #dueMonoMs = NEVER;
 
   constructor(facts: MemberFacts, rng: Rng, options: MembershipOptions, parts: MembershipStateParts = {}) {
     this.#o = options;
@@ -106,10 +107,14 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
       }
     }
     this.#tick(time, out);
+    this.#dueMonoMs = this.#computeDue();
   }
 
   nextDeadlineMs(): number {
-    if (!this.#isBegun) return NEVER;
+    return this.#dueMonoMs;
+  }
+
+  #computeDue(): number {
     return Math.min(
       this.#gossipAtMs,
       this.#healthAtMs,

@@ -5,11 +5,9 @@ import type { Rng } from "../../lib/rng.ts";
 import type { CallId } from "../io-types.ts";
 import type { CallRequest, CallResponse, MemberUpdate, NodeRef } from "../wire/messages.ts";
 import { isOfOurs } from "./authority.ts";
-import type { CallPurpose } from "./call-purpose.ts";
-import type { MemberCalls } from "./calls.ts";
+import type { CallPurpose, MemberCalls } from "./calls.ts";
 import type { MembershipOutput } from "./io-types.ts";
-import { makeTable, pushPullPeriodMs } from "./member-table.ts";
-import { isListed, type Member } from "./members.ts";
+import { isAlwaysTold, isListed, type Member } from "./members.ts";
 import type { MembershipOptions } from "./options.ts";
 import type { MembershipState } from "./state.ts";
 import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
@@ -18,6 +16,14 @@ import { UPDATE_REFUSALS, updateFault } from "./update-rules.ts";
 const MAX_PUSH_PULLS = 4;
 /** Seeds asked at a time: one exchange is left for others. */
 const SEEDS_AT_ONCE = MAX_PUSH_PULLS - 1;
+/** Above this many members the exchanges become rarer. */
+const SCALE_FROM_MEMBERS = 32;
+
+/** Longer by one period for each doubling above 32 members (memberlist). */
+function pushPullPeriodMs(baseMs: number, memberCount: number): number {
+  if (memberCount <= SCALE_FROM_MEMBERS) return baseMs;
+  return baseMs * (Math.ceil(Math.log2(memberCount) - Math.log2(SCALE_FROM_MEMBERS)) + 1);
+}
 
 export class PushPull {
   readonly #options: MembershipOptions;
@@ -234,9 +240,21 @@ export class PushPull {
     return ms * (0.75 + this.#rng.next() / 2);
   }
 
-  #table(time: Time, asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
+  /**
+   * Self, everybody listed, and who is gone for less than `deadTellMs`; to an asker, who it is itself whatever its state, and
+   * nothing that it said itself. At most `maxMembers`. O(n).
+   */
+  #table({ monoMs }: Time, asker?: { readonly from: NodeRef; readonly members: readonly MemberUpdate[] }): readonly MemberUpdate[] {
     const { deadTellMs, maxMembers } = this.#options;
-    return makeTable(this.#state, { nowMonoMs: time.monoMs, deadTellMs, maxMembers }, asker);
+    const said = new Map<string, MemberUpdate>();
+    for (const update of asker?.members ?? []) said.set(update.nodeId, update);
+    const table = [this.#state.self.update];
+    for (const { update, isWitnessed, changedMonoMs } of this.#state.members.all()) {
+      const isTold = isAlwaysTold(update) || (isWitnessed && monoMs - changedMonoMs < deadTellMs) || update.nodeId === asker?.from.nodeId;
+      if (table.length >= maxMembers) break;
+      if (isTold && !isSame(said.get(update.nodeId), update)) table.push(update);
+    }
+    return table;
   }
 
   #digest(): bigint {
@@ -320,4 +338,10 @@ export class PushPull {
     const member = dead[this.#rng.int(dead.length)];
     if (member !== undefined) this.#pushPull(member.update.address, time, out);
   }
+}
+
+function isSame(a: MemberUpdate | undefined, b: MemberUpdate): boolean {
+  return (
+    a !== undefined && a.address === b.address && a.status === b.status && a.incarnation === b.incarnation && a.generation === b.generation
+  );
 }

@@ -1,5 +1,6 @@
 /** Calls to other members: what rides along with them, and what comes back. */
 import { expect, test } from "vitest";
+import { askedNode } from "../../../src/fabric/membership/calls.ts";
 import { MemberBench, said } from "../membership-bench.ts";
 
 /** Knows `a` to `c`, and probes whom it is told to doubt. */
@@ -55,4 +56,10 @@ test("no more updates of a message are read than the bound says; the rest is cou
   made.ask({ kind: "probe", from: { nodeId: "a", generation: 1 }, targetNodeId: "self", updates });
   expect(made.machine.listed()).toHaveLength(256);
   expect(made.machine.refused.tooMany).toBe(44);
+});
+
+test("an answer counts as that of the node that was asked only where one node was asked for itself", () => {
+  expect(askedNode({ kind: "gossip", nodeId: "a" })).toBe("a");
+  expect(askedNode({ kind: "check", nodeId: "b" })).toBe("b");
+  expect(askedNode({ kind: "pushPull", address: "10.0.0.1:17421", isJoin: true, step: "whole" })).toBeUndefined();
 });
