@@ -216,8 +216,10 @@ export class Registrar {
 
   /** Monotonic ms of the next work for `tick`. A standstill makes it later. */
   nextDeadlineMs(): number {
-    const collectMonoMs = this.#options.collectsBy() === "age" ? this.#replica.nextCollectMonoMs() : NEVER;
-    return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), collectMonoMs);
+    const collectMonoMs = this.#replica.nextCollectMonoMs();
+    // Asked at every frame: whether tombstones may be collected costs a look at all peers, and matters only where there are some.
+    const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
+    return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
   // ---- batches ----
