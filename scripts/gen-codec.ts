@@ -9,6 +9,7 @@ import {
   type DescEnum,
   type DescField,
   type DescMessage,
+  type DescMethod,
   type FileRegistry,
   fromBinary,
   getOption,
@@ -31,17 +32,9 @@ const STAMPED = ["key", "scope", "cluster_id", "region", "zone", "node_id", "ten
 /** Written after bytes that exist, into room that was reckoned before. */
 const FIXED = ["LoadReport"];
 
-/** What nodes say to each other, whole; of the frames of a link, those of records are also written by themselves. */
-const FABRIC_ROOTS = [
-  "LinkRequest",
-  "RecordsFrame",
-  "ProbeRequest",
-  "ProbeResponse",
-  "ProbeIndirectRequest",
-  "ProbeIndirectResponse",
-  "PushPullRequest",
-  "PushPullResponse",
-];
+/** What nodes say to each other on links: of its frames, those of records are also written by themselves. The calls come from the service. */
+const FABRIC_ROOTS = ["LinkRequest", "RecordsFrame"];
+const FABRIC_SERVICE = "waymark.fabric.v1.FabricService";
 const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   isOwn: true,
   // Older versions do not say these, or most messages have nothing to say there.
@@ -137,6 +130,9 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
   const asThere: Layout = { rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: [] };
   const entryModel = modelsOf(asThere)(entry);
   const fabricModelOf = modelsOf({ rulesOf, ...FABRIC_LAYOUT });
+  const calls = registry.getService(FABRIC_SERVICE)?.methods ?? [];
+  const called = calls.flatMap(({ methodKind, input, output }) => (methodKind === "unary" ? [input, output] : []));
+  const fabricRoots = [...FABRIC_ROOTS.map((name) => messageNamed(registry, `waymark.fabric.v1.${name}`)), ...called];
   return {
     [`${ENTRY_FILE}_kinds.ts`]: headerOf(ENTRY_FILE) + kindsText(kinds, entry),
     ...filesOf(ENTRY_FILE, { entry: { entry: entryModel, tail: TAIL, stamped: STAMPED, fixed: FIXED }, roots: [] }),
@@ -146,7 +142,8 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
         TAGS_HEADER + names.map((name) => tagsText(messageNamed(registry, name), asThere)).join(""),
       ]),
     ),
-    ...filesOf(FABRIC_FILE, { roots: FABRIC_ROOTS.map((name) => fabricModelOf(messageNamed(registry, `waymark.fabric.v1.${name}`))) }),
+    ...filesOf(FABRIC_FILE, { roots: fabricRoots.map((root) => fabricModelOf(root)) }),
+    [`${FABRIC_FILE}_calls.ts`]: headerOf(FABRIC_FILE) + callsText(calls, called),
     [`${REQUESTS_FILE}_rules.ts`]: requestsText(registry, rulesOf),
   };
 }
@@ -200,6 +197,22 @@ export type RequestCheck = (request: never, problems: Problems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([\n${checks.join("")}]);\n`;
+}
+
+/** The methods of a service: the path of each, and what is said in a call, as bytes and by the rules of the contract. */
+function callsText(methods: readonly DescMethod[], messages: readonly DescMessage[]): string {
+  const names = messages.map(({ name }) => name).toSorted();
+  const listed = (verbs: readonly string[]) => verbs.flatMap((verb) => names.map((name) => `  ${verb}${name},\n`)).join("");
+  const side = ({ name }: DescMessage) => `{ decode: decode${name}, encode: encode${name}, check: check${name} }`;
+  const rows = methods.map(({ name, parent, localName, methodKind, input, output }) => {
+    const said = methodKind === "unary" ? `\n    request: ${side(input)},\n    response: ${side(output)},` : "";
+    return `  ${localName}: {\n    path: "/${parent.typeName}/${name}",${said}\n  },\n`;
+  });
+  return `import {\n${listed(["decode", "encode"])}} from "./fabric_codec.ts";
+import {\n${listed(["check"])}} from "./fabric_rules.ts";
+
+/** The methods of \`FabricService\`: their paths, and what is said in calls, as bytes and by the rules. */
+export const CALLS = {\n${rows.join("")}} as const;\n`;
 }
 
 /** Imports of the types that protobuf-es makes. */

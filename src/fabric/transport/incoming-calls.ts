@@ -4,9 +4,9 @@ import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import type { CallId } from "../io-types.ts";
-import { decodeCallRequest, encodeCallResponse } from "../wire/call-codec.ts";
+import { decodeCallRequest, encodeCallResponse, pathOf } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
-import { FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
+import type { ServiceParts } from "./service-parts.ts";
 
 export interface IncomingCallEvents {
   asked(call: CallId, request: CallRequest, identity: PeerIdentity): void;
@@ -56,7 +56,7 @@ export class IncomingCalls {
 
   method(kind: CallRequest["kind"]): SingleRequestMethod {
     return {
-      path: FABRIC_PATHS[kind],
+      path: pathOf(kind),
       kind: "unary",
       boundsFor: (call) => this.#arriving(call),
       handle: (bytes, call) => this.#asked(kind, bytes, call),

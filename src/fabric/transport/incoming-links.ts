@@ -3,9 +3,10 @@ import type { Call, RequestListener, RequestStreamMethod } from "../../grpc/serv
 import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
 import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
+import { pathOf } from "../wire/call-codec.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.ts";
-import { type CallingPeer, FABRIC_PATHS, type ServiceParts } from "./service-parts.ts";
+import type { CallingPeer, ServiceParts } from "./service-parts.ts";
 
 export interface LinkedEvents extends LinkEvents {
   /** Called once, first. */
@@ -61,7 +62,7 @@ export class IncomingLinks {
     this.#parts = parts;
     this.#shared = { maxMessageBytes, maxBufferedBytes, bufferedBytes: 0 };
     this.method = {
-      path: FABRIC_PATHS.link,
+      path: pathOf("link"),
       kind: "bidi_streaming",
       boundsFor: (call) => this.#boundsOf(call),
       open: (call) => this.#open(call),

@@ -1,17 +1,9 @@
-/** What the methods of `FabricService` share: their paths, who calls them, and what their handlers are given. */
+/** What the methods of `FabricService` share: who calls them, and what their handlers are given. */
 import type { Call } from "../../grpc/server/method.ts";
-import type { CallRequest, PeerIdentity } from "../wire/messages.ts";
+import type { PeerIdentity } from "../wire/messages.ts";
 import type { TransportLimits } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
 import type { WireTraffic } from "./traffic.ts";
-
-/** The methods, by what they carry. */
-export const FABRIC_PATHS = {
-  probe: "/waymark.fabric.v1.FabricService/Probe",
-  probeIndirect: "/waymark.fabric.v1.FabricService/ProbeIndirect",
-  pushPull: "/waymark.fabric.v1.FabricService/PushPull",
-  link: "/waymark.fabric.v1.FabricService/Link",
-} as const satisfies Record<CallRequest["kind"] | "link", string>;
 
 /** The cluster token of a call, where no certificate says who makes it. */
 export const TOKEN_HEADER = "waymark-cluster-token";

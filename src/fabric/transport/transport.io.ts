@@ -1,4 +1,5 @@
 /** The fabric's sockets: the listener for other nodes, links and calls to them. Decides nothing about the fabric. */
+
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
@@ -9,7 +10,7 @@ import { isLoopbackHost } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
 import { isPlainEnough, tokenToShow } from "../links/peer-auth.ts";
-import { encodeCallRequest } from "../wire/call-codec.ts";
+import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
 import { type CallFailure, outcomeOf } from "./call-failure.ts";
@@ -19,7 +20,7 @@ import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.t
 import { type LinkClock, type LinkEvents, LinkStream } from "./link-stream.ts";
 import { cutAfter, FabricListener, type ListenerOptions } from "./listener.io.ts";
 import { type FabricTls, trustDomainOf } from "./peer-identity.io.ts";
-import { FABRIC_PATHS, TOKEN_HEADER } from "./service-parts.ts";
+import { TOKEN_HEADER } from "./service-parts.ts";
 import { WireTraffic } from "./traffic.ts";
 
 /** The machine's side; ids as in `fabric/io-types.ts`. None is called from within a method of the transport but `stop`. */
@@ -160,7 +161,7 @@ export class FabricTransport {
     this.traffic.count("sent", kind, bytes.length);
     const token = tokenToShow(this.#tls !== undefined, this.#clusterToken);
     const metadata = token === "" ? undefined : new Metadata().add(TOKEN_HEADER, token);
-    this.#pool.call({ address: to, path: FABRIC_PATHS[kind], message: bytes, metadata, timeoutMs }, (answer) => {
+    this.#pool.call({ address: to, path: pathOf(kind), message: bytes, metadata, timeoutMs }, (answer) => {
       const { connection, message } = answer;
       const identity = connection === undefined ? undefined : this.#identities.get(connection);
       if (message !== undefined) this.traffic.count("received", kind, message.length);
@@ -234,7 +235,7 @@ export class FabricTransport {
     };
     const timer = patientTimeout(() => fail("no answer in time"), Math.max(0, leftMs));
     const call = connection.start(
-      { path: FABRIC_PATHS.link, isSingleResponse: false },
+      { path: pathOf("link"), isSingleResponse: false },
       {
         metadata: () => {
           timer.clear();

@@ -1,27 +1,6 @@
 /** Between bytes and the calls of membership: probes and exchanges of tables. */
-import {
-  decodeProbeIndirectRequest,
-  decodeProbeIndirectResponse,
-  decodeProbeRequest,
-  decodeProbeResponse,
-  decodePushPullRequest,
-  decodePushPullResponse,
-  encodeProbeIndirectRequest,
-  encodeProbeIndirectResponse,
-  encodeProbeRequest,
-  encodeProbeResponse,
-  encodePushPullRequest,
-  encodePushPullResponse,
-  type MemberUpdateFields,
-} from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
-import {
-  checkProbeIndirectRequest,
-  checkProbeIndirectResponse,
-  checkProbeRequest,
-  checkProbeResponse,
-  checkPushPullRequest,
-  checkPushPullResponse,
-} from "../../../gen/waymark/fabric/v1/fabric_rules.ts";
+import { CALLS } from "../../../gen/waymark/fabric/v1/fabric_calls.ts";
+import type { MemberUpdateFields } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { timeMs, timeOf } from "../../lib/protowire.ts";
 import { WORST_SCORE } from "../membership/suspicion.ts";
 import { type CallRequest, type CallResponse, MEMBER_STATUSES, type MemberUpdate } from "./messages.ts";
@@ -29,17 +8,24 @@ import { checked, detailField } from "./validation.ts";
 
 type CallKind = CallRequest["kind"];
 
+const { probe, probeIndirect, pushPull } = CALLS;
+
+/** The path of a method of `FabricService`. */
+export function pathOf(kind: CallKind | "link"): string {
+  return CALLS[kind].path;
+}
+
 /** What a caller asks. Throws `invalid_argument` naming the field. */
 export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): CallRequest {
   switch (kind) {
     case "probe":
-      return { kind, ...checked(withUpdates(decodeProbeRequest(bytes)), checkProbeRequest) };
+      return { kind, ...checked(withUpdates(probe.request.decode(bytes)), probe.request.check) };
     case "probeIndirect": {
-      const { timeout, ...probe } = checked(withUpdates(decodeProbeIndirectRequest(bytes)), checkProbeIndirectRequest);
-      return { kind, ...probe, timeoutMs: Math.max(1, timeMs(timeout)) };
+      const { timeout, ...said } = checked(withUpdates(probeIndirect.request.decode(bytes)), probeIndirect.request.check);
+      return { kind, ...said, timeoutMs: Math.max(1, timeMs(timeout)) };
     }
     case "pushPull":
-      return { kind, ...checked(withMembers(decodePushPullRequest(bytes)), checkPushPullRequest) };
+      return { kind, ...checked(withMembers(pushPull.request.decode(bytes)), pushPull.request.check) };
   }
 }
 
@@ -47,11 +33,11 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): CallReques
 export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): CallResponse {
   switch (kind) {
     case "probe":
-      return { kind, ...checked(withUpdates(decodeProbeResponse(bytes)), checkProbeResponse) };
+      return { kind, ...checked(withUpdates(probe.response.decode(bytes)), probe.response.check) };
     case "probeIndirect":
-      return { kind, ...checked(withUpdates(decodeProbeIndirectResponse(bytes)), checkProbeIndirectResponse) };
+      return { kind, ...checked(withUpdates(probeIndirect.response.decode(bytes)), probeIndirect.response.check) };
     case "pushPull": {
-      const { ownUpdateRefused, ...table } = checked(withMembers(decodePushPullResponse(bytes)), checkPushPullResponse);
+      const { ownUpdateRefused, ...table } = checked(withMembers(pushPull.response.decode(bytes)), pushPull.response.check);
       return { kind, ...table, ...(ownUpdateRefused !== undefined && { ownUpdateRefused: detailField(ownUpdateRefused) }) };
     }
   }
@@ -60,22 +46,22 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): CallRespo
 export function encodeCallRequest(request: CallRequest): Uint8Array {
   switch (request.kind) {
     case "probe":
-      return encodeProbeRequest(request);
+      return probe.request.encode(request);
     case "probeIndirect":
-      return encodeProbeIndirectRequest({ ...request, timeout: timeOf(request.timeoutMs) });
+      return probeIndirect.request.encode({ ...request, timeout: timeOf(request.timeoutMs) });
     case "pushPull":
-      return encodePushPullRequest(request);
+      return pushPull.request.encode(request);
   }
 }
 
 export function encodeCallResponse(response: CallResponse): Uint8Array {
   switch (response.kind) {
     case "probe":
-      return encodeProbeResponse({ ...response, wallMs: Math.max(0, Math.floor(response.wallMs ?? 0)) });
+      return probe.response.encode({ ...response, wallMs: Math.max(0, Math.floor(response.wallMs ?? 0)) });
     case "probeIndirect":
-      return encodeProbeIndirectResponse(response);
+      return probeIndirect.response.encode(response);
     case "pushPull":
-      return encodePushPullResponse(response);
+      return pushPull.response.encode(response);
   }
 }
 
