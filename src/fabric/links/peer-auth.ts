@@ -112,14 +112,9 @@ export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): R
 /** A call's asker against what its connection proves; undefined when it may ask. */
 export function refusalOfCall(request: CallRequest, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   const { nodeId } = request.from;
-  const refused = refusalOfCaller(identity, facts);
-  if (refused !== undefined) return refused;
-  const { certificate } = identity;
   const { clusterId, region } = placeOfSpeaker(request);
-  if (certificate !== undefined && certificate.nodeId !== nodeId) return notThatNode(nodeId, certificate.nodeId);
-  if (certificate !== undefined && clusterId !== undefined && certificate.clusterId !== clusterId)
-    return notThatCluster(clusterId, certificate.clusterId);
-  return refusalOfSpeaker(nodeId, { clusterId: certificate?.clusterId ?? clusterId, region }, facts);
+  const refused = refusalOfCaller(identity, facts) ?? refusalOfIdentity({ nodeId, clusterId }, identity);
+  return refused ?? refusalOfSpeaker(nodeId, { clusterId: identity.certificate?.clusterId ?? clusterId, region }, facts);
 }
 
 /** Whether who answered a call is foreign here: then nothing that it says is heard. */
@@ -174,19 +169,16 @@ export function commonVersion(ours: readonly number[], theirs: readonly number[]
   return common.length === 0 ? undefined : Math.max(...common);
 }
 
-function refusalOfIdentity(hello: Hello, { certificate }: PeerIdentity): Refusal | undefined {
+/** A node's name for itself against its certificate. An older node does not name its cluster in a call. */
+function refusalOfIdentity(
+  { nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string | undefined },
+  { certificate }: PeerIdentity,
+): Refusal | undefined {
   if (certificate === undefined) return undefined;
-  if (certificate.nodeId !== hello.nodeId) return notThatNode(hello.nodeId, certificate.nodeId);
-  if (certificate.clusterId === hello.clusterId) return undefined;
-  return notThatCluster(hello.clusterId, certificate.clusterId);
-}
-
-function notThatCluster(claimed: string, proven: string): Refusal {
-  return { reason: "wrong_identity", detail: `claims cluster ${claimed}; its certificate is of ${proven}` };
-}
-
-function notThatNode(claimed: string, proven: string): Refusal {
-  return { reason: "wrong_identity", detail: `claims to be ${claimed}; its certificate is of ${proven}` };
+  if (certificate.nodeId !== nodeId)
+    return { reason: "wrong_identity", detail: `claims to be ${nodeId}; its certificate is of ${certificate.nodeId}` };
+  if (clusterId === undefined || certificate.clusterId === clusterId) return undefined;
+  return { reason: "wrong_identity", detail: `claims cluster ${clusterId}; its certificate is of ${certificate.clusterId}` };
 }
 
 /** A certificate is proof enough; without one the token is, wherever it came. */
