@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import type { JournalPut } from "../src/store/journal/format.ts";
+import type { BatchPut } from "../src/catalog/batch.ts";
 import { openJournal } from "../src/store/journal/journal.io.ts";
 
 const ROWS = Number(process.argv[2] ?? 100_000);
@@ -25,11 +25,11 @@ function open() {
   return openJournal({ directory, nodeId: "bench", newNodeId: () => "", newGeneration: () => 1, forceNewGeneration: false, log });
 }
 
-function row(number: number): JournalPut {
+function row(number: number): BatchPut {
   return { key: `svc.market\0web-${number % 1000}\x001\0instance-${number}\0local`, seq: ++seq, record, leaseId: lease.leaseId };
 }
 
-function batchOf(puts: readonly JournalPut[]) {
+function batchOf(puts: readonly BatchPut[]) {
   return { forget: [], leases: seq <= BATCH_ROWS ? [lease] : [], puts, endedLeases: [], lastSeq: seq, floor: 0 };
 }
 

@@ -15,7 +15,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   discovery: ["lib", "reading", "catalog", "policy", "summary", "fabric"],
   resolver: ["lib", "reading", "catalog", "summary"],
   dns: ["lib", "reading", "catalog", "policy", "resolver", "discovery"],
-  store: ["lib", "policy"],
+  store: ["lib", "catalog", "policy"],
   control: ["lib", "store", "fabric"],
   data: ["lib", "catalog", "policy", "fabric"],
   services: ["lib", "reading", "catalog", "policy", "summary", "fabric", "discovery", "resolver", "dns", "store", "control", "data"],

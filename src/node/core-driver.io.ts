@@ -1,5 +1,5 @@
 /** Runs the machine of a node on journal, clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
-import type { Batch } from "../discovery/registrar/batch.ts";
+import type { Batch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
 import type { CallId, LinkId } from "../fabric/io-types.ts";
 import type { CallFailure } from "../fabric/transport/call-failure.ts";

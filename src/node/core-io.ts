@@ -1,7 +1,8 @@
 /** The inputs and outputs of a node's machine, for its driver and the simulator. */
+
+import type { Batch } from "../catalog/batch.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
-import type { Batch } from "../discovery/registrar/batch.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";

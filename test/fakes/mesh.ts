@@ -1,6 +1,7 @@
 /** Replicas that copy from each other by frames, each with a journal in memory and a naive model beside it. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema, FunctionDetailSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Leases } from "../../src/catalog/leases.ts";
@@ -22,7 +23,6 @@ import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
 import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import type { NodeFacts } from "../../src/catalog/watch/reader.ts";
-import type { BatchPut } from "../../src/discovery/registrar/batch.ts";
 import { restoreRow } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";

@@ -1,7 +1,7 @@
 /** Group commit: whose call waits for which batch, and what a refused one leaves behind. */
 import { afterEach, expect, test } from "vitest";
+import type { Batch } from "../../src/catalog/batch.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
-import type { Batch } from "../../src/discovery/registrar/batch.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import { CoreDriver } from "../../src/node/core-driver.io.ts";

@@ -2,12 +2,13 @@
  * One simulated node: a host with a disk, on which processes run one after the other. A process has the rooms and the machine of a real node, as
  * `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
+
+import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
-import type { Batch } from "../../src/discovery/registrar/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
 import type { Registrar } from "../../src/discovery/registrar/registrar.ts";
 import type { ChangeNumber, SwitchQueue } from "../../src/discovery/switch-queue.ts";

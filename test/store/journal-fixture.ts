@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { JournalBatch, JournalLease, JournalPut } from "../../src/store/journal/format.ts";
+import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
 import { type JournalOptions, openJournal } from "../../src/store/journal/journal.io.ts";
 import type { Journal } from "../../src/store/journal/journal.ts";
 
@@ -30,21 +30,21 @@ export function open(directory: string, over: Partial<JournalOptions> = {}): Pro
 /** Opened and read to its end. */
 export async function openAndReplay(directory: string, over: Partial<JournalOptions> = {}) {
   const journal = await open(directory, over);
-  const rows: JournalPut[] = [];
+  const rows: BatchPut[] = [];
   await journal.replay((row) => rows.push({ ...row, record: Uint8Array.from(row.record) }));
   return { journal, rows };
 }
 
-export function lease(leaseId: string, over: Partial<JournalLease> = {}): JournalLease {
+export function lease(leaseId: string, over: Partial<BatchLease> = {}): BatchLease {
   return { leaseId, ttlMs: 30_000, principal: "", idempotencyKey: "", grantedWallMs: 1, ...over };
 }
 
-export function put(key: string, seq: number, over: Partial<JournalPut> = {}): JournalPut {
+export function put(key: string, seq: number, over: Partial<BatchPut> = {}): BatchPut {
   return { key, seq, record: new TextEncoder().encode(`${key}@${seq}`), leaseId: "", ...over };
 }
 
 /** `lastSeq` is that of the last put unless given. */
-export function batch(parts: Partial<JournalBatch>): JournalBatch {
+export function batch(parts: Partial<Batch>): Batch {
   return { forget: [], leases: [], puts: [], endedLeases: [], lastSeq: parts.puts?.at(-1)?.seq ?? 0, floor: 0, ...parts };
 }
 

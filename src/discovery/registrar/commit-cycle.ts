@@ -1,6 +1,7 @@
 /** Group commit: while one batch is on its way to the journal, the next one collects calls (semantics.md, Durability). */
+
+import type { Batch } from "../../catalog/batch.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Batch } from "./batch.ts";
 import type { Registrar } from "./registrar.ts";
 
 /** Number of a batch in this process, from 1. */

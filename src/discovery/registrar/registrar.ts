@@ -3,6 +3,7 @@
  * become visible, or are undone, when their journal batch has succeeded or failed (semantics.md, Leases and life).
  */
 
+import { type Batch, type BatchLease, putOf } from "../../catalog/batch.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
@@ -15,7 +16,6 @@ import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
-import { type Batch, type BatchLease, putOf } from "./batch.ts";
 import { Endings } from "./endings.ts";
 import { HandOver } from "./hand-over.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";

@@ -1,5 +1,6 @@
 /** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
 
+import type { BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -10,7 +11,6 @@ import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { BatchLease, BatchPut } from "./batch.ts";
 import { newestHlc } from "./endings.ts";
 import type { Registrar } from "./registrar.ts";
 
@@ -53,10 +53,7 @@ export class Restoring {
 }
 
 /** The number to continue from when the journal's own numbers are impossibly high: in a new generation, half way up. */
-export function soundNumbers<T extends { readonly lastSeq: number; readonly floor: number; readonly generation: number }>(
-  restored: T,
-  newGeneration: () => number,
-): T {
+export function soundNumbers<T extends SeqNumbers & { readonly generation: number }>(restored: T, newGeneration: () => number): T {
   const { lastSeq, floor, generation } = restored;
   if (hasRoom(lastSeq) && isSeq(floor) && floor <= lastSeq && hasRoom(generation)) return restored;
   const sound = hasRoom(lastSeq) ? lastSeq : MAX_SEQ / 2;

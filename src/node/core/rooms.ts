@@ -2,6 +2,7 @@
  * Builds the rooms of a node: its catalog with what the disk kept, its policy, its readers and its machine. Product and simulator build them
  * here, each with its own clocks, chance and disk.
  */
+import type { BatchPut } from "../../catalog/batch.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -14,7 +15,6 @@ import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
 import { Reads } from "../../discovery/reads.ts";
-import type { BatchLease, BatchPut } from "../../discovery/registrar/batch.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases, soundNumbers } from "../../discovery/registrar/restore.ts";
 import { SwitchQueue } from "../../discovery/switch-queue.ts";
@@ -27,6 +27,7 @@ import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
 import type { NodeIdentity } from "../../services/discovery/discovery.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import type { Restored } from "../../store/journal/journal.ts";
 import { AccessLog } from "../access-log.ts";
 import { NodeMachine } from "../core.ts";
 import { NodeLimits } from "../limits.ts";
@@ -34,15 +35,7 @@ import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
 
 /** What the disk kept, without the rows. */
-export interface RestoredNode {
-  readonly nodeId: string;
-  readonly generation: number;
-  readonly lastSeq: number;
-  readonly floor: number;
-  readonly leases: readonly BatchLease[];
-  /** The name of this start. */
-  readonly boot: string;
-}
+export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
 
 /** What a node is built from beside its disk. */
 export interface RoomsOptions {
@@ -69,11 +62,7 @@ export interface RoomsOptions {
 }
 
 /** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
-export interface RenewedNumbers {
-  readonly generation: number;
-  readonly lastSeq: number;
-  readonly floor: number;
-}
+export type RenewedNumbers = Pick<Restored, "generation" | "lastSeq" | "floor">;
 
 /** The rooms of a node whose rows are back. */
 export interface Rooms extends Restorable {

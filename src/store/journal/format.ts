@@ -2,59 +2,21 @@
  * What the journal keeps, and its flat binary form: a batch goes to the writing thread as one transferred buffer,
  * and a row has the same layout on disk, so that neither thread builds an object for each row.
  */
+import type { Batch, BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
 import { assert } from "../../lib/errors.ts";
 
-/** One of this node's own records, the newest of its key. */
-export interface JournalPut {
-  readonly key: string;
-  readonly seq: number;
-  /** Encoded `waymark.fabric.v1.Record`, opaque here. In a replay it is a view of a larger buffer, so keep a copy. */
-  readonly record: Uint8Array;
-  /** Empty for tombstones. */
-  readonly leaseId: string;
-}
-
-export interface JournalLease {
-  readonly leaseId: string;
-  /** 0 for a static lease, which never expires. */
-  readonly ttlMs: number;
-  readonly principal: string;
-  readonly idempotencyKey: string;
-  readonly grantedWallMs: number;
-}
-
 /** A lease with the number that rows name it by. */
-export interface NumberedLease extends JournalLease {
+export interface NumberedLease extends BatchLease {
   readonly lease: number;
 }
 
 /** What a directory knows of its node. */
-export interface JournalMeta {
+export interface JournalMeta extends SeqNumbers {
   readonly nodeId: string;
   readonly generation: number;
   /** How many times the directory was opened, this time included. */
   readonly boots: number;
-  readonly lastSeq: number;
-  readonly floor: number;
 }
-
-/** What becomes durable together. Applied in the order of the fields. */
-export interface JournalBatch {
-  /** Keys whose tombstones were collected. They come first, because the same batch may put such a key again. */
-  readonly forget: readonly string[];
-  /** Leases that were granted or changed. */
-  readonly leases: readonly JournalLease[];
-  /** In ascending order of seq. A lease that a put names is in `leases` or was in an earlier batch. */
-  readonly puts: readonly JournalPut[];
-  readonly endedLeases: readonly string[];
-  /** Highest seq ever given out, whether or not its row is in the journal. */
-  readonly lastSeq: number;
-  /** Tombstones up to this seq may have been forgotten. */
-  readonly floor: number;
-}
-
-/** The numbers after which new ones are given out. */
-export type SeqNumbers = Pick<JournalBatch, "lastSeq" | "floor">;
 
 /** Version of the rows and tables on disk; a file with a higher one is refused. */
 export const FORMAT_VERSION = 1;
@@ -99,7 +61,7 @@ class Writer {
     this.#at += written;
   }
 
-  put(put: JournalPut): void {
+  put(put: BatchPut): void {
     this.text(put.leaseId);
     const row = this.#at;
     const { written } = encoder.encodeInto(put.key, this.#bytes.subarray(row + ROW.KEY));
@@ -123,7 +85,7 @@ function textCapacity(value: string): number {
 }
 
 /** Encodes a batch into one buffer that can be transferred. Cost: one copy of each record. */
-export function encodeBatch(batch: JournalBatch): ArrayBuffer {
+export function encodeBatch(batch: Batch): ArrayBuffer {
   let capacityBytes = BATCH_HEAD_BYTES;
   for (const lease of batch.leases)
     capacityBytes += 16 + textCapacity(lease.leaseId) + textCapacity(lease.principal) + textCapacity(lease.idempotencyKey);
@@ -150,10 +112,10 @@ export function encodeBatch(batch: JournalBatch): ArrayBuffer {
   return writer.finish();
 }
 
-/** What the writing thread does with the parts of a batch, in the order of `JournalBatch`. */
+/** What the writing thread does with the parts of a batch, in the order of `Batch`. */
 export interface BatchVisitor {
   forget(keyBytes: Uint8Array): void;
-  lease(lease: JournalLease): void;
+  lease(lease: BatchLease): void;
   /** `row` has the layout `ROW`, without its crc and lease number. It is a view into the batch and may be written to. */
   put(row: Row, leaseId: string): void;
   endLease(leaseId: string): void;
@@ -213,9 +175,7 @@ class Reader {
   }
 }
 
-export interface BatchMarks {
-  readonly lastSeq: number;
-  readonly floor: number;
+export interface BatchMarks extends SeqNumbers {
   readonly leaseCount: number;
   readonly putCount: number;
 }
@@ -293,7 +253,7 @@ export function sealRow(row: Uint8Array, lease: number, crc32: (bytes: Uint8Arra
 }
 
 /** Turns checked rows back into puts. `leaseId` gives the id for a lease number; undefined when that lease has ended. */
-export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: JournalPut) => void): void {
+export function decodeRows(chunk: Uint8Array, leaseId: (lease: number) => string | undefined, onRow: (put: BatchPut) => void): void {
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   // HOT: per row at a restart. bench/journal.ts: building the views of visitRows here as well cost a quarter more.
   for (let at = 0; at < chunk.length; ) {

@@ -1,11 +1,11 @@
 /** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
+import type { Batch, BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { damageText } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import type { JournalBatch, JournalLease, JournalPut, NumberedLease, SeqNumbers } from "./format.ts";
-import { decodeRows, encodeBatch, FORMAT_VERSION } from "./format.ts";
+import { decodeRows, encodeBatch, FORMAT_VERSION, type NumberedLease } from "./format.ts";
 import type { Journal, JournalStats, Restored } from "./journal.ts";
 import type { Change, FileState, JournalThread, OpenRequest } from "./worker.io.ts";
 
@@ -98,7 +98,7 @@ class DiskJournal implements Journal {
     this.#leaseIds = new Map(leases.map(({ lease, leaseId }) => [lease, leaseId]));
   }
 
-  async replay(onRow: (row: JournalPut) => void): Promise<void> {
+  async replay(onRow: (row: BatchPut) => void): Promise<void> {
     assert(!this.#isReplayed, "the journal was replayed twice");
     this.#isReplayed = true;
     const ahead = Array.from({ length: REPLAY_AHEAD }, () => this.#next());
@@ -120,7 +120,7 @@ class DiskJournal implements Journal {
     return chunk;
   }
 
-  #decode(rows: Uint8Array, onRow: (row: JournalPut) => void): void {
+  #decode(rows: Uint8Array, onRow: (row: BatchPut) => void): void {
     try {
       decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
     } catch (error) {
@@ -131,7 +131,7 @@ class DiskJournal implements Journal {
     }
   }
 
-  async write(batch: JournalBatch): Promise<void> {
+  async write(batch: Batch): Promise<void> {
     this.#checkRoom();
     const encoded = encodeBatch(batch);
     await this.#changed(this.#calls.call("write", encoded, [encoded]), { rows: batch.puts.length, bytes: encoded.byteLength });
@@ -192,7 +192,7 @@ class DiskJournal implements Journal {
   }
 }
 
-function withoutNumber({ lease: _lease, ...lease }: NumberedLease): JournalLease {
+function withoutNumber({ lease: _lease, ...lease }: NumberedLease): BatchLease {
   return lease;
 }
 

@@ -3,19 +3,15 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { JournalBatch, JournalLease, JournalPut, SeqNumbers } from "./format.ts";
+import type { Batch, BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { JournalMeta } from "./format.ts";
 
-/** What a directory knew when it was opened. */
-export interface Restored {
-  readonly nodeId: string;
-  /** New when the directory was empty, when a new one is forced, and always without a disk; else as at the start before. */
-  readonly generation: number;
-  /** Highest seq ever given out. Rows keep their seqs in a new generation. */
-  readonly lastSeq: number;
-  readonly floor: number;
-  readonly leases: readonly JournalLease[];
-  /** How many times the directory was opened, this time included. */
-  readonly boots: number;
+/**
+ * What a directory knew when it was opened. The generation is new when the directory was empty, when a new one is forced, and always without a
+ * disk; else it is as at the start before. Rows keep their seqs in a new generation.
+ */
+export interface Restored extends JournalMeta {
+  readonly leases: readonly BatchLease[];
   /** The name of this start, which no other start of any directory has. Durable when `nameStart` resolves. */
   readonly boot: string;
   /** Names of the earlier starts that others may have heard of, the latest first, 1,000 at most; undefined without a disk. */
@@ -62,13 +58,13 @@ export interface Journal extends AsyncDisposable {
    * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note
    * of this boot. Cost: about 1 µs a row; memory for two thousand rows.
    */
-  replay(onRow: (row: JournalPut) => void): Promise<void>;
+  replay(onRow: (row: BatchPut) => void): Promise<void>;
   /**
    * Resolves when the batch is on disk. Batches are written in the order of the calls, and a refused one does not stop those
    * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.
    * `batch` is copied before this returns.
    */
-  write(batch: JournalBatch): Promise<void>;
+  write(batch: Batch): Promise<void>;
   /**
    * Makes the rows those of another generation, and resolves when that is on disk. To be called after `replay`. Rejects with
    * `store_unavailable` when the disk refuses; the generation is then the one before. `numbers` replace those of the file, where those

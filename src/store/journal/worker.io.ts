@@ -1,8 +1,9 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
+import type { SeqNumbers } from "../../catalog/batch.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type Move, notify, type Owner, serveThread } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
-import type { JournalMeta, NumberedLease, SeqNumbers } from "./format.ts";
+import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
 
 /** A log of more bytes is checkpointed in idle time. */

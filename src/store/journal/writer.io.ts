@@ -1,19 +1,18 @@
 /** Writes batches to the journal's SQLite file: one transaction and one fsync a batch, with checkpoints in idle time. */
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
+import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
 import { fileBytes, openForWriting, transactions } from "../database-file.io.ts";
 import { journalPath, STARTS_SCHEMA } from "./file.io.ts";
 import {
   batchMarks,
-  type JournalLease,
   type JournalMeta,
   MAX_LEASE,
   NO_LEASE,
   type NumberedLease,
   type Row,
   rowLease,
-  type SeqNumbers,
   sealRow,
   visitBatch,
 } from "./format.ts";
@@ -201,7 +200,7 @@ export class JournalWriter {
       forget: (key: Uint8Array) => {
         index.keys.remove(index.hash(key), (seq) => sql.deleteRow.run(seq, key.length, key).changes === 1);
       },
-      lease: (lease: JournalLease) => {
+      lease: (lease: BatchLease) => {
         const hash = index.hashText(lease.leaseId);
         const known = index.leases.find(hash, (number) => sql.isLease.get(number, lease.leaseId) !== undefined);
         const number = known ?? this.#newLease();

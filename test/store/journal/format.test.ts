@@ -1,15 +1,8 @@
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  decodeRows,
-  encodeBatch,
-  type JournalBatch,
-  type JournalPut,
-  sealRow,
-  visitBatch,
-  visitRows,
-} from "../../../src/store/journal/format.ts";
+import type { Batch, BatchPut } from "../../../src/catalog/batch.ts";
+import { decodeRows, encodeBatch, sealRow, visitBatch, visitRows } from "../../../src/store/journal/format.ts";
 
 const put = fc.record({
   key: fc.string({ unit: "grapheme", maxLength: 40 }),
@@ -24,7 +17,7 @@ const lease = fc.record({
   idempotencyKey: fc.string(),
   grantedWallMs: fc.maxSafeNat(),
 });
-const batches: fc.Arbitrary<JournalBatch> = fc.record({
+const batches: fc.Arbitrary<Batch> = fc.record({
   forget: fc.array(fc.string({ unit: "grapheme" })),
   leases: fc.array(lease),
   puts: fc.array(put),
@@ -33,12 +26,12 @@ const batches: fc.Arbitrary<JournalBatch> = fc.record({
   floor: fc.maxSafeNat(),
 });
 
-function decoded(buffer: ArrayBuffer): Pick<JournalBatch, "forget" | "leases" | "puts" | "endedLeases"> {
+function decoded(buffer: ArrayBuffer): Pick<Batch, "forget" | "leases" | "puts" | "endedLeases"> {
   const text = new TextDecoder("utf-8", { ignoreBOM: true });
   const out = {
     forget: [] as string[],
-    leases: [] as JournalBatch["leases"][number][],
-    puts: [] as JournalPut[],
+    leases: [] as Batch["leases"][number][],
+    puts: [] as BatchPut[],
     endedLeases: [] as string[],
   };
   visitBatch(buffer, {

@@ -1,10 +1,10 @@
 /** The journal's rows of own records. */
 import { expect, test } from "vitest";
-import { decodeStoredRecord } from "../../../src/catalog/record/codec.ts";
-import { BODY } from "../../../src/catalog/record/record.ts";
-import { rowOf } from "../../../src/discovery/registrar/batch.ts";
-import { BOUNDS } from "../../fakes/options.ts";
-import { at, keyOf, Registry, stamped } from "../../fakes/registry.ts";
+import { rowOf } from "../../src/catalog/batch.ts";
+import { decodeStoredRecord } from "../../src/catalog/record/codec.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { BOUNDS } from "../fakes/options.ts";
+import { at, keyOf, Registry, stamped } from "../fakes/registry.ts";
 
 test("a row says what the record says, of an entry and of a tombstone", () => {
   const r = new Registry();

@@ -1,0 +1,58 @@
+/** The changes of a node that become durable together: the registrar makes them, and the journal keeps them and gives them back at a restart. */
+
+import type { Leases } from "./leases.ts";
+import { encodeRecord } from "./record/codec.ts";
+import { BODY, keyParts } from "./record/record.ts";
+import type { StoredRecord } from "./record/stored-record.ts";
+import type { Replica } from "./replica/replica.ts";
+
+/** One of this node's own records, the newest of its key. */
+export interface BatchPut {
+  readonly key: string;
+  readonly seq: number;
+  /** Encoded `waymark.fabric.v1.Record`. It may be a view of a larger buffer: a receiver that keeps it must copy it. */
+  readonly record: Uint8Array;
+  /** Empty for tombstones. */
+  readonly leaseId: string;
+}
+
+export interface BatchLease {
+  readonly leaseId: string;
+  /** 0 for a static lease, which never expires. */
+  readonly ttlMs: number;
+  readonly principal: string;
+  readonly idempotencyKey: string;
+  readonly grantedWallMs: number;
+}
+
+/** The numbers after which new ones are given out. */
+export interface SeqNumbers {
+  /** The highest seq ever given out, whether or not its row is in the journal. */
+  readonly lastSeq: number;
+  /** Tombstones up to this seq may have been forgotten. */
+  readonly floor: number;
+}
+
+/** Applied in the order of the fields. */
+export interface Batch extends SeqNumbers {
+  /** Keys whose collected tombstones are dropped. They come first, because the same batch may put such a key again. */
+  readonly forget: readonly string[];
+  /** Leases that were granted. */
+  readonly leases: readonly BatchLease[];
+  /** Ascending by seq, only the newest of each key. A lease that a put names is in `leases` or was in an earlier batch. */
+  readonly puts: readonly BatchPut[];
+  readonly endedLeases: readonly string[];
+}
+
+/** The journal's row of an own record. */
+export function rowOf({ slab }: Pick<Replica, "slab">, stored: StoredRecord): Uint8Array {
+  const { body } = stored;
+  if (body === BODY.ENTRY) return encodeRecord(stored, { body, entry: slab.view(stored.at, stored.sizeBytes) });
+  return encodeRecord(stored, { body, key: keyParts(stored.key) });
+}
+
+/** The journal's content for an own record. */
+export function putOf(replica: Pick<Replica, "slab">, leases: Pick<Leases, "leaseOf">, stored: StoredRecord): BatchPut {
+  const leaseId = stored.body === BODY.ENTRY ? (leases.leaseOf(stored.key) ?? "") : "";
+  return { key: stored.key, seq: stored.seq, record: rowOf(replica, stored), leaseId };
+}
