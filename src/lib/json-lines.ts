@@ -1,4 +1,5 @@
 /** The places of values in a JSON text, for messages about files that are too large to parse with all positions. */
+import { firstIndex } from "./bisect.ts";
 
 interface Found {
   readonly value: number;
@@ -35,15 +36,9 @@ export class JsonPlaces {
 
   /** Line of the value at a path, from 1. */
   line(path: readonly PropertyKey[] = []): number {
-    this.#lineEnds ??= lineEnds(this.#text);
+    const ends = (this.#lineEnds ??= lineEnds(this.#text));
     const offset = this.offset(path);
-    let [low, high] = [0, this.#lineEnds.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#lineEnds[middle] ?? 0) < offset) low = middle + 1;
-      else high = middle;
-    }
-    return low + 1;
+    return firstIndex(ends.length, (index) => (ends[index] ?? 0) >= offset) + 1;
   }
 
   #partsOf(container: number): ReadonlyMap<string, Found> {

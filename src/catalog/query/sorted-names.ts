@@ -3,6 +3,8 @@
  * 90 ms.
  */
 
+import { firstIndex } from "../../lib/bisect.ts";
+
 /** Names a block holds at most. */
 const BLOCK_SIZE = 512;
 
@@ -50,15 +52,8 @@ export class SortedNames {
 
   /** The last block that begins at or before the name. */
   #blockOf(name: string): number {
-    let low = 0;
-    let high = this.#blocks.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      const [first = ""] = this.#blocks[middle] ?? [];
-      if (first <= name) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    const blocks = this.#blocks;
+    return Math.max(0, firstIndex(blocks.length, (index) => (blocks[index]?.[0] ?? "") > name) - 1);
   }
 }
 

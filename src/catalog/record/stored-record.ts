@@ -1,5 +1,6 @@
 /** The replica's own, mutable form of a record and of an origin. All other code sees `CatalogRecord` and `OriginRef`. */
 
+import { firstIndex } from "../../lib/bisect.ts";
 import type { Scope } from "../entry/scope.ts";
 import type { ChangeLog } from "../replica/change-log.ts";
 import { compareForView } from "../replica/view.ts";
@@ -300,14 +301,9 @@ export function recordOf(any: StoredRecord | undefined, origin: Origin): StoredR
 export function join(any: StoredRecord, stored: StoredRecord): void {
   any.peers ??= [any];
   const { peers } = any;
-  let [low, high] = [0, peers.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const peer = peers[middle];
-    if (peer !== undefined && compareForView(peer, stored) <= 0) low = middle + 1;
-    else high = middle;
-  }
-  peers.splice(low, 0, stored);
+  const isBehind = (peer: StoredRecord | undefined) => peer === undefined || compareForView(peer, stored) > 0;
+  const index = firstIndex(peers.length, (at) => isBehind(peers[at]));
+  peers.splice(index, 0, stored);
   stored.peers = peers;
 }
 

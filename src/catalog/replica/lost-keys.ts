@@ -2,6 +2,7 @@
  * The keys of a lost origin's entries at the time it was forgotten, four bytes a key: a tombstone of any other key ended none of its
  * records. Two keys with one hash count as one, so a tombstone may be kept in vain, but none is missed.
  */
+import { firstIndex } from "../../lib/bisect.ts";
 import { mix32 } from "../../lib/hash64.ts";
 import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
@@ -52,15 +53,7 @@ export function keyHash(key: KeyText): number {
 }
 
 export function hasHash({ hashes }: LostKeys, hash: number): boolean {
-  let [from, to] = [0, hashes.length];
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    const at = hashes[middle] ?? 0;
-    if (at === hash) return true;
-    if (at < hash) from = middle + 1;
-    else to = middle;
-  }
-  return false;
+  return hashes[firstIndex(hashes.length, (index) => (hashes[index] ?? 0) >= hash)] === hash;
 }
 
 const HASH_BYTES = 4;

@@ -1,4 +1,5 @@
 /** The keys that the pages of a snapshot under way have sent, and the revision at which each was read. */
+import { firstIndex } from "../../lib/bisect.ts";
 import type { Standpoint } from "../replica/past-views.ts";
 
 /** Most stretches of keys that are remembered: enough for a snapshot of a million entries that change all the time. */
@@ -30,13 +31,8 @@ export class ToldPages {
    * sent up to `from`, and for every key up to `settled`.
    */
   of(key: string, { from, settled, told }: Pick<Standpoint, "settled" | "told"> & { readonly from: number }): Standpoint | undefined {
-    let [low, high] = [0, this.#stretches.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#stretches[middle]?.lastKey ?? "") < key) low = middle + 1;
-      else high = middle;
-    }
-    const stretch = this.#stretches[low];
+    const stretches = this.#stretches;
+    const stretch = stretches[firstIndex(stretches.length, (index) => (stretches[index]?.lastKey ?? "") >= key)];
     if (stretch === undefined || stretch.until < settled) return undefined;
     return from <= stretch.until ? stretch : { settled: stretch.settled, until: from, told };
   }

@@ -1,4 +1,5 @@
 /** The policy in force at this node: its versions, staging, rollback, and the last known good one (semantics.md, Policy). */
+import { firstIndex } from "../../lib/bisect.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
@@ -343,14 +344,8 @@ export class PolicyEngine {
 
   /** The next instant at which a cutover window of any rule opens or closes. Cost: a binary search. */
   nextEdgeWallMs(wallMs: number): number | undefined {
-    let low = 0;
-    let high = this.#edges.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#edges[middle] ?? 0) <= wallMs) low = middle + 1;
-      else high = middle;
-    }
-    return this.#edges[low];
+    const edges = this.#edges;
+    return edges[firstIndex(edges.length, (index) => (edges[index] ?? 0) > wallMs)];
   }
 
   #degraded(): string {

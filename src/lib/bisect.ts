@@ -1,0 +1,12 @@
+/** Binary search. */
+
+/** Index of the first of `length` items that `isReached` accepts, which also accepts all items after it. `length` if there is none. */
+export function firstIndex(length: number, isReached: (index: number) => boolean): number {
+  let [low, high] = [0, length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (isReached(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
