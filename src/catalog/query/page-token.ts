@@ -1,4 +1,4 @@
-/** Opaque page tokens: the last key of a page, and a hash of its filter. */
+/** Opaque page tokens of all lists: the last key of a page, and a hash of its filter. */
 import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64 } from "../../lib/hash64.ts";
@@ -39,17 +39,17 @@ export function decodePageToken(token: string, hash: string): string {
   if (token === "") return "";
   if (token.length > MAX_TOKEN_LENGTH) throw invalid("page_token", `${token.length} characters are more than ${MAX_TOKEN_LENGTH}`);
   const bytes = decodeBase64url(token);
-  if (bytes === undefined || bytes.length <= HEADER_BYTES + CHECK_BYTES || bytes[0] !== VERSION) throw unreadable();
+  if (bytes === undefined || bytes.length <= HEADER_BYTES + CHECK_BYTES || bytes[0] !== VERSION) throw unreadableToken();
   const keyEnd = bytes.length - CHECK_BYTES;
   const tokenHash = [...bytes.subarray(1, HEADER_BYTES)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   let key = "";
   for (const byte of bytes.subarray(HEADER_BYTES, keyEnd)) {
-    if (byte > 0x7f) throw unreadable();
+    if (byte > 0x7f) throw unreadableToken();
     key += String.fromCharCode(byte);
   }
   let check = 0;
   for (const byte of bytes.subarray(keyEnd)) check = (check << 8) | byte;
-  if (check >>> 0 !== checksum(tokenHash, key)) throw unreadable();
+  if (check >>> 0 !== checksum(tokenHash, key)) throw unreadableToken();
   if (tokenHash !== hash) throw invalid("page_token", "it belongs to another filter; start again without a token");
   return key;
 }
@@ -59,6 +59,7 @@ function checksum(hash: string, key: string): number {
   return (high ^ low) >>> 0;
 }
 
-function unreadable(): Error {
+/** The refusal of a text that is no token of this version. */
+export function unreadableToken(): Error {
   return invalid("page_token", "not a token this server gave; pass next_page_token unchanged or start again without one");
 }

@@ -97,12 +97,10 @@ function parseFields(line: string): Readonly<Record<string, unknown>> {
 }
 
 function hex(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
-  return text;
+  return Buffer.from(bytes).toString("hex");
 }
 
 function unhex(text: unknown): Uint8Array | undefined {
   if (typeof text !== "string" || text.length !== HASH_BYTES * 2 || !/^[0-9a-f]*$/.test(text)) return undefined;
-  return Uint8Array.from({ length: HASH_BYTES }, (_, at) => Number.parseInt(text.slice(at * 2, at * 2 + 2), 16));
+  return Buffer.from(text, "hex");
 }
