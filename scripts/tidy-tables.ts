@@ -21,9 +21,10 @@ const SETTING_TABLES = /^src\/config\/(?!exposure\.)[a-z-]+\.ts$/;
 /** Groups that the node hands over as they are, and who takes them: there a setting is a member of whatever it is called, or of a parameter. */
 const HANDED_OVER: Readonly<Record<string, RegExp>> = {
   audit: /^src\/store\/audit\//,
-  catalog: /^src\/catalog\//,
+  catalog: /^src\/(?:catalog|discovery\/registrar)\//,
+  dns: /^src\/dns\//,
   limits: /^(?:src\/catalog\/|src\/policy\/limits\/|gen\/)/,
-  server: /^src\/server\//,
+  server: /^src\/(?:grpc|server)\//,
 };
 
 export interface Setting {

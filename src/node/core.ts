@@ -233,7 +233,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   show(out: NodeOutput[]): void {
     const { replica, registrar, fanout, dnsNames } = this.#rooms;
     dnsNames.refresh();
-    registrar.requests.refresh();
+    registrar.functionIds.refresh();
     fanout.changed(replica.takeTouched());
     out.push({ kind: "wake" });
   }

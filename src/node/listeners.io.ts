@@ -19,14 +19,13 @@ import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
-import { type GrpcLimits, type GrpcListener, startGrpcListener } from "../server/grpc-listener.io.ts";
+import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources } from "../server/http-routes.ts";
 import { openScraper } from "../server/metrics.io.ts";
 import { rpcObserver } from "../server/rpc-metrics.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
-import type { HealthBoard } from "../services/health.ts";
 import { listServices } from "../services/list.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import { REFLECTION } from "../services/reflection.ts";
@@ -99,13 +98,10 @@ export async function openListeners(options: ListenersOptions, parts: Components
   return { grpc, edge, dns: await group.open("DNS", () => openDns(options), stopped) };
 }
 
-interface Shared {
-  readonly services: readonly Service[];
-  readonly health: HealthBoard;
-  readonly chain: Chain;
+type Shared = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
   readonly tls: TlsFiles | undefined;
   readonly inflater: SharedInflater;
-}
+};
 
 function openGrpc({ settings, log, core }: ListenersOptions, shared: Shared): Promise<GrpcListener> {
   const { listen } = settings;
@@ -153,14 +149,8 @@ function endpointAccess(access: "on" | "authenticated" | "off", settings: Settin
 function grpcLimits({ limits, server }: Settings): GrpcLimits {
   return {
     ...SERVER_FIXED,
+    ...server,
     maxReceiveBytes: limits.maxRequestBytes,
-    maxConnections: server.maxConnections,
-    maxStreams: server.maxStreams,
-    maxStreamsPerConnection: server.maxStreamsPerConnection,
-    keepaliveTimeMs: server.keepaliveTimeMs,
-    keepaliveTimeoutMs: server.keepaliveTimeoutMs,
-    maxConnectionAgeMs: server.maxConnectionAgeMs,
-    maxConnectionAgeGraceMs: server.maxConnectionAgeGraceMs,
   };
 }
 
@@ -234,13 +224,10 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
     udpPort: dns.udpPort,
     tcpPort: dns.tcpPort,
     settings: {
+      ...dns,
       zones: dns.zones.map(parseZone),
       nodeId: core.identity.nodeId,
-      minTtlMs: dns.minTtlMs,
-      maxTtlMs: dns.maxTtlMs,
       defaultTtlMs: catalog.defaultLeaseTtlMs,
-      negativeTtlMs: dns.negativeTtlMs,
-      allowExternalNames: dns.allowExternalNames,
     },
     catalogFor: (address) => {
       core.machine.checkCaughtUp();

@@ -14,9 +14,12 @@ export interface Attempt {
 
 export const NO_ATTEMPT: Attempt = { key: "", digest: "" };
 
+/** What a registration asks for. */
 export interface Asked {
   readonly stampedEntries: readonly Pick<StampedEntry, "content">[];
+  /** Undefined means the default, or the ttl of the joined lease. */
   readonly ttlMs: number | undefined;
+  /** Empty for a new lease. */
   readonly leaseId: string;
   readonly isStatic: boolean;
   readonly idempotencyKey: string;

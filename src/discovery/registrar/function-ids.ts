@@ -1,8 +1,10 @@
 /** The names that have each function_id, among visible and staged entries: an id belongs to one name in a namespace of a cluster. */
-import { functionId } from "../../catalog/entry/codec.ts";
+import { functionId, type StampedEntry } from "../../catalog/entry/codec.ts";
 import { KeyShards } from "../../catalog/key-shards.ts";
+import { type InstanceName, sampleInstances } from "../../catalog/query/instances.ts";
 import { BODY, type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { invalid } from "../../lib/errors.ts";
 
 /** The fields that identify a record or stamped entry. */
 export type Named = Pick<CatalogRecord, "key" | "namespace" | "name" | "traits">;
@@ -14,6 +16,8 @@ interface Said {
 
 /** Most ids that are kept beyond twice the number of staged ones, so that searching for durable ones costs little. */
 const MAX_SPARE = 64;
+/** Most held instances that are searched for the function_id of a name. Some have none. */
+const MAX_LOOKED = 100;
 
 export class FunctionIds {
   readonly #replica: Replica;
@@ -42,6 +46,54 @@ export class FunctionIds {
     if (this.#revision < replica.collectedRevision)
       for (const key of this.#ofKey.keys()) if (replica.view(key) === undefined) this.#set(key, undefined);
     this.#revision = replica.revision;
+  }
+
+  /**
+   * A function's name and its function_id belong together (semantics.md, Names and bounds): throws `invalid_argument` if the stamped entries of one
+   * registration, or they and held entries, give a name two ids, or an id two names of a namespace. Only instances of this cluster count, so that
+   * another cluster cannot block a name here. Notes the ids of accepted entries.
+   */
+  check(stampedEntries: readonly StampedEntry[]): void {
+    const said = new Map<StampedEntry, string>();
+    const idOfName = new Map<string, string>();
+    const nameOfId = new Map<string, string>();
+    stampedEntries.forEach((stamped, i) => {
+      if (stamped.kind !== KIND.FUNCTION) return;
+      const id = functionId(stamped.content);
+      if (id === "") return;
+      const { namespace, name } = stamped;
+      const field = `entries[${i}].function.function_id`;
+      const known = idOfName.get(`${namespace}\0${name}`) ?? this.#heldId(stamped);
+      if (known !== undefined && known !== id)
+        throw invalid(field, `${id} is not ${known}, which ${name} has in ${namespace}; a name has one`);
+      const other = nameOfId.get(`${namespace}\0${id}`);
+      if (other !== undefined && other !== name) throw invalid(field, `${id} is that of ${other} in the same request; it has one name`);
+      const holder = this.otherName(stamped, id);
+      if (holder !== undefined) throw invalid(field, `${id} is that of ${holder} in ${namespace}; it has one name`);
+      idOfName.set(`${namespace}\0${name}`, id);
+      nameOfId.set(`${namespace}\0${id}`, name);
+      said.set(stamped, id);
+    });
+    for (const [stamped, id] of said) this.note(stamped, id);
+  }
+
+  /** The id of the name's other instances in this cluster. */
+  #heldId({ key, traits, ...name }: InstanceName & Pick<StampedEntry, "key" | "traits">): string | undefined {
+    const { records } = sampleInstances(this.#replica.lookup, name, {
+      form: "stretch",
+      at: 0,
+      rank: (record) => (record.traits.clusterId === traits.clusterId ? 0 : 1),
+      ideal: 0,
+      fit: 0,
+      wanted: 1,
+      most: MAX_LOOKED,
+    });
+    for (const record of records) {
+      if (record.key === key || record.traits.clusterId !== traits.clusterId) continue;
+      const id = this.#idOf(record);
+      if (id !== "") return id;
+    }
+    return undefined;
   }
 
   /** Another name with this id in the same place. Of several the first in order, so that every node gives the same one. */

@@ -15,24 +15,24 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
-import { Answers, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
+import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
 import { Endings } from "./endings.ts";
+import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";
 import { checkEnding, checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
 import { Puts } from "./puts.ts";
 import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
-import { WholeRequests } from "./whole-request.ts";
 
 /** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
 export type CollectsBy = "age" | "count" | "nothing";
 
 export interface RegistrarOptions extends Publishing {
   readonly nodeId: string;
-  readonly defaultTtlMs: number;
-  readonly minTtlMs: number;
-  readonly maxTtlMs: number;
+  readonly defaultLeaseTtlMs: number;
+  readonly minLeaseTtlMs: number;
+  readonly maxLeaseTtlMs: number;
   /** Shortest time between two replicated load changes of one entry. */
   readonly loadIntervalMs: number;
   /** Number of remembered requests. */
@@ -56,14 +56,8 @@ export interface RegistrarParts {
   readonly quotas: Quotas;
 }
 
-export interface RegisterCommand {
+export interface RegisterCommand extends Asked {
   readonly stampedEntries: readonly StampedEntry[];
-  /** Undefined means the default, or the ttl of the joined lease. */
-  readonly ttlMs: number | undefined;
-  /** Empty for a new lease. */
-  readonly leaseId: string;
-  readonly idempotencyKey: string;
-  readonly isStatic: boolean;
 }
 
 /** Most leases ended and tombstones collected in one tick, so that a mass expiry does not stop the node. */
@@ -78,7 +72,7 @@ export class Registrar {
   readonly loads: Loads;
   readonly #gate: QuotaGate;
   readonly #puts: Puts;
-  readonly requests: WholeRequests;
+  readonly functionIds: FunctionIds;
   readonly endings: Endings;
   /** Hands over static entries, when this node or another one leaves. */
   readonly handOver: HandOver;
@@ -93,10 +87,10 @@ export class Registrar {
     this.#replica = parts.replica;
     this.#leases = parts.leases;
     this.#takenSeq = parts.replica.lastSeq;
-    this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxTtlMs });
+    this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
     this.loads = new Loads(options.loadIntervalMs);
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
-    this.requests = new WholeRequests(parts.replica);
+    this.functionIds = new FunctionIds(parts.replica);
     const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };
     this.#puts = new Puts({ ...parts, ...held, onEmptied: (leaseId) => this.endings.emptied(leaseId) });
     const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
@@ -147,7 +141,7 @@ export class Registrar {
   ttlOf(leaseId: string, ttlMs: number | undefined, isStatic: boolean): number | undefined {
     if (ttlMs !== undefined) this.#checkTtl(ttlMs, isStatic);
     if (leaseId !== "") return this.#leases.find(leaseId)?.ttlMs;
-    return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultTtlMs);
+    return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultLeaseTtlMs);
   }
 
   /** Extends leases of this node. Leases that do not exist here, or belong to another principal, are reported as expired. */
@@ -293,7 +287,8 @@ export class Registrar {
       const current = currentRecord(this.#replica, stamped.key);
       if (current !== undefined) checkOwner(this.#options, caller, current, { action: "register", field: `entries[${i}].key` });
     });
-    this.requests.check(stampedEntries);
+    checkDistinct(stampedEntries);
+    this.functionIds.check(stampedEntries);
   }
 
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
@@ -304,10 +299,10 @@ export class Registrar {
   }
 
   #checkTtl(ttlMs: number, isStatic: boolean): void {
-    const { minTtlMs, maxTtlMs } = this.#options;
+    const { minLeaseTtlMs, maxLeaseTtlMs } = this.#options;
     if (isStatic) throw invalid("ttl", "must be absent for a static lease");
-    if (ttlMs < minTtlMs || ttlMs > maxTtlMs)
-      throw invalid("ttl", `must be ${minTtlMs / 1000} s to ${maxTtlMs / 1000} s, is ${ttlMs / 1000} s`);
+    if (ttlMs < minLeaseTtlMs || ttlMs > maxLeaseTtlMs)
+      throw invalid("ttl", `must be ${minLeaseTtlMs / 1000} s to ${maxLeaseTtlMs / 1000} s, is ${ttlMs / 1000} s`);
   }
 
   #grant({ principal }: Pick<Caller, "principal">, asked: Attempt, ttlMs: number | undefined, time: Time): string {
@@ -345,4 +340,14 @@ export class Registrar {
   restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
+}
+
+/** Throws `invalid_argument` if two stamped entries have one key. */
+function checkDistinct(stampedEntries: readonly StampedEntry[]): void {
+  const seen = new Map<KeyText, number>();
+  stampedEntries.forEach(({ key }, i) => {
+    const twin = seen.get(key);
+    if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
+    seen.set(key, i);
+  });
 }

@@ -119,7 +119,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
     const againCount = restoring.finish();
     const rooms = { ...restorable, fanout, dnsNames, machine, guard, ...readingRooms(restorable, { restored, options, fanout, time }) };
     dnsNames.refresh();
-    registrar.requests.refresh();
+    registrar.functionIds.refresh();
     replica.takeTouched();
     return { rooms, againCount };
   };
@@ -144,13 +144,9 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     policies,
     onDenied: accessLog.onDenied,
     onRefused: (act: RefusedAct) => limits.note(act),
+    ...catalog,
     source: node,
     nodeId,
-    defaultTtlMs: catalog.defaultLeaseTtlMs,
-    minTtlMs: catalog.minLeaseTtlMs,
-    maxTtlMs: catalog.maxLeaseTtlMs,
-    loadIntervalMs: catalog.loadIntervalMs,
-    maxIdempotencyKeys: catalog.maxIdempotencyKeys,
     collectsBy,
     newToken,
     patience,
