@@ -54,11 +54,6 @@ export class Leases {
     return this.#slotOf.size;
   }
 
-  /** Number of keys under any lease. */
-  get keyCount(): number {
-    return this.#keys.size;
-  }
-
   /** Starts a lease with one full ttl from now. A restart uses it too. The id must be new. */
   grant(id: string, terms: LeaseTerms, monoMs: number): void {
     assert(id !== "" && !this.#slotOf.has(id), "a lease id is new when granted", { id });
@@ -149,12 +144,6 @@ export class Leases {
   /** Principal of a lease; undefined when it is unknown. */
   principalOfLease(id: string): string | undefined {
     const slot = this.#slotOf.get(id);
-    return slot === undefined ? undefined : this.#principals[slot];
-  }
-
-  /** Principal of the lease the key is under. */
-  principalOf(key: KeyText): string | undefined {
-    const slot = this.#keys.ownerOf(key);
     return slot === undefined ? undefined : this.#principals[slot];
   }
 

@@ -10,7 +10,7 @@ import { type Considered, type EntryTest, queryPage } from "../catalog/query/que
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";
-import { type NodeFacts, Reader } from "../catalog/watch/reader.ts";
+import { type NodeFacts, Reader, type ReaderOptions } from "../catalog/watch/reader.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
@@ -58,11 +58,7 @@ export interface PageAnswer {
   readonly considered: readonly Considered[] | undefined;
 }
 
-export interface WatchRequest {
-  readonly filter: Filter;
-  readonly isNamesOnly: boolean;
-  readonly withDigest: boolean;
-}
+export type WatchRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withDigest">;
 
 interface Shared {
   readonly reader: Reader;
@@ -299,15 +295,19 @@ export class Reads {
     const { namespace } = filter;
     const verdict = namespace === "" ? undefined : this.verdict(caller, namespace);
     if (verdict?.allowed === false) this.#onDenied(caller, { action: "query", namespace, verdict });
-    return this.#pages(caller, filter);
+    return this.#entries(caller, filter);
   }
 
-  *#pages(caller: Caller, filter: Filter): Generator<EntryView> {
-    let afterKey: string | undefined = "";
-    while (afterKey !== undefined) {
-      const options = { limit: SCAN_PAGE, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
+  *#entries(caller: Caller, filter: Filter): Generator<EntryView> {
+    for (const records of this.#pages(caller, filter, SCAN_PAGE)) yield* records.map((record) => this.entry(record));
+  }
+
+  /** Visible records, a page at a time. What a later page shows is decided when it is asked for. */
+  *#pages(caller: Caller, filter: Filter, limit: number): Generator<readonly CatalogRecord[]> {
+    for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
+      const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
       const page = queryPage(this.replica.lookup, filter, options);
-      yield* page.records.map((record) => this.entry(record));
+      yield page.records;
       afterKey = page.nextKey;
     }
   }
@@ -359,15 +359,9 @@ export class Reads {
   /** Those of the nodes with an entry in the namespace or below it. Stops when all are found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
-    let afterKey: string | undefined = "";
-    while (afterKey !== undefined && found.size < wanted.size) {
-      const page = queryPage(
-        this.replica.lookup,
-        { ...ANY, prefix },
-        { limit: HOLDERS_PAGE, afterKey, self: this.node, allowed: this.allowed(caller), explain: false },
-      );
-      for (const record of page.records) if (wanted.has(record.traits.nodeId)) found.add(record.traits.nodeId);
-      afterKey = page.nextKey;
+    for (const records of this.#pages(caller, { ...ANY, prefix }, HOLDERS_PAGE)) {
+      for (const { traits } of records) if (wanted.has(traits.nodeId)) found.add(traits.nodeId);
+      if (found.size === wanted.size) break;
     }
     return found;
   }

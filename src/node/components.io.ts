@@ -2,13 +2,7 @@
 import { performance } from "node:perf_hooks";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
-
-/** A line of `/readyz`. */
-export interface ReadyCheck {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly detail: string;
-}
+import type { ReadyCheck } from "../server/http-routes.ts";
 
 /** A moment by which several parts have to be done. */
 export class Deadline {

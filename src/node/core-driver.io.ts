@@ -13,21 +13,17 @@ import {
 } from "../fabric/transport/transport.io.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
-import { type Machine, NEVER, type Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
 import { LOOK_MS } from "./core/standstill.ts";
+import type { NodeMachine } from "./core.ts";
 import type { NodeInput, NodeOutput, Told } from "./core-io.ts";
 
-/** A `NodeMachine`. */
-export interface DrivenMachine extends Machine<NodeInput, NodeOutput> {
-  look(time: Time, out: NodeOutput[]): boolean;
-  pull(link: LinkId, time: Time, out: NodeOutput[]): LinkFrame | undefined;
-  durable(out: NodeOutput[]): BatchNumber;
-  show(out: NodeOutput[]): void;
-  mustConfirm(time: Time): boolean;
-  readonly standing: Pick<Standing, "refusal">;
-  readonly calls: { isStranger(identity: PeerIdentity): boolean };
-}
+/** The parts of the machine that the driver uses. */
+export type DrivenMachine = Pick<
+  NodeMachine,
+  "handle" | "nextDeadlineMs" | "look" | "pull" | "durable" | "show" | "mustConfirm" | "calls"
+> & { readonly standing: Pick<Standing, "refusal"> };
 
 export interface DriverPorts {
   now(): Time;

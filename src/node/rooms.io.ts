@@ -25,6 +25,7 @@ export interface NodeCore extends Rooms {
   readonly driver: CoreDriver;
   readonly journal: Journal;
   readonly metrics: Metrics;
+  /** Records who did what. Undefined in tests that need no audit. */
   readonly audit: Pick<AuditSink, "record"> | undefined;
   /** Brings catalog and watches in line with the policy now in force. Resolves when every listener shows it. */
   switchPolicy(): Promise<void>;
@@ -59,12 +60,7 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 }
 
 /** What is open before the rooms are built. */
-export interface Opened {
-  readonly journal: Journal;
-  readonly metrics: Metrics;
-  /** The audit, which records who did what. Undefined in tests that need none. */
-  readonly audit?: Pick<AuditSink, "record"> | undefined;
-}
+export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCore, "audit">>;
 
 /** Builds the rooms of a node and fills them with what the journal kept. */
 export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {

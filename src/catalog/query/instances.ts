@@ -1,6 +1,6 @@
 /** Chooses the instances of one name that an answer considers, so that each has its turn and a crowded name costs at most a thousand. */
 import { assert } from "../../lib/errors.ts";
-import type { CatalogRecord, Kind } from "../record/record.ts";
+import type { CatalogRecord, EntryKey } from "../record/record.ts";
 import type { Lookup } from "./lookup.ts";
 import { lowerBound, OrderedRecords } from "./ordered.ts";
 
@@ -12,11 +12,7 @@ const MAX_RANKED = 100_000;
 /** Step of `at` from turn to turn. Its multiples fall evenly into any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
-export interface InstanceName {
-  readonly kind: Kind;
-  readonly namespace: string;
-  readonly name: string;
-}
+export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name">;
 
 /**
  * How a crowded name is sampled. `at` is in [0, 1). `spread` takes every n-th instance in key order, so the sample is like the whole, and

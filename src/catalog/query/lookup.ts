@@ -2,18 +2,14 @@
 
 import { LAST_KIND } from "../entry/kinds.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import type { CatalogRecord, Kind, Traits } from "../record/record.ts";
+import type { CatalogRecord, Kind } from "../record/record.ts";
 import { type Usage, UsageTable } from "../replica/usage.ts";
 import { Cursor, OrderedRecords } from "./ordered.ts";
 import { Postings } from "./postings.ts";
 import { SortedNames } from "./sorted-names.ts";
 
 /** The fields of a record that, besides its key, decide its lists and sums. A record is its own facets. */
-export interface Facets {
-  readonly traits: Traits;
-  readonly scope: Scope;
-  readonly contentBytes: number;
-}
+export type Facets = Pick<CatalogRecord, "traits" | "scope" | "contentBytes">;
 
 const KIND_COUNT = LAST_KIND + 1;
 const SCOPE_COUNT = SCOPE.GLOBAL + 1;
@@ -23,55 +19,35 @@ const SCOPE_COUNT = SCOPE.GLOBAL + 1;
  * changes traits or scope of a record in place passes the former values. Health, load and revision are not indexed and may change freely.
  */
 export class Lookup {
-  readonly #all = new OrderedRecords();
+  /** Every record, in key order. */
+  readonly all = new OrderedRecords();
   readonly #kinds: readonly OrderedRecords[] = Array.from({ length: KIND_COUNT }, () => new OrderedRecords());
-  readonly #names = new Postings();
-  readonly #tags = new Postings();
-  readonly #capabilities = new Postings();
-  readonly #resources = new Postings();
+  readonly names = new Postings();
+  readonly tags = new Postings();
+  readonly capabilities = new Postings();
+  readonly resources = new Postings();
   readonly #usage = new UsageTable();
   readonly #namespaces = new SortedNames();
   readonly #counts = new Int32Array(KIND_COUNT * SCOPE_COUNT);
 
   /** Number of visible records. */
   get size(): number {
-    return this.#all.size;
-  }
-
-  /** Every record, in key order. */
-  get all(): OrderedRecords {
-    return this.#all;
-  }
-
-  get names(): Postings {
-    return this.#names;
-  }
-
-  get tags(): Postings {
-    return this.#tags;
-  }
-
-  get capabilities(): Postings {
-    return this.#capabilities;
-  }
-
-  get resources(): Postings {
-    return this.#resources;
+    return this.all.size;
   }
 
   /** The records of one kind, in key order. */
   ofKind(kind: Kind): OrderedRecords {
-    return this.#kinds[kind] ?? this.#all;
+    return this.#kinds[kind] ?? this.all;
   }
 
   /** The record shown for this key, if any. O(log n). */
   find(key: string): CatalogRecord | undefined {
-    return this.#all.find(key);
+    return this.all.find(key);
   }
 
   /** Walks all records in key order. */
   cursor(): Cursor {
-    return new Cursor(this.#all);
+    return new Cursor(this.all);
   }
 
   /** The namespaces with at least one record. */
@@ -104,7 +80,7 @@ export class Lookup {
    * only if the shown object was changed in place since then.
    */
   put(record: CatalogRecord, before?: Facets): void {
-    const old = this.#all.find(record.key);
+    const old = this.all.find(record.key);
     if (old === undefined) {
       this.#add(record);
     } else if (old === record) {
@@ -126,9 +102,9 @@ export class Lookup {
       this.#usage.enter(record.namespace, record);
     }
     if (before.traits === traits) return;
-    repost(this.#tags, record, before.traits.tags, traits.tags);
-    repost(this.#capabilities, record, before.traits.capabilities, traits.capabilities);
-    repost(this.#resources, record, before.traits.resources, traits.resources);
+    repost(this.tags, record, before.traits.tags, traits.tags);
+    repost(this.capabilities, record, before.traits.capabilities, traits.capabilities);
+    repost(this.resources, record, before.traits.resources, traits.resources);
   }
 
   /**
@@ -136,12 +112,12 @@ export class Lookup {
    * namespace.
    */
   remove(record: CatalogRecord, before: Facets = record): number {
-    if (this.#all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
+    if (this.all.remove(record.key) === "absent") return this.namespaceCount(record.namespace);
     this.#kinds[record.kind]?.remove(record.key);
-    this.#names.remove(record.name, record);
-    for (const tag of before.traits.tags) this.#tags.remove(tag, record);
-    for (const capability of before.traits.capabilities) this.#capabilities.remove(capability, record);
-    for (const resource of before.traits.resources) this.#resources.remove(resource, record);
+    this.names.remove(record.name, record);
+    for (const tag of before.traits.tags) this.tags.remove(tag, record);
+    for (const capability of before.traits.capabilities) this.capabilities.remove(capability, record);
+    for (const resource of before.traits.resources) this.resources.remove(resource, record);
     this.#count(record.kind, before.scope, -1);
     return this.#leaveNamespace(record.namespace, before);
   }
@@ -154,9 +130,9 @@ export class Lookup {
 
   #replace(old: CatalogRecord, record: CatalogRecord, before: Facets): void {
     // Equal keys have equal kind and name, so only terms that are gone need removing.
-    removeGone(this.#tags, old, before.traits.tags, record.traits.tags);
-    removeGone(this.#capabilities, old, before.traits.capabilities, record.traits.capabilities);
-    removeGone(this.#resources, old, before.traits.resources, record.traits.resources);
+    removeGone(this.tags, old, before.traits.tags, record.traits.tags);
+    removeGone(this.capabilities, old, before.traits.capabilities, record.traits.capabilities);
+    removeGone(this.resources, old, before.traits.resources, record.traits.resources);
     this.#point(record);
     this.#count(record.kind, before.scope, -1);
     this.#count(record.kind, record.scope, 1);
@@ -166,12 +142,12 @@ export class Lookup {
 
   /** Replaces the object in every list of the record with this one. */
   #point(record: CatalogRecord): void {
-    this.#all.put(record);
+    this.all.put(record);
     this.#kinds[record.kind]?.put(record);
-    this.#names.put(record.name, record);
-    for (const tag of record.traits.tags) this.#tags.put(tag, record);
-    for (const capability of record.traits.capabilities) this.#capabilities.put(capability, record);
-    for (const resource of record.traits.resources) this.#resources.put(resource, record);
+    this.names.put(record.name, record);
+    for (const tag of record.traits.tags) this.tags.put(tag, record);
+    for (const capability of record.traits.capabilities) this.capabilities.put(capability, record);
+    for (const resource of record.traits.resources) this.resources.put(resource, record);
   }
 
   #count(kind: Kind, scope: Scope, change: number): void {

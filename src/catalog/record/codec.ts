@@ -22,7 +22,7 @@ import { findKind } from "../entry/kinds.ts";
 import type { Bounds } from "../entry/names.ts";
 import { Problems } from "../entry/problems.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { BODY, type EntryKey } from "./record.ts";
+import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
 /** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
 export const MAX_SEQ = 2 ** 52;
@@ -46,20 +46,8 @@ export type RecordBody =
   /** The causes of tombstones have the numbers of `Tombstone.Cause`. */
   | { readonly body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED; readonly key: EntryKey };
 
-export interface RecordHead {
-  readonly seq: number;
-  readonly hlc: number;
-  readonly reach: Scope;
-  readonly filterSeq: number;
-  readonly firstSeq: number;
-  /** Empty for anonymous; at most 512 characters. */
-  readonly principal: string;
-  /**
-   * Stamp of the `unregistered` tombstone of this origin that this record replaced; in a tombstone, of the newest one that its origin knew.
-   * Undefined means none.
-   */
-  readonly unregisteredHlc?: number | undefined;
-}
+/** The fields of a record beside its statement. The principal has at most 512 characters. */
+export type RecordHead = Pick<CatalogRecord, "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc">;
 
 /** Unknown fields of a newer version, unchanged, so that they can be passed on. */
 export interface UnknownFields {

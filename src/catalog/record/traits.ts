@@ -1,15 +1,10 @@
 /** Shares values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
 import { PLAIN_PORTS } from "../entry/ports.ts";
-import type { Scope } from "../entry/scope.ts";
-import type { Health, Traits } from "./record.ts";
+import type { CatalogRecord, Traits } from "./record.ts";
 
 /** The fields that filters use; see `sameFilter`. */
-export interface Filterable {
-  readonly scope: Scope;
-  readonly health: Health;
-  readonly traits: Traits;
-}
+export type Filterable = Pick<CatalogRecord, "scope" | "health" | "traits">;
 
 /**
  * Whether no filterable field differs: scope, health, tags, capabilities, resources, cluster, region, version. It decides whether a change

@@ -6,7 +6,7 @@ import type { Time } from "../../lib/machine.ts";
 import { queryPage } from "../query/query.ts";
 import type { KeyText } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
-import type { Told } from "../replica/past-views.ts";
+import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Cursor } from "./cursor.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import { isOfReader, ResumeGap } from "./resume.ts";
@@ -191,6 +191,10 @@ export class Feed {
     } else this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
   }
 
+  get #place(): Standpoint {
+    return { settled: this.#settled, until: this.#until, told: this.#told };
+  }
+
   /** Everything up to that revision has been sent. */
   #moveTo(revision: number): void {
     const [from, at] = [this.#revision, this.reader.replica.revision];
@@ -261,15 +265,10 @@ export class Feed {
   #close(phase: Phase & { kind: "closing" }, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const scopes = phase.scopes === undefined ? undefined : new Set(phase.scopes);
-    const place = { from: this.#revision, settled: this.#settled, told: this.#told };
+    const place = { from: this.#revision, ...this.#place };
     // Changes that happened before the page, while the reader could not see the namespace, do not concern the reader.
     const pageOf = (stored: StoredRecord) => (scopes?.has(stored.namespace) === false ? undefined : phase.told.of(stored.key, place));
-    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
-      pageOf,
-      settled: this.#settled,
-      until: this.#until,
-      told: this.#told,
-    });
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, pageOf });
     this.#moveTo(to);
     this.isUnfinished = isShort && changes.length === 0;
     const mayEnd = isReady && to === reader.replica.revision && !reader.isOwed;
@@ -316,12 +315,7 @@ export class Feed {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
-    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, {
-      isAhead: true,
-      settled: this.#settled,
-      until: this.#until,
-      told: this.#told,
-    });
+    const { changes, to, isShort } = reader.scan(this.#revision, budgetBytes, { ...this.#place, isAhead: true });
     this.#moveTo(to);
     const sendable = changes.filter((change) => gap.maySend(change));
     this.isUnfinished = isShort && sendable.length === 0;
@@ -339,13 +333,7 @@ export class Feed {
 
   #live(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
-    const { message, to, isShort } = reader.live({
-      from: this.#revision,
-      settled: this.#settled,
-      until: this.#until,
-      told: this.#told,
-      budgetBytes,
-    });
+    const { message, to, isShort } = reader.live(this.#revision, budgetBytes, this.#place);
     this.#moveTo(to);
     this.isUnfinished = isShort && message === undefined;
     const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;

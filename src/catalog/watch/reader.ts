@@ -76,12 +76,9 @@ const MAX_SUMMED = 4000;
 
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-interface LivePlace extends Standpoint {
+interface Kept extends Standpoint {
   readonly from: number;
   readonly budgetBytes: number;
-}
-
-interface Kept extends LivePlace {
   /** Revision of the replica when the message was made. Newer changes may belong to it. */
   readonly at: number;
   /** The verdicts under which it was made. */
@@ -154,14 +151,15 @@ export class Reader {
   }
 
   /** The message that continues from `from`. All readers at that position share it. */
-  live({ from, settled, until, told, budgetBytes }: LivePlace): Kept {
+  live(from: number, budgetBytes: number, place: Standpoint): Kept {
+    const { settled, until, told } = place;
     const { revision } = this.replica;
     const { policyEpoch } = this.options;
     const isThere = (k: Kept) =>
       k.from === from && k.settled === settled && k.until === until && k.budgetBytes === budgetBytes && areSame(k.told, told);
     const kept = this.#kept.find((k) => isThere(k) && k.at === revision && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
-    const { changes, to, isShort } = this.scan(from, budgetBytes, { settled, until, told });
+    const { changes, to, isShort } = this.scan(from, budgetBytes, place);
     // A cursor costs a hash, and most readers that are woken by a change in their namespace get no message.
     const message =
       changes.length === 0

@@ -23,7 +23,9 @@ import { type DatabaseFormat, damaged, fileBytes, openDatabase, transactions } f
 export interface AuditFileOptions {
   /** Undefined: in memory, gone with the process. */
   readonly directory: string | undefined;
+  /** Older records go; at least an hour. */
   readonly retentionMs: number;
+  /** About the most that the log takes on disk; the oldest records go first. */
   readonly maxBytes: number;
 }
 

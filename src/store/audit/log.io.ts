@@ -8,6 +8,7 @@ import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint, equalBytes } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
+import type { AuditFileOptions } from "./file.io.ts";
 import type { AuditOpen, AuditState, AuditThread } from "./worker.io.ts";
 
 /** Most events that wait for the disk. More are lost and counted, and the log itself says so. */
@@ -24,13 +25,8 @@ const LOOK_MS = 500;
 /** How often the node logs that the file takes no lines. */
 const TELL_MS = 60_000;
 
-export interface AuditLogOptions {
-  /** Undefined: in memory, gone with the process. Its thread then starts with the first event. */
-  readonly directory: string | undefined;
-  /** Older records go; at least an hour. */
-  readonly retentionMs: number;
-  /** About the most that the log takes on disk; the oldest records go first. */
-  readonly maxBytes: number;
+/** Without a directory the thread of the log starts with the first event. */
+export interface AuditLogOptions extends AuditFileOptions {
   /** File that gets each record as a line of JSON. */
   readonly file: string | undefined;
   readonly metrics: Metrics;
