@@ -16,6 +16,7 @@ export const RECORD_BOUNDS = {
   maxHostLength: 253,
   maxAliasLength: 253,
   maxTargets: 1000,
+  /** Of tags, capabilities, resources and aliases each, and of every list in a detail. */
   maxListItems: 1000,
   maxMetadataPairs: 1000,
   maxMetadataKeyLength: 256,
@@ -23,6 +24,7 @@ export const RECORD_BOUNDS = {
   maxPatternLength: 1000,
   maxUrlLength: 4096,
   maxEntryTtlMs: DAY_MS,
+  /** Of the encoded entry without load and times. */
   maxEntryBytes: 30_000,
   maxRequestEntries: 100_000,
   maxRequestBytes: 67_108_864,

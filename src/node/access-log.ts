@@ -1,7 +1,7 @@
 /** Counts and records every denial, and records every write and a sample of the reads. */
 import { counted } from "../lib/counted.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
-import type { AuditEvent, AuditSink } from "../policy/audit/record.ts";
+import { type AuditSink, accessEvent } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { PolicyAction } from "../policy/set/verdict.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";
@@ -56,9 +56,8 @@ export class AccessLog {
     this.#record(caller, { action: "query", namespace, outcome: "allowed", reason: "", rule: "", detail: "sampled" });
   };
 
-  #record(caller: Caller, act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">): void {
-    const { principal, tenant, address } = caller;
-    this.#audit?.record({ ...act, atWallMs: this.#wallMs(), kind: "access", principal, tenant, source: address, before: "", after: "" });
+  #record(caller: Caller, act: Parameters<typeof accessEvent>[1]): void {
+    this.#audit?.record(accessEvent(caller, act, { wallMs: this.#wallMs() }));
   }
 }
 

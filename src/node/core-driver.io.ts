@@ -1,8 +1,7 @@
 /** Runs the machine of a node on journal, clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
 import type { Batch } from "../catalog/batch.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../discovery/registrar/commit-cycle.ts";
-import type { CallId, LinkId } from "../fabric/io-types.ts";
-import type { CallFailure } from "../fabric/transport/call-failure.ts";
+import type { LinkId } from "../fabric/io-types.ts";
 import type { FabricTls } from "../fabric/transport/peer-identity.io.ts";
 import type { TrafficRow } from "../fabric/transport/traffic.ts";
 import {
@@ -11,7 +10,7 @@ import {
   type TransportEvents,
   type TransportOptions,
 } from "../fabric/transport/transport.io.ts";
-import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../fabric/wire/messages.ts";
+import type { LinkFrame } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
@@ -188,16 +187,15 @@ export class CoreDriver {
 
   #events(): TransportEvents {
     return {
-      asked: (call: CallId, request: CallRequest, identity: PeerIdentity) => this.#arrived({ kind: "asked", call, request, identity }),
-      isStranger: (identity: PeerIdentity) => this.#machine.calls.isStranger(identity),
-      answered: (call: CallId, response: CallResponse | undefined, refusal?: string) =>
-        this.#arrived({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
-      opened: (link: LinkId, isIncoming: boolean, identity: PeerIdentity) => this.#arrived({ kind: "opened", link, isIncoming, identity }),
-      received: (link: LinkId, frame: LinkFrame) => this.#arrived({ kind: "received", link, frame }),
-      pull: (link: LinkId) => this.#pull(link),
-      closed: (link: LinkId, detail: string) => this.#arrived({ kind: "closed", link, detail }),
-      refused: (why: string, address: string) => this.input({ kind: "strangerRefused", why, address }),
-      unanswered: (address: string, { why, isRefused }: CallFailure) => this.input({ kind: "unanswered", address, why, isRefused }),
+      asked: (call, request, identity) => this.#arrived({ kind: "asked", call, request, identity }),
+      isStranger: (identity) => this.#machine.calls.isStranger(identity),
+      answered: (call, response, refusal) => this.#arrived({ kind: "answered", call, response, ...(refusal !== undefined && { refusal }) }),
+      opened: (link, isIncoming, identity) => this.#arrived({ kind: "opened", link, isIncoming, identity }),
+      received: (link, frame) => this.#arrived({ kind: "received", link, frame }),
+      pull: (link) => this.#pull(link),
+      closed: (link, detail) => this.#arrived({ kind: "closed", link, detail }),
+      refused: (why, address) => this.input({ kind: "strangerRefused", why, address }),
+      unanswered: (address, { why, isRefused }) => this.input({ kind: "unanswered", address, why, isRefused }),
     };
   }
 

@@ -111,14 +111,11 @@ function carryOut(told: Told, parts: { tasks: TaskRunner; policyStore: PolicySto
   }
 }
 
-/** Puts the policy file in force again when it may have been edited, and when this node is let in. */
-interface AppliedFile {
-  again(): Promise<void>;
-  letIn(): Promise<void>;
-}
-
-/** Puts the policy file in force as at a start, if there is one. */
-async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions): Promise<AppliedFile> {
+/**
+ * Puts the policy file in force as at a start, if there is one. The functions that it returns do so again: when the file may have been edited,
+ * and when this node is let in.
+ */
+async function appliedFile(policyFile: PolicyFile, tasks: TaskRunner, options: NodePolicyOptions) {
   const { settings, log, core, mayBeOthers } = options;
   const { file } = settings.policy;
   if (core.guard.isToMeetOthers) await tasks.run(policyFile.begin());

@@ -4,8 +4,9 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
+import { decodeMessage, EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY, filterHash } from "../../src/catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/page-token.ts";
@@ -65,10 +66,11 @@ test("page tokens that were given out still go on at their place", () => {
 test("journal rows that were written are still read", () => {
   const entry = decodeRecord(Buffer.from(kept("record-entry-1"), "hex"), BOUNDS);
   expect(entry).toMatchObject({ ...HEAD, body: BODY.ENTRY });
-  const stored = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }).entryOfStored(
-    entry.body === BODY.ENTRY ? entry.entry : new Uint8Array(),
-  );
-  expect([stored.key, stored.traits.tags, stored.registeredWallMs, stored.updatedWallMs]).toEqual([DRAFT.key, ["blue"], WALL, WALL + 5]);
+  const bytes = entry.body === BODY.ENTRY ? entry.entry : new Uint8Array();
+  const stored = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(64) }).entryOfStored(bytes);
+  const { registeredAt, updatedAt } = decodeMessage(bytes);
+  expect([stored.key, stored.traits.tags]).toEqual([DRAFT.key, ["blue"]]);
+  expect([registeredAt, updatedAt].map((time) => time && timestampMs(time))).toEqual([WALL, WALL + 5]);
   expect(decodeRecord(Buffer.from(kept("record-unregistered-1"), "hex"), BOUNDS)).toEqual({
     ...HEAD,
     body: BODY.UNREGISTERED,

@@ -1,6 +1,6 @@
 /** The machine of a node, alone and joined to others: what it orders for what comes in. */
 import { expect, test } from "vitest";
-import { BODY, keyText } from "../../src/catalog/record/record.ts";
+import { BODY, keyParts, keyText } from "../../src/catalog/record/record.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
@@ -76,7 +76,7 @@ test("an own entry that another origin's word hides is ended on disk, and of a s
   register("web");
   machine.durable(out);
   machine.handle({ kind: "persisted" }, at(1), out);
-  const key = keyText({ ...stamped("web").entryKey, clusterId: "c1" });
+  const key = keyText({ ...keyParts(stamped("web").key), clusterId: "c1" });
   r.hear("web", BODY.UNREGISTERED, 1, at(5));
   out.length = 0;
   const { fabric } = new FabricWorld().start({ nodeId: "a" });

@@ -49,7 +49,6 @@ export interface Stamp {
 /** A checked, stamped and encoded entry without load and times. `finishEntry` adds these. */
 export interface StampedEntry {
   readonly key: KeyText;
-  readonly entryKey: EntryKey;
   readonly kind: Kind;
   readonly namespace: string;
   readonly name: string;
@@ -65,8 +64,6 @@ export interface StampedEntry {
 /** A stamped entry read back from a record. `content` is a view into the bytes that were read. */
 export interface StoredEntry extends StampedEntry {
   readonly contentBytes: number;
-  readonly registeredWallMs: number;
-  readonly updatedWallMs: number;
 }
 
 /** Enough bytes for all stamped fields: a key and five parsed ids. */
@@ -142,7 +139,6 @@ export class EntryStamper {
     const entryKey = this.#entryKey(key, kindOf(key, entry.detail), key.clusterId);
     return {
       key: keyText(entryKey),
-      entryKey,
       kind: entryKey.kind,
       namespace: entryKey.namespace,
       name: entryKey.name,
@@ -153,8 +149,6 @@ export class EntryStamper {
       content: bytes.subarray(0, contentBytes),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
       contentBytes,
-      registeredWallMs: timeMs(registeredAt),
-      updatedWallMs: timeMs(updatedAt),
     };
   }
 
@@ -185,7 +179,6 @@ export class EntryStamper {
     const traits = { tags, capabilities, resources, clusterId, region, zone, nodeId, tenantId, registeredByAdmin };
     return {
       key: keyText(key),
-      entryKey: key,
       kind: key.kind,
       namespace: key.namespace,
       name: key.name,

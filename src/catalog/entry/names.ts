@@ -11,27 +11,7 @@ export type Name = string & { readonly __brand: "Name" };
 /** Node, cluster, region, zone or tenant id: 1 to 64 of `[A-Za-z0-9._:/@+-]`. */
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
-export interface Bounds {
-  readonly maxNamespaceLength: number;
-  readonly maxLabelLength: number;
-  readonly maxNameLength: number;
-  readonly maxIdLength: number;
-  readonly maxHostLength: number;
-  readonly maxAliasLength: number;
-  readonly maxTargets: number;
-  /** Bounds tags, capabilities, resources and aliases each, and every list in a detail. */
-  readonly maxListItems: number;
-  readonly maxMetadataPairs: number;
-  readonly maxMetadataKeyLength: number;
-  readonly maxMetadataValueBytes: number;
-  readonly maxPatternLength: number;
-  readonly maxUrlLength: number;
-  readonly maxEntryTtlMs: number;
-  /** Size of the encoded entry without load and times. */
-  readonly maxEntryBytes: number;
-  readonly maxRequestEntries: number;
-  readonly maxRequestBytes: number;
-}
+export type Bounds = Readonly<Record<keyof typeof RECORD_BOUNDS, number>>;
 
 /** Bounds of existing records, whichever node wrote them. `lib/bounds.ts` has the table. */
 export const PROTOCOL_BOUNDS: Bounds = RECORD_BOUNDS;

@@ -64,30 +64,15 @@ export interface RoomsOptions {
 /** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
 export type RenewedNumbers = Pick<Restored, "generation" | "lastSeq" | "floor">;
 
+/** The rooms that the rows of the disk go into. */
+type Restorable = ReturnType<typeof restorableRooms>;
+
 /** The rooms of a node whose rows are back. */
-export interface Rooms extends Restorable {
-  readonly identity: NodeIdentity;
-  /** Listener name to `host:port`, as `identity` tells it; filled when the listeners are open. */
-  readonly listeners: Record<string, string>;
-  readonly reads: Reads;
+export interface Rooms extends Restorable, ReturnType<typeof readingRooms> {
   readonly fanout: Fanout;
   readonly dnsNames: DnsNames;
-  readonly bytes: DiscoveryBytes;
-  readonly switches: SwitchQueue;
   readonly machine: NodeMachine;
   readonly guard: FabricGuard;
-}
-
-/** The rooms that the rows of the disk go into. */
-interface Restorable {
-  readonly replica: Replica;
-  readonly leases: Leases;
-  readonly stamper: EntryStamper;
-  readonly hlc: Hlc;
-  readonly registrar: Registrar;
-  readonly policies: PolicyEngine;
-  readonly accessLog: AccessLog;
-  readonly limits: NodeLimits;
 }
 
 /** A node whose leases are back and whose rows are still to come. */
@@ -128,7 +113,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   return { rooms: restorable, renewed, row: (row) => restoring.row(row), finish };
 }
 
-function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy): Restorable {
+function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy) {
   const { settings, metrics, audit, now, leases, newToken, patience } = options;
   const { node, catalog } = settings;
   const { nodeId } = restored;
@@ -166,6 +151,7 @@ interface ReadingParts {
 function readingRooms(rooms: Restorable, { restored, options, fanout, time }: ReadingParts) {
   const { replica, registrar, policies, accessLog } = rooms;
   const { clusterId, region, zone, roles } = options.settings.node;
+  /** Listener name to `host:port`, as `identity` tells it; filled when the listeners are open. */
   const listeners: Record<string, string> = {};
   const identity: NodeIdentity = {
     version: options.version,

@@ -1,5 +1,7 @@
 /** Audit records: what is kept of an act, its canonical bytes, and the hash chain that reveals every later change (semantics.md, Policy). */
 import { sha256 } from "../../lib/crypto.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Caller } from "../identity/caller.ts";
 
 /** `access`: who asked for or wrote what. `policy`: who changed which rule. `admin`: acts on the node itself. */
 export const AUDIT_KINDS = ["access", "policy", "admin"] as const;
@@ -31,6 +33,15 @@ export interface AuditEvent {
   readonly after: string;
   /** What else a person wants to know: the author's reason, the change ticket, counts. */
   readonly detail: string;
+}
+
+/** The event of a caller's act. */
+export function accessEvent(
+  { principal, tenant, address }: Caller,
+  act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">,
+  { wallMs }: Pick<Time, "wallMs">,
+): AuditEvent {
+  return { ...act, atWallMs: wallMs, kind: "access", principal, tenant, source: address, before: "", after: "" };
 }
 
 /** An event in its place in the chain. */

@@ -5,7 +5,7 @@
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Caller } from "../identity/caller.ts";
 import { callerKey } from "../limits/rate-limits.ts";
-import type { AuditEvent, AuditSink } from "./record.ts";
+import { type AuditEvent, type AuditSink, accessEvent } from "./record.ts";
 
 /** Least time between two records of one caller. */
 const SPACING_MS = 1000;
@@ -89,20 +89,7 @@ export class RefusalAudit {
   }
 }
 
-function eventOf({ caller, action, namespace, reason, detail }: RefusedAct, count: number, time: Time): AuditEvent {
-  return {
-    atWallMs: time.wallMs,
-    kind: "access",
-    principal: caller.principal,
-    tenant: caller.tenant,
-    source: caller.address,
-    action,
-    namespace,
-    outcome: "denied",
-    reason,
-    rule: "",
-    before: "",
-    after: "",
-    detail: count === 1 ? detail : `${detail}; ${count} calls refused`,
-  };
+function eventOf({ caller, detail, ...act }: RefusedAct, count: number, time: Time): AuditEvent {
+  const told = count === 1 ? detail : `${detail}; ${count} calls refused`;
+  return accessEvent(caller, { ...act, outcome: "denied", rule: "", detail: told }, time);
 }
