@@ -302,6 +302,20 @@ test("stop waits for open calls up to its deadline, cuts the rest, and can be ca
   expect(listener.connectionCount()).toBe(0);
 });
 
+test("stop does not wait for watches of health: they hear that the listener drains, and end", async () => {
+  const { listener, connect } = await started();
+  const service = toBinary(HealthCheckRequestSchema, create(HealthCheckRequestSchema, {}));
+  const health = connect({ service: "grpc.health.v1.Health" }).serverStream("Watch", service);
+  const watching = collected(health);
+  await new Promise((resolve) => health.once("data", resolve));
+  const stopped = listener.stop(30_000);
+  const { NOT_SERVING } = HealthCheckResponse_ServingStatus;
+  const last = toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: NOT_SERVING }));
+  expect(await watching).toMatchObject({ code: 14, reason: "DRAINING" });
+  expect((await watching).messages.at(-1)).toEqual(Buffer.from(last));
+  await stopped;
+}, 20_000);
+
 test("a taken port is named with the flag that changes it", async () => {
   const { listener } = await started();
   await expect(started({ port: listener.port })).rejects.toThrow(`address already in use: 127.0.0.1:${listener.port}; pass --grpc-port`);

@@ -1,7 +1,12 @@
 /** Client and server of src/grpc with each other over real sockets: all kinds of calls, metadata, deadlines, cancellation, bounds. */
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { afterEach, expect, test } from "vitest";
+import type { Connection } from "../../src/grpc/server/connection-guard.io.ts";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { CODES } from "../../src/lib/errors.ts";
+import { callHeaders, FLAG, frame, RawConnection, TYPE, u32 } from "../e2e/h2-frames.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, gzipFrame, metadata, serve, textOf, unary } from "../fakes/grpc-room.ts";
 import { until } from "../fakes/until.ts";
@@ -110,6 +115,42 @@ test("a call that its client cancels is cancelled at the server, whose later ans
   await until("the handler heard", () => seen.cancelled.length === 1);
   expect(seen.cancelled).toEqual(["cancelled"]);
   expect(() => seen.held[0]?.respond(bytes("late"))).not.toThrow();
+});
+
+test.each([
+  { how: "resets its stream", gone: (client: RawConnection) => client.send(frame(TYPE.RST_STREAM, { stream: 1, payload: u32(8) })) },
+  { how: "loses its connection", gone: (client: RawConnection) => client.destroy() },
+])("a call whose client $how before its request has ended is not run, nor waited for any longer", async ({ gone }) => {
+  const { methods: offered, seen } = methods();
+  const watched: Connection[] = [];
+  const { server, port } = await serve({ methods: offered, onConnection: (each) => watched.push(each) > 0 });
+  const client = new RawConnection(port).greet();
+  const payload = framed(bytes("all of the message"));
+  client.send(frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS, stream: 1, payload: callHeaders("/t/Hold") }));
+  client.send(frame(TYPE.DATA, { stream: 1, payload }));
+  await until("the message is here", () => watched[0]?.meter.usefulBytes === payload.length);
+  gone(client);
+  await until("the call is over", () => server.counts().streams === 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect([seen.held, watched[0]?.arriving.size]).toEqual([[], 0]);
+  client.destroy();
+});
+
+test("a server that sends a connection away refuses no call that is under way, nor one that is sent before its client knows", async () => {
+  const { connection, address, server, seen } = await both();
+  const answer = unary(connection, "/t/Hold");
+  await until("the call is there", () => seen.held.length === 1);
+  const told: number[] = [];
+  const other = connectHttp2(`http://${address}`).on("goaway", (_code: number, lastStreamId: number) => told.push(lastStreamId));
+  await once(other, "remoteSettings");
+  server.drain(30_000);
+  await until("the other connection is closed", () => other.destroyed);
+  // RFC 9113, section 6.8: the highest number of all, so that no client takes a call for one that was not looked at, and makes it again.
+  expect(told[0]).toBe(2 ** 31 - 1);
+  await until("no new calls are made", () => !connection.isOpen);
+  seen.held[0]?.respond(bytes("late"));
+  const { status, message } = await answer;
+  expect([status.code, textOf(message)]).toEqual([CODES.OK, "late"]);
 });
 
 test("calls end with UNAVAILABLE when their connection is lost, and with CANCELLED when the server resets their stream", async () => {

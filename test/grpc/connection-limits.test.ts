@@ -26,14 +26,16 @@ function play(
   let bytesRead = 0;
   let bytesWritten = 0;
   for (const [index, second] of seconds.entries()) {
-    for (let i = 0; i < (second.pings ?? 0); i++) meter.ping();
+    meter.openStreams = second.open ?? 0;
+    const pings = Array.from({ length: second.pings ?? 0 }, () => meter.ping());
+    const atOnce = pings.find((verdict) => verdict !== undefined);
+    if (atOnce !== undefined) return { connectionLimits: atOnce, second: index + 1 };
     for (let i = 0; i < (second.bombs ?? 0); i++) meter.headers(BOMB);
     for (let i = 0; i < (second.settings ?? 0); i++) meter.settings();
     bytesRead += second.read ?? 0;
     bytesWritten += second.written ?? 0;
     meter.usefulBytes += second.useful ?? 0;
     meter.streamCount += second.opened ?? 0;
-    meter.openStreams = second.open ?? 0;
     meter.refusalCount += second.refused ?? 0;
     meter.pendingBytes = second.pending ?? 0;
     const connectionLimits = meter.check({ monoMs: (index + 1) * 1_000, bytesRead, bytesWritten, waitingCalls: second.waiting ?? 0 });
@@ -122,6 +124,26 @@ test("a flood far beyond the rate is cut at once, not at the next check", () => 
   expect(verdicts.indexOf("ping_flood")).toBe(100);
   const settings = Array.from({ length: 200 }, () => meter.settings());
   expect(settings.indexOf("settings_flood")).toBe(50);
+});
+
+test.each<{ name: string; greeted: boolean; pending: number; read: number; want: ExceededLimit; withinMs: number }>([
+  { name: "a preface", greeted: false, pending: 0, read: 0, want: "slow_preface", withinMs: LIMITS.prefaceTimeoutMs },
+  { name: "the rest of a frame", greeted: true, pending: 0, read: 1, want: "slow_headers", withinMs: LIMITS.trickleMs },
+  { name: "a reader", greeted: true, pending: 20_000, read: 0, want: "stuck_reader", withinMs: LIMITS.stuckMs },
+])("after a standstill of this process $name has its time again", ({ greeted, pending, read, want, withinMs }) => {
+  const meter = new ConnectionMeter(LIMITS, { monoMs: 0, patientMs: 0, bytesRead: 0, bytesWritten: 0 });
+  if (greeted) meter.settings();
+  meter.pendingBytes = pending;
+  let bytesRead = 0;
+  const check = (patientMs: number, patientDueMs: number) => {
+    bytesRead += read;
+    return meter.check({ monoMs: patientMs, patientMs, patientDueMs, bytesRead, bytesWritten: 0 });
+  };
+  // The first look sees the preface, and the second is the first of a quiet connection.
+  expect([check(0, 0), check(10, 10)]).toEqual([undefined, undefined]);
+  // Silence is known to last only until the time that is due, which stays behind for a while.
+  expect(check(withinMs + 20, 20)).toBe(undefined);
+  expect(check(2 * withinMs + 20, withinMs + 20)).toBe(want);
 });
 
 test("what came for calls that wait until answers are taken is not useless", () => {

@@ -63,3 +63,15 @@ test("several bursts take turns, together no longer than one, and the first act 
   while (isScheduled()) endTurn();
   expect(done.toSorted().join("")).toBe("aaaabbbbbbbcccccccx");
 });
+
+test("an act never overtakes those of its share that wait, also where a turn had no room for the share", () => {
+  const { turns, done, act, endTurn, isScheduled } = world(2, 2);
+  const [busy, late] = [turns.join(), turns.join()];
+  for (const what of ["a", "b", "c", "d"]) act(busy, what);
+  for (const what of ["1", "2", "3"]) act(late, what);
+  endTurn();
+  act(late, "4");
+  while (isScheduled()) endTurn();
+  expect(done.filter((what) => what >= "a").join("")).toBe("abcd");
+  expect(done.filter((what) => what < "a").join("")).toBe("1234");
+});

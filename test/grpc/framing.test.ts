@@ -1,7 +1,7 @@
 /** Framing: however the bytes of a stream are cut, the same messages come out, and what is held is bounded. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type AssemblyBounds, framed, MessageAssembler } from "../../src/grpc/wire/framing.ts";
+import { type AssemblyBounds, framed, MessageAssembler, PREFIX_BYTES } from "../../src/grpc/wire/framing.ts";
 
 const bounds = (maxMessageBytes = 20_000, maxBufferedBytes = 100_000): AssemblyBounds => ({
   maxMessageBytes,
@@ -19,7 +19,7 @@ function cutInto(bytes: Uint8Array, sizes: readonly number[]): Uint8Array[] {
   return chunks;
 }
 
-test("messages come out as they went in, wherever the stream is cut, small and large chunks mixed", () => {
+test("messages come out as they went in, wherever the stream is cut, and what waits is held in at most twice its bytes", () => {
   const message = fc.record({ length: fc.nat({ max: 9_000 }), fill: fc.nat({ max: 255 }), isCompressed: fc.boolean() });
   const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 12_000 })), { minLength: 1, maxLength: 12 });
   fc.assert(
@@ -28,13 +28,18 @@ test("messages come out as they went in, wherever the stream is cut, small and l
       const held = bounds();
       const assembler = new MessageAssembler(held, true);
       const got: string[] = [];
+      let waitingBytes = 0;
       const take = () => {
-        for (let next = assembler.next(); next !== undefined; next = assembler.next())
+        for (let next = assembler.next(); next !== undefined; next = assembler.next()) {
+          waitingBytes -= PREFIX_BYTES + next.length;
           got.push(`${assembler.isCompressed} ${next.length} ${new Set(next).size <= 1 ? (next[0] ?? 0) : "mixed"}`);
+        }
       };
       for (const chunk of cutInto(Buffer.concat(frames), cuts)) {
         assembler.push(chunk);
+        waitingBytes += chunk.length;
         if (isAskedEachTime) take();
+        expect(held.bufferedBytes).toBeLessThanOrEqual(2 * waitingBytes);
       }
       take();
       expect(got).toEqual(sent.map(({ length, fill, isCompressed }) => `${isCompressed} ${length} ${length === 0 ? 0 : fill}`));

@@ -1,9 +1,11 @@
 /** Pooled calls over real sockets: connections are shared, replaced when the server sends them away, and given up when it is silent. */
 import { once } from "node:events";
+import { constants, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { ConnectionPool, type Dial, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
+import { parseTimeout } from "../../src/grpc/wire/timeout.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, CLIENT_LIMITS, closeAll, serve, textOf } from "../fakes/grpc-room.ts";
@@ -99,4 +101,56 @@ test("held calls fill the pool, an idle connection makes room for another server
   await call(second.address);
   under.renew();
   await until("its new connection is closed too", () => second.server.counts().connections === 0);
+});
+
+test("a call that is made a second time has what is left of its time", async () => {
+  const timeouts: number[] = [];
+  const server = createHttp2Server();
+  server.on("stream", (stream, headers) => {
+    stream.on("error", () => {});
+    timeouts.push(parseTimeout(String(headers["grpc-timeout"])) ?? Number.NaN);
+    if (timeouts.length === 1) setTimeout(() => stream.close(constants.NGHTTP2_REFUSED_STREAM), 60);
+    else stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "8" }, { endStream: true });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const at = server.address();
+  const { status } = await pool().call(`127.0.0.1:${typeof at === "object" ? at?.port : 0}`, "/t/Echo", 30_000);
+  const [first = 0, second = 0] = timeouts;
+  expect([status.code, timeouts.length]).toEqual([CODES.RESOURCE_EXHAUSTED, 2]);
+  expect(first - second).toBeGreaterThanOrEqual(50);
+  server.close();
+});
+
+/** The first connection loses its calls when two have come, and says before that it looked at the first of them alone. Later ones answer. */
+async function goingAway() {
+  const arrived: ServerHttp2Stream[] = [];
+  const server = createHttp2Server();
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    const { session } = stream;
+    const first = arrived.find((each) => each.session === session);
+    arrived.push(stream);
+    if (arrived.length > 2) {
+      stream.respond({ "content-type": "application/grpc" }, { waitForTrailers: true });
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+      stream.end(Buffer.alloc(5));
+    } else if (first !== undefined && session !== undefined) {
+      session.goaway(0, first.id);
+      session.ping(() => session.destroy());
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const at = server.address();
+  return { server, arrived, address: `127.0.0.1:${typeof at === "object" ? at?.port : 0}` };
+}
+
+test("a call that a GOAWAY counts among the begun is not made a second time, and one behind it is", async () => {
+  const { server, arrived, address } = await goingAway();
+  const { call, dials } = pool();
+  const [begun, behind] = await Promise.all([call(address, "/t/Begun"), call(address, "/t/Behind")]);
+  expect([begun.status.code, begun.isUnprocessed]).toEqual([CODES.UNAVAILABLE, false]);
+  expect([behind.status.code, dials(), arrived.length]).toEqual([CODES.OK, 2, 3]);
+  server.close();
 });

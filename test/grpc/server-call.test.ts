@@ -242,6 +242,18 @@ test("a deadline ends a call that its handler did not end, and tells the handler
   expect([orders.length, told.length]).toEqual([1, 1]);
 });
 
+test("a stream of answers ends at its deadline, whatever it has said by then", () => {
+  const { call, port, orders } = started(
+    stream((_request, made) => void made.write(Buffer.from("one"))),
+    { headers: { "grpc-timeout": "50m" } },
+  );
+  call.data(frame(""));
+  call.requestEnded();
+  expect(orders).toEqual(["headers 200", "write 8"]);
+  port.pass(50);
+  expect(orders.slice(2)).toEqual([expect.stringContaining("end grpc-status=4")]);
+});
+
 test("a request that came too late is not handled", () => {
   let handled = 0;
   const { call, port, orders } = started(

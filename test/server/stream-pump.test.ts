@@ -82,6 +82,19 @@ test.each([{ error: undefined }, { error: new WaymarkError("draining", "go") }])
   },
 );
 
+test("an end from inside a pull comes after what that pull gives", () => {
+  const source = new DemoSource();
+  source.pull = () => {
+    source.end(undefined);
+    return message(1);
+  };
+  const { pump, written, finished } = pumped(source);
+  pump.start();
+  expect([written, finished, source.closeCount]).toEqual([[message(1)], [], 0]);
+  pump.taken();
+  expect([written.length, finished, source.closeCount]).toEqual([1, [undefined], 1]);
+});
+
 test("an end while idle is at once, and whatever follows changes nothing", () => {
   const source = new DemoSource();
   const { pump, finished } = pumped(source);
