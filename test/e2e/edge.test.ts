@@ -176,6 +176,21 @@ describe.each(TRANSPORTS.filter(({ isBidi }) => isBidi))("$name", ({ open }) => 
     expect(answers).toEqual(["late", "b"]);
     expect(reasonOf(error)).toBe("INVALID_ARGUMENT");
   });
+
+  test("a stream both ways may ask for more in all than may be held of unfinished requests", async () => {
+    await using served = await startDemoEdge({ listener: { limits: { maxBufferedBytes: 20_000 } } });
+    const client = createClient(DiscoveryService, open(served.base));
+    const leaseIds = Array.from({ length: 50 }, (_, i) => `${i}`.padStart(60, "x"));
+    let answers = 0;
+    async function* requests() {
+      for (let asked = 1; asked <= 20; asked++) {
+        yield { leaseIds };
+        await until("its answer", () => answers === asked);
+      }
+    }
+    for await (const _ of client.keepAlive(requests())) answers += 1;
+    expect(answers).toBe(20);
+  });
 });
 
 test("a draining node answers what a stream both ways has asked, and ends it", async () => {

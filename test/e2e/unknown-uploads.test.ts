@@ -33,9 +33,10 @@ function rssMiB(): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.command.pid}/status`, "utf8"))?.[1]) / 1_024;
 }
 
+const [REGISTER, WATCH] = ["Register", "CatalogWatch"].map((method) => `/waymark.discovery.v1.DiscoveryService/${method}`);
+
 /** Begins a call and goes on sending; resolves with its status when its stream is over, though its request is not. */
-async function unfinished(session: ClientHttp2Session, contentType: string): Promise<string> {
-  const path = "/waymark.discovery.v1.DiscoveryService/Register";
+async function unfinished(session: ClientHttp2Session, { contentType, path }: Upload): Promise<string> {
   const stream = session.request({ ":method": "POST", ":path": path, "content-type": contentType, te: "trailers" });
   let status = "";
   const take = (headers: IncomingHttpHeaders) => (status = String(headers["grpc-status"] ?? (status || headers[":status"])));
@@ -51,12 +52,17 @@ async function unfinished(session: ClientHttp2Session, contentType: string): Pro
   return status;
 }
 
+interface Upload {
+  readonly contentType: string;
+  readonly path: string | undefined;
+}
+
 /** What calls on some connections are told, each status once. */
-async function statusesOf(listener: string, contentType: string, counts: { readonly connections: number; readonly calls: number }) {
+async function statusesOf(listener: string, upload: Upload, counts: { readonly connections: number; readonly calls: number }) {
   const url = `http://${node.listeners[listener]}`;
   const sessions = Array.from({ length: counts.connections }, () => connect(url).on("error", () => {}));
   try {
-    const calls = sessions.flatMap((session) => Array.from({ length: counts.calls }, () => unfinished(session, contentType)));
+    const calls = sessions.flatMap((session) => Array.from({ length: counts.calls }, () => unfinished(session, upload)));
     return new Set(await Promise.all(calls));
   } finally {
     for (const session of sessions) session.destroy();
@@ -65,14 +71,20 @@ async function statusesOf(listener: string, contentType: string, counts: { reado
 
 test("a crowd of unknown callers is told so while it still sends, and is not held in memory", async () => {
   const before = rssMiB();
-  expect(await statusesOf("grpc", "application/grpc", { connections: CONNECTIONS, calls: CALLS })).toEqual(new Set(["16"]));
+  const upload = { contentType: "application/grpc", path: REGISTER };
+  expect(await statusesOf("grpc", upload, { connections: CONNECTIONS, calls: CALLS })).toEqual(new Set(["16"]));
   expect(rssMiB() - before).toBeLessThan(GROWTH_MIB);
 }, 30_000);
+
+test("a watch of an unknown caller is refused while its request still comes, too", async () => {
+  const upload = { contentType: "application/grpc", path: WATCH };
+  expect(await statusesOf("grpc", upload, { connections: 2, calls: 2 })).toEqual(new Set(["16"]));
+}, 10_000);
 
 test.each([
   { contentType: "application/grpc", status: "16" },
   { contentType: "application/proto", status: "401" },
   { contentType: "application/json", status: "401" },
 ])("the HTTP edge answers an unknown caller that still sends $contentType, and ends the stream", async ({ contentType, status }) => {
-  expect(await statusesOf("http", contentType, { connections: 2, calls: 2 })).toEqual(new Set([status]));
+  expect(await statusesOf("http", { contentType, path: REGISTER }, { connections: 2, calls: 2 })).toEqual(new Set([status]));
 });

@@ -213,3 +213,28 @@ test("after a standstill nobody is told that something is durable before others 
   expect(answers).toMatchObject([{ kind: "confirmed" }, { kind: "settled", through: 1 }, { kind: "settled", through: 3, refusal: {} }]);
   expect(answers[1]).not.toHaveProperty("refusal");
 });
+
+test("entries that a leaving node offers count as taken over when they are on the disk, and not when it refuses them", () => {
+  const { machine, r, own, world, give } = amongOthers();
+  give({ kind: "tick" });
+  const { link, nodeId } = own.fabric.links().find(({ state }) => state === "up") ?? { link: 0, nodeId: "" };
+  const offered = (name: string, seq: number): readonly NodeOutput[] => {
+    r.receive(stamped(name), { body: BODY.ENTRY, hlcMs: 10, nodeId }, at(10));
+    return give({ kind: "received", link, frame: { kind: "handOver", seqs: [seq], isRefused: false } });
+  };
+  const counted = (outputs: readonly NodeOutput[]) => outputs.filter(({ kind }) => kind === "takenOver");
+  expect(offered("web", 1).map(({ kind }) => kind)).toContain("persist");
+  expect(counted(give({ kind: "notPersisted", error: new Error("full") }))).toEqual([]);
+  expect(offered("db", 2).map(({ kind }) => kind)).toContain("persist");
+  expect(counted(give({ kind: "persisted" }))).toEqual([{ kind: "takenOver", count: 1 }]);
+  expect([machine.nextDeadlineMs() > world.time().monoMs, counted(give({ kind: "persisted" }))]).toEqual([true, []]);
+});
+
+test("a node that drains measures its load no more", () => {
+  const { give } = machineOf();
+  give({ kind: "serve" });
+  give({ kind: "publish", entry: { caller: caller("a"), stampAt: () => stamped("self") } });
+  expect(give({ kind: "tick" }, 5000)).toContain("measureLoad");
+  give({ kind: "drain" }, 6000);
+  expect(give({ kind: "tick" }, 60_000)).not.toContain("measureLoad");
+});

@@ -243,8 +243,10 @@ function checked(ports: Partial<ChainPorts>, prepare: (chain: Chain) => void = (
   const { chain, observed } = demoChain(ports);
   prepare(chain);
   const exchange = new FakeExchange();
-  chain.method(Health.method.check, health.service.handlers["check"]).unary(create(HealthCheckRequestSchema, {}), exchange);
-  return { answer: exchange.answers[0], observed };
+  const method = chain.method(Health.method.check, health.service.handlers["check"]);
+  const judged = method.judgeHeaders(exchange);
+  method.unary(create(HealthCheckRequestSchema, {}), exchange);
+  return { answer: exchange.answers[0], judged, observed };
 }
 
 test.each([
@@ -252,8 +254,9 @@ test.each([
   { what: "callers without a credential may only read", ports: { anonymous: "read" as const } },
   { what: "every caller is over its limit", ports: { limit: () => refuse() } },
   { what: "the server drains", ports: {}, prepare: (chain: Chain) => chain.drain() },
-])("health is told, and counted, where $what", ({ ports, prepare }) => {
-  const { answer, observed } = checked(ports, prepare);
+])("health is told, and counted, where $what, also when its request comes in pieces", ({ ports, prepare }) => {
+  const { answer, judged, observed } = checked(ports, prepare);
+  expect(judged).toBeUndefined();
   expect(answer).toMatchObject({ status: HealthCheckResponse_ServingStatus.NOT_SERVING });
   expect(observed).toMatchObject([{ service: "grpc.health.v1.Health", code: "OK" }]);
 });

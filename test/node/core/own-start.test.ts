@@ -14,7 +14,7 @@ function open() {
   return { start, look };
 }
 
-test("it takes no writes at once, and says so after two seconds, once; then it may write again", () => {
+test("it takes no writes at once, and says so after two seconds, once a dispute; then it may write again", () => {
   const { start, look } = open();
   expect([look(0, false), start.fault]).toEqual([[], ""]);
   expect(look(100, true)).toEqual(["lost"]);
@@ -23,6 +23,7 @@ test("it takes no writes at once, and says so after two seconds, once; then it m
   expect(look(5099, false)).toEqual(["own_start_accepted"]);
   expect(look(9000, false)).toEqual([]);
   expect(start.refusal).toBeUndefined();
+  expect([look(10_000, true), look(12_000, true), look(13_000, false)]).toEqual([["lost"], ["own_start_refused"], ["own_start_accepted"]]);
 });
 
 test("a dispute that is over before it was told of is not told of; each counts from its own beginning", () => {

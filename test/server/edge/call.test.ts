@@ -1,12 +1,12 @@
 /** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
 import { expect, test } from "vitest";
+import { WaymarkError } from "../../../src/lib/errors.ts";
 import { EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 
 const UNARY = { isUnary: true, judgeHeaders: () => undefined };
 
-function call() {
-  const budget = { maxBytes: 10_000_000, usedBytes: 0 };
+function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }) {
   return new EdgeCall({
     transport: "http1",
     encoding: "json",
@@ -48,6 +48,21 @@ test("a piece of a body does not keep the read of the socket that it came with",
   const kept: number[] = [];
   for await (const piece of call().tapped(parts(), UNARY)) kept.push(piece.buffer.byteLength);
   expect(kept).toEqual([20_000, 10]);
+});
+
+test("the body of a caller who may not call takes no room of others, however long it goes on to come", async () => {
+  const budget = { maxBytes: 100, usedBytes: 0 };
+  const refusal = new WaymarkError("unauthenticated", "who are you");
+  const used: number[] = [];
+  async function* body(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunksOf(60, 60, 60)) {
+      yield chunk;
+      used.push(budget.usedBytes);
+    }
+  }
+  const read = sizes(call(budget).tapped(body(), { isUnary: true, judgeHeaders: () => refusal }));
+  await expect(read).rejects.toMatchObject({ cause: refusal });
+  expect(used).toEqual([60, 0, 0]);
 });
 
 test("what a stream says is handed on as it comes", async () => {
