@@ -1,8 +1,9 @@
 /** What callers without a credential may do: nothing, read, or all; through gRPC, HTTP and DNS of real nodes. */
 import { createHash } from "node:crypto";
 import { Resolver } from "node:dns/promises";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -95,6 +96,25 @@ test.each([
       asked.on("error", reject).end();
     });
   expect([await over({}), await over({ authorization: `Bearer ${TOKEN}` })]).toEqual(want);
+});
+
+/** The status of a read by a page whose own name points to the node. */
+async function rebound(node: NodeProcess): Promise<number | undefined> {
+  const path = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
+  const headers = { host: "evil.example", "content-type": "application/json", "x-tenant": "blue" };
+  const asking = request(`http://${node.listeners["http"]}${path}`, { method: "POST", headers });
+  asking.end("{}");
+  const [answer] = (await once(asking, "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode;
+}
+
+test("where callers need a credential any host name is taken, unless a header is trusted that a web page can send", async () => {
+  await using closed = await start({ credentials: [KEY], anonymous: "none" });
+  expect(await rebound(closed)).toBe(401);
+  const trusted = { name: "x-tenant", from: ["127.0.0.0/8"] };
+  await using trusting = await start({ credentials: [KEY], anonymous: "none", trusted_header: trusted });
+  expect(await rebound(trusting)).toBe(403);
 });
 
 test("DNS is not governed by tenants.anonymous but by its own switch", async () => {

@@ -84,6 +84,32 @@ test("who asks for a version whose bytes cannot be read hears the head again, an
   expect(bench.said(1)).toEqual(["policyHead"]);
 });
 
+test("a standstill of this node does not count against what it waits for: a version that it asked for, or that is being put in force", () => {
+  const asked = new Bench();
+  asked.exchange.opened(1);
+  asked.hear(1, version(3).head);
+  asked.said(1);
+  for (const { exchange, out } of [asked, adopting(version(3))]) {
+    out.length = 0;
+    exchange.postpone(60_000);
+    exchange.tick(at(POLICY_OPTIONS.patienceMs), out);
+    exchange.tick(at(POLICY_OPTIONS.patienceMs + 59_999), out);
+    expect(out).toEqual([]);
+    exchange.tick(at(POLICY_OPTIONS.patienceMs + 60_000), out);
+    expect(out.map(({ kind }) => kind)).toEqual(["event"]);
+  }
+});
+
+test("who tells of a newer version and does not give it in time keeps out no older one that another has", () => {
+  const bench = new Bench();
+  for (const link of [1, 2]) bench.exchange.opened(link);
+  bench.hear(2, version(9).head);
+  expect(bench.said(2)).toEqual(["policyHead", "policyWanted"]);
+  bench.hear(1, version(3).head);
+  bench.exchange.tick(at(POLICY_OPTIONS.patienceMs), bench.out);
+  expect([bench.said(2), bench.said(1)]).toEqual([[], ["policyHead", "policyWanted"]]);
+});
+
 test("who missed once and then gave is asked before one that missed since", () => {
   const bench = new Bench();
   const [three, four] = [version(3), version(4)];
