@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
@@ -33,6 +34,12 @@ async function namesAt(grpc: string): Promise<readonly string[]> {
   using door = new GrpcDoor(grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name).toSorted();
+}
+
+/** What load balancers are told of a node. */
+async function healthOf(grpc: string): Promise<unknown> {
+  using door = new GrpcDoor(grpc);
+  return (await door.send(Health.method.check, new Uint8Array())).response["status"];
 }
 
 test("a copy of a node's directory is not ready and takes no writes; the first goes on, and both say where the other is", async () => {
@@ -139,6 +146,7 @@ test("a node that was frozen while its copy was taken takes no writes when it go
   first.command.kill("SIGCONT");
   expect(await Promise.all(waiting)).toEqual(["UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE"]);
   await expect.poll(() => readyz(first.listeners["http"] ?? "")).toMatch(/^503/);
+  expect(await healthOf(first.grpc)).toBe("NOT_SERVING");
   expect(await register(first.grpc, "first")).toBe("UNAVAILABLE");
   expect(await register(copy.grpc, "goes-on")).toBe("OK");
   // What it was told last is a place to go on from, elsewhere.
