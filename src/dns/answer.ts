@@ -6,6 +6,7 @@ import {
   type DnsSettings,
   findRecordType,
   hostNameInstead,
+  hostOf,
   negativeSoa,
   RECORDS,
   type RecordContext,
@@ -77,10 +78,10 @@ export function drawAnswer(plan: Plan, random: () => number): Answer {
   if (plan.glue.size > 0) {
     const added = new Set<string>();
     for (const record of answers) {
-      const target = targetOf(record);
-      if (target === undefined || added.has(target)) continue;
-      added.add(target);
-      additional.push(...(plan.glue.get(target) ?? []));
+      const host = hostOf(record);
+      if (host === undefined || added.has(host)) continue;
+      added.add(host);
+      additional.push(...(plan.glue.get(host) ?? []));
     }
   }
   return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
@@ -152,14 +153,14 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   const glue = new Map<string, readonly DnsRecord[]>();
   let cost = 0;
   for (const record of groups.flat()) {
-    const target = targetOf(record);
-    if (target === undefined || glue.has(target)) continue;
-    const place = splitZone(target, context.settings.zones);
+    const host = hostOf(record);
+    if (host === undefined || glue.has(host)) continue;
+    const place = splitZone(host, context.settings.zones);
     if (place === undefined) continue;
     if (cost >= MAX_GLUE_COST) break;
     const subject = findSubject(place.relative, place.zone, catalog);
     cost += subject.kind === "entries" ? 1 + subject.entries.length + subject.targets.length : 1;
-    glue.set(target, glueOf(subject, { ...context, owner: target, zone: place.zone }, record.ttlSeconds));
+    glue.set(host, glueOf(subject, { ...context, owner: host, zone: place.zone }, record.ttlSeconds));
   }
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
 }
@@ -172,11 +173,6 @@ function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly Dns
 
 function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], context: RecordContext): Plan {
   return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
-}
-
-/** The target of an SRV or NS record, in lower case, because the case of a host name does not matter. */
-export function targetOf(record: DnsRecord): string | undefined {
-  return record.type === "SRV" || record.type === "NS" ? record.data.target.toLowerCase() : undefined;
 }
 
 /** A random permutation (Fisher and Yates). `random` gives numbers in [0, 1). */

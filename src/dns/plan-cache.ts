@@ -1,7 +1,7 @@
 /** Keeps plans by question, for one view of the catalog, within bounds on their number and their memory. */
 import { MAX_DNS_PLANS } from "../lib/bounds.ts";
-import { type Plan, planAnswer, type Question, shuffled, targetOf } from "./answer.ts";
-import type { DnsRecord, DnsSettings } from "./records.ts";
+import { type Plan, planAnswer, type Question, shuffled } from "./answer.ts";
+import { type DnsRecord, type DnsSettings, dataBytes, hostOf } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
 
 export interface PlanCacheOptions {
@@ -180,18 +180,18 @@ function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
   for (const group of plan.groups) {
     const part: DnsRecord[] = [];
     for (const record of shuffled(group, random)) {
-      const target = targetOf(record);
-      const addresses = target === undefined ? undefined : plan.glue.get(target);
+      const host = hostOf(record);
+      const addresses = host === undefined ? undefined : plan.glue.get(host);
       left -=
         recordBytes(record) +
         (addresses ?? []).reduce(
           (sum, address) => sum + recordBytes(address),
-          addresses === undefined ? 0 : GLUE_BYTES + (target ?? "").length,
+          addresses === undefined ? 0 : GLUE_BYTES + (host ?? "").length,
         );
       if (room <= 0 || left < 0) break;
       part.push(record);
       room -= dataBytes(record);
-      if (target !== undefined && addresses !== undefined) glue.set(target, addresses);
+      if (host !== undefined && addresses !== undefined) glue.set(host, addresses);
     }
     if (part.length > 0) groups.push(part);
   }
@@ -201,23 +201,4 @@ function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
 function recordBytes(record: DnsRecord): number {
   const strings = record.type === "TXT" ? record.data.strings.length : 0;
   return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
-}
-
-/** Characters and address bytes of a record's data. A message has about as many, because few names in it are compressed. */
-function dataBytes({ type, data }: DnsRecord): number {
-  switch (type) {
-    case "A":
-    case "AAAA":
-      return data.address.length;
-    case "SRV":
-    case "CNAME":
-    case "NS":
-      return data.target.length;
-    case "TXT":
-      return data.strings.reduce((sum, text) => sum + text.length, 0);
-    case "SOA":
-      return data.primary.length + data.mailbox.length;
-    case "HINFO":
-      return data.cpu.length + data.os.length;
-  }
 }

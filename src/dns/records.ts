@@ -83,6 +83,10 @@ interface RecordRow<T extends RecordType> {
   /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
   readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;
+  /** Characters and address bytes of the data. A message has about as many, because few names in it are compressed. */
+  readonly sizeBytes: (data: RecordData[T]) => number;
+  /** The host that the data names, if the addresses of that host go along in the additional section. */
+  readonly hostOf?: (data: RecordData[T]) => string;
 }
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
@@ -90,17 +94,21 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     code: 1,
     find: (subject, context) => addressRecords("A", 4, subject, context),
     write: (data, out) => out.bytes(data.address),
+    sizeBytes: ({ address }) => address.length,
   },
   NS: {
     code: 2,
     find: (subject, context) => apexRecords(subject, { type: "NS", data: { target: nameServer(context) }, context }),
     write: (data, out) => out.compressedName(data.target),
+    sizeBytes: ({ target }) => target.length,
+    hostOf: ({ target }) => target,
   },
   CNAME: {
     code: 5,
     // `planAnswer` follows aliases before it asks the rows.
     find: () => [],
     write: (data, out) => out.compressedName(data.target),
+    sizeBytes: ({ target }) => target.length,
   },
   SOA: {
     code: 6,
@@ -114,6 +122,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       out.u32(data.expireSeconds);
       out.u32(data.minimumSeconds);
     },
+    sizeBytes: ({ primary, mailbox }) => primary.length + mailbox.length,
   },
   HINFO: {
     code: 13,
@@ -123,6 +132,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       out.string(data.cpu);
       out.string(data.os);
     },
+    sizeBytes: ({ cpu, os }) => cpu.length + os.length,
   },
   TXT: {
     code: 16,
@@ -130,11 +140,13 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     write: (data, out) => {
       for (const text of data.strings) out.string(text);
     },
+    sizeBytes: ({ strings }) => strings.reduce((sum, text) => sum + text.length, 0),
   },
   AAAA: {
     code: 28,
     find: (subject, context) => addressRecords("AAAA", 16, subject, context),
     write: (data, out) => out.bytes(data.address),
+    sizeBytes: ({ address }) => address.length,
   },
   SRV: {
     code: 33,
@@ -146,6 +158,8 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       // Never compressed (RFC 2782).
       out.name(data.target);
     },
+    sizeBytes: ({ target }) => target.length,
+    hostOf: ({ target }) => target,
   },
 };
 
@@ -168,6 +182,16 @@ export function findRecordType(code: number): RecordType | undefined {
 /** Writes a record's data, without its length. */
 export function writeRecordData<T extends RecordType>(record: RecordOf<T>, out: DataWriter): void {
   RECORDS[record.type].write(record.data, out);
+}
+
+/** The characters and address bytes of a record's data. */
+export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
+  return RECORDS[record.type].sizeBytes(record.data);
+}
+
+/** The host that a record names and whose addresses go along with it. In lower case, because the case of a host name does not matter. */
+export function hostOf<T extends RecordType>(record: RecordOf<T>): string | undefined {
+  return RECORDS[record.type].hostOf?.(record.data).toLowerCase();
 }
 
 /** The zone's SOA for the authority section. Its TTL says how long the negative answer may be kept (RFC 2308, 3). */
