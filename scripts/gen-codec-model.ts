@@ -7,6 +7,8 @@ export type Rules = Readonly<Record<string, JsonValue>>;
 
 /** What the proto does not say of the messages of one file. Fields are named `Message.field`. */
 export interface Layout {
+  /** What a message is called in our code, if not as in the proto: two packages may have messages of one name. */
+  readonly nameOf?: (message: DescMessage) => string;
   /** The option `(buf.validate.field)` of a field, as JSON. */
   readonly rulesOf: (field: DescField) => Rules;
   /**
@@ -165,7 +167,7 @@ export function modelsOf(layout: Layout): (message: DescMessage) => Message {
   const modelOf = (message: DescMessage): Message => {
     const known = models.get(message);
     if (known !== undefined) return known;
-    const model = newModel(message, message.fields, message.name, layout, modelOf);
+    const model = newModel(message, message.fields, layout.nameOf?.(message) ?? message.name, layout, modelOf);
     models.set(message, model);
     return model;
   };

@@ -18,7 +18,7 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { asRules, constantName, type Layout, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
+import { asRules, constantName, type Layout, type Message, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
 import { type Contract, hasChecks, rulesText } from "./gen-codec-rules.ts";
 import { type Codec, codecText, messagesOf } from "./gen-codec-wire.ts";
 
@@ -91,8 +91,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   opaque: [],
 };
 
-/** The services whose requests are checked by the rules of the contract. */
-const SERVICES = ["waymark.discovery.v1.DiscoveryService", "waymark.policy.v1.PolicyService", "waymark.control.v1.PeerService"];
+/** The requests of all services but that between nodes are checked in one file. */
 const REQUESTS_FILE = "waymark/request";
 /** What other code takes apart, and checks by rules that the contract cannot state: entries by the node's settings, policies into problems. */
 const CHECKED_ELSEWHERE = ["Entry", "EntryKey", "LoadReport", "PolicySet", "Stage"];
@@ -177,15 +176,17 @@ function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
 
 /** The rules of all requests in one file, and the check of each by the request's type name. */
 function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): string {
-  const modelOf = modelsOf({ rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: CHECKED_ELSEWHERE });
-  const requests = SERVICES.flatMap((name) => registry.getService(name)?.methods.map(({ input }) => input) ?? []);
+  const nameOf = namesIn(registry);
+  const modelOf = modelsOf({ nameOf, rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: CHECKED_ELSEWHERE });
+  const services = [...registry].filter((desc) => desc.kind === "service" && /^waymark\/(?!fabric\/)/.test(desc.file.name));
+  const requests = services.flatMap((desc) => (desc.kind === "service" ? desc.methods.map(({ input }) => input) : []));
   const models = requests.map((request) => [request, modelOf(request)] as const);
   const messages = [...new Set(models.flatMap(([, { all }]) => all))];
   const contract: Contract = {
     of: "requests",
     suffix: "",
     src: "../../src",
-    imports: (checked) => importsOf(checked.map(({ desc }) => desc)),
+    imports: importsOf,
     tail: [],
     set: SET_BY_NODE,
   };
@@ -215,11 +216,22 @@ import {\n${listed(["check"])}} from "./fabric_rules.ts";
 export const CALLS = {\n${rows.join("")}} as const;\n`;
 }
 
+/** Names of messages in a file about all packages: `ResolverResolveRequest`, where another package has a `ResolveRequest` too. */
+function namesIn(registry: FileRegistry): (message: DescMessage) => string {
+  const counts = new Map<string, number>();
+  for (const desc of registry) if (desc.kind === "message") counts.set(desc.name, (counts.get(desc.name) ?? 0) + 1);
+  return ({ name, file }) => {
+    const [, word = ""] = file.proto.package.split(".");
+    return counts.get(name) === 1 ? name : `${word.charAt(0).toUpperCase()}${word.slice(1)}${name}`;
+  };
+}
+
 /** Imports of the types that protobuf-es makes. */
-function importsOf(messages: readonly DescMessage[]): string {
-  const files = [...new Set(messages.map(({ file }) => file.name))].toSorted();
+function importsOf(messages: readonly Message[]): string {
+  const files = [...new Set(messages.map(({ desc }) => desc.file.name))].toSorted();
   const imports = files.map((file) => {
-    const types = messages.filter((message) => message.file.name === file).map(({ name }) => name);
+    const here = messages.filter(({ desc }) => desc.file.name === file);
+    const types = here.map(({ name, desc }) => (name === desc.name ? name : `${desc.name} as ${name}`));
     return `import type { ${types.toSorted().join(", ")} } from "./${file.slice("waymark/".length)}_pb.js";\n`;
   });
   return imports.join("");

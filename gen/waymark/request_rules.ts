@@ -2,9 +2,52 @@
 import type { Problems } from "../../src/catalog/entry/problems.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
-import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
+import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
+import type { DescribeNameRequest, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest } from "./policy/v1/policy_pb.js";
+import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
+
+function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 4, "statuses");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of ALIVE, SUSPECT, LEFT, DEAD");
+    problems.known(item, 4, "a peer status", "");
+    if (problems.count !== before) problems.under(before, `statuses[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceListRequest`. */
+export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: Problems): void {
+  if (value.statuses.length > 0) checkPeerServiceListRequest_statuses(value.statuses, problems);
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceWatchRequest`. */
+export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: Problems): void {
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
+  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
+  if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
+  if (value.bookmarkInterval !== undefined) {
+    problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
+  }
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceGetRequest`. */
+export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problems: Problems): void {
+  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceLagRequest`. */
+export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
 
 /** Adds what breaks the contract's rules in `RegisterRequest`. */
 export function checkRegisterRequest(value: RegisterRequest, problems: Problems): void {
@@ -265,8 +308,8 @@ export function checkPreference(value: Preference, problems: Problems): void {
   if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
 }
 
-/** Adds what breaks the contract's rules in `ResolveRequest`. */
-export function checkResolveRequest(value: ResolveRequest, problems: Problems): void {
+/** Adds what breaks the contract's rules in `DiscoveryResolveRequest`. */
+export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, problems: Problems): void {
   problems.known(value.kind, 6, "an entry kind", "kind");
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
   problems.name(value.name, problems.bounds.maxNameLength, "name");
@@ -372,6 +415,47 @@ export function checkNamespaceStatusRequest(value: NamespaceStatusRequest, probl
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
 }
 
+/** Adds what breaks the contract's rules in `RegisteredName`. */
+export function checkRegisteredName(value: RegisteredName, problems: Problems): void {
+  problems.alias(value.name, 253, "name");
+  if (value.key === undefined) problems.add("key", "is required");
+  if (value.ttl !== undefined) {
+    problems.duration(value.ttl, 86400000, "ttl");
+  }
+}
+
+/** Adds what breaks the contract's rules in `RegisterNameRequest`. */
+export function checkRegisterNameRequest(value: RegisterNameRequest, problems: Problems): void {
+  if (value.name === undefined) problems.add("name", "is required");
+  if (value.name !== undefined) {
+    const before = problems.count;
+    checkRegisteredName(value.name, problems);
+    if (problems.count !== before) problems.under(before, "name.");
+  }
+}
+
+/** Adds what breaks the contract's rules in `UnregisterNameRequest`. */
+export function checkUnregisterNameRequest(value: UnregisterNameRequest, problems: Problems): void {
+  problems.alias(value.name, 253, "name");
+}
+
+/** Adds what breaks the contract's rules in `ListNamesRequest`. */
+export function checkListNamesRequest(value: ListNamesRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `DescribeNameRequest`. */
+export function checkDescribeNameRequest(value: DescribeNameRequest, problems: Problems): void {
+  problems.alias(value.name, 253, "name");
+}
+
+/** Adds what breaks the contract's rules in `ResolveNameRequest`. */
+export function checkResolveNameRequest(value: ResolveNameRequest, problems: Problems): void {
+  problems.text(value.name, 255, "name");
+  if (value.recordType !== "") problems.text(value.recordType, 16, "record_type");
+}
+
 /** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
 export function checkValidatePolicyRequest(value: ValidatePolicyRequest, problems: Problems): void {
   if (value.policy === undefined) problems.add("policy", "is required");
@@ -434,63 +518,85 @@ export function checkVerifyAuditRequest(value: VerifyAuditRequest, problems: Pro
   problems.pattern(value.knownHash, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "known_hash");
 }
 
-function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {
-  problems.items(many.length, 4, "statuses");
+/** Adds what breaks the contract's rules in `ResolverResolveRequest`. */
+export function checkResolverResolveRequest(value: ResolverResolveRequest, problems: Problems): void {
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.name(value.name, problems.bounds.maxNameLength, "name");
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+function checkResyncRequest_namespaces(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1000, "namespaces");
   for (let i = 0; i < many.length; i++) {
-    const item = many[i] ?? 0;
+    const item = many[i] ?? "";
     const before = problems.count;
-    if (item === 0) problems.add("", "must be one of ALIVE, SUSPECT, LEFT, DEAD");
-    problems.known(item, 4, "a peer status", "");
-    if (problems.count !== before) problems.under(before, `statuses[${i}]`);
+    problems.namespace(item, problems.bounds.maxNamespaceLength, "");
+    if (problems.count !== before) problems.under(before, `namespaces[${i}]`);
   }
 }
 
-/** Adds what breaks the contract's rules in `PeerServiceListRequest`. */
-export function checkPeerServiceListRequest(value: PeerServiceListRequest, problems: Problems): void {
-  if (value.statuses.length > 0) checkPeerServiceListRequest_statuses(value.statuses, problems);
-  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
-  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
-  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
-  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+/** Adds what breaks the contract's rules in `ResyncRequest`. */
+export function checkResyncRequest(value: ResyncRequest, problems: Problems): void {
+  if (value.namespaces.length > 0) checkResyncRequest_namespaces(value.namespaces, problems);
 }
 
-/** Adds what breaks the contract's rules in `PeerServiceWatchRequest`. */
-export function checkPeerServiceWatchRequest(value: PeerServiceWatchRequest, problems: Problems): void {
-  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
-  if (value.region !== "") problems.name(value.region, problems.bounds.maxIdLength, "region");
-  if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
-  if (value.bookmarkInterval !== undefined) {
-    problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
+function checkPrewarmRequest_namespaces(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1000, "namespaces");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.namespace(item, problems.bounds.maxNamespaceLength, "");
+    if (problems.count !== before) problems.under(before, `namespaces[${i}]`);
   }
 }
 
-/** Adds what breaks the contract's rules in `PeerServiceGetRequest`. */
-export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problems: Problems): void {
-  problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+/** Adds what breaks the contract's rules in `PrewarmRequest`. */
+export function checkPrewarmRequest(value: PrewarmRequest, problems: Problems): void {
+  if (value.namespaces.length > 0) checkPrewarmRequest_namespaces(value.namespaces, problems);
 }
 
-/** Adds what breaks the contract's rules in `PeerServiceLagRequest`. */
-export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: Problems): void {
-  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
-  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+function checkEvictRequest_namespaces(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1000, "namespaces");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.namespace(item, problems.bounds.maxNamespaceLength, "");
+    if (problems.count !== before) problems.under(before, `namespaces[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `EvictRequest`. */
+export function checkEvictRequest(value: EvictRequest, problems: Problems): void {
+  if (value.namespaces.length > 0) checkEvictRequest_namespaces(value.namespaces, problems);
 }
 
 export type RequestCheck = (request: never, problems: Problems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
 export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string, RequestCheck>([
+  ["waymark.control.v1.PeerServiceListRequest", checkPeerServiceListRequest],
+  ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
+  ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
+  ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
   ["waymark.discovery.v1.RegisterRequest", checkRegisterRequest],
   ["waymark.discovery.v1.RenewRequest", checkRenewRequest],
   ["waymark.discovery.v1.KeepAliveRequest", checkKeepAliveRequest],
   ["waymark.discovery.v1.UnregisterRequest", checkUnregisterRequest],
   ["waymark.discovery.v1.CatalogQueryRequest", checkCatalogQueryRequest],
   ["waymark.discovery.v1.CatalogWatchRequest", checkCatalogWatchRequest],
-  ["waymark.discovery.v1.ResolveRequest", checkResolveRequest],
+  ["waymark.discovery.v1.ResolveRequest", checkDiscoveryResolveRequest],
   ["waymark.discovery.v1.ClusterMapRequest", checkClusterMapRequest],
   ["waymark.discovery.v1.ListPeersRequest", checkListPeersRequest],
   ["waymark.discovery.v1.SummaryQueryRequest", checkSummaryQueryRequest],
   ["waymark.discovery.v1.SummaryWatchRequest", checkSummaryWatchRequest],
   ["waymark.discovery.v1.NamespaceStatusRequest", checkNamespaceStatusRequest],
+  ["waymark.dns.v1.RegisterNameRequest", checkRegisterNameRequest],
+  ["waymark.dns.v1.UnregisterNameRequest", checkUnregisterNameRequest],
+  ["waymark.dns.v1.ListNamesRequest", checkListNamesRequest],
+  ["waymark.dns.v1.DescribeNameRequest", checkDescribeNameRequest],
+  ["waymark.dns.v1.ResolveNameRequest", checkResolveNameRequest],
   ["waymark.policy.v1.ValidatePolicyRequest", checkValidatePolicyRequest],
   ["waymark.policy.v1.ApplyPolicyRequest", checkApplyPolicyRequest],
   ["waymark.policy.v1.RollbackPolicyRequest", checkRollbackPolicyRequest],
@@ -499,8 +605,8 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.policy.v1.PolicyAuditRequest", checkPolicyAuditRequest],
   ["waymark.policy.v1.AccessAuditRequest", checkAccessAuditRequest],
   ["waymark.policy.v1.VerifyAuditRequest", checkVerifyAuditRequest],
-  ["waymark.control.v1.PeerServiceListRequest", checkPeerServiceListRequest],
-  ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
-  ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
-  ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
+  ["waymark.resolver.v1.ResolveRequest", checkResolverResolveRequest],
+  ["waymark.resolver.v1.ResyncRequest", checkResyncRequest],
+  ["waymark.resolver.v1.PrewarmRequest", checkPrewarmRequest],
+  ["waymark.resolver.v1.EvictRequest", checkEvictRequest],
 ]);

@@ -16,6 +16,7 @@ import { expect, test } from "vitest";
 import { type FieldRules, field as rulesOf } from "../../gen/buf/validate/validate_pb.js";
 import { FieldBehavior, field_behavior } from "../../gen/google/api/field_behavior_pb.js";
 import { access, Cost, call, Role } from "../../gen/waymark/options/v1/options_pb.js";
+import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const set = fromBinary(FileDescriptorSetSchema, readFileSync(join(ROOT, "gen/descriptors.binpb")));
@@ -176,6 +177,12 @@ function isTextBounded(scalar: ScalarType, rules: FieldRules | undefined): boole
 /** Lists of answers that a bound of their own keeps short, as their comments say. */
 const SHORT_LISTS =
   /^(Apply|Rollback|Validate)PolicyResponse$|^PeerServiceGetResponse$|^(Register|Renew|KeepAlive)Response$|^ResolveResponse$|^NamespaceStatusResponse$|^ServerInfoResponse$|^ResolveNameResponse$/;
+
+test("every request that a caller can fill is checked by its rules, also of services that are not built yet", () => {
+  const withRules = openRpcs.filter(({ input }) => input.fields.some((each) => getOption(each, rulesOf).type.case !== undefined));
+  expect(withRules.length).toBeGreaterThan(25);
+  expect(withRules.map(({ input }) => input.typeName).filter((name) => !REQUEST_CHECKS.has(name))).toEqual([]);
+});
 
 test("every list is paged", () => {
   const unpaged = openRpcs
