@@ -61,12 +61,8 @@ export interface ListenersOptions {
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
   const group = await parts.group("listeners");
   const { core, settings } = options;
-  const own = {
-    discovery: admitted(options.discovery, core.limits.admission),
-    policy: options.policy.service,
-    peers: peerService(peerParts(options)),
-  };
-  const { services, health } = listServices(own, settings.server.reflection === "off" ? undefined : ownDescriptors());
+  const built = [admitted(options.discovery, core.limits.admission), options.policy.service, peerService(peerParts(options))];
+  const { services, health } = listServices(built, settings.server.reflection === "off" ? undefined : ownDescriptors());
   const shared = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   const connections = (listener: "grpc" | "http", count: number) => core.metrics.set("waymark_connections", { listener }, count);
   const grpc = await group.open(

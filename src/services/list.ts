@@ -1,6 +1,7 @@
 /** The list of all services that the public listeners serve, including health and reflection. */
 import type { DescService } from "@bufbuild/protobuf";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
@@ -8,12 +9,8 @@ import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
 import type { Service } from "./service.ts";
 
-/** The services that the node builds. A node has all of them. Tests of a listener leave out those that they do not need. */
-export interface BuiltServices {
-  readonly discovery: Service;
-  readonly policy?: Service;
-  readonly peers?: Service;
-}
+/** What the public listeners serve, beside health and reflection. */
+const CONTRACT: readonly DescService[] = [DiscoveryService, PolicyService, ResolverService, DnsService, PeerService];
 
 export interface ServedServices {
   /** Without FabricService, which only the fabric listener serves. */
@@ -22,21 +19,13 @@ export interface ServedServices {
   readonly health: HealthBoard;
 }
 
-/** `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection. */
-export function listServices({ discovery, policy, peers }: BuiltServices, descriptors?: Uint8Array): ServedServices {
-  const own = [
-    discovery,
-    policy ?? unimplemented(PolicyService),
-    unimplemented(ResolverService),
-    unimplemented(DnsService),
-    peers ?? unimplemented(PeerService),
-  ];
+/**
+ * A service of the contract that is not among those built answers `unimplemented` to every call: it comes with a later version, or a test
+ * left it out. `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
+ */
+export function listServices(built: readonly Service[], descriptors?: Uint8Array): ServedServices {
+  const own = CONTRACT.map((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
   const health = new HealthBoard(own);
   const services = [...own, health.service];
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
-}
-
-/** A service whose every method answers `unimplemented`, because it comes with a later version or was not built. */
-function unimplemented(desc: DescService): Service {
-  return { desc, handlers: {} };
 }

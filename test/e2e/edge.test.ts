@@ -300,7 +300,7 @@ test.each([
 });
 
 test("health is told here too, as any service, and a request of it has the bound of its own", async () => {
-  const { services, health } = listServices({ discovery: demoService().service });
+  const { services, health } = listServices([demoService().service]);
   await using served = await startDemoEdge({ listener: { services } });
   const check = (service: string) =>
     fetch(`${served.base}/grpc.health.v1.Health/Check`, {

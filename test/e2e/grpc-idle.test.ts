@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 async function started(): Promise<GrpcListener> {
-  const served = listServices({ discovery: demoService().service });
+  const served = listServices([demoService().service]);
   const log = { info: () => {}, warn: () => {} };
   listener = await startGrpcListener({
     host: "127.0.0.1",

@@ -34,7 +34,7 @@ async function started(options: Partial<GrpcListenerOptions> = {}) {
   const listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    ...listServices({ discovery: demo.service }),
+    ...listServices([demo.service]),
     chain,
     log: { info: () => {}, warn: () => {} },
     limits: GRPC_LIMITS,

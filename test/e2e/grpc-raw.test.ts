@@ -22,7 +22,7 @@ const { chain, observed } = demoChain();
 const { service: discovery, held } = demoService();
 
 beforeAll(async () => {
-  const served = listServices({ discovery });
+  const served = listServices([discovery]);
   listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,

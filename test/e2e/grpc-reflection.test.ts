@@ -32,7 +32,7 @@ let listener: GrpcListener;
 const clients: RawClient[] = [];
 
 function start(descriptors: Uint8Array | undefined): Promise<GrpcListener> {
-  const served = listServices({ discovery: demoService().service }, descriptors);
+  const served = listServices([demoService().service], descriptors);
   const log = { info: () => {}, warn: () => {} };
   return startGrpcListener({ host: "127.0.0.1", port: 0, ...served, chain: demoChain().chain, limits: GRPC_LIMITS, log });
 }

@@ -42,7 +42,7 @@ async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcList
   const listener = await startGrpcListener({
     host: "127.0.0.1",
     port: 0,
-    ...listServices({ discovery: demoService().service }),
+    ...listServices([demoService().service]),
     chain: demoChain().chain,
     limits: GRPC_LIMITS,
     tls,

@@ -17,7 +17,7 @@ const { chain } = demoChain({ observe: () => {} });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
   port: Number(values.port),
-  ...listServices({ discovery: demoService().service }),
+  ...listServices([demoService().service]),
   chain,
   limits: { ...GRPC_LIMITS, ...limits },
   log: { info: () => {}, warn: (facts, event) => console.error(event, facts) },
