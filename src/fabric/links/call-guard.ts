@@ -1,4 +1,4 @@
-/** Calls of strangers and of foreign nodes: refused before membership hears of them, told to the audit a few times, counted always. */
+/** Refuses calls of strangers and of foreign nodes before membership hears of them. Counts all of them, and tells the audit of a few. */
 import type { Time } from "../../lib/machine.ts";
 import { TokenBuckets } from "../../lib/token-bucket.ts";
 import { eventOutput, type FabricInput, type FabricOutput } from "../io-types.ts";
@@ -8,9 +8,9 @@ import { hostOf, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCa
 type Asked = Extract<FabricInput, { kind: "asked" }>;
 type Answered = Extract<FabricInput, { kind: "answered" }>;
 
-/** Refusals told a minute and address. */
+/** The most refusals a minute of one address that are told. */
 const MAX_TOLD = 6;
-/** Addresses remembered. */
+/** The most addresses that are remembered. */
 const MAX_ADDRESSES = 256;
 
 export class CallGuard {
@@ -22,12 +22,12 @@ export class CallGuard {
     this.#peerAuth = peerAuth;
   }
 
-  /** Whether this proves nothing that counts here, whoever asks. */
+  /** Whether a connection proves nothing that counts here, whatever its node claims. */
   isStranger(identity: PeerIdentity): boolean {
     return refusalOfCaller(identity, this.#peerAuth) !== undefined;
   }
 
-  /** Whether the asker may ask; else it is refused. */
+  /** Returns whether a call may be answered. If not, it is refused. */
   admits({ call, request, identity }: Asked, time: Time, out: FabricOutput[]): boolean {
     const refusal = refusalOfCall(request, identity, this.#peerAuth);
     if (refusal === undefined) return true;
@@ -36,13 +36,13 @@ export class CallGuard {
       const detail = { ...refusal, nodeId: request.from.nodeId, address: identity.address, refusedCount: this.refusedCount };
       out.push(eventOutput("call_refused", "warn", detail, { isAudited: true }));
     }
-    // Who proved nothing is told nothing.
+    // A node that proved nothing is told no reason.
     const isProven = refusal.reason === "wrong_cluster" || refusal.reason === "other_region";
     out.push({ kind: "answer", call, response: undefined, ...(isProven && { why: refusal.detail }) });
     return false;
   }
 
-  /** What was answered; nothing when a foreign node answered, which is a refusal too: ours. */
+  /** The answer to a call of this node, without its response if a foreign node answered: this node refuses that one. */
   heard(answered: Answered, time: Time, out: FabricOutput[]): Answered {
     const { response } = answered;
     if (response === undefined || response.kind === "probeIndirect") return answered;

@@ -26,17 +26,17 @@ export type ChannelNews =
  * channel is a file, and a row where the fabric is composed.
  */
 export interface LinkChannel<F extends LinkFrame = LinkFrame> {
-  /** The frames that it receives. No two channels receive the same kind. */
+  /** The kinds of frames that the channel receives. No two channels receive the same kind. */
   readonly kinds: readonly F["kind"][];
   /** Sent in the hello, so that the peer sends only what this node understands. */
   readonly capabilities: readonly string[];
   /** Whether it takes turns with others, or sends only on a link on which the others have nothing to send. */
   readonly speaks: "in turn" | "last";
-  /** A link came up. Undefined when the channel has nothing to do with its peer. */
+  /** A link came up. Returns undefined when the channel has nothing to say to this peer, for example because the peer lacks its capability. */
   open(link: LinkId, greeted: Greeted, time: Time, out: FabricOutput[]): ChannelSession<F> | undefined;
   /** A link is down. */
   closed(link: LinkId): void;
-  /** What concerns every link at once. */
+  /** News that concern every link at once. */
   readonly shared?: SharedNews;
 }
 
@@ -60,7 +60,7 @@ export interface ChannelSession<F extends LinkFrame = LinkFrame> {
 export interface SharedNews {
   /** Does what is due for all links, before any is looked at. */
   tick(time: Time): void;
-  /** Another number whenever there is news. */
+  /** A number that changes with all news. */
   readonly order: number;
   /** Whether every link is to be looked at now. */
   isDue(time: Time): boolean;

@@ -1,23 +1,24 @@
 /**
- * Which nodes are foreign here: those of other clusters that this node's settings do not let in, and those of other regions. They are no
- * members, and nothing of them is taken, whoever passes it on (semantics.md, Membership). Settings are per node: give a cluster's nodes the same.
+ * Decides which nodes are foreign here: nodes of other regions, and nodes of other clusters that this node's settings do not let in. Foreign
+ * nodes never become members. This node takes no record of theirs, also when another node passes it on (semantics.md, Membership). Each node
+ * decides by its own settings, so all nodes of a cluster should have the same.
  */
 
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import type { Goodbye } from "../wire/messages.ts";
 
-/** `strict`: clusters that are listed, by certificate. `explicit`: clusters that are listed. `permissive`: every cluster of the region. */
+/** Who is let in. `strict`: clusters that are listed and prove it by certificate. `explicit`: clusters that are listed. `permissive`: every cluster of the region. */
 export type TrustMode = "strict" | "explicit" | "permissive";
 
 export interface PeerAuthSettings {
   readonly mode: TrustMode;
-  /** Other clusters that are let in. */
+  /** The list of other clusters. */
   readonly clusters: readonly string[];
-  /** Every connection proves a node and its cluster. */
+  /** Whether every connection has a certificate that names a node and its cluster. */
   readonly hasCertificates: boolean;
 }
 
-/** Of a node without settings. */
+/** The settings of a node that has none. */
 export const EVERY_CLUSTER: PeerAuthSettings = { mode: "permissive", clusters: [], hasCertificates: false };
 
 export interface Place {
@@ -30,8 +31,9 @@ export interface ForeignRefusal {
   readonly detail: string;
 }
 
-/** Foreign nodes remembered, by what was said of them; and places told of. */
+/** The most foreign nodes that are remembered. */
 const MAX_KNOWN = 10_000;
+/** The most places and clusters of which is remembered that the operator was told. */
 const MAX_TOLD = 256;
 
 export class Foreigners {
@@ -42,7 +44,7 @@ export class Foreigners {
   readonly #known = new Set<string>();
   readonly #told = new Set<string>();
   readonly #admitted = new Set<string>();
-  /** Links that only `permissive` let in. */
+  /** Number of links that came up only because the mode is `permissive`. */
   admittedCount = 0;
 
   constructor(here: Place, settings: PeerAuthSettings, isMember: (nodeId: string) => boolean) {
@@ -52,12 +54,12 @@ export class Foreigners {
     this.#isMember = isMember;
   }
 
-  /** Nodes known to be foreign. */
+  /** Number of nodes that are known to be foreign. */
   get size(): number {
     return this.#known.size;
   }
 
-  /** Why nodes of that place are not let in, with what would let them; undefined when they are. */
+  /** Why nodes of a place are not let in, and which setting would let them in. Undefined when they are let in. */
   refusalOf(place: Place): ForeignRefusal | undefined {
     const { clusterId, region } = this.#here;
     if (place.region !== region)
@@ -71,7 +73,7 @@ export class Foreigners {
     return { reason: "wrong_cluster", detail: this.#remedy(place.clusterId) };
   }
 
-  /** Whether nodes of that cluster are let in, in this region. */
+  /** Whether nodes of a cluster are let in when they are in this region. */
   isLetIn(clusterId: string): boolean {
     const { mode, hasCertificates } = this.#settings;
     if (clusterId === this.#here.clusterId || mode === "permissive") return true;
@@ -79,25 +81,25 @@ export class Foreigners {
   }
 
   /**
-   * A node of a foreign place was heard of. Returns whether nobody of that place was before, so it is worth telling. Members are not marked: who says
-   * so of one lies.
+   * Notes a node of a foreign place. Returns whether the place is new, so that it is worth telling. Members are not noted: a node that calls a
+   * member foreign is wrong.
    */
   note(nodeId: string, { clusterId, region }: Place): boolean {
     if (!this.#isMember(nodeId)) remember(this.#known, nodeId, MAX_KNOWN);
     return remember(this.#told, `${clusterId}\0${region}`, MAX_TOLD);
   }
 
-  /** Whether all that is known of the node is that it is foreign. */
+  /** Whether the node is known to be foreign and is no member. */
   has(nodeId: string): boolean {
     return this.#known.has(nodeId) && !this.#isMember(nodeId);
   }
 
-  /** It is a member now. Returns whether it was thought foreign. */
+  /** The node became a member. Returns whether it was known as foreign. */
   forget(nodeId: string): boolean {
     return this.#known.delete(nodeId);
   }
 
-  /** A link to a node is up: counted where only `permissive` let it in, and told once a cluster. */
+  /** A link to a node came up. Counts it if only the mode `permissive` let it in, and tells the operator once a cluster. */
   admitted({ nodeId, clusterId }: { readonly nodeId: string; readonly clusterId: string }, out: FabricOutput[]): void {
     if (clusterId === this.#here.clusterId || this.#listed.has(clusterId)) return;
     this.admittedCount += 1;
@@ -118,7 +120,7 @@ export class Foreigners {
   }
 }
 
-/** Adds, oldest out. Returns whether it is new. */
+/** Adds a text, and drops the oldest one of a full set. Returns whether the text is new. */
 function remember(set: Set<string>, text: string, max: number): boolean {
   if (set.has(text)) return false;
   set.add(text);

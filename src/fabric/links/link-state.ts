@@ -1,4 +1,4 @@
-/** One link as the node keeps it, and which of two links to one peer stays. `links.ts` moves it from state to state. */
+/** The state of one link, and the choice which of two links to one peer stays. `links.ts` moves links from state to state. */
 import type { Time } from "../../lib/machine.ts";
 import type { FabricEvent, LinkId } from "../io-types.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
@@ -8,29 +8,29 @@ export interface Row {
   readonly link: LinkId;
   readonly isIncoming: boolean;
   state: "opening" | "greeting" | "up" | "ending";
-  /** Of an outgoing link, whom it was opened to; else who said hello. Empty before. */
+  /** The node that an outgoing link was opened to, or that said hello on an incoming one. Empty before the hello of an incoming link. */
   nodeId: string;
   hello: Hello | undefined;
-  /** Protocol version both speak; 0 before the hello. */
+  /** The protocol version that both nodes speak. 0 before the hello. */
   protocolVersion: number;
   sinceMonoMs: number;
   framesSent: number;
   framesReceived: number;
   identity: PeerIdentity | undefined;
   deadlineMonoMs: number;
-  /** Greeting and farewell, to be sent before anything else. */
+  /** Hello and goodbye that are still to be sent. They go before all other frames. */
   readonly control: LinkFrame[];
 }
 
-/** What is known of a link, for people and for the rest of the room. */
+/** What a node knows of a link, for people and for the rest of the room. */
 export type LinkRow = Readonly<Omit<Row, "identity" | "deadlineMonoMs" | "control">>;
 
-/** A link, for people. */
+/** A link, as people see it. */
 export interface LinkState extends LinkRow {
   readonly isCaughtUp: boolean;
 }
 
-/** A link that somebody else opened, until more is known. */
+/** The row of a link that another node opened, before anything is known of it. */
 export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
   const deadlineMonoMs = time.monoMs + timeoutMs;
   const facts = { link, nodeId: "", hello: undefined, identity: undefined, protocolVersion: 0, sinceMonoMs: time.monoMs };
@@ -39,8 +39,8 @@ export function newRow(link: LinkId, time: Time, timeoutMs: number): Row {
 }
 
 /**
- * Whether the node of the old link is a member as it said, and a link to somebody of the same name, of a newer life, comes from elsewhere:
- * somebody started a second node with its id. A node that moved has its link to the old place ended, or is dead there before long.
+ * Whether the node of the old link is still a member at its address, while the new link has the same id, a higher generation and another address.
+ * Then somebody started a second node with this id. When a node has moved instead, its old link ends or its old address is soon declared dead.
  */
 function isStillThere(old: Row, next: Row, members: Iterable<MemberUpdate>): boolean {
   if (old.hello === undefined || old.hello.address === next.hello?.address) return false;
@@ -57,34 +57,34 @@ export function duplicateNode({ nodeId, generation }: Hello, old: Hello | undefi
   return { reason: "duplicate_node", detail };
 }
 
-/** Ends that are part of ordinary life. */
+/** Whether a link ends for this reason in ordinary operation. */
 export function isQuiet(reason: Goodbye): boolean {
   return (
     reason === "leave" || reason === "restart" || reason === "duplicate_link" || reason === "not_needed" || reason === "too_many_links"
   );
 }
 
-/** How loudly an operator is told of an end, whichever side said it. */
+/** How loudly an operator is told that a link ended, whichever side ended it. */
 export function severityOf(reason: Goodbye): FabricEvent["severity"] {
   if (reason === "duplicate_node") return "error";
   return isQuiet(reason) ? "debug" : "warn";
 }
 
 export interface LoserFacts {
-  /** This node's own. */
+  /** The id of this node. */
   readonly nodeId: string;
   readonly members: () => Iterable<MemberUpdate>;
-  /** Two links opened within this time of each other were opened from both ends. */
+  /** Two links that came up within this time of each other were opened from both ends. */
   readonly sameTimeMs: number;
   readonly monoMs: number;
 }
 
-/** Which of two links to one node ends; "none" when they are not of one node: the new one is refused. */
+/** The one of two links that ends. "none" when the links are not of one node; then the new one is refused. */
 export function loserOf(old: Row, next: Row, { nodeId, members, sameTimeMs, monoMs }: LoserFacts): Row | "none" {
   const [was, is] = [old.hello?.generation ?? 0, next.hello?.generation ?? 0];
   if (is < was || (is > was && isStillThere(old, next, members()))) return "none";
   const isSameTime = monoMs - old.sinceMonoMs < sameTimeMs;
-  // One that opens a second link has lost the first, even if this end has not noticed yet.
+  // A peer that opens a second link has lost the first, even if this node has not noticed yet.
   if (is > was || old.isIncoming === next.isIncoming || !isSameTime) return old;
   const isOldBySmaller = old.isIncoming ? next.nodeId < nodeId : nodeId < next.nodeId;
   return isOldBySmaller ? next : old;

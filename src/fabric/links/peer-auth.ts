@@ -1,4 +1,4 @@
-/** Whether a node may talk to us: what it claims against what its connection proves. */
+/** Decides whether a node may talk to this one: compares what the node claims with what its connection proves. */
 import { equalSecrets } from "../../lib/crypto.ts";
 import { uriNames } from "../../policy/identity/certificates.ts";
 import { isListed } from "../membership/members.ts";
@@ -9,56 +9,56 @@ import type { Foreigners } from "./foreigners.ts";
 /** Fabric protocol versions this program speaks, ascending. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];
 
-// Trust domain as in the SPIFFE-ID specification, section 2.1; the names are ours (semantics.md, Names and bounds), which SPIFFE's charset narrows.
+// The trust domain is as in the SPIFFE-ID specification, section 2.1. The ids are ours (semantics.md, Names and bounds), without the characters that SPIFFE forbids.
 const NODE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}\/waymark\/cluster\/([A-Za-z0-9._-]{1,64})\/node\/([A-Za-z0-9._-]{1,64})$/;
 
 export interface PeerAuthFacts {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
-  /** Shared by all nodes that may link without certificates; empty: none is asked for. */
+  /** The token that all nodes without certificates share. Empty means that no token is needed. */
   readonly clusterToken: string;
-  /** Taken from others as well, while the token is changed; never shown. */
+  /** A second token that other nodes may show, while the token is being changed. This node never shows it. */
   readonly otherToken?: string | undefined;
-  /** Plain connections from other machines are taken too. */
+  /** Whether plain connections from other machines are accepted. */
   readonly isInsecure: boolean;
-  /** Closed, nobody is talked to any more: there is something to protect here, and peers would prove nothing. */
+  /** While it is closed this node talks to nobody: a policy protects its entries, and peers could prove nothing. */
   readonly seal?: { readonly isClosed: boolean };
-  /** Whom this node has nothing to do with, whatever they prove. */
+  /** The nodes that this node refuses whatever they prove. */
   readonly foreigners: Foreigners;
 }
 
-/** What nodes without certificates show each other. */
+/** The tokens that nodes without certificates show each other. */
 export interface ClusterTokens {
-  /** The one this node shows; empty: none, and none is asked for. */
+  /** The token that this node shows. Empty means that it shows none and asks for none. */
   readonly clusterToken: string;
   readonly otherToken?: string | undefined;
 }
 
-/** Why a peer is refused: what it is told, and what an operator is. */
+/** Why a peer is refused: the reason of the goodbye, and a sentence for the peer and the operator. */
 export interface Refusal {
   readonly reason: Goodbye;
   readonly detail: string;
 }
 
-/** The node and cluster a certificate's alternative names speak for; undefined when they name none, or more than one. */
+/** The node and cluster that the alternative names of a certificate name. Undefined when they name none, or more than one. */
 export function nodeOfCertificate(alternativeNames: string): { readonly nodeId: string; readonly clusterId: string } | undefined {
   const [uri, ...others] = uriNames(alternativeNames);
   const [, clusterId, nodeId] = NODE_ID.exec(uri ?? "") ?? [];
   return nodeId === undefined || clusterId === undefined || others.length > 0 ? undefined : { nodeId, clusterId };
 }
 
-/** Whether a plain connection proves enough: it is of this machine itself, or the operator trusts the network (`--insecure`). */
+/** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */
 export function isPlainEnough({ isLoopback }: Pick<PeerIdentity, "isLoopback">, isInsecure: boolean): boolean {
   return isLoopback || isInsecure;
 }
 
-/** The token to show: only where no certificate says who this node is. */
+/** The token that this node shows to a peer. A node with a certificate shows none. */
 export function tokenToShow(hasCertificate: boolean, clusterToken: string): string {
   return hasCertificate ? "" : clusterToken;
 }
 
-/** A node answered under the certificate of another, and how; undefined when it did not, or showed none. */
+/** A text for people when a node answered with the certificate of another node. Undefined when the certificate is its own, or there is none. */
 export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdentity): string | undefined {
   if (response.kind === "probeIndirect" || certificate === undefined) return undefined;
   const { nodeId, clusterId } = certificate;
@@ -67,7 +67,7 @@ export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdent
   return `${from.nodeId} of ${from.clusterId ?? "no cluster"} answered with the certificate of ${nodeId} of ${clusterId}`;
 }
 
-/** What a connection proves before anything is said on it. Our own token is shown to nobody whom this refuses. */
+/** Why a connection is refused before anything is said on it. This node shows its own token only on connections that pass. */
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force, and the fabric has neither token nor certificates" };
@@ -75,7 +75,7 @@ export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts):
   return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
 }
 
-/** A hello against what the connection proves; undefined when the peer may stay. */
+/** Why a peer is refused for its hello and its connection. Undefined when the link may stay. */
 export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   const refused = refusalByIdentity(identity, facts) ?? refusalOfIdentity(hello, identity) ?? refusalOfToken(hello, identity, facts);
   if (refused !== undefined) return refused;
@@ -88,7 +88,7 @@ export function refusalOfHello(hello: Hello, identity: PeerIdentity, facts: Peer
   return undefined;
 }
 
-/** A greeting of a start that does not go under its node's id here, or not yet; undefined when there is nothing against it. */
+/** Why a hello is refused for the start that sent it: this node holds another start for the node's id, or looks for the last one first. */
 export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "address">, start: StartStanding): Refusal | undefined {
   if (start.verdict === "stranger") {
     const detail = `the one at ${address} does not follow the start of ${nodeId} that was accepted last`;
@@ -99,17 +99,17 @@ export function refusalOfStart({ nodeId, address }: Pick<Hello, "nodeId" | "addr
   return { reason: "not_needed", detail: `the last start of ${nodeId} is listed elsewhere, and looked for first` };
 }
 
-/** Why a link ends whose start does not go under its node's id any more: the words of its greeting are old, and accuse nobody. */
+/** Why a link ends when another start of its node was accepted after the greeting. The greeting was right when it was made, so nobody is accused. */
 export function anotherStart({ nodeId }: Pick<Hello, "nodeId">): Refusal {
   return { reason: "not_needed", detail: `another start of ${nodeId} was accepted since this link came up` };
 }
 
-/** What a call's connection and headers prove, before anything is read of it; undefined when that is enough to be heard. */
+/** Why a call is refused for its connection and headers, before its message is read. Undefined when it may be read. */
 export function refusalOfCaller(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   return refusalByIdentity(identity, facts) ?? refusalOfToken({ clusterToken: "" }, identity, facts);
 }
 
-/** A call's asker against what its connection proves; undefined when it may ask. */
+/** Why a call is refused for what its sender claims and its connection proves. Undefined when it may be answered. */
 export function refusalOfCall(request: CallRequest, identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   const { nodeId } = request.from;
   const { clusterId, region } = placeOfSpeaker(request);
@@ -117,7 +117,7 @@ export function refusalOfCall(request: CallRequest, identity: PeerIdentity, fact
   return refused ?? refusalOfSpeaker(nodeId, { clusterId: identity.certificate?.clusterId ?? clusterId, region }, facts);
 }
 
-/** Whether who answered a call is foreign here: then nothing that it says is heard. */
+/** Why an answer is ignored: the node that answered is foreign here. Undefined when it is not. */
 export function refusalOfAnswer(response: CallResponse, facts: PeerAuthFacts): Refusal | undefined {
   return response.kind === "probeIndirect" ? undefined : refusalOfSpeaker(response.from.nodeId, placeOfSpeaker(response), facts);
 }
@@ -127,14 +127,14 @@ interface SpeakerPlace {
   readonly region: string | undefined;
 }
 
-/** As it says itself; an older node says so in its table only. */
+/** The place that the sender says it is in. Nodes of older versions say it only in their table of members. */
 function placeOfSpeaker(said: CallRequest | Exclude<CallResponse, { kind: "probeIndirect" }>): SpeakerPlace {
   const { from } = said;
   const own = said.kind === "pushPull" ? said.members.find(({ nodeId }) => nodeId === from.nodeId) : undefined;
   return { clusterId: from.clusterId ?? own?.clusterId, region: from.region ?? own?.region };
 }
 
-/** An older node that does not say where it is: only if others said that it is foreign. */
+/** Why the sender is refused for its place. A node of an older version that says none is refused only if other nodes said that it is foreign. */
 function refusalOfSpeaker(
   nodeId: string,
   { clusterId, region }: SpeakerPlace,
@@ -148,8 +148,9 @@ function refusalOfSpeaker(
 }
 
 /**
- * Whether what others know under this node's id is a later life of its own: one that is over, or at its own address. Then the journal is an old
- * one that was put back, and needs a generation above it (semantics.md, Durability). One that lives at another address is a second node of our name.
+ * Whether other nodes know a later life of this node itself: a higher generation that is over, or that has this node's address. Then the journal
+ * here is an old one that was put back, and it needs a generation above that one (semantics.md, Durability). A higher generation that is alive
+ * at another address is a second node with this node's id.
  */
 export function isOwnLaterLife(
   { generation, address, status }: MemberUpdate,
@@ -158,12 +159,12 @@ export function isOwnLaterLife(
   return generation > self.generation && (address === self.address || !isListed(status));
 }
 
-/** Whom to count refusals by. Without the port: who tries again and again comes from another one each time. */
+/** The host by which refusals are counted. It has no port, because a peer that tries again comes from another port each time. */
 export function hostOf(identity: PeerIdentity | undefined): string {
   return identity === undefined ? "" : identity.address.replace(/:\d+$/, "");
 }
 
-/** The highest protocol version both speak. */
+/** The highest protocol version that both nodes speak. Undefined when there is none. */
 export function commonVersion(ours: readonly number[], theirs: readonly number[]): number | undefined {
   const common = ours.filter((version) => theirs.includes(version));
   return common.length === 0 ? undefined : Math.max(...common);
@@ -181,7 +182,7 @@ function refusalOfIdentity(
   return { reason: "wrong_identity", detail: `claims cluster ${clusterId}; its certificate is of ${certificate.clusterId}` };
 }
 
-/** A certificate is proof enough; without one the token is, wherever it came. */
+/** Why a peer without a certificate is refused for its token. The token may be in the hello or in the headers of the call. */
 function refusalOfToken(
   hello: Pick<Hello, "clusterToken">,
   identity: PeerIdentity,

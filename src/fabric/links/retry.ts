@@ -1,4 +1,4 @@
-/** The nodes that a link is wanted to, and when to try each again. */
+/** The peers to which this node wants links, and when it tries each of them again. */
 import { backoffMs } from "../../lib/backoff.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
@@ -9,11 +9,11 @@ interface KnownPeer {
   readonly nodeId: string;
   address: string;
   isWanted: boolean;
-  /** Not before this a link is opened to it. */
+  /** No link is opened to the peer before this time. */
   openMonoMs: number;
-  /** When it is not wanted any more: its link ends then. */
+  /** When the link to a peer that is no longer wanted ends. */
   letGoMonoMs: number;
-  /** Attempts that failed since a link to it lasted. */
+  /** Number of failed attempts since a link to the peer lasted. */
   attempt: number;
 }
 
@@ -35,7 +35,7 @@ export class LinkRetry {
     return [...this.#peers.values()];
   }
 
-  /** From now on these are wanted and no others. */
+  /** Sets the peers that are wanted from now on. */
   want(wanted: readonly { readonly nodeId: string; readonly address: string }[], time: Time): void {
     const ids = new Set<string>();
     for (const { nodeId, address } of wanted) {
@@ -68,7 +68,7 @@ export class LinkRetry {
     this.#peers.clear();
   }
 
-  /** A link to it held for a while: the next failure is the first again. */
+  /** A link to the peer lasted for a while, so the next failure counts as the first. */
   lasted(nodeId: string): void {
     const peer = this.#peers.get(nodeId);
     if (peer !== undefined) peer.attempt = 0;
@@ -95,7 +95,7 @@ export class LinkRetry {
     peer.openMonoMs = time.monoMs + Math.round((isRefused ? refusedRetryMs : reconnectMaxMs) * (0.5 + this.#rng.next()));
   }
 
-  /** Nothing that was heard of any of them keeps it from being tried again at once. */
+  /** All peers may be tried again at once, whatever they answered before. */
   retryNow(): void {
     for (const peer of this.#peers.values()) {
       peer.attempt = 0;
@@ -103,7 +103,7 @@ export class LinkRetry {
     }
   }
 
-  /** Both may open the link of a pair; the smaller id goes first, so that there are seldom two. */
+  /** Either node of a pair may open their link. The one with the smaller id goes first, so that two links are rare. */
   #yieldMs(nodeId: string): number {
     return this.#nodeId < nodeId ? 0 : Math.round(this.#options.yieldMs * (0.5 + this.#rng.next()));
   }

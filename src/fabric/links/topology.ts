@@ -1,7 +1,7 @@
-/** Which members to have links to: all of them while they are few, else successors on hashed rings. */
+/** Chooses the members to which a node has links: all of them while they are few, else the neighbours on hashed rings. */
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 
-/** What the choice looks at. */
+/** What the choice knows of a member. */
 export interface Candidate {
   readonly nodeId: string;
   readonly clusterId: string;
@@ -16,7 +16,7 @@ export interface Candidate {
  */
 export class Topology {
   readonly #maxLinks: number;
-  /** A ring each: where members stand on it, remembered for at most twice as many as there are. */
+  /** One map a ring: the position of each member. It remembers at most twice as many members as there are. */
   readonly #rings: readonly Map<string, number>[];
 
   constructor(maxLinks: number) {
@@ -24,7 +24,7 @@ export class Topology {
     this.#rings = Array.from({ length: Math.max(2, maxLinks >>> 1) }, () => new Map<string, number>());
   }
 
-  /** Ids of the neighbours among the others, in their order. */
+  /** The ids of the neighbours among `others`. */
   choose(self: Candidate, others: readonly Candidate[]): ReadonlySet<string> {
     if (others.length <= this.#maxLinks) return new Set(others.map(({ nodeId }) => nodeId));
     const chosen = new Set<string>();
@@ -43,7 +43,7 @@ interface Ring {
   readonly i: number;
 }
 
-/** Who comes after and before on the ring. */
+/** The members before and after this node on a ring. */
 function beside(self: Candidate, others: readonly Candidate[], ring: Ring): readonly string[] {
   const at = positionOf(self.nodeId, ring);
   let [next, nextAway, before, beforeAway] = ["", 2, "", 2];

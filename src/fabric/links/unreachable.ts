@@ -1,14 +1,14 @@
-/** Members that no link could be opened to lately: passed over when neighbours are chosen, and tried again later and later. */
+/** Remembers members to which no link could be opened lately. The choice of neighbours passes them over, for longer each time. */
 import { NEVER, type OptionsOf, type Time } from "../../lib/machine.ts";
 
 /** What is not a setting. */
 const REACH_FIXED = {
-  /** Attempts that fail one after the other until a member is passed over. */
+  /** Number of failed attempts in a row after which a member is passed over. */
   passOverAttempts: 2,
-  /** How long it is passed over the first time; twice as long each time after. */
+  /** How long a member is passed over the first time. Each further time takes twice as long, up to `maxPassOverMs`. */
   passOverMs: 30_000,
   maxPassOverMs: 300_000,
-  /** So long after the first failure it still counts among those to be in step with: the longest suspicion, so the dead are known for it by then. */
+  /** After its first failure a member still counts for this time as one to be in step with. It is the longest suspicion, after which a dead member is known to be dead. */
   countMs: 30_000,
 } as const;
 
@@ -17,7 +17,7 @@ export type ReachOptions = OptionsOf<typeof REACH_FIXED>;
 interface Row {
   sinceMonoMs: number;
   failures: number;
-  /** Not passed over after this; of one that never was, in the past. */
+  /** The member is passed over until then. 0 for a member that never was. */
   untilMonoMs: number;
   lengthMs: number;
 }
@@ -27,12 +27,12 @@ type Listed = readonly { readonly nodeId: string }[];
 const NOBODY: ReadonlySet<string> = new Set();
 
 /**
- * Why: where a firewall lets sites talk to a centre only, a node that insists on neighbours it cannot reach has no link at all, and
- * one that counts them as peers to be in step with is never in step. What they write comes by way of those in reach.
+ * Members out of reach. They matter where a firewall lets sites talk only to a centre. A node that insisted on neighbours out of reach would have
+ * no link at all, and a node that waited to be in step with them would never be in step. Their records arrive through nodes in reach.
  */
 export class UnreachableMembers {
   readonly #options: ReachOptions;
-  /** At most one for each member, and those of members gone since the last choice. */
+  /** By node id. Rows of nodes that are no longer members go at the next choice. */
   readonly #rows = new Map<string, Row>();
   #dueMonoMs = NEVER;
 
@@ -40,7 +40,7 @@ export class UnreachableMembers {
     this.#options = options;
   }
 
-  /** An attempt to open a link came to nothing; returns whether the member is passed over from now on. */
+  /** An attempt to open a link failed. Returns whether the member is passed over from now on. */
   failed(nodeId: string, { monoMs }: Time): boolean {
     const { passOverAttempts, passOverMs, maxPassOverMs, countMs } = this.#options;
     const row = this.#rows.get(nodeId) ?? { sinceMonoMs: monoMs, failures: 0, untilMonoMs: 0, lengthMs: passOverMs / 2 };
@@ -55,7 +55,7 @@ export class UnreachableMembers {
     return true;
   }
 
-  /** A link to it is up. */
+  /** A link to the member is up. */
   reached(nodeId: string): void {
     this.#rows.delete(nodeId);
   }
@@ -69,17 +69,17 @@ export class UnreachableMembers {
     return (this.#rows.get(nodeId)?.untilMonoMs ?? 0) > time.monoMs;
   }
 
-  /** This node stood still: that time says nothing of who is in reach. */
+  /** This node stood still. That time does not count, because no member could be reached in it. */
   postpone(byMs: number): void {
     for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
   }
 
-  /** When the choice is to be made anew. */
+  /** When neighbours must be chosen anew. */
   nextDeadlineMs(): number {
     return this.#dueMonoMs;
   }
 
-  /** Whether it is due; asked once. */
+  /** Whether the choice is due. True once for each time. */
   takeDue(time: Time): boolean {
     if (time.monoMs < this.#dueMonoMs) return false;
     this.#dueMonoMs = NEVER;
@@ -87,9 +87,9 @@ export class UnreachableMembers {
   }
 
   /**
-   * Whom to choose neighbours from now: all but those passed over, or all of them where that is nobody: then it is this node
-   * that is cut off, and behind everybody. So with its own `cluster`: what that writes comes back into it by no other. Whoever is not a member any
-   * more is forgotten.
+   * The members from which neighbours are chosen: all but those that are passed over. If that is nobody, this node itself is cut off, and all
+   * members are candidates. The same holds for the members of its own `cluster`, because their records come through no other cluster. Forgets
+   * nodes that are no longer members.
    */
   candidates<T extends { readonly nodeId: string }>(
     members: readonly T[],
@@ -111,9 +111,9 @@ export class UnreachableMembers {
   }
 
   /**
-   * Whom to be in step with: the wanted, and those passed over, but nobody who was out of reach for `countMs` and is a member all the
-   * same, so others reach it. When nobody else is left, or nobody else of the own `cluster`, it is this node that is cut off, and all
-   * the wanted count, or those of it.
+   * The members that this node must be in step with: the wanted ones and those that are passed over. A member that is out of reach for `countMs`
+   * does not count: it is still a member, so other nodes reach it. If nobody is left, this node itself is cut off, and all wanted members count.
+   * If nobody of its own `cluster` is left, the wanted members of the cluster count too.
    */
   counted(members: Listed, wanted: Listed, { monoMs, wallMs }: Time, cluster = NOBODY): Listed {
     const ids = new Set(wanted.map(({ nodeId }) => nodeId));

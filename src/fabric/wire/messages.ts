@@ -41,15 +41,15 @@ export interface MemberUpdate extends MemberUpdateFields {
 /** What a member says of itself. */
 export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser">;
 
-/** What is told of an origin that was forgotten and has not left (`catalog/replica/lost-origins.ts`). */
+/** What nodes tell each other of an origin that was forgotten although it has not left (`catalog/replica/lost-origins.ts`). */
 export type LostWord = LostOriginFields;
 
-/** A call's message, with those members of which this version knows the status. */
+/** The message of a call. Members whose status this version does not know are left out. */
 type Call<Kind, Message> = { readonly kind: Kind } & {
   readonly [F in keyof Message]: Message[F] extends readonly MemberUpdateFields[] ? readonly MemberUpdate[] : Message[F];
 };
 
-/** Asked by unary calls: a shell sends it and hands the response back, or that there was none in time. */
+/** What unary calls ask. A shell sends the request, and gives the response to the machine, or that none came in time. */
 export type CallRequest =
   | Call<"probe", ProbeRequestFields>
   | Call<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
@@ -60,24 +60,24 @@ export type CallResponse =
   | Call<"probeIndirect", ProbeIndirectResponseFields>
   | Call<"pushPull", PushPullResponseFields>;
 
-/** First frame both ways. */
+/** The first frame that each side sends. */
 export type Hello = HelloFrameFields;
 
 export type VectorEntry = VectorEntryFields;
 
-/** As a `VectorEntry`, of an origin that was named in full on the same link before. */
+/** A `VectorEntry` of an origin whose full name was sent on the same link before. */
 export interface ShortEntry {
-  /** Of its id (`shortHash`). */
+  /** `shortHash` of the origin's id. */
   readonly hash: number;
   readonly seq: number;
 }
 
-/** How long ago the sender's number of an origin was known to be all that this had written. */
+/** How long ago it was so that the sender held all that an origin had written. */
 export interface Heartbeat {
-  /** Of its id (`shortHash`). */
+  /** `shortHash` of the origin's id. */
   readonly hash: number;
   readonly ageMs: number;
-  /** The number that it had not passed by then; said of origins of other clusters than the receiver's. */
+  /** The number of the origin at that time was at most this. Only for origins of other clusters than the receiver's. */
   readonly seq?: number;
 }
 
@@ -103,7 +103,7 @@ export const GOODBYES = [
 /** Why a link ends in good order. */
 export type Goodbye = (typeof GOODBYES)[number];
 
-/** Records of one origin, and where that is at home. */
+/** Records of one origin, and its cluster and region. */
 export interface RecordsFrame {
   readonly kind: "records";
   readonly frame: Frame;
@@ -113,7 +113,7 @@ export interface RecordsFrame {
 
 /** When a vector was made, in times that only its link knows; whole milliseconds (`SaidTimes`). */
 export interface Said {
-  /** By the sender's clock; above 0. */
+  /** When the vector was made, by the sender's clock. Above 0. */
   readonly atMs: number;
   /** Since when what it says has been so, by the receiver's times: its newest `atMs` that the sender has, and for how long the sender had that. */
   readonly asOfMs?: number;
@@ -147,7 +147,7 @@ export type PolicyFrame =
       readonly sizeBytes: number;
     };
 
-/** From a node that leaves: without numbers that it does, with them its own records that the receiver is to take. `isRefused`: it takes none. */
+/** What a leaving node says. Without numbers: that it leaves. With numbers: which of its records the receiver is asked to take over. `isRefused` is the answer that the receiver takes none. */
 export type HandOverFrame = { readonly kind: "handOver" } & HandOverFrameFields;
 
 /** What travels on a link. */
