@@ -1,6 +1,6 @@
 /** Counts and records every denial, and records every write and a sample of the reads. */
 import { counted } from "../lib/counted.ts";
-import type { Metrics } from "../lib/metrics/metrics.ts";
+import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
 import { type AuditSink, accessEvent } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { PolicyAction } from "../policy/set/verdict.ts";
@@ -61,16 +61,8 @@ export class AccessLog {
   }
 }
 
-const LABELS = [
-  "owner_denied",
-  "viewer_denied",
-  "no_policy",
-  "cutover_closed",
-  "cutover_scope_denied",
-  "summaries_disabled",
-  "scope_denied",
-] as const;
+const REASONS = METRICS.discovery_policy_denials_total.labels.reason;
 
-function labelOf(reason: string): (typeof LABELS)[number] | "other" {
-  return LABELS.find((label) => label === reason) ?? "other";
+function labelOf(reason: string): (typeof REASONS)[number] {
+  return REASONS.find((label) => label === reason) ?? "other";
 }

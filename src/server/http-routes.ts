@@ -136,7 +136,9 @@ export class HttpRoutes {
     const ofServices = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
     );
-    this.#rows = new Map([...Object.entries(LATER), ...Object.entries(nodeRows(sources)), ...ofServices]);
+    const rows = [...Object.entries(LATER), ...Object.entries(nodeRows(sources)), ...ofServices];
+    this.#rows = new Map(rows);
+    assert(this.#rows.size === rows.length, "a path has one row: a service that brings a route of LATER takes its row away there");
   }
 
   /** Never rejects; `fail` turns what a route threw into a status. */
