@@ -40,12 +40,15 @@ const FAILING = {
 
 /** The lines that the test verb writes at its end, from its first that names a failure. */
 async function endOfVerb(files: Readonly<Record<string, string>>, ci: string): Promise<{ code: number; end: readonly string[] }> {
-  const folder = plant(["scripts/test.ts", "scripts/tally.ts", "scripts/run.ts", "vitest.config.ts", "test/seed-setup.ts"], {
-    ...files,
-    "package.json": '{ "type": "module" }\n',
-    // The planted tests start no node, and there are no sources to pack.
-    "test/program-setup.ts": "export function setup(): void {}\n",
-  });
+  const folder = plant(
+    ["scripts/test.ts", "scripts/tally.ts", "scripts/run.ts", "scripts/rooms.ts", "vitest.config.ts", "test/seed-setup.ts"],
+    {
+      ...files,
+      "package.json": '{ "type": "module" }\n',
+      // The planted tests start no node, and there are no sources to pack.
+      "test/program-setup.ts": "export function setup(): void {}\n",
+    },
+  );
   symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   const { code, output } = await run("node", ["scripts/test.ts", "chaos"], { cwd: folder, env: { CI: ci, NO_COLOR: "1", VITEST: "" } });
   const lines = output.trimEnd().split("\n");
