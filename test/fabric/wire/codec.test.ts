@@ -76,7 +76,7 @@ describe("what is written is read", () => {
 
 describe("a peer of another version", () => {
   test("a frame of a kind from the future is unknown, and so is an empty one", () => {
-    const inner = Buffer.from("4a03010203", "hex"); // Field 9, three bytes.
+    const inner = Buffer.from("a21f03010203", "hex"); // Field 500, three bytes.
     expect(decodeLinkFrame(Buffer.concat([Buffer.of(0x0a, inner.length), inner]))).toEqual({ kind: "unknown" });
     expect(decodeLinkFrame(Buffer.of(0x0a, 0))).toEqual({ kind: "unknown" });
     expect(decodeLinkFrame(encodeLinkFrame({ kind: "unknown" }))).toEqual({ kind: "unknown" });
