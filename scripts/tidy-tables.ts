@@ -15,6 +15,18 @@ export function unusedNames(root: string, names: readonly string[]): readonly st
   return names.filter((name) => !new RegExp(`["'\`]${name}["'\`]`).test(code));
 }
 
+/** Paths of HTTP that services bring, or that the node itself has, and that the page for operators does not name. */
+export function unexplainedRoutes(root: string): readonly string[] {
+  const page = readOrEmpty(join(root, "docs/guides/operations.md"));
+  const rows = ["src/services", "src/server"].flatMap((folder) => [
+    ...texts(root, folder, [".ts"])
+      .join("\n")
+      .matchAll(/^ +(?:path: "(\/[^"]+)",|"(\/[^"]+)": \{)/gm),
+  ]);
+  const paths = rows.map(([, ofService = "", ofNode = ""]) => ofService + ofNode);
+  return paths.filter((path) => !new RegExp(`[\`: ]${path}[\`?\\s]`).test(page));
+}
+
 /** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */
 const SETTING_TABLES = /^src\/config\/(?!exposure\.)[a-z-]+\.ts$/;
 

@@ -20,7 +20,15 @@ import {
   ruleFaults,
   unreachedFiles,
 } from "../scripts/tidy.ts";
-import { oldWordFaults, unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import {
+  oldWordFaults,
+  unexplainedEvents,
+  unexplainedRoutes,
+  unknownNames,
+  unreadSettings,
+  untestedReasons,
+  unusedNames,
+} from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
 const CONFIGURATION = [
@@ -512,6 +520,15 @@ test("tidy names a reason that is thrown and that no test names", () => {
     "test/lib/a.test.ts": 'expect(reason).toBe("SEEN");\n',
   });
   expect(untestedReasons(folder, ["seen", "unseen", "later"])).toEqual(["unseen"]);
+});
+
+test("tidy names a path of HTTP that the page for operators does not name", () => {
+  const folder = plant({
+    "docs/guides/operations.md": "`GET /readyz` says whether, and `/control/peers?status=alive` who.\n",
+    "src/services/a.ts": '  path: "/control/peers",\n  path: "/control/peer",\n',
+    "src/server/b.ts": '  "/readyz": { answer },\n  "/ready": { answer },\n  "/later": unimplemented(),\n',
+  });
+  expect(unexplainedRoutes(folder)).toEqual(["/control/peer", "/ready"]);
 });
 
 test("tidy names a metric and a setting of the documentation that do not exist", () => {

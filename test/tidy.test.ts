@@ -21,7 +21,15 @@ import {
   ruleFaults,
   unreachedFiles,
 } from "../scripts/tidy.ts";
-import { oldWordFaults, unexplainedEvents, unknownNames, unreadSettings, untestedReasons, unusedNames } from "../scripts/tidy-tables.ts";
+import {
+  oldWordFaults,
+  unexplainedEvents,
+  unexplainedRoutes,
+  unknownNames,
+  unreadSettings,
+  untestedReasons,
+  unusedNames,
+} from "../scripts/tidy-tables.ts";
 import { SETTING_ROWS } from "../src/config/settings.ts";
 import { REASONS } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics/metrics.ts";
@@ -86,6 +94,10 @@ test("the lint settings name rules that CONTRIBUTING.md has", () => {
 
 test("the program reads every setting", () => {
   expect(unreadSettings(ROOT, SETTING_ROWS)).toEqual([]);
+});
+
+test("the page for operators names every path of HTTP", () => {
+  expect(unexplainedRoutes(ROOT)).toEqual([]);
 });
 
 test("the program counts every metric", () => {
