@@ -74,8 +74,11 @@ export interface Arrival extends Peer {
   /** Milliseconds the client gives us, ≤ 0 when already over, undefined when it set no bound. */
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
-  /** Calls `expire` when the deadline passes before the call is over; what is returned forgets it. Asked for when an answer takes waiting. */
-  onDeadline(expire: () => void): () => void;
+  /**
+   * Calls `expire` when the deadline passes before the call is over; what is returned forgets it, undefined where the call itself does.
+   * Asked for when an answer takes waiting.
+   */
+  onDeadline(expire: () => void): (() => void) | undefined;
 }
 
 /** A unary call: exactly one of the two is called, once. */
@@ -310,7 +313,7 @@ export class MethodChain {
     const settle = (response: Message | Uint8Array | undefined, thrown: unknown) => {
       if (!isOpen) return;
       isOpen = false;
-      forget();
+      forget?.();
       if (response === undefined) {
         // Here the handler checks the owner instead of the chain, so its refusal is not recorded yet.
         const isDenied = thrown instanceof WaymarkError && thrown.reason === "discovery_access_denied";

@@ -114,10 +114,10 @@ class GrpcExchange implements UnaryExchange, StreamExchange {
     return this.#call.timeoutMs;
   }
 
-  onDeadline(expire: () => void): () => void {
+  /** Nothing is to be forgotten: the call's own timer goes with the call. */
+  onDeadline(expire: () => void): undefined {
     this.#expire = expire;
     this.#listen();
-    return NOTHING; // The call's own timer goes with the call.
   }
 
   /** Calls `gone` when the client cancels, or its connection is lost. */

@@ -325,8 +325,14 @@ export class ServerCall implements Call, MessageSink {
     } catch (thrown) {
       this.fail(thrown);
     }
-    if (method.kind === "server_streaming") this.#reader?.drop(); // Its answers may last; a unary call is charged until it is answered.
+    if (method.kind === "server_streaming") this.#stopReading(); // Its answers may last; a unary call is charged until it is answered.
     if (this.#response !== "over") this.#armDeadline();
+  }
+
+  /** Nothing more is read: an open watch holds no reader, which would be 0.25 kB. */
+  #stopReading(): void {
+    this.#reader?.drop();
+    this.#reader = undefined;
   }
 
   #refuse(error: WaymarkError): void {

@@ -98,8 +98,8 @@ export class EdgeCall implements Arrival {
     else if (isPlain(header("content-encoding"))) this.#shape = new JsonShape();
   }
 
-  onDeadline(expire: () => void): () => void {
-    return this.timeoutMs === undefined ? () => {} : this.#later(expire, this.timeoutMs);
+  onDeadline(expire: () => void): (() => void) | undefined {
+    return this.timeoutMs === undefined ? undefined : this.#later(expire, this.timeoutMs);
   }
 
   /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */

@@ -286,7 +286,7 @@ class EdgeDispatcher {
         accept: header("accept") ?? "",
         ifNoneMatch: header("if-none-match") ?? "",
         // A GET route has no deadline of its client's, and answers at once.
-        arrival: { ...arrival, encoding: "json", timeoutMs: undefined, onDeadline: () => () => {} },
+        arrival: { ...arrival, encoding: "json", timeoutMs: undefined, onDeadline: () => undefined },
         identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
       },
       (thrown) =>

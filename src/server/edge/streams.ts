@@ -102,7 +102,7 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
     return this.#called.call.timeoutMs;
   }
 
-  onDeadline(expire: () => void): () => void {
+  onDeadline(expire: () => void): (() => void) | undefined {
     return this.#called.call.onDeadline(expire);
   }
 
