@@ -1,7 +1,7 @@
 /** Starts and stops what is measured: our node and etcd, each alone on core 0; load comes from this process on core 1. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -172,10 +172,7 @@ function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running,
     name,
     pid,
     ...at,
-    cpuMs() {
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
+    cpuMs: () => cpuMsOf(pid),
     rssKiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]),
     async stop(signal = "SIGTERM") {
       process.off("exit", onExit);
@@ -183,6 +180,19 @@ function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running,
       await exited;
     },
   };
+}
+
+/** Of all threads that live, as the scheduler counts it in ns: `/proc/PID/stat` counts in 10 ms, too coarse for short rounds. */
+function cpuMsOf(pid: number): number {
+  let ns = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]);
+    } catch {
+      // The thread has ended since the list was read.
+    }
+  }
+  return ns / 1e6;
 }
 
 /** What the node prints when it is ready; its output is read on, so that it never waits for us. */

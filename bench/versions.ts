@@ -1,6 +1,6 @@
 /**
  * What does this version cost beside another one? Both nodes run on one core, in rounds that alternate; the other is a checkout
- * with its packages. `npm run bench -- versions --other ../waymark-before [--rounds 12] [--only query,dns]`. The ratio is of CPU
+ * with its packages. `npm run bench -- versions --other ../waymark-before [--rounds 40] [--only query,dns]`. The ratio is of CPU
  * time a unit of work, with its 95 % interval (Student's t over the logarithms of paired rounds): slower for sure is what has its
  * lower end above 1.
  */
@@ -38,14 +38,16 @@ import {
 } from "./_work.ts";
 
 const { values } = parseArgs({
-  options: { other: { type: "string" }, rounds: { type: "string", default: "12" }, only: { type: "string" } },
+  options: { other: { type: "string" }, rounds: { type: "string", default: "40" }, only: { type: "string" } },
 });
 const ROUNDS = Number(values.rounds);
 /** Fewer give no verdict that is worth keeping. */
 const MIN_ROUNDS = 10;
 const ENTRIES = 20_000;
-/** CPU time of a round, about: a hundred times what the kernel counts in. */
-const ROUND_MS = 1000;
+/** CPU time of a round, about: short, so that the two rounds of a pair meet the same neighbours. */
+const ROUND_MS = 200;
+/** Rounds of each side before those that count. */
+const WARM_ROUNDS = 6;
 /** How often a follower is asked what it has taken in, and for how long. */
 const LOOK_MS = 20;
 const MAX_WAIT_MS = 60_000;
@@ -304,7 +306,7 @@ async function calibrate(side: Side): Promise<number> {
   for (;;) {
     const us = await cost(side, count);
     const spentMs = (us * count) / 1000;
-    if (spentMs > ROUND_MS / 2) return Math.ceil((count * ROUND_MS) / spentMs / 1000) * 1000;
+    if (spentMs > ROUND_MS / 2) return Math.ceil((count * ROUND_MS) / spentMs / 200) * 200;
     count *= spentMs < ROUND_MS / 20 ? 10 : 2;
   }
 }
@@ -334,7 +336,9 @@ async function compare(path: Path, other: string) {
   try {
     // Both are warmed alike, so that neither is compiled better when it is measured.
     const count = Math.min(await calibrate(ours), await calibrate(theirs));
-    for (const side of [ours, theirs]) await side.work(count);
+    for (let i = 0; i < WARM_ROUNDS; i++) {
+      for (const side of [ours, theirs]) await side.work(count);
+    }
     const costs = { ours: [] as number[], theirs: [] as number[] };
     for (let i = 0; i < ROUNDS; i++) {
       if (i % 2 === 0) costs.ours.push(await cost(ours, count));
