@@ -84,7 +84,7 @@ describe("plain, on loopback", () => {
     expect(b.asks[0]).toMatchObject({ request: { updates: [updateOf("a")] }, proof: { clusterToken: "secret", isLoopback: true } });
   });
 
-  test("calls of strangers that never end take no room of the peers' calls", async () => {
+  test("calls of strangers that never end take no room of the peers' calls, and have their own again when they are gone", async () => {
     const b = await started({ limits: { maxIncomingCalls: 1, maxStrangerCalls: 2 } });
     b.isStranger = (proof) => proof.clusterToken !== "secret";
     b.answer = () => ({ kind: "probe", from: nodeRef("b"), updates: [] });
@@ -96,6 +96,14 @@ describe("plain, on loopback", () => {
     await until("the peer is answered", () => a.answers.size === 1);
     expect(a.answers.get(1)).toMatchObject({ kind: "probe" });
     for (const { session } of strangers) session.destroy();
+    const stranger = await started({ clusterToken: "another" });
+    let asked = 0;
+    await until("a stranger is heard again", async () => {
+      asked += 1;
+      stranger.transport.call(asked, b.transport.address, { kind: "probe", from: nodeRef("x"), targetNodeId: "b", updates: [] }, CALL_MS);
+      await until("it has an answer or none", () => stranger.answers.has(asked));
+      return stranger.answers.get(asked) !== undefined;
+    });
   });
 
   test("a goodbye is the last thing said; both sides hear that the link closed", async () => {

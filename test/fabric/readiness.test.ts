@@ -78,6 +78,14 @@ test("a standstill does not make it alone: who refuses could not be asked", () =
   expect(joining.isReady).toBe(false);
 });
 
+test("a standstill is no time in which all that are starting were heard", () => {
+  const starting = readiness(true);
+  starting.tick({ hasPeers: true, areSeedsHeard: true }, at(0));
+  starting.caughtUpWith({ count: 1, readyCount: 0, wantedCount: 1 }, at(10));
+  starting.postpone(60_000);
+  expect(starting.nextDeadlineMs()).toBe(at(joinTimeoutMs + 60_000).monoMs);
+});
+
 test("a refusal is forgotten once that address lets it in, and by no other", () => {
   const node = readiness(true);
   const letIn = (address: string, monoMs: number) => node.met({ kind: "letIn", address }, at(monoMs));
