@@ -45,8 +45,13 @@ function flagsOf(path: string): readonly FlagSpec[] {
 
 /** The root, each group, each verb. */
 function paths(): readonly string[] {
+  return ["", ...namedPaths()];
+}
+
+/** Each group, each verb. */
+function namedPaths(): readonly string[] {
   const prefixes = (words: readonly string[]) => words.map((_, at) => words.slice(0, at + 1).join(" "));
-  return ["", ...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
+  return [...new Set(VERBS.flatMap(({ path }) => prefixes(path.split(" "))))];
 }
 
 /** Values of the flags of a command, by the long and short names of each flag: its choices, or files. */
@@ -80,7 +85,6 @@ function bashScript(): string {
       return `    ${patterns}) COMPREPLY=($(compgen ${choices === "files" ? "-f" : `-W "${choices.join(" ")}"`} -- "$current")); return ;;`;
     }),
   );
-  const known = paths().filter((path) => path !== "");
   return `# bash completion for waymark
 _waymark() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" path="" word words next i
@@ -92,7 +96,9 @@ _waymark() {
     esac
     next="\${path:+$path }$word"
     case "$next" in
-      ${known.map((path) => `"${path}"`).join("|")}) path="$next" ;;
+      ${namedPaths()
+        .map((path) => `"${path}"`)
+        .join("|")}) path="$next" ;;
     esac
   done
   case "\${path:+$path }$previous" in
@@ -138,10 +144,7 @@ _waymark() {
     esac
     next="\${path_here:+$path_here }$word"
     case "$next" in
-      ${paths()
-        .filter((path) => path !== "")
-        .map(quoted)
-        .join("|")}) path_here="$next" ;;
+      ${namedPaths().map(quoted).join("|")}) path_here="$next" ;;
     esac
   done
   local previous="\${words[CURRENT-1]}"
@@ -181,10 +184,7 @@ function __waymark_at
         contains -- $word ${valueFlags().join(" ")}; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next ${paths()
-          .filter((path) => path !== "")
-          .map(quoted)
-          .join(" ")}; and set path $next
+        contains -- $next ${namedPaths().map(quoted).join(" ")}; and set path $next
     end
     test "$path" = "$argv"
 end

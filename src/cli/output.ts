@@ -97,11 +97,11 @@ export class Output {
     if (this.isMachine) this.document(json, NO_TABLE);
   }
 
-  /** One line of a stream of documents. */
-  line<T>(json: unknown, table: Table<T>): void {
+  /** One line of a stream of documents. Without a table it is for programs only. */
+  line<T>(json: unknown, table?: Table<T>): void {
     if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
-    else if (table.rows.length > 0) {
+    else if (table !== undefined && table.rows.length > 0) {
       const hasTitles = this.#streamWidths === undefined;
       this.#streamWidths ??= table.columns.map(() => LEAST_STREAM_WIDTH);
       this.#print(this.#tableText(table, hasTitles));

@@ -184,30 +184,27 @@ async function hintOf(error: unknown, isTls: boolean): Promise<string | undefine
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {
-  // An empty variable counts as not set.
-  const given = (flag: string, variable: string): string | undefined => flags.text(flag) ?? (environment.env[variable] || undefined);
-  const sourceOf = (flag: string, variable: string): string => (flags.text(flag) === undefined ? variable : `--${flag}`);
-  const servers = (given("server", "WAYMARK_SERVER") ?? `127.0.0.1:${GRPC_PORT}`)
-    .split(",")
-    .map((server) => serverOf(server.trim(), sourceOf("server", "WAYMARK_SERVER")));
+  /** A flag, or the variable for it, which counts as not set when it is empty. */
+  const given = (flag: string) => {
+    const text = flags.text(flag);
+    const variable = `WAYMARK_${flag.toUpperCase()}`;
+    return text === undefined ? { text: environment.env[variable] || undefined, source: variable } : { text, source: `--${flag}` };
+  };
+  const { text = `127.0.0.1:${GRPC_PORT}`, source } = given("server");
+  const servers = text.split(",").map((server) => serverOf(server.trim(), source));
   const timeout = flags.text("timeout");
   const timeoutMs = timeout === undefined ? undefined : (parseDurationMs(timeout) ?? 0);
   if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > MAX_TIMER_MS))
     throw new UsageError(`--timeout ${timeout}: not a duration such as 500ms or 30s, of at most 24 days`);
-  const token = given("token", "WAYMARK_TOKEN");
-  if (token !== undefined && !isToken(token)) throw new UsageError(`${sourceOf("token", "WAYMARK_TOKEN")} is not a token: ${TOKEN_RULE}`);
-  const [caFile, certFile, keyFile] = [given("ca", "WAYMARK_CA"), given("cert", "WAYMARK_CERT"), given("key", "WAYMARK_KEY")];
-  if ((certFile === undefined) !== (keyFile === undefined))
+  const { text: token, source: tokenSource } = given("token");
+  if (token !== undefined && !isToken(token)) throw new UsageError(`${tokenSource} is not a token: ${TOKEN_RULE}`);
+  const [ca, cert, key] = [given("ca"), given("cert"), given("key")];
+  if ((cert.text === undefined) !== (key.text === undefined))
     throw new UsageError("--cert and --key go together, or WAYMARK_CERT and WAYMARK_KEY");
   const wantsTls = flags.isOn("tls") || saysTls(environment.env["WAYMARK_TLS"] ?? "");
-  if (certFile !== undefined && caFile === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
-  const tlsFlags = {
-    ca: { source: sourceOf("ca", "WAYMARK_CA"), file: caFile },
-    cert: { source: sourceOf("cert", "WAYMARK_CERT"), file: certFile },
-    key: { source: sourceOf("key", "WAYMARK_KEY"), file: keyFile },
-  };
-  const hasFiles = caFile !== undefined || certFile !== undefined;
-  const tls = hasFiles ? await (await import("./tls-flags.ts")).readTlsFlags(environment, tlsFlags) : wantsTls && {};
+  if (cert.text !== undefined && ca.text === undefined && !wantsTls) throw new UsageError("--cert needs --tls or --ca, which turn TLS on");
+  const hasFiles = ca.text !== undefined || cert.text !== undefined;
+  const tls = hasFiles ? await (await import("./tls-flags.ts")).readTlsFlags(environment, { ca, cert, key }) : wantsTls && {};
   return { servers, ...(timeoutMs !== undefined && { timeoutMs }), ...(token !== undefined && { token }), ...(tls && { tls }) };
 }
 

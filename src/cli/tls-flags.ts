@@ -9,15 +9,15 @@ import { UsageError } from "./exit.ts";
 interface NamedFile {
   /** The flag or variable that names it. */
   readonly source: string;
-  /** Undefined when it names none. */
-  readonly file: string | undefined;
+  /** The name of the file; undefined without one. */
+  readonly text: string | undefined;
 }
 
 /** Throws a UsageError that names the flag or variable and the file, and never its contents. */
 export async function readTlsFlags(environment: Environment, flags: Readonly<Record<"ca" | "cert" | "key", NamedFile>>): Promise<TlsFiles> {
-  const read = async ({ source, file }: NamedFile): Promise<Buffer | undefined> =>
-    file === undefined ? undefined : Buffer.from(await readInput(environment, file, MAX_PEM_BYTES, source));
-  const nameOf = ({ source, file }: NamedFile): string => `${source} ${file}`;
+  const read = async ({ source, text }: NamedFile): Promise<Buffer | undefined> =>
+    text === undefined ? undefined : Buffer.from(await readInput(environment, text, MAX_PEM_BYTES, source));
+  const nameOf = ({ source, text }: NamedFile): string => `${source} ${text}`;
   const [ca, cert, key] = [await read(flags.ca), await read(flags.cert), await read(flags.key)];
   for (const [bytes, named] of [[ca, flags.ca] as const, [cert, flags.cert] as const])
     if (bytes !== undefined && !isRight(() => new X509Certificate(bytes)))

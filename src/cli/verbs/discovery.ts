@@ -221,13 +221,8 @@ function tell(event: FollowEvent, out: Output): void {
     }
     case "synced": {
       const { isSnapshot, cursor, revision, heldCount } = event;
-      if (out.isMachine) {
-        return out.line(
-          { event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor },
-          { columns: WATCH_COLUMNS, rows: [] },
-        );
-      }
-      if (isSnapshot) out.note(`${counted(heldCount, "entry", "entries")} now; following changes`);
+      out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor });
+      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "entry", "entries")} now; following changes`);
     }
   }
 }

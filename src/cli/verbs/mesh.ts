@@ -118,8 +118,8 @@ class MemberTeller {
     for (const nodeId of this.#held.keys()) if (this.#listed?.has(nodeId) !== true) this.#forget(nodeId);
     this.#listed = undefined;
     this.isCurrent = true;
-    if (this.#out.isMachine) this.#out.line({ event: "current" }, { columns: PEER_COLUMNS, rows: [] });
-    else this.#out.note("every member was shown; following changes");
+    this.#out.line({ event: "current" });
+    if (!this.#out.isMachine) this.#out.note("every member was shown; following changes");
   }
 
   #line(event: "member" | "forgotten", peer: Peer): void {

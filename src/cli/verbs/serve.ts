@@ -1,4 +1,5 @@
 /** The verb that runs a node. */
+import { Option } from "commander";
 import { SETTING_ROWS } from "../../config/settings.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
 import { UsageError } from "../exit.ts";
@@ -6,19 +7,13 @@ import type { Flags } from "../flags.ts";
 import type { Verb } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
 
-/** `--grpc-port <port>` as commander names its value: `grpcPort`. */
-function attribute(flag: string): string {
-  return (flag.split(" ")[0] ?? "").slice(2).replaceAll(/-[a-z]/g, (dash) => dash.slice(1).toUpperCase());
-}
-
 function settingFlags(flags: Flags): ReadonlyMap<string, string | true> {
   const given = new Map<string, string | true>();
   for (const { path, setting } of SETTING_ROWS) {
     if (setting.flag === undefined) continue;
-    const name = attribute(setting.flag);
-    const value = flags.text(name);
-    if (value !== undefined) given.set(path, value);
-    else if (flags.isOn(name)) given.set(path, true);
+    const name = new Option(setting.flag).attributeName();
+    const value = flags.text(name) ?? flags.isOn(name);
+    if (value !== false) given.set(path, value);
   }
   return given;
 }
@@ -33,8 +28,8 @@ export const serve: Verb = async ({ environment, flags, out }) => {
     ...(hasDemo && { beforeReady: async (grpc: string) => (await import("./import.ts")).loadDemo(environment, grpc, out) }),
     onReady: ({ nodeId, listeners, fault }) => {
       const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };
-      if (out.isMachine) out.line({ ...said, node_id: nodeId, listeners }, { columns: [], rows: [] });
-      else out.note(...readyLines(nodeId, listeners, fault, hasDemo));
+      out.line({ ...said, node_id: nodeId, listeners });
+      if (!out.isMachine) out.note(...readyLines(nodeId, listeners, fault, hasDemo));
     },
   });
 };
