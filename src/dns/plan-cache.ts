@@ -160,11 +160,12 @@ function planBytes({ groups, authority, glue }: Plan): number {
   let bytes = PLAN_BYTES;
   for (const group of groups) for (const record of group) bytes += recordBytes(record);
   for (const record of authority) bytes += recordBytes(record);
-  for (const [name, records] of glue) {
-    bytes += GLUE_BYTES + name.length;
-    for (const record of records) bytes += recordBytes(record);
-  }
+  for (const [name, records] of glue) bytes += glueBytes(name, records);
   return bytes;
+}
+
+function glueBytes(name: string, records: readonly DnsRecord[]): number {
+  return records.reduce((sum, record) => sum + recordBytes(record), GLUE_BYTES + name.length);
 }
 
 /**
@@ -182,12 +183,8 @@ function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
     for (const record of shuffled(group, random)) {
       const host = hostOf(record);
       const addresses = host === undefined ? undefined : plan.glue.get(host);
-      left -=
-        recordBytes(record) +
-        (addresses ?? []).reduce(
-          (sum, address) => sum + recordBytes(address),
-          addresses === undefined ? 0 : GLUE_BYTES + (host ?? "").length,
-        );
+      left -= recordBytes(record);
+      if (host !== undefined && addresses !== undefined) left -= glueBytes(host, addresses);
       if (room <= 0 || left < 0) break;
       part.push(record);
       room -= dataBytes(record);

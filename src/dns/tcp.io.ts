@@ -58,7 +58,6 @@ export class TcpConnections {
         this.#open.add(connection);
         return this.#handlers.answer(query, peer);
       },
-      dropped: (reason) => this.#handlers.dropped(reason),
       ready: () => this.#wait(connection),
     });
     this.#open.add(connection);
