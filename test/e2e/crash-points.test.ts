@@ -48,10 +48,10 @@ const COUNT = {
   },
   /** A chain with a break has no record that could be trusted. */
   audit: (directory: string): number => {
-    const file = new AuditFile({ directory, retentionMs: 1e15, maxBytes: 1e9 });
-    const { problem } = file.verify(undefined);
+    const file = new AuditFile({ directory, retentionMs: 1e15, maxBytes: 1e9, file: undefined });
+    const { problem, head } = file.verify({ last: undefined, head: undefined });
     file.close();
-    return problem === undefined ? file.head.number : -1;
+    return problem === undefined ? head.number : -1;
   },
 } as const;
 

@@ -1,11 +1,13 @@
 /**
- * The audit log's SQLite file: records in a hash chain, appended in groups, with the oldest pruned. It is a file of its own, so that
+ * The audit log's SQLite file: records in a hash chain, appended in groups, with the oldest pruned. Each record is also a line of the
+ * JSON-lines file, where one is named (`stream.io.ts`). The database is a file of its own, so that
  * neither its fsyncs nor its damage affect the node's decisions. A person who can write to the file can make a whole new chain,
  * or cut its start and end and say so in `meta`. Against that, keep a head elsewhere (the JSON-lines file has every one).
  */
 import { DatabaseSync } from "node:sqlite";
 import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
 import { type AuditFilter, matchesAudit } from "../../policy/audit/filter.ts";
+import { auditLine } from "../../policy/audit/line.ts";
 import {
   type AuditEvent,
   type AuditRecord,
@@ -19,6 +21,8 @@ import {
 import { syncDirectory } from "../clean-stop.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, fileBytes, openDatabase, transactions } from "../database-file.io.ts";
+import type { Owner } from "../thread.io.ts";
+import { AuditStream } from "./stream.io.ts";
 
 export interface AuditFileOptions {
   /** Undefined: in memory, gone with the process. */
@@ -27,6 +31,24 @@ export interface AuditFileOptions {
   readonly retentionMs: number;
   /** About the most that the log takes on disk; the oldest records go first. */
   readonly maxBytes: number;
+  /** File that gets each record as a line of JSON. */
+  readonly file: string | undefined;
+}
+
+/** What only the log's thread sees; sent along with answers. */
+export interface AuditState {
+  /** The newest record. */
+  readonly head: ChainPoint;
+  /** The newest record that was pruned; the chain starts after it. */
+  readonly anchor: ChainPoint;
+  /** Size of the file without room that is used again. */
+  readonly usedBytes: number;
+  /** Lines that could not be written to the JSON-lines file. */
+  readonly fileLostCount: number;
+  /** Why that file refused the last lines; empty when it took them, or when there is no file. */
+  readonly fileFault: string;
+  /** Whether lines are on their way to that file. */
+  readonly isFileBusy: boolean;
 }
 
 /** Which records to read, newest first. */
@@ -59,6 +81,8 @@ const SLICE_ROWS = 2000;
 const PRUNE_ROWS = 1000;
 /** How long pruning may keep a batch waiting. */
 const PRUNE_MS = 50;
+/** How often old records are looked for while none are written. */
+const PRUNE_EVERY_MS = 60_000;
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -91,7 +115,8 @@ function prepareAll(db: DatabaseSync) {
  * mark before the log goes. A file with the mark and without a log has lost what was written last. It is opened all the same, because
  * evidence must stay readable. The chain then skips one number, so that every check finds the gap.
  */
-export class AuditFile {
+export class AuditFile implements Owner {
+  readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly hasLostLog: boolean };
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #unlock: () => void;
@@ -99,48 +124,57 @@ export class AuditFile {
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Undefined: in memory. */
   readonly #directory: string | undefined;
-  /** Whether the file was marked open at the start and had no log. */
-  readonly hasLostLog: boolean;
+  /** The JSON-lines file. Undefined without one. */
+  readonly #stream: AuditStream | undefined;
+  readonly #pruning: NodeJS.Timeout;
   #isMarkedOpen = false;
   #head: ChainPoint;
   #anchor: ChainPoint;
 
   /** Creates what is missing. Throws `FileRefused`, nothing changed, when the file is in use, damaged, or of a newer program. */
-  constructor({ directory, retentionMs, maxBytes }: AuditFileOptions) {
+  constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
     const { db, unlock, hasLostLog } = directory === undefined ? openInMemory() : openOnDisk(directory);
     this.#unlock = unlock;
     this.#db = db;
     this.#directory = directory;
-    this.hasLostLog = hasLostLog;
     this.#sql = prepareAll(db);
     ({ head: this.#head, anchor: this.#anchor } = pointsOf(this.#sql.meta.get(), "the audit log"));
+    // `hasLostLog`: the file was marked open at the start and had no log.
     if (hasLostLog) this.#passOver();
+    this.#stream = file === undefined ? undefined : new AuditStream(file);
+    this.#stream?.reopen();
+    this.#prune();
+    this.#pruning = setInterval(() => this.#prune(), PRUNE_EVERY_MS).unref();
+    this.opened = { state: this.look(), isTailWhole: this.#isTailWhole(), hasLostLog };
   }
 
-  get head(): ChainPoint {
-    return this.#head;
+  look(): AuditState {
+    const { lostCount = 0, fault = "", isBusy = false } = this.#stream ?? {};
+    const file = { fileLostCount: lostCount, fileFault: fault, isFileBusy: isBusy };
+    return { head: this.#head, anchor: this.#anchor, usedBytes: this.#usedBytes(), ...file };
   }
 
-  get anchor(): ChainPoint {
-    return this.#anchor;
+  /** Opens the JSON-lines file again, after it was moved away. */
+  reopen(): void {
+    this.#stream?.reopen();
   }
 
   /** Whether the newest record is the one that was written last. The chain goes on from the one written last in any case, so a loss stays visible. */
-  isTailWhole(): boolean {
+  #isTailWhole(): boolean {
     const newest = this.#sql.newest.get();
     if (newest === undefined) return this.#head.number === this.#anchor.number;
     return newest["number"] === this.#head.number && equalBytes(bytesOf(newest["hash"]), this.#head.hash);
   }
 
-  usedBytes(): number {
+  #usedBytes(): number {
     const pages = this.#sql.pages.get();
     return Number(pages?.["used"]) * Number(pages?.["page_size"]);
   }
 
   /** Adds records to the chain. They are on disk when this returns. */
-  append(events: readonly AuditEvent[]): readonly AuditRecord[] {
+  append(events: readonly AuditEvent[]): AuditState {
     const records: AuditRecord[] = [];
     let head = this.#head;
     this.#markOpen();
@@ -154,18 +188,24 @@ export class AuditFile {
       this.#sql.moveHead.run(head.number, head.hash);
     });
     this.#head = { number: head.number, hash: head.hash };
-    return records;
+    this.#stream?.write(records.map(auditLine));
+    this.#prune();
+    return this.look();
   }
 
   /** Removes records that are too old or take too much room, for at most 50 ms. The last record removed becomes the anchor. */
-  prune(nowWallMs: number): void {
+  #prune(): void {
     const endMs = performance.now() + PRUNE_MS;
-    while (this.#pruneSlice(nowWallMs - this.#retentionMs) && performance.now() < endMs);
+    try {
+      while (this.#pruneSlice(Date.now() - this.#retentionMs) && performance.now() < endMs);
+    } catch {
+      // The disk refuses: old records stay until it takes writes again, and batches that fail are reported.
+    }
   }
 
   /** Removes some records. Returns whether there may be more to remove. */
   #pruneSlice(oldestWallMs: number): boolean {
-    const isTooLarge = this.usedBytes() > this.#maxBytes;
+    const isTooLarge = this.#usedBytes() > this.#maxBytes;
     const isDue = (row: Row): boolean => isTooLarge || isOlder(row, oldestWallMs);
     const oldest = this.#sql.oldest.get(1);
     if (oldest === undefined || !isDue(oldest)) return false;
@@ -210,7 +250,7 @@ export class AuditFile {
   }
 
   /** Checks a slice of the chain after `last` (undefined: from the anchor) up to `head` (undefined: the newest now). */
-  verify(last: ChainPoint | undefined, head: ChainPoint = this.#head) {
+  verify({ last, head = this.#head }: { readonly last: ChainPoint | undefined; readonly head: ChainPoint | undefined }) {
     // Records that were pruned since the last slice were good, or the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
@@ -240,6 +280,7 @@ export class AuditFile {
   }
 
   close(): void {
+    clearInterval(this.#pruning);
     try {
       // The checkpoint comes first: the log is then written from its start, in room that it has, so that a full disk does not refuse it.
       if (this.#directory !== undefined && isOpenIn(this.#db)) this.#db.exec("PRAGMA wal_checkpoint; UPDATE life SET is_open = 0");
@@ -248,6 +289,8 @@ export class AuditFile {
     }
     this.#db.close();
     this.#unlock();
+    // The thread lives until the last line is written.
+    void this.#stream?.close();
   }
 
   /** Skips the number after the head: the record that had it is lost, and perhaps more. */

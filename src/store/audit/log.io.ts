@@ -8,8 +8,7 @@ import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
 import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint, equalBytes } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
-import type { AuditFileOptions } from "./file.io.ts";
-import type { AuditOpen, AuditState, AuditThread } from "./worker.io.ts";
+import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";
 
 /** Most events that wait for the disk. More are lost and counted, and the log itself says so. */
 const MAX_PENDING = 10_000;
@@ -27,8 +26,6 @@ const TELL_MS = 60_000;
 
 /** Without a directory the thread of the log starts with the first event. */
 export interface AuditLogOptions extends AuditFileOptions {
-  /** File that gets each record as a line of JSON. */
-  readonly file: string | undefined;
   readonly metrics: Metrics;
   readonly log: Pick<Log, "info" | "error">;
 }
@@ -72,7 +69,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   return log;
 }
 
-type Calls = ThreadCalls<AuditThread, AuditOpen>;
+type Calls = ThreadCalls<AuditFile, AuditFileOptions>;
 
 interface Waiter {
   /** The waiter is answered when this many events are written. */
@@ -189,7 +186,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   async #open(): Promise<Calls> {
     const { directory, retentionMs, maxBytes, file, log } = this.#options;
     const calls: Calls = new ThreadCalls("audit");
-    const opened = await calls.open({ options: { directory, retentionMs, maxBytes }, linesFile: file });
+    const opened = await calls.open({ directory, retentionMs, maxBytes, file });
     this.#show(opened.state);
     this.#lookSoon();
     const { head, anchor } = opened.state;
