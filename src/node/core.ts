@@ -319,8 +319,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   // ---- own records ----
 
   #persist(out: NodeOutput[]): void {
-    const started = this.commits.start();
-    if (started !== undefined) out.push({ kind: "persist", batch: started.batch });
+    const batch = this.commits.start();
+    if (batch !== undefined) out.push({ kind: "persist", batch });
   }
 
   #persisted(time: Time, out: NodeOutput[]): void {

@@ -9,11 +9,7 @@ import { readClusterTokens, readFabricTls } from "./fabric/secrets.io.ts";
 import { readCredentials } from "./identity.io.ts";
 import { readFileText } from "./policy-file.io.ts";
 
-interface TlsSettings {
-  readonly certFile: string | undefined;
-  readonly keyFile: string | undefined;
-  readonly caFile: string | undefined;
-}
+type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 
 /** Each fault is one line that names the setting and the file, and never its content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {

@@ -20,16 +20,9 @@ const FAILURES: ReadonlySet<string> = new Set([
   "DATA_LOSS",
 ]);
 
-interface Totals {
-  readonly calls: number;
-  readonly failures: number;
-  readonly answers: number;
-  readonly latencyMs: number;
-}
-
 export class NodeLoad {
   readonly #sources: LoadSources;
-  #before: Totals;
+  #before: ReturnType<typeof totalsOf>;
 
   constructor(sources: LoadSources) {
     this.#sources = sources;
@@ -52,7 +45,7 @@ export class NodeLoad {
   }
 }
 
-function totalsOf(metrics: Metrics): Totals {
+function totalsOf(metrics: Metrics) {
   const totals = { calls: 0, failures: 0, answers: 0, latencyMs: 0 };
   for (const { labels, value } of metrics.seriesOf("rpc_requests_total")) {
     totals.calls += value;

@@ -8,7 +8,6 @@ import { invalid } from "../../lib/errors.ts";
 export type Namespace = string & { readonly __brand: "Namespace" };
 /** Name, instance id, tag, capability or resource: 1 to 128 of `[A-Za-z0-9._:/@+-]`. */
 export type Name = string & { readonly __brand: "Name" };
-/** Node, cluster, region, zone or tenant id: 1 to 64 of `[A-Za-z0-9._:/@+-]`. */
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
 export type Bounds = Readonly<Record<keyof typeof RECORD_BOUNDS, number>>;

@@ -125,20 +125,7 @@ function encodeFor(replica: Replica, stored: StoredRecord, link: Link): Uint8Arr
 }
 
 export type Applied =
-  | {
-      readonly kind: "applied";
-      /** Records that were refused alone, with the reasons. */
-      readonly refused: readonly WaymarkError[];
-      /**
-       * This node's own live records that a received `unregistered` tombstone hides. They are to be ended at once (`Endings.superseded`).
-       */
-      readonly superseded: readonly StoredRecord[];
-      /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */
-      readonly maxHlc: number;
-      readonly beyondHlc: number;
-      /** Number of records that changed something here. */
-      readonly changedCount: number;
-    }
+  | Readonly<Pick<Taken, "kind" | "refused" | "superseded" | "maxHlc" | "beyondHlc" | "changedCount">>
   /** Records in between are unknown here: ask from `knows`. */
   | { readonly kind: "gap"; readonly knows: number }
   /** The origin is forgotten or our own, or the frame is invalid. */
@@ -363,10 +350,14 @@ function isSound({ generation, after, through, floor, knownSeq = 0 }: Frame): bo
 /** The result of one frame. */
 class Taken {
   readonly kind = "applied";
+  /** Records that were refused alone, with the reasons. */
   readonly refused: WaymarkError[] = [];
+  /** This node's own live records that a received `unregistered` tombstone hides. They are to be ended at once (`Endings.superseded`). */
   readonly superseded: StoredRecord[] = [];
+  /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */
   maxHlc = 0;
   beyondHlc = 0;
+  /** Number of records that changed something here. */
   changedCount = 0;
   /** Number of refused records that should be here. */
   lackCount = 0;

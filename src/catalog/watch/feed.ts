@@ -186,9 +186,7 @@ export class Feed {
     const isAll = this.#scopesLength > MAX_SCOPES_LENGTH || lengthOf(scopes) > MAX_SCOPES_LENGTH;
     this.#scopes = undefined;
     this.#scopesLength = 0;
-    if (isWhole || isAll) {
-      this.#phase = snapshotPhase();
-    } else this.#phase = { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
+    this.#phase = snapshotPhase(isWhole || isAll ? undefined : scopes);
   }
 
   get #place(): Standpoint {
@@ -369,6 +367,7 @@ function lengthOf(names: readonly string[]): number {
   return names.reduce((sum, { length }) => sum + length, 0);
 }
 
-function snapshotPhase(): Phase {
-  return { kind: "pages", scopes: undefined, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
+/** The beginning of a snapshot: of the whole, or of these namespaces. */
+function snapshotPhase(scopes?: readonly string[]): Phase {
+  return { kind: "pages", scopes, scope: 0, after: undefined, isBegun: false, told: new ToldPages() };
 }

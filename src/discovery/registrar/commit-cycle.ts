@@ -42,13 +42,11 @@ export class CommitCycle {
   }
 
   /** The next batch for the journal. Undefined while one is on its way, and when nothing is staged. */
-  start(): { readonly number: BatchNumber; readonly batch: Batch } | undefined {
+  start(): Batch | undefined {
     if (this.#flight !== undefined) return undefined;
-    const batch = this.#registrar.takeBatch();
-    if (batch === undefined) return undefined;
-    this.#flight = batch;
-    this.#started += 1;
-    return { number: this.#started, batch };
+    this.#flight = this.#registrar.takeBatch();
+    if (this.#flight !== undefined) this.#started += 1;
+    return this.#flight;
   }
 
   /** The batch on its way is on disk: its records become visible. Returns its number, for the callers that wait. */

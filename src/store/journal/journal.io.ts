@@ -79,8 +79,7 @@ interface Opened {
 class DiskJournal implements Journal {
   readonly restored: Restored;
   readonly #calls: Calls;
-  readonly #directory: string;
-  readonly #log: JournalOptions["log"];
+  readonly #options: JournalOptions;
   /** Ids of leases by number, for the replay. */
   readonly #leaseIds: Map<number, string>;
   readonly #numbers: Numbers;
@@ -89,12 +88,11 @@ class DiskJournal implements Journal {
   #queuedBytes = 0;
   #closed: Promise<void> | undefined;
 
-  constructor({ calls, numbers, restored, leases }: Opened, { directory, log }: JournalOptions) {
+  constructor({ calls, numbers, restored, leases }: Opened, options: JournalOptions) {
     this.#calls = calls;
     this.#numbers = numbers;
     this.restored = restored;
-    this.#directory = directory;
-    this.#log = log;
+    this.#options = options;
     this.#leaseIds = new Map(leases.map(({ lease, leaseId }) => [lease, leaseId]));
   }
 
@@ -126,7 +124,7 @@ class DiskJournal implements Journal {
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       // A row has its checksum and still says what no version writes.
-      const message = damageText(`${this.#directory}/journal.db`, `a row cannot be read: ${error.message}`);
+      const message = damageText(`${this.#options.directory}/journal.db`, `a row cannot be read: ${error.message}`);
       throw new WaymarkError("store_unavailable", message, { cause: error, metadata: { problem: "corrupt" } });
     }
   }
@@ -164,12 +162,12 @@ class DiskJournal implements Journal {
       const wasFailing = this.#numbers.isFailing;
       this.#numbers.state = state;
       if (fault === undefined) {
-        if (wasFailing) this.#log.info({ failureCount: this.#numbers.failures }, "journal takes writes again");
+        if (wasFailing) this.#options.log.info({ failureCount: this.#numbers.failures }, "journal takes writes again");
         this.#numbers.written(size, { commitMs, batchMs: performance.now() - startMs });
         return;
       }
       // Logged once and not for each refused batch: /metrics/persistence has the count.
-      if (!wasFailing) this.#log.error({ error: fault }, "journal refuses writes");
+      if (!wasFailing) this.#options.log.error({ error: fault }, "journal refuses writes");
       this.#numbers.failed(fault);
       throw new WaymarkError("store_unavailable", `the journal could not be written: ${fault}`, { retryMs: RETRY_MS });
     } finally {
@@ -179,7 +177,7 @@ class DiskJournal implements Journal {
   }
 
   stats(): JournalStats {
-    return this.#numbers.stats(`${this.#directory}/journal.db`, this.#queuedBatches);
+    return this.#numbers.stats(`${this.#options.directory}/journal.db`, this.#queuedBatches);
   }
 
   close(): Promise<void> {
