@@ -22,7 +22,6 @@ import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources } from "../server/http-routes.ts";
 import { openScraper } from "../server/metrics.io.ts";
-import { rpcObserver } from "../server/rpc-metrics.ts";
 import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
@@ -153,15 +152,10 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
 function openChain({ settings, log, core, now, identities }: ListenersOptions, services: readonly Service[]): Chain {
   const { identity, metrics } = core;
   const rpcLog = log.child("server.rpc");
-  const isStream = (service: string, method: string) => {
-    const desc = services.find((s) => s.desc.typeName === service)?.desc;
-    return desc?.methods.some((m) => m.name === method && m.methodKind !== "unary") ?? false;
-  };
   const isRead = (service: string, method: string) => {
     const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
     return desc !== undefined && changesNothing(desc);
   };
-  let requests = 0;
   return new Chain({
     now,
     identify: identities.identify,
@@ -169,14 +163,14 @@ function openChain({ settings, log, core, now, identities }: ListenersOptions, s
     anonymous: anonymousAccess(settings),
     knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,
     limit: core.limits.admit,
-    newRequestId: () => `${identity.boot}-${(++requests).toString(36)}`,
-    observe: rpcObserver(metrics, isStream),
+    idPrefix: identity.boot,
+    metrics,
     onRefused: (call) => core.limits.note(refusedAct(call, identity.clusterId)),
     onBug: (fault, call) => {
       rpcLog.error({ err: fault, ...call }, "handler failed");
       if (fault instanceof BrokenInvariant && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
     },
-    onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug(call, "call") : undefined,
+    onCall: rpcLog.isEnabled("debug") ? (call) => rpcLog.debug({ ...call }, "call") : undefined,
   });
 }
 

@@ -7,6 +7,7 @@ import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/timeout.ts";
 import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
+import type { Histogram, Metrics, Series } from "../lib/metrics/metrics.ts";
 import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
@@ -17,14 +18,11 @@ import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 
-/** One finished call. `code` is the name of a gRPC code; `latencyMs` of a stream is its whole life. */
-export interface Observation {
+/** Names a call in logs and in the audit. */
+export interface CallName {
+  readonly requestId: string;
   readonly service: string;
   readonly method: string;
-  readonly code: string;
-  readonly transport: string;
-  readonly encoding: string;
-  readonly latencyMs: number;
 }
 
 /** What the chain needs of the world; all synchronous, and none may throw but where it says so. */
@@ -38,26 +36,22 @@ export interface ChainPorts {
   readonly anonymous?: "none" | "read" | "all";
   /** Services that are for callers with a credential alone, whatever `anonymous` says. */
   readonly knownOnly?: ReadonlySet<string> | undefined;
-  /** A fresh request id; called for each call that brings none, so it must be cheap (a counter behind a random prefix). */
-  newRequestId(): string;
-  observe(observation: Observation): void;
+  /** Begins the ids of calls that bring none; no other process has it. */
+  readonly idPrefix: string;
+  /** Counts the calls that ended. */
+  readonly metrics: Pick<Metrics, "counter" | "histogram">;
   /** A handler threw something that is not a WaymarkError: log it with its stack. */
-  onBug(fault: unknown, call: { readonly requestId: string; readonly service: string; readonly method: string }): void;
+  onBug(fault: unknown, call: CallName): void;
   /** Takes a token of the caller or throws `discovery_rate_limited`; absent where no limit is set. */
   limit?: ((caller: Caller, cost: Cost, monoMs: number) => void) | undefined;
   /** A caller was not known, or may not make this call: for the audit. */
   onRefused?: ((refusal: RefusedCall) => void) | undefined;
   /** Present only when calls are to be logged at debug. */
-  onCall?:
-    | ((call: { readonly requestId: string; readonly service: string; readonly method: string; readonly address: string }) => void)
-    | undefined;
+  onCall?: ((call: CallName & { readonly address: string }) => void) | undefined;
 }
 
 /** A call that was refused for who made it. */
-export interface RefusedCall {
-  readonly service: string;
-  readonly method: string;
-  readonly requestId: string;
+export interface RefusedCall extends CallName {
   readonly address: string;
   /** Undefined when nobody knows who. */
   readonly caller: Caller | undefined;
@@ -100,6 +94,7 @@ export class Chain {
   readonly ports: ChainPorts;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
+  #idCount = 0;
 
   constructor(ports: ChainPorts) {
     this.ports = ports;
@@ -107,6 +102,16 @@ export class Chain {
 
   get isDraining(): boolean {
     return this.#isDraining;
+  }
+
+  /** The id of a call: what its client sent, or a fresh one. */
+  requestId(header: HeaderReader): string {
+    return sentRequestId(header) ?? `${this.ports.idPrefix}-${(++this.#idCount).toString(36)}`;
+  }
+
+  /** The status to answer a thrown value with. */
+  status(thrown: unknown, call: CallName): RpcStatus {
+    return statusFrom(thrown, (fault) => this.ports.onBug(fault, call));
   }
 
   /** From now on new calls are refused with `draining`. Open calls go on; those that registered with `onDrain` are told to leave. */
@@ -128,11 +133,7 @@ export class Chain {
    * where the settings want one, unless the call is for everybody.
    */
   // HOT: one a request; a caller who is known at once makes no promise.
-  identify(
-    from: Pick<Arrival, "header" | "address" | "certificate">,
-    call: { readonly requestId: string; readonly service: string; readonly method: string },
-    isForEverybody = false,
-  ): Caller | Promise<Caller> {
+  identify(from: Pick<Arrival, "header" | "address" | "certificate">, call: CallName, isForEverybody = false): Caller | Promise<Caller> {
     try {
       const caller = this.ports.identify(from.header, from);
       if (!(caller instanceof Promise)) return this.#admitted(caller, isForEverybody);
@@ -160,6 +161,12 @@ export class Chain {
   }
 }
 
+interface Counts {
+  readonly ended: Pick<Series, "inc">;
+  /** Undefined for streams: how long one lives says nothing about this node. */
+  readonly latency: Pick<Histogram, "observe"> | undefined;
+}
+
 export class MethodChain {
   readonly service: string;
   readonly name: string;
@@ -175,6 +182,8 @@ export class MethodChain {
   readonly #wantsCredential: (() => WaymarkError) | undefined;
   /** Undefined where no limit is set, or none for this method. */
   readonly #limit: ((context: CallContext) => void) | undefined;
+  /** By transport, encoding and code. */
+  readonly #counts = new Map<string, Counts>();
 
   constructor(chain: Chain, desc: DescMethod, handler: Handler | undefined) {
     const rpc = `${desc.parent.typeName}/${desc.name}`;
@@ -252,7 +261,7 @@ export class MethodChain {
 
   /** The id of a call that came: what its client sent, or a fresh one. */
   requestId(arrival: Arrival): string {
-    const requestId = sentRequestId(arrival.header) ?? this.#ports.newRequestId();
+    const requestId = this.#chain.requestId(arrival.header);
     this.#ports.onCall?.({ requestId, service: this.service, method: this.name, address: arrival.address });
     return requestId;
   }
@@ -388,7 +397,7 @@ export class MethodChain {
 
   /** The status to answer a thrown value with. */
   status(thrown: unknown, requestId: string): RpcStatus {
-    return statusFrom(thrown, (fault) => this.#ports.onBug(fault, { requestId, service: this.service, method: this.name }));
+    return this.#chain.status(thrown, { requestId, service: this.service, method: this.name });
   }
 
   now(): Time {
@@ -401,15 +410,19 @@ export class MethodChain {
   }
 
   /** Counts a call that is over; `code` is the gRPC code, 0 for OK and 1 for one the client gave up. */
-  finish(arrival: Arrival, began: Time, code: number): void {
-    this.#ports.observe({
-      service: this.service,
-      method: this.name,
-      code: codeName(code),
-      transport: arrival.transport,
-      encoding: arrival.encoding,
-      latencyMs: this.#ports.now().monoMs - began.monoMs,
-    });
+  finish({ transport, encoding }: Arrival, began: Time, code: number): void {
+    const key = `${transport}/${encoding}/${code}`;
+    let counts = this.#counts.get(key);
+    if (counts === undefined) {
+      const [{ metrics }, service, method] = [this.#ports, this.service, this.name];
+      counts = {
+        ended: metrics.counter("rpc_requests_total", { service, method, code: codeName(code), transport, encoding }),
+        latency: this.desc.methodKind === "unary" ? metrics.histogram("rpc_latency_ms", { service, method, transport }) : undefined,
+      };
+      this.#counts.set(key, counts);
+    }
+    counts.ended.inc();
+    counts.latency?.observe(this.#ports.now().monoMs - began.monoMs);
   }
 }
 

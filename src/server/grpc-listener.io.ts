@@ -11,7 +11,6 @@ import { draining } from "./call-end.ts";
 import type { Chain } from "./chain.ts";
 import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
-import { statusFrom } from "./status.ts";
 
 /** Bounds of the listener. */
 export type GrpcLimits = ServerLimits & { readonly maxConnections: number };
@@ -65,7 +64,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     inflater: options.inflater ?? new SharedInflater(),
     statusOf: (thrown, call) => {
       const [, service = "", method = ""] = call?.method.path.split("/") ?? [];
-      return { status: grpcStatus(statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId: "", service, method }))) };
+      return { status: grpcStatus(chain.status(thrown, { requestId: "", service, method })) };
     },
     onConnection: (connection, socket) => {
       meetPeer(connection, socket);

@@ -12,8 +12,9 @@ import {
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
+import { type LabelsOf, Metrics, Series } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
-import { Chain, type ChainPorts, type Observation } from "../../src/server/chain.ts";
+import { Chain, type ChainPorts } from "../../src/server/chain.ts";
 import { grpcMethods } from "../../src/server/grpc-methods.ts";
 import { statusFrom } from "../../src/server/status.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
@@ -122,15 +123,27 @@ export function queryAnswer(sizeBytes: number): Uint8Array {
 
 export interface DemoChain {
   readonly chain: Chain;
-  readonly observed: Observation[];
+  /** As they were counted. */
+  readonly observed: Counted[];
   readonly faults: unknown[];
+}
+
+/** One call that ended. */
+export type Counted = LabelsOf<"rpc_requests_total">;
+
+/** Gives each call that ended to `count`. */
+export function countedBy(count: (call: Counted) => void): ChainPorts["metrics"] {
+  const metrics = new Metrics();
+  return {
+    counter: (_name, labels) => Object.assign(new Series(labels), { inc: () => count(labels as unknown as Counted) }),
+    histogram: (name, labels) => metrics.histogram(name, labels),
+  };
 }
 
 /** Real clocks, anonymous callers, ids demo-1, demo-2, … and what was observed. */
 export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
-  const observed: Observation[] = [];
+  const observed: Counted[] = [];
   const faults: unknown[] = [];
-  let count = 0;
   const chain = new Chain({
     now: () => ({ monoMs: performance.now(), wallMs: Date.now() }),
     identify: (_header, { address }) => anonymousCaller("local", address, MESH_ROLES),
@@ -138,8 +151,8 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
       const timer = setTimeout(act, Math.min(delayMs, MAX_TIMER_MS));
       return () => clearTimeout(timer);
     },
-    newRequestId: () => `demo-${++count}`,
-    observe: (observation) => void observed.push(observation),
+    idPrefix: "demo",
+    metrics: countedBy((call) => void observed.push(call)),
     onBug: (fault) => void faults.push(fault),
     ...overrides,
   });

@@ -1,5 +1,6 @@
 /** A process with only the gRPC listener and the demo service, for tests that attack it. Prints its address, and tells its memory. */
 import { parseArgs } from "node:util";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { type GrpcLimits, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
 import { demoChain, demoService } from "./demo-service.ts";
@@ -13,7 +14,7 @@ const { values } = parseArgs({
   },
 });
 const limits = JSON.parse(values.limits) as Partial<GrpcLimits>;
-const { chain } = demoChain({ observe: () => {} });
+const { chain } = demoChain({ metrics: new Metrics() });
 const listener = await startGrpcListener({
   host: "127.0.0.1",
   port: Number(values.port),

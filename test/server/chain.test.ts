@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
 import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import {
   type Chain,
@@ -301,6 +302,19 @@ test("a call of a method without handler is refused by its headers", () => {
   expect(chain.method(DiscoveryService.method.summaryQuery, undefined).judgeHeaders(new FakeExchange())).toMatchObject({
     reason: "unimplemented",
   });
+});
+
+test("calls are counted by status, and only those that are no streams are timed", () => {
+  const metrics = new Metrics();
+  const { chain } = demoChain({ metrics });
+  const [service, transport, encoding] = [DiscoveryService.typeName, "test", "none"];
+  for (const namespace of ["a", "a", "bug"]) queryOf(chain).unary(request(namespace), new FakeExchange());
+  chain.method(DiscoveryService.method.catalogWatch, undefined).finish(new FakeExchange(), { monoMs: 0, wallMs: 0 }, 0);
+  const count = (method: string, code: string) =>
+    metrics.counter("rpc_requests_total", { service, method, code, transport, encoding }).value;
+  const timed = (method: string) => metrics.histogram("rpc_latency_ms", { service, method, transport }).count;
+  expect([count("CatalogQuery", "OK"), count("CatalogQuery", "INTERNAL"), count("CatalogWatch", "OK")]).toEqual([2, 1, 1]);
+  expect([timed("CatalogQuery"), timed("CatalogWatch")]).toEqual([3, 0]);
 });
 
 function refusal(): WaymarkError {

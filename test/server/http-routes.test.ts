@@ -11,7 +11,7 @@ import type { ChainPorts } from "../../src/server/chain.ts";
 import { type HttpRequest, type HttpResponse, HttpRoutes, type HttpSources, type Readiness } from "../../src/server/http-routes.ts";
 import { prometheusRoute } from "../../src/services/prometheus-sd.ts";
 import type { Route, RouteAnswer, Service } from "../../src/services/service.ts";
-import { demoChain, statusOf } from "../fakes/demo-service.ts";
+import { countedBy, demoChain, statusOf } from "../fakes/demo-service.ts";
 import { Registry } from "../fakes/registry.ts";
 
 const READY: Readiness = { isDraining: false, checks: [{ name: "journal", ok: true, detail: "replayed" }] };
@@ -142,7 +142,7 @@ test("a route has the role, the limit and the count of its rpc", async () => {
   const refused: unknown[] = [];
   const ports: Partial<ChainPorts> = {
     limit,
-    observe: ({ service, method, code }) => void counted.push([service, method, code]),
+    metrics: countedBy(({ service, method, code }) => void counted.push([service, method, code])),
     onRefused: ({ method, error }) => void refused.push([method, error.reason]),
   };
   const on = { ports, services: [...SERVICES, steadyPage("/discovery/lag", "lag", {}, {})] };

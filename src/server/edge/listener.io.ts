@@ -15,10 +15,10 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
-import { type Chain, type HeaderReader, sentRequestId } from "../chain.ts";
+import type { Chain, HeaderReader } from "../chain.ts";
 import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed } from "../http-routes.ts";
 import { peerOf } from "../peer.io.ts";
-import { refusal, statusFrom } from "../status.ts";
+import { refusal } from "../status.ts";
 import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { authorityOf, quoted, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
@@ -194,7 +194,7 @@ class EdgeDispatcher {
     response.once("close", () => this.#open.delete(response));
     if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
     const header = headerReader(request);
-    const requestId = sentRequestId(header) ?? this.#options.chain.ports.newRequestId();
+    const requestId = this.#options.chain.requestId(header);
     const owner = on.connection ?? request.socket;
     const arrival: EdgeArrival = {
       transport: on.transport,
@@ -289,8 +289,7 @@ class EdgeDispatcher {
         arrival: { ...arrival, encoding: "json", timeoutMs: undefined, onDeadline: () => undefined },
         identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
       },
-      (thrown) =>
-        statusFrom(thrown, (fault) => chain.ports.onBug(fault, { requestId, service: "http", method: pathOf(request.url ?? "") })),
+      (thrown) => chain.status(thrown, { requestId, service: "http", method: pathOf(request.url ?? "") }),
     );
     metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
