@@ -75,8 +75,9 @@ export interface Arrival extends Peer {
   onDeadline(expire: () => void): (() => void) | undefined;
 }
 
-/** A unary call: exactly one of the two is called, once. */
-export interface UnaryExchange extends Arrival {
+/** A unary call: exactly one of `succeed` and `fail` is called, once. */
+export interface UnaryExchange {
+  readonly arrival: Arrival;
   succeed(response: Message | Uint8Array, context: CallContext): void;
   fail(status: RpcStatus, requestId: string): void;
 }
@@ -270,9 +271,9 @@ export class MethodChain {
   // HOT: one a request. A synchronous answer makes no promise, timer or closure.
   unary(request: Message | WaymarkError, exchange: UnaryExchange): void {
     const time = this.#ports.now();
-    const requestId = this.requestId(exchange);
+    const requestId = this.requestId(exchange.arrival);
     try {
-      const caller = this.#identify(exchange, requestId);
+      const caller = this.#identify(exchange.arrival, requestId);
       if (caller instanceof Promise) {
         caller.then(
           (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId }),
@@ -295,7 +296,7 @@ export class MethodChain {
   }
 
   #run(request: Message | WaymarkError, exchange: UnaryExchange, context: CallContext): void {
-    this.#admit(context, exchange, request);
+    this.#admit(context, exchange.arrival, request);
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
@@ -307,13 +308,13 @@ export class MethodChain {
       return;
     }
     exchange.succeed(answer, context);
-    this.finish(exchange, context.time, 0);
+    this.finish(exchange.arrival, context.time, 0);
   }
 
   #refuse(thrown: unknown, exchange: UnaryExchange, requestId: string, time: Time): void {
     const status = this.status(thrown, requestId);
     exchange.fail(status, requestId);
-    this.finish(exchange, time, status.code);
+    this.finish(exchange.arrival, time, status.code);
   }
 
   /** A promise is answered when it settles or at the deadline, whichever is first. */
@@ -334,9 +335,9 @@ export class MethodChain {
       } catch (unsendable) {
         return this.#refuse(unsendable, exchange, context.requestId, context.time);
       }
-      this.finish(exchange, context.time, 0);
+      this.finish(exchange.arrival, context.time, 0);
     };
-    const forget = exchange.onDeadline(() => settle(undefined, expired()));
+    const forget = exchange.arrival.onDeadline(() => settle(undefined, expired()));
     answer.then(
       (response) => settle(response, undefined),
       (thrown: unknown) => settle(undefined, thrown),

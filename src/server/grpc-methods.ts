@@ -8,7 +8,7 @@ import type { Status } from "../grpc/wire/status.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
-import { type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
+import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange, type Taken } from "./streams.ts";
@@ -90,7 +90,7 @@ function decoded(desc: DescMessage, bytes: Uint8Array): Request {
 const NOTHING = () => {};
 
 // HOT: one a call.
-class GrpcExchange implements UnaryExchange, StreamExchange {
+class GrpcExchange implements Arrival, UnaryExchange, StreamExchange {
   readonly transport = "grpc";
   readonly encoding = "proto";
   readonly address: string;
@@ -108,6 +108,10 @@ class GrpcExchange implements UnaryExchange, StreamExchange {
     this.header = (name) => call.header(name);
     this.#call = call;
     this.#output = output;
+  }
+
+  get arrival(): Arrival {
+    return this;
   }
 
   get timeoutMs(): number | undefined {

@@ -3,9 +3,8 @@ import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
-import type { Caller } from "../policy/identity/caller.ts";
 import type { Route, RouteParameters, Service } from "../services/service.ts";
-import type { Arrival, Chain } from "./chain.ts";
+import type { Arrival, CallName, Chain } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
 import { type RpcStatus, refusal } from "./status.ts";
 
@@ -37,12 +36,7 @@ export interface HttpRequest {
   readonly method: string;
   /** Path and query as sent. */
   readonly target: string;
-  readonly accept: string;
-  /** `If-None-Match` as sent; empty when it was not. */
-  readonly ifNoneMatch: string;
   readonly arrival: Arrival;
-  /** The caller, for routes that belong to no service and depend on it. May throw or reject with `unauthenticated`. */
-  identify(): Caller | Promise<Caller>;
 }
 
 export interface HttpResponse {
@@ -102,7 +96,11 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
     "/metrics": {
       parameters: [],
       isScraped: true,
-      answer: async (_parameters, { accept }) => ({ status: 200, headers: NO_STORE, ...(await sources.scrape(accept)) }),
+      answer: async (_parameters, { arrival }) => ({
+        status: 200,
+        headers: NO_STORE,
+        ...(await sources.scrape(arrival.header("accept") ?? "")),
+      }),
     },
     "/metrics/persistence": { parameters: [], isScraped: true, answer: () => json(200, sources.persistence() ?? { enabled: false }) },
   };
@@ -119,7 +117,7 @@ function rowOf({ path, parameters, isScraped, rpc, answer }: Route, { desc, hand
       const answered = await method.route(request.arrival, asked, (context) => answer(asked, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };
       const { page, steady } = answered;
-      return tagged(request, page, steady === undefined ? undefined : { of: steady, isWeak: true });
+      return tagged(request.arrival, page, steady === undefined ? undefined : { of: steady, isWeak: true });
     },
   };
 }
@@ -130,9 +128,11 @@ const NO_STORE: Readonly<Record<string, string>> = { "cache-control": "no-store"
 export class HttpRoutes {
   readonly #metricsAccess: HttpSources["metricsAccess"];
   readonly #rows: ReadonlyMap<string, Row>;
+  readonly #chain: Chain;
 
   constructor(sources: HttpSources, services: readonly Service[], chain: Chain) {
     this.#metricsAccess = sources.metricsAccess;
+    this.#chain = chain;
     const ofServices = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
     );
@@ -141,8 +141,8 @@ export class HttpRoutes {
     assert(this.#rows.size === rows.length, "a path has one row: a service that brings a route of LATER takes its row away there");
   }
 
-  /** Never rejects; `fail` turns what a route threw into a status. */
-  async answer(request: HttpRequest, fail: (thrown: unknown) => RpcStatus): Promise<HttpResponse> {
+  /** Never rejects. */
+  async answer(request: HttpRequest): Promise<HttpResponse> {
     const path = pathOf(request.target);
     const found = this.#rows.get(path);
     const row = found?.isScraped === true && this.#metricsAccess === "off" ? undefined : found;
@@ -151,20 +151,25 @@ export class HttpRoutes {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-      if (row.isScraped === true) await checkCaller(request, this.#metricsAccess);
+      if (row.isScraped === true) await this.#checkCaller(path, request.arrival);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
       return { ...(await row.answer(parameters, request)), route: path };
     } catch (thrown) {
-      return { ...errorAnswer(fail(thrown)), route: row === undefined ? "other" : path };
+      const status = this.#chain.status(thrown, this.#nameOf(path, request.arrival));
+      return { ...errorAnswer(status), route: row === undefined ? "other" : path };
     }
   }
-}
 
-/** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
-async function checkCaller(request: HttpRequest, access: HttpSources["metricsAccess"]): Promise<void> {
-  const { isAuthenticated } = await request.identify();
-  if (access === "authenticated" && !isAuthenticated)
-    throw new WaymarkError("unauthenticated", `${pathOf(request.target)} needs a credential`);
+  /** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
+  async #checkCaller(path: string, arrival: Arrival): Promise<void> {
+    const { isAuthenticated } = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
+    if (this.#metricsAccess === "authenticated" && !isAuthenticated)
+      throw new WaymarkError("unauthenticated", `${path} needs a credential`);
+  }
+
+  #nameOf(path: string, { header }: Arrival): CallName {
+    return { requestId: this.#chain.requestId(header), service: "http", method: path };
+  }
 }
 
 /** 405 with `Allow`, for a route or an RPC. */
@@ -213,12 +218,12 @@ function json(status: number, value: JsonValue): Answer {
  * An answer that clients may cache and must revalidate: while it is unchanged, it is 304 without a body. `mark`: what the tag is made of
  * when that is not the value.
  */
-function tagged({ ifNoneMatch }: HttpRequest, value: JsonValue, mark = { of: value, isWeak: false }): Answer {
+function tagged({ header }: Arrival, value: JsonValue, mark = { of: value, isWeak: false }): Answer {
   const answer = json(200, value);
   const opaque = `"${hashHex(fnv64(JSON.stringify(mark.of)))}"`;
   const etag = mark.isWeak ? `W/${opaque}` : opaque;
   const headers = { "cache-control": "private, no-cache", vary: "authorization, x-api-key", etag };
-  const known = ifNoneMatch.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  const known = (header("if-none-match") ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
   // An empty list of pieces has no content-length: a 304 must not say that the content it stands for has no bytes.
   return known.includes(opaque) || known.includes("*") ? { ...answer, status: 304, headers, body: [] } : { ...answer, headers };
 }

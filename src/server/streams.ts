@@ -13,7 +13,8 @@ import { StreamPump, type StreamSink } from "./stream-pump.ts";
 export type Taken = (error?: Error | null) => void;
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
-export interface StreamExchange extends Arrival {
+export interface StreamExchange {
+  readonly arrival: Arrival;
   /** The stream is admitted: response headers may go. */
   begin(context: CallContext): void;
   /** Sends one answer. False: the next should wait for `onceRoomy`. Throws when the answer cannot be encoded or is too large. */
@@ -41,7 +42,7 @@ abstract class OpenStream {
     this.method = method;
     this.exchange = exchange;
     this.#began = method.now();
-    this.#requestId = method.requestId(exchange);
+    this.#requestId = method.requestId(exchange.arrival);
   }
 
   get isOver(): boolean {
@@ -76,7 +77,7 @@ abstract class OpenStream {
   protected admit(request: Message | WaymarkError | undefined): void {
     this.#watchTime();
     try {
-      const context = this.method.admitStream(this.exchange, this.#requestId, request);
+      const context = this.method.admitStream(this.exchange.arrival, this.#requestId, request);
       if (context instanceof Promise) this.#wait(context, request);
       else this.#begin(context, request);
     } catch (thrown) {
@@ -86,7 +87,7 @@ abstract class OpenStream {
 
   /** A method of its own: its closure is held for as long as a watch is open, and must not hold the request too. */
   #watchTime(): void {
-    const forget = this.exchange.onDeadline(() => this.fail(expired()));
+    const forget = this.exchange.arrival.onDeadline(() => this.fail(expired()));
     // The first act makes room for seventeen (V8), and most streams have none.
     if (forget !== undefined) this.whenOver(forget);
   }
@@ -121,7 +122,7 @@ abstract class OpenStream {
     this.#whenOver = undefined;
     for (const act of acts) act();
     this.over();
-    this.method.finish(this.exchange, this.#began, code);
+    this.method.finish(this.exchange.arrival, this.#began, code);
     return true;
   }
 }

@@ -8,6 +8,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import {
+  type Arrival,
   type Chain,
   type ChainPorts,
   type MethodChain,
@@ -22,7 +23,8 @@ import { demoChain, demoService } from "../fakes/demo-service.ts";
 type RpcStatus = Parameters<UnaryExchange["fail"]>[0];
 
 /** An exchange that keeps what it was answered with; `expire()` is its deadline. */
-class FakeExchange implements UnaryExchange {
+class FakeExchange implements Arrival, UnaryExchange {
+  readonly arrival = this;
   readonly transport = "test";
   readonly encoding = "none";
   readonly address = "192.0.2.1";

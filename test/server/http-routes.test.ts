@@ -64,7 +64,10 @@ const SERVICES: readonly Service[] = [
   policyPage({ enabled: true, number: "7" }),
 ];
 
-interface Asked extends Partial<Omit<HttpRequest, "arrival">> {
+interface Asked extends Partial<Pick<HttpRequest, "method" | "target">> {
+  readonly identify?: () => Caller | Promise<Caller>;
+  readonly accept?: string;
+  readonly ifNoneMatch?: string;
   readonly from?: HttpSources;
   readonly services?: readonly Service[];
   readonly ports?: Partial<ChainPorts>;
@@ -74,9 +77,11 @@ async function ask({
   from = sources(),
   services = SERVICES,
   ports,
+  identify = () => anonymousCaller("local", "127.0.0.1"),
+  accept,
+  ifNoneMatch,
   ...request
 }: Asked): Promise<HttpResponse & { readonly json: () => unknown }> {
-  const identify = request.identify ?? (() => anonymousCaller("local", "127.0.0.1"));
   const { chain } = demoChain({ identify: () => identify(), ...ports });
   const arrival = {
     address: "127.0.0.1",
@@ -84,11 +89,14 @@ async function ask({
     transport: "http1",
     encoding: "json",
     timeoutMs: undefined,
-    header: () => undefined,
+    header: (name: string) =>
+      new Map([
+        ["accept", accept],
+        ["if-none-match", ifNoneMatch],
+      ]).get(name),
     onDeadline: () => () => {},
   };
-  const whole = { method: "GET", target: "/", accept: "", ifNoneMatch: "", arrival, identify, ...request };
-  const response = await new HttpRoutes(from, services, chain).answer(whole, statusOf);
+  const response = await new HttpRoutes(from, services, chain).answer({ method: "GET", target: "/", arrival, ...request });
   return { ...response, json: (): unknown => JSON.parse(typeof response.body === "string" ? response.body : [...response.body].join("")) };
 }
 
@@ -177,13 +185,7 @@ test("a draining node answers no route of a service, and says where it is well",
     header: () => undefined,
     onDeadline: () => () => {},
   };
-  const get = async (target: string) =>
-    (
-      await routes.answer(
-        { method: "GET", target, accept: "", ifNoneMatch: "", arrival, identify: () => anonymousCaller("local", "") },
-        statusOf,
-      )
-    ).status;
+  const get = async (target: string) => (await routes.answer({ method: "GET", target, arrival })).status;
   expect([await get("/sd/prometheus"), await get("/healthz")]).toEqual([503, 200]);
 });
 

@@ -9,7 +9,7 @@ import {
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { invalid, WaymarkError } from "../../src/lib/errors.ts";
-import type { ChainPorts } from "../../src/server/chain.ts";
+import type { Arrival, ChainPorts } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
 import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../../src/server/streams.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
@@ -17,7 +17,8 @@ import type { Answers, CallContext, RequestListener } from "../../src/services/s
 import { type DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
 
 /** What was ordered, in order; nothing is taken, and no time passes, until a test says so. */
-class FakeExchange implements StreamExchange {
+class FakeExchange implements Arrival, StreamExchange {
+  readonly arrival = this;
   readonly transport = "test";
   readonly encoding = "none";
   readonly address = "192.0.2.1";

@@ -6,8 +6,7 @@ import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_d
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { PeerCertificate } from "../../policy/identity/certificates.ts";
-import type { Arrival, HeaderReader, MethodChain } from "../chain.ts";
+import type { Arrival, MethodChain } from "../chain.ts";
 import { EnvelopedShape, JsonShape } from "../json-shape.ts";
 import type { RpcStatus } from "../status.ts";
 
@@ -18,14 +17,12 @@ export interface BodyBudget {
 }
 
 /** What the listener knows of a request. */
-export interface EdgeArrival {
+export interface EdgeArrival extends Arrival {
   readonly transport: "http1" | "h2";
   readonly encoding: "json" | "proto";
-  /** Peer address without port. */
-  readonly address: string;
-  readonly certificate: PeerCertificate | undefined;
-  readonly header: HeaderReader;
-  /** As sent, or chosen when the request came in, so that answers of every kind carry it. */
+  /** Set when a method is called: GET routes have no deadline of their client's. */
+  timeoutMs: number | undefined;
+  /** As sent, or chosen when the request came in, so that answers of every kind carry it; `header` gives it too. */
   readonly requestId: string;
   readonly budget: BodyBudget;
   /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
@@ -34,15 +31,13 @@ export interface EdgeArrival {
   readonly arriving: Set<Arriving> | undefined;
   /** The connection, to charge what it makes us inflate. */
   readonly owner: object;
-  /** As `later` of the chain's ports. */
-  readonly later: (act: () => void, delayMs: number) => () => void;
 }
 
 /** What is known of a method when the body of a call is read. */
 export interface BodyOf {
   readonly isUnary: boolean;
-  /** As that of the method's chain. */
-  readonly judgeHeaders: MethodChain["judgeHeaders"];
+  /** As that of the method's chain, of this call. */
+  readonly judgeHeaders: () => ReturnType<MethodChain["judgeHeaders"]>;
 }
 
 /**
@@ -52,18 +47,8 @@ export interface BodyOf {
 const PIECE_BYTES = 16_384;
 const PIECE_CHUNKS = 1_024;
 
-export class EdgeCall implements Arrival {
-  readonly transport: "http1" | "h2";
-  readonly encoding: "json" | "proto";
-  readonly address: string;
-  readonly certificate: PeerCertificate | undefined;
-  readonly header: HeaderReader;
-  readonly requestId: string;
-  readonly owner: object;
-  timeoutMs: number | undefined;
-  readonly #later: EdgeArrival["later"];
-  readonly #budget: BodyBudget;
-  readonly #meter: { usefulBytes: number } | undefined;
+export class EdgeCall {
+  readonly arrival: EdgeArrival;
   /** Whether the first bytes of the body are here. */
   hasBegun = false;
   /** The body did not come in time, and its stream was closed. Its reader is told that, and not that the stream broke off. */
@@ -80,26 +65,13 @@ export class EdgeCall implements Arrival {
   #inflated: Uint8Array | undefined;
 
   constructor(arrival: EdgeArrival) {
-    const { header, requestId } = arrival;
-    this.transport = arrival.transport;
-    this.encoding = arrival.encoding;
-    this.address = arrival.address;
-    this.certificate = arrival.certificate;
-    this.requestId = requestId;
-    this.owner = arrival.owner;
-    this.#later = arrival.later;
-    this.#budget = arrival.budget;
-    this.#meter = arrival.meter;
-    this.header = (name) => (name === "x-request-id" ? requestId : header(name));
+    const { header, encoding } = arrival;
+    this.arrival = arrival;
     this.#isEnveloped = !(header("content-type") ?? "").toLowerCase().startsWith("application/json");
-    if (this.encoding !== "json") return;
+    if (encoding !== "json") return;
     // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
     if (this.#isEnveloped) this.#shape = new EnvelopedShape();
     else if (isPlain(header("content-encoding"))) this.#shape = new JsonShape();
-  }
-
-  onDeadline(expire: () => void): (() => void) | undefined {
-    return this.timeoutMs === undefined ? undefined : this.#later(expire, this.timeoutMs);
   }
 
   /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */
@@ -120,11 +92,12 @@ export class EdgeCall implements Arrival {
    * read on only for a caller who may call.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, { isUnary, judgeHeaders }: BodyOf): AsyncGenerator<Uint8Array> {
+    const { transport, encoding, budget, meter } = this.arrival;
     let fault: WaymarkError | undefined;
     let refusal: WaymarkError | undefined;
     let isJudged = false;
     const see = (piece: Uint8Array) => {
-      if (!this.#isAdmitted && this.encoding === "json") this.#chunks.push(piece);
+      if (!this.#isAdmitted && encoding === "json") this.#chunks.push(piece);
       fault ??= this.#shape?.look(piece);
       return piece;
     };
@@ -135,21 +108,21 @@ export class EdgeCall implements Arrival {
     try {
       for await (const chunk of body) {
         if (isHeldBack() || refusal !== undefined) continue;
-        if (this.#meter !== undefined) this.#meter.usefulBytes += chunk.length;
+        if (meter !== undefined) meter.usefulBytes += chunk.length;
         if (this.hasBegun && !isJudged) {
           isJudged = true;
-          refusal = await judgeHeaders(this);
+          refusal = await judgeHeaders();
           if (refusal !== undefined) {
             waiting = [];
             this.release();
-            if (this.transport === "h2") break;
+            if (transport === "h2") break;
             continue;
           }
         }
         this.hasBegun = true;
         this.#heldBytes += chunk.length;
-        this.#budget.usedBytes += chunk.length;
-        if (this.#budget.usedBytes > this.#budget.maxBytes) {
+        budget.usedBytes += chunk.length;
+        if (budget.usedBytes > budget.maxBytes) {
           throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
         }
         waiting.push(apart(chunk));
@@ -158,7 +131,7 @@ export class EdgeCall implements Arrival {
         const piece = see(joined(waiting));
         [waiting, waitingBytes] = [[], 0];
         if (!isHeldBack()) yield piece;
-        else if (this.transport === "h2") break;
+        else if (transport === "h2") break;
       }
     } catch (thrown) {
       throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
@@ -174,7 +147,7 @@ export class EdgeCall implements Arrival {
 
   /** The message, inflated; returns `invalid_argument` where parsing it would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
-    if (this.encoding !== "json") return undefined;
+    if (this.arrival.encoding !== "json") return undefined;
     if (!this.#isAdmitted) this.#inflated = bytes;
     const fault = new JsonShape().look(bytes);
     return fault === undefined ? undefined : unparsed(fault);
@@ -188,7 +161,7 @@ export class EdgeCall implements Arrival {
 
   /** The held bytes of the body have become a message, or are thrown away. */
   release(): void {
-    this.#budget.usedBytes -= this.#heldBytes;
+    this.arrival.budget.usedBytes -= this.#heldBytes;
     this.#heldBytes = 0;
     this.#inflation?.release();
   }

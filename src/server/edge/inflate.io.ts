@@ -12,10 +12,11 @@ const inflating = new AsyncLocalStorage<EdgeCall>();
 
 /** Runs what serves a call; within it messages are inflated for this call. A GET says in its query whether it is compressed. */
 export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T): T {
+  const { header } = call.arrival;
   return !isGet &&
-    call.header("content-encoding") === undefined &&
-    call.header("connect-content-encoding") === undefined &&
-    call.header("grpc-encoding") === undefined
+    header("content-encoding") === undefined &&
+    header("connect-content-encoding") === undefined &&
+    header("grpc-encoding") === undefined
     ? serve()
     : inflating.run(call, serve);
 }
@@ -28,7 +29,7 @@ export function gzipWithin(inflater: Inflater): Compression {
       const call = inflating.getStore();
       if (call === undefined) throw new Error("a compressed message came to Connect without its call");
       return new Promise((resolve, reject) => {
-        const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.owner, maxMessageBytes });
+        const inflation = inflater.inflate({ encoding: "gzip", bytes, owner: call.arrival.owner, maxMessageBytes });
         call.hold(inflation);
         const settle = (result: Inflated) => {
           if (result instanceof WaymarkError) return reject(connectErrorOf(result));

@@ -194,23 +194,25 @@ class EdgeDispatcher {
     response.once("close", () => this.#open.delete(response));
     if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
     const header = headerReader(request);
-    const requestId = this.#options.chain.requestId(header);
+    const { chain } = this.#options;
+    const requestId = chain.requestId(header);
     const owner = on.connection ?? request.socket;
     const arrival: EdgeArrival = {
       transport: on.transport,
       encoding: encodingOf(request, header),
       ...peerOf(owner),
-      header,
+      header: (name) => (name === "x-request-id" ? requestId : header(name)),
       requestId,
+      timeoutMs: undefined,
+      onDeadline: (expire) => (arrival.timeoutMs === undefined ? undefined : chain.ports.later(expire, arrival.timeoutMs)),
       budget: this.#budget,
       meter: on.connection?.meter,
       arriving: on.connection?.arriving,
       owner,
-      later: this.#options.chain.ports.later,
     };
     this.#answer(request, response, arrival).catch((thrown: unknown) => {
       // Most often the client is gone, which is no fault. A bug of ours is reported with its stack.
-      if (!isClosed(response)) this.#options.chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
+      if (!isClosed(response)) chain.ports.onBug(thrown, { requestId, service: "http", method: request.method ?? "" });
       response.destroy();
     });
   }
@@ -237,7 +239,7 @@ class EdgeDispatcher {
     request.once("error", () => call.release()); // A response that never had its turn does not close.
     const incoming = universalRequest(request, response);
     const isUnary = handler.method.methodKind === "unary";
-    const to = { isUnary, judgeHeaders: () => chain.judgeHeaders(call), maxMessageBytes: this.#maxMessageBytes };
+    const to = { isUnary, judgeHeaders: () => chain.judgeHeaders(arrival), maxMessageBytes: this.#maxMessageBytes };
     const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, to)));
     const plain = plainRefusal(answer, handler, request);
     if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
@@ -277,21 +279,9 @@ class EdgeDispatcher {
   }
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
-    const { chain, metrics } = this.#options;
-    const { requestId, header } = arrival;
-    const answer = await this.#routes.answer(
-      {
-        method: request.method ?? "",
-        target: request.url ?? "",
-        accept: header("accept") ?? "",
-        ifNoneMatch: header("if-none-match") ?? "",
-        // A GET route has no deadline of its client's, and answers at once.
-        arrival: { ...arrival, encoding: "json", timeoutMs: undefined, onDeadline: () => undefined },
-        identify: () => chain.identify(arrival, { requestId, service: "http", method: pathOf(request.url ?? "") }),
-      },
-      (thrown) => chain.status(thrown, { requestId, service: "http", method: pathOf(request.url ?? "") }),
-    );
-    metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
+    const { method = "", url: target = "" } = request;
+    const answer = await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" } });
+    this.#options.metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
 }

@@ -78,7 +78,7 @@ export function prepareRequest(
   call: EdgeCall,
   to: BodyOf & { readonly maxMessageBytes: number },
 ): UniversalServerRequest {
-  call.timeoutMs = takeTimeout(request.header);
+  call.arrival.timeoutMs = takeTimeout(request.header);
   if (Number(request.header.get("content-length")) <= to.maxMessageBytes) request.header.delete("content-length");
   const { body } = request;
   const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
@@ -135,13 +135,8 @@ function admitted(context: HandlerContext): EdgeCall {
 function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Promise<Message> {
   return new Promise((resolve, reject) => {
     const succeed: UnaryExchange["succeed"] = (answer) => resolve(decodedAnswer(chain.desc.output, answer));
-    chain.unary(request, exchangeOf(call, { succeed, fail: (status) => reject(connectError(status)) }));
+    chain.unary(request, { arrival: call.arrival, succeed, fail: (status) => reject(connectError(status)) });
   });
-}
-
-function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail">): UnaryExchange {
-  const { transport, encoding, address, certificate, header, timeoutMs } = call;
-  return { transport, encoding, address, certificate, timeoutMs, header, onDeadline: (expire) => call.onDeadline(expire), ...ends };
 }
 
 /**
@@ -151,7 +146,7 @@ function exchangeOf(call: EdgeCall, ends: Pick<UnaryExchange, "succeed" | "fail"
  */
 function watchOver(context: HandlerContext, chain: Chain): void {
   const call = callOf(context);
-  context.responseHeader.set("x-request-id", call.requestId);
+  context.responseHeader.set("x-request-id", call.arrival.requestId);
   const onAbort = () => {
     const thrown: unknown = context.signal.reason;
     if (!call.isAdmitted) refuseUnread(thrown, context, { call, chain });
@@ -166,21 +161,21 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
   const refusal = error instanceof ConnectError && !isGivenUp(error) ? unreadable(error, context, call) : undefined;
   call.admit();
   if (refusal === undefined) {
-    method.finish(call, method.now(), 1);
+    method.finish(call.arrival, method.now(), 1);
     return;
   }
   const fail = (status: RpcStatus) => {
     const { code, rawMessage, details, message } = connectError(status);
     if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message });
   };
-  method.unary(refusal, exchangeOf(call, { succeed: () => {}, fail }));
+  method.unary(refusal, { arrival: call.arrival, succeed: () => {}, fail });
 }
 
 function unreadable(error: ConnectError, context: HandlerContext, call: EdgeCall): WaymarkError {
   // A parser's complaint is kept as the cause; Connect's own, such as of a timeout, have none.
   const isText =
     error.code === Code.InvalidArgument &&
-    call.encoding === "json" &&
+    call.arrival.encoding === "json" &&
     error.cause instanceof Error &&
     !(error.cause instanceof WaymarkError);
   const fault = isText

@@ -1,8 +1,7 @@
 /** Streams as the async iterables that Connect reads: what it asks for next says that the answer before was taken. */
 import type { Message } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
-import type { PeerCertificate } from "../../policy/identity/certificates.ts";
-import type { HeaderReader, MethodChain } from "../chain.ts";
+import type { Arrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../streams.ts";
 import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
@@ -72,11 +71,7 @@ const DONE: IteratorResult<Message, undefined> = { done: true, value: undefined 
 
 /** A stream of the edge: answers wait here until Connect asks for them. */
 class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> {
-  readonly transport: "http1" | "h2";
-  readonly encoding: "json" | "proto";
-  readonly address: string;
-  readonly certificate: PeerCertificate | undefined;
-  readonly header: HeaderReader;
+  readonly arrival: Arrival;
   readonly #called: StreamCall;
   readonly #answers: Answer[] = [];
   /** Of the answer that Connect was given last. */
@@ -89,21 +84,8 @@ class EdgeExchange implements StreamExchange, AsyncIterator<Message, undefined> 
   #gone: () => void = () => {};
 
   constructor(called: StreamCall) {
-    const { transport, encoding, address, certificate, header } = called.call;
-    this.transport = transport;
-    this.encoding = encoding;
-    this.address = address;
-    this.certificate = certificate;
-    this.header = header;
+    this.arrival = called.call.arrival;
     this.#called = called;
-  }
-
-  get timeoutMs(): number | undefined {
-    return this.#called.call.timeoutMs;
-  }
-
-  onDeadline(expire: () => void): (() => void) | undefined {
-    return this.#called.call.onDeadline(expire);
   }
 
   /** Calls `gone` when the client went away. */

@@ -18,7 +18,8 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }) {
     meter: undefined,
     arriving: undefined,
     owner: {},
-    later: () => () => {},
+    timeoutMs: undefined,
+    onDeadline: () => () => {},
   });
 }
 
