@@ -4,7 +4,7 @@
  * registration, so that a call allocates nothing here but its context.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
-import { expired } from "../grpc/wire/timeout.ts";
+import { expired } from "../grpc/wire/request-head.ts";
 import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Histogram, Metrics, Series } from "../lib/metrics/metrics.ts";

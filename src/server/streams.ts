@@ -1,6 +1,6 @@
 /** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
 import type { Message } from "@bufbuild/protobuf";
-import { expired } from "../grpc/wire/timeout.ts";
+import { expired } from "../grpc/wire/request-head.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers, CallContext, RequestListener } from "../services/service.ts";

@@ -1,5 +1,5 @@
 /** An inflater that answers when a test says so; a compressed message is the plain one with a 1 before it. */
-import type { Inflated, Inflater } from "../../src/grpc/wire/encoding.ts";
+import type { Inflated, Inflater } from "../../src/grpc/wire/message-reader.ts";
 
 export class LateInflater implements Inflater {
   /** Messages that were not released. */

@@ -1,8 +1,8 @@
 /** What a gzip message costs to read is bounded by what came, also where next to nothing comes of it. */
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
-import type { Inflated } from "../../src/grpc/wire/encoding.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
+import type { Inflated } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { slowGzip } from "../fakes/slow-gzip.ts";
 

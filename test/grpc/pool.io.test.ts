@@ -5,7 +5,7 @@ import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { ClientConnection } from "../../src/grpc/client/connection.io.ts";
 import { ConnectionPool, type Dial, type PooledAnswer } from "../../src/grpc/client/pool.io.ts";
-import { parseTimeout } from "../../src/grpc/wire/timeout.ts";
+import { parseTimeout } from "../../src/grpc/wire/request-head.ts";
 import { CODES } from "../../src/lib/errors.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, CLIENT_LIMITS, closeAll, serve, textOf } from "../fakes/grpc-room.ts";
@@ -108,7 +108,7 @@ test("a call that is made a second time has what is left of its time", async () 
   const server = createHttp2Server();
   server.on("stream", (stream, headers) => {
     stream.on("error", () => {});
-    timeouts.push(parseTimeout(String(headers["grpc-timeout"])) ?? Number.NaN);
+    timeouts.push(Number(parseTimeout(String(headers["grpc-timeout"]))));
     if (timeouts.length === 1) setTimeout(() => stream.close(constants.NGHTTP2_REFUSED_STREAM), 60);
     else stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "8" }, { endStream: true });
   });

@@ -2,10 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Call, Method, RequestListener } from "../../src/grpc/server/method.ts";
-import { readHead } from "../../src/grpc/server/request-head.ts";
 import { ServerCall } from "../../src/grpc/server/server-call.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { Metadata } from "../../src/grpc/wire/metadata.ts";
+import { readHead } from "../../src/grpc/wire/request-head.ts";
 import { StatusError, statusOfThrown } from "../../src/grpc/wire/status.ts";
 import { CODES, invalid, WaymarkError } from "../../src/lib/errors.ts";
 import { FakePort } from "../fakes/grpc-port.ts";

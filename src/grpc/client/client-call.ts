@@ -4,21 +4,12 @@
  * numbers of messages its statuscodes.md; for answers without a status its http-grpc-status-mapping.md.
  */
 import { CODES, WaymarkError } from "../../lib/errors.ts";
-import { encodingOf, type Inflater } from "../wire/encoding.ts";
 import { type AssemblyBounds, framedWithin } from "../wire/framing.ts";
-import { MessageReader, type MessageSink } from "../wire/message-reader.ts";
+import { type Inflater, MessageReader, type MessageSink } from "../wire/message-reader.ts";
 import { type HeaderBlock, Metadata, metadataOf } from "../wire/metadata.ts";
+import { type CallTarget, encodingOf, isGrpcType } from "../wire/request-head.ts";
 import { codeOfHttpStatus, codeOfReset, HTTP2_ERROR, type Status, type StatusCode, statusIn } from "../wire/status.ts";
 import type { StreamPort, Taken } from "../wire/stream-port.ts";
-
-/** What is called, and how. */
-export interface CallTarget {
-  /** `/package.Service/Method`. */
-  readonly path: string;
-  readonly metadata?: Metadata | undefined;
-  /** Ms until the deadline; undefined without one. */
-  readonly timeoutMs?: number | undefined;
-}
 
 /** A call to be made. */
 export interface CallRequest extends CallTarget {
@@ -250,7 +241,7 @@ export class ClientCall implements MessageSink {
     if (httpStatus !== 200) return { code: codeOfHttpStatus(httpStatus), message: `the server answered with HTTP status ${httpStatus}` };
     if (!/^application\/grpc(?:[+;]|$)/i.test(contentType))
       return { code: CODES.UNKNOWN, message: `the answer is of type "${contentType.slice(0, 64)}", not of gRPC` };
-    if (!/^application\/grpc(?:\+proto)?[ \t]*(?:;|$)/i.test(contentType))
+    if (!isGrpcType(contentType))
       return { code: CODES.INTERNAL, message: `the answer's messages are of type "${contentType.slice(0, 64)}", not in protobuf` };
     const named = headers["grpc-encoding"];
     const encoding = encodingOf(typeof named === "string" ? named : undefined);

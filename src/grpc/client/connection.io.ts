@@ -6,13 +6,13 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import type { Socket } from "node:net";
 import { assert, CODES } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
-import type { Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
+import type { Inflater } from "../wire/message-reader.ts";
+import { requestFields } from "../wire/request-head.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
-import { requestFields } from "./request-fields.ts";
 
 /** Bounds of a connection. Bytes and ms as the names say. */
 export interface ClientLimits extends KeepaliveLimits {

@@ -1,6 +1,7 @@
 /** A call with one request and one answer over a connection, told by one callback. */
 import { Metadata } from "../wire/metadata.ts";
-import type { CallListener, CallRequest, CallResult, CallTarget, ClientCall } from "./client-call.ts";
+import type { CallTarget } from "../wire/request-head.ts";
+import type { CallListener, CallRequest, CallResult, ClientCall } from "./client-call.ts";
 
 export interface UnaryRequest extends CallTarget {
   readonly message: Uint8Array;

@@ -5,17 +5,17 @@
 import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Inflater } from "../wire/encoding.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
 import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { nodeHeaders } from "../wire/http2-stream.io.ts";
+import type { Inflater } from "../wire/message-reader.ts";
+import { readHead } from "../wire/request-head.ts";
 import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
 import { type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
 import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
 import type { Call, Method } from "./method.ts";
-import { readHead } from "./request-head.ts";
 import { type CallEnd, type CallEnvironment, ServerCall } from "./server-call.ts";
 
 /** Bounds of a server. Bytes and ms as the names say. */

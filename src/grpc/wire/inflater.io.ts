@@ -5,8 +5,8 @@
  */
 import { gunzip, gunzipSync, inflate, type ZlibOptions } from "node:zlib";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { Compressed, Inflated, Inflater, Inflation } from "./encoding.ts";
 import { FREE_WORK_BYTES, INFLATION_LIMITS, InflationBudget, type InflationLimits, type Ticket } from "./inflation.ts";
+import type { Compressed, Inflated, Inflater, Inflation } from "./message-reader.ts";
 
 /** Up to here, and of few bytes as it came, it is done at once: a trip to zlib's thread costs more. */
 const SMALL_BYTES = 16 * 1_024;

@@ -1,7 +1,35 @@
 /** Turns the bytes that come on a stream into messages, in order, at the speed at which its listener takes them. Both ends use it. */
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Encoding, Inflated, Inflater, Inflation } from "./encoding.ts";
 import { type AssemblyBounds, MessageAssembler, malformed } from "./framing.ts";
+import type { Encoding } from "./request-head.ts";
+
+/** A message as it came, to be inflated. */
+export interface Compressed {
+  readonly encoding: Encoding;
+  readonly bytes: Uint8Array;
+  /** The connection that the message came on. What inflating costs is charged to it. */
+  readonly owner: object;
+  /** Largest message, inflated, in bytes. */
+  readonly maxMessageBytes: number;
+}
+
+/** The inflated bytes, or why the message is refused. */
+export type Inflated = Uint8Array | WaymarkError;
+
+/** A message that is being inflated, or that waits for its turn. */
+export interface Inflation {
+  /** Present at once for small messages and for refusals; otherwise `onResult` is called. */
+  readonly result: Inflated | undefined;
+  /** Called once when there was no result at once; never after `release`. */
+  onResult: ((result: Inflated) => void) | undefined;
+  /** Call this when the message is handled, or no longer wanted. Calling it again does nothing. */
+  release(): void;
+}
+
+/** Inflates messages within a budget that the caller of the room owns, so that a few kilobytes cannot become gigabytes. */
+export interface Inflater {
+  inflate(message: Compressed): Inflation;
+}
 
 /** Who takes the messages of a stream. */
 export interface MessageSink {

@@ -4,6 +4,7 @@
  */
 import { CODES, codeName, REASONS, WaymarkError } from "../../lib/errors.ts";
 import { decodeBinary, encodeBinary, type HeaderBlock, type Metadata } from "./metadata.ts";
+import { firstOf } from "./request-head.ts";
 
 /** A status code of gRPC; no others exist. */
 export type StatusCode = (typeof CODES)[keyof typeof CODES];
@@ -145,8 +146,4 @@ export function codeOfReset(http2Code: number): StatusCode {
     default:
       return CODES.INTERNAL;
   }
-}
-
-function firstOf(value: string | readonly string[] | undefined): string | undefined {
-  return typeof value === "object" ? value[0] : value;
 }

@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
 import { compressionGzip } from "@connectrpc/connect-node";
-import type { Inflated, Inflater } from "../../grpc/wire/encoding.ts";
+import type { Inflated, Inflater } from "../../grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
 

@@ -14,7 +14,7 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { parseTimeout } from "../../grpc/wire/timeout.ts";
+import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { changesNothing } from "../../services/cost.ts";
 import type { Service } from "../../services/service.ts";
@@ -88,13 +88,10 @@ export function prepareRequest(
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */
 function takeTimeout(header: Headers): number | undefined {
   if ((header.get("content-type") ?? "").startsWith("application/grpc")) {
-    try {
-      const timeoutMs = parseTimeout(header.get("grpc-timeout") ?? undefined);
-      header.delete("grpc-timeout");
-      return timeoutMs;
-    } catch {
-      return undefined;
-    }
+    const timeoutMs = parseTimeout(header.get("grpc-timeout") ?? undefined);
+    if (timeoutMs instanceof WaymarkError) return undefined;
+    header.delete("grpc-timeout");
+    return timeoutMs;
   }
   const text = header.get("connect-timeout-ms") ?? "";
   if (!/^\d{1,10}$/.test(text)) return undefined;

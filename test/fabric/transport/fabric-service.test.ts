@@ -5,9 +5,9 @@ import { TRANSPORT_LIMITS, type TransportLimits } from "../../../src/fabric/tran
 import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
 import { encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
-import { readHead } from "../../../src/grpc/server/request-head.ts";
 import { ServerCall } from "../../../src/grpc/server/server-call.ts";
 import { framed } from "../../../src/grpc/wire/framing.ts";
+import { readHead } from "../../../src/grpc/wire/request-head.ts";
 import { statusOfThrown } from "../../../src/grpc/wire/status.ts";
 import { helloOf, nodeRef } from "../../fakes/fabric-values.ts";
 import { FakePort } from "../../fakes/grpc-port.ts";
