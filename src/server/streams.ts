@@ -3,11 +3,10 @@ import type { Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Answers, CallContext, RequestListener } from "../services/service.ts";
+import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
 import { outlived } from "./call-end.ts";
 import type { Arrival, MethodChain } from "./chain.ts";
 import type { RpcStatus } from "./status.ts";
-import { StreamPump, type StreamSink } from "./stream-pump.ts";
 
 /** Called when the transport took an answer; with an error when the stream is gone instead, null for none. */
 export type Taken = (error?: Error | null) => void;
@@ -127,9 +126,14 @@ abstract class OpenStream {
   }
 }
 
-/** One request, and a source of answers. A stream that is ended at once is so behind what is in flight. */
-export class SourceStream extends OpenStream implements StreamSink {
-  #pump: StreamPump | undefined;
+/** One request, and a source of answers: one is in flight, and the next is pulled when it was taken. */
+export class SourceStream extends OpenStream {
+  #source: StreamSource | undefined;
+  #isInFlight = false;
+  #isPulling = false;
+  #isWoken = false;
+  /** How the stream ends, after the answer in flight. */
+  #ending: { readonly error: unknown } | undefined;
 
   /** `request`: the request, or why it cannot be read. */
   open(request: Message | WaymarkError): void {
@@ -138,17 +142,51 @@ export class SourceStream extends OpenStream implements StreamSink {
 
   protected override begin(context: CallContext, request: Message | undefined): void {
     assert(request !== undefined, "a source has a request");
-    this.#pump = new StreamPump(this.method.openSource(request, context), this, this.method);
+    this.#source = this.method.openSource(request, context);
     this.exchange.begin(context);
-    this.#pump.start();
+    this.#source.attach(
+      () => this.#pull(),
+      (error) => this.#endNext(error),
+    );
+    this.#pull();
   }
 
   protected override over(): void {
-    this.#pump?.gone();
+    this.#source?.close();
   }
 
-  /** The pump. */
-  write(bytes: Uint8Array): void {
+  /** Nothing more is pulled. */
+  #endNext(error: unknown): void {
+    if (this.isOver || this.#ending !== undefined) return;
+    this.#ending = { error };
+    if (!this.#isInFlight && !this.#isPulling) this.#finish(error);
+  }
+
+  // HOT: once a change and watcher. A source may wake us from inside its own pull: the loop takes that, not recursion.
+  #pull(): void {
+    if (this.#isInFlight || this.isOver || this.#ending !== undefined) return;
+    if (this.#isPulling) {
+      this.#isWoken = true;
+      return;
+    }
+    this.#isPulling = true;
+    let bytes: Uint8Array | undefined;
+    try {
+      do {
+        this.#isWoken = false;
+        bytes = this.#source?.pull(this.method.now());
+      } while (bytes === undefined && this.#isWoken && this.#ending === undefined);
+    } catch (thrown) {
+      this.#ending = { error: thrown };
+    }
+    this.#isPulling = false;
+    if (bytes !== undefined) this.#send(bytes);
+    else if (this.#ending !== undefined) this.#finish(this.#ending.error);
+  }
+
+  #send(bytes: Uint8Array): void {
+    if (this.isOver) return;
+    this.#isInFlight = true;
     try {
       this.exchange.send(bytes, this.#taken);
     } catch (thrown) {
@@ -156,15 +194,17 @@ export class SourceStream extends OpenStream implements StreamSink {
     }
   }
 
-  /** The pump. */
-  finish(error: unknown): void {
+  readonly #taken: Taken = (error) => {
+    if (this.isOver || (error !== undefined && error !== null)) return;
+    this.#isInFlight = false;
+    if (this.#ending === undefined) this.#pull();
+    else this.#finish(this.#ending.error);
+  };
+
+  #finish(error: unknown): void {
     if (error === undefined) this.end();
     else this.fail(error);
   }
-
-  readonly #taken: Taken = (error) => {
-    if (error === undefined || error === null) this.#pump?.taken();
-  };
 }
 
 /** A stream of requests, answered with one message or with many. */

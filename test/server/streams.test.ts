@@ -14,7 +14,7 @@ import type { RpcStatus } from "../../src/server/status.ts";
 import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../../src/server/streams.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
 import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
-import { type DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
+import { DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
 
 /** What was ordered, in order; nothing is taken, and no time passes, until a test says so. */
 class FakeExchange implements Arrival, StreamExchange {
@@ -26,6 +26,7 @@ class FakeExchange implements Arrival, StreamExchange {
   readonly timeoutMs = undefined;
   readonly header = () => undefined;
   readonly orders: string[] = [];
+  readonly sent: (Message | Uint8Array)[] = [];
   readonly taken: Taken[] = [];
   isRoomy = true;
   unsendable: Error | undefined;
@@ -41,9 +42,10 @@ class FakeExchange implements Arrival, StreamExchange {
     this.orders.push(`begin ${requestId}`);
   }
 
-  send(_answer: Message | Uint8Array, taken?: Taken): boolean {
+  send(answer: Message | Uint8Array, taken?: Taken): boolean {
     if (this.unsendable !== undefined) throw this.unsendable;
     this.orders.push("send");
+    this.sent.push(answer);
     if (taken !== undefined) this.taken.push(taken);
     return this.isRoomy;
   }
@@ -83,6 +85,18 @@ function source(ports: Partial<ChainPorts> = {}) {
   const stream = new SourceStream(method, exchange);
   return { ...on, sources, exchange, stream, first: () => sources[0] as DemoSource, codes: () => on.observed.map(({ code }) => code) };
 }
+
+/** The stream of one source, which is open. */
+function opened(opening: DemoSource) {
+  const on = demoChain();
+  const exchange = new FakeExchange();
+  const handler = { kind: "server_streaming", open: () => opening } as const;
+  const stream = new SourceStream(on.chain.method(DiscoveryService.method.catalogWatch, handler), exchange);
+  stream.open(watch);
+  return { ...on, exchange, stream, ends: () => exchange.orders.filter((order) => /^(end|fail)/.test(order)) };
+}
+
+const bytes = (n: number) => Uint8Array.of(n);
 
 /** A renewal of "late" is answered when a test says so, one of "refuse" is refused, and others at once. */
 function requests(ports: Partial<ChainPorts> = {}) {
@@ -194,6 +208,103 @@ test("an answer that cannot be sent ends its own stream, and closes its source",
     ["INTERNAL"],
     [exchange.unsendable],
   ]);
+});
+
+test("the next answer is pulled only when the one in flight was taken", () => {
+  const from = new DemoSource();
+  from.queue.push(bytes(1), bytes(2));
+  const { exchange } = opened(from);
+  from.wake();
+  expect(exchange.sent).toEqual([bytes(1)]);
+  exchange.taken[0]?.();
+  expect(exchange.sent).toEqual([bytes(1), bytes(2)]);
+});
+
+test("a reader that never takes costs one pull, however often the source wakes", () => {
+  const from = new DemoSource();
+  from.chunk = bytes(1);
+  opened(from);
+  for (let i = 0; i < 100; i++) from.wake();
+  expect(from.pullCount).toBe(1);
+});
+
+test("a source with nothing is pulled again when it wakes", () => {
+  const from = new DemoSource();
+  const { exchange } = opened(from);
+  expect(exchange.sent).toEqual([]);
+  from.queue.push(bytes(7));
+  from.wake();
+  expect(exchange.sent).toEqual([bytes(7)]);
+});
+
+test("a source that wakes from inside its own pull is pulled again, without recursion", () => {
+  const from = new DemoSource();
+  let left = 10_000;
+  from.pull = () => {
+    if (left === 0) return bytes(9);
+    left -= 1;
+    from.wake();
+    return undefined;
+  };
+  expect(opened(from).exchange.sent).toEqual([bytes(9)]);
+});
+
+test.each([
+  { error: undefined, end: "end" },
+  { error: new WaymarkError("draining", "go"), end: "fail draining demo-1" },
+])("an end of the source waits for the answer in flight: $end", ({ error, end }) => {
+  const from = new DemoSource();
+  from.chunk = bytes(1);
+  const { exchange, ends } = opened(from);
+  from.end(error);
+  from.wake();
+  expect(ends()).toEqual([]);
+  exchange.taken[0]?.();
+  expect([ends(), exchange.sent.length, from.closeCount]).toEqual([[end], 1, 1]);
+});
+
+test("an end from inside a pull comes after what that pull gives", () => {
+  const from = new DemoSource();
+  from.pull = () => {
+    from.end(undefined);
+    return bytes(1);
+  };
+  const { exchange, ends } = opened(from);
+  expect([exchange.sent, ends(), from.closeCount]).toEqual([[bytes(1)], [], 0]);
+  exchange.taken[0]?.();
+  expect([exchange.sent.length, ends(), from.closeCount]).toEqual([1, ["end"], 1]);
+});
+
+test("an end of an idle source is at once, and whatever follows changes nothing", () => {
+  const from = new DemoSource();
+  const { stream, ends } = opened(from);
+  from.end(undefined);
+  from.end(new WaymarkError("draining", "go"));
+  from.wake();
+  stream.gone();
+  expect([ends(), from.pullCount, from.closeCount]).toEqual([["end"], 1, 1]);
+});
+
+test("a stream that is gone closes its source once, and sends nothing more", () => {
+  const from = new DemoSource();
+  from.chunk = bytes(1);
+  const { stream, exchange, ends } = opened(from);
+  stream.gone();
+  stream.gone();
+  exchange.taken[0]?.();
+  from.wake();
+  from.end(undefined);
+  expect([exchange.sent.length, ends(), from.closeCount]).toEqual([1, [], 1]);
+});
+
+test("a pull that throws ends the stream with what it threw", () => {
+  const from = new DemoSource();
+  const fault = new TypeError("bug");
+  from.pull = () => {
+    throw fault;
+  };
+  const { ends, faults } = opened(from);
+  expect([ends(), faults, from.closeCount]).toEqual([["fail internal demo-1"], [fault], 1]);
 });
 
 test("requests are answered in order; while an answer waits none is read", async () => {
