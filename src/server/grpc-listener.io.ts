@@ -1,10 +1,10 @@
 /** The gRPC listener: accepts connections, serves the services through the chain, and stops within a bound. */
-import { type Acceptor, openAcceptor } from "../grpc/server/acceptor.io.ts";
 import type { CutReason } from "../grpc/server/connection-guard.io.ts";
 import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
-import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../grpc/server/tls-files.io.ts";
+import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../grpc/wire/message-reader.ts";
+import type { Log } from "../lib/log.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import type { Service } from "../services/service.ts";
 import { draining } from "./call-end.ts";
@@ -14,12 +14,6 @@ import { meetPeer } from "./peer.io.ts";
 
 /** Bounds of the listener. */
 export type GrpcLimits = ServerLimits & { readonly maxConnections: number };
-
-/** The few log lines of a listener. */
-export interface ListenerLog {
-  info(facts: object, event: string): void;
-  warn(facts: object, event: string): void;
-}
 
 export interface GrpcListenerOptions {
   readonly host: string;
@@ -31,28 +25,11 @@ export interface GrpcListenerOptions {
   readonly chain: Chain;
   readonly tls?: TlsFiles | undefined;
   readonly limits: GrpcLimits;
-  readonly log: ListenerLog;
+  readonly log: Pick<Log, "info" | "warn">;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
   /** Counts connections turned away ("limit"), cut, or whose TLS handshake failed. */
   readonly onCut?: ((reason: CutReason | "limit" | "handshake") => void) | undefined;
-}
-
-export interface GrpcListener {
-  /** As bound, `host:port`. */
-  readonly address: string;
-  readonly host: string;
-  readonly port: number;
-  /** What health says; NOT_SERVING until first called with true. */
-  setServing(isServing: boolean): void;
-  /** Health says NOT_SERVING, then new calls are refused with `draining`; open calls go on. */
-  drain(): void;
-  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
-  reloadTls(): void;
-  /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
-  stop(deadlineMs: number): Promise<void>;
-  /** Open connections now. */
-  connectionCount(): number;
 }
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
@@ -76,11 +53,13 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     },
   });
   try {
-    const acceptor = await openAcceptor({
+    const acceptor = await openFileAcceptor({
       host: options.host,
       port: options.port,
       portFlag: "--grpc-port",
-      tls: options.tls === undefined ? undefined : readTls(options.tls),
+      tls: options.tls,
+      onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),
+      onReloadFailed: (error) => log.warn({ listener: "grpc", err: error }, "certificates not reloaded, keeping the old ones"),
       protocols: ["h2"],
       maxConnections: limits.maxConnections,
       onConnection: (socket) => server.accept(socket),
@@ -88,7 +67,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
       onHandshakeFailed: () => onCut?.("handshake"),
       onError: (error) => log.warn({ listener: "grpc", err: error }, "accepting failed"),
     });
-    return new OpenListener(options, server, acceptor);
+    return new GrpcListener(options, server, acceptor);
   } catch (error) {
     server.stop();
     throw error;
@@ -98,49 +77,47 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
 /** How long destroyed sockets may take to say so, in ms. */
 const CLOSE_MS = 1_000;
 
-class OpenListener implements GrpcListener {
+export class GrpcListener {
+  /** As bound, `host:port`. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
   readonly #options: GrpcListenerOptions;
   readonly #server: GrpcServer;
-  readonly #acceptor: Acceptor;
-  readonly #tlsWatch: TlsWatch | undefined;
+  readonly #acceptor: FileAcceptor;
   #stopping: Promise<void> | undefined;
 
-  constructor(options: GrpcListenerOptions, server: GrpcServer, acceptor: Acceptor) {
+  constructor(options: GrpcListenerOptions, server: GrpcServer, acceptor: FileAcceptor) {
     this.#options = options;
     this.#server = server;
     this.#acceptor = acceptor;
     this.address = acceptor.address;
     this.host = acceptor.host;
     this.port = acceptor.port;
-    const { tls, log } = options;
-    if (tls !== undefined) {
-      this.#tlsWatch = watchTls(tls, (material) => acceptor.setTls(material), {
-        onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),
-        onError: (error) => log.warn({ listener: "grpc", err: error }, "certificates not reloaded, keeping the old ones"),
-      });
-    }
   }
 
+  /** What health says; NOT_SERVING until first called with true. */
   setServing(isServing: boolean): void {
     this.#options.health.setServing(isServing && !this.#options.chain.isDraining);
   }
 
+  /** Health says NOT_SERVING, then new calls are refused with `draining`; open calls go on. */
   drain(): void {
     this.#options.health.setServing(false);
     this.#options.chain.drain();
   }
 
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
   reloadTls(): void {
-    this.#tlsWatch?.reload();
+    this.#acceptor.reloadTls();
   }
 
+  /** Open connections now. */
   connectionCount(): number {
     return this.#acceptor.sockets.size;
   }
 
+  /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
     return this.#stopping;
@@ -148,7 +125,6 @@ class OpenListener implements GrpcListener {
 
   async #stop(deadlineMs: number): Promise<void> {
     this.drain();
-    this.#tlsWatch?.stop();
     this.#acceptor.close();
     this.#options.health.end(draining()); // Only their clients would end these watches.
     this.#server.drain(Number.POSITIVE_INFINITY); // What is open after the deadline is cut here, and is no abuse to be counted.

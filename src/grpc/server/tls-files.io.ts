@@ -1,7 +1,7 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
 import { statSync } from "node:fs";
 import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
-import type { TlsMaterial } from "./acceptor.io.ts";
+import { type AcceptOptions, type Acceptor, openAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
 export interface TlsFiles {
   /** The group of settings that names them; absent: `tls`. */
@@ -15,7 +15,7 @@ export interface TlsFiles {
 }
 
 /** Reads the files; throws an error that names the setting and the file that cannot be read. */
-export function readTls(files: TlsFiles): TlsMaterial {
+function readTls(files: TlsFiles): TlsMaterial {
   const read = (setting: string, path: string) =>
     readNamedFile({ setting: `${files.group ?? "tls"}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
   return {
@@ -24,6 +24,29 @@ export function readTls(files: TlsFiles): TlsMaterial {
     clientCa: files.clientCaFile === undefined ? undefined : read("ca_file", files.clientCaFile),
     isClientOptional: files.isClientOptional,
   };
+}
+
+/** What a listener with certificates in files takes beside what its acceptor does. */
+export interface FileAcceptOptions extends Omit<AcceptOptions, "tls"> {
+  readonly tls: TlsFiles | undefined;
+  readonly onReload: () => void;
+  readonly onReloadFailed: (error: unknown) => void;
+}
+
+export interface FileAcceptor extends Acceptor {
+  /** Reads the certificates again; without TLS nothing happens. */
+  reloadTls(): void;
+}
+
+/** As `openAcceptor`, with certificates that are read again when their files change, until it is closed. */
+export async function openFileAcceptor({ tls, onReload, onReloadFailed, ...options }: FileAcceptOptions): Promise<FileAcceptor> {
+  const acceptor = await openAcceptor({ ...options, tls: tls && readTls(tls) });
+  const watch = tls && watchTls(tls, (material) => acceptor.setTls(material), { onReload, onError: onReloadFailed });
+  const close = () => {
+    watch?.stop();
+    acceptor.close();
+  };
+  return { ...acceptor, close, reloadTls: () => watch?.reload() };
 }
 
 export interface TlsWatch {

@@ -4,14 +4,14 @@ import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
 import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
-import { readTls, type TlsFiles, type TlsWatch, watchTls } from "../../grpc/server/tls-files.io.ts";
+import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../../grpc/wire/message-reader.ts";
 import { fieldOf } from "../../grpc/wire/request-head.ts";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
@@ -26,12 +26,6 @@ import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer } from "./writer.ts";
 
-/** The few log lines of the listener. */
-export interface EdgeLog {
-  info(facts: Readonly<Record<string, unknown>>, event: string): void;
-  warn(facts: Readonly<Record<string, unknown>>, event: string): void;
-}
-
 export interface EdgeListenerOptions {
   readonly host: string;
   /** 0 takes any free port. */
@@ -42,31 +36,16 @@ export interface EdgeListenerOptions {
   readonly metrics: Metrics;
   readonly tls?: TlsFiles | undefined;
   readonly limits: EdgeLimits;
-  readonly log: EdgeLog;
+  readonly log: Pick<Log, "info" | "warn">;
   /** Which hosts and web pages get in: loopback names, and no foreign page, unless given. */
   readonly web?: Partial<WebRules> | undefined;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
 }
 
-export interface EdgeListener {
-  /** As bound, `host:port`. */
-  readonly address: string;
-  readonly host: string;
-  readonly port: number;
-  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
-  reloadTls(): void;
-  /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
-  drain(deadlineMs: number): Promise<void>;
-  /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
-  stop(deadlineMs: number): Promise<void>;
-  /** Open connections now. */
-  connectionCount(): number;
-}
-
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
-  const { limits } = options;
+  const { limits, log } = options;
   const dispatcher = new EdgeDispatcher(options, limits);
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
     options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
@@ -75,78 +54,77 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
       dispatcher.take(request, response, { transport, connection: sockets.connectionOf(request) }),
     onCut: (reason, address) => {
       refused(reason);
-      options.log.warn({ listener: "http", reason, address }, "connection cut");
+      log.warn({ listener: "http", reason, address }, "connection cut");
     },
   });
-  const acceptor = await openAcceptor({
+  const acceptor = await openFileAcceptor({
     host: options.host,
     port: options.port,
     portFlag: "--http-port",
-    tls: options.tls === undefined ? undefined : readTls(options.tls),
+    tls: options.tls,
+    onReload: () => log.info({ listener: "http" }, "certificates reloaded"),
+    onReloadFailed: (error) => log.warn({ listener: "http", err: error }, "certificates not reloaded, keeping the old ones"),
     protocols: ["h2", "http/1.1"],
     maxConnections: limits.maxConnections,
     onConnection: (socket) => sockets.accept(socket),
     onDrop: () => refused("limit"),
     onHandshakeFailed: () => refused("handshake"),
   });
-  return new OpenEdge(options, { acceptor, sockets, dispatcher });
+  return new EdgeListener(acceptor, sockets, dispatcher);
 }
 
-class OpenEdge implements EdgeListener {
+export class EdgeListener {
+  /** As bound, `host:port`. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
-  readonly #parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly dispatcher: EdgeDispatcher };
-  readonly #tlsWatch: TlsWatch | undefined;
+  readonly #acceptor: FileAcceptor;
+  readonly #sockets: EdgeSockets;
+  readonly #dispatcher: EdgeDispatcher;
   #stopping: Promise<void> | undefined;
 
-  constructor(
-    options: EdgeListenerOptions,
-    parts: { readonly acceptor: Acceptor; readonly sockets: EdgeSockets; readonly dispatcher: EdgeDispatcher },
-  ) {
-    this.#parts = parts;
-    this.address = parts.acceptor.address;
-    this.host = parts.acceptor.host;
-    this.port = parts.acceptor.port;
-    const { tls, log } = options;
-    if (tls === undefined) return;
-    this.#tlsWatch = watchTls(tls, (material) => parts.acceptor.setTls(material), {
-      onReload: () => log.info({ listener: "http" }, "certificates reloaded"),
-      onError: (error) => log.warn({ listener: "http", err: error }, "certificates not reloaded, keeping the old ones"),
-    });
+  constructor(acceptor: FileAcceptor, sockets: EdgeSockets, dispatcher: EdgeDispatcher) {
+    this.#acceptor = acceptor;
+    this.#sockets = sockets;
+    this.#dispatcher = dispatcher;
+    this.address = acceptor.address;
+    this.host = acceptor.host;
+    this.port = acceptor.port;
   }
 
+  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
   reloadTls(): void {
-    this.#tlsWatch?.reload();
+    this.#acceptor.reloadTls();
   }
 
+  /** Open connections now. */
   connectionCount(): number {
-    return this.#parts.acceptor.sockets.size;
+    return this.#acceptor.sockets.size;
   }
 
+  /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
   async drain(deadlineMs: number): Promise<void> {
-    const open = this.#parts.dispatcher.drain();
+    const open = this.#dispatcher.drain();
     const signal = AbortSignal.timeout(deadlineMs);
     await Promise.all(open.map((response) => once(response, "close", { signal }).catch(() => {})));
     for (const response of open) response.destroy();
   }
 
+  /** Stops accepting, closes idle connections, waits up to `deadlineMs` for open requests, then cuts what is left. Idempotent. */
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
     return this.#stopping;
   }
 
   async #stop(deadlineMs: number): Promise<void> {
-    const { acceptor, sockets, dispatcher } = this.#parts;
-    this.#tlsWatch?.stop();
-    dispatcher.drain();
-    acceptor.close();
-    sockets.closeIdle();
+    this.#dispatcher.drain();
+    this.#acceptor.close();
+    this.#sockets.closeIdle();
     // A connection becomes idle when its last answer is sent, and Node has no event for that.
-    const again = setInterval(() => sockets.closeIdle(), IDLE_CHECK_MS);
-    await acceptor.allClosed(deadlineMs);
+    const again = setInterval(() => this.#sockets.closeIdle(), IDLE_CHECK_MS);
+    await this.#acceptor.allClosed(deadlineMs);
     clearInterval(again);
-    for (const socket of acceptor.sockets) socket.destroy();
+    for (const socket of this.#acceptor.sockets) socket.destroy();
   }
 }
 
