@@ -15,8 +15,7 @@ import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
 import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
-import { Http1Lines } from "./http1-lines.io.ts";
-import { watchRest } from "./http1-rest.io.ts";
+import { Http1Connections } from "./http1-connections.io.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
@@ -92,14 +91,14 @@ export class EdgeSockets {
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #undecided = new Set<Socket>();
   readonly #shares = new WeakMap<Socket, Share>();
-  readonly #lines: Http1Lines;
+  readonly #http1Connections: Http1Connections;
 
   constructor(limits: EdgeLimits, events: EdgeSocketEvents) {
     this.#limits = limits;
     this.#events = events;
-    this.#lines = new Http1Lines(limits.maxStreamsPerConnection);
     this.#http1 = openHttp1(limits);
-    watchRest(this.#http1, { idleMs: limits.idleTimeoutMs, checkMs: CHECK_INTERVAL_MS });
+    const { maxStreamsPerConnection: maxWaiting, idleTimeoutMs: idleMs } = limits;
+    this.#http1Connections = new Http1Connections(this.#http1, { maxWaiting, idleMs, checkMs: CHECK_INTERVAL_MS });
     this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new ConnectionGuard({
       turns: CALLS_PER_TURN,
@@ -115,7 +114,7 @@ export class EdgeSockets {
   #line(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
     if (socket.destroyed) return;
-    const isIn = this.#lines.enter(request, response, () => {
+    const isIn = this.#http1Connections.enter(request, response, () => {
       this.#inTurn(this.#shareOf(socket), () => {
         if (!request.destroyed) this.#hand(request, response, "http1");
       });
