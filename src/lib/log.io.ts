@@ -60,51 +60,23 @@ export function openLog(options: LogOptions): RootLog {
     },
     { write: (line: string) => sink.write(isText ? textLine(line, hasColor) : cut(line)) },
   );
-  return Object.assign(new ComponentLog(root, root, "", options), { droppedCount: sink.droppedCount, end: sink.end });
+  return { ...componentLog(root, root, "", options), droppedCount: sink.droppedCount, end: sink.end };
 }
 
-class ComponentLog implements Log {
-  readonly #root: Logger;
-  readonly #logger: Logger;
-  readonly #component: string;
-  readonly #options: LogOptions;
-
-  constructor(root: Logger, logger: Logger, component: string, options: LogOptions) {
-    this.#root = root;
-    this.#logger = logger;
-    this.#component = component;
-    this.#options = options;
-  }
-
-  trace(fields: LogFields, message: string): void {
-    this.#logger.trace(fields, message);
-  }
-
-  debug(fields: LogFields, message: string): void {
-    this.#logger.debug(fields, message);
-  }
-
-  info(fields: LogFields, message: string): void {
-    this.#logger.info(fields, message);
-  }
-
-  warn(fields: LogFields, message: string): void {
-    this.#logger.warn(fields, message);
-  }
-
-  error(fields: LogFields, message: string): void {
-    this.#logger.error(fields, message);
-  }
-
-  isEnabled(level: Exclude<LogLevel, "silent">): boolean {
-    return this.#logger.isLevelEnabled(level);
-  }
-
-  child(part: string): Log {
-    const component = this.#component === "" ? part : `${this.#component}.${part}`;
-    const level = levelOf(component, this.#options.scopes, this.#options.level);
-    return new ComponentLog(this.#root, this.#root.child({ component }, { level }), component, this.#options);
-  }
+function componentLog(root: Logger, logger: Logger, component: string, { scopes, level }: LogOptions): Log {
+  return {
+    trace: (fields, message) => logger.trace(fields, message),
+    debug: (fields, message) => logger.debug(fields, message),
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
+    isEnabled: (asked) => logger.isLevelEnabled(asked),
+    child: (part) => {
+      const name = component === "" ? part : `${component}.${part}`;
+      const child = root.child({ component: name }, { level: levelOf(name, scopes, level) });
+      return componentLog(root, child, name, { scopes, level });
+    },
+  };
 }
 
 function openStderr(): { write: (line: string) => void; end: () => Promise<void>; droppedCount: () => number } {
