@@ -1,13 +1,11 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { decodeBase64url, encodeBase64url } from "../../src/lib/base64url.ts";
+import { decodeBase64url } from "../../src/lib/base64url.ts";
 
-test("bytes become the text that Node's own base64url makes, and come back", () => {
+test("bytes that Node encodes come back", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 70 }), (bytes) => {
-      const text = encodeBase64url(bytes);
-      expect(text).toBe(Buffer.from(bytes).toString("base64url"));
-      expect(decodeBase64url(text)).toEqual(bytes);
+      expect(decodeBase64url(Buffer.from(bytes).toString("base64url"))).toEqual(Buffer.from(bytes));
     }),
   );
 });
@@ -16,7 +14,7 @@ test("a text is decoded only if it is exactly what encoding its bytes gives", ()
   fc.assert(
     fc.property(fc.oneof(fc.string({ maxLength: 12 }), fc.base64String({ maxLength: 12 })), (text) => {
       const bytes = decodeBase64url(text);
-      expect(bytes === undefined ? text : encodeBase64url(bytes)).toBe(text);
+      expect(bytes === undefined ? text : Buffer.from(bytes).toString("base64url")).toBe(text);
     }),
   );
   for (const text of ["A", "AB", "ABC", "AA==", "A+", "AAA/", "AAAAA", "AA\n"])

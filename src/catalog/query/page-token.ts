@@ -1,5 +1,5 @@
 /** Opaque page tokens of all lists: the last key of a page, and a hash of its filter. */
-import { decodeBase64url, encodeBase64url } from "../../lib/base64url.ts";
+import { decodeBase64url } from "../../lib/base64url.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64 } from "../../lib/hash64.ts";
 
@@ -22,7 +22,7 @@ export function encodePageToken(lastKey: string, hash: string): string {
   writeUint32(bytes, 5, Number.parseInt(hash.slice(8), 16));
   for (let i = 0; i < lastKey.length; i += 1) bytes[HEADER_BYTES + i] = lastKey.charCodeAt(i);
   writeUint32(bytes, HEADER_BYTES + lastKey.length, checksum(hash, lastKey));
-  return encodeBase64url(bytes);
+  return Buffer.from(bytes.buffer).toString("base64url");
 }
 
 /** Most significant byte first. */

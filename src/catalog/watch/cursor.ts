@@ -2,6 +2,7 @@
  * The text of cursors: the position of a reader (semantics.md, Watch 3). A short cursor has its holder and a revision, a few bytes in every
  * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
+import { decodeBase64url } from "../../lib/base64url.ts";
 import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
@@ -97,8 +98,8 @@ function parseShort(text: string): ShortCursor {
 }
 
 function parsePortable(text: string): PortableCursor {
-  const bytes = Buffer.from(text.slice(3), "base64url");
-  if (bytes.length <= CHECK_BYTES || bytes.toString("base64url") !== text.slice(3)) throw malformed();
+  const bytes = decodeBase64url(text.slice(3));
+  if (bytes === undefined || bytes.length <= CHECK_BYTES) throw malformed();
   const body = bytes.subarray(0, -CHECK_BYTES);
   if (
     !sha256(body)
