@@ -41,7 +41,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     inflater: options.inflater ?? new SharedInflater(),
     statusOf: (thrown, call) => {
       const [, service = "", method = ""] = call?.method.path.split("/") ?? [];
-      return { status: grpcStatus(chain.status(thrown, { requestId: "", service, method })) };
+      return grpcStatus(chain.status(thrown, { requestId: "", service, method }));
     },
     onConnection: (connection, socket) => {
       meetPeer(connection, socket);

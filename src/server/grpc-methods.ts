@@ -5,13 +5,14 @@ import type { AssemblyBounds } from "../grpc/wire/framing.ts";
 import { framed } from "../grpc/wire/framing.ts";
 import { Metadata } from "../grpc/wire/metadata.ts";
 import type { Status } from "../grpc/wire/status.ts";
+import type { Taken } from "../grpc/wire/stream-port.ts";
 import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
 import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
-import { RequestStream, SourceStream, type StreamExchange, type Taken } from "./streams.ts";
+import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 
 /** How many of the largest requests of a service with a bound of its own may be held before they are whole, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;

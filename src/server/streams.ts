@@ -1,15 +1,13 @@
 /** Streams from their admission to their end, whatever their kind and whatever carries them: each is counted once, and ends when its time is over. */
 import type { Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
+import type { Taken } from "../grpc/wire/stream-port.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
 import { outlived } from "./call-end.ts";
 import type { Arrival, MethodChain } from "./chain.ts";
 import type { RpcStatus } from "./status.ts";
-
-/** Called when the transport took an answer; with an error when the stream is gone instead, null for none. */
-export type Taken = (error?: Error | null) => void;
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
 export interface StreamExchange {

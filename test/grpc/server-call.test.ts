@@ -34,7 +34,7 @@ function started(method: Method, given: Given = {}) {
       bounds,
       maxSendBytes: given.maxSendBytes ?? 1_000,
       inflater: given.inflater,
-      statusOf: (thrown) => ({ status: statusOfThrown(thrown) }),
+      statusOf: statusOfThrown,
       nowMs: () => port.nowMs,
     },
   });

@@ -8,10 +8,11 @@ import {
   type KeepAliveRequest,
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Taken } from "../../src/grpc/wire/stream-port.ts";
 import { invalid, WaymarkError } from "../../src/lib/errors.ts";
 import type { Arrival, ChainPorts } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
-import { RequestStream, SourceStream, type StreamExchange, type Taken } from "../../src/server/streams.ts";
+import { RequestStream, SourceStream, type StreamExchange } from "../../src/server/streams.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
 import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
 import { DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";

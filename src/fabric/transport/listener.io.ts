@@ -49,7 +49,7 @@ export class FabricListener {
       methods: this.service.methods,
       limits: serverLimits(limits),
       connectionLimits: { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES },
-      statusOf: (thrown, call) => ({ status: call === undefined ? withoutMethod(thrown) : statusOfThrown(thrown) }),
+      statusOf: (thrown, call) => (call === undefined ? withoutMethod(thrown) : statusOfThrown(thrown)),
       onConnection: (connection, socket) => this.#connected(connection, socket),
       onCut: (reason, address) => reason === "lifetime" || options.onCut(reason, address),
     });

@@ -1,6 +1,7 @@
 /** One call's stream on node:http2: tells its `ServerCall` what comes, writes what that orders, and keeps the connection's counts. */
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import { isReset, nodeHeaders, ServerHttp2StreamPort } from "../wire/http2-stream.io.ts";
+import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.ts";
+import type { HeaderBlock } from "../wire/metadata.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import type { Arriving, Connection } from "./connection-guard.io.ts";
 import type { CallPort, ServerCall } from "./server-call.ts";
@@ -14,11 +15,15 @@ export interface Incoming {
   readonly connection: Connection;
 }
 
+/** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
+const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
+
 const CALL: unique symbol = Symbol("waymark call");
 type CallStream = ServerHttp2Stream & { [CALL]?: IncomingCall };
 
 // HOT: one object and four shared listeners a call; a closure for each instead cost 1.5 µs.
-export class IncomingCall extends ServerHttp2StreamPort implements CallPort, Arriving {
+export class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements CallPort, Arriving {
   sinceMs: number | undefined;
   readonly #connection: Connection;
   readonly #isLasting: boolean;
@@ -56,6 +61,10 @@ export class IncomingCall extends ServerHttp2StreamPort implements CallPort, Arr
 
   checkArrival(): void {
     this.#call?.checkArrival();
+  }
+
+  respond(headers: HeaderBlock, isEnd: boolean): void {
+    if (!this.isGone) this.stream.respond(nodeHeaders(headers), isEnd ? TRAILERS_ONLY : WITH_TRAILERS);
   }
 
   override end(bytes?: Uint8Array): void {

@@ -8,7 +8,7 @@ import { type Inflater, MessageReader, type MessageSink } from "../wire/message-
 import { addFields, type HeaderBlock, type Metadata, metadataOf } from "../wire/metadata.ts";
 import { type CallHead, expired, fieldOf } from "../wire/request-head.ts";
 import { HTTP2_ERROR, OK, type Status, statusFields } from "../wire/status.ts";
-import type { ServerStreamPort, Taken } from "../wire/stream-port.ts";
+import type { StreamPort, Taken } from "../wire/stream-port.ts";
 import type { Call, Cancellation, Method, RequestListener } from "./method.ts";
 
 /** What all calls of a server share. */
@@ -18,20 +18,16 @@ export interface CallEnvironment {
   readonly maxSendBytes: number;
   /** Absent where compressed requests are refused. */
   readonly inflater: Inflater | undefined;
-  /** The status for whatever ended a call, and metadata to go with it. Must not throw. */
-  statusOf(thrown: unknown, call: Call): CallEnd;
+  /** The status for whatever ended a call. Must not throw. */
+  statusOf(thrown: unknown, call: Call): Status;
   /** Monotonic ms. */
   nowMs(): number;
 }
 
-/** How a call ends. */
-export interface CallEnd {
-  readonly status: Status;
-  readonly trailers?: Metadata | undefined;
-}
-
 /** The stream of a call, and what the server's own bookkeeping hears of it. */
-export interface CallPort extends ServerStreamPort {
+export interface CallPort extends StreamPort {
+  /** Sends the response headers. With `isEnd` they are all there is (Trailers-Only); otherwise trailers are asked of the call at the end. */
+  respond(headers: HeaderBlock, isEnd: boolean): void;
   /** The request is here; of a stream of requests, the first. */
   arrived(): void;
 }
@@ -190,8 +186,7 @@ export class ServerCall implements Call, MessageSink {
 
   fail(thrown: unknown): void {
     if (this.isOver) return;
-    const { status, trailers } = this.#environment.statusOf(thrown, this);
-    this.finish(status, trailers);
+    this.finish(this.#environment.statusOf(thrown, this));
   }
 
   finish(status: Status, metadata?: Metadata): void {

@@ -10,13 +10,13 @@ import { DEFAULT_WINDOW_BYTES } from "../wire/framing.ts";
 import { nodeHeaders } from "../wire/http2-stream.io.ts";
 import type { Inflater } from "../wire/message-reader.ts";
 import { readHead } from "../wire/request-head.ts";
-import { HTTP2_ERROR, statusFields, statusOfThrown } from "../wire/status.ts";
+import { HTTP2_ERROR, type Status, statusFields, statusOfThrown } from "../wire/status.ts";
 import { type Connection, ConnectionGuard, type CutReason } from "./connection-guard.io.ts";
 import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
 import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
 import type { Call, Method } from "./method.ts";
-import { type CallEnd, type CallEnvironment, ServerCall } from "./server-call.ts";
+import { type CallEnvironment, ServerCall } from "./server-call.ts";
 
 /** Bounds of a server. Bytes and ms as the names say. */
 export interface ServerLimits extends LifetimeLimits {
@@ -76,7 +76,7 @@ export interface ServerOptions {
    * The status for whatever ended a call: thrown by a handler, or a refusal of the server itself (`call` is undefined when no method was
    * found). Must not throw. Unless given, as `statusOfThrown`.
    */
-  readonly statusOf?: ((thrown: unknown, call: Call | undefined) => CallEnd) | undefined;
+  readonly statusOf?: ((thrown: unknown, call: Call | undefined) => Status) | undefined;
   /** A connection came. False refuses it before a stream is read. What is known of it may be kept by the object. */
   readonly onConnection?: ((connection: Connection, socket: ServerHttp2Session["socket"]) => boolean) | undefined;
   /** A connection was cut. */
@@ -90,13 +90,13 @@ export class GrpcServer {
   readonly #methods: ReadonlyMap<string, Method>;
   readonly #bounds: AssemblyBounds;
   readonly #environment: CallEnvironment;
-  readonly #statusOf: (thrown: unknown, call: Call | undefined) => CallEnd;
+  readonly #statusOf: (thrown: unknown, call: Call | undefined) => Status;
 
   constructor(options: ServerOptions) {
     const { limits } = options;
     this.#options = options;
     this.#methods = new Map(options.methods.map((method) => [method.path, method]));
-    this.#statusOf = options.statusOf ?? ((thrown) => ({ status: statusOfThrown(thrown) }));
+    this.#statusOf = options.statusOf ?? statusOfThrown;
     this.#bounds = { maxMessageBytes: limits.maxReceiveBytes, maxBufferedBytes: limits.maxBufferedBytes, bufferedBytes: 0 };
     this.#environment = {
       bounds: this.#bounds,
@@ -206,8 +206,8 @@ export class GrpcServer {
   #refuse(incoming: Incoming, error: WaymarkError, headers?: NodeJS.Dict<string | string[]>): void {
     const { stream } = incoming;
     countRefusal(incoming);
-    const { status } = this.#statusOf(error, undefined);
-    stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...headers, ...statusFields(status) }, TRAILERS_ONLY);
+    const fields = statusFields(this.#statusOf(error, undefined));
+    stream.respond({ ":status": 200, "content-type": "application/grpc+proto", ...headers, ...fields }, TRAILERS_ONLY);
     stream.close(HTTP2_ERROR.NO_ERROR);
   }
 }

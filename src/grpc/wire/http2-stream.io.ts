@@ -1,9 +1,9 @@
 /** An HTTP/2 stream of node:http2 as the port that calls write to, on either end. */
-import type { Http2Stream, ServerHttp2Stream } from "node:http2";
+import type { Http2Stream } from "node:http2";
 import { later } from "../../lib/later.io.ts";
 import type { HeaderBlock } from "./metadata.ts";
 import { HTTP2_ERROR } from "./status.ts";
-import type { ServerStreamPort, StreamPort, Taken } from "./stream-port.ts";
+import type { StreamPort, Taken } from "./stream-port.ts";
 
 export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements StreamPort {
   protected readonly stream: S;
@@ -46,17 +46,6 @@ export class Http2StreamPort<S extends Http2Stream = Http2Stream> implements Str
 
   later(act: () => void, delayMs: number): () => void {
     return later(act, delayMs);
-  }
-}
-
-/** Without `date`, which gRPC has no use for and Node formats anew for each answer. */
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
-const TRAILERS_ONLY = { endStream: true, sendDate: false } as const;
-
-/** A stream that a client opened. */
-export class ServerHttp2StreamPort extends Http2StreamPort<ServerHttp2Stream> implements ServerStreamPort {
-  respond(headers: HeaderBlock, isEnd: boolean): void {
-    if (!this.isGone) this.stream.respond(nodeHeaders(headers), isEnd ? TRAILERS_ONLY : WITH_TRAILERS);
   }
 }
 

@@ -3,7 +3,7 @@
  * carries none (gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping"; gRPC's statuscodes.md and http-grpc-status-mapping.md).
  */
 import { CODES, codeName, REASONS, WaymarkError } from "../../lib/errors.ts";
-import { decodeBinary, encodeBinary, type HeaderBlock, type Metadata } from "./metadata.ts";
+import { decodeBinary, encodeBinary, type HeaderBlock } from "./metadata.ts";
 import { firstOf } from "./request-head.ts";
 
 /** A status code of gRPC; no others exist. */
@@ -26,14 +26,11 @@ export const OK: Status = { code: CODES.OK, message: "" };
 /** A call that ended otherwise than with OK. Handlers throw it to choose the status of their call; clients are given it. */
 export class StatusError extends Error {
   readonly status: Status;
-  /** Metadata that goes, or came, with the status. */
-  readonly trailers: Metadata | undefined;
 
-  constructor(status: Status, trailers?: Metadata) {
+  constructor(status: Status) {
     super(`${codeName(status.code)}: ${status.message}`);
     this.name = "StatusError";
     this.status = status;
-    this.trailers = trailers;
   }
 }
 

@@ -2,8 +2,6 @@
  * An HTTP/2 stream as the state machines of calls see it. The shell (`http2-stream.io.ts`) implements it over node:http2; tests
  * implement it over arrays.
  */
-import type { HeaderBlock } from "./metadata.ts";
-
 /** Called when HTTP/2 took all of what was written: the peer's window and the socket had room for it. Node calls it with an error when the stream is gone. */
 export type Taken = (error?: Error | null) => void;
 
@@ -26,10 +24,4 @@ export interface StreamPort {
   defer(act: () => void): void;
   /** Runs after so many ms, unless the function that it returns is called before. */
   later(act: () => void, delayMs: number): () => void;
-}
-
-/** A stream that a client opened here. */
-export interface ServerStreamPort extends StreamPort {
-  /** Sends the response headers. With `isEnd` they are all there is (Trailers-Only); otherwise trailers are asked of the call at the end. */
-  respond(headers: HeaderBlock, isEnd: boolean): void;
 }

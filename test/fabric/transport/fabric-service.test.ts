@@ -55,7 +55,7 @@ function served(limits: Partial<TransportLimits> = {}) {
       bounds: { maxMessageBytes: 0, maxBufferedBytes: 0, bufferedBytes: 0 },
       maxSendBytes: 1_000_000,
       inflater: undefined,
-      statusOf: (thrown: unknown) => ({ status: statusOfThrown(thrown) }),
+      statusOf: statusOfThrown,
       nowMs: () => time.ms,
     };
     const call = new ServerCall(method, { head, headers, fields: Object.entries(headers).flat(), port, connection: {}, environment });
