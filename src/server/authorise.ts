@@ -3,7 +3,7 @@ import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { access, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import { type Caller, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
-import { foreignFacts } from "../services/foreign.ts";
+import { foreignFacts } from "../services/cost.ts";
 
 export interface RequiredAccess {
   /** Undefined: none. */

@@ -12,7 +12,7 @@ import { type Caller, hasRole, isOwner } from "../policy/identity/caller.ts";
 import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
-import { requestCheckOf } from "../services/request-rules.ts";
+import { requestCheckOf } from "../services/request-checks.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";

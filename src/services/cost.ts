@@ -1,10 +1,34 @@
-/** The cost of a call and the namespaces that it concerns. Both are read from the proto's option `waymark.options.v1.call`, once for each method. */
+/**
+ * The cost of a call and the namespaces that it concerns. Both are read from the proto's option `waymark.options.v1.call`, once for each
+ * method. Of services of gRPC itself they stand here.
+ */
 import { type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { call, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
-import { foreignFacts } from "./foreign.ts";
+
+/** The facts of `waymark.options.v1` for services of gRPC itself, whose protos we cannot annotate. All of them only read. */
+export interface ForeignFacts {
+  /** Undefined means that calls are never limited. */
+  readonly cost: Cost | undefined;
+  /** Whether every caller gets an answer: without a credential, whatever the settings say, and also while the server drains. */
+  readonly isForEverybody: boolean;
+}
+
+const REFLECTION: ForeignFacts = { cost: "read", isForEverybody: false };
+
+const SERVICES: Readonly<Record<string, ForeignFacts>> = {
+  // Load balancers have no credential, and must learn that a node drains. A load balancer that gets no answer removes the node.
+  "grpc.health.v1.Health": { cost: undefined, isForEverybody: true },
+  "grpc.reflection.v1.ServerReflection": REFLECTION,
+  "grpc.reflection.v1alpha.ServerReflection": REFLECTION,
+};
+
+/** Undefined for rpcs of our own. */
+export function foreignFacts({ parent }: DescMethod): ForeignFacts | undefined {
+  return SERVICES[parent.typeName];
+}
 
 /** Whether a call of the method never changes anything. */
 export function changesNothing(desc: DescMethod): boolean {

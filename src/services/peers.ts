@@ -35,8 +35,7 @@ import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
-import { bookmarkMs } from "./request-checks.ts";
-import { requestCheckOf } from "./request-rules.ts";
+import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
 import type { CallContext, RouteParameters, Service, StreamSource } from "./service.ts";
 
 /** A member with the measurements of this node. */

@@ -13,7 +13,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { auditHandlers } from "../../src/services/audit.ts";
-import { requestCheckOf } from "../../src/services/request-rules.ts";
+import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 
 // The log forgets what is older than it keeps: these are of today.

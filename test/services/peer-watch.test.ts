@@ -12,7 +12,7 @@ import {
 import { shortCursorText, shortHolder } from "../../src/catalog/watch/cursor.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
-import { requestCheckOf } from "../../src/services/request-rules.ts";
+import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 

@@ -25,7 +25,7 @@ import {
   type OriginLagRow,
   peerService,
 } from "../../src/services/peers.ts";
-import { requestCheckOf } from "../../src/services/request-rules.ts";
+import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };

@@ -4,7 +4,7 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
-import { requestCheckOf } from "../../src/services/request-rules.ts";
+import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { Service } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { rule, set } from "../fakes/policies.ts";
