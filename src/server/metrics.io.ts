@@ -1,6 +1,6 @@
 /** METRICS and their values, with those of the process, as the text a Prometheus server scrapes. */
 import { collectDefaultMetrics, type Metric, type MetricValueWithName, Registry, type RegistryContentType } from "prom-client";
-import { type Histogram, METRICS, type MetricName, type Metrics } from "../lib/metrics/metrics.ts";
+import type { Family, Histogram, Metrics } from "../lib/metrics/metrics.ts";
 
 export interface Scrape {
   readonly contentType: string;
@@ -36,49 +36,25 @@ function buildRegistry(contentType: RegistryContentType, metrics: Metrics): Regi
   return registry;
 }
 
-/** What prom-client's registry reads of a metric. */
-interface FamilyOutput {
-  readonly name: string;
-  readonly help: string;
-  readonly type: string;
-  readonly values: readonly MetricValueWithName<string>[];
-  readonly aggregator: "sum";
-}
-
-class FamilySource {
-  /** Written by prom-client, which takes `_total` off for OpenMetrics. */
-  name: string;
-  readonly type: string;
-  readonly #help: string;
-  readonly #values: (name: string) => readonly MetricValueWithName<string>[];
-
-  constructor(name: MetricName, values: (name: string) => readonly MetricValueWithName<string>[]) {
-    this.name = name;
-    this.type = METRICS[name].type;
-    this.#help = METRICS[name].help;
-    this.#values = values;
-  }
-
-  get(): Promise<FamilyOutput> {
-    return Promise.resolve({ name: this.name, help: this.#help, type: this.type, values: this.#values(this.name), aggregator: "sum" });
-  }
-}
-
-function families(metrics: Metrics): readonly FamilySource[] {
-  let first: FamilySource | undefined;
+/** The metrics as prom-client's registry reads them. It writes `name`: for OpenMetrics it takes `_total` off. */
+function families(metrics: Metrics) {
   let now = metrics.collect();
-  return now.map((family, at) => {
-    const source: FamilySource = new FamilySource(family.name, (name) => {
+  return now.map(({ name, row }, at) => ({
+    name,
+    type: row.type,
+    get() {
       // The registry asks all families in one turn, in order: the first gathers for all.
-      if (source === first) now = metrics.collect();
+      if (at === 0) now = metrics.collect();
       const current = now[at];
-      if (current === undefined) return [];
-      if ("histograms" in current) return [...current.histograms.values()].flatMap((histogram) => histogramValues(name, histogram));
-      return [...current.series.values()].map(({ labels, value }) => ({ labels, value, metricName: name }));
-    });
-    first ??= source;
-    return source;
-  });
+      const values = current === undefined ? [] : valuesOf(this.name, current);
+      return Promise.resolve({ name: this.name, help: row.help, type: row.type, values, aggregator: "sum" });
+    },
+  }));
+}
+
+function valuesOf(name: string, family: Family): readonly MetricValueWithName<string>[] {
+  if ("histograms" in family) return [...family.histograms.values()].flatMap((histogram) => histogramValues(name, histogram));
+  return [...family.series.values()].map(({ labels, value }) => ({ labels, value, metricName: name }));
 }
 
 function histogramValues(name: string, histogram: Histogram): readonly MetricValueWithName<string>[] {
