@@ -46,18 +46,9 @@ export interface MemberRow extends MemberUpdate {
   readonly isLinked: boolean;
 }
 
-export interface MemberEvent {
-  readonly atWallMs: number;
-  readonly kind: MemberStatus;
-  readonly by: string;
-  readonly path: Evidence["path"];
-  readonly incarnation: number;
-  readonly detail: string;
-}
-
 export interface MemberStory {
   /** Oldest first. */
-  readonly events: readonly MemberEvent[];
+  readonly events: readonly Evidence[];
   /** Time at which a suspected member counts as dead. */
   readonly suspicionEndsWallMs: number | undefined;
   readonly confirmedBy: readonly string[];
@@ -219,14 +210,14 @@ function get({ source, identity }: PeerParts, request: PeerServiceGetRequest, { 
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
     peer: wirePeer(row, identity),
-    events: events.map(({ atWallMs, kind, by, path, incarnation, detail }) =>
+    events: events.map(({ atWallMs, status, accuser, path, incarnation, via }) =>
       create(PeerEventSchema, {
         at: timestampFromMs(atWallMs),
-        kind: PeerEventKind[enumName(kind)],
-        by,
+        kind: PeerEventKind[enumName(status)],
+        by: accuser,
         path: PeerEventPath[enumName(path)],
         incarnation: BigInt(incarnation),
-        detail,
+        detail: via.length === 0 ? "" : `via ${via.join(", ")}`,
       }),
     ),
     ...(suspicionEndsWallMs !== undefined && { suspicionEndsAt: timestampFromMs(Math.round(suspicionEndsWallMs)) }),

@@ -52,7 +52,7 @@ class FakeMesh implements MemberDirectory {
   members = () => [...this.rows.values()];
   member = (nodeId: string) => this.rows.get(nodeId);
   story = (): MemberStory => ({
-    events: [{ atWallMs: 1, kind: "suspect", by: "n3", path: "indirect", incarnation: 4, detail: "via n4" }],
+    events: [{ atWallMs: 1, status: "suspect", accuser: "n3", path: "indirect", incarnation: 4, via: ["n4"] }],
     // As it comes of a monotonic clock.
     suspicionEndsWallMs: 1_760_000_009_000.1125,
     confirmedBy: ["n5"],

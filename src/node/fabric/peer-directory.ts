@@ -1,13 +1,13 @@
 /** What services ask of the mesh, read from the fabric's machine. */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Fabric } from "../../fabric/fabric.ts";
-import { type Evidence, isListed } from "../../fabric/membership/members.ts";
+import { isListed } from "../../fabric/membership/members.ts";
 import type { PartialOrigin } from "../../fabric/replication/partial-origins.ts";
 import { refOf } from "../../fabric/replication/version-vector.ts";
 import type { MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
-import type { LagReport, LinkLagRow, MemberDirectory, MemberEvent, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
+import type { LagReport, LinkLagRow, MemberDirectory, MemberRow, MemberStory, OriginLagRow } from "../../services/peers.ts";
 import type { Standing } from "../core/standing.ts";
 import { fabricOf, type NodeMachine } from "../core.ts";
 import type { Told } from "../core-io.ts";
@@ -76,8 +76,7 @@ export class FabricPeers implements MemberDirectory {
     if (explained === undefined) return { events: [], suspicionEndsWallMs: undefined, confirmedBy: [] };
     const { evidence, accusers, deadlineMonoMs } = explained;
     const suspicionEndsWallMs = deadlineMonoMs === undefined ? undefined : time.wallMs + (deadlineMonoMs - time.monoMs);
-    const events = evidence.map(eventOf);
-    return { events, suspicionEndsWallMs, confirmedBy: accusers.slice(1) };
+    return { events: evidence, suspicionEndsWallMs, confirmedBy: accusers.slice(1) };
   }
 
   lag(time: Time): LagReport {
@@ -159,10 +158,6 @@ export class FabricPeers implements MemberDirectory {
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
   return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
-}
-
-function eventOf({ atWallMs, status, accuser, path, incarnation, via }: Evidence): MemberEvent {
-  return { atWallMs, kind: status, by: accuser, path, incarnation, detail: via.length === 0 ? "" : `via ${via.join(", ")}` };
 }
 
 /** The line of `/readyz` about the fabric, and whether the fabric is ok. */

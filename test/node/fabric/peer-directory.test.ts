@@ -98,8 +98,8 @@ test("the story of a suspicion names who accused, by which path, and when it end
   world.kill(dying, "machine");
   world.runUntil(() => peers.member("n2", world.time())?.status === "suspect", 30_000);
   const story = peers.story("n2", world.time());
-  expect(story.events.at(-1)?.kind).toBe("suspect");
-  expect(["n0", "n1", "n3"]).toContain(story.events.at(-1)?.by);
+  expect(story.events.at(-1)?.status).toBe("suspect");
+  expect(["n0", "n1", "n3"]).toContain(story.events.at(-1)?.accuser);
   expect(["direct", "indirect", "gossip", "table"]).toContain(story.events.at(-1)?.path);
   const leftMs = (story.suspicionEndsWallMs ?? 0) - world.time().wallMs;
   expect(leftMs).toBeGreaterThan(0);
@@ -120,7 +120,7 @@ test("an event has the incarnation it is about, also when the member has contrad
   const aliveAt = peers.member("n2", world.time())?.incarnation ?? 0;
   expect(aliveAt).toBeGreaterThan(doubtedAt);
   const of = (kind: string) =>
-    new Set(peers.story("n2", world.time()).events.flatMap((each) => (each.kind === kind ? [each.incarnation] : [])));
+    new Set(peers.story("n2", world.time()).events.flatMap((each) => (each.status === kind ? [each.incarnation] : [])));
   expect([of("suspect"), of("alive")]).toEqual([new Set([doubtedAt]), new Set([aliveAt])]);
 });
 
