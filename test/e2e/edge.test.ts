@@ -613,3 +613,16 @@ test("a taken port is refused with what to do", async () => {
     `address already in use: 127.0.0.1:${served.edge.port}; pass --http-port with another port`,
   );
 });
+
+test("a refused request of a GET route is told to the audit by the id that its answer has", async () => {
+  const told: string[] = [];
+  const identify = () => {
+    throw new WaymarkError("unauthenticated", "the token is not known");
+  };
+  await using served = await startDemoEdge({ ports: { identify, onRefused: ({ requestId }) => void told.push(requestId) } });
+  for (const path of ["/metrics", "/sd/prometheus"]) {
+    const response = await fetch(served.base + path);
+    expect([response.status, told.pop()]).toEqual([401, response.headers.get("x-request-id")]);
+    await response.arrayBuffer();
+  }
+});
