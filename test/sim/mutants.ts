@@ -48,10 +48,10 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/node/core.ts",
-        find: '    if (started !== undefined) out.push({ kind: "persist", batch: started.batch });',
-        replace: `    if (started === undefined) return;
-    this.#rooms.registrar.commit(started.batch, { monoMs: 0, wallMs: 0 });
-    out.push({ kind: "persist", batch: started.batch });`,
+        find: '    if (batch !== undefined) out.push({ kind: "persist", batch });',
+        replace: `    if (batch === undefined) return;
+    this.#rooms.registrar.commit(batch, { monoMs: 0, wallMs: 0 });
+    out.push({ kind: "persist", batch });`,
       },
     ],
     withinSeeds: 60,
