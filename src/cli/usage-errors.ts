@@ -45,11 +45,15 @@ function unknownCommand(word: string, group: Command | null): string {
   return `error: unknown command '${word}'${near === "" ? elsewhere(word) : near}\n`;
 }
 
-/** Commands and groups anywhere whose last word is near to this one: `discovery query` for `query`. */
+/**
+ * Commands and groups anywhere whose last word begins with this one, as `discovery access-audit` for `access`, or is near to it: `discovery query` for
+ * `quer`. Near is less than within a group, because among so many words some word is half alike by chance.
+ */
 function elsewhere(word: string): string {
   const lastOf = (path: string): string => path.slice(path.lastIndexOf(" ") + 1);
   const paths = [...new Set([...Object.keys(GROUPS), ...VERBS.map(({ path }) => path)])];
-  const nearest = findNearest(word, paths.map(lastOf));
+  const words = paths.map(lastOf);
+  const nearest = words.find((last) => last.startsWith(`${word}-`)) ?? findNearest(word, words, 3);
   const meant = paths.filter((path) => lastOf(path) === nearest).map((path) => `waymark ${path}`);
   return meant.length === 0 ? "" : `\n(Did you mean ${meant.length === 1 ? "" : "one of "}${meant.join(", ")}?)`;
 }

@@ -18,15 +18,15 @@ function distance(a: string, b: string): number {
   return above[b.length] ?? 0;
 }
 
-/** The candidate nearest to `word`, or undefined when none is near: more than half of its letters differ. First wins on a tie. */
-export function findNearest(word: string, candidates: readonly string[]): string | undefined {
+/** The candidate nearest to `word`, or undefined when none is near: more than one in `alike` of its letters differs. First wins on a tie. */
+export function findNearest(word: string, candidates: readonly string[], alike = 2): string | undefined {
   let nearest: string | undefined;
   let least = Number.POSITIVE_INFINITY;
   // A long word is cut, because the cost grows with the product of the lengths.
   const asked = word.slice(0, 128).toLowerCase();
   for (const candidate of candidates) {
     const steps = distance(asked, candidate.toLowerCase());
-    if (steps < least && steps * 2 <= Math.max(candidate.length, 2)) {
+    if (steps < least && steps * alike <= Math.max(candidate.length, 2)) {
       least = steps;
       nearest = candidate;
     }

@@ -16,3 +16,9 @@ test.each([
 test("the first of equally near candidates is taken", () => {
   expect(findNearest("ab", ["ac", "ad"])).toBe("ac");
 });
+
+test("a caller may ask for a nearer one", () => {
+  expect(findNearest("consul", ["config"])).toBe("config");
+  expect(findNearest("consul", ["config"], 3)).toBeUndefined();
+  expect(findNearest("quer", ["query"], 3)).toBe("query");
+});
