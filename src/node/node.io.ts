@@ -207,14 +207,16 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
     listeners,
     fault,
     stop: () => {
-      stopping ??= stopParts(parts, core, settings);
+      stopping ??= stopParts(parts, core, options);
       return stopping;
     },
   };
 }
 
 /** Open calls have the time of the setting. Everything that closes after them shares the time on top. */
-async function stopParts(parts: Components, { driver }: NodeCore, { node: { stopTimeoutMs } }: Settings): Promise<void> {
+async function stopParts(parts: Components, { driver, identity }: NodeCore, { settings, log }: NodeOptions): Promise<void> {
+  const { stopTimeoutMs } = settings.node;
+  log.info({ nodeId: identity.nodeId, stopTimeoutMs }, "node stops");
   const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
   driver.input({ kind: "drain" });
   await parts.drain(callers);
