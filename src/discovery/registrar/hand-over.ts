@@ -73,6 +73,8 @@ export class HandOver {
   readonly #asked = new Map<string, Asked>();
   /** Node id to the monotonic ms until which it is left alone. */
   readonly #resting = new Map<string, number>();
+  /** Records that were offered to a node that neither took nor refused them in time. A node that stood still may take them later. */
+  readonly #unanswered = new Set<StoredRecord>();
   #servedMonoMs = 0;
   /** Number of records that others have taken over. */
   takenCount = 0;
@@ -111,6 +113,14 @@ export class HandOver {
       );
   }
 
+  /** How many own records are still to be handed over, and how many of them a node may have taken unseen. O(own records). */
+  untaken(): { readonly leftCount: number; readonly unansweredCount: number } {
+    const asked = new Set([...this.#asked.values()].flatMap(({ storedRecords }) => storedRecords.map(({ stored }) => stored)));
+    const left = this.left();
+    const unanswered = left.filter((stored) => asked.has(stored) || this.#unanswered.has(stored));
+    return { leftCount: left.length, unansweredCount: unanswered.length };
+  }
+
   begin(time: Time): void {
     this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq }));
     this.#servedMonoMs = time.monoMs;
@@ -145,13 +155,14 @@ export class HandOver {
       return false;
     });
     const taker = takers.find((each) => each.nodeId === nodeId);
-    const isUseless = taker === undefined || taker.refusals > asked.refusals || time.monoMs >= asked.untilMonoMs;
-    if (storedRecords.length > 0 && !isUseless) {
+    const hasRefused = taker !== undefined && taker.refusals > asked.refusals;
+    if (storedRecords.length > 0 && taker !== undefined && !hasRefused && time.monoMs < asked.untilMonoMs) {
       this.#asked.set(nodeId, { ...asked, storedRecords });
       return;
     }
     this.#asked.delete(nodeId);
     if (storedRecords.length === 0) return;
+    if (!hasRefused) for (const { stored } of storedRecords) this.#unanswered.add(stored);
     this.#resting.set(nodeId, time.monoMs + REST_MS);
     this.#waiting.push(...storedRecords);
   }

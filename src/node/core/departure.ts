@@ -31,8 +31,10 @@ export interface DepartureParts {
 export interface HandedOver {
   /** Other nodes serve them from now on. */
   readonly takenCount: number;
-  /** No node took them. They stay, and this node says that it restarts. */
+  /** This node has not seen that a node took them. They stay, and this node says that it restarts. */
   readonly leftCount: number;
+  /** Of those that are left: a node was offered these and did not answer. It may take them yet. */
+  readonly unansweredCount: number;
   /** LOCAL ones, which no other node was told of. They end with this node. */
   readonly localEndedCount: number;
 }
@@ -157,9 +159,9 @@ export class Departure {
 
   #handedOver(time: Time): DepartureOrders {
     const { takenCount, localEndedCount } = this.#parts.registrar.handOver;
-    const leftCount = this.#parts.registrar.handOver.left().length;
+    const { leftCount, unansweredCount } = this.#parts.registrar.handOver.untaken();
     const goodbye = this.#sayGoodbye(leftCount > 0 ? "restart" : "leave", time);
-    return { ...goodbye, handedOver: { takenCount, leftCount, localEndedCount } };
+    return { ...goodbye, handedOver: { takenCount, leftCount, unansweredCount, localEndedCount } };
   }
 
   #sayGoodbye(reason: DepartureReason, time: Time): DepartureOrders {

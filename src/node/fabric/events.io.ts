@@ -60,11 +60,11 @@ export class FabricEvents {
   }
 
   /** This node leaves: tells what became of its static entries. By then no listener is open that could be asked. */
-  handedOver({ takenCount, leftCount, localEndedCount }: HandedOver): void {
+  handedOver({ takenCount, leftCount, unansweredCount, localEndedCount }: HandedOver): void {
     const detail = { takenCount, leftCount, localEndedCount };
     const isAudited = takenCount + leftCount + localEndedCount > 0;
     // Entries that are left stay, and this node says that it restarts.
-    if (leftCount > 0) this.tell({ name: "static_entries_left", severity: "warn", isAudited, detail });
+    if (leftCount > 0) this.tell({ name: "static_entries_left", severity: "warn", isAudited, detail: { ...detail, unansweredCount } });
     else this.tell({ name: "static_entries_handed_over", severity: "info", isAudited, detail });
   }
 

@@ -5,11 +5,11 @@ import { CommitCycle } from "../../../src/discovery/registrar/commit-cycle.ts";
 import { Departure, type DepartureOrders } from "../../../src/node/core/departure.ts";
 import { at, caller, command, Registry, stamped } from "../../fakes/registry.ts";
 
-function leaving(takers: readonly string[] = ["b"]) {
+function leaving(takers: readonly string[] = ["b"], refusals: () => number = () => 0) {
   const r = new Registry();
   const commits = new CommitCycle(r.registrar, at(0));
   let isStopped = false;
-  const fabric = { isStopped: () => isStopped, leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: 0 })) } };
+  const fabric = { isStopped: () => isStopped, leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals() })) } };
   const snapshots = { isOver: true, last: () => void snapshots.asked.push("last"), asked: [] as string[] };
   const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });
   const orders: DepartureOrders[] = [];
@@ -72,6 +72,22 @@ test("what nobody takes in half of the time stands, and it says that it restarts
   expect(endMonoMs - at(7500).monoMs).toBeLessThan(10);
   expect(departure.step({ ...at(0), monoMs: endMonoMs - 1 }).gone).toBeUndefined();
   expect(departure.step({ ...at(0), monoMs: endMonoMs }).gone).toBe("restart");
+});
+
+test.each([
+  { what: "refuses", isRefusing: true, unansweredCount: 0 },
+  { what: "does not answer, and may yet", isRefusing: false, unansweredCount: 1 },
+])("of what is left it says what was offered to a node that $what", ({ isRefusing, unansweredCount }) => {
+  let refusals = 0;
+  const { departure, orders, run, register, flush } = leaving(["b"], () => refusals);
+  register("web", true);
+  flush();
+  departure.begin(true, 10_000, at(0));
+  run(0, 5010, ({ inputs }) => {
+    if (isRefusing && inputs.some(({ kind }) => kind === "offer")) refusals += 1;
+  });
+  expect(kinds(orders)).toContain("offer");
+  expect(orders.at(-1)?.handedOver).toMatchObject({ takenCount: 0, leftCount: 1, unansweredCount });
 });
 
 test("a batch that the disk refuses ends nothing: what it should have ended is ended as soon as the disk is well", () => {
