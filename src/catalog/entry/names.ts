@@ -10,10 +10,13 @@ export type Namespace = string & { readonly __brand: "Namespace" };
 export type Name = string & { readonly __brand: "Name" };
 
 /** Bounds of one entry and one request. Lengths are in characters unless the name says bytes. */
-export type Bounds = Readonly<Record<keyof typeof RECORD_BOUNDS, number>>;
+export interface Bounds extends Readonly<Record<keyof typeof RECORD_BOUNDS, number>> {
+  /** They are not the settings of a node but the most that any node can be set to. Refusals say so. */
+  readonly isOfAnyNode?: true;
+}
 
 /** Bounds of existing records, whichever node wrote them. `lib/bounds.ts` has the table. */
-export const PROTOCOL_BOUNDS: Bounds = RECORD_BOUNDS;
+export const PROTOCOL_BOUNDS: Bounds = { ...RECORD_BOUNDS, isOfAnyNode: true };
 
 /**
  * Bounds of a request that registers nothing. Its names may be as large as any node may store, even if this node allows its own clients
@@ -38,7 +41,7 @@ export function parseNamespace(text: string, field: string, bounds: Bounds): Nam
 
 /** Throws `invalid_argument` that names `field`. */
 export function parseName(text: string, field: string, bounds: Bounds): Name {
-  if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength));
+  if (!isName(text, bounds.maxNameLength)) throw invalid(field, nameRule(text, bounds.maxNameLength, bounds));
   return text as Name; // The only cast to Name.
 }
 
@@ -122,12 +125,17 @@ export function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
-export function nameRule(text: string, maxLength: number): string {
-  if (text === "") return `is required: 1 to ${maxLength} of [A-Za-z0-9._:/@+-]`;
-  return `${quoted(text)} (${counted(text.length, "character")}) must be 1 to ${maxLength} of [A-Za-z0-9._:/@+-]`;
+/** Behind a bound that is more than the settings of most nodes, and than the contract says. */
+const OF_ANY_NODE = " (the most that any node can be set to allow)";
+
+/** `bounds` where the length is one of theirs. */
+export function nameRule(text: string, maxLength: number, bounds?: Bounds): string {
+  const isOfAnyNode = bounds?.isOfAnyNode === true && (maxLength === bounds.maxNameLength || maxLength === bounds.maxIdLength);
+  const rule = `1 to ${maxLength} of [A-Za-z0-9._:/@+-]${isOfAnyNode ? OF_ANY_NODE : ""}`;
+  return text === "" ? `is required: ${rule}` : `${quoted(text)} (${counted(text.length, "character")}) must be ${rule}`;
 }
 
 export function namespaceRule(text: string, bounds: Bounds): string {
   if (text === "") return "is required: dot-separated labels of [a-z0-9-]";
-  return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all`;
+  return `${quoted(text)} (${counted(text.length, "character")}) must be dot-separated labels of [a-z0-9-], not starting or ending with a hyphen, at most ${bounds.maxLabelLength} a label and ${bounds.maxNamespaceLength} in all${bounds.isOfAnyNode === true ? OF_ANY_NODE : ""}`;
 }

@@ -49,7 +49,7 @@ export class Problems {
 
   /** 1 to the bound of `[A-Za-z0-9._:/@+-]`. */
   name(text: string, maxLength: number, field: string): void {
-    if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength));
+    if (text.length === 0 || !consistsOf(text, CHARS.NAME, maxLength)) this.add(field, nameRule(text, maxLength, this.bounds));
   }
 
   namespace(text: string, _maxLength: number, field: string): void {
