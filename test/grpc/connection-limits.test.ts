@@ -6,6 +6,7 @@ const LIMITS: ConnectionLimits = {
   pingsPerSecond: 10,
   settingsPerSecond: 5,
   uselessBytesPerSecond: 1_000,
+  brokenUploadsPerSecond: 3,
   unreadBytes: 5_000,
   headerGainPerSecond: 100_000,
   untakenBytes: 1_000_000,
@@ -144,6 +145,19 @@ test.each<{ name: string; greeted: boolean; pending: number; read: number; want:
   // Silence is known to last only until the time that is due, which stays behind for a while.
   expect(check(withinMs + 20, 20)).toBe(undefined);
   expect(check(2 * withinMs + 20, withinMs + 20)).toBe(want);
+});
+
+test("what comes of requests that were refused on their way is not useless, up to a window each and so many a second", () => {
+  const cutAfter = (broken: number, windows: number, isLate = false) => {
+    const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+    meter.settings();
+    meter.openStreams = 1;
+    meter.brokenUploads += broken;
+    if (isLate) expect(meter.check({ monoMs: 1_000, bytesRead: 0, bytesWritten: 0 })).toBeUndefined();
+    return meter.check({ monoMs: 2_000, bytesRead: windows * 65_535 + 1_000, bytesWritten: 0 });
+  };
+  expect([cutAfter(3, 3), cutAfter(3, 3, true)]).toEqual([undefined, undefined]);
+  expect([cutAfter(0, 3), cutAfter(2, 3), cutAfter(4, 4, true)]).toEqual(["useless_bytes", "useless_bytes", "useless_bytes"]);
 });
 
 test("what came for calls that wait until answers are taken is not useless", () => {

@@ -11,6 +11,8 @@ export interface ConnectionLimits {
   readonly settingsPerSecond: number;
   /** Bytes that opened no stream and were no message: WINDOW_UPDATE, PRIORITY, empty DATA, unknown frames, padding. */
   readonly uselessBytesPerSecond: number;
+  /** Requests that are refused while they are still on the way, of which as much as a window may come afterwards: that is not useless. */
+  readonly brokenUploadsPerSecond: number;
   /** Bytes that came on served streams and were not read yet: they may turn out to be messages. */
   readonly unreadBytes: number;
   /** Bytes of headers beyond 4 KiB a call and beyond what came on the wire for them: HPACK lets one byte refer to a long field again and again. */
@@ -32,6 +34,7 @@ export const CONNECTION_LIMITS: ConnectionLimits = {
   pingsPerSecond: 200,
   settingsPerSecond: 20,
   uselessBytesPerSecond: 256 * 1_024,
+  brokenUploadsPerSecond: 64,
   unreadBytes: 0,
   headerGainPerSecond: 512 * 1_024,
   refusalsPerSecond: 500,
@@ -59,8 +62,8 @@ const AT_ONCE = 10;
 /** What a stream's HEADERS (and its RST_STREAM) may have cost on the wire; generous, tokens are long. */
 const HEADER_BYTES = 8_192;
 
-/** What may have come on a stream whose call waits to be begun: HTTP/2's initial window. It may turn out to be a message. */
-const WAITING_BYTES = 65_535;
+/** What may have come on a stream whose call waits to be begun, or comes on one whose call was refused: HTTP/2's initial window. */
+const WINDOW_BYTES = 65_535;
 
 /** Headers of an honest call, of which most were sent before and are referred to. */
 const FREE_HEADER_BYTES = 4_096;
@@ -101,6 +104,8 @@ export class ConnectionMeter {
   streamCount = 0;
   /** Streams refused without a method of ours. */
   refusalCount = 0;
+  /** Streams closed before the client had sent its request: what it has sent by then is thrown away unseen. */
+  brokenUploads = 0;
   readonly #limits: ConnectionLimits;
   readonly #openedPatientMs: number;
   #pingCount = 0;
@@ -110,16 +115,18 @@ export class ConnectionMeter {
   #headerGainBytes = 0;
   /** Beyond the rate; less again when what was unread is looked at. */
   #uselessBytes = 0;
+  /** What may still come of broken uploads. */
+  #lateBytes = 0;
   /** Calls that wait until answers are taken; as many as may be open. */
   readonly #parked: (() => void)[] = [];
-  #last: ConnectionSample & { readonly usefulBytes: number; readonly streamCount: number; readonly refusalCount: number };
+  #last: ConnectionSample & Pick<ConnectionMeter, "usefulBytes" | "streamCount" | "refusalCount" | "brokenUploads">;
   #trickleSinceMs: number | undefined;
   #stuckSinceMs: number | undefined;
 
   constructor(limits: ConnectionLimits, opened: ConnectionSample) {
     this.#limits = limits;
     this.#openedPatientMs = opened.patientMs ?? opened.monoMs;
-    this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0 };
+    this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
   /** Response bytes handed to HTTP/2 and not known to be taken. */
@@ -180,7 +187,9 @@ export class ConnectionMeter {
     const settings = this.#settingsCount;
     const headerGain = this.#headerGainBytes;
     const isEventful = frames > 0 || opened > 0 || this.openStreams > 0;
-    this.#last = { ...now, usefulBytes: this.usefulBytes, streamCount: this.streamCount, refusalCount: this.refusalCount };
+    const broken = this.brokenUploads - last.brokenUploads;
+    const { usefulBytes, streamCount, refusalCount, brokenUploads } = this;
+    this.#last = { ...now, usefulBytes, streamCount, refusalCount, brokenUploads };
     this.#pingCount = 0;
     this.#settingsCount = 0;
     this.#headerGainBytes = 0;
@@ -188,13 +197,22 @@ export class ConnectionMeter {
     if (!this.#isGreeted) return since.dueMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
-    this.#uselessBytes = Math.max(0, this.#uselessBytes + read - useful - this.#limits.uselessBytesPerSecond * seconds);
+    const useless = this.#withoutLate(read - useful, broken, seconds);
+    this.#uselessBytes = Math.max(0, this.#uselessBytes + useless - this.#limits.uselessBytesPerSecond * seconds);
     const waiting = this.#parked.length + (now.waitingCalls ?? 0);
-    if (this.#uselessBytes > this.#limits.unreadBytes + waiting * WAITING_BYTES) return "useless_bytes";
+    if (this.#uselessBytes > this.#limits.unreadBytes + waiting * WINDOW_BYTES) return "useless_bytes";
     if (headerGain > this.#limits.headerGainPerSecond * seconds + read) return "header_bomb";
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";
     return this.#isStuck(since, written) ? "stuck_reader" : undefined;
+  }
+
+  /** These bytes without what came of broken uploads. What of them did not come yet may come until the next check. */
+  #withoutLate(bytes: number, broken: number, seconds: number): number {
+    const fresh = Math.min(broken, this.#limits.brokenUploadsPerSecond * seconds) * WINDOW_BYTES;
+    const late = Math.min(Math.max(0, bytes), this.#lateBytes + fresh);
+    this.#lateBytes = Math.min(fresh, this.#lateBytes + fresh - late);
+    return bytes - late;
   }
 
   #isTrickling({ nowMs, dueMs }: PatientNow, isUseless: boolean, isEventful: boolean): boolean {

@@ -67,6 +67,11 @@ export class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements 
     if (!this.isGone) this.stream.respond(nodeHeaders(headers), isEnd ? TRAILERS_ONLY : WITH_TRAILERS);
   }
 
+  override reset(http2Code: number): void {
+    if (http2Code === HTTP2_ERROR.NO_ERROR) this.#connection.meter.brokenUploads += 1;
+    super.reset(http2Code);
+  }
+
   override end(bytes?: Uint8Array): void {
     if (bytes !== undefined && !this.isGone) {
       this.#pendingBytes += bytes.length;

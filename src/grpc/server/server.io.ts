@@ -238,6 +238,7 @@ function sessionOptions(limits: ServerLimits) {
 
 function countRefusal({ connection, stream }: Incoming): void {
   connection.meter.refusalCount += 1;
+  if (!stream.endAfterHeaders) connection.meter.brokenUploads += 1;
   connection.opened();
   stream.once("close", () => connection.closed());
 }

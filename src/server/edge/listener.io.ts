@@ -167,7 +167,10 @@ class EdgeDispatcher {
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
     request.on("error", () => {}); // The client went away; "close" follows, and is what we act on.
     response.on("error", () => {});
-    if (request instanceof Http2ServerRequest) request.stream.on("wantTrailers", endRequest);
+    if (request instanceof Http2ServerRequest) {
+      const { stream } = request;
+      stream.on("wantTrailers", () => endRequest(stream, on.connection));
+    }
     this.#open.add(response);
     response.once("close", () => this.#open.delete(response));
     if (this.#isStopping && response instanceof ServerResponse) response.setHeader("connection", "close");
@@ -268,8 +271,10 @@ class EdgeDispatcher {
  * The answer was sent. A client that still sends its request is told that the rest is not wanted (RFC 9113, section 8.1). Node sends the trailers
  * in a setImmediate of its own; a stream closed before that would be without.
  */
-function endRequest(this: ServerHttp2Stream): void {
-  if (!this.readableEnded) setImmediate(() => this.close(constants.NGHTTP2_NO_ERROR));
+function endRequest(stream: ServerHttp2Stream, connection: Connection | undefined): void {
+  if (stream.readableEnded) return;
+  if (connection !== undefined) connection.meter.brokenUploads += 1;
+  setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
 }
 
 /** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
