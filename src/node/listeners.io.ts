@@ -253,7 +253,7 @@ function tick(wake: () => void): () => void {
 }
 
 function peerParts({ core, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, identity: core.identity, tick };
+  return { source: fabric.peers, identity: core.identity, checkCaughtUp: () => core.machine.checkCaughtUp(), tick };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {

@@ -118,6 +118,8 @@ interface Identity {
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: Identity;
+  /** Throws `not_ready` while this node may know only a part of the members. */
+  readonly checkCaughtUp: () => void;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
 }
@@ -199,14 +201,16 @@ function list({ source, identity }: PeerParts, request: PeerServiceListRequest, 
   });
 }
 
-function get({ source, identity }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
+function get({ source, identity, checkCaughtUp }: PeerParts, request: PeerServiceGetRequest, { time }: CallContext) {
   const { nodeId } = request;
   const row = source.member(nodeId, time);
-  if (row === undefined)
+  if (row === undefined) {
+    checkCaughtUp();
     throw new WaymarkError(
       "not_found",
       `no member ${JSON.stringify(nodeId)} is known here; PeerService.List (waymark mesh peers) names those that are`,
     );
+  }
   const { events, suspicionEndsWallMs, confirmedBy } = source.story(nodeId, time);
   return create(PeerServiceGetResponseSchema, {
     peer: wirePeer(row, identity),

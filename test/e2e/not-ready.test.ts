@@ -15,6 +15,8 @@ import { ProvedWatch } from "../fakes/proved-watch.ts";
 import { readyz, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
 
+const MEMBER = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ nodeId: "other" }) };
+
 const HOME = mkdtempSync(join(tmpdir(), "waymark-not-ready-"));
 afterAll(() => rmSync(HOME, { recursive: true, force: true }));
 
@@ -59,6 +61,15 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   });
   // These cannot say how old an answer is: nothing is called absent until this node knows the catalog.
   expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "UNAVAILABLE", reason: "not_ready" });
+  const member = () => fetch(`http://${node.http}/waymark.control.v1.PeerService/Get`, MEMBER);
+  expect([(await member()).status, await (await member()).text()]).toEqual([503, expect.stringContaining("not_ready")]);
+  // These say it.
+  for (const [rpc, request] of [
+    ["clusterMap", {}],
+    ["listPeers", {}],
+    ["namespaceStatus", { namespace: "svc.market" }],
+  ] as const)
+    expect(await door.ask(rpc, request)).toMatchObject({ code: "OK", response: { age: expect.stringMatching(/^\d{7}/) as string } });
   const targets = await fetch(`http://${node.http}/sd/prometheus`);
   expect([targets.status, targets.headers.get("retry-after"), await targets.text()]).toEqual([
     503,
@@ -78,6 +89,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await until("the watch is told that this is all", () => watch.checkedCount > 0);
   expect(await readyz(node.http)).toMatch(/^200 /);
   expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "NOT_FOUND" });
+  expect((await member()).status).toBe(404);
   expect(await (await fetch(`http://${node.http}/sd/prometheus`)).json()).toEqual([]);
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });

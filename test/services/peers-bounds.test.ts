@@ -32,6 +32,7 @@ function served(rows: readonly MemberRow[]) {
   const parts = {
     source,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    checkCaughtUp: () => {},
     tick: () => () => {},
   };
   const { list, watch } = peerService(parts).handlers;

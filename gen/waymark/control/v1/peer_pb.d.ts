@@ -879,7 +879,7 @@ export declare const PeerService: GenService<{
   },
   /**
    * Returns one member and its recent history: which node accused it, how the accusation was found, and what followed.
-   * Fails with NOT_FOUND when the node does not know the member.
+   * Fails with NOT_FOUND when the node does not know the member, or with NOT_READY instead while it has not caught up.
    *
    * @generated from rpc waymark.control.v1.PeerService.Get
    */
