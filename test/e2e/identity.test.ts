@@ -309,6 +309,21 @@ describe("a node with credentials", () => {
     expect(await Promise.all(answers)).toEqual([expect.not.stringMatching(says), says, says]);
   });
 
+  test.each([
+    { door: "grpc", says: "16" },
+    { door: "http", says: "401" },
+  ])("spaces around a credential over HTTP/2 do not hide it, so that it is not passed over: $door", async ({ door, says }) => {
+    const asked = (...values: string[]) =>
+      overHttp2(
+        node.listeners[door] ?? "",
+        values.flatMap((value) => ["authorization", value]),
+        door === "grpc",
+      );
+    const [read, wrong] = [`Bearer ${TOKENS.read}`, "Bearer tok-wrong-4Kd"];
+    const answers = [asked(read), asked(read, `${read} `), asked(` ${wrong}`, read), asked(`${wrong} `), asked(`\t${wrong}`)];
+    expect(await Promise.all(answers)).toEqual([expect.not.stringMatching(says), says, says, says, says]);
+  });
+
   test("a proxy's header from an address that is no proxy is refused", async () => {
     const { code, message } = await client.call(serverInfo, {}, { "x-tenant": "alpha" });
     expect([code, message]).toEqual(["UNAUTHENTICATED", expect.stringContaining("only from the configured proxies")]);

@@ -227,6 +227,8 @@ function sessionOptions(limits: ServerLimits) {
     maxSessionInvalidFrames: limits.maxInvalidFrames,
     // A name that HTTP wants once may be an application's metadata, which may repeat.
     strictSingleValueFields: false,
+    // By default a field with spaces around its value is dropped without a word: a wrong credential would be none, and of two one would be left.
+    strictFieldWhitespaceValidation: false,
     settings: {
       enablePush: false,
       initialWindowSize: limits.streamWindowBytes,

@@ -282,6 +282,8 @@ function openHttp2(limits: EdgeLimits): Http2Server {
     maxOutstandingPings: MAX_UNANSWERED_PINGS,
     streamResetBurst: limits.streamResetBurst,
     streamResetRate: limits.streamResetPerSecond,
+    // Fields with spaces around their value are read, as over HTTP/1.1 (server.io.ts of grpc).
+    strictFieldWhitespaceValidation: false,
     settings: {
       maxConcurrentStreams: limits.maxStreamsPerConnection,
       maxHeaderListSize: limits.maxHeaderBytes,
