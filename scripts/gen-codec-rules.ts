@@ -67,6 +67,19 @@ const MAX_INT32 = 2_147_483_647;
 /** To the longest Duration of protobuf. */
 const ANY_DURATION: Rules = { gte: "0s", lte: "315576000000s" };
 
+/**
+ * Most items of a list, or pairs of a map, of a request: a number, or the setting of the node that says it, which `set` names for lists that
+ * a setting decides of. A list of distinct values of an enum has no more than the enum.
+ */
+export function mostOf(desc: DescField, rules: Rules, set: ReadonlyMap<string, string>): number | string {
+  const { maxItems, unique } = asRules(rules["repeated"]);
+  const most = maxItems ?? asRules(rules["map"])["maxPairs"] ?? (unique === true ? desc.enum?.values.length : undefined);
+  if (most === undefined) throw new Error(`${desc.toString()}: a list or a map has a bound: max_items or max_pairs`);
+  const key = `${desc.parent.name}.${desc.name}`;
+  const ofEntry = desc.parent.file.name.endsWith("/entry") ? ENTRY_SETTINGS[`items ${Number(most)}`] : undefined;
+  return set.get(key) ?? OWN_SETTINGS[key] ?? ofEntry ?? Number(most);
+}
+
 function boundOf(sort: string, bound: number, contract: Contract, field?: DescField): string {
   if (contract.of === "fabric") return String(bound);
   const settings = contract.of === "entry" ? ENTRY_SETTINGS : NAME_SETTINGS;

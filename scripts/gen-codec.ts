@@ -18,8 +18,8 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { asRules, constantName, type Layout, type Message, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
-import { type Contract, hasChecks, rulesText } from "./gen-codec-rules.ts";
+import { asRules, constantName, isTime, type Layout, type Message, modelsOf, type Rules, tagOf } from "./gen-codec-model.ts";
+import { type Contract, hasChecks, mostOf, rulesText } from "./gen-codec-rules.ts";
 import { type Codec, codecText, messagesOf } from "./gen-codec-wire.ts";
 
 const ENTRY_FILE = "waymark/catalog/v1/entry";
@@ -105,6 +105,9 @@ const SET_BY_NODE = [
   "KeepAliveRequest.reports",
   "UnregisterRequest.keys",
 ];
+
+/** The setting that bounds the lists among these. */
+const LIST_SETTING = "maxRequestEntries";
 
 /** By file, messages that are joined from bytes that exist, or taken apart into such: their tags are all that is needed. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
@@ -194,6 +197,7 @@ function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): strin
     .filter(([, model]) => hasChecks(model, contract))
     .map(([{ typeName }, { name }]) => `  ["${typeName}", check${name}],\n`);
   return `${REQUESTS_HEADER}${rulesText(messages, contract)}
+${listsText(requests, rulesOf)}
 export type RequestCheck = (request: never, problems: Problems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */
@@ -224,6 +228,27 @@ function namesIn(registry: FileRegistry): (message: DescMessage) => string {
     const [, word = ""] = file.proto.package.split(".");
     return counts.get(name) === 1 ? name : `${word.charAt(0).toUpperCase()}${word.slice(1)}${name}`;
   };
+}
+
+/** The bounds of all lists and maps that a request may have, also inside of what other code checks. */
+function listsText(requests: readonly DescMessage[], rulesOf: Layout["rulesOf"]): string {
+  const known = new Set<DescMessage>();
+  const visit = (message: DescMessage): void => {
+    if (known.has(message) || isTime(message)) return;
+    known.add(message);
+    for (const { message: inner } of message.fields) if (inner !== undefined) visit(inner);
+  };
+  for (const request of requests) visit(request);
+  const set = new Map(SET_BY_NODE.map((field) => [field, LIST_SETTING]));
+  const lists = [...known].flatMap(({ fields }) => fields.filter(({ fieldKind }) => fieldKind === "list" || fieldKind === "map"));
+  const bounds = lists.map((desc) => mostOf(desc, rulesOf(desc), set));
+  const settings = [...new Set(bounds.filter((bound) => typeof bound === "string"))].toSorted();
+  const rows = lists.map((desc, i) => `  ["${desc.parent.typeName}.${desc.name}", ${JSON.stringify(bounds[i])}],\n`);
+  return `/** Settings of the node that bound lists and maps. */
+export type ListSetting = ${settings.map((setting) => JSON.stringify(setting)).join(" | ")};
+
+/** Most items of each list and map of requests: a number, or the setting that says it. */
+export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([\n${rows.join("")}]);\n`;
 }
 
 /** Imports of the types that protobuf-es makes. */

@@ -572,6 +572,61 @@ export function checkEvictRequest(value: EvictRequest, problems: Problems): void
   if (value.namespaces.length > 0) checkEvictRequest_namespaces(value.namespaces, problems);
 }
 
+/** Settings of the node that bound lists and maps. */
+export type ListSetting = "maxListItems" | "maxMetadataPairs" | "maxRequestEntries" | "maxTargets";
+
+/** Most items of each list and map of requests: a number, or the setting that says it. */
+export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<string, number | ListSetting>([
+  ["waymark.control.v1.PeerServiceListRequest.statuses", 4],
+  ["waymark.discovery.v1.RegisterRequest.entries", "maxRequestEntries"],
+  ["waymark.catalog.v1.Entry.targets", "maxTargets"],
+  ["waymark.catalog.v1.Entry.tags", "maxListItems"],
+  ["waymark.catalog.v1.Entry.capabilities", "maxListItems"],
+  ["waymark.catalog.v1.Entry.resources", "maxListItems"],
+  ["waymark.catalog.v1.Entry.metadata", "maxMetadataPairs"],
+  ["waymark.catalog.v1.Entry.aliases", "maxListItems"],
+  ["waymark.catalog.v1.FunctionDetail.resources", "maxListItems"],
+  ["waymark.catalog.v1.TopicDetail.patterns", "maxListItems"],
+  ["waymark.catalog.v1.QueueDetail.delivery_guarantees", "maxListItems"],
+  ["waymark.catalog.v1.CacheDetail.modes", "maxListItems"],
+  ["waymark.catalog.v1.NodeDetail.advertised_urls", "maxListItems"],
+  ["waymark.catalog.v1.NodeDetail.transports", "maxListItems"],
+  ["waymark.catalog.v1.NodeDetail.protocol_versions", "maxListItems"],
+  ["waymark.catalog.v1.NodeDetail.labels", "maxListItems"],
+  ["waymark.discovery.v1.RenewRequest.lease_ids", "maxRequestEntries"],
+  ["waymark.discovery.v1.RenewRequest.reports", "maxRequestEntries"],
+  ["waymark.discovery.v1.KeepAliveRequest.lease_ids", "maxRequestEntries"],
+  ["waymark.discovery.v1.KeepAliveRequest.reports", "maxRequestEntries"],
+  ["waymark.discovery.v1.UnregisterRequest.keys", "maxRequestEntries"],
+  ["waymark.discovery.v1.CatalogQueryRequest.names", 1000],
+  ["waymark.discovery.v1.CatalogQueryRequest.kinds", 16],
+  ["waymark.discovery.v1.CatalogQueryRequest.capabilities", 64],
+  ["waymark.discovery.v1.CatalogQueryRequest.tags", 64],
+  ["waymark.discovery.v1.CatalogQueryRequest.resources", 64],
+  ["waymark.discovery.v1.CatalogQueryRequest.health", 16],
+  ["waymark.discovery.v1.CatalogWatchRequest.names", 1000],
+  ["waymark.discovery.v1.CatalogWatchRequest.kinds", 16],
+  ["waymark.discovery.v1.CatalogWatchRequest.capabilities", 64],
+  ["waymark.discovery.v1.CatalogWatchRequest.tags", 64],
+  ["waymark.discovery.v1.CatalogWatchRequest.resources", 64],
+  ["waymark.discovery.v1.CatalogWatchRequest.health", 16],
+  ["waymark.discovery.v1.ClusterMapRequest.capabilities", 64],
+  ["waymark.discovery.v1.ClusterMapRequest.resources", 64],
+  ["waymark.discovery.v1.SummaryQueryRequest.ingress_capabilities", 64],
+  ["waymark.discovery.v1.SummaryQueryRequest.ingress_tags", 64],
+  ["waymark.policy.v1.PolicySet.rules", 10000],
+  ["waymark.policy.v1.NamespacePolicy.owners", 1000],
+  ["waymark.policy.v1.NamespacePolicy.visibility", 1000],
+  ["waymark.policy.v1.NamespacePolicy.visibility_tenants", 1000],
+  ["waymark.policy.v1.NamespacePolicy.export_scopes", 5],
+  ["waymark.policy.v1.NamespacePolicy.cutover_windows", 256],
+  ["waymark.policy.v1.CutoverWindow.export_scopes", 5],
+  ["waymark.policy.v1.ClusterList.cluster_ids", 1000],
+  ["waymark.resolver.v1.ResyncRequest.namespaces", 1000],
+  ["waymark.resolver.v1.PrewarmRequest.namespaces", 1000],
+  ["waymark.resolver.v1.EvictRequest.namespaces", 1000],
+]);
+
 export type RequestCheck = (request: never, problems: Problems) => void;
 
 /** The check of a request by the name of its type. A request that cannot break a rule has none. */

@@ -160,6 +160,7 @@ function openChain({ settings, log, core, now, identities }: ListenersOptions, s
     now,
     identify: identities.identify,
     later,
+    listBounds: settings.limits,
     anonymous: anonymousAccess(settings),
     knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,
     limit: core.limits.admit,

@@ -3,7 +3,7 @@
  * metrics. Transport-neutral: the gRPC listener and the HTTP edge both drive it. One `MethodChain` a method is built at
  * registration, so that a call allocates nothing here but its context.
  */
-import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod, Message } from "@bufbuild/protobuf";
 import { expired } from "../grpc/wire/request-head.ts";
 import { assert, codeName, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
@@ -13,6 +13,7 @@ import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
 import { requestCheckOf } from "../services/request-checks.ts";
+import { type ListBounds, type MessagePlan, planner } from "../services/request-plan.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
@@ -32,6 +33,8 @@ export interface ChainPorts {
   readonly later: (act: () => void, delayMs: number) => () => void;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
+  /** Most items of lists in requests, as the node's settings say. */
+  readonly listBounds: ListBounds;
   /** What callers without a credential may do; all when absent. */
   readonly anonymous?: "none" | "read" | "all";
   /** Services that are for callers with a credential alone, whatever `anonymous` says. */
@@ -93,12 +96,15 @@ export function sentRequestId(header: HeaderReader): string | undefined {
 /** The part of the chain all methods share: the ports, and whether the server drains. */
 export class Chain {
   readonly ports: ChainPorts;
+  /** What a request of a type may hold. */
+  readonly planOf: (desc: DescMessage) => MessagePlan;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
   #idCount = 0;
 
   constructor(ports: ChainPorts) {
     this.ports = ports;
+    this.planOf = planner(ports.listBounds);
   }
 
   get isDraining(): boolean {
@@ -201,6 +207,11 @@ export class MethodChain {
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${rpc}`;
+  }
+
+  /** What a request may hold. */
+  get requestPlan(): MessagePlan {
+    return this.#chain.planOf(this.desc.input);
   }
 
   /** Who calls, unless the server is going away. Throws or rejects to refuse. */

@@ -10,6 +10,7 @@ import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
 import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
+import { MessageShape } from "./message-shape.ts";
 import { peerOf } from "./peer.io.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
@@ -41,7 +42,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
   switch (desc.methodKind) {
     case "unary": {
       const answer = (request: Request, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
-      const handle = (bytes: Uint8Array, call: Call) => answer(decoded(desc.input, bytes), call);
+      const handle = (bytes: Uint8Array, call: Call) => answer(decoded(method, bytes), call);
       return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
@@ -51,7 +52,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
         exchange.onGone(() => stream.gone());
         stream.open(request);
       };
-      const handle = (bytes: Uint8Array, call: Call) => open(decoded(desc.input, bytes), call);
+      const handle = (bytes: Uint8Array, call: Call) => open(decoded(method, bytes), call);
       return { path, kind: "server_streaming", handle, refused: open, judgeHeaders, ...own };
     }
     case "client_streaming":
@@ -64,14 +65,14 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
         return stream;
       };
       const refused = (error: WaymarkError, call: Call) => void open(call, error);
-      return { path, kind: desc.methodKind, open: (call) => listenerOf(open(call), desc.input), refused, ...own };
+      return { path, kind: desc.methodKind, open: (call) => listenerOf(open(call), method), refused, ...own };
     }
   }
 }
 
-function listenerOf(stream: RequestStream, input: DescMessage): RequestListener {
+function listenerOf(stream: RequestStream, method: MethodChain): RequestListener {
   return {
-    message: (bytes) => stream.message(decoded(input, bytes)),
+    message: (bytes) => stream.message(decoded(method, bytes)),
     halfClosed: () => stream.halfClosed(),
     failed: (error) => stream.fail(error),
   };
@@ -79,8 +80,15 @@ function listenerOf(stream: RequestStream, input: DescMessage): RequestListener 
 
 type Request = Message | WaymarkError;
 
-/** The message, or why its bytes cannot be decoded. */
-function decoded(desc: DescMessage, bytes: Uint8Array): Request {
+/** Longer requests are looked at before they are decoded. The empty items that find room in this take a few milliseconds. */
+const MAX_UNSEEN_BYTES = 16_384;
+
+/** The message, or why its bytes cannot be decoded, or are too much to decode. */
+// HOT: once a request. Short ones are not looked at first.
+function decoded(method: MethodChain, bytes: Uint8Array): Request {
+  const desc = method.desc.input;
+  const crowded = bytes.length <= MAX_UNSEEN_BYTES ? undefined : new MessageShape(method.requestPlan).look(bytes);
+  if (crowded !== undefined) return crowded;
   try {
     return fromBinary(desc, bytes);
   } catch (cause) {

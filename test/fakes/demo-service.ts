@@ -10,6 +10,7 @@ import {
   type RegisterRequest,
   RegisterResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { RECORD_BOUNDS } from "../../src/lib/bounds.ts";
 import { MAX_TIMER_MS } from "../../src/lib/duration.ts";
 import { invalid, type WaymarkError } from "../../src/lib/errors.ts";
 import { type LabelsOf, Metrics, Series } from "../../src/lib/metrics/metrics.ts";
@@ -151,6 +152,7 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
       const timer = setTimeout(act, Math.min(delayMs, MAX_TIMER_MS));
       return () => clearTimeout(timer);
     },
+    listBounds: RECORD_BOUNDS,
     idPrefix: "demo",
     metrics: countedBy((call) => void observed.push(call)),
     onBug: (fault) => void faults.push(fault),

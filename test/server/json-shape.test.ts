@@ -1,10 +1,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { framed } from "../../src/grpc/wire/framing.ts";
-import { EnvelopedShape, JsonShape } from "../../src/server/json-shape.ts";
+import { JsonShape } from "../../src/server/json-shape.ts";
+import { EnvelopedShape } from "../../src/server/request-shape.ts";
+import { planner } from "../../src/services/request-plan.ts";
+
+/** Of a request without fields. */
+const PLAN = { byNumber: [], byName: new Map(), singleCount: 0 };
 
 const faultOf = (text: string, pieceBytes = 7): string => {
-  const [shape, bytes] = [new JsonShape(), Buffer.from(text)];
+  const [shape, bytes] = [new JsonShape(PLAN), Buffer.from(text)];
   let fault = "";
   for (let at = 0; at < bytes.length; at += pieceBytes) fault = shape.look(bytes.subarray(at, at + pieceBytes))?.message ?? fault;
   return fault;
@@ -43,7 +49,7 @@ test("each text of a stream is judged by itself, in whatever pieces it comes, an
     return Buffer.concat([framed(Buffer.from(deep)), framed(new Uint8Array()), framed(Buffer.from(deep)), frame]);
   };
   const streamFaultOf = (bytes: Uint8Array, pieceBytes: number) => {
-    const shape = new EnvelopedShape();
+    const shape = new EnvelopedShape(() => new JsonShape(PLAN));
     let fault: string | undefined;
     for (let at = 0; at < bytes.length; at += pieceBytes) fault ??= shape.look(bytes.subarray(at, at + pieceBytes))?.message;
     return fault;
@@ -52,5 +58,38 @@ test("each text of a stream is judged by itself, in whatever pieces it comes, an
     expect(streamFaultOf(stream("[".repeat(100), 0), pieceBytes)).toBeUndefined();
     expect(streamFaultOf(stream("[".repeat(101), 0), pieceBytes)).toContain("nested deeper than 100");
     expect(streamFaultOf(stream("[".repeat(101), 1), pieceBytes)).toBeUndefined();
+  }
+});
+
+const REGISTER = planner({ maxRequestEntries: 1000, maxTargets: 64, maxMetadataPairs: 64, maxListItems: 64 })(RegisterRequestSchema);
+const many = (item: string, count: number) => Array.from({ length: count }, () => item).join(",");
+
+test.each([
+  { what: "a list at its bound", text: `{"entries":[${many("{}", 1000)}]}`, says: "" },
+  { what: "a list a little beyond it", text: `{"entries":[${many("{}", 11_000)}]}`, says: "" },
+  {
+    what: "a list far beyond it",
+    text: `{"ttl":"5s","entries":[${many("{}", 11_002)}]}`,
+    says: "entries: has more than 1000 items (limits.max_request_entries)",
+  },
+  {
+    what: "a list in an item of a list, its name escaped",
+    text: `{"entries":[{"tags":["a","b"]},{"\\u0074argets":[${many("{}", 11_000)}]}]}`,
+    says: "entries[1].targets: has more than 64 items (limits.max_targets)",
+  },
+  {
+    what: "a map",
+    text: `{"entries":[{"metadata":{${many('"a":"b"', 11_000)}}}]}`,
+    says: "entries[0].metadata: has more than 64 items (limits.max_metadata_pairs)",
+  },
+  { what: "commas and names in texts", text: `{"leaseId":"${many("entries[{", 20_000)}"}`, says: "" },
+  { what: "a list of a field that there is not", text: `{"nope":[${many("{}", 20_000)}]}`, says: "" },
+])("lists of a request: $what", ({ text, says }) => {
+  for (const pieceBytes of [5, 4096]) {
+    const shape = new JsonShape(REGISTER);
+    const bytes = Buffer.from(text);
+    let fault = "";
+    for (let at = 0; at < bytes.length; at += pieceBytes) fault = shape.look(bytes.subarray(at, at + pieceBytes))?.message ?? fault;
+    expect(fault).toBe(says === "" ? "" : `invalid_argument: ${says}`);
   }
 });

@@ -6,8 +6,11 @@ import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_d
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { MessagePlan } from "../../services/request-plan.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
-import { EnvelopedShape, JsonShape } from "../json-shape.ts";
+import { JsonShape } from "../json-shape.ts";
+import { MessageShape } from "../message-shape.ts";
+import { EnvelopedShape, type Shape } from "../request-shape.ts";
 import type { RpcStatus } from "../status.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
@@ -58,20 +61,23 @@ export class EdgeCall {
   #inflation: { release(): void } | undefined;
   /** Whether its messages stand behind a flag byte and their length. */
   readonly #isEnveloped: boolean;
-  /** Of a JSON body; what is compressed is looked at when it is inflated. */
-  readonly #shape: JsonShape | EnvelopedShape | undefined;
+  readonly #newShape: () => Shape;
+  /** Of a body that is not compressed; else each message is looked at when it is inflated. */
+  readonly #shape: Shape | undefined;
   /** The bytes of a JSON body, and its inflated message, in which a fault can be located. Both are dropped on admission. */
   #chunks: Uint8Array[] = [];
   #inflated: Uint8Array | undefined;
 
-  constructor(arrival: EdgeArrival) {
+  /** `plan`: what a request of the method may hold. */
+  constructor(arrival: EdgeArrival, plan: MessagePlan) {
     const { header, encoding } = arrival;
     this.arrival = arrival;
-    this.#isEnveloped = !(header("content-type") ?? "").toLowerCase().startsWith("application/json");
-    if (encoding !== "json") return;
+    const type = (header("content-type") ?? "").toLowerCase();
+    this.#isEnveloped = !type.startsWith("application/json") && !type.startsWith("application/proto");
+    this.#newShape = () => (encoding === "json" ? new JsonShape(plan) : new MessageShape(plan));
     // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
-    if (this.#isEnveloped) this.#shape = new EnvelopedShape();
-    else if (isPlain(header("content-encoding"))) this.#shape = new JsonShape();
+    if (this.#isEnveloped) this.#shape = new EnvelopedShape(this.#newShape);
+    else if (isPlain(header("content-encoding"))) this.#shape = this.#newShape();
   }
 
   /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */
@@ -147,9 +153,8 @@ export class EdgeCall {
 
   /** The message, inflated; returns `invalid_argument` where parsing it would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
-    if (this.arrival.encoding !== "json") return undefined;
-    if (!this.#isAdmitted) this.#inflated = bytes;
-    const fault = new JsonShape().look(bytes);
+    if (!this.#isAdmitted && this.arrival.encoding === "json") this.#inflated = bytes;
+    const fault = this.#newShape().look(bytes);
     return fault === undefined ? undefined : unparsed(fault);
   }
 

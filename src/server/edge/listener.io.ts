@@ -214,7 +214,7 @@ class EdgeDispatcher {
     const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
-    const call = new EdgeCall(arrival);
+    const call = new EdgeCall(arrival, chain.requestPlan);
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.

@@ -1,13 +1,13 @@
 /** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { EdgeCall } from "../../../src/server/edge/call.ts";
+import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 
 const UNARY = { isUnary: true, judgeHeaders: () => undefined };
 
 function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }) {
-  return new EdgeCall({
+  const arrival: EdgeArrival = {
     transport: "http1",
     encoding: "json",
     address: "",
@@ -20,7 +20,8 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }) {
     owner: {},
     timeoutMs: undefined,
     onDeadline: () => () => {},
-  });
+  };
+  return new EdgeCall(arrival, { byNumber: [], byName: new Map(), singleCount: 0 });
 }
 
 async function* chunksOf(...lengths: readonly number[]): AsyncGenerator<Uint8Array> {

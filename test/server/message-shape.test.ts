@@ -1,0 +1,121 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { RegisterRequestSchema, RenewRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { ApplyPolicyRequestSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { RECORD_BOUNDS } from "../../src/lib/bounds.ts";
+import { MessageShape } from "../../src/server/message-shape.ts";
+import { planner } from "../../src/services/request-plan.ts";
+
+const BOUNDS = { ...RECORD_BOUNDS, maxRequestEntries: 1000, maxTargets: 64, maxMetadataPairs: 64, maxListItems: 64 };
+const planOf = planner(BOUNDS);
+
+function faultOf(desc: Parameters<typeof planOf>[0], bytes: Uint8Array, pieceBytes = 4096): string {
+  const shape = new MessageShape(planOf(desc));
+  let fault = "";
+  for (let at = 0; at < bytes.length && fault === ""; at += pieceBytes)
+    fault = shape.look(bytes.subarray(at, at + pieceBytes))?.message ?? "";
+  return fault.replace(/^invalid_argument: /, "");
+}
+
+const varint = (value: number): readonly number[] => (value < 128 ? [value] : [(value & 127) | 128, ...varint(value >>> 7)]);
+
+const repeated = (field: readonly number[], count: number): Uint8Array =>
+  new Uint8Array(field.length * count).map((_, i) => field[i % field.length] ?? 0);
+
+const inside = (tag: number, bytes: Uint8Array): Uint8Array => Buffer.concat([Buffer.from([tag, ...varint(bytes.length)]), bytes]);
+
+/** Bytes that a decoder may read to their end, or not: any fields with any wire types, groups, and varints of any length among them. */
+const anyFields = fc
+  .array(
+    fc
+      .record({
+        number: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 5000 })),
+        wire: fc.integer({ min: 0, max: 5 }),
+        body: fc.oneof(
+          fc.uint8Array({ maxLength: 6 }).map((bytes) => [bytes.length, ...bytes]),
+          fc.integer({ min: 0, max: 12 }).map((count) => [...Array.from({ length: count }, () => 0x80), 1]),
+          fc.uint8Array({ minLength: 4, maxLength: 8 }).map((bytes) => [...bytes]),
+          fc.constant([]),
+        ),
+      })
+      .map(({ number, wire, body }) => [...varint(number * 8 + wire), ...body]),
+    { maxLength: 8 },
+  )
+  .map((fields) => Uint8Array.from(fields.flat()));
+
+function isRead(bytes: Uint8Array): boolean {
+  try {
+    fromBinary(RegisterRequestSchema, bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("whatever stands before them, too many items are seen where the decoder would read them", () => {
+  let seen = 0;
+  fc.assert(
+    fc.property(anyFields, fc.integer({ min: 1, max: 9000 }), (before, pieceBytes) => {
+      if (!isRead(before)) return;
+      seen += 1;
+      const entries = Buffer.concat([before, repeated([0x0a, 0], 12_000)]);
+      expect(faultOf(RegisterRequestSchema, entries, pieceBytes)).toContain(
+        "entries: has more than 1000 items (limits.max_request_entries)",
+      );
+    }),
+  );
+  expect(seen).toBeGreaterThan(5);
+});
+
+test("bytes of a few fields are never refused, in whatever pieces they come", () => {
+  fc.assert(
+    fc.property(anyFields, fc.integer({ min: 1, max: 9 }), (bytes, pieceBytes) => {
+      expect(faultOf(RegisterRequestSchema, bytes, pieceBytes)).toBe("");
+      expect(faultOf(RegisterRequestSchema, inside(0x0a, bytes), pieceBytes)).toBe("");
+    }),
+  );
+});
+
+test.each([
+  { what: "a list a little beyond its bound, of which the rules say all faults", bytes: repeated([0x0a, 0], 11_000), says: "" },
+  { what: "one more", bytes: repeated([0x0a, 0], 11_001), says: "entries: has more than 1000 items (limits.max_request_entries)" },
+  {
+    what: "lists of many entries, each a little beyond its bound",
+    bytes: Buffer.concat(Array.from({ length: 900 }, () => inside(0x0a, repeated([0x22, 1, 0x61], 100)))),
+    says: "entries[277].tags: has more than 64 items (limits.max_list_items)",
+  },
+  {
+    what: "the same at their bound",
+    bytes: Buffer.concat(Array.from({ length: 1000 }, () => inside(0x0a, repeated([0x22, 1, 0x61], 64)))),
+    says: "",
+  },
+  {
+    what: "pairs of a map",
+    bytes: inside(0x0a, repeated([0x3a, 6, 0x0a, 1, 0x61, 0x12, 1, 0x62], 12_000)),
+    says: "entries[0].metadata: has more than 64 items (limits.max_metadata_pairs)",
+  },
+  {
+    what: "fields that a pair does not have",
+    bytes: inside(0x0a, inside(0x3a, repeated([0x1a, 0], 12_000))),
+    says: "request: has more than 10000 fields beside those of its type",
+  },
+  {
+    what: "fields in a group that there is not",
+    bytes: Buffer.concat([Buffer.from(varint(100 * 8 + 3)), repeated([0x0a, 0], 12_000)]),
+    says: "request: has more than 10000 fields beside those of its type",
+  },
+])("$what", ({ bytes, says }) => {
+  expect(faultOf(RegisterRequestSchema, bytes)).toBe(says);
+});
+
+test("lists inside a policy have their bounds too", () => {
+  const windows = inside(0x0a, inside(0x1a, repeated([0x3a, 0], 12_000)));
+  expect(faultOf(ApplyPolicyRequestSchema, windows)).toBe("policy.rules[0].cutover_windows: has more than 256 items");
+});
+
+test("a request with all that it may have is decoded", () => {
+  const reports = Array.from({ length: 1000 }, () => ({ key: { namespace: "svc.a", name: "b" }, health: 1, load: { activeClients: 5 } }));
+  const leaseIds = Array.from({ length: 1000 }, (_, i) => `lease-${i}`);
+  expect(faultOf(RenewRequestSchema, toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds, reports })))).toBe("");
+});
