@@ -200,6 +200,11 @@ export class Fabric implements FabricMachine {
     return this.#readiness.read(time);
   }
 
+  /** How old the data is that this node started with. */
+  startAgeMs(time: Time): number {
+    return this.#readiness.startAgeMs(time);
+  }
+
   get isReady(): boolean {
     return this.#readiness.isReady;
   }

@@ -185,6 +185,11 @@ export class Readiness {
     return kind === "caught_up" || (kind === "alone" && (this.#parts.asOfMonoMs === undefined || !this.#parts.mayBeBehind()));
   }
 
+  /** How old the data is that this node started with. */
+  startAgeMs(time: Time): number {
+    return time.monoMs - this.#begunMonoMs(time);
+  }
+
   /** When the data that this node started with was right. An empty replica is right as of 1970: nobody knows when what it lacks was written. */
   #begunMonoMs({ monoMs, wallMs }: Time): number {
     return this.#parts.asOfMonoMs ?? monoMs - wallMs;

@@ -132,6 +132,16 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return this.#readiness === "ready";
   }
 
+  /**
+   * How old what callers are told may be; 0 for a node that stands alone. A node that was never ready tells the age of what it started with, also
+   * when it has caught up and waits for something else: until it is ready it may hide everything, because it awaits the policy of others.
+   */
+  ageMs(time: Time): number {
+    if (this.#joined === undefined) return 0;
+    const { fabric } = this.#joined;
+    return this.isReady ? fabric.readiness(time).ageMs : fabric.startAgeMs(time);
+  }
+
   /** Throws `not_ready` while this node was never ready. For answers that name no age: what is absent here may exist. */
   checkCaughtUp(): void {
     if (this.isReady) return;

@@ -190,6 +190,20 @@ test("who is to meet others is not ready, and takes no writes, before their cloc
   expect(kinds({ kind: "tick" })).not.toContain("ready");
 });
 
+test("a node that has caught up and is not ready tells the age of what it started with: it hides everything while it awaits a policy", () => {
+  const { machine, world, kinds, policies, own } = amongOthers();
+  policies.isAwaiting = true;
+  kinds({ kind: "serve" });
+  const { monoMs, wallMs } = world.time();
+  expect(own.fabric.readiness(world.time()).ageMs).toBeLessThan(5000);
+  expect([policies.isAwaiting, machine.ageMs({ monoMs, wallMs })]).toEqual([true, wallMs]);
+  world.run(4000);
+  kinds({ kind: "tick" });
+  kinds({ kind: "policyShown" });
+  expect([policies.isAwaiting, machine.isReady]).toEqual([false, true]);
+  expect(machine.ageMs(world.time())).toBe(own.fabric.readiness(world.time()).ageMs);
+});
+
 test("after a standstill nobody is told that something is durable before others have confirmed this start", () => {
   const { machine, register, world, give, kinds, r } = amongOthers();
   const { monoMs, wallMs } = world.time();

@@ -66,7 +66,7 @@ export class SimReads {
   }
 
   #ask(process: SimProcess, filter: number, limit: number): Answer {
-    const { reads, replica, fabric } = process;
+    const { reads, replica, machine } = process;
     const records: CatalogRecord[] = [];
     let token = "";
     do {
@@ -75,7 +75,7 @@ export class SimReads {
       records.push(...page.records);
       token = page.nextToken;
     } while (token !== "");
-    const { ageMs } = fabric.readiness(process.time());
+    const ageMs = machine.ageMs(process.time());
     return { servedBy: reads.node.nodeId, revision: replica.revision, ageMs, records };
   }
 
@@ -129,8 +129,7 @@ export class SimReads {
     const { world, checks } = this.#parts;
     const { node, warm, bootMs } = process;
     this.#noteKnown(process);
-    // A start that still waits for the clocks of others may have caught up.
-    if (!process.fabric.isReady) {
+    if (!process.machine.isReady) {
       // It is not known when the records that an empty node lacks were written.
       const leastMs = warm === undefined ? world.nowMs : process.startAgeMs + world.nowMs - bootMs;
       checks.holds(ageMs >= leastMs - 1, "age", () => `${node.name} is not ready for ${leastMs} ms and says that its age is ${ageMs} ms`);

@@ -18,7 +18,7 @@ const AGE_MS = 50;
 /** The parts of a node that has joined others, as far as they are read here. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
-  readonly machine: Pick<NodeMachine, "fabric" | "heardWallMs">;
+  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs">;
   readonly replica: Pick<Replica, "origins">;
 }
 
@@ -33,7 +33,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
       // The age that is told is never lower than the true one.
       if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
-      ({ ageMs } = fabricOf(core).readiness(time));
+      ageMs = machine.ageMs(time);
       return ageMs;
     },
     presence: (asked, time) => {
@@ -81,7 +81,7 @@ export class FabricPeers implements MemberDirectory {
 
   lag(time: Time): LagReport {
     const fabric = fabricOf(this.#core);
-    const { isReady, reason, detail, ageMs } = fabric.readiness(time);
+    const { isReady, reason, detail } = fabric.readiness(time);
     const protectedClusters = fabric.lifecycle.protectedClusters();
     const partial = fabric.replication.notWhole();
     return {
@@ -89,7 +89,7 @@ export class FabricPeers implements MemberDirectory {
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
       detail: [detailOf(detail, protectedClusters), ...(partial.length > 0 ? [partialText(partial)] : [])].join("; "),
-      ageMs,
+      ageMs: this.#core.machine.ageMs(time),
       origins: this.#origins(new Map(partial.map((row) => [row.id, row]))),
       links: fabric.links().map((row): LinkLagRow => {
         const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;

@@ -1,5 +1,6 @@
 /** What services are told of the mesh, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
+import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { HeardPeers } from "../../../src/node/core/heard-peers.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "../../../src/node/fabric/peer-directory.ts";
@@ -17,7 +18,11 @@ function watched(count: number) {
   if (node === undefined) throw new Error("no node");
   const { fabric, replica } = node;
   const heard = new HeardPeers(fabric, new Metrics());
-  const machine = { fabric, heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId) };
+  const machine = {
+    ageMs: (time: Time) => fabric.readiness(time).ageMs,
+    fabric,
+    heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId),
+  };
   // Of a whole node only these are read.
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<
     Record<keyof NodeCore, unknown>
