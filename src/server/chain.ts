@@ -13,10 +13,10 @@ import type { Peer } from "../policy/identity/tenants.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { changesNothing, costOf } from "../services/cost.ts";
 import { requestCheckOf } from "../services/request-checks.ts";
-import { type ListBounds, type MessagePlan, planner } from "../services/request-plan.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
+import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 
 /** Names a call in logs and in the audit. */

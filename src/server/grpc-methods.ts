@@ -10,8 +10,8 @@ import { invalid, type WaymarkError } from "../lib/errors.ts";
 import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
 import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
-import { MessageShape } from "./message-shape.ts";
 import { peerOf } from "./peer.io.ts";
+import { protobufFault } from "./request-shape/protobuf.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 
@@ -80,14 +80,11 @@ function listenerOf(stream: RequestStream, method: MethodChain): RequestListener
 
 type Request = Message | WaymarkError;
 
-/** Longer requests are looked at before they are decoded. The empty items that find room in this take a few milliseconds. */
-const MAX_UNSEEN_BYTES = 16_384;
-
 /** The message, or why its bytes cannot be decoded, or are too much to decode. */
-// HOT: once a request. Short ones are not looked at first.
+// HOT: once a request.
 function decoded(method: MethodChain, bytes: Uint8Array): Request {
   const desc = method.desc.input;
-  const crowded = bytes.length <= MAX_UNSEEN_BYTES ? undefined : new MessageShape(method.requestPlan).look(bytes);
+  const crowded = protobufFault(method.requestPlan, bytes);
   if (crowded !== undefined) return crowded;
   try {
     return fromBinary(desc, bytes);

@@ -6,12 +6,12 @@ import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_d
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import type { MessagePlan } from "../../services/request-plan.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
-import { JsonShape } from "../json-shape.ts";
-import { MessageShape } from "../message-shape.ts";
-import { EnvelopedShape, type Shape } from "../request-shape.ts";
+import { jsonFault } from "../request-shape/json.ts";
+import type { MessagePlan } from "../request-shape/plan.ts";
+import { protobufFault } from "../request-shape/protobuf.ts";
 import type { RpcStatus } from "../status.ts";
+import { joined, MessagesOfBody } from "./messages.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
 export interface BodyBudget {
@@ -59,25 +59,21 @@ export class EdgeCall {
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
-  /** Whether its messages stand behind a flag byte and their length. */
-  readonly #isEnveloped: boolean;
-  readonly #newShape: () => Shape;
-  /** Of a body that is not compressed; else each message is looked at when it is inflated. */
-  readonly #shape: Shape | undefined;
-  /** The bytes of a JSON body, and its inflated message, in which a fault can be located. Both are dropped on admission. */
-  #chunks: Uint8Array[] = [];
-  #inflated: Uint8Array | undefined;
+  /** What a request of the method may hold. */
+  readonly #plan: MessagePlan;
+  /** Those of a body that are not compressed; the others are looked at when they are inflated. */
+  readonly #messages: MessagesOfBody | undefined;
+  /** The JSON message read last, in which a fault can be located. It is dropped on admission. */
+  #text: Uint8Array | undefined;
 
-  /** `plan`: what a request of the method may hold. */
   constructor(arrival: EdgeArrival, plan: MessagePlan) {
-    const { header, encoding } = arrival;
+    const { header } = arrival;
     this.arrival = arrival;
+    this.#plan = plan;
     const type = (header("content-type") ?? "").toLowerCase();
-    this.#isEnveloped = !type.startsWith("application/json") && !type.startsWith("application/proto");
-    this.#newShape = () => (encoding === "json" ? new JsonShape(plan) : new MessageShape(plan));
+    const isEnveloped = !type.startsWith("application/json") && !type.startsWith("application/proto");
     // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
-    if (this.#isEnveloped) this.#shape = new EnvelopedShape(this.#newShape);
-    else if (isPlain(header("content-encoding"))) this.#shape = this.#newShape();
+    if (isEnveloped || isPlain(header("content-encoding"))) this.#messages = new MessagesOfBody(isEnveloped);
   }
 
   /** Whether the chain has the call. An error before that is Connect's own, found while it read the request. */
@@ -87,33 +83,29 @@ export class EdgeCall {
 
   admit(): void {
     this.#isAdmitted = true;
-    this.#chunks = [];
-    this.#inflated = undefined;
+    this.#text = undefined;
     this.release();
   }
 
   /**
    * The body as it comes, counted against the budget of all requests until `release`; of a unary call in pieces of more than a few bytes.
-   * Of a JSON one a copy is kept until admission. The size of one body is bounded by whoever reads it. A body that comes in several pieces is
-   * read on only for a caller who may call.
+   * Each message is looked at before its last piece goes on. The size of one body is bounded by whoever reads it. A body that comes in several
+   * pieces is read on only for a caller who may call.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, { isUnary, judgeHeaders }: BodyOf): AsyncGenerator<Uint8Array> {
-    const { transport, encoding, budget, meter } = this.arrival;
+    const { transport, budget, meter } = this.arrival;
     let fault: WaymarkError | undefined;
     let refusal: WaymarkError | undefined;
     let isJudged = false;
     const see = (piece: Uint8Array) => {
-      if (!this.#isAdmitted && encoding === "json") this.#chunks.push(piece);
-      fault ??= this.#shape?.look(piece);
+      for (const message of this.#messages?.add(piece) ?? []) fault ??= this.#faultOf(message);
       return piece;
     };
-    // Of a text alone Connect parses nothing before its end, which is when it is refused.
-    const isHeldBack = () => fault !== undefined && this.#isEnveloped;
     let waiting: Uint8Array[] = [];
     let waitingBytes = 0;
     try {
       for await (const chunk of body) {
-        if (isHeldBack() || refusal !== undefined) continue;
+        if (fault !== undefined || refusal !== undefined) continue;
         if (meter !== undefined) meter.usefulBytes += chunk.length;
         if (this.hasBegun && !isJudged) {
           isJudged = true;
@@ -136,7 +128,7 @@ export class EdgeCall {
         if (isUnary && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
         const piece = see(joined(waiting));
         [waiting, waitingBytes] = [[], 0];
-        if (!isHeldBack()) yield piece;
+        if (fault === undefined) yield piece;
         else if (transport === "h2") break;
       }
     } catch (thrown) {
@@ -145,17 +137,25 @@ export class EdgeCall {
     if (refusal !== undefined) throw unparsed(refusal);
     if (waiting.length > 0) {
       const piece = see(joined(waiting));
-      if (!isHeldBack()) yield piece;
+      if (fault === undefined) yield piece;
     }
+    // Of a message alone, Connect decodes nothing before its end.
+    const alone = this.#messages?.atEnd();
+    if (alone !== undefined) fault ??= this.#faultOf(alone);
     // Over HTTP/1.1 not before: what a refused request still sends would be taken for the next one of its connection.
     if (fault !== undefined) throw unparsed(fault);
   }
 
-  /** The message, inflated; returns `invalid_argument` where parsing it would take too long. */
+  /** The message, inflated; returns `invalid_argument` where decoding it would take too long. */
   look(bytes: Uint8Array): ConnectError | undefined {
-    if (!this.#isAdmitted && this.arrival.encoding === "json") this.#inflated = bytes;
-    const fault = this.#newShape().look(bytes);
+    const fault = this.#faultOf(bytes);
     return fault === undefined ? undefined : unparsed(fault);
+  }
+
+  #faultOf(message: Uint8Array): WaymarkError | undefined {
+    if (this.arrival.encoding === "proto") return protobufFault(this.#plan, message);
+    if (!this.#isAdmitted) this.#text = message;
+    return jsonFault(this.#plan, message);
   }
 
   /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */
@@ -171,22 +171,15 @@ export class EdgeCall {
     this.#inflation?.release();
   }
 
-  /** The text of the JSON message read so far; in streams it stands behind a flag byte and its length. */
+  /** The text of the JSON message read last. */
   readText(): string {
-    if (this.#inflated !== undefined) return Buffer.from(this.#inflated).toString("utf8");
-    const bytes = Buffer.concat(this.#chunks);
-    return this.#isEnveloped && bytes.length >= 5 ? bytes.toString("utf8", 5, 5 + bytes.readUInt32BE(1)) : bytes.toString("utf8");
+    return Buffer.from(this.#text ?? []).toString();
   }
 }
 
 /** As `content-encoding` names it. */
 function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === "identity";
-}
-
-function joined(chunks: readonly Uint8Array[]): Uint8Array {
-  const [first] = chunks;
-  return chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
 }
 
 function unparsed(fault: WaymarkError): ConnectError {

@@ -1,18 +1,19 @@
 /** What a request's body is on its way to Connect, which joins it in a time that grows with the square of its chunks. */
 import { expect, test } from "vitest";
+import { framed } from "../../../src/grpc/wire/framing.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 
 const UNARY = { isUnary: true, judgeHeaders: () => undefined };
 
-function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }) {
+function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: string) {
   const arrival: EdgeArrival = {
     transport: "http1",
-    encoding: "json",
+    encoding: contentType?.endsWith("proto") === true ? "proto" : "json",
     address: "",
     certificate: undefined,
-    header: () => undefined,
+    header: (name) => (name === "content-type" ? contentType : undefined),
     requestId: "r",
     budget,
     meter: undefined,
@@ -69,6 +70,59 @@ test("the body of a caller who may not call takes no room of others, however lon
 
 test("what a stream says is handed on as it comes", async () => {
   expect(await sizes(call().tapped(chunksOf(1, 2, 3), { ...UNARY, isUnary: false }))).toEqual([1, 2, 3]);
+});
+
+/** What is said of a body that comes in such pieces, and how many bytes of it Connect was given. */
+async function handedOn(type: string, bytes: Uint8Array, pieceBytes: number): Promise<{ readonly said: string; readonly bytes: number }> {
+  async function* body(): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < bytes.length; at += pieceBytes) yield await Promise.resolve(bytes.subarray(at, at + pieceBytes));
+  }
+  let count = 0;
+  try {
+    for await (const piece of call(undefined, type).tapped(body(), { ...UNARY, isUnary: false })) count += piece.length;
+    return { said: "", bytes: count };
+  } catch (thrown) {
+    return { said: String(thrown), bytes: count };
+  }
+}
+
+const enveloped = (bytes: Uint8Array, flag = 0): Uint8Array => {
+  const frame = framed(bytes);
+  frame[0] = flag;
+  return frame;
+};
+
+test.each([1, 7, 10_000])(
+  "each text of a stream is judged by itself, and compressed ones are passed over, in pieces of %d bytes",
+  async (pieceBytes) => {
+    const deep = enveloped(Buffer.from("[".repeat(60)));
+    const before = Buffer.concat([deep, enveloped(new Uint8Array()), deep]);
+    const judged = async (last: string, flag: number) => {
+      const stream = Buffer.concat([before, enveloped(Buffer.from(last), flag), deep]);
+      const { said, bytes } = await handedOn("application/connect+json", stream, pieceBytes);
+      // The piece in which the faulty message ends, and all after it, stay here.
+      expect(said === "" ? bytes === stream.length : bytes < before.length + 5 + last.length).toBe(true);
+      return said;
+    };
+    expect(await judged("[".repeat(100), 0)).toBe("");
+    expect(await judged("[".repeat(101), 0)).toContain("nested deeper than 100");
+    expect(await judged("[".repeat(101), 1)).toBe("");
+  },
+);
+
+test.each([
+  { type: "application/json", bytes: Buffer.from("[".repeat(101)), says: "nested deeper than 100" },
+  { type: "application/proto", bytes: new Uint8Array(24_000).map((_, at) => (at % 2 === 0 ? 8 : 0)), says: "more than 10000 fields" },
+  {
+    type: "application/grpc-web+proto",
+    bytes: enveloped(new Uint8Array(24_000).map((_, at) => (at % 2 === 0 ? 8 : 0))),
+    says: "more than 10000 fields",
+  },
+])("a message of $type is looked at as a whole, in whatever pieces it comes: $says", async ({ type, bytes, says }) => {
+  for (const pieceBytes of [1, 777, 100_000]) {
+    const { said } = await handedOn(type, bytes, pieceBytes);
+    expect(said).toContain(says);
+  }
 });
 
 test.each([
