@@ -280,6 +280,20 @@ export const NODE_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "a node that has caught up and waits for clocks tells the age of its peers",
+    rule: "Age: a node that is not ready is as old as what it started with",
+    edits: [
+      {
+        file: "src/node/core.ts",
+        find: "return this.isReady ? fabric.readiness(time).ageMs : fabric.startAgeMs(time);",
+        replace: "return fabric.readiness(time).ageMs;",
+      },
+    ],
+    withinSeeds: 7,
+    isOfNode: true,
+    isCheap: true,
+  },
+  {
     name: "absences begin anew with each start",
     rule: "Restart: origins that were away already are away since then",
     edits: [

@@ -19,11 +19,21 @@ interface SmallWorld {
   readonly steps: readonly Step[];
   readonly activeMs: number;
   readonly delayMs?: number;
+  /** When each node starts for the first time; one after the other at once where it is left out. */
+  readonly startMs?: readonly number[];
   /** Looks at the world at these times; returns what is wrong. */
   readonly looks: readonly { readonly atMs: number; readonly wrong: (simulation: Simulation) => readonly string[] }[];
 }
 
-const WORLDS = [leavesAlone, stopsBesideALeaver, tellsOfCommits, restartsBesideAnOrphan, findsBrokenNumbers, startsAhead] as const;
+const WORLDS = [
+  leavesAlone,
+  stopsBesideALeaver,
+  tellsOfCommits,
+  restartsBesideAnOrphan,
+  findsBrokenNumbers,
+  startsAhead,
+  startsUnheard,
+] as const;
 
 /** A static entry of a client at a node. */
 function put(atMs: number, client: number, node: number, scope: 1 | 2 = SCOPE.ZONE): Step {
@@ -148,12 +158,37 @@ function startsAhead(rng: Rng): SmallWorld {
   return { places: [HERE, HERE, HERE], steps, activeMs: rightMs + 6000, looks };
 }
 
-function planOf(seed: string | number, rng: Rng, { places, steps, activeMs, delayMs = 5 }: SmallWorld): Plan {
+/** A new node catches up with one of two others and does not hear the clock of the second. Until its wait is over it tells that its data has no known age. */
+function startsUnheard(rng: Rng): SmallWorld {
+  const startMs = 8000 + rng.int(1000);
+  const steps: Step[] = [put(4000, 0, 0), put(4100, 1, 1), { atMs: startMs - 500, kind: "oneWay", from: 1, to: 2, forMs: 6000 }];
+  let waitCount = 0;
+  const looks = [];
+  for (let atMs = startMs + 1; atMs < startMs + 5000; atMs += 50) {
+    steps.push({ atMs, kind: "read", node: 2 });
+    looks.push({
+      atMs,
+      wrong: ({ nodes }: Simulation) => {
+        const process = nodes[2]?.process;
+        if (process?.fabric.isReady === true && !process.machine.isReady) waitCount += 1;
+        return [];
+      },
+    });
+  }
+  const waited = (simulation: Simulation) => {
+    const missing = waitCount > 10 ? [] : [`n2 had caught up and was not ready at ${waitCount} looks`];
+    return [...missing, ...lacking(simulation, [0, 1], [0, 1, 2])];
+  };
+  looks.push({ atMs: startMs + 9000, wrong: waited });
+  return { places: [HERE, HERE, HERE], steps, activeMs: startMs + 10_000, startMs: [0, 10, startMs], looks };
+}
+
+function planOf(seed: string | number, rng: Rng, { places, steps, activeMs, delayMs = 5, startMs }: SmallWorld): Plan {
   return {
     seed: `node/${seed}`,
     places,
     seeds: places.map((_, i) => (i === 0 ? [1] : [0])),
-    startMs: places.map((_, i) => i * 10),
+    startMs: startMs ?? places.map((_, i) => i * 10),
     clientCount: 12,
     watches: [],
     steps: steps.toSorted((a, b) => a.atMs - b.atMs),
