@@ -94,7 +94,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });
 
-test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health and the metric say the same", async () => {
+test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health, the metric and the lag say the same", async () => {
   const other = await openTestTransport();
   const { address } = other.transport;
   const from = { nodeId: "other", generation: 1 };
@@ -119,6 +119,11 @@ test("a node whose word about itself the others refuse is not ready: /readyz, gR
       return text.includes("what this node says of itself is refused by other (too many roles)") ? [] : [text];
     });
     expect(await ask("/readyz")).toContain('"status":"not_ready"');
+    const lag = JSON.parse(await ask("/discovery/lag")) as { readonly ready?: boolean; readonly detail: string };
+    expect([lag.ready ?? false, lag.detail]).toEqual([
+      false,
+      expect.stringContaining("most other nodes refuse what this one says of itself"),
+    ]);
     expect(/^waymark_ready .*$/m.exec(await ask("/metrics"))?.[0]).toBe("waymark_ready 0");
     expect((await door.send(Health.method.check, new Uint8Array())).response["status"]).toBe("NOT_SERVING");
   } finally {

@@ -5,6 +5,8 @@ import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
+import { observeFabric } from "../../src/node/fabric/metrics.ts";
+import { FabricPeers } from "../../src/node/fabric/peer-directory.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { FabricWorld, greetingOf } from "../fakes/fabric-world.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
@@ -202,6 +204,32 @@ test("a node that has caught up and is not ready tells the age of what it starte
   kinds({ kind: "policyShown" });
   expect([policies.isAwaiting, machine.isReady]).toEqual([false, true]);
   expect(machine.ageMs(world.time())).toBe(own.fabric.readiness(world.time()).ageMs);
+});
+
+test("lag and the metric of the age say what the machine says, and why the node is not ready", () => {
+  const { machine, world, kinds, own } = amongOthers();
+  const peers = new FabricPeers({ identity: { nodeId: "c" }, machine, replica: own.replica }, { follow: () => () => {} });
+  const metrics = new Metrics();
+  const driver = { counts: () => undefined, stats: () => [] };
+  metrics.onCollect(() => observeFabric({ metrics, fabric: own.fabric, driver, machine, now: () => world.time() }));
+  const ageMs = () => {
+    const family = metrics.collect().find(({ name }) => name === "mesh_replication_lag_seconds");
+    return family !== undefined && "series" in family ? [...family.series.values()].map(({ value }) => value * 1000) : [];
+  };
+  const lag = () => {
+    const { isReady, detail } = peers.lag(world.time());
+    return { isReady, detail };
+  };
+  kinds({ kind: "serve" });
+  expect(own.fabric.isReady).toBe(true);
+  expect(lag()).toEqual({ isReady: false, detail: `${CLOCKS_UNHEARD}; in step with all peers` });
+  expect(ageMs()).toEqual([world.time().wallMs]);
+  world.run(4000);
+  kinds({ kind: "tick" });
+  expect(lag()).toEqual({ isReady: false, detail: "the policy of its cluster is not in force here yet; in step with all peers" });
+  kinds({ kind: "policyShown" });
+  expect(lag()).toEqual({ isReady: true, detail: "in step with all peers" });
+  expect(ageMs()).toEqual([own.fabric.readiness(world.time()).ageMs]);
 });
 
 test("after a standstill nobody is told that something is durable before others have confirmed this start", () => {

@@ -34,7 +34,7 @@ export const MESH_METRICS = {
   mesh_replication_lag_seconds: gauge(
     "seconds",
     {},
-    "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing, or since 1970 before a peer has said so. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
+    "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing. Before the node is ready it is the age of its snapshot, or the time since 1970 without one. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links by state."),
   mesh_link_frames_total: counter(

@@ -38,7 +38,7 @@ export function loneFabric({ identity, replica, machine }: NodeCore, detail: str
       lag: () => ({
         ...ALONE_LAG,
         detail,
-        isReady: machine.isReady,
+        isReady: machine.isServing,
         origins: [...replica.origins.values()].map((origin) => ({ ...origin, known: origin.through, refused: 0, whyPartial: "" })),
       }),
       follow: () => () => {},

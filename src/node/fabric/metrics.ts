@@ -37,7 +37,7 @@ export interface ObservedFabric {
     /** Frames and calls with their bytes, by direction and kind. */
     stats(): readonly TrafficRow[];
   };
-  readonly machine: Pick<NodeMachine, "refusedCount">;
+  readonly machine: Pick<NodeMachine, "ageMs" | "refusedCount">;
   readonly now: () => Time;
 }
 
@@ -102,10 +102,10 @@ function observeLinks({ metrics, fabric, driver }: ObservedFabric): void {
   }
 }
 
-function observeReplication({ metrics, fabric, now }: ObservedFabric): void {
+function observeReplication({ metrics, fabric, machine, now }: ObservedFabric): void {
   const { stats } = fabric.replication;
   const { orphaned, hidden, kept } = fabric.lifecycle.counts();
-  metrics.set("mesh_replication_lag_seconds", {}, fabric.readiness(now()).ageMs / 1000);
+  metrics.set("mesh_replication_lag_seconds", {}, machine.ageMs(now()) / 1000);
   metrics.set("mesh_orphans", { state: "orphaned" }, orphaned);
   metrics.set("mesh_orphans", { state: "hidden" }, hidden);
   metrics.set("mesh_kept_origins", {}, kept);

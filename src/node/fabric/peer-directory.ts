@@ -18,7 +18,7 @@ const AGE_MS = 50;
 /** The parts of a node that has joined others, as far as they are read here. */
 export interface JoinedCore {
   readonly identity: { readonly nodeId: string };
-  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs">;
+  readonly machine: Pick<NodeMachine, "ageMs" | "fabric" | "heardWallMs" | "isReady" | "isServing" | "standing">;
   readonly replica: Pick<Replica, "origins">;
 }
 
@@ -80,16 +80,24 @@ export class FabricPeers implements MemberDirectory {
   }
 
   lag(time: Time): LagReport {
+    const { machine } = this.#core;
     const fabric = fabricOf(this.#core);
-    const { isReady, reason, detail } = fabric.readiness(time);
+    const { reason, detail } = fabric.readiness(time);
     const protectedClusters = fabric.lifecycle.protectedClusters();
     const partial = fabric.replication.notWhole();
+    const fault = machine.standing.fault || (fabric.isReady && !machine.isReady ? POLICY_AWAITED : "");
+    const parts = [
+      ...(fault === "" ? [] : [fault]),
+      detailOf(detail, protectedClusters),
+      ...(partial.length > 0 ? [partialText(partial)] : []),
+    ];
     return {
-      isReady,
+      // As `/readyz` says, which knows more than the fabric: the clock, other starts, and the policy.
+      isReady: machine.isServing,
       isCaughtUp: partial.length === 0 && (reason === "caught_up" || reason === "alone"),
       isProtected: protectedClusters.length > 0,
-      detail: [detailOf(detail, protectedClusters), ...(partial.length > 0 ? [partialText(partial)] : [])].join("; "),
-      ageMs: this.#core.machine.ageMs(time),
+      detail: parts.join("; "),
+      ageMs: machine.ageMs(time),
       origins: this.#origins(new Map(partial.map((row) => [row.id, row]))),
       links: fabric.links().map((row): LinkLagRow => {
         const { link, hello, state, isIncoming, isCaughtUp, framesSent, framesReceived } = row;
@@ -153,6 +161,8 @@ export class FabricPeers implements MemberDirectory {
     };
   }
 }
+
+const POLICY_AWAITED = "the policy of its cluster is not in force here yet";
 
 /** One line for people: readiness, and the clusters whose entries are not hidden although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {

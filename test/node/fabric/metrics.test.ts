@@ -1,6 +1,7 @@
 /** The mesh's numbers at a scrape, read from real fabrics in virtual time. */
 import { expect, test } from "vitest";
 import type { LinkFrame, MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { observeFabric } from "../../../src/node/fabric/metrics.ts";
 import { FabricWorld, greetingOf, type WorldNode } from "../../fakes/fabric-world.ts";
@@ -24,7 +25,8 @@ function scraped(count: number) {
   if (node === undefined) throw new Error("no node");
   // Of the driver only these three are asked.
   const driver = { counts: () => ({ connections: 3, refusedCalls: 4 }), stats: () => ROWS };
-  metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, machine: { refusedCount: 5 }, now: () => world.time() }));
+  const machine = { ageMs: (time: Time) => node.fabric.readiness(time).ageMs, refusedCount: 5 };
+  metrics.onCollect(() => observeFabric({ metrics, fabric: node.fabric, driver, machine, now: () => world.time() }));
   /** Name with labels to value, of what is not 0. */
   const scrape = (prefix: string): Readonly<Record<string, number>> => {
     const found: Record<string, number> = {};

@@ -22,6 +22,9 @@ function watched(count: number) {
     ageMs: (time: Time) => fabric.readiness(time).ageMs,
     fabric,
     heardWallMs: (nodeId: string) => heard.heardWallMs(nodeId),
+    isReady: true,
+    isServing: true,
+    standing: { fault: "" },
   };
   // Of a whole node only these are read.
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<

@@ -590,7 +590,7 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   servedBy: string;
 
   /**
-   * True when the node serves its data as the current state.
+   * True when the node serves its data as the current state, as `/readyz` and `waymark_ready` say.
    *
    * @generated from field: bool ready = 2;
    */
