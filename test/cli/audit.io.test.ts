@@ -196,6 +196,7 @@ async function watched(looks: readonly (readonly ReturnType<typeof recordOf>[])[
 const [A1, A2, A3, A4, A5] = [1, 2, 3, 4, 5].map((number) => recordOf("a", number)) as [R, R, R, R, R];
 const [B1, B2, B3, B4] = [1, 2, 3, 4].map((number) => recordOf("b", number)) as [R, R, R, R];
 type R = ReturnType<typeof recordOf>;
+const BEHIND = Array.from({ length: 250 }, (_, i) => recordOf("d", 250 - i, 30));
 const OLD = Array.from({ length: 2500 }, (_, i) => recordOf("c", 2500 - i, 3600));
 
 test.each([
@@ -230,6 +231,12 @@ test.each([
     what: "is of another node, with small numbers and only what is old",
     looks: [[recordOf("a", 9000)], OLD, [recordOf("c", 2501), ...OLD]],
     told: ["c2501"],
+    notes: 1,
+  },
+  {
+    what: "is of another node whose clock is 30 s behind, with more than a first page of records since",
+    looks: [[recordOf("a", 9000)], BEHIND],
+    told: BEHIND.map(({ hash }) => hash).toReversed(),
     notes: 1,
   },
   {

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import { KIND } from "../../src/catalog/record/record.ts";
+import { KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { isAdmitted, PolicySwitch } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
@@ -141,6 +141,21 @@ test("a watch that lags hears also of a namespace that is empty by now", () => {
   change(FOR_BLUE);
   // The third has been told of the removal already.
   expect(heard).toEqual(["red: svc", "blue: ", "red: "]);
+});
+
+test("a watch that lags by more emptied namespaces than are remembered is told of all, because it may hold entries of any of them", () => {
+  const { r, heard, watch, change } = open(0);
+  const keys = Array.from({ length: 4100 }, (_, i) => ({ kind: KIND.SERVICE, namespace: `svc.n${i}`, name: "web", instanceId: "1" }));
+  const stampedEntries = keys.map((key) => draftAt(key, { scope: SCOPE.REGION }));
+  r.register("ann", stampedEntries, at(0), { isStatic: true });
+  const removed = keys.map((key) => keyText({ ...key, clusterId: "c1" }));
+  r.registrar.unregisterKeys(caller("ann"), removed, at(1));
+  r.flush(at(1));
+  watch(RED, "svc", 4100);
+  watch(RED, "svc", 1);
+  watch(RED, "svc");
+  change(FOR_BLUE);
+  expect(heard).toEqual(["red: all", "red: svc.n4099", "red: "]);
 });
 
 test("what is registered meanwhile follows the new policy already and is not looked at: a switch ends however much that is", () => {

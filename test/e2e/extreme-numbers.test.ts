@@ -223,7 +223,7 @@ test("every number of every frame at its ends, then a write, an unregister, the 
   }
 });
 
-/** These two tests change a module of the node before it starts: it has to run the sources. */
+/** These tests change a module of the node before it starts: it has to run the sources. */
 const SOURCES = "bin/waymark";
 
 test("a bug that nobody can show to have changed nothing ends the process, and the next start has all that was acknowledged", async () => {
@@ -242,6 +242,42 @@ test("a bug that nobody can show to have changed nothing ends the process, and t
   await using node = await startNodeProcess(flags);
   using door = new GrpcDoor(node.grpc);
   expect([...(await registered(door))]).toEqual(["kept"]);
+});
+
+test("a bug in a write of which everything is taken back ends only the call; where something may be left, it ends the process", async () => {
+  const [errors, replica, registrar] = ["src/lib/errors.ts", "src/catalog/replica/replica.ts", "src/discovery/registrar/registrar.ts"].map(
+    (path) => pathToFileURL(resolve(path)).href,
+  );
+  const plant = `
+    import { assert } from "${errors}"; import { Replica } from "${replica}"; import { Registrar } from "${registrar}";
+    const [{ stagePut }, { register }] = [Replica.prototype, Registrar.prototype];
+    Replica.prototype.stagePut = function (put) {
+      const staged = stagePut.call(this, put);
+      assert(!put.key.includes("undone"), "planted where all is taken back");
+      return staged;
+    };
+    Registrar.prototype.register = function (caller, command, time) {
+      const registered = register.call(this, caller, command, time);
+      assert(!command.stampedEntries.some(({ key }) => key.includes("left")), "planted where it is left");
+      return registered;
+    };`;
+  const wrapper = ["env", `NODE_OPTIONS=--import=data:text/javascript,${encodeURIComponent(plant)}`];
+  const flags = ["--data-dir", mkdtempSync(join(data, "undone-")), "--node-id", "a"];
+  {
+    await using node = await startNodeProcess(flags, wrapper, undefined, SOURCES);
+    using door = new GrpcDoor(node.grpc);
+    const put = async (...names: readonly string[]) => (await door.ask("register", { entries: entriesOf(names), staticLease: true })).code;
+    expect([await put("kept"), await put("web", "undone"), await put("after")]).toEqual(["OK", "INTERNAL", "OK"]);
+    expect(await registered(door)).toEqual(new Set(["kept", "after"]));
+    expect(node.command.stderr).toContain("assertion failed: planted where all is taken back");
+    await put("left");
+    await until("the process has ended", () => !node.command.isRunning);
+    const { exit, stderr } = await node.command.finished();
+    expect([exit, stderr.includes("assertion failed: planted where it is left")]).toEqual([1, true]);
+  }
+  await using node = await startNodeProcess(flags);
+  using door = new GrpcDoor(node.grpc);
+  expect([...(await registered(door))]).toEqual(expect.arrayContaining(["kept", "after"]));
 });
 
 test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", async () => {

@@ -392,7 +392,7 @@ describe("bad peers", () => {
     for (const socket of sockets) socket.destroy();
   });
 
-  test("connections that prove nothing take no places of peers: the oldest of them go when others come, and a peer links", async () => {
+  test("connections that prove nothing take no places of peers: the oldest of them go when others come, and a peer links and calls", async () => {
     const b = await started({ limits: { maxConnections: 12, maxUnprovenConnections: 4 } });
     b.isStranger = (proof) => proof.clusterToken !== "secret";
     const a = await started();
@@ -412,8 +412,13 @@ describe("bad peers", () => {
     b.greeting = hello("b");
     a.transport.openLink(2, b.transport.address);
     await until("both have the other's hello", () => a.links.get(2)?.frames.length === 1 && b.incoming()[0]?.frames.length === 1);
+    // The token of a call counts as that of a link does.
+    const calling = rawStream(b.transport.address, "Probe", "secret");
+    calling.stream.end(framed(encodeCallRequest({ kind: "probe", from: nodeRef("c"), targetNodeId: "b", updates: [] })));
+    await until("the call came", () => b.asks.length === 1);
     await flood();
-    expect(a.find(2).closed).toBeUndefined();
+    expect([a.find(2).closed, calling.session.closed || calling.session.destroyed]).toEqual([undefined, false]);
+    calling.session.destroy();
     expect(b.refusals).toContain("proved nothing, and another connection came");
     expect(b.refusals).not.toContain("too many connections");
   });
@@ -534,10 +539,10 @@ function secure({ cert, key, clientCa }: FabricTls) {
 }
 
 /** A stream of a peer that need not keep any rule. */
-function rawStream(address: string, method: string) {
+function rawStream(address: string, method: string, token = "") {
   const session = connectHttp2(`http://${address}`);
   session.on("error", () => {});
-  const stream = session.request(callHeaders(method, ""));
+  const stream = session.request(callHeaders(method, token));
   stream.on("error", () => {});
   return { session, stream };
 }

@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Health, HealthCheckRequestSchema, HealthCheckResponse_ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
 import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
@@ -304,6 +305,29 @@ test("a call of a method without handler is refused by its headers", () => {
   expect(chain.method(DiscoveryService.method.summaryQuery, undefined).judgeHeaders(new FakeExchange())).toMatchObject({
     reason: "unimplemented",
   });
+});
+
+test.each([
+  { what: "policy denies it, which the registrar tells the audit", method: DiscoveryService.method.register, handlersTell: true },
+  {
+    what: "owners may call, and its handler finds that the caller is none",
+    method: PolicyService.method.rollbackPolicy,
+    handlersTell: false,
+  },
+])("a denial of a handler that answers later is told to the audit once: $what", async ({ method, handlersTell }) => {
+  const told: RefusedCall[] = [];
+  const owner = { ...PENDING, roles: ["owner:svc"] };
+  const { chain } = demoChain({ identify: () => owner, onRefused: (refused) => void told.push(refused) });
+  let askedCount = 0;
+  const denied = () => {
+    askedCount += 1;
+    return Promise.reject(new WaymarkError("discovery_access_denied", "not yours"));
+  };
+  const exchange = new FakeExchange();
+  chain.method(method, { kind: "unary", handle: denied }).unary(create(method.input, {}), exchange);
+  await settled();
+  expect(exchange.answers).toMatchObject([{ reason: "discovery_access_denied" }]);
+  expect([askedCount, told.map((refused) => refused.method)]).toEqual([1, handlersTell ? [] : [method.name]]);
 });
 
 test("calls are counted by status, and only those that are no streams are timed", () => {
