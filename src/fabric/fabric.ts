@@ -50,7 +50,6 @@ export class Fabric implements FabricMachine {
   #hasPeers = false;
   #isBegun = false;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number; readonly heldUntilMonoMs: number } | undefined;
-  #unknownFrameCount = 0;
 
   constructor(options: FabricOptions, parts: FabricParts) {
     this.#options = options;
@@ -81,7 +80,7 @@ export class Fabric implements FabricMachine {
     const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
     // The policy comes first, because a newcomer is not ready without it.
-    this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.leaving]);
+    this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.leaving, ...(parts.channels ?? [])]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     const { membership, replication } = this;
     const { maxMembers } = options.membership;
@@ -258,8 +257,8 @@ export class Fabric implements FabricMachine {
       origin: this.replication.stats.refusedOrigins,
       /** Heads that are none, and versions that are not what their head says. */
       policy: this.policy.refusedCount,
-      /** Frames of newer peers, skipped. */
-      unknownFrame: this.#unknownFrameCount,
+      /** Frames that no channel here receives, skipped: of newer peers, or of a channel that is not open on their link. */
+      unknownFrame: this.#multiplexer.skippedCount,
     } as const;
   }
 
@@ -352,17 +351,13 @@ export class Fabric implements FabricMachine {
     this.#links.count(link, "received");
     if (frame.kind === "hello") return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
     if (frame.kind === "goodbye") return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
-    if (frame.kind === "unknown") {
-      this.#unknownFrameCount += 1;
-      return;
-    }
     const news = this.#multiplexer.receive(link, frame, time, out);
     if (news === undefined && this.#links.find(link)?.state === "greeting") this.#badFrame(link, `${frame.kind} before hello`, time, out);
     for (const each of news ?? []) {
       if (each.kind === "inStep") this.#freshness.inStep(each.nodeId, each.monoMs);
       else if (each.kind === "badFrame") this.#badFrame(link, each.detail, time, out);
+      else if (each.kind === "heard") this.lifecycle.heard(each.origin);
     }
-    if (news !== undefined && frame.kind === "records") this.lifecycle.heard(frame.frame.nodeId, frame.frame.generation);
   }
 
   #badFrame(link: LinkId, detail: string, time: Time, out: FabricOutput[]): void {

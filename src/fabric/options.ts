@@ -4,6 +4,7 @@ import type { Bounds } from "../catalog/entry/names.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { LinkChannel } from "./links/channel.ts";
 import type { PeerAuthSettings } from "./links/foreigners.ts";
 import type { LinksOptions } from "./links/options.ts";
 import type { AcceptedStart } from "./membership/node-starts.ts";
@@ -40,6 +41,8 @@ export interface FabricParts {
   readonly rng: Rng;
   /** Fabric addresses to join by; this node's own is passed over. */
   readonly seeds: readonly string[];
+  /** What rooms above this one say on links, after all that the fabric says itself; nothing when absent. */
+  readonly channels?: readonly LinkChannel[];
   /** Empty: none is asked for, and certificates or the loopback are the proof. */
   readonly clusterToken: string;
   /** A second token that peers may show, while the token is changed. */

@@ -12,7 +12,7 @@ import type { Disproved } from "./replication/disproved.ts";
 import type { Replicator } from "./replication/replicator.ts";
 import { Roster } from "./roster.ts";
 import type { SnapshotOrigin } from "./snapshot/codec.ts";
-import type { MemberUpdate } from "./wire/messages.ts";
+import type { MemberUpdate, NodeRef } from "./wire/messages.ts";
 
 /** What is not a setting. */
 export const ORIGIN_LIFECYCLE_FIXED = {
@@ -167,7 +167,7 @@ export class OriginLifecycle {
 
   /** Records of an origin came. They may be its first. */
   // HOT: once a frame.
-  heard(nodeId: string, generation: number): void {
+  heard({ nodeId, generation }: NodeRef): void {
     const id = `${nodeId}/${generation}`;
     const { replica } = this.#parts;
     const origin = this.#rows.has(id) ? undefined : replica.origins.get(id);

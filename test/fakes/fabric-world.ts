@@ -44,6 +44,8 @@ export interface NodeSpec {
   readonly policyFrom?: readonly string[];
   /** How old what it starts with is. */
   readonly startAgeMs?: number;
+  /** What a room above the fabric says on its links. */
+  readonly channels?: readonly LinkChannel[];
   /** Which other clusters it lets in; all when absent. */
   readonly trust?: PeerAuthSettings;
 }
@@ -127,6 +129,7 @@ export class WorldNode {
         isInsecure: true,
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
+        channels: spec.channels ?? [],
         ...(spec.trust !== undefined && { peerAuth: spec.trust }),
         asOfMonoMs: spec.startAgeMs === undefined ? undefined : world.nowMs - spec.startAgeMs,
       },

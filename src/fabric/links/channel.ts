@@ -2,7 +2,7 @@
 import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
-import type { Hello, LinkFrame } from "../wire/messages.ts";
+import type { Hello, LinkFrame, NodeRef } from "../wire/messages.ts";
 
 /** Facts of a link that came up. */
 export interface Greeted {
@@ -16,14 +16,16 @@ export interface Greeted {
 export type ChannelNews =
   /** This node lacks nothing of what the peer had at that time. */
   | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
+  /** Records of an origin came. They may be its first. */
+  | { readonly kind: "heard"; readonly origin: NodeRef }
   /** Every link may have something to tell now. */
   | { readonly kind: "forAll" }
   /** The peer broke the protocol. */
   | { readonly kind: "badFrame"; readonly detail: string };
 
 /**
- * One object a channel, for all links; it opens a session on each. Channels know nothing of each other, nor of how links take turns: a new
- * channel is a file, and a row where the fabric is composed.
+ * One object a channel, for all links; it opens a session on each. Channels know nothing of each other, nor of how links take turns. A new
+ * channel of this room is a file, and a row where the fabric is composed; a room above gives its own as `FabricParts.channels`.
  */
 export interface LinkChannel<F extends LinkFrame = LinkFrame> {
   /** The kinds of frames that the channel receives. No two channels receive the same kind. */

@@ -1,6 +1,7 @@
 /** The links that are up. Their channels send in turns, and a link is looked at when one of its channels may have something to send. */
+import { assert } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { FabricOutput, LinkId } from "../io-types.ts";
+import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
 import type { Hello, LinkFrame } from "../wire/messages.ts";
 import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./channel.ts";
 
@@ -12,6 +13,8 @@ interface Session {
   readonly inTurn: readonly ChannelSession[];
   readonly last: readonly ChannelSession[];
   readonly byKind: ReadonlyMap<LinkFrame["kind"], ChannelSession>;
+  /** A frame came that no channel of the link receives, and an operator was told. */
+  hasSkipped: boolean;
   /** The shell was told that there is something to send, and has since found something each time. */
   isAwake: boolean;
   dueMonoMs: number;
@@ -33,8 +36,12 @@ export class Multiplexer {
   readonly #touched = new Set<Session>();
   /** No link is due before. */
   #dueMonoMs = 0;
+  /** Frames on links that are up, which no channel of the link receives. */
+  skippedCount = 0;
 
   constructor(channels: readonly LinkChannel[]) {
+    const kinds = channels.flatMap((channel) => channel.kinds);
+    assert(new Set(kinds).size === kinds.length, "no two channels receive the same kind of frames", { kinds: kinds.join(" ") });
     this.#channels = channels;
   }
 
@@ -67,7 +74,18 @@ export class Multiplexer {
       (channel.speaks === "in turn" ? inTurn : last).push(session);
       for (const kind of channel.kinds) byKind.set(kind, session);
     }
-    this.#all.set(link, { link, hello: greeted.hello, channels, inTurn, last, byKind, isAwake: false, dueMonoMs: 0, turn: 0 });
+    this.#all.set(link, {
+      link,
+      hello: greeted.hello,
+      channels,
+      inTurn,
+      last,
+      byKind,
+      hasSkipped: false,
+      isAwake: false,
+      dueMonoMs: 0,
+      turn: 0,
+    });
     this.#dueMonoMs = 0;
     this.wake();
   }
@@ -103,11 +121,21 @@ export class Multiplexer {
     return undefined;
   }
 
-  /** Undefined for a frame of no channel of the link, and on a link that is not up. */
+  /**
+   * Undefined on a link that is not up. A frame of no channel is skipped and counted, and an operator is told once a link: a newer peer may say
+   * what this node does not know yet.
+   */
   receive(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] | undefined {
     const session = this.#all.get(link);
-    const channel = session?.byKind.get(frame.kind);
-    if (session === undefined || channel === undefined) return undefined;
+    if (session === undefined) return undefined;
+    const channel = session.byKind.get(frame.kind);
+    if (channel === undefined) {
+      this.skippedCount += 1;
+      const { nodeId, version } = session.hello;
+      if (!session.hasSkipped) out.push(eventOutput("frames_skipped", "info", { nodeId, link, version, frame: frame.kind }));
+      session.hasSkipped = true;
+      return [];
+    }
     this.#touched.add(session);
     const news = channel.receive(frame, time, out);
     if (news.some(({ kind }) => kind === "forAll")) this.wake();

@@ -134,12 +134,14 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   receive(frame: ReplicationFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
     const fault = this.#faultOf(frame);
     if (fault !== "") return [{ kind: "badFrame", detail: fault }];
+    const news: ChannelNews[] = [];
     switch (frame.kind) {
       case "vector":
         this.#onVector(frame, time, out);
         break;
       case "records":
         this.#receiver.take(frame, time, out);
+        news.push({ kind: "heard", origin: frame.frame });
         break;
       case "linked":
         this.#view.setLinked(frame.nodeIds);
@@ -150,7 +152,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
         break;
     }
     const { inStepMonoMs } = this;
-    return inStepMonoMs === undefined ? [] : [{ kind: "inStep", nodeId: this.peer.nodeId, monoMs: inStepMonoMs }];
+    if (inStepMonoMs !== undefined) news.push({ kind: "inStep", nodeId: this.peer.nodeId, monoMs: inStepMonoMs });
+    return news;
   }
 
   /** Why the frame breaks the protocol. Empty when it keeps its bounds. */
