@@ -103,6 +103,12 @@ const SETTINGS = {
       doc: "Most open streams of one gRPC connection. Beyond 128, only as many as are long-lived (watches, KeepAlive).",
     }),
     maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Most open streams of all gRPC connections together." }),
+    maxPeerWatches: int({
+      default: 100,
+      min: 1,
+      max: 10_000,
+      doc: "Most open streams of PeerService.Watch, by all callers together. Each keeps a set of the members that its reader holds.",
+    }),
     keepaliveTimeMs: ms({
       default: 30_000,
       min: 1000,

@@ -253,8 +253,9 @@ function tick(wake: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-function peerParts({ core, fabric }: ListenersOptions): PeerParts {
-  return { source: fabric.peers, identity: core.identity, checkCaughtUp: () => core.machine.checkCaughtUp(), tick };
+function peerParts({ core, fabric, settings }: ListenersOptions): PeerParts {
+  const { maxPeerWatches: maxWatches } = settings.server;
+  return { source: fabric.peers, identity: core.identity, checkCaughtUp: () => core.machine.checkCaughtUp(), maxWatches, tick };
 }
 
 function httpSources(options: ListenersOptions): HttpSources {

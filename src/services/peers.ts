@@ -120,12 +120,11 @@ export interface PeerParts {
   readonly identity: Identity;
   /** Throws `not_ready` while this node may know only a part of the members. */
   readonly checkCaughtUp: () => void;
+  /** Most streams open at once. Each keeps a set of the members that its reader holds. */
+  readonly maxWatches: number;
   /** Calls `wake` several times a second until the returned function is called. */
   readonly tick: (wake: () => void) => () => void;
 }
-
-/** Most streams open at once. Each keeps a set of the members that its reader holds. */
-const MAX_WATCHES = 100;
 
 export function peerService(parts: PeerParts): Service {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
@@ -355,13 +354,17 @@ interface OpenWatches {
   readonly streams: Set<PeerWatch>;
 }
 
-function watch({ source, identity, tick }: PeerParts, request: PeerServiceWatchRequest, { changes, streams }: OpenWatches): StreamSource {
+function watch(
+  { source, identity, maxWatches, tick }: PeerParts,
+  request: PeerServiceWatchRequest,
+  { changes, streams }: OpenWatches,
+): StreamSource {
   const filter: MemberFilter = { statuses: [], clusterId: request.clusterId, region: request.region };
   const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
   const holder = shortHolder(identity.boot, hashHex(fnv64(`peers watched\0${filter.clusterId}\0${filter.region}`)));
   const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
-  if (streams.size >= MAX_WATCHES) {
-    throw new WaymarkError("quota_exceeded", `${MAX_WATCHES} streams of members are open already`, { retryMs: 1000 });
+  if (streams.size >= maxWatches) {
+    throw new WaymarkError("quota_exceeded", `${maxWatches} streams of members are open already`, { retryMs: 1000 });
   }
   const opened: PeerWatch = new PeerWatch({
     changes,

@@ -5,8 +5,7 @@ import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { FabricWorld, type NodeSpec, type WorldNode } from "../fakes/fabric-world.ts";
 
-/** A frame of a kind that only this channel knows. */
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a room above brings its frame into the union; here is none.
+/** A frame of a kind that only this channel knows. A room above brings its frame into the union; here is none. */
 const PING = { kind: "ping" } as unknown as Extract<LinkFrame, { kind: "unknown" }>;
 
 class Pings implements LinkChannel {

@@ -33,6 +33,7 @@ function served(rows: readonly MemberRow[]) {
     source,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
     checkCaughtUp: () => {},
+    maxWatches: MAX_STREAMS,
     tick: () => () => {},
   };
   const { list, watch } = peerService(parts).handlers;

@@ -86,6 +86,7 @@ function served(mesh: FakeMesh) {
     source: mesh,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
     checkCaughtUp: () => {},
+    maxWatches: 100,
     tick: () => () => {},
   };
   const { handlers } = peerService(parts);

@@ -868,7 +868,8 @@ export declare const PeerService: GenService<{
   },
   /**
    * Sends a snapshot of the members that match a filter, and then every change. A reader can resume after a break with
-   * a cursor. Fails with QUOTA_EXCEEDED when 100 streams are open.
+   * a cursor. Fails with QUOTA_EXCEEDED when as many streams
+   * are open as the node allows (`server.max_peer_watches`).
    *
    * @generated from rpc waymark.control.v1.PeerService.Watch
    */
