@@ -23,7 +23,7 @@ const CAVEATS: Readonly<Record<string, readonly string[]>> = {
   flood: ["The latency alone is that of a core that sleeps between calls, as its p50 shows. A ratio below 1 is therefore not a gain."],
   membership: [
     'The benchmark kills a process, so the kernel closes its connections, and our nodes probe it at once. A machine that vanishes closes nothing: see "deaths" of `simulated`.',
-    "memberlist (version: `bench/memberlist/go.mod`) runs with its `DefaultLANConfig`. With `DefaultLocalConfig`, its settings for one machine, it is faster than we are. In one round with 8 processes, at a load average of 25 and a commit that was not noted (before 69c5f671dd10), everyone knew of a kill after 5.2 s (ours), 6.0 s (LAN) and 4.2 s (Local), and of a process that fell silent after 8.0, 8.9 and 4.9 s. The benchmark measures all three since then.",
+    "memberlist (version: `bench/peers/memberlist/go.mod`) runs with its `DefaultLANConfig`. With `DefaultLocalConfig`, its settings for one machine, it is faster than we are. In one round with 8 processes, at a load average of 25 and a commit that was not noted (before 69c5f671dd10), everyone knew of a kill after 5.2 s (ours), 6.0 s (LAN) and 4.2 s (Local), and of a process that fell silent after 8.0, 8.9 and 4.9 s. The benchmark measures all three since then.",
   ],
   policy: [
     "The ratio is the median of the rounds' own ratios. At a load average of 13 it is 1.02, while the medians give 1.10. So it is not certain that the goal of 1.1 is reached.",
@@ -60,12 +60,18 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
 }
 
+function versionsText(versions: Kept["versions"]): string {
+  return Object.entries(versions)
+    .map(([name, version]) => `${name} ${version.replace(/^etcd Version: /, "")}`)
+    .join(", ");
+}
+
 function section({ name, command, machine, versions, commit, date, goals, tables, notes }: Kept): string {
   const { cpu, cores, memoryGiB, kernel, loadAverage } = machine;
   const caveats = CAVEATS[name] ?? [];
   const parts = [
     `## ${name}`,
-    `\`${command}\`: commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average ${loadAverage}; Node ${versions.node}, etcd ${versions.etcd.replace(/^etcd Version: /, "")}, ${versions.h2load === "absent" ? "no h2load" : versions.h2load}.`,
+    `\`${command}\`: commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average ${loadAverage}; ${versionsText(versions)}.`,
     ...(caveats.length === 0 ? [] : [["Before you quote a figure:", ...caveats.map((caveat) => `- ${caveat}`)].join("\n")]),
     table(["goal", "wanted", "measured", "verdict"], goals.map(goalRow)),
   ];

@@ -1,4 +1,4 @@
-/** Starts and stops what is measured: our node and etcd, each alone on core 0; load comes from this process on core 1. */
+/** Starts and stops what is measured, alone on core 0; load comes from this process on core 1. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -7,20 +7,22 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import type { Probed, ProbeOrder } from "./_probe.ts";
-import { type Address, Wire } from "./_wire.ts";
+import type { Address } from "./_wire.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
-const START_MS = 120_000;
+/** The program as users run it, and the options that bin/waymark gives Node. */
+const PROGRAM = ["--disable-warning=DEP0123", join("dist", "src", "main.js")] as const;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
 /** What bin/waymark sets. */
 const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
 export interface Running {
-  readonly name: "waymark" | "etcd";
+  readonly name: "waymark" | "etcd" | "consul" | "echo";
   readonly pid: number;
+  /** Where it is asked: by gRPC, Consul by HTTP. */
   readonly grpc: Address;
   /** From spawn to ready. */
   readonly startMs: number;
@@ -44,7 +46,7 @@ export interface NodeOptions {
   readonly args?: readonly string[];
   /** On whatever core there is, where several nodes are measured. */
   readonly isFree?: boolean;
-  /** Checkout whose sources run; this one when absent. */
+  /** Checkout whose dist runs; this one when absent. */
   readonly root?: string;
 }
 
@@ -107,7 +109,8 @@ export function scratchDir(name: string): string {
   return made;
 }
 
-function onServerCore(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+/** A command as it runs on the core of what is measured. */
+export function onServerCore(command: string, args: readonly string[]): readonly [string, readonly string[]] {
   return hasTool("taskset") ? ["taskset", ["-c", SERVER_CORE, command, ...args]] : [command, args];
 }
 
@@ -118,7 +121,8 @@ export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = f
     ...nodeFlags,
     "--import",
     join(ROOT, "bench", "_probe.ts"),
-    join(root, "src", "main.ts"),
+    PROGRAM[0],
+    join(root, PROGRAM[1]),
     "serve",
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
     ...NODE_ARGS,
@@ -143,27 +147,17 @@ export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = f
   };
 }
 
-/** Starts etcd with a fresh directory on the project's disk; undefined when it is not installed. */
-export async function startEtcd(): Promise<Running | undefined> {
-  if (!hasTool("etcd")) return undefined;
-  const [clientPort, peerPort] = [await freePort(), await freePort()];
-  const url = `http://127.0.0.1:${clientPort}`;
-  const [command, args] = onServerCore("etcd", [
-    `--data-dir=${scratchDir("etcd")}`,
-    "--log-level=error",
-    `--quota-backend-bytes=${8 * 1024 ** 3}`,
-    `--listen-client-urls=${url}`,
-    `--advertise-client-urls=${url}`,
-    `--listen-peer-urls=http://127.0.0.1:${peerPort}`,
-  ]);
+/** Starts a bare node:http2 server that answers each message with `answerBytes`: what no gRPC answer of ours can be cheaper than. */
+export async function startEcho(answerBytes: number): Promise<Running> {
+  const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_echo-child.ts"), String(answerBytes)]);
   const startedMs = performance.now();
-  const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
-  const grpc = { host: "127.0.0.1", port: clientPort };
-  await answering(grpc);
-  return runningOf("etcd", child, { grpc, startMs: performance.now() - startedMs });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...ENV } });
+  const grpc = { host: "127.0.0.1", port: Number(await firstLine(child)) };
+  return runningOf("echo", child, { grpc, startMs: performance.now() - startedMs });
 }
 
-function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running, "grpc" | "startMs">): Running {
+/** A child that is measured. It ends with this process. */
+export function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running, "grpc" | "startMs">): Running {
   const pid = child.pid ?? 0;
   const exited = once(child, "exit");
   const onExit = () => child.kill("SIGKILL");
@@ -208,27 +202,12 @@ function firstLine(child: ChildProcess): Promise<string> {
   });
 }
 
-async function freePort(): Promise<number> {
+/** A port that nothing listens at, for a program that cannot be told to take any. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
   server.close();
   await once(server, "close");
   return typeof address === "object" && address !== null ? address.port : 0;
-}
-
-/** Waits until etcd answers a range. */
-async function answering(to: Address): Promise<void> {
-  const end = performance.now() + START_MS;
-  for (;;) {
-    try {
-      const wire = await Wire.open(to);
-      await wire.unary("/etcdserverpb.KV/Range", Buffer.from([0x0a, 0x01, 0x61]));
-      wire.close();
-      return;
-    } catch (error) {
-      if (performance.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
 }

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { hasTool } from "./_processes.ts";
+import { peerVersions } from "./_peers.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -47,7 +47,8 @@ export interface Kept extends Omit<Report, "isKept"> {
     readonly kernel: string;
     readonly loadAverage: number;
   };
-  readonly versions: { readonly node: string; readonly etcd: string; readonly h2load: string };
+  /** Of Node, and of each peer with the Go that built it. */
+  readonly versions: Readonly<Record<string, string>>;
   readonly commit: string;
   /** To the minute. */
   readonly date: string;
@@ -91,20 +92,20 @@ export function ratioOf(ours: readonly number[], theirs: readonly number[]): Spr
   return theirs.length === 0 ? undefined : spread(ours.map((value, i) => value / (theirs[i] ?? Number.NaN)));
 }
 
-function versionOf(command: string, args: readonly string[]): string {
-  if (!hasTool(command)) return "absent";
-  return (execFileSync(command, args, { encoding: "utf8" }).split("\n")[0] ?? "").trim();
-}
+/** What is made by benchmarks, or is not measured: it may differ from the commit. */
+const NOT_MEASURED = [":!bench/results", ":!docs"];
 
-/** The sources in a checkout: those measured. */
+/** The commit of a checkout: what is measured. */
 export function commit(root = ROOT): string {
   try {
     const git = (...args: string[]) => execFileSync("git", ["-C", root, ...args], { encoding: "utf8" }).trim();
-    return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "--", "src") === "" ? "" : " with changes");
+    return git("rev-parse", "--short=12", "HEAD") + (git("status", "--porcelain", "--", ".", ...NOT_MEASURED) === "" ? "" : WITH_CHANGES);
   } catch {
     return "unknown";
   }
 }
+
+const WITH_CHANGES = " with changes";
 
 /** A folder of this machine as others may have it: beside their own. */
 function anywhere(argument: string): string {
@@ -124,13 +125,15 @@ export function report({ isKept = true, ...result }: Report): void {
       kernel: release(),
       loadAverage: round(loadavg()[0] ?? 0),
     },
-    versions: { node: process.version, etcd: versionOf("etcd", ["--version"]), h2load: versionOf("h2load", ["--version"]) },
+    versions: { node: process.version, ...peerVersions() },
     commit: commit(),
     date: new Date().toISOString().slice(0, 16),
   };
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
   for (const goal of result.goals) console.error(goalText(goal));
-  if (isKept) {
+  if (whole.commit.endsWith(WITH_CHANGES)) {
+    console.error(`${result.name}: only told, since the tree has changes that are not committed`);
+  } else if (isKept) {
     const folder = join(ROOT, "bench", "results");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);

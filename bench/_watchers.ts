@@ -2,7 +2,8 @@
 import { countField } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
 import { type Stream, Wire } from "./_wire.ts";
-import { etcdPut, etcdWatch, INSTANCES, PATH, registerBytes, type Sizes, watchBytes } from "./_work.ts";
+import { INSTANCES, PATH, registerBytes, watchBytes } from "./_work.ts";
+import { ETCD_PATH, etcdPut, etcdWatch, type Sizes } from "./adapters/etcd.ts";
 
 export const STREAMS_A_CONNECTION = 100;
 
@@ -31,10 +32,10 @@ export function dialectOf(server: Running, { etcdValue }: Sizes): Dialect {
       changeBytes: (k, version) => registerBytes(k, k + 1, { version }),
     };
   return {
-    watch: PATH.etcdWatch,
+    watch: ETCD_PATH.watch,
     watchBytes: etcdWatch,
     changeTag: 0x5a,
-    change: PATH.etcdPut,
+    change: ETCD_PATH.put,
     changeBytes: (k, version) => etcdPut(k, Buffer.from(etcdValue).fill(String(version % 10), 0, 1)),
   };
 }

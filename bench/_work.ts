@@ -8,7 +8,7 @@ import {
   RegisterResponseSchema,
   UnregisterRequestSchema,
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
-import { countField, field, fieldsOf } from "./_frames.ts";
+import { countField, fieldsOf } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
 import { Wire } from "./_wire.ts";
 
@@ -23,12 +23,6 @@ export const PATH = {
   query: `${SERVICE}/CatalogQuery`,
   watch: `${SERVICE}/CatalogWatch`,
   info: `${SERVICE}/ServerInfo`,
-  etcdRange: "/etcdserverpb.KV/Range",
-  etcdPut: "/etcdserverpb.KV/Put",
-  etcdTxn: "/etcdserverpb.KV/Txn",
-  etcdWatch: "/etcdserverpb.Watch/Watch",
-  etcdGrant: "/etcdserverpb.Lease/LeaseGrant",
-  etcdKeepAlive: "/etcdserverpb.Lease/LeaseKeepAlive",
 } as const;
 
 /** One service in POOL_SERVICES has a tag of its own: what a filter by tag finds in a catalog of any size. */
@@ -39,11 +33,23 @@ export interface EntryOptions {
   readonly version?: number;
   readonly isStatic?: boolean;
   readonly leaseId?: string;
+  /** Characters of metadata beside, where another peer's entries are longer. */
+  readonly padding?: number;
 }
 
 /** The service and instance of entry `k`. */
 export function keyOf(k: number): { readonly name: string; readonly instanceId: string } {
   return { name: `service-${Math.floor(k / INSTANCES)}`, instanceId: `i-${k % INSTANCES}` };
+}
+
+/** Where entry `k` is reached, and its tags. */
+export function shapeOf(k: number): { readonly host: string; readonly port: number; readonly tags: string[] } {
+  const service = Math.floor(k / INSTANCES);
+  return {
+    host: `10.${(k >> 16) & 255}.${(k >> 8) & 255}.${k & 255}`,
+    port: 8080,
+    tags: ["v1", `pool-${Math.floor(service / POOL_SERVICES)}`],
+  };
 }
 
 /** An UnregisterRequest of these entries. */
@@ -59,15 +65,18 @@ export function registerBytes(from: number, to: number, options: EntryOptions = 
 }
 
 /** A RegisterRequest of these entries. */
-export function registerNumbers(numbers: readonly number[], { version, isStatic = true, leaseId = "" }: EntryOptions = {}): Uint8Array {
+export function registerNumbers(
+  numbers: readonly number[],
+  { version, isStatic = true, leaseId = "", padding = 0 }: EntryOptions = {},
+): Uint8Array {
   const entries = numbers.map((k) => {
-    const service = Math.floor(k / INSTANCES);
+    const { host, port, tags } = shapeOf(k);
     return create(EntrySchema, {
       key: { kind: EntryKind.SERVICE, namespace: NAMESPACE, ...keyOf(k) },
       scope: Scope.REGION,
-      targets: [{ host: `10.${(k >> 16) & 255}.${(k >> 8) & 255}.${k & 255}`, port: 8080, protocol: "grpc", weight: 10 }],
-      tags: ["v1", `pool-${Math.floor(service / POOL_SERVICES)}`],
-      ...(version !== undefined && { metadata: { v: String(version) } }),
+      targets: [{ host, port, protocol: "grpc", weight: 10 }],
+      tags,
+      metadata: { ...(version !== undefined && { v: String(version) }), ...(padding > 0 && { padding: "x".repeat(padding) }) },
     });
   });
   return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: isStatic, leaseId }));
@@ -79,6 +88,16 @@ export function exactQuery(service: number): Uint8Array {
     CatalogQueryRequestSchema,
     create(CatalogQueryRequestSchema, { namespace: NAMESPACE, names: [`service-${service}`], scope: Scope.REGION }),
   );
+}
+
+/** The same as JSON. */
+export function exactJson(service: number): string {
+  return JSON.stringify({ namespace: NAMESPACE, names: [`service-${service}`], scope: "SCOPE_REGION" });
+}
+
+/** The first page of one namespace. */
+export function pageQuery(limit: number): Uint8Array {
+  return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, { namespace: NAMESPACE, scope: Scope.REGION, limit }));
 }
 
 /** The first page of a prefix. */
@@ -100,104 +119,59 @@ export function watchBytes(service?: number): Uint8Array {
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, { namespace: NAMESPACE, names }));
 }
 
-/** A key whose service comes first and in order, as a user of etcd would choose it. */
-function etcdKey(k: number): string {
-  return `/${NAMESPACE}/service-${Math.floor(k / INSTANCES)}/i-${k % INSTANCES}`;
+export interface Driven {
+  readonly count: number;
+  readonly inFlight: number;
+  readonly connections?: number;
+  /** Shown with every call. */
+  readonly token?: string | undefined;
 }
 
-/** The key after every key that starts with `prefix`. */
-function afterPrefix(prefix: string): string {
-  return `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;
-}
-
-/** A serializable range over what starts with `prefix`. */
-export function etcdRange(prefix: string, limit = 0): Uint8Array {
-  const parts = [field(1, prefix), field(2, afterPrefix(prefix)), field(7, 1)];
-  return Buffer.concat(limit === 0 ? parts : [...parts, field(3, limit)]);
-}
-
-export function etcdPut(k: number, value: Uint8Array, leaseId = 0): Uint8Array {
-  const parts = [field(1, etcdKey(k)), field(2, value)];
-  return Buffer.concat(leaseId === 0 ? parts : [...parts, field(3, leaseId)]);
-}
-
-/** A transaction without conditions that puts keys `from` up to `to`; etcd takes 128 by default. */
-export function etcdTxn(from: number, to: number, value: Uint8Array): Uint8Array {
-  return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value)))));
-}
-
-/** Everything in the namespace, or one service of it. */
-export function etcdWatch(service?: number): Uint8Array {
-  const prefix = service === undefined ? `/${NAMESPACE}/` : `/${NAMESPACE}/service-${service}/`;
-  return field(1, Buffer.concat([field(1, prefix), field(2, afterPrefix(prefix))]));
-}
-
-/** Runs `count` requests, `inFlight` at a time over `connections` connections; returns seconds by the clock. */
-export async function drive(
+/** Does work 0 up to `count`, `inFlight` at a time over `connections` connections; returns seconds by the clock. */
+export async function driveAll(
   server: Running,
-  path: string,
-  options: {
-    readonly count: number;
-    readonly inFlight: number;
-    readonly connections?: number;
-    readonly message: (i: number) => Uint8Array;
-    readonly onAnswer?: (answer: Buffer, tookMs: number) => void;
-    /** Shown with every call. */
-    readonly token?: string | undefined;
-  },
+  { count, inFlight, connections = 1, token = "" }: Driven,
+  work: (wire: Wire, i: number) => Promise<unknown>,
 ): Promise<number> {
-  const { count, inFlight, connections = 1, message, onAnswer, token = "" } = options;
   const wires = await Promise.all(Array.from({ length: connections }, () => Wire.open(server.grpc, { token })));
   const startMs = performance.now();
   let next = 0;
   const worker = async (wire: Wire) => {
-    while (next < count) {
-      const body = message(next++);
-      const sentMs = performance.now();
-      const answer = await wire.unary(path, body);
-      onAnswer?.(answer, performance.now() - sentMs);
-    }
+    while (next < count) await work(wire, next++);
   };
   await Promise.all(Array.from({ length: inFlight }, (_, i) => worker(wires[i % wires.length] ?? fail())));
   for (const wire of wires) wire.close();
   return (performance.now() - startMs) / 1000;
 }
 
-/** Entry bytes as both peers serve them: etcd's value is shorter by what its own key and numbers take in an answer. */
-export interface Sizes {
-  readonly entryBytes: number;
-  readonly etcdValue: Uint8Array;
+/** The same where the work is one call of a method. */
+export function drive(
+  server: Running,
+  path: string,
+  { message, onAnswer, ...driven }: Driven & { readonly message: (i: number) => Uint8Array; readonly onAnswer?: (answer: Buffer) => void },
+): Promise<number> {
+  return driveAll(server, driven, async (wire, i) => {
+    const answer = await wire.unary(path, message(i));
+    onAnswer?.(answer);
+  });
 }
 
 const NODE_BATCH = 1000;
 
-/** Registers `count` entries with our node; `from` continues an earlier load. `token`: where the node has credentials. */
-export async function loadNode(node: Running, count: number, from = 0, token?: string): Promise<void> {
+export interface LoadOptions {
+  /** Where the node has credentials. */
+  readonly token?: string;
+  readonly padding?: number;
+}
+
+/** Registers `count` entries with our node; `from` continues an earlier load. */
+export async function loadNode(node: Running, count: number, from = 0, { token, padding = 0 }: LoadOptions = {}): Promise<void> {
   await drive(node, PATH.register, {
     token,
     count: Math.ceil((count - from) / NODE_BATCH),
     inFlight: 4,
-    message: (i) => registerBytes(from + i * NODE_BATCH, Math.min(count, from + (i + 1) * NODE_BATCH)),
+    message: (i) => registerBytes(from + i * NODE_BATCH, Math.min(count, from + (i + 1) * NODE_BATCH), { padding }),
   });
-}
-
-/** What one entry is on the wire, measured at the node. */
-export async function sizesOf(node: Running, etcd: Running | undefined): Promise<Sizes> {
-  const entryBytes = fieldsOf(await ask(node, PATH.query, exactQuery(0)), 1)[0]?.length ?? fail();
-  if (etcd === undefined) return { entryBytes, etcdValue: Buffer.alloc(0) };
-  let value = Buffer.alloc(entryBytes, "x");
-  await ask(etcd, PATH.etcdPut, etcdPut(0, value));
-  const kvBytes = fieldsOf(await ask(etcd, PATH.etcdRange, etcdRange(etcdKey(0))), 2)[0]?.length ?? fail();
-  value = value.subarray(0, Math.max(1, entryBytes - (kvBytes - entryBytes)));
-  return { entryBytes, etcdValue: value };
-}
-
-/**
- * Puts as many keys of the same size into etcd, one at a time as its users do: put by transactions of 100, the same keys
- * cost it twice as much to read.
- */
-export async function loadEtcd(etcd: Running, count: number, { etcdValue }: Sizes): Promise<void> {
-  await drive(etcd, PATH.etcdPut, { count, inFlight: 64, message: (i) => etcdPut(i, etcdValue) });
 }
 
 /** One call over a connection of its own. */
@@ -206,6 +180,11 @@ export async function ask(server: Running, path: string, message: Uint8Array): P
   const answer = await wire.unary(path, message);
   wire.close();
   return answer;
+}
+
+/** A number below `bound` for request `i`: as good as at random, and the same for every peer and run. Knuth, TAOCP 3, 6.4. */
+export function scattered(i: number, bound: number): number {
+  return Math.floor(((Math.imul(i + 1, 0x9e3779b1) >>> 0) / 2 ** 32) * bound);
 }
 
 /** Items in an answer: ours are field 1, etcd's kvs field 2. */

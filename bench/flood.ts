@@ -51,7 +51,7 @@ async function askSteadily(wire: Wire, into: number[]): Promise<void> {
 
 pinSelf();
 const node = await startNode({ args: ["--config", settings()] });
-await loadNode(node, 100, 0, "b");
+await loadNode(node, 100, 0, { token: "b" });
 const wire = await Wire.open(node.grpc, { token: "b" });
 const child = fork(fileURLToPath(new URL("_flood-child.ts", import.meta.url)), [
   node.grpc.host,

@@ -1,15 +1,15 @@
 /**
  * How long until everybody knows that a process was killed, or has fallen silent, and how many healthy processes are called dead while others
  * freeze in bursts? Ours beside HashiCorp memberlist with its settings for a network and those for one machine, one after the other, as many
- * real processes each: `npm run bench -- membership [--nodes 12] [--rounds 3] [--kills 3] [--burst-seconds 30]`. Without Go only ours.
+ * real processes each: `npm run bench -- membership [--nodes 12] [--rounds 3] [--kills 3] [--burst-seconds 30]`.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { hasTool, scratchDir } from "./_processes.ts";
+import { peerProgram } from "./_peers.ts";
 import { type Goal, paired, ratioOf, report, round, spread } from "./_results.ts";
 
 const { values } = parseArgs({
@@ -54,7 +54,7 @@ const ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "-
 
 const WAYMARK: Kind = {
   name: "waymark",
-  command: [process.execPath, join(ROOT, "src", "main.ts"), "serve", "--ephemeral", "--log-level", "info", "-o", "json"],
+  command: [process.execPath, join(ROOT, "dist", "src", "main.js"), "serve", "--ephemeral", "--log-level", "info", "-o", "json"],
   flags: (name, seed) => [...ANY_PORTS, "--node-id", name, ...(seed === undefined ? [] : ["--join", seed])],
   addressIn: (line) => (line["msg"] === "node is ready" ? String(line["fabric"]) : undefined),
   saidIn: ({ msg, nodeId, status }) =>
@@ -201,14 +201,8 @@ async function measure(kind: Kind): Promise<Measured> {
   }
 }
 
-function buildMemberlist(): readonly Kind[] {
-  if (!hasTool("go")) return [];
-  const program = join(scratchDir("memberlist"), "memberlist");
-  execFileSync("go", ["build", "-o", program, "."], { cwd: join(ROOT, "bench", "memberlist"), stdio: "inherit" });
-  return [memberlist(program, "LAN"), memberlist(program, "Local")];
-}
-
-const peers = buildMemberlist();
+const program = peerProgram("memberlist");
+const peers = program === undefined ? [] : [memberlist(program, "LAN"), memberlist(program, "Local")];
 async function measurePeers(): Promise<readonly Measured[]> {
   const all: Measured[] = [];
   for (const peer of peers) all.push(await measure(peer));

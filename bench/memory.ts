@@ -5,7 +5,8 @@
 import { parseArgs } from "node:util";
 import { pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, report, round } from "./_results.ts";
-import { loadNode, sizesOf } from "./_work.ts";
+import { loadNode } from "./_work.ts";
+import { sizesOf } from "./adapters/etcd.ts";
 
 const { values } = parseArgs({
   options: {

@@ -1,227 +1,186 @@
 /**
- * What does a query cost? Exact service (10 entries), prefix page of 100, by tag, at growing catalogs, beside etcd's
- * serializable range of as many bytes. `npm run bench -- query [--sizes 10000,100000] [--rounds 5] [--seconds 2]`; add
- * 1000000 to the sizes for the issue's third size (etcd then takes a minute to fill).
+ * What does a read cost? An exact service (10 entries) and a page of 100 beside etcd's serializable range of as many bytes, at 10,000 entries
+ * and up to a million; an exact service through gRPC and through HTTP/JSON beside Consul's health endpoint, for as many entries and for as many
+ * bytes. `npm run bench -- query [--sizes 10000,100000,1000000] [--rounds 5] [--seconds 2]`.
  */
-import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { parseArgs, promisify } from "node:util";
-import { grpcFrame } from "./_frames.ts";
-import { openLoop } from "./_open-loop.ts";
-import { hasTool, neighbourShareOfBoth, pinSelf, type Running, startEtcd, startNode } from "./_processes.ts";
-import { type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { parseArgs } from "node:util";
+import { HttpWire } from "./_http.ts";
+import { type Node, pinSelf, type Running, startNode } from "./_processes.ts";
+import { type Asked, compareAtRates, grpcAsked, httpAsked, type RateRow, ratioIn } from "./_rates.ts";
+import { type Goal, report } from "./_results.ts";
 import {
   ask,
-  drive,
-  etcdRange,
+  exactJson,
   exactQuery,
+  fail,
+  INSTANCES,
   itemsIn,
-  loadEtcd,
   loadNode,
   NAMESPACE,
   PATH,
-  prefixQuery,
-  sizesOf,
+  pageQuery,
+  scattered,
   tagQuery,
 } from "./_work.ts";
+import { type ConsulReading, consulHealth, loadConsul, startConsul } from "./adapters/consul.ts";
+import { ETCD_PATH, etcdExact, etcdRange, loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
 
 const { values } = parseArgs({
   options: {
-    sizes: { type: "string", default: "10000,100000" },
+    sizes: { type: "string", default: "10000,100000,1000000" },
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
   },
 });
 const SIZES = values.sizes.split(",").map(Number);
-const ROUNDS = Number(values.rounds);
-const SECONDS = Number(values.seconds);
+const RATES = { rounds: Number(values.rounds), seconds: Number(values.seconds), lowPerSecond: 3000 };
 /** A look at fewer sizes, or for less time, leaves the kept result as it is. */
-const IS_WHOLE = new Set(SIZES).size > 1 && ROUNDS >= 5 && SECONDS >= 2;
-const CONNECTIONS = 4;
-const STREAMS = 16;
-const SERVICE = 500;
+const IS_WHOLE = SIZES.length >= 3 && RATES.rounds >= 5 && RATES.seconds >= 2;
+/** Entries beside Consul: it takes a millisecond to register one. */
+const CONSUL_ENTRIES = 10_000;
+/** A peer is asked at no more entries than this: it would take minutes to fill, and its cost hardly grows. */
+const PEER_ENTRIES = 1_000_000;
 
-interface Shape {
-  readonly name: string;
-  readonly items: number;
-  readonly ours: Uint8Array;
-  readonly theirs: Uint8Array | undefined;
+const WORK = {
+  exact: (entries: number) => `exact, ${entries} entries`,
+  page: (entries: number) => `page of 100, ${entries} entries`,
+  tag: (entries: number) => `by tag, ${entries} entries`,
+  grpc: "exact through gRPC beside Consul",
+  http: "exact through HTTP/JSON, equal entries",
+  bytes: "exact through HTTP/JSON, equal bytes",
+} as const;
+
+const rows: RateRow[] = [];
+
+async function mustHave(server: Running, path: string, message: Uint8Array, items: number): Promise<void> {
+  const found = itemsIn(server, await ask(server, path, message));
+  if (found !== items) throw new Error(`${server.name}: ${found} items where ${items} are asked for`);
 }
 
-const SHAPES: readonly Shape[] = [
-  { name: "exact", items: 10, ours: exactQuery(SERVICE), theirs: etcdRange(`/${NAMESPACE}/service-${SERVICE}/`) },
-  { name: "prefix page of 100", items: 100, ours: prefixQuery(100), theirs: etcdRange(`/${NAMESPACE}/`, 100) },
-  // etcd has no such query: it would read the whole prefix.
-  { name: "by tag, 10 of 1,000", items: 10, ours: tagQuery(1, 10), theirs: undefined },
-];
-
-interface Round {
-  /** Server's CPU time a request, in µs. */
-  readonly cpuUs: number;
-  readonly perSecond: number;
-}
-
-const run = promisify(execFile);
-
-/** Closed loop at full speed: h2load where it is installed, because it costs the load's core least, else our own driver. */
-async function full(server: Running, path: string, message: Uint8Array, count: number): Promise<Round> {
-  const before = server.cpuMs();
-  const seconds = hasTool("h2load") ? await h2load(server, path, message, count) : await ownLoad(server, path, message, count);
-  return { cpuUs: ((server.cpuMs() - before) * 1000) / count, perSecond: count / seconds };
-}
-
-function ownLoad(server: Running, path: string, message: Uint8Array, count: number): Promise<number> {
-  return drive(server, path, { count, inFlight: CONNECTIONS * STREAMS, connections: CONNECTIONS, message: () => message });
-}
-
-async function h2load(server: Running, path: string, message: Uint8Array, count: number): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), "waymark-bench-"));
-  const body = join(folder, "body");
-  writeFileSync(body, grpcFrame(message));
-  const { host, port } = server.grpc;
-  const args = ["-c", String(CONNECTIONS), "-m", String(STREAMS), "-n", String(count), "-d", body];
-  const { stdout } = await run("h2load", [...args, "-Hcontent-type: application/grpc", "-Hte: trailers", `http://${host}:${port}${path}`]);
-  rmSync(folder, { recursive: true });
-  if (!stdout.includes(`${count} succeeded`)) throw new Error(stdout);
-  const [, time = "", unit = ""] = /finished in ([\d.]+)(us|ms|s|m),/.exec(stdout) ?? [];
-  return Number(time) * { us: 1e-6, ms: 1e-3, s: 1, m: 60 }[unit as "s"];
-}
-
-/** Requests that take about SECONDS: found with few first, for a request may cost a thousand times another. */
-async function calibrate(server: Running, path: string, message: Uint8Array): Promise<number> {
-  const first = await full(server, path, message, 200);
-  const { perSecond } = await full(server, path, message, Math.max(200, Math.round(first.perSecond / 2)));
-  const count = Math.max(200, Math.round((perSecond * SECONDS) / 100) * 100);
-  // Not measured: Node compiles what has run often enough.
-  await full(server, path, message, count);
-  return count;
-}
-
-async function measure(node: Running, etcd: Running | undefined, { name, items, ours, theirs }: Shape, entries: number) {
-  console.error(`${entries} entries: ${name}`);
-  const peer = theirs === undefined ? undefined : etcd;
-  const oursAnswer = await ask(node, PATH.query, ours);
-  const theirsAnswer = peer === undefined || theirs === undefined ? undefined : await ask(peer, PATH.etcdRange, theirs);
-  if (itemsIn(node, oursAnswer) !== items) throw new Error(`${name}: ${itemsIn(node, oursAnswer)} items`);
-  if (peer !== undefined && theirsAnswer !== undefined && itemsIn(peer, theirsAnswer) !== items) throw new Error(`${name}: etcd's items`);
-  const oursCount = await calibrate(node, PATH.query, ours);
-  const theirsRound =
-    peer === undefined || theirs === undefined
-      ? undefined
-      : (
-          (count: number) => () =>
-            full(peer, PATH.etcdRange, theirs, count)
-        )(await calibrate(peer, PATH.etcdRange, theirs));
-  const rounds = await paired(ROUNDS, () => full(node, PATH.query, ours, oursCount), theirsRound);
-  const perCpuSecond = ({ cpuUs }: Round) => 1e6 / cpuUs;
-  return {
-    entries,
-    query: name,
-    "answer bytes": oursAnswer.length,
-    "etcd's": theirsAnswer?.length ?? "-",
-    "CPU µs": spread(rounds.a.map((r) => r.cpuUs)),
-    "etcd's CPU µs": peer === undefined ? "-" : spread(rounds.b.map((r) => r.cpuUs)),
-    "ratio a CPU-second":
-      ratioOf(rounds.a.map(perCpuSecond), rounds.b.map(perCpuSecond)) ??
-      (theirs === undefined ? "etcd has no such query" : "no verdict: needs etcd"),
-    "a second": spread(rounds.a.map((r) => r.perSecond)),
-  };
-}
-
-/**
- * The rate at which the server uses half a core, found in the open loop itself: there a request is alone in its read and its
- * write, and costs more than one of the sixteen that a closed loop sends together.
- */
-async function halfRate(server: Running, path: string, message: Uint8Array, cpuUs: number): Promise<number> {
-  let perSecond = 1e6 / cpuUs / 4;
-  // The first of them also warms up.
-  for (let i = 0; i < 3; i++) {
-    const cpuMs = server.cpuMs();
-    await openLoop(server, path, { message, perSecond, seconds: SECONDS, connections: CONNECTIONS });
-    perSecond = 500 / ((server.cpuMs() - cpuMs) / (perSecond * SECONDS));
-  }
-  return Math.round(perSecond);
-}
-
-/** Latency at half load, from when each request should have been sent. */
-async function halfLoad(server: Running, path: string, message: Uint8Array, cpuUs: number, entries: number) {
-  const perSecond = await halfRate(server, path, message, cpuUs);
-  let tookMs: readonly number[] = [];
-  const [cpuMs, startMs] = [server.cpuMs(), performance.now()];
-  const others = await neighbourShareOfBoth(server, async () => {
-    tookMs = await openLoop(server, path, { message, perSecond, seconds: SECONDS * 2, connections: CONNECTIONS });
-  });
-  const share = (server.cpuMs() - cpuMs) / (performance.now() - startMs);
-  return {
-    entries,
-    peer: server.name,
-    "a second": perSecond,
-    "server's share of its core": round(share),
-    "CPU µs a request": round((share * 1e6) / perSecond),
-    "p50 ms": percentile(tookMs, 0.5),
-    "p99 ms": percentile(tookMs, 0.99),
-    "p99.9 ms": percentile(tookMs, 0.999),
-    "others' share of a core": round(others),
-  };
-}
-
-pinSelf();
-const cost: Awaited<ReturnType<typeof measure>>[] = [];
-const latency: Awaited<ReturnType<typeof halfLoad>>[] = [];
-for (const entries of SIZES) {
-  const [node, etcd] = [await startNode(), await startEtcd()];
+async function besideEtcd(entries: number): Promise<void> {
+  const [node, etcd] = [await startNode(), entries <= PEER_ENTRIES ? await startEtcd() : undefined];
   await loadNode(node, Math.min(entries, 1000));
   const sizes = await sizesOf(node, etcd);
   await loadNode(node, entries, 1000);
   if (etcd !== undefined) await loadEtcd(etcd, entries, sizes);
-  for (const shape of SHAPES) {
-    if (shape.name.startsWith("by tag") && entries < 2000) continue;
-    const row = await measure(node, etcd, shape, entries);
-    cost.push(row);
-    if (shape.name !== "exact" || shape.theirs === undefined) continue;
-    latency.push(await halfLoad(node, PATH.query, shape.ours, row["CPU µs"].median, entries));
-    const etcdUs = row["etcd's CPU µs"];
-    if (etcd !== undefined && typeof etcdUs !== "string")
-      latency.push(await halfLoad(etcd, PATH.etcdRange, shape.theirs, etcdUs.median, entries));
-  }
+  const services = entries / INSTANCES;
+  const exact = (i: number) => exactQuery(scattered(i, services));
+  await mustHave(node, PATH.query, exact(0), INSTANCES);
+  await mustHave(node, PATH.query, pageQuery(100), 100);
+  await mustHave(node, PATH.query, tagQuery(1, 10), 10);
+  const sides = (ours: (i: number) => Uint8Array, theirs: (i: number) => Uint8Array): readonly Asked[] => [
+    grpcAsked(node, PATH.query, ours),
+    ...(etcd === undefined ? [] : [grpcAsked(etcd, ETCD_PATH.range, theirs)]),
+  ];
+  rows.push(
+    ...(await compareAtRates(
+      WORK.exact(entries),
+      sides(exact, (i) => etcdExact(scattered(i, services))),
+      RATES,
+    )),
+  );
+  const page = [pageQuery(100), etcdRange(`/${NAMESPACE}/`, 100)] as const;
+  rows.push(
+    ...(await compareAtRates(
+      WORK.page(entries),
+      sides(
+        () => page[0],
+        () => page[1],
+      ),
+      RATES,
+    )),
+  );
+  // etcd has no such query: it would read the whole prefix.
+  rows.push(...(await compareAtRates(WORK.tag(entries), [grpcAsked(node, PATH.query, () => tagQuery(1, 10))], RATES)));
   await Promise.all([node.stop(), etcd?.stop()]);
 }
 
-const exact = cost.filter((row) => row.query === "exact");
-const ratios = exact.flatMap((row) => (typeof row["ratio a CPU-second"] === "string" ? [] : row["ratio a CPU-second"].median));
-const p99 = latency.filter((row) => row.peer === "waymark").map((row) => row["p99 ms"]);
-const others = Math.max(...latency.map((row) => row["others' share of a core"]));
-/** One size says nothing of how the cost grows. */
-function growth(): readonly Goal[] {
-  const [first, last] = [exact[0], exact.at(-1)];
-  if (first === undefined || last === undefined || first.entries === last.entries) return [];
-  const name = `exact query, CPU at ${last.entries} entries over that at ${first.entries}`;
-  return [{ name, value: last["CPU µs"].median / first["CPU µs"].median, unit: "×", atMost: 1.5 }];
+function jsonDoor(node: Node): Running["grpc"] {
+  const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
+  return { host, port: Number(port) };
 }
-const goals: readonly Goal[] = [
-  {
-    name: "exact query, requests a CPU-second over etcd's (least of the sizes)",
-    value: ratios.length === 0 ? undefined : Math.min(...ratios),
-    unit: "×",
-    atLeast: 1.2,
-    ...(ratios.length === 0 && { note: "no verdict: needs etcd" }),
-  },
-  quiet({ name: "exact query, p99 at half load (most of the sizes)", value: Math.max(...p99), unit: "ms", atMost: 5 }, others),
-  ...growth(),
-];
+
+async function lengthOf(at: Running["grpc"], request: Parameters<HttpWire["request"]>[0]): Promise<number> {
+  const wire = await HttpWire.open(at);
+  const answer = await wire.request(request);
+  wire.close();
+  return answer.length;
+}
+
+async function besideConsul(): Promise<readonly string[]> {
+  const services = CONSUL_ENTRIES / INSTANCES;
+  const consul = await startConsul();
+  const node = await startNode();
+  await loadNode(node, CONSUL_ENTRIES);
+  if (consul !== undefined) await loadConsul(consul, CONSUL_ENTRIES);
+  const theirs = (reading: ConsulReading) =>
+    consul === undefined
+      ? []
+      : [httpAsked(consul, consul.grpc, (i) => ({ path: consulHealth(scattered(i, services), reading) }), `consul, ${reading}`)];
+  const peers = [...theirs("stale"), ...theirs("cached")];
+  const json = (i: number) => ({ path: PATH.query, body: exactJson(scattered(i, services)) });
+  const grpc = grpcAsked(node, PATH.query, (i) => exactQuery(scattered(i, services)));
+  rows.push(...(await compareAtRates(WORK.grpc, [grpc, ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  const ourBytes = await lengthOf(jsonDoor(node), json(0));
+  await node.stop();
+  if (consul === undefined) return [`An answer through HTTP/JSON has ${ourBytes} bytes.`];
+  const theirBytes = await lengthOf(consul.grpc, { path: consulHealth(0, "stale") });
+  const wide = await startNode();
+  await loadNode(wide, CONSUL_ENTRIES, 0, {
+    padding: Math.max(1, Math.floor((theirBytes - ourBytes) / INSTANCES) - '"metadata":{"padding":""},'.length),
+  });
+  const wideBytes = await lengthOf(jsonDoor(wide), json(0));
+  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(wide, jsonDoor(wide), json, "waymark"), ...peers], RATES)));
+  await Promise.all([wide.stop(), consul.stop()]);
+  return [`An answer through HTTP/JSON has ${ourBytes} bytes, for equal bytes ${wideBytes}; Consul's has ${theirBytes}.`];
+}
+
+pinSelf();
+for (const entries of SIZES) await besideEtcd(entries);
+const lengths = await besideConsul();
+
+const first = SIZES[0] ?? fail();
+const last = SIZES.at(-1) ?? fail();
+const cpuUs = (work: string) =>
+  rows.find((row) => row.work === work && row.rate === "full" && row.who === "waymark")?.["CPU µs"].median ?? fail();
+const ratioGoal = (name: string, work: string, who: string, rate: RateRow["rate"], atLeast: number): Goal => {
+  const value = ratioIn(rows, work, who, rate);
+  return { name, value, unit: "×", atLeast, ...(value === undefined && { note: "not measured: the peer is not installed" }) };
+};
+const growthGoal = (what: string, workAt: (entries: number) => string): readonly Goal[] =>
+  first === last
+    ? []
+    : [
+        {
+          name: `${what}, CPU at ${last} entries over that at ${first}`,
+          value: cpuUs(workAt(last)) / cpuUs(workAt(first)),
+          unit: "×",
+          atMost: 1.2,
+        },
+      ];
 report({
   name: "query",
   isKept: IS_WHOLE,
-  tables: { "CPU time a request at full load": cost, "latency at half load": latency },
-  goals,
+  tables: { "CPU time a request": rows.map((row) => ({ ...row })) },
+  goals: [
+    ratioGoal("exact query beside etcd, 64 under way", WORK.exact(first), "etcd", "full", 2),
+    ratioGoal("exact query beside etcd, each alone", WORK.exact(first), "etcd", "low", 1.4),
+    ratioGoal("page of 100 beside etcd, 64 under way", WORK.page(first), "etcd", "full", 3),
+    ratioGoal("exact query beside Consul, stale", WORK.grpc, "consul, stale", "full", 4.5),
+    ratioGoal("exact query beside Consul, cached", WORK.grpc, "consul, cached", "full", 4),
+    ratioGoal("exact query through HTTP/JSON beside Consul, stale", WORK.http, "consul, stale", "full", 1.5),
+    ratioGoal("exact query through HTTP/JSON beside Consul, cached", WORK.http, "consul, cached", "full", 1.1),
+    ...growthGoal("exact query", WORK.exact),
+    ...growthGoal("page of 100", WORK.page),
+    ...growthGoal("by tag", WORK.tag),
+  ],
   notes: [
-    `Closed loop of ${CONNECTIONS} connections × ${STREAMS} streams by ${hasTool("h2load") ? "h2load" : "our own driver"} for cost; open loop at the rate that takes half of the server's core for latency, counted from when a request was due.`,
+    `Full: 64 requests under way, gRPC over 4 connections, HTTP/1.1 over 64. Half: as many a second as half of what the slowest side answers at full load. Low: ${RATES.lowPerSecond} a second, each alone. Latency counts from when a request was due, at full load from when it was sent.`,
+    "Each request asks for a service drawn at random; every side gets the same sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes.",
     "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
-    "etcd counts all keys of a range, also beyond its limit: its page of a prefix costs more the more there are.",
-    "For etcd: it decodes no filter and checks no scope. For us: it keeps everything on disk and keeps history; our node ran --ephemeral, which a query does not touch.",
-    "Full load asks for one service again and again, 64 requests under way: they share reads and writes, ours more than etcd's. At half load a request comes alone; the ratio there is that of the CPU time a request beside it.",
-    "No TLS on either side. etcd runs with GOMAXPROCS=1.",
+    ...lengths,
+    "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and keep history, and run Raft; our node ran --ephemeral, which a query does not touch.",
+    "No TLS on any side. Peers run with GOMAXPROCS=1.",
   ],
 });

@@ -1,15 +1,17 @@
 /**
- * What does it cost to register and to stay registered, with every batch on disk before its answer? Beside etcd's put and
- * lease keepalive. `npm run bench -- register [--entries 50000] [--rounds 5]`. Measured on the disk the project lies on.
+ * What does it cost to register and to stay registered, with every batch on disk before its answer? Beside etcd's lease, put and keepalive, and
+ * renewals also beside a bare node:http2 server that answers as many bytes. `npm run bench -- register [--entries 50000] [--rounds 5]`. Measured on the
+ * disk the project lies on.
  */
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { field } from "./_frames.ts";
-import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEtcd, startNode } from "./_processes.ts";
+import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
-import { drive, etcdPut, etcdTxn, fail, leaseIn, PATH, registerBytes, type Sizes, sizesOf } from "./_work.ts";
+import { type Driven, drive, driveAll, leaseIn, PATH, registerBytes } from "./_work.ts";
+import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn, sizesOf, startEtcd } from "./adapters/etcd.ts";
 
 const { values } = parseArgs({ options: { entries: { type: "string", default: "50000" }, rounds: { type: "string", default: "5" } } });
 const ENTRIES = Number(values.entries);
@@ -21,11 +23,30 @@ const SINGLE_IN_FLIGHT = 64;
 const LONE = 500;
 const LEASES = 10_000;
 const LEASES_A_MESSAGE = 1000;
+/** What our node answers to a message with one lease: an id and a number of ms. */
+const ECHO_BYTES = 32;
+/** How a lone entry and a batch are told apart in the rows. */
+const WORK = {
+  batch: `an entry, ${BATCH} a request under one lease`,
+  single: `an entry with its lease, one a request, ${SINGLE_IN_FLIGHT} under way`,
+  lone: "an entry with its lease, one at a time",
+  renewal: "renew a lease over one stream, one a message",
+  renewals: `renew a lease over one stream, ${LEASES_A_MESSAGE} a message`,
+} as const;
 
 interface Cost {
   /** Per entry or lease. */
   readonly cpuUs: number;
   readonly perSecond: number;
+  /** Of each request, where one goes at a time. */
+  readonly tookMs: readonly number[];
+}
+
+async function cost(server: Running, count: number, work: (tookMs: number[]) => Promise<unknown>): Promise<Cost> {
+  const tookMs: number[] = [];
+  const [cpuMs, startMs] = [server.cpuMs(), performance.now()];
+  await work(tookMs);
+  return { cpuUs: ((server.cpuMs() - cpuMs) * 1000) / count, perSecond: count / ((performance.now() - startMs) / 1000), tookMs };
 }
 
 /** What both peers are asked for: `entries` keys, `batch` a request, `inFlight` requests under way. */
@@ -33,35 +54,39 @@ interface Load {
   readonly entries: number;
   readonly batch: number;
   readonly inFlight: number;
+  readonly connections: number;
 }
 
-async function cost(server: Running, count: number, work: () => Promise<unknown>): Promise<Cost> {
-  const [cpuMs, startMs] = [server.cpuMs(), performance.now()];
-  await work();
-  return { cpuUs: ((server.cpuMs() - cpuMs) * 1000) / count, perSecond: count / ((performance.now() - startMs) / 1000) };
+/** Registers as one request a batch, or does the same in as many calls as a peer needs. */
+type Registering = (wire: Wire, from: number, to: number) => Promise<unknown>;
+
+function atNode(wire: Wire, from: number, to: number): Promise<unknown> {
+  return wire.unary(PATH.register, registerBytes(from, to, { isStatic: false }));
 }
 
-/** New keys, `batch` a request. */
-function register(node: Node, from: number, { entries, batch, inFlight }: Load): Promise<Cost> {
-  const message = (i: number) => registerBytes(from + i * batch, from + (i + 1) * batch, { isStatic: false });
-  return cost(node, entries, () => drive(node, PATH.register, { count: entries / batch, inFlight, connections: 4, message }));
+/** A lease, then a put under it, or a transaction of puts. The lease's id is the first key's number, counted from 1. */
+function atEtcd(value: Uint8Array): Registering {
+  return async (wire, from, to) => {
+    await wire.unary(ETCD_PATH.grant, etcdGrant(from + 1));
+    if (to - from === 1) await wire.unary(ETCD_PATH.put, etcdPut(from, value, from + 1));
+    else await wire.unary(ETCD_PATH.txn, etcdTxn(from, to, value, from + 1));
+  };
 }
 
-/** The same with etcd: a transaction of `batch` puts, or a put. */
-function put(etcd: Running, from: number, { entries, batch, inFlight }: Load, { etcdValue }: Sizes): Promise<Cost> {
-  const first = (i: number) => from + i * batch;
-  const [path, message] =
-    batch === 1
-      ? [PATH.etcdPut, (i: number) => etcdPut(first(i), etcdValue)]
-      : [PATH.etcdTxn, (i: number) => etcdTxn(first(i), first(i + 1), etcdValue)];
-  return cost(etcd, entries, () => drive(etcd, path, { count: entries / batch, inFlight, connections: 4, message }));
-}
+let place = 0;
 
-/** One at a time: ms each. */
-async function lone(server: Running, path: string, message: (i: number) => Uint8Array): Promise<readonly number[]> {
-  const tookMs: number[] = [];
-  await drive(server, path, { count: LONE, inFlight: 1, message, onAnswer: (_, ms) => tookMs.push(ms) });
-  return tookMs;
+/** New keys at one peer. */
+function registered(server: Running, { entries, batch, inFlight, connections }: Load, registering: Registering): Promise<Cost> {
+  const from = place;
+  place += entries;
+  const driven: Driven = { count: entries / batch, inFlight, connections };
+  return cost(server, entries, (tookMs) =>
+    driveAll(server, driven, async (wire, i) => {
+      const sentMs = performance.now();
+      await registering(wire, from + i * batch, from + (i + 1) * batch);
+      tookMs.push(performance.now() - sentMs);
+    }),
+  );
 }
 
 /** What the disk itself takes to make a small write durable. */
@@ -101,10 +126,10 @@ async function overStream(server: Running, path: string, messages: readonly Uint
   wire.close();
 }
 
-async function nodeLeases(node: Node): Promise<readonly Uint8Array[]> {
+async function nodeLeases(server: Node): Promise<readonly Uint8Array[]> {
   const ids: string[] = [];
   const message = (i: number) => registerBytes(i, i + 1, { isStatic: false, version: 1 });
-  await drive(node, PATH.register, { count: LEASES, inFlight: 64, message, onAnswer: (answer) => ids.push(leaseIn(answer)) });
+  await drive(server, PATH.register, { count: LEASES, inFlight: 64, message, onAnswer: (answer) => ids.push(leaseIn(answer)) });
   return ids.map((id) => field(1, id));
 }
 
@@ -113,36 +138,50 @@ function together(messages: readonly Uint8Array[], count: number): readonly Uint
   return Array.from({ length: messages.length / count }, (_, i) => Buffer.concat(messages.slice(i * count, (i + 1) * count)));
 }
 
-async function etcdLeases(etcd: Running): Promise<readonly Uint8Array[]> {
-  const messages: Uint8Array[] = [];
-  // LeaseGrant: ttl 3600 s, id of our choice; LeaseKeepAlive: id.
-  const message = (i: number) => Buffer.concat([field(1, 3600), field(2, i + 1)]);
-  await drive(etcd, PATH.etcdGrant, { count: LEASES, inFlight: 64, message });
-  for (let i = 0; i < LEASES; i++) messages.push(field(1, i + 1));
-  return messages;
+/** Leases with ids beyond those of registrations. */
+async function etcdLeases(server: Running): Promise<readonly Uint8Array[]> {
+  const first = 1_000_000_000;
+  await drive(server, ETCD_PATH.grant, { count: LEASES, inFlight: 64, message: (i) => etcdGrant(first + i) });
+  return Array.from({ length: LEASES }, (_, i) => field(1, first + i));
 }
 
 function repeated(messages: readonly Uint8Array[], times: number): readonly Uint8Array[] {
   return Array.from({ length: times }, () => messages).flat();
 }
 
+function renewed(server: Running, path: string, messages: readonly Uint8Array[], times: number): Promise<Cost> {
+  return cost(server, LEASES * times, () => overStream(server, path, repeated(messages, times)));
+}
+
 interface Row {
   readonly work: string;
+  readonly peer: string;
   readonly ours: readonly Cost[];
   readonly theirs: readonly Cost[];
 }
 
-function rowOf({ work, ours, theirs }: Row) {
-  const perCpu = ({ cpuUs }: Cost) => 1e6 / cpuUs;
-  const none = theirs.length === 0;
-  const noPeer = etcd === undefined ? "no verdict: needs etcd" : "etcd has no such message";
+function ratioIn({ ours, theirs }: Row) {
+  const cpuUs = (costs: readonly Cost[]) => costs.map((each) => each.cpuUs);
+  return ratioOf(cpuUs(theirs), cpuUs(ours).slice(0, theirs.length));
+}
+
+function rowOf(row: Row) {
+  const { work, peer, ours, theirs } = row;
+  const p50 = (costs: readonly Cost[]) => {
+    const all = costs.flatMap(({ tookMs }) => tookMs);
+    return all.length === 0 ? "-" : percentile(all, 0.5);
+  };
+  const isMeasured = theirs.length > 0;
   return {
     work,
-    "CPU µs": spread(ours.map((r) => r.cpuUs)),
-    "etcd's CPU µs": none ? "-" : spread(theirs.map((r) => r.cpuUs)),
-    "ratio a CPU-second": ratioOf(ours.map(perCpu), theirs.map(perCpu)) ?? noPeer,
-    "a second": spread(ours.map((r) => r.perSecond)),
-    "etcd's a second": none ? "-" : spread(theirs.map((r) => r.perSecond)),
+    peer,
+    "CPU µs": spread(ours.map(({ cpuUs }) => cpuUs)),
+    "peer's CPU µs": isMeasured ? spread(theirs.map(({ cpuUs }) => cpuUs)) : "-",
+    "ours does": isMeasured ? ratioIn(row) : "not measured",
+    "a second": spread(ours.map(({ perSecond }) => perSecond)),
+    "peer's a second": isMeasured ? spread(theirs.map(({ perSecond }) => perSecond)) : "-",
+    "p50 ms": p50(ours),
+    "peer's p50 ms": p50(theirs),
   };
 }
 
@@ -151,71 +190,96 @@ function lonely(work: string, tookMs: readonly number[]) {
 }
 
 pinSelf();
-const [node, etcd] = [await startNode({ dataDir: scratchDir("node") }), await startEtcd()];
+const [node, etcd, echo] = [await startNode({ dataDir: scratchDir("node") }), await startEtcd(), await startEcho(ECHO_BYTES)];
 await drive(node, PATH.register, { count: 1, inFlight: 1, message: () => registerBytes(0, 10) });
-const sizes = await sizesOf(node, etcd);
-let place = 0;
-const next = () => (place += ENTRIES);
+const { etcdValue } = await sizesOf(node, etcd);
 
 /** Paired rounds of one load at both. */
-async function atBoth(load: Load) {
-  await register(node, next(), load);
-  return paired(ROUNDS, () => register(node, next(), load), etcd && (() => put(etcd, next(), load, sizes)));
+async function atBoth(work: string, load: Load): Promise<Row> {
+  console.error(work);
+  await registered(node, load, atNode);
+  const theirs = etcd && (() => registered(etcd, load, atEtcd(etcdValue)));
+  await theirs?.();
+  const { a, b } = await paired(ROUNDS, () => registered(node, load, atNode), theirs);
+  return { work, peer: "etcd: a lease, and a put or a transaction of puts", ours: a, theirs: b };
 }
 
-const batches = await atBoth({ entries: ENTRIES, batch: BATCH, inFlight: IN_FLIGHT });
-const singles = await atBoth({ entries: ENTRIES / 5, batch: 1, inFlight: SINGLE_IN_FLIGHT });
-const ourLeases = await nodeLeases(node);
-const theirLeases = etcd === undefined ? [] : await etcdLeases(etcd);
-const renewed = (server: Running, path: string, messages: readonly Uint8Array[], times: number) =>
-  cost(server, LEASES * times, () => overStream(server, path, repeated(messages, times)));
-const renewals = await paired(
-  ROUNDS,
-  () => renewed(node, PATH.keepAlive, ourLeases, 2),
-  etcd && (() => renewed(etcd, PATH.etcdKeepAlive, theirLeases, 2)),
-);
-const ofThousand = together(ourLeases, LEASES_A_MESSAGE);
-const manyRenewals = await paired(ROUNDS, () => renewed(node, PATH.keepAlive, ofThousand, 20), undefined);
-let loneMs: readonly number[] = [];
-let theirLoneMs: readonly number[] = [];
+const batches = await atBoth(WORK.batch, { entries: ENTRIES, batch: BATCH, inFlight: IN_FLIGHT, connections: 4 });
+const singles = await atBoth(WORK.single, { entries: ENTRIES / 5, batch: 1, inFlight: SINGLE_IN_FLIGHT, connections: 4 });
+let lones: Row | undefined;
 let diskMs: readonly number[] = [];
 const others = await neighbourShare([node, etcd], async () => {
-  loneMs = await lone(node, PATH.register, (i) => registerBytes(i, i + 1, { version: 2 + i, isStatic: false }));
-  if (etcd !== undefined) theirLoneMs = await lone(etcd, PATH.etcdPut, (i) => etcdPut(i, sizes.etcdValue));
+  lones = await atBoth(WORK.lone, { entries: LONE, batch: 1, inFlight: 1, connections: 1 });
   diskMs = fsyncMs();
 });
-await Promise.all([node.stop(), etcd?.stop()]);
+const ourLeases = await nodeLeases(node);
+const theirLeases = etcd === undefined ? [] : await etcdLeases(etcd);
+const renewal = () => renewed(node, PATH.keepAlive, ourLeases, 2);
+console.error(WORK.renewal);
+await renewal();
+const besideEtcd = await paired(ROUNDS, renewal, etcd && (() => renewed(etcd, ETCD_PATH.keepAlive, theirLeases, 2)));
+const besideEcho = await paired(ROUNDS, renewal, () => renewed(echo, PATH.keepAlive, ourLeases, 2));
+const ofThousand = together(ourLeases, LEASES_A_MESSAGE);
+// etcd has no such message: it is asked for one lease a message here too.
+const many = await paired(
+  ROUNDS,
+  () => renewed(node, PATH.keepAlive, ofThousand, 20),
+  etcd && (() => renewed(etcd, ETCD_PATH.keepAlive, theirLeases, 2)),
+);
+await Promise.all([node.stop(), etcd?.stop(), echo.stop()]);
 
-const diskP99 = percentile(diskMs, 0.99);
-const rows = [
-  rowOf({ work: `an entry, ${BATCH} a request (etcd: a transaction of ${BATCH} puts)`, ours: batches.a, theirs: batches.b }),
-  rowOf({ work: "an entry, one a request (etcd: a put)", ours: singles.a, theirs: singles.b }),
-  rowOf({ work: "renew a lease over one stream, one a message", ours: renewals.a, theirs: renewals.b }),
-  rowOf({ work: `renew a lease over one stream, ${LEASES_A_MESSAGE} a message`, ours: manyRenewals.a, theirs: [] }),
+const rows: readonly Row[] = [
+  batches,
+  singles,
+  ...(lones === undefined ? [] : [lones]),
+  { work: WORK.renewal, peer: "etcd, one a message", ours: besideEtcd.a, theirs: besideEtcd.b },
+  { work: WORK.renewal, peer: "a bare node:http2 answer to the same bytes", ours: besideEcho.a, theirs: besideEcho.b },
+  { work: WORK.renewals, peer: "etcd, one a message", ours: many.a, theirs: many.b },
 ];
-const waits = [
-  lonely("a lone register", loneMs),
-  ...(etcd === undefined ? [] : [lonely("etcd: a lone put", theirLoneMs)]),
-  lonely("fdatasync of 4 KiB", diskMs),
-];
-const entriesPerSecond = rows[0]?.["a second"].median ?? fail();
-const renewalsPerSecond = rows[3]?.["a second"].median ?? fail();
-const goals: readonly Goal[] = [
-  quiet({ name: "register with persistence, entries", value: entriesPerSecond, unit: "a second", atLeast: 40_000 }, others),
-  quiet({ name: "lone register, p99", value: percentile(loneMs, 0.99), unit: "ms", atMost: round(5 + diskP99) }, others),
-  quiet(
-    { name: `renewals over KeepAlive, ${LEASES_A_MESSAGE} leases a message`, value: renewalsPerSecond, unit: "a second", atLeast: 200_000 },
-    others,
-  ),
-];
+const told = rows.map(rowOf);
+const goalOf = (name: string, i: number, atLeast: number): Goal => {
+  const row = rows[i];
+  const ratio = row === undefined ? undefined : ratioIn(row);
+  return {
+    name,
+    value: ratio?.median,
+    unit: "×",
+    atLeast,
+    ...(ratio === undefined && { note: "not measured: the peer is not installed" }),
+  };
+};
+const p50 = (i: number, key: "p50 ms" | "peer's p50 ms") => told[i]?.[key];
+const [ourP50, theirP50] = [p50(2, "p50 ms"), p50(2, "peer's p50 ms")];
 report({
   name: "register",
-  tables: { "entries and leases": rows, "one at a time": waits.map((row) => ({ ...row, "others' share of the core": round(others) })) },
-  goals,
+  tables: {
+    "entries and leases": told,
+    "one at a time": [lonely("fdatasync of 4 KiB on this disk", diskMs)].map((row) => ({
+      ...row,
+      "others' share of the core": round(others),
+    })),
+  },
+  goals: [
+    goalOf("durable register of 100 under one lease beside etcd", 0, 1.2),
+    goalOf("lone durable register with its lease beside etcd, 64 under way", 1, 2),
+    goalOf("lone durable register with its lease beside etcd, one at a time", 2, 1.1),
+    quiet(
+      {
+        name: "lone durable register with its lease, etcd's p50 over ours",
+        value: typeof ourP50 === "number" && typeof theirP50 === "number" ? theirP50 / ourP50 : undefined,
+        unit: "×",
+        atLeast: 1,
+      },
+      others,
+    ),
+    goalOf("KeepAlive of one lease a message beside etcd", 3, 1.3),
+    goalOf("KeepAlive of one lease a message beside a bare node:http2 answer", 4, round(1 / 1.5)),
+    goalOf("KeepAlive of 1,000 leases a message beside etcd's one", 5, 23),
+  ],
   notes: [
-    `Register: new keys, ${BATCH} a request with ${IN_FLIGHT} requests under way, or one with ${SINGLE_IN_FLIGHT}, on 4 connections at both peers; as many bytes an entry. Each of our requests makes a lease, etcd's puts are without.`,
+    `Register: new keys, ${BATCH} a request with ${IN_FLIGHT} requests under way, or one with ${SINGLE_IN_FLIGHT}, on 4 connections at both peers; as many bytes an entry. A request makes a lease at either: etcd is asked for the lease first, then for what is under it.`,
     `Renewals: one stream, ${IN_FLIGHT} messages ahead; ${LEASES_A_MESSAGE} leases in one message is what a proxy for many programs may send, a program of its own sends one.`,
     "Both make a change durable with fdatasync before they answer, and gather what came meanwhile; both on the disk the project lies on. Renewals are durable at neither.",
-    "For etcd: it checks no content and makes no lease. For us: it writes history and an index of revisions, and takes part in Raft, alone.",
+    "For etcd: it checks no content. For us: it writes history and an index of revisions, and takes part in Raft, alone; and it makes the lease durable by itself.",
   ],
 });

@@ -20,6 +20,7 @@ import {
   RenewRequestSchema,
   ResolveRequestSchema,
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { mustRun } from "../scripts/run.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { commit, report, round, spread } from "./_results.ts";
 import { Watchers } from "./_watchers.ts";
@@ -360,6 +361,7 @@ if (other === undefined) {
   console.error("versions: no verdict without --other, a checkout to compare with");
   process.exitCode = 2;
 } else {
+  await mustRun("node", ["scripts/build.ts"], { cwd: other });
   pinSelf();
   const wanted = PATHS.filter(({ name }) => values.only === undefined || values.only.split(",").some((word) => name.includes(word)));
   const rows = [];

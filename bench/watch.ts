@@ -4,10 +4,11 @@
  * [--watchers 1,100,1000,10000] [--rounds 5] [--stalled 10000]`.
  */
 import { parseArgs } from "node:util";
-import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEtcd, startNode } from "./_processes.ts";
+import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { type Closer, openStalled, Watchers } from "./_watchers.ts";
-import { drive, fail, loadEtcd, loadNode, PATH, registerBytes, type Sizes, sizesOf } from "./_work.ts";
+import { drive, fail, loadNode, PATH, registerBytes } from "./_work.ts";
+import { loadEtcd, type Sizes, sizesOf, startEtcd } from "./adapters/etcd.ts";
 
 const { values } = parseArgs({
   options: {

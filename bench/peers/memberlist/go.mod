@@ -1,4 +1,4 @@
-module waymark.example/memberlist
+module waymark.example/peers/memberlist
 
 go 1.26.0
 

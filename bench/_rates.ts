@@ -1,0 +1,212 @@
+/**
+ * What a request costs at three rates: a low one, where each comes alone; half of what the slowest can do; and as many as each can
+ * answer with 64 under way. CPU time a request falls with the rate, since requests that come together share reads, writes and
+ * wake-ups, so peers are compared at equal rates, and at full load each at its own.
+ */
+import { type HttpRequest, HttpWire } from "./_http.ts";
+import { neighbourShareOfBoth, type Running } from "./_processes.ts";
+import { percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
+import { Wire } from "./_wire.ts";
+
+const CONNECTIONS = 4;
+const UNDER_WAY = 64;
+/** Requests that find out how fast a server is, before any that count. */
+const FIRST = 500;
+/** Above this share of a core taken by others, a latency says little. */
+const MAX_OTHERS = 0.1;
+
+/** A connection that takes requests, some at a time. */
+interface Connection {
+  ask(i: number): Promise<Buffer>;
+  close(): void;
+}
+
+/** Requests of one kind to one server, which differ by their number. */
+export interface Asked {
+  readonly who: string;
+  readonly server: Running;
+  readonly connections: number;
+  open(): Promise<Connection>;
+}
+
+/** gRPC calls over four connections. */
+export function grpcAsked(server: Running, path: string, message: (i: number) => Uint8Array, who: string = server.name): Asked {
+  const open = async () => {
+    const wire = await Wire.open(server.grpc);
+    return { ask: (i: number) => wire.unary(path, message(i)), close: () => wire.close() };
+  };
+  return { who, server, connections: CONNECTIONS, open };
+}
+
+/** HTTP/1.1 requests, one at a time on each of 64 connections. */
+export function httpAsked(server: Running, at: Running["grpc"], request: (i: number) => HttpRequest, who: string): Asked {
+  const open = async () => {
+    const wire = await HttpWire.open(at);
+    return { ask: (i: number) => wire.request(request(i)), close: () => wire.close() };
+  };
+  return { who, server, connections: UNDER_WAY, open };
+}
+
+interface Round {
+  readonly cpuUs: number;
+  readonly perSecond: number;
+  readonly tookMs: readonly number[];
+  readonly others: number;
+}
+
+/** Numbers go on from round to round, so that a round does not ask for what the one before asked for. */
+let asked = 0;
+
+async function measured(
+  asked_: Asked,
+  count: number,
+  work: (connections: readonly Connection[], tookMs: number[]) => Promise<void>,
+): Promise<Round> {
+  const { server, connections } = asked_;
+  const open = await Promise.all(Array.from({ length: connections }, () => asked_.open()));
+  const tookMs: number[] = [];
+  let [cpuMs, seconds] = [0, 0];
+  const others = await neighbourShareOfBoth(server, async () => {
+    const [beforeMs, startMs] = [server.cpuMs(), performance.now()];
+    await work(open, tookMs);
+    cpuMs = server.cpuMs() - beforeMs;
+    seconds = (performance.now() - startMs) / 1000;
+  });
+  for (const connection of open) connection.close();
+  return { cpuUs: (cpuMs * 1000) / count, perSecond: count / seconds, tookMs, others };
+}
+
+/** As many as are answered with 64 under way. */
+function closed(of: Asked, count: number): Promise<Round> {
+  return measured(of, count, async (connections, tookMs) => {
+    let left = count;
+    const worker = async (connection: Connection) => {
+      while (left-- > 0) {
+        const sentMs = performance.now();
+        await connection.ask(asked++);
+        tookMs.push(performance.now() - sentMs);
+      }
+    };
+    await Promise.all(Array.from({ length: UNDER_WAY }, (_, i) => worker(connections[i % connections.length] as Connection)));
+  });
+}
+
+/** At a fixed rate whatever the answers do; a latency counts from when its request was due. */
+function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
+  const count = Math.round(perSecond * seconds);
+  return measured(of, count, async (connections, tookMs) => {
+    const startMs = performance.now();
+    const dueMs = (i: number) => startMs + (i * 1000) / perSecond;
+    const isHttp = connections.length === UNDER_WAY;
+    const free = [...connections];
+    let sent = 0;
+    await new Promise<void>((resolve, reject) => {
+      const send = (connection: Connection) => {
+        const due = dueMs(sent++);
+        const answered = () => {
+          if (isHttp) free.push(connection);
+          if (tookMs.push(performance.now() - due) === count) resolve();
+        };
+        connection.ask(asked++).then(answered, reject);
+      };
+      const turn = () => {
+        const due = Math.min(count, Math.floor(((performance.now() - startMs) / 1000) * perSecond));
+        for (let wanted = due - sent; wanted > 0; wanted--) {
+          // On HTTP/1.1 a connection takes one request at a time: what is due while none is free waits, and its wait counts.
+          const connection = isHttp ? free.pop() : connections[sent % connections.length];
+          if (connection === undefined) break;
+          send(connection);
+        }
+        // Not a timer: it would add its own millisecond to every latency.
+        if (sent < count) setImmediate(turn);
+      };
+      turn();
+    });
+  });
+}
+
+export interface RateOptions {
+  readonly rounds: number;
+  /** Of one round. */
+  readonly seconds: number;
+  /** Requests a second where each comes alone. */
+  readonly lowPerSecond: number;
+}
+
+/** One row of the report: one side at one rate. */
+export interface RateRow {
+  readonly work: string;
+  readonly rate: "low" | "half" | "full";
+  readonly who: string;
+  readonly "a second": number;
+  readonly "CPU µs": Spread;
+  readonly "p50 ms": number | string;
+  readonly "p99 ms": number | string;
+  /** What the peer spends over what we spend; absent for us. */
+  readonly "ours does": Spread | string;
+}
+
+/** Compares the first with the others at the three rates, in rounds that go through all of them there and back. */
+export async function compareAtRates(
+  work: string,
+  sides: readonly Asked[],
+  { rounds, seconds, lowPerSecond }: RateOptions,
+): Promise<readonly RateRow[]> {
+  console.error(`${work}: ${sides.map(({ who }) => who).join(", ")}`);
+  const full: number[] = [];
+  for (const side of sides) {
+    await closed(side, FIRST);
+    const { perSecond } = await closed(side, FIRST * 4);
+    // Not measured: Node compiles what has run often enough.
+    full.push((await closed(side, Math.max(FIRST, Math.round(perSecond * seconds)))).perSecond);
+  }
+  const half = Math.round(Math.min(...full) / 2);
+  const runs = {
+    low: (side: Asked) => paced(side, Math.min(lowPerSecond, half), seconds),
+    half: (side: Asked) => paced(side, half, seconds),
+    full: (side: Asked, i: number) => closed(side, Math.max(FIRST, Math.round((full[i] ?? 0) * seconds))),
+  } as const;
+  const rows: RateRow[] = [];
+  for (const rate of ["low", "half", "full"] as const) {
+    const results: Round[][] = sides.map(() => []);
+    for (let r = 0; r < rounds; r++) {
+      const order = r % 2 === 0 ? [...sides.keys()] : [...sides.keys()].toReversed();
+      for (const i of order) results[i]?.push(await runs[rate](sides[i] as Asked, i));
+    }
+    const [ours = []] = results;
+    sides.forEach(({ who }, i) => rows.push(rowOf({ work, rate, who }, results[i] ?? [], i === 0 ? undefined : ours)));
+  }
+  return rows;
+}
+
+function rowOf(head: Pick<RateRow, "work" | "rate" | "who">, rounds: readonly Round[], ours: readonly Round[] | undefined): RateRow {
+  const isQuiet = Math.max(...rounds.map(({ others }) => others)) <= MAX_OTHERS;
+  const latency = (p: number) => {
+    const value = percentile(
+      rounds.flatMap(({ tookMs }) => tookMs),
+      p,
+    );
+    return isQuiet ? value : `${value} while others used the core`;
+  };
+  const ratio =
+    ours === undefined
+      ? undefined
+      : ratioOf(
+          rounds.map(({ cpuUs }) => cpuUs),
+          ours.map(({ cpuUs }) => cpuUs),
+        );
+  return {
+    ...head,
+    "a second": round(spread(rounds.map(({ perSecond }) => perSecond)).median),
+    "CPU µs": spread(rounds.map(({ cpuUs }) => cpuUs)),
+    "p50 ms": latency(0.5),
+    "p99 ms": latency(0.99),
+    "ours does": ratio ?? "-",
+  };
+}
+
+/** The ratio of one peer at one rate. */
+export function ratioIn(rows: readonly RateRow[], work: string, who: string, rate: RateRow["rate"]): number | undefined {
+  const ratio = rows.find((row) => row.work === work && row.who === who && row.rate === rate)?.["ours does"];
+  return typeof ratio === "object" ? ratio.median : undefined;
+}
