@@ -72,20 +72,20 @@ export async function openListeners(options: ListenersOptions, parts: Components
         void core.driver.follow((told) => {
           if (told.kind === "serving") listener.setServing(told.isServing);
         }),
-      reload: () => listener.reloadTls(),
+      reload: () => listener.acceptor.reloadTls(),
       drain: (by) => listener.stop(by.leftMs()),
       stop: () => listener.stop(0),
-      observe: () => connections("grpc", listener.connectionCount()),
+      observe: () => connections("grpc", listener.acceptor.sockets.size),
     }),
   );
   const edge = await group.open(
     "HTTP",
     () => openEdge(options, shared),
     (listener) => ({
-      reload: () => listener.reloadTls(),
+      reload: () => listener.acceptor.reloadTls(),
       drain: (by) => listener.drain(by.leftMs()),
       stop: (by) => listener.stop(by.halfMs()),
-      observe: () => connections("http", listener.connectionCount()),
+      observe: () => connections("http", listener.acceptor.sockets.size),
     }),
   );
   if (!settings.dns.enabled) return { grpc, edge, dns: undefined };

@@ -181,9 +181,9 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
   // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
-  const connectionCount = () => grpc.connectionCount() + edge.connectionCount();
+  const connectionCount = () => grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
   await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount });
-  await options.beforeReady?.(grpc.address);
+  await options.beforeReady?.(grpc.acceptor.address);
   const ready = Promise.withResolvers<void>();
   let isTold = false;
   driver.follow((told) => {
@@ -225,14 +225,14 @@ async function stopParts(parts: Components, { driver, identity }: NodeCore, { se
 
 /** Fills in the bound address of each listener. Returns the addresses where others reach them. */
 function nameListeners(settings: Settings, listeners: Record<string, string>, { grpc, edge, dns }: Listeners, { listener }: NodeFabric) {
-  listeners["grpc"] = grpc.address;
-  listeners["http"] = edge.address;
+  listeners["grpc"] = grpc.acceptor.address;
+  listeners["http"] = edge.acceptor.address;
   if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udpPort);
   if (listener !== undefined) listeners["fabric"] = listener.address;
   const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
   return {
-    grpc: at(settings.listen.host, grpc.port),
-    http: at(settings.listen.host, edge.port),
+    grpc: at(settings.listen.host, grpc.acceptor.port),
+    http: at(settings.listen.host, edge.acceptor.port),
     ...(dns !== undefined && { dns: at(dns.host, dns.udpPort) }),
     ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
   };

@@ -78,22 +78,16 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
 const CLOSE_MS = 1_000;
 
 export class GrpcListener {
-  /** As bound, `host:port`. */
-  readonly address: string;
-  readonly host: string;
-  readonly port: number;
+  /** Where it is bound, its connections, and its certificates. */
+  readonly acceptor: FileAcceptor;
   readonly #options: GrpcListenerOptions;
   readonly #server: GrpcServer;
-  readonly #acceptor: FileAcceptor;
   #stopping: Promise<void> | undefined;
 
   constructor(options: GrpcListenerOptions, server: GrpcServer, acceptor: FileAcceptor) {
     this.#options = options;
     this.#server = server;
-    this.#acceptor = acceptor;
-    this.address = acceptor.address;
-    this.host = acceptor.host;
-    this.port = acceptor.port;
+    this.acceptor = acceptor;
   }
 
   /** What health says; NOT_SERVING until first called with true. */
@@ -107,16 +101,6 @@ export class GrpcListener {
     this.#options.chain.drain();
   }
 
-  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
-  reloadTls(): void {
-    this.#acceptor.reloadTls();
-  }
-
-  /** Open connections now. */
-  connectionCount(): number {
-    return this.#acceptor.sockets.size;
-  }
-
   /** Drains, tells connections to go away, waits up to `deadlineMs` for open calls, then cuts what is left. Idempotent. */
   stop(deadlineMs: number): Promise<void> {
     this.#stopping ??= this.#stop(deadlineMs);
@@ -125,12 +109,12 @@ export class GrpcListener {
 
   async #stop(deadlineMs: number): Promise<void> {
     this.drain();
-    this.#acceptor.close();
+    this.acceptor.close();
     this.#options.health.end(draining()); // Only their clients would end these watches.
     this.#server.drain(Number.POSITIVE_INFINITY); // What is open after the deadline is cut here, and is no abuse to be counted.
-    await this.#acceptor.allClosed(deadlineMs);
-    for (const socket of this.#acceptor.sockets) socket.destroy();
-    await this.#acceptor.allClosed(CLOSE_MS);
+    await this.acceptor.allClosed(deadlineMs);
+    for (const socket of this.acceptor.sockets) socket.destroy();
+    await this.acceptor.allClosed(CLOSE_MS);
     this.#server.stop();
   }
 }

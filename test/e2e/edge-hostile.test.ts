@@ -152,12 +152,12 @@ test.each([
 test("one connection too many is turned away, and there is room again when one leaves", async () => {
   await using served = await started({ maxConnections: 3 });
   const held = Array.from({ length: 3 }, () => new RawClient(served.edge));
-  await until("three connections", () => served.edge.connectionCount() === 3);
+  await until("three connections", () => served.edge.acceptor.sockets.size === 3);
   await using fourth = new RawClient(served.edge);
   await fourth.closed("the fourth");
   expect(held.map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
   await held[0]?.[Symbol.asyncDispose]();
-  await until("one leaves", () => served.edge.connectionCount() === 2);
+  await until("one leaves", () => served.edge.acceptor.sockets.size === 2);
   expect(await isServing(served)).toBe(true);
   for (const raw of held) raw.socket.destroy();
 });
@@ -197,7 +197,7 @@ test("a connection of HTTP/1.1 on which one of two requests is answered is not i
   await using idle = new RawClient(served.edge);
   idle.send(`${CALL}content-length: 2\r\n\r\n{}`);
   await idle.closed("an idle connection");
-  expect(served.edge.connectionCount()).toBe(1);
+  expect(served.edge.acceptor.sockets.size).toBe(1);
 });
 
 test("an idle HTTP/2 connection is closed, one with an open stream is not", async () => {
@@ -224,10 +224,10 @@ test.each([
   },
 ])("an HTTP/2 connection that only sends $what is closed when it had no stream for the idle time", async ({ bytes }) => {
   await using served = await started();
-  const idle = new RawConnection(served.edge.port).greet();
+  const idle = new RawConnection(served.edge.acceptor.port).greet();
   const timer = setInterval(() => idle.send(bytes), 100);
   await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
-  await expect.poll(() => served.edge.connectionCount()).toBe(0);
+  await expect.poll(() => served.edge.acceptor.sockets.size).toBe(0);
 });
 
 test("a connection of HTTP/1.1 that sends empty lines between requests is closed all the same", async () => {
@@ -291,7 +291,7 @@ test("a length that a request only names takes no memory", async () => {
   const before = process.memoryUsage().arrayBuffers;
   const clients = Array.from({ length: 50 }, () => new RawClient(served.edge));
   for (const client of clients) client.send(`${CALL}content-length: 4194304\r\n\r\n{`);
-  await until("all are connected", () => served.edge.connectionCount() === clients.length);
+  await until("all are connected", () => served.edge.acceptor.sockets.size === clients.length);
   for (let asked = 0; asked < 20; asked++) expect(await isServing(served)).toBe(true);
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(50_000_000);
   for (const client of clients) client.socket.destroy();
@@ -316,7 +316,7 @@ test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () =
     `${CALL.replace("CatalogQuery", "CatalogWatch").replace("application/json", "application/connect+json")}content-length: 28\r\n\r\n${body}`,
   );
   await until("the stream is open", () => served.demo.sources.length === 1);
-  const framed = new RawConnection(served.edge.port, { isReading: false }).greet([4, 0]);
+  const framed = new RawConnection(served.edge.acceptor.port, { isReading: false }).greet([4, 0]);
   framed.send(call(1, "/waymark.discovery.v1.DiscoveryService/CatalogWatch", Buffer.from([10, 7, ...Buffer.from("endless")])));
   await until("the other stream is open", () => served.demo.sources.length === 2);
   const counts = () => served.demo.sources.map(({ pullCount }) => pullCount);
@@ -351,7 +351,7 @@ test("requests aborted at any moment leave nothing open and nothing broken", asy
   }
   expect(await isServing(served)).toBe(true);
   client.destroy();
-  await until("all connections are gone", () => served.edge.connectionCount() === 0);
+  await until("all connections are gone", () => served.edge.acceptor.sockets.size === 0);
   expect(await isServing(served)).toBe(true);
 });
 
@@ -375,7 +375,7 @@ test.each([
   },
 ])("a flood of $what is cut", async ({ chunk }) => {
   await using served = await started({});
-  const attacker = new RawConnection(served.edge.port).greet();
+  const attacker = new RawConnection(served.edge.acceptor.port).greet();
   let turn = 0;
   await attacker.flood(() => Buffer.concat(Array.from({ length: 500 }, () => chunk(turn++))), 60_000);
   expect(attacker.isClosed).toBe(true);

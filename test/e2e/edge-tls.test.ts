@@ -45,8 +45,8 @@ test("plain text, old TLS and half a handshake end nothing but themselves", asyn
   half.send(Buffer.from("1603010200", "hex"));
   half.socket.destroy();
   const old = connect({
-    host: served.edge.host,
-    port: served.edge.port,
+    host: served.edge.acceptor.host,
+    port: served.edge.acceptor.port,
     maxVersion: "TLSv1.1",
     minVersion: "TLSv1.1",
     ca: files.authority.cert,
@@ -67,16 +67,16 @@ test("renewed certificates are used from the next connection on, broken ones are
   await using served = await startDemoEdge({ listener: { tls: files, log } });
   const renewed = files.authority.issue("renewed");
   writeFileSync(files.certFile, renewed.cert);
-  served.edge.reloadTls();
+  served.edge.acceptor.reloadTls();
   expect(warnings).toEqual(["certificates not reloaded, keeping the old ones"]);
   expect(await subjectOf(served, files.caFile)).toBe("localhost");
   writeFileSync(files.keyFile, renewed.key);
-  served.edge.reloadTls();
+  served.edge.acceptor.reloadTls();
   expect(await subjectOf(served, files.caFile)).toBe("renewed");
 });
 
 async function subjectOf({ edge }: DemoEdge, caFile: string): Promise<string> {
-  const socket = connect({ host: edge.host, port: edge.port, ca: readFileSync(caFile) });
+  const socket = connect({ host: edge.acceptor.host, port: edge.acceptor.port, ca: readFileSync(caFile) });
   await until("the handshake", () => socket.authorized);
   const { subject } = socket.getPeerCertificate();
   socket.destroy();

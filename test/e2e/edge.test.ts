@@ -592,7 +592,7 @@ test("stop answers what is open, closes what is idle, and takes no more", async 
   await served.edge.stop(60_000);
   expect(performance.now() - began).toBeLessThan(30_000);
   expect((await open).status).toBe(200);
-  expect(served.edge.connectionCount()).toBe(0);
+  expect(served.edge.acceptor.sockets.size).toBe(0);
   await expect(fetch(`${served.base}/healthz`)).rejects.toThrow("fetch failed");
 });
 
@@ -609,8 +609,8 @@ test.each(TRANSPORTS)("stop does not wait longer than told for a stream: $name",
 
 test("a taken port is refused with what to do", async () => {
   await using served = await startDemoEdge();
-  await expect(startDemoEdge({ listener: { port: served.edge.port } })).rejects.toThrow(
-    `address already in use: 127.0.0.1:${served.edge.port}; pass --http-port with another port`,
+  await expect(startDemoEdge({ listener: { port: served.edge.acceptor.port } })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${served.edge.acceptor.port}; pass --http-port with another port`,
   );
 });
 

@@ -43,7 +43,7 @@ async function started(options: Partial<GrpcListenerOptions> = {}) {
   listener.setServing(true);
   opened.listeners.push(listener);
   const connect = (at: ConstructorParameters<typeof RawClient>[1] = {}) => {
-    const client = new RawClient(listener.address, at);
+    const client = new RawClient(listener.acceptor.address, at);
     opened.clients.push(client);
     return client;
   };
@@ -188,7 +188,7 @@ test("a stream's deadline ends it on the server", async () => {
 
 test("a client that does not read costs its window and one message, not a queue", async () => {
   const { listener, sources } = await started();
-  const session = connectHttp2(`http://${listener.address}`);
+  const session = connectHttp2(`http://${listener.acceptor.address}`);
   const stream = session.request({
     ":method": "POST",
     ":path": "/waymark.discovery.v1.DiscoveryService/CatalogWatch",
@@ -292,14 +292,14 @@ test("stop waits for open calls up to its deadline, cuts the rest, and can be ca
   const { listener, client } = await started();
   const late = client.unary("CatalogQuery", query("late"));
   const never = client.unary("CatalogQuery", query("never"));
-  await until("connected", () => listener.connectionCount() === 1);
+  await until("connected", () => listener.acceptor.sockets.size === 1);
   await client.unary("CatalogQuery", query(""));
   const began = performance.now();
   await Promise.all([listener.stop(3_000), listener.stop(3_000)]);
   expect(performance.now() - began).toBeLessThan(30_000);
   expect((await late).code).toBe(0);
   expect([1, 14]).toContain((await never).code);
-  expect(listener.connectionCount()).toBe(0);
+  expect(listener.acceptor.sockets.size).toBe(0);
 });
 
 test("stop does not wait for watches of health: they hear that the listener drains, and end", async () => {
@@ -318,7 +318,9 @@ test("stop does not wait for watches of health: they hear that the listener drai
 
 test("a taken port is named with the flag that changes it", async () => {
   const { listener } = await started();
-  await expect(started({ port: listener.port })).rejects.toThrow(`address already in use: 127.0.0.1:${listener.port}; pass --grpc-port`);
+  await expect(started({ port: listener.acceptor.port })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${listener.acceptor.port}; pass --grpc-port`,
+  );
 });
 
 test("an address that is not ours is named", async () => {
@@ -330,7 +332,7 @@ test("connections over the listener's bound are refused, and those inside go on"
   expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
   expect((await connect().unary("CatalogQuery", query(""), { call: { deadline: Date.now() + 1_000 } })).code).not.toBe(0);
   expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
-  expect(listener.connectionCount()).toBe(1);
+  expect(listener.acceptor.sockets.size).toBe(1);
 });
 
 test("streams over the listener's bound are refused, and taken again when others end", async () => {
@@ -343,5 +345,5 @@ test("streams over the listener's bound are refused, and taken again when others
   first.cancel();
   await until("one closed", () => sources.some((source) => source.closeCount === 1));
   expect((await client.unary("CatalogQuery", query(""))).code).toBe(0);
-  expect(listener.connectionCount()).toBe(1);
+  expect(listener.acceptor.sockets.size).toBe(1);
 });

@@ -31,7 +31,7 @@ beforeAll(async () => {
     limits: GRPC_LIMITS,
     log: { info: () => {}, warn: () => {} },
   });
-  session = connect(`http://${listener.address}`);
+  session = connect(`http://${listener.acceptor.address}`);
 });
 
 afterAll(async () => {
@@ -237,7 +237,7 @@ test("a call that is cancelled while its handler runs is not answered, and is co
 });
 
 test("one connection has as many streams that last as the setting says, though it may open only 128 calls at once", async () => {
-  const many = connect(`http://${listener.address}`);
+  const many = connect(`http://${listener.acceptor.address}`);
   const limits: (number | undefined)[] = [];
   many.on("remoteSettings", (settings: Settings) => limits.push(settings.maxConcurrentStreams));
   let openCount = 0;

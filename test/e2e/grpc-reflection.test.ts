@@ -48,7 +48,7 @@ afterAll(async () => {
 });
 
 function client(service: string): RawClient {
-  const made = new RawClient(listener.address, { service });
+  const made = new RawClient(listener.acceptor.address, { service });
   clients.push(made);
   return made;
 }
@@ -162,7 +162,7 @@ test("files that cannot be read cost one call its answer, and are not read again
   const broken = await start(Uint8Array.of(0x0a, 2, 0xff, 0xff));
   broken.setServing(true);
   const ask = async (service: string, method: string) => {
-    const made = new RawClient(broken.address, { service });
+    const made = new RawClient(broken.acceptor.address, { service });
     clients.push(made);
     const stream = made.bidi(method);
     const outcome = collected(stream);

@@ -54,7 +54,8 @@ async function started(tls: TlsFiles, warnings: string[] = []): Promise<GrpcList
 
 /** Code of an empty query: 0 when served. */
 async function query(listener: GrpcListener, authority: Buffer, leaf?: Leaf): Promise<number> {
-  const raw = new RawClient(listener.address, { credentials: credentials.createSsl(authority, leaf?.key ?? null, leaf?.cert ?? null) }); // oxlint-disable-line unicorn/no-null -- grpc-js means null.
+  const { address } = listener.acceptor;
+  const raw = new RawClient(address, { credentials: credentials.createSsl(authority, leaf?.key ?? null, leaf?.cert ?? null) }); // oxlint-disable-line unicorn/no-null -- grpc-js means null.
   clients.push(raw);
   return (await raw.unary("CatalogQuery", new Uint8Array(), { call: { deadline: Date.now() + 30_000 } })).code;
 }
@@ -64,7 +65,7 @@ function handshake(listener: GrpcListener, version: SecureVersion): Promise<stri
   return new Promise((resolve) => {
     const socket = connectTls({
       host: "127.0.0.1",
-      port: listener.port,
+      port: listener.acceptor.port,
       ca: ours.ca,
       minVersion: version,
       maxVersion: version,
@@ -109,18 +110,18 @@ test("certificates are read again on reload; a half-written pair is refused and 
   expect(await query(listener, ours.ca)).toBe(0);
 
   copyFileSync(stranger.certFile, files.certFile);
-  listener.reloadTls();
+  listener.acceptor.reloadTls();
   expect(warnings).toEqual(["certificates not reloaded, keeping the old ones"]);
   expect(await query(listener, ours.ca)).toBe(0);
 
   writeFileSync(files.certFile, "-----BEGIN NOTHING-----\n");
-  listener.reloadTls();
+  listener.acceptor.reloadTls();
   expect(warnings.length).toBe(2);
   expect(await query(listener, ours.ca)).toBe(0);
 
   copyFileSync(stranger.certFile, files.certFile);
   copyFileSync(stranger.keyFile, files.keyFile);
-  listener.reloadTls();
+  listener.acceptor.reloadTls();
   expect(await query(listener, theirs.ca)).toBe(0);
 });
 

@@ -58,7 +58,7 @@ test.each([
   const served = listServices([demoService().service]);
   const log = { info: () => {}, warn: () => {} };
   const listener = await startGrpcListener({ host: "127.0.0.1", port: 0, ...served, chain, limits: GRPC_LIMITS, log });
-  expect(await refused(listener.port, path, type)).toEqual([1, true]);
+  expect(await refused(listener.acceptor.port, path, type)).toEqual([1, true]);
   await listener.stop(100);
 });
 
@@ -67,5 +67,5 @@ test.each([
   { what: "another content type", path: QUERY, type: "text/plain" },
 ])("HTTP edge: forty refused bodies for $what do not end their connection", async ({ path, type }) => {
   await using served = await startDemoEdge();
-  expect(await refused(served.edge.port, path, type)).toEqual([1, true]);
+  expect(await refused(served.edge.acceptor.port, path, type)).toEqual([1, true]);
 });

@@ -5,5 +5,5 @@ import { tellMemory } from "./memory.ts";
 
 const { edge } = await startDemoEdge({ ports: { metrics: new Metrics() } });
 tellMemory();
-console.log(JSON.stringify({ port: edge.port, pid: process.pid }));
+console.log(JSON.stringify({ port: edge.acceptor.port, pid: process.pid }));
 process.on("SIGTERM", () => void edge.stop(1_000).then(() => process.exit(0)));

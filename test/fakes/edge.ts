@@ -55,7 +55,7 @@ export async function startDemoEdge(options: DemoEdgeOptions = {}): Promise<Demo
     if (options.hasFaults !== true && on.faults.length > 0) throw new Error("the server had faults of its own", { cause: on.faults[0] });
   };
   const scheme = options.listener?.tls === undefined ? "http" : "https";
-  return { edge, demo, on, metrics, base: `${scheme}://${edge.address}`, [Symbol.asyncDispose]: dispose };
+  return { edge, demo, on, metrics, base: `${scheme}://${edge.acceptor.address}`, [Symbol.asyncDispose]: dispose };
 }
 
 /** A plain socket that keeps what it receives. */
@@ -65,7 +65,7 @@ export class RawClient implements AsyncDisposable {
   #received = Buffer.alloc(0);
 
   constructor(edge: EdgeListener, options: { readonly isReading?: boolean } = {}) {
-    this.socket = connect({ host: edge.host, port: edge.port, noDelay: true });
+    this.socket = connect({ host: edge.acceptor.host, port: edge.acceptor.port, noDelay: true });
     this.socket.on("error", () => {});
     this.socket.once("close", () => {
       this.isClosed = true;

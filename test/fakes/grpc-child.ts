@@ -25,5 +25,5 @@ const listener = await startGrpcListener({
 });
 listener.setServing(true);
 tellMemory();
-console.log(JSON.stringify({ port: listener.port, pid: process.pid }));
+console.log(JSON.stringify({ port: listener.acceptor.port, pid: process.pid }));
 process.on("SIGTERM", () => void listener.stop(1_000).then(() => process.exit(0)));

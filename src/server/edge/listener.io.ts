@@ -74,32 +74,16 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
 }
 
 export class EdgeListener {
-  /** As bound, `host:port`. */
-  readonly address: string;
-  readonly host: string;
-  readonly port: number;
-  readonly #acceptor: FileAcceptor;
+  /** Where it is bound, its connections, and its certificates. */
+  readonly acceptor: FileAcceptor;
   readonly #sockets: EdgeSockets;
   readonly #dispatcher: EdgeDispatcher;
   #stopping: Promise<void> | undefined;
 
   constructor(acceptor: FileAcceptor, sockets: EdgeSockets, dispatcher: EdgeDispatcher) {
-    this.#acceptor = acceptor;
+    this.acceptor = acceptor;
     this.#sockets = sockets;
     this.#dispatcher = dispatcher;
-    this.address = acceptor.address;
-    this.host = acceptor.host;
-    this.port = acceptor.port;
-  }
-
-  /** Reads the certificates again (SIGHUP); without TLS nothing happens. */
-  reloadTls(): void {
-    this.#acceptor.reloadTls();
-  }
-
-  /** Open connections now. */
-  connectionCount(): number {
-    return this.#acceptor.sockets.size;
   }
 
   /** Waits up to `deadlineMs` for the requests that are open now, then cuts what is left of them. New ones go on: health is told to the end. */
@@ -118,13 +102,13 @@ export class EdgeListener {
 
   async #stop(deadlineMs: number): Promise<void> {
     this.#dispatcher.drain();
-    this.#acceptor.close();
+    this.acceptor.close();
     this.#sockets.closeIdle();
     // A connection becomes idle when its last answer is sent, and Node has no event for that.
     const again = setInterval(() => this.#sockets.closeIdle(), IDLE_CHECK_MS);
-    await this.#acceptor.allClosed(deadlineMs);
+    await this.acceptor.allClosed(deadlineMs);
     clearInterval(again);
-    for (const socket of this.#acceptor.sockets) socket.destroy();
+    for (const socket of this.acceptor.sockets) socket.destroy();
   }
 }
 
