@@ -44,6 +44,8 @@ export interface NodeOptions {
   readonly dataDir?: string;
   readonly nodeFlags?: readonly string[];
   readonly args?: readonly string[];
+  /** Without the probe and without `--expose-gc`, as users run it. */
+  readonly isPlain?: boolean;
   /** On whatever core there is, where several nodes are measured. */
   readonly isFree?: boolean;
   /** Checkout whose dist runs; this one when absent. */
@@ -115,12 +117,17 @@ export function onServerCore(command: string, args: readonly string[]): readonly
 }
 
 /** Starts a node and waits for its ready line. */
-export async function startNode({ dataDir, nodeFlags = [], args = [], isFree = false, root = ROOT }: NodeOptions = {}): Promise<Node> {
+export async function startNode({
+  dataDir,
+  nodeFlags = [],
+  args = [],
+  isPlain = false,
+  isFree = false,
+  root = ROOT,
+}: NodeOptions = {}): Promise<Node> {
   const nodeArgs = [
-    "--expose-gc",
+    ...(isPlain ? [] : ["--expose-gc", "--import", join(ROOT, "bench", "_probe.ts")]),
     ...nodeFlags,
-    "--import",
-    join(ROOT, "bench", "_probe.ts"),
     PROGRAM[0],
     join(root, PROGRAM[1]),
     "serve",
