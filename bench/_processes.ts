@@ -20,7 +20,7 @@ const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "-
 const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
 export interface Running {
-  readonly name: "waymark" | "etcd" | "consul" | "echo";
+  readonly name: "waymark" | "etcd" | "consul" | "nats" | "echo";
   readonly pid: number;
   /** Where it is asked: by gRPC, Consul by HTTP. */
   readonly grpc: Address;
@@ -154,9 +154,12 @@ export async function startNode({
   };
 }
 
-/** Starts a bare node:http2 server that answers each message with `answerBytes`: what no gRPC answer of ours can be cheaper than. */
-export async function startEcho(answerBytes: number): Promise<Running> {
-  const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_echo-child.ts"), String(answerBytes)]);
+/**
+ * Starts a bare node:http2 server that answers each message with `answerBytes`, and writes `changeBytes` to each watch for one: what no gRPC
+ * answer of ours can be cheaper than.
+ */
+export async function startEcho(answerBytes: number, changeBytes = 0): Promise<Running> {
+  const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_echo-child.ts"), String(answerBytes), String(changeBytes)]);
   const startedMs = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...ENV } });
   const grpc = { host: "127.0.0.1", port: Number(await firstLine(child)) };

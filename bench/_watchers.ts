@@ -1,61 +1,165 @@
 /** Many watch streams on one peer, and changes for them to hear of. */
 import { countField } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
-import { type Stream, Wire } from "./_wire.ts";
+import { Wire } from "./_wire.ts";
 import { INSTANCES, PATH, registerBytes, watchBytes } from "./_work.ts";
-import { ETCD_PATH, etcdPut, etcdWatch, type Sizes } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdPut, etcdWatch, etcdWatchOwn, type Sizes } from "./adapters/etcd.ts";
+import { NatsWire } from "./adapters/nats.ts";
 
-export const STREAMS_A_CONNECTION = 100;
+const STREAMS_A_CONNECTION = 100;
+/** What watches of NATS subscribe to. */
+const SUBJECT = "services";
 
 /** A change that has not reached everybody by then never will. */
 const LATE_MS = 60_000;
 const MAX_TRIES = 50;
 const RETRY_MS = 100;
 
-/** How each peer is watched and changed. */
+/** Which changes a watch passes: all, by one filter for all watches; all, by a filter that no other watch has; those of a service of its own. */
+export type Filters = "one" | "own" | "service";
+
+/** Services that change where each watch has a filter of its own: few, since each filter names them all. */
+export const OWN_FILTER_SERVICES = 10;
+
+/** How a peer is watched and changed. */
 interface Dialect {
+  /** Opens watch `i`; `heard` is told how many changes came, `begun` when changes from now on are told. */
+  open(i: number, filters: Filters, told: { heard(changes: number): void; begun(): void }): Promise<void>;
+  change(k: number, version: number): Promise<unknown>;
+  close(): void;
+}
+
+/** How our messages, etcd's and those of the bare server differ. */
+interface GrpcWords {
   readonly watch: string;
-  readonly watchBytes: (service?: number) => Uint8Array;
+  readonly watchBytes: (filters: Filters, i: number) => Uint8Array;
   /** Tag of a change in a watch message. */
   readonly changeTag: number;
+  /** Tag of what says that the watch has begun; 0: its first message says so. */
+  readonly begunTag: number;
   readonly change: string;
   readonly changeBytes: (k: number, version: number) => Uint8Array;
 }
 
-export function dialectOf(server: Running, { etcdValue }: Sizes): Dialect {
-  if (server.name === "waymark")
+function wordsOf(server: Running, { etcdValue }: Sizes): GrpcWords {
+  if (server.name === "etcd")
     return {
-      watch: PATH.watch,
-      watchBytes,
-      changeTag: 0x0a,
-      change: PATH.register,
-      changeBytes: (k, version) => registerBytes(k, k + 1, { version }),
+      watch: ETCD_PATH.watch,
+      watchBytes: (filters, i) => (filters === "own" ? etcdWatchOwn(i) : etcdWatch(filters === "service" ? i : undefined)),
+      changeTag: 0x5a,
+      begunTag: 0x18,
+      change: ETCD_PATH.put,
+      changeBytes: (k, version) => etcdPut(k, Buffer.from(etcdValue).fill(String(version % 10), 0, 1)),
     };
   return {
-    watch: ETCD_PATH.watch,
-    watchBytes: etcdWatch,
-    changeTag: 0x5a,
-    change: ETCD_PATH.put,
-    changeBytes: (k, version) => etcdPut(k, Buffer.from(etcdValue).fill(String(version % 10), 0, 1)),
+    watch: PATH.watch,
+    watchBytes: (filters, i) => watchBytes(namesOf(filters, i)),
+    changeTag: 0x0a,
+    // Field 4 at the end of the snapshot.
+    begunTag: server.name === "echo" ? 0 : 0x22,
+    change: PATH.register,
+    changeBytes: (k, version) => registerBytes(k, k + 1, { version }),
   };
+}
+
+/** Names that a filter of ours holds; none: everything in the namespace. */
+function namesOf(filters: Filters, i: number): readonly string[] {
+  if (filters === "one") return [];
+  if (filters === "service") return [`service-${i}`];
+  return [...Array.from({ length: OWN_FILTER_SERVICES }, (_, service) => `service-${service}`), `only-watch-${i}-asks-for-it`];
+}
+
+class GrpcDialect implements Dialect {
+  readonly #server: Running;
+  readonly #words: GrpcWords;
+  readonly #wires: Wire[] = [];
+  #changer: Wire | undefined;
+  #isClosing = false;
+
+  constructor(server: Running, sizes: Sizes) {
+    this.#server = server;
+    this.#words = wordsOf(server, sizes);
+  }
+
+  async open(i: number, filters: Filters, { heard, begun }: Parameters<Dialect["open"]>[2]): Promise<void> {
+    const { watch, begunTag, changeTag, watchBytes: bytesOf } = this.#words;
+    let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
+    if (wire === undefined) this.#wires.push((wire = await Wire.open(this.#server.grpc)));
+    let hasBegun = false;
+    const stream = wire.stream(watch, {
+      onMessage: (bytes, start, end) => {
+        if (!hasBegun && (begunTag === 0 || countField(bytes, start, end, begunTag) > 0)) {
+          hasBegun = true;
+          begun();
+          return;
+        }
+        heard(countField(bytes, start, end, changeTag));
+      },
+      onEnd: (why) => {
+        if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}: ${why}`);
+      },
+    });
+    stream.send(bytesOf(filters, i));
+    // A watch of etcd is a stream of requests, and over when that ends.
+    if (this.#server.name !== "etcd") stream.end();
+  }
+
+  async change(k: number, version: number): Promise<unknown> {
+    this.#changer ??= await Wire.open(this.#server.grpc);
+    return this.#changer.unary(this.#words.change, this.#words.changeBytes(k, version));
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    for (const wire of this.#wires) wire.close();
+    this.#changer?.close();
+  }
+}
+
+/** Every watch hears of every change: NATS has no filters but the subject. */
+class NatsDialect implements Dialect {
+  readonly #server: Running;
+  readonly #heard: ((changes: number) => void)[] = [];
+  readonly #wires: NatsWire[] = [];
+  readonly #payload: Buffer;
+  #changer: NatsWire | undefined;
+
+  constructor(server: Running, { entryBytes }: Sizes) {
+    this.#server = server;
+    this.#payload = Buffer.alloc(entryBytes, "x");
+  }
+
+  async open(i: number, _filters: Filters, { heard, begun }: Parameters<Dialect["open"]>[2]): Promise<void> {
+    let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
+    if (wire === undefined)
+      this.#wires.push((wire = await NatsWire.open(this.#server.grpc, (subscription) => this.#heard[subscription]?.(1))));
+    this.#heard[i] = heard;
+    wire.subscribe(SUBJECT, i);
+    await wire.settled();
+    begun();
+  }
+
+  async change(): Promise<unknown> {
+    this.#changer ??= await NatsWire.open(this.#server.grpc, () => {});
+    return this.#changer.publish(SUBJECT, this.#payload);
+  }
+
+  close(): void {
+    for (const wire of this.#wires) wire.close();
+    this.#changer?.close();
+  }
 }
 
 export interface Closer {
   close(): void;
 }
 
-/** Streams that all follow the namespace, or each a service of its own, and one connection that changes it. */
+/** Watches of one peer, and one connection that makes changes. */
 export class Watchers {
   readonly #server: Running;
   readonly #dialect: Dialect;
-  readonly #wires: Wire[] = [];
-  readonly #streams: Stream[] = [];
-  readonly #changer: Wire;
   readonly #seen: Float64Array;
-  readonly #isOwn: boolean;
   #version = 0;
-  #isClosing = false;
-  #greeted = 0;
   #atLeast = Number.POSITIVE_INFINITY;
   #behind = 0;
   #caughtUp: () => void = () => {};
@@ -64,63 +168,34 @@ export class Watchers {
   /** Changes the server refused and was asked for again. */
   refusals = 0;
 
-  private constructor(server: Running, sizes: Sizes, options: { readonly count: number; readonly changer: Wire; readonly isOwn: boolean }) {
-    const { count, changer, isOwn } = options;
+  private constructor(server: Running, sizes: Sizes, count: number) {
     this.#server = server;
-    this.#isOwn = isOwn;
-    this.#dialect = dialectOf(server, sizes);
+    this.#dialect = server.name === "nats" ? new NatsDialect(server, sizes) : new GrpcDialect(server, sizes);
     this.#seen = new Float64Array(count);
-    this.#changer = changer;
   }
 
-  /** Opens `count` streams and waits until each has its first message: END of the snapshot, or etcd's "created". `isOwn`: stream i follows service i. */
-  static async open(server: Running, sizes: Sizes, count: number, { isOwn = false } = {}): Promise<Watchers> {
-    const watchers = new Watchers(server, sizes, { count, changer: await Wire.open(server.grpc), isOwn });
+  /** Opens `count` watches, and waits until each has begun. */
+  static async open(server: Running, sizes: Sizes, count: number, filters: Filters = "one"): Promise<Watchers> {
+    const watchers = new Watchers(server, sizes, count);
+    let begun = 0;
     await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(
-        () => reject(new Error(`${server.name}: ${count - watchers.#greeted} of ${count} watches have not begun`)),
-        LATE_MS,
-      );
-      const begun = () => {
+      const late = setTimeout(() => reject(new Error(`${server.name}: ${count - begun} of ${count} watches have not begun`)), LATE_MS);
+      const onBegun = () => {
+        begun += 1;
+        if (begun < count) return;
         clearTimeout(late);
         resolve();
       };
-      watchers.#openAll(count, begun).catch(reject);
+      const openAll = async () => {
+        for (let i = 0; i < count; i++) {
+          await watchers.#dialect.open(i, filters, { heard: (changes) => watchers.#heard(i, changes), begun: onBegun });
+        }
+      };
+      openAll().catch(reject);
     });
     watchers.delivered = 0;
     watchers.#seen.fill(0);
     return watchers;
-  }
-
-  async #openAll(count: number, onGreeted: () => void): Promise<void> {
-    const { watch } = this.#dialect;
-    for (let i = 0; i < count; i++) {
-      let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
-      if (wire === undefined) this.#wires.push((wire = await Wire.open(this.#server.grpc)));
-      let isGreeted = false;
-      const stream = wire.stream(watch, {
-        onMessage: (bytes, start, end) => {
-          if (!isGreeted && this.#isGreeting(bytes, start, end)) {
-            isGreeted = true;
-            this.#greeted += 1;
-            if (this.#greeted === count) onGreeted();
-          }
-          this.#heard(i, countField(bytes, start, end, this.#dialect.changeTag));
-        },
-        onEnd: (why) => {
-          if (!this.#isClosing) abort(`${this.#server.name} ended watch ${i}: ${why}`);
-        },
-      });
-      stream.send(this.#dialect.watchBytes(this.#isOwn ? i : undefined));
-      if (this.#server.name === "waymark") stream.end();
-      this.#streams.push(stream);
-    }
-  }
-
-  /** Snapshot END (field 5, value 3) or "created" (field 3). */
-  #isGreeting(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#server.name === "etcd") return countField(bytes, start, end, 0x18) > 0;
-    return countField(bytes, start, end, 0x22) > 0;
   }
 
   #heard(stream: number, changes: number): void {
@@ -154,10 +229,9 @@ export class Watchers {
 
   async #change(k: number): Promise<void> {
     this.#version += 1;
-    const bytes = this.#dialect.changeBytes(k, this.#version);
     for (let tries = 1; ; tries++) {
       try {
-        await this.#changer.unary(this.#dialect.change, bytes);
+        await this.#dialect.change(k, this.#version);
         return;
       } catch (error) {
         // etcd with ten thousand watches on one core refuses some puts ("request timed out").
@@ -204,8 +278,7 @@ export class Watchers {
   }
 
   close(): void {
-    this.#isClosing = true;
-    for (const wire of [...this.#wires, this.#changer]) wire.close();
+    this.#dialect.close();
   }
 }
 

@@ -113,10 +113,9 @@ export function tagQuery(pool: number, limit: number): Uint8Array {
   );
 }
 
-/** Everything in the namespace, or one service of it. */
-export function watchBytes(service?: number): Uint8Array {
-  const names = service === undefined ? [] : [`service-${service}`];
-  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, { namespace: NAMESPACE, names }));
+/** Everything in the namespace, or entries with some names. */
+export function watchBytes(names: readonly string[] = []): Uint8Array {
+  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, { namespace: NAMESPACE, names: [...names] }));
 }
 
 export interface Driven {

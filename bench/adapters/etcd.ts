@@ -109,6 +109,12 @@ export function etcdWatch(service?: number): Uint8Array {
   return field(1, Buffer.concat([field(1, prefix), field(2, afterPrefix(prefix))]));
 }
 
+/** Everything in the namespace, by a range that no other watch has: its end is beyond the last key, further for each. */
+export function etcdWatchOwn(i: number): Uint8Array {
+  const prefix = `/${NAMESPACE}/`;
+  return field(1, Buffer.concat([field(1, prefix), field(2, `${prefix}~${i}`)]));
+}
+
 /** Entry bytes as both peers serve them: etcd's value is shorter by what its own key and numbers take in an answer. */
 export interface Sizes {
   readonly entryBytes: number;
