@@ -21,10 +21,15 @@ export type Filters = "one" | "own" | "service";
 /** Services that change where each watch has a filter of its own: few, since each filter names them all. */
 export const OWN_FILTER_SERVICES = 10;
 
+/** What a watch tells: how many changes came, and that changes from now on are told. */
+interface Told {
+  readonly heard: (changes: number) => void;
+  readonly begun: () => void;
+}
+
 /** How a peer is watched and changed. */
 interface Dialect {
-  /** Opens watch `i`; `heard` is told how many changes came, `begun` when changes from now on are told. */
-  open(i: number, filters: Filters, told: { heard(changes: number): void; begun(): void }): Promise<void>;
+  open(i: number, filters: Filters, told: Told): Promise<void>;
   change(k: number, version: number): Promise<unknown>;
   close(): void;
 }
@@ -81,7 +86,7 @@ class GrpcDialect implements Dialect {
     this.#words = wordsOf(server, sizes);
   }
 
-  async open(i: number, filters: Filters, { heard, begun }: Parameters<Dialect["open"]>[2]): Promise<void> {
+  async open(i: number, filters: Filters, { heard, begun }: Told): Promise<void> {
     const { watch, begunTag, changeTag, watchBytes: bytesOf } = this.#words;
     let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
     if (wire === undefined) this.#wires.push((wire = await Wire.open(this.#server.grpc)));
@@ -129,7 +134,7 @@ class NatsDialect implements Dialect {
     this.#payload = Buffer.alloc(entryBytes, "x");
   }
 
-  async open(i: number, _filters: Filters, { heard, begun }: Parameters<Dialect["open"]>[2]): Promise<void> {
+  async open(i: number, _filters: Filters, { heard, begun }: Told): Promise<void> {
     let wire = this.#wires[Math.floor(i / STREAMS_A_CONNECTION)];
     if (wire === undefined)
       this.#wires.push((wire = await NatsWire.open(this.#server.grpc, (subscription) => this.#heard[subscription]?.(1))));
