@@ -183,18 +183,12 @@ function list({ source, identity }: PeerParts, request: PeerServiceListRequest, 
   const { clusterId, region } = request;
   const statuses = MEMBER_STATUSES.filter((status) => request.statuses.includes(PeerStatus[enumName(status)]));
   const filter: MemberFilter = { statuses, clusterId, region };
-  const limit = pageLimit(request.limit);
   const hash = hashHex(fnv64(`peers\0${filter.statuses.toSorted().join(",")}\0${filter.clusterId}\0${filter.region}`));
-  const after = decodePageToken(request.pageToken, hash);
-  const rows = source
-    .members(time)
-    .filter((row) => row.nodeId > after && matchesMember(filter, row))
-    .toSorted((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
-  const page = rows.slice(0, limit);
-  const last = page.at(-1);
+  const rows = source.members(time).filter((row) => matchesMember(filter, row));
+  const { page, nextPageToken } = paged(rows, ({ nodeId }) => nodeId, { ...request, hash });
   return create(PeerServiceListResponseSchema, {
     peers: page.map((row) => wirePeer(row, identity)),
-    nextPageToken: last === undefined || page.length === rows.length ? "" : encodePageToken(last.nodeId, hash),
+    nextPageToken,
     servedBy: identity.nodeId,
     generatedAt: timestampFromMs(time.wallMs),
   });
@@ -264,9 +258,24 @@ function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
 /** Query parameters of a list. */
 const PAGE = ["limit", "page_token"] as const;
 
-function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): { readonly limit: number; readonly pageToken: string } {
+function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): Asked {
   if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
   return { limit: Number(limit), pageToken };
+}
+
+type Asked = Pick<PeerServiceLagRequest, "limit" | "pageToken">;
+
+/** The page that is asked for of rows in the order of their places. `hash` is that of their filter. */
+function paged<T>(rows: readonly T[], placeOf: (row: T) => string, { limit, pageToken, hash }: Asked & { readonly hash: string }) {
+  const after = decodePageToken(pageToken, hash);
+  const rest = rows
+    .map((row) => ({ row, place: placeOf(row) }))
+    .filter(({ place }) => place > after)
+    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
+  const page = rest.slice(0, pageLimit(limit));
+  const last = page.at(-1);
+  const nextPageToken = last === undefined || page.length === rest.length ? "" : encodePageToken(last.place, hash);
+  return { page: page.map(({ row }) => row), nextPageToken };
 }
 
 const LAG = hashHex(fnv64("lag"));
@@ -276,16 +285,9 @@ function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "gene
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
 
-function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest, "limit" | "pageToken">, time: Time) {
-  const limit = pageLimit(asked.limit);
-  const after = decodePageToken(asked.pageToken, LAG);
+function lag({ source, identity }: PeerParts, { limit, pageToken }: Asked, time: Time) {
   const report = source.lag(time);
-  const origins = report.origins
-    .map((row) => ({ row, place: originPlace(row) }))
-    .filter(({ place }) => place > after)
-    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
-  const page = origins.slice(0, limit);
-  const last = page.at(-1);
+  const { page, nextPageToken } = paged(report.origins, originPlace, { limit, pageToken, hash: LAG });
   return create(PeerServiceLagResponseSchema, {
     servedBy: identity.nodeId,
     ready: report.isReady,
@@ -293,8 +295,8 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
     age: durationFromMs(Math.round(report.ageMs)),
     originsProtected: report.isProtected,
     caughtUp: report.isCaughtUp,
-    nextPageToken: last === undefined || page.length === origins.length ? "" : encodePageToken(last.place, LAG),
-    origins: page.map(({ row }) =>
+    nextPageToken,
+    origins: page.map((row) =>
       create(OriginLagSchema, {
         nodeId: row.nodeId,
         generation: BigInt(row.generation),
@@ -307,7 +309,7 @@ function lag({ source, identity }: PeerParts, asked: Pick<PeerServiceLagRequest,
         whyPartial: row.whyPartial,
       }),
     ),
-    links: (after === "" ? report.links : []).map((row) =>
+    links: (pageToken === "" ? report.links : []).map((row) =>
       create(LinkLagSchema, {
         nodeId: row.nodeId,
         address: row.address,

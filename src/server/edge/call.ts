@@ -63,7 +63,7 @@ export class EdgeCall {
   readonly #plan: MessagePlan;
   /** Those of a body that are not compressed; the others are looked at when they are inflated. */
   readonly #messages: MessagesOfBody | undefined;
-  /** The JSON message read last, in which a fault can be located. It is dropped on admission. */
+  /** The first message in JSON, in which a fault can be located. It is dropped on admission: Connect admits a call when it has read one. */
   #text: Uint8Array | undefined;
 
   constructor(arrival: EdgeArrival, plan: MessagePlan) {
@@ -154,7 +154,7 @@ export class EdgeCall {
 
   #faultOf(message: Uint8Array): WaymarkError | undefined {
     if (this.arrival.encoding === "proto") return protobufFault(this.#plan, message);
-    if (!this.#isAdmitted) this.#text = message;
+    if (!this.#isAdmitted) this.#text ??= message;
     return jsonFault(this.#plan, message);
   }
 
@@ -171,7 +171,7 @@ export class EdgeCall {
     this.#inflation?.release();
   }
 
-  /** The text of the JSON message read last. */
+  /** The text of the first message in JSON. */
   readText(): string {
     return Buffer.from(this.#text ?? []).toString();
   }

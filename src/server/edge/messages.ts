@@ -34,7 +34,7 @@ export class MessagesOfBody {
 
   /** The body ended: returns the message that it was, unless it was in envelopes. */
   atEnd(): Uint8Array | undefined {
-    return this.#wantedBytes === Number.POSITIVE_INFINITY ? joined(this.#pieces) : undefined;
+    return this.#wantedBytes === Number.POSITIVE_INFINITY ? joined(this.#pieces.splice(0)) : undefined;
   }
 }
 
