@@ -170,6 +170,8 @@ export async function startEcho(answerBytes: number, changeBytes = 0): Promise<R
 export function runningOf(name: Running["name"], child: ChildProcess, at: Pick<Running, "grpc" | "startMs">): Running {
   const pid = child.pid ?? 0;
   const exited = once(child, "exit");
+  // One a process that is measured: ten members and their directories are no leak.
+  process.setMaxListeners(100);
   const onExit = () => child.kill("SIGKILL");
   process.on("exit", onExit);
   return {

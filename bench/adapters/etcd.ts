@@ -30,25 +30,60 @@ export interface EtcdOptions {
   readonly dataDir?: string;
 }
 
-/** Starts one member, and waits until it answers a range; undefined when it is not installed. */
-export async function startEtcd({ dataDir = scratchDir("etcd") }: EtcdOptions = {}): Promise<Running | undefined> {
-  const program = peerProgram("etcd");
-  if (program === undefined) return undefined;
-  const [clientPort, peerPort] = [await freePort(), await freePort()];
-  const url = `http://127.0.0.1:${clientPort}`;
-  const [command, args] = onServerCore(program, [
-    `--data-dir=${dataDir}`,
+/** Where a member listens. */
+interface Member {
+  readonly name: string;
+  readonly clientUrl: string;
+  readonly peerUrl: string;
+  readonly port: number;
+}
+
+async function memberOf(name: string): Promise<Member> {
+  const [port, peerPort] = [await freePort(), await freePort()];
+  return { name, port, clientUrl: `http://127.0.0.1:${port}`, peerUrl: `http://127.0.0.1:${peerPort}` };
+}
+
+/** Starts one member of those, and waits until it answers a range. */
+async function startMember(
+  program: string,
+  member: Member,
+  all: readonly Member[],
+  options: EtcdOptions & { readonly isFree: boolean },
+): Promise<Running> {
+  const flags = [
+    `--name=${member.name}`,
+    `--data-dir=${options.dataDir ?? scratchDir("etcd")}`,
     "--log-level=error",
     `--quota-backend-bytes=${8 * 1024 ** 3}`,
-    `--listen-client-urls=${url}`,
-    `--advertise-client-urls=${url}`,
-    `--listen-peer-urls=http://127.0.0.1:${peerPort}`,
-  ]);
+    `--listen-client-urls=${member.clientUrl}`,
+    `--advertise-client-urls=${member.clientUrl}`,
+    `--listen-peer-urls=${member.peerUrl}`,
+    `--initial-advertise-peer-urls=${member.peerUrl}`,
+    `--initial-cluster=${all.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",")}`,
+  ];
+  const [command, args] = options.isFree ? [program, flags] : onServerCore(program, flags);
   const startedMs = performance.now();
   const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
-  const grpc = { host: "127.0.0.1", port: clientPort };
+  const grpc = { host: "127.0.0.1", port: member.port };
   await answering(grpc);
   return runningOf("etcd", child, { grpc, startMs: performance.now() - startedMs });
+}
+
+/** Starts one member by itself; undefined when etcd is not installed. */
+export async function startEtcd(options: EtcdOptions = {}): Promise<Running | undefined> {
+  const program = peerProgram("etcd");
+  if (program === undefined) return undefined;
+  const member = await memberOf("default");
+  return startMember(program, member, [member], { ...options, isFree: false });
+}
+
+/** Starts a cluster, its members on whatever core there is; none when etcd is not installed. */
+export async function startEtcdCluster(count: number): Promise<readonly Running[]> {
+  const program = peerProgram("etcd");
+  if (program === undefined) return [];
+  const members: Member[] = [];
+  for (let i = 0; i < count; i++) members.push(await memberOf(`m${i}`));
+  return Promise.all(members.map((member) => startMember(program, member, members, { isFree: true })));
 }
 
 async function answering(to: Address): Promise<void> {
@@ -67,7 +102,7 @@ async function answering(to: Address): Promise<void> {
 }
 
 /** A key whose service comes first and in order, as a user of etcd would choose it. */
-function etcdKey(k: number): string {
+export function etcdKey(k: number): string {
   return `/${NAMESPACE}/service-${Math.floor(k / INSTANCES)}/i-${k % INSTANCES}`;
 }
 
@@ -107,6 +142,14 @@ export function etcdGrant(leaseId: number): Uint8Array {
 export function etcdWatch(service?: number): Uint8Array {
   const prefix = service === undefined ? `/${NAMESPACE}/` : `/${NAMESPACE}/service-${service}/`;
   return field(1, Buffer.concat([field(1, prefix), field(2, afterPrefix(prefix))]));
+}
+
+/** Keys of a watch response, and the first byte of each value: what a change says of itself. */
+export function etcdChanges(message: Buffer): readonly { readonly key: string; readonly first: number }[] {
+  // Events are field 11, the pair in each is field 2, with the key as 1 and the value as 5.
+  return fieldsOf(message, 11).flatMap((event) =>
+    fieldsOf(event, 2).map((pair) => ({ key: fieldsOf(pair, 1)[0]?.toString() ?? "", first: fieldsOf(pair, 5)[0]?.[0] ?? 0 })),
+  );
 }
 
 /** Everything in the namespace, by a range that no other watch has: its end is beyond the last key, further for each. */
