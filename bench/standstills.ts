@@ -227,19 +227,7 @@ function watchesOf(reads: Reads, fanout: Fanout): void {
     const request = { filter: { ...ANY, prefix: i === 0 ? "" : `org${i % NAMESPACES}` }, isNamesOnly: false, withDigest: false };
     const reader = reads.reader(anonymousCaller("c1", "127.0.0.1", []), request);
     const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs: 1e9 }, now());
-    fanout.add({
-      namespace: "",
-      prefix: request.filter.prefix,
-      dueMonoMs: 1e9,
-      lagRevisions: 0,
-      settledRevision: 0,
-      reader,
-      isReady: false,
-      isTelling: false,
-      wake: () => undefined,
-      refresh: (namespaces) => feed.refresh(namespaces),
-      stop: () => undefined,
-    });
+    fanout.add({ feed, isReady: false, wake: () => undefined, stop: () => undefined });
   }
 }
 

@@ -3,28 +3,15 @@
  * woken.
  */
 
-import type { Reader } from "../catalog/watch/reader.ts";
+import type { Feed } from "../catalog/watch/feed.ts";
 
 /** An open stream, as the fan-out sees it. */
 export interface Watcher {
-  /** Exactly this namespace. Empty if the watch is not of one namespace. */
-  readonly namespace: string;
-  /** This namespace and those below it. Empty if there is none. */
-  readonly prefix: string;
-  /** Monotonic ms at which it must be woken even without a change. */
-  readonly dueMonoMs: number;
-  /** Number of changes of this node that it has not been told. */
-  readonly lagRevisions: number;
-  /** Up to this revision it was told of every key. */
-  readonly settledRevision: number;
-  readonly reader: Reader;
+  /** What it is told next. The fan-out reads whom it concerns and when it is due, and a change of policy how far it came. */
+  readonly feed: Pick<Feed, "bookmarkDueMonoMs" | "isTelling" | "reader" | "refresh" | "revision" | "settledRevision">;
   /** Whether it is to be woken. Only the fan-out writes it. */
   isReady: boolean;
   wake(): void;
-  /** Notes that the verdict on these namespaces changed for it, or that the affected namespaces are unknown. */
-  refresh(namespaces: readonly string[] | "all"): void;
-  /** Whether it is in a snapshot, and so has not been told yet about a change of policy. */
-  readonly isTelling: boolean;
   /** Notes that it is to end: when it is woken, it gives the last position to resume from, and then the end. */
   stop(): void;
 }
@@ -58,18 +45,20 @@ export class Fanout {
   }
 
   add(watcher: Watcher): void {
+    const { namespace, prefix } = watcher.feed.reader.options.filter;
     this.#watchers.add(watcher);
-    if (watcher.namespace !== "") join(this.#exact, watcher.namespace, watcher);
-    else if (watcher.prefix !== "") join(this.#prefix, watcher.prefix, watcher);
+    if (namespace !== "") join(this.#exact, namespace, watcher);
+    else if (prefix !== "") join(this.#prefix, prefix, watcher);
     else this.#everything.add(watcher);
   }
 
   remove(watcher: Watcher): void {
+    const { namespace, prefix } = watcher.feed.reader.options.filter;
     this.#watchers.delete(watcher);
     watcher.isReady = false;
     this.#everything.delete(watcher);
-    leave(this.#exact, watcher.namespace, watcher);
-    leave(this.#prefix, watcher.prefix, watcher);
+    leave(this.#exact, namespace, watcher);
+    leave(this.#prefix, prefix, watcher);
   }
 
   /** Something changed in these namespaces. Cost: the watchers concerned, not all watchers. */
@@ -86,7 +75,7 @@ export class Fanout {
 
   /** Marks the watchers whose bookmark is due. Cost: one comparison for each watcher, so call it at most a few times a second. */
   due(monoMs: number): void {
-    for (const watcher of this.#watchers) if (watcher.dueMonoMs <= monoMs) this.#readyOne(watcher);
+    for (const watcher of this.#watchers) if (watcher.feed.bookmarkDueMonoMs <= monoMs) this.#readyOne(watcher);
   }
 
   /** Marks all watchers: the node's readiness changed. */

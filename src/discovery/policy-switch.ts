@@ -125,7 +125,7 @@ export class PolicySwitch {
   #tellSome(maxCount: number): boolean {
     const { reads } = this.#parts;
     for (const watcher of this.#watchers.slice(this.#told, this.#told + Math.ceil(maxCount / RECORDS_A_WATCH))) {
-      const viewer = reads.viewerOf(watcher.reader);
+      const viewer = reads.viewerOf(watcher.feed.reader);
       const isJudged = viewer === undefined || this.#diff.isJudged(viewer);
       if (!isJudged && !this.#diff.judge(viewer, maxCount)) return false;
       if (viewer !== undefined) this.#tell(watcher, viewer);
@@ -142,7 +142,7 @@ export class PolicySwitch {
    */
   #tell(watcher: Watcher, viewer: Viewer): void {
     const { replica, fanout } = this.#parts;
-    const { reader, settledRevision } = watcher;
+    const { reader, settledRevision } = watcher.feed;
     let known = this.#changedByReader.get(reader);
     if (known === undefined) {
       const { gained, lost } = this.#diff.of(viewer);
@@ -154,7 +154,7 @@ export class PolicySwitch {
     const emptied = isForgotten ? [] : replica.emptied.since(settledRevision);
     const isChanged = (namespace: string) => reader.mayHoldNamespace(namespace) && this.#diff.changeOf(namespace, viewer) !== "same";
     const told = isForgotten ? "all" : [...known, ...emptied.filter(isChanged)];
-    watcher.refresh(told);
+    watcher.feed.refresh(told);
     if (told.length > 0) fanout.again(watcher);
   }
 }

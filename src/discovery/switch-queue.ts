@@ -119,13 +119,11 @@ export class SwitchQueue {
   }
 
   #unheard(revision: number): Unheard {
-    const { fanout, replica } = this.#parts;
     let [count, places] = [0, 0];
-    for (const { isTelling, lagRevisions } of fanout.watchers()) {
-      const place = replica.revision - lagRevisions;
-      if (!isTelling && place >= revision) continue;
+    for (const { feed } of this.#parts.fanout.watchers()) {
+      if (!feed.isTelling && feed.revision >= revision) continue;
       count += 1;
-      places += place;
+      places += feed.revision;
     }
     return { count, places };
   }

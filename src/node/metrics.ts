@@ -36,7 +36,7 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.counter("waymark_leases_expired_total", {}).set(registrar.expiredCount);
   metrics.set("waymark_watch_streams", {}, fanout.size);
   let lag = 0;
-  for (const watcher of fanout.watchers()) lag = Math.max(lag, watcher.lagRevisions);
+  for (const { feed } of fanout.watchers()) lag = Math.max(lag, replica.revision - feed.revision);
   metrics.set("waymark_watch_lag_revisions", {}, lag);
   metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
 }

@@ -3,18 +3,14 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 
-function watcher(name: string, follows: Partial<Pick<Watcher, "namespace" | "prefix">>): Watcher & { readonly name: string } {
-  return {
-    name,
-    namespace: "",
-    prefix: "",
-    dueMonoMs: 0,
-    lagRevisions: 0,
-    isReady: false,
-    ...follows,
-    wake: () => {},
-    stop: () => {},
-  } as never;
+interface Follows {
+  readonly namespace?: string;
+  readonly prefix?: string;
+}
+
+function watcher(name: string, follows: Follows, bookmarkDueMonoMs = 0): Watcher & { readonly name: string } {
+  const feed = { reader: { options: { filter: { namespace: "", prefix: "", ...follows } } }, bookmarkDueMonoMs };
+  return { name, feed, isReady: false, wake: () => {}, stop: () => {} } as never;
 }
 
 function taken(fanout: Fanout): readonly unknown[] {
@@ -50,9 +46,11 @@ test("whatever changed, those are woken who follow one of the namespaces, in no 
         const left = watchers.filter((_, i) => !gone.includes(i));
         for (const each of watchers) if (!left.includes(each)) fanout.remove(each);
         fanout.changed(changed);
-        const concerns = ({ namespace, prefix }: Watcher) =>
-          (namespace === "" && prefix === "") ||
-          changed.some((one) => one === namespace || (prefix !== "" && `${one}.`.startsWith(`${prefix}.`)));
+        const concerns = ({ feed }: Watcher) => {
+          const { namespace, prefix } = feed.reader.options.filter;
+          const isIn = (one: string) => one === namespace || (prefix !== "" && `${one}.`.startsWith(`${prefix}.`));
+          return (namespace === "" && prefix === "") || changed.some(isIn);
+        };
         const woken = taken(fanout);
         expect(new Set(woken)).toEqual(new Set(left.filter(concerns).map((each) => each.name)));
         expect(new Set(woken).size, "once each").toBe(woken.length);
@@ -94,8 +92,8 @@ test("one that was removed is not woken", () => {
 
 test("a bookmark readies those whose time has come", () => {
   const fanout = new Fanout();
-  fanout.add({ ...watcher("now", {}), dueMonoMs: 100 });
-  fanout.add({ ...watcher("later", {}), dueMonoMs: 101 });
+  fanout.add(watcher("now", {}, 100));
+  fanout.add(watcher("later", {}, 101));
   fanout.due(100);
   expect(taken(fanout)).toEqual(["now"]);
 });

@@ -30,18 +30,20 @@ function open(count = 5) {
   const watch = (who: Caller, prefix = "svc", lagRevisions = 0) => {
     const reader = reads.reader(who, { filter: { ...ANY, prefix }, isNamesOnly: false, withDigest: false });
     const watcher: Watcher = {
-      namespace: "",
-      prefix,
-      dueMonoMs: Number.POSITIVE_INFINITY,
-      lagRevisions,
-      get settledRevision() {
-        return r.replica.revision - lagRevisions;
+      feed: {
+        bookmarkDueMonoMs: Number.POSITIVE_INFINITY,
+        get revision() {
+          return r.replica.revision - lagRevisions;
+        },
+        get settledRevision() {
+          return r.replica.revision - lagRevisions;
+        },
+        reader,
+        refresh: (namespaces) => void heard.push(`${who.tenant}: ${namespaces === "all" ? "all" : namespaces.join(" ")}`),
+        isTelling: false,
       },
-      reader,
       isReady: false,
       wake: () => {},
-      refresh: (namespaces) => void heard.push(`${who.tenant}: ${namespaces === "all" ? "all" : namespaces.join(" ")}`),
-      isTelling: false,
       stop: () => {},
     };
     fanout.add(watcher);
@@ -81,7 +83,7 @@ test("who hears of something is to be woken for it, as soon as it is noted", () 
   again.count = 0;
   const work = start(FOR_BLUE);
   while (!work.step(1)) expect(again.count).toBe(fanout.readyCount);
-  expect([again.count, fanout.take()?.reader === [...fanout.watchers()][0]?.reader, fanout.readyCount]).toEqual([1, true, 0]);
+  expect([again.count, fanout.take()?.feed === [...fanout.watchers()][0]?.feed, fanout.readyCount]).toEqual([1, true, 0]);
 });
 
 test("a namespace that had entries before and has some after is named once", () => {

@@ -31,18 +31,19 @@ function open() {
   const reads = new Reads(r.replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
   const fanout = new Fanout();
   const reader = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
-  const watcher = {
-    namespace: "",
-    prefix: "",
+  const feed = {
     reader,
-    isReady: false,
     isTelling: false,
+    bookmarkDueMonoMs: Number.POSITIVE_INFINITY,
     lagRevisions: 0,
+    get revision() {
+      return r.replica.revision - this.lagRevisions;
+    },
     settledRevision: 0,
     refresh: () => {},
   };
   // The queue looks at nothing else of a watcher.
-  fanout.add(watcher as Partial<Watcher> as Watcher);
+  fanout.add({ feed, isReady: false } as Partial<Watcher> as Watcher);
   const queue = new SwitchQueue({ replica: r.replica, reads, fanout, clusterId: "c1", policies });
   const put = (policy: Policy, monoMs: number) => {
     policies.policy = policy;
@@ -61,37 +62,37 @@ function open() {
     }
     return monoMs;
   };
-  return { watcher, fanout, queue, put, end, heardAt };
+  return { feed, fanout, queue, put, end, heardAt };
 }
 
 test("the next change may begin when watches have heard of the one before, and not before", () => {
-  const { watcher, queue, put, end, heardAt } = open();
+  const { feed, queue, put, end, heardAt } = open();
   expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, NEVER]);
   put(hiding("svc"), 0);
   expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, NEVER]);
   end(10);
-  watcher.isTelling = true;
-  expect(heardAt(10, (monoMs) => (watcher.isTelling = monoMs < 160))).toBe(170);
+  feed.isTelling = true;
+  expect(heardAt(10, (monoMs) => (feed.isTelling = monoMs < 160))).toBe(170);
   expect([queue.nextDeadlineMs(), queue.isHeard({ monoMs: 170 })]).toEqual([NEVER, true]);
 });
 
 test("nobody waits for who stands still, nor for ever for who comes further", () => {
-  const { watcher, put, end, heardAt } = open();
+  const { feed, put, end, heardAt } = open();
   put(hiding("svc"), 0);
   end(0);
   // It stands before the change, and so has not heard of it.
-  watcher.lagRevisions = 1;
+  feed.lagRevisions = 1;
   // Who waits later waits as long: nobody looked whether it came further.
   expect([heardAt(4000), heardAt(5000)]).toEqual([5000, 5000]);
   put(NO_POLICY, 6000);
   end(6000);
-  watcher.lagRevisions = 1_000_000;
-  expect(heardAt(6000, () => (watcher.lagRevisions -= 1))).toBe(16_000);
+  feed.lagRevisions = 1_000_000;
+  expect(heardAt(6000, () => (feed.lagRevisions -= 1))).toBe(16_000);
 });
 
 test("what is in force already waits for no watch, but for the change before", () => {
-  const { watcher, queue, put, end } = open();
-  watcher.isTelling = true;
+  const { feed, queue, put, end } = open();
+  feed.isTelling = true;
   const first = put(hiding("svc"), 0);
   const second = put(hiding("svc", "web"), 1);
   // The same, and nothing at all, are shown when that is.

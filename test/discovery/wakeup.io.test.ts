@@ -11,10 +11,8 @@ function slowOne(count: number) {
   const fanout = new Fanout(() => wakeup.kick());
   const wakeup: Wakeup = new Wakeup(fanout, () => ({ monoMs, wallMs: 0 }));
   const watcher = {
-    namespace: "svc",
-    prefix: "",
+    feed: { reader: { options: { filter: { namespace: "svc", prefix: "" } } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY },
     isReady: false,
-    dueMonoMs: Number.POSITIVE_INFINITY,
     wake: () => {
       log.push("wake");
       monoMs += 5;

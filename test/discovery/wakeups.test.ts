@@ -5,16 +5,16 @@ import { Wakeups } from "../../src/discovery/wakeups.ts";
 
 function open() {
   const fanout = new Fanout();
-  const watcher = { namespace: "svc", prefix: "", isReady: false, dueMonoMs: Number.POSITIVE_INFINITY };
+  const feed = { reader: { options: { filter: { namespace: "svc", prefix: "" } } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY };
   // Nothing else is looked at.
-  fanout.add(watcher as Partial<Watcher> as Watcher);
+  fanout.add({ feed, isReady: false } as unknown as Watcher);
   const wakeups = new Wakeups(fanout, { monoMs: 1000 });
   const wake = () => {
     while (fanout.take() !== undefined);
   };
   const look = (monoMs: number) => wakeups.look({ monoMs });
   const woken = (monoMs: number) => wakeups.woken({ monoMs });
-  return { fanout, watcher, wakeups, wake, look, woken };
+  return { fanout, feed, wakeups, wake, look, woken };
 }
 
 test("the first change wakes at once, and those of the next 2 ms together", () => {
@@ -45,12 +45,12 @@ test("while some are left the next slice follows at once, and nobody else begins
 });
 
 test("bookmarks are looked for every 200 ms, and wake only whose is due", () => {
-  const { fanout, watcher, wakeups, look } = open();
+  const { fanout, feed, wakeups, look } = open();
   expect(wakeups.nextDeadlineMs()).toBe(1200);
-  watcher.dueMonoMs = 1100;
+  feed.bookmarkDueMonoMs = 1100;
   wakeups.tick({ monoMs: 1199 });
   expect([fanout.readyCount, wakeups.nextDeadlineMs()]).toEqual([0, 1200]);
-  watcher.dueMonoMs = 1300;
+  feed.bookmarkDueMonoMs = 1300;
   wakeups.tick({ monoMs: 1200 });
   expect([fanout.readyCount, wakeups.nextDeadlineMs()]).toEqual([0, 1400]);
   wakeups.tick({ monoMs: 1401 });

@@ -40,27 +40,7 @@ export class FoldingClient {
     const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: true });
     const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs }, at(0));
     this.feed = feed;
-    this.watcher = {
-      namespace: filter.namespace,
-      prefix: filter.prefix,
-      get dueMonoMs() {
-        return feed.bookmarkDueMonoMs;
-      },
-      get lagRevisions() {
-        return reader.replica.revision - feed.revision;
-      },
-      get settledRevision() {
-        return feed.settledRevision;
-      },
-      get isTelling() {
-        return feed.isTelling;
-      },
-      reader,
-      isReady: false,
-      wake: () => this.onWake(),
-      refresh: (namespaces) => feed.refresh(namespaces),
-      stop: () => undefined,
-    };
+    this.watcher = { feed, isReady: false, wake: () => this.onWake(), stop: () => undefined };
   }
 
   get heldCount(): number {

@@ -179,27 +179,11 @@ export class SimWatch {
 
   #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
     const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
-    const { filter } = this.#request;
     const watcher: Watcher = {
-      namespace: filter.namespace,
-      prefix: filter.prefix,
-      get dueMonoMs() {
-        return feed.bookmarkDueMonoMs;
-      },
-      get lagRevisions() {
-        return process.replica.revision - feed.revision;
-      },
-      reader,
+      feed,
       isReady: false,
       wake: () => {
         open.isWoken = true;
-      },
-      refresh: (namespaces) => feed.refresh(namespaces),
-      get settledRevision() {
-        return feed.settledRevision;
-      },
-      get isTelling() {
-        return feed.isTelling;
       },
       stop: () => undefined,
     };

@@ -35,7 +35,7 @@ export interface WatchPorts {
 const encoded = new WeakMap<FeedMessage, Buffer>();
 
 export class WatchSource implements StreamSource, Watcher {
-  readonly #feed: Feed;
+  readonly feed: Feed;
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
@@ -44,32 +44,8 @@ export class WatchSource implements StreamSource, Watcher {
   #isOver = false;
 
   constructor(feed: Feed, ports: WatchPorts) {
-    this.#feed = feed;
+    this.feed = feed;
     this.#ports = ports;
-  }
-
-  get reader(): Reader {
-    return this.#feed.reader;
-  }
-
-  get namespace(): string {
-    return this.#feed.reader.options.filter.namespace;
-  }
-
-  get prefix(): string {
-    return this.#feed.reader.options.filter.prefix;
-  }
-
-  get dueMonoMs(): number {
-    return this.#feed.bookmarkDueMonoMs;
-  }
-
-  get lagRevisions(): number {
-    return this.#feed.reader.replica.revision - this.#feed.revision;
-  }
-
-  get settledRevision(): number {
-    return this.#feed.settledRevision;
   }
 
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
@@ -80,14 +56,6 @@ export class WatchSource implements StreamSource, Watcher {
 
   wake(): void {
     this.#wake?.();
-  }
-
-  get isTelling(): boolean {
-    return this.#feed.isTelling;
-  }
-
-  refresh(namespaces: readonly string[] | "all"): void {
-    this.#feed.refresh(namespaces);
   }
 
   /** The next pull gives the last cursor, and the pull after it ends the stream. */
@@ -101,7 +69,7 @@ export class WatchSource implements StreamSource, Watcher {
     if (message === undefined) return undefined;
     let bytes = encoded.get(message);
     if (bytes === undefined) {
-      const { isNamesOnly } = this.#feed.reader.options;
+      const { isNamesOnly } = this.feed.reader.options;
       const ageMs = Math.round(this.#ports.ageMs(time));
       bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
       encoded.set(message, bytes);
@@ -113,22 +81,22 @@ export class WatchSource implements StreamSource, Watcher {
 
   close(): void {
     this.#ports.fanout.remove(this);
-    this.#ports.release(this.#feed.reader);
+    this.#ports.release(this.feed.reader);
   }
 
   #next(time: Time): FeedMessage | undefined {
     if (this.#isOver) return undefined;
     const isReady = this.#ports.isReady();
-    const { restartCount } = this.#feed;
-    const message = this.#feed.next(time, MESSAGE_BYTES, isReady);
-    if (this.#feed.restartCount > restartCount) this.#ports.dropped.inc();
-    if (this.#feed.isUnfinished && !this.#isStopping) {
+    const { restartCount } = this.feed;
+    const message = this.feed.next(time, MESSAGE_BYTES, isReady);
+    if (this.feed.restartCount > restartCount) this.#ports.dropped.inc();
+    if (this.feed.isUnfinished && !this.#isStopping) {
       this.#ports.fanout.again(this);
       return undefined;
     }
     if (!this.#isStopping || message !== undefined) return message;
     this.#isOver = true;
-    const farewell = this.#feed.farewell(time, isReady);
+    const farewell = this.feed.farewell(time, isReady);
     const retryMs = Math.ceil(this.#ports.random() * RECONNECT_SPREAD_MS);
     this.#end?.(new WaymarkError("draining", "this node is stopping; resume at another with the portable cursor", { retryMs }));
     return farewell;
