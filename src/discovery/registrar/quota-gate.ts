@@ -28,17 +28,18 @@ function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | un
 }
 
 export class QuotaGate {
+  /** What is staged becomes visible, or is taken back, there. */
+  readonly quotas: Quotas;
   readonly #replica: Replica;
-  readonly #quotas: Quotas;
 
   constructor(replica: Replica, quotas: Quotas) {
     this.#replica = replica;
-    this.#quotas = quotas;
+    this.quotas = quotas;
   }
 
   /** Throws `quota_exceeded` if the stamped entries together would add more than is left. */
   check(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
-    const quotas = this.#quotas;
+    const { quotas } = this;
     if (!quotas.isSet) return;
     quotas.check(
       caller,
@@ -48,23 +49,10 @@ export class QuotaGate {
 
   /** The next staged record replaces the current one of the key, or removes it if `after` is absent. */
   stage(key: KeyText, after: StampedEntry | undefined): void {
-    const quotas = this.#quotas;
+    const { quotas } = this;
     if (!quotas.isSet) return;
     const change = { before: this.#held(key), after: after === undefined ? undefined : weighed(after, after.content.length) };
     quotas.stage(this.#replica.lastSeq + 1, change);
-  }
-
-  /** Everything up to this seq is visible. */
-  commit(through: number): void {
-    this.#quotas.commit(through);
-  }
-
-  abortAfter(seq: number): void {
-    this.#quotas.abortAfter(seq);
-  }
-
-  abort(): void {
-    this.#quotas.abort();
   }
 
   #held(key: KeyText): Held | undefined {

@@ -247,14 +247,14 @@ export class Registrar {
   commit(batch: Batch, time: Time): void {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
-    this.#gate.commit(batch.lastSeq);
+    this.#gate.quotas.commit(batch.lastSeq);
   }
 
   /** The batch was refused. It is undone together with everything staged after it. */
   abort(batch: Batch): void {
     this.#replica.abort();
     this.#undo.undo();
-    this.#gate.abort();
+    this.#gate.quotas.abort();
     this.#takenSeq = this.#replica.lastSeq;
     this.#newLeases = [];
     this.endings.take();
@@ -272,7 +272,7 @@ export class Registrar {
       return call();
     } catch (error) {
       this.#replica.unstage(seq);
-      this.#gate.abortAfter(seq);
+      this.#gate.quotas.abortAfter(seq);
       this.#undo.undoTo(mark);
       this.#newLeases.length = leaseCount;
       this.endings.forgetAfter(endedCount);
