@@ -13,7 +13,7 @@ const PACKED = { globalSetup: ["test/program-setup.ts"] };
 const RULES = ["test/tidy.test.ts"];
 /** Plant faults for the tools that check it, and start those: processes, and seconds. */
 const CHECKS = ["test/checks.test.ts", "test/failed-names.test.ts"];
-/** Unit tests that use files, threads, sockets, processes or real time: they need a process of their own, and wait. */
+/** Unit tests that use files, threads, sockets, processes or real time, and wait for them. */
 const IO = "test/**/*.io.test.ts";
 
 /** Of e2e, those that judge how long something takes, or that try to fill the machine. Most of their time is waiting. */
@@ -67,12 +67,12 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: [...KINDS_BELOW, IO, ...RULES, ...CHECKS],
-          // Two processes for all files, not one for each: rooms are pure, so that nothing is left of one file for the next.
+          // Two processes for all files, not one for each: loading everything anew for each costs more than the tests.
           isolate: false,
           setupFiles: ["test/shared-setup.ts"],
         },
       },
-      { extends: true, test: { name: "io", include: [IO], exclude: KINDS_BELOW } },
+      { extends: true, test: { name: "io", include: [IO], exclude: KINDS_BELOW, isolate: false, setupFiles: ["test/shared-setup.ts"] } },
       { extends: true, test: { name: "rules", include: RULES } },
       { extends: true, test: { name: "checks", include: CHECKS } },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 600_000 } },
