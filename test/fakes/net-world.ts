@@ -53,6 +53,11 @@ export class NetWorld implements Disposable {
     return ["ip", "netns", "exec", this.#spaceOf(name)];
   }
 
+  /** The machine is gone: nothing that it sends arrives, nothing arrives at it, and nobody is told. */
+  unplug(name: string): void {
+    ip("link", "set", portOf(this.#spaceOf(name)), "down");
+  }
+
   /** From now on nothing of `from` arrives at `to`; the other way is another cut. */
   cut(from: string, to: string): void {
     this.#cuts.add(`${from} ${to}`);
@@ -72,7 +77,11 @@ export class NetWorld implements Disposable {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     process.off("exit", this.#onExit);
-    for (const name of this.names) attempt(() => ip("netns", "del", this.#spaceOf(name)));
+    for (const name of this.names) {
+      // A namespace lasts while a process in it does; its cable need not.
+      attempt(() => ip("link", "del", portOf(this.#spaceOf(name))));
+      attempt(() => ip("netns", "del", this.#spaceOf(name)));
+    }
     attempt(() => ip("link", "del", this.#bridge));
   }
 
@@ -82,7 +91,7 @@ export class NetWorld implements Disposable {
 
   #plug(name: string): void {
     const space = this.#spaceOf(name);
-    const port = `${space}p`;
+    const port = portOf(space);
     ip("netns", "add", space);
     ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space);
     ip("link", "set", port, "master", this.#bridge, "up");
@@ -90,6 +99,11 @@ export class NetWorld implements Disposable {
     ip("-n", space, "link", "set", "eth0", "up");
     ip("-n", space, "link", "set", "lo", "up");
   }
+}
+
+/** The end of its cable at the bridge. */
+function portOf(space: string): string {
+  return `${space}p`;
 }
 
 function attempt(step: () => void): void {

@@ -28,6 +28,7 @@ func (watcher) NotifyUpdate(node *memberlist.Node) { say("update", node) }
 func main() {
 	name := flag.String("name", "", "node name")
 	join := flag.String("join", "", "host:port of a member")
+	bind := flag.String("bind", "127.0.0.1", "address to listen at")
 	local := flag.Bool("local", false, "the configuration for one machine, not that for a network")
 	flag.Parse()
 	config := memberlist.DefaultLANConfig()
@@ -35,9 +36,9 @@ func main() {
 		config = memberlist.DefaultLocalConfig()
 	}
 	config.Name = *name
-	config.BindAddr = "127.0.0.1"
+	config.BindAddr = *bind
 	config.BindPort = 0
-	config.AdvertiseAddr = "127.0.0.1"
+	config.AdvertiseAddr = *bind
 	config.Events = watcher{}
 	config.Logger = log.New(io.Discard, "", 0)
 	list, err := memberlist.Create(config)
