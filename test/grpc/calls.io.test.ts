@@ -2,7 +2,9 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { afterEach, expect, test } from "vitest";
+import type { ClientCall } from "../../src/grpc/client/client-call.ts";
 import type { Connection } from "../../src/grpc/server/connection-guard.io.ts";
+import type { Method } from "../../src/grpc/server/method.ts";
 import { framed } from "../../src/grpc/wire/framing.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { CODES } from "../../src/lib/errors.ts";
@@ -115,6 +117,88 @@ test("a call that its client cancels is cancelled at the server, whose later ans
   await until("the handler heard", () => seen.cancelled.length === 1);
   expect(seen.cancelled).toEqual(["cancelled"]);
   expect(() => seen.held[0]?.respond(bytes("late"))).not.toThrow();
+});
+
+/** A method that says what comes of a stream of requests, and answers each of them where it may. */
+function toldMethod(kind: "client_streaming" | "bidi_streaming", told: string[]): Method {
+  return {
+    path: "/t/Told",
+    kind,
+    open: (call) => {
+      call.onCancelled((why) => told.push(why));
+      return {
+        message: (request) => {
+          told.push(textOf(request));
+          if (kind === "bidi_streaming") call.write(request);
+        },
+        halfClosed: () => {
+          told.push("all of it");
+          if (kind === "bidi_streaming") call.end();
+          else call.respond(bytes("done"));
+        },
+      };
+    },
+  };
+}
+
+type GivesUp = (call: ClientCall, told: readonly string[]) => unknown;
+const GIVING_UP: readonly { readonly when: string; readonly came: readonly string[]; readonly giveUp: GivesUp }[] = [
+  { when: "before it sent anything", came: [], giveUp: (call) => call.cancel() },
+  {
+    when: "when a message has come",
+    came: ["one"],
+    giveUp: async (call, told) => {
+      call.write(bytes("one"));
+      await until("it came", () => told.length === 1);
+      call.cancel();
+    },
+  },
+  { when: "for a last message over its bound", came: [], giveUp: (call) => call.halfClose(new Uint8Array(2_000)) },
+];
+
+test.each((["client_streaming", "bidi_streaming"] as const).flatMap((kind) => GIVING_UP.map((row) => ({ kind, ...row }))))(
+  "$kind: requests that their client gives up $when are cancelled at the server, and no whole request",
+  async ({ kind, came, giveUp }) => {
+    const told: string[] = [];
+    const { connection, server } = await both({ methods: [toldMethod(kind, told)] }, { limits: { maxSendBytes: 1_000 } });
+    const talk = new Conversation(connection, { path: "/t/Told", isSingleResponse: kind === "client_streaming" });
+    await until("it has begun", () => server.counts().streams === 1);
+    await giveUp(talk.call, told);
+    await until("the server knows", () => server.counts().streams === 0);
+    expect(told).toEqual([...came, "cancelled"]);
+  },
+);
+
+test("a bidirectional call that is given up inside an answer is cancelled at the server", async () => {
+  const told: string[] = [];
+  const { connection, server } = await both({ methods: [toldMethod("bidi_streaming", told)] });
+  const closed: number[] = [];
+  const call = connection.start(
+    { path: "/t/Told", isSingleResponse: false },
+    { message: () => call.cancel(), closed: ({ status }) => void closed.push(status.code) },
+  );
+  call.write(bytes("one"));
+  await until("the server knows", () => told.length === 2 && server.counts().streams === 0);
+  expect([told, closed]).toEqual([["one", "cancelled"], [CODES.CANCELLED]]);
+});
+
+test("calls that are given up while they wait for a place at the server leave theirs to others", async () => {
+  const { connection, seen } = await both({ limits: { burstStreams: 1 } });
+  expect((await unary(connection, "/t/Echo")).status.code).toBe(CODES.OK); // The server's limit is known.
+  const first = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
+  first.call.halfClose(bytes(""));
+  await until("it is held", () => seen.held.length === 1);
+  const waiting = Array.from(
+    { length: 20 },
+    (_, i) => new Conversation(connection, { path: i % 2 === 0 ? "/t/Hold" : "/t/Sum", isSingleResponse: true }),
+  );
+  for (const [i, { call }] of waiting.entries()) {
+    if (i % 4 === 0) call.halfClose(bytes(""));
+    call.cancel();
+  }
+  const last = unary(connection, "/t/Echo", bytes("x"));
+  seen.held[0]?.respond(bytes(""));
+  expect([(await last).status.code, seen.held.length]).toEqual([CODES.OK, 1]);
 });
 
 test.each([

@@ -4,6 +4,7 @@
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import type { Socket } from "node:net";
+import { addAbortSignal } from "node:stream";
 import { assert, CODES } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
@@ -12,6 +13,7 @@ import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.t
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 import type { Inflater } from "../wire/message-reader.ts";
 import { requestFields } from "../wire/request-head.ts";
+import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
 /** Bounds of a connection. Bytes and ms as the names say. */
@@ -144,7 +146,7 @@ export class ClientConnection {
     }
     const head = { ...request, sendsGzip, acceptsCompressed: inflater !== undefined };
     const stream = this.#session.request(nodeHeaders(requestFields(head)), { endStream: false });
-    const call = new ClientCall({ ...common, listener, port: new Http2StreamPort(stream), timeoutMs: request.timeoutMs });
+    const call = new ClientCall({ ...common, listener, port: new CallStream(stream), timeoutMs: request.timeoutMs });
     this.#callCount += 1;
     this.#listen(stream, call);
     return call;
@@ -208,6 +210,19 @@ export class ClientConnection {
       case undefined:
         return;
     }
+  }
+}
+
+const ABORTED = AbortSignal.abort();
+
+class CallStream extends Http2StreamPort<ClientHttp2Stream> {
+  /**
+   * A stream that Node closes while our direction is open ends that direction first (END_STREAM), so that the server takes a request that was
+   * given up for a whole one. A stream that is aborted is only reset, with CANCEL.
+   */
+  override reset(http2Code: number): void {
+    if (http2Code === HTTP2_ERROR.CANCEL && !this.isGone) addAbortSignal(ABORTED, this.stream);
+    else super.reset(http2Code);
   }
 }
 
