@@ -1,5 +1,6 @@
 /** The gRPC listener over real sockets, with the client library most of our callers in Node use. */
 import { connect as connectHttp2 } from "node:http2";
+import { connect as connectTcp } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { compressionAlgorithms, Metadata } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
@@ -314,6 +315,16 @@ test("stop does not wait for watches of health: they hear that the listener drai
   expect(await watching).toMatchObject({ code: 14, reason: "DRAINING" });
   expect((await watching).messages.at(-1)).toEqual(Buffer.from(last));
   await stopped;
+}, 20_000);
+
+test("stop does not wait for a connection that has said nothing and does not close its end", async () => {
+  const { listener } = await started();
+  const silent = connectTcp({ host: "127.0.0.1", port: listener.acceptor.port, allowHalfOpen: true });
+  silent.on("error", () => {});
+  await until("it is there", () => listener.acceptor.sockets.size === 1);
+  await listener.stop(30_000);
+  expect(listener.acceptor.sockets.size).toBe(0);
+  silent.destroy();
 }, 20_000);
 
 test("a taken port is named with the flag that changes it", async () => {

@@ -31,29 +31,23 @@ test("a quiet connection is pinged once, and cut when nothing comes; whatever co
 test("a connection without calls is sent away, and one with an open call is not", () => {
   const busy = life({ keepaliveTimeMs: 1e9 });
   expect([busy.check(9_000, { openStreams: 1, streamCount: 1 }), busy.check(25_000)]).toEqual([undefined, undefined]);
-  expect([busy.check(34_000, { openStreams: 0 }), busy.check(35_001)]).toEqual([undefined, "warn"]);
+  expect([busy.check(34_000, { openStreams: 0 }), busy.check(35_001)]).toEqual([undefined, "close"]);
   const calling = life({ keepaliveTimeMs: 1e9 });
   // Calls that began and ended between two looks count as well.
-  expect([calling.check(9_999, { streamCount: 1 }), calling.check(19_999), calling.check(20_000)]).toEqual([undefined, undefined, "warn"]);
+  expect([calling.check(9_999, { streamCount: 1 }), calling.check(19_999), calling.check(20_000)]).toEqual([undefined, undefined, "close"]);
 });
 
-test("a connection that goes away is warned, then closed when it answered or after a second, and cut when its grace is over", () => {
-  const answered = life();
-  expect(answered.lifetime.leave(0, 5_000)).toBe("warn");
-  expect(answered.lifetime.leave(10, 1)).toBeUndefined();
-  expect([answered.lifetime.warned(), answered.lifetime.warned()]).toEqual(["close", undefined]);
-  expect([answered.check(5_000, { openStreams: 1 }), answered.check(5_001)]).toEqual([undefined, "cut"]);
-  const silent = life();
-  expect(silent.lifetime.warned()).toBeUndefined();
-  silent.lifetime.leave(0, 5_000);
-  expect([silent.check(1_000), silent.check(1_001), silent.check(1_500)]).toEqual([undefined, "close", undefined]);
+test("a connection that is to go away is told so once, and cut when its grace is over", () => {
+  const { lifetime, check } = life();
+  expect([lifetime.leave(0, 5_000), lifetime.leave(10, 1)]).toEqual(["close", undefined]);
+  expect([check(1_001), check(5_000, { openStreams: 1 }), check(5_001)]).toEqual([undefined, undefined, "cut"]);
 });
 
 test("an old connection goes away at its age, ± 10 % by chance", () => {
   const limits = { maxConnectionAgeMs: 1_000, keepaliveTimeMs: 1e9 };
   const ages = [0, 0.5, 1].map((chance) => {
     const { check } = life(limits, chance);
-    for (let nowMs = 1; ; nowMs += 1) if (check(nowMs, { openStreams: 1, streamCount: 1 }) === "warn") return nowMs;
+    for (let nowMs = 1; ; nowMs += 1) if (check(nowMs, { openStreams: 1, streamCount: 1 }) === "close") return nowMs;
   });
   expect(ages).toEqual([901, 1_001, 1_101]);
 });

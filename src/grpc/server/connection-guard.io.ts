@@ -75,9 +75,6 @@ const ROOM_STEP = 64;
 const ROUND_MS = 250;
 const SLICES = 10;
 
-/** A GOAWAY that refuses no stream: the client opens no new ones, and those on their way are served (RFC 9113, section 6.8). */
-const ALL_STREAMS = 2 ** 31 - 1;
-
 /**
  * Calls that are begun in one turn of the event loop, of one connection and of all; more wait for the next turns. What a
  * burst may cost another connection's call is this many of its own.
@@ -210,18 +207,16 @@ export class ConnectionGuard {
   }
 
   #carryOut(watched: Watched, order: LifetimeOrder | undefined): void {
-    const { session, life } = watched;
+    const { session } = watched;
     if (order === undefined || session.destroyed) return;
     switch (order) {
       case "ping":
         session.ping(() => {}); // Whatever is read, its answer among it, shows that the client lives.
         return;
-      case "warn":
-        session.goaway(0, ALL_STREAMS);
-        session.ping(() => this.#carryOut(watched, life.warned()));
-        return;
       case "close":
-        session.close();
+        // A client that has made no call is owed nothing, and may never close its end. `destroy` says GOAWAY too.
+        if (session.state.lastProcStreamID === 0) session.destroy();
+        else session.close();
         return;
       case "cut":
         this.#cut(watched, "lifetime");

@@ -20,10 +20,14 @@ export const ENDLESS: LifetimeLimits = {
 };
 
 /**
- * What the shell must do. `warn`: send GOAWAY for no stream, and a PING; calls that are on their way are still served. `close`: send the
- * GOAWAY that says which streams were served, and close when they are over. `cut`: destroy the connection.
+ * What the shell must do. `close`: send the GOAWAY that says which streams were taken, and close when they are over. `cut`: destroy the
+ * connection.
+ *
+ * A call that crosses the GOAWAY is not looked at, and clients make it again elsewhere (RFC 9113, section 6.8). A first GOAWAY that refuses no
+ * stream would not change this: nghttp2 takes no new streams after any GOAWAY, and where no stream is open Node reads nothing more, not even the
+ * answer to a PING or the client's end.
  */
-export type LifetimeOrder = "ping" | "warn" | "close" | "cut";
+export type LifetimeOrder = "ping" | "close" | "cut";
 
 /** What the shell reads of a connection. Times are patient ms (lib/patience.ts). */
 export interface LifetimeSample {
@@ -35,9 +39,6 @@ export interface LifetimeSample {
   readonly streamCount: number;
 }
 
-/** The answer to the PING behind a warning shows that the client has read it; it is not waited for longer than this, in ms. */
-const WARNING_MS = 1_000;
-
 export class ConnectionLifetime {
   readonly #limits: LifetimeLimits;
   readonly #keepalive: Keepalive;
@@ -45,7 +46,8 @@ export class ConnectionLifetime {
   readonly #openedMs: number;
   #usedMs: number;
   #usedStreamCount = 0;
-  #leaving: { readonly sinceMs: number; readonly untilMs: number; isClosed: boolean } | undefined;
+  /** When it is cut if it has not gone away by then; undefined while it may stay. */
+  #leavesUntilMs: number | undefined;
 
   /** `chance` is a number from 0 to 1 that spreads the ages of connections. */
   constructor(limits: LifetimeLimits, opened: { readonly nowMs: number; readonly chance: number }) {
@@ -58,26 +60,15 @@ export class ConnectionLifetime {
 
   /** The connection is to go away; its open calls have `graceMs`. Does nothing when it is going already. */
   leave(nowMs: number, graceMs: number): LifetimeOrder | undefined {
-    if (this.#leaving !== undefined) return undefined;
-    this.#leaving = { sinceMs: nowMs, untilMs: nowMs + graceMs, isClosed: false };
-    return "warn";
-  }
-
-  /** The client answered the PING behind the warning. */
-  warned(): LifetimeOrder | undefined {
-    if (this.#leaving === undefined || this.#leaving.isClosed) return undefined;
-    this.#leaving.isClosed = true;
+    if (this.#leavesUntilMs !== undefined) return undefined;
+    this.#leavesUntilMs = nowMs + graceMs;
     return "close";
   }
 
   /** Looks at the clocks; called a few times a second. */
   check(sample: LifetimeSample): LifetimeOrder | undefined {
     const { nowMs, dueMs, openStreams, streamCount } = sample;
-    if (this.#leaving !== undefined) {
-      if (dueMs > this.#leaving.untilMs) return "cut";
-      if (dueMs - this.#leaving.sinceMs > WARNING_MS) return this.warned();
-      return undefined;
-    }
+    if (this.#leavesUntilMs !== undefined) return dueMs > this.#leavesUntilMs ? "cut" : undefined;
     if (dueMs - this.#openedMs > this.#maxAgeMs) return this.leave(nowMs, this.#limits.maxConnectionAgeGraceMs);
     if (openStreams > 0 || streamCount !== this.#usedStreamCount) {
       this.#usedStreamCount = streamCount;

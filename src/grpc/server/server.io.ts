@@ -129,8 +129,8 @@ export class GrpcServer {
   }
 
   /**
-   * Tells every client to go away (GOAWAY). Calls that are on their way are served; a connection closes when its last call is over, and
-   * is cut after `graceMs`. Sockets that are accepted later are served; whoever drains stops accepting first.
+   * Tells every client to go away (GOAWAY). Open calls are served, and those that cross the GOAWAY are told to be made elsewhere; a connection
+   * closes when its last call is over, and is cut after `graceMs`. Sockets that are accepted later are served; whoever drains stops accepting first.
    */
   drain(graceMs: number): void {
     this.#guard.leaveAll(graceMs);
