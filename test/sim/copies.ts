@@ -119,8 +119,9 @@ class Copies {
   #watch(): { readonly hasEnded: boolean } {
     const watch = { hasEnded: false };
     const stop = () => void (watch.hasEnded = true);
-    const quiet = { dueMonoMs: Number.POSITIVE_INFINITY, wake: () => {}, refresh: () => {}, isTelling: false, isReady: false };
-    this.#node(ORIGINAL).process?.fanout.add({ namespace: "svc", prefix: "", ...quiet, stop } as unknown as Watcher);
+    const filter = { namespace: "svc", prefix: "" };
+    const feed = { reader: { options: { filter } }, bookmarkDueMonoMs: Number.POSITIVE_INFINITY, refresh: () => {}, isTelling: false };
+    this.#node(ORIGINAL).process?.fanout.add({ feed, wake: () => {}, isReady: false, stop } as unknown as Watcher);
     return watch;
   }
 
