@@ -458,11 +458,11 @@ function wrongViews(up: readonly SimNode[], { model, checks }: Pick<InvariantPar
     }
     for (const key of new Set([...views.keys(), ...other.views.keys()])) {
       const [here, there] = [views.get(key), other.views.get(key)];
+      // A node's own LOCAL entry hides there what the other nodes see.
+      if (here === there || here === LOCAL || there === LOCAL) continue;
       const isTwofold = [here, there].some((view) => view !== undefined && checks.isLost(view.slice(0, view.indexOf(":"))));
       if (isTwofold || up.some(({ process }) => isPutBack(process?.replica.view(key), model) || lacksForGood(process, key, up))) continue;
-      // A node's own LOCAL entry hides there what the other nodes see.
-      if (here !== there && here !== LOCAL && there !== LOCAL)
-        wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
+      wrong.push(`${key.replaceAll("\0", "|")}: ${node.name} shows ${here}, ${other.name} ${there}`);
     }
   }
   return wrong;
