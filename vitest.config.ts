@@ -35,8 +35,8 @@ const TIMED = [
 ].map((name) => `test/e2e/${name}.test.ts`);
 
 const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
-/** Start no process and measure no time: hours of virtual time, thousands of histories. Two files at a time. */
-const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "star");
+/** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
+const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star");
 /** Real nodes that wait for minutes and use little of a core: all at a time. */
 const WAITING = longOnes("frozen", "lost-origin");
 
@@ -130,7 +130,7 @@ export default defineConfig({
           testTimeout: 1_200_000,
         },
       },
-      { extends: true, test: { name: "long virtual", include: VIRTUAL, testTimeout: 1_200_000 } },
+      { extends: true, test: { name: "long virtual", include: VIRTUAL, maxConcurrency: 2, testTimeout: 1_800_000 } },
       { extends: true, test: { ...PACKED, name: "long waiting", include: WAITING, maxConcurrency: 3, testTimeout: 1_200_000 } },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
