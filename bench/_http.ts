@@ -17,8 +17,15 @@ export interface HttpRequest {
   readonly method?: "POST" | "PUT";
 }
 
+export interface HttpAnswer {
+  /** In small letters. */
+  readonly headers: string;
+  /** With the sizes of its chunks where it came in chunks. */
+  readonly body: Buffer;
+}
+
 interface Waiting {
-  readonly resolve: (answer: Buffer) => void;
+  readonly resolve: (answer: HttpAnswer) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -28,6 +35,7 @@ export class HttpWire {
   readonly #host: string;
   #waiting: Waiting | undefined;
   #bytes: Buffer = NOTHING;
+  #head = "";
   /** Where the body of the answer under way begins; 0 while its head is not whole. */
   #bodyAt = 0;
   /** Bytes of that body; -1 when it comes in chunks. */
@@ -51,8 +59,13 @@ export class HttpWire {
     return new HttpWire(socket, `${to.host}:${to.port}`);
   }
 
-  /** The body of a 200, its chunks' sizes with it. Rejects on any other status, and when a request is under way. */
-  request({ path, body, method = "POST" }: HttpRequest): Promise<Buffer> {
+  /** The body of a 200. Rejects as `ask` does. */
+  async request(request: HttpRequest): Promise<Buffer> {
+    return (await this.ask(request)).body;
+  }
+
+  /** A 200. Rejects on any other status, and when a request is under way. */
+  ask({ path, body, method = "POST" }: HttpRequest): Promise<HttpAnswer> {
     if (this.#waiting !== undefined) return Promise.reject(new Error("one request at a time"));
     const head =
       body === undefined
@@ -80,9 +93,9 @@ export class HttpWire {
   #readHead(): boolean {
     const end = this.#bytes.indexOf(HEAD_END);
     if (end < 0) return false;
-    const head = this.#bytes.toString("latin1", 0, end).toLowerCase();
+    this.#head = this.#bytes.toString("latin1", 0, end).toLowerCase();
     this.#bodyAt = end + HEAD_END.length;
-    this.#length = head.includes("transfer-encoding: chunked") ? -1 : Number(/content-length: (\d+)/.exec(head)?.[1] ?? 0);
+    this.#length = this.#head.includes("transfer-encoding: chunked") ? -1 : Number(/content-length: (\d+)/.exec(this.#head)?.[1] ?? 0);
     return true;
   }
 
@@ -90,7 +103,7 @@ export class HttpWire {
     const waiting = this.#waiting;
     const status = this.#bytes.toString("latin1", 9, 12);
     [this.#waiting, this.#bytes, this.#bodyAt] = [undefined, NOTHING, 0];
-    if (status === "200") waiting?.resolve(body);
+    if (status === "200") waiting?.resolve({ headers: this.#head, body });
     else waiting?.reject(new Error(`status ${status}: ${body.toString("utf8", 0, 500)}`));
   }
 }

@@ -3,7 +3,8 @@ import { countField } from "./_frames.ts";
 import type { Running } from "./_processes.ts";
 import { Wire } from "./_wire.ts";
 import { INSTANCES, PATH, registerBytes, watchBytes } from "./_work.ts";
-import { ETCD_PATH, etcdPut, etcdWatch, etcdWatchOwn, type Sizes } from "./adapters/etcd.ts";
+import { type Sizes } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdPut, etcdWatch, etcdWatchOwn } from "./adapters/etcd-messages.ts";
 import { NatsWire } from "./adapters/nats.ts";
 
 const STREAMS_A_CONNECTION = 100;

@@ -23,7 +23,8 @@ import {
   tagQuery,
 } from "./_work.ts";
 import { type ConsulReading, consulHealth, loadConsul, startConsul } from "./adapters/consul.ts";
-import { ETCD_PATH, etcdExact, etcdRange, loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdExact, etcdRange } from "./adapters/etcd-messages.ts";
 
 const { values } = parseArgs({
   options: {

@@ -11,7 +11,8 @@ import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho
 import { type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 import { type Driven, drive, driveAll, leaseIn, PATH, registerBytes } from "./_work.ts";
-import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn } from "./adapters/etcd-messages.ts";
 
 const { values } = parseArgs({ options: { entries: { type: "string", default: "50000" }, rounds: { type: "string", default: "5" } } });
 const ENTRIES = Number(values.entries);

@@ -6,7 +6,8 @@ import { parseArgs } from "node:util";
 import { neighbourShare, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, paired, ratioOf, report, round, spread } from "./_results.ts";
 import { ask, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH } from "./_work.ts";
-import { ETCD_PATH, etcdExact, loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import { ETCD_PATH, etcdExact } from "./adapters/etcd-messages.ts";
 
 const { values } = parseArgs({
   options: { sizes: { type: "string", default: "10000,100000,1000000" }, rounds: { type: "string", default: "5" } },

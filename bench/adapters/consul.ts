@@ -17,26 +17,43 @@ import { peerProgram } from "../_peers.ts";
 import { freePort, onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
 import { INSTANCES, keyOf, shapeOf } from "../_work.ts";
 
-const START_MS = 60_000;
+const START_MS = 180_000;
 /** Operations in one transaction; Consul takes 128. */
 const BATCH = 64;
 
 /** How a read may be answered: by any server, or from the agent's cache. */
 export type ConsulReading = "stale" | "cached";
 
-/** Starts one agent, and waits until it has elected itself; undefined when Consul is not installed. */
-export async function startConsul(): Promise<Running | undefined> {
-  const program = peerProgram("consul");
-  if (program === undefined) return undefined;
+interface Agent {
+  readonly name: string;
+  readonly http: number;
+  readonly server: number;
+  readonly lan: number;
+}
+
+async function agentOf(name: string): Promise<Agent> {
+  return { name, http: await freePort(), server: await freePort(), lan: await freePort() };
+}
+
+interface AgentOptions {
+  /** Agents that elect a leader; 0: this agent asks them. */
+  readonly servers: number;
+  readonly joins: readonly Agent[];
+  readonly isFree: boolean;
+}
+
+/** Starts one agent, and waits until it has a leader and knows its own node. */
+async function startAgent(program: string, { name, http, server, lan }: Agent, { servers, joins, isFree }: AgentOptions): Promise<Running> {
   const dataDir = scratchDir("consul");
-  const [http, server, lan] = [await freePort(), await freePort(), await freePort()];
   const config = {
-    server: true,
-    bootstrap_expect: 1,
-    node_name: "bench",
+    server: servers > 0,
+    ...(servers > 0 && { bootstrap_expect: servers }),
+    node_name: name,
     data_dir: join(dataDir, "data"),
     bind_addr: "127.0.0.1",
     client_addr: "127.0.0.1",
+    retry_join: joins.map((agent) => `127.0.0.1:${agent.lan}`),
+    retry_interval: "1s",
     ports: { http, server, serf_lan: lan, serf_wan: -1, dns: -1, grpc: -1, grpc_tls: -1 },
     log_level: "ERROR",
     disable_update_check: true,
@@ -45,29 +62,48 @@ export async function startConsul(): Promise<Running | undefined> {
   };
   const file = join(dataDir, "config.json");
   writeFileSync(file, JSON.stringify(config));
-  const [command, args] = onServerCore(program, ["agent", `-config-file=${file}`]);
+  const flags = ["agent", `-config-file=${file}`];
+  const [command, args] = isFree ? [program, flags] : onServerCore(program, flags);
   const startedMs = performance.now();
   const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
-  const running = runningOf("consul", child, { grpc: { host: "127.0.0.1", port: http }, startMs: performance.now() - startedMs });
-  await electing(running);
+  const running = runningOf("consul", child, { grpc: { host: "127.0.0.1", port: http }, startMs: 0 });
+  const end = performance.now() + START_MS;
+  while (!(await isPartOf(running, name))) {
+    if (performance.now() > end) throw new Error(`${name} does not find itself in the catalog`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   return { ...running, startMs: performance.now() - startedMs };
 }
 
-/** Waits for a leader and for the agent's own node in the catalog, which comes a little later. */
-async function electing(consul: Running): Promise<void> {
-  const end = performance.now() + START_MS;
-  for (;;) {
-    try {
-      const wire = await HttpWire.open(consul.grpc);
-      const nodes = await wire.request({ path: "/v1/catalog/nodes" });
-      wire.close();
-      if (nodes.includes("serf") || nodes.includes('"bench"')) return;
-      throw new Error("consul does not know its own node");
-    } catch (error) {
-      if (performance.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+async function isPartOf({ grpc }: Running, name: string): Promise<boolean> {
+  try {
+    const wire = await HttpWire.open(grpc);
+    const nodes = await wire.request({ path: "/v1/catalog/nodes" });
+    wire.close();
+    return nodes.includes(`"${name}"`);
+  } catch {
+    return false;
   }
+}
+
+/** Starts one agent by itself; undefined when Consul is not installed. */
+export async function startConsul(): Promise<Running | undefined> {
+  const program = peerProgram("consul");
+  if (program === undefined) return undefined;
+  return startAgent(program, await agentOf("bench"), { servers: 1, joins: [], isFree: false });
+}
+
+/** Starts servers, and agents that ask them, on whatever core there is; none when Consul is not installed. */
+export async function startConsulCluster(servers: number, agents: number): Promise<readonly Running[]> {
+  const program = peerProgram("consul");
+  if (program === undefined) return [];
+  const all: Agent[] = [];
+  for (let i = 0; i < servers + agents; i++) all.push(await agentOf(`bench-${i}`));
+  const joins = all.slice(0, servers);
+  const elected = await Promise.all(joins.map((agent) => startAgent(program, agent, { servers, joins, isFree: true })));
+  const asking: Running[] = [];
+  for (const agent of all.slice(servers)) asking.push(await startAgent(program, agent, { servers: 0, joins, isFree: true }));
+  return [...elected, ...asking];
 }
 
 /** The healthy instances of one service. */

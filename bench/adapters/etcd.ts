@@ -12,18 +12,10 @@ import { field, fieldsOf } from "../_frames.ts";
 import { peerProgram } from "../_peers.ts";
 import { freePort, onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
 import { type Address, Wire } from "../_wire.ts";
-import { ask, drive, exactQuery, fail, INSTANCES, NAMESPACE, PATH } from "../_work.ts";
+import { ask, drive, exactQuery, fail, PATH } from "../_work.ts";
+import { ETCD_PATH, etcdKey, etcdPut, etcdRange } from "./etcd-messages.ts";
 
 const START_MS = 120_000;
-
-export const ETCD_PATH = {
-  range: "/etcdserverpb.KV/Range",
-  put: "/etcdserverpb.KV/Put",
-  txn: "/etcdserverpb.KV/Txn",
-  watch: "/etcdserverpb.Watch/Watch",
-  grant: "/etcdserverpb.Lease/LeaseGrant",
-  keepAlive: "/etcdserverpb.Lease/LeaseKeepAlive",
-} as const;
 
 export interface EtcdOptions {
   /** Absent: a fresh directory on the project's disk. */
@@ -99,63 +91,6 @@ async function answering(to: Address): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
-}
-
-/** A key whose service comes first and in order, as a user of etcd would choose it. */
-export function etcdKey(k: number): string {
-  return `/${NAMESPACE}/service-${Math.floor(k / INSTANCES)}/i-${k % INSTANCES}`;
-}
-
-/** The key after every key that starts with `prefix`. */
-function afterPrefix(prefix: string): string {
-  return `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;
-}
-
-/** A serializable range over what starts with `prefix`; 0: without a limit. */
-export function etcdRange(prefix: string, limit = 0): Uint8Array {
-  const parts = [field(1, prefix), field(2, afterPrefix(prefix)), field(7, 1)];
-  return Buffer.concat(limit === 0 ? parts : [...parts, field(3, limit)]);
-}
-
-/** The instances of one service. */
-export function etcdExact(service: number): Uint8Array {
-  return etcdRange(`/${NAMESPACE}/service-${service}/`);
-}
-
-/** A put; 0: under no lease. */
-export function etcdPut(k: number, value: Uint8Array, leaseId = 0): Uint8Array {
-  const parts = [field(1, etcdKey(k)), field(2, value)];
-  return Buffer.concat(leaseId === 0 ? parts : [...parts, field(3, leaseId)]);
-}
-
-/** A transaction without conditions that puts keys `from` up to `to`; etcd takes 128 by default. */
-export function etcdTxn(from: number, to: number, value: Uint8Array, leaseId = 0): Uint8Array {
-  return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value, leaseId)))));
-}
-
-/** A grant of an hour under an id of our choice, so that the put can follow without reading the answer. */
-export function etcdGrant(leaseId: number): Uint8Array {
-  return Buffer.concat([field(1, 3600), field(2, leaseId)]);
-}
-
-/** Everything in the namespace, or one service of it. */
-export function etcdWatch(service?: number): Uint8Array {
-  const prefix = service === undefined ? `/${NAMESPACE}/` : `/${NAMESPACE}/service-${service}/`;
-  return field(1, Buffer.concat([field(1, prefix), field(2, afterPrefix(prefix))]));
-}
-
-/** Keys of a watch response, and the first byte of each value: what a change says of itself. */
-export function etcdChanges(message: Buffer): readonly { readonly key: string; readonly first: number }[] {
-  // Events are field 11, the pair in each is field 2, with the key as 1 and the value as 5.
-  return fieldsOf(message, 11).flatMap((event) =>
-    fieldsOf(event, 2).map((pair) => ({ key: fieldsOf(pair, 1)[0]?.toString() ?? "", first: fieldsOf(pair, 5)[0]?.[0] ?? 0 })),
-  );
-}
-
-/** Everything in the namespace, by a range that no other watch has: its end is beyond the last key, further for each. */
-export function etcdWatchOwn(i: number): Uint8Array {
-  const prefix = `/${NAMESPACE}/`;
-  return field(1, Buffer.concat([field(1, prefix), field(2, `${prefix}~${i}`)]));
 }
 
 /** Entry bytes as both peers serve them: etcd's value is shorter by what its own key and numbers take in an answer. */
