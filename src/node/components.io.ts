@@ -1,5 +1,6 @@
 /** The list of a node's parts. They open, start and reload in its order, and drain and stop in reverse. */
 import { performance } from "node:perf_hooks";
+import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { ReadyCheck } from "../server/http-routes.ts";
@@ -95,12 +96,13 @@ export class Components {
       try {
         component.reload?.();
       } catch (error) {
+        rethrowBroken(error);
         this.#log.error({ err: error, component: name }, "not reloaded");
       }
     }
   }
 
-  /** Drains the parts one after the other, the last opened first. A part that is not done at the deadline is named in the log, and left. */
+  /** Drains the parts one after the other, the last opened first. A part that is not done at the deadline, or fails, is named in the log, and left. */
   async drain(by: Deadline): Promise<void> {
     for (const part of this.#list.toReversed()) await this.#end(part, "drain", by);
   }
@@ -129,6 +131,7 @@ export class Components {
     try {
       await Promise.race([component[how]?.(by), late.promise]);
     } catch (error) {
+      rethrowBroken(error);
       this.#log.error({ err: error, component: name }, how === "drain" ? "not drained" : "not closed");
     } finally {
       clearTimeout(timer);

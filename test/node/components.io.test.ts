@@ -1,5 +1,6 @@
 /** The parts of a node: opened, begun and read again in their order, ended in reverse, and all by one deadline. */
 import { expect, test } from "vitest";
+import { assert } from "../../src/lib/errors.ts";
 import { type Component, Components, Deadline } from "../../src/node/components.io.ts";
 
 function listOf() {
@@ -107,4 +108,16 @@ test("a part that needs some time to drain has it, though the parts before it us
   take();
   await parts.drain(new Deadline(20));
   expect(take().map((line) => line.replace(/"err":\{\},?/, ""))).toEqual(['not drained: {"component":"listeners"}']);
+});
+
+test("a bug in a part that is to be drained, closed or read again is not passed over: the process must end by it", async () => {
+  const bug = () => assert(false, "planted");
+  for (const how of ["drain", "stop", "reload"] as const) {
+    const { parts, part, take } = listOf();
+    await part("a");
+    await part("b", { [how]: bug });
+    const ended = how === "reload" ? () => Promise.resolve().then(() => parts.reload()) : () => parts[how](new Deadline(1000));
+    await expect(ended()).rejects.toThrow("assertion failed: planted");
+    expect(take().filter((line) => line.startsWith("not "))).toEqual([]);
+  }
 });
