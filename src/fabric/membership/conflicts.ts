@@ -81,13 +81,14 @@ export class Conflicts {
   }
 
   /** Takes out everybody who waited for this id or this address to be free. */
-  release(nodeId: string, address: string): MemberUpdate[] {
+  release(nodeId: string, address: string): Waiting[] {
     if (this.#waiting.size === 0) return [];
-    const released: MemberUpdate[] = [];
-    for (const { update } of this.#waiting.values()) {
+    const released: Waiting[] = [];
+    for (const waiting of this.#waiting.values()) {
+      const { update } = waiting;
       if (update.nodeId !== nodeId && update.address !== address) continue;
       this.#waiting.delete(update.nodeId);
-      released.push(update);
+      released.push(waiting);
     }
     return released;
   }

@@ -298,7 +298,9 @@ export class MembershipState {
     } else {
       this.#sweepAtMs = Math.min(this.#sweepAtMs, time.monoMs + FORGET_SWEEP_MS);
       for (const waiting of this.#conflicts.release(update.nodeId, update.address)) {
-        this.learn(waiting, { nodeId: this.self.ref.nodeId, path: "gossip" }, time, out);
+        this.learn(waiting.update, { nodeId: this.self.ref.nodeId, path: "gossip" }, time, out);
+        // It was the node's own word that waited.
+        if (waiting.tellerId === waiting.update.nodeId) this.boots.prove(waiting.update, time);
       }
     }
     // Somebody unknown who is gone concerns nobody else: only who saw it go tells it.

@@ -28,8 +28,8 @@ test("who waited for an id or an address comes free with it", () => {
   conflicts.add(claim("a", "x:1"), "address", 0, "k");
   conflicts.add(claim("b", "y:1"), "life", 0, "k");
   expect(conflicts.release("other", "z:1")).toEqual([]);
-  expect(conflicts.release("b", "z:1").map(({ nodeId }) => nodeId)).toEqual(["b"]);
-  expect(conflicts.release("other", "x:1").map(({ nodeId }) => nodeId)).toEqual(["a"]);
+  expect(conflicts.release("b", "z:1").map(({ update }) => update.nodeId)).toEqual(["b"]);
+  expect(conflicts.release("other", "x:1").map(({ update }) => update.nodeId)).toEqual(["a"]);
   expect(conflicts.release("other", "x:1")).toEqual([]);
 });
 

@@ -232,6 +232,16 @@ test("a newer life of a listed member elsewhere waits, and goes with its own dea
   expect(bench.held("a")).toMatchObject({ generation: 2, status: "alive" });
 });
 
+test("a start that waited for its last one to be gone, and said so itself, is remembered over a restart once it is taken", () => {
+  const { bench } = silent();
+  bench.hear([said("a", "alive", { boot: "first" })], { from: "a" });
+  bench.hear([said("a", "alive", { boot: "second", bootBefore: "first", address: "there:1", incarnation: 6 })], { from: "a" });
+  expect(bench.machine.acceptedStarts()).toMatchObject([{ boot: "first" }]);
+  bench.hear([said("a", "dead", { boot: "first" })]);
+  expect(bench.held("a")).toMatchObject({ status: "alive", address: "there:1" });
+  expect(bench.machine.acceptedStarts()).toMatchObject([{ boot: "second", address: "there:1" }]);
+});
+
 test("a newer life elsewhere is told of as a second node when the older one asks or answers, and not when that one is silent", () => {
   const twin = said("a", "alive", { generation: 2, address: "twin:1", boot: "b" });
   const older = { nodeId: "a", generation: 1, boot: "a" };
