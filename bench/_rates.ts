@@ -55,15 +55,15 @@ interface Round {
 }
 
 /** Numbers go on from round to round, so that a round does not ask for what the one before asked for. */
-let asked = 0;
+let nextNumber = 0;
 
 async function measured(
-  asked_: Asked,
+  of: Asked,
   count: number,
   work: (connections: readonly Connection[], tookMs: number[]) => Promise<void>,
 ): Promise<Round> {
-  const { server, connections } = asked_;
-  const open = await Promise.all(Array.from({ length: connections }, () => asked_.open()));
+  const { server, connections } = of;
+  const open = await Promise.all(Array.from({ length: connections }, () => of.open()));
   const tookMs: number[] = [];
   let [cpuMs, seconds] = [0, 0];
   const others = await neighbourShareOfBoth(server, async () => {
@@ -83,7 +83,7 @@ function closed(of: Asked, count: number): Promise<Round> {
     const worker = async (connection: Connection) => {
       while (left-- > 0) {
         const sentMs = performance.now();
-        await connection.ask(asked++);
+        await connection.ask(nextNumber++);
         tookMs.push(performance.now() - sentMs);
       }
     };
@@ -107,7 +107,7 @@ function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
           if (isHttp) free.push(connection);
           if (tookMs.push(performance.now() - due) === count) resolve();
         };
-        connection.ask(asked++).then(answered, reject);
+        connection.ask(nextNumber++).then(answered, reject);
       };
       const turn = () => {
         const due = Math.min(count, Math.floor(((performance.now() - startMs) / 1000) * perSecond));
