@@ -49,6 +49,8 @@ export interface BodyOf {
  */
 const PIECE_BYTES = 16_384;
 const PIECE_CHUNKS = 1_024;
+/** Of one message of a stream, so many chunks go on as they come; later ones are joined as those of a unary call. */
+const ALONE_CHUNKS = 64;
 
 export class EdgeCall {
   readonly arrival: EdgeArrival;
@@ -88,7 +90,8 @@ export class EdgeCall {
   }
 
   /**
-   * The body as it comes, counted against the budget of all requests until `release`; of a unary call in pieces of more than a few bytes.
+   * The body as it comes, counted against the budget of all requests until `release`; of a unary call, and of a long message of a stream, in
+   * pieces of more than a few bytes.
    * Each message is looked at before its last piece goes on. The size of one body is bounded by whoever reads it. A body that comes in several
    * pieces is read on only for a caller who may call.
    */
@@ -103,6 +106,7 @@ export class EdgeCall {
     };
     let waiting: Uint8Array[] = [];
     let waitingBytes = 0;
+    let aloneCount = 0;
     try {
       for await (const chunk of body) {
         if (fault !== undefined || refusal !== undefined) continue;
@@ -123,10 +127,13 @@ export class EdgeCall {
         if (budget.usedBytes > budget.maxBytes) {
           throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
         }
-        waiting.push(apart(chunk));
+        const endedBefore = this.#messages?.endedCount;
+        waiting.push(isUnary ? apart(chunk) : see(apart(chunk)));
         waitingBytes += chunk.length;
-        if (isUnary && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
-        const piece = see(joined(waiting));
+        const isInside = isUnary || (aloneCount >= ALONE_CHUNKS && this.#messages?.endedCount === endedBefore && fault === undefined);
+        if (isInside && waitingBytes < PIECE_BYTES && waiting.length < PIECE_CHUNKS) continue;
+        aloneCount = this.#messages?.endedCount === endedBefore ? aloneCount + 1 : 0;
+        const piece = isUnary ? see(joined(waiting)) : joined(waiting);
         [waiting, waitingBytes] = [[], 0];
         if (fault === undefined) yield piece;
         else if (transport === "h2") break;
@@ -136,7 +143,7 @@ export class EdgeCall {
     }
     if (refusal !== undefined) throw unparsed(refusal);
     if (waiting.length > 0) {
-      const piece = see(joined(waiting));
+      const piece = isUnary ? see(joined(waiting)) : joined(waiting);
       if (fault === undefined) yield piece;
     }
     // Of a message alone, Connect decodes nothing before its end.

@@ -10,6 +10,8 @@ export class MessagesOfBody {
   #heldBytes = 0;
   /** With so many there is more to know. A body that is one message ends only with the request. */
   #wantedBytes: number;
+  /** Messages in envelopes that are whole so far. */
+  endedCount = 0;
 
   /** `isEnveloped`: each stands behind a flag byte and its length. */
   constructor(isEnveloped: boolean) {
@@ -26,6 +28,7 @@ export class MessagesOfBody {
     for (this.#wantedBytes = endOf(rest); rest.length >= this.#wantedBytes; this.#wantedBytes = endOf(rest)) {
       if (((rest[0] ?? 0) & COMPRESSED) === 0) messages.push(rest.subarray(PREFIX_BYTES, this.#wantedBytes));
       rest = rest.subarray(this.#wantedBytes);
+      this.endedCount += 1;
     }
     this.#pieces = [apart(rest)];
     this.#heldBytes = rest.length;

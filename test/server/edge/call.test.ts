@@ -42,6 +42,19 @@ test("many small chunks of a unary call become few pieces, and large ones stay a
   expect(await sizes(call().tapped(chunksOf(), UNARY))).toEqual([]);
 });
 
+test("of a message of a stream that comes in many small chunks most are joined, and it goes on when it is whole", async () => {
+  const message = framed(new Uint8Array(5_000));
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for (let round = 0; round < 2; round++)
+      for (let at = 0; at < message.length; at++) yield await Promise.resolve(message.subarray(at, at + 1));
+  }
+  const pieces: Uint8Array[] = [];
+  for await (const piece of call().tapped(chunks(), { ...UNARY, isUnary: false })) pieces.push(piece);
+  const perMessage = [...Array.from({ length: 64 }, () => 1), 1024, 1024, 1024, 1024, 845];
+  expect(pieces.map(({ length }) => length)).toEqual([...perMessage, ...perMessage]);
+  expect(Buffer.concat(pieces)).toEqual(Buffer.concat([message, message]));
+});
+
 test("a piece of a body does not keep the read of the socket that it came with", async () => {
   const read = new Uint8Array(65_536);
   async function* parts(): AsyncGenerator<Uint8Array> {
