@@ -2,6 +2,7 @@
  * Whether a request in JSON is built in such a way that reading it takes far too long: a parser takes seconds of one turn for four million
  * brackets, or for names without an end, and the decoder behind it for lists without one.
  */
+import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { MAX_UNSEEN_BYTES, type MessagePlan, Surplus } from "./plan.ts";
 
@@ -9,6 +10,8 @@ import { MAX_UNSEEN_BYTES, type MessagePlan, Surplus } from "./plan.ts";
 const MAX_DEPTH = 100;
 /** Names and items, by the signs between them: a registration of 1,000 entries with all that they may have is below. */
 const MAX_PARTS = 250_000;
+/** Most digits of a number that stands as a text; the decoder's time grows faster than their count. No name of an enum is as long. */
+const MAX_DIGITS = 128;
 
 const decoder = new TextDecoder();
 
@@ -81,6 +84,8 @@ function countItems(value: unknown, { plan, path, surplus }: Place): void {
   const fields: readonly (readonly [string, unknown])[] = Object.entries(value);
   for (const [name, member] of fields) {
     const field = plan.byName.get(name);
+    if (field !== undefined && field.wire !== WireType.LengthDelimited && [member].flat().some(isLongText))
+      throw invalid(path + field.name, `is a number, of at most ${MAX_DIGITS} characters where it stands as a text`);
     if (field?.bound === undefined) {
       if (field?.message !== undefined) countItems(member, { plan: field.message, path: `${path}${field.name}.`, surplus });
       continue;
@@ -91,4 +96,8 @@ function countItems(value: unknown, { plan, path, surplus }: Place): void {
     if (inner === undefined) continue;
     for (const [at, item] of items.entries()) countItems(item, { plan: inner, path: `${path}${field.name}[${at}].`, surplus });
   }
+}
+
+function isLongText(value: unknown): boolean {
+  return typeof value === "string" && value.length > MAX_DIGITS;
 }

@@ -242,6 +242,15 @@ test("a start that waited for its last one to be gone, and said so itself, is re
   expect(bench.machine.acceptedStarts()).toMatchObject([{ boot: "second", address: "there:1" }]);
 });
 
+test("a start that waited, and that only others told of, is taken and not remembered over a restart", () => {
+  const { bench } = silent();
+  bench.hear([said("a", "alive", { boot: "first" })], { from: "a" });
+  bench.hear([said("a", "alive", { boot: "second", bootBefore: "first", address: "there:1", incarnation: 6 })], { from: "b" });
+  bench.hear([said("a", "dead", { boot: "first" })]);
+  expect(bench.held("a")).toMatchObject({ status: "alive", address: "there:1" });
+  expect(bench.machine.acceptedStarts()).toEqual([]);
+});
+
 test("a newer life elsewhere is told of as a second node when the older one asks or answers, and not when that one is silent", () => {
   const twin = said("a", "alive", { generation: 2, address: "twin:1", boot: "b" });
   const older = { nodeId: "a", generation: 1, boot: "a" };

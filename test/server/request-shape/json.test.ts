@@ -55,6 +55,16 @@ test.each([
     text: `{"entries":[{"metadata":{${Array.from({ length: 11_000 }, (_, i) => `"a${i}":"b"`).join()}}}]}`,
     says: "entries[0].metadata: has more than 64 items (limits.max_metadata_pairs)",
   },
+  {
+    what: "a number of 64 bits with far too many digits",
+    text: `{"entries":[{"cache":{"capacityBytes":"${"9".repeat(20_000)}"}}]}`,
+    says: "entries[0].cache.capacity_bytes: is a number, of at most 128 characters where it stands as a text",
+  },
+  {
+    what: "a number in a text",
+    text: `{"leaseId":"${"9".repeat(20_000)}","entries":[{"cache":{"capacityBytes":"${"9".repeat(20)}"}}]}`,
+    says: "",
+  },
   { what: "commas and names in texts", text: `{"leaseId":"${many("entries[{", 20_000)}"}`, says: "" },
   { what: "a list of a field that there is not", text: `{"nope":[${many("{}", 20_000)}]}`, says: "" },
 ])("lists of a request: $what", ({ text, says }) => {
