@@ -16,6 +16,7 @@ import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, openIdentities } from "./identity.io.ts";
 import { type Listeners, openListeners } from "./listeners.io.ts";
+import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
@@ -69,6 +70,11 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
   const identities = await parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
   const metrics = new Metrics();
+  await parts.open(
+    "event loop",
+    () => watchEventLoop(log.child("node"), metrics),
+    (watch) => watch,
+  );
   const journal = await parts.open("journal", () => openStore(options), journalPart);
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });

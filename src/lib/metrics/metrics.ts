@@ -6,6 +6,7 @@ import { counter, gauge, histogram, type LabelBound, type MetricRow, type Metric
 
 const LATENCY_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 const DELAY_MS = [1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000] as const;
+const BLOCK_MS = [2, 5, 10, 20, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 const COUNTS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000] as const;
 
 const SCOPES = ["local", "zone", "region", "global"] as const;
@@ -55,6 +56,12 @@ export const METRICS = {
     "requests",
     { route: 40, status: ["2xx", "3xx", "4xx", "5xx"] },
     "Requests to the GET routes of the HTTP edge, by route and status class.",
+  ),
+  waymark_event_loop_block_ms: histogram(
+    "ms",
+    BLOCK_MS,
+    {},
+    "The longest time in each second for which the event loop was held, so that nobody was answered. A hold may be measured up to 10 ms too short.",
   ),
   waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
   waymark_metric_label_overflow_total: counter(

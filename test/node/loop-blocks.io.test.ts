@@ -1,0 +1,19 @@
+import { performance } from "node:perf_hooks";
+import { expect, test, vi } from "vitest";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { Deadline } from "../../src/node/components.io.ts";
+import { watchEventLoop } from "../../src/node/loop-blocks.io.ts";
+
+test("work that holds the event loop of this process is measured, and the log tells it", async () => {
+  const metrics = new Metrics();
+  const warn = vi.fn<(fields: Readonly<Record<string, unknown>>, message: string) => void>();
+  const watch = watchEventLoop({ warn }, metrics);
+  const histogram = metrics.histogram("waymark_event_loop_block_ms", {});
+  await vi.waitFor(() => expect(histogram.count).toBeGreaterThan(0), { timeout: 10_000 });
+  const before = histogram.sum;
+  const startMonoMs = performance.now();
+  while (performance.now() - startMonoMs < 400);
+  await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 10_000 });
+  expect(histogram.sum - before).toBeGreaterThan(380);
+  await watch.stop?.(new Deadline(0));
+});
