@@ -11,7 +11,12 @@ import { type Outcome, Simulation } from "./simulation.ts";
 
 const HERE = { clusterId: "c1", region: "r1" };
 const ELSEWHERE = { clusterId: "c2", region: "r1" };
-const FABRIC = { ...SIM_FABRIC, lifecycle: { ...SIM_FABRIC.lifecycle, orphanGraceMs: 12_000 } };
+const FABRIC = {
+  ...SIM_FABRIC,
+  lifecycle: { ...SIM_FABRIC.lifecycle, orphanGraceMs: 12_000 },
+  // Two links gather news for as long as twenty-five do, so that a node that stops still has some to tell for a moment.
+  replication: { ...SIM_FABRIC.replication, gatherMsALink: 25 },
+};
 const CRASH = { kind: "crash", isSilent: false, isBatchKept: true, isDiskLost: false } as const;
 
 interface SmallWorld {

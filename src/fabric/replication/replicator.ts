@@ -153,7 +153,7 @@ export class Replicator {
   get edgeDueMonoMs(): number {
     const { self } = this.replica;
     if (self.id === this.#selfId && self.through === this.horizon) return NEVER;
-    return this.edgeMonoMs + this.options.gatherMs;
+    return this.edgeMonoMs + Math.min(this.options.maxGatherMs, this.options.gatherMsALink * this.#linkedIds.size);
   }
 
   /** The announced vector is complete as of this time. What is written while news is gathered is announced later. */

@@ -362,7 +362,7 @@ export class LinkSender {
     if (this.#seenOrder === vector.order) return;
     if (this.#takesOffers) return this.#lookForOffers(time);
     // Of many peers that could pass something on, the first spares the others the way.
-    this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.gatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
+    this.#passMonoMs ??= Math.max(this.#seenMonoMs + options.maxGatherMs, time.monoMs + options.passDelayMs * this.#rng.next());
     if (time.monoMs < this.#passMonoMs) return;
     this.#passMonoMs = undefined;
     this.#seenMonoMs = time.monoMs;

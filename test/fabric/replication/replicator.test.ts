@@ -21,8 +21,9 @@ function fetcher(receivedMonoMs = 0): Fetcher & { receivedMonoMs: number; readon
   };
 }
 
-test("own news is told at once when nothing was lately, else 50 ms after what was told last", () => {
+test("own news is told at once when nothing was lately, else 50 ms after what was told last where there are many links", () => {
   const node = new ReplicatingNode({ nodeId: "a" });
+  node.shared.setLinked(Array.from({ length: 40 }, (_, n) => `n${n}`));
   const horizons: number[] = [];
   for (let now = 0; now <= 200; now += 20) {
     node.put(`x${now}`, now);
@@ -33,6 +34,23 @@ test("own news is told at once when nothing was lately, else 50 ms after what wa
   expect(node.shared.edgeDueMonoMs).toBe(230);
   node.shared.changed(node.timeOf(230));
   expect([node.shared.horizon, node.shared.edgeDueMonoMs]).toEqual([11, NEVER]);
+});
+
+test.each([
+  { links: 0, waitMs: 0 },
+  { links: 1, waitMs: 2 },
+  { links: 2, waitMs: 4 },
+  { links: 9, waitMs: 18 },
+  { links: 25, waitMs: 50 },
+  { links: 256, waitMs: 50 },
+])("with $links links own news waits for $waitMs ms after what was told last", ({ links, waitMs }) => {
+  const node = new ReplicatingNode({ nodeId: "a" });
+  node.shared.setLinked(Array.from({ length: links }, (_, n) => `n${n}`));
+  for (const now of [100, 100.5]) {
+    node.put("x", now);
+    if (now === 100) node.shared.changed(node.timeOf(now));
+  }
+  expect(node.shared.edgeDueMonoMs).toBe(100 + waitMs);
 });
 
 test("one link at a time fetches an origin; one that delivers keeps it, one that does not loses it", () => {

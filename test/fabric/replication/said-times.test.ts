@@ -5,12 +5,13 @@ import { some } from "../../fakes/effort.ts";
 import { framesOf, open, ReplicatingNode, vectorOf, Wire, type WireOptions } from "../../fakes/replication.ts";
 
 test("own writes that are still gathered were not there when the vector was made: it is as of the last that are told", () => {
-  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true }));
+  const options = { gatherMsALink: 50 };
+  const [a, b] = ["a", "b"].map((nodeId) => new ReplicatingNode({ nodeId, takesOffers: true, options }));
   if (a === undefined || b === undefined) throw new Error("nodes");
   const wire = new Wire(a, b, 0, { delayMs: 1 });
   const writtenMs = new Map<number, number>();
   let worstMs = 0;
-  // A change every 7 ms, while news is gathered for 50.
+  // A change every 7 ms, while news is gathered for 50, as where there are many links.
   for (let monoMs = 0; monoMs < 20_000; monoMs += 1) {
     if (monoMs % 7 === 0) {
       b.put(`x${monoMs % 5}`, monoMs);

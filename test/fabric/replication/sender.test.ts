@@ -40,24 +40,26 @@ test("own records start where the peer says it is", () => {
   expect(stretches(drain(link, a.timeOf(0)))).toEqual(["a 3-5"]);
 });
 
-test("own news goes out at once, then is gathered for 50 ms, for all links alike", () => {
+test("own news goes out at once, then is gathered for 2 ms for each link, for all links alike", () => {
   const [a, b, c] = [node("a"), node("b"), node("c")];
   const links = [open(a, b, 0), open(a, c, 0)];
+  a.shared.setLinked(["b", "c"]);
   for (const link of links) link.receive(vectorOf([]), a.timeOf(0), a.outputs);
   for (const link of links) drain(link, a.timeOf(0));
   const sent: string[] = [];
-  for (let now = 100; now < 220; now += 10) {
-    if (now < 200) a.put(`x${now}`, now);
+  for (let now = 100; now <= 112; now++) {
+    if (now < 110) a.put(`x${now}`, now);
     for (const [i, link] of links.entries()) sent.push(...stretches(drain(link, a.timeOf(now))).map((text) => `${now} ${i}: ${text}`));
   }
   expect(sent).toEqual(
     [
       [100, "a 0-1"],
-      [150, "a 1-6"],
-      [200, "a 6-10"],
+      [104, "a 1-5"],
+      [108, "a 5-9"],
+      [112, "a 9-10"],
     ].flatMap(([now, text]) => [`${now} 0: ${text}`, `${now} 1: ${text}`]),
   );
-  expect([a.shared.frameCache.builtCount, a.shared.frameCache.sharedCount]).toEqual([3, 3]);
+  expect([a.shared.frameCache.builtCount, a.shared.frameCache.sharedCount]).toEqual([4, 4]);
 });
 
 test("another's news is passed on to a peer that has no link to it, and left to that link where there is one", () => {
@@ -235,13 +237,14 @@ test("what was asked for in a few bytes and did not come is asked for by name", 
 test("a whole vector that is made while own news is gathered says that it was so when news was told last", () => {
   const [a, b] = [offering("a"), offering("b")];
   const link = open(a, b, 0);
+  a.shared.setLinked(["b", "c"]);
   link.receive({ ...vectorOf([]), said: { atMs: 1 } }, a.timeOf(0), a.outputs);
   drain(link, a.timeOf(0));
   a.put("x", 100);
-  a.put("y", 110);
-  link.receive(vectorOf([], { isPartial: true, isWanted: true }), a.timeOf(120), a.outputs);
-  const whole = drain(link, a.timeOf(120)).filter((frame) => frame.kind === "vector" && !frame.isPartial);
-  expect(whole).toMatchObject([{ said: { atMs: 121, asOfMs: 101 } }]);
+  a.put("y", 101);
+  link.receive(vectorOf([], { isPartial: true, isWanted: true }), a.timeOf(103), a.outputs);
+  const whole = drain(link, a.timeOf(103)).filter((frame) => frame.kind === "vector" && !frame.isPartial);
+  expect(whole).toMatchObject([{ said: { atMs: 104, asOfMs: 101 } }]);
 });
 
 test("a peer hears how far its own records are known, though it said so itself", () => {
@@ -277,6 +280,7 @@ test("all of an origin whose frames left something out is given when that has co
 test("all of an own origin is given up to its last record, also while news is being gathered", () => {
   const [a, b] = [node("a"), node("b")];
   const link = open(a, b, 0);
+  a.shared.setLinked(["b", "c"]);
   drain(link, a.timeOf(0));
   a.put("x", 100);
   a.put("y", 102);
