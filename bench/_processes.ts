@@ -12,8 +12,9 @@ import type { Address } from "./_wire.ts";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
-/** The program as users run it, and the options that bin/waymark gives Node. */
-const PROGRAM = ["--disable-warning=DEP0123", join("dist", "src", "main.js")] as const;
+/** The options that bin/waymark gives Node, and the program as users run it. */
+const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=4"] as const;
+const PROGRAM = join("dist", "src", "main.js");
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
 /** What bin/waymark sets. */
@@ -128,8 +129,8 @@ export async function startNode({
   const nodeArgs = [
     ...(isPlain ? [] : ["--expose-gc", "--import", join(ROOT, "bench", "_probe.ts")]),
     ...nodeFlags,
-    PROGRAM[0],
-    join(root, PROGRAM[1]),
+    ...NODE_OPTIONS,
+    join(root, PROGRAM),
     "serve",
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
     ...NODE_ARGS,

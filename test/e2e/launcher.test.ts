@@ -9,20 +9,28 @@ const WAYMARK = "bin/waymark";
 const folder = mkdtempSync(join(tmpdir(), "waymark-launcher-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** What the launcher prints where `node` on the path says that it is of this major version, and else prints glibc's tunables. */
-function launch(major: number, tunables: Readonly<Record<string, string>>): string {
-  const { GLIBC_TUNABLES: _tunables, ...env } = process.env;
-  const script = `#!/bin/sh\nif [ "$1" = --version ]; then echo v${major}.1.0; else echo "tunables: $GLIBC_TUNABLES"; fi\n`;
+/** What the launcher prints where `node` on the path says that it is of this major version, and else prints glibc's tunables and its arguments. */
+function launch(major: number, own: Readonly<Record<string, string>>): string {
+  const { GLIBC_TUNABLES: _tunables, NODE_OPTIONS: _options, ...env } = process.env;
+  const script = `#!/bin/sh\nif [ "$1" = --version ]; then echo v${major}.1.0; else echo "tunables: $GLIBC_TUNABLES; $*"; fi\n`;
   writeFileSync(join(folder, "node"), script, { mode: 0o755 });
   const PATH = `${folder}${delimiter}${process.env["PATH"] ?? ""}`;
-  return execFileSync(WAYMARK, ["--version"], { env: { ...env, ...tunables, PATH }, encoding: "utf8" }).trim();
+  return execFileSync(WAYMARK, ["--version"], { env: { ...env, ...own, PATH }, encoding: "utf8" }).trim();
 }
 
 test.each([
   { own: {}, has: "glibc.malloc.mxfast=0" },
   { own: { GLIBC_TUNABLES: "glibc.malloc.tcache_count=8" }, has: "glibc.malloc.tcache_count=8" },
 ])("the allocator's tunables are ours where there are none: $own", ({ own, has }) => {
-  expect(launch(24, own)).toBe(`tunables: ${has}`);
+  expect(launch(24, own)).toContain(`tunables: ${has};`);
+});
+
+test.each([
+  { own: {}, isSet: true },
+  { own: { NODE_OPTIONS: "--stack-trace-limit=5" }, isSet: true },
+  { own: { NODE_OPTIONS: "--max-semi-space-size=32" }, isSet: false },
+])("the young generation is small unless the operator says how large it is: $own", ({ own, isSet }) => {
+  expect(launch(24, own).includes(" --max-semi-space-size=4 ")).toBe(isSet);
 });
 
 test("a Node.js that is too old is passed over for the one among the dependencies", () => {
