@@ -2,8 +2,9 @@
 import { once } from "node:events";
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
+import type { Message, Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
-import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { Compression, UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
 import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
@@ -19,12 +20,13 @@ import type { Chain, HeaderReader } from "../chain.ts";
 import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed } from "../http-routes.ts";
 import { peerOf } from "../peer.io.ts";
 import { refusal } from "../status.ts";
-import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
+import { type BodyBudget, type BodyOf, type EdgeArrival, EdgeCall } from "./call.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
+import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call.ts";
 import { authorityOf, quoted, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
-import { isClosed, write, writeAnswer } from "./writer.ts";
+import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions {
   readonly host: string;
@@ -41,7 +43,11 @@ export interface EdgeListenerOptions {
   readonly web?: Partial<WebRules> | undefined;
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
+  readonly registry?: Registry | undefined;
 }
+
+/** What requests are answered with. */
+type DispatcherOptions = Pick<EdgeListenerOptions, "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry">;
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
@@ -114,31 +120,37 @@ export class EdgeListener {
 
 const IDLE_CHECK_MS = 20;
 
+/** Shorter answers are not worth compressing. Connect has the same bound. */
+const MIN_GZIP_BYTES = 1_024;
+
 const UNREAD_CODING = "bodies are read in transfer-encoding chunked and in no other; content-encoding says what is compressed";
 
 /** Takes requests, and answers each of them. No request can end the process. */
-class EdgeDispatcher {
+export class EdgeDispatcher {
   #isStopping = false;
   readonly #open = new Set<EdgeResponse>();
-  readonly #options: EdgeListenerOptions;
+  readonly #options: DispatcherOptions;
   readonly #routes: HttpRoutes;
   readonly #methods: ReadonlyMap<string, EdgeMethod>;
   readonly #budget: BodyBudget;
   readonly #maxMessageBytes: number;
   readonly #browserRules: BrowserRules;
+  readonly #gzip: Compression;
 
-  constructor(options: EdgeListenerOptions, limits: EdgeLimits) {
+  constructor(options: DispatcherOptions, limits: EdgeLimits) {
     this.#options = options;
     this.#browserRules = new BrowserRules({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#routes = new HttpRoutes(options.sources, services, chain);
+    this.#gzip = gzipWithin(options.inflater ?? new SharedInflater());
     this.#methods = edgeMethods({
       services,
       chain,
       maxMessageBytes: limits.maxMessageBytes,
-      compression: [gzipWithin(options.inflater ?? new SharedInflater())],
+      compression: [this.#gzip],
+      registry: options.registry,
     });
   }
 
@@ -194,21 +206,47 @@ class EdgeDispatcher {
     const answered = this.#refusedByBrowserRules(request, response, { arrival, method });
     if (answered !== undefined) return answered;
     if (method === undefined) return this.#answerRoute(request, response, arrival);
-    const { handler, chain } = method;
+    const { handler, chain, plain } = method;
     const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
     const call = new EdgeCall(arrival, chain.requestPlan);
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
+    const length = plain?.lengthOf(request.method ?? "", arrival.header);
+    const piece = length === undefined ? undefined : await bodyInOnePiece(request, length);
+    if (piece !== undefined && plain !== undefined) {
+      const message = plain.read(piece, arrival);
+      if (message !== undefined) return this.#answerPlain(response, { plain, message, arrival, sizeBytes: piece.length });
+    }
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
-    const incoming = universalRequest(request, response);
     const isUnary = handler.method.methodKind === "unary";
-    const to = { isUnary, judgeHeaders: () => chain.judgeHeaders(arrival), maxMessageBytes: this.#maxMessageBytes };
-    const answer = await withInflation(call, request.method === "GET", () => handler(prepareRequest(incoming, call, to)));
-    const plain = plainRefusal(answer, handler, request);
-    if (plain === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
-    else await write(response, plain, arrival);
+    const to: BodyOf = { isUnary, judgeHeaders: () => chain.judgeHeaders(arrival) };
+    const incoming = universalRequest(request, response);
+    const answer = await withInflation(call, request.method === "GET", () =>
+      handler(prepareRequest(incoming, call, { ...to, piece, maxMessageBytes: this.#maxMessageBytes })),
+    );
+    const refused = plainRefusal(answer, handler, request);
+    if (refused === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
+    else await write(response, refused, arrival);
+  }
+
+  #answerPlain(
+    response: EdgeResponse,
+    call: { readonly plain: PlainMethod; readonly message: Message; readonly arrival: EdgeArrival; readonly sizeBytes: number },
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      call.plain.answer(call.message, call, (answer) => void this.#writePlain(answer, response, call.arrival).then(resolve, reject));
+    });
+  }
+
+  async #writePlain({ status, headers, text }: PlainAnswer, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
+    const { header, requestId, meter } = arrival;
+    const isPacked =
+      text.length >= MIN_GZIP_BYTES && (header("accept-encoding") ?? "").split(",").some((name) => name.trim() === this.#gzip.name);
+    const body = isPacked ? await this.#gzip.compress(Buffer.from(text, "latin1")) : text;
+    if (isClosed(response)) return;
+    await writeJson(response, { status, headers, body, encoding: isPacked ? this.#gzip.name : undefined }, { requestId, meter });
   }
 
   /** Answers requests that the rules of hosts and origins refuse, and preflights, before anything else looks at the request. */

@@ -2,7 +2,7 @@
  * Our services as Connect handlers (Connect, gRPC-Web and gRPC, JSON and binary), through the same chain as the gRPC
  * listener. Opens no socket: `listener.io.ts` brings the requests.
  */
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import {
   Code,
@@ -13,7 +13,7 @@ import {
   createContextValues,
   type HandlerContext,
 } from "@connectrpc/connect";
-import type { Compression, UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { type Compression, createAsyncIterable, type UniversalHandler, type UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { changesNothing } from "../../services/cost.ts";
@@ -22,6 +22,7 @@ import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
 import { type BodyOf, connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
+import { PlainMethod } from "./plain-call.ts";
 import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
 export interface EdgeRpcOptions {
@@ -30,6 +31,8 @@ export interface EdgeRpcOptions {
   /** Largest message, also after decompression. */
   readonly maxMessageBytes: number;
   readonly compression: readonly Compression[];
+  /** Types that a `google.protobuf.Any` may hold in JSON; our own services have no such field. */
+  readonly registry?: Registry | undefined;
 }
 
 const CALL = createContextKey<EdgeCall | undefined>(undefined);
@@ -38,51 +41,57 @@ const CALL = createContextKey<EdgeCall | undefined>(undefined);
 export interface EdgeMethod {
   readonly handler: UniversalHandler;
   readonly chain: MethodChain;
+  /** Answers plain calls in JSON; undefined where the method is a stream. */
+  readonly plain: PlainMethod | undefined;
   /** Whether a call may change something. */
   readonly isWrite: boolean;
 }
 
 /** The methods by path `/<package>.<Service>/<Method>`. */
 export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMethod> {
+  const jsonOptions = { ignoreUnknownFields: false, ...(options.registry !== undefined && { registry: options.registry }) };
   const router = createConnectRouter({
     acceptCompression: [...options.compression],
     readMaxBytes: options.maxMessageBytes,
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions,
     requestGate: (context) => watchOver(context, options.chain),
   });
-  const chains: MethodChain[] = [];
+  const made: { readonly chain: MethodChain; readonly maxBytes: number }[] = [];
   for (const service of options.services) {
     const { maxRequestBytes } = service;
     const bound = maxRequestBytes === undefined ? undefined : { readMaxBytes: maxRequestBytes };
     for (const desc of service.desc.methods) {
       const chain = options.chain.method(desc, service.handlers[desc.localName]);
       addMethod(router, chain, bound);
-      chains.push(chain);
+      made.push({ chain, maxBytes: maxRequestBytes ?? options.maxMessageBytes });
     }
   }
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return new Map(
-    chains.flatMap((chain): [string, EdgeMethod][] => {
+    made.flatMap(({ chain, maxBytes }): [string, EdgeMethod][] => {
       const handler = handlers.get(chain.path);
-      return handler === undefined ? [] : [[chain.path, { handler, chain, isWrite: !changesNothing(chain.desc) }]];
+      if (handler === undefined) return [];
+      const plain = chain.desc.methodKind === "unary" ? new PlainMethod(chain, { maxBytes, jsonOptions }) : undefined;
+      return [[chain.path, { handler, chain, plain, isWrite: !changesNothing(chain.desc) }]];
     }),
   );
 }
 
 /**
  * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
- * would take the memory for before anything has come. One beyond the bound stays: that is refused at once.
+ * would take the memory for before anything has come. One beyond the bound stays: that is refused at once. `piece`: the body, where that was read.
  */
 export function prepareRequest(
   request: UniversalServerRequest,
   call: EdgeCall,
-  to: BodyOf & { readonly maxMessageBytes: number },
+  to: BodyOf & { readonly maxMessageBytes: number; readonly piece?: Uint8Array | undefined },
 ): UniversalServerRequest {
   call.arrival.timeoutMs = takeTimeout(request.header);
   if (Number(request.header.get("content-length")) <= to.maxMessageBytes) request.header.delete("content-length");
-  const { body } = request;
+  const body = to.piece === undefined ? request.body : createAsyncIterable([to.piece]);
+  const contextValues = createContextValues().set(CALL, call);
   const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
-  return { ...request, contextValues: createContextValues().set(CALL, call), body: isBytes ? call.tapped(body, to) : body };
+  return { ...request, contextValues, body: isBytes ? call.tapped(body, to) : body };
 }
 
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */

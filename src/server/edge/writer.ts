@@ -50,6 +50,35 @@ function setHeader(response: EdgeResponse, name: string, value: string): void {
   response.setHeader(name, typeof said === "string" ? `${said}, ${value}` : value);
 }
 
+/** A call's answer in JSON. */
+interface JsonAnswer {
+  readonly status: number;
+  readonly headers: Iterable<readonly [string, string]>;
+  /** A text has one byte a character: Node writes it together with the head, for half of what two writes cost. */
+  readonly body: string | Uint8Array;
+  readonly encoding: string | undefined;
+}
+
+/** Writes the JSON of a call. */
+export async function writeJson(
+  response: EdgeResponse,
+  { status, headers, body, encoding }: JsonAnswer,
+  { requestId, meter }: { readonly requestId: string; readonly meter: Meter | undefined },
+): Promise<void> {
+  begin(response, status);
+  for (const [name, value] of headers) setHeader(response, name, value);
+  response.setHeader("content-type", "application/json");
+  response.setHeader("x-request-id", requestId);
+  if (encoding !== undefined) response.setHeader("content-encoding", encoding);
+  response.setHeader("content-length", body.length);
+  const out: Writable = response;
+  if (meter !== undefined) {
+    await writeChunk(response, typeof body === "string" ? Buffer.from(body, "latin1") : body, { meter });
+    out.end();
+  } else if (typeof body === "string") out.end(body, "latin1");
+  else out.end(body);
+}
+
 async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Promise<void> {
   for (const piece of pieces) {
     if (isClosed(response)) return;

@@ -1,0 +1,115 @@
+/**
+ * Unary calls in JSON as nearly every client makes them: one POST with a short body that comes in one piece, and nothing unusual in its headers.
+ * They are answered without Connect's machinery, which takes most of their time. Connect answers all others, and each whose body cannot be read:
+ * it has the words for what is wrong.
+ */
+import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
+import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import type { HeaderReader, MethodChain } from "../chain.ts";
+import { jsonFault } from "../request-shape/json.ts";
+import type { RpcStatus } from "../status.ts";
+import { connectError, decodedAnswer, type EdgeArrival } from "./call.ts";
+import { type JsonText, jsonTextOf } from "./json-text.ts";
+import type { EdgeRequest } from "./sockets.io.ts";
+
+/** The longest body that is read here; longer ones are worth the machinery. */
+const MAX_BODY_BYTES = 16_384;
+const JSON_TYPE = /^application\/json(?:; ?charset=utf-8)?$/i;
+const LENGTH = /^[1-9]\d{0,5}$/;
+const TIMEOUT = /^\d{1,10}$/;
+
+type JsonOptions = Partial<JsonReadOptions & JsonWriteOptions>;
+
+export interface PlainAnswer {
+  readonly status: number;
+  readonly headers: Iterable<readonly [string, string]>;
+  /** JSON; each character is one byte of UTF-8. */
+  readonly text: string;
+}
+
+/**
+ * The whole body of a request of so many bytes, when its first piece is that; undefined when it is not, and then the body can be read as if
+ * nobody had looked.
+ */
+export function bodyInOnePiece(request: EdgeRequest, sizeBytes: number): Promise<Uint8Array | undefined> {
+  return new Promise((resolve) => {
+    if (request.destroyed) return resolve(undefined);
+    const settle = (piece: Uint8Array | undefined) => {
+      request.off("data", look);
+      request.off("close", leave);
+      resolve(piece);
+    };
+    const leave = () => settle(undefined);
+    const look = (piece: Uint8Array) => {
+      if (piece.length === sizeBytes) return settle(piece);
+      request.pause();
+      request.unshift(piece);
+      leave();
+    };
+    request.on("data", look);
+    request.once("close", leave);
+  });
+}
+
+/** A method for such calls. */
+export class PlainMethod {
+  readonly #chain: MethodChain;
+  readonly #maxBodyBytes: number;
+  readonly #textOf: JsonText | undefined;
+  readonly #jsonOptions: JsonOptions;
+
+  constructor(chain: MethodChain, { maxBytes, jsonOptions }: { readonly maxBytes: number; readonly jsonOptions: JsonOptions }) {
+    this.#chain = chain;
+    this.#jsonOptions = jsonOptions;
+    this.#maxBodyBytes = Math.min(MAX_BODY_BYTES, maxBytes);
+    this.#textOf = jsonTextOf(chain.desc.output);
+  }
+
+  /** The length of a request's body, where its line and its headers allow that it is answered here. */
+  lengthOf(httpMethod: string, header: HeaderReader): number | undefined {
+    if (httpMethod !== "POST" || !JSON_TYPE.test(header("content-type") ?? "") || header("content-encoding") !== undefined)
+      return undefined;
+    const length = header("content-length") ?? "";
+    if (!LENGTH.test(length) || Number(length) > this.#maxBodyBytes) return undefined;
+    const timeout = header("connect-timeout-ms");
+    return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
+  }
+
+  /** The request in a body; undefined where it cannot be read, or must not. */
+  read(body: Uint8Array, { budget }: EdgeArrival): Message | undefined {
+    if (budget.usedBytes + body.length > budget.maxBytes || jsonFault(this.#chain.requestPlan, body) !== undefined) return undefined;
+    try {
+      const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString("utf8");
+      return fromJsonString(this.#chain.desc.input, text, this.#jsonOptions);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Answers what was read of so many bytes; calls `done` once. */
+  answer(request: Message, to: { readonly arrival: EdgeArrival; readonly sizeBytes: number }, done: (answer: PlainAnswer) => void): void {
+    const { arrival } = to;
+    const { header, meter } = arrival;
+    const timeout = header("connect-timeout-ms");
+    if (timeout !== undefined) arrival.timeoutMs = Number(timeout);
+    if (meter !== undefined) meter.usefulBytes += to.sizeBytes;
+    this.#chain.unary(request, {
+      arrival,
+      succeed: (answer) => done({ status: 200, headers: [], text: this.#jsonOf(answer) }),
+      fail: (status) => done(this.#refused(status)),
+    });
+  }
+
+  #jsonOf(answer: Message | Uint8Array): string {
+    const text = answer instanceof Uint8Array ? this.#textOf?.(answer) : undefined;
+    if (text !== undefined) return text;
+    const { output } = this.#chain.desc;
+    return Buffer.from(toJsonString(output, decodedAnswer(output, answer), this.#jsonOptions)).toString("latin1");
+  }
+
+  #refused(status: RpcStatus): PlainAnswer {
+    const error = connectError(status);
+    const bytes = errorToJsonBytes(error, this.#jsonOptions);
+    return { status: codeToHttpStatus(error.code), headers: error.metadata, text: Buffer.from(bytes).toString("latin1") };
+  }
+}
