@@ -1,5 +1,6 @@
 /** METRICS and their values, with those of the process, as the text a Prometheus server scrapes. */
-import { collectDefaultMetrics, type Metric, type MetricValueWithName, Registry, type RegistryContentType } from "prom-client";
+import type * as Library from "prom-client";
+import type { Metric, MetricValueWithName, Registry, RegistryContentType } from "prom-client";
 import type { Family, Histogram, Metrics } from "../lib/metrics/metrics.ts";
 
 export interface Scrape {
@@ -12,22 +13,24 @@ export type Scraper = (accept: string) => Promise<Scrape>;
 
 /**
  * Opens the scrape of one process. The values of `metrics` are read when asked for; the process's own (`process_*`,
- * `nodejs_*`) are kept by prom-client from the first scrape of each format on.
+ * `nodejs_*`) are kept by prom-client from the first scrape of each format on. The library is loaded with the first scrape: with all that it loads it
+ * is an eighth of a node's modules.
  */
 export function openScraper(metrics: Metrics): Scraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();
   return async (accept) => {
+    const library = await import("prom-client");
     // One registry a format: prom-client renames counters for good when it writes OpenMetrics.
     const contentType = accept.includes("application/openmetrics-text")
-      ? Registry.OPENMETRICS_CONTENT_TYPE
-      : Registry.PROMETHEUS_CONTENT_TYPE;
-    const registry = registries.get(contentType) ?? buildRegistry(contentType, metrics);
+      ? library.Registry.OPENMETRICS_CONTENT_TYPE
+      : library.Registry.PROMETHEUS_CONTENT_TYPE;
+    const registry = registries.get(contentType) ?? buildRegistry(library, contentType, metrics);
     registries.set(contentType, registry);
     return { contentType, body: await registry.metrics() };
   };
 }
 
-function buildRegistry(contentType: RegistryContentType, metrics: Metrics): Registry<RegistryContentType> {
+function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: Metrics) {
   const registry = new Registry<RegistryContentType>();
   registry.setContentType(contentType);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the registry only calls `get`, which its types cannot say (its own Histogram cannot be given counts).

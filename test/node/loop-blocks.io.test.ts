@@ -8,6 +8,7 @@ test("work that holds the event loop of this process is measured, and the log te
   const metrics = new Metrics();
   const warn = vi.fn<(fields: Readonly<Record<string, unknown>>, message: string) => void>();
   const watch = watchEventLoop({ warn }, metrics);
+  await watch.start?.();
   const histogram = metrics.histogram("waymark_event_loop_block_ms", {});
   await vi.waitFor(() => expect(histogram.count).toBeGreaterThan(0), { timeout: 10_000 });
   const before = histogram.sum;
