@@ -1,5 +1,5 @@
 /** Builds the rooms of a node on the clocks, the random sources and the journal of this process. It opens no socket. */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { Leases } from "../catalog/leases.ts";
 import type { Settings } from "../config/settings.ts";
@@ -51,6 +51,24 @@ function newGeneration({ wallMs }: Pick<Time, "wallMs">): number {
   return Math.floor(wallMs / 1000) * GENERATIONS_PER_S + (randomBytes(4).readUInt32BE() % GENERATIONS_PER_S);
 }
 
+const TOKEN_BYTES = 12;
+/** Tokens for which random bytes are taken from the system at once: asking for twelve takes 5 µs, for three thousand little more. */
+const TOKENS = 256;
+
+/** Makes the random parts of lease ids. */
+function tokens(): () => string {
+  const bytes = Buffer.allocUnsafeSlow(TOKENS * TOKEN_BYTES);
+  let at = bytes.length;
+  return () => {
+    if (at === bytes.length) {
+      randomFillSync(bytes);
+      at = 0;
+    }
+    at += TOKEN_BYTES;
+    return bytes.toString("base64url", at - TOKEN_BYTES, at);
+  };
+}
+
 /** Opens the data directory, or none with `--ephemeral`. */
 export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
   const { node, persistence } = settings;
@@ -66,8 +84,7 @@ export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCo
 export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {
   const { settings, log, version, patience = patienceOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
-  const newToken = () => randomBytes(12).toString("base64url");
-  const chance = { leases, newGeneration, newToken };
+  const chance = { leases, newGeneration, newToken: tokens() };
   const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick() };
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
