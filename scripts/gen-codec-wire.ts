@@ -275,6 +275,12 @@ ${casesText(entry)}      default:
     if (!isTail) contentBytes = reader.at;
   }
   return { entry: value, contentBytes };
+}
+
+/** Reads an entry of a request after its tag: its fields may come in any order. */
+export function readEntryField(reader: WireReader): EntryFields {
+  const value = newEntry();
+${innerLoopText(entry)}  return value;
 }`;
 }
 

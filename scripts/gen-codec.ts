@@ -109,12 +109,15 @@ const SET_BY_NODE = [
 /** The setting that bounds the lists among these. */
 const LIST_SETTING = "maxRequestEntries";
 
-/** By file, messages that are joined from bytes that exist, or taken apart into such: their tags are all that is needed. */
+/** By file, messages that are written or read by hand, mostly because parts of them are bytes that exist: their tags are all that is needed. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
   "waymark/discovery/v1/discovery": [
     "waymark.catalog.v1.DiscoveryDelta",
     "waymark.discovery.v1.CatalogQueryResponse",
     "waymark.discovery.v1.CatalogWatchResponse",
+    "waymark.discovery.v1.KeepAliveRequest",
+    "waymark.discovery.v1.KeepAliveResponse",
+    "waymark.discovery.v1.RegisterRequest",
   ],
   "waymark/fabric/v1/record": ["waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
 };

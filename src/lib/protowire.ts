@@ -13,6 +13,7 @@ export function tagOf(field: number, wire: Wire): number {
   return field * 8 + wire;
 }
 
+const TWO_31 = 2 ** 31;
 const TWO_32 = 2 ** 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -286,6 +287,8 @@ export class WireReader {
   at: number;
   /** End of the message being read. */
   end: number;
+  /** Whether `varint` gave a number from 2^31 on. It is given as it is, also for fields of which protobuf takes the low 32 bits. */
+  hasWide = false;
 
   constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
     this.bytes = bytes;
@@ -314,8 +317,11 @@ export class WireReader {
       const byte = bytes[at] ?? 0;
       value += (byte & 127) * scale;
       if (byte < 128) {
-        // Eight bytes of seven bits may pass 2^53; the sum is then inexact but never small again.
-        if (value > Number.MAX_SAFE_INTEGER) throw malformed("varint above 2^53", this.at);
+        if (value >= TWO_31) {
+          // Eight bytes of seven bits may pass 2^53; the sum is then inexact but never small again.
+          if (value > Number.MAX_SAFE_INTEGER) throw malformed("varint above 2^53", this.at);
+          this.hasWide = true;
+        }
         this.at = at + 1;
         return value;
       }

@@ -87,7 +87,7 @@ function decoded(method: MethodChain, bytes: Uint8Array): Request {
   const crowded = protobufFault(method.requestPlan, bytes);
   if (crowded !== undefined) return crowded;
   try {
-    return fromBinary(desc, bytes);
+    return method.handler?.read?.(bytes) ?? fromBinary(desc, bytes);
   } catch (cause) {
     return invalid("request", `not the bytes of a ${desc.typeName} (${cause instanceof Error ? cause.message : "unreadable"})`);
   }

@@ -2,11 +2,11 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Answers, CallContext, Handler, RequestListener, UnaryHandler } from "./service.ts";
+import type { Answers, CallContext, Handler, RequestListener, RequestReader, UnaryHandler } from "./service.ts";
 
 /** Makes the handler of such a stream. The context of each request has its own time. */
-export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>): Handler {
-  return { kind: "bidi_streaming", open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context) };
+export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>, read?: RequestReader): Handler {
+  return { kind: "bidi_streaming", open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context), read };
 }
 
 /** Takes no further request while an answer waits for its promise, or for the client to read. */

@@ -71,11 +71,18 @@ export type RequestStreamHandler<I extends Message = Message, O extends Message 
   context: CallContext,
 ) => RequestListener<I>;
 
-/** The handler of a method, by the kind in its descriptor (`methodKind`). */
+/** Reads the bytes of a request faster than protobuf-es does, and as it does. Undefined for bytes that it leaves to protobuf-es. */
+export type RequestReader = (bytes: Uint8Array) => Message | undefined;
+
+/** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is for methods that are called most. */
 export type Handler =
-  | { readonly kind: "unary"; readonly handle: UnaryHandler<never> }
-  | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never> }
-  | { readonly kind: "client_streaming" | "bidi_streaming"; readonly open: RequestStreamHandler<never> };
+  | { readonly kind: "unary"; readonly handle: UnaryHandler<never>; readonly read?: RequestReader | undefined }
+  | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never>; readonly read?: RequestReader | undefined }
+  | {
+      readonly kind: "client_streaming" | "bidi_streaming";
+      readonly open: RequestStreamHandler<never>;
+      readonly read?: RequestReader | undefined;
+    };
 
 /** The query parameters of a GET request, by name. */
 export type RouteParameters = Readonly<Record<string, string>>;

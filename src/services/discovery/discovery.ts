@@ -7,7 +7,7 @@ import {
   type CatalogWatchRequest,
   type ClusterMapRequest,
   DiscoveryService,
-  KeepAliveResponseSchema,
+  type KeepAliveRequest,
   type ListPeersRequest,
   type NamespaceStatusRequest,
   NamespaceStatusResponseSchema,
@@ -31,7 +31,7 @@ import type { DnsNames } from "../../discovery/dns-names.ts";
 import { subjectTest } from "../../discovery/entry-tests.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { Report } from "../../discovery/registrar/loads.ts";
+import type { Renewed, Report } from "../../discovery/registrar/loads.ts";
 import type { Registrar } from "../../discovery/registrar/registrar.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { isKnownAge } from "../../lib/duration.ts";
@@ -51,8 +51,9 @@ import { encodeExplanations } from "./explanations.ts";
 import { filterOf } from "./filter.ts";
 import { clusterMap, freshness, listPeers, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
+import { readKeepAliveRequest, readRegisterRequest } from "./request-bytes.ts";
 import { resolveHandler } from "./resolve.ts";
-import type { DiscoveryBytes } from "./response-bytes.ts";
+import { type DiscoveryBytes, keepAliveBytes } from "./response-bytes.ts";
 import { WatchSource } from "./watch-source.ts";
 
 /** The serving node. `ServerInfo` tells it, and entries are stamped with it. */
@@ -114,9 +115,13 @@ export function discoveryService(parts: DiscoveryParts): Service {
   return {
     desc: DiscoveryService,
     handlers: {
-      register: { kind: "unary", handle: (request: RegisterRequest, context) => methods.register(request, context) },
+      register: {
+        kind: "unary",
+        handle: (request: RegisterRequest, context) => methods.register(request, context),
+        read: readRegisterRequest,
+      },
       renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
-      keepAlive: answeringEach((request: RenewRequest, context) => methods.keepAlive(request, context)),
+      keepAlive: answeringEach((request: KeepAliveRequest, context) => methods.keepAlive(request, context), readKeepAliveRequest),
       unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
       catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
       catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
@@ -165,14 +170,15 @@ class DiscoveryMethods {
   }
 
   async renew(request: RenewRequest, context: CallContext) {
-    const renewed = this.#renew(request, context);
+    const { expiredLeaseIds, ttlMs } = this.#renew(request, context);
     await this.#parts.durable();
-    return create(RenewResponseSchema, renewed);
+    const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
+    return create(RenewResponseSchema, { expiredLeaseIds: [...expiredLeaseIds], ...ttl });
   }
 
   /** HOT: 200,000 leases a second. A renewal without reports creates no promise. */
-  keepAlive(request: RenewRequest, context: CallContext) {
-    const response = create(KeepAliveResponseSchema, this.#renew(request, context));
+  keepAlive(request: KeepAliveRequest, context: CallContext) {
+    const response = keepAliveBytes(this.#renew(request, context));
     const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
     return durable === undefined ? response : durable.then(() => response);
   }
@@ -308,7 +314,7 @@ class DiscoveryMethods {
     return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 
-  #renew(request: RenewRequest, context: CallContext) {
+  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): Renewed {
     const { leaseIds, reports } = request;
     this.#checkCount(leaseIds, "lease_ids");
     this.#checkCount(reports, "reports");
@@ -316,10 +322,7 @@ class DiscoveryMethods {
     if (reports.length > 0) this.#parts.checkWrites();
     else this.#parts.checkStart();
     const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
-    const { expiredLeaseIds, ttlMs } = this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
-    return ttlMs === undefined
-      ? { expiredLeaseIds: [...expiredLeaseIds] }
-      : { expiredLeaseIds: [...expiredLeaseIds], ttl: durationFromMs(ttlMs) };
+    return this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
   }
 
   #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {

@@ -6,6 +6,7 @@
 import { ENTRY_TAG, LOAD_REPORT_MAX_BYTES, writeEntryKey } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import {
   DISCOVERY_DELTA_TAG as DELTA,
+  KEEP_ALIVE_RESPONSE_TAG as KEPT_ALIVE,
   CATALOG_QUERY_RESPONSE_TAG as QUERY,
   CATALOG_WATCH_RESPONSE_TAG as WATCH,
 } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
@@ -14,15 +15,17 @@ import { writeLoad } from "../../catalog/entry/tail.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
-import type { Loads } from "../../discovery/registrar/loads.ts";
+import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
 import {
   closeLength,
   openLength,
+  textsRoom,
   timeOf,
   writeBytesField,
   writeNumberField,
   writeText,
   writeTextField,
+  writeTexts,
   writeTimeField,
   writeVarint,
 } from "../../lib/protowire.ts";
@@ -34,6 +37,8 @@ const QUERY_ROOM = 512;
 /** Most bytes of a delta without its texts and the stored entry. */
 const DELTA_ROOM = 160 + SUFFIX_ROOM;
 const WATCH_ROOM = 256;
+/** Most bytes of an answer to a renewal without the ids in it. */
+const KEPT_ALIVE_ROOM = 32;
 
 export interface QueryAnswer {
   readonly records: readonly CatalogRecord[];
@@ -152,6 +157,20 @@ export class DiscoveryBytes {
     at = writeTime(out, at, DELTA.sentAt, options.sentWallMs);
     return closeLength(out, start, writeNumberField(out, at, DELTA.revision, change.revision));
   }
+}
+
+/** Of a renewal of which all leases are known. Most have the same answer as the one before. */
+let renewed: { readonly ttlMs: number | undefined; readonly bytes: Uint8Array } | undefined;
+
+// HOT: once a renewal. The same bytes are given again, so that their frame need not be made again either.
+export function keepAliveBytes({ expiredLeaseIds, ttlMs }: Renewed): Uint8Array {
+  if (expiredLeaseIds.length === 0 && renewed?.ttlMs === ttlMs && renewed !== undefined) return renewed.bytes;
+  const out = new Uint8Array(KEPT_ALIVE_ROOM + textsRoom(expiredLeaseIds));
+  let at = writeTexts(out, 0, KEPT_ALIVE.expiredLeaseIds, expiredLeaseIds);
+  if (ttlMs !== undefined) at = writeTime(out, at, KEPT_ALIVE.ttl, ttlMs);
+  const bytes = out.subarray(0, at);
+  if (expiredLeaseIds.length === 0) renewed = { ttlMs, bytes };
+  return bytes;
 }
 
 function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number {

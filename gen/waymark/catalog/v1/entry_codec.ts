@@ -778,6 +778,107 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
   return { entry: value, contentBytes };
 }
 
+/** Reads an entry of a request after its tag: its fields may come in any order. */
+export function readEntryField(reader: WireReader): EntryFields {
+  const value = newEntry();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.key, "key");
+        value.key = readEntryKey(reader);
+        break;
+      case 16:
+        value.scope = reader.varint();
+        break;
+      case 26:
+        value.targets.push(readTarget(reader));
+        break;
+      case 34:
+        value.tags.push(reader.text());
+        break;
+      case 42:
+        value.capabilities.push(reader.text());
+        break;
+      case 50:
+        value.resources.push(reader.text());
+        break;
+      case 58:
+        readPair(reader, value.metadata);
+        break;
+      case 66:
+        once(value.ttl, "ttl");
+        value.ttl = readTime(reader);
+        break;
+      case 74:
+        value.aliases.push(reader.text());
+        break;
+      case 82:
+        value.clusterId = reader.text();
+        break;
+      case 90:
+        value.region = reader.text();
+        break;
+      case 98:
+        value.zone = reader.text();
+        break;
+      case 106:
+        value.nodeId = reader.text();
+        break;
+      case 114:
+        value.tenantId = reader.text();
+        break;
+      case 120:
+        value.health = reader.varint();
+        break;
+      case 130:
+        once(value.load, "load");
+        value.load = readLoadReport(reader);
+        break;
+      case 138:
+        once(value.registeredAt, "registered_at");
+        value.registeredAt = readTime(reader);
+        break;
+      case 146:
+        once(value.updatedAt, "updated_at");
+        value.updatedAt = readTime(reader);
+        break;
+      case 154:
+        once(value.detail.case, "detail");
+        value.detail = { case: "service", value: readServiceDetail(reader) };
+        break;
+      case 162:
+        once(value.detail.case, "detail");
+        value.detail = { case: "function", value: readFunctionDetail(reader) };
+        break;
+      case 170:
+        once(value.detail.case, "detail");
+        value.detail = { case: "topic", value: readTopicDetail(reader) };
+        break;
+      case 178:
+        once(value.detail.case, "detail");
+        value.detail = { case: "queue", value: readQueueDetail(reader) };
+        break;
+      case 186:
+        once(value.detail.case, "detail");
+        value.detail = { case: "cache", value: readCacheDetail(reader) };
+        break;
+      case 194:
+        once(value.detail.case, "detail");
+        value.detail = { case: "node", value: readNodeDetail(reader) };
+        break;
+      case 200:
+        value.registeredByAdmin = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 25);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
 /** Bytes that surely hold `Entry`, without tail and stamps. Cost: one step a text. */
 export function roomEntry(value: EntryFields): number {
   let room = 20;

@@ -42,3 +42,27 @@ export const CATALOG_WATCH_RESPONSE_TAG = {
   age: 90,
 } as const;
 export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 11;
+
+/** Tags of the fields of `KeepAliveRequest`, of which the last known one has the number 2. */
+export const KEEP_ALIVE_REQUEST_TAG = {
+  leaseIds: 10,
+  reports: 18,
+} as const;
+export const KEEP_ALIVE_REQUEST_LAST_FIELD = 2;
+
+/** Tags of the fields of `KeepAliveResponse`, of which the last known one has the number 2. */
+export const KEEP_ALIVE_RESPONSE_TAG = {
+  expiredLeaseIds: 10,
+  ttl: 18,
+} as const;
+export const KEEP_ALIVE_RESPONSE_LAST_FIELD = 2;
+
+/** Tags of the fields of `RegisterRequest`, of which the last known one has the number 5. */
+export const REGISTER_REQUEST_TAG = {
+  entries: 10,
+  ttl: 18,
+  leaseId: 26,
+  idempotencyKey: 34,
+  staticLease: 40,
+} as const;
+export const REGISTER_REQUEST_LAST_FIELD = 5;
