@@ -162,8 +162,8 @@ export class SourceStream extends OpenStream {
 
   // HOT: once a change and watcher. A source may wake us from inside its own pull: the loop takes that, not recursion.
   #pull(): void {
-    if (this.#isInFlight || this.isOver || this.#ending !== undefined) return;
-    if (this.#isPulling) {
+    if (this.isOver || this.#ending !== undefined) return;
+    if (this.#isPulling || this.#isInFlight) {
       this.#isWoken = true;
       return;
     }
@@ -195,8 +195,8 @@ export class SourceStream extends OpenStream {
   readonly #taken: Taken = (error) => {
     if (this.isOver || (error !== undefined && error !== null)) return;
     this.#isInFlight = false;
-    if (this.#ending === undefined) this.#pull();
-    else this.#finish(this.#ending.error);
+    if (this.#ending !== undefined) this.#finish(this.#ending.error);
+    else if (this.#isWoken || this.#source?.isDrained !== true) this.#pull();
   };
 
   #finish(error: unknown): void {

@@ -3,6 +3,7 @@
  * service. Handlers of methods without limits stay as they are.
  */
 import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { costOf, type NamespacesOf, namespacesOf } from "./cost.ts";
@@ -106,8 +107,12 @@ class CountedSource implements StreamSource {
     this.#source.attach(...ports);
   }
 
-  pull(...at: Parameters<StreamSource["pull"]>): ReturnType<StreamSource["pull"]> {
-    return this.#source.pull(...at);
+  pull(time: Time): Uint8Array | undefined {
+    return this.#source.pull(time);
+  }
+
+  get isDrained(): boolean {
+    return this.#source.isDrained === true;
   }
 
   close(): void {

@@ -28,6 +28,8 @@ export interface StreamSource {
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void;
   /** The encoded bytes of the next message. Undefined if there is none now: the source calls `wake` later. */
   pull(time: Time): Uint8Array | undefined;
+  /** Whether the message that was pulled last was all there was: nothing more is pulled before `wake`. Absent: false. */
+  readonly isDrained?: boolean;
   /** The stream is over, for whatever reason; called exactly once. */
   close(): void;
 }

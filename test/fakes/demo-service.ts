@@ -28,6 +28,7 @@ export class DemoSource implements StreamSource {
   /** Messages still to give; "endless" gives `chunk` for ever. */
   readonly queue: Uint8Array[] = [];
   chunk: Uint8Array | undefined;
+  isDrained = false;
   wake: () => void = () => {};
   end: (error: WaymarkError | undefined) => void = () => {};
 

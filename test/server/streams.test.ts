@@ -131,6 +131,29 @@ test("a source is opened, pulled as its answers are taken, and closed once when 
   expect([first().closeCount, codes()]).toEqual([1, ["OK"]]);
 });
 
+test("a source that is drained is not pulled before it wakes the stream, and a wake while its message is taken is not lost", () => {
+  const source = new DemoSource();
+  const { exchange } = opened(source);
+  const wakeWith = (n: number) => {
+    source.queue.push(bytes(n));
+    source.wake();
+  };
+  source.isDrained = true;
+  wakeWith(1);
+  const before = source.pullCount;
+  exchange.taken[0]?.();
+  expect(source.pullCount).toBe(before);
+  wakeWith(2);
+  wakeWith(3);
+  expect(exchange.sent).toEqual([bytes(1), bytes(2)]);
+  exchange.taken[1]?.();
+  expect(exchange.sent).toEqual([bytes(1), bytes(2), bytes(3)]);
+  source.isDrained = false;
+  source.queue.push(bytes(4));
+  exchange.taken[2]?.();
+  expect(exchange.sent).toHaveLength(4);
+});
+
 test.each(["at once", "later"])("a caller who is known %s is admitted; while nobody knows nothing is read", async (when) => {
   const { stream, exchange, sources } = source({ identify: () => (when === "later" ? Promise.resolve(KNOWN) : KNOWN) });
   stream.open(watch);

@@ -203,7 +203,8 @@ function isWithin(scope: Scope, record: Filtered, self: Locality): boolean {
   }
 }
 
-function hasName(names: readonly string[], name: string): boolean {
+/** Whether a filter that has names has this one. */
+export function hasName(names: readonly string[], name: string): boolean {
   return names[nameIndex(names, name)] === name;
 }
 

@@ -122,6 +122,16 @@ export class Feed {
     return this.#scopes !== undefined || kind === "closing" || (kind === "pages" && this.#phase.isBegun);
   }
 
+  /** Whether `next` has nothing but a bookmark until the replica or the policy changes. */
+  get isCurrent(): boolean {
+    return (
+      this.#revision === this.reader.replica.revision &&
+      this.#phase.kind === "live" &&
+      this.#behind === undefined &&
+      this.#scopes === undefined
+    );
+  }
+
   /** The next message, or undefined if there is nothing to send now. `isReady`: this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;

@@ -3,13 +3,13 @@
  * for a thousand equal watches is found and encoded once.
  */
 
-import { coveredNamespaces, coversNamespace, type Filter, type Locality, matches, whyNot } from "../query/filter.ts";
+import { coveredNamespaces, coversNamespace, type Filter, hasName, type Locality, matches, whyNot } from "../query/filter.ts";
 import { type CatalogRecord, viewHealth } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
-import { type CursorOrigin, portableCursorText, shortCursorText, shortHolder } from "./cursor.ts";
+import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
@@ -36,6 +36,8 @@ export interface FeedMessage {
   readonly replaces: readonly string[];
   readonly isBookmark: boolean;
   readonly digest: ViewDigest | undefined;
+  /** Its bytes, once a stream has made them: streams that share the message share them. HOT: a WeakMap cost a tenth of bench/watch.ts. */
+  encoded: Buffer | undefined;
 }
 
 export interface ReaderOptions {
@@ -76,16 +78,18 @@ const MAX_SUMMED = 4000;
 
 const NO_CURSOR = { policyEpoch: "", local: undefined, origins: [], text: "" };
 
-interface Kept extends Standpoint {
-  readonly from: number;
-  readonly budgetBytes: number;
-  /** Revision of the replica when the message was made. Newer changes may belong to it. */
-  readonly at: number;
-  /** The verdicts under which it was made. */
-  readonly policyEpoch: string;
+/** What a reader is told next: everything up to `to`. `isShort`: it was not all looked at. */
+interface Live {
+  readonly message: FeedMessage | undefined;
   readonly to: number;
   readonly isShort: boolean;
-  readonly message: FeedMessage | undefined;
+}
+
+interface Kept extends Standpoint, Live {
+  readonly from: number;
+  readonly budgetBytes: number;
+  /** The verdicts under which it was made. */
+  readonly policyEpoch: string;
 }
 
 export interface ScanOptions extends Standpoint {
@@ -106,7 +110,10 @@ export class Reader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: NodeFacts;
-  readonly #kept: Kept[] = [];
+  /** Messages made at the revision below: with the next change they are of no use. */
+  #kept: Kept[] = [];
+  #keptRevision = 0;
+  #shortCursors: { readonly boot: string; readonly texts: ShortCursorTexts } | undefined;
   #portable: {
     readonly policyEpoch: string;
     readonly local: string | undefined;
@@ -121,7 +128,9 @@ export class Reader {
   }
 
   shortCursor(revision: number, settled = revision): string {
-    return shortCursorText(shortHolder(this.node.boot, this.options.hash), revision, settled);
+    const { boot } = this.node;
+    if (this.#shortCursors?.boot !== boot) this.#shortCursors = { boot, texts: new ShortCursorTexts(shortHolder(boot, this.options.hash)) };
+    return this.#shortCursors.texts.at(revision, settled);
   }
 
   /**
@@ -151,13 +160,18 @@ export class Reader {
   }
 
   /** The message that continues from `from`. All readers at that position share it. */
-  live(from: number, budgetBytes: number, place: Standpoint): Kept {
+  live(from: number, budgetBytes: number, place: Standpoint): Live {
     const { settled, until, told } = place;
     const { revision } = this.replica;
+    if (from === revision) return { message: undefined, to: revision, isShort: false };
     const { policyEpoch } = this.options;
     const isThere = (k: Kept) =>
       k.from === from && k.settled === settled && k.until === until && k.budgetBytes === budgetBytes && areSame(k.told, told);
-    const kept = this.#kept.find((k) => isThere(k) && k.at === revision && k.policyEpoch === policyEpoch);
+    if (this.#keptRevision !== revision) {
+      this.#keptRevision = revision;
+      this.#kept = [];
+    }
+    const kept = this.#kept.find((k) => isThere(k) && k.policyEpoch === policyEpoch);
     if (kept !== undefined) return kept;
     const { changes, to, isShort } = this.scan(from, budgetBytes, place);
     // A cursor costs a hash, and most readers that are woken by a change in their namespace get no message.
@@ -165,7 +179,7 @@ export class Reader {
       changes.length === 0
         ? undefined
         : this.message({ changes, revision: to, cursor: this.shortCursor(to, to === revision ? to : settled) });
-    const made = { from, settled, until, told, budgetBytes, at: revision, policyEpoch, to, isShort, message };
+    const made = { from, settled, until, told, budgetBytes, policyEpoch, to, isShort, message };
     if (this.#kept.length >= KEPT_MESSAGES) this.#kept.shift();
     this.#kept.push(made);
     return made;
@@ -213,12 +227,13 @@ export class Reader {
 
   /** The change that a reader at that position gets for a touched record's key, or undefined. */
   #changeOf(stored: StoredRecord, revision: number, place: Standpoint, isAhead: boolean): Change | undefined {
-    if (!this.mayHoldKey(stored)) return undefined;
-    // With several origins the key is sent only at its newest touch.
-    if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
     const { filter } = this.options;
     const winner = this.replica.winner(stored);
     const isSeen = winner !== undefined && matches(filter, winner, this.node);
+    // The filter's tests of a key are among those of a record.
+    if (!isSeen && !this.mayHoldKey(stored)) return undefined;
+    // With several origins the key is sent only at its newest touch.
+    if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
     const holding = this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;
@@ -242,7 +257,7 @@ export class Reader {
   mayHoldKey(stored: CatalogRecord): boolean {
     const { filter } = this.options;
     if (!coversNamespace(filter, stored.namespace)) return false;
-    if (filter.names.length > 0 && !filter.names.includes(stored.name)) return false;
+    if (filter.names.length > 0 && !hasName(filter.names, stored.name)) return false;
     return filter.kindMask === 0 || (filter.kindMask & (1 << stored.kind)) !== 0;
   }
 
@@ -316,7 +331,16 @@ export class Reader {
   }
 
   message(parts: Partial<FeedMessage> & Pick<FeedMessage, "changes" | "revision">): FeedMessage {
-    return { cursor: "", portableCursor: "", snapshot: SNAPSHOT.NONE, replaces: [], isBookmark: false, digest: undefined, ...parts };
+    return {
+      cursor: "",
+      portableCursor: "",
+      snapshot: SNAPSHOT.NONE,
+      replaces: [],
+      isBookmark: false,
+      digest: undefined,
+      encoded: undefined,
+      ...parts,
+    };
   }
 
   #allowedOnce(): (namespace: string) => boolean {

@@ -31,15 +31,13 @@ export interface WatchPorts {
   readonly dropped: Pick<Series, "inc">;
 }
 
-// Encoded bytes of messages that several streams share. They are freed with the message.
-const encoded = new WeakMap<FeedMessage, Buffer>();
-
 export class WatchSource implements StreamSource, Watcher {
   readonly feed: Feed;
   readonly #ports: WatchPorts;
   #wake: (() => void) | undefined;
   #end: ((error: WaymarkError | undefined) => void) | undefined;
   isReady = false;
+  isDrained = false;
   #isStopping = false;
   #isOver = false;
 
@@ -66,17 +64,18 @@ export class WatchSource implements StreamSource, Watcher {
   // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.
   pull(time: Time): Buffer | undefined {
     const message = this.#next(time);
+    this.isDrained = this.feed.isCurrent && !this.#isStopping;
     if (message === undefined) return undefined;
-    let bytes = encoded.get(message);
-    if (bytes === undefined) {
-      const { isNamesOnly } = this.feed.reader.options;
-      const ageMs = Math.round(this.#ports.ageMs(time));
-      bytes = this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
-      encoded.set(message, bytes);
-      const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
-      if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
-    }
-    return bytes;
+    message.encoded ??= this.#encoded(message, time);
+    return message.encoded;
+  }
+
+  #encoded(message: FeedMessage, time: Time): Buffer {
+    const { isNamesOnly } = this.feed.reader.options;
+    const ageMs = Math.round(this.#ports.ageMs(time));
+    const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
+    if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
+    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
   }
 
   close(): void {

@@ -7,9 +7,38 @@ import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.t
 import { at, caller, command, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 function message(changes: readonly Change[]): FeedMessage {
-  const none = { portableCursor: "", snapshot: SNAPSHOT.NONE, replaces: [], isBookmark: false, digest: undefined };
+  const none = { portableCursor: "", snapshot: SNAPSHOT.NONE, replaces: [], isBookmark: false, digest: undefined, encoded: undefined };
   return { ...none, changes, revision: 7, cursor: "here" };
 }
+
+test("readers with differing filters are told the same bytes of a change, as it is at the time", () => {
+  const registry = new Registry();
+  const put = (tag: string, ms: number) => {
+    registry.registrar.register(caller("joe"), command([stamped("web", { tags: [tag] })]), at(ms));
+    registry.flush(at(ms));
+    return { action: ACTION.UPDATE, record: registry.replica.view(keyOf("web"))!, revision: registry.replica.revision };
+  };
+  const bytes = new DiscoveryBytes(registry.replica.slab, { of: () => undefined });
+  const told = (changes: readonly Change[], sentWallMs: number) => {
+    const options = { isNamesOnly: false, sentWallMs, servedBy: "a", ageMs: 0 };
+    const { deltas } = fromBinary(CatalogWatchResponseSchema, bytes.watch(message(changes), options));
+    return deltas.map(({ payload, revision, sentAt }) => [payload.case === "entry" && payload.value.tags[0], revision, sentAt?.nanos]);
+  };
+  const first = put("blue", 0);
+  expect([told([first], 1), told([first, first], 1), told([first], 2)]).toEqual([
+    [["blue", 1n, 1_000_000]],
+    [
+      ["blue", 1n, 1_000_000],
+      ["blue", 1n, 1_000_000],
+    ],
+    [["blue", 1n, 2_000_000]],
+  ]);
+  const second = put("green", 1);
+  expect([told([second], 2), told([{ ...second, action: ACTION.REMOVE }], 2)]).toEqual([
+    [["green", 2n, 2_000_000]],
+    [[false, 2n, 2_000_000]],
+  ]);
+});
 
 test.each([{ isNamesOnly: false }, { isNamesOnly: true }])(
   "a delta carries the entry, or only its key when names only are asked: $isNamesOnly",
