@@ -4,6 +4,7 @@
  */
 
 import type { Feed } from "../catalog/watch/feed.ts";
+import { type NamedReader, NameIndex } from "../catalog/watch/name-index.ts";
 
 /** An open stream, as the fan-out sees it. */
 export interface Watcher {
@@ -21,6 +22,9 @@ export class Fanout {
   readonly #prefix = new Map<string, Set<Watcher>>();
   readonly #everything = new Set<Watcher>();
   readonly #watchers = new Set<Watcher>();
+  /** The watchers that are told of changes by name, by their reader. */
+  readonly #named = new Map<NamedReader, Set<Watcher>>();
+  #names: NameIndex | undefined;
   /**
    * The watchers to wake, in order. Each is in the list once. HOT: bench/watch.ts; a single Set cost a quarter of the fan-out, because
    * taking its first element skips all elements that were taken before.
@@ -59,6 +63,25 @@ export class Fanout {
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
+    const { reader } = watcher.feed;
+    leave(this.#named, reader, watcher);
+    if (reader.touches !== undefined && !this.#named.has(reader)) this.#names?.remove(reader);
+  }
+
+  /**
+   * The watcher has been told everything, and from now on only changes concern it. If its filter has names, those of other names do not
+   * wake it any more.
+   */
+  narrow(watcher: Watcher): void {
+    const { reader } = watcher.feed;
+    const { names, namespace, prefix } = reader.options.filter;
+    if (names.length === 0 || !this.#watchers.has(watcher)) return;
+    this.#names ??= new NameIndex(reader.replica);
+    if (!this.#named.has(reader)) this.#names.add(reader);
+    join(this.#named, reader, watcher);
+    this.#everything.delete(watcher);
+    leave(this.#exact, namespace, watcher);
+    leave(this.#prefix, prefix, watcher);
   }
 
   /** Something changed in these namespaces. Cost: the watchers concerned, not all watchers. */
@@ -71,6 +94,7 @@ export class Fanout {
       this.#readyAll(this.#prefix.get(namespace));
     }
     this.#readyAll(this.#everything);
+    this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));
   }
 
   /** Marks the watchers whose bookmark is due. Cost: one comparison for each watcher, so call it at most a few times a second. */
@@ -133,13 +157,13 @@ export class Fanout {
   }
 }
 
-function join(map: Map<string, Set<Watcher>>, key: string, watcher: Watcher): void {
+function join<K>(map: Map<K, Set<Watcher>>, key: K, watcher: Watcher): void {
   const set = map.get(key);
   if (set === undefined) map.set(key, new Set([watcher]));
   else set.add(watcher);
 }
 
-function leave(map: Map<string, Set<Watcher>>, key: string, watcher: Watcher): void {
+function leave<K>(map: Map<K, Set<Watcher>>, key: K, watcher: Watcher): void {
   const set = map.get(key);
   if (set?.delete(watcher) === true && set.size === 0) map.delete(key);
 }

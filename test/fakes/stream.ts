@@ -4,8 +4,10 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
+import { NameIndex } from "../../src/catalog/watch/name-index.ts";
 import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
@@ -17,7 +19,8 @@ export const FILTERS: readonly Filter[] = [
   ANY,
   { ...ANY, namespace: "svc" },
   { ...ANY, prefix: "svc" },
-  { ...ANY, names: ["db"] },
+  // Of histories, and of the simulator.
+  { ...ANY, names: ["db", "n1", "n3"] },
   { ...ANY, kindMask: 1 << KIND.SERVICE },
   { ...ANY, tags: ["blue"] },
   { ...ANY, tags: ["green"], prefix: "svc" },
@@ -46,6 +49,7 @@ export interface Policy {
 /** A node's readers, shared by the streams of equal filters as they are in a node. */
 export class Readers {
   readonly #byName = new Map<string, Reader>();
+  readonly #indexes = new WeakMap<Replica, NameIndex>();
   readonly #policy: Policy;
 
   constructor(policy: Policy) {
@@ -73,6 +77,22 @@ export class Readers {
       this.#byName.set(name, reader);
     }
     return reader;
+  }
+
+  /** Half of the changes are offered by name before streams look, and the others are found in the log. */
+  offer({ replica }: Reader): void {
+    if (replica.revision % 2 === 0) this.#indexOf(replica).offer(() => undefined);
+  }
+
+  /** A stream of the reader was told everything: from now on changes are offered to it by name. */
+  narrow(reader: Reader): void {
+    if (reader.options.filter.names.length > 0 && reader.touches === undefined) this.#indexOf(reader.replica).add(reader);
+  }
+
+  #indexOf(replica: Replica): NameIndex {
+    const index = this.#indexes.get(replica) ?? new NameIndex(replica);
+    this.#indexes.set(replica, index);
+    return index;
   }
 }
 
@@ -149,7 +169,9 @@ export class Stream {
 
   /** Takes one message; returns whether there was one. */
   pull(time: Time, budgetBytes: number, isReady: boolean): boolean {
+    this.#readers.offer(this.feed.reader);
     const message = this.feed.next(time, budgetBytes, isReady);
+    if (message === undefined && this.feed.isCurrent) this.#readers.narrow(this.feed.reader);
     if (message === undefined) return false;
     this.#take(message, budgetBytes, isReady);
     if (this.#doubted.size > 0 && (message.isBookmark || message.snapshot === SNAPSHOT.END)) this.#startAnew(time);

@@ -132,24 +132,24 @@ test("a source is opened, pulled as its answers are taken, and closed once when 
 });
 
 test("a source that is drained is not pulled before it wakes the stream, and a wake while its message is taken is not lost", () => {
-  const source = new DemoSource();
-  const { exchange } = opened(source);
+  const drained = new DemoSource();
+  const { exchange } = opened(drained);
   const wakeWith = (n: number) => {
-    source.queue.push(bytes(n));
-    source.wake();
+    drained.queue.push(bytes(n));
+    drained.wake();
   };
-  source.isDrained = true;
+  drained.isDrained = true;
   wakeWith(1);
-  const before = source.pullCount;
+  const before = drained.pullCount;
   exchange.taken[0]?.();
-  expect(source.pullCount).toBe(before);
+  expect(drained.pullCount).toBe(before);
   wakeWith(2);
   wakeWith(3);
   expect(exchange.sent).toEqual([bytes(1), bytes(2)]);
   exchange.taken[1]?.();
   expect(exchange.sent).toEqual([bytes(1), bytes(2), bytes(3)]);
-  source.isDrained = false;
-  source.queue.push(bytes(4));
+  drained.isDrained = false;
+  drained.queue.push(bytes(4));
   exchange.taken[2]?.();
   expect(exchange.sent).toHaveLength(4);
 });

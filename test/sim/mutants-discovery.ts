@@ -91,6 +91,30 @@ export const DISCOVERY_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "a change wakes no watch of its name",
+    rule: "Watch 12: a change wakes the watches that it concerns, as it comes",
+    edits: [
+      {
+        file: "src/discovery/fanout.ts",
+        find: "    this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));",
+        replace: "    this.#names?.offer(() => undefined);",
+      },
+    ],
+    withinSeeds: 5,
+  },
+  {
+    name: "a watch of names passes over a change that it was not told",
+    rule: "Watch 12: a watch of names knows where nothing concerned it",
+    edits: [
+      {
+        file: "src/catalog/watch/name-index.ts",
+        find: "return next === undefined ? this.#index.through : Math.max(from, next.after);",
+        replace: "return this.#index.through;",
+      },
+    ],
+    withinSeeds: 5,
+  },
+  {
     name: "the end of a lease draws later writes after it",
     rule: "Several origins: the stamp of an `expired` does not count for what is written after it",
     edits: [

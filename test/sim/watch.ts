@@ -124,6 +124,7 @@ export class SimWatch {
         // What it comes to know of what its cursor knew it is told without a change.
         open.isWoken = this.#resumed !== undefined;
         open.askedMonoMs = monoMs;
+        if (feed.isCurrent) process.fanout.narrow(open.watcher);
         return;
       }
       this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));

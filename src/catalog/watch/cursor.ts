@@ -3,7 +3,7 @@
  * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
 import { decodeBase64url } from "../../lib/base64url.ts";
-import { sha256 } from "../../lib/crypto.ts";
+import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
 import { fnv64, type Hash64 } from "../../lib/hash64.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
@@ -64,7 +64,7 @@ export class ShortCursorTexts {
   readonly #headHash: Hash64;
 
   constructor(holder: string) {
-    this.#head = `s1.${holder}.`;
+    this.#head = `s2.${holder}.`;
     this.#headHash = fnv64(this.#head);
   }
 
@@ -99,15 +99,21 @@ export function portableCursorText(cursor: Omit<PortableCursor, "kind">): string
 
 /** Throws `invalid_argument` for text that is not a cursor of ours: forged, truncated, or of an unknown form. */
 export function parseCursor(text: string): Cursor {
-  if (text.startsWith("s1.")) return parseShort(text);
+  if (text.startsWith("s")) return parseShort(text);
   if (text.startsWith("p1.")) return parsePortable(text);
   throw malformed();
 }
 
 function parseShort(text: string): ShortCursor {
-  const parts = /^(s1\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
+  const parts = /^(s[12]\.([A-Za-z0-9_-]{1,64})\.([0-9a-z]{1,11})(?:-([0-9a-z]{1,11}))?)\.([0-9a-z]+)$/.exec(text);
   const [, body, holder, place, below, check] = parts ?? [];
-  if (body === undefined || holder === undefined || place === undefined || check !== checkText(fnv64(body))) throw malformed();
+  if (
+    body === undefined ||
+    holder === undefined ||
+    place === undefined ||
+    check !== (text.startsWith("s1.") ? oldCheckText(body) : checkText(fnv64(body)))
+  )
+    throw malformed();
   const revision = Number.parseInt(place, 36);
   return { kind: "short", holder, revision, settled: below === undefined ? revision : Number.parseInt(below, 36) };
 }
@@ -175,6 +181,11 @@ function malformed(): Error {
 /** Finds mistakes, not forgeries. The hash of a text's beginning leads to that of the whole, so a holder is hashed once. */
 function checkText({ low }: Hash64): string {
   return (low & 0xffff).toString(36);
+}
+
+/** The check of cursors that begin with `s1`, which earlier versions gave out. */
+function oldCheckText(body: string): string {
+  return Number.parseInt(sha256Hex(body).slice(0, 4), 16).toString(36);
 }
 
 function writeString(out: Uint8Array, at: number, field: number, text: string): number {

@@ -85,12 +85,12 @@ export class Feed {
 
   /** The revision up to which everything has been sent. The lag is measured from it. */
   get revision(): number {
-    return this.#revision;
+    return this.#quietThrough();
   }
 
   /** The revision up to which the reader was told of every key. It is below `revision` until all pending keys are sent. */
   get settledRevision(): number {
-    return this.#settled;
+    return this.#settled === this.#revision ? this.#quietThrough() : this.#settled;
   }
 
   /** Monotonic ms at which `next` has a bookmark even without a change. */
@@ -135,6 +135,7 @@ export class Feed {
   /** The next message, or undefined if there is nothing to send now. `isReady`: this node has caught up with a peer. */
   next(time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     this.isUnfinished = false;
+    this.#skipQuiet();
     // Tombstones since this stream's position may have been collected, so only a snapshot can help.
     const isTooOld = this.#revision < this.reader.replica.collectedRevision && isPlaced(this.#phase);
     if (isTooOld) this.#restart(time, isReady);
@@ -212,6 +213,20 @@ export class Feed {
       this.#told = NO_LOOKS;
     } else if (revision > from) this.#told = [...this.#told.slice(1 - MAX_LOOKS), { from, to: revision, at }];
     if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, revision);
+  }
+
+  /** The stream's position, or a later one if nothing that concerns the reader happened in between. */
+  #quietThrough(): number {
+    const isPlain = this.#phase.kind === "live" && this.#behind === undefined && this.#settled === this.#revision;
+    return isPlain ? this.reader.quietThrough(this.#revision) : this.#revision;
+  }
+
+  #skipQuiet(): void {
+    const through = this.#quietThrough();
+    if (through <= this.#revision) return;
+    this.#revision = through;
+    this.#settled = through;
+    if (this.#until <= this.reader.replica.revision) this.#until = Math.max(this.#until, through);
   }
 
   /** The reader now holds the answer of a query. */

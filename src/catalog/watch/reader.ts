@@ -10,6 +10,7 @@ import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
+import type { NamedTouches } from "./name-index.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
 export const ACTION = { CREATE: 1, UPDATE: 2, REMOVE: 3 } as const;
@@ -110,6 +111,8 @@ export class Reader {
   readonly options: ReaderOptions;
   readonly replica: Replica;
   readonly node: NodeFacts;
+  /** What was touched of its names lately, while all its streams are told of changes by name. */
+  touches: NamedTouches | undefined;
   /** Messages made at the revision below: with the next change they are of no use. */
   #kept: Kept[] = [];
   #keptRevision = 0;
@@ -199,7 +202,7 @@ export class Reader {
     let isCut = false;
     let lookedCount = 0;
     const allowed = this.#allowedOnce();
-    replica.changesSince(from, (stored, revision) => {
+    this.#changesSince(from, (stored, revision) => {
       if (lookedCount === MAX_LOOKED) return false;
       lookedCount += 1;
       if (!this.mayHoldNamespace(stored.namespace)) {
@@ -223,6 +226,15 @@ export class Reader {
     });
     const isShort = !isCut && lookedCount === MAX_LOOKED;
     return { changes, to: isCut || isShort ? to : replica.revision, isShort };
+  }
+
+  #changesSince(from: number, visit: (stored: StoredRecord, revision: number) => boolean): void {
+    if (this.touches?.visitSince(from, visit) !== true) this.replica.changesSince(from, visit);
+  }
+
+  /** The revision up to which nothing that may concern the reader happened after `from`, as far as that is known without looking. */
+  quietThrough(from: number): number {
+    return this.touches?.quietThrough(from) ?? from;
   }
 
   /** The change that a reader at that position gets for a touched record's key, or undefined. */

@@ -39,6 +39,8 @@ export class WatchSource implements StreamSource, Watcher {
   isReady = false;
   isDrained = false;
   #isStopping = false;
+  /** Whether the fan-out knows that only changes concern it now. */
+  #isNarrow = false;
   #isOver = false;
 
   constructor(feed: Feed, ports: WatchPorts) {
@@ -65,6 +67,10 @@ export class WatchSource implements StreamSource, Watcher {
   pull(time: Time): Buffer | undefined {
     const message = this.#next(time);
     this.isDrained = this.feed.isCurrent && !this.#isStopping;
+    if (this.isDrained && !this.#isNarrow) {
+      this.#isNarrow = true;
+      this.#ports.fanout.narrow(this);
+    }
     if (message === undefined) return undefined;
     message.encoded ??= this.#encoded(message, time);
     return message.encoded;

@@ -75,10 +75,13 @@ test.each([
   "",
   "s1",
   "s1.",
+  "s2.",
+  "s3.boot.1.aa",
   "p1.",
   "p1.AAAA",
   "p2.AAAAAAAAAA",
   "s1.boot.zz.0",
+  "s2.boot.zz.0",
   "s1.boot.-1.aa",
   "s1.bo ot.1.aa",
   "0",
@@ -95,7 +98,7 @@ test.each([
 test("whatever text comes, it is a cursor or refused, and nothing else happens", () => {
   fc.assert(
     fc.property(
-      fc.constantFrom("", "s1.", "p1."),
+      fc.constantFrom("", "s1.", "s2.", "p1."),
       fc.oneof(
         fc.string({ maxLength: 200 }),
         fc.uint8Array({ maxLength: 100 }).map((bytes) => Buffer.from(bytes).toString("base64url")),

@@ -1,0 +1,230 @@
+/**
+ * What does a fleet of proxies cost, each of which follows the services that it calls? Ten thousand watches of fifty services each, out of a hundred thousand
+ * entries, a thousand changes a second: how long a change takes to each watch, CPU time, how long the event loop is held, and memory a
+ * watch. `npm run bench -- fleet [--streams 10000] [--entries 100000] [--rates 1000] [--seconds 20]`; fewer streams and entries where the machine is small.
+ */
+import { parseArgs } from "node:util";
+import { countField } from "./_frames.ts";
+import { type Node, neighbourShareOfBoth, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { quiet, report, round } from "./_results.ts";
+import { Wire } from "./_wire.ts";
+import { fail, INSTANCES, loadNode, PATH, registerBytes, scattered, watchBytes } from "./_work.ts";
+
+const { values } = parseArgs({
+  options: {
+    streams: { type: "string", default: "10000" },
+    entries: { type: "string", default: "100000" },
+    rates: { type: "string", default: "1000" },
+    seconds: { type: "string", default: "20" },
+  },
+});
+const STREAMS = Number(values.streams);
+const ENTRIES = Number(values.entries);
+const RATES = values.rates.split(",").map(Number);
+const SECONDS = Number(values.seconds);
+const NAMES_A_FILTER = 50;
+const STREAMS_A_CONNECTION = 100;
+/** Streams that open at once: each first gets a snapshot of its fifty services. */
+const OPENING = 200;
+/** Connections that change entries. */
+const CHANGERS = 8;
+/** Changes under way on each of them: a node takes 128. */
+const MAX_OPEN = 100;
+const WARM_SECONDS = 5;
+/** Nothing that was sent takes longer. */
+const LATE_MS = 60_000;
+
+/** Tags of a CatalogWatchResponse: a delta, and what says that the snapshot has ended. */
+const DELTA_TAG = 0x0a;
+const SNAPSHOT_END_TAG = 0x22;
+/** An entry says in its metadata when it was sent, in tenths of a millisecond: field `v`, eight digits. */
+const SENT_FIELD = Buffer.from([0x0a, 0x01, 0x76, 0x12, 0x08]);
+const FIRST_SENT = 10_000_000;
+const startMs = performance.now();
+
+function sentNow(): number {
+  return FIRST_SENT + Math.floor((performance.now() - startMs) * 10);
+}
+
+/** Streams that a change of a service concerns. */
+const followers = new Uint32Array(Math.ceil(ENTRIES / INSTANCES));
+
+function namesOf(stream: number): readonly string[] {
+  const services = new Set<number>();
+  for (let i = 0; services.size < Math.min(NAMES_A_FILTER, followers.length); i++)
+    services.add(scattered(stream * 1009 + i, followers.length));
+  for (const service of services) followers[service] = (followers[service] ?? 0) + 1;
+  return Array.from(services, (service) => `service-${service}`);
+}
+
+/** What all streams were told since the last look. */
+class Told {
+  count = 0;
+  /** Deliveries by the tenths of a millisecond that each took from being sent. */
+  readonly took = new Map<number, number>();
+
+  take(bytes: Buffer, start: number, end: number): void {
+    const now = sentNow();
+    this.count += countField(bytes, start, end, DELTA_TAG);
+    for (let at = bytes.indexOf(SENT_FIELD, start); at >= 0 && at < end; at = bytes.indexOf(SENT_FIELD, at)) {
+      at += SENT_FIELD.length;
+      const took = now - Number(bytes.toString("latin1", at, at + 8));
+      this.took.set(took, (this.took.get(took) ?? 0) + 1);
+    }
+  }
+
+  percentileMs(share: number): number {
+    const sorted = [...this.took].toSorted(([a], [b]) => a - b);
+    const count = sorted.reduce((sum, [, times]) => sum + times, 0);
+    let left = Math.ceil(count * share);
+    for (const [took, times] of sorted) if ((left -= times) <= 0) return took / 10;
+    return Number.NaN;
+  }
+}
+
+let told = new Told();
+
+/** Opens a watch, and resolves when its snapshot has ended. */
+function openStream(wire: Wire, stream: number): Promise<void> {
+  return new Promise((begun, reject) => {
+    let hasBegun = false;
+    const opened = wire.stream(PATH.watch, {
+      onMessage: (bytes, start, end) => {
+        if (hasBegun) told.take(bytes, start, end);
+        else if (countField(bytes, start, end, SNAPSHOT_END_TAG) > 0) {
+          hasBegun = true;
+          begun();
+        }
+      },
+      onEnd: (why) => reject(new Error(`watch ${stream} ended: ${why}`)),
+    });
+    opened.send(watchBytes(namesOf(stream)));
+    opened.end();
+  });
+}
+
+async function openFleet(node: Node): Promise<readonly Wire[]> {
+  const wires = await Promise.all(Array.from({ length: Math.ceil(STREAMS / STREAMS_A_CONNECTION) }, () => Wire.open(node.grpc)));
+  for (let first = 0; first < STREAMS; first += OPENING) {
+    const some = Array.from({ length: Math.min(OPENING, STREAMS - first) }, (_, i) => first + i);
+    await Promise.all(some.map((stream) => openStream(wires[stream % wires.length] ?? fail(), stream)));
+  }
+  return wires;
+}
+
+/** Changes entries at that rate, whatever the answers do; returns the deliveries that are due for them when all are answered. */
+async function change(wires: readonly Wire[], perSecond: number, seconds: number): Promise<number> {
+  const count = Math.round(perSecond * seconds);
+  const first = sentNow();
+  let [sent, answered, due] = [0, 0, 0];
+  await new Promise<void>((done, reject) => {
+    const onAnswer = () => {
+      answered += 1;
+      if (answered === count) done();
+    };
+    const turn = setInterval(() => {
+      const wanted = Math.min(count, answered + MAX_OPEN * wires.length, Math.floor(((sentNow() - first) / 10_000) * perSecond));
+      for (; sent < wanted; sent++) {
+        // In an order in which an entry does not come again for long: two changes of it on their way become one.
+        const entry = (changed++ * 7919) % ENTRIES;
+        due += followers[Math.floor(entry / INSTANCES)] ?? 0;
+        // What had to wait is told with the time at which it was due.
+        const version = first + Math.floor((sent / perSecond) * 10_000);
+        (wires[sent % wires.length] ?? fail()).unary(PATH.register, registerBytes(entry, entry + 1, { version })).then(onAnswer, reject);
+      }
+      if (sent === count) clearInterval(turn);
+    }, 1);
+  });
+  return due;
+}
+
+let changed = 0;
+
+async function delivered(due: number): Promise<void> {
+  const untilMs = performance.now() + LATE_MS;
+  while (told.count < due) {
+    if (performance.now() > untilMs) throw new Error(`${due - told.count} of ${due} deliveries did not come`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+async function atRate(node: Node, changers: readonly Wire[], perSecond: number, seconds: number) {
+  told = new Told();
+  const [cpuMs, beganMs] = [node.cpuMs(), performance.now()];
+  let due = 0;
+  const others = await neighbourShareOfBoth(node, async () => {
+    due = await change(changers, perSecond, seconds);
+    await delivered(due);
+  });
+  const tookMs = performance.now() - beganMs;
+  return {
+    streams: STREAMS,
+    entries: ENTRIES,
+    "changes a second": perSecond,
+    "deliveries a second": round(due / (tookMs / 1000)),
+    "sent to told p50 ms": told.percentileMs(0.5),
+    "p99 ms": told.percentileMs(0.99),
+    "most ms": told.percentileMs(1),
+    "share of the core": round((node.cpuMs() - cpuMs) / tookMs),
+    "CPU µs a delivery": round(((node.cpuMs() - cpuMs) * 1000) / due),
+    "others' share of the core": round(others),
+  };
+}
+
+async function held(node: Node, changers: readonly Wire[], perSecond: number): Promise<number> {
+  told = new Told();
+  await node.probe("watch");
+  await delivered(await change(changers, perSecond, WARM_SECONDS));
+  return (await node.probe("read")).maxHeldCpuMs;
+}
+
+async function memory(node: Node) {
+  await node.probe("gc");
+  const { heapBytes, externalBytes, rssBytes } = await node.probe("gc");
+  return { heap: heapBytes + externalBytes, rss: rssBytes };
+}
+
+pinSelf();
+const node = await startNode({ dataDir: scratchDir("fleet") });
+await loadNode(node, ENTRIES);
+const before = await memory(node);
+const cpuMs = node.cpuMs();
+const wires = await openFleet(node);
+const openedCpuMs = node.cpuMs() - cpuMs;
+const after = await memory(node);
+const changers = await Promise.all(Array.from({ length: CHANGERS }, () => Wire.open(node.grpc)));
+await atRate(node, changers, RATES[0] ?? fail(), WARM_SECONDS);
+const rows = [];
+for (const perSecond of RATES)
+  rows.push({ ...(await atRate(node, changers, perSecond, SECONDS)), "loop held by CPU ms": round(await held(node, changers, perSecond)) });
+const perStream = (bytes: number) => round(bytes / 1024 / STREAMS);
+const opened = {
+  streams: STREAMS,
+  "heap KiB a stream": perStream(after.heap - before.heap),
+  "RSS KiB a stream": perStream(after.rss - before.rss),
+  "CPU ms to open one": round(openedCpuMs / STREAMS),
+};
+for (const wire of [...wires, ...changers]) wire.close();
+await node.stop("SIGKILL");
+const goal = rows.find((row) => row["changes a second"] === 1000);
+const isWhole = STREAMS >= 10_000 && ENTRIES >= 100_000 && goal !== undefined;
+report({
+  name: "fleet",
+  isKept: isWhole,
+  tables: { "changes to a fleet": rows, "what a stream holds": [opened] },
+  goals: isWhole
+    ? [
+        quiet(
+          { name: "a change to each of its watches, p99", value: goal["p99 ms"], unit: "ms", atMost: 250 },
+          goal["others' share of the core"],
+        ),
+        { name: "of the core, at 1,000 changes a second", value: goal["share of the core"], unit: "cores", atMost: 1 },
+        { name: "event loop held by CPU work meanwhile, most", value: goal["loop held by CPU ms"], unit: "ms", atMost: 20 },
+      ]
+    : [],
+  notes: [
+    `${STREAMS_A_CONNECTION} streams a connection; each follows ${NAMES_A_FILTER} services at random, of ${INSTANCES} entries each, by one watch with their names. So a change concerns ${round((NAMES_A_FILTER * STREAMS) / followers.length)} streams.`,
+    "An entry carries the time at which its change was sent, so the time until it is told contains the registration on disk. The driver reads that time in the frames and decodes nothing; it runs on the other core, and its own delay counts.",
+    "CPU time is that of all threads of the node, the changes included.",
+  ],
+});

@@ -1,0 +1,187 @@
+/** Watches whose filter has names: which changes wake them once they were told everything, and what they look at. */
+import { expect, test } from "vitest";
+import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
+import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { Feed } from "../../src/catalog/watch/feed.ts";
+import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
+import { timeOf } from "../fakes/history.ts";
+import { FabricComponent } from "../fakes/mesh.ts";
+
+const T = timeOf(1, 0);
+const LATER = timeOf(100_000, 0);
+/** More than are kept of the changes of a reader's names. */
+const MANY = 100;
+
+function keyOf(name: string, namespace = "svc", i = 0): KeyText {
+  return keyText({ kind: KIND.SERVICE, namespace, name, instanceId: `i${i}`, clusterId: "c1" });
+}
+
+/** A node, and watches of it that are looked at when they are woken. */
+class Watched {
+  readonly node = new FabricComponent("a");
+  readonly fanout = new Fanout();
+  readonly told: string[] = [];
+  readonly feeds = new Map<string, Feed>();
+  readonly watchers = new Map<string, Watcher>();
+
+  open(who: string, filter: Partial<Filter>): void {
+    const options = {
+      filter: { ...ANY, ...filter },
+      name: who,
+      hash: who,
+      allowed: () => true,
+      policyEpoch: "e",
+      isNamesOnly: false,
+      withDigest: false,
+    };
+    const feed = new Feed(new Reader(options, this.node.replica, this.node.facts), { from: undefined, bookmarkIntervalMs: 1e9 }, T);
+    const watcher: Watcher = { feed, isReady: false, wake: () => this.look(who), stop: () => undefined };
+    this.feeds.set(who, feed);
+    this.watchers.set(who, watcher);
+    this.fanout.add(watcher);
+    this.look(who);
+  }
+
+  /** Takes everything there is for a watch; it is told of changes only from then on. */
+  look(who: string): void {
+    const feed = this.feeds.get(who)!;
+    for (let message = feed.next(T, 100_000, true); message !== undefined; message = feed.next(T, 100_000, true)) {
+      const changes = message.changes.map(({ action, record }) => `${action} ${record.namespace} ${record.name}`);
+      this.told.push(`${who}: ${message.snapshot === SNAPSHOT.BEGIN ? "begins" : changes.join(", ")}`);
+    }
+    if (feed.isCurrent) this.fanout.narrow(this.watchers.get(who)!);
+  }
+
+  put(...keys: readonly KeyText[]): void {
+    for (const key of keys) this.node.put(key, 0, T);
+    this.node.commit(T);
+  }
+
+  /** Shows the changes; returns who was woken, and notes what those were told. */
+  show(): readonly string[] {
+    this.told.length = 0;
+    this.fanout.changed(this.node.replica.takeTouched());
+    const woken: string[] = [];
+    for (let watcher = this.fanout.take(); watcher !== undefined; watcher = this.fanout.take()) {
+      woken.push(watcher.feed.reader.options.name);
+      watcher.wake();
+    }
+    return woken;
+  }
+}
+
+function opened(filters: Readonly<Record<string, Partial<Filter>>>): Watched {
+  const watched = new Watched();
+  for (const [who, filter] of Object.entries(filters)) watched.open(who, filter);
+  watched.show();
+  return watched;
+}
+
+test("a change wakes the watches of its name, and those without names in its namespace", () => {
+  const watched = opened({
+    web: { namespace: "svc", names: ["db", "web"] },
+    below: { prefix: "svc", names: ["web"] },
+    anywhere: { names: ["web"] },
+    other: { namespace: "other", names: ["web"] },
+    db: { namespace: "svc", names: ["db"] },
+    all: { namespace: "svc" },
+  });
+  watched.put(keyOf("web"));
+  expect(new Set(watched.show())).toEqual(new Set(["web", "below", "anywhere", "all"]));
+  expect(watched.told.toSorted()).toEqual(["all: 1 svc web", "anywhere: 1 svc web", "below: 1 svc web", "web: 1 svc web"]);
+  watched.put(keyOf("db", "svc.eu"), keyOf("cache"));
+  expect(watched.show()).toEqual(["all"]);
+});
+
+test("a watch is told of a change once, though its key changes while it waits and while another change is shown", () => {
+  const watched = opened({ web: { names: ["web"] } });
+  watched.put(keyOf("web"), keyOf("web", "svc", 1));
+  watched.put(keyOf("web"));
+  watched.fanout.changed(watched.node.replica.takeTouched());
+  watched.put(keyOf("web", "svc", 1));
+  // Neither did it have before.
+  expect(watched.show()).toEqual(["web"]);
+  expect(watched.told).toEqual(["web: 1 svc web, 1 svc web"]);
+});
+
+test("a watch that has not been told everything yet is woken by every change of its namespace", () => {
+  const watched = new Watched();
+  const feed = new Feed(
+    new Reader(
+      {
+        filter: { ...ANY, names: ["web"] },
+        name: "w",
+        hash: "w",
+        allowed: () => true,
+        policyEpoch: "e",
+        isNamesOnly: false,
+        withDigest: false,
+      },
+      watched.node.replica,
+      watched.node.facts,
+    ),
+    { from: undefined, bookmarkIntervalMs: 1e9 },
+    T,
+  );
+  watched.fanout.add({ feed, isReady: false, wake: () => undefined, stop: () => undefined });
+  watched.put(keyOf("db"));
+  expect(watched.show()).toEqual(["w"]);
+});
+
+test("a watch that was closed is woken by nothing, and another of the same filter still is", () => {
+  const watched = opened({ web: { names: ["web"] } });
+  const { feed } = watched.watchers.get("web")!;
+  let woken = 0;
+  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  watched.fanout.add(twin);
+  watched.fanout.narrow(twin);
+  watched.fanout.remove(watched.watchers.get("web")!);
+  watched.put(keyOf("web"));
+  watched.show();
+  watched.fanout.remove(twin);
+  watched.fanout.narrow(twin);
+  watched.put(keyOf("web"));
+  expect([woken, watched.show(), feed.reader.touches]).toEqual([1, [], undefined]);
+});
+
+test("the position of a watch moves with changes of other names, so that it is neither called late nor begins anew", () => {
+  const watched = opened({ web: { names: ["web"] } });
+  const { replica } = watched.node;
+  const feed = watched.feeds.get("web")!;
+  watched.put(keyOf("db"));
+  expect(feed.revision, "before the change is shown").toBe(0);
+  watched.show();
+  expect([feed.revision, feed.settledRevision]).toEqual([replica.revision, replica.revision]);
+  watched.node.end(keyOf("db"), BODY.UNREGISTERED, T);
+  watched.node.commit(T);
+  watched.show();
+  watched.node.collect(LATER);
+  expect(replica.collectedRevision).toBeGreaterThan(0);
+  watched.put(keyOf("web"));
+  watched.show();
+  expect([watched.told, feed.restartCount]).toEqual([["web: 1 svc web"], 0]);
+});
+
+test.each(["shown", "not shown"])("a removal that was %s and is forgotten before a watch looks leads it to a snapshot", (how) => {
+  const watched = opened({ web: { names: ["web"] } });
+  const { node, fanout } = watched;
+  watched.put(keyOf("web"));
+  watched.show();
+  node.end(keyOf("web"), BODY.UNREGISTERED, T);
+  node.commit(T);
+  if (how === "shown") fanout.changed(node.replica.takeTouched());
+  node.collect(LATER);
+  expect(watched.show()).toEqual(["web"]);
+  expect([watched.told, watched.feeds.get("web")!.restartCount]).toEqual([["web: begins", "web: "], 1]);
+});
+
+test(`a watch of whose names ${MANY} keys changed since it looked is told of all`, () => {
+  const watched = opened({ web: { names: ["web"] } });
+  for (let i = 0; i < MANY; i++) {
+    watched.put(keyOf("web", "svc", i), keyOf("db", "svc", i));
+    watched.fanout.changed(watched.node.replica.takeTouched());
+  }
+  watched.show();
+  expect(watched.told.join().split(",")).toHaveLength(MANY);
+});
