@@ -53,6 +53,8 @@ export class JournalThread implements Owner {
   readonly #reader: JournalReader;
   #writer: JournalWriter | undefined;
   #meta: JournalMeta;
+  /** Size of the log when it was last told. */
+  #answeredWalBytes = 0;
 
   /** Checks everything that can be checked without reading each row. Throws `FileRefused`. */
   constructor(request: OpenRequest) {
@@ -135,7 +137,7 @@ export class JournalThread implements Owner {
 
   afterAnswer(): void {
     this.#idle.refresh();
-    if ((this.#writer?.walBytes() ?? 0) > FORCED_CHECKPOINT_BYTES) this.#checkpoint();
+    if (this.#answeredWalBytes > FORCED_CHECKPOINT_BYTES) this.#checkpoint();
   }
 
   #tidy(): void {
@@ -164,7 +166,9 @@ export class JournalThread implements Owner {
   }
 
   #state(): FileState {
-    return { rows: this.#index.keys.size, fileBytes: this.#writer?.fileBytes() ?? 0, walBytes: this.#writer?.walBytes() ?? 0 };
+    const walBytes = this.#writer?.walBytes() ?? 0;
+    this.#answeredWalBytes = walBytes;
+    return { rows: this.#index.keys.size, fileBytes: this.#writer?.fileBytes() ?? 0, walBytes };
   }
 
   close(): void {

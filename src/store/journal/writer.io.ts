@@ -21,6 +21,9 @@ import { hashBytes, KeyTable } from "./key-table.ts";
 /** How many starts are remembered. */
 const MAX_STARTS = 1000;
 
+/** Rows that are written by one statement. One statement a row takes a tenth longer, of batches of a hundred rows. */
+const ROWS_AT_ONCE = 10;
+
 /** Which keys and leases are stored under which numbers. Filled while the file is read, and kept up to date by the writer. */
 export class JournalIndex {
   /** Seqs of rows, by the hash of the key. */
@@ -60,6 +63,7 @@ function prepareAll(db: DatabaseSync) {
   return {
     transaction: transactions(db),
     insertRow: db.prepare("INSERT INTO records (seq, row) VALUES (?, ?)"),
+    insertRows: db.prepare(`INSERT INTO records (seq, row) VALUES ${Array.from({ length: ROWS_AT_ONCE }, () => "(?, ?)").join(", ")}`),
     deleteRow: db.prepare("DELETE FROM records WHERE seq = ? AND substr(row, 25, ?) = ?"),
     putLease: db.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?)"),
     deleteLease: db.prepare("DELETE FROM leases WHERE lease = ? AND lease_id = ?"),
@@ -172,7 +176,9 @@ export class JournalWriter {
     index.leases.begin(marks.leaseCount);
     try {
       this.#sql.transaction(() => {
-        visitBatch(buffer, this.#visitor());
+        const rows: Row[] = [];
+        visitBatch(buffer, this.#visitor(rows));
+        this.#insert(rows);
         if (this.#isSettled) this.#sql.marks.run(marks.lastSeq, marks.floor);
         else this.#settle(marks);
       });
@@ -184,34 +190,51 @@ export class JournalWriter {
     }
   }
 
-  #visitor() {
+  /** Writes the rows, and empties the list. */
+  #insert(rows: Row[]): void {
+    const { insertRow, insertRows } = this.#sql;
+    if (rows.length === ROWS_AT_ONCE) insertRows.run(...rows.flatMap(({ seq, bytes }) => [seq, bytes]));
+    else for (const { seq, bytes } of rows) insertRow.run(seq, bytes);
+    rows.length = 0;
+  }
+
+  /** Collects rows in `rows`, and writes them when there are enough. */
+  #visitor(rows: Row[]) {
     const sql = this.#sql;
     const index = this.#index;
-    let last = { id: "", lease: NO_LEASE };
+    /** Numbers of the leases that this batch has named. */
+    const numbers = new Map([["", NO_LEASE]]);
     const leaseNumber = (id: string): number => {
-      if (id === "") return NO_LEASE;
-      if (id === last.id) return last.lease;
+      const named = numbers.get(id);
+      if (named !== undefined) return named;
       const lease = index.leases.find(index.hashText(id), (number) => sql.isLease.get(number, id) !== undefined);
       if (lease === undefined) throw new Error(`a row names lease ${id}, which was never written`);
-      last = { id, lease };
+      numbers.set(id, lease);
       return lease;
+    };
+    const deleteRow = (seq: number, key: Uint8Array): boolean => {
+      // The batch has put the key before.
+      if (rows.some((row) => row.seq === seq)) this.#insert(rows);
+      return sql.deleteRow.run(seq, key.length, key).changes === 1;
     };
     return {
       forget: (key: Uint8Array) => {
-        index.keys.remove(index.hash(key), (seq) => sql.deleteRow.run(seq, key.length, key).changes === 1);
+        index.keys.remove(index.hash(key), (seq) => deleteRow(seq, key));
       },
       lease: (lease: BatchLease) => {
         const hash = index.hashText(lease.leaseId);
         const known = index.leases.find(hash, (number) => sql.isLease.get(number, lease.leaseId) !== undefined);
         const number = known ?? this.#newLease();
         if (known === undefined) index.leases.replace(hash, number, () => false);
+        numbers.set(lease.leaseId, number);
         sql.putLease.run(number, lease.leaseId, lease.ttlMs, lease.principal, lease.idempotencyKey, lease.grantedWallMs);
       },
       put: (row: Row, leaseId: string) => {
         sealRow(row.bytes, leaseNumber(leaseId), crc32);
         const key = row.keyBytes;
-        index.keys.replace(index.hash(key), row.seq, (seq) => sql.deleteRow.run(seq, key.length, key).changes === 1);
-        sql.insertRow.run(row.seq, row.bytes);
+        index.keys.replace(index.hash(key), row.seq, (seq) => deleteRow(seq, key));
+        rows.push(row);
+        if (rows.length === ROWS_AT_ONCE) this.#insert(rows);
       },
       endLease: (id: string) => {
         index.leases.remove(index.hashText(id), (number) => sql.deleteLease.run(number, id).changes === 1);
