@@ -5,11 +5,11 @@
  */
 import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { type JsonText, jsonTextOf } from "../../lib/protojson.ts";
 import type { HeaderReader, MethodChain } from "../chain.ts";
 import { jsonFault } from "../request-shape/json.ts";
 import type { RpcStatus } from "../status.ts";
 import { connectError, decodedAnswer, type EdgeArrival } from "./call.ts";
-import { type JsonText, jsonTextOf } from "./json-text.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
 /** The longest body that is read here; longer ones are worth the machinery. */

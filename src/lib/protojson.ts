@@ -4,7 +4,7 @@
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
-import { tagOf, WIRE, type Wire } from "../../lib/protowire.ts";
+import { tagOf, WIRE, type Wire } from "./protowire.ts";
 
 /**
  * Gives the JSON of an encoded message, or undefined where only the library can tell. Each character of the text is one byte of UTF-8 ("latin1"),
@@ -64,6 +64,7 @@ export function jsonTextOf(desc: DescMessage): JsonText | undefined {
   const plan = planOf(desc, new Map());
   if (plan === undefined) return undefined;
   return (encoded) => {
+    placesTop = 0;
     const input = new Input(encoded);
     const out = new Output();
     const isWhole = writeMessage(input, out, plan, encoded.length) && input.at === encoded.length;
@@ -227,15 +228,14 @@ const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d];
  */
 // HOT: once for each message inside an answer. bench/query.ts
 function writeMessage(input: Input, out: Output, plan: MessagePlan, end: number): boolean {
-  const base = placesTop;
-  const isFound = find(input, plan, { base, end }) && writeFound(input, out, { plan, base, end });
-  placesTop = base;
+  const isFound = find(input, plan, end) && writeFound(input, out, plan, end);
+  placesTop -= plan.fields.length;
   input.at = end;
   return isFound;
 }
 
-function writeFound(input: Input, out: Output, { plan, base, end }: { plan: MessagePlan; base: number; end: number }): boolean {
-  const { fields } = plan;
+function writeFound(input: Input, out: Output, { fields }: MessagePlan, end: number): boolean {
+  const base = placesTop - fields.length;
   out.byte(OPEN);
   let isFirst = true;
   for (let place = 0; place < fields.length; place++) {
@@ -258,11 +258,12 @@ function writeFound(input: Input, out: Output, { plan, base, end }: { plan: Mess
 let places = new Int32Array(256);
 let placesTop = 0;
 
-/** Fills the places of a message; false where only the library can tell. */
-function find(input: Input, { fields, byTag, numbers }: MessagePlan, { base, end }: { base: number; end: number }): boolean {
+/** Fills the places of a message, the last ones; false where only the library can tell. */
+function find(input: Input, { fields, byTag, numbers }: MessagePlan, end: number): boolean {
+  const base = placesTop;
   placesTop += fields.length;
   if (placesTop > places.length) places = Int32Array.from({ length: placesTop * 2 }, (_, i) => places[i] ?? 0);
-  places.fill(0, base, placesTop);
+  for (let at = base; at < placesTop; at++) places[at] = 0;
   let before: FieldPlan | undefined;
   while (input.at < end) {
     const tag = input.varint();

@@ -14,9 +14,9 @@ import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
 import { StructSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CatalogQueryResponseSchema, DiscoveryService, RegisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { jsonTextOf } from "../../../src/server/edge/json-text.ts";
-import { runs } from "../../fakes/effort.ts";
+import { CatalogQueryResponseSchema, DiscoveryService, RegisterResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { jsonTextOf } from "../../src/lib/protojson.ts";
+import { runs } from "../fakes/effort.ts";
 
 const OUTPUTS = DiscoveryService.methods.map(({ output }) => output);
 const MAX_DEPTH = 4;
