@@ -9,6 +9,8 @@ import { fail, keyOf, PATH, registerBytes, watchBytes } from "./_work.ts";
 const LATE_MS = 60_000;
 /** The version that a change carries: one digit, since etcd's is the first byte of its value. */
 const VERSIONS = 10;
+/** Calls that may be open on one connection. A change that is due meanwhile waits, and its wait counts. */
+const MAX_OPEN = 100;
 
 /** Told of each change: the text of its key, and its version. */
 export type Heard = (key: string, version: number) => void;
@@ -84,7 +86,7 @@ export interface ChangeOptions {
 
 let version = 0;
 
-/** Sends what is due, whether or not earlier ones are answered, and waits until every watch has had every change. */
+/** Sends what is due, whether or not earlier ones are answered (`MAX_OPEN`), and waits until every watch has had every change. */
 export async function changeAtRate(mesh: Mesh, { perSecond, seconds, keys }: ChangeOptions): Promise<Changes> {
   const total = perSecond * seconds;
   const seenMs: number[] = [];
@@ -103,15 +105,15 @@ export async function changeAtRate(mesh: Mesh, { perSecond, seconds, keys }: Cha
   const startMs = performance.now();
   const late = setTimeout(() => fail(), seconds * 1000 + LATE_MS);
   const answers: Promise<unknown>[] = [];
-  let sent = 0;
+  let [sent, answered] = [0, 0];
   const turn = () => {
     const due = Math.min(total, Math.floor(((performance.now() - startMs) / 1000) * perSecond) + 1);
-    for (; sent < due; sent++) {
+    for (; sent < due && sent < answered + MAX_OPEN; sent++) {
       const k = sent % keys;
       if (k === 0) version = (version + 1) % VERSIONS;
       dueAt.set(`${mesh.textOf(k)} ${version}`, startMs + (sent * 1000) / perSecond);
       const node = nodes[k % nodes.length] ?? fail();
-      answers.push(node.change(k, version));
+      answers.push(node.change(k, version).then(() => answered++));
     }
     // A timer, though it adds up to a millisecond: looking all the time would take a core from the nodes.
     if (sent < total) setTimeout(turn, Math.max(1, startMs + (sent * 1000) / perSecond - performance.now()));
