@@ -30,7 +30,7 @@ export class Wakeup {
   }
 
   #arm(): void {
-    const waitMs = Math.ceil(this.#wakeups.nextDeadlineMs() - this.#now().monoMs);
+    const waitMs = Math.max(1, Math.ceil(this.#wakeups.nextDeadlineMs() - this.#now().monoMs));
     this.#timer = setTimeout(() => {
       this.#wakeups.tick(this.#now());
       this.kick();

@@ -37,3 +37,19 @@ test("who has more to look at is woken at once, also when nobody else is, and ot
   expect(log.filter((what) => what === "wake")).toHaveLength(5);
   expect(log.join(" ")).not.toContain("wake wake");
 });
+
+test("a loop that comes late to its look for bookmarks looks as soon as it can, and Node has nothing to warn of", async () => {
+  const warnings: string[] = [];
+  const onWarning = ({ name }: Error) => void warnings.push(name);
+  process.on("warning", onWarning);
+  let monoMs = 0;
+  const clock = () => {
+    monoMs += 300; // As if the process stood still between two looks at the clock.
+    return { monoMs, wallMs: 0 };
+  };
+  const wakeup = new Wakeup(new Fanout(() => {}), clock);
+  await turn();
+  wakeup.close();
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});
