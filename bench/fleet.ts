@@ -27,9 +27,9 @@ const STREAMS_A_CONNECTION = 100;
 /** Streams that open at once: each first gets a snapshot of its fifty services. */
 const OPENING = 200;
 /** Connections that change entries. */
-const CHANGERS = 8;
+const CHANGERS = 16;
 /** Changes under way on each of them: a node takes 128. */
-const MAX_OPEN = 100;
+const MAX_OPEN = 50;
 const WARM_SECONDS = 5;
 /** Nothing that was sent takes longer. */
 const LATE_MS = 60_000;

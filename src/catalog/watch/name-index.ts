@@ -45,18 +45,28 @@ export class NamedTouches {
   /** The revision up to which no key of these names was touched after `from`; `from` itself if that is unknown. */
   quietThrough(from: number): number {
     if (!this.#covers(from)) return from;
-    const next = this.#touches.find(({ revision }) => revision > from);
+    const next = this.#touches[this.#indexAfter(from)];
     return next === undefined ? this.#index.through : Math.max(from, next.after);
   }
 
   /** As `Replica.changesSince`, of these names only. Returns false, and visits nothing, if not all of them are known. */
   visitSince(from: number, visit: (stored: StoredRecord, revision: number) => boolean): boolean {
     if (!this.#covers(from) || this.#index.through < this.#index.replica.revision) return false;
-    for (const { stored, revision } of this.#touches) {
+    for (let i = this.#indexAfter(from); i < this.#touches.length; i++) {
+      const touch = this.#touches[i];
+      if (touch === undefined) break;
+      const { stored, revision } = touch;
       // A record that was touched again since then comes later.
-      if (revision > from && stored.revision === revision && !visit(stored, revision)) break;
+      if (stored.revision === revision && !visit(stored, revision)) break;
     }
     return true;
+  }
+
+  /** From the end, since a reader has been told nearly all of them. HOT: bench/fleet.ts. */
+  #indexAfter(from: number): number {
+    let index = this.#touches.length;
+    while ((this.#touches[index - 1]?.revision ?? 0) > from) index -= 1;
+    return index;
   }
 
   #covers(from: number): boolean {
@@ -118,9 +128,12 @@ export class NameIndex {
       for (const reader of this.#readers) concerns(reader);
     }
     this.replica.changesSince(after, (stored, revision) => {
-      for (const reader of this.#byName.get(stored.name) ?? []) {
+      const readers = this.#byName.get(stored.name);
+      if (readers === undefined) return true;
+      const touch = { stored, revision, after };
+      for (const reader of readers) {
         if (!reader.mayHoldNamespace(stored.namespace)) continue;
-        reader.touches?.add({ stored, revision, after });
+        reader.touches?.add(touch);
         concerns(reader);
       }
       return true;
