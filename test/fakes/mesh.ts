@@ -86,6 +86,8 @@ interface Disk {
 
 export class FabricComponent {
   readonly nodeId: string;
+  /** Tells a copy of the node that only readers use from the node itself. */
+  readonly viewName: string = "";
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
   model: Model;

@@ -57,7 +57,7 @@ export class Readers {
   }
 
   of(node: FabricComponent, filter: number): Reader {
-    const name = `${node.facts.boot} ${filter}`;
+    const name = `${node.facts.boot} ${node.viewName} ${filter}`;
     const policy = this.#policy;
     let reader = this.#byName.get(name);
     if (reader === undefined) {

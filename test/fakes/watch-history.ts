@@ -1,7 +1,7 @@
 /** Random histories of a mesh with watches on it (P3). */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-
+import type { Time } from "../../src/lib/machine.ts";
 import { type Step, steps, take, timeOf } from "./history.ts";
 import { FabricComponent, KEYS, NAMESPACES } from "./mesh.ts";
 import { type Policy, Readers, Stream, WATCH_FILTERS } from "./stream.ts";
@@ -42,17 +42,32 @@ export function turns(max: number, { isUnbroken = false } = {}): fc.Arbitrary<re
   return fc.array(turn, { minLength: 1, maxLength: max, size: "max" });
 }
 
+/** Where the streams of a node read: at the node itself, or at copies of its replica. */
+export interface Views {
+  at(node: FabricComponent, pick: number): FabricComponent;
+  ownerOf(view: FabricComponent): FabricComponent;
+  /** Something happened at the nodes. Streams that read at a view that is gone go on at another one. */
+  follow(streams: readonly Stream[], pick: number, time: Time): void;
+}
+
+const THEMSELVES: Views = { at: (node) => node, ownerOf: (view) => view, follow: () => {} };
+
 /**
  * Plays a history, then lets everything come to rest: by then every stream must have said that it holds what the query says.
  * `pastTouches`: how many touches the nodes remember what was seen before.
  */
-export function playWatches(history: readonly Turn[], filters: readonly number[], pastTouches?: number): readonly Stream[] {
+export function playWatches(
+  history: readonly Turn[],
+  filters: readonly number[],
+  pastTouches?: number,
+  views: Views = THEMSELVES,
+): readonly Stream[] {
   const mesh = ["n1", "n2", "n3"].map((nodeId) => new FabricComponent(nodeId, pastTouches));
   for (const node of mesh) node.isOlder = node.nodeId !== "n1";
   const ready = [true, true, true];
   const policy: Policy = { denied: new Set(), epoch: 0 };
   const readers = new Readers(policy);
-  const streams = filters.map((filter, i) => new Stream(filter, mesh[i % 3]!, readers, policy, timeOf(0, 0)));
+  const streams = filters.map((filter, i) => new Stream(filter, views.at(mesh[i % 3]!, i), readers, policy, timeOf(0, 0)));
   history.forEach(({ step, action, stream: which, pick }, n) => {
     const time = timeOf(n, 0);
     const node = mesh[step.node]!;
@@ -63,12 +78,13 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
     if (step.kind !== "collect" || ready[step.node] === true) take(mesh, step, n, { mayForget: (id) => !living.has(id) });
     if (step.kind === "restart") {
       ready[step.node] = false;
-      for (const s of streams) if (s.node === node) s.reconnect(node, time, "best");
+      for (const s of streams) if (views.ownerOf(s.node) === node) s.reconnect(views.at(node, pick), time, "best");
     }
     const gone = origins.find((origin) => !node.replica.origins.has(origin));
-    if (gone !== undefined) for (const s of streams) if (s.node === node) s.forget(gone);
+    if (gone !== undefined) for (const s of streams) if (views.ownerOf(s.node) === node) s.forget(gone);
+    views.follow(streams, pick, time);
     const stream = streams[which % streams.length]!;
-    const isReady = ready[mesh.indexOf(stream.node)]!;
+    const isReady = ready[mesh.indexOf(views.ownerOf(stream.node))]!;
     switch (action) {
       case "nothing":
         return;
@@ -79,10 +95,10 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
         while (stream.pull(time, 100 + pick * 10, isReady));
         return;
       case "reconnect":
-        stream.reconnect(stream.node, time, pick % 2 === 0 ? "best" : "portable");
+        stream.reconnect(views.at(views.ownerOf(stream.node), pick), time, pick % 2 === 0 ? "best" : "portable");
         return;
       case "move":
-        stream.reconnect(mesh[pick % 3]!, time, "portable");
+        stream.reconnect(views.at(mesh[pick % 3]!, pick), time, "portable");
         return;
       case "refilter":
         stream.refilter(pick % WATCH_FILTERS.length, time, pick % 2 === 0 ? "best" : "portable");
@@ -99,11 +115,12 @@ export function playWatches(history: readonly Turn[], filters: readonly number[]
         return;
       case "learn":
         learn(mesh[pick % 3]!, mesh[(pick + 1) % 3]!, n);
+        views.follow(streams, 1, time);
         ready[pick % 3] = true;
         return;
     }
   });
-  rest(mesh, streams, history.length);
+  rest(mesh, streams, history.length, views);
   return streams;
 }
 
@@ -112,7 +129,7 @@ function learn(node: FabricComponent, peer: FabricComponent, n: number): void {
   for (const id of peer.replica.origins.keys()) node.copy(peer, id, timeOf(n, 0));
 }
 
-function rest(mesh: readonly FabricComponent[], streams: readonly Stream[], n: number): void {
+function rest(mesh: readonly FabricComponent[], streams: readonly Stream[], n: number, views: Views): void {
   for (const node of mesh) node.commit(timeOf(n, 0));
   for (let round = 0; round < 3; round++) {
     for (const node of mesh) for (const peer of mesh) if (peer !== node) learn(node, peer, n);
@@ -121,6 +138,7 @@ function rest(mesh: readonly FabricComponent[], streams: readonly Stream[], n: n
   const current = new Set(mesh.map((node) => node.replica.self.id));
   for (const node of mesh)
     for (const { id, life } of node.replica.origins.values()) if (life === "live" && !current.has(id)) node.setLife(id, "orphaned");
+  views.follow(streams, 1, timeOf(n, 0));
   for (const stream of streams) {
     const before = stream.settledCount;
     // Long enough for everything that has a time limit.

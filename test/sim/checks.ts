@@ -15,6 +15,7 @@ export const INVARIANTS = [
   "P3",
   "P6",
   "age",
+  "copy",
   "bounds",
   "generations",
   "lease",

@@ -5,6 +5,7 @@ import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import { endsBeforeHlc, isNarrowing } from "../../src/catalog/replica/view.ts";
 import type { FabricEvent } from "../../src/fabric/io-types.ts";
 import { isNewer } from "../../src/policy/versions/version.ts";
+import { linesOf } from "../fakes/copies.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Ended, Model, Promised } from "./model.ts";
@@ -24,6 +25,11 @@ export interface InvariantParts {
   /** When something last went wrong or was put right. */
   readonly disturbedMs: () => number;
 }
+
+/** Records that a copy is given in one turn while it is made, the turns between two looks at all of it, and between two copies. */
+const COPY_SLICE = 5;
+const COPY_CHECKED = 31;
+const COPY_TURNS = 500;
 
 /** What a ready node knew when another node started. */
 interface Known {
@@ -45,6 +51,9 @@ interface Life {
   floor: number;
   readonly known: readonly Known[];
   wasReady: boolean;
+  turns: number;
+  /** Until then no other copy begins. */
+  copyUntil: number;
 }
 
 export class Invariants implements Watching {
@@ -76,7 +85,14 @@ export class Invariants implements Watching {
     );
     const known = ready.map((other) => ({ node: other, life: other.life, vector: vectorOf(other) }));
     for (const old of this.#lifecycle.keys()) if (old.node === node) this.#lifecycle.delete(old);
-    this.#lifecycle.set(process, { throughs: new Map(), floor: process.replica.self.floor, known, wasReady: false });
+    this.#lifecycle.set(process, {
+      throughs: new Map(),
+      floor: process.replica.self.floor,
+      known,
+      wasReady: false,
+      turns: 0,
+      copyUntil: 0,
+    });
     for (const stored of process.replica.self.log.list()) this.#note(node, process, stored);
     this.#noteHolders(node, process);
   }
@@ -135,6 +151,7 @@ export class Invariants implements Watching {
     });
     const life = this.#lifecycle.get(process);
     if (life === undefined) return;
+    this.#checkCopy(node, process, life);
     this.#checkVector(node, process, life);
     this.#noteDropped(node, process, life);
     if (process.isReady && !life.wasReady) {
@@ -143,6 +160,24 @@ export class Invariants implements Watching {
     }
     const { askedCount } = node;
     this.#parts.checks.holds(askedCount < MAX_ASKED, "bounds", () => `${node.name}: ${askedCount} calls not answered`);
+  }
+
+  /** The copy is made in slices of a few records, and is then told of every turn. All of it is looked at now and then. */
+  #checkCopy({ name }: SimNode, process: SimProcess, life: Life): void {
+    const { copy, replica } = process;
+    copy.hear(COPY_SLICE);
+    life.turns += 1;
+    // A copy begins best while something is owed to many records.
+    const isMoving = replica.sweeps.isOwed || replica.isForgetting || process.switches.isRunning;
+    if (isMoving && life.turns > life.copyUntil) {
+      life.copyUntil = life.turns + COPY_TURNS;
+      process.renewCopy();
+    }
+    if (!copy.isWhole || life.turns % COPY_CHECKED !== 0) return;
+    const [ours, theirs] = [linesOf(copy.replica), linesOf(replica)];
+    const differing = ours.findIndex((line, i) => line !== theirs[i]);
+    const isEqual = differing < 0 && ours.length === theirs.length;
+    this.#parts.checks.holds(isEqual, "copy", () => `${name}: its copy says ${ours[differing]}, the replica ${theirs[differing]}`);
   }
 
   #checkRecord(node: SimNode, process: SimProcess, stored: CatalogRecord): void {

@@ -28,6 +28,7 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
+import { Copy } from "../fakes/copies.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
@@ -140,6 +141,8 @@ export class SimProcess {
   /** What waits until a change of policy is shown. */
   #unshown: { readonly change: ChangeNumber; readonly shown: () => void }[] = [];
   readonly waking: SimWaking;
+  /** A copy of the replica, as a read worker has it. */
+  copy: Copy;
   #tokens = 0;
   #checkedRevision = 0;
   isStopped = false;
@@ -172,12 +175,28 @@ export class SimProcess {
     ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = rooms);
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
+    this.copy = this.#newCopy();
     this.waking = new SimWaking(this);
     this.fabric = openSimFabric(this, rooms, { settings: roomsOptions.settings, earlierBoots });
   }
 
   get isReady(): boolean {
     return this.machine.isReady;
+  }
+
+  #newCopy(): Copy {
+    return new Copy(this.replica, {
+      pastTouches: this.node.pastTouches,
+      policyOf: () => this.policies.policy,
+      isSwitching: () => this.switches.isRunning,
+      clusterId: this.node.options.clusterId,
+    });
+  }
+
+  /** The copy is gone, and another begins. */
+  renewCopy(): void {
+    this.copy.close();
+    this.copy = this.#newCopy();
   }
 
   /** Whether readers may be told that they have everything. */

@@ -13,6 +13,12 @@ export class EmptiedNamespaces {
     return this.#forgottenRevision;
   }
 
+  /** Nothing is known of what emptied up to this revision. */
+  startAt(revision: number): void {
+    this.#revisions.clear();
+    this.#forgottenRevision = revision;
+  }
+
   note(namespace: string, revision: number): void {
     this.#revisions.delete(namespace);
     this.#revisions.set(namespace, revision);

@@ -86,10 +86,19 @@ export class PastViews {
   readonly #max: number;
   /** The remembered touches, by revision modulo their number. */
   readonly #views: PastView[] = [];
+  /** The revision before the first. */
+  #start = 0;
   #last = 0;
 
   constructor(maxTouches = DEFAULT_TOUCHES) {
     this.#max = maxTouches;
+  }
+
+  /** The next touch has the revision after this one. Nothing is known of those before. */
+  startAt(revision: number): void {
+    this.#views.length = 0;
+    this.#start = revision;
+    this.#last = revision;
   }
 
   // HOT: once for each received record (bench/register.ts): objects of the ring are reused.
@@ -172,7 +181,7 @@ export class PastViews {
   }
 
   #at(revision: number): PastView | undefined {
-    return this.#views[(revision - 1) % this.#max];
+    return this.#views[(revision - 1 - this.#start) % this.#max];
   }
 }
 

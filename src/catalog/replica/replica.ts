@@ -17,11 +17,14 @@ import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
-import { NO_REVISION, PastViews, wasSeen } from "./past-views.ts";
+import { NO_REVISION, type Owed, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
 import { Sweeps } from "./sweeps.ts";
 import { carriedHlc, knownEndHlc, Tombstones, type TombstonesOptions } from "./tombstones.ts";
 import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./view.ts";
+
+/** A copy collects nothing by age. */
+const BEFORE_ALL: Time = { monoMs: 0, wallMs: 0 };
 
 interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
@@ -34,6 +37,27 @@ interface ReplicaOptions extends TombstonesOptions {
   readonly pastTouches?: number;
 }
 
+/** Hears of each change of a replica just before it is made, in order. That is enough to keep an exact copy (`src/catalog/copy/`). */
+export interface Follower {
+  /** A record is taken in. `any` is a held record of its key. */
+  installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void;
+  touches(stored: StoredRecord, owed: Owed): void;
+  withdraws(stored: StoredRecord, owed: Owed): void;
+  drops(stored: StoredRecord): void;
+  /** A revision passes at which no record is touched. */
+  passes(): void;
+  forgets(origin: Origin): void;
+  readmits(id: string): void;
+}
+
+/** Where a copy begins. */
+export interface CopyStart {
+  readonly revision: number;
+  readonly collectedRevision: number;
+  readonly forgotten: readonly string[];
+  readonly localNamespaces: readonly string[];
+}
+
 export class Replica {
   readonly lookup: Lookup;
   readonly slab: Slab;
@@ -44,7 +68,9 @@ export class Replica {
   /** Namespaces in which this node has had LOCAL entries. */
   readonly localNamespaces = new Set<string>();
   /** Touches and removals that are owed to many records. `sweep` does them. */
-  readonly sweeps = new Sweeps(this, () => this.past.note(++this.#revision, 0, undefined));
+  readonly sweeps = new Sweeps(this, () => this.passRevision());
+  /** They hear of every change from when they are added. */
+  readonly followers = new Set<Follower>();
   #forgetting: Forgetting | undefined;
   /** Number of origins forgotten in this process. */
   forgottenCount = 0;
@@ -205,9 +231,9 @@ export class Replica {
   // ---- any record, by whatever way it came ----
   /**
    * Takes in a record that is no longer staged, or was received, or comes from the journal. A record that is not newer than the held one of
-   * its origin is skipped. Does not move the version vector. Returns whether anything changed.
+   * its origin is skipped. Does not move the version vector. Returns whether anything changed. A copy is told what is owed to the key.
    */
-  install(next: StoredRecord, time: Time): boolean {
+  install(next: StoredRecord, time: Time, told?: Owed): boolean {
     const seen = this.lookup.find(next.key);
     const any = seen instanceof StoredRecord ? seen : this.#absent.get(next.key);
     const held = recordOf(any, next.origin);
@@ -215,10 +241,11 @@ export class Replica {
       if (next.sizeBytes > 0) this.slab.free(next.at, next.sizeBytes);
       return false;
     }
-    if (next.scope === SCOPE.LOCAL && next.origin === this.self) this.localNamespaces.add(next.namespace);
+    const owed = told ?? this.sweeps.owedTo(any);
+    for (const follower of this.followers) follower.installs(next, any, owed);
+    this.#noteLocal(next);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
-    const owed = this.sweeps.owedTo(any);
     const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
     const stored = held ?? next;
     if (held === undefined) {
@@ -255,6 +282,11 @@ export class Replica {
 
   /** A touch without a new record: the view of its key may have changed, through an owed change or another one. */
   touch(stored: StoredRecord, owed = this.sweeps.owedBeside(stored)): void {
+    for (const follower of this.followers) follower.touches(stored, owed);
+    this.#touch(stored, owed);
+  }
+
+  #touch(stored: StoredRecord, owed: Owed): void {
     const seen = this.lookup.find(stored.key);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = stored.filterRevision;
@@ -268,22 +300,28 @@ export class Replica {
   }
 
   /** Ends a record that a whole transfer of its origin did not list: its tombstone was collected before we heard of the removal. */
-  withdraw(stored: StoredRecord, time: Time): void {
-    const owed = this.sweeps.owedTo(stored);
+  withdraw(stored: StoredRecord, time: Time, owed = this.sweeps.owedTo(stored)): void {
+    for (const follower of this.followers) follower.withdraws(stored, owed);
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
     stored.expire();
     this.#tombstones.add(stored, time);
-    this.touch(stored, owed);
+    this.#touch(stored, owed);
   }
 
   /** Makes room for an entry in the place of a tombstone with the same number: it was ended here, but lives at its origin. */
   undoEnd({ key, origin, seq }: StoredRecord): void {
     const held = recordOf(this.#any(key), origin);
-    if (held?.seq === seq && held.body !== BODY.ENTRY) this.#drop(held);
+    if (held?.seq === seq && held.body !== BODY.ENTRY) this.drop(held);
   }
 
   /** Removes an invisible record without a trace: a collected tombstone, or a record of a forgotten origin. */
-  #drop(stored: StoredRecord): void {
+  drop(stored: StoredRecord): void {
+    for (const follower of this.followers) follower.drops(stored);
+    this.#collectedRevision = Math.max(this.#collectedRevision, stored.revision);
+    this.#take(stored);
+  }
+
+  #take(stored: StoredRecord): void {
     const { seq, revision } = stored;
     if (stored.body !== BODY.ENTRY) this.#tombstones.count -= 1;
     if (stored.sizeBytes > 0) this.slab.free(stored.at, stored.sizeBytes);
@@ -291,9 +329,48 @@ export class Replica {
     stored.revision = -1;
     stored.origin.log.retire(seq);
     this.#byRevision.retire(revision);
-    this.#collectedRevision = Math.max(this.#collectedRevision, revision);
     const rest = leave(stored);
     if (this.#absent.get(stored.key) === stored) this.#absent.replace(stored.key, rest);
+  }
+
+  /** A revision at which no record is touched. */
+  passRevision(): number {
+    for (const follower of this.followers) follower.passes();
+    return this.past.note(++this.#revision, 0, undefined);
+  }
+
+  // ---- a copy of another replica, while it is made ----
+  /** Holds a record as the other replica holds it, with its bookkeeping, in the place of what is held of its origin. In order of revision. */
+  place(next: StoredRecord): void {
+    this.unplace(next.key, next.origin);
+    const any = this.#any(next.key);
+    if (any !== undefined) join(any, next);
+    next.origin.log.insert(next.seq, next);
+    this.#byRevision.append(next.revision, next);
+    this.#noteLocal(next);
+    if (next.body !== BODY.ENTRY) this.#tombstones.add(next, BEFORE_ALL);
+    this.#review(next.key, this.lookup.find(next.key), undefined, next);
+  }
+
+  /** The other replica holds nothing more of the origin for this key. */
+  unplace(key: KeyText, origin: Origin): void {
+    const held = recordOf(this.#any(key), origin);
+    if (held === undefined) return;
+    const seen = this.lookup.find(key);
+    const rest = this.records(key).find((stored) => stored !== held);
+    this.#take(held);
+    if (rest !== undefined) this.#review(key, seen, undefined, rest);
+    else if (seen !== undefined) this.lookup.remove(seen);
+  }
+
+  /** The copy is whole. Of what was seen before it knows nothing, so that a reader from before is told more than it needs. */
+  startAt({ revision, collectedRevision, forgotten, localNamespaces }: CopyStart): void {
+    this.#revision = revision;
+    this.#collectedRevision = collectedRevision;
+    this.past.startAt(revision);
+    this.emptied.startAt(revision);
+    this.resumeForgotten(forgotten);
+    for (const namespace of localNamespaces) this.localNamespaces.add(namespace);
   }
 
   // ---- reading in order of change ----
@@ -322,7 +399,7 @@ export class Replica {
         own.push(stored.key);
       }
       stored.origin.floor = Math.max(stored.origin.floor, stored.seq);
-      this.#drop(stored);
+      this.drop(stored);
       return true;
     });
     applyMarks(this);
@@ -347,11 +424,17 @@ export class Replica {
     // One of them may have ended records that the other forgot.
     while (this.isForgetting) this.sweep(Number.POSITIVE_INFINITY, time);
     this.setLife(origin, "hidden");
-    this.#origins.forget(origin);
+    this.forgetName(origin);
     this.sweeps.dropClosing(origin);
     this.forgottenCount += 1;
-    this.#forgetting = new Forgetting(origin, isOver, this, (stored) => this.#drop(stored));
+    this.#forgetting = new Forgetting(origin, isOver, this, (stored) => this.drop(stored));
     this.sweep(maxCount, time);
+  }
+
+  /** The part of `forgetOrigin` that a copy does itself. It is told of the records one by one. */
+  forgetName(origin: Origin): void {
+    for (const follower of this.followers) follower.forgets(origin);
+    this.#origins.forget(origin);
   }
 
   /** Whether records of a forgotten origin are still here. */
@@ -370,7 +453,9 @@ export class Replica {
 
   /** A forgotten origin is a live member again: its frames are accepted, from 0 on (semantics.md, Orphans). */
   readmit(nodeId: string, generation: number): void {
-    this.#origins.readmit(`${nodeId}/${generation}`);
+    const id = `${nodeId}/${generation}`;
+    for (const follower of this.followers) follower.readmits(id);
+    this.#origins.readmit(id);
   }
 
   /** Changes an origin's state and touches its records, so that readers visit their keys again. */
@@ -382,6 +467,10 @@ export class Replica {
 
   #stage(fields: StoredRecordFields): StoredRecord {
     return this.#staging.add(new StoredRecord(fields));
+  }
+
+  #noteLocal({ scope, origin, namespace }: StoredRecord): void {
+    if (scope === SCOPE.LOCAL && origin === this.self) this.localNamespaces.add(namespace);
   }
 
   #any(key: KeyText): StoredRecord | undefined {

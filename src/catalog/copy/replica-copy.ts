@@ -1,0 +1,172 @@
+/** An exact copy of a replica, in another thread: it does again what `ReplicaFeed` says, in that order. */
+import { assert } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { EntryStamper } from "../entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../entry/names.ts";
+import { decodeStoredRecord } from "../record/codec.ts";
+import { BODY, HEALTH, type KeyText, keyText } from "../record/record.ts";
+import { type Origin, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
+import { NO_TRAITS } from "../record/traits.ts";
+import { type Owed, UNSURE } from "../replica/past-views.ts";
+import type { Replica } from "../replica/replica.ts";
+import { LIVES, NO_VIEW, UNSURE_VIEW } from "./replica-feed.ts";
+import { SAID, type Said, SaidReader } from "./said.ts";
+
+/** A copy drops nothing by age: it is told what goes. */
+const NO_TIME: Time = { monoMs: 0, wallMs: 0 };
+
+export interface ReplicaCopyOptions {
+  /** An empty replica of the same node. */
+  readonly replica: Replica;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  /** Called at each mark of the feed, when everything before it is done. */
+  readonly onMark?: (number: number) => void;
+}
+
+export class ReplicaCopy {
+  readonly #options: ReplicaCopyOptions;
+  readonly #origins: Origin[] = [];
+  #isWhole = false;
+
+  constructor(options: ReplicaCopyOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the copy may be read. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /** Does what the feed says. */
+  hear(said: Said): void {
+    const reader = new SaidReader(said);
+    while (!reader.isDone) this.#do(reader.number(), reader);
+  }
+
+  #do(what: number, said: SaidReader): void {
+    const { replica, onMark } = this.#options;
+    switch (what) {
+      case SAID.ORIGIN:
+        return this.#origin(said);
+      case SAID.INSTALL: {
+        const origin = this.#originAt(said.number());
+        const owed = readOwed(said);
+        const fields = this.#record(origin, said);
+        replica.install(new StoredRecord(fields), NO_TIME, this.#owedOf(fields.key, owed));
+        return;
+      }
+      case SAID.TOUCH:
+      case SAID.WITHDRAW:
+        return this.#change(what, said);
+      case SAID.DROP:
+        return this.#drop(this.#originAt(said.number()), said);
+      case SAID.PASS:
+        replica.passRevision();
+        return;
+      case SAID.FORGET:
+        return replica.forgetName(this.#originAt(said.number()));
+      case SAID.READMIT:
+        return this.#readmit(said.text());
+      case SAID.PLACE:
+        return this.#place(said);
+      case SAID.START:
+        return this.#start(said);
+      case SAID.MARK:
+        onMark?.(said.number());
+        return;
+      default:
+        assert(false, "a feed says what is not known here", { what });
+    }
+  }
+
+  #origin(said: SaidReader): void {
+    const { replica } = this.#options;
+    const [index, generation, life, markedSeq] = [said.number(), said.number(), said.number(), said.number()];
+    const [through, floor, from, until, lackCount] = [said.number(), said.number(), said.number(), said.number(), said.number()];
+    const [nodeId, clusterId, region] = [said.text(), said.text(), said.text()];
+    const origin = index === 0 ? replica.self : (this.#origins[index] ?? replica.origin(nodeId, generation));
+    this.#origins[index] = origin;
+    if (origin.generation !== generation) {
+      // Digests sum delta ids, which contain the generation.
+      replica.digests.forget();
+      replica.renameSelf(generation);
+    }
+    const unsettled = from < 0 ? undefined : { from, until };
+    const lacks = lackCount === 0 ? undefined : { count: lackCount, why: "" };
+    Object.assign(origin, { life: LIVES[life], markedSeq, through, floor, clusterId, region, unsettled, lacks });
+  }
+
+  #record(origin: Origin, said: SaidReader): StoredRecordFields {
+    const { replica, stamper } = this.#options;
+    const record = decodeStoredRecord(said.bytes(), PROTOCOL_BOUNDS);
+    if (record.body !== BODY.ENTRY) {
+      const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
+      return { ...record, origin, ...record.key, ...gone, key: keyText(record.key) };
+    }
+    const { entry } = record;
+    return { ...record, ...stamper.entryOfStored(entry), origin, at: replica.slab.put(entry), sizeBytes: entry.length };
+  }
+
+  #owedOf(key: KeyText, { before, since, view }: ReturnType<typeof readOwed>): Owed {
+    const between = view === UNSURE_VIEW ? UNSURE : view === NO_VIEW ? undefined : this.#held(key, this.#originAt(view));
+    return { before, since, between };
+  }
+
+  #change(what: number, said: SaidReader): void {
+    const { replica } = this.#options;
+    const origin = this.#originAt(said.number());
+    const owed = readOwed(said);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the feed says the text of a key
+    const key = said.text() as KeyText;
+    const stored = this.#held(key, origin);
+    assert(stored !== undefined, "a feed speaks of a record that the copy does not hold", { key, origin: origin.id });
+    if (what === SAID.TOUCH) replica.touch(stored, this.#owedOf(key, owed));
+    else replica.withdraw(stored, NO_TIME, this.#owedOf(key, owed));
+  }
+
+  #drop(origin: Origin, said: SaidReader): void {
+    const { replica } = this.#options;
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    const key = said.text() as KeyText;
+    if (!this.isWhole) return replica.unplace(key, origin);
+    const stored = this.#held(key, origin);
+    assert(stored !== undefined, "a feed drops a record that the copy does not hold", { key, origin: origin.id });
+    replica.drop(stored);
+  }
+
+  #readmit(id: string): void {
+    const slash = id.lastIndexOf("/");
+    this.#options.replica.readmit(id.slice(0, slash), Number(id.slice(slash + 1)));
+  }
+
+  #place(said: SaidReader): void {
+    const { replica } = this.#options;
+    const origin = this.#originAt(said.number());
+    const [revision, bornRevision, filterRevision] = [said.number(), said.number(), said.number()];
+    const stored = new StoredRecord(this.#record(origin, said));
+    replica.place(Object.assign(stored, { revision, bornRevision, filterRevision }));
+  }
+
+  #start(said: SaidReader): void {
+    const [revision, collectedRevision, forgottenCount, localCount] = [said.number(), said.number(), said.number(), said.number()];
+    const forgotten = Array.from({ length: forgottenCount }, () => said.text());
+    const localNamespaces = Array.from({ length: localCount }, () => said.text());
+    this.#options.replica.startAt({ revision, collectedRevision, forgotten, localNamespaces });
+    this.#isWhole = true;
+  }
+
+  #originAt(index: number): Origin {
+    const origin = this.#origins[index];
+    assert(origin !== undefined, "a feed speaks of an origin that it has not named", { index });
+    return origin;
+  }
+
+  #held(key: KeyText, origin: Origin): StoredRecord | undefined {
+    return this.#options.replica.records(key).find((stored) => stored.origin === origin);
+  }
+}
+
+function readOwed(said: SaidReader) {
+  const [isRenamed, since, view] = [said.number() === 1, said.number(), said.number()];
+  return { before: isRenamed ? ("renamed" as const) : ("seen" as const), since, view };
+}

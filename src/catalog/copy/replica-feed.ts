@@ -1,0 +1,187 @@
+/**
+ * Tells one copy of a replica everything that happens to it: first what is held, in slices and in order of change, and then every change in the
+ * order in which it is made. A copy that has heard all of it answers every reader as the replica would, and takes each of its cursors: it has the
+ * same revisions.
+ */
+import { encodeRecord } from "../record/codec.ts";
+import { BODY, keyParts, type OriginLife } from "../record/record.ts";
+import { type Origin, StoredRecord } from "../record/stored-record.ts";
+import { type Owed, UNSURE } from "../replica/past-views.ts";
+import type { Follower, Replica } from "../replica/replica.ts";
+import { SAID, type Said, SaidWriter } from "./said.ts";
+
+/** The state of an origin as a number. */
+export const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
+/** In the place of the origin of the view in between: there was no view, or it is unknown which. */
+export const NO_VIEW = -1;
+export const UNSURE_VIEW = -2;
+
+/** The fields of an origin that the copy was told. */
+interface SaidOrigin {
+  readonly index: number;
+  numbers: readonly number[];
+  clusterId: string;
+  region: string;
+}
+
+export interface ReplicaFeedOptions {
+  readonly replica: Replica;
+  /** Whether a change of policy is under way, so that some records do not follow the policy yet. A copy is not whole before it has ended. */
+  readonly isSwitching: () => boolean;
+}
+
+export class ReplicaFeed implements Follower {
+  readonly #replica: Replica;
+  readonly #isSwitching: () => boolean;
+  readonly #out = new SaidWriter();
+  readonly #origins = new Map<Origin, SaidOrigin>();
+  #originCount = 0;
+  /** While the copy is made: it holds everything that was last touched up to this revision. */
+  #placedRevision: number | undefined = 0;
+
+  /** Follows the replica until `close`. */
+  constructor({ replica, isSwitching }: ReplicaFeedOptions) {
+    this.#replica = replica;
+    this.#isSwitching = isSwitching;
+    this.#sayOrigin(replica.self);
+    replica.followers.add(this);
+  }
+
+  close(): void {
+    this.#replica.followers.delete(this);
+  }
+
+  /** Whether the copy has, with what was taken, everything that the replica had then. */
+  get isWhole(): boolean {
+    return this.#placedRevision === undefined;
+  }
+
+  /** Bytes that wait for `take`, about. */
+  get waitingBytes(): number {
+    return this.#out.sizeBytes;
+  }
+
+  /** Notes a number in the feed, for what must happen at the copy at just this place. */
+  mark(number: number): void {
+    this.#out.numbers(SAID.MARK, number);
+  }
+
+  /**
+   * What is new since the last call. While the copy is made that is about `maxCount` records at most. A copy that is whole is to be given all of
+   * it before a reader of the replica is told of any.
+   */
+  take(maxCount: number): Said {
+    if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
+    // Vectors move without a record. A copy needs them for the cursors that other nodes take.
+    for (const origin of this.#replica.origins.values()) this.#sayOrigin(origin);
+    return this.#out.take();
+  }
+
+  #placeSome(after: number, maxCount: number): void {
+    const replica = this.#replica;
+    let count = 0;
+    let placed = after;
+    replica.changesSince(after, (stored, revision) => {
+      if (count === maxCount) return false;
+      count += 1;
+      placed = revision;
+      this.#place(stored);
+      return true;
+    });
+    this.#placedRevision = placed;
+    // What is still owed to many records would have to be handed over half done.
+    if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isSwitching()) return;
+    const { revision, collectedRevision, forgotten, localNamespaces } = replica;
+    this.#out.numbers(SAID.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
+    for (const text of [...forgotten, ...localNamespaces]) this.#out.text(text);
+    this.#placedRevision = undefined;
+  }
+
+  #place(stored: StoredRecord): void {
+    const { revision, bornRevision, filterRevision } = stored;
+    const index = this.#sayOrigin(stored.origin);
+    this.#out.numbers(SAID.PLACE, index, revision, bornRevision, filterRevision);
+    this.#record(stored);
+  }
+
+  // ---- as a follower ----
+  installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void {
+    if (!this.isWhole) return;
+    this.#sayOriginsOf(any);
+    this.#out.numbers(SAID.INSTALL, this.#sayOrigin(next.origin));
+    this.#owed(owed);
+    this.#record(next);
+  }
+
+  touches(stored: StoredRecord, owed: Owed): void {
+    this.#changes(SAID.TOUCH, stored, owed);
+  }
+
+  withdraws(stored: StoredRecord, owed: Owed): void {
+    this.#changes(SAID.WITHDRAW, stored, owed);
+  }
+
+  drops(stored: StoredRecord): void {
+    if (!this.#origins.has(stored.origin)) return;
+    this.#out.numbers(SAID.DROP, this.#sayOrigin(stored.origin));
+    this.#out.text(stored.key);
+  }
+
+  passes(): void {
+    if (this.isWhole) this.#out.numbers(SAID.PASS);
+  }
+
+  forgets(origin: Origin): void {
+    if (this.#origins.has(origin)) this.#out.numbers(SAID.FORGET, this.#sayOrigin(origin));
+  }
+
+  readmits(id: string): void {
+    if (!this.isWhole) return;
+    this.#out.numbers(SAID.READMIT);
+    this.#out.text(id);
+  }
+
+  #changes(what: number, stored: StoredRecord, owed: Owed): void {
+    if (!this.isWhole) return;
+    this.#sayOriginsOf(stored);
+    this.#out.numbers(what, this.#sayOrigin(stored.origin));
+    this.#owed(owed);
+    this.#out.text(stored.key);
+  }
+
+  #owed({ before, since, between }: Owed): void {
+    const view = between instanceof StoredRecord ? this.#sayOrigin(between.origin) : between === UNSURE ? UNSURE_VIEW : NO_VIEW;
+    this.#out.numbers(before === "renamed" ? 1 : 0, since, view);
+  }
+
+  #record(stored: StoredRecord): void {
+    const { body, key } = stored;
+    const { slab } = this.#replica;
+    const said = body === BODY.ENTRY ? { body, entry: slab.view(stored.at, stored.sizeBytes) } : { body, key: keyParts(key) };
+    this.#out.bytes(encodeRecord(stored, said));
+  }
+
+  /** Which record of a key is seen depends on the origins of all of them. */
+  #sayOriginsOf(any: StoredRecord | undefined): void {
+    for (const { origin } of any?.peers ?? []) this.#sayOrigin(origin);
+  }
+
+  /** Says what is new of an origin. Returns its number in this feed; that of the replica's own is 0. */
+  #sayOrigin(origin: Origin): number {
+    const { life, markedSeq, through, floor, unsettled, lacks, generation, nodeId, clusterId, region } = origin;
+    let said = this.#origins.get(origin);
+    const lackCount = lacks?.count ?? 0;
+    const numbers = [generation, LIVES.indexOf(life), markedSeq, through, floor, unsettled?.from ?? -1, unsettled?.until ?? -1, lackCount];
+    if (said !== undefined && said.clusterId === clusterId && said.region === region && numbers.every((n, i) => n === said?.numbers[i]))
+      return said.index;
+    const isNew = said === undefined;
+    said ??= { index: this.#originCount++, numbers, clusterId, region };
+    Object.assign(said, { numbers, clusterId, region });
+    this.#origins.set(origin, said);
+    this.#out.numbers(SAID.ORIGIN, said.index, ...numbers);
+    for (const text of [nodeId, clusterId, region]) this.#out.text(text);
+    // Its records are still on their way out, while the copy is made.
+    if (isNew && this.#replica.origins.get(origin.id) !== origin) this.#out.numbers(SAID.FORGET, said.index);
+    return said.index;
+  }
+}

@@ -1,0 +1,180 @@
+/** Copies of the replicas of a mesh, each fed by its node as a read worker is, and read by streams in the place of the node. */
+import assert from "node:assert/strict";
+import { ReplicaCopy } from "../../src/catalog/copy/replica-copy.ts";
+import { ReplicaFeed } from "../../src/catalog/copy/replica-feed.ts";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { BODY } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { type Follower, Replica } from "../../src/catalog/replica/replica.ts";
+import { isAdmitted } from "../../src/discovery/policy-switch.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { Policy } from "../../src/policy/set/verdict.ts";
+import type { FabricComponent } from "./mesh.ts";
+import type { Stream } from "./stream.ts";
+import type { Views } from "./watch-history.ts";
+
+let copyCount = 0;
+
+export interface CopyOptions {
+  readonly pastTouches?: number | undefined;
+  /** The policy in force. Without it there is none. */
+  readonly policyOf?: () => Policy;
+  readonly isSwitching?: () => boolean;
+  readonly clusterId?: string;
+}
+
+/** One copy, and the feed that makes it. */
+export class Copy {
+  readonly name = `copy ${++copyCount}`;
+  readonly replica: Replica;
+  /** What is followed. A node that starts again has another one. */
+  readonly of: Replica;
+  readonly #feed: ReplicaFeed;
+  readonly #copy: ReplicaCopy;
+  readonly #before: Follower;
+  readonly #look: () => void;
+
+  constructor(of: Replica, { pastTouches, policyOf, isSwitching = () => false, clusterId = "c1" }: CopyOptions = {}) {
+    const { nodeId, generation } = of.self;
+    const past = pastTouches === undefined ? {} : { pastTouches };
+    const options = { nodeId, generation, lastSeq: 0, floor: 0, tombstoneTtlMs: 1, minTombstones: 0, ...past };
+    let inForce: Policy | undefined;
+    this.of = of;
+    this.replica = new Replica(new Lookup(), new Slab(), options);
+    const policies: Policy[] = [];
+    if (policyOf !== undefined) {
+      policies.push(policyOf());
+      inForce = policies[0];
+      this.replica.setAdmission((stored) => inForce === undefined || isAdmitted(inForce, stored, clusterId));
+    }
+    const look = () => {
+      const policy = policyOf?.();
+      if (policy !== undefined && policy !== policies.at(-1)) this.#feed.mark(policies.push(policy) - 1);
+    };
+    this.#look = look;
+    // It looks at the policy before the feed tells of a change that may follow it.
+    this.#before = { installs: look, touches: look, withdraws: look, drops: look, passes: look, forgets: look, readmits: look };
+    of.followers.add(this.#before);
+    this.#feed = new ReplicaFeed({ replica: of, isSwitching });
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(64) });
+    this.#copy = new ReplicaCopy({ replica: this.replica, stamper, onMark: (number) => (inForce = policies[number]) });
+  }
+
+  get isWhole(): boolean {
+    return this.#copy.isWhole;
+  }
+
+  hear(maxCount: number): void {
+    this.#look();
+    this.#copy.hear(this.#feed.take(maxCount));
+  }
+
+  close(): void {
+    this.of.followers.delete(this.#before);
+    this.#feed.close();
+  }
+}
+
+/** All that readers use of a replica, as text. */
+export function linesOf(replica: Replica): readonly string[] {
+  const lines = [
+    `${replica.revision} ${replica.collectedRevision} ${replica.tombstoneCount} ${[...replica.forgotten].toSorted().join(" ")}`,
+  ];
+  // A copy may have heard of origins in another order.
+  const origins = [...replica.origins.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  for (const { id, life, markedSeq, through, floor, unsettled, lacks, clusterId, region, log } of origins)
+    lines.push(
+      [id, life, markedSeq, through, floor, unsettled?.from, unsettled?.until, lacks?.count, clusterId, region, log.size].join(" "),
+    );
+  replica.changesSince(0, (stored, revision) => {
+    const { key, origin, seq, hlc, body, bornRevision, filterRevision, shownHealth, sizeBytes, traits, reach } = stored;
+    const isSeen = replica.view(key) === stored;
+    const shown = isSeen ? `${shownHealth} ${traits.tags.join(",")} ${traits.version}` : "";
+    const bytes = body === BODY.ENTRY ? Buffer.from(replica.slab.view(stored.at, sizeBytes)).toString("base64url") : "";
+    lines.push([revision, key, origin.id, seq, hlc, body, reach, bornRevision, filterRevision, isSeen, shown, bytes].join(" "));
+    return true;
+  });
+  lines.push(`${replica.lookup.size} ${replica.lookup.namespaces.list().join(" ")} ${[...replica.localNamespaces].toSorted().join(" ")}`);
+  return lines;
+}
+
+/** The streams of each node read at the node or at one of two copies of it. Copies end, and others begin, as `pick` says. */
+export class Copies implements Views {
+  readonly #pastTouches: number | undefined;
+  readonly #copies = new Map<FabricComponent, (Copy | undefined)[]>();
+  readonly #owners = new Map<FabricComponent, { readonly owner: FabricComponent; readonly slot: number }>();
+  readonly #views = new Map<FabricComponent, readonly FabricComponent[]>();
+  wholeCount = 0;
+
+  constructor(pastTouches: number | undefined) {
+    this.#pastTouches = pastTouches;
+  }
+
+  at(node: FabricComponent, pick: number): FabricComponent {
+    const slot = pick % 3;
+    if (slot === 2) return node;
+    this.#hear(node, slot, Number.POSITIVE_INFINITY);
+    return this.#viewsOf(node)[slot] ?? node;
+  }
+
+  ownerOf(view: FabricComponent): FabricComponent {
+    return this.#owners.get(view)?.owner ?? view;
+  }
+
+  follow(streams: readonly Stream[], pick: number, time: Time): void {
+    for (const [node, copies] of this.#copies) {
+      copies.forEach((copy, slot) => {
+        const isEnded = copy !== undefined && (copy.of !== node.replica || (pick + slot) % 11 === 0);
+        if (isEnded) {
+          copy.close();
+          copies[slot] = undefined;
+        }
+        // One of the two is made in small slices, while its node goes on.
+        this.#hear(node, slot, slot === 0 ? Number.POSITIVE_INFINITY : 1 + (pick % 4));
+        if (copies[slot]?.isWhole === false || isEnded) this.#leave(streams, { node, slot }, time);
+      });
+    }
+  }
+
+  /** Streams do not read at a copy that is not whole. */
+  #leave(streams: readonly Stream[], { node, slot }: { readonly node: FabricComponent; readonly slot: number }, time: Time): void {
+    const view = this.#viewsOf(node)[slot];
+    for (const stream of streams) if (stream.node === view) stream.reconnect(node, time, "best");
+  }
+
+  #hear(node: FabricComponent, slot: number, maxCount: number): void {
+    const copies = this.#copiesOf(node);
+    if (copies[slot]?.of !== node.replica) copies[slot] = undefined;
+    const copy = (copies[slot] ??= new Copy(node.replica, { pastTouches: this.#pastTouches }));
+    copy.hear(maxCount);
+    if (!copy.isWhole) return;
+    this.wholeCount += 1;
+    assert.deepEqual(linesOf(copy.replica), linesOf(node.replica), "a copy is as what it follows");
+  }
+
+  #copiesOf(node: FabricComponent): (Copy | undefined)[] {
+    const copies = this.#copies.get(node) ?? [undefined, undefined];
+    this.#copies.set(node, copies);
+    return copies;
+  }
+
+  #viewsOf(node: FabricComponent): readonly FabricComponent[] {
+    const known = this.#views.get(node);
+    if (known !== undefined) return known;
+    const views = [0, 1].map((slot) => {
+      const view = Object.create(node, {
+        viewName: { get: () => this.#copiesOf(node)[slot]?.name },
+        replica: { get: () => this.#copiesOf(node)[slot]?.replica },
+        facts: { get: () => node.facts },
+        model: { get: () => node.model },
+      }) as FabricComponent;
+      this.#owners.set(view, { owner: node, slot });
+      return view;
+    });
+    this.#views.set(node, views);
+    return views;
+  }
+}
