@@ -1,8 +1,8 @@
 /** Counts how long the event loop was held, and decides when an operator is told. */
 import type { Histogram } from "../lib/metrics/metrics.ts";
 
-/** The loop is looked at this often by a timer. A hold may be measured this much shorter than it was. */
-export const RESOLUTION_MS = 10;
+/** The loop is looked at this often by a timer, which wakes an idle node. A hold may be measured this much shorter than it was. */
+export const RESOLUTION_MS = 20;
 /** The longest hold of each second counts. */
 export const SECOND_MS = 1000;
 /** A hold from this length on is worth a line in the log. */

@@ -61,7 +61,7 @@ export const METRICS = {
     "ms",
     BLOCK_MS,
     {},
-    "The longest time in each second for which the event loop was held, so that nobody was answered. A hold may be measured up to 10 ms too short.",
+    "The longest time in each second for which the event loop was held, so that nobody was answered. A hold may be measured up to 20 ms too short.",
   ),
   waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
   waymark_metric_label_overflow_total: counter(
