@@ -2,9 +2,9 @@
 import type { Histogram } from "../lib/metrics/metrics.ts";
 
 /** The loop is looked at this often by a timer, which wakes an idle node. A hold may be measured this much shorter than it was. */
-export const RESOLUTION_MS = 20;
+export const LOOK_MS = 20;
 /** The longest hold of each second counts. */
-export const SECOND_MS = 1000;
+const SECOND_MS = 1000;
 /** A hold from this length on is worth a line in the log. */
 const WARN_MS = 250;
 /** The log has a line about holds at most this often, in seconds. */
@@ -19,6 +19,10 @@ export interface LoopWarning {
 
 export class LoopBlocks {
   readonly #histogram: Pick<Histogram, "observe">;
+  #lookedMonoMs: number | undefined;
+  #secondEndMonoMs = 0;
+  /** The longest hold in this second. */
+  #blockMs = 0;
   #longestMs = 0;
   #seconds = 0;
   #quietS = WARN_EVERY_S;
@@ -27,9 +31,20 @@ export class LoopBlocks {
     this.#histogram = histogram;
   }
 
-  /** To be called each second with the longest time between two looks, in ms. Returns what the operator is to be told, if anything. */
-  second(betweenLooksMs: number): LoopWarning | undefined {
-    const blockMs = Math.max(0, betweenLooksMs - RESOLUTION_MS);
+  /** To be called every `LOOK_MS`. Returns what the operator is to be told, if anything. */
+  look(monoMs: number): LoopWarning | undefined {
+    const lookedMonoMs = this.#lookedMonoMs ?? monoMs - LOOK_MS;
+    if (this.#lookedMonoMs === undefined) this.#secondEndMonoMs = monoMs + SECOND_MS;
+    this.#lookedMonoMs = monoMs;
+    this.#blockMs = Math.max(this.#blockMs, monoMs - lookedMonoMs - LOOK_MS);
+    if (monoMs < this.#secondEndMonoMs) return undefined;
+    this.#secondEndMonoMs = monoMs + SECOND_MS;
+    return this.#second();
+  }
+
+  #second(): LoopWarning | undefined {
+    const blockMs = this.#blockMs;
+    this.#blockMs = 0;
     this.#histogram.observe(blockMs);
     this.#quietS += 1;
     if (blockMs >= WARN_MS) {

@@ -1,16 +1,29 @@
-/** The first module of each thread of the store: it turns Node's compile cache on, and then loads the module that `thread.io.ts` names. */
+/** The first module of each thread of the store: it turns Node's compile cache on, and then serves the owners that `thread.io.ts` names. */
 import { flushCompileCache } from "node:module";
-import { workerData } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { keepCompiled } from "../lib/compile-cache.io.ts";
-import type { ThreadData } from "./thread.io.ts";
+import type { Serve, ThreadData, ThreadOrder } from "./thread.io.ts";
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- thread.io.ts is the only starter and hands over this type
-const { module, ended } = workerData as ThreadData;
+const { ended } = workerData as ThreadData;
 process.once("exit", () => {
   Atomics.store(ended, 0, 1);
   Atomics.notify(ended, 0);
 });
+
+async function host({ module, port }: Exclude<ThreadOrder, "end">): Promise<void> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each owner's module exports this
+  const { serve } = (await import(module)) as { readonly serve: Serve };
+  serve(port);
+  // Now, because a kill -9 leaves no time for it at the end.
+  flushCompileCache();
+}
+
+const orders = parentPort;
+if (orders === null) throw new Error("a thread of the store was started as a program");
 await keepCompiled();
-await import(module);
-// Now, because a kill -9 leaves no time for it at the end.
-flushCompileCache();
+orders.on("message", (order: ThreadOrder) => {
+  // The thread ends with its last owner.
+  if (order === "end") orders.close();
+  else void host(order);
+});

@@ -1,19 +1,39 @@
-/** Threads that own a database file: the store asks one by calling methods of it, in order, and each call gets one answer. */
-import { parentPort, Worker } from "node:worker_threads";
+/**
+ * Threads that own database files: the store asks the owner of a file by calling methods of it, in order, and each call gets one answer. Owners of
+ * which each waits little for a disk share a thread, because a thread costs 13 MB.
+ */
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { assert, type Reason, WaymarkError } from "../lib/errors.ts";
 import { FileRefused, messageOf } from "./database-file.io.ts";
 
 /** How long an ending process waits for its threads, in ms: longer than an fsync of a working disk takes. */
 const LAST_CLOSE_MS = 2000;
 
-/** What a thread is started with: the module that it runs, and the word that it sets to 1 when it has ended. */
+/** The thread of each owner. A slow fsync of the journal delays nothing else, and nothing else delays the journal. */
+const THREADS = { journal: "journal", audit: "records", control: "records" } as const;
+
+/** The folders of `src/store/` whose `worker.io.ts` is an owner's module. */
+export type OwnerName = keyof typeof THREADS;
+
+/** What a thread is started with: the word that it sets to 1 when it has ended. */
 export interface ThreadData {
-  readonly module: string;
   readonly ended: Int32Array;
 }
 
-/** The running threads, each with the word that says whether it has ended. */
-const running = new Map<Worker, Int32Array>();
+/** What a thread is told: the module of an owner to serve at this port, or that no other follows. */
+export type ThreadOrder = { readonly module: string; readonly port: MessagePort } | "end";
+
+interface Thread {
+  readonly worker: Worker;
+  readonly ended: Int32Array;
+  /** The ports of its owners that are open. */
+  readonly ports: Set<MessagePort>;
+}
+
+/** The threads that take owners, by name. One whose last owner closed is not among them. */
+const open = new Map<string, Thread>();
+/** All that run. */
+const running = new Set<Thread>();
 
 /**
  * Closes the files of all threads when the process ends by `process.exit` or an exception. Node would close their databases, and SQLite would
@@ -22,26 +42,50 @@ const running = new Map<Worker, Int32Array>();
  */
 function closeThreads(): void {
   const endMs = performance.now() + LAST_CLOSE_MS;
-  for (const worker of running.keys()) worker.postMessage({ method: "close" } satisfies Call, []);
-  for (const ended of running.values()) {
+  for (const { worker, ports } of running) {
+    for (const port of ports) port.postMessage({ method: "close" } satisfies Call, []);
+    worker.postMessage("end" satisfies ThreadOrder, []);
+  }
+  for (const { ended } of running) {
     if (Atomics.wait(ended, 0, 0, Math.max(0, endMs - performance.now())) === "timed-out") process.kill(process.pid, "SIGKILL");
   }
 }
 
-/** Starts `src/store/<name>/worker.io.ts`. Messages that are posted before the module listens wait for it. */
-function startThread(name: string): Worker {
-  // The build rewrites the endings of imports, but not of these paths.
-  const ending = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const entry = new URL(`./thread-entry.io${ending}`, import.meta.url);
-  const data: ThreadData = { module: `./${name}/worker.io${ending}`, ended: new Int32Array(new SharedArrayBuffer(4)) };
+// The build rewrites the endings of imports, but not of these paths.
+const ENDING = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+
+function startThread(name: string): Thread {
+  const entry = new URL(`./thread-entry.io${ENDING}`, import.meta.url);
+  const data: ThreadData = { ended: new Int32Array(new SharedArrayBuffer(4)) };
   const worker = new Worker(entry, { name, workerData: data });
+  const thread = { worker, ended: data.ended, ports: new Set<MessagePort>() };
   if (running.size === 0) process.once("exit", closeThreads);
-  running.set(worker, data.ended);
+  running.add(thread);
+  open.set(name, thread);
+  // Each owner listens for its end.
+  worker.setMaxListeners(0);
   worker.once("exit", () => {
-    running.delete(worker);
+    running.delete(thread);
+    if (open.get(name) === thread) open.delete(name);
     if (running.size === 0) process.off("exit", closeThreads);
   });
-  return worker;
+  return thread;
+}
+
+/** Serves an owner in its thread, which is started if it does not run. Messages that are posted before the module listens wait for it. */
+function serveIn(name: OwnerName): { readonly thread: Thread; readonly port: MessagePort } {
+  const threadName = THREADS[name];
+  const thread = open.get(threadName) ?? startThread(threadName);
+  const { port1: port, port2 } = new MessageChannel();
+  thread.ports.add(port);
+  thread.worker.postMessage({ module: `./${name}/worker.io${ENDING}`, port: port2 } satisfies ThreadOrder, [port2]);
+  port.once("close", () => {
+    thread.ports.delete(port);
+    if (thread.ports.size > 0 || open.get(threadName) !== thread) return;
+    open.delete(threadName);
+    thread.worker.postMessage("end" satisfies ThreadOrder, []);
+  });
+  return { thread, port };
 }
 
 /** Marks a buffer of an answer that is moved to the other thread rather than copied. */
@@ -51,7 +95,7 @@ export type Move = (buffer: ArrayBufferLike | undefined) => void;
 export interface Owner {
   /** The answer to `open`. */
   readonly opened: unknown;
-  /** Lets go of the file. The thread ends then. */
+  /** Lets go of the file. */
   close(): void;
 }
 
@@ -78,27 +122,33 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** The caller's side of a thread. `O` is the type of the owner that its module serves, and `R` what that is opened with. */
+/** The caller's side of an owner in a thread. `O` is the type of the owner, and `R` what that is opened with. */
 export class ThreadCalls<O extends Owner, R> {
-  readonly #worker: Worker;
-  readonly #name: string;
+  readonly #port: MessagePort;
+  readonly #name: OwnerName;
   readonly #onNotice: (message: string) => void;
   /** In the order of the calls, which is the order of the answers. */
   readonly #waiting: Waiting[] = [];
   readonly #exited: Promise<void>;
   #broken: WaymarkError | undefined;
 
-  /** Starts the thread `src/store/<name>/worker.io.ts`. */
-  constructor(name: string, onNotice: (message: string) => void = () => {}) {
+  /** Has the owner of `src/store/<name>/worker.io.ts` served in its thread. */
+  constructor(name: OwnerName, onNotice: (message: string) => void = () => {}) {
     this.#name = name;
     this.#onNotice = onNotice;
-    this.#worker = startThread(name);
-    this.#worker.on("message", (reply: Reply) => this.#replied(reply));
-    this.#worker.on("error", (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error));
+    const { thread, port } = serveIn(name);
+    this.#port = port;
+    port.on("message", (reply: Reply) => this.#replied(reply));
+    const onError = (error: Error) => this.#break(`the ${name} thread failed: ${error.message}`, error);
+    thread.worker.once("error", onError);
+    const exited = new Promise<void>((resolve) => thread.worker.once("exit", resolve));
+    // The owner has let go of its file when its port closes. A thread that ends with the last owner is waited for, because it holds memory.
     this.#exited = new Promise((resolve) => {
-      this.#worker.once("exit", () => {
+      port.once("close", () => {
+        thread.worker.off("error", onError);
         this.#break(`the ${name} is closed`);
-        resolve();
+        if (thread.ports.size === 0) void exited.then(resolve);
+        else resolve();
       });
     });
   }
@@ -132,7 +182,7 @@ export class ThreadCalls<O extends Owner, R> {
     if (this.#broken !== undefined) return Promise.reject(this.#broken);
     const { promise, resolve, reject } = Promise.withResolvers<A>();
     this.#waiting.push({ resolve, reject });
-    this.#worker.postMessage({ method, request } satisfies Call, transfer);
+    this.#port.postMessage({ method, request } satisfies Call, transfer);
     return promise;
   }
 
@@ -153,63 +203,62 @@ export class ThreadCalls<O extends Owner, R> {
   }
 }
 
-const outside = "a thread of the store was started as a program";
-
-function post(reply: Reply, transfer: readonly ArrayBuffer[] = []): void {
-  if (parentPort === null) throw new Error(outside);
-  parentPort.postMessage(reply, transfer);
-}
-
-/** Tells the caller's side something that it did not ask for. For the module of a thread only. */
-export function notify(message: string): void {
-  post({ kind: "notice", message });
-}
-
 export interface ServeOptions {
-  /** Whether any method that throws ends the thread. Without it only a failed opening and `close` do. */
+  /** Whether any method that throws ends the owner. Without it only a failed opening and `close` do. */
   readonly endsOnFailure?: boolean;
-  /** Runs after each answer that does not end the thread. */
+  /** Runs after each answer that does not end the owner. */
   readonly afterAnswer?: () => void;
 }
 
+/** Tells the caller's side something that it did not ask for. */
+export type Notify = (message: string) => void;
+
+/** What the module of an owner exports as `serve`: it answers at the port. */
+export type Serve = (port: MessagePort) => void;
+
 /**
- * Opens the owner of a file with the first request, and then answers every call with what its method returns or throws. The thread ends after
- * `close`, and when the first call fails. For the module of a thread only.
+ * Opens the owner of a file with the first request, and then answers every call with what its method returns or throws. The port closes after
+ * `close`, and when the first call fails.
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it names what the caller opens with, which no parameter shows
-export function serveThread<R>(open: (request: R) => Owner, { endsOnFailure = false, afterAnswer = () => {} }: ServeOptions = {}): void {
-  const port = parentPort;
-  if (port === null) throw new Error(outside);
-  let owner: Owner | undefined;
-  let isOver = false;
-  port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
-    // A closed port may still give messages that came before.
-    if (isOver) return;
-    const moved: ArrayBuffer[] = [];
-    const move: Move = (buffer) => {
-      if (buffer instanceof ArrayBuffer) moved.push(buffer);
-    };
-    try {
-      let answer: unknown;
-      if (owner === undefined && method === "open") {
-        owner = open(request);
-        answer = owner.opened;
-      } else if (owner !== undefined) {
-        const run: unknown = Reflect.get(owner, method);
-        assert(typeof run === "function", "a thread was asked for a method that it does not have", { method });
-        answer = run.call(owner, request, move);
-      } else assert(method === "close", "a thread was asked before it was open", { method });
-      isOver = method === "close";
-      post({ kind: "answer", answer }, moved);
-    } catch (error) {
-      isOver = owner === undefined || endsOnFailure || method === "close";
-      // Before the answer: callers may look at the directory, or open it again.
-      if (isOver && method !== "close") owner?.close();
-      post(failureOf(error));
-    }
-    if (isOver) port.close();
-    else afterAnswer();
-  });
+export function serving<R>(
+  openOwner: (request: R, notify: Notify) => Owner,
+  { endsOnFailure = false, afterAnswer = () => {} }: ServeOptions = {},
+): Serve {
+  return (port) => {
+    const post = (reply: Reply, transfer: readonly ArrayBuffer[] = []) => port.postMessage(reply, transfer);
+    const notify = (message: string) => post({ kind: "notice", message });
+    let owner: Owner | undefined;
+    let isOver = false;
+    port.on("message", ({ method, request }: { readonly method: string; readonly request: R }) => {
+      // A closed port may still give messages that came before.
+      if (isOver) return;
+      const moved: ArrayBuffer[] = [];
+      const move: Move = (buffer) => {
+        if (buffer instanceof ArrayBuffer) moved.push(buffer);
+      };
+      try {
+        let answer: unknown;
+        if (owner === undefined && method === "open") {
+          owner = openOwner(request, notify);
+          answer = owner.opened;
+        } else if (owner !== undefined) {
+          const run: unknown = Reflect.get(owner, method);
+          assert(typeof run === "function", "a thread was asked for a method that it does not have", { method });
+          answer = run.call(owner, request, move);
+        } else assert(method === "close", "a thread was asked before it was open", { method });
+        isOver = method === "close";
+        post({ kind: "answer", answer }, moved);
+      } catch (error) {
+        isOver = owner === undefined || endsOnFailure || method === "close";
+        // Before the answer: callers may look at the directory, or open it again.
+        if (isOver && method !== "close") owner?.close();
+        post(failureOf(error));
+      }
+      if (isOver) port.close();
+      else afterAnswer();
+    });
+  };
 }
 
 function failureOf(error: unknown): Reply {

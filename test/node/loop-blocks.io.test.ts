@@ -10,11 +10,9 @@ test("work that holds the event loop of this process is measured, and the log te
   const watch = watchEventLoop({ warn }, metrics);
   await watch.start?.();
   const histogram = metrics.histogram("waymark_event_loop_block_ms", {});
-  await vi.waitFor(() => expect(histogram.count).toBeGreaterThan(0), { timeout: 10_000 });
-  const before = histogram.sum;
   const startMonoMs = performance.now();
   while (performance.now() - startMonoMs < 400);
   await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 10_000 });
-  expect(histogram.sum - before).toBeGreaterThan(370);
+  expect(histogram.sum).toBeGreaterThan(370);
   await watch.stop?.(new Deadline(0));
 });

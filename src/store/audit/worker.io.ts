@@ -1,5 +1,5 @@
-/** The thread that owns the audit log's file: it writes, prunes, reads and checks, a slice at a time. */
-import { serveThread } from "../thread.io.ts";
+/** The owner of the audit log's file, for its thread: it writes, prunes, reads and checks, a slice at a time. */
+import { serving } from "../thread.io.ts";
 import { AuditFile, type AuditFileOptions } from "./file.io.ts";
 
-serveThread((options: AuditFileOptions) => new AuditFile(options));
+export const serve = serving((options: AuditFileOptions) => new AuditFile(options));

@@ -1,5 +1,5 @@
-/** The thread that owns the control store's file: a slow fsync stops this thread and no stream. */
-import { serveThread } from "../thread.io.ts";
+/** The owner of the control store's file, for its thread: a slow fsync stops this thread and no stream. */
+import { serving } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions } from "./file.io.ts";
 
-serveThread((options: ControlFileOptions) => new ControlFile(options));
+export const serve = serving((options: ControlFileOptions) => new ControlFile(options));

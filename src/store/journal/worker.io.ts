@@ -1,7 +1,7 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
 import type { SeqNumbers } from "../../catalog/batch.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
-import { type Move, notify, type Owner, serveThread } from "../thread.io.ts";
+import { type Move, type Notify, type Owner, serving } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
 import type { JournalMeta, NumberedLease } from "./format.ts";
 import { JournalIndex, JournalWriter } from "./writer.io.ts";
@@ -47,6 +47,7 @@ export interface Change {
 export class JournalThread implements Owner {
   readonly opened: { readonly meta: JournalMeta; readonly leases: readonly NumberedLease[]; readonly earlierBoots: readonly string[] };
   readonly #request: OpenRequest;
+  readonly #notify: Notify;
   readonly #index: JournalIndex;
   readonly #idle: NodeJS.Timeout;
   readonly #unlock: () => void;
@@ -57,7 +58,8 @@ export class JournalThread implements Owner {
   #answeredWalBytes = 0;
 
   /** Checks everything that can be checked without reading each row. Throws `FileRefused`. */
-  constructor(request: OpenRequest) {
+  constructor(request: OpenRequest, notify: Notify) {
+    this.#notify = notify;
     const { directory, nodeId, freshNodeId, freshGeneration, forceNewGeneration } = request;
     this.#request = request;
     this.#index = new JournalIndex(request.hashSeed);
@@ -161,7 +163,7 @@ export class JournalThread implements Owner {
     try {
       this.#writer?.checkpoint();
     } catch (error) {
-      notify(messageOf(error));
+      this.#notify(messageOf(error));
     }
   }
 
@@ -181,9 +183,9 @@ export class JournalThread implements Owner {
 
 let thread: JournalThread | undefined;
 
-serveThread(
-  (request: OpenRequest) => {
-    thread = new JournalThread(request);
+export const serve = serving(
+  (request: OpenRequest, notify) => {
+    thread = new JournalThread(request, notify);
     return thread;
   },
   { endsOnFailure: true, afterAnswer: () => thread?.afterAnswer() },
