@@ -22,7 +22,8 @@ import {
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { mustRun } from "../scripts/run.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
-import { commit, report, round, spread } from "./_results.ts";
+import { commit, report, spread } from "./_results.ts";
+import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
 import { Watchers } from "./_watchers.ts";
 import {
   ask,
@@ -45,19 +46,12 @@ const ROUNDS = Number(values.rounds);
 /** Fewer give no verdict that is worth keeping. */
 const MIN_ROUNDS = 10;
 const ENTRIES = 20_000;
-/** CPU time of a round, about: short, so that the two rounds of a pair meet the same neighbours. */
-const ROUND_MS = 200;
-/** Rounds of each side before those that count. */
-const WARM_ROUNDS = 6;
 /** How often a follower is asked what it has taken in, and for how long. */
 const LOOK_MS = 20;
 const MAX_WAIT_MS = 60_000;
 /** Changes until a follower is waited for: each of another key, as of two changes of one key that are on their way together it is told one. */
 const FOLLOWED = 10_000;
 const SERVICE = "/waymark.discovery.v1.DiscoveryService";
-
-/** Does `count` units of work against a node. */
-type Work = (count: number) => Promise<unknown>;
 
 interface Path {
   readonly name: string;
@@ -239,10 +233,8 @@ const PATHS: readonly Path[] = [
   { name: "replication, at the peer", unit: "entry", isFollowed: true, open: registers(100, 8) },
 ];
 
-interface Side {
-  readonly measured: Node;
+interface NodeSide extends Side {
   readonly nodes: readonly Node[];
-  readonly work: Work;
 }
 
 /** Settings of a node with a hundred rules, of which one lets everybody of its cluster see what is asked for. */
@@ -256,7 +248,7 @@ function policySettings(): string {
   return config;
 }
 
-async function open({ isDurable = false, isFollowed = false, hasPolicy = false, open: begin }: Path, root?: string): Promise<Side> {
+async function open({ isDurable = false, isFollowed = false, hasPolicy = false, open: begin }: Path, root?: string): Promise<NodeSide> {
   const from = root === undefined ? {} : { root };
   const flags = hasPolicy ? ["--config", policySettings()] : [];
   const node = await startNode({ ...from, ...(isDurable && { dataDir: scratchDir("versions") }), args: flags });
@@ -295,59 +287,14 @@ async function changesOf(node: Node): Promise<number> {
   return Number(fromBinary(NamespaceStatusResponseSchema, await ask(node, PATH.status, STATUS_BYTES)).revision);
 }
 
-/** µs of CPU a unit. */
-async function cost({ measured, work }: Side, count: number): Promise<number> {
-  const before = measured.cpuMs();
-  await work(count);
-  return ((measured.cpuMs() - before) * 1000) / count;
-}
-
-async function calibrate(side: Side): Promise<number> {
-  let count = 1000;
-  for (;;) {
-    const us = await cost(side, count);
-    const spentMs = (us * count) / 1000;
-    if (spentMs > ROUND_MS / 2) return Math.ceil((count * ROUND_MS) / spentMs / 200) * 200;
-    count *= spentMs < ROUND_MS / 20 ? 10 : 2;
-  }
-}
-
-/** 97.5 % quantiles of Student's t from one degree of freedom on, where the series below is not within 1 %. */
-const FEW_DEGREES = [12.706, 4.303, 3.182, 2.776];
-
-/** 97.5 % quantile of Student's t (Hill, CACM algorithm 396, as its first terms; within 1 % from 5 degrees on). */
-function studentT(degrees: number): number {
-  const known = FEW_DEGREES[degrees - 1];
-  if (known !== undefined) return known;
-  const z = 1.96;
-  return z + (z ** 3 + z) / (4 * degrees) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * degrees ** 2);
-}
-
-function interval(ratios: readonly number[]): { readonly ratio: number; readonly low: number; readonly high: number } {
-  const logs = ratios.map(Math.log);
-  const mean = logs.reduce((sum, log) => sum + log, 0) / logs.length;
-  const variance = logs.reduce((sum, log) => sum + (log - mean) ** 2, 0) / (logs.length - 1);
-  const margin = studentT(logs.length - 1) * Math.sqrt(variance / logs.length);
-  return { ratio: round(Math.exp(mean)), low: round(Math.exp(mean - margin)), high: round(Math.exp(mean + margin)) };
-}
-
 async function compare(path: Path, other: string) {
   console.error(path.name);
   const [ours, theirs] = [await open(path, undefined), await open(path, other)];
   try {
-    // Both are warmed alike, so that neither is compiled better when it is measured.
-    const count = Math.min(await calibrate(ours), await calibrate(theirs));
-    for (let i = 0; i < WARM_ROUNDS; i++) {
-      for (const side of [ours, theirs]) await side.work(count);
-    }
-    const costs = { ours: [] as number[], theirs: [] as number[] };
-    for (let i = 0; i < ROUNDS; i++) {
-      if (i % 2 === 0) costs.ours.push(await cost(ours, count));
-      costs.theirs.push(await cost(theirs, count));
-      if (i % 2 === 1) costs.ours.push(await cost(ours, count));
-    }
-    const { ratio, low, high } = interval(costs.ours.map((us, i) => us / (costs.theirs[i] ?? Number.NaN)));
-    const row = { path: path.name, "CPU µs": spread(costs.ours), "other's": spread(costs.theirs), unit: path.unit, ratio, low, high };
+    const costs = await inRounds([ours, theirs], ROUNDS);
+    const [our = [], their = []] = costs;
+    const { ratio, low, high } = interval(our.map((us, i) => us / (their[i] ?? Number.NaN)));
+    const row = { path: path.name, "CPU µs": spread(our), "other's": spread(their), unit: path.unit, ratio, low, high };
     console.error(JSON.stringify(row));
     return row;
   } finally {

@@ -1,6 +1,6 @@
 /**
  * Builds dist and runs one benchmark by name, or all: `npm run bench -- query`. Each prints JSON lines on stdout and a table on stderr.
- * `npm run bench -- --install` builds the peers that figures stand beside.
+ * `npm run bench -- --install` builds the peers that figures stand beside. `npm run bench -- --quick` says whether a path has become dearer.
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,8 @@ const names = readdirSync(join(ROOT, "bench"))
   .filter((file) => file.endsWith(".ts") && !file.startsWith("_"))
   .map((file) => file.replace(/\.ts$/, ""))
   .toSorted((a, b) => Number(a === "report") - Number(b === "report") || (a < b ? -1 : 1));
-const [wanted, ...args] = process.argv.slice(2);
+const [given, ...args] = process.argv.slice(2);
+const wanted = given === "--quick" ? "guard" : given;
 if (wanted === "--install") {
   await installPeers();
 } else if (wanted !== undefined && !names.includes(wanted)) {
