@@ -176,12 +176,32 @@ test.each(["shown", "not shown"])("a removal that was %s and is forgotten before
   expect([watched.told, watched.feeds.get("web")!.restartCount]).toEqual([["web: begins", "web: "], 1]);
 });
 
-test(`a watch of whose names ${MANY} keys changed since it looked is told of all`, () => {
+test.each([0, 10, 40])(`a watch of whose names ${MANY} keys changed is told of all, though it looked after %i of them`, (looksAfter) => {
   const watched = opened({ web: { names: ["web"] } });
+  const told: string[] = [];
   for (let i = 0; i < MANY; i++) {
+    if (i === looksAfter) {
+      watched.show();
+      told.push(...watched.told);
+    }
     watched.put(keyOf("web", "svc", i), keyOf("db", "svc", i));
     watched.fanout.changed(watched.node.replica.takeTouched());
   }
   watched.show();
-  expect(watched.told.join().split(",")).toHaveLength(MANY);
+  told.push(...watched.told);
+  expect(
+    told
+      .join()
+      .split(",")
+      .filter((change) => change.endsWith("1 svc web")),
+  ).toHaveLength(MANY);
+});
+
+test("a watch that looks before a change is shown is told of it, and not again when it is", () => {
+  const watched = opened({ web: { names: ["web"] } });
+  watched.put(keyOf("web"));
+  watched.look("web");
+  expect(watched.told).toEqual(["web: 1 svc web"]);
+  watched.show();
+  expect(watched.told).toEqual([]);
 });

@@ -5,22 +5,30 @@
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { gunzipSync } from "node:zlib";
+import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts";
 import type { RefusedCall } from "../../src/server/chain.ts";
-import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
+import { demoService } from "../fakes/demo-service.ts";
+import { type DemoEdge, type DemoEdgeOptions, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { runs } from "../fakes/effort.ts";
 import { until } from "../fakes/until.ts";
 
 const QUERY = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
 const ORIGIN = "https://ui.example";
 
+/** A connection is looked at about once a second. */
+const LOOKED_AT_MS = 2_500;
+
 interface Asked {
   readonly path: string;
   readonly body: Buffer;
   readonly headers: Readonly<Record<string, string>>;
+  /** POST unless given. */
+  readonly method?: string;
 }
 
 interface Seen {
@@ -30,12 +38,14 @@ interface Seen {
 }
 
 /** An edge that remembers which way its calls came, and what its audit and its log were told. */
-async function startWays(): Promise<DemoEdge & { readonly ways: string[]; readonly told: unknown[] }> {
+async function startWays(
+  listener: DemoEdgeOptions["listener"] = {},
+): Promise<DemoEdge & { readonly ways: string[]; readonly told: unknown[] }> {
   const ways: string[] = [];
   const told: unknown[] = [];
   const served = await startDemoEdge({
     hasFaults: true,
-    listener: { web: { corsOrigins: [ORIGIN] } },
+    listener: { web: { corsOrigins: [ORIGIN] }, ...listener },
     ports: {
       identify: (header, { address }) => {
         ways.push(new Error("way").stack?.includes("plain-call.") === true ? "plain" : "connect");
@@ -64,9 +74,9 @@ function seen(status: number, headers: IncomingHttpHeaders, bytes: Buffer): Seen
 }
 
 const CLIENTS = {
-  http1: (edge: DemoEdge, { path, body, headers }: Asked) =>
+  http1: (edge: DemoEdge, { path, body, headers, method = "POST" }: Asked) =>
     new Promise<Seen>((resolve, reject) => {
-      const sent = httpRequest(`${edge.base}${path}`, { method: "POST", headers, agent: false });
+      const sent = httpRequest(`${edge.base}${path}`, { method, headers, agent: false });
       sent.on("error", reject);
       sent.on("response", (response) => {
         const chunks: Buffer[] = [];
@@ -75,11 +85,11 @@ const CLIENTS = {
       });
       sent.end(body);
     }),
-  h2: (edge: DemoEdge, { path, body, headers: { host, ...headers } }: Asked) =>
+  h2: (edge: DemoEdge, { path, body, headers: { host, ...headers }, method = "POST" }: Asked) =>
     new Promise<Seen>((resolve, reject) => {
       const session = connectHttp2(edge.base);
       session.on("error", reject);
-      const stream = session.request({ ":method": "POST", ":path": path, ...(host !== undefined && { ":authority": host }), ...headers });
+      const stream = session.request({ ":method": method, ":path": path, ...(host !== undefined && { ":authority": host }), ...headers });
       const chunks: Buffer[] = [];
       let answered: IncomingHttpHeaders & { readonly ":status"?: number | undefined } = {};
       stream.on("error", reject);
@@ -177,6 +187,8 @@ const OTHERS: readonly { readonly name: string; readonly what: Asked; readonly s
   { name: "another charset", what: asked("{}", { "content-type": "application/json; charset=latin1" }), status: 415 },
   { name: "no compression by its name", what: asked("{}", { "content-encoding": "identity" }), status: 200 },
   { name: "gzip that is none", what: asked("{}", { "content-encoding": "gzip" }), status: 400 },
+  { name: "another verb", what: { ...asked("{}"), method: "PUT" }, status: 405 },
+  { name: "a stream", what: asked("{}", {}, QUERY.replace("CatalogQuery", "CatalogWatch")), status: 415 },
   { name: "a foreign page", what: asked("{}", { origin: "https://evil.example" }, QUERY.replace("CatalogQuery", "Register")), status: 403 },
   { name: "a foreign host", what: asked("{}", { host: "evil.example" }), status: 403 },
 ];
@@ -200,6 +212,23 @@ describe.each(["http1", "h2"] as const)("%s", (transport) => {
     await using edge = await startWays();
     edge.on.chain.drain();
     expect(await sameBothWays(edge, transport, asked("{}"))).toMatchObject({ answer: { status: 503, headers: { "retry-after": "1" } } });
+  });
+
+  test.each([
+    { name: "than all requests together may hold", listener: { limits: { maxBufferedBytes: 10 } } },
+    { name: "than a request to its service may have", listener: { services: [{ ...demoService().service, maxRequestBytes: 10 }] } },
+  ])("a body is longer $name: refused", async ({ listener }) => {
+    await using edge = await startWays(listener);
+    const { ways, answer } = await sameBothWays(edge, transport, asked(query("svc")));
+    expect([answer.status, answer.body, ways.includes("plain")]).toMatchObject([429, { code: "resource_exhausted" }, false]);
+  });
+
+  test("an answer whose JSON the library alone knows, with text beyond ASCII", async () => {
+    const part = (served: object) => toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, served));
+    const twice = Buffer.concat([part({ age: { seconds: 1n } }), part({ age: { nanos: 5_000_000 }, servedBy: "é😀" })]);
+    await using edge = await startWays({ services: [demoService(twice).service] });
+    const { ways, answer } = await sameBothWays(edge, transport, asked("{}"));
+    expect([ways, answer.body]).toEqual([["plain"], { age: "1.005s", servedBy: "é😀" }]);
   });
 
   test("any JSON, with any of the headers", async () => {
@@ -243,4 +272,29 @@ test("a body with its length that comes in two pieces is answered", async () => 
   await client.says('{"servedBy":"two"}');
   // Of a body in pieces, the caller is judged before the second one is read.
   expect(edge.ways).toEqual(["connect", "connect", "plain"]);
+});
+
+test("a client that sends long bodies for longer than its connection is looked at is not cut", async () => {
+  await using edge = await startWays();
+  const session = connectHttp2(edge.base);
+  const cut: unknown[] = [];
+  session.on("error", (error) => cut.push(error));
+  const body = `{}${" ".repeat(15_000)}`;
+  const end = performance.now() + LOOKED_AT_MS;
+  while (performance.now() < end && !session.closed) {
+    const calls = Array.from({ length: 50 }, async () => {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": QUERY,
+        "content-type": "application/json",
+        "content-length": body.length,
+      });
+      stream.on("error", (error) => cut.push(error));
+      stream.end(body);
+      for await (const _ of stream);
+    });
+    await Promise.allSettled(calls);
+  }
+  expect([cut, session.closed, edge.ways.includes("plain")]).toEqual([[], false, true]);
+  session.close();
 });

@@ -1,4 +1,6 @@
 /** JSON written from encoded answers is what the library makes of their messages. */
+
+import { isDeepStrictEqual } from "node:util";
 import {
   create,
   type DescField,
@@ -14,18 +16,24 @@ import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
 import { StructSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryResponseSchema, DiscoveryService, RegisterResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { jsonTextOf } from "../../src/lib/protojson.ts";
 import { runs } from "../fakes/effort.ts";
 
 const OUTPUTS = DiscoveryService.methods.map(({ output }) => output);
 const MAX_DEPTH = 4;
+/** How much memory for answers is kept in any case. */
+const KEPT_BYTES = 65_536;
 
 const INT32 = fc.oneof(fc.constantFrom(0, 1, -1, 2 ** 31 - 1, -(2 ** 31)), fc.integer());
 const UINT32 = fc.oneof(fc.constantFrom(0, 1, 127, 128, 2 ** 32 - 1), fc.nat(2 ** 32 - 1));
 const UINT64 = fc.oneof(fc.constantFrom(0n, 1n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }));
 const INT64 = fc.oneof(fc.constantFrom(0n, -1n, -(2n ** 63n), 2n ** 63n - 1n), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }));
-const TEXT = fc.oneof(fc.constantFrom("", "a", '"\\\u2028</', "é😀", "\u0000"), fc.string({ unit: "grapheme", maxLength: 12 }));
+const TEXT = fc.oneof(
+  fc.constantFrom("", "a", "\u001f", "\u007f", '"\\\u2028</', "é😀", "\u0000"),
+  fc.string({ unit: "grapheme", maxLength: 12 }),
+);
 
 function anyScalar(type: ScalarType): fc.Arbitrary<unknown> {
   switch (type) {
@@ -154,6 +162,53 @@ test.each([
   { name: "a field of another wire type", bytes: [0x28, 0x05] },
 ])("$name is left to the library", ({ bytes }) => {
   expect(query?.(Uint8Array.from(bytes))).toBeUndefined();
+});
+
+test("an answer is whole wherever it outgrows the memory that is kept", () => {
+  const long = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { servedBy: "x".repeat(600_000) }));
+  const rest = create(CatalogQueryResponseSchema, {
+    generatedAt: { seconds: 1_700_000_000n, nanos: 5_000_000 },
+    revision: 2n ** 63n,
+    cursor: "é\n",
+    servedBy: "a",
+    age: { seconds: 12n, nanos: 1 },
+  });
+  const [restBytes, told] = [toBinary(CatalogQueryResponseSchema, rest), toJson(CatalogQueryResponseSchema, rest)];
+  const restLength = JSON.stringify(told).length;
+  for (let length = KEPT_BYTES - restLength - 40; length <= KEPT_BYTES; length++) {
+    // What was kept of it is given back, because it is too much.
+    query?.(long);
+    const token = "t".repeat(length);
+    const text = query?.(
+      Buffer.concat([toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { nextPageToken: token })), restBytes]),
+    );
+    expect(isDeepStrictEqual(parsed(text ?? "null"), { nextPageToken: token, ...(told as object) }), `a token of ${length}`).toBe(true);
+  }
+});
+
+test("of a oneof the member that came last counts", () => {
+  const [first, last] = [
+    toBinary(EntrySchema, create(EntrySchema, { detail: { case: "service", value: {} } })),
+    toBinary(EntrySchema, create(EntrySchema, { detail: { case: "node", value: {} } })),
+  ];
+  const text = jsonTextOf(EntrySchema)?.(Buffer.concat([first, last]));
+  expect(parsed(text ?? "null")).toEqual(toJson(EntrySchema, fromBinary(EntrySchema, Buffer.concat([first, last]))));
+});
+
+test("a key that a map has twice is left to the library", () => {
+  const pair = toBinary(EntrySchema, create(EntrySchema, { metadata: { v: "1" } }));
+  expect(jsonTextOf(EntrySchema)?.(pair)).toBe('{"metadata":{"v":"1"}}');
+  expect(jsonTextOf(EntrySchema)?.(Buffer.concat([pair, pair]))).toBeUndefined();
+});
+
+test.each([
+  { seconds: -62_135_596_801n, text: undefined },
+  { seconds: -62_135_596_800n, text: '"0001-01-01T00:00:00Z"' },
+  { seconds: 253_402_300_799n, text: '"9999-12-31T23:59:59Z"' },
+  { seconds: 253_402_300_800n, text: undefined },
+])("a time of $seconds s is $text", ({ seconds, text }) => {
+  const answer = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { generatedAt: { seconds } }));
+  expect(query?.(answer)).toBe(text && `{"generatedAt":${text}}`);
 });
 
 test("a type whose JSON the library alone knows has no writer", () => {

@@ -79,6 +79,17 @@ test("what protobuf-es writes is read back", () => {
   );
 });
 
+test.each([
+  { what: "kept at the same place", texts: ["1rom", "1ron", "1rom"] },
+  { what: "of which one begins the other", texts: ["", "a", "ab", "a", ""] },
+])("short texts $what are told apart", ({ texts }) => {
+  const read = texts.map((short) => {
+    const bytes = Buffer.from(short);
+    return new WireReader(Buffer.from([bytes.length, ...bytes])).text();
+  });
+  expect(read).toEqual(texts);
+});
+
 test("fixed numbers and bytes are written as protobuf-es writes them, and read back", () => {
   const fixed = fc.array(fc.nat(0xffff_ffff), { maxLength: 20 });
   fc.assert(

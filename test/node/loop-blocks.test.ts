@@ -30,4 +30,5 @@ test("the operator is told of the first long hold at once, and of later ones onc
   for (let s = 1; s < 60; s++) expect(second(s === 10 ? 900 : s === 20 ? 400 : 3)).toBeUndefined();
   expect(second(300)).toEqual({ blockMs: 900, seconds: 3 });
   for (let s = 0; s < 200; s++) expect(second(3)).toBeUndefined();
+  expect(second(260)).toEqual({ blockMs: 260, seconds: 1 });
 });

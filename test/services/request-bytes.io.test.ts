@@ -14,6 +14,9 @@ import { anyMessage, DETAILS } from "../fakes/any-entry.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
 import { runs } from "../fakes/effort.ts";
 
+/** More than random bytes are taken for at once. */
+const MANY_LEASES = 600;
+
 let discovery: Awaited<ReturnType<typeof startDiscovery>>;
 
 beforeAll(async () => {
@@ -106,11 +109,24 @@ test("an answer to a renewal is what protobuf-es reads, whatever was answered be
   const ports = { onceRoomy: () => {}, pause: () => {}, resume: () => {}, end: () => {}, fail: () => {} };
   const send = (answer: Message | Uint8Array) => answer instanceof Uint8Array && answers.push(answer) > 0;
   const stream = keepAlive.open({ ...ports, send }, context);
-  const asked = [[long], [long], [short, "gone"], [short], ["gone"], [long, short], [long]];
+  const asked = [[long], [long], [long, "gone"], [short, "gone"], [short], ["gone"], [long, short], [long]];
   for (const leaseIds of asked) stream.message(create(KeepAliveRequestSchema, { leaseIds }) as never, discovery.now());
   const said = answers.map((bytes) => {
     const { ttl, expiredLeaseIds } = fromBinary(KeepAliveResponseSchema, bytes);
     return [ttl && Number(ttl.seconds), ...expiredLeaseIds];
   });
-  expect(said).toEqual([[60], [60], [30, "gone"], [30], [undefined, "gone"], [30], [60]]);
+  expect(said).toEqual([[60], [60], [60, "gone"], [30, "gone"], [30], [undefined, "gone"], [30], [60]]);
+});
+
+test("no two leases have one id, however many are granted", async () => {
+  const context = { caller: anonymousCaller("local", ""), time: discovery.now(), requestId: "" };
+  const { register } = discovery.service.handlers;
+  if (register?.kind !== "unary") throw new Error("there is no such method");
+  const ids = new Set<string>();
+  for (let i = 0; i < MANY_LEASES; i++) {
+    const entries = [{ key: { namespace: "svc", name: "leased", instanceId: `${i}` } }];
+    const answer: unknown = await register.handle(create(RegisterRequestSchema, { entries, ttl: { seconds: 60n } }) as never, context);
+    ids.add((answer as RegisterResponse).leaseId);
+  }
+  expect(ids.size).toBe(MANY_LEASES);
 });

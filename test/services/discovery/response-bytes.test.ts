@@ -19,8 +19,8 @@ test("readers with differing filters are told the same bytes of a change, as it 
     return { action: ACTION.UPDATE, record: registry.replica.view(keyOf("web"))!, revision: registry.replica.revision };
   };
   const bytes = new DiscoveryBytes(registry.replica.slab, { of: () => undefined });
-  const told = (changes: readonly Change[], sentWallMs: number) => {
-    const options = { isNamesOnly: false, sentWallMs, servedBy: "a", ageMs: 0 };
+  const told = (changes: readonly Change[], sentWallMs: number, isNamesOnly = false) => {
+    const options = { isNamesOnly, sentWallMs, servedBy: "a", ageMs: 0 };
     const { deltas } = fromBinary(CatalogWatchResponseSchema, bytes.watch(message(changes), options));
     return deltas.map(({ payload, revision, sentAt }) => [payload.case === "entry" && payload.value.tags[0], revision, sentAt?.nanos]);
   };
@@ -33,10 +33,15 @@ test("readers with differing filters are told the same bytes of a change, as it 
     ],
     [["blue", 1n, 2_000_000]],
   ]);
+  expect([told([first], 3, true), told([first], 3), told([first], 3, true)]).toEqual([
+    [[undefined, 1n, 3_000_000]],
+    [["blue", 1n, 3_000_000]],
+    [[undefined, 1n, 3_000_000]],
+  ]);
   const second = put("green", 1);
-  expect([told([second], 2), told([{ ...second, action: ACTION.REMOVE }], 2)]).toEqual([
-    [["green", 2n, 2_000_000]],
-    [[false, 2n, 2_000_000]],
+  expect([told([second], 3), told([{ ...second, action: ACTION.REMOVE }], 3)]).toEqual([
+    [["green", 2n, 3_000_000]],
+    [[false, 2n, 3_000_000]],
   ]);
 });
 

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { Reader } from "../../../src/catalog/watch/reader.ts";
-import { Fanout } from "../../../src/discovery/fanout.ts";
+import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { WatchSource } from "../../../src/services/discovery/watch-source.ts";
 import { timeOf } from "../../fakes/history.ts";
@@ -12,16 +12,21 @@ import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 const T = timeOf(1, 0);
 const MANY = 12_000;
 
-test("a watch that has not looked at everything is woken again without a further change", () => {
-  const node = new FabricComponent("a");
-  const filter = { ...ANY, namespace: "svc" };
+function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): WatchSource {
+  const filter = { ...ANY, namespace };
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest: false };
   const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
-  const fanout = new Fanout();
   const bytes: Pick<DiscoveryBytes, "watch"> = { watch: ({ changes }) => Buffer.from(`${changes.length} changes`) };
-  const nothing = () => undefined;
   const ports = { fanout, bytes, nodeId: "a", isReady: () => true, ageMs: () => 0, now: () => T, random: () => 0 };
-  const source = new WatchSource(feed, { ...ports, release: nothing, deltaLag: { observe: nothing }, dropped: { inc: nothing } });
+  return new WatchSource(feed, { ...ports, release: nothing, deltaLag: { observe: nothing }, dropped: { inc: nothing } });
+}
+
+const nothing = () => undefined;
+
+test("a watch that has not looked at everything is woken again without a further change", () => {
+  const node = new FabricComponent("a");
+  const fanout = new Fanout();
+  const source = sourceOf(node, fanout);
   const said: string[] = [];
   const pull = () => {
     for (let message = source.pull(T); message !== undefined; message = source.pull(T)) said.push(message.toString());
@@ -36,5 +41,23 @@ test("a watch that has not looked at everything is woken again without a further
     wakes += 1;
     watcher.wake();
   }
-  expect([wakes, said, feed.revision]).toEqual([2, ["1 changes"], node.replica.revision]);
+  expect([wakes, said, source.feed.revision]).toEqual([2, ["1 changes"], node.replica.revision]);
+});
+
+test("only a watch that was told everything says that it is drained, and that it waits for changes alone", () => {
+  const node = new FabricComponent("a");
+  fill(node, keysOf(MANY));
+  const narrowed: boolean[] = [];
+  class NotedFanout extends Fanout {
+    override narrow(watcher: Watcher): void {
+      narrowed.push(source.feed.isCurrent);
+      super.narrow(watcher);
+    }
+  }
+  const source = sourceOf(node, new NotedFanout(), "");
+  source.attach(nothing, nothing);
+  let pages = 0;
+  do pages += 1;
+  while (source.pull(T) !== undefined && !source.isDrained);
+  expect([pages > 2, source.feed.isCurrent, narrowed]).toEqual([true, true, [true]]);
 });
