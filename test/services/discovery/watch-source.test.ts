@@ -60,4 +60,10 @@ test("only a watch that was told everything says that it is drained, and that it
   do pages += 1;
   while (source.pull(T) !== undefined && !source.isDrained);
   expect([pages > 2, source.feed.isCurrent, narrowed]).toEqual([true, true, [true]]);
+  // So it is with changes that are more than a message has room for.
+  fill(node, keysOf(MANY));
+  let messages = 0;
+  do messages += 1;
+  while (source.pull(T) !== undefined && !source.isDrained);
+  expect([messages > 1, source.feed.revision]).toEqual([true, node.replica.revision]);
 });
