@@ -4,7 +4,7 @@
  */
 
 import type { Feed } from "../catalog/watch/feed.ts";
-import { type NamedReader, NameIndex } from "../catalog/watch/name-index.ts";
+import { type NamedReader, NameIndex, type NameIndexBounds } from "../catalog/watch/name-index.ts";
 
 /** An open stream, as the fan-out sees it. */
 export interface Watcher {
@@ -35,9 +35,17 @@ export class Fanout {
   #wokenCount = 0;
   readonly #onAgain: () => void;
 
+  readonly #nameBounds: NameIndexBounds | undefined;
+
   /** `onAgain` is called when a watcher must be woken again. */
-  constructor(onAgain: () => void = () => undefined) {
+  constructor(onAgain: () => void = () => undefined, nameBounds?: NameIndexBounds) {
     this.#onAgain = onAgain;
+    this.#nameBounds = nameBounds;
+  }
+
+  /** Names in the index of watchers by name: see `NameIndex`. */
+  get nameCount(): number {
+    return this.#names?.nameCount ?? 0;
   }
 
   get size(): number {
@@ -76,8 +84,9 @@ export class Fanout {
     const { reader } = watcher.feed;
     const { names, namespace, prefix } = reader.options.filter;
     if (names.length === 0 || !this.#watchers.has(watcher)) return;
-    this.#names ??= new NameIndex(reader.replica);
-    if (!this.#named.has(reader)) this.#names.add(reader);
+    this.#names ??= new NameIndex(reader.replica, this.#nameBounds);
+    // Without room it goes on to be woken by every change of its namespace.
+    if (!this.#named.has(reader) && !this.#names.add(reader)) return;
     join(this.#named, reader, watcher);
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
@@ -99,6 +108,7 @@ export class Fanout {
 
   /** Marks the watchers whose bookmark is due. Cost: one comparison for each watcher, so call it at most a few times a second. */
   due(monoMs: number): void {
+    this.#names?.tidy();
     for (const watcher of this.#watchers) if (watcher.feed.bookmarkDueMonoMs <= monoMs) this.#readyOne(watcher);
   }
 

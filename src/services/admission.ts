@@ -63,8 +63,8 @@ export function admitted(service: Service, admission: Admission): Service {
 function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admission, concern: Concern): Handler {
   if (admitIn === undefined) return handler;
   return {
-    kind: "unary",
-    handle: (request: Message, context) => {
+    ...handler,
+    handle: (request: Message, context: CallContext) => {
       admitIn({ context, cost: concern.cost, namespaces: concern.namespacesOf(request), asked: askedOf(concern, request) });
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       return handler.handle(request as never, context);
@@ -74,8 +74,8 @@ function admittedUnary(handler: Handler & { kind: "unary" }, { admitIn }: Admiss
 
 function admittedWatch(handler: Handler & { kind: "server_streaming" }, admission: Admission, concern: Concern): Handler {
   return {
-    kind: "server_streaming",
-    open: (request: Message, context) => {
+    ...handler,
+    open: (request: Message, context: CallContext) => {
       const namespaces = concern.namespacesOf(request);
       const asked = askedOf(concern, request);
       admission.admitIn?.({ context, cost: concern.cost, namespaces, asked });

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
+import type { NameIndexBounds } from "../../src/catalog/watch/name-index.ts";
 import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { timeOf } from "../fakes/history.ts";
@@ -20,10 +21,14 @@ function keyOf(name: string, namespace = "svc", i = 0): KeyText {
 /** A node, and watches of it that are looked at when they are woken. */
 class Watched {
   readonly node = new FabricComponent("a");
-  readonly fanout = new Fanout();
+  readonly fanout: Fanout;
   readonly told: string[] = [];
   readonly feeds = new Map<string, Feed>();
   readonly watchers = new Map<string, Watcher>();
+
+  constructor(bounds?: NameIndexBounds) {
+    this.fanout = new Fanout(undefined, bounds);
+  }
 
   open(who: string, filter: Partial<Filter>): void {
     const options = {
@@ -204,4 +209,53 @@ test("a watch that looks before a change is shown is told of it, and not again w
   expect(watched.told).toEqual(["web: 1 svc web"]);
   watched.show();
   expect(watched.told).toEqual([]);
+});
+
+/** A watch of so many names that no other watch has. */
+function namesOf(who: number, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, i) => `n${who}-${i}`);
+}
+
+test.each([
+  { why: "one watch has too many names", bounds: { maxReaderNames: 3, maxNames: 100 }, counts: [4, 3], held: 3 },
+  { why: "all have too many", bounds: { maxReaderNames: 100, maxNames: 10 }, counts: [6, 5, 4], held: 10 },
+])("a watch without room in the index is woken as watches without names are: $why", ({ bounds, counts, held }) => {
+  const watched = new Watched(bounds);
+  for (const [who, count] of counts.entries()) watched.open(`${who}`, { namespace: "svc", names: namesOf(who, count) });
+  expect(watched.fanout.nameCount).toBe(held);
+  watched.put(...counts.map((_, who) => keyOf(`n${who}-0`)));
+  watched.show();
+  expect(watched.told.toSorted()).toEqual(counts.map((_, who) => `${who}: 1 svc n${who}-0`));
+});
+
+test("when many watches end in one turn, most of their names are taken out later, and none of them wakes anybody", () => {
+  const [watches, names] = [50, 200];
+  const watched = new Watched();
+  for (let who = 0; who < watches; who++) watched.open(`${who}`, { namespace: "svc", names: ["web", ...namesOf(who, names)] });
+  watched.open("stays", { namespace: "svc", names: ["web"] });
+  expect(watched.fanout.nameCount).toBe(watches * (names + 1) + 1);
+  for (let who = 0; who < watches; who++) watched.fanout.remove(watched.watchers.get(`${who}`)!);
+  // A turn that took all of them out would hold the event loop for seconds where there are a thousand watches of a thousand names.
+  expect(watched.fanout.nameCount).toBeGreaterThan(watches * (names - 100));
+  watched.put(keyOf("web"), keyOf("n7-3"));
+  expect(watched.show()).toEqual(["stays"]);
+  for (let looks = 0; looks < 2; looks++) watched.fanout.due(0);
+  expect(watched.fanout.nameCount).toBe(1);
+  watched.put(keyOf("web"));
+  expect(watched.show()).toEqual(["stays"]);
+});
+
+test("a watch that comes back before its names are taken out is woken by each of them", () => {
+  const watched = new Watched();
+  watched.open("many", { namespace: "svc", names: namesOf(0, 300) });
+  const watcher = watched.watchers.get("many")!;
+  watched.fanout.remove(watcher);
+  expect(watched.fanout.nameCount).toBeGreaterThan(0);
+  watched.fanout.add(watcher);
+  watched.fanout.narrow(watcher);
+  for (let looks = 0; looks < 2; looks++) watched.fanout.due(0);
+  expect(watched.fanout.nameCount).toBe(300);
+  watched.put(keyOf("n0-0"), keyOf("n0-299"));
+  expect(watched.show()).toEqual(["many"]);
+  expect(watched.told).toEqual(["many: 1 svc n0-0, 1 svc n0-299"]);
 });

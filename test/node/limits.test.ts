@@ -163,3 +163,10 @@ test("refusals are counted and recorded; what is only counted is recorded at the
   ]);
   expect(metrics.counter("discovery_rate_limited_total", { tenant: "" }).value).toBe(4);
 });
+
+test("a method whose requests are read by hand is so where namespaces have limits too", () => {
+  const read = () => undefined;
+  const { limits } = limited({ WAYMARK_LIMITS__NAMESPACE_WRITES_PER_MINUTE: "60" });
+  const handlers = { register: { kind: "unary", read, handle: () => new Uint8Array() } satisfies Handler };
+  expect(admitted({ desc: DiscoveryService, handlers }, limits.admission).handlers["register"]?.read).toBe(read);
+});

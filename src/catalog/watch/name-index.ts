@@ -9,6 +9,14 @@ import type { Replica } from "../replica/replica.ts";
 /** Most touches that are kept for a reader. With more since its position it looks at the log of all changes. */
 const MAX_TOUCHES = 64;
 
+/** Most names of one reader. To add them holds the event loop for as long as a message of a watch does. */
+const MAX_READER_NAMES = 1000;
+/** Most names of all readers, some 50 bytes each. A name counts once for each reader. */
+const MAX_NAMES = 1_048_576;
+/** Names of removed readers that are taken out at a time: with each further reader that is removed, and at each `tidy`. */
+const REMOVED_AT_A_TIME = 64;
+const TIDIED_AT_A_TIME = 8192;
+
 /** A reader whose filter has names. */
 export interface NamedReader {
   readonly options: { readonly filter: Pick<Filter, "names"> };
@@ -78,15 +86,26 @@ export class NamedTouches {
   }
 }
 
+export interface NameIndexBounds {
+  readonly maxReaderNames: number;
+  readonly maxNames: number;
+}
+
 export class NameIndex {
   readonly replica: Replica;
-  readonly #byName = new Map<string, Set<NamedReader>>();
+  readonly #bounds: NameIndexBounds;
+  /** By name. A set for each name costs nine times as much as the one reader that most names have. */
+  readonly #byName = new Map<string, NamedReader | Set<NamedReader>>();
   readonly #readers = new Set<NamedReader>();
+  /** Removed readers, each with the number of its names that are taken out. */
+  readonly #removed = new Map<NamedReader, number>();
+  #nameCount = 0;
   #through: number;
   #lostThrough = 0;
 
-  constructor(replica: Replica) {
+  constructor(replica: Replica, bounds: NameIndexBounds = { maxReaderNames: MAX_READER_NAMES, maxNames: MAX_NAMES }) {
     this.replica = replica;
+    this.#bounds = bounds;
     this.#through = replica.revision;
   }
 
@@ -100,24 +119,68 @@ export class NameIndex {
     return this.#lostThrough;
   }
 
-  /** From now on the reader is offered the touches of its names. */
-  add(reader: NamedReader): void {
+  /** Names that are held, each as often as it has readers. Those of removed readers count until they are taken out. */
+  get nameCount(): number {
+    return this.#nameCount;
+  }
+
+  /** From now on the reader is offered the touches of its names. Returns false, and does nothing, when there is no room for so many names. */
+  add(reader: NamedReader): boolean {
+    const { names } = reader.options.filter;
+    if (names.length > this.#bounds.maxReaderNames) return false;
+    this.#finish(reader);
+    if (this.#nameCount + names.length > this.#bounds.maxNames) return false;
     this.#readers.add(reader);
     reader.touches = new NamedTouches(this, this.replica.revision);
-    for (const name of reader.options.filter.names) {
-      const readers = this.#byName.get(name);
-      if (readers === undefined) this.#byName.set(name, new Set([reader]));
-      else readers.add(reader);
+    for (const name of names) this.#addName(name, reader);
+    this.#nameCount += names.length;
+    return true;
+  }
+
+  /** The reader is offered nothing any more. When thousands are removed in one turn, most of their names are taken out later. */
+  remove(reader: NamedReader): void {
+    if (!this.#readers.delete(reader)) return;
+    reader.touches = undefined;
+    this.#removed.set(reader, 0);
+    this.tidy(REMOVED_AT_A_TIME);
+  }
+
+  /** Takes out some names of removed readers. To be called now and then. */
+  tidy(maxCount = TIDIED_AT_A_TIME): void {
+    let left = maxCount;
+    for (const [reader, from] of this.#removed) {
+      if (left === 0) return;
+      left -= this.#takeOut(reader, from, left);
     }
   }
 
-  remove(reader: NamedReader): void {
-    this.#readers.delete(reader);
-    reader.touches = undefined;
-    for (const name of reader.options.filter.names) {
-      const readers = this.#byName.get(name);
-      if (readers?.delete(reader) === true && readers.size === 0) this.#byName.delete(name);
-    }
+  /** A reader that is added again before all its names are taken out. */
+  #finish(reader: NamedReader): void {
+    const from = this.#removed.get(reader);
+    if (from !== undefined) this.#takeOut(reader, from, Number.POSITIVE_INFINITY);
+  }
+
+  /** Returns the number of names that were taken out. */
+  #takeOut(reader: NamedReader, from: number, maxCount: number): number {
+    const { names } = reader.options.filter;
+    const to = Math.min(names.length, from + maxCount);
+    for (let i = from; i < to; i++) this.#removeName(names[i] ?? "", reader);
+    this.#nameCount -= to - from;
+    if (to === names.length) this.#removed.delete(reader);
+    else this.#removed.set(reader, to);
+    return to - from;
+  }
+
+  #addName(name: string, reader: NamedReader): void {
+    const known = this.#byName.get(name);
+    if (known === undefined) this.#byName.set(name, reader);
+    else if (known instanceof Set) known.add(reader);
+    else if (known !== reader) this.#byName.set(name, new Set([known, reader]));
+  }
+
+  #removeName(name: string, reader: NamedReader): void {
+    const known = this.#byName.get(name);
+    if (known === reader || (known instanceof Set && known.delete(reader) && known.size === 0)) this.#byName.delete(name);
   }
 
   /** Offers the touches since the last call to the readers of their names, and tells which readers they concern. */
@@ -132,13 +195,16 @@ export class NameIndex {
       for (const reader of this.#readers) concerns(reader);
     }
     this.replica.changesSince(after, (stored, revision) => {
-      const readers = this.#byName.get(stored.name);
-      if (readers === undefined) return true;
+      const known = this.#byName.get(stored.name);
+      if (known === undefined) return true;
       const touch = { stored, revision, after };
-      for (const reader of readers) {
-        if (!reader.mayHoldNamespace(stored.namespace)) continue;
+      const tell = (reader: NamedReader) => {
+        if (!reader.mayHoldNamespace(stored.namespace)) return;
+        // A removed reader has no touches.
         if (reader.touches?.add(touch) === true) concerns(reader);
-      }
+      };
+      if (known instanceof Set) for (const reader of known) tell(reader);
+      else tell(known);
       return true;
     });
   }
