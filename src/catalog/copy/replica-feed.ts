@@ -98,6 +98,8 @@ export class ReplicaFeed implements Follower {
   }
 
   #place(stored: StoredRecord): void {
+    // A record of a forgotten origin is on its way out, and gone before the copy is whole. Its origin may be known again by then, as another one.
+    if (this.#replica.origins.get(stored.origin.id) !== stored.origin) return;
     const { revision, bornRevision, filterRevision } = stored;
     const index = this.#sayOrigin(stored.origin);
     this.#out.numbers(SAID.PLACE, index, revision, bornRevision, filterRevision);
@@ -136,7 +138,6 @@ export class ReplicaFeed implements Follower {
   }
 
   readmits(id: string): void {
-    if (!this.isWhole) return;
     this.#out.numbers(SAID.READMIT);
     this.#out.text(id);
   }
@@ -174,14 +175,11 @@ export class ReplicaFeed implements Follower {
     const numbers = [generation, LIVES.indexOf(life), markedSeq, through, floor, unsettled?.from ?? -1, unsettled?.until ?? -1, lackCount];
     if (said !== undefined && said.clusterId === clusterId && said.region === region && numbers.every((n, i) => n === said?.numbers[i]))
       return said.index;
-    const isNew = said === undefined;
     said ??= { index: this.#originCount++, numbers, clusterId, region };
     Object.assign(said, { numbers, clusterId, region });
     this.#origins.set(origin, said);
     this.#out.numbers(SAID.ORIGIN, said.index, ...numbers);
     for (const text of [nodeId, clusterId, region]) this.#out.text(text);
-    // Its records are still on their way out, while the copy is made.
-    if (isNew && this.#replica.origins.get(origin.id) !== origin) this.#out.numbers(SAID.FORGET, said.index);
     return said.index;
   }
 }
