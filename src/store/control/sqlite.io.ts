@@ -1,4 +1,4 @@
-/** The `Store` of one node: an SQLite file in the data directory, owned by a thread of its own, or a database in memory for `--ephemeral`. */
+/** The `Store` of one node: an SQLite file in the data directory, owned in a thread beside the audit log, or a database in memory for `--ephemeral`. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import { ControlFile, type ControlFileOptions, type SwapRequest } from "./file.io.ts";
