@@ -503,11 +503,9 @@ export class PolicyWorld {
 
   // ---- the node ----
 
+  /** Only steps move it: on a slow machine the model and the node would else judge by clocks that stand apart. */
   #now(): Time {
-    return {
-      monoMs: performance.now() + this.#elapsedMs,
-      wallMs: this.#startWallMs + (performance.now() - this.#startMonoMs) + this.#elapsedMs,
-    };
+    return { monoMs: this.#startMonoMs + this.#elapsedMs, wallMs: this.#startWallMs + this.#elapsedMs };
   }
 
   /** What is visible now may be told of from now on. */
