@@ -75,6 +75,28 @@ test("renewed certificates are used from the next connection on, broken ones are
   expect(await subjectOf(served, files.caFile)).toBe("renewed");
 });
 
+test("a request that comes while an answer waits to be taken is answered after it", async () => {
+  const files = serverFiles();
+  const sources = { scrape: () => Promise.resolve({ contentType: "text/plain", body: "x".repeat(16 * 1_024 * 1_024) }) };
+  await using served = await startDemoEdge({ listener: { tls: files }, sources });
+  const { host, port } = served.edge.acceptor;
+  const socket = connect({ host, port, ca: readFileSync(files.caFile) });
+  let end = "";
+  socket.on("data", (chunk: Buffer) => {
+    if (end === "") socket.pause();
+    end = (end + chunk.subarray(-2_000).toString("latin1")).slice(-2_000);
+  });
+  socket.write("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n");
+  await until("the answer begins", () => end !== "");
+  // Longer than a record of TLS, so that the node decrypts more than one from what it reads at once.
+  const body = `{"namespace":"svc"}${" ".repeat(40_000)}`;
+  const head = `POST /waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n`;
+  socket.write(`${head}content-length: ${body.length}\r\n\r\n${body}`, () => socket.resume());
+  await until("the second answer", () => end.includes('"servedBy":"svc"') || socket.destroyed);
+  socket.destroy();
+  expect(end).toContain('"servedBy":"svc"');
+});
+
 async function subjectOf({ edge }: DemoEdge, caFile: string): Promise<string> {
   const socket = connect({ host: edge.acceptor.host, port: edge.acceptor.port, ca: readFileSync(caFile) });
   await until("the handshake", () => socket.authorized);

@@ -226,9 +226,15 @@ export class EdgeSockets {
   }
 
   #give(socket: Socket, isHttp2: boolean): void {
-    if (!isHttp2) meetPeer(socket, socket);
-    const server = isHttp2 ? this.#http2 : this.#http1;
-    server.emit("connection", socket);
+    if (isHttp2) {
+      this.#http2.emit("connection", socket);
+      return;
+    }
+    meetPeer(socket, socket);
+    this.#http1.emit("connection", socket);
+    // Node stops reading a connection whose answer waits to be taken. With TLS it still parses the records it has decrypted, and ends
+    // the connection for the second one ("Parse Error: Paused"). A reader of the data has the stream keep them until Node reads on.
+    if (socket instanceof TLSSocket) socket.on("data", () => {});
   }
 
   #keep(session: ServerHttp2Session): void {
