@@ -10,6 +10,8 @@ import { Wire } from "./_wire.ts";
 
 const CONNECTIONS = 4;
 const UNDER_WAY = 64;
+/** Open gRPC calls on one connection at most: a node takes 128, and ends a connection that opens more. */
+const MAX_OPEN = 100;
 /** Requests that find out how fast a server is, before any that count. */
 const FIRST = 500;
 /** Above this share of a core taken by others, a latency says little. */
@@ -26,6 +28,8 @@ export interface Asked {
   readonly who: string;
   readonly server: Running;
   readonly connections: number;
+  /** Requests that one connection may have under way. */
+  readonly maxOpen: number;
   open(): Promise<Connection>;
 }
 
@@ -35,7 +39,7 @@ export function grpcAsked(server: Running, path: string, message: (i: number) =>
     const wire = await Wire.open(server.grpc);
     return { ask: (i: number) => wire.unary(path, message(i)), close: () => wire.close() };
   };
-  return { who, server, connections: CONNECTIONS, open };
+  return { who, server, connections: CONNECTIONS, maxOpen: MAX_OPEN, open };
 }
 
 /** HTTP/1.1 requests, one at a time on each of 64 connections. */
@@ -44,7 +48,7 @@ export function httpAsked(server: Running, at: Running["grpc"], request: (i: num
     const wire = await HttpWire.open(at);
     return { ask: (i: number) => wire.request(request(i)), close: () => wire.close() };
   };
-  return { who, server, connections: UNDER_WAY, open };
+  return { who, server, connections: UNDER_WAY, maxOpen: 1, open };
 }
 
 interface Round {
@@ -91,20 +95,22 @@ function closed(of: Asked, count: number): Promise<Round> {
   });
 }
 
-/** At a fixed rate whatever the answers do; a latency counts from when its request was due. */
+/**
+ * At a fixed rate whatever the answers do; a latency counts from when its request was due. What is due while every connection has as many
+ * requests under way as it may waits, and its wait counts.
+ */
 function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
   const count = Math.round(perSecond * seconds);
   return measured(of, count, async (connections, tookMs) => {
     const startMs = performance.now();
     const dueMs = (i: number) => startMs + (i * 1000) / perSecond;
-    const isHttp = connections.length === UNDER_WAY;
-    const free = [...connections];
+    const free = Array.from({ length: of.maxOpen }, () => connections).flat();
     let sent = 0;
     await new Promise<void>((resolve, reject) => {
       const send = (connection: Connection) => {
         const due = dueMs(sent++);
         const answered = () => {
-          if (isHttp) free.push(connection);
+          free.push(connection);
           if (tookMs.push(performance.now() - due) === count) resolve();
         };
         connection.ask(nextNumber++).then(answered, reject);
@@ -112,8 +118,7 @@ function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
       const turn = () => {
         const due = Math.min(count, Math.floor(((performance.now() - startMs) / 1000) * perSecond));
         for (let wanted = due - sent; wanted > 0; wanted--) {
-          // On HTTP/1.1 a connection takes one request at a time: what is due while none is free waits, and its wait counts.
-          const connection = isHttp ? free.pop() : connections[sent % connections.length];
+          const connection = free.shift();
           if (connection === undefined) break;
           send(connection);
         }
