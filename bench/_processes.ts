@@ -63,7 +63,7 @@ export function hasTool(name: string): boolean {
   }
 }
 
-/** Puts this process, and what it starts, on the load's core, and keeps its collections as short as the node's (src/lib/v8-flags.ts). */
+/** Puts this process, and what it starts, on the load's core, and keeps its collections as short as the node's (src/lib/v8/flags.ts). */
 export function pinSelf(): void {
   setFlagsFromString("--no-allocation-site-pretenuring");
   if (hasTool("taskset")) execFileSync("taskset", ["-a", "-p", "-c", LOAD_CORE, String(process.pid)], { stdio: "ignore" });

@@ -1,5 +1,5 @@
 /** Entry point: has Node keep what it compiles, then runs the command line. */
-import { keepCompiled } from "./lib/compile-cache.io.ts";
+import { keepCompiled } from "./lib/v8/compile-cache.io.ts";
 import { holdHangUp } from "./main/hang-up.ts";
 import { keepTick } from "./main/kept-tick.ts";
 

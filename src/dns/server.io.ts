@@ -1,9 +1,9 @@
 /** The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive. */
 
-import { createSocket, type RemoteInfo, type Socket as UdpSocket } from "node:dgram";
-import { once } from "node:events";
+import type { RemoteInfo, Socket as UdpSocket } from "node:dgram";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import type { Metrics } from "../lib/metrics/metrics.ts";
+import { bindUdp, listenOn, type PortSharing } from "../lib/shared-port.io.ts";
 import type { DnsSettings } from "./records.ts";
 import { Responder } from "./responder.ts";
 import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
@@ -18,6 +18,8 @@ export interface DnsGatewayOptions {
   readonly udpPort: number;
   /** Absent: the UDP port, also when the system chose it. */
   readonly tcpPort?: number | undefined;
+  /** Absent: nobody else listens on the two ports. A `further` thread is told both numbers of the first. */
+  readonly sharing?: PortSharing | undefined;
   readonly settings: DnsSettings;
   /**
    * The catalog as this peer may see it. It should be the same object for all peers: another one empties what is kept of the plans.
@@ -139,36 +141,31 @@ function serveUdp(
 }
 
 async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSocket; tcp: TcpServer }> {
-  const isShared = options.tcpPort === undefined;
+  const isOneNumber = options.tcpPort === undefined;
   for (let attempt = 1; ; attempt++) {
-    const udp = await bindUdp(options);
+    const udp = await openUdp(options);
     try {
-      return { udp, tcp: await listenTcp(options, isShared ? udp.address().port : (options.tcpPort ?? 0), connections) };
+      return { udp, tcp: await openTcp(options, isOneNumber ? udp.address().port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
       udp.close();
       // Another try helps only with a number that the system chose.
-      if (!isShared || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
+      if (!isOneNumber || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
 }
 
-async function bindUdp({ host, udpPort }: DnsGatewayOptions): Promise<UdpSocket> {
-  const udp = createSocket({ type: isIPv6(host) ? "udp6" : "udp4", recvBufferSize: UDP_RECEIVE_BYTES });
-  udp.bind({ address: host, port: udpPort });
+async function openUdp({ host, udpPort: port, sharing }: DnsGatewayOptions): Promise<UdpSocket> {
   try {
-    await once(udp, "listening");
-    return udp;
+    return await bindUdp({ type: isIPv6(host) ? "udp6" : "udp4", recvBufferSize: UDP_RECEIVE_BYTES }, { host, port, sharing });
   } catch (error) {
-    udp.close();
-    throw bindError(error, { transport: "udp", host, port: udpPort });
+    throw bindError(error, { transport: "udp", host, port });
   }
 }
 
-async function listenTcp({ host }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
+async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
   const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) => connections.add(socket));
-  tcp.listen({ host, port });
   try {
-    await once(tcp, "listening");
+    await listenOn(tcp, { host, port, sharing });
     return tcp;
   } catch (error) {
     throw bindError(error, { transport: "tcp", host, port });

@@ -5,7 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import type { ServeRequest } from "../cli/environment.ts";
 import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
-import { V8_FLAGS } from "../lib/v8-flags.ts";
+import { V8_FLAGS } from "../lib/v8/flags.ts";
 import { startNode } from "../node/node.io.ts";
 import { heedHangUp } from "./hang-up.ts";
 

@@ -5,6 +5,7 @@ import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../grpc/serv
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../grpc/wire/message-reader.ts";
 import type { Log } from "../lib/log.io.ts";
+import type { Port } from "../lib/shared-port.io.ts";
 import type { HealthBoard } from "../services/health.ts";
 import type { Service } from "../services/service.ts";
 import { draining } from "./call-end.ts";
@@ -15,10 +16,7 @@ import { meetPeer } from "./peer.io.ts";
 /** Bounds of the listener. */
 export type GrpcLimits = ServerLimits & { readonly maxConnections: number };
 
-export interface GrpcListenerOptions {
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
+export interface GrpcListenerOptions extends Port {
   readonly services: readonly Service[];
   /** Told when the listener begins to serve, and when it drains. */
   readonly health: HealthBoard;
@@ -56,6 +54,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
     const acceptor = await openFileAcceptor({
       host: options.host,
       port: options.port,
+      sharing: options.sharing,
       portFlag: "--grpc-port",
       tls: options.tls,
       onReload: () => log.info({ listener: "grpc" }, "certificates reloaded"),

@@ -1,7 +1,7 @@
 /** The first module of each thread of the store: it turns Node's compile cache on, and then serves the owners that `thread.io.ts` names. */
 import { flushCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
-import { keepCompiled } from "../lib/compile-cache.io.ts";
+import { keepCompiled } from "../lib/v8/compile-cache.io.ts";
 import type { Serve, ThreadData, ThreadOrder } from "./thread.io.ts";
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- thread.io.ts is the only starter and hands over this type

@@ -3,7 +3,7 @@ import { globSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { V8_FLAGS } from "../../src/lib/v8-flags.ts";
+import { V8_FLAGS } from "../../src/lib/v8/flags.ts";
 
 /** V8 ignores a flag it does not know: a newer Node.js without one would stop as long as before, and nothing would say so. */
 test("V8 has every flag a node sets", () => {

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket, type Server as TlsServer } from "node:tls";
 import { assert } from "../../lib/errors.ts";
 import { isJustAwake } from "../../lib/patient-time.io.ts";
+import { listenOn, type Port } from "../../lib/shared-port.io.ts";
 
 /** Certificates of a listener, already read: PEM. */
 export interface TlsMaterial {
@@ -18,10 +19,7 @@ export interface TlsMaterial {
   readonly isClientOptional?: boolean | undefined;
 }
 
-export interface AcceptOptions {
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
+export interface AcceptOptions extends Port {
   /** The flag that sets the port, for the message when it is taken. */
   readonly portFlag: string;
   readonly tls?: TlsMaterial | undefined;
@@ -55,6 +53,8 @@ export interface Acceptor {
   readonly sockets: ReadonlySet<Socket>;
 }
 
+/** Connections that the system holds until they are accepted. */
+const BACKLOG = 1_024;
 /** Longest a TLS handshake may take, in ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** The part of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
@@ -62,7 +62,7 @@ const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
 
 /** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
-export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
+export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
   const sockets = new Set<Socket>();
   const accept = (socket: Socket) => {
     socket.setNoDelay(true);
@@ -89,24 +89,22 @@ export function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     }
   });
   server.on("drop", () => options.onDrop?.());
-  return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException) => reject(cannotBind(error, options));
-    server.once("error", failed);
-    server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
-      const { address: host, port, family } = boundAddress(server);
-      server.off("error", failed);
-      server.on("error", (error) => options.onError?.(error)); // Unheard it would end the process.
-      resolve({
-        host,
-        port,
-        address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
-        sockets,
-        setTls: (material) => secureServer?.setSecureContext(secureContext(material)),
-        close: () => void server.close(),
-        allClosed: (deadlineMs) => allClosed(sockets, deadlineMs),
-      });
-    });
-  });
+  try {
+    await listenOn(server, options, BACKLOG);
+  } catch (error) {
+    throw cannotBind(error, options);
+  }
+  server.on("error", (error) => options.onError?.(error)); // Unheard it would end the process.
+  const { address: host, port, family } = boundAddress(server);
+  return {
+    host,
+    port,
+    address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
+    sockets,
+    setTls: (material) => secureServer?.setSecureContext(secureContext(material)),
+    close: () => void server.close(),
+    allClosed: (deadlineMs) => allClosed(sockets, deadlineMs),
+  };
 }
 
 /** TLS handshakes under way, counted by address, and those that fail. */
@@ -219,9 +217,10 @@ function secureContext(material: TlsMaterial): SecureContextOptions & { requestC
   };
 }
 
-function cannotBind(error: NodeJS.ErrnoException, options: AcceptOptions): Error {
+function cannotBind(error: unknown, options: AcceptOptions): Error {
   const at = options.host.includes(":") ? `[${options.host}]:${options.port}` : `${options.host}:${options.port}`;
-  switch (error.code) {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  switch (code) {
     case "EADDRINUSE":
       return new Error(`address already in use: ${at}; pass ${options.portFlag} with another port (0 takes any free one)`, {
         cause: error,
@@ -231,8 +230,7 @@ function cannotBind(error: NodeJS.ErrnoException, options: AcceptOptions): Error
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
       return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });
-    case undefined:
     default:
-      return new Error(`cannot listen on ${at}: ${error.message}`, { cause: error });
+      return new Error(`cannot listen on ${at}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

@@ -14,6 +14,7 @@ import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { Port } from "../../lib/shared-port.io.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
 import type { Chain, HeaderReader } from "../chain.ts";
@@ -28,10 +29,7 @@ import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
-export interface EdgeListenerOptions {
-  readonly host: string;
-  /** 0 takes any free port. */
-  readonly port: number;
+export interface EdgeListenerOptions extends Port {
   readonly services: readonly Service[];
   readonly chain: Chain;
   readonly sources: HttpSources;
@@ -66,6 +64,7 @@ export async function startEdgeListener(options: EdgeListenerOptions): Promise<E
   const acceptor = await openFileAcceptor({
     host: options.host,
     port: options.port,
+    sharing: options.sharing,
     portFlag: "--http-port",
     tls: options.tls,
     onReload: () => log.info({ listener: "http" }, "certificates reloaded"),

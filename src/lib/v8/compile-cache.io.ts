@@ -16,7 +16,7 @@ export async function keepCompiled(): Promise<void> {
   const folder = join(caches, "waymark");
   try {
     // Loaded only by the first start, because what is loaded here is compiled at each start.
-    if (!existsSync(folder)) (await import("./private-directory.io.ts")).makePrivateDirectory(folder);
+    if (!existsSync(folder)) (await import("../private-directory.io.ts")).makePrivateDirectory(folder);
   } catch {
     return;
   }

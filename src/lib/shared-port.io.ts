@@ -1,0 +1,63 @@
+/**
+ * Ports that several threads of this process listen on. The kernel shares connections and datagrams out among them (SO_REUSEPORT): each
+ * connection, and each address that sends datagrams, belongs to one of them.
+ */
+import { createSocket, type SocketOptions, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
+import { createServer, type Server } from "node:net";
+import { assert } from "./errors.ts";
+
+/**
+ * Which thread takes the port. The `first` must find it free. A `further` one joins those that have it, and must be told its number.
+ *
+ * The kernel lets every process of this user join a shared port, and would give a part of the connections to another node that was started
+ * on the same port by mistake. So the first thread takes the port for itself alone before it shares it: that fails if anybody has the port,
+ * shared or not. It also finds a free number for port 0. Of UDP the kernel may else choose one that others share. Between both steps the port
+ * is free for some microseconds. A process that takes it in this time keeps it, and the second step fails, unless that process shares it too.
+ */
+export type PortSharing = "first" | "further";
+
+export interface Port {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** Absent: nobody else listens on the port. */
+  readonly sharing?: PortSharing | undefined;
+}
+
+/** Listens on a TCP port; rejects with the error of the system if it cannot. */
+export async function listenOn(server: Server, at: Port, backlog?: number): Promise<void> {
+  const port = at.sharing === "first" ? await freeTcpPort(at) : at.port;
+  server.listen({ host: at.host, port, reusePort: at.sharing !== undefined, ...(backlog !== undefined && { backlog }) });
+  await once(server, "listening");
+}
+
+/** Opens a socket on a UDP port; rejects with the error of the system if it cannot. */
+export async function bindUdp(options: SocketOptions, at: Port): Promise<UdpSocket> {
+  const port = at.sharing === "first" ? await freeUdpPort(options, at) : at.port;
+  const socket = createSocket({ ...options, reusePort: at.sharing !== undefined });
+  try {
+    socket.bind({ address: at.host, port });
+    await once(socket, "listening");
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+}
+
+async function freeTcpPort({ host, port }: Port): Promise<number> {
+  const server = createServer();
+  await listenOn(server, { host, port });
+  const address = server.address();
+  assert(address !== null && typeof address === "object", "a TCP server that listens has an address");
+  server.close();
+  return address.port;
+}
+
+async function freeUdpPort(options: SocketOptions, { host, port }: Port): Promise<number> {
+  const socket = await bindUdp(options, { host, port });
+  const address = socket.address();
+  socket.close();
+  return address.port;
+}
