@@ -3,6 +3,7 @@
  * larger than the question, so an attacker gains nothing by forging addresses, and honest clients still get their answer (semantics.md, DNS).
  */
 import { TokenBuckets } from "../lib/token-bucket.ts";
+import type { Charges } from "../policy/limits/charges.ts";
 import { networkOf } from "../policy/limits/rate-limits.ts";
 
 export interface ResponseRateOptions {
@@ -10,6 +11,8 @@ export interface ResponseRateOptions {
   readonly perSecond: number;
   /** Most networks that are counted; at least 2. */
   readonly maxNetworks: number;
+  /** Tells other threads what was taken here, and this one what they took. */
+  readonly charges?: Charges | undefined;
 }
 
 const WINDOW_MS = 1000;
@@ -18,8 +21,9 @@ const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 export class ResponseRate {
   readonly #buckets: TokenBuckets;
 
-  constructor({ perSecond, maxNetworks }: ResponseRateOptions) {
+  constructor({ perSecond, maxNetworks, charges }: ResponseRateOptions) {
     this.#buckets = new TokenBuckets({ limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
+    charges?.share("dns responses", this.#buckets);
   }
 
   /** How many networks are counted now. */

@@ -8,6 +8,7 @@ import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
 import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
+import type { Charges } from "../policy/limits/charges.ts";
 import { type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
 import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
@@ -24,6 +25,8 @@ export interface NodeLimitsOptions {
   readonly now: () => Time;
   /** Where refusals are recorded beside the count. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
+  /** Present where several threads share the limits: tells what was taken here, and takes what the others took. */
+  readonly charges?: Charges | undefined;
 }
 
 export class NodeLimits {
@@ -40,8 +43,8 @@ export class NodeLimits {
   constructor(options: NodeLimitsOptions) {
     const { settings, lookup, audit } = options;
     this.#options = options;
-    this.#rates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limited(refusal)) : undefined;
-    this.#dnsRates = areLimitsSet(settings.limits) ? new Limits(settings.limits, (refusal) => this.#limitedDns(refusal)) : undefined;
+    this.#rates = this.#limits("calls", (refusal) => this.#limited(refusal));
+    this.#dnsRates = this.#limits("dns", (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
     this.quotas = new Quotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
@@ -52,6 +55,17 @@ export class NodeLimits {
       sees: (caller, namespace) => this.#sees(caller, namespace),
       onRefusal: (refusal, holder, bound) => this.#full(refusal, holder, bound),
     });
+  }
+
+  #limits(of: string, onRefusal: (refusal: Refusal) => void): Limits | undefined {
+    const { settings, charges } = this.#options;
+    if (!areLimitsSet(settings.limits)) return undefined;
+    return new Limits(settings.limits, onRefusal, charges && ((sort, buckets) => charges.share(`${of} ${sort}`, buckets)));
+  }
+
+  /** Where several threads share the limits, what their other buckets are shared with. */
+  get charges(): Charges | undefined {
+    return this.#options.charges;
   }
 
   /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */

@@ -204,7 +204,7 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
 function openDns({ settings, log, core, random, now }: ListenersOptions): Promise<DnsGateway> {
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
-  const { admitDns } = core.limits;
+  const { admitDns, charges } = core.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
   // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
@@ -227,7 +227,7 @@ function openDns({ settings, log, core, random, now }: ListenersOptions): Promis
       return view;
     },
     maxPlansBytes: dns.maxPlansBytes,
-    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks },
+    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, charges },
     random,
     metrics: core.metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { prefixOf, ResponseRate } from "../../src/dns/response-rate.ts";
+import { Charges } from "../../src/policy/limits/charges.ts";
 
 test.each([
   { address: "192.0.2.7", prefix: "192.0.2" },
@@ -26,4 +27,12 @@ test("a crowd of forged addresses takes no more memory than was set", () => {
   for (let i = 0; i < 100_000; i++) rate.takes(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
   for (let i = 0; i < 10_000; i++) rate.takes(`10.${i >> 8}.${i & 255}.1`, 0);
   expect(rate.size).toBeLessThanOrEqual(64);
+});
+
+test("an answer that another thread gave counts here too", () => {
+  const [told, heard] = [new Charges(() => undefined), new Charges(() => undefined)];
+  const [there, here] = [told, heard].map((charges) => new ResponseRate({ perSecond: 4, maxNetworks: 64, charges }));
+  for (let i = 0; i < 3; i++) there?.takes("192.0.2.1", 0);
+  heard.apply(structuredClone(told.take()), 0);
+  expect([here?.takes("192.0.2.2", 0), here?.takes("192.0.2.3", 0)]).toEqual([true, false]);
 });

@@ -51,7 +51,8 @@ export class Limits {
   /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
-  constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void) {
+  /** `share` gets each sort of buckets with its name, if other threads share the limits. */
+  constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void, share?: (sort: string, buckets: TokenBuckets) => void) {
     this.#limits = limits;
     this.#onRefusal = onRefusal;
     this.#callers = {
@@ -62,6 +63,12 @@ export class Limits {
       read: bucketsOf(limits, limits.namespaceReadsPerMinute),
       write: bucketsOf(limits, limits.namespaceWritesPerMinute),
     };
+    if (share === undefined) return;
+    for (const cost of ["read", "write"] as const) {
+      this.#callers[cost]?.share((who, buckets) => share(`${cost} ${who}`, buckets));
+      const namespaces = this.#namespaces[cost];
+      if (namespaces !== undefined) share(`${cost} namespaces`, namespaces);
+    }
   }
 
   /** How many buckets of all sorts are kept. */
@@ -165,6 +172,11 @@ class CallerBuckets {
 
   get size(): number {
     return this.#known.size + this.#strangers.size;
+  }
+
+  share(as: (who: string, buckets: TokenBuckets) => void): void {
+    as("known", this.#known);
+    as("strangers", this.#strangers);
   }
 
   take(caller: Caller, monoMs: number): number {
