@@ -2,6 +2,7 @@
 import type * as Library from "prom-client";
 import type { Metric, MetricValueWithName, Registry, RegistryContentType } from "prom-client";
 import type { Family, Histogram, Metrics } from "../lib/metrics/metrics.ts";
+import type { MetricsSum } from "../lib/metrics/sum.ts";
 
 export interface Scrape {
   readonly contentType: string;
@@ -11,12 +12,15 @@ export interface Scrape {
 /** Renders the metrics; `accept` is the scraper's header. */
 export type Scraper = (accept: string) => Promise<Scrape>;
 
+/** What is scraped: the metrics of one thread, or their sum over several. */
+type Scraped = Pick<Metrics | MetricsSum, "collect">;
+
 /**
- * Opens the scrape of one process. The values of `metrics` are read when asked for; the process's own (`process_*`,
+ * Opens the scrape of one process. The values of `metrics` are read when asked for, after `refresh` is done; the process's own (`process_*`,
  * `nodejs_*`) are kept by prom-client from the first scrape of each format on. The library is loaded with the first scrape: with all that it loads it
  * is an eighth of a node's modules.
  */
-export function openScraper(metrics: Metrics): Scraper {
+export function openScraper(metrics: Scraped, refresh?: () => Promise<void>): Scraper {
   const registries = new Map<RegistryContentType, Registry<RegistryContentType>>();
   return async (accept) => {
     const library = await import("prom-client");
@@ -26,11 +30,12 @@ export function openScraper(metrics: Metrics): Scraper {
       : library.Registry.PROMETHEUS_CONTENT_TYPE;
     const registry = registries.get(contentType) ?? buildRegistry(library, contentType, metrics);
     registries.set(contentType, registry);
+    await refresh?.();
     return { contentType, body: await registry.metrics() };
   };
 }
 
-function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: Metrics) {
+function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, contentType: RegistryContentType, metrics: Scraped) {
   const registry = new Registry<RegistryContentType>();
   registry.setContentType(contentType);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the registry only calls `get`, which its types cannot say (its own Histogram cannot be given counts).
@@ -40,7 +45,7 @@ function buildRegistry({ Registry, collectDefaultMetrics }: typeof Library, cont
 }
 
 /** The metrics as prom-client's registry reads them. It writes `name`: for OpenMetrics it takes `_total` off. */
-function families(metrics: Metrics) {
+function families(metrics: Scraped) {
   let now = metrics.collect();
   return now.map(({ name, row }, at) => ({
     name,

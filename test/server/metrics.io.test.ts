@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { METRICS, Metrics } from "../../src/lib/metrics/metrics.ts";
+import { MetricsSum, valuesOf } from "../../src/lib/metrics/sum.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 
 const OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
@@ -60,4 +61,19 @@ test("the process's own health is scraped too", async () => {
   for (const name of ["process_cpu_seconds_total", "process_resident_memory_bytes", "nodejs_eventloop_lag_p99_seconds"]) {
     expect(body).toContain(`\n${name} `);
   }
+});
+
+test("a scrape over several threads waits for their values", async () => {
+  const own = new Metrics();
+  own.inc("dns_truncated_total", {}, 2);
+  const sum = new MetricsSum(own);
+  const other = sum.begin();
+  const metrics = new Metrics();
+  const scrape = openScraper(sum, async () => {
+    await Promise.resolve();
+    other.set(valuesOf(metrics));
+  });
+  expect((await scrape("")).body).toContain("dns_truncated_total 2\n");
+  metrics.inc("dns_truncated_total", {}, 3);
+  expect((await scrape("")).body).toContain("dns_truncated_total 5\n");
 });

@@ -16,11 +16,11 @@ const RCODES = ["NOERROR", "NXDOMAIN", "REFUSED", "FORMERR", "NOTIMP", "SERVFAIL
 
 /** One row for each metric. Names without a `waymark_` prefix are an interface: dashboards use them. */
 export const METRICS = {
-  waymark_build_info: gauge("1", { version: 1, node_version: 1 }, "Always 1. The labels have the versions."),
-  waymark_ready: gauge("1", {}, "1 while /readyz answers 200."),
-  waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries held, by kind and scope."),
-  waymark_catalog_tombstones: gauge("records", {}, "Tombstones held."),
-  waymark_catalog_revision: gauge("revision", {}, "Newest revision of this node."),
+  waymark_build_info: gauge("1", { version: 1, node_version: 1 }, "Always 1. The labels have the versions.", "own"),
+  waymark_ready: gauge("1", {}, "1 while /readyz answers 200.", "own"),
+  waymark_catalog_entries: gauge("entries", { kind: KIND_WORDS, scope: SCOPES }, "Live entries held, by kind and scope.", "own"),
+  waymark_catalog_tombstones: gauge("records", {}, "Tombstones held.", "own"),
+  waymark_catalog_revision: gauge("revision", {}, "Newest revision of this node.", "own"),
   waymark_slab_bytes: gauge("bytes", { state: ["used", "reserved"] }, "Memory of encoded entries: in use, and taken from the system."),
   waymark_leases: gauge("leases", {}, "Leases held here."),
   waymark_leases_expired_total: counter("leases", {}, "Leases that ran out."),
@@ -30,7 +30,7 @@ export const METRICS = {
     "Entries of Register calls: accepted, refused because of the caller, or failed because of the server.",
   ),
   waymark_watch_streams: gauge("streams", {}, "Open watch streams."),
-  waymark_watch_lag_revisions: gauge("revisions", {}, "How far the slowest watch stream is behind this node."),
+  waymark_watch_lag_revisions: gauge("revisions", {}, "How far the slowest watch stream is behind this node.", "largest"),
   waymark_journal_commit_ms: histogram("ms", DELAY_MS, {}, "From handing a batch to the journal until it is on disk."),
   waymark_journal_batch_records: histogram("records", COUNTS, {}, "Records in one journal batch."),
   waymark_journal_pending_records: gauge("records", {}, "Records waiting for the disk."),
@@ -180,7 +180,7 @@ export class Histogram {
   }
 }
 
-/** All values of one metric, for rendering. */
+/** All values of one metric. */
 export type Family =
   | { readonly name: MetricName; readonly row: MetricRow; readonly series: ReadonlyMap<string, Series> }
   | { readonly name: MetricName; readonly row: MetricRow; readonly histograms: ReadonlyMap<string, Histogram> };
@@ -202,7 +202,7 @@ export class Metrics {
       const row: MetricRow = METRICS[name];
       if (row.type === "histogram") this.#histograms.set(name, new Map());
       else this.#series.set(name, new Map());
-      for (const labels of startingLabels(row)) this.#at(name, labels);
+      for (const labels of startingLabels(row)) this.at(name, labels);
     }
   }
 
@@ -215,7 +215,7 @@ export class Metrics {
   }
 
   histogram<N extends HistogramName>(name: N, labels: LabelsOf<N>): Histogram {
-    const found = this.#at(name, labels);
+    const found = this.at(name, labels);
     if (!(found instanceof Histogram)) throw new Error(`${name} is not a histogram`);
     return found;
   }
@@ -242,6 +242,19 @@ export class Metrics {
     return this.#histograms.get(name)?.values() ?? [];
   }
 
+  /** The number or the histogram of any metric. Values of labels that its row does not allow become `other`. */
+  at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
+    const row: MetricRow = METRICS[name];
+    const exact = keyOf(row, given);
+    const existing = this.#series.get(name)?.get(exact) ?? this.#histograms.get(name)?.get(exact);
+    if (existing !== undefined) return existing;
+    const labels = this.#bounded(name, row, given);
+    const key = keyOf(row, labels);
+    const histograms = this.#histograms.get(name);
+    if (histograms !== undefined) return entryOf(histograms, key, () => new Histogram(labels, row.buckets ?? []));
+    return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
+  }
+
   /** Runs `fill` before values are collected, for gauges that are cheaper to compute then than to keep. */
   onCollect(fill: () => void): void {
     this.#collectors.push(fill);
@@ -258,21 +271,9 @@ export class Metrics {
   }
 
   #seriesAt(name: MetricName, labels: Readonly<Record<string, string>>): Series {
-    const found = this.#at(name, labels);
+    const found = this.at(name, labels);
     if (!(found instanceof Series)) throw new Error(`${name} is a histogram`);
     return found;
-  }
-
-  #at(name: MetricName, given: Readonly<Record<string, string>>): Series | Histogram {
-    const row: MetricRow = METRICS[name];
-    const exact = keyOf(row, given);
-    const existing = this.#series.get(name)?.get(exact) ?? this.#histograms.get(name)?.get(exact);
-    if (existing !== undefined) return existing;
-    const labels = this.#bounded(name, row, given);
-    const key = keyOf(row, labels);
-    const histograms = this.#histograms.get(name);
-    if (histograms !== undefined) return entryOf(histograms, key, () => new Histogram(labels, row.buckets ?? []));
-    return entryOf(this.#series.get(name) ?? new Map<string, Series>(), key, () => new Series(labels));
   }
 
   #bounded(name: MetricName, row: MetricRow, given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
@@ -295,7 +296,7 @@ export class Metrics {
   }
 }
 
-function isMetricName(name: string): name is MetricName {
+export function isMetricName(name: string): name is MetricName {
   return Object.hasOwn(METRICS, name);
 }
 

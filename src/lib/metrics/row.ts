@@ -7,6 +7,12 @@ export type LabelBound = readonly string[] | number;
 
 type LabelBounds = Readonly<Record<string, LabelBound>>;
 
+/**
+ * What a scrape says when several threads have a value: the sum, the largest, or the value of the thread that is scraped, whatever the others have.
+ * It is for what all threads know of the node as a whole.
+ */
+export type Across = "sum" | "largest" | "own";
+
 export interface MetricRow<T extends MetricType = MetricType, L extends LabelBounds = LabelBounds> {
   readonly type: T;
   /** Unit of a value: `entries`, `ms`, `bytes`, … */
@@ -15,16 +21,17 @@ export interface MetricRow<T extends MetricType = MetricType, L extends LabelBou
   readonly labels: L;
   /** Of a histogram: upper bounds of the buckets, ascending. +Inf is added. */
   readonly buckets?: readonly number[];
+  readonly across: Across;
 }
 
 /** The row of a metric that only grows. */
 export function counter<const L extends LabelBounds>(unit: string, labels: L, help: string): MetricRow<"counter", L> {
-  return { type: "counter", unit, help, labels };
+  return { type: "counter", unit, help, labels, across: "sum" };
 }
 
 /** The row of a metric that goes up and down. */
-export function gauge<const L extends LabelBounds>(unit: string, labels: L, help: string): MetricRow<"gauge", L> {
-  return { type: "gauge", unit, help, labels };
+export function gauge<const L extends LabelBounds>(unit: string, labels: L, help: string, across: Across = "sum"): MetricRow<"gauge", L> {
+  return { type: "gauge", unit, help, labels, across };
 }
 
 /** The row of a metric that counts observations by bucket. */
@@ -34,7 +41,7 @@ export function histogram<const L extends LabelBounds>(
   labels: L,
   help: string,
 ): MetricRow<"histogram", L> {
-  return { type: "histogram", unit, help, labels, buckets };
+  return { type: "histogram", unit, help, labels, buckets, across: "sum" };
 }
 
 /** The value of a bounded label after its bound is reached. */

@@ -1,0 +1,170 @@
+/** The metrics of several threads of a node as one. */
+import { assert } from "../errors.ts";
+import { type Family, Histogram, isMetricName, METRICS, type MetricName, Metrics, Series } from "./metrics.ts";
+import type { MetricRow } from "./row.ts";
+
+/** The values of a thread as another thread takes them. */
+export interface MetricsValues {
+  /** For each value the name of its metric, and its labels in the order of the row. */
+  readonly texts: readonly string[];
+  /** For each value a number; of a histogram the count of each bucket, and then the sum. */
+  readonly numbers: Float64Array<ArrayBuffer>;
+}
+
+/** The values of `metrics` now. */
+export function valuesOf(metrics: Pick<Metrics, "collect">): MetricsValues {
+  const texts: string[] = [];
+  const numbers: number[] = [];
+  const name = (of: Family, labels: Readonly<Record<string, string>>) => {
+    texts.push(of.name);
+    for (const label in of.row.labels) texts.push(labels[label] ?? "");
+  };
+  for (const family of metrics.collect()) {
+    if ("histograms" in family) {
+      for (const { labels, counts, sum } of family.histograms.values()) {
+        name(family, labels);
+        numbers.push(...counts, sum);
+      }
+    } else {
+      for (const { labels, value } of family.series.values()) {
+        name(family, labels);
+        numbers.push(value);
+      }
+    }
+  }
+  return { texts, numbers: Float64Array.from(numbers) };
+}
+
+/** Another thread, as the sum has it. */
+export interface OtherMetrics {
+  /** All values of the thread. They replace those that were said before. */
+  set(values: MetricsValues): void;
+  /** The thread is gone. What it counted stays in the sum, and its gauges do not. Values that are said later change nothing. */
+  end(): void;
+}
+
+type Place = Series | Histogram;
+
+interface PlacedValue {
+  readonly row: MetricRow;
+  /** Where the value counts. */
+  readonly place: Place;
+  readonly numbers: Float64Array;
+}
+
+/**
+ * The sum of the values of a thread and of those that it was told of others. No counter goes down from one look to the next, although a thread
+ * may not have said its newest values, or may be gone. The bounds of labels hold for the sum, and what is shown under a label stays there.
+ */
+export class MetricsSum {
+  readonly #own: Metrics;
+  readonly #ownPlaces = new Map<string, Place>();
+  /** What threads counted that are gone. It has every label of the sum. */
+  readonly #ended = new Metrics();
+  readonly #others = new Map<OtherMetrics, readonly PlacedValue[]>();
+  /** The sums of histograms that were shown last: adding in another order rounds otherwise. */
+  readonly #shownSums = new Map<Place, number>();
+
+  constructor(own: Metrics) {
+    this.#own = own;
+  }
+
+  /** A thread that began. All its values are zero so far. */
+  begin(): OtherMetrics {
+    const places = new Map<string, Place>();
+    const other: OtherMetrics = {
+      set: (values) => {
+        if (this.#others.has(other)) this.#others.set(other, this.#placed(values, places));
+      },
+      end: () => this.#end(other),
+    };
+    this.#others.set(other, []);
+    return other;
+  }
+
+  /** Every metric with its values now, in the order of the table. */
+  collect(): readonly Family[] {
+    const own = this.#placed(valuesOf(this.#own), this.#ownPlaces);
+    const sums = new Map<Place, Place>();
+    const families = this.#ended.collect().map((family) => copyOf(family, sums));
+    for (const value of own) addAt(sums, value);
+    for (const values of this.#others.values()) for (const value of values) if (value.row.across !== "own") addAt(sums, value);
+    for (const [place, sum] of sums) if (sum instanceof Histogram) this.#keepSum(place, sum);
+    return families;
+  }
+
+  #end(other: OtherMetrics): void {
+    for (const { row, place, numbers } of this.#others.get(other) ?? []) if (row.type !== "gauge") add(place, row, numbers);
+    this.#others.delete(other);
+  }
+
+  #keepSum(place: Place, histogram: Histogram): void {
+    histogram.sum = Math.max(histogram.sum, this.#shownSums.get(place) ?? 0);
+    this.#shownSums.set(place, histogram.sum);
+  }
+
+  /** `places`: where the values of the thread counted before, by metric and labels. A label that does not fit any more is so counted once. */
+  #placed({ texts, numbers }: MetricsValues, places: Map<string, Place>): readonly PlacedValue[] {
+    const values: PlacedValue[] = [];
+    let textAt = 0;
+    let numberAt = 0;
+    while (textAt < texts.length) {
+      const name = metricName(texts[textAt]);
+      const row: MetricRow = METRICS[name];
+      const labels = Object.keys(row.labels);
+      const said = texts.slice(textAt + 1, textAt + 1 + labels.length);
+      const key = [name, ...said].join("\0");
+      const place = places.get(key) ?? this.#ended.at(name, Object.fromEntries(labels.map((label, at) => [label, said[at] ?? ""])));
+      places.set(key, place);
+      const count = place instanceof Histogram ? place.counts.length + 1 : 1;
+      values.push({ row, place, numbers: numbers.subarray(numberAt, numberAt + count) });
+      textAt += 1 + labels.length;
+      numberAt += count;
+    }
+    return values;
+  }
+}
+
+function metricName(text: string | undefined): MetricName {
+  assert(text !== undefined && isMetricName(text), "a thread names a metric that there is not", { text });
+  return text;
+}
+
+/** A copy of all values of a metric; `copies` is given the copy of each. */
+function copyOf(family: Family, copies: Map<Place, Place>): Family {
+  const { name, row } = family;
+  if ("histograms" in family) {
+    const histograms = new Map<string, Histogram>();
+    for (const [key, histogram] of family.histograms) {
+      const copy = new Histogram(histogram.labels, histogram.buckets);
+      add(copy, row, [...histogram.counts, histogram.sum]);
+      histograms.set(key, copy);
+      copies.set(histogram, copy);
+    }
+    return { name, row, histograms };
+  }
+  const series = new Map<string, Series>();
+  for (const [key, each] of family.series) {
+    const copy = new Series(each.labels);
+    copy.set(each.value);
+    series.set(key, copy);
+    copies.set(each, copy);
+  }
+  return { name, row, series };
+}
+
+function addAt(sums: ReadonlyMap<Place, Place>, { row, place, numbers }: PlacedValue): void {
+  const sum = sums.get(place);
+  if (sum !== undefined) add(sum, row, numbers);
+}
+
+function add(to: Place, row: MetricRow, numbers: ArrayLike<number>): void {
+  if (to instanceof Series) {
+    const value = numbers[0] ?? 0;
+    to.set(row.across === "largest" ? Math.max(to.value, value) : to.value + value);
+    return;
+  }
+  const { counts } = to;
+  for (let at = 0; at < counts.length; at++) counts[at] = (counts[at] ?? 0) + (numbers[at] ?? 0);
+  to.sum += numbers[counts.length] ?? 0;
+}
