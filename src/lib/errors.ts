@@ -87,6 +87,23 @@ export class WaymarkError extends Error {
   }
 }
 
+/** A refusal as it crosses to another thread, which gets plain values only. What caused it stays behind, for the log there. */
+export interface SentError {
+  readonly reason: Reason;
+  /** With the reason before it. */
+  readonly message: string;
+  readonly details: ErrorDetails & { readonly cause: undefined };
+}
+
+export function sentError({ reason, message, details }: WaymarkError): SentError {
+  return { reason, message, details: { ...details, cause: undefined } };
+}
+
+/** The refusal in the thread that it was sent to. */
+export function receivedError({ reason, message, details }: SentError): WaymarkError {
+  return new WaymarkError(reason, message.slice(`${reason}: `.length), details);
+}
+
 /** `invalid_argument` that names the field and the rule it broke. */
 export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });

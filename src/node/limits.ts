@@ -9,6 +9,7 @@ import type { AuditSink } from "../policy/audit/record.ts";
 import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
 import type { Charges } from "../policy/limits/charges.ts";
+import type { AskedWatches } from "../policy/limits/host-watches.ts";
 import { type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
 import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
@@ -27,6 +28,8 @@ export interface NodeLimitsOptions {
   readonly audit?: Pick<AuditSink, "record"> | undefined;
   /** Present where several threads share the limits: tells what was taken here, and takes what the others took. */
   readonly charges?: Charges | undefined;
+  /** Present in a worker: asks the main thread, which counts the open watches of all of them. */
+  readonly watches?: Pick<AskedWatches, "open"> | undefined;
 }
 
 export class NodeLimits {
@@ -98,19 +101,28 @@ export class NodeLimits {
       openWatch: (caller, namespace, asked) => {
         if (this.#options.settings.limits.watches === 0 && !this.quotas.isSet) return undefined;
         const isSeen = isNamespace(namespace, PROTOCOL_BOUNDS) && this.#sees(this.#viewer(caller, asked), namespace);
-        const release = rates?.openWatch(caller);
-        try {
-          const leave = this.quotas.openWatch(caller, isSeen ? namespace : "");
-          return () => {
-            release?.();
-            leave();
-          };
-        } catch (error) {
-          release?.();
-          throw error;
-        }
+        const counted = isSeen ? namespace : "";
+        return this.#options.watches === undefined ? this.openWatch(caller, counted) : this.#options.watches.open(caller, counted);
       },
     };
+  }
+
+  /**
+   * Counts an open watch until the function that it returns is called. `namespace` is empty if the watch counts for none. Throws
+   * `discovery_rate_limited` or `quota_exceeded`.
+   */
+  openWatch(caller: Caller, namespace: string): () => void {
+    const release = this.#rates?.openWatch(caller);
+    try {
+      const leave = this.quotas.openWatch(caller, namespace);
+      return () => {
+        release?.();
+        leave();
+      };
+    } catch (error) {
+      release?.();
+      throw error;
+    }
   }
 
   /** Records what is still only counted. */

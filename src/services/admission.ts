@@ -7,6 +7,7 @@ import type { Time } from "../lib/machine.ts";
 import type { AskedViewer, Caller } from "../policy/identity/caller.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 import { costOf, type NamespacesOf, namespacesOf } from "./cost.ts";
+import { LateSource } from "./late-source.ts";
 import type { CallContext, Handler, Service, StreamSource } from "./service.ts";
 
 export interface Admission {
@@ -18,10 +19,10 @@ export interface Admission {
     | ((call: { context: CallContext; cost: Cost; namespaces: readonly string[]; asked: AskedViewer | undefined }) => void)
     | undefined;
   /**
-   * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted. Throws
-   * `discovery_rate_limited` or `quota_exceeded`.
+   * Counts a watch. The caller calls the returned function when the watch ends. Returns undefined if watches are not counted, and a promise if
+   * another thread counts them. Throws, or rejects with, `discovery_rate_limited` or `quota_exceeded`.
    */
-  openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | undefined;
+  openWatch(caller: Caller, namespace: string, asked: AskedViewer | undefined): (() => void) | Promise<() => void> | undefined;
 }
 
 /** The part of a method's options that limits need. */
@@ -79,18 +80,23 @@ function admittedWatch(handler: Handler & { kind: "server_streaming" }, admissio
       const namespaces = concern.namespacesOf(request);
       const asked = askedOf(concern, request);
       admission.admitIn?.({ context, cost: concern.cost, namespaces, asked });
-      const release = admission.openWatch(context.caller, namespaces[0] ?? "", asked);
+      const counted = admission.openWatch(context.caller, namespaces[0] ?? "", asked);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       const open = () => handler.open(request as never, context);
-      if (release === undefined) return open();
-      try {
-        return new CountedSource(open(), release);
-      } catch (error) {
-        release();
-        throw error;
-      }
+      if (counted === undefined) return open();
+      if (counted instanceof Promise) return new LateSource(counted.then((release) => openCounted(open, release)));
+      return openCounted(open, counted);
     },
   };
+}
+
+function openCounted(open: () => StreamSource, release: () => void): StreamSource {
+  try {
+    return new CountedSource(open(), release);
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
 /** A stream that is counted as an open watch until it closes. */

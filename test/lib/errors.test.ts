@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { assert, CODES, codeName, invalid, REASONS, WaymarkError } from "../../src/lib/errors.ts";
+import { assert, CODES, codeName, invalid, REASONS, receivedError, sentError, WaymarkError } from "../../src/lib/errors.ts";
 
 test("the message starts with the reason, and the cause is kept", () => {
   const cause = new Error("disk full");
@@ -13,6 +13,14 @@ test("a bad field is refused with its path and the rule it broke", () => {
   expect(error.reason).toBe("invalid_argument");
   expect(error.message).toBe("invalid_argument: entries[3].targets[0].port: 70000 is more than 65535");
   expect(error.details.violations).toEqual([{ field: "entries[3].targets[0].port", description: "70000 is more than 65535" }]);
+});
+
+test("a refusal is the same in the thread that it is sent to, but for its cause", () => {
+  const details = { retryMs: 500, metadata: { bound: "watches" }, violations: [{ field: "cursor", description: "bad" }] };
+  const error = new WaymarkError("quota_exceeded", "quota_exceeded: twice", { ...details, cause: () => "of that thread" });
+  const received = receivedError(structuredClone(sentError(error)));
+  expect(received).toMatchObject({ name: "WaymarkError", reason: "quota_exceeded", message: error.message });
+  expect(received.details).toEqual(details);
 });
 
 test("every reason has a code that a client may see", () => {

@@ -10,9 +10,10 @@ import {
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { NodeLimits } from "../../src/node/limits.ts";
+import { NodeLimits, type NodeLimitsOptions } from "../../src/node/limits.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
+import { Charges } from "../../src/policy/limits/charges.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { admitted } from "../../src/services/admission.ts";
@@ -35,7 +36,7 @@ const RULE: Rule = {
 function limited(
   env: Readonly<Record<string, string>>,
   rules: readonly Rule[] = [],
-  audit?: { readonly record: (event: AuditEvent) => void },
+  more: Pick<NodeLimitsOptions, "audit" | "charges" | "watches"> = {},
 ) {
   const loaded = loadConfig({ env, flags: new Map() });
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
@@ -43,7 +44,7 @@ function limited(
   const policy = new Policy(rules.length === 0 ? undefined : { version: "", defaultAllow: true, rules }, rules.length);
   const metrics = new Metrics();
   const clock = { monoMs: 0, wallMs: 0 };
-  const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new Lookup(), now: () => clock, audit });
+  const limits = new NodeLimits({ settings, metrics, policies: { policy }, lookup: new Lookup(), now: () => clock, ...more });
   const calls: string[] = [];
   const unary = (name: string): Handler => ({
     kind: "unary",
@@ -150,7 +151,7 @@ test("a quota of watches refused gives the caller's place back", () => {
 test("refusals are counted and recorded; what is only counted is recorded at the end", async () => {
   const events: AuditEvent[] = [];
   const audit = { record: (event: AuditEvent) => events.push(event) };
-  const { wrapped, limits, metrics } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "1" }, [], audit);
+  const { wrapped, limits, metrics } = limited({ WAYMARK_LIMITS__NAMESPACE_READS_PER_MINUTE: "1" }, [], { audit });
   const ask = () => call(wrapped, "catalogQuery", query({ namespace: "svc" }));
   ask();
   expect(ask).toThrow("discovery_rate_limited");
@@ -169,4 +170,33 @@ test("a method whose requests are read by hand is so where namespaces have limit
   const { limits } = limited({ WAYMARK_LIMITS__NAMESPACE_WRITES_PER_MINUTE: "60" });
   const handlers = { register: { kind: "unary", read, handle: () => new Uint8Array() } satisfies Handler };
   expect(admitted({ desc: DiscoveryService, handlers }, limits.admission).handlers["register"]?.read).toBe(read);
+});
+
+test("a worker tells of calls and of DNS questions apart, and another takes what it told", () => {
+  const workers = [1, 2].map(() => {
+    const charges = new Charges(() => undefined);
+    return { charges, ...limited({ WAYMARK_LIMITS__READS_PER_MINUTE: "1" }, [], { charges }) };
+  });
+  const [here, there] = workers;
+  here?.limits.admitDns?.(CONTEXT.caller, 0);
+  there?.charges.apply(structuredClone(here?.charges.take() ?? []), 0);
+  expect(() => there?.limits.admitDns?.(CONTEXT.caller, 0)).toThrow("1 reads a minute");
+  there?.limits.admit?.(CONTEXT.caller, "read", 0);
+});
+
+test("where another thread counts watches it is asked, with the namespace if the caller sees it, and only if a bound is set", () => {
+  const asked: string[] = [];
+  const watches = {
+    open: (_caller: Caller, namespace: string) => {
+      asked.push(namespace);
+      return Promise.resolve(() => undefined);
+    },
+  };
+  for (const env of [{}, { WAYMARK_LIMITS__WATCHES: "1" }]) {
+    const { wrapped } = limited(env, [], { watches });
+    for (const namespace of ["svc", "UPPER"]) call(wrapped, "catalogWatch", watch({ namespace }));
+  }
+  expect(asked).toEqual(["svc", ""]);
+  call(limited({}, [RULE], { watches }).wrapped, "catalogWatch", watch({ namespace: "hidden" }));
+  expect(asked.at(-1)).toBe("");
 });

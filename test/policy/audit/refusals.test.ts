@@ -46,6 +46,14 @@ test("the first refusal is recorded at once, with who, from where and why", () =
   ]);
 });
 
+test("a caller that several threads refuse has a record a second of each, which arrives whole where the audit is kept", () => {
+  const [one, two] = [audit(), audit()];
+  for (let ms = 0; ms < 3000; ms += 10) for (const { refusals } of [one, two]) refusals.note(refusal("a"), at(ms));
+  const arrived = structuredClone([...one.events, ...two.events]);
+  expect(arrived).toEqual([...one.events, ...two.events]);
+  expect(arrived.map(countOf)).toEqual([1, 100, 100, 1, 100, 100]);
+});
+
 test("what follows within a second is one record with its count, at the second's end or with the next refusal", () => {
   const { events, refusals } = audit();
   for (let i = 0; i < 1000; i++) refusals.note(refusal("a"), at(i * 0.9));
