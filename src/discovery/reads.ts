@@ -11,11 +11,12 @@ import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";
 import { type NodeFacts, Reader, type ReaderOptions } from "../catalog/watch/reader.ts";
+import { sha256Hex } from "../lib/crypto.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { textHash } from "../lib/hash64.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { Rule } from "../policy/set/rules.ts";
-import type { Policy, Verdict, Viewer } from "../policy/set/verdict.ts";
+import { NO_POLICY, type Policy, type Verdict, type Viewer } from "../policy/set/verdict.ts";
 import {
   hasSameOwners,
   hiddenError,
@@ -39,6 +40,8 @@ const SHORT_FILTER = 1024;
 const ROOM_RETRY_MS = 1000;
 /** Retry hint for a new node without a policy, which arrives within moments. */
 const PENDING_RETRY_MS = 500;
+/** Digits of the hash of a policy's epoch in the holder of short cursors, which has 64 characters at most. */
+const EPOCH_HASH_LENGTH = 12;
 
 export interface PageRequest {
   readonly filter: Filter;
@@ -77,8 +80,9 @@ export class Reads {
   readonly #readers = new Map<string, Shared>();
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
-  /** Number of policy changes and settlements in this process. Older short cursors are useless. */
+  /** Number of policy changes and settlements in this thread. */
   #policyTurn = 0;
+  #boot: { readonly turn: number; readonly text: string };
   #turnPolicy: Policy;
   /** The policy that all records already follow. */
   #shownPolicy: Policy;
@@ -97,7 +101,8 @@ export class Reads {
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
     this.#visible = { of: this.#shownPolicy, visible: this.#shownPolicy };
-    const bootOf = () => (this.policyTurn === 0 ? node.boot : `${node.boot}-${this.policyTurn}`);
+    this.#boot = { turn: -1, text: "" };
+    const bootOf = () => this.#bootOf(node.boot);
     this.node = {
       nodeId: node.nodeId,
       clusterId: node.clusterId,
@@ -349,6 +354,21 @@ export class Reads {
       shared.owed = { turn, isAny };
     }
     return shared.owed.isAny;
+  }
+
+  /**
+   * The holder of short cursors: the process and the state of its policy, so that all threads of a node give one text to one state. It may come back
+   * when a policy does. A cursor of that holder then still skips nothing: what its reader was told by the same rules is what it holds, and records
+   * whose owners' rules changed in between were touched since. Only while a policy is being put in force may a reader have skipped changes. Then
+   * the holder has both epochs, cursors lead to a snapshot (`placed`), and afterwards the holder has one epoch and so is another. HOT: once a message.
+   */
+  #bootOf(boot: string): string {
+    const turn = this.policyTurn;
+    if (this.#boot.turn !== turn) {
+      const epoch = this.#policyEpoch;
+      this.#boot = { turn, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
+    }
+    return this.#boot.text;
   }
 
   get #policyEpoch(): string {
