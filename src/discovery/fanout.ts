@@ -17,7 +17,14 @@ export interface Watcher {
   stop(): void;
 }
 
+/** Hears of what concerns all watchers, for watchers in other threads. */
+export interface FanoutFollower {
+  readiesAll(): void;
+  ends(): void;
+}
+
 export class Fanout {
+  readonly followers = new Set<FanoutFollower>();
   readonly #exact = new Map<string, Set<Watcher>>();
   readonly #prefix = new Map<string, Set<Watcher>>();
   readonly #everything = new Set<Watcher>();
@@ -115,6 +122,7 @@ export class Fanout {
   /** Marks all watchers: the node's readiness changed. */
   all(): void {
     this.#readyAll(this.#watchers);
+    for (const follower of this.followers) follower.readiesAll();
   }
 
   /** All watchers are to end, with a position to resume from at another node. */
@@ -123,6 +131,7 @@ export class Fanout {
       watcher.stop();
       this.#readyOne(watcher);
     }
+    for (const follower of this.followers) follower.ends();
     this.#onAgain();
   }
 

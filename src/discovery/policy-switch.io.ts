@@ -6,22 +6,29 @@ import type { ChangeNumber, SwitchQueue } from "./switch-queue.ts";
 /** Number of records, or the equal cost, between two looks at the clock. */
 const STEP_COUNT = 128;
 
+/** A queue of changes: a node's, or that of a copy of its replica. */
+type Queue = Pick<
+  SwitchQueue,
+  "isHeard" | "isRunning" | "isWaiting" | "look" | "nextDeadlineMs" | "onFollowed" | "shown" | "sliceMs" | "step"
+>;
+
 export class PolicySwitcher {
-  readonly #queue: SwitchQueue;
+  readonly #queue: Queue;
   readonly #onShown: () => void;
   #waiting: { readonly change: ChangeNumber; readonly resolve: () => void }[] = [];
   #isSlicing = false;
 
-  /** `onShown`: a change is complete, and readers must see it. */
-  constructor(queue: SwitchQueue, onShown: () => void) {
+  /** `onShown`: a change is complete, or complete but for copies, and readers must see it. */
+  constructor(queue: Queue, onShown: () => void) {
     this.#queue = queue;
     this.#onShown = onShown;
+    queue.onFollowed = () => this.#go();
   }
 
   /** Another policy may be in force. Resolves when every listener uses it. */
   async run(): Promise<void> {
     const change = this.#queue.look(clock());
-    if (!this.#isSlicing) this.#slice();
+    this.#go();
     if (change > this.#queue.shown) await this.#shownWith(change);
   }
 
@@ -38,13 +45,18 @@ export class PolicySwitcher {
     return new Promise((resolve) => this.#waiting.push({ change, resolve }));
   }
 
+  #go(): void {
+    if (!this.#isSlicing) this.#slice();
+  }
+
+  /** Between slices it waits for nothing but the event loop. While the change waits for copies there are none. */
   #slice(): void {
     const queue = this.#queue;
     this.#isSlicing = true;
     const start = clock();
     const endMonoMs = start.monoMs + queue.sliceMs(start);
-    for (let time = start; queue.isRunning && time.monoMs < endMonoMs; time = clock()) if (queue.step(STEP_COUNT, time)) this.#shown();
-    this.#isSlicing = queue.isRunning;
+    for (let time = start; isAtWork(queue) && time.monoMs < endMonoMs; time = clock()) if (queue.step(STEP_COUNT, time)) this.#shown();
+    this.#isSlicing = isAtWork(queue);
     if (this.#isSlicing) setImmediate(() => this.#slice());
   }
 
@@ -55,6 +67,10 @@ export class PolicySwitcher {
     this.#waiting = this.#waiting.filter(({ change }) => change > shown);
     for (const { resolve } of over) resolve();
   }
+}
+
+function isAtWork({ isRunning, isWaiting }: Queue): boolean {
+  return isRunning && !isWaiting;
 }
 
 function clock() {

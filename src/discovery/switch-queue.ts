@@ -1,6 +1,7 @@
 /** Runs changes of policy one after another. Between two of them it gives watches time to reach their END. */
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
+import { Hearing } from "./hearing.ts";
 import { PolicySwitch, type SwitchParts } from "./policy-switch.ts";
 
 /** Number of a change in this process, from 1. */
@@ -10,11 +11,6 @@ export type ChangeNumber = number;
 const SLICE_MS = 5;
 const LATE_SLICE_MS = 15;
 const LATE_AFTER_MS = 1500;
-/** Longest time after a change that the next one waits for watches, and only while some of them make progress. */
-const HEARING_MS = 10_000;
-const STILL_MS = 1000;
-/** Time between two looks at that progress. */
-const LOOK_MS = 20;
 
 type Clock = Pick<Time, "monoMs">;
 
@@ -22,18 +18,24 @@ export interface SwitchQueueParts extends SwitchParts {
   readonly policies: Pick<PolicyEngine, "takeChanged">;
 }
 
-/** Number of watches that have not been told the last change completely, and the sum of their positions. */
-interface Unheard {
-  readonly count: number;
-  readonly places: number;
+/** A copy of the replica with readers of its own, which have to be told of a change before it is complete. */
+export interface SwitchFollower {
+  /** A change begins; numbers of these grow. A follower that was not there then is not told of the rest of that change. */
+  begins(change: ChangeNumber): void;
+  /** All records follow it. */
+  shows(change: ChangeNumber): void;
+  /** Whether the copy has shown the last change, and told all its watches what they have to be told. */
+  readonly isShown: boolean;
+  /** Whether all but slow watches have got that. */
+  readonly isHeard: boolean;
 }
 
-/** After a change: the revision that watches must reach, and the time that they have for it. */
-interface Hearing {
-  readonly revision: number;
-  readonly untilMonoMs: number;
-  /** While a caller waits: the state at the last look, and the time at which a watch last made progress. */
-  wait: { readonly unheard: Unheard; readonly lookedMonoMs: number; readonly movedMonoMs: number } | undefined;
+interface Running {
+  readonly number: ChangeNumber;
+  readonly work: PolicySwitch;
+  readonly sinceMonoMs: number;
+  /** Whether it is complete here, and copies may still be at it. */
+  isThrough: boolean;
 }
 
 /**
@@ -41,15 +43,21 @@ interface Hearing {
  * waits for that too. The driver calls `step` in slices of the event loop, and updates names and listeners when a change has ended.
  */
 export class SwitchQueue {
+  /** The copies that are there. When one is taken away, call `onFollowed`. */
+  readonly followers = new Set<SwitchFollower>();
+  /** Called when a follower is further than it was, or gone: `step` may have something to do again. */
+  onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
-  #running: { readonly work: PolicySwitch; readonly sinceMonoMs: number } | undefined;
+  readonly #hearing: Hearing;
+  #running: Running | undefined;
   /** While a change runs: another policy may have come into force since it began. */
   #isNextDue = false;
+  #begun = 0;
   #shown: ChangeNumber = 0;
-  #hearing: Hearing | undefined;
 
   constructor(parts: SwitchQueueParts) {
     this.#parts = parts;
+    this.#hearing = new Hearing(parts.fanout);
   }
 
   /** Another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
@@ -59,21 +67,33 @@ export class SwitchQueue {
     return this.#shown + 2;
   }
 
-  /** Does `maxCount` units of the running change. Returns whether it has ended. */
+  /** Does `maxCount` units of the running change. Returns whether readers must be shown something: it is complete, or complete but for copies. */
   step(maxCount: number, time: Clock): boolean {
-    if (this.#running?.work.step(maxCount) !== true) return false;
-    this.#running = undefined;
-    this.#shown += 1;
-    this.#hearing = { revision: this.#parts.replica.revision, untilMonoMs: time.monoMs + HEARING_MS, wait: undefined };
-    // Some watches may have stopped because of a change that they were still to be told.
-    this.#parts.fanout.all();
-    if (this.#isNextDue && !this.#begin(time)) this.#shown += 1;
-    this.#isNextDue = false;
+    const running = this.#running;
+    if (running === undefined || this.isWaiting) return false;
+    if (!running.isThrough) {
+      if (!this.#work(running, maxCount)) return false;
+      running.isThrough = true;
+      // Some watches may have stopped because of a change that they were still to be told.
+      this.#parts.fanout.all();
+      if (this.isWaiting) return true;
+    }
+    this.#end(time);
     return true;
   }
 
   get isRunning(): boolean {
     return this.#running !== undefined;
+  }
+
+  /** Whether the running change waits for copies, so that `step` has nothing to do before `onFollowed`. */
+  get isWaiting(): boolean {
+    return this.#running?.isThrough === true && [...this.followers].some(({ isShown }) => !isShown);
+  }
+
+  /** Whether some records or watches here do not follow the policy in force yet. */
+  get isBusy(): boolean {
+    return this.#running?.isThrough === false || !this.#parts.reads.isSettled;
   }
 
   /** The number of the last completed change. */
@@ -82,49 +102,51 @@ export class SwitchQueue {
   }
 
   /** Longest time of a slice that begins now, in ms. */
-  sliceMs({ monoMs }: Clock): number {
-    const sinceMonoMs = this.#running?.sinceMonoMs ?? monoMs;
-    return monoMs - sinceMonoMs < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS;
+  sliceMs(time: Clock): number {
+    return sliceMs(this.#running?.sinceMonoMs, time);
   }
 
   /**
    * Whether another policy may be put in force: the change before is complete, and all but slow watches have been told. Ask again at
    * `nextDeadlineMs`.
    */
-  isHeard({ monoMs }: Clock): boolean {
+  isHeard(time: Clock): boolean {
     if (this.#running !== undefined) return false;
-    const hearing = this.#hearing;
-    if (hearing === undefined) return true;
-    const unheard = this.#unheard(hearing.revision);
-    const before = hearing.wait;
-    const isMoved = before === undefined || unheard.count < before.unheard.count || unheard.places > before.unheard.places;
-    const movedMonoMs = isMoved ? monoMs : before.movedMonoMs;
-    hearing.wait = { unheard, lookedMonoMs: monoMs, movedMonoMs };
-    if (unheard.count > 0 && monoMs < Math.min(hearing.untilMonoMs, movedMonoMs + STILL_MS)) return false;
-    this.#hearing = undefined;
-    return true;
+    return this.#hearing.isOver(time, ![...this.followers].some(({ isHeard }) => !isHeard));
   }
 
   /** Monotonic ms at which to ask `isHeard` again. NEVER if no caller waits, and while a change runs, which must end first. */
   nextDeadlineMs(): number {
-    const wait = this.#hearing?.wait;
-    return wait === undefined || this.#running !== undefined ? NEVER : wait.lookedMonoMs + LOOK_MS;
+    return this.#running === undefined ? this.#hearing.nextDeadlineMs() : NEVER;
   }
 
   /** Returns whether there was another policy to begin with. */
   #begin({ monoMs }: Clock): boolean {
     const change = this.#parts.policies.takeChanged();
-    if (change !== undefined) this.#running = { work: new PolicySwitch(this.#parts, change), sinceMonoMs: monoMs };
-    return change !== undefined;
+    if (change === undefined) return false;
+    this.#begun += 1;
+    for (const follower of this.followers) follower.begins(this.#begun);
+    this.#running = { number: this.#begun, work: new PolicySwitch(this.#parts, change), sinceMonoMs: monoMs, isThrough: false };
+    return true;
   }
 
-  #unheard(revision: number): Unheard {
-    let [count, places] = [0, 0];
-    for (const { feed } of this.#parts.fanout.watchers()) {
-      if (!feed.isTelling && feed.revision >= revision) continue;
-      count += 1;
-      places += feed.revision;
-    }
-    return { count, places };
+  #work({ work, number }: Running, maxCount: number): boolean {
+    const wasShown = work.isShown;
+    const isDone = work.step(maxCount);
+    if (work.isShown && !wasShown) for (const follower of this.followers) follower.shows(number);
+    return isDone;
   }
+
+  #end(time: Clock): void {
+    this.#running = undefined;
+    this.#shown += 1;
+    this.#hearing.begin(this.#parts.replica.revision, time);
+    if (this.#isNextDue && !this.#begin(time)) this.#shown += 1;
+    this.#isNextDue = false;
+  }
+}
+
+/** Longest time of a slice of a change that began then, in ms. */
+export function sliceMs(sinceMonoMs: number | undefined, { monoMs }: Clock): number {
+  return monoMs - (sinceMonoMs ?? monoMs) < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS;
 }

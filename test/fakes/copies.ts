@@ -1,17 +1,13 @@
 /** Copies of the replicas of a mesh, each fed by its node as a read worker is, and read by streams in the place of the node. */
 import assert from "node:assert/strict";
-import { ReplicaCopy } from "../../src/catalog/copy/replica-copy.ts";
-import { ReplicaFeed } from "../../src/catalog/copy/replica-feed.ts";
-import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { Slab } from "../../src/catalog/record/slab.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import { type Follower, Replica } from "../../src/catalog/replica/replica.ts";
-import { isAdmitted } from "../../src/discovery/policy-switch.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
+import { Fanout } from "../../src/discovery/fanout.ts";
+import { Loads } from "../../src/discovery/registrar/loads.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import type { Policy } from "../../src/policy/set/verdict.ts";
+import { CopyFeed, type FedRooms } from "../../src/node/core/copy-feed.ts";
+import { CopyRooms } from "../../src/node/core/copy-rooms.ts";
+import { NO_POLICY } from "../../src/policy/set/verdict.ts";
 import type { FabricComponent } from "./mesh.ts";
 import type { Stream } from "./stream.ts";
 import type { Views } from "./watch-history.ts";
@@ -20,62 +16,53 @@ let copyCount = 0;
 
 export interface CopyOptions {
   readonly pastTouches?: number | undefined;
-  /** The policy in force. Without it there is none. */
-  readonly policyOf?: () => Policy;
-  readonly isSwitching?: () => boolean;
   readonly clusterId?: string;
+  readonly region?: string;
+  readonly boot?: string;
+  /** Called when the copy is to be given what is new. */
+  readonly onNews?: () => void;
 }
 
-/** One copy, and the feed that makes it. */
+/** One copy with its rooms, and the feed that makes it. */
 export class Copy {
   readonly name = `copy ${++copyCount}`;
-  readonly replica: Replica;
+  readonly rooms: CopyRooms;
   /** What is followed. A node that starts again has another one. */
   readonly of: Replica;
-  readonly #feed: ReplicaFeed;
-  readonly #copy: ReplicaCopy;
-  readonly #before: Follower;
-  readonly #look: () => void;
+  readonly feed: CopyFeed;
 
-  constructor(of: Replica, { pastTouches, policyOf, isSwitching = () => false, clusterId = "c1" }: CopyOptions = {}) {
-    const { nodeId, generation } = of.self;
-    const past = pastTouches === undefined ? {} : { pastTouches };
-    const options = { nodeId, generation, lastSeq: 0, floor: 0, tombstoneTtlMs: 1, minTombstones: 0, ...past };
-    let inForce: Policy | undefined;
-    this.of = of;
-    this.replica = new Replica(new Lookup(), new Slab(), options);
-    const policies: Policy[] = [];
-    if (policyOf !== undefined) {
-      policies.push(policyOf());
-      inForce = policies[0];
-      this.replica.setAdmission((stored) => inForce === undefined || isAdmitted(inForce, stored, clusterId));
-    }
-    const look = () => {
-      const policy = policyOf?.();
-      if (policy !== undefined && policy !== policies.at(-1)) this.#feed.mark(policies.push(policy) - 1);
-    };
-    this.#look = look;
-    // It looks at the policy before the feed tells of a change that may follow it.
-    this.#before = { installs: look, touches: look, withdraws: look, drops: look, passes: look, forgets: look, readmits: look };
-    of.followers.add(this.#before);
-    this.#feed = new ReplicaFeed({ replica: of, isSwitching });
-    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(64) });
-    this.#copy = new ReplicaCopy({ replica: this.replica, stamper, onMark: (number) => (inForce = policies[number]) });
+  constructor(of: FedRooms, { pastTouches, clusterId = "c1", region = "r1", boot = "b", onNews = () => {} }: CopyOptions = {}) {
+    const { nodeId, generation } = of.replica.self;
+    const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
+    const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
+    this.of = of.replica;
+    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain: () => {} });
+    this.feed = new CopyFeed(of, onNews);
+  }
+
+  get replica(): Replica {
+    return this.rooms.replica;
   }
 
   get isWhole(): boolean {
-    return this.#copy.isWhole;
+    return this.rooms.isWhole;
   }
 
   hear(maxCount: number): void {
-    this.#look();
-    this.#copy.hear(this.#feed.take(maxCount));
+    // As a message to another thread.
+    this.rooms.hear(structuredClone(this.feed.take(maxCount)));
   }
 
   close(): void {
-    this.of.followers.delete(this.#before);
-    this.#feed.close();
+    this.feed.close();
   }
+}
+
+/** The rooms around a replica without callers and without policy. */
+export function bareRooms(replica: Replica): FedRooms {
+  const loads = new Loads(0);
+  const switches = { followers: new Set<never>(), isBusy: false, onFollowed: () => {} };
+  return { replica, policies: { policy: NO_POLICY }, registrar: { loads }, fanout: new Fanout(), switches };
 }
 
 /** All that readers use of a replica, as text. */
@@ -148,7 +135,7 @@ export class Copies implements Views {
   #hear(node: FabricComponent, slot: number, maxCount: number): void {
     const copies = this.#copiesOf(node);
     if (copies[slot]?.of !== node.replica) copies[slot] = undefined;
-    const copy = (copies[slot] ??= new Copy(node.replica, { pastTouches: this.#pastTouches }));
+    const copy = (copies[slot] ??= new Copy(bareRooms(node.replica), { pastTouches: this.#pastTouches }));
     copy.hear(maxCount);
     if (!copy.isWhole) return;
     this.wholeCount += 1;

@@ -185,12 +185,8 @@ export class SimProcess {
   }
 
   #newCopy(): Copy {
-    return new Copy(this.replica, {
-      pastTouches: this.node.pastTouches,
-      policyOf: () => this.policies.policy,
-      isSwitching: () => this.switches.isRunning,
-      clusterId: this.node.options.clusterId,
-    });
+    const { clusterId, region } = this.node.options;
+    return new Copy(this, { pastTouches: this.node.pastTouches, clusterId, region, boot: this.boot });
   }
 
   /** The copy is gone, and another begins. */

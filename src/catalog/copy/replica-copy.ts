@@ -19,8 +19,10 @@ export interface ReplicaCopyOptions {
   /** An empty replica of the same node. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Called at each mark of the feed, when everything before it is done. */
-  readonly onMark?: (number: number) => void;
+  /** Called at each mark of the feed, when everything before it is done. It reads what belongs to the mark. */
+  readonly onMark?: (number: number, said: Pick<SaidReader, "number" | "text" | "value">) => void;
+  /** Called when the copy has just become whole. */
+  readonly onWhole?: () => void;
 }
 
 export class ReplicaCopy {
@@ -72,7 +74,7 @@ export class ReplicaCopy {
       case SAID.START:
         return this.#start(said);
       case SAID.MARK:
-        onMark?.(said.number());
+        onMark?.(said.number(), said);
         return;
       default:
         assert(false, "a feed says what is not known here", { what });
@@ -153,6 +155,7 @@ export class ReplicaCopy {
     const localNamespaces = Array.from({ length: localCount }, () => said.text());
     this.#options.replica.startAt({ revision, collectedRevision, forgotten, localNamespaces });
     this.#isWhole = true;
+    this.#options.onWhole?.();
   }
 
   #originAt(index: number): Origin {

@@ -26,13 +26,16 @@ interface SaidOrigin {
 
 export interface ReplicaFeedOptions {
   readonly replica: Replica;
-  /** Whether a change of policy is under way, so that some records do not follow the policy yet. A copy is not whole before it has ended. */
-  readonly isSwitching: () => boolean;
+  /** Whether a copy that is being made cannot be whole yet, whatever it holds: some records do not follow the policy, or other rooms have more to mark. */
+  readonly isHeldUp: () => boolean;
+  /** Called before anything is said. What is marked then comes before it. */
+  readonly onSay?: () => void;
 }
 
 export class ReplicaFeed implements Follower {
   readonly #replica: Replica;
-  readonly #isSwitching: () => boolean;
+  readonly #isHeldUp: () => boolean;
+  readonly #onSay: () => void;
   readonly #out = new SaidWriter();
   readonly #origins = new Map<Origin, SaidOrigin>();
   #originCount = 0;
@@ -40,9 +43,10 @@ export class ReplicaFeed implements Follower {
   #placedRevision: number | undefined = 0;
 
   /** Follows the replica until `close`. */
-  constructor({ replica, isSwitching }: ReplicaFeedOptions) {
+  constructor({ replica, isHeldUp, onSay = () => {} }: ReplicaFeedOptions) {
     this.#replica = replica;
-    this.#isSwitching = isSwitching;
+    this.#isHeldUp = isHeldUp;
+    this.#onSay = onSay;
     this.#sayOrigin(replica.self);
     replica.followers.add(this);
   }
@@ -61,9 +65,10 @@ export class ReplicaFeed implements Follower {
     return this.#out.sizeBytes;
   }
 
-  /** Notes a number in the feed, for what must happen at the copy at just this place. */
-  mark(number: number): void {
+  /** Notes in the feed what must happen at the copy at just this place: a number, and numbers, texts and values that belong to it. */
+  mark(number: number): Pick<SaidWriter, "numbers" | "text" | "value"> {
     this.#out.numbers(SAID.MARK, number);
+    return this.#out;
   }
 
   /**
@@ -71,6 +76,7 @@ export class ReplicaFeed implements Follower {
    * it before a reader of the replica is told of any.
    */
   take(maxCount: number): Said {
+    this.#onSay();
     if (this.#placedRevision !== undefined) this.#placeSome(this.#placedRevision, maxCount);
     // Vectors move without a record. A copy needs them for the cursors that other nodes take.
     for (const origin of this.#replica.origins.values()) this.#sayOrigin(origin);
@@ -90,7 +96,7 @@ export class ReplicaFeed implements Follower {
     });
     this.#placedRevision = placed;
     // What is still owed to many records would have to be handed over half done.
-    if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isSwitching()) return;
+    if (count === maxCount || replica.sweeps.isOwed || replica.isForgetting || this.#isHeldUp()) return;
     const { revision, collectedRevision, forgotten, localNamespaces } = replica;
     this.#out.numbers(SAID.START, revision, collectedRevision, forgotten.size, localNamespaces.size);
     for (const text of [...forgotten, ...localNamespaces]) this.#out.text(text);
@@ -108,6 +114,7 @@ export class ReplicaFeed implements Follower {
 
   // ---- as a follower ----
   installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void {
+    this.#onSay();
     if (!this.isWhole) return;
     this.#sayOriginsOf(any);
     this.#out.numbers(SAID.INSTALL, this.#sayOrigin(next.origin));
@@ -124,25 +131,30 @@ export class ReplicaFeed implements Follower {
   }
 
   drops(stored: StoredRecord): void {
+    this.#onSay();
     if (!this.#origins.has(stored.origin)) return;
     this.#out.numbers(SAID.DROP, this.#sayOrigin(stored.origin));
     this.#out.text(stored.key);
   }
 
   passes(): void {
+    this.#onSay();
     if (this.isWhole) this.#out.numbers(SAID.PASS);
   }
 
   forgets(origin: Origin): void {
+    this.#onSay();
     if (this.#origins.has(origin)) this.#out.numbers(SAID.FORGET, this.#sayOrigin(origin));
   }
 
   readmits(id: string): void {
+    this.#onSay();
     this.#out.numbers(SAID.READMIT);
     this.#out.text(id);
   }
 
   #changes(what: number, stored: StoredRecord, owed: Owed): void {
+    this.#onSay();
     if (!this.isWhole) return;
     this.#sayOriginsOf(stored);
     this.#out.numbers(what, this.#sayOrigin(stored.origin));

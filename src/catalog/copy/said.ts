@@ -1,6 +1,6 @@
 /**
  * What a replica says to its copies, in order. Numbers, texts and bytes lie in three lists, because a message to another thread moves such
- * lists at the least cost.
+ * lists at the least cost. A fourth has what is rare and has another form.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -25,7 +25,7 @@ export const SAID = {
   PLACE: 9,
   /** The copy is whole. */
   START: 10,
-  /** Something that the writer of the feed noted here. */
+  /** Something that another room noted here: its number, and what that room writes. */
   MARK: 11,
 } as const;
 
@@ -34,6 +34,8 @@ export interface Said {
   readonly numbers: Float64Array<ArrayBuffer>;
   readonly texts: readonly string[];
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Plain objects, which another thread gets as equal ones. */
+  readonly values: readonly unknown[];
 }
 
 const FIRST_BYTES = 4096;
@@ -41,6 +43,7 @@ const FIRST_BYTES = 4096;
 export class SaidWriter {
   #numbers: number[] = [];
   #texts: string[] = [];
+  #values: unknown[] = [];
   #bytes = new Uint8Array(FIRST_BYTES);
   #sizeBytes = 0;
 
@@ -61,6 +64,11 @@ export class SaidWriter {
     this.#texts.push(text);
   }
 
+  /** A plain object. Nobody may change it any more. */
+  value(value: unknown): void {
+    this.#values.push(value);
+  }
+
   /** Copies the bytes. */
   bytes(bytes: Uint8Array): void {
     this.#numbers.push(bytes.length);
@@ -76,9 +84,11 @@ export class SaidWriter {
 
   /** All that was said since the last call. */
   take(): Said {
-    const said = { numbers: Float64Array.from(this.#numbers), texts: this.#texts, bytes: this.#bytes.slice(0, this.#sizeBytes) };
+    const lists = { texts: this.#texts, values: this.#values };
+    const said = { numbers: Float64Array.from(this.#numbers), bytes: this.#bytes.slice(0, this.#sizeBytes), ...lists };
     this.#numbers = [];
     this.#texts = [];
+    this.#values = [];
     this.#sizeBytes = 0;
     return said;
   }
@@ -88,6 +98,7 @@ export class SaidReader {
   readonly #said: Said;
   #number = 0;
   #text = 0;
+  #value = 0;
   #byte = 0;
 
   constructor(said: Said) {
@@ -108,6 +119,11 @@ export class SaidReader {
     const text = this.#said.texts[this.#text++];
     assert(text !== undefined, "a feed says more than it holds");
     return text;
+  }
+
+  value(): unknown {
+    assert(this.#value < this.#said.values.length, "a feed says more than it holds");
+    return this.#said.values[this.#value++];
   }
 
   /** A view. */

@@ -26,7 +26,7 @@ import { compareForView, isOfKeysCluster, isShown, reachOf, winnerOf } from "./v
 /** A copy collects nothing by age. */
 const BEFORE_ALL: Time = { monoMs: 0, wallMs: 0 };
 
-interface ReplicaOptions extends TombstonesOptions {
+export interface ReplicaOptions extends TombstonesOptions {
   readonly generation: number;
   /** The highest seq that this origin ever gave out. Each seq is used once. */
   readonly lastSeq: number;

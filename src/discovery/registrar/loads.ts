@@ -28,7 +28,15 @@ interface Reported {
   toldMonoMs: number;
 }
 
+/** Hears of each report that is kept or forgotten, in order. That is enough to keep a copy. */
+export interface LoadFollower {
+  notes(key: KeyText, load: LoadView): void;
+  forgets(key: KeyText): void;
+}
+
 export class Loads {
+  /** They hear of every report from when they are added. */
+  readonly followers = new Set<LoadFollower>();
   readonly #intervalMs: number;
   readonly #byKey = new Map<KeyText, Reported>();
 
@@ -42,8 +50,14 @@ export class Loads {
     return this.#byKey.get(key)?.load;
   }
 
+  /** All reports, one by one. Those that are kept while it goes on may be among them, and those that are forgotten by then are not. */
+  *list(): Generator<readonly [KeyText, LoadView], undefined> {
+    for (const [key, { load }] of this.#byKey) yield [key, load];
+  }
+
   /** Keeps a report. Returns whether other nodes must hear of it. */
   note(key: KeyText, load: LoadView, monoMs: number): boolean {
+    for (const follower of this.followers) follower.notes(key, load);
     const band = loadBand(load);
     const before = this.#byKey.get(key);
     if (before === undefined) {
@@ -66,7 +80,8 @@ export class Loads {
   }
 
   forget(key: KeyText): void {
-    this.#byKey.delete(key);
+    if (!this.#byKey.delete(key)) return;
+    for (const follower of this.followers) follower.forgets(key);
   }
 }
 

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ANY } from "../../../src/catalog/query/filter.ts";
 import type { Replica } from "../../../src/catalog/replica/replica.ts";
-import { Copies, Copy } from "../../fakes/copies.ts";
+import { bareRooms, Copies, Copy } from "../../fakes/copies.ts";
 import { runs } from "../../fakes/effort.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -32,7 +32,7 @@ test("a copy that began late remembers what was seen before a touch as the repli
     of.commit(timeOf(from + 99, 0));
   };
   putAll(0);
-  const copy = new Copy(of.replica, { pastTouches: remembered });
+  const copy = new Copy(bareRooms(of.replica), { pastTouches: remembered });
   copy.hear(3);
   expect(copy.isWhole).toBe(false);
   copy.hear(100);
