@@ -40,6 +40,7 @@ export class Fanout {
   /** The watchers being woken, and the number already woken. */
   #waking: Watcher[] = [];
   #wokenCount = 0;
+  #isEnding = false;
   readonly #onAgain: () => void;
 
   readonly #nameBounds: NameIndexBounds | undefined;
@@ -69,6 +70,7 @@ export class Fanout {
     if (namespace !== "") join(this.#exact, namespace, watcher);
     else if (prefix !== "") join(this.#prefix, prefix, watcher);
     else this.#everything.add(watcher);
+    if (this.#isEnding) watcher.stop();
   }
 
   remove(watcher: Watcher): void {
@@ -125,8 +127,9 @@ export class Fanout {
     for (const follower of this.followers) follower.readiesAll();
   }
 
-  /** All watchers are to end, with a position to resume from at another node. */
+  /** All watchers are to end, with a position to resume from at another node. So is one that comes later: its stream was admitted before. */
   end(): void {
+    this.#isEnding = true;
     for (const watcher of this.#watchers) {
       watcher.stop();
       this.#readyOne(watcher);

@@ -120,3 +120,14 @@ test("who is to end is told so and then woken: nothing is written in the middle 
   expect(said).toEqual(["one stops", "two stops", "kick"]);
   expect(taken(fanout)).toEqual(["one", "two"]);
 });
+
+test("when all are to end, so is one that comes later", () => {
+  const fanout = new Fanout();
+  const stopped: string[] = [];
+  const named = (name: string) => ({ ...watcher(name, {}), stop: () => void stopped.push(name) });
+  fanout.add(named("before"));
+  expect(stopped).toEqual([]);
+  fanout.end();
+  fanout.add(named("after"));
+  expect(stopped).toEqual(["before", "after"]);
+});

@@ -1,0 +1,243 @@
+/** DiscoveryService's reads: all that a copy of the catalog can answer, without the parts of a node that write. */
+import { create } from "@bufbuild/protobuf";
+import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  type CatalogQueryRequest,
+  type CatalogWatchRequest,
+  type NamespaceStatusRequest,
+  NamespaceStatusResponseSchema,
+  ServerInfoResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import { KIND } from "../../catalog/record/record.ts";
+import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
+import { Feed } from "../../catalog/watch/feed.ts";
+import { isAhead } from "../../catalog/watch/resume.ts";
+import { subjectTest } from "../../discovery/entry-tests.ts";
+import type { Fanout } from "../../discovery/fanout.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import type { Loads } from "../../discovery/registrar/loads.ts";
+import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
+import { isKnownAge } from "../../lib/duration.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
+import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { exportScopesAt } from "../../policy/set/rules.ts";
+import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
+import { prometheusRoute } from "../prometheus-sd.ts";
+import { bookmarkMs, durationMs } from "../request-checks.ts";
+import type { CallContext, Service, StreamSource } from "../service.ts";
+import { encodeExplanations } from "./explanations.ts";
+import { filterOf } from "./filter.ts";
+import { LateSource } from "./late-source.ts";
+import type { NodeIdentity } from "./node-identity.ts";
+import { freshness, wireScope } from "./nodes.ts";
+import { Places } from "./places.ts";
+import { resolveHandler } from "./resolve.ts";
+import type { DiscoveryBytes } from "./response-bytes.ts";
+import { type WatchPorts, WatchSource } from "./watch-source.ts";
+
+export interface ReadParts {
+  /** `ServerInfo` tells it. */
+  readonly identity: NodeIdentity;
+  readonly reads: Reads;
+  readonly fanout: Fanout;
+  readonly bytes: DiscoveryBytes;
+  /** The last reports about entries of this node, including those that were not sent to other nodes. */
+  readonly loads: Pick<Loads, "of">;
+  /** Static entries of this node that ended. */
+  readonly endedStaticCount: () => number;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers">;
+  readonly isReady: () => boolean;
+  /** Throws `not_ready` while this node may hold only a part of the catalog. */
+  readonly checkCaughtUp: () => void;
+  /** Throws `not_ready` while another process runs under this node's id. Watches must then go to another node too. */
+  readonly checkStart: () => void;
+  /**
+   * Of a read worker: resolves when its copy has everything that its node had at the call. The node and its other workers may have given out
+   * cursors that this copy does not cover yet. Absent where the catalog is no copy: a cursor of its own that is ahead of it was forged.
+   */
+  readonly caughtUp?: (() => Promise<void>) | undefined;
+  readonly now: () => Time;
+  readonly random: () => number;
+  /** Whether callers without a credential may ask for the view of another cluster and tenant. */
+  readonly allowsViewerOverride: boolean;
+  readonly metrics: Metrics;
+  /** Tells the audit of an answered read. */
+  readonly onRead: (caller: Caller, namespace: string) => void;
+}
+
+/** Time after which a client should try again when the data is too old. */
+const STALE_RETRY_MS = 1000;
+/** A little more than the time between two looks for due bookmarks. */
+const BOOKMARK_SLACK_MS = 250;
+
+export function readHandlers(parts: ReadParts): Required<Pick<Service, "handlers" | "routes">> {
+  const methods = new ReadMethods(parts);
+  const handlers: Service["handlers"] = {
+    catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
+    catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
+    resolve: resolveHandler(parts),
+    namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
+    serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
+  };
+  return { handlers, routes: [prometheusRoute(parts)] };
+}
+
+/** What a watch asks for, apart from who asks. */
+interface AskedWatch {
+  readonly request: CatalogWatchRequest;
+  readonly filter: Filter;
+  readonly bookmarkIntervalMs: number;
+  readonly cursor: Cursor | undefined;
+}
+
+class ReadMethods {
+  readonly #parts: ReadParts;
+  readonly #places: Places;
+  readonly #queryLatency: Histogram;
+  readonly #watchPorts: WatchPorts;
+
+  constructor(parts: ReadParts) {
+    const { reads, metrics, mesh, identity } = parts;
+    this.#parts = parts;
+    this.#places = new Places(reads);
+    this.#queryLatency = metrics.histogram("discovery_query_latency_ms", {});
+    this.#watchPorts = {
+      ...parts,
+      ageMs: mesh.ageMs,
+      nodeId: identity.nodeId,
+      deltaLag: metrics.histogram("discovery_delta_lag_ms", {}),
+      dropped: metrics.counter("discovery_delta_dropped_total", {}),
+      release: (released) => reads.release(released),
+    };
+  }
+
+  query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
+    const { reads, identity, bytes, allowsViewerOverride, mesh, now, onRead } = this.#parts;
+    const ageMs = Math.round(mesh.ageMs(context.time));
+    if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
+    const asked = filterOf(request);
+    const { subject } = request;
+    const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
+    const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
+    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
+    const page = reads.page(caller, {
+      filter,
+      test,
+      limit: pageLimit(request.limit),
+      token: request.pageToken,
+      isExplained: request.explain,
+      salt: test === undefined ? "query" : `query\0\0${subject}`,
+    });
+    // A watch cannot filter by subject. A reader that starts from the cursor of a later page would miss changes on the earlier pages.
+    const isFirst = test === undefined && request.pageToken === "";
+    const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
+    const answer = bytes.query({
+      records: page.records,
+      nextToken: page.nextToken,
+      revision,
+      cursor,
+      servedBy: identity.nodeId,
+      ageMs,
+      generatedWallMs: context.time.wallMs,
+      explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
+    });
+    this.#queryLatency.observe(now().monoMs - context.time.monoMs);
+    onRead(context.caller, filter.namespace);
+    return answer;
+  }
+
+  watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {
+    const { checkStart, caughtUp } = this.#parts;
+    checkStart();
+    const filter = filterOf(request);
+    if (request.withDigest && !isNamespaceOnly(filter))
+      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+    const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
+    const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
+    const asked = { request, filter, bookmarkIntervalMs, cursor };
+    if (caughtUp === undefined || cursor === undefined || !this.#isAhead(cursor)) return this.#open(asked, caller, time);
+    return new LateSource(caughtUp(), (opened) => this.#open(asked, caller, opened));
+  }
+
+  #open({ request, filter, bookmarkIntervalMs, cursor }: AskedWatch, by: Caller, time: Time): StreamSource {
+    const { reads, allowsViewerOverride } = this.#parts;
+    const from = cursor === undefined ? undefined : this.#from(cursor);
+    const caller = viewerOf(by, request.viewer, allowsViewerOverride);
+    reads.checkWatch(caller, filter.namespace);
+    const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
+    // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
+    const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, time);
+    return new WatchSource(feed, this.#watchPorts);
+  }
+
+  namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
+    const { reads } = this.#parts;
+    const { namespace } = request;
+    const { verdict, version, rule } = reads.rule(context.caller, namespace);
+    const { allowed } = verdict;
+    const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
+    return create(NamespaceStatusResponseSchema, {
+      namespace,
+      policyVersion: version,
+      owners: [...(rule?.owners ?? [])],
+      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map(wireScope),
+      allowed,
+      reason: allowed ? verdict.reason : HIDDEN_REASON,
+      endpointCount: BigInt(endpointCount),
+      ...freshness(this.#parts, context.time),
+    });
+  }
+
+  serverInfo(context: CallContext) {
+    const { identity, reads } = this.#parts;
+    return create(ServerInfoResponseSchema, {
+      version: identity.version,
+      nodeId: identity.nodeId,
+      clusterId: identity.clusterId,
+      region: identity.region,
+      zone: identity.zone,
+      roles: [...identity.roles],
+      listeners: { ...identity.listeners },
+      uptime: durationFromMs(Math.round(context.time.monoMs - identity.startedMonoMs)),
+      revision: BigInt(reads.replica.revision),
+      generation: BigInt(identity.generation),
+      protocolVersions: [...PROTOCOL_VERSIONS],
+      staticEntriesEnded: BigInt(this.#parts.endedStaticCount()),
+    });
+  }
+
+  /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
+  #from(cursor: Cursor): Cursor | undefined {
+    const { reads, mesh, isReady } = this.#parts;
+    if (cursor.kind === "portable") {
+      // A node that came back without its disk and has no peers can never catch up with this cursor. While it still looks for its peers,
+      // one of them may help it to catch up.
+      const isAlone = isReady() && !mesh.hasPeers();
+      return isAlone && this.#isAhead(cursor) ? undefined : reads.placed(cursor);
+    }
+    if (this.#isAhead(cursor)) throw invalid("cursor", "is not a cursor this service gave out");
+    return reads.placed(cursor);
+  }
+
+  /** Whether the cursor knows of changes that are not here. A short cursor tells it only of the process that gave it out. */
+  #isAhead(cursor: Cursor): boolean {
+    const { reads, identity } = this.#parts;
+    if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
+    return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
+  }
+}
+
+/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
+function checkAge(ageMs: number, maxStaleness: Duration): void {
+  const maxStalenessMs = durationMs(maxStaleness);
+  if (ageMs <= maxStalenessMs) return;
+  const message = isKnownAge(ageMs)
+    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
+    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
+  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
+}

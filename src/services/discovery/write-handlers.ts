@@ -1,0 +1,201 @@
+/** DiscoveryService's writes: Register, Renew, KeepAlive and Unregister. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import type { EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type KeepAliveRequest,
+  type RegisterRequest,
+  RegisterResponseSchema,
+  type RenewRequest,
+  RenewResponseSchema,
+  type UnregisterRequest,
+  UnregisterResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import type { Health, KeyText } from "../../catalog/record/record.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import type { Renewed, Report } from "../../discovery/registrar/loads.ts";
+import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import { invalid, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { RefusedAct } from "../../policy/audit/refusals.ts";
+import { type Caller, hasRole } from "../../policy/identity/caller.ts";
+import { answeringEach } from "../answered-stream.ts";
+import { checkAliases, durationMs } from "../request-checks.ts";
+import type { CallContext, Service } from "../service.ts";
+import type { NodeIdentity } from "./node-identity.ts";
+import { Places } from "./places.ts";
+import { readKeepAliveRequest, readRegisterRequest } from "./request-bytes.ts";
+import { keepAliveBytes } from "./response-bytes.ts";
+
+export interface WriteParts {
+  /** Entries are stamped with it. */
+  readonly identity: NodeIdentity;
+  readonly bounds: Bounds;
+  readonly registrar: Registrar;
+  readonly reads: Reads;
+  readonly stamper: EntryStamper;
+  readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
+  /** Resolves when all staged records are durable. Undefined if none are staged. */
+  readonly durable: () => Promise<void> | undefined;
+  /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
+  readonly confirmed: () => Promise<void> | undefined;
+  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
+  readonly checkWrites: () => void;
+  /** Throws `not_ready` while another process runs under this node's id. Renewals must then go to another node too. */
+  readonly checkStart: () => void;
+  readonly metrics: Metrics;
+  /** Tells the audit of an accepted write. */
+  readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
+  /** Tells the audit of a write that was refused for another reason than the policy. */
+  readonly onRefused: (refusal: RefusedAct) => void;
+}
+
+export function writeHandlers(parts: WriteParts): Service["handlers"] {
+  const methods = new WriteMethods(parts);
+  return {
+    register: {
+      kind: "unary",
+      handle: (request: RegisterRequest, context) => methods.register(request, context),
+      read: readRegisterRequest,
+    },
+    renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
+    keepAlive: answeringEach((request: KeepAliveRequest, context) => methods.keepAlive(request, context), readKeepAliveRequest),
+    unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
+  };
+}
+
+class WriteMethods {
+  readonly #parts: WriteParts;
+  readonly #places: Places;
+
+  constructor(parts: WriteParts) {
+    this.#parts = parts;
+    this.#places = new Places(parts.reads);
+  }
+
+  async register(request: RegisterRequest, context: CallContext) {
+    const { registrar, metrics, onWrite } = this.#parts;
+    let registered: ReturnType<Registrar["register"]>;
+    try {
+      await this.#parts.confirmed();
+      this.#parts.checkWrites();
+      registered = registrar.register(context.caller, this.#command(request, context), context.time);
+    } catch (error) {
+      metrics.inc("waymark_register_total", { outcome: "refused" });
+      throw error;
+    }
+    await this.#settled();
+    const namespaces = request.entries.map((entry) => entry.key?.namespace ?? "");
+    onWrite(context.caller, "register", namespaces, request.entries.length);
+    const { revision, cursor } = this.#places.now();
+    const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
+    return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
+  }
+
+  async renew(request: RenewRequest, context: CallContext) {
+    const { expiredLeaseIds, ttlMs } = this.#renew(request, context);
+    await this.#parts.durable();
+    const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
+    return create(RenewResponseSchema, { expiredLeaseIds: [...expiredLeaseIds], ...ttl });
+  }
+
+  /** HOT: 200,000 leases a second. A renewal without reports creates no promise. */
+  keepAlive(request: KeepAliveRequest, context: CallContext) {
+    const response = keepAliveBytes(this.#renew(request, context));
+    const durable = request.reports.length === 0 ? undefined : this.#parts.durable();
+    return durable === undefined ? response : durable.then(() => response);
+  }
+
+  async unregister(request: UnregisterRequest, context: CallContext) {
+    const { registrar } = this.#parts;
+    if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
+    this.#checkCount(request.keys, "keys");
+    await this.#parts.confirmed();
+    this.#parts.checkWrites();
+    const removed =
+      request.leaseId === ""
+        ? registrar.unregisterKeys(
+            context.caller,
+            request.keys.map((key, i) => this.#key(key, `keys[${i}]`)),
+            context.time,
+          )
+        : registrar.unregisterLease(context.caller, request.leaseId, context.time);
+    await this.#parts.durable();
+    const namespaces = request.leaseId === "" ? request.keys.map((key) => key.namespace) : [""];
+    this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
+    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#parts.reads.replica.revision) });
+  }
+
+  #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
+    const { stamper, registrar, dnsNames, onRefused } = this.#parts;
+    if (request.entries.length === 0) throw invalid("entries", "at least one is required");
+    this.#checkCount(request.entries, "entries");
+    const ttlMs = request.ttl && durationMs(request.ttl);
+    const stamp = this.#stamp(caller, time);
+    const entryTtlMs = registrar.ttlOf(request.leaseId, ttlMs, request.staticLease);
+    const ttl = entryTtlMs === undefined ? undefined : durationFromMs(Math.min(entryTtlMs, stamper.maxTtlMs));
+    const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
+    const stampedEntries = request.entries.map((entry, i) => {
+      if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
+      if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
+      return stamper.entryOf(entry, i, stamp);
+    });
+    return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
+  }
+
+  #renew(request: Pick<RenewRequest, "leaseIds" | "reports">, context: CallContext): Renewed {
+    const { leaseIds, reports } = request;
+    this.#checkCount(leaseIds, "lease_ids");
+    this.#checkCount(reports, "reports");
+    // A report is stamped like every write, so a wrong clock refuses it. Leases are measured by the monotonic clock, so renewals go on.
+    if (reports.length > 0) this.#parts.checkWrites();
+    else this.#parts.checkStart();
+    const said = reports.length === 0 ? NO_REPORTS : reports.map((report, i) => this.#report(report, `reports[${i}]`, context.time));
+    return this.#parts.registrar.renew(context.caller, leaseIds, said, context.time);
+  }
+
+  #report(report: RenewRequest["reports"][number], path: string, time: Time): Report {
+    if (report.key === undefined) throw invalid(`${path}.key`, "is required");
+    const health: number = report.health;
+    return {
+      key: this.#key(report.key, `${path}.key`),
+      path,
+      health: health === 0 ? undefined : (health as Health), // oxlint-disable-line typescript/no-unsafe-type-assertion -- the contract's rules refuse any other
+      load: report.load === undefined ? undefined : parseLoad(report.load, `${path}.load`, time.wallMs, this.#parts.bounds),
+    };
+  }
+
+  #checkCount({ length }: readonly unknown[], field: string): void {
+    const most = this.#parts.bounds.maxRequestEntries;
+    if (length > most) throw invalid(field, `${length} are more than the ${most} of limits.max_request_entries`);
+  }
+
+  #key(key: WireKey, path: string): KeyText {
+    return parseKey(key, path, this.#parts.identity.clusterId, this.#parts.bounds);
+  }
+
+  #stamp(caller: Caller, time: Time): Stamp {
+    const { nodeId, clusterId, region, zone } = this.#parts.identity;
+    const by = { tenantId: caller.tenant, registeredByAdmin: hasRole(caller, "mesh.admin") };
+    return { nodeId, clusterId, region, zone, ...by, receivedWallMs: time.wallMs };
+  }
+
+  async #settled(): Promise<void> {
+    const { durable, metrics } = this.#parts;
+    try {
+      await durable();
+      metrics.inc("waymark_register_total", { outcome: "ok" });
+    } catch (error) {
+      metrics.inc("waymark_register_total", { outcome: "failed" });
+      rethrowBroken(error);
+      if (error instanceof WaymarkError) throw error;
+      throw new WaymarkError("store_unavailable", "the journal does not take writes", { cause: error, retryMs: 1000 });
+    }
+  }
+}
+
+const NO_REPORTS: readonly Report[] = [];
