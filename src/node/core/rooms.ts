@@ -25,7 +25,7 @@ import type { Patience } from "../../lib/patience.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { NodeIdentity } from "../../services/discovery/discovery.ts";
+import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import type { Restored } from "../../store/journal/journal.ts";
 import { AccessLog } from "../access-log.ts";

@@ -15,7 +15,7 @@ import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
-import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import type { Loads } from "../../discovery/registrar/loads.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
@@ -28,7 +28,7 @@ export interface NodeParts {
   readonly bytes: DiscoveryBytes;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
-  readonly registrar: Pick<Registrar, "loads">;
+  readonly loads: Pick<Loads, "of">;
 }
 
 /** A scope as the generated code has it. */
@@ -75,9 +75,9 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
   return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context.time) });
 }
 
-function peerOf({ reads, registrar }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
+function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
   const entry = reads.entry(record);
-  const load = registrar.loads.of(record.key) ?? entry.load;
+  const load = loads.of(record.key) ?? entry.load;
   return create(PeerSchema, {
     nodeId: entry.nodeId,
     clusterId: entry.key.clusterId,
@@ -96,7 +96,7 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
 }
 
 /** The fields of an answer about its source and age. */
-export function freshness(parts: Pick<NodeParts, "reads" | "identity" | "mesh">, time: Time) {
+export function freshness(parts: Pick<NodeParts, "reads" | "identity"> & { readonly mesh: Pick<PeerDirectory, "ageMs"> }, time: Time) {
   const { reads, identity, mesh } = parts;
   return { servedBy: identity.nodeId, revision: BigInt(reads.replica.revision), age: durationFromMs(Math.round(mesh.ageMs(time))) };
 }

@@ -8,7 +8,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
 import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { Registrar } from "../../discovery/registrar/registrar.ts";
+import type { Loads } from "../../discovery/registrar/loads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } from "../../reading/select.ts";
@@ -20,7 +20,7 @@ import type { DiscoveryBytes } from "./response-bytes.ts";
 export interface ResolveParts {
   readonly reads: Reads;
   readonly bytes: DiscoveryBytes;
-  readonly registrar: Pick<Registrar, "loads">;
+  readonly loads: Pick<Loads, "of">;
   readonly identity: { readonly nodeId: string; readonly region: string; readonly zone: string };
   readonly mesh: Pick<PeerDirectory, "ageMs">;
   readonly checkCaughtUp: () => void;
@@ -49,7 +49,7 @@ export function resolveHandler(parts: ResolveParts): Handler {
 }
 
 function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
-  const { reads, bytes, identity, mesh, registrar, allowsViewerOverride } = parts;
+  const { reads, bytes, identity, mesh, loads, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
   const options = optionsOf(request, parts, turn, context.time.wallMs);
@@ -61,7 +61,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     return false;
   };
   const read = (record: CatalogRecord): Found => {
-    const load = registrar.loads.of(record.key);
+    const load = loads.of(record.key);
     const view = reads.entry(record);
     return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
   };
