@@ -109,6 +109,11 @@ export function invalid(field: string, description: string): WaymarkError {
   return new WaymarkError("invalid_argument", `${field}: ${description}`, { violations: [{ field, description }] });
 }
 
+/** What a caller learns of a bug of this program: nothing but that the call failed. */
+export function failedInside(): WaymarkError {
+  return new WaymarkError("internal", "the server failed on this request; its log has the request id");
+}
+
 /**
  * A bug of this program that `assert` found. If all changes of the call were taken back (`isUndone`), it ends only that call. Otherwise
  * it ends the process, and the restart is clean. Code that catches errors and goes on must call `rethrowBroken` first.

@@ -3,7 +3,7 @@ import { create, type DescMessage, type Message, type MessageShape, toBinary } f
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { type Code, MAX_VIOLATIONS, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
+import { type Code, failedInside, MAX_VIOLATIONS, REASONS, type Reason, WaymarkError } from "../lib/errors.ts";
 
 /** `ErrorInfo.domain` of everything we refuse. */
 const ERROR_DOMAIN = "waymark";
@@ -36,7 +36,7 @@ export interface RpcStatus {
 export function statusFrom(thrown: unknown, onBug: (fault: unknown) => void): RpcStatus {
   if (thrown instanceof WaymarkError) return refusal(thrown);
   onBug(thrown);
-  return refusal(new WaymarkError("internal", "the server failed on this request; its log has the request id"));
+  return refusal(failedInside());
 }
 
 // HOT: a flood is refused with the same few errors over and over (policy/limits/rate-limits.ts). Making and encoding a status for each

@@ -6,7 +6,12 @@ import type { Answers, CallContext, Handler, RequestListener, RequestReader, Una
 
 /** Makes the handler of such a stream. The context of each request has its own time. */
 export function answeringEach<I extends Message, O extends Message>(handle: UnaryHandler<I, O>, read?: RequestReader): Handler {
-  return { kind: "bidi_streaming", open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context), read };
+  return {
+    kind: "bidi_streaming",
+    open: (answers: Answers<O>, context) => new AnsweredStream(handle, answers, context),
+    answerOne: handle,
+    read,
+  };
 }
 
 /** Takes no further request while an answer waits for its promise, or for the client to read. */

@@ -83,6 +83,8 @@ export type Handler =
   | {
       readonly kind: "client_streaming" | "bidi_streaming";
       readonly open: RequestStreamHandler<never>;
+      /** Where each request is answered with one message, in order: what answers it. */
+      readonly answerOne?: UnaryHandler<never>;
       readonly read?: RequestReader | undefined;
     };
 

@@ -1,0 +1,272 @@
+/** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
+import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { SaidReader } from "../../catalog/copy/said.ts";
+import { assert, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { answeringEach } from "../answered-stream.ts";
+import type { CallContext, Handler, RequestReader, StreamSource } from "../service.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, Outbox, receivedError } from "./messages.ts";
+
+/** How much of what a worker forwarded may wait for the main thread. */
+export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
+
+/** When a call may succeed that came while too many waited. */
+const RETRY_MS = 1_000;
+
+export interface CallForwarderOptions {
+  /** Most calls without an answer. A stream is one until the main thread has opened it. */
+  readonly maxCalls: number;
+  /** Most bytes of the requests of these. */
+  readonly maxBytes: number;
+  /** Called when there is something to take, once until it is taken. */
+  readonly wake: () => void;
+}
+
+interface Forwarded {
+  /** All methods when absent. */
+  readonly methods?: readonly string[];
+  /** What reads the requests of a method faster than protobuf-es does. */
+  readonly readers?: Readonly<Record<string, RequestReader>>;
+}
+
+interface Request {
+  readonly path: string;
+  readonly context: CallContext;
+  readonly bytes: Uint8Array;
+}
+
+/** A call without an answer. */
+interface Call {
+  readonly sizeBytes: number;
+  readonly resolve: (answer: Uint8Array) => void;
+  readonly reject: (error: WaymarkError) => void;
+}
+
+export class CallForwarder {
+  readonly #options: CallForwarderOptions;
+  readonly #outbox: Outbox<Caller>;
+  readonly #calls = new Map<number, Call>();
+  readonly #sources = new Map<number, ForwardedSource>();
+  readonly #overload: WaymarkError;
+  #lastId = 0;
+  #waitingBytes = 0;
+  #closed: WaymarkError | undefined;
+
+  constructor(options: CallForwarderOptions) {
+    this.#options = options;
+    this.#outbox = new Outbox(options.wake);
+    const { maxCalls, maxBytes } = options;
+    const facts = { metadata: { max_calls: `${maxCalls}`, max_bytes: `${maxBytes}` }, retryMs: RETRY_MS };
+    // One error for all, because its status is then made once however many calls are refused.
+    this.#overload = new WaymarkError("discovery_rate_limited", "too many calls wait for this node; try again later", facts);
+  }
+
+  /** Handlers of methods of a service, by their local names. A stream of requests is answered with one message to each. */
+  handlers(desc: DescService, { methods, readers = {} }: Forwarded = {}): Readonly<Record<string, Handler>> {
+    const chosen = desc.methods.filter(({ localName }) => methods === undefined || methods.includes(localName));
+    return Object.fromEntries(chosen.map((method) => [method.localName, this.#handler(method, readers[method.localName])]));
+  }
+
+  /** What is to be sent; undefined if that is nothing. */
+  take(): AskedCalls | undefined {
+    const taken = this.#outbox.take();
+    return taken && { said: taken.said, callers: taken.objects };
+  }
+
+  hear({ said, errors }: AnsweredCalls): void {
+    const reader = new SaidReader(said);
+    while (!reader.isDone) this.#hear(reader, errors);
+  }
+
+  /** The main thread answers no more: all calls end, and so does each that comes later. */
+  close(): void {
+    const closed = new WaymarkError("draining", "this node is stopping; use another", { retryMs: RETRY_MS });
+    this.#closed = closed;
+    for (const id of this.#calls.keys()) this.#settled(id)?.reject(closed);
+    for (const id of this.#sources.keys()) this.#ended(id, closed);
+  }
+
+  #handler(method: DescMethod, readFast: RequestReader | undefined): Handler {
+    const path = `${method.parent.typeName}/${method.name}`;
+    const read = (bytes: Uint8Array) => keeping(readFast?.(bytes) ?? fromBinary(method.input, bytes), bytes);
+    const handle = (request: Message, context: CallContext) => this.#call(path, bytesOf(method.input, request), context);
+    switch (method.methodKind) {
+      case "unary":
+        return { kind: "unary", handle, read };
+      case "server_streaming":
+        return {
+          kind: "server_streaming",
+          open: (request: Message, context) => this.#open(path, bytesOf(method.input, request), context),
+          read,
+        };
+      case "bidi_streaming":
+        return answeringEach(handle, read);
+      case "client_streaming":
+        throw new Error(`${path} cannot be forwarded: its requests have one answer`);
+    }
+  }
+
+  // HOT: once a registration and once a renewal.
+  #call(path: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    this.#say(ASKED.CALL, { path, context, bytes }, { sizeBytes: bytes.length, resolve, reject });
+    return promise;
+  }
+
+  #open(path: string, bytes: Uint8Array, context: CallContext): StreamSource {
+    const id = this.#lastId + 1;
+    const source = new ForwardedSource({ more: () => this.#tell(ASKED.MORE, id), close: () => this.#close(id) });
+    this.#sources.set(id, source);
+    try {
+      this.#say(ASKED.OPEN, { path, context, bytes }, { sizeBytes: bytes.length, resolve: () => {}, reject: () => {} });
+    } catch (refused) {
+      this.#sources.delete(id);
+      throw refused;
+    }
+    return source;
+  }
+
+  /** Throws if too much waits. */
+  #say(what: number, { path, context, bytes }: Request, call: Call): void {
+    if (this.#closed !== undefined) throw this.#closed;
+    const { maxCalls, maxBytes } = this.#options;
+    if (this.#calls.size >= maxCalls || this.#waitingBytes + call.sizeBytes > maxBytes) throw this.#overload;
+    this.#waitingBytes += call.sizeBytes;
+    this.#calls.set(++this.#lastId, call);
+    const { out } = this.#outbox;
+    out.numbers(what, this.#lastId, this.#outbox.place(context.caller));
+    out.text(path);
+    out.text(context.requestId);
+    out.bytes(bytes);
+    this.#outbox.touch();
+  }
+
+  #tell(what: number, id: number): void {
+    if (!this.#sources.has(id)) return;
+    this.#outbox.out.numbers(what, id);
+    this.#outbox.touch();
+  }
+
+  /** A stream that is not open yet is still waited for: else a client that opens and closes streams could fill the memory. */
+  #close(id: number): void {
+    this.#tell(ASKED.CLOSE, id);
+    this.#sources.delete(id);
+  }
+
+  /** A source that was closed here may still be answered: its id is not known any more. */
+  #hear(reader: SaidReader, errors: AnsweredCalls["errors"]): void {
+    const what = reader.number();
+    const id = reader.number();
+    switch (what) {
+      case ANSWERED.ANSWER: {
+        const bytes = reader.bytes();
+        this.#settled(id)?.resolve(bytes);
+        return;
+      }
+      case ANSWERED.FAILED: {
+        const sent = errors[reader.number()];
+        assert(sent !== undefined, "an answer names an error that is not there", { id });
+        const error = receivedError(sent);
+        this.#settled(id)?.reject(error);
+        this.#ended(id, error);
+        return;
+      }
+      case ANSWERED.OPENED:
+        this.#settled(id);
+        return;
+      case ANSWERED.MESSAGE: {
+        const bytes = reader.bytes();
+        this.#sources.get(id)?.message(bytes);
+        return;
+      }
+      case ANSWERED.ENDED:
+        this.#ended(id, undefined);
+        return;
+      default:
+        assert(false, "the main thread says what no worker knows", { what });
+    }
+  }
+
+  #settled(id: number): Call | undefined {
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    this.#waitingBytes -= call?.sizeBytes ?? 0;
+    return call;
+  }
+
+  #ended(id: number, error: WaymarkError | undefined): void {
+    const source = this.#sources.get(id);
+    this.#sources.delete(id);
+    source?.ended(error);
+  }
+}
+
+interface SourcePorts {
+  readonly more: () => void;
+  readonly close: () => void;
+}
+
+/** A stream whose source is at the main thread. It asks for one message at a time, so that none waits here while the client does not read. */
+class ForwardedSource implements StreamSource {
+  readonly #ports: SourcePorts;
+  #wake: (() => void) | undefined;
+  #end: ((error: WaymarkError | undefined) => void) | undefined;
+  /** A message that came and was not pulled. */
+  #message: Uint8Array | undefined;
+  /** The stream is opened with leave for one message. */
+  #isAsked = true;
+  #ending: { readonly error: WaymarkError | undefined } | undefined;
+
+  constructor(ports: SourcePorts) {
+    this.#ports = ports;
+  }
+
+  attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
+    this.#wake = wake;
+    this.#end = end;
+  }
+
+  pull(): Uint8Array | undefined {
+    const message = this.#message;
+    this.#message = undefined;
+    if (message !== undefined && this.#ending !== undefined) this.#end?.(this.#ending.error);
+    if (message === undefined && !this.#isAsked) {
+      this.#isAsked = true;
+      this.#ports.more();
+    }
+    return message;
+  }
+
+  close(): void {
+    this.#ports.close();
+  }
+
+  message(bytes: Uint8Array): void {
+    this.#message = bytes;
+    this.#isAsked = false;
+    this.#wake?.();
+  }
+
+  /** A message that was not pulled yet goes first. */
+  ended(error: WaymarkError | undefined): void {
+    this.#ending = { error };
+    if (this.#message === undefined) this.#end?.(error);
+  }
+}
+
+/** The bytes that a request came in. */
+const BYTES = Symbol("bytes");
+
+interface Kept {
+  [BYTES]?: Uint8Array;
+}
+
+/** Keeps the bytes of a request, which are sent on as they came: to encode it again would cost more than all else that forwarding does. */
+function keeping(request: Message & Kept, bytes: Uint8Array): Message {
+  request[BYTES] = bytes;
+  return request;
+}
+
+function bytesOf(desc: DescMessage, request: Message & Kept): Uint8Array {
+  return request[BYTES] ?? toBinary(desc, request);
+}

@@ -1,0 +1,264 @@
+/** The end of forwarding in the main thread: runs the calls of one read worker and sends their answers. */
+import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { SaidReader } from "../../catalog/copy/said.ts";
+import { assert, failedInside, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { CallContext, Handler, RequestReader, ServerStreamHandler, Service, StreamSource, UnaryHandler } from "../service.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, Outbox, type SentError, sentError } from "./messages.ts";
+
+/** Names a call in logs. */
+export interface ForwardedCall {
+  readonly requestId: string;
+  readonly service: string;
+  readonly method: string;
+}
+
+export interface ForwardedCallsOptions {
+  /** What workers may call. Their limits were applied in the worker, and so were the rules of requests. */
+  readonly services: readonly Pick<Service, "desc" | "handlers">[];
+  readonly now: () => Time;
+  /** A handler threw something that is not a WaymarkError. Its caller learns only that the call failed. */
+  readonly onBug: (fault: unknown, call: ForwardedCall) => void;
+  /** Called when there is something to take, once until it is taken. */
+  readonly wake: () => void;
+}
+
+type Run =
+  | { readonly kind: "once"; readonly handle: UnaryHandler<never> }
+  | { readonly kind: "stream"; readonly open: ServerStreamHandler<never> };
+
+interface Method {
+  readonly desc: DescMethod;
+  readonly read: RequestReader | undefined;
+  readonly run: Run;
+}
+
+interface Call {
+  readonly id: number;
+  readonly method: Method;
+  readonly requestId: string;
+}
+
+export class ForwardedCalls {
+  readonly #options: ForwardedCallsOptions;
+  readonly #outbox: Outbox<SentError>;
+  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #streams = new Map<number, SentStream>();
+  #isClosed = false;
+
+  constructor(options: ForwardedCallsOptions) {
+    this.#options = options;
+    this.#outbox = new Outbox(options.wake);
+    this.#methods = new Map(options.services.flatMap(methodsOf));
+  }
+
+  /** What is to be sent, in the order in which calls were answered; undefined if that is nothing. */
+  take(): AnsweredCalls | undefined {
+    const taken = this.#outbox.take();
+    return taken && { said: taken.said, errors: taken.objects };
+  }
+
+  /** Runs the calls. Those whose handlers answer at once are answered in their order. */
+  hear({ said, callers }: AskedCalls): void {
+    const reader = new SaidReader(said);
+    while (!reader.isDone) this.#hear(reader, callers);
+  }
+
+  /** The worker is gone: its streams close, and answers that come later go nowhere. */
+  close(): void {
+    this.#isClosed = true;
+    for (const stream of this.#streams.values()) stream.close();
+    this.#streams.clear();
+  }
+
+  #hear(reader: SaidReader, callers: AskedCalls["callers"]): void {
+    const what = reader.number();
+    const id = reader.number();
+    switch (what) {
+      case ASKED.CALL:
+      case ASKED.OPEN: {
+        const caller = callers[reader.number()];
+        const path = reader.text();
+        const requestId = reader.text();
+        const bytes = reader.bytes();
+        const method = this.#methods.get(path);
+        assert(method !== undefined && caller !== undefined, "a worker forwards a call that nobody takes", { path });
+        this.#begin({ id, method, requestId }, bytes, { caller, time: this.#options.now(), requestId });
+        return;
+      }
+      case ASKED.MORE:
+        this.#streams.get(id)?.more();
+        return;
+      case ASKED.CLOSE:
+        this.#streams.get(id)?.close();
+        this.#streams.delete(id);
+        return;
+      default:
+        assert(false, "a worker says what the main thread does not know", { what });
+    }
+  }
+
+  // HOT: once a registration and once a renewal.
+  #begin(call: Call, bytes: Uint8Array, context: CallContext): void {
+    const { desc, read, run } = call.method;
+    try {
+      const request = read?.(bytes) ?? fromBinary(desc.input, bytes);
+      if (run.kind === "stream") {
+        this.#open(call, run.open(asked(request), context));
+        return;
+      }
+      const answer = run.handle(asked(request), context);
+      if (answer instanceof Promise) answer.then((known) => this.#answer(call, known)).catch((thrown: unknown) => this.#fail(call, thrown));
+      else this.#answer(call, answer);
+    } catch (thrown) {
+      this.#fail(call, thrown);
+    }
+  }
+
+  #answer({ id, method }: Call, answer: Message | Uint8Array): void {
+    if (this.#isClosed) return;
+    const bytes = answer instanceof Uint8Array ? answer : toBinary(method.desc.output, answer);
+    this.#outbox.out.numbers(ANSWERED.ANSWER, id);
+    this.#outbox.out.bytes(bytes);
+    this.#outbox.touch();
+  }
+
+  #fail({ id, method: { desc }, requestId }: Call, thrown: unknown): void {
+    const isRefusal = thrown instanceof WaymarkError;
+    if (!isRefusal) this.#options.onBug(thrown, { requestId, service: desc.parent.typeName, method: desc.name });
+    if (this.#isClosed) return;
+    this.#outbox.out.numbers(ANSWERED.FAILED, id, this.#outbox.place(sentError(isRefusal ? thrown : failedInside())));
+    this.#outbox.touch();
+  }
+
+  #open(call: Call, source: StreamSource): void {
+    const { id } = call;
+    const { out } = this.#outbox;
+    const stream = new SentStream(source, {
+      now: this.#options.now,
+      message: (bytes) => {
+        out.numbers(ANSWERED.MESSAGE, id);
+        out.bytes(bytes);
+        this.#outbox.touch();
+      },
+      end: (thrown) => {
+        this.#streams.delete(id);
+        if (thrown !== undefined) this.#fail(call, thrown);
+        else {
+          out.numbers(ANSWERED.ENDED, id);
+          this.#outbox.touch();
+        }
+      },
+    });
+    this.#streams.set(id, stream);
+    out.numbers(ANSWERED.OPENED, id);
+    this.#outbox.touch();
+    stream.begin();
+  }
+}
+
+/** The methods of a service that can be forwarded, by their paths. */
+function methodsOf({ desc, handlers }: Pick<Service, "desc" | "handlers">): readonly (readonly [string, Method])[] {
+  return desc.methods.flatMap((method): readonly (readonly [string, Method])[] => {
+    const handler = handlers[method.localName];
+    const run = handler && runOf(handler);
+    return run === undefined ? [] : [[`${desc.typeName}/${method.name}`, { desc: method, read: handler?.read, run }]];
+  });
+}
+
+function runOf(handler: Handler): Run | undefined {
+  switch (handler.kind) {
+    case "unary":
+      return { kind: "once", handle: handler.handle };
+    case "server_streaming":
+      return { kind: "stream", open: handler.open };
+    case "client_streaming":
+    case "bidi_streaming":
+      return handler.answerOne && { kind: "once", handle: handler.answerOne };
+  }
+}
+
+function asked(request: Message): never {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
+  return request as never;
+}
+
+interface SentStreamPorts {
+  readonly now: () => Time;
+  readonly message: (bytes: Uint8Array) => void;
+  /** The stream is over, and its source closed. */
+  readonly end: (thrown: unknown) => void;
+}
+
+/** An open stream of a worker. Its source is pulled only when the worker has asked for a message, so that none waits. */
+class SentStream {
+  readonly #source: StreamSource;
+  readonly #ports: SentStreamPorts;
+  #isOver = false;
+  #isAsked = true;
+  #isPulling = false;
+  #isWoken = false;
+  #ending: { readonly thrown: unknown } | undefined;
+
+  constructor(source: StreamSource, ports: SentStreamPorts) {
+    this.#source = source;
+    this.#ports = ports;
+  }
+
+  begin(): void {
+    this.#source.attach(
+      () => this.#pull(),
+      (error) => this.#endNext(error),
+    );
+    this.#pull();
+  }
+
+  /** The worker takes one more message. */
+  more(): void {
+    this.#isAsked = true;
+    if (this.#isWoken || this.#source.isDrained !== true) this.#pull();
+  }
+
+  /** Nobody reads any more. */
+  close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#source.close();
+  }
+
+  #endNext(error: WaymarkError | undefined): void {
+    this.#ending ??= { thrown: error };
+    if (!this.#isPulling) this.#finish(error);
+  }
+
+  /** A source may wake us from inside its own pull: the loop takes that, not recursion. */
+  #pull(): void {
+    if (this.#isOver) return;
+    if (this.#isPulling || !this.#isAsked) {
+      this.#isWoken = true;
+      return;
+    }
+    this.#isPulling = true;
+    let bytes: Uint8Array | undefined;
+    try {
+      do {
+        this.#isWoken = false;
+        bytes = this.#source.pull(this.#ports.now());
+      } while (bytes === undefined && this.#isWoken && this.#ending === undefined);
+    } catch (thrown) {
+      this.#ending = { thrown };
+    }
+    this.#isPulling = false;
+    if (bytes !== undefined) {
+      this.#isAsked = false;
+      this.#ports.message(bytes);
+    }
+    if (this.#ending !== undefined) this.#finish(this.#ending.thrown);
+  }
+
+  #finish(thrown: unknown): void {
+    if (this.#isOver) return;
+    this.close();
+    this.#ports.end(thrown);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * What a read worker and the main thread say to each other about calls that the worker forwards. The numbers, texts and bytes of what is said lie
+ * in three lists, as in the feed of a copy, because a message to another thread moves such lists at the least cost.
+ */
+import { type Said, SaidWriter } from "../../catalog/copy/said.ts";
+import { type ErrorDetails, type Reason, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+
+/** What the worker says, with the id of a call. The fields of each are in the order in which one end writes and the other reads them. */
+export const ASKED = {
+  /** A call that is answered once: the place of its caller in `callers`, the path of its method, its request id, the bytes of its request. */
+  CALL: 1,
+  /** A call that is answered with a stream, in the same form. One message may be sent. */
+  OPEN: 2,
+  /** One more message may be sent. */
+  MORE: 3,
+  /** Nobody reads the stream any more. */
+  CLOSE: 4,
+} as const;
+
+export interface AskedCalls {
+  readonly said: Said;
+  readonly callers: readonly Caller[];
+}
+
+/** What the main thread says, with the id of a call. */
+export const ANSWERED = {
+  /** The call is over: the bytes of its answer. */
+  ANSWER: 1,
+  /** The call is over, or the stream: the place of its error in `errors`. */
+  FAILED: 2,
+  /** The request of the stream was taken. */
+  OPENED: 3,
+  /** One message of the stream. */
+  MESSAGE: 4,
+  /** The stream is over. */
+  ENDED: 5,
+} as const;
+
+export interface AnsweredCalls {
+  readonly said: Said;
+  readonly errors: readonly SentError[];
+}
+
+/** A refusal without what no client is told: its stack and its cause. */
+export interface SentError {
+  readonly reason: Reason;
+  /** Without the reason. */
+  readonly text: string;
+  readonly details: ErrorDetails;
+}
+
+export function sentError({ reason, message, details }: WaymarkError): SentError {
+  return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
+}
+
+export function receivedError({ reason, text, details }: SentError): WaymarkError {
+  return new WaymarkError(reason, text, details);
+}
+
+/** Gathers what is said with objects of one kind, until it is taken. */
+export class Outbox<T> {
+  readonly out = new SaidWriter();
+  readonly #wake: () => void;
+  #objects: T[] = [];
+  #places = new Map<T, number>();
+  #isAwake = false;
+
+  /** `wake` is called when there is something to take, once until it is taken. */
+  constructor(wake: () => void) {
+    this.#wake = wake;
+  }
+
+  /** Notes that something is said. */
+  touch(): void {
+    if (this.#isAwake) return;
+    this.#isAwake = true;
+    this.#wake();
+  }
+
+  /** The place of an object. It goes once, however often it is said: all calls of a stream have the same caller. */
+  place(object: T): number {
+    const known = this.#places.get(object);
+    if (known !== undefined) return known;
+    this.#places.set(object, this.#objects.length);
+    return this.#objects.push(object) - 1;
+  }
+
+  /** All that was said since the last call; undefined if nothing was. */
+  take(): { readonly said: Said; readonly objects: readonly T[] } | undefined {
+    this.#isAwake = false;
+    if (this.out.isEmpty) return undefined;
+    const taken = { said: this.out.take(), objects: this.#objects };
+    this.#objects = [];
+    this.#places = new Map();
+    return taken;
+  }
+}
