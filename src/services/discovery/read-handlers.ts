@@ -26,13 +26,13 @@ import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import { LateSource } from "../late-source.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import { bookmarkMs, durationMs } from "../request-checks.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf } from "./filter.ts";
-import { LateSource } from "./late-source.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { freshness, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
@@ -152,7 +152,7 @@ class ReadMethods {
   }
 
   watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {
-    const { checkStart, caughtUp } = this.#parts;
+    const { checkStart, caughtUp, now } = this.#parts;
     checkStart();
     const filter = filterOf(request);
     if (request.withDigest && !isNamespaceOnly(filter))
@@ -161,7 +161,7 @@ class ReadMethods {
     const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
     const asked = { request, filter, bookmarkIntervalMs, cursor };
     if (caughtUp === undefined || cursor === undefined || !this.#isAhead(cursor)) return this.#open(asked, caller, time);
-    return new LateSource(caughtUp(), (opened) => this.#open(asked, caller, opened));
+    return new LateSource(caughtUp().then(() => this.#open(asked, caller, now())));
   }
 
   #open({ request, filter, bookmarkIntervalMs, cursor }: AskedWatch, by: Caller, time: Time): StreamSource {

@@ -1,5 +1,6 @@
 /** A watch from a cursor that is ahead of the catalog: forged at a lone node, and waited for at a read worker, whose copy may be behind. */
 import assert from "node:assert/strict";
+import { setImmediate } from "node:timers/promises";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -141,7 +142,7 @@ function portableCursor(ahead: number): string {
 /** The copy has caught up, and the streams that waited for it were woken. */
 async function catchUp(): Promise<void> {
   catchingUp.resolve();
-  await catchingUp.promise;
+  await setImmediate();
 }
 
 test("a short cursor that is ahead is refused by a lone node", async () => {
@@ -187,12 +188,12 @@ test("a wait that fails ends the stream with its error", async () => {
   const stream = new Stream(workerHandlers(), await shortCursor(1)).begin();
   const fault = new Error("the node is gone");
   catchingUp.reject(fault);
-  await catchingUp.promise.catch(() => undefined);
+  await setImmediate();
   expect(stream.error).toBe(fault);
   stream.close();
 });
 
-test("a stream that closes while it waits, or when it is due, opens nothing and leaves nothing behind", async () => {
+test("a stream that closes while it waits, or when it is due, leaves nothing behind", async () => {
   const waiting = new Stream(workerHandlers(), await shortCursor(1)).begin();
   const due = new Stream(workerHandlers(), await shortCursor(1));
   waiting.close();
