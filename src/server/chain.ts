@@ -368,14 +368,14 @@ export class MethodChain {
   }
 
   /** Answers a route of this method, behind the same checks as its calls: `asked` has the field that says whose call it is. Rejects to refuse. */
-  async route<T>(arrival: Arrival, asked: object, answer: (context: CallContext) => T): Promise<T> {
+  async route<T>(arrival: Arrival, asked: object, answer: (context: CallContext) => T | Promise<T>): Promise<T> {
     const began = this.#ports.now();
     const requestId = this.requestId(arrival);
     try {
       const caller = await this.#identify(arrival, requestId);
       const context = { caller, time: this.#ports.now(), requestId };
       this.#admit(context, arrival, asked);
-      const answered = answer(context);
+      const answered = await answer(context);
       this.finish(arrival, began, 0);
       return answered;
     } catch (thrown) {

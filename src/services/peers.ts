@@ -36,7 +36,7 @@ import type { Time } from "../lib/machine.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
-import type { CallContext, RouteParameters, Service, StreamSource } from "./service.ts";
+import type { CallContext, RouteParameters, RouteRow, Service, StreamSource } from "./service.ts";
 
 /** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {
@@ -126,6 +126,13 @@ export interface PeerParts {
   readonly tick: (wake: () => void) => () => void;
 }
 
+/** Query parameters of a list. */
+const PAGE = ["limit", "page_token"] as const;
+
+const PEERS_ROUTE: RouteRow = { path: "/control/peers", parameters: ["status", "cluster_id", "region", ...PAGE], rpc: () => "list" };
+const LAG_ROUTE: RouteRow = { path: "/discovery/lag", parameters: PAGE, rpc: () => "lag" };
+export const PEER_ROUTES: readonly RouteRow[] = [PEERS_ROUTE, LAG_ROUTE];
+
 export function peerService(parts: PeerParts): Service {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
   // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
@@ -139,18 +146,8 @@ export function peerService(parts: PeerParts): Service {
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
     },
     routes: [
-      {
-        path: "/control/peers",
-        parameters: ["status", "cluster_id", "region", ...PAGE],
-        rpc: () => "list",
-        answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }),
-      },
-      {
-        path: "/discovery/lag",
-        parameters: PAGE,
-        rpc: () => "lag",
-        answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
-      },
+      { ...PEERS_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }) },
+      { ...LAG_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }) },
     ],
   };
 }
@@ -254,9 +251,6 @@ function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   delete answer.generatedAt;
   return { page, steady: toJson(PeerServiceListResponseSchema, answer) };
 }
-
-/** Query parameters of a list. */
-const PAGE = ["limit", "page_token"] as const;
 
 function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): Asked {
   if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);

@@ -47,7 +47,7 @@ import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { scopeOf } from "./discovery/filter.ts";
-import type { CallContext, Service } from "./service.ts";
+import type { CallContext, RouteRow, Service } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
@@ -74,6 +74,14 @@ interface VersionOptions {
 
 const HISTORY = hashHex(fnv64("policy history"));
 
+const POLICY_ROUTE: RouteRow = {
+  path: "/discovery/policy",
+  parameters: ["namespace"],
+  // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
+  rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
+};
+export const POLICY_ROUTES: readonly RouteRow[] = [POLICY_ROUTE];
+
 export function policyService(parts: PolicyParts): Service {
   const methods = new PolicyMethods(parts);
   return {
@@ -88,15 +96,7 @@ export function policyService(parts: PolicyParts): Service {
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
       explain: { kind: "unary", handle: (request: ExplainRequest, context) => methods.explain(request, context) },
     },
-    routes: [
-      {
-        path: "/discovery/policy",
-        parameters: ["namespace"],
-        // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
-        rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
-        answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }),
-      },
-    ],
+    routes: [{ ...POLICY_ROUTE, answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }) }],
   };
 }
 

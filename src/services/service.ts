@@ -99,8 +99,8 @@ export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
-/** A path of HTTP GET with the answer of an rpc in a form of its own. A request passes the chain of that rpc. */
-export interface Route {
+/** A path of HTTP GET, of which an rpc says who may ask. A request passes the chain of that rpc. */
+export interface RouteRow {
   readonly path: string;
   /** Names of the query parameters that it takes; any other is refused. */
   readonly parameters: readonly string[];
@@ -108,8 +108,12 @@ export interface Route {
   readonly isScraped?: true;
   /** Local name of the rpc whose roles, limit and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
   readonly rpc: (parameters: RouteParameters) => string;
+}
+
+/** A path of HTTP GET with the answer of an rpc in a form of its own. */
+export interface Route extends RouteRow {
   /** Throws `invalid_argument` naming the parameter. */
-  readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer;
+  readonly answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>;
 }
 
 /** A service with its handlers by the local name of the method (`catalogQuery`). A method without a handler answers `unimplemented`. */

@@ -19,7 +19,7 @@ import { readKeepAliveRequest, readRegisterRequest } from "../../src/services/di
 import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../src/services/forwarding/forwarded-calls.ts";
 import type { AnsweredCalls, AskedCalls } from "../../src/services/forwarding/messages.ts";
-import type { CallContext, Handler, Service, StreamSource } from "../../src/services/service.ts";
+import type { CallContext, RouteAnswer, RouteParameters, Service, StreamSource } from "../../src/services/service.ts";
 
 export const CONTEXT: CallContext = {
   caller: { ...anonymousCaller("c1", "10.0.0.1", ["mesh.read", "owner:svc.a"]), principal: "spiffe://a", untilWallMs: 9_000 },
@@ -63,10 +63,16 @@ export function peers(open: () => StreamSource): Service {
   return { desc: PeerService, handlers: { watch: { kind: "server_streaming", open } } };
 }
 
+/** A service with one route. */
+export function routed(answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>): Service {
+  return { desc: PeerService, handlers: {}, routes: [{ path: "/control/peers", parameters: ["a"], rpc: () => "list", answer }] };
+}
+
 export class Forwarding {
   readonly worker: CallForwarder;
   readonly main: ForwardedCalls;
-  readonly handlers: Readonly<Record<string, Handler>>;
+  /** As the worker has it. */
+  readonly service: Required<Pick<Service, "handlers" | "routes">>;
   readonly bugs: { readonly fault: unknown; readonly call: ForwardedCall }[] = [];
   /** What is on its way to the main thread, and to the worker. */
   readonly toMain: AskedCalls[] = [];
@@ -84,9 +90,10 @@ export class Forwarding {
       onBug: (fault, call) => this.bugs.push({ fault, call }),
       wake,
     });
-    this.handlers = this.worker.handlers(service.desc, {
+    this.service = this.worker.service(service.desc, {
       methods: Object.keys(service.handlers),
       readers: { register: readRegisterRequest, keepAlive: readKeepAliveRequest },
+      routes: (service.routes ?? []).map(({ answer: _atMain, ...row }) => row),
     });
   }
 
@@ -122,7 +129,7 @@ export class Forwarding {
 
   /** Calls a unary handler as a listener does that has these bytes. */
   async call(method: string, bytes: Uint8Array, context = CONTEXT): Promise<Uint8Array> {
-    const handler = this.handlers[method];
+    const handler = this.service.handlers[method];
     if (handler?.kind !== "unary") throw new Error(`${method} is not unary`);
     const answer = await handler.handle(handler.read?.(bytes) as never, context);
     if (!(answer instanceof Uint8Array)) throw new Error("a forwarded call is answered with bytes");
@@ -131,7 +138,7 @@ export class Forwarding {
 
   /** Opens the watch of `peers`. */
   open(): StreamSource {
-    const { watch } = this.handlers;
+    const { watch } = this.service.handlers;
     if (watch?.kind !== "server_streaming") throw new Error("watch is no stream");
     return watch.open(watch.read?.(new Uint8Array()) as never, CONTEXT);
   }

@@ -17,6 +17,7 @@ export function askRoute(service: Service, asked: RouteAsked): { readonly page: 
   const route = service.routes?.find((each) => each.path === path);
   if (route === undefined) throw new Error(`no route ${path}`);
   const answer = route.answer(parameters, { caller, time, requestId: "r" });
+  if (answer instanceof Promise) throw new Error(`${path} is answered later`);
   if (answer.kind === "pieces") return { page: JSON.parse([...answer.pieces].join("")) as JsonValue, steady: undefined };
   return { page: answer.page, steady: answer.steady };
 }

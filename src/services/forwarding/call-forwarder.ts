@@ -4,8 +4,18 @@ import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
-import type { CallContext, Handler, RequestReader, StreamSource } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, Outbox, receivedError } from "./messages.ts";
+import type { CallContext, Handler, RequestReader, RouteRow, Service, StreamSource } from "../service.ts";
+import {
+  ANSWERED,
+  type AnsweredCalls,
+  ASKED,
+  type AskedCalls,
+  decodeRouteAnswer,
+  encodeParameters,
+  Outbox,
+  pathOf,
+  receivedError,
+} from "./messages.ts";
 
 /** How much of what a worker forwarded may wait for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
@@ -27,6 +37,7 @@ interface Forwarded {
   readonly methods?: readonly string[];
   /** What reads the requests of a method faster than protobuf-es does. */
   readonly readers?: Readonly<Record<string, RequestReader>>;
+  readonly routes?: readonly RouteRow[];
 }
 
 interface Request {
@@ -61,10 +72,20 @@ export class CallForwarder {
     this.#overload = new WaymarkError("discovery_rate_limited", "too many calls wait for this node; try again later", facts);
   }
 
-  /** Handlers of methods of a service, by their local names. A stream of requests is answered with one message to each. */
-  handlers(desc: DescService, { methods, readers = {} }: Forwarded = {}): Readonly<Record<string, Handler>> {
+  /** A service that is answered by the main thread. A stream of requests is answered with one message to each. */
+  service(
+    desc: DescService,
+    { methods, readers = {}, routes = [] }: Forwarded = {},
+  ): Required<Pick<Service, "desc" | "handlers" | "routes">> {
     const chosen = desc.methods.filter(({ localName }) => methods === undefined || methods.includes(localName));
-    return Object.fromEntries(chosen.map((method) => [method.localName, this.#handler(method, readers[method.localName])]));
+    return {
+      desc,
+      handlers: Object.fromEntries(chosen.map((method) => [method.localName, this.#handler(method, readers[method.localName])])),
+      routes: routes.map((row) => ({
+        ...row,
+        answer: async (parameters, context) => decodeRouteAnswer(await this.#call(row.path, encodeParameters(parameters), context)),
+      })),
+    };
   }
 
   /** What is to be sent; undefined if that is nothing. */
@@ -87,7 +108,7 @@ export class CallForwarder {
   }
 
   #handler(method: DescMethod, readFast: RequestReader | undefined): Handler {
-    const path = `${method.parent.typeName}/${method.name}`;
+    const path = pathOf(method);
     const read = (bytes: Uint8Array) => keeping(readFast?.(bytes) ?? fromBinary(method.input, bytes), bytes);
     const handle = (request: Message, context: CallContext) => this.#call(path, bytesOf(method.input, request), context);
     switch (method.methodKind) {

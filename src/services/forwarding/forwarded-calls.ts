@@ -3,8 +3,22 @@ import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/p
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, failedInside, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { CallContext, Handler, RequestReader, ServerStreamHandler, Service, StreamSource, UnaryHandler } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, Outbox, type SentError, sentError } from "./messages.ts";
+import type { CallContext, Handler, Route, Service, StreamSource } from "../service.ts";
+import {
+  ANSWERED,
+  type AnsweredCalls,
+  ASKED,
+  type AskedCalls,
+  decodeParameters,
+  encodeRouteAnswer,
+  Outbox,
+  pathOf,
+  type SentError,
+  sentError,
+} from "./messages.ts";
+
+/** What of a service may be forwarded. */
+type ForwardedService = Pick<Service, "desc" | "handlers" | "routes">;
 
 /** Names a call in logs. */
 export interface ForwardedCall {
@@ -15,7 +29,7 @@ export interface ForwardedCall {
 
 export interface ForwardedCallsOptions {
   /** What workers may call. Their limits were applied in the worker, and so were the rules of requests. */
-  readonly services: readonly Pick<Service, "desc" | "handlers">[];
+  readonly services: readonly ForwardedService[];
   readonly now: () => Time;
   /** A handler threw something that is not a WaymarkError. Its caller learns only that the call failed. */
   readonly onBug: (fault: unknown, call: ForwardedCall) => void;
@@ -23,15 +37,15 @@ export interface ForwardedCallsOptions {
   readonly wake: () => void;
 }
 
-type Run =
-  | { readonly kind: "once"; readonly handle: UnaryHandler<never> }
-  | { readonly kind: "stream"; readonly open: ServerStreamHandler<never> };
-
-interface Method {
-  readonly desc: DescMethod;
-  readonly read: RequestReader | undefined;
-  readonly run: Run;
-}
+/** What a worker may call, by its path. */
+type Method = {
+  /** Names it in logs. */
+  readonly service: string;
+  readonly name: string;
+} & (
+  | { readonly kind: "once"; readonly answer: (request: Uint8Array, context: CallContext) => Uint8Array | Promise<Uint8Array> }
+  | { readonly kind: "stream"; readonly open: (request: Uint8Array, context: CallContext) => StreamSource }
+);
 
 interface Call {
   readonly id: number;
@@ -99,33 +113,31 @@ export class ForwardedCalls {
   }
 
   // HOT: once a registration and once a renewal.
-  #begin(call: Call, bytes: Uint8Array, context: CallContext): void {
-    const { desc, read, run } = call.method;
+  #begin(call: Call, request: Uint8Array, context: CallContext): void {
+    const { method } = call;
     try {
-      const request = read?.(bytes) ?? fromBinary(desc.input, bytes);
-      if (run.kind === "stream") {
-        this.#open(call, run.open(asked(request), context));
+      if (method.kind === "stream") {
+        this.#open(call, method.open(request, context));
         return;
       }
-      const answer = run.handle(asked(request), context);
-      if (answer instanceof Promise) answer.then((known) => this.#answer(call, known)).catch((thrown: unknown) => this.#fail(call, thrown));
+      const answer = method.answer(request, context);
+      if (answer instanceof Promise) answer.then((bytes) => this.#answer(call, bytes)).catch((thrown: unknown) => this.#fail(call, thrown));
       else this.#answer(call, answer);
     } catch (thrown) {
       this.#fail(call, thrown);
     }
   }
 
-  #answer({ id, method }: Call, answer: Message | Uint8Array): void {
+  #answer({ id }: Call, bytes: Uint8Array): void {
     if (this.#isClosed) return;
-    const bytes = answer instanceof Uint8Array ? answer : toBinary(method.desc.output, answer);
     this.#outbox.out.numbers(ANSWERED.ANSWER, id);
     this.#outbox.out.bytes(bytes);
     this.#outbox.touch();
   }
 
-  #fail({ id, method: { desc }, requestId }: Call, thrown: unknown): void {
+  #fail({ id, method, requestId }: Call, thrown: unknown): void {
     const isRefusal = thrown instanceof WaymarkError;
-    if (!isRefusal) this.#options.onBug(thrown, { requestId, service: desc.parent.typeName, method: desc.name });
+    if (!isRefusal) this.#options.onBug(thrown, { requestId, service: method.service, method: method.name });
     if (this.#isClosed) return;
     this.#outbox.out.numbers(ANSWERED.FAILED, id, this.#outbox.place(sentError(isRefusal ? thrown : failedInside())));
     this.#outbox.touch();
@@ -157,30 +169,45 @@ export class ForwardedCalls {
   }
 }
 
-/** The methods of a service that can be forwarded, by their paths. */
-function methodsOf({ desc, handlers }: Pick<Service, "desc" | "handlers">): readonly (readonly [string, Method])[] {
-  return desc.methods.flatMap((method): readonly (readonly [string, Method])[] => {
+/** The methods of a service that can be forwarded, and its routes, by their paths. */
+function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly (readonly [string, Method])[] {
+  const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
-    const run = handler && runOf(handler);
-    return run === undefined ? [] : [[`${desc.typeName}/${method.name}`, { desc: method, read: handler?.read, run }]];
+    const known = handler && methodOf(method, handler);
+    return known === undefined ? [] : [[pathOf(method), known] as const];
   });
+  return [...rpcs, ...routes.map((route) => [route.path, routeMethod(route)] as const)];
 }
 
-function runOf(handler: Handler): Run | undefined {
-  switch (handler.kind) {
-    case "unary":
-      return { kind: "once", handle: handler.handle };
-    case "server_streaming":
-      return { kind: "stream", open: handler.open };
-    case "client_streaming":
-    case "bidi_streaming":
-      return handler.answerOne && { kind: "once", handle: handler.answerOne };
-  }
+function methodOf(desc: DescMethod, handler: Handler): Method | undefined {
+  const named = { service: desc.parent.typeName, name: desc.name };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decodes it, so its type is the handler's.
+  const read = (bytes: Uint8Array) => (handler.read?.(bytes) ?? fromBinary(desc.input, bytes)) as never;
+  if (handler.kind === "server_streaming")
+    return { ...named, kind: "stream", open: (bytes, context) => handler.open(read(bytes), context) };
+  const handle = handler.kind === "unary" ? handler.handle : handler.answerOne;
+  if (handle === undefined) return undefined;
+  const encoded = (answer: Message | Uint8Array) => (answer instanceof Uint8Array ? answer : toBinary(desc.output, answer));
+  return {
+    ...named,
+    kind: "once",
+    answer: (bytes, context) => {
+      const answer = handle(read(bytes), context);
+      return answer instanceof Promise ? answer.then(encoded) : encoded(answer);
+    },
+  };
 }
 
-function asked(request: Message): never {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desc decoded it, so its type is the handler's.
-  return request as never;
+function routeMethod({ path, answer }: Route): Method {
+  return {
+    service: "http",
+    name: path,
+    kind: "once",
+    answer: (bytes, context) => {
+      const answered = answer(decodeParameters(bytes), context);
+      return answered instanceof Promise ? answered.then(encodeRouteAnswer) : encodeRouteAnswer(answered);
+    },
+  };
 }
 
 interface SentStreamPorts {

@@ -2,13 +2,15 @@
  * What a read worker and the main thread say to each other about calls that the worker forwards. The numbers, texts and bytes of what is said lie
  * in three lists, as in the feed of a copy, because a message to another thread moves such lists at the least cost.
  */
+import type { DescMethod } from "@bufbuild/protobuf";
 import { type Said, SaidWriter } from "../../catalog/copy/said.ts";
-import { type ErrorDetails, type Reason, WaymarkError } from "../../lib/errors.ts";
+import { assert, type ErrorDetails, type Reason, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
+import type { RouteAnswer, RouteParameters } from "../service.ts";
 
 /** What the worker says, with the id of a call. The fields of each are in the order in which one end writes and the other reads them. */
 export const ASKED = {
-  /** A call that is answered once: the place of its caller in `callers`, the path of its method, its request id, the bytes of its request. */
+  /** A call that is answered once: the place of its caller in `callers`, the path of its rpc or route, its request id, the bytes of its request. */
   CALL: 1,
   /** A call that is answered with a stream, in the same form. One message may be sent. */
   OPEN: 2,
@@ -40,6 +42,36 @@ export const ANSWERED = {
 export interface AnsweredCalls {
   readonly said: Said;
   readonly errors: readonly SentError[];
+}
+
+/** The path of an rpc. That of a route begins with a slash. */
+export function pathOf({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
+
+/** The parameters of a request to a route, as bytes. */
+export function encodeParameters(parameters: RouteParameters): Uint8Array {
+  return Buffer.from(JSON.stringify(parameters));
+}
+
+export function decodeParameters(bytes: Uint8Array): RouteParameters {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only `encodeParameters` writes them
+  return JSON.parse(textOf(bytes)) as RouteParameters;
+}
+
+/** A page, as bytes. */
+export function encodeRouteAnswer(answer: RouteAnswer): Uint8Array {
+  assert(answer.kind === "page", "a route with an answer in pieces is not forwarded");
+  return Buffer.from(JSON.stringify(answer));
+}
+
+export function decodeRouteAnswer(bytes: Uint8Array): RouteAnswer {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only `encodeRouteAnswer` writes it
+  return JSON.parse(textOf(bytes)) as RouteAnswer;
+}
+
+function textOf({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString();
 }
 
 /** A refusal without what no client is told: its stack and its cause. */

@@ -2,6 +2,7 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
 import {
   KeepAliveRequestSchema,
   KeepAliveResponseSchema,
@@ -11,10 +12,13 @@ import {
   RenewResponseSchema,
   UnregisterRequestSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { BrokenInvariant, type ErrorDetails, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
-import type { Answers, CallContext, RequestListener, Service } from "../../../src/services/service.ts";
+import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import { BrokenInvariant, type ErrorDetails, invalid, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
+import { PEER_ROUTES } from "../../../src/services/peers.ts";
+import { POLICY_ROUTES } from "../../../src/services/policy.ts";
+import type { Answers, CallContext, RequestListener, Route, Service } from "../../../src/services/service.ts";
 import { runs } from "../../fakes/effort.ts";
-import { type Act, CONTEXT, discovery, Forwarding, renewed } from "../../fakes/forwarding.ts";
+import { type Act, CONTEXT, discovery, Forwarding, renewed, routed } from "../../fakes/forwarding.ts";
 
 const renewal = (leaseId: string) => toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds: [leaseId] }));
 const register = (init: MessageInitShape<typeof RegisterRequestSchema>) =>
@@ -122,7 +126,7 @@ test("a request is sent on in the bytes that it came in, also by a listener that
   // A field that this version does not know.
   const bytes = Uint8Array.from([...register({ leaseId: "l", entries: [{ key: { name: "e" } }] }), 0xfa, 0x7f, 1, 9]);
   const forwarding = new Forwarding(discovery());
-  const handler = forwarding.handlers["register"];
+  const handler = forwarding.service.handlers["register"];
   if (handler?.kind !== "unary") throw new Error("register is unary");
   const [first, second] = [handler.read?.(bytes), handler.read?.(register({ leaseId: "other" }))];
   expect([first, second]).toMatchObject([{ leaseId: "l" }, { leaseId: "other" }]);
@@ -133,7 +137,7 @@ test("a request is sent on in the bytes that it came in, also by a listener that
 
 test("a request that did not come as bytes, as from JSON, is encoded", async () => {
   const forwarding = new Forwarding(discovery());
-  const handler = forwarding.handlers["register"];
+  const handler = forwarding.service.handlers["register"];
   if (handler?.kind !== "unary") throw new Error("register is unary");
   const answer = handler.handle(create(RegisterRequestSchema, { leaseId: "l", entries: [{ key: { name: "e" } }] }) as never, CONTEXT);
   await forwarding.settle();
@@ -141,9 +145,9 @@ test("a request that did not come as bytes, as from JSON, is encoded", async () 
 });
 
 test("bytes that cannot be read are refused in the worker", () => {
-  const { handlers, worker } = new Forwarding(discovery());
+  const { service, worker } = new Forwarding(discovery());
   for (const method of ["register", "keepAlive", "renew"])
-    expect(() => handlers[method]?.read?.(Uint8Array.of(0x0a, 9))).toThrow("premature EOF");
+    expect(() => service.handlers[method]?.read?.(Uint8Array.of(0x0a, 9))).toThrow("premature EOF");
   expect(worker.take()).toBeUndefined();
 });
 
@@ -179,7 +183,7 @@ class Taken implements Answers {
 
 test("each request of a stream is answered by itself, the next one after it", async () => {
   const forwarding = new Forwarding(discovery());
-  const { keepAlive } = forwarding.handlers;
+  const { keepAlive } = forwarding.service.handlers;
   if (keepAlive?.kind !== "bidi_streaming") throw new Error("keepAlive has two directions");
   const answers = new Taken();
   const listener: RequestListener<never> = keepAlive.open(answers, CONTEXT);
@@ -249,13 +253,49 @@ test("when the worker is gone, late answers go nowhere, and a bug is still told"
 
 test("what a worker must not forward, or the main thread does not have, is a bug", () => {
   const forwarding = new Forwarding(discovery());
-  const others = forwarding.worker.handlers(discovery().desc, { methods: ["clusterMap"] });
-  expect(Object.keys(others)).toEqual(["clusterMap"]);
-  const { clusterMap } = others;
+  const { handlers } = forwarding.worker.service(discovery().desc, { methods: ["clusterMap"] });
+  expect(Object.keys(handlers)).toEqual(["clusterMap"]);
+  const { clusterMap } = handlers;
   if (clusterMap?.kind !== "unary") throw new Error("clusterMap is unary");
   void clusterMap.handle(clusterMap.read?.(new Uint8Array()) as never, CONTEXT);
   forwarding.send();
   expect(() => forwarding.answer()).toThrow("a worker forwards a call that nobody takes");
+});
+
+test.each<{ readonly what: string; readonly answer: Route["answer"]; readonly want: unknown }>([
+  {
+    what: "a page",
+    answer: ({ a }, { caller, requestId }) => ({ kind: "page", page: [a ?? "", caller.principal, requestId, 1.5, true, { é: "\u2028" }] }),
+    want: { kind: "page", page: ["é=1", "spiffe://a", "r-1", 1.5, true, { é: "\u2028" }] },
+  },
+  {
+    what: "a page that comes later, of which a part is steady",
+    answer: () => Promise.resolve({ kind: "page", page: { age: 1 }, steady: {} }),
+    want: { kind: "page", page: { age: 1 }, steady: {} },
+  },
+  {
+    what: "a refusal",
+    answer: () => {
+      throw invalid("a", "is no number");
+    },
+    want: expect.objectContaining({ reason: "invalid_argument", message: "invalid_argument: a: is no number" }),
+  },
+])("a route is answered with $what of the main thread", async ({ answer, want }) => {
+  const forwarding = new Forwarding(routed(answer));
+  const [route] = forwarding.service.routes;
+  expect(route).toMatchObject({ path: "/control/peers", parameters: ["a"] });
+  const told = Promise.resolve(route?.answer({ a: "é=1" }, CONTEXT)).catch((thrown: unknown) => thrown);
+  await forwarding.settle();
+  expect(await told).toEqual(want);
+});
+
+test.each([
+  { desc: PeerService, routes: PEER_ROUTES },
+  { desc: PolicyService, routes: POLICY_ROUTES },
+])("routes of $desc.typeName are forwarded behind its rpcs", ({ desc, routes }) => {
+  const { handlers, routes: forwarded } = new Forwarding(discovery()).worker.service(desc, { routes });
+  for (const { rpc } of forwarded) expect(handlers).toHaveProperty(rpc({}));
+  expect(forwarded.map(({ path }) => path)).toEqual(routes.map(({ path }) => path));
 });
 
 const REQUEST = fc.oneof(
