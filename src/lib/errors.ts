@@ -87,21 +87,21 @@ export class WaymarkError extends Error {
   }
 }
 
-/** A refusal as it crosses to another thread, which gets plain values only. What caused it stays behind, for the log there. */
+/** A refusal as it crosses to another thread: plain values, without what no client is told, its stack and its cause. */
 export interface SentError {
   readonly reason: Reason;
-  /** With the reason before it. */
-  readonly message: string;
+  /** Without the reason. */
+  readonly text: string;
   readonly details: ErrorDetails & { readonly cause: undefined };
 }
 
 export function sentError({ reason, message, details }: WaymarkError): SentError {
-  return { reason, message, details: { ...details, cause: undefined } };
+  return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
 }
 
 /** The refusal in the thread that it was sent to. */
-export function receivedError({ reason, message, details }: SentError): WaymarkError {
-  return new WaymarkError(reason, message.slice(`${reason}: `.length), details);
+export function receivedError({ reason, text, details }: SentError): WaymarkError {
+  return new WaymarkError(reason, text, details);
 }
 
 /** `invalid_argument` that names the field and the rule it broke. */

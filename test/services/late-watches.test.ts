@@ -162,7 +162,7 @@ test("a refusal is the error that a lone thread gives: reason, text, facts and w
 });
 
 test("a watch is counted no more when it closes, when its handler refuses it, and when its client left before the answer", async () => {
-  const { one, two, main, opened, deliver } = host();
+  const { one, two, main, desk, opened, deliver } = host();
   const open = one.watch("svc");
   const bad = two.watch("svc", "bad");
   await deliver();
@@ -176,6 +176,7 @@ test("a watch is counted no more when it closes, when its handler refuses it, an
     ["1 opens svc", "2 opens other", "2 closes other", "1 closes svc"],
     [0, 0, 0],
   ]);
+  expect([desk.size, one.asked.size, two.asked.size]).toEqual([0, 0, 0]);
 });
 
 test("a worker that ends takes its own watches out of the count, and those of others stay", async () => {
@@ -184,23 +185,12 @@ test("a worker that ends takes its own watches out of the count, and those of ot
   two.watch("svc");
   await deliver();
   desk.forget(1);
-  expect(main.held()).toEqual([1, 1, 0]);
+  expect([main.held(), desk.size]).toEqual([[1, 1, 0], 1]);
   desk.take(1, { kind: "close", id: 1 });
   desk.forget(1);
   two.watch("svc");
   await deliver();
   expect(main.held()).toEqual([1, 2, 0]);
-});
-
-test("a worker that drains opens no watch any more, and one that is counted meanwhile is given back", async () => {
-  const { one, main, opened, deliver } = host();
-  const asked = one.watch("svc");
-  one.asked.end(new WaymarkError("draining", "this node is stopping"));
-  const later = one.watch("svc");
-  await deliver();
-  await deliver();
-  expect([asked.pulled, later.pulled]).toEqual([["draining: this node is stopping"], ["draining: this node is stopping"]]);
-  expect([opened, main.held()]).toEqual([[], [0, 0, 0]]);
 });
 
 test("a fault of the main thread is not sent as an answer", () => {

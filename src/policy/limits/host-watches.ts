@@ -29,6 +29,11 @@ export class HostWatches {
     this.#open = open;
   }
 
+  /** How many watches of workers are counted now. */
+  get size(): number {
+    return this.#workers.values().reduce((sum, open) => sum + open.size, 0);
+  }
+
   /** What a worker says; returns the answer to it, if it wants one. */
   take(worker: number, news: WatchNews): WatchVerdict | undefined {
     const { id } = news;
@@ -68,16 +73,18 @@ export class AskedWatches {
   readonly #send: (news: WatchNews) => void;
   readonly #asked = new Map<number, Asked>();
   #lastId = 0;
-  /** Why no watch opens any more. */
-  #ended: WaymarkError | undefined;
 
   constructor(send: (news: WatchNews) => void) {
     this.#send = send;
   }
 
+  /** How many watches wait for an answer. */
+  get size(): number {
+    return this.#asked.size;
+  }
+
   /** Resolves, once the watch is counted, to what ends the count. Rejects with the main thread's refusal. */
   open(caller: Caller, namespace: string): Promise<() => void> {
-    if (this.#ended !== undefined) return Promise.reject(this.#ended);
     this.#lastId += 1;
     const id = this.#lastId;
     this.#send({ kind: "open", id, caller, namespace });
@@ -88,16 +95,7 @@ export class AskedWatches {
   take({ id, refused }: WatchVerdict): void {
     const asked = this.#asked.get(id);
     this.#asked.delete(id);
-    const close = () => this.#send({ kind: "close", id });
     if (refused !== undefined) asked?.reject(receivedError(refused));
-    else if (asked === undefined) close();
-    else asked.resolve(close);
-  }
-
-  /** The worker drains: refuses what still waits for an answer, and all that comes. Watches that are open are told by others. */
-  end(error: WaymarkError): void {
-    this.#ended = error;
-    for (const { reject } of this.#asked.values()) reject(error);
-    this.#asked.clear();
+    else asked?.resolve(() => this.#send({ kind: "close", id }));
   }
 }

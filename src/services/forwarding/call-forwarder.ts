@@ -1,21 +1,11 @@
 /** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
 import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { SaidReader } from "../../catalog/copy/said.ts";
-import { assert, WaymarkError } from "../../lib/errors.ts";
+import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import type { CallContext, Handler, RequestReader, RouteRow, Service, StreamSource } from "../service.ts";
-import {
-  ANSWERED,
-  type AnsweredCalls,
-  ASKED,
-  type AskedCalls,
-  decodeRouteAnswer,
-  encodeParameters,
-  Outbox,
-  pathOf,
-  receivedError,
-} from "./messages.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox, pathOf } from "./messages.ts";
 
 /** How much of what a worker forwarded may wait for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;

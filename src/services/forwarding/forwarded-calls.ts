@@ -1,21 +1,10 @@
 /** The end of forwarding in the main thread: runs the calls of one read worker and sends their answers. */
 import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { SaidReader } from "../../catalog/copy/said.ts";
-import { assert, failedInside, WaymarkError } from "../../lib/errors.ts";
+import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { CallContext, Handler, Route, Service, StreamSource } from "../service.ts";
-import {
-  ANSWERED,
-  type AnsweredCalls,
-  ASKED,
-  type AskedCalls,
-  decodeParameters,
-  encodeRouteAnswer,
-  Outbox,
-  pathOf,
-  type SentError,
-  sentError,
-} from "./messages.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeParameters, encodeRouteAnswer, Outbox, pathOf } from "./messages.ts";
 
 /** What of a service may be forwarded. */
 type ForwardedService = Pick<Service, "desc" | "handlers" | "routes">;

@@ -4,7 +4,7 @@
  */
 import type { DescMethod } from "@bufbuild/protobuf";
 import { type Said, SaidWriter } from "../../catalog/copy/said.ts";
-import { assert, type ErrorDetails, type Reason, WaymarkError } from "../../lib/errors.ts";
+import { assert, type SentError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { RouteAnswer, RouteParameters } from "../service.ts";
 
@@ -72,22 +72,6 @@ export function decodeRouteAnswer(bytes: Uint8Array): RouteAnswer {
 
 function textOf({ buffer, byteOffset, length }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, length).toString();
-}
-
-/** A refusal without what no client is told: its stack and its cause. */
-export interface SentError {
-  readonly reason: Reason;
-  /** Without the reason. */
-  readonly text: string;
-  readonly details: ErrorDetails;
-}
-
-export function sentError({ reason, message, details }: WaymarkError): SentError {
-  return { reason, text: message.slice(`${reason}: `.length), details: { ...details, cause: undefined } };
-}
-
-export function receivedError({ reason, text, details }: SentError): WaymarkError {
-  return new WaymarkError(reason, text, details);
 }
 
 /** Gathers what is said with objects of one kind, until it is taken. */
