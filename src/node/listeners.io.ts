@@ -1,10 +1,9 @@
-/** Opens the listeners of a node: gRPC, the HTTP edge and DNS, over the same rooms. */
-import type { JsonValue } from "@bufbuild/protobuf";
+/** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
-import { dnsCatalog } from "../dns/catalog.ts";
+import { type DnsSources, dnsCatalog } from "../dns/catalog.ts";
 import { parseZone } from "../dns/names.ts";
-import { type DnsGateway, startDnsGateway } from "../dns/server.io.ts";
+import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server.io.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
@@ -13,6 +12,7 @@ import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
@@ -21,57 +21,77 @@ import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources } from "../server/http-routes.ts";
-import { openScraper } from "../server/metrics.io.ts";
-import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
+import type { NodeIdentity } from "../services/discovery/node-identity.ts";
 import { listServices } from "../services/list.ts";
-import { type PeerParts, peerService } from "../services/peers.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
+import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
-import type { NodeFabric } from "./fabric/fabric.io.ts";
 import type { Identities } from "./identity.io.ts";
-import type { NodePolicy } from "./policy.io.ts";
-import type { NodeCore } from "./rooms.io.ts";
+import type { NodeLimits } from "./limits.ts";
 
 export interface Listeners {
   readonly grpc: GrpcListener;
   readonly edge: EdgeListener;
   readonly dns: DnsGateway | undefined;
+  /** The numbers that they have. */
+  readonly ports: ListenerPorts;
 }
 
-export interface ListenersOptions {
+interface ListenerPorts {
+  readonly grpc: number;
+  readonly http: number;
+  /** Without `tcp` it is the number of `udp`. Undefined where there is no DNS. */
+  readonly dns: { readonly udp: number; readonly tcp?: number | undefined } | undefined;
+}
+
+/**
+ * Of threads that listen on the same ports. The first takes those of the settings, or those that threads before it had, and a further one those that
+ * the first has got.
+ */
+type SharedPorts =
+  | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }
+  | { readonly sharing: "further"; readonly ports: ListenerPorts };
+
+export interface ListenersOptions extends DnsSources {
   readonly settings: Settings;
   readonly log: RootLog;
-  readonly version: string;
-  readonly core: NodeCore;
-  readonly discovery: Service;
-  readonly policy: NodePolicy;
-  readonly fabric: NodeFabric;
-  readonly identities: Identities;
-  /** All parts of the node: their lines are what `/readyz` says. */
-  readonly parts: Pick<Components, "readiness">;
+  /** The services of the contract, with their limits. Those that are left out answer `unimplemented`. */
+  readonly services: readonly Service[];
+  readonly identity: Pick<NodeIdentity, "clusterId" | "nodeId">;
+  /** Begins the ids of calls that bring none; no other thread of any node has it. */
+  readonly idPrefix: string;
+  readonly metrics: Metrics;
+  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "charges" | "note" | "noteDns">;
+  readonly accessLog: Pick<AccessLog, "countDenial">;
+  readonly identities: Pick<Identities, "identify">;
+  /** Throws `not_ready` while DNS questions may not be answered. */
+  readonly checkCaughtUp: () => void;
+  /** Calls back whenever the node begins to serve, or ends it. Health says it. */
+  readonly followServing: (onServing: (isServing: boolean) => void) => void;
+  /** What the HTTP edge shows of the node itself. */
+  readonly sources: Omit<HttpSources, "metricsAccess">;
   readonly now: () => Time;
   readonly random: () => number;
+  /** Absent: no other thread of the node has listeners. */
+  readonly shared?: SharedPorts | undefined;
 }
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
   const group = await parts.group("listeners");
-  const { core, settings } = options;
-  const built = [admitted(options.discovery, core.limits.admission), options.policy.service, peerService(peerParts(options))];
-  const { services, health } = listServices(built, settings.server.reflection === "off" ? undefined : ownDescriptors());
-  const shared = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
-  const connections = (listener: "grpc" | "http", count: number) => core.metrics.set("waymark_connections", { listener }, count);
+  const { settings, metrics } = options;
+  const { services, health } = listServices(options.services, settings.server.reflection === "off" ? undefined : ownDescriptors());
+  const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
+  const wanted = portsOf(options);
+  const connections = (listener: "grpc" | "http", count: number) => metrics.set("waymark_connections", { listener }, count);
   const grpc = await group.open(
     "gRPC",
-    () => openGrpc(options, shared),
+    () => openGrpc(options, serving, wanted.grpc),
     (listener) => ({
-      start: () =>
-        void core.driver.follow((told) => {
-          if (told.kind === "serving") listener.setServing(told.isServing);
-        }),
+      start: () => options.followServing((isServing) => listener.setServing(isServing)),
       reload: () => listener.acceptor.reloadTls(),
       drain: (by) => listener.stop(by.leftMs()),
       stop: () => listener.stop(0),
@@ -80,7 +100,7 @@ export async function openListeners(options: ListenersOptions, parts: Components
   );
   const edge = await group.open(
     "HTTP",
-    () => openEdge(options, shared),
+    () => openEdge(options, serving, wanted.http),
     (listener) => ({
       reload: () => listener.acceptor.reloadTls(),
       drain: (by) => listener.drain(by.leftMs()),
@@ -88,37 +108,45 @@ export async function openListeners(options: ListenersOptions, parts: Components
       observe: () => connections("http", listener.acceptor.sockets.size),
     }),
   );
-  if (!settings.dns.enabled) return { grpc, edge, dns: undefined };
+  const bound = { grpc: grpc.acceptor.port, http: edge.acceptor.port };
+  if (wanted.dns === undefined) return { grpc, edge, dns: undefined, ports: { ...bound, dns: undefined } };
+  const { udp, tcp } = wanted.dns;
   const stopped = (gateway: DnsGateway) => ({ drain: () => gateway.stop(), stop: () => gateway.stop() });
-  return { grpc, edge, dns: await group.open("DNS", () => openDns(options), stopped) };
+  const dns = await group.open("DNS", () => openDns(options, { udpPort: udp, tcpPort: tcp }), stopped);
+  return { grpc, edge, dns, ports: { ...bound, dns: { udp: dns.udpPort, tcp: dns.tcpPort } } };
 }
 
-type Shared = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
+function portsOf({ shared, settings: { listen, dns } }: ListenersOptions): ListenerPorts {
+  const ofDns = dns.enabled ? { udp: dns.udpPort, tcp: dns.tcpPort } : undefined;
+  return shared?.ports ?? { grpc: listen.grpcPort, http: listen.httpPort, dns: ofDns };
+}
+
+type Serving = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
   readonly tls: TlsFiles | undefined;
   readonly inflater: SharedInflater;
 };
 
-function openGrpc({ settings, log, core }: ListenersOptions, shared: Shared): Promise<GrpcListener> {
-  const { listen } = settings;
+function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving: Serving, port: number): Promise<GrpcListener> {
   return startGrpcListener({
-    ...shared,
-    host: listen.host,
-    port: listen.grpcPort,
+    ...serving,
+    host: settings.listen.host,
+    port,
+    sharing: shared?.sharing,
     limits: grpcLimits(settings),
     log: log.child("server.grpc"),
-    onCut: (reason) => core.metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
+    onCut: (reason) => metrics.inc("waymark_connections_refused_total", { listener: "grpc", reason }),
   });
 }
 
-function openEdge(options: ListenersOptions, shared: Shared): Promise<EdgeListener> {
-  const { settings, log, core } = options;
-  const { listen, limits, server } = settings;
+function openEdge({ settings, log, metrics, sources, shared }: ListenersOptions, serving: Serving, port: number): Promise<EdgeListener> {
+  const { listen, limits, server, observability } = settings;
   return startEdgeListener({
-    ...shared,
+    ...serving,
     host: listen.host,
-    port: listen.httpPort,
-    sources: httpSources(options),
-    metrics: core.metrics,
+    port,
+    sharing: shared?.sharing,
+    sources: { ...sources, metricsAccess: endpointAccess(observability.metricsAccess, settings) },
+    metrics,
     limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
     web: webRules(settings),
     log: log.child("server.http"),
@@ -149,8 +177,8 @@ function grpcLimits({ limits, server }: Settings): GrpcLimits {
   };
 }
 
-function openChain({ settings, log, core, now, identities }: ListenersOptions, services: readonly Service[]): Chain {
-  const { identity, metrics } = core;
+function openChain(options: ListenersOptions, services: readonly Service[]): Chain {
+  const { settings, log, identity, idPrefix, metrics, limits, now, identities } = options;
   const rpcLog = log.child("server.rpc");
   const isRead = (service: string, method: string) => {
     const desc = services.find((s) => s.desc.typeName === service)?.desc.methods.find((m) => m.name === method);
@@ -163,10 +191,10 @@ function openChain({ settings, log, core, now, identities }: ListenersOptions, s
     listBounds: settings.limits,
     anonymous: anonymousAccess(settings),
     knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,
-    limit: core.limits.admit,
-    idPrefix: identity.boot,
+    limit: limits.admit,
+    idPrefix,
     metrics,
-    onRefused: (call) => core.limits.note(refusedAct(call, identity.clusterId)),
+    onRefused: (call) => limits.note(refusedAct(call, identity.clusterId)),
     onBug: (fault, call) => {
       rpcLog.error({ err: fault, ...call }, "handler failed");
       if (fault instanceof BrokenInvariant && !fault.isUndone && !isRead(call.service, call.method)) endProcess(fault);
@@ -201,75 +229,46 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
-function openDns({ settings, log, core, random, now }: ListenersOptions): Promise<DnsGateway> {
+function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpPort" | "udpPort">): Promise<DnsGateway> {
+  const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
-  const { admitDns, charges } = core.limits;
+  const { admitDns, charges } = options.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
   // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
-  let asker = anonymousCaller(core.identity.clusterId, "");
-  const view = dnsCatalog(random, core, (namespaces) => noteHidden(core, asker, namespaces));
+  let asker = anonymousCaller(identity.clusterId, "");
+  const view = dnsCatalog(random, options, (namespaces) => noteHidden(options, asker, namespaces));
   return startDnsGateway({
     host,
-    udpPort: dns.udpPort,
-    tcpPort: dns.tcpPort,
+    ...ports,
+    sharing: shared?.sharing,
     settings: {
       ...dns,
       zones: dns.zones.map(parseZone),
-      nodeId: core.identity.nodeId,
+      nodeId: identity.nodeId,
       defaultTtlMs: catalog.defaultLeaseTtlMs,
     },
     catalogFor: (address) => {
-      core.machine.checkCaughtUp();
-      asker = anonymousCaller(core.identity.clusterId, address);
+      checkCaughtUp();
+      asker = anonymousCaller(identity.clusterId, address);
       admitDns?.(asker, now().monoMs);
       return view;
     },
     maxPlansBytes: dns.maxPlansBytes,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, charges },
     random,
-    metrics: core.metrics,
+    metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
   });
 }
 
 /** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
-function noteHidden({ reads, accessLog, limits, metrics }: NodeCore, asker: Caller, namespaces: readonly string[]): void {
+function noteHidden({ reads, accessLog, limits, metrics }: ListenersOptions, asker: Caller, namespaces: readonly string[]): void {
   metrics.inc("dns_policy_denials_total", {});
   for (const namespace of namespaces) {
     const { reason, rule } = reads.verdict(asker, namespace);
     accessLog.countDenial("query", reason);
     limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
   }
-}
-
-/** Bookmarks of members are looked for this often. */
-const TICK_MS = 200;
-
-function tick(wake: () => void): () => void {
-  const timer = setInterval(wake, TICK_MS);
-  timer.unref();
-  return () => clearInterval(timer);
-}
-
-function peerParts({ core, fabric, settings }: ListenersOptions): PeerParts {
-  const { maxPeerWatches: maxWatches } = settings.server;
-  return { source: fabric.peers, identity: core.identity, checkCaughtUp: () => core.machine.checkCaughtUp(), maxWatches, tick };
-}
-
-function httpSources(options: ListenersOptions): HttpSources {
-  const { core, settings, parts, now } = options;
-  const scrape = openScraper(core.metrics);
-  return {
-    metricsAccess: endpointAccess(settings.observability.metricsAccess, settings),
-    readiness: () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) }),
-    scrape,
-    persistence: () => persistence(core),
-  };
-}
-
-function persistence({ journal, identity, replica }: NodeCore): JsonValue {
-  const { nodeId, generation } = identity;
-  return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }

@@ -1,11 +1,15 @@
 /** The composition root: opens the parts of a node in their order, starts them, and stops them in reverse. */
 import { randomFillSync } from "node:crypto";
+import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
+import { openScraper } from "../server/metrics.io.ts";
+import { admitted } from "../services/admission.ts";
 import { discoveryService } from "../services/discovery/discovery.ts";
+import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
@@ -14,8 +18,8 @@ import { chooseFabric } from "./core/open-fabric.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
-import { checkExposure, openIdentities } from "./identity.io.ts";
-import { type Listeners, openListeners } from "./listeners.io.ts";
+import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
+import { type Listeners, type ListenersOptions, openListeners } from "./listeners.io.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
@@ -95,7 +99,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, fabric);
-  const endpoints = await openListeners({ settings, log, version, core, discovery, policy, fabric, identities, parts, now, random }, parts);
+  const services = [admitted(discovery, core.limits.admission), policy.service, peerService(peerParts(settings, core, fabric))];
+  const endpoints = await openListeners(listenersOptions(options, { core, services, identities, parts }), parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
@@ -250,6 +255,58 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted === true) resolve();
     else signal?.addEventListener("abort", () => resolve(), { once: true });
   });
+}
+
+interface ListenersFrom {
+  readonly core: NodeCore;
+  readonly services: readonly Service[];
+  readonly identities: Identities;
+  /** All parts of the node: their lines are what `/readyz` says. */
+  readonly parts: Pick<Components, "readiness">;
+}
+
+function listenersOptions({ settings, log }: NodeOptions, from: ListenersFrom): ListenersOptions {
+  const { core, services, identities, parts } = from;
+  const { machine, driver, metrics } = core;
+  return {
+    ...core,
+    settings,
+    log,
+    services,
+    identities,
+    idPrefix: core.identity.boot,
+    checkCaughtUp: () => machine.checkCaughtUp(),
+    followServing: (onServing) => {
+      driver.follow((told) => {
+        if (told.kind === "serving") onServing(told.isServing);
+      });
+    },
+    sources: {
+      readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
+      scrape: openScraper(metrics),
+      persistence: () => persistence(core),
+    },
+    now,
+    random,
+  };
+}
+
+function persistence({ journal, identity, replica }: NodeCore): JsonValue {
+  const { nodeId, generation } = identity;
+  return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
+}
+
+/** Bookmarks of members are looked for this often. */
+const TICK_MS = 200;
+
+function tick(wake: () => void): () => void {
+  const timer = setInterval(wake, TICK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peers }: NodeFabric): PeerParts {
+  return { source: peers, identity, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
 }
 
 /** The service behind gRPC and HTTP, over the rooms of this node. */

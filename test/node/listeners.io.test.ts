@@ -1,0 +1,159 @@
+/** The listeners of several threads on the same ports, each over parts of its own. */
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { connect } from "node:http2";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { openLog } from "../../src/lib/log.io.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { Components, Deadline } from "../../src/node/components.io.ts";
+import { type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { openScraper } from "../../src/server/metrics.io.ts";
+import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { queryBytes } from "../fakes/dns-text.ts";
+
+const LOG = openLog({ level: "silent", scopes: new Map(), format: "json" });
+
+/** Listeners as one thread has them. */
+interface Thread {
+  readonly listeners: Listeners;
+  readonly metrics: Metrics;
+  stop(): Promise<void>;
+}
+
+let inside: DiscoveryInside;
+let threads: Thread[];
+
+beforeEach(async () => {
+  inside = await startDiscovery();
+  threads = [];
+});
+afterEach(async () => {
+  await Promise.all(threads.map((thread) => thread.stop()));
+  await inside.stop();
+});
+
+async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): Promise<Thread> {
+  const metrics = new Metrics();
+  const { core, settings } = inside;
+  const { listen, dns } = settings;
+  const { serverInfo } = inside.service.handlers;
+  const parts = new Components(LOG);
+  const name = `thread ${threads.length}`;
+  const options: ListenersOptions = {
+    ...core,
+    settings: {
+      ...settings,
+      listen: { ...listen, grpcPort: 0, httpPort: 0 },
+      dns: { ...dns, enabled: isDnsOn, udpPort: 0, tcpPort: undefined },
+    },
+    log: LOG,
+    services: [{ desc: DiscoveryService, handlers: serverInfo === undefined ? {} : { serverInfo } }],
+    idPrefix: name.replace(" ", "-"),
+    metrics,
+    identities: { identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.operate"]) },
+    checkCaughtUp: () => undefined,
+    followServing: () => undefined,
+    sources: {
+      readiness: () => ({ isDraining: false, checks: [{ name, ok: true, detail: "" }] }),
+      scrape: openScraper(metrics),
+      persistence: () => undefined,
+    },
+    now: () => inside.now(),
+    random: () => 0.5,
+    shared,
+  };
+  const stop = () => parts.stop(new Deadline(1000));
+  try {
+    const listeners = await openListeners(options, parts);
+    await parts.start();
+    const thread = { listeners, metrics, stop };
+    threads.push(thread);
+    return thread;
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Asks until both threads have answered, which the kernel decides by the address of the asker. */
+async function untilBoth(ask: () => Promise<unknown>, of: (thread: Thread) => number): Promise<void> {
+  for (let asked = 0; threads.some((thread) => of(thread) === 0); asked++) {
+    expect(asked).toBeLessThan(200);
+    await ask();
+  }
+}
+
+async function callGrpc(port: number): Promise<void> {
+  const session = connect(`http://127.0.0.1:${port}`);
+  const call = session.request({
+    ":method": "POST",
+    ":path": "/waymark.discovery.v1.DiscoveryService/ServerInfo",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  call.end(Buffer.alloc(5));
+  call.resume();
+  const [trailers] = (await once(call, "trailers")) as [Record<string, string>];
+  expect(trailers["grpc-status"]).toBe("0");
+  session.close();
+}
+
+async function askDns(port: number): Promise<void> {
+  const socket = createSocket("udp4");
+  socket.send(queryBytes({ name: "web.market.waymark", type: "A" }), port, "127.0.0.1");
+  await once(socket, "message");
+  socket.close();
+}
+
+const calls = ({ metrics }: Thread) =>
+  metrics.histogram("rpc_latency_ms", { service: DiscoveryService.typeName, method: "ServerInfo", transport: "grpc" }).count;
+
+test("a further thread shares every port of the first, each thread answers of its own, and one goes on without the other", async () => {
+  const first = await openThread({ sharing: "first" });
+  const { ports } = first.listeners;
+  const second = await openThread({ sharing: "further", ports });
+  expect(second.listeners.ports).toEqual(ports);
+  await untilBoth(() => callGrpc(ports.grpc), calls);
+  const seen = new Set<string>();
+  for (let asked = 0; seen.size < 2; asked++) {
+    expect(asked).toBeLessThan(200);
+    const answer = await fetch(`http://127.0.0.1:${ports.http}/readyz`, { headers: { connection: "close" } });
+    seen.add(await answer.text());
+  }
+  expect([...seen].some((text) => text.includes("thread 0")) && [...seen].some((text) => text.includes("thread 1"))).toBe(true);
+  const udp = ports.dns?.udp ?? 0;
+  await untilBoth(
+    () => askDns(udp),
+    ({ metrics }) => metrics.counter("dns_queries_total", { qtype: "A", rcode: "NXDOMAIN", transport: "udp" }).value,
+  );
+  await first.stop();
+  for (let n = 0; n < 10; n++) {
+    await callGrpc(ports.grpc);
+    await askDns(udp);
+  }
+  expect(second.listeners.grpc.acceptor.port).toBe(ports.grpc);
+});
+
+test("the ports of threads are refused to the first thread of another node, and taken again by the first thread after the last", async () => {
+  const first = await openThread({ sharing: "first" });
+  const { ports } = first.listeners;
+  await openThread({ sharing: "further", ports });
+  await first.stop();
+  await expect(openThread({ sharing: "first", ports })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${ports.grpc}; pass --grpc-port`,
+  );
+  await expect(openThread({ sharing: "first", ports: { ...ports, grpc: 0 } })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${ports.http}; pass --http-port`,
+  );
+  await threads[1]?.stop();
+  const again = await openThread({ sharing: "first", ports });
+  expect(again.listeners.ports).toEqual(ports);
+});
+
+test("without DNS no thread opens it", async () => {
+  const first = await openThread({ sharing: "first" }, false);
+  const second = await openThread({ sharing: "further", ports: first.listeners.ports }, false);
+  expect([first.listeners.dns, second.listeners.dns, second.listeners.ports.dns]).toEqual([undefined, undefined, undefined]);
+});
