@@ -12,11 +12,12 @@ const ROOT = join(import.meta.dirname, "..");
 /** What the program reads at run time, relative to its sources. */
 const READ = ["gen", "proto", "third_party", "docs/examples", "package.json"];
 
-/** Each thread of the store begins with a module of its own, which `thread.io.ts` and `thread-entry.io.ts` find by its name. */
+/** Each thread begins with a module of its own, which is found by its name: those of the store, and a read worker. */
 function threadModules(): Readonly<Record<string, string>> {
   const owners = readdirSync(join(ROOT, "src/store"), { withFileTypes: true }).filter((each) => each.isDirectory());
   const names = owners.map(({ name }) => `${name}/worker.io`);
-  return Object.fromEntries(["thread-entry.io", ...names].map((name) => [name, `src/store/${name}.ts`]));
+  const ofStore = Object.fromEntries(["thread-entry.io", ...names].map((name) => [name, `src/store/${name}.ts`]));
+  return { ...ofStore, "worker.io": "src/node/workers/worker.io.ts" };
 }
 
 /** Each run of the tests has its own. */

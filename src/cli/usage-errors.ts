@@ -78,7 +78,7 @@ export function missingError(command: Command): string | undefined {
 }
 
 /** Flags of `serve` that the contract has for a later version. They are refused by name instead of as unknown. */
-export const LATER_FLAGS: ReadonlySet<string> = new Set(["--mode", "--upstream", "--namespaces", "--workers"]);
+export const LATER_FLAGS: ReadonlySet<string> = new Set(["--mode", "--upstream", "--namespaces"]);
 
 /** Commands that the contract has for a later version: words after `waymark`. A group stands for all of its commands. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([

@@ -62,6 +62,13 @@ const SETTINGS = {
       default: {},
       doc: `Free labels this node announces; at most ${NODE_BOUNDS.maxLabels}, with values of at most ${NODE_BOUNDS.maxLabelValueLength} characters, and ${NODE_BOUNDS.maxFactsBytes / 1024} KiB together with the roles.`,
     }),
+    workers: int({
+      default: 0,
+      min: 0,
+      max: 64,
+      flag: "--workers <n>",
+      doc: "Read workers: threads that share the ports of gRPC, HTTP and DNS. Each answers readers from a copy of the catalog in its own memory, and writes go through the main thread. 0: the main thread answers everything itself.",
+    }),
     stopTimeoutMs: ms({ default: 10_000, min: 0, max: 600_000, doc: "How long a stop waits for open calls." }),
   },
   listen: {

@@ -29,6 +29,7 @@ import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
+import type { Endpoints, ListenerPorts, SharedPorts } from "./core/endpoints.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
@@ -40,20 +41,13 @@ export interface Listeners {
   readonly ports: ListenerPorts;
 }
 
-interface ListenerPorts {
-  readonly grpc: number;
-  readonly http: number;
-  /** Without `tcp` it is the number of `udp`. Undefined where there is no DNS. */
-  readonly dns: { readonly udp: number; readonly tcp?: number | undefined } | undefined;
+export function endpointsOf({ grpc, edge, dns, ports }: Listeners): Endpoints {
+  return { ports, grpc: grpc.acceptor.address, http: edge.acceptor.address, dnsHost: dns?.host };
 }
 
-/**
- * Of threads that listen on the same ports. The first takes those of the settings, or those that threads before it had, and a further one those that
- * the first has got.
- */
-type SharedPorts =
-  | { readonly sharing: "first"; readonly ports?: ListenerPorts | undefined }
-  | { readonly sharing: "further"; readonly ports: ListenerPorts };
+export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc">): number {
+  return grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
+}
 
 export interface ListenersOptions extends DnsSources {
   readonly settings: Settings;

@@ -34,11 +34,16 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.set("waymark_catalog_tombstones", {}, replica.tombstoneCount);
   metrics.set("waymark_leases", {}, leases.size);
   metrics.counter("waymark_leases_expired_total", {}).set(registrar.expiredCount);
+  observeWatches(metrics, { replica, fanout });
+  metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
+}
+
+/** Metrics of the watches that are open in one thread. */
+export function observeWatches(metrics: Metrics, { replica, fanout }: Pick<ObservedCatalog, "fanout" | "replica">): void {
   metrics.set("waymark_watch_streams", {}, fanout.size);
   let lag = 0;
   for (const { feed } of fanout.watchers()) lag = Math.max(lag, replica.revision - feed.revision);
   metrics.set("waymark_watch_lag_revisions", {}, lag);
-  metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
 }
 
 /** Metrics of the journal, and of the records on their way there. */

@@ -13,19 +13,21 @@ import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
+import type { Endpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
-import { type Listeners, type ListenersOptions, openListeners } from "./listeners.io.ts";
+import { connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
+import { Workers } from "./workers/workers.io.ts";
 
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
@@ -99,14 +101,15 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     ({ component }) => component,
   );
   const discovery = buildDiscovery(settings, core, fabric);
-  const services = [admitted(discovery, core.limits.admission), policy.service, peerService(peerParts(settings, core, fabric))];
-  const endpoints = await openListeners(listenersOptions(options, { core, services, identities, parts }), parts);
+  const services = [policy.service, peerService(peerParts(settings, core, fabric))];
+  const served = { core, discovery, services, fabric, identities };
+  const doors = settings.node.workers === 0 ? await openOwnDoors(options, served, parts) : await openWorkers(options, served, parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
     metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
   });
-  return serve(options, { core, policy, fabric, endpoints }, parts);
+  return serve(options, { core, policy, fabric, doors }, parts);
 }
 
 function journalPart(journal: NodeCore["journal"]): Component {
@@ -179,22 +182,20 @@ interface Opened {
   readonly core: NodeCore;
   readonly policy: NodePolicy;
   readonly fabric: NodeFabric;
-  readonly endpoints: Listeners;
+  readonly doors: Doors;
 }
 
 /** Begins what others see, and waits until the node is ready. */
-async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: Opened, parts: Components): Promise<RunningNode> {
+async function serve(options: NodeOptions, { core, policy, fabric, doors }: Opened, parts: Components): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
-  const { grpc, edge } = endpoints;
   options.onOpened?.(() => parts.reload());
-  const advertised = nameListeners(settings, listeners, endpoints, fabric);
+  const advertised = nameListeners(settings, listeners, doors.endpoints, fabric);
   // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
-  const connectionCount = () => grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
-  await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount });
-  await options.beforeReady?.(grpc.acceptor.address);
+  await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount: doors.connectionCount });
+  await options.beforeReady?.(doors.endpoints.grpc);
   const ready = Promise.withResolvers<void>();
   let isTold = false;
   driver.follow((told) => {
@@ -209,6 +210,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, endpoints }: 
   driver.input({ kind: "serve" });
   await Promise.race([ready.promise, aborted(interrupt)]);
   if (interrupt?.aborted !== true) await policy.letIn();
+  await doors.told();
   const { fault } = machine.standing;
   if (machine.isReady && fault !== "")
     log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
@@ -235,16 +237,18 @@ async function stopParts(parts: Components, { driver, identity }: NodeCore, { se
 }
 
 /** Fills in the bound address of each listener. Returns the addresses where others reach them. */
-function nameListeners(settings: Settings, listeners: Record<string, string>, { grpc, edge, dns }: Listeners, { listener }: NodeFabric) {
-  listeners["grpc"] = grpc.acceptor.address;
-  listeners["http"] = edge.acceptor.address;
-  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udpPort);
+function nameListeners(settings: Settings, listeners: Record<string, string>, endpoints: Endpoints, { listener }: NodeFabric) {
+  const { ports, dnsHost } = endpoints;
+  const dns = dnsHost === undefined || ports.dns === undefined ? undefined : { host: dnsHost, port: ports.dns.udp };
+  listeners["grpc"] = endpoints.grpc;
+  listeners["http"] = endpoints.http;
+  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.port);
   if (listener !== undefined) listeners["fabric"] = listener.address;
   const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
   return {
-    grpc: at(settings.listen.host, grpc.acceptor.port),
-    http: at(settings.listen.host, edge.acceptor.port),
-    ...(dns !== undefined && { dns: at(dns.host, dns.udpPort) }),
+    grpc: at(settings.listen.host, ports.grpc),
+    http: at(settings.listen.host, ports.http),
+    ...(dns !== undefined && { dns: at(dns.host, dns.port) }),
     ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
   };
 }
@@ -257,38 +261,65 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-interface ListenersFrom {
+/** What callers are answered from. */
+interface Served {
   readonly core: NodeCore;
+  /** Without its limits. */
+  readonly discovery: Service;
   readonly services: readonly Service[];
+  readonly fabric: NodeFabric;
   readonly identities: Identities;
-  /** All parts of the node: their lines are what `/readyz` says. */
-  readonly parts: Pick<Components, "readiness">;
 }
 
-function listenersOptions({ settings, log }: NodeOptions, from: ListenersFrom): ListenersOptions {
-  const { core, services, identities, parts } = from;
+/** Where callers come in: the listeners of this thread, or those of read workers. */
+interface Doors {
+  readonly endpoints: Endpoints;
+  readonly connectionCount: () => number;
+  /** Resolves when callers are answered by what the node is now. */
+  readonly told: () => Promise<void> | void;
+}
+
+async function openOwnDoors({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Doors> {
+  const { core, discovery, services, identities } = served;
   const { machine, driver, metrics } = core;
-  return {
-    ...core,
-    settings,
-    log,
-    services,
-    identities,
-    idPrefix: core.identity.boot,
-    checkCaughtUp: () => machine.checkCaughtUp(),
-    followServing: (onServing) => {
-      driver.follow((told) => {
-        if (told.kind === "serving") onServing(told.isServing);
-      });
+  const listeners = await openListeners(
+    {
+      ...core,
+      settings,
+      log,
+      services: [admitted(discovery, core.limits.admission), ...services],
+      identities,
+      idPrefix: core.identity.boot,
+      checkCaughtUp: () => machine.checkCaughtUp(),
+      followServing: (onServing) => {
+        driver.follow((told) => {
+          if (told.kind === "serving") onServing(told.isServing);
+        });
+      },
+      // The lines of all parts are what `/readyz` says.
+      sources: {
+        readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
+        scrape: openScraper(metrics),
+        persistence: () => persistence(core),
+      },
+      now,
+      random,
     },
-    sources: {
-      readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
-      scrape: openScraper(metrics),
-      persistence: () => persistence(core),
-    },
-    now,
-    random,
-  };
+    parts,
+  );
+  return { endpoints: endpointsOf(listeners), connectionCount: () => connectionCountOf(listeners), told: () => {} };
+}
+
+async function openWorkers({ settings, log, version }: NodeOptions, served: Served, parts: Components): Promise<Doors> {
+  const { core, discovery, services, fabric } = served;
+  const report = () => ({ checks: parts.readiness(now()), persistence: persistence(core) });
+  const open = () => Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report });
+  const workers = await parts.open("read workers", open, (opened) => ({
+    reload: () => opened.reload(),
+    drain: (by) => opened.drain(by),
+    stop: (by) => opened.stop(by),
+  }));
+  return { endpoints: workers.endpoints, connectionCount: () => workers.connectionCount, told: () => workers.told() };
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {

@@ -22,6 +22,8 @@ import { isMarked } from "./fabric/peer-mark.io.ts";
 /** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {
   readonly wakeup: Wakeup;
+  /** Called when readers may be woken, and what is said to read workers has changed. */
+  readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
   readonly journal: Journal;
   readonly metrics: Metrics;
@@ -93,14 +95,15 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit 
   const { rooms, againCount } = opening.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
   const wakeup = new Wakeup(rooms.fanout, now);
-  const driver = new CoreDriver(rooms.machine, driverPorts(options, journal, { metrics, wakeup }));
+  const wakes = new Set([() => wakeup.kick()]);
+  const driver = new CoreDriver(rooms.machine, driverPorts(options, journal, { metrics, wakes }));
   const switcher = new PolicySwitcher(rooms.switches, () => driver.show());
   const switching = { switchPolicy: () => switcher.run(), policyHeard: () => switcher.heard() };
-  return { ...rooms, wakeup, driver, journal, metrics, audit, ...switching };
+  return { ...rooms, wakeup, wakes, driver, journal, metrics, audit, ...switching };
 }
 
 /** What the machine orders, carried out by the journal. */
-function driverPorts({ log }: CoreOptions, journal: Journal, { metrics, wakeup }: Pick<NodeCore, "metrics" | "wakeup">): DriverPorts {
+function driverPorts({ log }: CoreOptions, journal: Journal, { metrics, wakes }: Pick<NodeCore, "metrics" | "wakes">): DriverPorts {
   const commitMs = metrics.histogram("waymark_journal_commit_ms", {});
   const batchRecords = metrics.histogram("waymark_journal_batch_records", {});
   const nodeLog = log.child("node");
@@ -112,7 +115,9 @@ function driverPorts({ log }: CoreOptions, journal: Journal, { metrics, wakeup }
       commitMs.observe(tookMs);
       batchRecords.observe(recordCount);
     },
-    wake: () => wakeup.kick(),
+    wake: () => {
+      for (const wake of wakes) wake();
+    },
     onRefused: (error) => nodeLog.error({ err: error }, "new generation not written, trying again"),
   };
 }

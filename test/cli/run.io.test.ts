@@ -549,7 +549,6 @@ test.each([
 
 test.each([
   { argv: ["serve", "--mode", "resolver"], says: "error: --mode comes with a later version of waymark" },
-  { argv: ["serve", "--workers=2"], says: "error: --workers comes with a later version of waymark" },
   { argv: ["resolver", "start"], says: "error: waymark resolver comes with a later version" },
   { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },

@@ -1,0 +1,118 @@
+/** The main thread of the node as a read worker has it: what is said to it, and what it answers. */
+import type { MessagePort } from "node:worker_threads";
+import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
+import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
+import type { Charge } from "../../policy/limits/charges.ts";
+import type { WatchNews } from "../../policy/limits/host-watches.ts";
+import type { AskedCalls } from "../../services/forwarding/messages.ts";
+import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
+
+/** What was heard is confirmed this often, also when there is nothing else to say. */
+const SAY_MS = 100;
+/** Most audit events that the main thread has not heard of. More are lost, and counted. */
+const MAX_EVENTS = 20_000;
+
+/** What others have to say when a message goes. */
+export interface Sayings {
+  readonly takeCalls: () => AskedCalls | undefined;
+  readonly takeCharges: () => readonly Charge[];
+  readonly connectionCount: () => number;
+  readonly policy: () => FromWorker["policy"];
+}
+
+interface Waiting {
+  readonly watches: WatchNews[];
+  readonly events: AuditEvent[];
+  readonly questions: Question[];
+  readonly done: Done[];
+}
+
+export class MainThread implements Pick<AuditSink, "record"> {
+  readonly #port: MessagePort;
+  readonly #lost: Series;
+  #sayings: Sayings | undefined;
+  #waiting = nothing();
+  #isScheduled = false;
+  #lastNumber = 0;
+  #heardNumber = 0;
+  /** The messages with audit events that the main thread has not heard. */
+  #unheardEvents: { readonly number: number; readonly count: number }[] = [];
+  #eventCount = 0;
+  #lastQuestion = 0;
+  readonly #asked = new Map<number, (reply: Reply) => void>();
+
+  constructor(port: MessagePort, metrics: Metrics) {
+    this.#port = port;
+    this.#lost = metrics.counter("waymark_audit_lost_total", {});
+  }
+
+  /** From now on messages go, those that wait first. */
+  begin(sayings: Sayings): void {
+    this.#sayings = sayings;
+    setInterval(() => this.say(), SAY_MS).unref();
+    this.#say();
+  }
+
+  /** There is something to say: at the end of this turn of the event loop it is said. `add` puts it into the message. */
+  say(add?: (message: Waiting) => void): void {
+    add?.(this.#waiting);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#say();
+    });
+  }
+
+  done(done: Done): void {
+    this.say((message) => message.done.push(done));
+  }
+
+  ask(question: { readonly kind: "caughtUp" } | { readonly kind: "scrape"; readonly accept: string }): Promise<Reply> {
+    const id = ++this.#lastQuestion;
+    return new Promise((resolve) => {
+      this.#asked.set(id, resolve);
+      this.say(({ questions }) => questions.push({ ...question, id }));
+    });
+  }
+
+  /** Passes an event on to the audit log of the node. */
+  record(event: AuditEvent): void {
+    if (this.#eventCount >= MAX_EVENTS) {
+      this.#lost.inc();
+      return;
+    }
+    this.#eventCount += 1;
+    this.say(({ events }) => events.push(event));
+  }
+
+  /** To be called with each message, when all that it says is done. */
+  heard({ number, heard, replies }: ToWorker): void {
+    this.#heardNumber = number;
+    for (const over of this.#unheardEvents.filter((message) => message.number <= heard)) this.#eventCount -= over.count;
+    this.#unheardEvents = this.#unheardEvents.filter((message) => message.number > heard);
+    for (const reply of replies) {
+      this.#asked.get(reply.id)?.(reply);
+      this.#asked.delete(reply.id);
+    }
+  }
+
+  #say(): void {
+    const sayings = this.#sayings;
+    if (sayings === undefined) return;
+    const { takeCalls, takeCharges, connectionCount, policy } = sayings;
+    this.#lastNumber += 1;
+    const placed = { number: this.#lastNumber, heard: this.#heardNumber, connectionCount: connectionCount(), policy: policy() };
+    const message: FromWorker = { ...placed, calls: takeCalls(), charges: takeCharges(), ...this.#waiting };
+    this.#waiting = nothing();
+    if (message.events.length > 0) this.#unheardEvents.push({ number: this.#lastNumber, count: message.events.length });
+    this.#port.postMessage(
+      message,
+      message.calls === undefined ? [] : [message.calls.said.numbers.buffer, message.calls.said.bytes.buffer],
+    );
+  }
+}
+
+function nothing(): Waiting {
+  return { watches: [], events: [], questions: [], done: [] };
+}

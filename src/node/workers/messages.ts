@@ -1,0 +1,114 @@
+/** What the main thread of a node and its read workers say to each other: plain values, which can be cloned to another thread. */
+import type { JsonValue } from "@bufbuild/protobuf";
+import type { Said } from "../../catalog/copy/said.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { SentError } from "../../lib/errors.ts";
+import type { MetricsValues } from "../../lib/metrics/sum.ts";
+import type { AuditEvent } from "../../policy/audit/record.ts";
+import type { Charge } from "../../policy/limits/charges.ts";
+import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
+import type { HttpSources, ReadyCheck } from "../../server/http-routes.ts";
+import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
+import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  /** From 1 on. */
+  readonly number: number;
+  readonly settings: Settings;
+  readonly version: string;
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly boot: string;
+  /** How long the node runs already. The monotonic clocks of two threads differ. */
+  readonly uptimeMs: number;
+  /** Whether log lines are for people or for programs. */
+  readonly logFormat: "json" | "text";
+}
+
+/** What reads depend on beside the catalog. */
+export interface NodeFacts {
+  readonly isReady: boolean;
+  readonly isWhole: boolean;
+  readonly isServing: boolean;
+  readonly isDraining: boolean;
+  readonly hasPeers: boolean;
+  readonly ageMs: number;
+  /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */
+  readonly isShared: boolean;
+  /** Why this node takes neither renewals nor watches: another process runs under its id. */
+  readonly startRefusal: SentError | undefined;
+  readonly endedStaticCount: number;
+}
+
+/** What the node tells people. It is said a few times a second. */
+export interface NodeReport {
+  readonly checks: readonly ReadyCheck[];
+  readonly persistence: JsonValue;
+  /** Listener name to `host:port`. */
+  readonly listeners: Readonly<Record<string, string>>;
+}
+
+export type Order =
+  /** Open the listeners. */
+  | { readonly kind: "listen"; readonly shared: SharedPorts }
+  | { readonly kind: "reload" }
+  | { readonly kind: "drain"; readonly withinMs: number }
+  | { readonly kind: "stop"; readonly withinMs: number }
+  /** Say the values of your metrics. */
+  | { readonly kind: "measure" };
+
+/** The answer to a question. */
+export interface Reply {
+  readonly id: number;
+  readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
+}
+
+/** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
+export interface ToWorker {
+  /** 1, 2, 3, … */
+  readonly number: number;
+  /** Number of the worker's last message that was heard. */
+  readonly heard: number;
+  readonly said: Said;
+  /** Whether somebody waits until the worker has heard this. */
+  readonly isAwaited: boolean;
+  readonly facts: NodeFacts;
+  readonly report: NodeReport | undefined;
+  /** Answers to calls that the worker passed on, in order. */
+  readonly answers: readonly AnsweredCalls[];
+  /** What other workers took of the rate limits. */
+  readonly charges: readonly Charge[];
+  readonly verdicts: readonly WatchVerdict[];
+  readonly replies: readonly Reply[];
+  readonly orders: readonly Order[];
+}
+
+/** What a worker asks of its node, beside calls. */
+export type Question =
+  /** Answered when the copy has all that the node has now. */
+  { readonly kind: "caughtUp"; readonly id: number } | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
+
+/** What a worker has done. */
+export type Done =
+  | { readonly kind: "whole" }
+  | { readonly kind: "listening"; readonly endpoints: Endpoints }
+  /** The listeners could not be opened. The message is for the operator. */
+  | { readonly kind: "notListening"; readonly message: string }
+  | { readonly kind: "drained" }
+  | { readonly kind: "stopped" }
+  | { readonly kind: "measured"; readonly values: MetricsValues };
+
+export interface FromWorker {
+  readonly number: number;
+  readonly heard: number;
+  readonly calls: AskedCalls | undefined;
+  readonly charges: readonly Charge[];
+  readonly watches: readonly WatchNews[];
+  readonly events: readonly AuditEvent[];
+  readonly questions: readonly Question[];
+  readonly done: readonly Done[];
+  readonly connectionCount: number;
+  /** The last changes of policy that the worker shows, and that its watches have heard of. */
+  readonly policy: { readonly shown: number; readonly heard: number };
+}

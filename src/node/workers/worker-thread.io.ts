@@ -1,0 +1,211 @@
+/** One read worker as the main thread has it: its thread, what it is told, and what it says. */
+import { Worker } from "node:worker_threads";
+import { WaymarkError } from "../../lib/errors.ts";
+import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import type { Charge } from "../../policy/limits/charges.ts";
+import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
+import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
+import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
+import type { CopyFeed } from "../core/copy-feed.ts";
+import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
+import type { Done, FromWorker, NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
+
+// The build rewrites the endings of imports, but not of this path.
+const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
+
+/** Records that are said at once while a copy is made. */
+const SLICE_COUNT = 2000;
+/** While a copy is made, nothing is said as long as so much is not heard. */
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+/** A worker that leaves so much unheard, or hears nothing for so long, is ended: writers wait for it, and what it is to be told would fill the memory. */
+const MAX_UNHEARD_BYTES = 512 * 1024 * 1024;
+const MAX_SILENT_MS = 10_000;
+
+export interface WorkerThreadParts {
+  readonly start: WorkerStart;
+  readonly feed: CopyFeed;
+  readonly calls: ForwardedCalls;
+  readonly facts: () => NodeFacts;
+  /** Called with each message, when its calls are under way. */
+  readonly onHeard: (said: FromWorker) => void;
+  /** The thread is gone. `error`: what it did not catch, or why it was ended. */
+  readonly onEnd: (error: unknown) => void;
+}
+
+/** What waits for the next message. */
+interface Waiting {
+  readonly answers: AnsweredCalls[];
+  report: NodeReport | undefined;
+  readonly charges: Charge[];
+  readonly verdicts: WatchVerdict[];
+  readonly replies: Reply[];
+  readonly orders: Order[];
+}
+
+interface Awaited {
+  readonly kind: Done["kind"];
+  readonly resolve: (done: Done) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class WorkerThread {
+  readonly number: number;
+  readonly #parts: WorkerThreadParts;
+  readonly #thread: Worker;
+  #waiting = nothing();
+  #isScheduled = false;
+  /** Numbers of the messages to the worker: the last one, the last one with news of the catalog, and the last one that it has heard. */
+  #saidNumber = 0;
+  #newsNumber = 0;
+  #coveredNumber = 0;
+  /** The number of the last message from the worker. */
+  #heardNumber = 0;
+  /** Sizes of the messages that it has not heard. */
+  readonly #unheard: { readonly number: number; readonly bytes: number }[] = [];
+  #unheardBytes = 0;
+  /** When the worker last heard something, or had nothing to hear. */
+  #heardPatientMs = patientNowMs();
+  #uncovered: { readonly number: number; readonly resolve: () => void }[] = [];
+  #awaited: Awaited[] = [];
+  #hasEnded = false;
+  #error: unknown;
+  connectionCount = 0;
+
+  constructor(parts: WorkerThreadParts) {
+    this.#parts = parts;
+    this.number = parts.start.number;
+    this.#thread = new Worker(ENTRY, { name: `reads ${this.number}`, workerData: parts.start });
+    this.#thread.on("message", (said: FromWorker) => this.#hear(said));
+    this.#thread.on("error", (error) => {
+      this.#error ??= error;
+    });
+    this.#thread.once("exit", () => this.#end());
+    this.say();
+  }
+
+  /** There is something to say: at the end of this turn of the event loop it is said. `add` puts it into the message. */
+  say(add?: (message: Waiting) => void): void {
+    if (this.#hasEnded) return;
+    add?.(this.#waiting);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#say();
+    });
+  }
+
+  /**
+   * Resolves when the worker has heard of everything that happened until now, or is gone. Undefined if it has already, or if nobody reads at it
+   * yet.
+   */
+  covered(): Promise<void> | undefined {
+    const { feed } = this.#parts;
+    if (this.#hasEnded || !feed.isWhole) return undefined;
+    if (feed.waitingBytes > 0) this.#say(true);
+    return this.#newsNumber <= this.#coveredNumber ? undefined : this.#coveredUpTo(this.#newsNumber);
+  }
+
+  /** Says the facts as they are now, and resolves when the worker has heard them, or is gone. */
+  async told(): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#say(true);
+    await this.#coveredUpTo(this.#saidNumber);
+  }
+
+  #coveredUpTo(number: number): Promise<void> {
+    return new Promise((resolve) => this.#uncovered.push({ number, resolve }));
+  }
+
+  /** Resolves with the next of this kind that the worker says it has done. Rejects when the worker is gone. */
+  done<K extends Done["kind"]>(kind: K): Promise<Extract<Done, { readonly kind: K }>> {
+    return new Promise((resolve, reject) => {
+      if (this.#hasEnded) reject(this.#gone());
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only what is of this kind resolves it
+      else this.#awaited.push({ kind, resolve: resolve as Awaited["resolve"], reject });
+    });
+  }
+
+  /** Opens the worker's listeners. Rejects with a message for the operator. */
+  async listen(shared: SharedPorts): Promise<Endpoints> {
+    const listening = this.done("listening");
+    const refused = this.done("notListening").then(({ message }) => {
+      throw new Error(message);
+    });
+    this.say(({ orders }) => orders.push({ kind: "listen", shared }));
+    return (await Promise.race([listening, refused])).endpoints;
+  }
+
+  /** To be called a few times a second: ends a worker that hears nothing any more. */
+  look(): void {
+    if (this.#unheard.length === 0) this.#heardPatientMs = patientNowMs();
+    const isSilent = patientDueMs() - this.#heardPatientMs > MAX_SILENT_MS;
+    if (isSilent || this.#unheardBytes > MAX_UNHEARD_BYTES) this.terminate(new Error("it does not hear what it is told"));
+  }
+
+  terminate(why?: Error): void {
+    this.#error ??= why;
+    void this.#thread.terminate();
+  }
+
+  #say(isAwaited = false): void {
+    const { feed, facts } = this.#parts;
+    if (this.#hasEnded || (!feed.isWhole && this.#unheardBytes > MAX_WAITING_BYTES)) return;
+    this.#saidNumber += 1;
+    const said = feed.take(SLICE_COUNT);
+    if (said.numbers.length > 0) this.#newsNumber = this.#saidNumber;
+    const bytes = said.bytes.length + said.numbers.byteLength;
+    this.#unheard.push({ number: this.#saidNumber, bytes });
+    this.#unheardBytes += bytes;
+    const placed = { number: this.#saidNumber, heard: this.#heardNumber, said, isAwaited, facts: facts() };
+    const message: ToWorker = { ...placed, ...this.#waiting };
+    this.#waiting = nothing();
+    this.#thread.postMessage(message, [said.numbers.buffer, said.bytes.buffer]);
+    if (!feed.isWhole) this.say();
+  }
+
+  #hear(said: FromWorker): void {
+    this.#heardNumber = said.number;
+    this.connectionCount = said.connectionCount;
+    this.#cover(said.heard);
+    const { calls, feed, onHeard } = this.#parts;
+    if (said.calls !== undefined) calls.hear(said.calls);
+    for (const done of said.done) {
+      const over = this.#awaited.filter(({ kind }) => kind === done.kind);
+      this.#awaited = this.#awaited.filter(({ kind }) => kind !== done.kind);
+      for (const { resolve } of over) resolve(done);
+    }
+    onHeard(said);
+    // It may have waited with the rest of the copy.
+    if (!feed.isWhole) this.say();
+  }
+
+  #cover(number: number): void {
+    if (number <= this.#coveredNumber) return;
+    this.#coveredNumber = number;
+    this.#heardPatientMs = patientNowMs();
+    const count = this.#unheard.findIndex((message) => message.number > number);
+    for (const { bytes } of this.#unheard.splice(0, count < 0 ? this.#unheard.length : count)) this.#unheardBytes -= bytes;
+    for (const { resolve } of this.#uncovered.filter((each) => each.number <= number)) resolve();
+    this.#uncovered = this.#uncovered.filter((each) => each.number > number);
+  }
+
+  #end(): void {
+    this.#hasEnded = true;
+    const { feed, calls, onEnd } = this.#parts;
+    feed.close();
+    calls.close();
+    for (const { resolve } of this.#uncovered.splice(0)) resolve();
+    for (const { reject } of this.#awaited.splice(0)) reject(this.#gone());
+    onEnd(this.#error);
+  }
+
+  #gone(): Error {
+    const why = this.#error instanceof Error ? `: ${this.#error.message}` : "";
+    return new WaymarkError("draining", `read worker ${this.number} has ended${why}`);
+  }
+}
+
+function nothing(): Waiting {
+  return { answers: [], report: undefined, charges: [], verdicts: [], replies: [], orders: [] };
+}

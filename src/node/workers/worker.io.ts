@@ -1,0 +1,331 @@
+/** A read worker: a thread of a node that answers readers from a copy of the catalog, and passes every other call on to the main thread. */
+import { randomFillSync } from "node:crypto";
+import { flushCompileCache } from "node:module";
+import { performance } from "node:perf_hooks";
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import type { Settings } from "../../config/settings.ts";
+import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
+import { Wakeup } from "../../discovery/wakeup.io.ts";
+import { receivedError, WaymarkError } from "../../lib/errors.ts";
+import { openLog, type RootLog } from "../../lib/log.io.ts";
+import { parseLogScopes } from "../../lib/log-scopes.ts";
+import type { Time } from "../../lib/machine.ts";
+import { Metrics } from "../../lib/metrics/metrics.ts";
+import { valuesOf } from "../../lib/metrics/sum.ts";
+import { draws } from "../../lib/rng.ts";
+import { Charges } from "../../policy/limits/charges.ts";
+import { AskedWatches } from "../../policy/limits/host-watches.ts";
+import type { Scrape } from "../../server/metrics.io.ts";
+import { admitted } from "../../services/admission.ts";
+import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import { readHandlers } from "../../services/discovery/read-handlers.ts";
+import { readKeepAliveRequest, readRegisterRequest } from "../../services/discovery/request-bytes.ts";
+import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
+import { PEER_ROUTES } from "../../services/peers.ts";
+import { POLICY_ROUTES } from "../../services/policy.ts";
+import type { Service } from "../../services/service.ts";
+import { AccessLog } from "../access-log.ts";
+import { Components, Deadline } from "../components.io.ts";
+import { CopyRooms } from "../core/copy-rooms.ts";
+import type { SharedPorts } from "../core/endpoints.ts";
+import { openIdentities } from "../identity.io.ts";
+import { NodeLimits } from "../limits.ts";
+import { connectionCountOf, endpointsOf, type Listeners, openListeners } from "../listeners.io.ts";
+import { watchEventLoop } from "../loop-blocks.io.ts";
+import { observeWatches } from "../metrics.ts";
+import { now } from "../rooms.io.ts";
+import { MainThread } from "./main-thread.io.ts";
+import type { NodeFacts, NodeReport, Order, ToWorker, WorkerStart } from "./messages.ts";
+
+/** Before the first message. */
+const UNKNOWN: NodeFacts = {
+  isReady: false,
+  isWhole: false,
+  isServing: false,
+  isDraining: false,
+  hasPeers: false,
+  ageMs: 0,
+  isShared: false,
+  startRefusal: undefined,
+  endedStaticCount: 0,
+};
+/** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
+const FRESH_MS = 500;
+/** Methods of DiscoveryService that write, or tell of other nodes. */
+const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "clusterMap", "listPeers"] as const;
+/** Refusals that are only counted are looked at this often. */
+const LIMITS_MS = 250;
+
+/** Numbers from 0 to below 1. */
+const random = draws(randomFillSync);
+
+class ReadWorker {
+  readonly #start: WorkerStart;
+  readonly #log: RootLog;
+  readonly #metrics = new Metrics();
+  readonly #main: MainThread;
+  readonly #rooms: CopyRooms;
+  readonly #wakeup: Wakeup;
+  readonly #switcher: PolicySwitcher;
+  readonly #calls: CallForwarder;
+  readonly #charges: Charges;
+  readonly #watches: AskedWatches;
+  readonly #limits: NodeLimits;
+  readonly #accessLog: AccessLog;
+  readonly #parts: Components;
+  #listeners: Listeners | undefined;
+  #facts = UNKNOWN;
+  #factsMonoMs = 0;
+  #report: NodeReport = { checks: [], persistence: {}, listeners: {} };
+  #isWhole = false;
+  #onServing: (isServing: boolean) => void = () => {};
+  /** The last change of policy that the watches here have heard of. */
+  #heardChange = 0;
+
+  constructor(start: WorkerStart, port: MessagePort) {
+    const { settings } = start;
+    const { node, catalog, dns, observability, audit } = settings;
+    const { logLevel: level, logScopes } = observability;
+    this.#start = start;
+    this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat });
+    this.#main = new MainThread(port, this.#metrics);
+    this.#accessLog = new AccessLog(this.#metrics, { sampleReads: audit.sampleReads, wallMs: Date.now, audit: this.#main });
+    this.#rooms = new CopyRooms({
+      ...start,
+      clusterId: node.clusterId,
+      region: node.region,
+      catalog,
+      zones: dns.zones,
+      onDenied: this.#accessLog.onDenied,
+      onAgain: () => this.#wakeup.kick(),
+    });
+    this.#wakeup = new Wakeup(this.#rooms.fanout, now);
+    this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
+    this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
+    this.#charges = new Charges(() => this.#main.say());
+    this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
+    const limited = { settings, metrics: this.#metrics, policies: this.#rooms.policies, lookup: this.#rooms.replica.lookup };
+    this.#limits = new NodeLimits({ ...limited, now, audit: this.#main, charges: this.#charges, watches: this.#watches });
+    this.#parts = new Components(this.#log.child("node"));
+  }
+
+  /** Hears the main thread from now on. */
+  begin(port: MessagePort): void {
+    const { switches } = this.#rooms;
+    this.#main.begin({
+      takeCalls: () => this.#calls.take(),
+      takeCharges: () => this.#charges.take(),
+      connectionCount: () => (this.#listeners === undefined ? 0 : connectionCountOf(this.#listeners)),
+      policy: () => ({ shown: switches.shown, heard: this.#heardChange }),
+    });
+    setInterval(() => this.#limits.tick(now()), LIMITS_MS).unref();
+    port.on("message", (message: ToWorker) => this.#hear(message));
+  }
+
+  // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
+  #hear(message: ToWorker): void {
+    const { said, facts, report, answers, charges, verdicts, orders, isAwaited } = message;
+    if (said.numbers.length > 0) this.#rooms.hear(said);
+    this.#factsMonoMs = performance.now();
+    const { isServing } = this.#facts;
+    this.#facts = facts;
+    if (report !== undefined) this.#report = report;
+    if (facts.isServing !== isServing) this.#onServing(facts.isServing);
+    for (const answer of answers) this.#calls.hear(answer);
+    this.#charges.apply(charges, performance.now());
+    for (const verdict of verdicts) this.#watches.take(verdict);
+    this.#main.heard(message);
+    if (isAwaited) this.#main.say();
+    for (const order of orders) void this.#obey(order);
+    if (this.#isWhole || !this.#rooms.isWhole) return;
+    this.#isWhole = true;
+    this.#main.done({ kind: "whole" });
+  }
+
+  async #obey(order: Order): Promise<void> {
+    switch (order.kind) {
+      case "listen":
+        return this.#listen(order.shared);
+      case "reload":
+        return this.#parts.reload();
+      case "drain":
+        await this.#parts.drain(new Deadline(order.withinMs));
+        return this.#main.done({ kind: "drained" });
+      case "stop":
+        await this.#parts.stop(new Deadline(order.withinMs));
+        this.#limits.close();
+        await this.#log.end();
+        return this.#main.done({ kind: "stopped" });
+      case "measure":
+        return this.#main.done({ kind: "measured", values: valuesOf(this.#metrics) });
+    }
+  }
+
+  /** A change of policy is complete here. */
+  #shown(): void {
+    const { shown } = this.#rooms.switches;
+    this.#wakeup.kick();
+    this.#main.say();
+    void this.#hearingOf(shown);
+  }
+
+  async #hearingOf(change: number): Promise<void> {
+    await this.#switcher.heard();
+    this.#heardChange = Math.max(this.#heardChange, change);
+    this.#main.say();
+  }
+
+  // ---- what readers ask ----
+  #ageMs(time: Time): number {
+    const { ageMs, isShared } = this.#facts;
+    return isShared ? ageMs + Math.max(0, time.monoMs - this.#factsMonoMs - FRESH_MS) : ageMs;
+  }
+
+  #checkCaughtUp(): void {
+    if (this.#facts.isReady) return;
+    throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: 1000 });
+  }
+
+  #checkStart(): void {
+    const { startRefusal } = this.#facts;
+    if (startRefusal !== undefined) throw receivedError(startRefusal);
+  }
+
+  #identity(): NodeIdentity {
+    const { settings, version, nodeId, boot, uptimeMs } = this.#start;
+    const { clusterId, region, zone, roles } = settings.node;
+    const { replica } = this.#rooms;
+    const reported = () => this.#report.listeners;
+    return {
+      version,
+      nodeId,
+      clusterId,
+      region,
+      zone,
+      roles,
+      boot,
+      startedMonoMs: performance.now() - uptimeMs,
+      get generation() {
+        return replica.self.generation;
+      },
+      get listeners() {
+        return reported();
+      },
+    };
+  }
+
+  /** Reads are answered here, and all other calls by the main thread. */
+  #services(identity: NodeIdentity): readonly Service[] {
+    const { reads: readers, fanout, bytes, loads } = this.#rooms;
+    const reads = readHandlers({
+      reads: readers,
+      fanout,
+      bytes,
+      loads,
+      identity,
+      endedStaticCount: () => this.#facts.endedStaticCount,
+      mesh: { ageMs: (time) => this.#ageMs(time), hasPeers: () => this.#facts.hasPeers },
+      isReady: () => this.#facts.isWhole,
+      checkCaughtUp: () => this.#checkCaughtUp(),
+      checkStart: () => this.#checkStart(),
+      caughtUp: async () => void (await this.#main.ask({ kind: "caughtUp" })),
+      now,
+      random,
+      allowsViewerOverride: this.#start.settings.tenants.allowRequestOverride,
+      metrics: this.#metrics,
+      onRead: this.#accessLog.onRead,
+    });
+    const fast = { register: readRegisterRequest, keepAlive: readKeepAliveRequest };
+    const { handlers } = this.#calls.service(DiscoveryService, { methods: PASSED_ON, readers: fast });
+    const discovery = { desc: DiscoveryService, handlers: { ...handlers, ...reads.handlers }, routes: reads.routes };
+    const policy = this.#calls.service(PolicyService, { routes: POLICY_ROUTES });
+    const peers = this.#calls.service(PeerService, { routes: PEER_ROUTES });
+    return [admitted(discovery, this.#limits.admission), policy, peers];
+  }
+
+  async #listen(shared: SharedPorts): Promise<void> {
+    try {
+      await this.#open(shared);
+    } catch (error) {
+      this.#main.done({ kind: "notListening", message: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  async #open(shared: SharedPorts): Promise<void> {
+    const { settings } = this.#start;
+    const log = this.#log;
+    const openTable = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
+    const identities = await this.#parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
+    const watchLoop = () => watchEventLoop(log.child("node"), this.#metrics);
+    await this.#parts.open("event loop", watchLoop, (watch) => watch);
+    const identity = this.#identity();
+    const { reads, replica, dnsNames, policies } = this.#rooms;
+    const listeners = await openListeners(
+      {
+        reads,
+        replica,
+        dnsNames,
+        policies,
+        settings: shareOf(settings),
+        log,
+        services: this.#services(identity),
+        identity,
+        idPrefix: `${this.#start.boot}-${this.#start.number}`,
+        metrics: this.#metrics,
+        limits: this.#limits,
+        accessLog: this.#accessLog,
+        identities,
+        checkCaughtUp: () => this.#checkCaughtUp(),
+        followServing: (onServing) => {
+          this.#onServing = onServing;
+          onServing(this.#facts.isServing);
+        },
+        sources: {
+          readiness: () => ({ isDraining: this.#facts.isDraining, checks: this.#report.checks }),
+          scrape: (accept) => this.#scrape(accept),
+          persistence: () => this.#report.persistence,
+        },
+        now,
+        random,
+        shared,
+      },
+      this.#parts,
+    );
+    this.#listeners = listeners;
+    this.#metrics.onCollect(() => this.#observe());
+    await this.#parts.start();
+    this.#main.done({ kind: "listening", endpoints: endpointsOf(listeners) });
+  }
+
+  async #scrape(accept: string): Promise<Scrape> {
+    const { scrape } = await this.#main.ask({ kind: "scrape", accept });
+    if (scrape === undefined) throw new WaymarkError("internal", "the metrics cannot be read; the log says why");
+    return scrape;
+  }
+
+  #observe(): void {
+    this.#parts.observe();
+    observeWatches(this.#metrics, this.#rooms);
+    this.#metrics.counter("waymark_log_lines_dropped_total", {}).set(this.#log.droppedCount());
+  }
+}
+
+/** Bounds of a listener are those of all threads together. */
+function shareOf(settings: Settings): Settings {
+  const { server, dns, node } = settings;
+  const share = (bound: number) => Math.ceil(bound / node.workers);
+  return {
+    ...settings,
+    server: { ...server, maxConnections: share(server.maxConnections) },
+    dns: { ...dns, maxPlansBytes: share(dns.maxPlansBytes) },
+  };
+}
+
+const port = parentPort;
+if (port === null) throw new Error("a read worker was started as a program");
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- worker-thread.io.ts is the only starter and hands over this type
+new ReadWorker(workerData as WorkerStart, port).begin(port);
+flushCompileCache();

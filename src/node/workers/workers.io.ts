@@ -1,0 +1,323 @@
+/** The read workers of a node: threads that share its ports. Each answers readers from a copy of the catalog, and passes other calls on to this thread. */
+import { performance } from "node:perf_hooks";
+import type { Settings } from "../../config/settings.ts";
+import { assert, rethrowBroken, sentError, WaymarkError } from "../../lib/errors.ts";
+import { later } from "../../lib/later.io.ts";
+import type { Log, RootLog } from "../../lib/log.io.ts";
+import { MetricsSum, type OtherMetrics } from "../../lib/metrics/sum.ts";
+import { HostWatches } from "../../policy/limits/host-watches.ts";
+import { openScraper, type Scraper } from "../../server/metrics.io.ts";
+import { changesNothing } from "../../services/cost.ts";
+import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
+import type { PeerDirectory } from "../../services/peer-directory.ts";
+import type { Service } from "../../services/service.ts";
+import type { Deadline } from "../components.io.ts";
+import { CopyFeed } from "../core/copy-feed.ts";
+import type { Endpoints } from "../core/endpoints.ts";
+import { type NodeCore, now } from "../rooms.io.ts";
+import type { FromWorker, NodeFacts, NodeReport, Order, Question } from "./messages.ts";
+import { WorkerThread } from "./worker-thread.io.ts";
+
+/** Facts that change with time alone are said this often. */
+const FACTS_MS = 100;
+/** A worker that has ended is started again after this time. While it ends again within a minute, the time doubles. */
+const AGAIN_MS = 200;
+const MAX_AGAIN_MS = 30_000;
+const STEADY_MS = 60_000;
+/** How long a scrape waits for the values of the workers. Of one that is late the values before count. */
+const MEASURE_MS = 1000;
+
+export interface WorkersOptions {
+  readonly settings: Settings;
+  readonly log: RootLog;
+  readonly version: string;
+  readonly core: NodeCore;
+  readonly mesh: PeerDirectory;
+  /** What workers pass on. They apply the limits. */
+  readonly services: readonly Service[];
+  readonly report: () => Pick<NodeReport, "checks" | "persistence">;
+}
+
+/** A worker, and the one that was started in its place. */
+interface Place {
+  readonly number: number;
+  thread: WorkerThread;
+  isListening: boolean;
+  startedMonoMs: number;
+  againMs: number;
+}
+
+export class Workers {
+  readonly #options: WorkersOptions;
+  readonly #log: Log;
+  readonly #places: readonly Place[];
+  readonly #sum: MetricsSum;
+  readonly #scrape: Scraper;
+  readonly #watches: HostWatches;
+  readonly #timer: NodeJS.Timeout;
+  /** The last answers to each worker, while they wait. */
+  readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
+  #endpoints: Endpoints | undefined;
+  #isStopping = false;
+
+  private constructor(options: WorkersOptions) {
+    const { core, settings, log } = options;
+    this.#options = options;
+    this.#log = log.child("workers");
+    this.#sum = new MetricsSum(core.metrics);
+    this.#scrape = openScraper(this.#sum, () => this.#measure());
+    this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
+    this.#places = Array.from({ length: settings.node.workers }, (_, index) => this.#placeOf(index + 1));
+    core.wakes.add(() => this.#sayAll());
+    core.driver.follow(() => this.#sayAll());
+    this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
+  }
+
+  /** Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen. */
+  static async open(options: WorkersOptions): Promise<Workers> {
+    const workers = new Workers(options);
+    try {
+      const whole = workers.#places.map(({ thread }) => thread.done("whole"));
+      await Promise.all(whole);
+      for (const place of workers.#places) await workers.#listen(place);
+      return workers;
+    } catch (error) {
+      workers.close();
+      throw error;
+    }
+  }
+
+  get endpoints(): Endpoints {
+    assert(this.#endpoints !== undefined, "the workers listen");
+    return this.#endpoints;
+  }
+
+  get connectionCount(): number {
+    return this.#places.reduce((sum, { thread }) => sum + thread.connectionCount, 0);
+  }
+
+  /** Resolves when all workers know what the node is now. */
+  async told(): Promise<void> {
+    await Promise.all(this.#places.map(({ thread }) => thread.told()));
+  }
+
+  reload(): void {
+    this.#order({ kind: "reload" });
+  }
+
+  /** Resolves when all have drained, or are gone. */
+  async drain(by: Deadline): Promise<void> {
+    this.#isStopping = true;
+    const drained = this.#places.map(({ thread }) => thread.done("drained").catch(() => {}));
+    this.#order({ kind: "drain", withinMs: by.leftMs() });
+    await Promise.all(drained);
+  }
+
+  async stop(by: Deadline): Promise<void> {
+    this.#isStopping = true;
+    const stopped = this.#places.map(({ thread }) => thread.done("stopped").catch(() => {}));
+    this.#order({ kind: "stop", withinMs: by.halfMs() });
+    await Promise.race([Promise.all(stopped), new Promise((resolve) => later(() => resolve(undefined), by.leftMs()))]);
+    this.close();
+  }
+
+  close(): void {
+    this.#isStopping = true;
+    clearInterval(this.#timer);
+    for (const { thread } of this.#places) thread.terminate();
+  }
+
+  /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
+  async #listen(place: Place): Promise<void> {
+    const ports = this.#endpoints?.ports;
+    const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
+    this.#endpoints = await place.thread.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
+    place.isListening = true;
+  }
+
+  #placeOf(number: number): Place {
+    const begun = performance.now();
+    return { number, thread: this.#thread(number), isListening: false, startedMonoMs: begun, againMs: AGAIN_MS };
+  }
+
+  #thread(number: number): WorkerThread {
+    const { core, version, settings, services } = this.#options;
+    const { identity, replica } = core;
+    const others = this.#sum.begin();
+    const feed = new CopyFeed(core, () => thread.say());
+    const calls = new ForwardedCalls({
+      services,
+      now,
+      onBug: (fault, call) => this.#failed(fault, call),
+      wake: () => setImmediate(() => this.#answer(thread, calls)),
+    });
+    const start = {
+      number,
+      settings,
+      version,
+      nodeId: identity.nodeId,
+      generation: replica.self.generation,
+      boot: identity.boot,
+      uptimeMs: performance.now() - identity.startedMonoMs,
+      logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
+    };
+    const thread = new WorkerThread({
+      start,
+      feed,
+      calls,
+      facts: () => this.#facts(),
+      onHeard: (said) => this.#heard(thread, { feed, others }, said),
+      onEnd: (error) => {
+        others.end();
+        this.#watches.forget(number);
+        this.#ended(number, error);
+      },
+    });
+    return thread;
+  }
+
+  // ---- what is said ----
+  /**
+   * Answers the calls of a worker when all workers have heard what the answers speak of, so that a caller finds what it wrote whichever of them
+   * it asks next.
+   */
+  #answer(thread: WorkerThread, calls: ForwardedCalls): void {
+    const answers = calls.take();
+    if (answers === undefined) return;
+    const say = () => thread.say((message) => message.answers.push(answers));
+    const others = this.#places.flatMap((place) => (place.thread === thread ? [] : (place.thread.covered() ?? [])));
+    const before = this.#answering.get(thread);
+    if (before === undefined && others.length === 0) {
+      say();
+      return;
+    }
+    const answered = this.#sayLater(say, before === undefined ? others : [before, ...others]);
+    this.#answering.set(thread, answered);
+    void answered.then(() => this.#answering.get(thread) === answered && this.#answering.delete(thread));
+  }
+
+  #facts(): NodeFacts {
+    const { core, mesh } = this.#options;
+    const { machine, registrar } = core;
+    return {
+      isReady: machine.isReady,
+      isWhole: machine.isWhole,
+      isServing: machine.isServing,
+      isDraining: machine.isDraining,
+      hasPeers: mesh.hasPeers(),
+      ageMs: mesh.ageMs(now()),
+      isShared: machine.fabric !== undefined,
+      startRefusal: refusalOf(() => machine.standing.checkStart()),
+      endedStaticCount: registrar.endings.endedStaticCount,
+    };
+  }
+
+  async #sayLater(say: () => void, after: readonly Promise<void>[]): Promise<void> {
+    await Promise.all(after);
+    say();
+  }
+
+  #sayAll(): void {
+    for (const { thread } of this.#places) thread.say();
+  }
+
+  #order(order: Order): void {
+    for (const { thread } of this.#places) thread.say(({ orders }) => orders.push(order));
+  }
+
+  #look(): void {
+    const { report, core } = this.#options;
+    const said = { ...report(), listeners: core.listeners };
+    for (const { thread } of this.#places) {
+      thread.look();
+      thread.say((message) => {
+        message.report = said;
+      });
+    }
+  }
+
+  // ---- what is heard ----
+  #heard(thread: WorkerThread, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, said: FromWorker): void {
+    const { audit } = this.#options.core;
+    feed.shown(said.policy.shown);
+    feed.heard(said.policy.heard);
+    for (const event of said.events) audit?.record(event);
+    for (const done of said.done) if (done.kind === "measured") others.set(done.values);
+    for (const news of said.watches) {
+      const verdict = this.#watches.take(thread.number, news);
+      if (verdict !== undefined) thread.say(({ verdicts }) => verdicts.push(verdict));
+    }
+    for (const question of said.questions) this.#asked(thread, question);
+    if (said.charges.length === 0) return;
+    for (const other of this.#places) if (other.thread !== thread) other.thread.say(({ charges }) => charges.push(...said.charges));
+  }
+
+  #asked(thread: WorkerThread, question: Question): void {
+    const { id } = question;
+    if (question.kind === "caughtUp") {
+      thread.say(({ replies }) => replies.push({ id }));
+      return;
+    }
+    this.#scrape(question.accept).then(
+      (scrape) => thread.say(({ replies }) => replies.push({ id, scrape })),
+      (error: unknown) => {
+        this.#log.error({ err: error }, "metrics cannot be read");
+        thread.say(({ replies }) => replies.push({ id }));
+      },
+    );
+  }
+
+  /** Resolves when all workers have said the values of their metrics, or are late. */
+  async #measure(): Promise<void> {
+    const measured = this.#places.map(({ thread }) => thread.done("measured").catch(() => {}));
+    this.#order({ kind: "measure" });
+    const late = Promise.withResolvers<void>();
+    const stop = later(late.resolve, MEASURE_MS);
+    await Promise.race([Promise.all(measured), late.promise]);
+    stop();
+  }
+
+  /** A bug may have left anything behind: then the process ends, and starts anew from its disk. */
+  #failed(fault: unknown, call: ForwardedCall): void {
+    this.#options.log.child("server.rpc").error({ err: fault, ...call }, "handler failed");
+    const service = this.#options.services.find(({ desc }) => desc.typeName === call.service);
+    const method = service?.desc.methods.find(({ name }) => name === call.method);
+    const isRead = method !== undefined && changesNothing(method);
+    if (!isRead) queueMicrotask(() => rethrowBroken(fault));
+  }
+
+  // ---- workers that end ----
+  #ended(number: number, error: unknown): void {
+    const place = this.#places.find((each) => each.number === number);
+    if (place === undefined || this.#isStopping) return;
+    place.isListening = false;
+    const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
+    place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
+    this.#log.error({ worker: number, err: error, againMs: place.againMs }, "a read worker has ended, and its connections with it");
+    later(() => void this.#again(place), place.againMs);
+  }
+
+  async #again(place: Place): Promise<void> {
+    if (this.#isStopping) return;
+    place.thread = this.#thread(place.number);
+    place.startedMonoMs = performance.now();
+    const { thread } = place;
+    try {
+      await thread.done("whole");
+      await this.#listen(place);
+      this.#log.info({ worker: place.number }, "a read worker is back");
+    } catch (error) {
+      if (!this.#isStopping) thread.terminate(error instanceof Error ? error : undefined);
+    }
+  }
+}
+
+function refusalOf(check: () => void): NodeFacts["startRefusal"] {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    return sentError(error);
+  }
+}
