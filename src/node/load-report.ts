@@ -1,9 +1,13 @@
 /** How busy this node has been since it was last asked: what others read in its NODE entry and in ListPeers. */
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
+import type { MetricsSum } from "../lib/metrics/sum.ts";
+
+/** The metrics of one thread, or their sum over several. */
+type Counts = Pick<Metrics | MetricsSum, "seriesOf" | "histogramsOf">;
 
 export interface LoadSources {
-  readonly metrics: Metrics;
+  readonly metrics: Counts;
   /** Open connections. */
   readonly connectionCount: () => number;
   /** Part of the time since the last call in which the event loop was busy. */
@@ -45,7 +49,7 @@ export class NodeLoad {
   }
 }
 
-function totalsOf(metrics: Metrics) {
+function totalsOf(metrics: Counts) {
   const totals = { calls: 0, failures: 0, answers: 0, latencyMs: 0 };
   for (const { labels, value } of metrics.seriesOf("rpc_requests_total")) {
     totals.calls += value;

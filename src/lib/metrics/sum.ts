@@ -1,6 +1,17 @@
 /** The metrics of several threads of a node as one. */
 import { assert } from "../errors.ts";
-import { type Family, Histogram, isMetricName, METRICS, type MetricName, Metrics, Series } from "./metrics.ts";
+import {
+  type CounterName,
+  type Family,
+  type GaugeName,
+  Histogram,
+  type HistogramName,
+  isMetricName,
+  METRICS,
+  type MetricName,
+  Metrics,
+  Series,
+} from "./metrics.ts";
 import type { MetricRow } from "./row.ts";
 
 /** The values of a thread as another thread takes them. */
@@ -91,6 +102,18 @@ export class MetricsSum {
     for (const values of this.#others.values()) for (const value of values) if (value.row.across !== "own") addAt(sums, value);
     for (const [place, sum] of sums) if (sum instanceof Histogram) this.#keepSum(place, sum);
     return families;
+  }
+
+  /** Every series of a counter or gauge so far, as copies. */
+  seriesOf(name: CounterName | GaugeName): Iterable<Series> {
+    const family = this.collect().find((each) => each.name === name);
+    return family !== undefined && "series" in family ? family.series.values() : [];
+  }
+
+  /** Every series of a histogram so far, as copies. */
+  histogramsOf(name: HistogramName): Iterable<Histogram> {
+    const family = this.collect().find((each) => each.name === name);
+    return family !== undefined && "histograms" in family ? family.histograms.values() : [];
   }
 
   #end(other: OtherMetrics): void {
