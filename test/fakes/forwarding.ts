@@ -68,6 +68,11 @@ export function routed(answer: (parameters: RouteParameters, context: CallContex
   return { desc: PeerService, handlers: {}, routes: [{ path: "/control/peers", parameters: ["a"], rpc: () => "list", answer }] };
 }
 
+/** Waits until what handlers have promised by now has come. */
+export async function handlersSettle(): Promise<void> {
+  for (let step = 0; step < 10; step++) await Promise.resolve();
+}
+
 export class Forwarding {
   readonly worker: CallForwarder;
   readonly main: ForwardedCalls;
@@ -77,18 +82,17 @@ export class Forwarding {
   /** What is on its way to the main thread, and to the worker. */
   readonly toMain: AskedCalls[] = [];
   readonly toWorker: AnsweredCalls[] = [];
-  wakes = 0;
+  /** How often an end said that there is something to take, since it was last taken. */
+  workerWakes = 0;
+  mainWakes = 0;
 
-  constructor(service: Service, bounds: Partial<typeof FORWARDING_BOUNDS> | { readonly maxCalls: number; readonly maxBytes: number } = {}) {
-    const wake = () => {
-      this.wakes += 1;
-    };
-    this.worker = new CallForwarder({ ...FORWARDING_BOUNDS, ...bounds, wake });
+  constructor(service: Service, bounds: { readonly maxCalls: number; readonly maxBytes: number } = FORWARDING_BOUNDS) {
+    this.worker = new CallForwarder({ ...bounds, wake: () => void this.workerWakes++ });
     this.main = new ForwardedCalls({
       services: [service],
       now: () => MAIN_TIME,
       onBug: (fault, call) => this.bugs.push({ fault, call }),
-      wake,
+      wake: () => void this.mainWakes++,
     });
     this.service = this.worker.service(service.desc, {
       methods: Object.keys(service.handlers),
@@ -97,8 +101,10 @@ export class Forwarding {
     });
   }
 
-  /** The worker sends what it has, in a form that reaches another thread. */
+  /** The worker sends what it has, in a form that reaches another thread, if it said so. */
   send(): void {
+    if (this.workerWakes === 0) return;
+    this.workerWakes = 0;
     const asked = this.worker.take();
     if (asked !== undefined) this.toMain.push(structuredClone(asked));
   }
@@ -106,6 +112,8 @@ export class Forwarding {
   /** The main thread hears what was sent, and sends what it has. */
   answer(): void {
     for (const asked of this.toMain.splice(0)) this.main.hear(asked);
+    if (this.mainWakes === 0) return;
+    this.mainWakes = 0;
     const answered = this.main.take();
     if (answered !== undefined) this.toWorker.push(structuredClone(answered));
   }
@@ -121,7 +129,7 @@ export class Forwarding {
       this.send();
       this.answer();
       this.hear();
-      for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+      await handlersSettle();
       this.answer();
       this.send();
     } while (this.toMain.length + this.toWorker.length > 0);

@@ -18,7 +18,7 @@ import { PEER_ROUTES } from "../../../src/services/peers.ts";
 import { POLICY_ROUTES } from "../../../src/services/policy.ts";
 import type { Answers, CallContext, RequestListener, Route, Service } from "../../../src/services/service.ts";
 import { runs } from "../../fakes/effort.ts";
-import { type Act, CONTEXT, discovery, Forwarding, renewed, routed } from "../../fakes/forwarding.ts";
+import { type Act, CONTEXT, discovery, Forwarding, handlersSettle, renewed, routed } from "../../fakes/forwarding.ts";
 
 const renewal = (leaseId: string) => toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds: [leaseId] }));
 const register = (init: MessageInitShape<typeof RegisterRequestSchema>) =>
@@ -59,7 +59,7 @@ test("calls are answered in the order in which their handlers answer, many in on
   const forwarding = new Forwarding(discovery((leaseId) => (leaseId === "b" ? later.promise : renewed(leaseId))));
   const order: string[] = [];
   const calls = ["a", "b", "c"].map((id) => forwarding.call("renew", renewal(id)).then((bytes) => order.push(...leaseIds(bytes))));
-  expect(forwarding.wakes).toBe(1);
+  expect(forwarding.workerWakes).toBe(1);
   forwarding.send();
   expect(forwarding.toMain).toHaveLength(1);
   expect(forwarding.toMain[0]?.callers).toEqual([CONTEXT.caller]);
@@ -246,8 +246,8 @@ test("when the worker is gone, late answers go nowhere, and a bug is still told"
   forwarding.main.close();
   later[0]?.resolve(renewed());
   later[1]?.reject(new Error("late"));
-  await forwarding.settle();
-  expect(forwarding.main.take()).toBeUndefined();
+  await handlersSettle();
+  expect([forwarding.mainWakes, forwarding.main.take()]).toEqual([0, undefined]);
   expect(forwarding.bugs).toHaveLength(1);
 });
 
