@@ -56,6 +56,11 @@ export class Fanout {
     return this.#names?.nameCount ?? 0;
   }
 
+  /** Whether all watchers were told to end. */
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
   get size(): number {
     return this.#watchers.size;
   }

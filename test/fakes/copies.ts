@@ -21,6 +21,8 @@ export interface CopyOptions {
   readonly boot?: string;
   /** Called when the copy is to be given what is new. */
   readonly onNews?: () => void;
+  /** Called when one of its watchers must be woken. */
+  readonly onAgain?: () => void;
 }
 
 /** One copy with its rooms, and the feed that makes it. */
@@ -31,12 +33,15 @@ export class Copy {
   readonly of: Replica;
   readonly feed: CopyFeed;
 
-  constructor(of: FedRooms, { pastTouches, clusterId = "c1", region = "r1", boot = "b", onNews = () => {} }: CopyOptions = {}) {
+  constructor(
+    of: FedRooms,
+    { pastTouches, clusterId = "c1", region = "r1", boot = "b", onNews = () => {}, onAgain = () => {} }: CopyOptions = {},
+  ) {
     const { nodeId, generation } = of.replica.self;
     const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
     const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
     this.of = of.replica;
-    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain: () => {} });
+    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain });
     this.feed = new CopyFeed(of, onNews);
   }
 

@@ -1,4 +1,5 @@
 /** What must hold at every moment, and what must hold once everything has come to rest. */
+import { isDeepStrictEqual } from "node:util";
 import { type Relation, SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../src/catalog/record/record.ts";
 import { settledOf } from "../../src/catalog/record/stored-record.ts";
@@ -9,6 +10,7 @@ import { linesOf } from "../fakes/copies.ts";
 import type { Checks } from "./checks.ts";
 import type { Client } from "./clients.ts";
 import type { Ended, Model, Promised } from "./model.ts";
+import type { Place } from "./sim-copy.ts";
 import { type SimNode, type SimProcess, type Watching } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
@@ -26,8 +28,7 @@ export interface InvariantParts {
   readonly disturbedMs: () => number;
 }
 
-/** Records that a copy is given in one turn while it is made, the turns between two looks at all of it, and between two copies. */
-const COPY_SLICE = 5;
+/** Turns between two looks at all of a copy, and between two copies. */
 const COPY_CHECKED = 31;
 const COPY_TURNS = 500;
 
@@ -77,6 +78,13 @@ export class Invariants implements Watching {
   }
 
   // ---- at every moment ----
+
+  /** Who put a policy in force is told so when readers see it everywhere. */
+  shown({ name }: SimNode, { copy, switches, reads }: SimProcess): void {
+    const isNextDue = switches.isRunning || !reads.isSettled;
+    const isShown = !copy.isWhole || isNextDue || copy.reads.isSettled;
+    this.#parts.checks.holds(isShown, "copy", () => `${name}: a policy is acknowledged that ${copy.name} has not shown`);
+  }
 
   started(node: SimNode, process: SimProcess): void {
     const { nodes } = this.#parts;
@@ -165,19 +173,24 @@ export class Invariants implements Watching {
   /** The copy is made in slices of a few records, and is then told of every turn. All of it is looked at now and then. */
   #checkCopy({ name }: SimNode, process: SimProcess, life: Life): void {
     const { copy, replica } = process;
-    copy.hear(COPY_SLICE);
+    copy.refresh();
     life.turns += 1;
     // A copy begins best while something is owed to many records.
-    const isMoving = replica.sweeps.isOwed || replica.isForgetting || process.switches.isRunning;
+    const isMoving = replica.sweeps.isOwed || replica.isForgetting || process.switches.isBusy;
     if (isMoving && life.turns > life.copyUntil) {
       life.copyUntil = life.turns + COPY_TURNS;
       process.renewCopy();
     }
-    if (!copy.isWhole || life.turns % COPY_CHECKED !== 0) return;
+    if (!copy.isWhole) return;
+    const shows = ({ reads, policies }: Place) => reads.policy === policies.policy;
+    this.#parts.checks.holds(shows(copy) === shows(process.place), "copy", () => `${name}: its copy shows a policy when the node does not`);
+    if (life.turns % COPY_CHECKED !== 0) return;
     const [ours, theirs] = [linesOf(copy.replica), linesOf(replica)];
     const differing = ours.findIndex((line, i) => line !== theirs[i]);
     const isEqual = differing < 0 && ours.length === theirs.length;
     this.#parts.checks.holds(isEqual, "copy", () => `${name}: its copy says ${ours[differing]}, the replica ${theirs[differing]}`);
+    for (const [key, load] of process.registrar.loads.list())
+      this.#parts.checks.holds(isDeepStrictEqual(copy.loads.of(key), load), "copy", () => `${name}: its copy has another load of ${key}`);
   }
 
   #checkRecord(node: SimNode, process: SimProcess, stored: CatalogRecord): void {

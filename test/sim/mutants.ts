@@ -2,6 +2,7 @@
  * Bugs to plant: each breaks one rule that semantics.md marks with a *Why*, or one that a rule rests on. They are edits of the source,
  * made while it is loaded (`mutant-child.ts`), so that the source knows nothing of them; one that no longer fits fails its test.
  */
+import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
@@ -723,6 +724,7 @@ export const MUTANTS: readonly Mutant[] = [
     ],
     withinSeeds: 100,
   },
+  ...COPY_MUTANTS,
   ...DISCOVERY_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,

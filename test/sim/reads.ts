@@ -17,6 +17,7 @@ import type { Checks } from "./checks.ts";
 import { type Client, NAMESPACES } from "./clients.ts";
 import { mayHold, relationOf } from "./invariants.ts";
 import type { Model } from "./model.ts";
+import type { Place } from "./sim-copy.ts";
 import { type SimNode, type SimProcess, WALL_START_MS } from "./sim-node.ts";
 import type { World } from "./world.ts";
 
@@ -43,8 +44,8 @@ const GONE_MS = 60_000;
 
 export class SimReads {
   readonly #parts: ReadParts;
-  /** The highest revision that each process told. */
-  readonly #told = new WeakMap<SimProcess, number>();
+  /** The highest revision that each place told. */
+  readonly #told = new WeakMap<Place, number>();
   /** The nodes that a process has listed, each with the time from which their writes count: when it heard of them, if it was ready by then. */
   readonly #known = new WeakMap<SimProcess, Map<SimProcess, number>>();
   count = 0;
@@ -60,39 +61,41 @@ export class SimReads {
       const { process } = node;
       if (process === undefined || process.isStopped) return;
       this.count += 1;
-      this.#checkPage(process, salt);
+      this.#checkPage(process.place, salt);
+      process.copy.refresh();
+      if (process.copy.isWhole) this.#checkPage(process.copy, salt);
       if (process.reads.isSettled) this.#checkPromises(process);
     });
   }
 
-  #ask(process: SimProcess, filter: number, limit: number): Answer {
-    const { reads, replica, machine } = process;
+  #ask(place: Place, filter: number, limit: number): Answer {
+    const { reads, replica, process } = place;
     const records: CatalogRecord[] = [];
     let token = "";
     do {
       const request = { filter: FILTERS[filter] ?? FILTERS[0]!, limit, token, isExplained: false, salt: "read" };
-      const page = reads.page(callerAt(process), request);
+      const page = reads.page(callerAt(place), request);
       records.push(...page.records);
       token = page.nextToken;
     } while (token !== "");
-    const ageMs = machine.ageMs(process.time());
+    const ageMs = process.machine.ageMs(process.time());
     return { servedBy: reads.node.nodeId, revision: replica.revision, ageMs, records };
   }
 
-  #checkPage(process: SimProcess, salt: number): void {
+  #checkPage(place: Place, salt: number): void {
     const { checks } = this.#parts;
-    const { node, reads } = process;
+    const { node, reads, process } = place;
     const filter = salt % FILTERS.length;
-    const answer = this.#ask(process, filter, 1 + (salt % 7));
-    const what = `read at ${node.name}, filter ${filter}`;
+    const answer = this.#ask(place, filter, 1 + (salt % 7));
+    const what = `read at ${place.name}, filter ${filter}`;
     checks.holds(answer.servedBy === node.options.nodeId, "read", () => `${what}: served by ${answer.servedBy}`);
-    const before = this.#told.get(process) ?? 0;
+    const before = this.#told.get(place) ?? 0;
     checks.holds(answer.revision >= before, "read", () => `${what}: revision ${answer.revision} after ${before}`);
-    this.#told.set(process, answer.revision);
+    this.#told.set(place, answer.revision);
     const isOrdered = answer.records.every(({ key }, i) => i === 0 || (answer.records[i - 1]?.key ?? "") < key);
     checks.holds(isOrdered, "read", () => `${what}: not in the order of keys`);
-    if (!reads.isSettled) return this.#checkBetween(process, answer, what);
-    const visible = visibleAt(process).filter((record) => isSettled(process, record));
+    if (!reads.isSettled) return this.#checkBetween(place, answer, what);
+    const visible = visibleAt(place).filter((record) => isSettled(process, record));
     const wanted = visible.filter((record) => matches(FILTERS[filter] ?? FILTERS[0]!, record, reads.node));
     this.#same(
       `${what}: pages`,
@@ -102,19 +105,19 @@ export class SimReads {
     const namespace = NAMESPACES[salt % NAMESPACES.length] ?? "svc";
     const name = `n${salt % 5}`;
     const sampling = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 1 } as const;
-    const { found } = reads.find(callerAt(process), { kind: KIND.SERVICE, namespace, name }, { sampling, read: (record) => record });
+    const { found } = reads.find(callerAt(place), { kind: KIND.SERVICE, namespace, name }, { sampling, read: (record) => record });
     const named = visible.filter((record) => record.namespace === namespace && record.name === name && record.kind === KIND.SERVICE);
     this.#same(
       `${what}: by name ${namespace} ${name}`,
       found.filter((record) => isSettled(process, record)),
       named,
     );
-    this.#checkAge(process, answer);
+    if (place === process.place) this.#checkAge(process, answer);
   }
 
   /** While a policy changes, a viewer sees only what both policies show it. */
-  #checkBetween(process: SimProcess, { records }: Answer, what: string): void {
-    const leaked = records.filter((record) => !isShown(process, record)).map(({ key }) => key.replaceAll("\0", "|"));
+  #checkBetween(place: Place, { records }: Answer, what: string): void {
+    const leaked = records.filter((record) => !isShown(place, record)).map(({ key }) => key.replaceAll("\0", "|"));
     this.#parts.checks.holds(leaked.length === 0, "read", () => `${what}: told of ${leaked.join(", ")}, which the new policy hides`);
   }
 
@@ -222,7 +225,7 @@ export class SimReads {
   /** Read your writes: what this node acknowledged is seen here, unless a newer record has the key or policy hides it. */
   #checkPromises(process: SimProcess): void {
     const { clients, model, checks } = this.#parts;
-    const { records } = this.#ask(process, 0, 1000);
+    const { records } = this.#ask(process.place, 0, 1000);
     const seen = new Map(records.map((record) => [record.key, record]));
     for (const client of clients) {
       const { key } = client;
@@ -240,7 +243,7 @@ export class SimReads {
         continue;
       }
       const own = held.find(({ origin }) => origin === process.replica.self);
-      const isHidden = own !== undefined && !isVisible(process, own);
+      const isHidden = own !== undefined && !isVisible(process.place, own);
       const isEnded = own !== undefined && own.body !== BODY.ENTRY && own.hlc >= promised.hlc;
       const isSuperseded = isEnded || held.some(({ hlc, unregisteredHlc = 0 }) => Math.max(hlc, unregisteredHlc) > promised.hlc);
       const isSeen = shown !== undefined && shown.hlc >= promised.hlc;
@@ -275,9 +278,9 @@ function isRefused({ replica }: SimProcess, { key, seq, body }: CatalogRecord, o
 }
 
 /** What a reader at the node should be told, computed from the logs of all origins. */
-function visibleAt(process: SimProcess): readonly CatalogRecord[] {
+function visibleAt(place: Place): readonly CatalogRecord[] {
   const byKey = new Map<string, CatalogRecord[]>();
-  for (const origin of process.replica.origins.values())
+  for (const origin of place.replica.origins.values())
     for (const record of origin.log.list()) {
       const list = byKey.get(record.key);
       if (list === undefined) byKey.set(record.key, [record]);
@@ -289,12 +292,12 @@ function visibleAt(process: SimProcess): readonly CatalogRecord[] {
       if (reach !== SCOPE.LOCAL) endedHlc = Math.max(endedHlc, body === BODY.UNREGISTERED ? hlc : (unregisteredHlc ?? 0));
     let best: CatalogRecord | undefined;
     for (const record of records) {
-      if (record.body !== BODY.ENTRY || isAway(record) || record.hlc < endedHlc || !isOwned(process, record)) continue;
+      if (record.body !== BODY.ENTRY || isAway(record) || record.hlc < endedHlc || !isOwned(place, record)) continue;
       if (records.some((later) => isReplaced(record, later))) continue;
       const isBetter = best === undefined || record.hlc > best.hlc || (record.hlc === best.hlc && record.origin.id > best.origin.id);
       if (isBetter) best = record;
     }
-    return best !== undefined && isShown(process, best) ? [best] : [];
+    return best !== undefined && isShown(place, best) ? [best] : [];
   });
 }
 
@@ -320,30 +323,30 @@ function isAway({ origin, seq }: CatalogRecord): boolean {
   return origin.life === "hidden" || seq <= (origin.markedSeq ?? 0);
 }
 
-function isVisible(process: SimProcess, record: CatalogRecord): boolean {
-  return isOwned(process, record) && isShown(process, record);
+function isVisible(place: Place, record: CatalogRecord): boolean {
+  return isOwned(place, record) && isShown(place, record);
 }
 
 /** The owner rule: others may have local endpoints of their own cluster. */
-function isOwned(process: SimProcess, { namespace, scope, traits }: CatalogRecord): boolean {
-  const owners = ruleAt(process, namespace)?.owners ?? [];
+function isOwned(place: Place, { namespace, scope, traits }: CatalogRecord): boolean {
+  const owners = ruleAt(place, namespace)?.owners ?? [];
   const isOwner = owners.length === 0 || owners.includes(traits.clusterId) || owners.includes(traits.region);
-  return isOwner || (scope <= SCOPE.ZONE && traits.clusterId === process.node.options.clusterId);
+  return isOwner || (scope <= SCOPE.ZONE && traits.clusterId === place.node.options.clusterId);
 }
 
 /** The visibility rule, for a caller of the node's cluster without a tenant. */
-function isShown(process: SimProcess, { namespace }: CatalogRecord): boolean {
-  const { visibility = [], visibilityTenants = [] } = ruleAt(process, namespace) ?? {};
-  return (visibility.length === 0 && visibilityTenants.length === 0) || visibility.includes(process.node.options.clusterId);
+function isShown(place: Place, { namespace }: CatalogRecord): boolean {
+  const { visibility = [], visibilityTenants = [] } = ruleAt(place, namespace) ?? {};
+  return (visibility.length === 0 && visibilityTenants.length === 0) || visibility.includes(place.node.options.clusterId);
 }
 
 /** The rule with the longest pattern. The simulator's rules have no `.*`, and what no rule names is allowed. */
-function ruleAt(process: SimProcess, namespace: string): Rule | undefined {
-  const rules = process.policies.policy.set?.rules ?? [];
+function ruleAt(place: Place, namespace: string): Rule | undefined {
+  const rules = place.policies.policy.set?.rules ?? [];
   const fitting = rules.filter(({ pattern }) => namespace === pattern || namespace.startsWith(`${pattern}.`));
   return fitting.toSorted((a, b) => b.pattern.length - a.pattern.length)[0];
 }
 
-function callerAt({ node }: SimProcess) {
+function callerAt({ node }: Place) {
   return anonymousCaller(node.options.clusterId, "127.0.0.1", []);
 }

@@ -28,12 +28,12 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { Copy } from "../fakes/copies.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
 import type { Host, Network } from "./network.ts";
 import { SimTasks } from "./policies.ts";
+import { type Place, placeOf, SimCopy } from "./sim-copy.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
@@ -61,6 +61,8 @@ export interface Watching {
   staticEnded(key: KeyText): void;
   /** A node sends records to a peer. `peer` has the generation that the peer greeted with. */
   gave(node: SimNode, process: SimProcess, peer: { readonly nodeId: string; readonly generation: number }): void;
+  /** A change of policy is complete. */
+  shown(node: SimNode, process: SimProcess): void;
   /** A lease ran out before its ttl had passed. */
   endedEarly(node: SimNode, detail: string): void;
 }
@@ -142,7 +144,10 @@ export class SimProcess {
   #unshown: { readonly change: ChangeNumber; readonly shown: () => void }[] = [];
   readonly waking: SimWaking;
   /** A copy of the replica, as a read worker has it. */
-  copy: Copy;
+  copy: SimCopy;
+  #copyCount = 1;
+  /** As a place where clients read. */
+  readonly place: Place;
   #tokens = 0;
   #checkedRevision = 0;
   isStopped = false;
@@ -175,8 +180,9 @@ export class SimProcess {
     ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = rooms);
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
-    this.copy = this.#newCopy();
-    this.waking = new SimWaking(this);
+    this.waking = new SimWaking(this, this.fanout);
+    this.place = placeOf(this);
+    this.copy = new SimCopy(this, this.#copyCount);
     this.fabric = openSimFabric(this, rooms, { settings: roomsOptions.settings, earlierBoots });
   }
 
@@ -184,15 +190,11 @@ export class SimProcess {
     return this.machine.isReady;
   }
 
-  #newCopy(): Copy {
-    const { clusterId, region } = this.node.options;
-    return new Copy(this, { pastTouches: this.node.pastTouches, clusterId, region, boot: this.boot });
-  }
-
   /** The copy is gone, and another begins. */
   renewCopy(): void {
     this.copy.close();
-    this.copy = this.#newCopy();
+    this.#copyCount += 1;
+    this.copy = new SimCopy(this, this.#copyCount);
   }
 
   /** Whether readers may be told that they have everything. */
@@ -577,6 +579,7 @@ export class SimProcess {
     this.show();
     const over = this.#unshown.filter(({ change }) => change <= this.switches.shown);
     this.#unshown = this.#unshown.filter(({ change }) => change > this.switches.shown);
+    if (over.length > 0) this.node.parts.watching.shown(this.node, this);
     for (const { shown } of over) shown();
   }
 

@@ -61,7 +61,10 @@ export class EventCounter implements Watching {
   gave(): void {}
 
   staticEnded(): void {}
+
   endedEarly(): void {}
+
+  shown(): void {}
 
   event(_node: SimNode, { name }: FabricEvent): void {
     this.#events.set(name, (this.#events.get(name) ?? 0) + 1);

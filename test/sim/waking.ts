@@ -1,4 +1,5 @@
-/** Wakes the watches of a simulated node: `Wakeups` says when, in virtual time. */
+/** Wakes the watches of a simulated node, or of a copy of its replica: `Wakeups` says when, in virtual time. */
+import type { Fanout } from "../../src/discovery/fanout.ts";
 import { Wakeups } from "../../src/discovery/wakeups.ts";
 import type { SimProcess } from "./sim-node.ts";
 
@@ -7,13 +8,17 @@ const WOKEN_AT_ONCE = 1;
 
 export class SimWaking {
   readonly #process: SimProcess;
+  readonly #fanout: Fanout;
+  readonly #isOver: () => boolean;
   readonly #wakeups: Wakeups;
   /** Watches are to be woken, and a slice for it is on its way. */
   #isComing = false;
 
-  constructor(process: SimProcess) {
+  constructor(process: SimProcess, fanout: Fanout, isOver = () => false) {
     this.#process = process;
-    this.#wakeups = new Wakeups(process.fanout, process.time());
+    this.#fanout = fanout;
+    this.#isOver = isOver;
+    this.#wakeups = new Wakeups(fanout, process.time());
   }
 
   /** Wakes the watches whose turn is coming: whoever looks now would be woken before it looks again. */
@@ -24,6 +29,7 @@ export class SimWaking {
   lookForBookmarks(): void {
     const process = this.#process;
     process.pause(this.#wakeups.nextDeadlineMs() - process.time().monoMs, () => {
+      if (this.#isOver()) return;
       this.#wakeups.tick(process.time());
       this.kick();
       this.lookForBookmarks();
@@ -42,7 +48,7 @@ export class SimWaking {
   }
 
   #wakeSome(): void {
-    for (let n = 0; n < WOKEN_AT_ONCE; n++) this.#process.fanout.take()?.wake();
+    for (let n = 0; n < WOKEN_AT_ONCE; n++) this.#fanout.take()?.wake();
     this.#isComing = false;
     this.#wakeIn(this.#wakeups.woken(this.#process.time()));
   }

@@ -12,6 +12,7 @@ import { lineOf } from "../fakes/model.ts";
 import { FILTERS } from "../fakes/stream.ts";
 import type { Checks } from "./checks.ts";
 import type { WatchPlan } from "./plan.ts";
+import type { Place } from "./sim-copy.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 import type { Trace } from "./trace.ts";
 import type { World } from "./world.ts";
@@ -26,11 +27,14 @@ const BOOKMARK_MS = 3000;
 const BOOKMARK_TICK_MS = 205;
 /** A node that remembers more than these remembers all that a stream of a seed asks for. */
 const MANY_TOUCHES = 1000;
+/** Some streams are cut and opened elsewhere in their node after so many ENDs and bookmarks, to go on from the cursor of the one at the other. */
+const HOP_EVERY = 3;
 /** Messages taken in one look. */
 const MESSAGES = 12;
 
 /** A stream at one process. */
 interface Open {
+  readonly place: Place;
   readonly process: SimProcess;
   readonly feed: Feed;
   readonly watcher: Watcher;
@@ -78,6 +82,7 @@ export class SimWatch {
   readonly told = { count: 0, useless: 0, repeated: 0 };
   /** ENDs and bookmarks that held. */
   settledCount = 0;
+  #openCount = 0;
   /** When the last one came, in true time. */
   settledMs = 0;
 
@@ -113,10 +118,11 @@ export class SimWatch {
   #look(): void {
     const open = this.#openStream();
     if (open === undefined || open.process.node.isFrozen) return;
-    open.process.waking.wakeComing();
+    open.place.refresh();
+    open.place.waking.wakeComing();
     for (const id of owing(open.process.replica)) open.betweenMs.set(id, this.#parts.world.nowMs);
     for (let n = 0; n < MESSAGES; n++) {
-      const { process, feed } = open;
+      const { process, place, feed } = open;
       const { bookmarkDueMonoMs } = feed;
       const { monoMs } = process.time();
       const message = feed.next(process.time(), this.#plan.budgetBytes, process.isWhole);
@@ -124,7 +130,7 @@ export class SimWatch {
         // What it comes to know of what its cursor knew it is told without a change.
         open.isWoken = this.#resumed !== undefined;
         open.askedMonoMs = monoMs;
-        if (feed.isCurrent) process.fanout.narrow(open.watcher);
+        if (feed.isCurrent) place.fanout.narrow(open.watcher);
         return;
       }
       this.#checkWoken(open, message, monoMs - Math.max(bookmarkDueMonoMs, open.askedMonoMs));
@@ -137,16 +143,16 @@ export class SimWatch {
 
   #openStream(): Open | undefined {
     const open = this.#open;
-    if (open !== undefined && !open.process.isStopped) return open;
+    if (open !== undefined && !open.place.isGone) return open;
     if (open !== undefined) this.#close();
     const { nodes } = this.#parts;
     let node = nodes[this.#node];
     if (node?.process === undefined) node = nodes.find((other) => other.process !== undefined && !other.isFrozen);
     if (node?.process === undefined || node.isFrozen) return undefined;
     this.#node = node.index;
-    this.#open = this.#resume(node.process);
+    this.#open = this.#resume(this.#placeAt(node.process));
     const how = this.#resumed === undefined ? (this.#short === undefined ? "anew" : "at a revision") : "by a portable cursor";
-    this.#parts.trace.say(() => `watch ${this.index} opens ${how} at ${node?.name}`);
+    this.#parts.trace.say(() => `watch ${this.index} opens ${how} at ${this.#open?.place.name}`);
     return this.#open;
   }
 
@@ -155,30 +161,38 @@ export class SimWatch {
     this.#open = undefined;
     this.#staged = undefined;
     if (open === undefined) return;
-    open.process.fanout.remove(open.watcher);
-    open.process.reads.release(open.feed.reader);
+    open.place.fanout.remove(open.watcher);
+    open.place.reads.release(open.feed.reader);
   }
 
-  #resume(process: SimProcess): Open {
-    const { reads } = process;
-    const reader = reads.reader(callerAt(process, this.#asked), this.#request);
+  /** Every other stream is opened at the copy. */
+  #placeAt({ copy, place }: SimProcess): Place {
+    this.#openCount += 1;
+    copy.refresh();
+    return copy.isWhole && (this.index + this.#openCount) % 2 === 0 ? copy : place;
+  }
+
+  #resume(place: Place): Open {
+    const { reads } = place;
+    const reader = reads.reader(callerAt(place, this.#asked), this.#request);
     this.#resumed = undefined;
     const short = this.#short;
-    if (short !== undefined && short.boot === reads.node.boot) return this.#opened(process, reads.placed(parseCursor(short.text)), reader);
+    if (short !== undefined && short.boot === reads.node.boot) return this.#opened(place, reads.placed(parseCursor(short.text)), reader);
     this.#short = undefined;
     const portable = this.#portable === "" ? undefined : parseCursor(this.#portable);
     if (portable?.kind !== "portable") {
       this.#newest.clear();
-      return this.#opened(process, undefined, reader);
+      return this.#opened(place, undefined, reader);
     }
     const isOurs = portable.readerHash === reader.options.hash && portable.clusterId === reader.node.clusterId;
     if (isOurs) this.#resumed = portable;
     else this.#newest.clear();
     for (const key of this.#told) this.#doubted.add(key);
-    return this.#opened(process, reads.placed(portable), reader);
+    return this.#opened(place, reads.placed(portable), reader);
   }
 
-  #opened(process: SimProcess, from: FeedStart["from"], reader: Feed["reader"]): Open {
+  #opened(place: Place, from: FeedStart["from"], reader: Feed["reader"]): Open {
+    const { process } = place;
     const feed = new Feed(reader, { from, bookmarkIntervalMs: BOOKMARK_MS }, process.time());
     const watcher: Watcher = {
       feed,
@@ -188,10 +202,11 @@ export class SimWatch {
       },
       stop: () => undefined,
     };
-    process.fanout.add(watcher);
+    place.fanout.add(watcher);
     const isMeasured = from === undefined && process.node.pastTouches > MANY_TOUCHES;
     const openedMs = this.#parts.world.nowMs;
     const open: Open = {
+      place,
       process,
       feed,
       watcher,
@@ -228,7 +243,7 @@ export class SimWatch {
   #take(open: Open, message: FeedMessage): void {
     const { checks } = this.#parts;
     const { replica } = open.process;
-    const what = `watch ${this.index} at ${open.process.node.name}`;
+    const what = `watch ${this.index} at ${open.place.name}`;
     this.#parts.trace.say(() => `${what} gets ${wordsOf(message)}`);
     this.#checkBehind(open, message, what);
     this.#checkSize(message, what);
@@ -259,7 +274,7 @@ export class SimWatch {
     const isFull = this.#staged?.replaces.length === 0;
     if (isEnd) this.#swap();
     if (message.cursor !== "" && (this.#staged === undefined || isEnd))
-      this.#short = { text: message.cursor, boot: open.process.reads.node.boot };
+      this.#short = { text: message.cursor, boot: open.place.reads.node.boot };
     if (!isEnd && !message.isBookmark) return;
     checks.holds(open.process.isReady, "readiness", () => `${what}: END or bookmark of a node that is not ready`);
     const { isSettling } = open.process.fabric.lifecycle;
@@ -271,6 +286,7 @@ export class SimWatch {
     this.#compare(open, message, what);
     this.#settled(message);
     if (this.#doubted.size > 0) this.#beginAnew();
+    else if (this.index % 2 === 1 && this.settledCount % HOP_EVERY === 0) this.#close();
   }
 
   #measure(open: Open, action: Action, record: CatalogRecord): void {
@@ -299,17 +315,17 @@ export class SimWatch {
    * A stream is asked when the fan-out says that there is something: what it has to say without that would not have come. While a policy is put
    * in force, it may be owed more and less from slice to slice; it is woken at the end.
    */
-  #checkWoken({ isWoken, process }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
+  #checkWoken({ isWoken, place }: Open, { changes, snapshot, isBookmark }: FeedMessage, overdueMs: number): void {
     const isNews = snapshot !== SNAPSHOT.BEGIN && (changes.length > 0 || snapshot === SNAPSHOT.END);
-    const isLate = !isWoken && ((isNews && !process.switches.isRunning) || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
+    const isLate = !isWoken && ((isNews && !place.isSwitching) || (isBookmark && overdueMs > BOOKMARK_TICK_MS));
     const what = () => (isNews ? (changes[0]?.record.key ?? "its END") : `a bookmark of ${overdueMs} ms ago`);
-    this.#parts.checks.holds(!isLate, "waking", () => `watch ${this.index} at ${process.node.name} was not woken for ${what()}`);
+    this.#parts.checks.holds(!isLate, "waking", () => `watch ${this.index} at ${place.name} was not woken for ${what()}`);
   }
 
   /** What is folded against what a query says there and then. */
   #compare(open: Open, message: FeedMessage, what: string): void {
     const { checks } = this.#parts;
-    const records = this.#query(open.process);
+    const records = this.#query(open.place);
     // A restored disk used numbers again that this stream's cursor has (semantics.md, Durability).
     const originOf = (line = "") => / (\S+)\/\d+ \d+$/.exec(line)?.[1] ?? "";
     const isTwofold = (key: string) =>
@@ -333,11 +349,11 @@ export class SimWatch {
     checks.holds(isSame, "P3", () => `${what}: digest of ${message.digest?.count} entries, there are ${ids.length}`);
   }
 
-  #query(process: SimProcess): readonly CatalogRecord[] {
+  #query(place: Place): readonly CatalogRecord[] {
     const records: CatalogRecord[] = [];
     let token = "";
     do {
-      const page = process.reads.page(callerAt(process, this.#asked), {
+      const page = place.reads.page(callerAt(place, this.#asked), {
         filter: this.#request.filter,
         limit: 100,
         token,
@@ -433,7 +449,7 @@ function wordsOf({ changes, snapshot, isBookmark, replaces }: FeedMessage): stri
 }
 
 /** Those who ask by the second half of `ASKED_COUNT` are of a tenant to whom some policies show what they hide from all others. */
-function callerAt({ node }: SimProcess, asked: number) {
+function callerAt({ node }: Place, asked: number) {
   const tenant = asked < FILTER_COUNT ? "" : "nobody";
   return { ...anonymousCaller(node.options.clusterId, "127.0.0.1", []), tenant };
 }

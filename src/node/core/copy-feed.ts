@@ -38,7 +38,7 @@ export interface FedRooms {
   readonly replica: Replica;
   readonly policies: PolicySource;
   readonly registrar: { readonly loads: Pick<Loads, "followers" | "list"> };
-  readonly fanout: Pick<Fanout, "followers">;
+  readonly fanout: Pick<Fanout, "followers" | "isEnding">;
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
 
@@ -62,6 +62,7 @@ export class CopyFeed implements FanoutFollower, LoadFollower, SwitchFollower {
     const isHeldUp = () => this.#loads !== undefined || switches.isBusy;
     this.#feed = new ReplicaFeed({ replica, isHeldUp, onSay: () => this.#sayPolicy() });
     this.#sayPolicy();
+    if (fanout.isEnding) this.#mark(MARK.END_WATCHES);
     registrar.loads.followers.add(this);
     fanout.followers.add(this);
     switches.followers.add(this);

@@ -279,6 +279,10 @@ test("what concerns all watches of the node concerns those of its copies, and is
   node.fanout.end();
   copy.hear(MANY);
   expect([watcher.isStopped, newsOf()]).toEqual([true, 2]);
+  const late = new Copy(node);
+  late.hear(MANY);
+  expect([late.isWhole, watchAt(late.rooms).watcher.isStopped]).toEqual([true, true]);
+  late.close();
   copy.close();
   node.fanout.end();
   node.registrar.loads.note(keyOf("web"), LOAD, 0);
