@@ -55,6 +55,8 @@ export class CopyRooms {
   readonly #loads = new Map<KeyText, LoadView>();
   readonly #onAgain: () => void;
   #policy: Policy = PENDING_POLICY;
+  /** What DNS and watches know of. */
+  #shown = { revision: 0, collectedRevision: 0 };
 
   constructor({ generation, catalog, zones, onDenied, onAgain, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
@@ -92,10 +94,19 @@ export class CopyRooms {
   hear(said: Said): void {
     this.#copy.hear(said);
     if (!this.isWhole) return;
-    this.dnsNames.refresh();
-    this.fanout.changed(this.replica.takeTouched());
+    this.#show();
     this.#onAgain();
     this.switches.onFollowed();
+  }
+
+  /** HOT: once a report of load too, of which no watch is to be woken. */
+  #show(): void {
+    const { revision, collectedRevision } = this.replica;
+    const touched = this.replica.takeTouched();
+    if (touched.size === 0 && revision === this.#shown.revision && collectedRevision === this.#shown.collectedRevision) return;
+    this.#shown = { revision, collectedRevision };
+    this.dnsNames.refresh();
+    this.fanout.changed(touched);
   }
 
   #heed(mark: number, said: Pick<SaidReader, "number" | "text" | "value">): void {

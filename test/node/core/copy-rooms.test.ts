@@ -1,7 +1,7 @@
 /** The rooms of a read worker, told of everything by those of its node: policies, their changes, loads, and what concerns all watches. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY } from "../../../src/catalog/query/filter.ts";
+import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
 import { isAdmitted } from "../../../src/discovery/policy-switch.ts";
@@ -14,6 +14,7 @@ import { rule, set } from "../../fakes/policies.ts";
 import { at, caller, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 const MANY = 1000;
+const OF_SVC: Filter = { ...ANY, namespace: "svc" };
 const BLUE = { ...caller("ann"), tenant: "blue" };
 const RED = { ...caller("bob"), tenant: "red" };
 const FOR_BLUE = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1, { checksum: "1".repeat(64) });
@@ -76,8 +77,8 @@ function namesFor({ reads }: Pick<Copy["rooms"], "reads">, who = RED): readonly 
 }
 
 /** Opens a watch; `take` returns what it is told next. */
-function watchAt({ reads, fanout, replica }: Pick<Copy["rooms"], "fanout" | "reads" | "replica">, who = RED) {
-  const reader = reads.reader(who, { filter: { ...ANY, namespace: "svc" }, isNamesOnly: false, withDigest: false });
+function watchAt({ reads, fanout, replica }: Pick<Copy["rooms"], "fanout" | "reads" | "replica">, who = RED, filter: Filter = OF_SVC) {
+  const reader = reads.reader(who, { filter, isNamesOnly: false, withDigest: false });
   const feed = new Feed(reader, { from: undefined, bookmarkIntervalMs: 60_000 }, at(0));
   const watcher = { feed, isReady: false, isStopped: false, wake: () => {}, stop: () => void (watcher.isStopped = true) };
   fanout.add(watcher satisfies Watcher);
@@ -256,9 +257,13 @@ test("reports of load are as the node has them: those from before, new ones, and
   };
   expect(copy.isWhole).toBe(true);
   compare();
+  const { watcher, take } = watchAt(copy.rooms, RED, ANY);
+  take();
   loads.note(keyOf("old"), LOAD, 2);
   copy.hear(MANY);
   compare();
+  // A report alone is no change of the catalog.
+  expect(watcher.isReady).toBe(false);
   node.r.registrar.unregisterKeys(caller("ann"), [keyOf("web")], at(1));
   node.r.flush(at(1));
   copy.hear(MANY);
