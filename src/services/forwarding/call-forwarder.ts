@@ -119,29 +119,29 @@ export class CallForwarder {
 
   // HOT: once a registration and once a renewal.
   #call(path: string, bytes: Uint8Array, context: CallContext): Promise<Uint8Array> {
+    this.#checkRoom(bytes.length);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
     this.#say(ASKED.CALL, { path, context, bytes }, { sizeBytes: bytes.length, resolve, reject });
     return promise;
   }
 
   #open(path: string, bytes: Uint8Array, context: CallContext): StreamSource {
+    this.#checkRoom(bytes.length);
     const id = this.#lastId + 1;
     const source = new ForwardedSource({ more: () => this.#tell(ASKED.MORE, id), close: () => this.#close(id) });
     this.#sources.set(id, source);
-    try {
-      this.#say(ASKED.OPEN, { path, context, bytes }, { sizeBytes: bytes.length, resolve: () => {}, reject: () => {} });
-    } catch (refused) {
-      this.#sources.delete(id);
-      throw refused;
-    }
+    this.#say(ASKED.OPEN, { path, context, bytes }, { sizeBytes: bytes.length, resolve: () => {}, reject: () => {} });
     return source;
   }
 
-  /** Throws if too much waits. */
-  #say(what: number, { path, context, bytes }: Request, call: Call): void {
+  /** Throws if too much waits, or nobody answers any more. */
+  #checkRoom(sizeBytes: number): void {
     if (this.#closed !== undefined) throw this.#closed;
     const { maxCalls, maxBytes } = this.#options;
-    if (this.#calls.size >= maxCalls || this.#waitingBytes + call.sizeBytes > maxBytes) throw this.#overload;
+    if (this.#calls.size >= maxCalls || this.#waitingBytes + sizeBytes > maxBytes) throw this.#overload;
+  }
+
+  #say(what: number, { path, context, bytes }: Request, call: Call): void {
     this.#waitingBytes += call.sizeBytes;
     this.#calls.set(++this.#lastId, call);
     const { out } = this.#outbox;
