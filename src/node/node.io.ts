@@ -21,6 +21,7 @@ import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
 import { connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
+import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
@@ -103,13 +104,13 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const discovery = buildDiscovery(settings, core, fabric);
   const services = [policy.service, peerService(peerParts(settings, core, fabric))];
   const served = { core, discovery, services, fabric, identities };
-  const doors = settings.node.workers === 0 ? await openOwnDoors(options, served, parts) : await openWorkers(options, served, parts);
+  const reached = settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openWorkers(options, served, parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
     metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
   });
-  return serve(options, { core, policy, fabric, doors }, parts);
+  return serve(options, { core, policy, fabric, reached }, parts);
 }
 
 function journalPart(journal: NodeCore["journal"]): Component {
@@ -182,20 +183,20 @@ interface Opened {
   readonly core: NodeCore;
   readonly policy: NodePolicy;
   readonly fabric: NodeFabric;
-  readonly doors: Doors;
+  readonly reached: Reached;
 }
 
 /** Begins what others see, and waits until the node is ready. */
-async function serve(options: NodeOptions, { core, policy, fabric, doors }: Opened, parts: Components): Promise<RunningNode> {
+async function serve(options: NodeOptions, { core, policy, fabric, reached }: Opened, parts: Components): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
   options.onOpened?.(() => parts.reload());
-  const advertised = nameListeners(settings, listeners, doors.endpoints, fabric);
+  const advertised = nameListeners(settings, listeners, reached.endpoints, fabric);
   // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
-  await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, connectionCount: doors.connectionCount });
-  await options.beforeReady?.(doors.endpoints.grpc);
+  await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, callers: reached.callers });
+  await options.beforeReady?.(reached.endpoints.grpc);
   const ready = Promise.withResolvers<void>();
   let isTold = false;
   driver.follow((told) => {
@@ -210,7 +211,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, doors }: Open
   driver.input({ kind: "serve" });
   await Promise.race([ready.promise, aborted(interrupt)]);
   if (interrupt?.aborted !== true) await policy.letIn();
-  await doors.told();
+  await reached.told();
   const { fault } = machine.standing;
   if (machine.isReady && fault !== "")
     log.warn({ nodeId: identity.nodeId, generation: identity.generation, ...listeners, fault }, "node answers and is not ready");
@@ -271,15 +272,15 @@ interface Served {
   readonly identities: Identities;
 }
 
-/** Where callers come in: the listeners of this thread, or those of read workers. */
-interface Doors {
+/** How callers reach the node: by the listeners of this thread, or by those of read workers. */
+interface Reached {
   readonly endpoints: Endpoints;
-  readonly connectionCount: () => number;
+  readonly callers: LoadSources;
   /** Resolves when callers are answered by what the node is now. */
   readonly told: () => Promise<void> | void;
 }
 
-async function openOwnDoors({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Doors> {
+async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { core, discovery, services, identities } = served;
   const { machine, driver, metrics } = core;
   const listeners = await openListeners(
@@ -307,10 +308,12 @@ async function openOwnDoors({ settings, log }: NodeOptions, served: Served, part
     },
     parts,
   );
-  return { endpoints: endpointsOf(listeners), connectionCount: () => connectionCountOf(listeners), told: () => {} };
+  // This thread is asked how busy it is in any case.
+  const callers = { metrics, connectionCount: () => connectionCountOf(listeners), utilization: () => 0 };
+  return { endpoints: endpointsOf(listeners), callers, told: () => {} };
 }
 
-async function openWorkers({ settings, log, version }: NodeOptions, served: Served, parts: Components): Promise<Doors> {
+async function openWorkers({ settings, log, version }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { core, discovery, services, fabric } = served;
   const report = () => ({ checks: parts.readiness(now()), persistence: persistence(core) });
   const open = () => Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report });
@@ -319,7 +322,7 @@ async function openWorkers({ settings, log, version }: NodeOptions, served: Serv
     drain: (by) => opened.drain(by),
     stop: (by) => opened.stop(by),
   }));
-  return { endpoints: workers.endpoints, connectionCount: () => workers.connectionCount, told: () => workers.told() };
+  return { endpoints: workers.endpoints, callers: workers.callers, told: () => workers.told() };
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {

@@ -6,7 +6,7 @@ import type { Log } from "../lib/log.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../services/node-entry.ts";
 import type { OwnEntry } from "./core/self-entry.ts";
-import { NodeLoad } from "./load-report.ts";
+import { type LoadSources, NodeLoad } from "./load-report.ts";
 import { type NodeCore, now } from "./rooms.io.ts";
 
 /** No credential can give this principal, because principals of callers never contain a space. */
@@ -16,14 +16,15 @@ export interface SelfOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly listeners: NodeFactsToPublish["listeners"];
-  /** Open connections. */
-  readonly connectionCount: () => number;
+  /** How busy the threads are that callers reach. */
+  readonly callers: LoadSources;
 }
 
 /** Publishes this node's entry, and its load from then on. Rejects when it cannot be written for what is in it, or the disk refuses it. */
-export async function publishSelf(core: NodeCore, { settings, log, listeners, connectionCount }: SelfOptions): Promise<void> {
-  const { driver, metrics } = core;
-  const load = new NodeLoad({ metrics, connectionCount, utilization: loopUtilization() });
+export async function publishSelf(core: NodeCore, { settings, log, listeners, callers }: SelfOptions): Promise<void> {
+  const { driver } = core;
+  const own = loopUtilization();
+  const load = new NodeLoad({ ...callers, utilization: () => Math.max(own(), callers.utilization()) });
   const refused: unknown[] = [];
   driver.follow((told) => {
     if (told.kind === "measureLoad") driver.input({ kind: "load", load: load.take(now().wallMs) });

@@ -227,6 +227,8 @@ function cannotBind(error: unknown, options: AcceptOptions): Error {
       });
     case "EACCES":
       return new Error(`no permission to listen on ${at}; pass ${options.portFlag} with a port above 1023`, { cause: error });
+    case "ENOTSUP":
+      return new Error(`this system does not let several threads listen on ${at}; leave out --workers`, { cause: error });
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
       return new Error(`${options.host} is not an address of this machine, so ${at} cannot be listened on; pass --host`, { cause: error });

@@ -42,6 +42,11 @@ export interface FedRooms {
   readonly switches: Pick<SwitchQueue, "followers" | "isBusy" | "onFollowed">;
 }
 
+/** The feed of one read worker. It follows the rooms until it is closed. `onNews`: as for `CopyFeed`. */
+export function openCopyFeed(rooms: FedRooms, onNews: () => void): CopyFeed {
+  return new CopyFeed(rooms, onNews);
+}
+
 export class CopyFeed implements FanoutFollower, LoadFollower, SwitchFollower {
   readonly #rooms: FedRooms;
   readonly #onNews: () => void;

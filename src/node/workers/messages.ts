@@ -97,7 +97,8 @@ export type Done =
   | { readonly kind: "notListening"; readonly message: string }
   | { readonly kind: "drained" }
   | { readonly kind: "stopped" }
-  | { readonly kind: "measured"; readonly values: MetricsValues };
+  /** `utilization`: part of the time since the last measurement in which the event loop was busy. */
+  | { readonly kind: "measured"; readonly values: MetricsValues; readonly utilization: number };
 
 export interface FromWorker {
   readonly number: number;

@@ -3,9 +3,6 @@ import { randomFillSync } from "node:crypto";
 import { flushCompileCache } from "node:module";
 import { performance } from "node:perf_hooks";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
-import { PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
-import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
@@ -19,20 +16,15 @@ import { draws } from "../../lib/rng.ts";
 import { Charges } from "../../policy/limits/charges.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
-import { admitted } from "../../services/admission.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
-import { readKeepAliveRequest, readRegisterRequest } from "../../services/discovery/request-bytes.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
-import { PEER_ROUTES } from "../../services/peers.ts";
-import { POLICY_ROUTES } from "../../services/policy.ts";
+import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
 import type { Service } from "../../services/service.ts";
-import { AccessLog } from "../access-log.ts";
 import { Components, Deadline } from "../components.io.ts";
-import { CopyRooms } from "../core/copy-rooms.ts";
 import type { SharedPorts } from "../core/endpoints.ts";
+import { openWorkerRooms, type WorkerRooms } from "../core/worker-rooms.ts";
 import { openIdentities } from "../identity.io.ts";
-import { NodeLimits } from "../limits.ts";
 import { connectionCountOf, endpointsOf, type Listeners, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
@@ -54,8 +46,6 @@ const UNKNOWN: NodeFacts = {
 };
 /** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
 const FRESH_MS = 500;
-/** Methods of DiscoveryService that write, or tell of other nodes. */
-const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "clusterMap", "listPeers"] as const;
 /** Refusals that are only counted are looked at this often. */
 const LIMITS_MS = 250;
 
@@ -67,48 +57,47 @@ class ReadWorker {
   readonly #log: RootLog;
   readonly #metrics = new Metrics();
   readonly #main: MainThread;
-  readonly #rooms: CopyRooms;
+  readonly #rooms: WorkerRooms["copy"];
   readonly #wakeup: Wakeup;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
   readonly #charges: Charges;
   readonly #watches: AskedWatches;
-  readonly #limits: NodeLimits;
-  readonly #accessLog: AccessLog;
+  readonly #limits: WorkerRooms["limits"];
+  readonly #accessLog: WorkerRooms["accessLog"];
   readonly #parts: Components;
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
   #report: NodeReport = { checks: [], persistence: {}, listeners: {} };
   #isWhole = false;
+  #loopSince = performance.eventLoopUtilization();
   #onServing: (isServing: boolean) => void = () => {};
   /** The last change of policy that the watches here have heard of. */
   #heardChange = 0;
 
   constructor(start: WorkerStart, port: MessagePort) {
     const { settings } = start;
-    const { node, catalog, dns, observability, audit } = settings;
-    const { logLevel: level, logScopes } = observability;
+    const { logLevel: level, logScopes } = settings.observability;
     this.#start = start;
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat });
     this.#main = new MainThread(port, this.#metrics);
-    this.#accessLog = new AccessLog(this.#metrics, { sampleReads: audit.sampleReads, wallMs: Date.now, audit: this.#main });
-    this.#rooms = new CopyRooms({
-      ...start,
-      clusterId: node.clusterId,
-      region: node.region,
-      catalog,
-      zones: dns.zones,
-      onDenied: this.#accessLog.onDenied,
-      onAgain: () => this.#wakeup.kick(),
-    });
-    this.#wakeup = new Wakeup(this.#rooms.fanout, now);
-    this.#switcher = new PolicySwitcher(this.#rooms.switches, () => this.#shown());
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
     this.#charges = new Charges(() => this.#main.say());
     this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
-    const limited = { settings, metrics: this.#metrics, policies: this.#rooms.policies, lookup: this.#rooms.replica.lookup };
-    this.#limits = new NodeLimits({ ...limited, now, audit: this.#main, charges: this.#charges, watches: this.#watches });
+    const shared = { charges: this.#charges, watches: this.#watches, audit: this.#main };
+    const { copy, limits, accessLog } = openWorkerRooms({
+      ...start,
+      ...shared,
+      metrics: this.#metrics,
+      now,
+      onAgain: () => this.#wakeup.kick(),
+    });
+    this.#rooms = copy;
+    this.#limits = limits;
+    this.#accessLog = accessLog;
+    this.#wakeup = new Wakeup(copy.fanout, now);
+    this.#switcher = new PolicySwitcher(copy.switches, () => this.#shown());
     this.#parts = new Components(this.#log.child("node"));
   }
 
@@ -160,8 +149,14 @@ class ReadWorker {
         await this.#log.end();
         return this.#main.done({ kind: "stopped" });
       case "measure":
-        return this.#main.done({ kind: "measured", values: valuesOf(this.#metrics) });
+        return this.#main.done({ kind: "measured", values: valuesOf(this.#metrics), utilization: this.#utilization() });
     }
+  }
+
+  #utilization(): number {
+    const { utilization } = performance.eventLoopUtilization(this.#loopSince);
+    this.#loopSince = performance.eventLoopUtilization();
+    return utilization;
   }
 
   /** A change of policy is complete here. */
@@ -238,12 +233,7 @@ class ReadWorker {
       metrics: this.#metrics,
       onRead: this.#accessLog.onRead,
     });
-    const fast = { register: readRegisterRequest, keepAlive: readKeepAliveRequest };
-    const { handlers } = this.#calls.service(DiscoveryService, { methods: PASSED_ON, readers: fast });
-    const discovery = { desc: DiscoveryService, handlers: { ...handlers, ...reads.handlers }, routes: reads.routes };
-    const policy = this.#calls.service(PolicyService, { routes: POLICY_ROUTES });
-    const peers = this.#calls.service(PeerService, { routes: PEER_ROUTES });
-    return [admitted(discovery, this.#limits.admission), policy, peers];
+    return servicesOfWorker(this.#calls, reads, this.#limits.admission);
   }
 
   async #listen(shared: SharedPorts): Promise<void> {
@@ -319,7 +309,7 @@ function shareOf(settings: Settings): Settings {
   const share = (bound: number) => Math.ceil(bound / node.workers);
   return {
     ...settings,
-    server: { ...server, maxConnections: share(server.maxConnections) },
+    server: { ...server, maxConnections: share(server.maxConnections), maxStreams: share(server.maxStreams) },
     dns: { ...dns, maxPlansBytes: share(dns.maxPlansBytes) },
   };
 }

@@ -12,8 +12,9 @@ import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/fo
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
-import { CopyFeed } from "../core/copy-feed.ts";
+import { type CopyFeed, openCopyFeed } from "../core/copy-feed.ts";
 import type { Endpoints } from "../core/endpoints.ts";
+import type { LoadSources } from "../load-report.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 import type { FromWorker, NodeFacts, NodeReport, Order, Question } from "./messages.ts";
 import { WorkerThread } from "./worker-thread.io.ts";
@@ -24,6 +25,8 @@ const FACTS_MS = 100;
 const AGAIN_MS = 200;
 const MAX_AGAIN_MS = 30_000;
 const STEADY_MS = 60_000;
+/** Metrics are measured at each scrape, and once in so many looks, so that little is lost with a worker that ends. */
+const MEASURE_LOOKS = 20;
 /** How long a scrape waits for the values of the workers. Of one that is late the values before count. */
 const MEASURE_MS = 1000;
 
@@ -43,6 +46,7 @@ interface Place {
   readonly number: number;
   thread: WorkerThread;
   isListening: boolean;
+  utilization: number;
   startedMonoMs: number;
   againMs: number;
 }
@@ -59,6 +63,7 @@ export class Workers {
   readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
   #endpoints: Endpoints | undefined;
   #isStopping = false;
+  #lookCount = 0;
 
   private constructor(options: WorkersOptions) {
     const { core, settings, log } = options;
@@ -92,8 +97,14 @@ export class Workers {
     return this.#endpoints;
   }
 
-  get connectionCount(): number {
-    return this.#places.reduce((sum, { thread }) => sum + thread.connectionCount, 0);
+  /** How busy the workers were when they last said so. */
+  get callers(): LoadSources {
+    const each = <T>(of: (place: Place) => T) => this.#places.map(of);
+    return {
+      metrics: this.#sum,
+      connectionCount: () => each(({ thread }) => thread.connectionCount).reduce((sum, count) => sum + count, 0),
+      utilization: () => Math.max(...each(({ utilization }) => utilization)),
+    };
   }
 
   /** Resolves when all workers know what the node is now. */
@@ -137,14 +148,14 @@ export class Workers {
 
   #placeOf(number: number): Place {
     const begun = performance.now();
-    return { number, thread: this.#thread(number), isListening: false, startedMonoMs: begun, againMs: AGAIN_MS };
+    return { number, thread: this.#thread(number), isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS };
   }
 
   #thread(number: number): WorkerThread {
     const { core, version, settings, services } = this.#options;
     const { identity, replica } = core;
     const others = this.#sum.begin();
-    const feed = new CopyFeed(core, () => thread.say());
+    const feed = openCopyFeed(core, () => thread.say());
     const calls = new ForwardedCalls({
       services,
       now,
@@ -227,6 +238,8 @@ export class Workers {
 
   #look(): void {
     const { report, core } = this.#options;
+    this.#lookCount += 1;
+    if (this.#lookCount % MEASURE_LOOKS === 0) this.#order({ kind: "measure" });
     const said = { ...report(), listeners: core.listeners };
     for (const { thread } of this.#places) {
       thread.look();
@@ -242,7 +255,12 @@ export class Workers {
     feed.shown(said.policy.shown);
     feed.heard(said.policy.heard);
     for (const event of said.events) audit?.record(event);
-    for (const done of said.done) if (done.kind === "measured") others.set(done.values);
+    for (const done of said.done) {
+      if (done.kind !== "measured") continue;
+      others.set(done.values);
+      const place = this.#places.find((each) => each.thread === thread);
+      if (place !== undefined) place.utilization = done.utilization;
+    }
     for (const news of said.watches) {
       const verdict = this.#watches.take(thread.number, news);
       if (verdict !== undefined) thread.say(({ verdicts }) => verdicts.push(verdict));
