@@ -5,7 +5,7 @@ export const COPY_MUTANTS = [
     rule: "Watch 13: a policy decides at a copy from the place at which it came into force",
     edits: [
       {
-        file: "src/node/core/copy-feed.ts",
+        file: "src/node/core/copies/copy-feed.ts",
         find: "    if (policy === this.#policy) return;",
         replace: "    if (policy === this.#policy || (this.#policy !== undefined && this.#rooms.switches.isBusy)) return;",
       },
@@ -47,21 +47,25 @@ export const COPY_MUTANTS = [
   {
     name: "a copy is not told of a load",
     rule: "Watch 13: a copy has the loads of the node's own entries",
-    edits: [{ file: "src/node/core/copy-feed.ts", find: "    this.#sayLoad(key, load);\n", replace: "" }],
+    edits: [{ file: "src/node/core/copies/copy-feed.ts", find: "    this.#sayLoad(key, load);\n", replace: "" }],
     withinSeeds: 6,
     isCheap: true,
   },
   {
     name: "watches of a copy are not told to look again",
     rule: "Watch 12 and 13: what wakes all watches wakes those of copies",
-    edits: [{ file: "src/node/core/copy-feed.ts", find: "    this.#mark(MARK.ALL_WATCHES);\n", replace: "" }],
+    edits: [{ file: "src/node/core/copies/copy-feed.ts", find: "    this.#mark(MARK.ALL_WATCHES);\n", replace: "" }],
     withinSeeds: 60,
   },
   {
     name: "a copy is whole while a policy is put in force",
     rule: "Watch 13: a copy is not whole while a policy is being put in force",
     edits: [
-      { file: "src/node/core/copy-feed.ts", find: "this.#loads !== undefined || switches.isBusy;", replace: "this.#loads !== undefined;" },
+      {
+        file: "src/node/core/copies/copy-feed.ts",
+        find: "this.#loads !== undefined || switches.isBusy;",
+        replace: "this.#loads !== undefined;",
+      },
     ],
     withinSeeds: 6,
     isCheap: true,

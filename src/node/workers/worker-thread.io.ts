@@ -6,7 +6,7 @@ import type { Charge } from "../../policy/limits/charges.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
-import type { CopyFeed } from "../core/copy-feed.ts";
+import type { CopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import type { Done, FromWorker, NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
 

@@ -22,8 +22,8 @@ import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call
 import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
+import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { SharedPorts } from "../core/endpoints.ts";
-import { openWorkerRooms, type WorkerRooms } from "../core/worker-rooms.ts";
 import { openIdentities } from "../identity.io.ts";
 import { connectionCountOf, endpointsOf, type Listeners, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";

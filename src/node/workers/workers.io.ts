@@ -12,7 +12,7 @@ import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/fo
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
-import { type CopyFeed, openCopyFeed } from "../core/copy-feed.ts";
+import { type CopyFeed, openCopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints } from "../core/endpoints.ts";
 import type { LoadSources } from "../load-report.ts";
 import { type NodeCore, now } from "../rooms.io.ts";

@@ -1,17 +1,17 @@
 /** The rooms of a read worker, told of everything by those of its node: policies, their changes, loads, and what concerns all watches. */
 import { expect, test } from "vitest";
-import { SCOPE } from "../../../src/catalog/entry/scope.ts";
-import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
-import { Feed } from "../../../src/catalog/watch/feed.ts";
-import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
-import { isAdmitted } from "../../../src/discovery/policy-switch.ts";
-import { Reads } from "../../../src/discovery/reads.ts";
-import { SwitchQueue } from "../../../src/discovery/switch-queue.ts";
-import { NO_POLICY, PENDING_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
-import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
-import { Copy } from "../../fakes/copies.ts";
-import { rule, set } from "../../fakes/policies.ts";
-import { at, caller, keyOf, Registry, stamped } from "../../fakes/registry.ts";
+import { SCOPE } from "../../../../src/catalog/entry/scope.ts";
+import { ANY, type Filter } from "../../../../src/catalog/query/filter.ts";
+import { Feed } from "../../../../src/catalog/watch/feed.ts";
+import { Fanout, type Watcher } from "../../../../src/discovery/fanout.ts";
+import { isAdmitted } from "../../../../src/discovery/policy-switch.ts";
+import { Reads } from "../../../../src/discovery/reads.ts";
+import { SwitchQueue } from "../../../../src/discovery/switch-queue.ts";
+import { NO_POLICY, PENDING_POLICY, Policy } from "../../../../src/policy/set/verdict.ts";
+import { DiscoveryBytes } from "../../../../src/services/discovery/response-bytes.ts";
+import { Copy } from "../../../fakes/copies.ts";
+import { rule, set } from "../../../fakes/policies.ts";
+import { at, caller, keyOf, Registry, stamped } from "../../../fakes/registry.ts";
 
 const MANY = 1000;
 const OF_SVC: Filter = { ...ANY, namespace: "svc" };

@@ -2,16 +2,16 @@
  * What the main thread of a node tells one read worker: everything that happens to its replica, to the policy in force and to the loads of its own
  * entries, in the order in which it happens, so that the worker's readers are answered as the node's own would be.
  */
-import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
-import type { Said } from "../../catalog/copy/said.ts";
-import type { LoadView } from "../../catalog/entry/view.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
-import type { Replica } from "../../catalog/replica/replica.ts";
-import type { Fanout, FanoutFollower } from "../../discovery/fanout.ts";
-import type { LoadFollower, Loads } from "../../discovery/registrar/loads.ts";
-import type { ChangeNumber, SwitchFollower, SwitchQueue } from "../../discovery/switch-queue.ts";
-import type { Policy } from "../../policy/set/verdict.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
+import { ReplicaFeed } from "../../../catalog/copy/replica-feed.ts";
+import type { Said } from "../../../catalog/copy/said.ts";
+import type { LoadView } from "../../../catalog/entry/view.ts";
+import type { KeyText } from "../../../catalog/record/record.ts";
+import type { Replica } from "../../../catalog/replica/replica.ts";
+import type { Fanout, FanoutFollower } from "../../../discovery/fanout.ts";
+import type { LoadFollower, Loads } from "../../../discovery/registrar/loads.ts";
+import type { ChangeNumber, SwitchFollower, SwitchQueue } from "../../../discovery/switch-queue.ts";
+import type { Policy } from "../../../policy/set/verdict.ts";
+import type { PolicySource } from "../../../policy/set/visibility.ts";
 
 /** What is told beside changes of the replica. The fields of each are in the order in which `CopyFeed` writes and `CopyRooms` reads them. */
 export const MARK = {

@@ -1,10 +1,10 @@
 /** Builds the rooms of a read worker: its copy of the catalog with all that answers readers from it, and what limits and records their calls. */
-import type { Settings } from "../../config/settings.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { Metrics } from "../../lib/metrics/metrics.ts";
-import type { AuditSink } from "../../policy/audit/record.ts";
-import { AccessLog } from "../access-log.ts";
-import { NodeLimits, type NodeLimitsOptions } from "../limits.ts";
+import type { Settings } from "../../../config/settings.ts";
+import type { Time } from "../../../lib/machine.ts";
+import type { Metrics } from "../../../lib/metrics/metrics.ts";
+import type { AuditSink } from "../../../policy/audit/record.ts";
+import { AccessLog } from "../../access-log.ts";
+import { NodeLimits, type NodeLimitsOptions } from "../../limits.ts";
 import { CopyRooms } from "./copy-rooms.ts";
 
 export interface WorkerRoomsOptions extends Pick<NodeLimitsOptions, "charges" | "watches"> {

@@ -2,25 +2,25 @@
  * The rooms of a read worker: a copy of the replica of its node, and all that answers readers from it. They do what `CopyFeed` says, in that order, and
  * answer as the rooms of the main thread would have at that point.
  */
-import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
-import type { Said, SaidReader } from "../../catalog/copy/said.ts";
-import { EntryStamper } from "../../catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
-import type { LoadView } from "../../catalog/entry/view.ts";
-import { Lookup } from "../../catalog/query/lookup.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
-import { Slab } from "../../catalog/record/slab.ts";
-import { TraitsPool } from "../../catalog/record/traits.ts";
-import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
-import { CopySwitches } from "../../discovery/copy-switches.ts";
-import { DnsNames, plainName } from "../../discovery/dns-names.ts";
-import { Fanout } from "../../discovery/fanout.ts";
-import { isAdmitted } from "../../discovery/policy-switch.ts";
-import { Reads } from "../../discovery/reads.ts";
-import { assert } from "../../lib/errors.ts";
-import { NO_POLICY, PENDING_POLICY, Policy } from "../../policy/set/verdict.ts";
-import type { OnDenied } from "../../policy/set/visibility.ts";
-import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import { ReplicaCopy } from "../../../catalog/copy/replica-copy.ts";
+import type { Said, SaidReader } from "../../../catalog/copy/said.ts";
+import { EntryStamper } from "../../../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
+import type { LoadView } from "../../../catalog/entry/view.ts";
+import { Lookup } from "../../../catalog/query/lookup.ts";
+import type { KeyText } from "../../../catalog/record/record.ts";
+import { Slab } from "../../../catalog/record/slab.ts";
+import { TraitsPool } from "../../../catalog/record/traits.ts";
+import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
+import { CopySwitches } from "../../../discovery/copy-switches.ts";
+import { DnsNames, plainName } from "../../../discovery/dns-names.ts";
+import { Fanout } from "../../../discovery/fanout.ts";
+import { isAdmitted } from "../../../discovery/policy-switch.ts";
+import { Reads } from "../../../discovery/reads.ts";
+import { assert } from "../../../lib/errors.ts";
+import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
+import type { OnDenied } from "../../../policy/set/visibility.ts";
+import { DiscoveryBytes } from "../../../services/discovery/response-bytes.ts";
 import { MARK, type SaidPolicy } from "./copy-feed.ts";
 
 export interface CopyRoomsOptions {
