@@ -25,14 +25,15 @@ export interface JoinedCore {
 export function peerDirectory(core: JoinedCore): PeerDirectory {
   const { nodeId } = core.identity;
   const { machine } = core;
-  let [readMonoMs, ageMs] = [Number.NEGATIVE_INFINITY, 0];
+  let [readMonoMs, ageMs, wasReady] = [Number.NEGATIVE_INFINITY, 0, false];
   return {
     isWhole: () => fabricOf(core).isWhole,
     hasPeers: () => fabricOf(core).hasClusterPeers,
     ageMs: (time) => {
-      // The age that is told is never lower than the true one.
-      if (time.monoMs - readMonoMs < AGE_MS) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
+      // The age that is told is never lower than the true one. That of a node that was not ready is another one, and may be a year.
+      if (time.monoMs - readMonoMs < AGE_MS && machine.isReady === wasReady) return ageMs === 0 ? 0 : ageMs + time.monoMs - readMonoMs;
       readMonoMs = time.monoMs;
+      wasReady = machine.isReady;
       ageMs = machine.ageMs(time);
       return ageMs;
     },

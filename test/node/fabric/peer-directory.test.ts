@@ -30,7 +30,7 @@ function watched(count: number) {
   const core = { identity: { nodeId: "n0", clusterId: "c1" }, replica, machine } satisfies Partial<
     Record<keyof NodeCore, unknown>
   > as unknown as NodeCore;
-  return { world, nodes, node, view: peerDirectory(core), peers: new FabricPeers(core, { follow: () => () => {} }) };
+  return { world, nodes, node, machine, view: peerDirectory(core), peers: new FabricPeers(core, { follow: () => () => {} }) };
 }
 
 const present = ({ world, view, nodes }: ReturnType<typeof watched>): readonly string[] =>
@@ -84,6 +84,17 @@ test("the age is that of the readiness, looked at twenty times a second at most,
   expect(view.ageMs(world.time())).toBe(ageMs + 20);
   world.run(60);
   expect(view.ageMs(world.time())).toBe(ageMs + 80);
+});
+
+test("a node that is ready tells no more how old it was before that", () => {
+  const { world, view, machine } = watched(2);
+  machine.isReady = false;
+  machine.ageMs = () => 1e9;
+  expect(view.ageMs(world.time())).toBe(1e9);
+  world.run(5);
+  machine.isReady = true;
+  machine.ageMs = () => 0;
+  expect(view.ageMs(world.time())).toBe(0);
 });
 
 test("members are told with what this node measured: which is itself, who is linked, how far probes go", () => {
