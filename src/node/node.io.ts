@@ -192,6 +192,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   const { identity, listeners, machine, driver } = core;
   options.onOpened?.(() => parts.reload());
   const advertised = nameListeners(settings, listeners, reached.endpoints, fabric);
+  await reached.told();
   // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
@@ -315,7 +316,9 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
 
 async function openWorkers({ settings, log, version }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { core, discovery, services, fabric } = served;
-  const report = () => ({ checks: parts.readiness(now()), persistence: persistence(core) });
+  const { machine } = core;
+  const readiness = () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) });
+  const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   const open = () => Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report });
   const workers = await parts.open("read workers", open, (opened) => ({
     reload: () => opened.reload(),

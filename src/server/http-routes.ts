@@ -25,11 +25,11 @@ export interface Readiness {
 export interface HttpSources {
   /** Who may read the routes that have no policy of their own: everybody, callers with a credential, or nobody. */
   readonly metricsAccess: "on" | "authenticated" | "off";
-  readiness(): Readiness;
+  readiness(): Readiness | Promise<Readiness>;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
   /** State of the journal; undefined when the node runs without one. */
-  persistence(): JsonValue | undefined;
+  persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
 
 export interface HttpRequest {
@@ -92,7 +92,7 @@ const LATER: Readonly<Record<string, Row>> = {
 function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
   return {
     "/healthz": { parameters: [], answer: () => json(200, { status: "alive" }) },
-    "/readyz": { parameters: [], answer: () => readyAnswer(sources.readiness()) },
+    "/readyz": { parameters: [], answer: async () => readyAnswer(await sources.readiness()) },
     "/metrics": {
       parameters: [],
       isScraped: true,
@@ -102,7 +102,11 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
         ...(await sources.scrape(arrival.header("accept") ?? "")),
       }),
     },
-    "/metrics/persistence": { parameters: [], isScraped: true, answer: () => json(200, sources.persistence() ?? { enabled: false }) },
+    "/metrics/persistence": {
+      parameters: [],
+      isScraped: true,
+      answer: async () => json(200, (await sources.persistence()) ?? { enabled: false }),
+    },
   };
 }
 

@@ -105,6 +105,23 @@ test("one scrape has the sum of all threads, at whichever worker it arrives", as
   for (const door of doors) door[Symbol.dispose]();
 });
 
+test("what a node says of its journal and of its readiness is true at this moment, at whichever worker one asks", async () => {
+  await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
+  const http = node.listeners["http"] ?? "";
+  const ask = async (path: string) => (await fetch(`http://${http}${path}`, { headers: { connection: "close" } })).json();
+  using door = new GrpcDoor(node.grpc);
+  let before = -1;
+  for (let i = 0; i < DOORS; i++) {
+    await door.ask("register", { entries: [entry(`w${i}`)], staticLease: true });
+    const { lastSeq } = (await ask("/metrics/persistence")) as { readonly lastSeq: number };
+    expect(lastSeq).toBeGreaterThan(before);
+    before = lastSeq;
+    expect(await ask("/readyz")).toMatchObject({ status: "ready" });
+  }
+  const { response } = await door.ask("serverInfo", {});
+  expect(response["listeners"]).toEqual(node.listeners);
+});
+
 test("the ports of a node with workers are taken for every other node, with workers or without", async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const port = node.grpc.split(":").at(-1) ?? "";

@@ -68,7 +68,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     this.say((message) => message.done.push(done));
   }
 
-  ask(question: { readonly kind: "caughtUp" } | { readonly kind: "scrape"; readonly accept: string }): Promise<Reply> {
+  ask(question: { readonly kind: "caughtUp" | "report" } | { readonly kind: "scrape"; readonly accept: string }): Promise<Reply> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);

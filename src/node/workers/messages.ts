@@ -7,7 +7,7 @@ import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
 import type { Charge } from "../../policy/limits/charges.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
-import type { HttpSources, ReadyCheck } from "../../server/http-routes.ts";
+import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
@@ -41,17 +41,17 @@ export interface NodeFacts {
   readonly endedStaticCount: number;
 }
 
-/** What the node tells people. It is said a few times a second. */
+/** What the node tells people of its state at this moment. */
 export interface NodeReport {
-  readonly checks: readonly ReadyCheck[];
+  readonly readiness: Readiness;
   readonly persistence: JsonValue;
-  /** Listener name to `host:port`. */
-  readonly listeners: Readonly<Record<string, string>>;
 }
 
 export type Order =
   /** Open the listeners. */
   | { readonly kind: "listen"; readonly shared: SharedPorts }
+  /** Say these addresses of the node to those who ask: listener name to `host:port`. */
+  | { readonly kind: "name"; readonly listeners: Readonly<Record<string, string>> }
   | { readonly kind: "reload" }
   | { readonly kind: "drain"; readonly withinMs: number }
   | { readonly kind: "stop"; readonly withinMs: number }
@@ -62,6 +62,7 @@ export type Order =
 export interface Reply {
   readonly id: number;
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
+  readonly report?: NodeReport | undefined;
 }
 
 /** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
@@ -74,7 +75,6 @@ export interface ToWorker {
   /** Whether somebody waits until the worker has heard this. */
   readonly isAwaited: boolean;
   readonly facts: NodeFacts;
-  readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
   readonly answers: readonly AnsweredCalls[];
   /** What other workers took of the rate limits. */
@@ -87,7 +87,9 @@ export interface ToWorker {
 /** What a worker asks of its node, beside calls. */
 export type Question =
   /** Answered when the copy has all that the node has now. */
-  { readonly kind: "caughtUp"; readonly id: number } | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
+  | { readonly kind: "caughtUp"; readonly id: number }
+  | { readonly kind: "report"; readonly id: number }
+  | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
 
 /** What a worker has done. */
 export type Done =

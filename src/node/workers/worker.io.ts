@@ -6,7 +6,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
-import { receivedError, WaymarkError } from "../../lib/errors.ts";
+import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import { openLog, type RootLog } from "../../lib/log.io.ts";
 import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -69,7 +69,8 @@ class ReadWorker {
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
-  #report: NodeReport = { checks: [], persistence: {}, listeners: {} };
+  /** Listener name to `host:port`. */
+  #listenerNames: Readonly<Record<string, string>> = {};
   #isWhole = false;
   #loopSince = performance.eventLoopUtilization();
   #onServing: (isServing: boolean) => void = () => {};
@@ -116,12 +117,11 @@ class ReadWorker {
 
   // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
   #hear(message: ToWorker): void {
-    const { said, facts, report, answers, charges, verdicts, orders, isAwaited } = message;
+    const { said, facts, answers, charges, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.hear(said);
     this.#factsMonoMs = performance.now();
     const { isServing } = this.#facts;
     this.#facts = facts;
-    if (report !== undefined) this.#report = report;
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     for (const answer of answers) this.#calls.hear(answer);
     this.#charges.apply(charges, performance.now());
@@ -138,6 +138,9 @@ class ReadWorker {
     switch (order.kind) {
       case "listen":
         return this.#listen(order.shared);
+      case "name":
+        this.#listenerNames = order.listeners;
+        return undefined;
       case "reload":
         return this.#parts.reload();
       case "drain":
@@ -193,7 +196,7 @@ class ReadWorker {
     const { settings, version, nodeId, boot, uptimeMs } = this.#start;
     const { clusterId, region, zone, roles } = settings.node;
     const { replica } = this.#rooms;
-    const reported = () => this.#report.listeners;
+    const named = () => this.#listenerNames;
     return {
       version,
       nodeId,
@@ -207,7 +210,7 @@ class ReadWorker {
         return replica.self.generation;
       },
       get listeners() {
-        return reported();
+        return named();
       },
     };
   }
@@ -274,9 +277,9 @@ class ReadWorker {
           onServing(this.#facts.isServing);
         },
         sources: {
-          readiness: () => ({ isDraining: this.#facts.isDraining, checks: this.#report.checks }),
+          readiness: async () => (await this.#report()).readiness,
           scrape: (accept) => this.#scrape(accept),
-          persistence: () => this.#report.persistence,
+          persistence: async () => (await this.#report()).persistence,
         },
         now,
         random,
@@ -294,6 +297,12 @@ class ReadWorker {
     const { scrape } = await this.#main.ask({ kind: "scrape", accept });
     if (scrape === undefined) throw new WaymarkError("internal", "the metrics cannot be read; the log says why");
     return scrape;
+  }
+
+  async #report(): Promise<NodeReport> {
+    const { report } = await this.#main.ask({ kind: "report" });
+    assert(report !== undefined, "the main thread answers what it is asked");
+    return report;
   }
 
   #observe(): void {

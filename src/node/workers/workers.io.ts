@@ -38,7 +38,7 @@ export interface WorkersOptions {
   readonly mesh: PeerDirectory;
   /** What workers pass on. They apply the limits. */
   readonly services: readonly Service[];
-  readonly report: () => Pick<NodeReport, "checks" | "persistence">;
+  readonly report: () => NodeReport;
 }
 
 /** A worker, and the one that was started in its place. */
@@ -107,8 +107,9 @@ export class Workers {
     };
   }
 
-  /** Resolves when all workers know what the node is now. */
+  /** Resolves when all workers know what the node is now, and the addresses of its listeners. */
   async told(): Promise<void> {
+    this.#order({ kind: "name", listeners: { ...this.#options.core.listeners } });
     await Promise.all(this.#places.map(({ thread }) => thread.told()));
   }
 
@@ -237,15 +238,11 @@ export class Workers {
   }
 
   #look(): void {
-    const { report, core } = this.#options;
     this.#lookCount += 1;
     if (this.#lookCount % MEASURE_LOOKS === 0) this.#order({ kind: "measure" });
-    const said = { ...report(), listeners: core.listeners };
     for (const { thread } of this.#places) {
       thread.look();
-      thread.say((message) => {
-        message.report = said;
-      });
+      thread.say();
     }
   }
 
@@ -274,6 +271,10 @@ export class Workers {
     const { id } = question;
     if (question.kind === "caughtUp") {
       thread.say(({ replies }) => replies.push({ id }));
+      return;
+    }
+    if (question.kind === "report") {
+      thread.say(({ replies }) => replies.push({ id, report: this.#options.report() }));
       return;
     }
     this.#scrape(question.accept).then(
@@ -322,6 +323,7 @@ export class Workers {
     const { thread } = place;
     try {
       await thread.done("whole");
+      thread.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
       await this.#listen(place);
       this.#log.info({ worker: place.number }, "a read worker is back");
     } catch (error) {
