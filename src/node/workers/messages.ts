@@ -56,7 +56,7 @@ export type Order =
   | { readonly kind: "drain"; readonly withinMs: number }
   | { readonly kind: "stop"; readonly withinMs: number }
   /** Say the values of your metrics. */
-  | { readonly kind: "measure" };
+  | { readonly kind: "measure"; readonly number: number };
 
 /** The answer to a question. */
 export interface Reply {
@@ -100,7 +100,7 @@ export type Done =
   | { readonly kind: "drained" }
   | { readonly kind: "stopped" }
   /** `utilization`: part of the time since the last measurement in which the event loop was busy. */
-  | { readonly kind: "measured"; readonly values: MetricsValues; readonly utilization: number };
+  | { readonly kind: "measured"; readonly number: number; readonly values: MetricsValues; readonly utilization: number };
 
 export interface FromWorker {
   readonly number: number;

@@ -152,7 +152,12 @@ class ReadWorker {
         await this.#log.end();
         return this.#main.done({ kind: "stopped" });
       case "measure":
-        return this.#main.done({ kind: "measured", values: valuesOf(this.#metrics), utilization: this.#utilization() });
+        return this.#main.done({
+          kind: "measured",
+          number: order.number,
+          values: valuesOf(this.#metrics),
+          utilization: this.#utilization(),
+        });
     }
   }
 

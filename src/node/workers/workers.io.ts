@@ -64,6 +64,8 @@ export class Workers {
   #endpoints: Endpoints | undefined;
   #isStopping = false;
   #lookCount = 0;
+  /** Number of the last measurement. */
+  #measurement = 0;
 
   private constructor(options: WorkersOptions) {
     const { core, settings, log } = options;
@@ -239,7 +241,7 @@ export class Workers {
 
   #look(): void {
     this.#lookCount += 1;
-    if (this.#lookCount % MEASURE_LOOKS === 0) this.#order({ kind: "measure" });
+    if (this.#lookCount % MEASURE_LOOKS === 0) this.#orderMeasurement();
     for (const { thread } of this.#places) {
       thread.look();
       thread.say();
@@ -288,12 +290,18 @@ export class Workers {
 
   /** Resolves when all workers have said the values of their metrics, or are late. */
   async #measure(): Promise<void> {
-    const measured = this.#places.map(({ thread }) => thread.done("measured").catch(() => {}));
-    this.#order({ kind: "measure" });
+    const number = this.#orderMeasurement();
+    const measured = this.#places.map(({ thread }) => measuredBy(thread, number).catch(() => {}));
     const late = Promise.withResolvers<void>();
     const stop = later(late.resolve, MEASURE_MS);
     await Promise.race([Promise.all(measured), late.promise]);
     stop();
+  }
+
+  #orderMeasurement(): number {
+    this.#measurement += 1;
+    this.#order({ kind: "measure", number: this.#measurement });
+    return this.#measurement;
   }
 
   /** A bug may have left anything behind: then the process ends, and starts anew from its disk. */
@@ -330,6 +338,12 @@ export class Workers {
       if (!this.#isStopping) thread.terminate(error instanceof Error ? error : undefined);
     }
   }
+}
+
+/** An earlier measurement may be on its way. It would lack what callers were answered since. */
+async function measuredBy(thread: WorkerThread, number: number): Promise<void> {
+  let last = 0;
+  while (last < number) last = (await thread.done("measured")).number;
 }
 
 function refusalOf(check: () => void): NodeFacts["startRefusal"] {
