@@ -11,7 +11,7 @@ import type { CollectsBy, Registrar } from "../discovery/registrar/registrar.ts"
 import type { Fabric } from "../fabric/fabric.ts";
 import type { eventOutput, FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
-import { assert, WaymarkError } from "../lib/errors.ts";
+import { assert } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
@@ -22,14 +22,11 @@ import { RefusalLog } from "./core/refusal-log.ts";
 import { RosterFile } from "./core/roster-file.ts";
 import { SelfEntry } from "./core/self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
-import { Standing } from "./core/standing.ts";
+import { checkCaughtUp, Standing } from "./core/standing.ts";
 import { Standstill } from "./core/standstill.ts";
 import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
 import type { NodeLimits } from "./limits.ts";
-
-/** Retry hint of a node that has not caught up. */
-const RETRY_MS = 1000;
 
 export interface NodeRooms {
   readonly replica: Replica;
@@ -144,8 +141,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** Throws `not_ready` while this node was never ready. For answers that name no age: what is absent here may exist. */
   checkCaughtUp(): void {
-    if (this.isReady) return;
-    throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: RETRY_MS });
+    checkCaughtUp(this.isReady);
   }
 
   /** Whether readers may be told that they have everything. */

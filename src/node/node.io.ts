@@ -324,6 +324,7 @@ async function openWorkers({ settings, log, version }: NodeOptions, served: Serv
     reload: () => opened.reload(),
     drain: (by) => opened.drain(by),
     stop: (by) => opened.stop(by),
+    observe: () => opened.observe(),
   }));
   return { endpoints: workers.endpoints, callers: workers.callers, told: () => workers.told() };
 }

@@ -63,6 +63,8 @@ export const METRICS = {
     {},
     "The longest time in each second for which the event loop was held, so that nobody was answered. A hold may be measured up to 20 ms too short.",
   ),
+  waymark_read_workers: gauge("threads", {}, "Read workers that answer callers.", "own"),
+  waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),
   waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
   waymark_metric_label_overflow_total: counter(
     "values",

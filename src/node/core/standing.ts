@@ -113,3 +113,9 @@ function joinFaultOf(fabric: Pick<Seen, "isReady" | "readiness">, time: Time): s
   const { reason, detail } = fabric.readiness(time);
   return reason === "refused" ? detail : "";
 }
+
+/** Throws `not_ready` unless the node was ready once. */
+export function checkCaughtUp(isReady: boolean): void {
+  if (isReady) return;
+  throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: RETRY_MS });
+}

@@ -24,6 +24,7 @@ import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { SharedPorts } from "../core/endpoints.ts";
+import { checkCaughtUp } from "../core/standing.ts";
 import { openIdentities } from "../identity.io.ts";
 import { connectionCountOf, endpointsOf, type Listeners, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
@@ -188,8 +189,7 @@ class ReadWorker {
   }
 
   #checkCaughtUp(): void {
-    if (this.#facts.isReady) return;
-    throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: 1000 });
+    checkCaughtUp(this.#facts.isReady);
   }
 
   #checkStart(): void {

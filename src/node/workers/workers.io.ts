@@ -109,6 +109,11 @@ export class Workers {
     };
   }
 
+  /** Fills the gauge. */
+  observe(): void {
+    this.#options.core.metrics.set("waymark_read_workers", {}, this.#places.filter(({ isListening }) => isListening).length);
+  }
+
   /** Resolves when all workers know what the node is now, and the addresses of its listeners. */
   async told(): Promise<void> {
     this.#order({ kind: "name", listeners: { ...this.#options.core.listeners } });
@@ -318,6 +323,7 @@ export class Workers {
     const place = this.#places.find((each) => each.number === number);
     if (place === undefined || this.#isStopping) return;
     place.isListening = false;
+    this.#options.core.metrics.inc("waymark_read_workers_ended_total", {});
     const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
     place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
     this.#log.error({ worker: number, err: error, againMs: place.againMs }, "a read worker has ended, and its connections with it");
