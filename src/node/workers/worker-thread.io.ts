@@ -53,9 +53,10 @@ export class WorkerThread {
   readonly #thread: Worker;
   #waiting = nothing();
   #isScheduled = false;
-  /** Numbers of the messages to the worker: the last one, the last one with news of the catalog, and the last one that it has heard. */
+  /** Numbers of messages to the worker: the last one, the last one with news of the catalog, the last one that it is to confirm at once, and the last one that it has heard. */
   #saidNumber = 0;
   #newsNumber = 0;
+  #awaitedNumber = 0;
   #coveredNumber = 0;
   /** The number of the last message from the worker. */
   #heardNumber = 0;
@@ -101,7 +102,8 @@ export class WorkerThread {
   covered(): Promise<void> | undefined {
     const { feed } = this.#parts;
     if (this.#hasEnded || !feed.isWhole) return undefined;
-    if (feed.waitingBytes > 0) this.#say(true);
+    // Of what was said without this, it would speak only when it has something to say itself.
+    if (feed.waitingBytes > 0 || (this.#newsNumber > this.#coveredNumber && this.#newsNumber > this.#awaitedNumber)) this.#say(true);
     return this.#newsNumber <= this.#coveredNumber ? undefined : this.#coveredUpTo(this.#newsNumber);
   }
 
@@ -151,6 +153,7 @@ export class WorkerThread {
     const { feed, facts } = this.#parts;
     if (this.#hasEnded || (!feed.isWhole && this.#unheardBytes > MAX_WAITING_BYTES)) return;
     this.#saidNumber += 1;
+    if (isAwaited) this.#awaitedNumber = this.#saidNumber;
     const said = feed.take(SLICE_COUNT);
     if (said.numbers.length > 0) this.#newsNumber = this.#saidNumber;
     const bytes = said.bytes.length + said.numbers.byteLength;
