@@ -122,6 +122,22 @@ test("what a node says of its journal and of its readiness is true at this momen
   expect(response["listeners"]).toEqual(node.listeners);
 });
 
+test("a node that has nobody beside it is never old, also when it stood still", async () => {
+  await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
+  const doors = doorsOf(node);
+  await doors[0]?.ask("register", { entries: [entry("one")], staticLease: true });
+  for (const names of await Promise.all(doors.map(namesAt))) expect(names).toEqual(["one"]);
+  for (let round = 0; round < 3; round++) {
+    node.command.kill("SIGSTOP");
+    const asked = doors.map((door) => door.ask("catalogQuery", { namespace: "svc.shop", maxStaleness: "0s" }));
+    // Longer than a worker takes what the main thread told it for new.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    node.command.kill("SIGCONT");
+    for (const { code, message, response } of await Promise.all(asked)) expect([code, message, response["age"]]).toEqual(["OK", "", "0s"]);
+  }
+  for (const door of doors) door[Symbol.dispose]();
+});
+
 test("the ports of a node with workers are taken for every other node, with workers or without", async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const port = node.grpc.split(":").at(-1) ?? "";

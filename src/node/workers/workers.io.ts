@@ -218,14 +218,15 @@ export class Workers {
   #facts(): NodeFacts {
     const { core, mesh } = this.#options;
     const { machine, registrar } = core;
+    const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
     return {
       isReady: machine.isReady,
       isWhole: machine.isWhole,
       isServing: machine.isServing,
       isDraining: machine.isDraining,
-      hasPeers: mesh.hasPeers(),
-      ageMs: mesh.ageMs(now()),
-      isShared: machine.fabric !== undefined,
+      hasPeers,
+      ageMs,
+      isShared: hasPeers || ageMs > 0,
       startRefusal: refusalOf(() => machine.standing.checkStart()),
       endedStaticCount: registrar.endings.endedStaticCount,
     };
