@@ -31,7 +31,6 @@ export interface NodeFacts {
   readonly isReady: boolean;
   readonly isWhole: boolean;
   readonly isServing: boolean;
-  readonly isDraining: boolean;
   readonly hasPeers: boolean;
   readonly ageMs: number;
   /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */

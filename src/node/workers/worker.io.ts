@@ -38,7 +38,6 @@ const UNKNOWN: NodeFacts = {
   isReady: false,
   isWhole: false,
   isServing: false,
-  isDraining: false,
   hasPeers: false,
   ageMs: 0,
   isShared: false,

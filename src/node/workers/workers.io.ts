@@ -223,7 +223,6 @@ export class Workers {
       isReady: machine.isReady,
       isWhole: machine.isWhole,
       isServing: machine.isServing,
-      isDraining: machine.isDraining,
       hasPeers,
       ageMs,
       isShared: hasPeers || ageMs > 0,
