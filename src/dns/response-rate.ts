@@ -2,28 +2,27 @@
  * Limits the answers to one network over UDP, where source addresses can be forged. Above the rate an answer is cut to "ask again over TCP". That is no
  * larger than the question, so an attacker gains nothing by forging addresses, and honest clients still get their answer (semantics.md, DNS).
  */
-import { TokenBuckets } from "../lib/token-bucket.ts";
-import type { Charges } from "../policy/limits/charges.ts";
+import type { Buckets } from "../lib/buckets/token-bucket.ts";
 import { networkOf } from "../policy/limits/rate-limits.ts";
+import { type MakeBuckets, ownBuckets } from "../policy/limits/shared-limits.ts";
 
 export interface ResponseRateOptions {
   /** Whole answers a second for one network; above 0. */
   readonly perSecond: number;
   /** Most networks that are counted; at least 2. */
   readonly maxNetworks: number;
-  /** Tells other threads what was taken here, and this one what they took. */
-  readonly charges?: Charges | undefined;
+  /** Present where several threads share the rate. */
+  readonly makeBuckets?: MakeBuckets | undefined;
 }
 
 const WINDOW_MS = 1000;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 
 export class ResponseRate {
-  readonly #buckets: TokenBuckets;
+  readonly #buckets: Buckets;
 
-  constructor({ perSecond, maxNetworks, charges }: ResponseRateOptions) {
-    this.#buckets = new TokenBuckets({ limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
-    charges?.share("dns responses", this.#buckets);
+  constructor({ perSecond, maxNetworks, makeBuckets = ownBuckets }: ResponseRateOptions) {
+    this.#buckets = makeBuckets("dns responses", { limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
   }
 
   /** How many networks are counted now. */

@@ -3,15 +3,17 @@
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Settings } from "../config/settings.ts";
+import { ResponseRate } from "../dns/response-rate.ts";
+import type { HashKey } from "../lib/buckets/keyed-hash.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { AuditSink } from "../policy/audit/record.ts";
 import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
-import type { Charges } from "../policy/limits/charges.ts";
 import type { AskedWatches } from "../policy/limits/host-watches.ts";
 import { type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
 import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
+import { type MakeBuckets, type SharedLimits, shareLimits } from "../policy/limits/shared-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
 import type { Policy } from "../policy/set/verdict.ts";
 import type { PolicySource } from "../policy/set/visibility.ts";
@@ -26,8 +28,8 @@ export interface NodeLimitsOptions {
   readonly now: () => Time;
   /** Where refusals are recorded beside the count. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
-  /** Present where several threads share the limits: tells what was taken here, and takes what the others took. */
-  readonly charges?: Charges | undefined;
+  /** Present where several threads share the limits: `sharedBuckets` of what `nodeSharedLimits` made for all of them. */
+  readonly makeBuckets?: MakeBuckets | undefined;
   /** Present in a worker: asks the main thread, which counts the open watches of all of them. */
   readonly watches?: Pick<AskedWatches, "open"> | undefined;
 }
@@ -46,8 +48,8 @@ export class NodeLimits {
   constructor(options: NodeLimitsOptions) {
     const { settings, lookup, audit } = options;
     this.#options = options;
-    this.#rates = this.#limits("calls", (refusal) => this.#limited(refusal));
-    this.#dnsRates = this.#limits("dns", (refusal) => this.#limitedDns(refusal));
+    this.#rates = ratesOf("calls", options, (refusal) => this.#limited(refusal));
+    this.#dnsRates = ratesOf("dns", options, (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
     this.quotas = new Quotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
@@ -60,15 +62,9 @@ export class NodeLimits {
     });
   }
 
-  #limits(of: string, onRefusal: (refusal: Refusal) => void): Limits | undefined {
-    const { settings, charges } = this.#options;
-    if (!areLimitsSet(settings.limits)) return undefined;
-    return new Limits(settings.limits, onRefusal, charges && ((sort, buckets) => charges.share(`${of} ${sort}`, buckets)));
-  }
-
-  /** Where several threads share the limits, what their other buckets are shared with. */
-  get charges(): Charges | undefined {
-    return this.#options.charges;
+  /** Where several threads share the limits, what makes their other buckets. */
+  get makeBuckets(): MakeBuckets | undefined {
+    return this.#options.makeBuckets;
   }
 
   /** Takes a token of the caller, or throws `discovery_rate_limited`; undefined where no limit is set. */
@@ -207,4 +203,20 @@ export class NodeLimits {
       detail: `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`,
     });
   }
+}
+
+type RatesOptions = Pick<NodeLimitsOptions, "makeBuckets"> & { readonly settings: Pick<Settings, "limits"> };
+
+function ratesOf(of: "calls" | "dns", { settings, makeBuckets }: RatesOptions, onRefusal: (refusal: Refusal) => void): Limits | undefined {
+  if (!areLimitsSet(settings.limits)) return undefined;
+  return new Limits(settings.limits, onRefusal, makeBuckets && ((sort, options) => makeBuckets(`${of} ${sort}`, options)));
+}
+
+/** What the main thread makes once, for all threads that take calls and questions of this node. The hash key is random. */
+export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, hashKey: HashKey): SharedLimits {
+  return shareLimits(hashKey, (makeBuckets) => {
+    for (const of of ["calls", "dns"] as const) ratesOf(of, { settings, makeBuckets }, () => undefined);
+    // Whatever the rate is, the memory is the same.
+    if (settings.dns.enabled) void new ResponseRate({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
+  });
 }

@@ -58,7 +58,7 @@ export interface ListenersOptions extends DnsSources {
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
   readonly metrics: Metrics;
-  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "charges" | "note" | "noteDns">;
+  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns">;
   readonly accessLog: Pick<AccessLog, "countDenial">;
   readonly identities: Pick<Identities, "identify">;
   /** Throws `not_ready` while DNS questions may not be answered. */
@@ -227,7 +227,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
   const { dns, listen, catalog } = settings;
   const dnsLog = log.child("dns");
-  const { admitDns, charges } = options.limits;
+  const { admitDns, makeBuckets } = options.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
   // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
@@ -250,7 +250,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       return view;
     },
     maxPlansBytes: dns.maxPlansBytes,
-    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, charges },
+    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,
     metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),

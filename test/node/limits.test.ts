@@ -10,14 +10,15 @@ import {
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { NodeLimits, type NodeLimitsOptions } from "../../src/node/limits.ts";
+import { NodeLimits, type NodeLimitsOptions, nodeSharedLimits } from "../../src/node/limits.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
-import { Charges } from "../../src/policy/limits/charges.ts";
+import { sharedBuckets } from "../../src/policy/limits/shared-limits.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import { admitted } from "../../src/services/admission.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../../src/services/service.ts";
+import { HASH_KEY } from "../fakes/bucket-forms.ts";
 
 const RULE: Rule = {
   pattern: "hidden",
@@ -36,7 +37,7 @@ const RULE: Rule = {
 function limited(
   env: Readonly<Record<string, string>>,
   rules: readonly Rule[] = [],
-  more: Pick<NodeLimitsOptions, "audit" | "charges" | "watches"> = {},
+  more: Pick<NodeLimitsOptions, "audit" | "makeBuckets" | "watches"> = {},
 ) {
   const loaded = loadConfig({ env, flags: new Map() });
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
@@ -65,7 +66,7 @@ function limited(
     } satisfies Handler,
   };
   const service: Service = { desc: DiscoveryService, handlers };
-  return { limits, calls, service, metrics, wrapped: admitted(service, limits.admission) };
+  return { limits, calls, service, metrics, settings, wrapped: admitted(service, limits.admission) };
 }
 
 const CONTEXT: CallContext = { caller: anonymousCaller("local", "192.0.2.1"), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
@@ -172,16 +173,39 @@ test("a method whose requests are read by hand is so where namespaces have limit
   expect(admitted({ desc: DiscoveryService, handlers }, limits.admission).handlers["register"]?.read).toBe(read);
 });
 
-test("a worker tells of calls and of DNS questions apart, and another takes what it told", () => {
-  const workers = [1, 2].map(() => {
-    const charges = new Charges(() => undefined);
-    return { charges, ...limited({ WAYMARK_LIMITS__READS_PER_MINUTE: "1" }, [], { charges }) };
-  });
-  const [here, there] = workers;
-  here?.limits.admitDns?.(CONTEXT.caller, 0);
-  there?.charges.apply(structuredClone(here?.charges.take() ?? []), 0);
-  expect(() => there?.limits.admitDns?.(CONTEXT.caller, 0)).toThrow("1 reads a minute");
-  there?.limits.admit?.(CONTEXT.caller, "read", 0);
+test("what one worker admits no other admits again: calls and DNS questions apart, of callers and in namespaces", () => {
+  const env = Object.fromEntries(
+    ["READS", "WRITES", "NAMESPACE_READS", "NAMESPACE_WRITES"].map((name) => [`WAYMARK_LIMITS__${name}_PER_MINUTE`, "2"]),
+  );
+  const shared = nodeSharedLimits(limited(env).settings, HASH_KEY);
+  const [here, there] = [0, 5000].map(
+    (originMs) => limited(env, [], { makeBuckets: sharedBuckets(structuredClone(shared), originMs) }).limits,
+  );
+  const known: Caller = { ...CONTEXT.caller, tenant: "acme" };
+  for (const caller of [known, CONTEXT.caller]) {
+    here?.admit?.(caller, "read", 5000);
+    there?.admit?.(caller, "read", 0);
+    for (const limits of [here, there])
+      expect(() => limits?.admit?.(caller, "read", limits === here ? 5000 : 0)).toThrow("2 reads a minute");
+    there?.admit?.(caller, "write", 0);
+  }
+  there?.admitDns?.(CONTEXT.caller, 0);
+  here?.admitDns?.(CONTEXT.caller, 5000);
+  expect(() => there?.admitDns?.(CONTEXT.caller, 0)).toThrow("2 reads a minute");
+  for (const cost of ["read", "write"] as const) {
+    const admitIn = (limits: NodeLimits | undefined, monoMs: number) =>
+      limits?.admission.admitIn?.({ context: { ...CONTEXT, time: { monoMs, wallMs: 0 } }, cost, namespaces: ["svc"], asked: undefined });
+    admitIn(here, 5000);
+    admitIn(there, 0);
+    expect(() => admitIn(here, 5000)).toThrow(`namespace "svc" has 2 ${cost}s a minute`);
+  }
+});
+
+test("a sort of buckets without shared memory is refused when it is made, not when it is used", () => {
+  const none = nodeSharedLimits(limited({}).settings, HASH_KEY);
+  expect(() => limited({ WAYMARK_LIMITS__READS_PER_MINUTE: "1" }, [], { makeBuckets: sharedBuckets(none, 0) })).toThrow(
+    "no memory is shared for the buckets of calls read known",
+  );
 });
 
 test("where another thread counts watches it is asked, with the namespace if the caller sees it, and only if a bound is set", () => {

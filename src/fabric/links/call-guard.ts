@@ -1,6 +1,7 @@
 /** Refuses calls of strangers and of foreign nodes before membership hears of them. Counts all of them, and tells the audit of a few. */
+
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
-import { TokenBuckets } from "../../lib/token-bucket.ts";
 import { eventOutput, type FabricInput, type FabricOutput } from "../io-types.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { hostOf, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCaller } from "./peer-auth.ts";

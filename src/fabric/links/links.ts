@@ -2,8 +2,9 @@
  * The node's links: which peers to link to, the greeting, which of two links to a peer stays, when to try again, and how a link ends. The node
  * that opened a link says `hello` first (`#greet`), and the other one answers with its own when it trusts that.
  */
+
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
-import { TokenBuckets } from "../../lib/token-bucket.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
 import { startOf } from "../membership/node-starts.ts";

@@ -1,7 +1,7 @@
 /** Decides which refused strangers and which silent addresses people are told of. The rest are only counted. */
 import { eventOutput } from "../../fabric/io-types.ts";
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
-import { TokenBuckets } from "../../lib/token-bucket.ts";
 
 /** The most strangers that are told of in `WINDOW_MS`. */
 const MAX_REFUSALS = 10;

@@ -2,7 +2,6 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
-import type { Charge } from "../../policy/limits/charges.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
@@ -15,7 +14,6 @@ const MAX_EVENTS = 20_000;
 /** What others have to say when a message goes. */
 export interface Sayings {
   readonly takeCalls: () => AskedCalls | undefined;
-  readonly takeCharges: () => readonly Charge[];
   readonly connectionCount: () => number;
   readonly policy: () => FromWorker["policy"];
 }
@@ -100,10 +98,10 @@ export class MainThread implements Pick<AuditSink, "record"> {
   #say(): void {
     const sayings = this.#sayings;
     if (sayings === undefined) return;
-    const { takeCalls, takeCharges, connectionCount, policy } = sayings;
+    const { takeCalls, connectionCount, policy } = sayings;
     this.#lastNumber += 1;
     const placed = { number: this.#lastNumber, heard: this.#heardNumber, connectionCount: connectionCount(), policy: policy() };
-    const message: FromWorker = { ...placed, calls: takeCalls(), charges: takeCharges(), ...this.#waiting };
+    const message: FromWorker = { ...placed, calls: takeCalls(), ...this.#waiting };
     this.#waiting = nothing();
     if (message.events.length > 0) this.#unheardEvents.push({ number: this.#lastNumber, count: message.events.length });
     this.#port.postMessage(

@@ -5,8 +5,8 @@ import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
 import type { AuditEvent } from "../../policy/audit/record.ts";
-import type { Charge } from "../../policy/limits/charges.ts";
 import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.ts";
+import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
@@ -22,6 +22,8 @@ export interface WorkerStart {
   readonly boot: string;
   /** How long the node runs already. The monotonic clocks of two threads differ. */
   readonly uptimeMs: number;
+  /** The rate limits of all workers. One that is started again finds them as they are. */
+  readonly sharedLimits: SharedLimits;
   /** Whether log lines are for people or for programs. */
   readonly logFormat: "json" | "text";
 }
@@ -76,8 +78,6 @@ export interface ToWorker {
   readonly facts: NodeFacts;
   /** Answers to calls that the worker passed on, in order. */
   readonly answers: readonly AnsweredCalls[];
-  /** What other workers took of the rate limits. */
-  readonly charges: readonly Charge[];
   readonly verdicts: readonly WatchVerdict[];
   readonly replies: readonly Reply[];
   readonly orders: readonly Order[];
@@ -105,7 +105,6 @@ export interface FromWorker {
   readonly number: number;
   readonly heard: number;
   readonly calls: AskedCalls | undefined;
-  readonly charges: readonly Charge[];
   readonly watches: readonly WatchNews[];
   readonly events: readonly AuditEvent[];
   readonly questions: readonly Question[];

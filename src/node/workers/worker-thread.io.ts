@@ -2,7 +2,6 @@
 import { Worker } from "node:worker_threads";
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
-import type { Charge } from "../../policy/limits/charges.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
 import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
@@ -35,7 +34,6 @@ export interface WorkerThreadParts {
 /** What waits for the next message. */
 interface Waiting {
   readonly answers: AnsweredCalls[];
-  readonly charges: Charge[];
   readonly verdicts: WatchVerdict[];
   readonly replies: Reply[];
   readonly orders: Order[];
@@ -209,5 +207,5 @@ export class WorkerThread {
 }
 
 function nothing(): Waiting {
-  return { answers: [], charges: [], verdicts: [], replies: [], orders: [] };
+  return { answers: [], verdicts: [], replies: [], orders: [] };
 }

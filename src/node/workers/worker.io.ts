@@ -13,8 +13,9 @@ import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
-import { Charges } from "../../policy/limits/charges.ts";
+import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
+import { sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
@@ -61,7 +62,6 @@ class ReadWorker {
   readonly #wakeup: Wakeup;
   readonly #switcher: PolicySwitcher;
   readonly #calls: CallForwarder;
-  readonly #charges: Charges;
   readonly #watches: AskedWatches;
   readonly #limits: WorkerRooms["limits"];
   readonly #accessLog: WorkerRooms["accessLog"];
@@ -84,9 +84,9 @@ class ReadWorker {
     this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat });
     this.#main = new MainThread(port, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
-    this.#charges = new Charges(() => this.#main.say());
     this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
-    const shared = { charges: this.#charges, watches: this.#watches, audit: this.#main };
+    const makeBuckets = sharedBuckets(start.sharedLimits, sharedOriginMs());
+    const shared = { makeBuckets, watches: this.#watches, audit: this.#main };
     const { copy, limits, accessLog } = openWorkerRooms({
       ...start,
       ...shared,
@@ -107,7 +107,6 @@ class ReadWorker {
     const { switches } = this.#rooms;
     this.#main.begin({
       takeCalls: () => this.#calls.take(),
-      takeCharges: () => this.#charges.take(),
       connectionCount: () => (this.#listeners === undefined ? 0 : connectionCountOf(this.#listeners)),
       policy: () => ({ shown: switches.shown, heard: this.#heardChange }),
     });
@@ -117,14 +116,13 @@ class ReadWorker {
 
   // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
   #hear(message: ToWorker): void {
-    const { said, facts, answers, charges, verdicts, orders, isAwaited } = message;
+    const { said, facts, answers, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.hear(said);
     this.#factsMonoMs = performance.now();
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     for (const answer of answers) this.#calls.hear(answer);
-    this.#charges.apply(charges, performance.now());
     for (const verdict of verdicts) this.#watches.take(verdict);
     this.#main.heard(message);
     if (isAwaited) this.#main.say();

@@ -1,4 +1,5 @@
 /** The read workers of a node: threads that share its ports. Each answers readers from a copy of the catalog, and passes other calls on to this thread. */
+import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
 import { assert, rethrowBroken, sentError, WaymarkError } from "../../lib/errors.ts";
@@ -6,6 +7,7 @@ import { later } from "../../lib/later.io.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
 import { MetricsSum, type OtherMetrics } from "../../lib/metrics/sum.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
+import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import { openScraper, type Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
@@ -14,6 +16,7 @@ import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, openCopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints } from "../core/endpoints.ts";
+import { nodeSharedLimits } from "../limits.ts";
 import type { LoadSources } from "../load-report.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 import type { FromWorker, NodeFacts, NodeReport, Order, Question } from "./messages.ts";
@@ -58,6 +61,7 @@ export class Workers {
   readonly #sum: MetricsSum;
   readonly #scrape: Scraper;
   readonly #watches: HostWatches;
+  readonly #sharedLimits: SharedLimits;
   readonly #timer: NodeJS.Timeout;
   /** The last answers to each worker, while they wait. */
   readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
@@ -74,6 +78,8 @@ export class Workers {
     this.#sum = new MetricsSum(core.metrics);
     this.#scrape = openScraper(this.#sum, () => this.#measure());
     this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
+    const hashKey = randomBytes(8);
+    this.#sharedLimits = nodeSharedLimits(settings, [hashKey.readInt32LE(0), hashKey.readInt32LE(4)]);
     this.#places = Array.from({ length: settings.node.workers }, (_, index) => this.#placeOf(index + 1));
     core.wakes.add(() => this.#sayAll());
     core.driver.follow(() => this.#sayAll());
@@ -178,6 +184,7 @@ export class Workers {
       generation: replica.self.generation,
       boot: identity.boot,
       uptimeMs: performance.now() - identity.startedMonoMs,
+      sharedLimits: this.#sharedLimits,
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
     const thread = new WorkerThread({
@@ -270,8 +277,6 @@ export class Workers {
       if (verdict !== undefined) thread.say(({ verdicts }) => verdicts.push(verdict));
     }
     for (const question of said.questions) this.#asked(thread, question);
-    if (said.charges.length === 0) return;
-    for (const other of this.#places) if (other.thread !== thread) other.thread.say(({ charges }) => charges.push(...said.charges));
   }
 
   #asked(thread: WorkerThread, question: Question): void {

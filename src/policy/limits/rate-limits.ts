@@ -2,9 +2,11 @@
  * Rate limits: how often one caller may read and write, how often all callers together may in one namespace, and how many watches a
  * caller may hold open (semantics.md, Policy). A call takes a token of its caller, and one of each namespace that it concerns.
  */
+
+import type { BucketOptions, Buckets } from "../../lib/buckets/token-bucket.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { TokenBuckets } from "../../lib/token-bucket.ts";
 import type { Caller } from "../identity/caller.ts";
+import { type MakeBuckets, ownBuckets } from "./shared-limits.ts";
 
 /** The limits, named as in the settings. 0 means no limit. */
 export interface RateLimits {
@@ -45,30 +47,25 @@ export class Limits {
   readonly #limits: RateLimits;
   readonly #onRefusal: (refusal: Refusal) => void;
   readonly #callers: Readonly<Record<Cost, CallerBuckets | undefined>>;
-  readonly #namespaces: Readonly<Record<Cost, TokenBuckets | undefined>>;
+  readonly #namespaces: Readonly<Record<Cost, Buckets | undefined>>;
   /** How many watches each caller has open; callers without one are not in the map. */
   readonly #watches = new Map<string, number>();
   /** Errors by message. HOT: a flood gets the same few errors again and again, and making each anew cost 8 µs. */
   readonly #errors = new Map<string, WaymarkError>();
 
-  /** `share` gets each sort of buckets with its name, if other threads share the limits. */
-  constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void, share?: (sort: string, buckets: TokenBuckets) => void) {
+  constructor(limits: RateLimits, onRefusal: (refusal: Refusal) => void, makeBuckets: MakeBuckets = ownBuckets) {
     this.#limits = limits;
     this.#onRefusal = onRefusal;
+    const make = (sort: string, perMinute: number) => makeBuckets(sort, bucketOptions(limits, perMinute));
+    const { readsPerMinute, writesPerMinute, namespaceReadsPerMinute, namespaceWritesPerMinute } = limits;
     this.#callers = {
-      read: limits.readsPerMinute > 0 ? new CallerBuckets(limits, limits.readsPerMinute) : undefined,
-      write: limits.writesPerMinute > 0 ? new CallerBuckets(limits, limits.writesPerMinute) : undefined,
+      read: readsPerMinute > 0 ? new CallerBuckets((who) => make(`read ${who}`, readsPerMinute)) : undefined,
+      write: writesPerMinute > 0 ? new CallerBuckets((who) => make(`write ${who}`, writesPerMinute)) : undefined,
     };
     this.#namespaces = {
-      read: bucketsOf(limits, limits.namespaceReadsPerMinute),
-      write: bucketsOf(limits, limits.namespaceWritesPerMinute),
+      read: namespaceReadsPerMinute > 0 ? make("read namespaces", namespaceReadsPerMinute) : undefined,
+      write: namespaceWritesPerMinute > 0 ? make("write namespaces", namespaceWritesPerMinute) : undefined,
     };
-    if (share === undefined) return;
-    for (const cost of ["read", "write"] as const) {
-      this.#callers[cost]?.share((who, buckets) => share(`${cost} ${who}`, buckets));
-      const namespaces = this.#namespaces[cost];
-      if (namespaces !== undefined) share(`${cost} namespaces`, namespaces);
-    }
   }
 
   /** How many buckets of all sorts are kept. */
@@ -161,22 +158,16 @@ export function areLimitsSet(limits: RateLimits): boolean {
 
 /** Buckets of callers. Strangers have buckets of their own: a crowd of addresses must not make the node forget what a tenant used. */
 class CallerBuckets {
-  readonly #known: TokenBuckets;
-  readonly #strangers: TokenBuckets;
+  readonly #known: Buckets;
+  readonly #strangers: Buckets;
 
-  constructor(limits: RateLimits, perMinute: number) {
-    const options = bucketOptions(limits, perMinute);
-    this.#known = new TokenBuckets(options);
-    this.#strangers = new TokenBuckets(options);
+  constructor(make: (who: string) => Buckets) {
+    this.#known = make("known");
+    this.#strangers = make("strangers");
   }
 
   get size(): number {
     return this.#known.size + this.#strangers.size;
-  }
-
-  share(as: (who: string, buckets: TokenBuckets) => void): void {
-    as("known", this.#known);
-    as("strangers", this.#strangers);
   }
 
   take(caller: Caller, monoMs: number): number {
@@ -187,7 +178,7 @@ class CallerBuckets {
     this.#of(caller).giveBack(callerKey(caller));
   }
 
-  #of(caller: Caller): TokenBuckets {
+  #of(caller: Caller): Buckets {
     return caller.tenant === "" && caller.principal === "" ? this.#strangers : this.#known;
   }
 }
@@ -220,12 +211,8 @@ function callerText(caller: Caller): string {
   return caller.principal === "" ? "this address" : "this principal";
 }
 
-function bucketsOf(limits: RateLimits, perMinute: number): TokenBuckets | undefined {
-  return perMinute > 0 ? new TokenBuckets(bucketOptions(limits, perMinute)) : undefined;
-}
-
 /** A bucket holds the tokens of one window, and at least one token, without which it would never give any. */
-function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number) {
+function bucketOptions({ windowMs, maxKeys }: RateLimits, perMinute: number): BucketOptions {
   const limit = Math.max(1, (perMinute * windowMs) / MINUTE_MS);
   return { limit, windowMs: (limit * MINUTE_MS) / perMinute, maxKeys };
 }

@@ -7,7 +7,7 @@ import { AccessLog } from "../../access-log.ts";
 import { NodeLimits, type NodeLimitsOptions } from "../../limits.ts";
 import { CopyRooms } from "./copy-rooms.ts";
 
-export interface WorkerRoomsOptions extends Pick<NodeLimitsOptions, "charges" | "watches"> {
+export interface WorkerRoomsOptions extends Pick<NodeLimitsOptions, "makeBuckets" | "watches"> {
   readonly settings: Settings;
   readonly nodeId: string;
   readonly generation: number;

@@ -7,11 +7,22 @@ export interface BucketOptions {
   /** Tokens in a full bucket, and given back over one window. At least 1. */
   readonly limit: number;
   readonly windowMs: number;
-  /** Buckets kept; at least 2. The half used longest ago is dropped. A dropped bucket is full when its key comes back. */
+  /** Buckets kept; at least 2. A bucket that is dropped to make room is full when its key comes back. */
   readonly maxKeys: number;
 }
 
-export class TokenBuckets {
+/** A bucket for each key, full at first. */
+export interface Buckets {
+  /** How many buckets are kept now. There is a bound. */
+  readonly size: number;
+  /** Takes one token and returns 0, or takes nothing and returns the ms until there will be one. */
+  take(key: string, monoMs: number): number;
+  /** Gives back a token that was taken, when the call was refused for another reason. */
+  giveBack(key: string): void;
+}
+
+/** Buckets of one thread. It keeps at most `maxKeys`, and drops the half used longest ago. */
+export class TokenBuckets implements Buckets {
   readonly #intervalMs: number;
   readonly #windowMs: number;
   readonly #halfCount: number;
@@ -20,7 +31,6 @@ export class TokenBuckets {
   // front for each new key, which takes 15 µs and not 0.6 under a flood of new ones (measured at 20,000 keys).
   #young = new Map<string, number>();
   #old = new Map<string, number>();
-  #note: ((key: string, count: number) => void) | undefined;
 
   constructor(options: BucketOptions) {
     this.#intervalMs = options.windowMs / options.limit;
@@ -28,14 +38,12 @@ export class TokenBuckets {
     this.#halfCount = Math.max(1, Math.floor(options.maxKeys / 2));
   }
 
-  /** Buckets kept now, at most `maxKeys`. */
   get size(): number {
     let size = this.#young.size;
     for (const key of this.#old.keys()) if (!this.#young.has(key)) size += 1;
     return size;
   }
 
-  /** Takes one token and returns 0, or takes nothing and returns the ms until there will be one. */
   // HOT: once a limited call.
   take(key: string, monoMs: number): number {
     const fullAtMs = Math.max(this.#find(key) ?? 0, monoMs);
@@ -44,31 +52,12 @@ export class TokenBuckets {
     // A little slack: in binary fractions, the sum of a window's intervals is not exactly the window.
     const isTaken = waitMs <= 1e-6 * this.#windowMs;
     this.#keep(key, isTaken ? next : fullAtMs);
-    if (!isTaken) return waitMs;
-    this.#note?.(key, 1);
-    return 0;
+    return isTaken ? 0 : waitMs;
   }
 
-  /** Gives back a token, when the call was refused for another reason. */
   giveBack(key: string): void {
     const fullAtMs = this.#find(key);
-    if (fullAtMs === undefined) return;
-    this.#keep(key, fullAtMs - this.#intervalMs);
-    this.#note?.(key, -1);
-  }
-
-  /** From now on tells `note` of each token that is taken (1) or given back (-1). Without it, taking costs one branch more and nothing else. */
-  noteTo(note: (key: string, count: number) => void): void {
-    this.#note = note;
-  }
-
-  /**
-   * Takes tokens that were used elsewhere, or gives them back if `count` is below 0. It is not noted. The bucket may go below empty, but no key
-   * waits longer than one window because of it: what is more is forgotten.
-   */
-  charge(key: string, count: number, monoMs: number): void {
-    const fullAtMs = Math.max(this.#find(key) ?? 0, monoMs) + count * this.#intervalMs;
-    this.#keep(key, Math.min(fullAtMs, monoMs + 2 * this.#windowMs - this.#intervalMs));
+    if (fullAtMs !== undefined) this.#keep(key, fullAtMs - this.#intervalMs);
   }
 
   #find(key: string): number | undefined {

@@ -1,0 +1,144 @@
+/**
+ * Token buckets that threads share, as exact as those of a lone thread (`token-bucket.ts`). They lie in shared memory: a table of slots of 64 bits. Each slot
+ * has 24 bits of the key's hash, and in the other 40 bits the time at which the bucket is full. A slot is changed as a whole, by compare and exchange, and
+ * whoever finds it changed looks again. So no thread ever waits for another, and one that ends leaves nothing half done.
+ *
+ * A key has the eight slots of its group. A new key takes the one that was full the earliest, which loses nothing while one of the eight is full now. Else
+ * the bucket nearest to full is forgotten, and is full when its key comes back. Two threads that bring one new key at once choose the same slot, because
+ * times only go up, so one of them looks again and finds the other's. Times go down only when a token is given back or a bucket that is not full is
+ * forgotten. Should a key get two slots in such a moment, the emptier one counts.
+ */
+import type { Hash64 } from "../hash64.ts";
+import { type HashKey, keyedHash } from "./keyed-hash.ts";
+import type { BucketOptions, Buckets } from "./token-bucket.ts";
+
+export interface SharedBucketsOptions extends BucketOptions {
+  /** Of `bucketTable`, with the same `maxKeys`. */
+  readonly table: SharedArrayBuffer;
+  /** The same in all threads. */
+  readonly hashKey: HashKey;
+  /** What is added to this thread's monotonic ms to get those of a clock that all threads share. */
+  readonly originMs: number;
+}
+
+const GROUP_SLOTS = 8;
+/**
+ * Slots for each key that may be kept, at least. While there are no more keys than that, fewer than one in a thousand finds its group taken by others. Two
+ * keys of a group share a bucket with a chance of one in 16 million.
+ */
+const SLOTS_A_KEY = 4;
+/** Times are kept modulo this, in units of at most a sixteenth of a millisecond: two years, if a token comes back in a millisecond or more. */
+const SPAN = 2 ** 40;
+const UNITS_A_MS = 16;
+
+/** Memory for the buckets of so many keys, all full. */
+export function bucketTable(maxKeys: number): SharedArrayBuffer {
+  const slotCount = 2 ** Math.ceil(Math.log2(Math.max(GROUP_SLOTS, maxKeys * SLOTS_A_KEY)));
+  return new SharedArrayBuffer(slotCount * BigInt64Array.BYTES_PER_ELEMENT);
+}
+
+export class SharedBuckets implements Buckets {
+  readonly #hashKey: HashKey;
+  readonly #originMs: number;
+  readonly #slots: BigInt64Array;
+  /** The same slots. The first half of each has the lower 32 bits of the time; the second has 24 bits of the hash above 8 bits of the time. */
+  readonly #halves: Int32Array;
+  readonly #groupMask: number;
+  /** A whole number of units, so that no sum of them is rounded. */
+  readonly #intervalUnits: number;
+  readonly #windowUnits: number;
+  readonly #unitMs: number;
+  /** The slot as it was seen and as it is to be. HOT: numbers of 64 bits are slow to compute with, so they are only copied. */
+  readonly #change = new BigInt64Array(2);
+  readonly #changeHalves = new Int32Array(this.#change.buffer);
+  /** What `#look` found: the slot of the key, or the one that it may take, and how far ahead of now it is full. */
+  #slot = 0;
+  #isFound = false;
+  #aheadUnits = 0;
+  /** The time of the last `take`. */
+  #nowUnits = 0;
+
+  constructor({ table, hashKey, originMs, limit, windowMs }: SharedBucketsOptions) {
+    this.#hashKey = hashKey;
+    this.#originMs = originMs;
+    this.#slots = new BigInt64Array(table);
+    this.#halves = new Int32Array(table);
+    this.#groupMask = this.#slots.length / GROUP_SLOTS - 1;
+    this.#intervalUnits = Math.ceil((windowMs / limit) * UNITS_A_MS);
+    this.#windowUnits = limit * this.#intervalUnits;
+    this.#unitMs = windowMs / this.#windowUnits;
+  }
+
+  get size(): number {
+    return this.#slots.reduce((count, slot) => (slot === 0n ? count : count + 1), 0);
+  }
+
+  // HOT: once a limited call, where threads share the limits.
+  take(key: string, monoMs: number): number {
+    const hash = keyedHash(key, this.#hashKey);
+    this.#nowUnits = Math.round((monoMs + this.#originMs) / this.#unitMs);
+    do {
+      this.#look(hash);
+      this.#aheadUnits = this.#isFound ? Math.max(this.#aheadUnits, 0) : 0;
+      const waitUnits = this.#aheadUnits + this.#intervalUnits - this.#windowUnits;
+      // The window may be a fraction of a unit off.
+      if (waitUnits > 1e-6 * this.#windowUnits) return waitUnits * this.#unitMs;
+    } while (!this.#write(hash, this.#aheadUnits + this.#intervalUnits));
+    return 0;
+  }
+
+  giveBack(key: string): void {
+    const hash = keyedHash(key, this.#hashKey);
+    do {
+      this.#look(hash);
+      if (!this.#isFound) return;
+    } while (!this.#write(hash, this.#aheadUnits - this.#intervalUnits));
+  }
+
+  /** Finds the slot of a key, or the one that was full the earliest. It looks at each slot's time before its hash: two threads rely on it. */
+  #look(hash: Hash64): void {
+    const tag = tagOf(hash);
+    const first = (hash.low & this.#groupMask) * GROUP_SLOTS;
+    this.#isFound = false;
+    this.#aheadUnits = Infinity;
+    for (let slot = first; slot < first + GROUP_SLOTS; slot += 1) {
+      const low = Atomics.load(this.#halves, 2 * slot);
+      const high = Atomics.load(this.#halves, 2 * slot + 1);
+      const isKeys = high >>> 8 === tag;
+      if (!isKeys && this.#isFound) continue;
+      const aheadUnits = this.#aheadOf(low, high);
+      const isBetter = isKeys ? !this.#isFound || aheadUnits > this.#aheadUnits : aheadUnits < this.#aheadUnits;
+      if (!isBetter) continue;
+      this.#slot = slot;
+      this.#isFound = isKeys;
+      this.#aheadUnits = aheadUnits;
+      this.#changeHalves[0] = low;
+      this.#changeHalves[1] = high;
+    }
+  }
+
+  /** How far ahead of now a slot is full; below 0 if it is. A time far ahead is one of the last span. */
+  #aheadOf(low: number, high: number): number {
+    if (high === 0 && low === 0) return -SPAN;
+    const aheadUnits = modulo((high & 0xff) * 2 ** 32 + (low >>> 0) - this.#nowUnits);
+    return aheadUnits > 2 * this.#windowUnits ? aheadUnits - SPAN : aheadUnits;
+  }
+
+  /** Changes the slot that was found, if it is still as it was. */
+  #write(hash: Hash64, aheadUnits: number): boolean {
+    const time = modulo(this.#nowUnits + aheadUnits);
+    this.#changeHalves[2] = time;
+    this.#changeHalves[3] = (tagOf(hash) << 8) | Math.floor(time / 2 ** 32);
+    const seen = this.#change[0] ?? 0n;
+    return Atomics.compareExchange(this.#slots, this.#slot, seen, this.#change[1] ?? 0n) === seen;
+  }
+}
+
+/** The part of a hash that is kept; never 0, as in slots that were never used. */
+function tagOf(hash: Hash64): number {
+  return hash.high >>> 8 || 1;
+}
+
+function modulo(units: number): number {
+  return units - Math.floor(units / SPAN) * SPAN;
+}
