@@ -190,3 +190,19 @@ test.skipIf(!isDigThere())("DNS is answered by every worker", async () => {
   await door.ask("register", { entries: [entry("web")], staticLease: true });
   for (let i = 0; i < 8; i++) expect(await dig(node.listeners["dns"] ?? "", "web.svc.shop.waymark", "SRV")).toContain("NOERROR");
 });
+
+test("a burst over connections to all workers is held to the limit of one node", async () => {
+  await using node = await startNodeProcess(["--ephemeral", ...WORKERS], ["env", "WAYMARK_LIMITS__READS_PER_MINUTE=300"]);
+  const doors = doorsOf(node);
+  const writer = await doors[0]?.ask("register", { entries: [entry("web")], staticLease: true });
+  expect(writer?.code).toBe("OK");
+  const startMonoMs = performance.now();
+  const answers = await Promise.all(
+    doors.flatMap((door) => Array.from({ length: 75 }, () => door.ask("catalogQuery", { namespace: "svc.shop" }))),
+  );
+  const cameBack = Math.ceil(((performance.now() - startMonoMs) * 300) / 60_000);
+  const admitted = answers.filter(({ code }) => code === "OK").length;
+  expect(admitted).toBeGreaterThanOrEqual(300);
+  expect(admitted).toBeLessThanOrEqual(300 + cameBack);
+  for (const door of doors) door[Symbol.dispose]();
+});
