@@ -42,7 +42,7 @@ export interface NodeFacts {
   readonly endedStaticCount: number;
 }
 
-/** What the node tells people of its state at this moment. */
+/** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
 export interface NodeReport {
   readonly readiness: Readiness;
   readonly persistence: JsonValue;
@@ -63,7 +63,6 @@ export type Order =
 export interface Reply {
   readonly id: number;
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
-  readonly report?: NodeReport | undefined;
 }
 
 /** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
@@ -76,6 +75,7 @@ export interface ToWorker {
   /** Whether somebody waits until the worker has heard this. */
   readonly isAwaited: boolean;
   readonly facts: NodeFacts;
+  readonly report: NodeReport | undefined;
   /** Answers to calls that the worker passed on, in order. */
   readonly answers: readonly AnsweredCalls[];
   readonly verdicts: readonly WatchVerdict[];
@@ -87,6 +87,7 @@ export interface ToWorker {
 export type Question =
   /** Answered when the copy has all that the node has now. */
   | { readonly kind: "caughtUp"; readonly id: number }
+  /** Answered with a report beside it. */
   | { readonly kind: "report"; readonly id: number }
   | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
 

@@ -7,7 +7,7 @@ import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.t
 import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
 import type { CopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
-import type { Done, FromWorker, NodeFacts, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
+import type { Done, FromWorker, NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
 
 // The build rewrites the endings of imports, but not of this path.
 const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
@@ -34,6 +34,7 @@ export interface WorkerThreadParts {
 /** What waits for the next message. */
 interface Waiting {
   readonly answers: AnsweredCalls[];
+  report: NodeReport | undefined;
   readonly verdicts: WatchVerdict[];
   readonly replies: Reply[];
   readonly orders: Order[];
@@ -207,5 +208,5 @@ export class WorkerThread {
 }
 
 function nothing(): Waiting {
-  return { answers: [], verdicts: [], replies: [], orders: [] };
+  return { answers: [], report: undefined, verdicts: [], replies: [], orders: [] };
 }

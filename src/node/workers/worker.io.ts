@@ -6,7 +6,8 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
-import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
+import { receivedError, WaymarkError } from "../../lib/errors.ts";
+import { later } from "../../lib/later.io.ts";
 import { openLog, type RootLog } from "../../lib/log.io.ts";
 import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -47,6 +48,8 @@ const UNKNOWN: NodeFacts = {
 };
 /** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
 const FRESH_MS = 500;
+/** How long the main thread may take to say how the node is. */
+const REPORT_MS = 500;
 /** Refusals that are only counted are looked at this often. */
 const LIMITS_MS = 250;
 
@@ -69,6 +72,7 @@ class ReadWorker {
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
+  #report: NodeReport = { readiness: { isDraining: false, checks: [] }, persistence: {} };
   /** Listener name to `host:port`. */
   #listenerNames: Readonly<Record<string, string>> = {};
   #isWhole = false;
@@ -116,11 +120,12 @@ class ReadWorker {
 
   // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
   #hear(message: ToWorker): void {
-    const { said, facts, answers, verdicts, orders, isAwaited } = message;
+    const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.hear(said);
     this.#factsMonoMs = performance.now();
     const { isServing } = this.#facts;
     this.#facts = facts;
+    if (report !== undefined) this.#report = report;
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     for (const answer of answers) this.#calls.hear(answer);
     for (const verdict of verdicts) this.#watches.take(verdict);
@@ -279,9 +284,9 @@ class ReadWorker {
           onServing(this.#facts.isServing);
         },
         sources: {
-          readiness: async () => (await this.#report()).readiness,
+          readiness: async () => (await this.#reported()).readiness,
           scrape: (accept) => this.#scrape(accept),
-          persistence: async () => (await this.#report()).persistence,
+          persistence: async () => (await this.#reported()).persistence,
         },
         now,
         random,
@@ -301,10 +306,13 @@ class ReadWorker {
     return scrape;
   }
 
-  async #report(): Promise<NodeReport> {
-    const { report } = await this.#main.ask({ kind: "report" });
-    assert(report !== undefined, "the main thread answers what it is asked");
-    return report;
+  /** The report of this moment. While the main thread is held up, the last one that it said. */
+  async #reported(): Promise<NodeReport> {
+    const late = Promise.withResolvers<void>();
+    const stop = later(late.resolve, REPORT_MS);
+    await Promise.race([this.#main.ask({ kind: "report" }), late.promise]);
+    stop();
+    return this.#report;
   }
 
   #observe(): void {

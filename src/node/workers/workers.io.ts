@@ -252,11 +252,14 @@ export class Workers {
   }
 
   #look(): void {
+    const report = this.#options.report();
     this.#lookCount += 1;
     if (this.#lookCount % MEASURE_LOOKS === 0) this.#orderMeasurement();
     for (const { thread } of this.#places) {
       thread.look();
-      thread.say();
+      thread.say((message) => {
+        message.report = report;
+      });
     }
   }
 
@@ -286,7 +289,10 @@ export class Workers {
       return;
     }
     if (question.kind === "report") {
-      thread.say(({ replies }) => replies.push({ id, report: this.#options.report() }));
+      thread.say((message) => {
+        message.report = this.#options.report();
+        message.replies.push({ id });
+      });
       return;
     }
     this.#scrape(question.accept).then(
