@@ -14,11 +14,13 @@ const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".
 
 /** Records that are said at once while a copy is made. */
 const SLICE_COUNT = 2000;
-/** While a copy is made, nothing is said as long as so much is not heard. */
-const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+/** While a copy is made, nothing is said as long as so much is not heard. A worker hears all that waits in one go, and says so only afterwards. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** A worker that leaves so much unheard, or hears nothing for so long, is ended: writers wait for it, and what it is to be told would fill the memory. */
 const MAX_UNHEARD_BYTES = 512 * 1024 * 1024;
 const MAX_SILENT_MS = 10_000;
+/** While its copy is made, nobody waits for it. On a busy machine a thread may take long to load. */
+const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerThreadParts {
   readonly start: WorkerStart;
@@ -139,7 +141,8 @@ export class WorkerThread {
   /** To be called a few times a second: ends a worker that hears nothing any more. */
   look(): void {
     if (this.#unheard.length === 0) this.#heardPatientMs = patientNowMs();
-    const isSilent = patientDueMs() - this.#heardPatientMs > MAX_SILENT_MS;
+    const maxMs = this.#parts.feed.isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
+    const isSilent = patientDueMs() - this.#heardPatientMs > maxMs;
     if (isSilent || this.#unheardBytes > MAX_UNHEARD_BYTES) this.terminate(new Error("it does not hear what it is told"));
   }
 
@@ -193,6 +196,7 @@ export class WorkerThread {
 
   #end(): void {
     this.#hasEnded = true;
+    this.connectionCount = 0;
     const { feed, calls, onEnd } = this.#parts;
     feed.close();
     calls.close();

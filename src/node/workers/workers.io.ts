@@ -52,6 +52,8 @@ interface Place {
   utilization: number;
   startedMonoMs: number;
   againMs: number;
+  /** While no thread is there: calls off the next one. */
+  callOff: () => void;
 }
 
 export class Workers {
@@ -66,6 +68,8 @@ export class Workers {
   /** The last answers to each worker, while they wait. */
   readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
   #endpoints: Endpoints | undefined;
+  /** Settles when the last worker that was to listen does, or could not. */
+  #listening: Promise<void> = Promise.resolve();
   #isStopping = false;
   #lookCount = 0;
   /** Number of the last measurement. */
@@ -138,22 +142,34 @@ export class Workers {
     await Promise.all(drained);
   }
 
+  /** Ends the threads, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
   async stop(by: Deadline): Promise<void> {
     this.#isStopping = true;
     const stopped = this.#places.map(({ thread }) => thread.done("stopped").catch(() => {}));
-    this.#order({ kind: "stop", withinMs: by.halfMs() });
-    await Promise.race([Promise.all(stopped), new Promise((resolve) => later(() => resolve(undefined), by.leftMs()))]);
+    const waitMs = by.halfMs();
+    this.#order({ kind: "stop", withinMs: Math.ceil(waitMs / 2) });
+    await within(waitMs, Promise.all(stopped));
     this.close();
   }
 
   close(): void {
     this.#isStopping = true;
     clearInterval(this.#timer);
-    for (const { thread } of this.#places) thread.terminate();
+    for (const { thread, callOff } of this.#places) {
+      callOff();
+      thread.terminate();
+    }
+  }
+
+  /** One after the other: two that took the ports at once as the first would be in each other's way. */
+  #listen(place: Place): Promise<void> {
+    const listening = this.#listening.then(() => this.#listenNow(place));
+    this.#listening = listening.catch(() => {});
+    return listening;
   }
 
   /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
-  async #listen(place: Place): Promise<void> {
+  async #listenNow(place: Place): Promise<void> {
     const ports = this.#endpoints?.ports;
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
     this.#endpoints = await place.thread.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
@@ -162,7 +178,8 @@ export class Workers {
 
   #placeOf(number: number): Place {
     const begun = performance.now();
-    return { number, thread: this.#thread(number), isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS };
+    const thread = this.#thread(number);
+    return { number, thread, isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS, callOff: () => {} };
   }
 
   #thread(number: number): WorkerThread {
@@ -307,11 +324,7 @@ export class Workers {
   /** Resolves when all workers have said the values of their metrics, or are late. */
   async #measure(): Promise<void> {
     const number = this.#orderMeasurement();
-    const measured = this.#places.map(({ thread }) => measuredBy(thread, number).catch(() => {}));
-    const late = Promise.withResolvers<void>();
-    const stop = later(late.resolve, MEASURE_MS);
-    await Promise.race([Promise.all(measured), late.promise]);
-    stop();
+    await within(MEASURE_MS, Promise.all(this.#places.map(({ thread }) => measuredBy(thread, number).catch(() => {}))));
   }
 
   #orderMeasurement(): number {
@@ -338,7 +351,7 @@ export class Workers {
     const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
     place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
     this.#log.error({ worker: number, err: error, againMs: place.againMs }, "a read worker has ended, and its connections with it");
-    later(() => void this.#again(place), place.againMs);
+    place.callOff = later(() => void this.#again(place), place.againMs);
   }
 
   async #again(place: Place): Promise<void> {
@@ -361,6 +374,14 @@ export class Workers {
 async function measuredBy(thread: WorkerThread, number: number): Promise<void> {
   let last = 0;
   while (last < number) last = (await thread.done("measured")).number;
+}
+
+/** Resolves when this is done, or is late. */
+async function within(ms: number, done: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const stop = later(late.resolve, ms);
+  await Promise.race([done, late.promise]);
+  stop();
 }
 
 function refusalOf(check: () => void): NodeFacts["startRefusal"] {
