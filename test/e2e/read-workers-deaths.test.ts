@@ -311,7 +311,7 @@ test("readers are answered while the main thread stands still, and calls that it
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
       const passed = ask(service + "Register", { entries: [{ key: { namespace: "svc.shop", name: "two", instanceId: "1" } }], staticLease: true });
       const answers = [];
-      for (let i = 0; i < 5; i++) for (const path of ["/healthz", "/readyz"]) answers.push(await ask(path));
+      for (let i = 0; i < 5; i++) answers.push(await ask("/healthz"));
       answers.push(await ask(service + "CatalogQuery", { namespace: "svc.shop" }));
       parentPort.postMessage({ answers, passed: await passed });
     });

@@ -19,7 +19,7 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** A worker that leaves so much unheard, or hears nothing for so long, is ended: writers wait for it, and what it is to be told would fill the memory. */
 const MAX_UNHEARD_BYTES = 512 * 1024 * 1024;
 const MAX_SILENT_MS = 10_000;
-/** While its copy is made, nobody waits for it. On a busy machine a thread may take long to load. */
+/** Until its copy is whole, nobody reads at it. On a busy machine a thread may take long to load. */
 const MAX_SILENT_START_MS = 60_000;
 
 export interface WorkerThreadParts {
@@ -68,6 +68,8 @@ export class WorkerThread {
   #heardPatientMs = patientNowMs();
   #uncovered: { readonly number: number; readonly resolve: () => void }[] = [];
   #awaited: Awaited[] = [];
+  /** It has said that its copy is whole. It opens listeners only afterwards. */
+  #isWhole = false;
   #hasEnded = false;
   #error: unknown;
   connectionCount = 0;
@@ -102,15 +104,15 @@ export class WorkerThread {
    */
   covered(): Promise<void> | undefined {
     const { feed } = this.#parts;
-    if (this.#hasEnded || !feed.isWhole) return undefined;
+    if (this.#hasEnded || !this.#isWhole) return undefined;
     // Of what was said without this, it would speak only when it has something to say itself.
     if (feed.waitingBytes > 0 || (this.#newsNumber > this.#coveredNumber && this.#newsNumber > this.#awaitedNumber)) this.#say(true);
     return this.#newsNumber <= this.#coveredNumber ? undefined : this.#coveredUpTo(this.#newsNumber);
   }
 
-  /** Says the facts as they are now, and resolves when the worker has heard them, or is gone. */
+  /** Says the facts as they are now, and resolves when the worker has heard them, or is gone. At once if nobody reads at it yet. */
   async told(): Promise<void> {
-    if (this.#hasEnded) return;
+    if (this.#hasEnded || !this.#isWhole) return;
     this.#say(true);
     await this.#coveredUpTo(this.#saidNumber);
   }
@@ -141,7 +143,7 @@ export class WorkerThread {
   /** To be called a few times a second: ends a worker that hears nothing any more. */
   look(): void {
     if (this.#unheard.length === 0) this.#heardPatientMs = patientNowMs();
-    const maxMs = this.#parts.feed.isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
+    const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
     const isSilent = patientDueMs() - this.#heardPatientMs > maxMs;
     if (isSilent || this.#unheardBytes > MAX_UNHEARD_BYTES) this.terminate(new Error("it does not hear what it is told"));
   }
@@ -175,6 +177,7 @@ export class WorkerThread {
     const { calls, feed, onHeard } = this.#parts;
     if (said.calls !== undefined) calls.hear(said.calls);
     for (const done of said.done) {
+      this.#isWhole ||= done.kind === "whole";
       const over = this.#awaited.filter(({ kind }) => kind === done.kind);
       this.#awaited = this.#awaited.filter(({ kind }) => kind !== done.kind);
       for (const { resolve } of over) resolve(done);
