@@ -215,7 +215,7 @@ function ratesOf(of: "calls" | "dns", { settings, makeBuckets }: RatesOptions, o
 /** What the main thread makes once, for all threads that take calls and questions of this node. The hash key is random. */
 export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, hashKey: HashKey): SharedLimits {
   return shareLimits(hashKey, (makeBuckets) => {
-    for (const of of ["calls", "dns"] as const) ratesOf(of, { settings, makeBuckets }, () => undefined);
+    for (const which of ["calls", "dns"] as const) ratesOf(which, { settings, makeBuckets }, () => undefined);
     // Whatever the rate is, the memory is the same.
     if (settings.dns.enabled) void new ResponseRate({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
   });
