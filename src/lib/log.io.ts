@@ -31,6 +31,8 @@ export interface LogOptions {
   readonly scopes: LogScopes;
   /** `text` is for people; default: text on a terminal, else JSON. */
   readonly format?: "json" | "text";
+  /** Facts that every line has. */
+  readonly fields?: LogFields;
   /** Where lines go instead of stderr; each ends with a line feed. */
   readonly write?: (line: string) => void;
 }
@@ -51,7 +53,7 @@ export function openLog(options: LogOptions): RootLog {
   const root = pino(
     {
       level: options.level,
-      base: {},
+      base: options.fields ?? {},
       timestamp: stdTimeFunctions.isoTime,
       depthLimit: 6,
       edgeLimit: 64,

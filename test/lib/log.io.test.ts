@@ -25,6 +25,12 @@ test("a line is one JSON document with level, time, component, fields and messag
   expect(line).not.toHaveProperty("hostname");
 });
 
+test("facts of the log are in every line", () => {
+  const { log, lines } = opened({ fields: { worker: 2 } });
+  log.child("dns").info({ port: 53 }, "listening");
+  expect(parsed(lines)).toMatchObject([{ worker: 2, component: "dns", port: 53, msg: "listening" }]);
+});
+
 test("scopes raise and lower single components", () => {
   const { log, lines } = opened({ scopes: parseLogScopes("dns=debug,server=error") });
   log.child("dns").debug({}, "asked");

@@ -85,7 +85,7 @@ class ReadWorker {
     const { settings } = start;
     const { logLevel: level, logScopes } = settings.observability;
     this.#start = start;
-    this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat });
+    this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: { worker: start.number } });
     this.#main = new MainThread(port, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
     this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
