@@ -15,7 +15,7 @@ export function watchEventLoop(log: Pick<Log, "warn">, metrics: Metrics): Compon
   const look = () => {
     const warning = blocks.look(performance.now());
     if (warning !== undefined)
-      log.warn({ ...warning }, "the event loop was held, or the process stood still; meanwhile nobody was answered");
+      log.warn({ ...warning }, "the event loop was held, or the process stood still; meanwhile this thread answered nobody");
   };
   return {
     start: () => {

@@ -25,6 +25,8 @@ export interface Readiness {
 export interface HttpSources {
   /** Who may read the routes that have no policy of their own: everybody, callers with a credential, or nobody. */
   readonly metricsAccess: "on" | "authenticated" | "off";
+  /** Whether the part of the node works that answers nobody itself. Absent: whoever is answered is answered by all of it. */
+  isAlive?(): boolean;
   readiness(): Readiness | Promise<Readiness>;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
@@ -91,7 +93,7 @@ const LATER: Readonly<Record<string, Row>> = {
 /** What the node shows of itself; no rpc answers it. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
   return {
-    "/healthz": { parameters: [], answer: () => json(200, { status: "alive" }) },
+    "/healthz": { parameters: [], answer: () => aliveAnswer(sources.isAlive?.() !== false) },
     "/readyz": { parameters: [], answer: async () => readyAnswer(await sources.readiness()) },
     "/metrics": {
       parameters: [],
@@ -206,6 +208,10 @@ export function errorAnswer(status: RpcStatus, httpStatus = HTTP_STATUS[status.c
   const answer = json(httpStatus, { code: codeName(status.code).toLowerCase(), message: status.message, details });
   const seconds = retryAfterSeconds(status);
   return seconds === undefined ? answer : { ...answer, headers: { ...answer.headers, "retry-after": String(seconds) } };
+}
+
+function aliveAnswer(isAlive: boolean): Answer {
+  return isAlive ? json(200, { status: "alive" }) : json(503, { status: "main_thread_hangs" });
 }
 
 function readyAnswer({ isDraining, checks }: Readiness): Answer {

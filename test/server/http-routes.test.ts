@@ -105,6 +105,12 @@ test("/healthz answers as long as the process does", async () => {
   expect([response.status, response.json()]).toEqual([200, { status: "alive" }]);
 });
 
+test("/healthz says that a part of the process hangs which answers nobody itself", async () => {
+  const answers = await Promise.all([true, false].map((isAlive) => ask({ target: "/healthz", from: sources({ isAlive: () => isAlive }) })));
+  expect(answers.map(({ status }) => status)).toEqual([200, 503]);
+  expect(answers[1]?.body).toContain("main_thread_hangs");
+});
+
 test.each([
   { name: "ready", readiness: READY, status: 200 },
   { name: "draining", readiness: { ...READY, isDraining: true }, status: 503 },

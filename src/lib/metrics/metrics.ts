@@ -61,7 +61,7 @@ export const METRICS = {
     "ms",
     BLOCK_MS,
     {},
-    "The longest time in each second for which the event loop was held, so that nobody was answered. A hold may be measured up to 20 ms too short.",
+    "The longest time in each second for which the event loop of a thread was held, so that it answered nobody. A hold may be measured up to 20 ms too short.",
   ),
   waymark_read_workers: gauge("threads", {}, "Read workers that answer callers.", "own"),
   waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),

@@ -13,6 +13,7 @@ import { parseLogScopes } from "../../lib/log-scopes.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { valuesOf } from "../../lib/metrics/sum.ts";
+import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
 import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
@@ -33,7 +34,7 @@ import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
 import { MainThread } from "./main-thread.io.ts";
-import type { NodeFacts, NodeReport, Order, ToWorker, WorkerStart } from "./messages.ts";
+import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
 
 /** Before the first message. */
 const UNKNOWN: NodeFacts = {
@@ -48,6 +49,10 @@ const UNKNOWN: NodeFacts = {
 };
 /** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
 const FRESH_MS = 500;
+/** How long the main thread may take for a scrape, */
+const SCRAPE_MS = 5000;
+/** and after how long a silence it counts as one that hangs. It speaks several times a second. */
+const SILENT_MS = 30_000;
 /** How long the main thread may take to say how the node is. */
 const REPORT_MS = 500;
 /** Refusals that are only counted are looked at this often. */
@@ -72,6 +77,7 @@ class ReadWorker {
   #listeners: Listeners | undefined;
   #facts = UNKNOWN;
   #factsMonoMs = 0;
+  #factsPatientMs = patientNowMs();
   #report: NodeReport = { readiness: { isDraining: false, checks: [] }, persistence: {} };
   /** Listener name to `host:port`. */
   #listenerNames: Readonly<Record<string, string>> = {};
@@ -123,6 +129,7 @@ class ReadWorker {
     const { said, facts, report, answers, verdicts, orders, isAwaited } = message;
     if (said.numbers.length > 0) this.#rooms.hear(said);
     this.#factsMonoMs = performance.now();
+    this.#factsPatientMs = patientNowMs();
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
@@ -284,6 +291,7 @@ class ReadWorker {
           onServing(this.#facts.isServing);
         },
         sources: {
+          isAlive: () => patientDueMs() - this.#factsPatientMs < SILENT_MS,
           readiness: async () => (await this.#reported()).readiness,
           scrape: (accept) => this.#scrape(accept),
           persistence: async () => (await this.#reported()).persistence,
@@ -301,18 +309,28 @@ class ReadWorker {
   }
 
   async #scrape(accept: string): Promise<Scrape> {
-    const { scrape } = await this.#main.ask({ kind: "scrape", accept });
-    if (scrape === undefined) throw new WaymarkError("internal", "the metrics cannot be read; the log says why");
-    return scrape;
+    const reply = await this.#answerWithin(SCRAPE_MS, { kind: "scrape", accept });
+    if (reply === undefined)
+      throw new WaymarkError("not_ready", "the main thread of this node is held up, and has the metrics of all threads", {
+        retryMs: SCRAPE_MS,
+      });
+    if (reply.scrape === undefined) throw new WaymarkError("internal", "the metrics cannot be read; the log says why");
+    return reply.scrape;
   }
 
   /** The report of this moment. While the main thread is held up, the last one that it said. */
   async #reported(): Promise<NodeReport> {
-    const late = Promise.withResolvers<void>();
-    const stop = later(late.resolve, REPORT_MS);
-    await Promise.race([this.#main.ask({ kind: "report" }), late.promise]);
-    stop();
+    await this.#answerWithin(REPORT_MS, { kind: "report" });
     return this.#report;
+  }
+
+  /** Undefined if the main thread does not answer in time. */
+  async #answerWithin(waitMs: number, question: Parameters<MainThread["ask"]>[0]): Promise<Reply | undefined> {
+    const late = Promise.withResolvers<undefined>();
+    const stop = later(() => late.resolve(undefined), waitMs);
+    const reply = await Promise.race([this.#main.ask(question), late.promise]);
+    stop();
+    return reply;
   }
 
   #observe(): void {
@@ -322,7 +340,7 @@ class ReadWorker {
   }
 }
 
-/** Bounds of a listener are those of all threads together. */
+/** Bounds of connections, streams and memory that settings name hold for all threads together: each has its share. */
 function shareOf(settings: Settings): Settings {
   const { server, dns, node } = settings;
   const share = (bound: number) => Math.ceil(bound / node.workers);

@@ -235,6 +235,7 @@ class ForwardedSource implements StreamSource {
   attach(wake: () => void, end: (error: WaymarkError | undefined) => void): void {
     this.#wake = wake;
     this.#end = end;
+    if (this.#ending !== undefined && this.#message === undefined) end(this.#ending.error);
   }
 
   pull(): Uint8Array | undefined {
