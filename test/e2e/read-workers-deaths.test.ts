@@ -233,6 +233,8 @@ test("a worker that hangs is ended after ten seconds, and what waited for it goe
   expect(await door.revision()).toBeGreaterThanOrEqual(before);
   expect(node.linesWith(ENDED)).toEqual([]);
   expect(await written).toMatchObject({ code: "OK" });
+  // Not before: else whoever asks that worker next would not find it.
+  expect(node.linesWith(ENDED)).toHaveLength(1);
   expect(await applied).toMatchObject({ code: "OK" });
   await ended;
   expect(node.linesWith(ENDED)).toEqual([

@@ -12,7 +12,7 @@ export interface DiscoveryParts extends WriteParts, Omit<ReadParts, "caughtUp" |
 
 export function discoveryService(parts: DiscoveryParts): Service {
   const { loads, endings } = parts.registrar;
-  const whole = { ...parts, loads, endedStaticCount: () => endings.endedStaticCount };
+  const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount };
   const { handlers, routes } = readHandlers(whole);
   return {
     desc: DiscoveryService,

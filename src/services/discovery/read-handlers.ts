@@ -58,9 +58,9 @@ export interface ReadParts {
   readonly checkStart: () => void;
   /**
    * Of a read worker: resolves when its copy has everything that its node had at the call. The node and its other workers may have given out
-   * cursors that this copy does not cover yet. Absent where the catalog is no copy: a cursor of its own that is ahead of it was forged.
+   * cursors that this copy does not cover yet. Undefined where the catalog is no copy: a cursor of its own that is ahead of it was forged.
    */
-  readonly caughtUp?: (() => Promise<void>) | undefined;
+  readonly caughtUp: (() => Promise<void>) | undefined;
   readonly now: () => Time;
   readonly random: () => number;
   /** Whether callers without a credential may ask for the view of another cluster and tenant. */
