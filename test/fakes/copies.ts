@@ -54,8 +54,9 @@ export class Copy {
   }
 
   hear(maxCount: number): void {
-    // As a message to another thread.
-    this.rooms.hear(structuredClone(this.feed.take(maxCount)));
+    const said = this.feed.take(maxCount);
+    // As a message to another thread. Messages that say nothing of the catalog do not reach the rooms.
+    if (said.numbers.length > 0) this.rooms.hear(structuredClone(said));
   }
 
   close(): void {

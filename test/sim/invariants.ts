@@ -82,8 +82,8 @@ export class Invariants implements Watching {
   /** Who put a policy in force is told so when readers see it everywhere. */
   shown({ name }: SimNode, { copy, switches, reads }: SimProcess): void {
     const isNextDue = switches.isRunning || !reads.isSettled;
-    const isShown = !copy.isWhole || isNextDue || copy.reads.isSettled;
-    this.#parts.checks.holds(isShown, "copy", () => `${name}: a policy is acknowledged that ${copy.name} has not shown`);
+    const isShown = copy?.isWhole !== true || isNextDue || copy.reads.isSettled;
+    this.#parts.checks.holds(isShown, "copy", () => `${name}: a policy is acknowledged that ${copy?.name} has not shown`);
   }
 
   started(node: SimNode, process: SimProcess): void {
@@ -173,6 +173,7 @@ export class Invariants implements Watching {
   /** The copy is made in slices of a few records, and is then told of every turn. All of it is looked at now and then. */
   #checkCopy({ name }: SimNode, process: SimProcess, life: Life): void {
     const { copy, replica } = process;
+    if (copy === undefined) return;
     copy.refresh();
     life.turns += 1;
     // A copy begins best while something is owed to many records.

@@ -62,8 +62,8 @@ export class SimReads {
       if (process === undefined || process.isStopped) return;
       this.count += 1;
       this.#checkPage(process.place, salt);
-      process.copy.refresh();
-      if (process.copy.isWhole) this.#checkPage(process.copy, salt);
+      process.copy?.refresh();
+      if (process.copy?.isWhole === true) this.#checkPage(process.copy, salt);
       if (process.reads.isSettled) this.#checkPromises(process);
     });
   }

@@ -165,11 +165,11 @@ export class SimWatch {
     open.place.reads.release(open.feed.reader);
   }
 
-  /** Every other stream is opened at the copy. */
+  /** Every other stream is opened at the copy, where there is one. */
   #placeAt({ copy, place }: SimProcess): Place {
     this.#openCount += 1;
-    copy.refresh();
-    return copy.isWhole && (this.index + this.#openCount) % 2 === 0 ? copy : place;
+    copy?.refresh();
+    return copy?.isWhole === true && (this.index + this.#openCount) % 2 === 0 ? copy : place;
   }
 
   #resume(place: Place): Open {
