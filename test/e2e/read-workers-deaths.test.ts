@@ -202,6 +202,11 @@ test("two workers that end at once both come back at the first try", async () =>
   await Promise.all([threadOf(1).terminate(), threadOf(2).terminate()]);
   await node.backTimes(2);
   expect(node.linesWith(ENDED)).toHaveLength(2);
+  // Of what they were told but once, both know it too.
+  for (let i = 0; i < SESSIONS; i++) {
+    const { response } = await ask(node, "serverInfo");
+    expect(response["listeners"]).toEqual(node.node.listeners);
+  }
 });
 
 test("watches that end with their worker make room for others", async () => {
