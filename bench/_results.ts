@@ -15,6 +15,21 @@ export interface Spread {
   readonly max: number;
 }
 
+/** What stands behind a goal, as docs/performance.md shows it: a row of its table and a plot. */
+export interface Shown {
+  /** What is done, in words of a user: "an exact query of ten entries, 64 under way". Rows of one benchmark with the same work share a plot. */
+  readonly work: string;
+  /** Who does it beside us: "etcd, serializable range". Nobody: a limit of our own. */
+  readonly beside?: string;
+  /** Of `ours` and `theirs`: "µs of CPU a request". */
+  readonly unit: string;
+  readonly ours: Spread | number;
+  /** Absent: there is no such peer, or it was not measured. */
+  readonly theirs?: Spread | number;
+  /** Of the goal's value, where rounds give one. */
+  readonly ratio?: Spread;
+}
+
 /** One figure of the issue's list. */
 export interface Goal {
   readonly name: string;
@@ -24,6 +39,8 @@ export interface Goal {
   readonly atLeast?: number;
   readonly atMost?: number;
   readonly note?: string;
+  /** Absent: the goal stands on the generated page of all figures alone. */
+  readonly shown?: Shown;
 }
 
 export interface Report {
