@@ -3,25 +3,30 @@
  * measurements from what the benchmarks left.
  * With `--check` nothing is written: it fails and names the pages that are not fresh.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { benchmarksPage } from "../bench/_page.ts";
+import { PLOTS, resultPages } from "../bench/_page.ts";
 import { apiPage } from "./docs-api.ts";
 import { cliPage, configPage, metricsPage } from "./docs-tables.ts";
 import { ROOT } from "./run.ts";
 
-const PAGES: Readonly<Record<string, () => string>> = {
-  "docs/reference/api.md": apiPage,
-  "docs/reference/config.md": configPage,
-  "docs/reference/metrics.md": metricsPage,
-  "docs/reference/cli.md": cliPage,
-  "docs/reference/benchmarks.md": benchmarksPage,
+const PAGES: Readonly<Record<string, string>> = {
+  "docs/reference/api.md": apiPage(),
+  "docs/reference/config.md": configPage(),
+  "docs/reference/metrics.md": metricsPage(),
+  "docs/reference/cli.md": cliPage(),
+  ...resultPages(),
 };
 
 const isCheck = process.argv.includes("--check");
 let stale = 0;
-for (const [page, make] of Object.entries(PAGES)) {
-  const text = make();
+const plots = existsSync(join(ROOT, PLOTS)) ? readdirSync(join(ROOT, PLOTS)) : [];
+for (const page of plots.map((file) => `${PLOTS}/${file}`).filter((file) => PAGES[file] === undefined)) {
+  if (isCheck) stale += 1;
+  else rmSync(join(ROOT, page));
+  console.log(`${isCheck ? "not fresh" : "removed"}: ${page}`);
+}
+for (const [page, text] of Object.entries(PAGES)) {
   const file = join(ROOT, page);
   if (existsSync(file) && readFileSync(file, "utf8") === text) continue;
   if (isCheck) {

@@ -1,25 +1,90 @@
-/** What the benchmarks and the guide to them say: a run without figures fails, and each figure of the guide names the commit of a result. */
+/** What the benchmarks and the pages made of their results say: a run without figures fails, and each row has its goal, its spread and its plot. */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import type { Goal, Kept } from "../../bench/_results.ts";
+import { plots, summary } from "../../bench/_summary.ts";
+import { filesBelow } from "../../scripts/imports.ts";
 
 test("versions without a checkout to compare with is no run: it says so, and its exit code too", () => {
   const { status, stderr } = spawnSync("node", ["bench/versions.ts"], { encoding: "utf8" });
   expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("--other, a checkout to compare with") as string });
 });
 
-test("each figure of the guide has a commit, and its section has a result of that commit", () => {
-  const rows = readFileSync("docs/guides/performance.md", "utf8")
-    .split("\n")
-    .filter((line) => line.includes("](../reference/benchmarks.md#"))
-    .flatMap((line) => {
-      const [, work = "", , commit = "", link = ""] = line.split("|").map((cell) => cell.trim());
-      return line.startsWith("|") ? [{ work, commit, section: /#([\w-]+)\)/.exec(link)?.[1] ?? "" }] : [];
-    });
-  expect(rows.length).toBeGreaterThan(5);
-  const page = readFileSync("docs/reference/benchmarks.md", "utf8");
-  const sectionOf = (name: string) => page.split(/^## /m).find((part) => part.startsWith(`${name}\n`)) ?? "";
-  expect(
-    rows.filter(({ commit, section }) => !/^[0-9a-f]{12}( with changes)?$/.test(commit) || !sectionOf(section).includes(commit)),
-  ).toEqual([]);
+const kept = (name: string, goals: readonly Goal[]): Kept => ({
+  name,
+  goals,
+  command: `npm run bench -- ${name}`,
+  machine: { cpu: "a processor", cores: 2, memoryGiB: 24, kernel: "6.18", loadAverage: 0.1 },
+  versions: { node: "v24", etcd: "v3.7.3" },
+  commit: "0123456789ab",
+  date: "2026-11-25T12:00",
+  tables: {},
+  notes: [],
+});
+
+const ONE_AT_A_TIME: Goal = {
+  name: "lone register",
+  value: 0.72,
+  unit: "×",
+  atLeast: 1.1,
+  shown: {
+    work: "a registration & its lease",
+    beside: "etcd, a grant and a put",
+    unit: "µs of CPU",
+    ours: { median: 100, min: 90, max: 120 },
+    theirs: { median: 72, min: 70, max: 75 },
+    ratio: { median: 0.72, min: 0.6, max: 0.8 },
+  },
+};
+
+test("a row has the work, the peer, the ratio with its spread, the goal and the verdict; goals that show nothing have none", () => {
+  const text = summary([kept("register", [{ name: "only told", value: 1, unit: "ms", atMost: 2 }, ONE_AT_A_TIME])]);
+  expect(text.split("\n").filter((line) => line.startsWith("| "))).toEqual([
+    "| work | beside | measured | goal | verdict | |",
+    "| --- | --- | --- | --- | --- | --- |",
+    "| a registration & its lease | etcd, a grant and a put | 0.72 (0.6–0.8) | ≥ 1.1 | missed | ![µs of CPU](plots/register-2.svg)<br>µs of CPU |",
+  ]);
+  expect(text).toContain("commit 0123456789ab, 2026-11-25, load average 0.1; node v24, etcd v3.7.3.");
+});
+
+test("a peer that is not installed leaves a row without a figure, which says so", () => {
+  const { ratio: _, theirs: __, ...shown } = ONE_AT_A_TIME.shown ?? { work: "", unit: "", ours: 0 };
+  const text = summary([
+    kept("register", [{ ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown }]),
+  ]);
+  expect(text).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |");
+});
+
+test("benchmarks stand in the order of a reader's interest, others after them by name", () => {
+  const names = ["zeal", "restart", "codec", "query"];
+  expect([...summary(names.map((name) => kept(name, [ONE_AT_A_TIME]))).matchAll(/^### (.*)/gm)].map(([, name]) => name)).toEqual([
+    "query",
+    "restart",
+    "codec",
+    "zeal",
+  ]);
+});
+
+test("a plot has a bar a side as long as its figure, its spread, and a line where a goal of our own stands", () => {
+  const own: Goal = { name: "memory", value: 143, unit: "MiB", atMost: 100, shown: { work: "an empty node", unit: "MiB", ours: 143 } };
+  const drawn = plots([kept("register", [ONE_AT_A_TIME]), kept("memory", [own])]);
+  expect(Object.keys(drawn).toSorted()).toEqual(["memory-1.svg", "register-1.svg"]);
+  const widths = [...(drawn["register-1.svg"] ?? "").matchAll(/<rect [^>]*width="(\d+)"/g)].map(([, width]) => Number(width));
+  expect((widths[1] ?? 0) / (widths[0] ?? 1)).toBeCloseTo(0.72, 1);
+  expect(drawn["register-1.svg"]).toContain(
+    "<title>a registration &amp; its lease: Waymark 100 (90–120), etcd 72 (70–75) µs of CPU</title>",
+  );
+  expect(drawn["register-1.svg"]).not.toContain("stroke-dasharray");
+  expect(drawn["memory-1.svg"]).toContain("stroke-dasharray");
+});
+
+test("what is written by hand claims no figure beside a peer: those stand in the generated rows", () => {
+  const page = readFileSync("docs/performance.md", "utf8").replace(/<!-- rows -->[^]*<!-- \/rows -->/, "");
+  const texts = { "docs/performance.md": page, "README.md": readFileSync("README.md", "utf8") };
+  const guides = filesBelow(process.cwd(), "docs/guides", [".md"]).map((file) => [file, readFileSync(file, "utf8")] as const);
+  const claims = [...Object.entries(texts), ...guides].flatMap(([file, text]) =>
+    [...text.matchAll(/\d[\d.,]* (?:times (?:faster|cheaper)|µs of CPU|× (?:etcd|Consul|NATS))/g)].map(([claim]) => `${file}: ${claim}`),
+  );
+  expect(claims).toEqual([]);
 });
