@@ -14,7 +14,7 @@ const SERVER_CORE = "0";
 const LOAD_CORE = "1";
 /** The options that bin/waymark gives Node, and the program as users run it. */
 const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=4"] as const;
-const PROGRAM = join("dist", "src", "main.js");
+const PROGRAM = { dist: join("dist", "src", "main.js"), src: join("src", "main.ts") } as const;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
 /** What bin/waymark sets. */
@@ -51,6 +51,8 @@ export interface NodeOptions {
   readonly isFree?: boolean;
   /** Checkout whose dist runs; this one when absent. */
   readonly root?: string;
+  /** What users run when absent. A profile of the sources names their files. */
+  readonly program?: keyof typeof PROGRAM;
 }
 
 /** Whether a tool is on the path. */
@@ -125,12 +127,13 @@ export async function startNode({
   isPlain = false,
   isFree = false,
   root = ROOT,
+  program = "dist",
 }: NodeOptions = {}): Promise<Node> {
   const nodeArgs = [
     ...(isPlain ? [] : ["--expose-gc", "--import", join(ROOT, "bench", "_probe.ts")]),
     ...nodeFlags,
     ...NODE_OPTIONS,
-    join(root, PROGRAM),
+    join(root, PROGRAM[program]),
     "serve",
     ...(dataDir === undefined ? ["--ephemeral"] : ["--data-dir", dataDir]),
     ...NODE_ARGS,

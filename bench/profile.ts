@@ -1,0 +1,205 @@
+/**
+ * Where does the time of a path go? Samples of a node's threads while one kind of work runs at full load, by part of the program and by function:
+ * `npm run bench -- profile [--seconds 4] [--only "exact query"]`. The profiles lie in .cache/profiles afterwards, for Chrome's developer tools.
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { report, round } from "./_results.ts";
+import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
+import { drive, exactQuery, INSTANCES, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
+import { sizesOf } from "./adapters/etcd.ts";
+
+const { values } = parseArgs({ options: { seconds: { type: "string", default: "4" }, only: { type: "string", default: "" } } });
+const SECONDS = Number(values.seconds);
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const KEPT = join(ROOT, ".cache", "profiles");
+const ENTRIES = 10_000;
+const WATCHES = 1000;
+/** Between two samples, in µs. */
+const INTERVAL_US = 250;
+const TOP_FUNCTIONS = 12;
+/** Units of work between two looks at the clock. */
+const STEP = 256;
+
+interface Load {
+  /** Does some hundred units of work; returns how many. `i` counts the calls. */
+  readonly work: (i: number) => Promise<number>;
+  readonly close: () => void;
+}
+
+interface Path {
+  readonly name: string;
+  readonly open: (node: Node) => Promise<Load>;
+}
+
+function calls(path: string, inFlight: number, message: (i: number) => Uint8Array, units = 1): Path["open"] {
+  return (node) =>
+    Promise.resolve({
+      work: async (at) => {
+        await drive(node, path, { count: STEP, inFlight, connections: Math.min(4, inFlight), message: (i) => message(at * STEP + i) });
+        return STEP * units;
+      },
+      close: () => {},
+    });
+}
+
+function watched(filters: "one" | "own"): Path["open"] {
+  return async (node) => {
+    const watchers = await Watchers.open(node, await sizesOf(node, undefined), WATCHES, filters);
+    const keys = filters === "own" ? OWN_FILTER_SERVICES * INSTANCES : WATCHES;
+    return {
+      work: async () => {
+        const before = watchers.delivered;
+        await watchers.oneByOne(10, keys);
+        return watchers.delivered - before;
+      },
+      close: () => watchers.close(),
+    };
+  };
+}
+
+/** Entry `i` anew, over and over. */
+function rewritten(i: number, batch: number): Uint8Array {
+  const from = (i * batch) % ENTRIES;
+  return registerBytes(from, from + batch, { version: i });
+}
+
+const PATHS: readonly Path[] = [
+  { name: "exact query", open: calls(PATH.query, 64, (i) => exactQuery(scattered(i, ENTRIES / INSTANCES))) },
+  { name: "page of 100", open: calls(PATH.query, 64, () => pageQuery(100)) },
+  { name: "an entry on disk, 100 a request", open: calls(PATH.register, 8, (i) => rewritten(i, 100), 100) },
+  { name: "an entry on disk, 64 requests under way", open: calls(PATH.register, 64, (i) => rewritten(i, 1)) },
+  { name: "an entry on disk, one request at a time", open: calls(PATH.register, 1, (i) => rewritten(i, 1)) },
+  { name: "a delivery, one filter for 1,000 watches", open: watched("one") },
+  { name: "a delivery, 1,000 watches with a filter each", open: watched("own") },
+];
+
+/** A profile as V8 writes it; times in µs of the monotonic clock. */
+interface Profile {
+  readonly nodes: readonly {
+    readonly id: number;
+    readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
+  }[];
+  readonly startTime: number;
+  readonly samples: readonly number[];
+  readonly timeDeltas: readonly number[];
+}
+
+type Frame = Profile["nodes"][number]["callFrame"];
+
+function partOf({ functionName, url }: Frame): string {
+  if (functionName === "(garbage collector)") return "garbage collection";
+  if (functionName === "(program)") return "native code and the system";
+  const own = /\/(src|gen)\/(\w+)/.exec(url.replace(/.*\/node_modules\//, "node_modules/"));
+  if (own !== null) return own[1] === "gen" ? "gen" : `src/${own[2] ?? ""}`;
+  const library = /^.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1];
+  if (library !== undefined) return library;
+  return /^node:internal\/(http2|streams?|js_stream)|^node:(net|stream)|stream_base/.test(url) ? "Node's http2 and streams" : "Node, V8";
+}
+
+/** µs by what is sampled, of the time from `fromUs` to `toUs` without that in which the thread slept. */
+function busyUs({ nodes, startTime, samples, timeDeltas }: Profile, fromUs: number, toUs: number): ReadonlyMap<Frame, number> {
+  const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const spent = new Map<Frame, number>();
+  let nowUs = startTime;
+  for (const [i, id] of samples.entries()) {
+    // A sample stands for the time until the next one.
+    nowUs += timeDeltas[i] ?? 0;
+    const frame = frames.get(id);
+    if (nowUs < fromUs || nowUs > toUs || frame === undefined || frame.functionName === "(idle)") continue;
+    spent.set(frame, (spent.get(frame) ?? 0) + Math.max(0, timeDeltas[i + 1] ?? 0));
+  }
+  return spent;
+}
+
+function shares<K>(spent: ReadonlyMap<Frame, number>, keyOf: (frame: Frame) => K): readonly (readonly [K, number])[] {
+  const sums = new Map<K, number>();
+  for (const [frame, us] of spent) sums.set(keyOf(frame), (sums.get(keyOf(frame)) ?? 0) + us);
+  return [...sums].toSorted(([, a], [, b]) => b - a);
+}
+
+function monotonicUs(): number {
+  return Number(process.hrtime.bigint() / 1000n);
+}
+
+interface Sampled {
+  readonly parts: readonly Readonly<Record<string, unknown>>[];
+  readonly functions: readonly Readonly<Record<string, unknown>>[];
+}
+
+function placeOf({ functionName: name, url, lineNumber }: Frame): string {
+  const file = url.replace(/.*\/(src|gen|node_modules)\//, "$1/");
+  return file === "" ? name : `${name === "" ? "(anonymous)" : name} ${file}:${lineNumber + 1}`;
+}
+
+async function sampled({ name, open }: Path): Promise<Sampled> {
+  console.error(name);
+  const dir = scratchDir("profile");
+  const flags = ["--cpu-prof", `--cpu-prof-dir=${dir}`, `--cpu-prof-interval=${INTERVAL_US}`];
+  const node = await startNode({ dataDir: scratchDir("profile-data"), nodeFlags: flags, program: "src" });
+  await loadNode(node, ENTRIES);
+  const { work, close } = await open(node);
+  let [turn, units] = [0, 0];
+  const during = async (seconds: number) => {
+    units = 0;
+    const endMs = performance.now() + seconds * 1000;
+    while (performance.now() < endMs) units += await work(turn++);
+  };
+  await during(SECONDS / 2);
+  const [fromUs, fromCpuMs] = [monotonicUs(), node.cpuMs()];
+  await during(SECONDS);
+  const [toUs, cpuUs] = [monotonicUs(), ((node.cpuMs() - fromCpuMs) * 1000) / units];
+  close();
+  await node.stop();
+  mkdirSync(KEPT, { recursive: true });
+  const threads = readdirSync(dir)
+    .filter((file) => file.endsWith(".cpuprofile"))
+    .map((file, i) => {
+      const kept = join(KEPT, `${name.replaceAll(/\W+/g, "-")}-${i}.cpuprofile`);
+      renameSync(join(dir, file), kept);
+      return busyUs(JSON.parse(readFileSync(kept, "utf8")) as Profile, fromUs, toUs);
+    })
+    .map((spent) => ({ spent, busyMs: [...spent.values()].reduce((sum, us) => sum + us, 0) / 1000 }))
+    .filter(({ busyMs }) => busyMs > 0)
+    .toSorted((a, b) => b.busyMs - a.busyMs);
+  const allMs = threads.reduce((sum, { busyMs }) => sum + busyMs, 0);
+  const percent = (us: number) => round(us / 10 / allMs);
+  const named = (i: number) => (i === 0 ? "main" : `thread ${i + 1}`);
+  return {
+    parts: threads.flatMap(({ spent }, i) =>
+      shares(spent, partOf)
+        .filter(([, us]) => percent(us) >= 0.5)
+        .map(([part, us]) => ({
+          path: name,
+          thread: named(i),
+          part,
+          "% of the samples": percent(us),
+          "µs a unit": round((percent(us) * cpuUs) / 100),
+        })),
+    ),
+    functions: threads.flatMap(({ spent }, i) =>
+      shares(spent, placeOf)
+        .slice(0, TOP_FUNCTIONS)
+        .filter(([, us]) => percent(us) >= 1)
+        .map(([what, us]) => ({ path: name, thread: named(i), function: what, "% of the samples": percent(us) })),
+    ),
+  };
+}
+
+pinSelf();
+const all: Sampled[] = [];
+for (const path of PATHS.filter(({ name }) => name.includes(values.only))) all.push(await sampled(path));
+report({
+  name: "profile",
+  isKept: values.only === "" && SECONDS >= 4,
+  tables: { "by part of the program": all.flatMap(({ parts }) => parts), "by function": all.flatMap(({ functions }) => functions) },
+  goals: [],
+  notes: [
+    `Samples each ${INTERVAL_US} µs of every thread of a node that runs from its sources, at full load; time in which a thread waits for events is left out. Sampling costs time itself, and a thread that waits for its core or its disk counts as busy, so use the shares.`,
+    "µs a unit: the share of the CPU time of the whole process for an entry, a call or a delivery.",
+    "Native code holds the HTTP/2 library of Node, SQLite and calls of the system.",
+  ],
+});
