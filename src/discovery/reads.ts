@@ -67,7 +67,6 @@ interface Shared {
   readonly reader: Reader;
   /** The viewer of the reader. Readers of one class see the same. */
   readonly viewer: Viewer;
-  streams: number;
   /** Whether it was owed anything in this turn of the policy. */
   owed: { readonly turn: number; readonly isAny: boolean } | undefined;
 }
@@ -244,7 +243,6 @@ export class Reads {
     let shared = this.#readers.get(name);
     if (shared === undefined) {
       this.#keepFilter(name);
-      const epochOf = () => this.#policyEpoch;
       const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
@@ -253,14 +251,12 @@ export class Reads {
         allowed: visibilityOf(this, caller),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
-        get policyEpoch() {
-          return epochOf();
-        },
+        policyEpoch: () => this.#policyEpoch,
       };
-      shared = { reader: new Reader(options, this.replica, this.node), viewer, streams: 0, owed: undefined };
+      shared = { reader: new Reader(options, this.replica, this.node), viewer, owed: undefined };
       this.#readers.set(name, shared);
     }
-    shared.streams += 1;
+    shared.reader.streamCount += 1;
     return shared.reader;
   }
 
@@ -268,8 +264,8 @@ export class Reads {
     const { name } = reader.options;
     const shared = this.#readers.get(name);
     if (shared === undefined) return;
-    shared.streams -= 1;
-    if (shared.streams > 0) return;
+    reader.streamCount -= 1;
+    if (reader.streamCount > 0) return;
     this.#readers.delete(name);
     this.#filterChars -= keptChars(name);
   }

@@ -20,7 +20,7 @@ class Watch {
   isOwed = false;
 
   constructor(node: FabricComponent, from?: FeedStart["from"], allowed: (namespace: string) => boolean = () => true) {
-    const viewer = { name: "w", hash: "h", policyEpoch: "e", allowed, isOwedAny: () => this.isOwed };
+    const viewer = { name: "w", hash: "h", policyEpoch: () => "e", allowed, isOwedAny: () => this.isOwed };
     const reader = new Reader({ ...viewer, filter: ANY, isNamesOnly: false, withDigest: false }, node.replica, node.facts);
     this.feed = new Feed(reader, { from, bookmarkIntervalMs: 100 }, T);
   }

@@ -25,7 +25,7 @@ class Watch {
       name: "w",
       hash: "h",
       allowed: () => true,
-      policyEpoch: "e",
+      policyEpoch: () => "e",
       isNamesOnly: false,
       withDigest: false,
     };

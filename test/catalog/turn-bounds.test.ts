@@ -20,7 +20,7 @@ function digestOf(ids: readonly string[]): bigint {
 }
 
 function watch(node: FabricComponent, filter: Filter, withDigest = false): Feed {
-  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest };
+  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest };
   return new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 100 }, T);
 }
 

@@ -36,7 +36,7 @@ class Watched {
       name: who,
       hash: who,
       allowed: () => true,
-      policyEpoch: "e",
+      policyEpoch: () => "e",
       isNamesOnly: false,
       withDigest: false,
     };
@@ -119,7 +119,7 @@ test("a watch that has not been told everything yet is woken by every change of 
         name: "w",
         hash: "w",
         allowed: () => true,
-        policyEpoch: "e",
+        policyEpoch: () => "e",
         isNamesOnly: false,
         withDigest: false,
       },

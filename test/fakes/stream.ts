@@ -67,13 +67,13 @@ export class Readers {
         hash: WATCH_FILTERS[filter]!.scope === SCOPE.LOCAL ? `f${filter}-${node.nodeId}` : `f${filter}`,
         viewer: { clusterId: "c1", tenant: "" },
         allowed: (namespace: string) => !policy.denied.has(namespace),
-        get policyEpoch() {
-          return `e${policy.epoch}`;
-        },
+        policyEpoch: () => `e${policy.epoch}`,
         isNamesOnly: filter % 2 === 1,
         withDigest: filter < DIGESTED,
       };
       reader = new Reader(options, node.replica, node.facts);
+      // Half of them keep no message for other streams.
+      reader.streamCount = filter % 2;
       this.#byName.set(name, reader);
     }
     return reader;

@@ -84,7 +84,7 @@ export class ResumeGap {
 
   /** Whether the policy is still the one under which the reader was told its entries. */
   get isOfPolicy(): boolean {
-    return this.#cursor.policyEpoch === this.#reader.options.policyEpoch;
+    return this.#cursor.policyEpoch === this.#reader.options.policyEpoch();
   }
 
   /** Whether the difference can still be sent; otherwise the reader needs a snapshot. */

@@ -28,16 +28,13 @@ class Watch {
   epoch = "e";
 
   constructor(node: FabricComponent, from?: FeedStart["from"], filter: Filter = ANY, allowed: (namespace: string) => boolean = () => true) {
-    const epochOf = () => this.epoch;
     const options = {
       filter,
       name: "w",
       hash: "h",
       allowed,
       viewer: VIEWER,
-      get policyEpoch() {
-        return epochOf();
-      },
+      policyEpoch: () => this.epoch,
       isNamesOnly: false,
       withDigest: false,
     };
@@ -716,7 +713,7 @@ test("9: digests are those of the reader's view, kept from the first question on
     name: "d",
     hash: "d",
     viewer: VIEWER,
-    policyEpoch: "e",
+    policyEpoch: () => "e",
     isNamesOnly: false,
     withDigest: true,
   };

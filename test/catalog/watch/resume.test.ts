@@ -32,7 +32,7 @@ function readerOf(node: FabricComponent): Reader {
     hash: "h",
     viewer,
     allowed: () => true,
-    policyEpoch: "e",
+    policyEpoch: () => "e",
     isNamesOnly: false,
     withDigest: false,
   };

@@ -14,7 +14,7 @@ const MANY = 12_000;
 
 function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): WatchSource {
   const filter = { ...ANY, namespace };
-  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: "e", isNamesOnly: false, withDigest: false };
+  const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
   const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
   const bytes: Pick<DiscoveryBytes, "watch"> = { watch: ({ changes }) => Buffer.from(`${changes.length} changes`) };
   const ports = { fanout, bytes, nodeId: "a", isReady: () => true, ageMs: () => 0, now: () => T, random: () => 0 };
