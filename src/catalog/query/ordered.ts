@@ -219,7 +219,9 @@ export class Cursor implements RecordCursor {
       this.#blockIndex = this.#list.blockOf(key);
       this.#records = this.#list.block(this.#blockIndex);
     }
-    this.#index = lowerBound(this.#records, key);
+    // HOT: of most names and tags all records follow the key, and each comparison reads another key's text.
+    const isBefore = (this.#records[0]?.key ?? key) >= key;
+    this.#index = isBefore ? 0 : lowerBound(this.#records, key);
   }
 
   next(): CatalogRecord | undefined {

@@ -79,7 +79,8 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
   let lastKey: KeyText | undefined;
   let examinedCount = 0;
   for (let record = source.next(); record !== undefined; record = source.next()) {
-    if (record.key === afterKey) continue;
+    // HOT: most pages are first ones. To compare the key reads its text, which lies elsewhere in memory than the record.
+    if (afterKey !== "" && record.key === afterKey) continue;
     if (record.namespace !== namespace) {
       if (!coversNamespace(filter, record.namespace) || !allowed(record.namespace)) {
         const next = nextNamespace(lookup, filter, allowed, record.namespace);

@@ -45,9 +45,9 @@ export class Loads {
     this.#intervalMs = intervalMs;
   }
 
-  /** The last report, including one that was not sent to other nodes. */
+  /** The last report, including one that was not sent to other nodes. HOT: once an entry of an answer; without reports the key is not hashed. */
   of(key: KeyText): LoadView | undefined {
-    return this.#byKey.get(key)?.load;
+    return this.#byKey.size === 0 ? undefined : this.#byKey.get(key)?.load;
   }
 
   /** All reports, one by one. Those that are kept while it goes on may be among them, and those that are forgotten by then are not. */
