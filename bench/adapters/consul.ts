@@ -2,7 +2,7 @@
  * Consul as our figures stand beside it.
  *
  * Made equal: services and instances, their address, port and two tags, keys drawn at random, 64 connections that are kept with one
- * request under way each, no TLS, one core (`GOMAXPROCS=1`). The agent is a server by itself, so that a stale read and a cached one
+ * request under way each, no TLS, one core (`GOMAXPROCS=1`; in a cluster every agent has the machine's cores, as our nodes do). The agent is a server by itself, so that a stale read and a cached one
  * are answered by the process that is asked; where an agent asks a server, Consul spends more.
  * Equal entries are not equal bytes: an instance in a health answer is longer than ours. So our door is also asked for entries
  * whose metadata makes the answer as long.
@@ -10,66 +10,78 @@
  * through Raft, alone, and knows intentions, prepared queries and more that costs its reads little.
  */
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HttpWire } from "../_http.ts";
 import { peerProgram } from "../_peers.ts";
-import { freePort, onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
+import { onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
 import { INSTANCES, keyOf, shapeOf } from "../_work.ts";
 
-const START_MS = 180_000;
+const HTTP_PORT = 8500;
+const START_MS = 120_000;
 /** Operations in one transaction; Consul takes 128. */
 const BATCH = 64;
+/** How much of an agent's log is shown when it does not start. */
+const TOLD_BYTES = 1000;
 
 /** How a read may be answered: by any server, or from the agent's cache. */
 export type ConsulReading = "stale" | "cached";
 
 interface Agent {
   readonly name: string;
-  readonly http: number;
-  readonly server: number;
-  readonly lan: number;
+  /** Of its own, with Consul's usual ports: a port that was free a moment ago may be taken when ten programs start. */
+  readonly host: string;
 }
 
-async function agentOf(name: string): Promise<Agent> {
-  return { name, http: await freePort(), server: await freePort(), lan: await freePort() };
+/** Agent number `i` of this process. */
+function agentOf(i: number): Agent {
+  return { name: `bench-${i}`, host: `127.${1 + (process.pid % 250)}.${(process.pid >> 8) % 250}.${1 + i}` };
 }
 
 interface AgentOptions {
   /** Agents that elect a leader; 0: this agent asks them. */
   readonly servers: number;
   readonly joins: readonly Agent[];
+  /** On whatever cores there are, with Go's own number of threads; otherwise alone on one core. */
   readonly isFree: boolean;
 }
 
-/** Starts one agent, and waits until it has a leader and knows its own node. */
-async function startAgent(program: string, { name, http, server, lan }: Agent, { servers, joins, isFree }: AgentOptions): Promise<Running> {
+/** Starts one agent, and waits until the catalog has its node, which takes a leader. */
+async function startAgent(program: string, { name, host }: Agent, { servers, joins, isFree }: AgentOptions): Promise<Running> {
   const dataDir = scratchDir("consul");
   const config = {
     server: servers > 0,
     ...(servers > 0 && { bootstrap_expect: servers }),
     node_name: name,
     data_dir: join(dataDir, "data"),
-    bind_addr: "127.0.0.1",
-    client_addr: "127.0.0.1",
-    retry_join: joins.map((agent) => `127.0.0.1:${agent.lan}`),
+    bind_addr: host,
+    client_addr: host,
+    retry_join: joins.map((agent) => agent.host),
     retry_interval: "1s",
-    ports: { http, server, serf_lan: lan, serf_wan: -1, dns: -1, grpc: -1, grpc_tls: -1 },
+    ports: { serf_wan: -1, dns: -1, grpc: -1, grpc_tls: -1 },
     log_level: "ERROR",
     disable_update_check: true,
+    // What Consul recommends for production; its default waits longer for everything.
     performance: { raft_multiplier: 1 },
     limits: { http_max_conns_per_client: 10_000 },
   };
-  const file = join(dataDir, "config.json");
+  const [file, log] = [join(dataDir, "config.json"), join(dataDir, "log")];
   writeFileSync(file, JSON.stringify(config));
   const flags = ["agent", `-config-file=${file}`];
   const [command, args] = isFree ? [program, flags] : onServerCore(program, flags);
   const startedMs = performance.now();
-  const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
-  const running = runningOf("consul", child, { grpc: { host: "127.0.0.1", port: http }, startMs: 0 });
+  const output = openSync(log, "w");
+  const env = isFree ? process.env : { ...process.env, GOMAXPROCS: "1" };
+  const child = spawn(command, args, { stdio: ["ignore", output, output], env });
+  closeSync(output);
+  const running = runningOf("consul", child, { grpc: { host, port: HTTP_PORT }, startMs: 0 });
   const end = performance.now() + START_MS;
   while (!(await isPartOf(running, name))) {
-    if (performance.now() > end) throw new Error(`${name} does not find itself in the catalog`);
+    const isOver = performance.now() > end;
+    if (isOver || child.exitCode !== null)
+      throw new Error(
+        `Consul's ${name} ${isOver ? `is not in its catalog after ${START_MS} ms` : "ended"}: ${readFileSync(log, "utf8").slice(-TOLD_BYTES)}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return { ...running, startMs: performance.now() - startedMs };
@@ -78,10 +90,10 @@ async function startAgent(program: string, { name, http, server, lan }: Agent, {
 async function isPartOf({ grpc }: Running, name: string): Promise<boolean> {
   try {
     const wire = await HttpWire.open(grpc);
-    const nodes = await wire.request({ path: "/v1/catalog/nodes" });
-    wire.close();
+    const nodes = await wire.request({ path: "/v1/catalog/nodes" }).finally(() => wire.close());
     return nodes.includes(`"${name}"`);
   } catch {
+    // It does not listen yet, or has no leader.
     return false;
   }
 }
@@ -90,20 +102,18 @@ async function isPartOf({ grpc }: Running, name: string): Promise<boolean> {
 export async function startConsul(): Promise<Running | undefined> {
   const program = peerProgram("consul");
   if (program === undefined) return undefined;
-  return startAgent(program, await agentOf("bench"), { servers: 1, joins: [], isFree: false });
+  return startAgent(program, agentOf(0), { servers: 1, joins: [], isFree: false });
 }
 
-/** Starts servers, and agents that ask them, on whatever core there is; none when Consul is not installed. */
+/** Starts servers, and then agents that ask them; none when Consul is not installed. */
 export async function startConsulCluster(servers: number, agents: number): Promise<readonly Running[]> {
   const program = peerProgram("consul");
   if (program === undefined) return [];
-  const all: Agent[] = [];
-  for (let i = 0; i < servers + agents; i++) all.push(await agentOf(`bench-${i}`));
+  const all = Array.from({ length: servers + agents }, (_, i) => agentOf(i));
   const joins = all.slice(0, servers);
   const elected = await Promise.all(joins.map((agent) => startAgent(program, agent, { servers, joins, isFree: true })));
-  const asking: Running[] = [];
-  for (const agent of all.slice(servers)) asking.push(await startAgent(program, agent, { servers: 0, joins, isFree: true }));
-  return [...elected, ...asking];
+  const asking = all.slice(servers).map((agent) => startAgent(program, agent, { servers: 0, joins, isFree: true }));
+  return [...elected, ...(await Promise.all(asking))];
 }
 
 /** The healthy instances of one service. */
