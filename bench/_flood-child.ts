@@ -1,23 +1,38 @@
 /**
- * A flood in a process of its own: `_flood-child.ts HOST PORT TOKEN CALLS_PER_SECOND`. Its parent says `go` and `pause`; at
- * each pause, when all is answered, it says how many were let through and refused.
+ * Calls of other tenants, in a process of its own: `_flood-child.ts HOST PORT TOKEN,TOKEN,…`, with a connection for each token. Its parent
+ * says which of them send and how many calls a second together, and then `pause`; at each pause, when all is answered, it says how many
+ * were let through and refused.
  */
 
 import { Wire } from "./_wire.ts";
 import { exactQuery, PATH } from "./_work.ts";
 
-const [host = "", port = "", token = "", perSecond = "0"] = process.argv.slice(2);
-const wires = await Promise.all([1, 2, 3, 4].map(() => Wire.open({ host, port: Number(port) }, { token })));
+/** What the parent says: the connections from `from` up to `to` send this many calls a second together. */
+export interface Sending {
+  readonly from: number;
+  readonly to: number;
+  readonly perSecond: number;
+}
+
+/** What it is told at each pause. */
+export interface Counts {
+  readonly ok: number;
+  readonly refused: number;
+}
+
+const [host = "", port = "", tokens = ""] = process.argv.slice(2);
+const wires = await Promise.all(tokens.split(",").map((token) => Wire.open({ host, port: Number(port) }, { token })));
 const message = exactQuery(1);
 const TICK_MS = 1;
 let counts = { ok: 0, refused: 0 };
-let began: number | undefined;
+let sending: Sending | undefined;
+let beganMs = 0;
 let sent = 0;
 let open = 0;
 let isPausing = false;
 
-function call(): void {
-  const wire = wires[sent++ % wires.length];
+function call({ from, to }: Sending): void {
+  const wire = wires[from + (sent++ % (to - from))];
   if (wire === undefined) return;
   open += 1;
   let isOk = false;
@@ -43,17 +58,17 @@ function tellWhenAnswered(): void {
 }
 
 setInterval(() => {
-  if (began === undefined) return;
-  const due = ((performance.now() - began) * Number(perSecond)) / 1000;
-  // What a busy machine kept it from sending is not sent later, all at once: the flood is to be even.
-  sent = Math.max(sent, Math.floor(due - (5 * TICK_MS * Number(perSecond)) / 1000));
-  while (sent < due) call();
+  if (sending === undefined) return;
+  const due = ((performance.now() - beganMs) * sending.perSecond) / 1000;
+  // What a busy machine kept it from sending is not sent later, all at once: the calls are to be even.
+  sent = Math.max(sent, Math.floor(due - (5 * TICK_MS * sending.perSecond) / 1000));
+  while (sent < due) call(sending);
 }, TICK_MS);
 
-process.on("message", (order) => {
-  sent = 0;
-  began = order === "go" ? performance.now() : undefined;
+process.on("message", (order: Sending | "pause") => {
+  [sent, beganMs] = [0, performance.now()];
   isPausing = order === "pause";
+  sending = order === "pause" ? undefined : order;
   tellWhenAnswered();
 });
 process.on("disconnect", () => process.exit());
