@@ -1,12 +1,15 @@
 /**
- * What does a fleet of proxies cost, each of which follows the services that it calls? Ten thousand watches of fifty services each, out of a hundred thousand
- * entries, a thousand changes a second: how long a change takes to each watch, CPU time, how long the event loop is held, and memory a
- * watch. `npm run bench -- fleet [--streams 10000] [--entries 100000] [--rates 1000] [--seconds 20]`; fewer streams and entries where the machine is small.
+ * What does a fleet of proxies cost, each of which follows the services that it calls? Ten thousand watches of fifty services each, out of a
+ * hundred thousand entries, a thousand changes a second: how long a change takes to each watch, CPU time, how long the event loop is held, and
+ * memory a watch. The node has one core, the load another. About a minute and a half.
+ * `npm run bench -- fleet [--streams 10000] [--entries 100000] [--rates 1000] [--seconds 5] [--rounds 3]`; fewer streams and entries where the
+ * machine is small. With `--workers 0,2` it also looks for what a core carries while the p99 stays within a second: a node with each number of
+ * read workers, on whatever core there is, is given the rates of `--ramp` (250,500,1000,2000,4000,8000 changes a second) until that ends.
  */
 import { parseArgs } from "node:util";
 import { countField } from "./_frames.ts";
 import { type Node, neighbourShareOfBoth, pinSelf, scratchDir, startNode } from "./_processes.ts";
-import { quiet, report, round } from "./_results.ts";
+import { type Goal, quiet, report, round, spread, verdict } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 import { fail, INSTANCES, loadNode, PATH, registerBytes, scattered, watchBytes } from "./_work.ts";
 
@@ -15,13 +18,19 @@ const { values } = parseArgs({
     streams: { type: "string", default: "10000" },
     entries: { type: "string", default: "100000" },
     rates: { type: "string", default: "1000" },
-    seconds: { type: "string", default: "20" },
+    seconds: { type: "string", default: "5" },
+    rounds: { type: "string", default: "3" },
+    workers: { type: "string" },
+    ramp: { type: "string", default: "250,500,1000,2000,4000,8000" },
   },
 });
 const STREAMS = Number(values.streams);
 const ENTRIES = Number(values.entries);
 const RATES = values.rates.split(",").map(Number);
 const SECONDS = Number(values.seconds);
+const ROUNDS = Number(values.rounds);
+const WORKERS = (values.workers ?? "").split(",").filter(Boolean).map(Number);
+const RAMP = values.ramp.split(",").map(Number);
 const NAMES_A_FILTER = 50;
 const STREAMS_A_CONNECTION = 100;
 /** Streams that open at once: each first gets a snapshot of its fifty services. */
@@ -31,6 +40,10 @@ const CHANGERS = 16;
 /** Changes under way on each of them: a node takes 128. */
 const MAX_OPEN = 50;
 const WARM_SECONDS = 5;
+/** Within this time nearly every stream is to be told what a core carries. */
+const CARRIED_P99_MS = 1000;
+/** Above this share of its core the load is what is measured. */
+const MAX_LOAD = 0.9;
 /** Nothing that was sent takes longer. */
 const LATE_MS = 60_000;
 
@@ -150,24 +163,23 @@ async function delivered(due: number): Promise<void> {
 
 async function atRate(node: Node, changers: readonly Wire[], perSecond: number, seconds: number) {
   told = new Told();
-  const [cpuMs, beganMs] = [node.cpuMs(), performance.now()];
+  const [cpuMs, own, beganMs] = [node.cpuMs(), process.cpuUsage(), performance.now()];
   let due = 0;
   const others = await neighbourShareOfBoth(node, async () => {
     due = await change(changers, perSecond, seconds);
     await delivered(due);
   });
   const tookMs = performance.now() - beganMs;
+  const { user, system } = process.cpuUsage(own);
   return {
-    streams: STREAMS,
-    entries: ENTRIES,
-    "changes a second": perSecond,
-    "deliveries a second": round(due / (tookMs / 1000)),
-    "sent to told p50 ms": told.percentileMs(0.5),
-    "p99 ms": told.percentileMs(0.99),
-    "most ms": told.percentileMs(1),
-    "share of the core": round((node.cpuMs() - cpuMs) / tookMs),
-    "CPU µs a delivery": round(((node.cpuMs() - cpuMs) * 1000) / due),
-    "others' share of the core": round(others),
+    perSecond: due / (tookMs / 1000),
+    p50Ms: told.percentileMs(0.5),
+    p99Ms: told.percentileMs(0.99),
+    mostMs: told.percentileMs(1),
+    cores: (node.cpuMs() - cpuMs) / tookMs,
+    cpuUs: ((node.cpuMs() - cpuMs) * 1000) / due,
+    load: (user + system) / 1000 / tookMs,
+    others,
   };
 }
 
@@ -184,47 +196,124 @@ async function memory(node: Node) {
   return { heap: heapBytes + externalBytes, rss: rssBytes };
 }
 
+/** A node with its fleet, and what it took to open that. */
+async function openNode(args: readonly string[], isFree: boolean) {
+  followers.fill(0);
+  const node = await startNode({ dataDir: scratchDir("fleet"), args, isFree });
+  await loadNode(node, ENTRIES);
+  const before = await memory(node);
+  const cpuMs = node.cpuMs();
+  const wires = await openFleet(node);
+  const openedCpuMs = node.cpuMs() - cpuMs;
+  const after = await memory(node);
+  const changers = await Promise.all(Array.from({ length: CHANGERS }, () => Wire.open(node.grpc)));
+  await atRate(node, changers, RATES[0] ?? fail(), WARM_SECONDS);
+  const perStream = (bytes: number) => round(bytes / 1024 / STREAMS);
+  const opened = {
+    streams: STREAMS,
+    "heap KiB a stream": perStream(after.heap - before.heap),
+    "RSS KiB a stream": perStream(after.rss - before.rss),
+    "CPU ms to open one": round(openedCpuMs / STREAMS),
+  };
+  const stop = async () => {
+    for (const wire of [...wires, ...changers]) wire.close();
+    await node.stop("SIGKILL");
+  };
+  return { node, changers, opened, stop };
+}
+
+/** The highest of the rates at which a change is told in time. */
+async function carried(workers: number) {
+  const { node, changers, stop } = await openNode(workers === 0 ? [] : ["--workers", `${workers}`], true);
+  let most: Awaited<ReturnType<typeof atRate>> | undefined;
+  let rate = 0;
+  for (const perSecond of RAMP) {
+    const result = await atRate(node, changers, perSecond, SECONDS);
+    console.error(`${workers} workers, ${perSecond} changes a second: p99 ${round(result.p99Ms)} ms`);
+    if (result.p99Ms > CARRIED_P99_MS) break;
+    [most, rate] = [result, perSecond];
+  }
+  await stop();
+  return {
+    workers,
+    streams: STREAMS,
+    "changes a second": rate,
+    "deliveries a second": round(most?.perSecond ?? 0),
+    "p99 ms": most?.p99Ms ?? "-",
+    cores: round(most?.cores ?? 0),
+    "deliveries a second and core": round(most === undefined ? 0 : most.perSecond / most.cores),
+    "the load's share of a core": round(most?.load ?? 0),
+  };
+}
+
 pinSelf();
-const node = await startNode({ dataDir: scratchDir("fleet") });
-await loadNode(node, ENTRIES);
-const before = await memory(node);
-const cpuMs = node.cpuMs();
-const wires = await openFleet(node);
-const openedCpuMs = node.cpuMs() - cpuMs;
-const after = await memory(node);
-const changers = await Promise.all(Array.from({ length: CHANGERS }, () => Wire.open(node.grpc)));
-await atRate(node, changers, RATES[0] ?? fail(), WARM_SECONDS);
-const rows = [];
-for (const perSecond of RATES)
-  rows.push({ ...(await atRate(node, changers, perSecond, SECONDS)), "loop held by CPU ms": round(await held(node, changers, perSecond)) });
-const perStream = (bytes: number) => round(bytes / 1024 / STREAMS);
-const opened = {
-  streams: STREAMS,
-  "heap KiB a stream": perStream(after.heap - before.heap),
-  "RSS KiB a stream": perStream(after.rss - before.rss),
-  "CPU ms to open one": round(openedCpuMs / STREAMS),
-};
-for (const wire of [...wires, ...changers]) wire.close();
-await node.stop("SIGKILL");
+const fleet = await openNode([], false);
+
+async function measured(perSecond: number) {
+  const rounds = [];
+  for (let r = 0; r < ROUNDS; r++) rounds.push(await atRate(fleet.node, fleet.changers, perSecond, SECONDS));
+  return {
+    streams: STREAMS,
+    entries: ENTRIES,
+    "changes a second": perSecond,
+    "deliveries a second": spread(rounds.map((each) => each.perSecond)),
+    "due to told p50 ms": spread(rounds.map(({ p50Ms }) => p50Ms)),
+    "p99 ms": spread(rounds.map(({ p99Ms }) => p99Ms)),
+    "most ms": spread(rounds.map(({ mostMs }) => mostMs)),
+    "share of the core": spread(rounds.map(({ cores }) => cores)),
+    "CPU µs a delivery": spread(rounds.map(({ cpuUs }) => cpuUs)),
+    "the load's share of its core": spread(rounds.map(({ load }) => load)),
+    "others' share of a core": round(Math.max(...rounds.map(({ others }) => others))),
+    "loop held by CPU ms": round(await held(fleet.node, fleet.changers, perSecond)),
+  };
+}
+
+type Row = Awaited<ReturnType<typeof measured>>;
+const rows: Row[] = [];
+for (const perSecond of RATES) rows.push(await measured(perSecond));
+await fleet.stop();
+const carrying = [];
+for (const workers of WORKERS) carrying.push(await carried(workers));
+
 const goal = rows.find((row) => row["changes a second"] === 1000);
-const isWhole = STREAMS >= 10_000 && ENTRIES >= 100_000 && goal !== undefined;
+const isWhole = STREAMS >= 10_000 && ENTRIES >= 100_000 && ROUNDS >= 3 && goal !== undefined;
+const work = `${STREAMS} streams, each with its own filter of ${NAMES_A_FILTER} names out of ${ENTRIES} entries, 1,000 changes a second, one core`;
+
+function goalsOf(row: Row): readonly Goal[] {
+  const p99: Goal = {
+    name: "a change to each of its watches, p99",
+    value: row["p99 ms"].median,
+    unit: "ms",
+    atMost: 250,
+    shown: { work: `${work}: from when a change is due until a stream has it, p99`, unit: "ms", ours: row["p99 ms"] },
+  };
+  const isLoad = row["the load's share of its core"].max > MAX_LOAD && verdict(p99) === "missed";
+  return [
+    isLoad ? { ...p99, value: undefined, note: "the load's core was the limit" } : quiet(p99, row["others' share of a core"]),
+    {
+      name: "of the core, at 1,000 changes a second",
+      value: row["share of the core"].median,
+      unit: "cores",
+      atMost: 1,
+      shown: { work: `${work}: CPU time of the node`, unit: "cores", ours: row["share of the core"] },
+    },
+    { name: "event loop held by CPU work meanwhile, most", value: row["loop held by CPU ms"], unit: "ms", atMost: 20 },
+  ];
+}
+
 report({
   name: "fleet",
   isKept: isWhole,
-  tables: { "changes to a fleet": rows, "what a stream holds": [opened] },
-  goals: isWhole
-    ? [
-        quiet(
-          { name: "a change to each of its watches, p99", value: goal["p99 ms"], unit: "ms", atMost: 250 },
-          goal["others' share of the core"],
-        ),
-        { name: "of the core, at 1,000 changes a second", value: goal["share of the core"], unit: "cores", atMost: 1 },
-        { name: "event loop held by CPU work meanwhile, most", value: goal["loop held by CPU ms"], unit: "ms", atMost: 20 },
-      ]
-    : [],
+  tables: {
+    "changes to a fleet": rows,
+    "what a stream holds": [fleet.opened],
+    ...(carrying.length > 0 && { [`what a core carries while the p99 is within ${CARRIED_P99_MS} ms`]: carrying }),
+  },
+  goals: isWhole ? goalsOf(goal) : [],
   notes: [
     `${STREAMS_A_CONNECTION} streams a connection; each follows ${NAMES_A_FILTER} services at random, of ${INSTANCES} entries each, by one watch with their names. So a change concerns ${round((NAMES_A_FILTER * STREAMS) / followers.length)} streams.`,
-    "An entry carries the time at which its change was sent, so the time until it is told contains the registration on disk. The driver reads that time in the frames and decodes nothing; it runs on the other core, and its own delay counts.",
-    "CPU time is that of all threads of the node, the changes included.",
+    "An entry carries the time at which its change was due, so the time until it is told contains the registration on disk, and what had to wait. The driver reads that time in the frames and decodes nothing; it runs on the other core, its share of which stands in the table, and its own delay counts.",
+    "CPU time is that of all threads of the node, the changes included. `--workers` gives the node as many cores as it takes, and says what each carried.",
+    "Published by LinkedIn of its Observer, on other hardware, not measured here: 40,000 streams and 10,000 updates a second an instance, p50 below 1 s and p99 below 5 s.",
   ],
 });
