@@ -1,12 +1,10 @@
 /**
- * What hundreds of nodes do, in virtual time: the simulator's scenarios (test/sim/scenarios.ts) at the sizes of the goals, and
- * the traffic of membership alone. `npm run bench -- simulated [--only changes,hour] [--nodes 200] [--hours 1] [--minutes 10]
- * [--changes 40] [--rounds 4] [--crashes 20] [--members 50,200,1000] [--members-seconds 600] [--entries 2000] [--seed 7]`.
- * Parts are measured one by one and put into the one result, so that it can be run in pieces.
+ * What hundreds of nodes do, in virtual time: the simulator's scenarios (test/sim/scenarios.ts), and the traffic of membership alone. About two
+ * minutes. `npm run bench -- simulated [--only changes,quiet] [--nodes 200] [--quiet-minutes 2] [--apart-minutes 1] [--changes 10] [--rounds 2]
+ * [--crashes 3] [--members 50,200,1000] [--members-seconds 300] [--entries 2000] [--seed 7]`; `npm run nightly` holds the sizes of the goals (an
+ * hour, partitions of ten minutes), and `--quiet-minutes 60 --apart-minutes 10 --changes 40 --rounds 4 --crashes 20` tells their figures in a
+ * quarter of an hour. With `--only` the figures are only told.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { World } from "../test/fabric/membership-world.ts";
 import {
@@ -18,19 +16,19 @@ import {
   quietHour,
   shapeConverges,
 } from "../test/sim/scenarios.ts";
-import { commit, type Goal, type Kept, type Report, report, round } from "./_results.ts";
+import { type Goal, report, round } from "./_results.ts";
 
 const { values } = parseArgs({
   options: {
     only: { type: "string", default: "" },
     nodes: { type: "string", default: "200" },
-    hours: { type: "string", default: "1" },
-    minutes: { type: "string", default: "10" },
-    changes: { type: "string", default: "40" },
-    rounds: { type: "string", default: "4" },
-    crashes: { type: "string", default: "20" },
+    "quiet-minutes": { type: "string", default: "2" },
+    "apart-minutes": { type: "string", default: "1" },
+    changes: { type: "string", default: "10" },
+    rounds: { type: "string", default: "2" },
+    crashes: { type: "string", default: "3" },
     members: { type: "string", default: "50,200,1000" },
-    "members-seconds": { type: "string", default: "600" },
+    "members-seconds": { type: "string", default: "300" },
     entries: { type: "string", default: "2000" },
     seed: { type: "string", default: "7" },
   },
@@ -39,8 +37,6 @@ const NODES = Number(values.nodes);
 const LOSS = 0.1;
 const WORLD = { nodes: NODES, loss: LOSS, seed: Number(values.seed) };
 const IN_WORLD = `${NODES} nodes, 10 % loss`;
-const KEPT = join(fileURLToPath(new URL("..", import.meta.url)), "bench", "results", "simulated.json");
-const RUNS = "what was run";
 /** Stands for "not within the time that the scenario gives it": JSON has no infinity. */
 const NEVER_MS = 1e9;
 /** Two gossip intervals. */
@@ -111,33 +107,34 @@ function joinsAndLeaves(): Measured {
   };
 }
 
-function hour(spent: () => Spent): Measured {
-  const hours = Number(values.hours);
-  const quiet = quietHour({ ...WORLD, minutes: hours * 60 });
+/** Nothing happens. */
+function quiet(spent: () => Spent): Measured {
+  const minutes = Number(values["quiet-minutes"]);
+  const result = quietHour({ ...WORLD, minutes });
   const { cpuSeconds, systemSeconds } = spent();
   // The scenario counts user time after the start; system time is counted from the start on.
-  const hourCpuSeconds = round(quiet.cpuSeconds + systemSeconds);
+  const minuteCpuSeconds = round((result.cpuSeconds + systemSeconds) / minutes);
   return {
     rows: [
       {
         nodes: NODES,
         loss: LOSS,
-        "simulated hours": hours,
-        "false deaths": quiet.falseDeaths,
-        suspicions: quiet.suspicions,
-        "all know all at the end": quiet.knowAll,
-        "calls a node and second": quiet.callsPerNodeSecond,
-        "call bytes": quiet.callBytesPerNodeSecond,
-        "frames a node and second": quiet.framesPerNodeSecond,
-        "frame bytes": quiet.frameBytesPerNodeSecond,
-        events: quiet.events,
-        "CPU s": hourCpuSeconds,
+        "simulated minutes": minutes,
+        "false deaths": result.falseDeaths,
+        suspicions: result.suspicions,
+        "all know all at the end": result.knowAll,
+        "calls a node and second": result.callsPerNodeSecond,
+        "call bytes": result.callBytesPerNodeSecond,
+        "frames a node and second": result.framesPerNodeSecond,
+        "frame bytes": result.frameBytesPerNodeSecond,
+        events: result.events,
+        "CPU s a minute": minuteCpuSeconds,
         "with the start, CPU s": round(cpuSeconds),
       },
     ],
     goals: [
-      none(`false deaths in ${hours} h, ${IN_WORLD}`, quiet.falseDeaths, "deaths"),
-      { name: `CPU of ${hours} h of ${NODES} nodes`, value: hourCpuSeconds, unit: "s", atMost: 600 * hours },
+      none(`false deaths in ${minutes} minutes, ${IN_WORLD}`, result.falseDeaths, "deaths"),
+      { name: `CPU of a simulated minute of ${NODES} nodes`, value: minuteCpuSeconds, unit: "s", atMost: 10 },
     ],
   };
 }
@@ -151,7 +148,7 @@ function deaths(): Measured {
 }
 
 function partition(): Measured {
-  const minutes = Number(values.minutes);
+  const minutes = Number(values["apart-minutes"]);
   const healed = partitionHeals({ nodes: NODES, minutes, seed: WORLD.seed });
   const isApart = healed.aliveWhileApart === Math.floor(NODES / 2);
   const goal = atMostMs(
@@ -272,7 +269,7 @@ function churned(): Measured {
 const PARTS: Readonly<Record<string, (spent: () => Spent) => Measured>> = {
   changes,
   joins: joinsAndLeaves,
-  hour,
+  quiet,
   deaths,
   partition,
   membership,
@@ -280,56 +277,34 @@ const PARTS: Readonly<Record<string, (spent: () => Spent) => Measured>> = {
   churn: churned,
 };
 
-/** Ours in the place of what an earlier run has of this part; everything in the order of the parts. */
-function merged(part: string, { rows, goals }: Measured, run: Readonly<Record<string, unknown>>): Report {
-  const before: Pick<Kept, "tables" | "goals"> = existsSync(KEPT)
-    ? (JSON.parse(readFileSync(KEPT, "utf8")) as Kept)
-    : { tables: {}, goals: [] };
-  const tables: Report["tables"] = { ...before.tables, [part]: rows };
-  const named = goals.map((goal) => ({ ...goal, name: `${part}: ${goal.name}` }));
-  const inOrder = Object.keys(PARTS).filter((name) => tables[name] !== undefined);
-  const runs = [...(before.tables[RUNS] ?? []).filter((row) => row["part"] !== part), run];
-  return {
-    name: "simulated",
-    tables: {
-      ...Object.fromEntries(inOrder.map((name) => [name, tables[name] ?? []])),
-      [RUNS]: inOrder.flatMap((name) => runs.filter((row) => row["part"] === name)),
-    },
-    goals: inOrder.flatMap((name) => (name === part ? named : before.goals.filter((goal) => goal.name.startsWith(`${name}: `)))),
-    notes: [
-      "The real machines of the nodes (membership, links, replication, catalog) in one process under a virtual clock and a simulated network: times are virtual and do not depend on this machine, CPU seconds (user and system, of the whole process) do.",
-      "A link delays 5 ms and carries 50 MB a second; loss is that of calls, and of links it is a delay, as with TCP. Gossip every second.",
-      "A change is timed from its commit at its node; a join from the process's start and a leave from its goodbye, each until every other node has heard of it; a death from the silent loss of a machine. Each node that hears of it is one sample, a change's own node too.",
-      'Shapes are first looked at 100 ms after a start or a return and 2.1 s after goodbyes, then every 100 ms: 0 is "by then".',
-      "While halves are apart, two entries a node are registered on both sides. Equal is every replica holding all that every other node wrote; what differs takes milliseconds at the links' speed and is not granted on top of two gossip intervals.",
-      "Membership is the machine of SWIM alone, no loss, after ten minutes; a call and its answer are two messages; 60 bytes of framing each are counted.",
-      `Parts were measured one by one, maybe by several commands: see "${RUNS}".`,
-    ],
-  };
-}
-
 const wanted = values.only === "" ? Object.keys(PARTS) : values.only.split(",");
 for (const part of wanted) {
   if (PARTS[part] !== undefined) continue;
   console.error(`--only: no part "${part}"; there are: ${Object.keys(PARTS).join(", ")}`);
   process.exit(2);
 }
-for (const part of wanted) {
-  const [startCpu, startMs] = [process.cpuUsage(), performance.now()];
+const measured = wanted.flatMap((part) => {
+  const startCpu = process.cpuUsage();
   const spent = (): Spent => {
     const { user, system } = process.cpuUsage(startCpu);
     return { cpuSeconds: (user + system) / 1e6, systemSeconds: system / 1e6 };
   };
-  const measured = PARTS[part]?.(spent);
-  if (measured === undefined) continue;
-  const run = {
-    part,
-    nodes: part === "shapes" || part === "churn" || part === "membership" ? "see there" : NODES,
-    seed: values.seed,
-    "CPU s": round(spent().cpuSeconds),
-    "by the clock s": round((performance.now() - startMs) / 1000),
-    commit: commit(),
-    date: new Date().toISOString().slice(0, 16),
-  };
-  report(merged(part, measured, run));
-}
+  const result = PARTS[part]?.(spent);
+  if (result === undefined) return [];
+  console.error(`${part}: ${round(spent().cpuSeconds)} s of CPU`);
+  return [{ part, ...result }];
+});
+report({
+  name: "simulated",
+  isKept: values.only === "" && NODES >= 200,
+  tables: Object.fromEntries(measured.map(({ part, rows }) => [part, rows])),
+  goals: measured.flatMap(({ part, goals }) => goals.map((goal) => ({ ...goal, name: `${part}: ${goal.name}` }))),
+  notes: [
+    "The real machines of the nodes (membership, links, replication, catalog) in one process under a virtual clock and a simulated network: times are virtual and do not depend on this machine, CPU seconds (user and system, of the whole process) do. Every run of a seed gives the same times, so they have no spread.",
+    "A link delays 5 ms and carries 50 MB a second; loss is that of calls, and of links it is a delay, as with TCP. Gossip every second.",
+    "A change is timed from its commit at its node; a join from the process's start and a leave from its goodbye, each until every other node has heard of it; a death from the silent loss of a machine. Each node that hears of it is one sample, a change's own node too.",
+    'Shapes are first looked at 100 ms after a start or a return and 2.1 s after goodbyes, then every 100 ms: 0 is "by then".',
+    "While halves are apart, two entries a node are registered on both sides. Equal is every replica holding all that every other node wrote; what differs takes milliseconds at the links' speed and is not granted on top of two gossip intervals.",
+    "Membership is the machine of SWIM alone, no loss, after ten minutes; a call and its answer are two messages; 60 bytes of framing each are counted.",
+  ],
+});
