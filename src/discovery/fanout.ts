@@ -43,10 +43,10 @@ export class Fanout {
   #isEnding = false;
   readonly #onAgain: () => void;
 
-  readonly #nameBounds: NameIndexBounds | undefined;
+  readonly #nameBounds: Partial<NameIndexBounds> | undefined;
 
   /** `onAgain` is called when a watcher must be woken again. */
-  constructor(onAgain: () => void = () => undefined, nameBounds?: NameIndexBounds) {
+  constructor(onAgain: () => void = () => undefined, nameBounds?: Partial<NameIndexBounds>) {
     this.#onAgain = onAgain;
     this.#nameBounds = nameBounds;
   }
@@ -67,6 +67,11 @@ export class Fanout {
 
   get readyCount(): number {
     return this.#ready.length + this.#waking.length - this.#wokenCount;
+  }
+
+  /** Whether somebody is to be woken, or it is still to be found out who. */
+  get isOwing(): boolean {
+    return this.readyCount > 0 || this.#names?.isBehind === true;
   }
 
   add(watcher: Watcher): void {
@@ -105,9 +110,14 @@ export class Fanout {
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
     leave(this.#prefix, prefix, watcher);
+    // Changes of its names may have been offered to others of its reader, and those that follow them count as told to all.
+    if (this.#names.isBehind) this.#readyOne(watcher);
   }
 
-  /** Something changed in these namespaces. Cost: the watchers concerned, not all watchers. */
+  /**
+   * Something changed in these namespaces. Cost: the watchers concerned, not all watchers. Of many changes at once, watchers by name are told
+   * in slices: see `offerMore`.
+   */
   changed(namespaces: Iterable<string>): void {
     for (const namespace of namespaces) {
       this.#readyAll(this.#exact.get(namespace));
@@ -117,6 +127,11 @@ export class Fanout {
       this.#readyAll(this.#prefix.get(namespace));
     }
     this.#readyAll(this.#everything);
+    this.offerMore();
+  }
+
+  /** Goes on to find the watchers that changes concern by their names. To be called once a turn while `take` may have nothing for that. */
+  offerMore(): void {
     this.#names?.offer((reader) => this.#readyAll(this.#named.get(reader)));
   }
 
@@ -150,8 +165,9 @@ export class Fanout {
     this.#onAgain();
   }
 
-  /** Takes the next watcher to wake. */
+  /** Takes the next watcher to wake. There is none until all that changed was offered by name: who is woken then looks at it in one go. */
   take(): Watcher | undefined {
+    if (this.#names?.isBehind === true) return undefined;
     while (this.readyCount > 0) {
       if (this.#wokenCount === this.#waking.length) {
         this.#waking = this.#ready;

@@ -47,6 +47,7 @@ export class Wakeup {
 
   #slice(): void {
     const end = this.#now().monoMs + SLICE_MS;
+    this.#fanout.offerMore();
     let n = 0;
     for (let watcher = this.#fanout.take(); watcher !== undefined; watcher = this.#fanout.take()) {
       watcher.wake();

@@ -11,13 +11,13 @@ type Clock = Pick<Time, "monoMs">;
 
 /** The driver waits as long as `look` or `woken` says, wakes as many watchers as a turn may hold, and then calls `woken`. */
 export class Wakeups {
-  readonly #fanout: Pick<Fanout, "due" | "readyCount">;
+  readonly #fanout: Pick<Fanout, "due" | "isOwing">;
   #flushedMonoMs = Number.NEGATIVE_INFINITY;
   /** Some watcher must be woken, and the driver knows it. */
   #isScheduled = false;
   #bookmarkMonoMs: number;
 
-  constructor(fanout: Pick<Fanout, "due" | "readyCount">, { monoMs }: Clock) {
+  constructor(fanout: Pick<Fanout, "due" | "isOwing">, { monoMs }: Clock) {
     this.#fanout = fanout;
     this.#bookmarkMonoMs = monoMs + BOOKMARK_TICK_MS;
   }
@@ -27,14 +27,14 @@ export class Wakeups {
    * is nothing to do.
    */
   look({ monoMs }: Clock): number | undefined {
-    if (this.#isScheduled || this.#fanout.readyCount === 0) return undefined;
+    if (this.#isScheduled || !this.#fanout.isOwing) return undefined;
     this.#isScheduled = true;
     return Math.max(0, this.#flushedMonoMs + GATHER_MS - monoMs);
   }
 
-  /** Some watchers were woken. Returns like `look` when to wake the next ones: at once, until none is left. */
+  /** Some watchers were woken, or changes offered. Returns like `look` when to wake the next ones: at once, until none is left. */
   woken({ monoMs }: Clock): number | undefined {
-    if (this.#fanout.readyCount > 0) return 0;
+    if (this.#fanout.isOwing) return 0;
     this.#isScheduled = false;
     this.#flushedMonoMs = monoMs;
     return undefined;

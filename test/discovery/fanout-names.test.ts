@@ -26,7 +26,7 @@ class Watched {
   readonly feeds = new Map<string, Feed>();
   readonly watchers = new Map<string, Watcher>();
 
-  constructor(bounds?: NameIndexBounds) {
+  constructor(bounds?: Partial<NameIndexBounds>) {
     this.fanout = new Fanout(undefined, bounds);
   }
 
@@ -67,6 +67,13 @@ class Watched {
   show(): readonly string[] {
     this.told.length = 0;
     this.fanout.changed(this.node.replica.takeTouched());
+    const woken = [...this.wake()];
+    for (; this.fanout.isOwing; woken.push(...this.wake())) this.fanout.offerMore();
+    return woken;
+  }
+
+  /** Returns who was woken. */
+  wake(): readonly string[] {
     const woken: string[] = [];
     for (let watcher = this.fanout.take(); watcher !== undefined; watcher = this.fanout.take()) {
       woken.push(watcher.feed.reader.options.name);
@@ -258,4 +265,91 @@ test("a watch that comes back before its names are taken out is woken by each of
   watched.put(keyOf("n0-0"), keyOf("n0-299"));
   expect(watched.show()).toEqual(["many"]);
   expect(watched.told).toEqual(["many: 1 svc n0-0, 1 svc n0-299"]);
+});
+
+/** With changes shown of which only some can be offered at a time. */
+function sliced(filters: Readonly<Record<string, Partial<Filter>>>): Watched {
+  const watched = new Watched({ offeredAtATime: 2 });
+  for (const [who, filter] of Object.entries(filters)) watched.open(who, filter);
+  watched.show();
+  return watched;
+}
+
+test("many changes at once are offered in slices, and nobody is woken before the last: each watch looks once, at all of its names", () => {
+  const watched = sliced({
+    web: { names: ["web"] },
+    both: { names: ["db", "web"] },
+    other: { names: ["cache"] },
+    all: { namespace: "svc" },
+  });
+  const { fanout, node } = watched;
+  watched.put(...Array.from({ length: 6 }, (_, i) => keyOf(i % 2 === 0 ? "web" : "db", "svc", i)));
+  fanout.changed(node.replica.takeTouched());
+  let slices = 0;
+  for (; fanout.readyCount < 3 || watched.wake().length === 0; slices++) fanout.offerMore();
+  expect(slices).toBeGreaterThan(2);
+  expect(watched.told.toSorted()).toEqual([
+    "all: 1 svc web, 1 svc db, 1 svc web, 1 svc db, 1 svc web, 1 svc db",
+    "both: 1 svc web, 1 svc db, 1 svc web, 1 svc db, 1 svc web, 1 svc db",
+    "web: 1 svc web, 1 svc web, 1 svc web",
+  ]);
+  expect([watched.show(), fanout.isOwing]).toEqual([[], false]);
+});
+
+test("a watch that looks between two slices is told of everything, and of nothing again", () => {
+  const watched = sliced({ web: { names: ["web"] } });
+  watched.put(...Array.from({ length: 6 }, (_, i) => keyOf("web", "svc", i)));
+  watched.fanout.changed(watched.node.replica.takeTouched());
+  watched.look("web");
+  expect(watched.told).toEqual([`web: ${Array.from({ length: 6 }, () => "1 svc web").join(", ")}`]);
+  watched.show();
+  expect(watched.told).toEqual([]);
+});
+
+test("a watch that does not look between two slices does not pass over what was touched again meanwhile", () => {
+  const watched = sliced({ web: { names: ["web"] }, db: { names: ["db"] } });
+  const { fanout, node } = watched;
+  const feed = watched.feeds.get("web")!;
+  const before = feed.revision;
+  watched.put(keyOf("db"), keyOf("db", "svc", 1), keyOf("db", "svc", 2), keyOf("web"));
+  fanout.changed(node.replica.takeTouched());
+  watched.put(keyOf("web"));
+  fanout.offerMore();
+  expect([fanout.isOwing, feed.revision]).toEqual([true, before]);
+  watched.show();
+  // It never had it.
+  expect(watched.told).toContain("web: 1 svc web");
+});
+
+test("a watch that ends between two slices is woken by none of the rest, and another of its reader that comes then looks once more", () => {
+  const watched = sliced({ web: { names: ["web"] } });
+  const { fanout, node } = watched;
+  const first = watched.watchers.get("web")!;
+  const { feed } = first;
+  let woken = 0;
+  const twin: Watcher = { feed, isReady: false, wake: () => void (woken += 1), stop: () => undefined };
+  watched.put(...Array.from({ length: 6 }, (_, i) => keyOf("web", "svc", i)));
+  fanout.changed(node.replica.takeTouched());
+  fanout.add(twin);
+  fanout.narrow(twin);
+  fanout.remove(first);
+  watched.show();
+  expect([woken, watched.told]).toEqual([1, []]);
+  watched.put(keyOf("web"), keyOf("web", "svc", 1));
+  fanout.changed(node.replica.takeTouched());
+  fanout.remove(twin);
+  expect([fanout.take(), fanout.isOwing]).toEqual([undefined, false]);
+});
+
+test("changes that come as fast as they are offered, and faster, do not keep watches asleep", () => {
+  const watched = sliced({ web: { names: ["web"] } });
+  const { fanout, node } = watched;
+  const wokenAt: number[] = [];
+  for (let turn = 0; turn < 400; turn++) {
+    watched.put(...Array.from({ length: 20 }, (_, i) => keyOf("web", "svc", turn * 20 + i)));
+    fanout.changed(node.replica.takeTouched());
+    if (watched.wake().length > 0) wokenAt.push(turn);
+  }
+  const waits = wokenAt.map((turn, i) => turn - (wokenAt[i - 1] ?? 0));
+  expect(Math.max(...waits, 400 - wokenAt.at(-1)!)).toBeLessThan(40);
 });

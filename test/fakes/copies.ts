@@ -41,7 +41,7 @@ export class Copy {
     const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
     const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
     this.of = of.replica;
-    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain });
+    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain, nameBounds: { offeredAtATime: 1 } });
     this.feed = new CopyFeed(of, onNews);
   }
 

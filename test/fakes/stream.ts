@@ -79,7 +79,7 @@ export class Readers {
     return reader;
   }
 
-  /** Half of the changes are offered by name before streams look, and the others are found in the log. */
+  /** Half of the changes are offered by name before streams look, one at a look, and the others are found in the log. */
   offer({ replica }: Reader): void {
     if (replica.revision % 2 === 0) this.#indexOf(replica).offer(() => undefined);
   }
@@ -90,7 +90,7 @@ export class Readers {
   }
 
   #indexOf(replica: Replica): NameIndex {
-    const index = this.#indexes.get(replica) ?? new NameIndex(replica);
+    const index = this.#indexes.get(replica) ?? new NameIndex(replica, { offeredAtATime: 1 });
     this.#indexes.set(replica, index);
     return index;
   }

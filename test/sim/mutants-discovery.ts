@@ -108,7 +108,7 @@ export const DISCOVERY_MUTANTS = [
     edits: [
       {
         file: "src/catalog/watch/name-index.ts",
-        find: "return next === undefined ? this.#index.through : Math.max(from, next.after);",
+        find: "return Math.max(from, next === undefined ? this.#index.through : next.after);",
         replace: "return this.#index.through;",
       },
     ],

@@ -1,4 +1,4 @@
-/** Planted bugs of what is done in slices: touches that an origin's records are owed, and withdrawals (semantics.md, Watch 2 and Tombstones). */
+/** Planted bugs of what is done in slices: touches that an origin's records are owed, withdrawals, changes offered by name (semantics.md, Watch 2 and 12, Tombstones). */
 export const SLICE_MUTANTS = [
   {
     name: "a withdrawal that never goes on",
@@ -79,5 +79,17 @@ export const SLICE_MUTANTS = [
       },
     ],
     withinSeeds: 200,
+  },
+  {
+    name: "only the first slice of many changes is offered by name",
+    rule: "Watch 12: a change wakes the watches that it concerns, however many come at once",
+    edits: [
+      {
+        file: "src/catalog/watch/name-index.ts",
+        find: "    if (this.isBehind && !this.#offerSome(concerns)) return;\n",
+        replace: "    if (this.isBehind) this.#offerSome(concerns);\n",
+      },
+    ],
+    withinSeeds: 40,
   },
 ] as const;

@@ -281,6 +281,7 @@ export class SimProcess {
       newGeneration: () => node.newGeneration(),
       newToken: () => `${node.life}-${(this.#tokens += 1)}`,
       onAgain: () => this.waking.kick(),
+      nameBounds: { offeredAtATime: 1 },
     };
   }
 

@@ -48,6 +48,7 @@ export class SimWaking {
   }
 
   #wakeSome(): void {
+    this.#fanout.offerMore();
     for (let n = 0; n < WOKEN_AT_ONCE; n++) this.#fanout.take()?.wake();
     this.#isComing = false;
     this.#wakeIn(this.#wakeups.woken(this.#process.time()));

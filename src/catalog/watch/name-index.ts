@@ -16,6 +16,12 @@ const MAX_NAMES = 1_048_576;
 /** Names of removed readers that are taken out at a time: with each further reader that is removed, and at each `tidy`. */
 const REMOVED_AT_A_TIME = 64;
 const TIDIED_AT_A_TIME = 8192;
+/** Changes and touches that are offered in one turn of the event loop: two to five ms. HOT: bench/fleet.ts. */
+const OFFERED_AT_A_TIME = 4096;
+/** While changes come faster than they are offered, the next turn offers this much more, */
+const FASTER = 2;
+/** and otherwise this much less, so slowly that it catches up before it falls behind again. */
+const SLOWER = 0.95;
 
 /** A reader whose filter has names. */
 export interface NamedReader {
@@ -28,7 +34,7 @@ export interface NamedReader {
 interface Touch {
   readonly stored: StoredRecord;
   readonly revision: number;
-  /** Touches up to this revision were offered before. An earlier touch of the same record, after it, was not offered. */
+  /** Touches up to this revision were offered in earlier rounds. An earlier touch of the same record, after it, was not offered. */
   readonly after: number;
 }
 
@@ -58,7 +64,7 @@ export class NamedTouches {
   quietThrough(from: number): number {
     if (!this.#covers(from)) return from;
     const next = this.#touches[this.#indexAfter(from)];
-    return next === undefined ? this.#index.through : Math.max(from, next.after);
+    return Math.max(from, next === undefined ? this.#index.through : next.after);
   }
 
   /** As `Replica.changesSince`, of these names only. Returns false, and visits nothing, if not all of them are known. */
@@ -89,7 +95,10 @@ export class NamedTouches {
 export interface NameIndexBounds {
   readonly maxReaderNames: number;
   readonly maxNames: number;
+  readonly offeredAtATime: number;
 }
+
+const BOUNDS: NameIndexBounds = { maxReaderNames: MAX_READER_NAMES, maxNames: MAX_NAMES, offeredAtATime: OFFERED_AT_A_TIME };
 
 export class NameIndex {
   readonly replica: Replica;
@@ -101,15 +110,25 @@ export class NameIndex {
   readonly #removed = new Map<NamedReader, number>();
   #nameCount = 0;
   #through: number;
+  /** In the round that is not over yet, touches up to this revision were offered. */
+  #offered: number;
+  /** Revisions that the last slice found to be offered, if it left some of them. */
+  #behind = Number.POSITIVE_INFINITY;
+  /** How much more than usual a slice offers. */
+  #pace = 1;
   #lostThrough = 0;
 
-  constructor(replica: Replica, bounds: NameIndexBounds = { maxReaderNames: MAX_READER_NAMES, maxNames: MAX_NAMES }) {
+  constructor(replica: Replica, bounds: Partial<NameIndexBounds> = {}) {
     this.replica = replica;
-    this.#bounds = bounds;
+    this.#bounds = { ...BOUNDS, ...bounds };
     this.#through = replica.revision;
+    this.#offered = this.#through;
   }
 
-  /** Touches up to this revision were offered. */
+  /**
+   * Touches up to this revision were offered. It moves when a round is over, which offers touches until none is left: in the middle of one, a
+   * record that is touched again is passed by where it stood before, and is still to be offered where it stands now.
+   */
   get through(): number {
     return this.#through;
   }
@@ -183,29 +202,62 @@ export class NameIndex {
     if (known === reader || (known instanceof Set && known.delete(reader) && known.size === 0)) this.#byName.delete(name);
   }
 
-  /** Offers the touches since the last call to the readers of their names, and tells which readers they concern. */
-  offer(concerns: (reader: NamedReader) => void): void {
-    if (this.#readers.size > 0) this.#offerSince(this.#through, concerns);
-    this.#through = this.replica.revision;
+  /** Whether some touches are still to be offered. */
+  get isBehind(): boolean {
+    return this.#readers.size > 0 && this.#through < this.replica.revision;
   }
 
-  #offerSince(after: number, concerns: (reader: NamedReader) => void): void {
-    if (this.replica.collectedRevision > after) {
-      this.#lostThrough = this.replica.collectedRevision;
+  /**
+   * Offers touches to the readers of their names, and tells which readers they concern. Offers no more than one turn of the event loop may
+   * hold, and the rest when it is called again, until nothing `isBehind`. A reader that waits until then looks once, at all that is new to it.
+   */
+  offer(concerns: (reader: NamedReader) => void): void {
+    if (this.isBehind && !this.#offerSome(concerns)) return;
+    this.#through = this.replica.revision;
+    this.#offered = this.#through;
+    this.#behind = Number.POSITIVE_INFINITY;
+  }
+
+  /** Returns whether all touches are offered. */
+  #offerSome(concerns: (reader: NamedReader) => void): boolean {
+    const { collectedRevision, revision: newest } = this.replica;
+    if (collectedRevision > Math.max(this.#offered, this.#lostThrough)) {
+      this.#lostThrough = collectedRevision;
       for (const reader of this.#readers) concerns(reader);
     }
-    this.replica.changesSince(after, (stored, revision) => {
-      const known = this.#byName.get(stored.name);
-      if (known === undefined) return true;
-      const touch = { stored, revision, after };
-      const tell = (reader: NamedReader) => {
-        if (!reader.mayHoldNamespace(stored.namespace)) return;
-        // A removed reader has no touches.
-        if (reader.touches?.add(touch) === true) concerns(reader);
-      };
-      if (known instanceof Set) for (const reader of known) tell(reader);
-      else tell(known);
+    let left = this.#bounds.offeredAtATime * this.#keepPace(newest - this.#offered);
+    let isAll = true;
+    this.replica.changesSince(this.#offered, (stored, revision) => {
+      isAll = left > 0;
+      if (!isAll) return false;
+      left -= 1 + this.#offerOne({ stored, revision, after: this.#through }, concerns);
+      this.#offered = revision;
       return true;
     });
+    return isAll;
+  }
+
+  /** Whatever comes, watches are woken in the end. */
+  #keepPace(behind: number): number {
+    this.#pace = behind > this.#behind ? this.#pace * FASTER : Math.max(1, this.#pace * SLOWER);
+    this.#behind = behind;
+    return this.#pace;
+  }
+
+  /** Returns the number of readers of that name. */
+  #offerOne(touch: Touch, concerns: (reader: NamedReader) => void): number {
+    const { name, namespace } = touch.stored;
+    const known = this.#byName.get(name);
+    if (known === undefined) return 0;
+    const tell = (reader: NamedReader) => {
+      // A removed reader has no touches.
+      if (reader.mayHoldNamespace(namespace) && reader.touches?.add(touch) === true) concerns(reader);
+    };
+    if (!(known instanceof Set)) {
+      tell(known);
+      return 1;
+    }
+    for (const reader of known) tell(reader);
+    return known.size;
   }
 }

@@ -10,6 +10,7 @@ import { Lookup } from "../../catalog/query/lookup.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
+import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
 import type { Settings } from "../../config/settings.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
@@ -59,6 +60,8 @@ export interface RoomsOptions {
   readonly newToken: () => string;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
+  /** Of the index of watches by name. A simulated node has small ones. */
+  readonly nameBounds?: Partial<NameIndexBounds>;
 }
 
 /** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */
@@ -92,7 +95,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   // The registrar asks what it may collect only when time goes on, and by then there is a machine.
   const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, limits } = restorable;
-  const fanout = new Fanout(options.onAgain);
+  const fanout = new Fanout(options.onAgain, options.nameBounds);
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, ...joins }, time);

@@ -12,6 +12,7 @@ import type { KeyText } from "../../../catalog/record/record.ts";
 import { Slab } from "../../../catalog/record/slab.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
+import type { NameIndexBounds } from "../../../catalog/watch/name-index.ts";
 import { CopySwitches } from "../../../discovery/copy-switches.ts";
 import { DnsNames, plainName } from "../../../discovery/dns-names.ts";
 import { Fanout } from "../../../discovery/fanout.ts";
@@ -38,6 +39,7 @@ export interface CopyRoomsOptions {
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
+  readonly nameBounds?: Partial<NameIndexBounds>;
 }
 
 export class CopyRooms {
@@ -58,7 +60,7 @@ export class CopyRooms {
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
-  constructor({ generation, catalog, zones, onDenied, onAgain, ...facts }: CopyRoomsOptions) {
+  constructor({ generation, catalog, zones, onDenied, onAgain, nameBounds, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
     const inForce = () => this.#policy;
     const policies = {
@@ -71,7 +73,7 @@ export class CopyRooms {
     this.replica = replica;
     this.policies = policies;
     this.#onAgain = onAgain;
-    this.fanout = new Fanout(onAgain);
+    this.fanout = new Fanout(onAgain, nameBounds);
     this.dnsNames = new DnsNames(replica, zones.map(plainName));
     this.reads = new Reads(replica, facts, { policies, onDenied });
     this.switches = new CopySwitches({ policies, replica, reads: this.reads, fanout: this.fanout });
