@@ -17,6 +17,11 @@ const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=4"] as
 const PROGRAM = { dist: join("dist", "src", "main.js"), src: join("src", "main.ts") } as const;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
+/** How long a node may take to say how its loop was held. */
+const ANSWER_MS = 1000;
+/** Of each node that was stopped, the longest time for which its event loop was held by CPU work, in ms. `report` tells it. */
+export const loopsHeldMs: number[] = [];
+
 /** What bin/waymark sets. */
 const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
@@ -143,17 +148,28 @@ export async function startNode({
   const startedMs = performance.now();
   const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...ENV } });
   const line = await firstLine(child);
+  const startMs = performance.now() - startedMs;
   const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };
   const [host = "", port = ""] = (ready.listeners["grpc"] ?? "").split(":");
-  const running = runningOf("waymark", child, { grpc: { host, port: Number(port) }, startMs: performance.now() - startedMs });
+  const probe = async (order: ProbeOrder) => {
+    const answer = once(child, "message");
+    child.send(order);
+    const [probed] = (await answer) as [Probed];
+    return probed;
+  };
+  if (!isPlain) await probe("begin");
+  const running = runningOf("waymark", child, { grpc: { host, port: Number(port) }, startMs });
   return {
     ...running,
     listeners: ready.listeners,
-    async probe(order) {
-      const answer = once(child, "message");
-      child.send(order);
-      const [probed] = (await answer) as [Probed];
-      return probed;
+    probe,
+    async stop(signal) {
+      // A node that was ended or frozen does not say it any more.
+      const late = AbortSignal.timeout(ANSWER_MS);
+      const probed =
+        isPlain || !child.connected ? undefined : await Promise.race([probe("read"), once(late, "abort"), once(child, "exit")]);
+      if (probed !== undefined && "maxHeldCpuMs" in probed) loopsHeldMs.push(probed.maxHeldCpuMs);
+      await running.stop(signal);
     },
   };
 }

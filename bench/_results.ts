@@ -5,6 +5,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { peerVersions } from "./_peers.ts";
+import { loopsHeldMs } from "./_processes.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -130,7 +131,8 @@ function anywhere(argument: string): string {
 }
 
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */
-export function report({ isKept = true, ...result }: Report): void {
+export function report({ isKept = true, ...told }: Report): void {
+  const result = { ...told, notes: [...told.notes, ...loopNotes()] };
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
   const whole: Kept = {
     ...result,
@@ -147,6 +149,7 @@ export function report({ isKept = true, ...result }: Report): void {
     date: new Date().toISOString().slice(0, 16),
   };
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
+  for (const note of loopNotes()) console.error(note);
   for (const goal of result.goals) console.error(goalText(goal));
   if (whole.commit.endsWith(WITH_CHANGES)) {
     console.error(`${result.name}: only told, since the tree has changes that are not committed`);
@@ -156,6 +159,15 @@ export function report({ isKept = true, ...result }: Report): void {
     writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
   } else console.error(`${result.name}: only told, since it is a part or too short; bench/results/${result.name}.json stays as it is`);
   console.log(JSON.stringify(whole));
+}
+
+/** Of every node of ours that was measured, from when it was ready, or from the last "watch" of its loop, until it was stopped. */
+function loopNotes(): readonly string[] {
+  if (loopsHeldMs.length === 0) return [];
+  const nodes = loopsHeldMs.length === 1 ? "the node" : `${loopsHeldMs.length} nodes`;
+  return [
+    `The event loop of ${nodes} was held by CPU work for at most ${cellText(Math.max(...loopsHeldMs))} ms at a time, collections included.`,
+  ];
 }
 
 export function verdict({ value, atLeast, atMost }: Goal): "reached" | "missed" | "no verdict" {
