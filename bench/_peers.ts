@@ -7,17 +7,27 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { mustRun, ROOT } from "../scripts/run.ts";
 
-/** Folders of bench/peers, and the module that each is built from. */
-const MODULES = {
-  consul: "github.com/hashicorp/consul",
-  etcd: "go.etcd.io/etcd/server/v3",
-  memberlist: "github.com/hashicorp/memberlist",
-  nats: "github.com/nats-io/nats-server/v2",
-} as const;
+/** A module from which a program is built. */
+interface Source {
+  /** Its version is the program's. */
+  readonly module: string;
+  /** The package in it that is the program, where that needs no program of ours around it. */
+  readonly command?: string;
+}
 
-export type PeerName = keyof typeof MODULES;
+/** Folders of bench/peers. Those with a command are drivers of load, which check our own. */
+const SOURCES = {
+  consul: { module: "github.com/hashicorp/consul" },
+  etcd: { module: "go.etcd.io/etcd/server/v3" },
+  "etcd-benchmark": { module: "go.etcd.io/etcd/v3", command: "go.etcd.io/etcd/v3/tools/benchmark" },
+  ghz: { module: "github.com/bojand/ghz", command: "github.com/bojand/ghz/cmd/ghz" },
+  memberlist: { module: "github.com/hashicorp/memberlist" },
+  nats: { module: "github.com/nats-io/nats-server/v2" },
+} as const satisfies Readonly<Record<string, Source>>;
 
-const PEERS = Object.keys(MODULES) as readonly PeerName[];
+export type PeerName = keyof typeof SOURCES;
+
+const PEERS = Object.keys(SOURCES) as readonly PeerName[];
 
 const BUILT = join(ROOT, ".cache", "peers");
 
@@ -29,7 +39,8 @@ interface Stamp {
 
 function sourcesOf(name: PeerName): string {
   const hash = createHash("sha256");
-  for (const file of ["go.mod", "go.sum", "main.go"]) hash.update(readFileSync(join(ROOT, "bench", "peers", name, file)));
+  const own = "command" in SOURCES[name] ? [] : ["main.go"];
+  for (const file of ["go.mod", "go.sum", ...own]) hash.update(readFileSync(join(ROOT, "bench", "peers", name, file)));
   return hash.digest("hex");
 }
 
@@ -59,8 +70,9 @@ export async function installPeers(): Promise<void> {
     if (peerProgram(name) !== undefined) continue;
     console.error(`builds ${name}`);
     const cwd = join(ROOT, "bench", "peers", name);
-    await mustRun("go", ["build", "-trimpath", "-o", join(BUILT, name), "."], { cwd });
-    const version = (await mustRun("go", ["list", "-m", "-f", "{{.Version}}", MODULES[name]], { cwd })).trim();
+    const source: Source = SOURCES[name];
+    await mustRun("go", ["build", "-trimpath", "-o", join(BUILT, name), source.command ?? "."], { cwd });
+    const version = (await mustRun("go", ["list", "-m", "-f", "{{.Version}}", source.module], { cwd })).trim();
     const go = (await mustRun("go", ["env", "GOVERSION"], { cwd })).trim();
     const stamp: Stamp = { sources: sourcesOf(name), version: `${version}, ${go}` };
     writeFileSync(join(BUILT, `${name}.json`), JSON.stringify(stamp));

@@ -5,15 +5,17 @@
  */
 import { type HttpRequest, HttpWire } from "./_http.ts";
 import { neighbourShareOfBoth, type Running } from "./_processes.ts";
-import { percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
+import { type Goal, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 
 const CONNECTIONS = 4;
 const UNDER_WAY = 64;
 /** Open gRPC calls on one connection at most: a node takes 128, and ends a connection that opens more. */
 const MAX_OPEN = 100;
-/** Requests that find out how fast a server is, before any that count. */
-const FIRST = 500;
+/** Requests before any that count: through HTTP/JSON, the first 2,000 cost 330 µs each, those after 24,000 cost 95 µs, since Node compiles by and by. */
+const WARM = 25_000;
+/** Requests of a round at least. */
+const LEAST = 500;
 /** Above this share of a core taken by others, a latency says little. */
 const MAX_OTHERS = 0.1;
 
@@ -136,6 +138,8 @@ export interface RateOptions {
   readonly seconds: number;
   /** Requests a second where each comes alone. */
   readonly lowPerSecond: number;
+  /** All three when absent. */
+  readonly rates?: readonly RateRow["rate"][];
 }
 
 /** One row of the report: one side at one rate. */
@@ -151,28 +155,26 @@ export interface RateRow {
   readonly "ours does": Spread | string;
 }
 
-/** Compares the first with the others at the three rates, in rounds that go through all of them there and back. */
+/** Compares the first with the others at each rate, in rounds that go through all of them there and back. */
 export async function compareAtRates(
   work: string,
   sides: readonly Asked[],
-  { rounds, seconds, lowPerSecond }: RateOptions,
+  { rounds, seconds, lowPerSecond, rates = ["low", "half", "full"] }: RateOptions,
 ): Promise<readonly RateRow[]> {
   console.error(`${work}: ${sides.map(({ who }) => who).join(", ")}`);
   const full: number[] = [];
   for (const side of sides) {
-    await closed(side, FIRST);
-    const { perSecond } = await closed(side, FIRST * 4);
-    // Not measured: Node compiles what has run often enough.
-    full.push((await closed(side, Math.max(FIRST, Math.round(perSecond * seconds)))).perSecond);
+    await closed(side, WARM);
+    full.push((await closed(side, LEAST * 4)).perSecond);
   }
   const half = Math.round(Math.min(...full) / 2);
   const runs = {
     low: (side: Asked) => paced(side, Math.min(lowPerSecond, half), seconds),
     half: (side: Asked) => paced(side, half, seconds),
-    full: (side: Asked, i: number) => closed(side, Math.max(FIRST, Math.round((full[i] ?? 0) * seconds))),
+    full: (side: Asked, i: number) => closed(side, Math.max(LEAST, Math.round((full[i] ?? 0) * seconds))),
   } as const;
   const rows: RateRow[] = [];
-  for (const rate of ["low", "half", "full"] as const) {
+  for (const rate of rates) {
     const results: Round[][] = sides.map(() => []);
     for (let r = 0; r < rounds; r++) {
       const order = r % 2 === 0 ? [...sides.keys()] : [...sides.keys()].toReversed();
@@ -210,8 +212,27 @@ function rowOf(head: Pick<RateRow, "work" | "rate" | "who">, rounds: readonly Ro
   };
 }
 
-/** The ratio of one peer at one rate. */
-export function ratioIn(rows: readonly RateRow[], work: string, who: string, rate: RateRow["rate"]): number | undefined {
-  const ratio = rows.find((row) => row.work === work && row.who === who && row.rate === rate)?.["ours does"];
-  return typeof ratio === "object" ? ratio.median : undefined;
+/** A comparison that has a goal. */
+export interface Wanted {
+  /** In words of a reader. */
+  readonly work: string;
+  /** Of the rows. */
+  readonly row: string;
+  readonly who: string;
+  /** The peer, in words of a reader. */
+  readonly beside: string;
+  readonly rate: RateRow["rate"];
+  readonly atLeast: number;
+}
+
+/** A goal beside a peer at one rate, from the rows of both. */
+export function besideGoal(rows: readonly RateRow[], { work, row, who, beside, rate, atLeast }: Wanted): Goal {
+  const at = (name: string) => rows.find((each) => each.work === row && each.rate === rate && each.who === name);
+  const [ours, theirs] = [at("waymark"), at(who)];
+  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast };
+  const ratio = theirs?.["ours does"];
+  if (ours === undefined || theirs === undefined || typeof ratio !== "object")
+    return { ...goal, value: undefined, note: "not measured: the peer is not installed, or this part was left out" };
+  const unit = "µs of CPU a request";
+  return { ...goal, value: ratio.median, shown: { work, beside, unit, ours: ours["CPU µs"], theirs: theirs["CPU µs"], ratio } };
 }

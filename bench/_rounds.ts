@@ -4,8 +4,8 @@ import { round } from "./_results.ts";
 
 /** CPU time of a round, about: short, so that the two rounds of a pair meet the same neighbours. */
 const ROUND_MS = 200;
-/** Rounds of each side before those that count. */
-const WARM_ROUNDS = 6;
+/** Rounds of each side before those that count: Node has compiled the path of a request after some 20,000 of them. */
+const WARM_ROUNDS = 10;
 
 /** Does `count` units of work against a server. */
 export type Work = (count: number) => Promise<unknown>;

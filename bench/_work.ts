@@ -29,6 +29,8 @@ export const PATH = {
 const POOL_SERVICES = 100;
 
 export interface EntryOptions {
+  /** `NAMESPACE` when absent. */
+  readonly namespace?: string;
   /** Written into the metadata: another number is a change. */
   readonly version?: number;
   readonly isStatic?: boolean;
@@ -67,12 +69,12 @@ export function registerBytes(from: number, to: number, options: EntryOptions = 
 /** A RegisterRequest of these entries. */
 export function registerNumbers(
   numbers: readonly number[],
-  { version, isStatic = true, leaseId = "", padding = 0 }: EntryOptions = {},
+  { namespace = NAMESPACE, version, isStatic = true, leaseId = "", padding = 0 }: EntryOptions = {},
 ): Uint8Array {
   const entries = numbers.map((k) => {
     const { host, port, tags } = shapeOf(k);
     return create(EntrySchema, {
-      key: { kind: EntryKind.SERVICE, namespace: NAMESPACE, ...keyOf(k) },
+      key: { kind: EntryKind.SERVICE, namespace, ...keyOf(k) },
       scope: Scope.REGION,
       targets: [{ host, port, protocol: "grpc", weight: 10 }],
       tags,
@@ -96,8 +98,8 @@ export function exactJson(service: number): string {
 }
 
 /** The first page of one namespace. */
-export function pageQuery(limit: number): Uint8Array {
-  return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, { namespace: NAMESPACE, scope: Scope.REGION, limit }));
+export function pageQuery(limit: number, namespace = NAMESPACE): Uint8Array {
+  return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, { namespace, scope: Scope.REGION, limit }));
 }
 
 /** The first page of a prefix. */
@@ -171,6 +173,20 @@ export async function loadNode(node: Running, count: number, from = 0, { token, 
     inFlight: 4,
     message: (i) => registerBytes(from + i * NODE_BATCH, Math.min(count, from + (i + 1) * NODE_BATCH), { padding }),
   });
+}
+
+/** Namespaces of a hundred entries each, which stand beside `NAMESPACE` where pages are read. */
+export const SMALL = { namespaces: 100, entries: 100 } as const;
+
+/** The name of one of them: as long as `NAMESPACE`. */
+export function smallNamespace(i: number): string {
+  return `svc.pg-${String(i).padStart(3, "0")}`;
+}
+
+/** Registers the entries of the small namespaces with our node. */
+export async function loadSmall(node: Running): Promise<void> {
+  const message = (i: number) => registerBytes(0, SMALL.entries, { namespace: smallNamespace(i) });
+  await drive(node, PATH.register, { count: SMALL.namespaces, inFlight: 4, message });
 }
 
 /** One call over a connection of its own. */

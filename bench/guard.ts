@@ -11,8 +11,22 @@ import { HttpWire } from "./_http.ts";
 import { pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Kept, report, spread } from "./_results.ts";
 import { type Interval, inRounds, interval, type Side, type Work } from "./_rounds.ts";
-import { ask, drive, exactJson, exactQuery, INSTANCES, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
-import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
+import {
+  ask,
+  drive,
+  exactJson,
+  exactQuery,
+  INSTANCES,
+  loadNode,
+  loadSmall,
+  PATH,
+  pageQuery,
+  registerBytes,
+  SMALL,
+  scattered,
+  smallNamespace,
+} from "./_work.ts";
+import { loadEtcd, loadEtcdSmall, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact, etcdPut, etcdRange, etcdTxn } from "./adapters/etcd-messages.ts";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "10" } } });
@@ -103,7 +117,13 @@ const [node, disk, etcd] = [await startNode(), await startNode({ dataDir: scratc
 for (const each of [node, disk]) await loadNode(each, ENTRIES);
 const exact = (i: number) => exactQuery(scattered(i, SERVICES));
 const echo = await startEcho((await ask(node, PATH.query, exact(0))).length);
-if (etcd !== undefined) await loadEtcd(etcd, ENTRIES, await sizesOf(node, etcd));
+const small = (i: number) => smallNamespace(scattered(i, SMALL.namespaces));
+await loadSmall(node);
+if (etcd !== undefined) {
+  const sizes = await sizesOf(node, etcd);
+  await loadEtcd(etcd, ENTRIES, sizes);
+  await loadEtcdSmall(etcd, sizes);
+}
 const value = etcd === undefined ? Buffer.alloc(0) : (await sizesOf(node, etcd)).etcdValue;
 const beside = (side: (server: Running) => Side): readonly Side[] => (etcd === undefined ? [] : [side(etcd)]);
 
@@ -114,9 +134,9 @@ const compared: readonly Compared[] = [
     peers: [calls(echo, PATH.query, exact), ...beside((at) => calls(at, ETCD_PATH.range, (i) => etcdExact(scattered(i, SERVICES))))],
   },
   {
-    work: "page of 100",
-    ours: calls(node, PATH.query, () => pageQuery(100)),
-    peers: beside((at) => calls(at, ETCD_PATH.range, () => etcdRange("/svc.market/", 100))),
+    work: "page of 100 in a small namespace",
+    ours: calls(node, PATH.query, (i) => pageQuery(100, small(i))),
+    peers: beside((at) => calls(at, ETCD_PATH.range, (i) => etcdRange(`/${small(i)}/`, 100))),
   },
   {
     work: "exact query through HTTP/JSON",

@@ -12,8 +12,8 @@ export const ETCD_PATH = {
 } as const;
 
 /** A key whose service comes first and in order, as a user of etcd would choose it. */
-export function etcdKey(k: number): string {
-  return `/${NAMESPACE}/service-${Math.floor(k / INSTANCES)}/i-${k % INSTANCES}`;
+export function etcdKey(k: number, namespace = NAMESPACE): string {
+  return `/${namespace}/service-${Math.floor(k / INSTANCES)}/i-${k % INSTANCES}`;
 }
 
 /** The key after every key that starts with `prefix`. */
@@ -33,8 +33,8 @@ export function etcdExact(service: number): Uint8Array {
 }
 
 /** A put; 0: under no lease. */
-export function etcdPut(k: number, value: Uint8Array, leaseId = 0): Uint8Array {
-  const parts = [field(1, etcdKey(k)), field(2, value)];
+export function etcdPut(k: number, value: Uint8Array, leaseId = 0, namespace = NAMESPACE): Uint8Array {
+  const parts = [field(1, etcdKey(k, namespace)), field(2, value)];
   return Buffer.concat(leaseId === 0 ? parts : [...parts, field(3, leaseId)]);
 }
 
@@ -43,9 +43,9 @@ export function etcdTxn(from: number, to: number, value: Uint8Array, leaseId = 0
   return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value, leaseId)))));
 }
 
-/** A grant of an hour under an id of our choice, so that the put can follow without reading the answer. */
+/** A grant of an hour under an id of our choice, so that the put can follow without reading the answer; 0: etcd chooses. */
 export function etcdGrant(leaseId: number): Uint8Array {
-  return Buffer.concat([field(1, 3600), field(2, leaseId)]);
+  return leaseId === 0 ? field(1, 3600) : Buffer.concat([field(1, 3600), field(2, leaseId)]);
 }
 
 /** Everything in the namespace, or one service of it. */

@@ -1,18 +1,23 @@
 /**
- * etcd as our figures stand beside it.
+ * etcd as our figures stand beside it, with its own defaults but for what is named here.
  *
- * Made equal: bytes of an entry in an answer, keys drawn at random, entries a batch, a lease for what has a lease at our node,
- * no TLS, one core (`GOMAXPROCS=1`), the project's disk, and an answer only after fdatasync. Reads are serializable ranges, its cheaper
- * kind: each side answers from what its own node holds.
- * Not equal, for etcd: it decodes no filter, checks no content and no scope, and knows no policy.
- * Not equal, for us: etcd runs Raft, alone or with its members, and keeps history. Our node does neither.
+ * Made equal: bytes of an entry in an answer, keys drawn at random, entries a batch, a lease for what has a lease at our node, no TLS
+ * and no authentication, one core (`GOMAXPROCS=1`, and pinned to the core that our node has in its turn), the project's disk, and an
+ * answer only after fdatasync. A key is `/NAMESPACE/SERVICE/INSTANCE`, so that a service or a namespace is a prefix, and other namespaces stand
+ * beside the one that is read. Reads are serializable ranges, its cheaper kind: each side answers from what its own node holds. Each watch is a
+ * stream of its own at both, as of many programs; watches of one program that share a stream cost etcd less. Keys are loaded by one put
+ * each, as its users do; its log says errors alone, and its quota is that of a large store, so that a million keys fit.
+ * Not equal, for etcd: it decodes no filter, checks no content and no scope, and knows no policy. A lease is a call of its own there, and
+ * its lease lasts an hour, so that none ends meanwhile.
+ * Not equal, for us: etcd runs Raft, alone or with its members, and keeps history. Our node does neither. A lease and what is under it are one
+ * request at our node, and two at etcd, which has no such request.
  */
 import { spawn } from "node:child_process";
 import { field, fieldsOf } from "../_frames.ts";
 import { peerProgram } from "../_peers.ts";
 import { freePort, onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
 import { type Address, Wire } from "../_wire.ts";
-import { ask, drive, exactQuery, fail, PATH } from "../_work.ts";
+import { ask, drive, exactQuery, fail, PATH, SMALL, smallNamespace } from "../_work.ts";
 import { ETCD_PATH, etcdKey, etcdPut, etcdRange } from "./etcd-messages.ts";
 
 const START_MS = 120_000;
@@ -114,6 +119,12 @@ export async function sizesOf(node: Running, etcd: Running | undefined): Promise
  * Puts as many keys of the same size into etcd, one at a time as its users do: put by transactions of 100, the same keys
  * cost it twice as much to read.
  */
-export async function loadEtcd(etcd: Running, count: number, { etcdValue }: Sizes): Promise<void> {
-  await drive(etcd, ETCD_PATH.put, { count, inFlight: 64, message: (i) => etcdPut(i, etcdValue) });
+export async function loadEtcd(etcd: Running, count: number, { etcdValue }: Sizes, from = 0): Promise<void> {
+  await drive(etcd, ETCD_PATH.put, { count: count - from, inFlight: 64, message: (i) => etcdPut(from + i, etcdValue) });
+}
+
+/** The small namespaces, put as users do it too. */
+export async function loadEtcdSmall(etcd: Running, { etcdValue }: Sizes): Promise<void> {
+  const message = (i: number) => etcdPut(i % SMALL.entries, etcdValue, 0, smallNamespace(Math.floor(i / SMALL.entries)));
+  await drive(etcd, ETCD_PATH.put, { count: SMALL.namespaces * SMALL.entries, inFlight: 64, message });
 }
