@@ -14,6 +14,7 @@ const ORDER = [
   "propagation",
   "membership",
   "flood",
+  "growth",
   "memory",
   "restart",
 ];

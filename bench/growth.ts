@@ -1,0 +1,159 @@
+/**
+ * Does what a node holds make its work dearer? CPU a unit of work at a node with 10,000 entries and at one with a million, in short rounds that
+ * alternate: an exact query, a page of one namespace, a query by tag, a registration, and a change that one watch of many hears of.
+ * `npm run bench -- growth [--few 10000] [--many 1000000] [--rounds 10]`; it takes about two minutes.
+ */
+import { parseArgs } from "node:util";
+import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { type Goal, report, type Spread, spread } from "./_results.ts";
+import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
+import { Watchers } from "./_watchers.ts";
+import {
+  drive,
+  exactQuery,
+  INSTANCES,
+  loadNode,
+  loadSmall,
+  PATH,
+  pageQuery,
+  registerNumbers,
+  SMALL,
+  scattered,
+  smallNamespace,
+  tagQuery,
+} from "./_work.ts";
+
+const { values } = parseArgs({
+  options: {
+    few: { type: "string", default: "10000" },
+    many: { type: "string", default: "1000000" },
+    rounds: { type: "string", default: "10" },
+  },
+});
+const [FEW, MANY, ROUNDS] = [Number(values.few), Number(values.many), Number(values.rounds)];
+const BATCH = 100;
+/** Watches that each follow a service of their own. */
+const WATCHES = 1000;
+
+/** What is done at a node with so many entries. */
+interface Path {
+  readonly work: string;
+  readonly unit: string;
+  /** It is only told. */
+  readonly hasNoGoal?: boolean;
+  readonly open: (node: Node, entries: number) => Promise<Work>;
+}
+
+function calls(message: (i: number, entries: number) => Uint8Array): Path["open"] {
+  return (node, entries) => {
+    let next = 0;
+    return Promise.resolve((count: number) =>
+      drive(node, PATH.query, { count, inFlight: 64, connections: 4, message: () => message(next++, entries) }),
+    );
+  };
+}
+
+/** New content for entries that are there, a hundred a request: side by side, or each drawn at random. */
+function registering(isScattered: boolean): Path["open"] {
+  return (node, entries) => {
+    let next = 0;
+    const batch = () => {
+      if (isScattered) return [...new Set(Array.from({ length: BATCH }, () => scattered(next++, entries)))];
+      const from = scattered(next++, entries / BATCH) * BATCH;
+      return Array.from({ length: BATCH }, (_, i) => from + i);
+    };
+    return Promise.resolve((count: number) => {
+      const message = () => registerNumbers(batch(), { version: next });
+      return drive(node, PATH.register, { count: Math.ceil(count / BATCH), inFlight: 8, connections: 4, message });
+    });
+  };
+}
+
+/** To be closed before their nodes are stopped. */
+const watching: Watchers[] = [];
+
+/** Each change is heard by one watch of many. */
+const narrowWatches: Path["open"] = async (node) => {
+  const watchers = await Watchers.open(node, { entryBytes: 0, etcdValue: Buffer.alloc(0) }, WATCHES, "service");
+  watching.push(watchers);
+  return async (count) => {
+    for (let done = 0; done < count; done += WATCHES) await watchers.ownWave(32);
+  };
+};
+
+const PATHS: readonly Path[] = [
+  {
+    work: "an exact query of 10 entries",
+    unit: "request",
+    open: calls((i, entries) => exactQuery(scattered(i, entries / INSTANCES))),
+  },
+  {
+    work: "a page of 100 inside one of many namespaces",
+    unit: "request",
+    open: calls((i) => pageQuery(100, smallNamespace(scattered(i, SMALL.namespaces)))),
+  },
+  { work: "a page of 10 by tag", unit: "request", open: calls(() => tagQuery(1, 10)) },
+  { work: `a durable registration of ${BATCH} entries that stand side by side`, unit: "entry", open: registering(false) },
+  { work: `a durable change of which one of ${WATCHES.toLocaleString("en-US")} watches hears`, unit: "change", open: narrowWatches },
+  {
+    work: `a durable registration of ${BATCH} entries, each drawn at random`,
+    unit: "entry",
+    hasNoGoal: true,
+    open: registering(true),
+  },
+];
+
+interface Row extends Pick<Path, "work" | "unit" | "hasNoGoal"> {
+  readonly few: Spread;
+  readonly many: Spread;
+  readonly ratio: Spread;
+}
+
+async function nodeWith(entries: number): Promise<Node> {
+  const node = await startNode({ dataDir: scratchDir("growth"), isPlain: true });
+  await loadNode(node, entries);
+  await loadSmall(node);
+  return node;
+}
+
+async function compare(few: Node, many: Node, { open, ...path }: Path): Promise<Row> {
+  console.error(path.work);
+  const side = async (node: Node, entries: number): Promise<Side> => ({ measured: node, work: await open(node, entries) });
+  const [atMany = [], atFew = []] = await inRounds([await side(many, MANY), await side(few, FEW)], ROUNDS);
+  for (const watchers of watching.splice(0)) watchers.close();
+  const { ratio, low, high } = interval(atMany.map((us, i) => us / (atFew[i] ?? Number.NaN)));
+  return { ...path, few: spread(atFew), many: spread(atMany), ratio: { median: ratio, min: low, max: high } };
+}
+
+pinSelf();
+const [few, many] = [await nodeWith(FEW), await nodeWith(MANY)];
+const rows: Row[] = [];
+for (const path of PATHS) rows.push(await compare(few, many, path));
+for (const node of [few, many]) await node.stop("SIGKILL");
+
+const [fewText, manyText] = [FEW.toLocaleString("en-US"), MANY.toLocaleString("en-US")];
+const told = rows.filter(({ hasNoGoal }) => hasNoGoal !== true);
+const goals = told.map(({ work, unit, few: theirs, many: ours, ratio }): Goal => {
+  const beside = `Waymark at ${fewText} entries`;
+  const shown = { work: `${work}, at ${manyText} entries`, beside, unit: `µs of CPU for each ${unit}`, ours, theirs, ratio };
+  return { name: `${work}: CPU at ${manyText} entries over that at ${fewText}`, value: ratio.median, unit: "×", atMost: 1.2, shown };
+});
+report({
+  name: "growth",
+  isKept: MANY >= 100 * FEW && ROUNDS >= 10,
+  tables: {
+    "CPU a unit of work": rows.map(({ work, few: less, many: more, ratio }) => ({
+      work,
+      [`µs at ${fewText} entries`]: less,
+      [`µs at ${manyText} entries`]: more,
+      ratio,
+    })),
+  },
+  goals,
+  notes: [
+    "Both nodes run on one core and write to disk; rounds of a fifth of a second of CPU time alternate. The ratio is a mean with its 95 % interval (Student's t over the logarithms of paired rounds).",
+    `Services and entries are drawn at random from all that a node holds. Beside them stand ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. The tag is that of ${INSTANCES * 100} entries.`,
+    "A registration changes entries that are there. Entries of one request that are each drawn at random stand in as many pages of the journal's file, and each page is written: in a small catalog they share pages. In a change that one watch hears of, the registration by itself is included.",
+  ],
+});
+process.exit();
