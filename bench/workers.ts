@@ -1,17 +1,19 @@
 /**
  * What do read workers add? One node with `--workers 0`, 1 and 2: exact queries of ten entries, keys at random, one under way on each of at
  * least 64 connections, in rounds that go through all nodes there and back. Where the machine has four cores or more, nodes and load run on
- * whatever core there is. With fewer, a node has one core, and only the CPU time of a query says something.
- * `npm run bench -- workers [--workers 0,1,2] [--rounds 7] [--seconds 2] [--connections 64]`.
+ * whatever core there is. With fewer, a node has one core, and only the CPU time of a query says something. Beside it: what a durable
+ * registration costs that reaches the node through a worker. `npm run bench -- workers [--workers 0,1,2] [--rounds 7] [--seconds 2]
+ * [--connections 64]`; it takes about a minute and a half.
  */
 import { once } from "node:events";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { type Node, pinSelf, startNode } from "./_processes.ts";
+import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, ratioOf, report, round, spread } from "./_results.ts";
+import { inRounds, type Side as WriteSide } from "./_rounds.ts";
 import { Wire } from "./_wire.ts";
-import { ask, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH, scattered } from "./_work.ts";
+import { ask, drive, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH, registerBytes, scattered } from "./_work.ts";
 
 const { values } = parseArgs({
   options: {
@@ -22,9 +24,13 @@ const { values } = parseArgs({
   },
 });
 const ROUNDS = Number(values.rounds);
+/** Rounds before those that count: Node compiles what has run often enough. */
+const WARM_ROUNDS = 2;
 const SECONDS = Number(values.seconds);
 const CONNECTIONS = Number(values.connections);
 const ENTRIES = 100_000;
+/** Entries of a node whose registrations are measured. */
+const WRITTEN = 10_000;
 const IS_WIDE = cpus().length >= 4;
 /** Threads that ask: half the cores, so that the node has the others. */
 const LOADERS = Math.max(1, cpus().length >> 1);
@@ -89,13 +95,51 @@ async function measure({ node, loaders, cpuUs, perSecond }: Side): Promise<void>
   perSecond.push(count / SECONDS);
 }
 
-async function compare(): Promise<void> {
+/** New content for entries that are there, each batch on disk before its answer. */
+function registering(measured: Node, batch: number, inFlight: number): WriteSide {
+  let next = 0;
+  const message = () => {
+    const from = scattered(next++, WRITTEN / batch) * batch;
+    return registerBytes(from, from + batch, { version: next });
+  };
+  const work = (count: number) => drive(measured, PATH.register, { count: Math.ceil(count / batch), inFlight, connections: 4, message });
+  return { measured, work };
+}
+
+/** CPU a registration at a node with one worker over that at one without. */
+async function writes() {
+  const filled = async (args: readonly string[]) => {
+    const node = await startNode({ args, dataDir: scratchDir("workers"), isPlain: true });
+    await loadNode(node, WRITTEN);
+    return node;
+  };
+  const [plain, worker] = [await filled([]), await filled(["--workers", "1"])];
+  const rows = [];
+  for (const [work, batch, inFlight] of [
+    ["a durable registration, one entry a request, 64 under way", 1, 64],
+    ["an entry of a durable registration of 100, 8 under way", 100, 8],
+  ] as const) {
+    const [through = [], without = []] = await inRounds(
+      [registering(worker, batch, inFlight), registering(plain, batch, inFlight)],
+      ROUNDS,
+    );
+    rows.push({
+      work,
+      "CPU µs through a worker": spread(through),
+      "CPU µs without": spread(without),
+      "over that without": ratioOf(through, without),
+    });
+  }
+  for (const node of [plain, worker]) await node.stop("SIGKILL");
+  return rows;
+}
+
+async function queries() {
   if (!IS_WIDE) pinSelf();
   const sides = (await Promise.all(values.workers.split(",").map((workers) => open(Number(workers))))).filter((side) => side !== undefined);
-  // The first round does not count: Node compiles what has run often enough.
-  for (let r = 0; r <= ROUNDS; r++) for (const side of r % 2 === 0 ? sides : sides.toReversed()) await measure(side);
+  for (let r = 0; r < WARM_ROUNDS + ROUNDS; r++) for (const side of r % 2 === 0 ? sides : sides.toReversed()) await measure(side);
   const lone = sides.find(({ workers }) => workers === 0);
-  const counted = (figures: readonly number[] = []) => figures.slice(1);
+  const counted = (figures: readonly number[] = []) => figures.slice(WARM_ROUNDS);
   const rows = sides.map(({ workers, node, cpuUs, perSecond }) => ({
     workers,
     "queries a second": spread(counted(perSecond)),
@@ -106,14 +150,41 @@ async function compare(): Promise<void> {
   }));
   for (const { loaders } of sides) await Promise.all(loaders.map((loader) => loader.terminate()));
   for (const { node } of sides) await node.stop("SIGKILL");
-  const row = (workers: number) => rows.find((each) => each.workers === workers);
-  const [wide, worker] = [IS_WIDE ? row(2)?.["of a lone node"]?.median : undefined, row(1)?.["CPU of a lone node"]?.median];
-  const goals: readonly Goal[] = [
-    { name: "queries a second with two workers", value: wide, unit: "×", atLeast: 1.7, ...(!IS_WIDE && { note: "needs four cores" }) },
-    { name: "CPU of a query at a worker", value: worker, unit: "×", atMost: 1.1 },
+  return rows;
+}
+
+function goalsOf(rows: Awaited<ReturnType<typeof queries>>): readonly Goal[] {
+  const [none, one, two] = [0, 1, 2].map((workers) => rows.find((row) => row.workers === workers));
+  const beside = "Waymark without workers";
+  const wide: Goal = { name: "exact queries a second with two workers over those without", value: undefined, unit: "×", atLeast: 1.7 };
+  const cpu: Goal = { name: "CPU of an exact query at a worker over that without", value: undefined, unit: "×", atMost: 1.1 };
+  const [more, ratio] = [two?.["of a lone node"], one?.["CPU of a lone node"]];
+  const missing = "not measured: the node does not take the flag, or so many workers were not asked for";
+  if (none === undefined || one === undefined || two === undefined || more === undefined || ratio === undefined)
+    return [wide, cpu].map((goal) => ({ ...goal, note: missing }));
+  const wideShown = { work: "exact queries at a node with two read workers", beside, unit: "queries a second" };
+  const cpuShown = { work: "an exact query at a node with one read worker", beside, unit: "µs of CPU a request" };
+  const second = { ours: two["queries a second"], theirs: none["queries a second"], ratio: more };
+  return [
+    IS_WIDE
+      ? { ...wide, value: more.median, shown: { ...wideShown, ...second } }
+      : { ...wide, note: `it needs four cores, and this machine has ${cpus().length}` },
+    { ...cpu, value: ratio.median, shown: { ...cpuShown, ours: one["CPU µs a query"], theirs: none["CPU µs a query"], ratio } },
   ];
-  const notes = [`${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`];
-  report({ name: "workers", isKept: sides.length >= 3 && ROUNDS >= 5, tables: { "exact query of ten entries": rows }, goals, notes });
+}
+
+async function compare(): Promise<void> {
+  const rows = await queries();
+  report({
+    name: "workers",
+    isKept: rows.length >= 3 && ROUNDS >= 5,
+    tables: { "exact query of ten entries": rows, "durable registration through a worker": await writes() },
+    goals: goalsOf(rows),
+    notes: [
+      `${ENTRIES} entries. The load is ${LOADERS} threads of this program with ${CONNECTIONS} connections together.`,
+      "A worker forwards a registration to the main thread, and answers when its own copy has the change. Two nodes with data directories on one core, new content for entries that are there, rounds that alternate.",
+    ],
+  });
 }
 
 if (isMainThread) await compare();
