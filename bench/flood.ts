@@ -172,7 +172,7 @@ function latencyGoal(kind: Kind, atMost: number): Goal {
     unit: "×",
     atMost,
     shown: {
-      work: "a tenant sends ten times its limit: p99 of another tenant's queries",
+      work: "a tenant sends ten times its limit: p99 of another tenant's queries, over that without the flood",
       beside: `the same node: ${NAMES[kind]}`,
       unit: "ms",
       ours: spread(p("flood", 0.99)),
@@ -198,7 +198,7 @@ report({
       unit: "×",
       atMost: 1.2,
       shown: {
-        work: "a call of a flood, of which nine in ten are refused",
+        work: "a call of a flood, of which nine in ten are refused, over one within the limits",
         beside: "the same node: a call within the limits",
         unit: "µs of CPU a call",
         ours: spread(costs("flood")),

@@ -304,12 +304,12 @@ report({
   goals: [
     goalOf(
       "that a machine has vanished",
-      `a machine of ${NODES} vanishes (packets dropped, no reset): until all others know`,
+      `a machine of ${NODES} vanishes (packets dropped, no reset): until all others know, ours over theirs`,
       ({ vanishedMs }) => vanishedMs,
     ),
     goalOf(
       "of a kill -9",
-      `a process of ${NODES} is killed, and its system closes its connections: until all others know`,
+      `a process of ${NODES} is killed, and its system closes its connections: until all others know, ours over theirs`,
       ({ killedMs }) => killedMs,
     ),
   ],

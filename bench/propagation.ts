@@ -133,7 +133,7 @@ const goal: Goal = {
   atMost: 0.5,
   ...(theirs === undefined && { note: "not measured: the peer is not installed" }),
   shown: {
-    work: `${RATE} changes a second to ${NODES} nodes: from when a change is due until a watch at a node shows it, p99`,
+    work: `${RATE} changes a second to ${NODES} nodes: from when a change is due until a watch at a node shows it, p99, ours over theirs`,
     beside: `Consul, ${SERVERS} servers that agree on each change by consensus (we do not), ${NODES - SERVERS} agents, blocking queries`,
     unit: "ms",
     ours: seenAt(ours, 0.99),
