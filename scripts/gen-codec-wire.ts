@@ -59,8 +59,10 @@ export function codecText(codec: Codec): string {
 const TOOLS = [
   "bytesRoom",
   "closeLength",
+  "grown",
   "mayGrow",
   "misplaced",
+  "NO_ITEMS",
   "NO_TIME",
   "once",
   "openLength",
@@ -124,7 +126,7 @@ function zerosOf({ members }: Message): readonly string[] {
     const { local, shape, sort, message, isFlat, isAbsent, isExact } = member;
     if (isFlat && message !== undefined) return zerosOf(message);
     if (isAbsent) return isExact ? [] : [`    ${local}: undefined,`];
-    return [`    ${local}: ${shape === "alone" ? sort.zero : shape === "map" ? "{}" : "[]"},`];
+    return [`    ${local}: ${shape === "alone" ? sort.zero : shape === "map" ? "{}" : isShort(member) ? "NO_ITEMS" : "[]"},`];
   });
 }
 
@@ -170,11 +172,17 @@ function takeText(of: string, field: Field, choice: Choice | undefined): string 
   if (shape === "packed" && maxItems === undefined) return `        readPacked(reader, value.${local});\n`;
   if (shape === "packed")
     return `        const outer = reader.enter();\n        while (!reader.isDone()) {\n        ${pushText(of, field)}\n        }\n        reader.leave(outer);\n`;
+  if (isShort(field)) return `        value.${local} = grown(value.${local}, ${sort.read});\n`;
   if (shape === "list") return `        ${pushText(of, field)}\n`;
   if (sort.zero === "undefined") return `        once(value.${local}, "${name}");\n        value.${local} = ${sort.read};\n`;
   if (!isAbsent || sort.type === "Uint8Array") return `        value.${local} = ${sort.read};\n`;
   // A zero that is there says no more than one that is not.
   return `        const said = ${sort.read};\n        if (said !== ${sort.zero}) value.${local} = said;\n`;
+}
+
+/** Whether a field is a list of mostly few items: those without a bound in its reader are lists of entries. */
+function isShort({ shape, isAbsent, maxItems }: Field): boolean {
+  return shape === "list" && !isAbsent && maxItems === undefined;
 }
 
 /** Statements that add an item to a list. */

@@ -43,6 +43,7 @@ export class NodeLimits {
   readonly #refusals: RefusalAudit;
   /** The policy that was last asked whether it has quotas, and the answer. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
+  readonly #hasSettings: boolean;
   readonly quotas: Quotas;
 
   constructor(options: NodeLimitsOptions) {
@@ -51,6 +52,7 @@ export class NodeLimits {
     this.#rates = ratesOf("calls", options, (refusal) => this.#limited(refusal));
     this.#dnsRates = ratesOf("dns", options, (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
+    this.#hasSettings = Object.values(settings.quotas).some((bound) => bound > 0);
     this.quotas = new Quotas({
       isSet: () => this.#hasSettings || this.#hasRules(),
       namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
@@ -124,10 +126,6 @@ export class NodeLimits {
   /** Records what is still only counted. */
   close(): void {
     this.#refusals.close(this.#options.now());
-  }
-
-  get #hasSettings(): boolean {
-    return Object.values(this.#options.settings.quotas).some((bound) => bound > 0);
   }
 
   /** Reads the rules once for each policy. */

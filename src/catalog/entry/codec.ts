@@ -176,7 +176,7 @@ export class EntryStamper {
     const zone = entry.zone === "" ? stamp.zone : entry.zone;
     const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
     const { tags, capabilities, resources } = entry;
-    const traits = { tags, capabilities, resources, clusterId, region, zone, nodeId, tenantId, registeredByAdmin };
+    const given = { key, scope, health, tags, capabilities, resources, clusterId, region, zone, nodeId, tenantId, registeredByAdmin };
     return {
       key: keyText(key),
       kind: key.kind,
@@ -184,9 +184,9 @@ export class EntryStamper {
       name: key.name,
       scope,
       health,
-      traits: this.#traits.intern(traits, versionOf(entry), portWords(entry.targets)),
+      traits: this.#traits.intern(given, versionOf(entry), portWords(entry.targets)),
       hasAliases,
-      content: this.#encode(entry, { key, scope, health, clusterId, region, zone, nodeId, tenantId, registeredByAdmin }),
+      content: this.#encode(entry, given),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };
   }

@@ -27,7 +27,7 @@ export interface AskedWrite {
  * Throws `discovery_access_denied` if this node's cluster may not publish the stamped entry, or if the caller may not see its namespace:
  * whether a key is taken there would reveal its entries.
  */
-export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, field: string): void {
+export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, index: number): void {
   const { source, policies, onDenied } = publishing;
   if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
   const verdict = policies.policy.source(namespace, source);
@@ -35,6 +35,7 @@ export function checkPublishing(publishing: Publishing, caller: Caller, { namesp
   const isOurs = mayPublish(verdict, scope);
   if (hidden === undefined && isOurs) return;
   onDenied(caller, { action: "register", namespace, verdict: isOurs && hidden !== undefined ? hidden : verdict });
+  const field = `entries[${index}].key.namespace`;
   // Only callers that may see a namespace learn its owners and its rule.
   if (hidden !== undefined) throw hiddenError(field, namespace);
   const { reason, rule } = verdict;

@@ -8,23 +8,27 @@ import type { Held, Quotas } from "../../policy/limits/quotas.ts";
 
 /** The live record of a key, staged or held. It counts even if the owner rule hides it, because its principal still has it. */
 export function currentRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
-  return stagedOr(replica, key, () => winnerOf(replica.records(key)));
+  const staged = stagedRecord(replica, key);
+  return staged === undefined ? winnerOf(replica.records(key)) : liveOf(staged);
 }
 
 /**
  * The record that an unregister of the key ends: the live one, else the one that would come back with a node that has been away too long.
  */
 export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
-  return stagedOr(replica, key, () => {
-    const records = replica.records(key);
-    return winnerOf(records) ?? hiddenOrphanOf(records);
-  });
+  const staged = stagedRecord(replica, key);
+  if (staged !== undefined) return liveOf(staged);
+  const records = replica.records(key);
+  return winnerOf(records) ?? hiddenOrphanOf(records);
 }
 
-function stagedOr(replica: Replica, key: KeyText, held: () => CatalogRecord | undefined): CatalogRecord | undefined {
+function stagedRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
-  if (own !== undefined && own.revision === 0) return own.body === BODY.ENTRY ? own : undefined;
-  return held();
+  return own?.revision === 0 ? own : undefined;
+}
+
+function liveOf(staged: CatalogRecord): CatalogRecord | undefined {
+  return staged.body === BODY.ENTRY ? staged : undefined;
 }
 
 export class QuotaGate {
@@ -57,7 +61,8 @@ export class QuotaGate {
 
   #held(key: KeyText): Held | undefined {
     // Hidden records do not count against quotas.
-    const current = stagedOr(this.#replica, key, () => this.#replica.view(key));
+    const staged = stagedRecord(this.#replica, key);
+    const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
     return current === undefined ? undefined : weighed(current, current.contentBytes);
   }
 }

@@ -221,13 +221,15 @@ export class Registrar {
   /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
   takeBatch(): Batch | undefined {
     if (!this.hasWork) return undefined;
-    const newest = new Map<KeyText, StoredRecord>();
-    for (const stored of this.#replica.staged) if (stored.seq > this.#takenSeq) newest.set(stored.key, stored);
+    const takenSeq = this.#takenSeq;
+    const isNewest = (stored: StoredRecord) => stored.seq > takenSeq && this.#replica.own(stored.key) === stored;
+    const newest = this.#replica.staged.filter(isNewest);
     for (const key of this.#puts.moved) {
       const own = this.#replica.own(key);
-      if (own !== undefined && own.body === BODY.ENTRY) newest.set(key, own);
+      if (own !== undefined && own.body === BODY.ENTRY && own.seq <= takenSeq) newest.push(own);
     }
-    const puts = [...newest.values()].toSorted((a, b) => a.seq - b.seq).map((stored) => putOf(this.#replica, this.#leases, stored));
+    if (this.#puts.moved.size > 0) newest.sort((x, y) => x.seq - y.seq);
+    const puts = newest.map((stored) => putOf(this.#replica, this.#leases, stored));
     const batch: Batch = {
       forget: this.#forget,
       leases: this.#newLeases,
@@ -283,7 +285,7 @@ export class Registrar {
 
   #checkKeys(caller: Caller, stampedEntries: readonly StampedEntry[]): void {
     stampedEntries.forEach((stamped, i) => {
-      checkPublishing(this.#options, caller, stamped, `entries[${i}].key.namespace`);
+      checkPublishing(this.#options, caller, stamped, i);
       const current = currentRecord(this.#replica, stamped.key);
       if (current !== undefined) checkOwner(this.#options, caller, current, { action: "register", field: `entries[${i}].key` });
     });
@@ -344,10 +346,10 @@ export class Registrar {
 
 /** Throws `invalid_argument` if two stamped entries have one key. */
 function checkDistinct(stampedEntries: readonly StampedEntry[]): void {
-  const seen = new Map<KeyText, number>();
+  const keys = new Set<KeyText>();
   stampedEntries.forEach(({ key }, i) => {
-    const twin = seen.get(key);
-    if (twin !== undefined) throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
-    seen.set(key, i);
+    if (keys.add(key).size > i) return;
+    const twin = stampedEntries.findIndex((stamped) => stamped.key === key);
+    throw invalid(`entries[${i}].key`, `is the same as entries[${twin}].key; a request may name a key once`);
   });
 }

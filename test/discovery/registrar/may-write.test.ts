@@ -40,7 +40,7 @@ test.each([
       denials.push(`${action} ${verdict.reason}`),
   };
   const check = () => {
-    checkPublishing(publishing, caller("ann"), { ...stamped("a"), ...made }, "entries[0].key.namespace");
+    checkPublishing(publishing, caller("ann"), { ...stamped("a"), ...made }, 0);
   };
   if (allowed) expect(check).not.toThrow();
   else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace");
@@ -80,7 +80,7 @@ test.each([
     onDenied: (_caller: unknown, { verdict }: { verdict: { reason: string } }) => denials.push(verdict.reason),
   };
   const check = () => {
-    checkPublishing(publishing, who, stamped("a"), "entries[0].key.namespace");
+    checkPublishing(publishing, who, stamped("a"), 0);
   };
   if (allowed) expect(check).not.toThrow();
   else expect(check).toThrow("discovery_access_denied: entries[0].key.namespace: viewer_denied for svc");

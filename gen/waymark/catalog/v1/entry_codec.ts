@@ -1,7 +1,9 @@
 // Made by scripts/gen-codec.ts from waymark/catalog/v1/entry.proto: change that, then `npm run gen`.
 import {
   closeLength,
+  grown,
   misplaced,
+  NO_ITEMS,
   once,
   openLength,
   pairsRoom,
@@ -288,7 +290,7 @@ export function newFunctionDetail(): Open<FunctionDetailFields> {
     functionId: "",
     version: "",
     specDigest: "",
-    resources: [],
+    resources: NO_ITEMS,
   };
 }
 
@@ -309,7 +311,7 @@ export function readFunctionDetail(reader: WireReader): FunctionDetailFields {
         value.specDigest = reader.text();
         break;
       case 34:
-        value.resources.push(reader.text());
+        value.resources = grown(value.resources, reader.text());
         break;
       default:
         reader.skipUnknown(tag, 4);
@@ -344,7 +346,7 @@ export interface TopicDetailFields {
 
 export function newTopicDetail(): Open<TopicDetailFields> {
   return {
-    patterns: [],
+    patterns: NO_ITEMS,
   };
 }
 
@@ -356,7 +358,7 @@ export function readTopicDetail(reader: WireReader): TopicDetailFields {
     const tag = reader.tag();
     switch (tag) {
       case 10:
-        value.patterns.push(reader.text());
+        value.patterns = grown(value.patterns, reader.text());
         break;
       default:
         reader.skipUnknown(tag, 1);
@@ -388,7 +390,7 @@ export interface QueueDetailFields {
 
 export function newQueueDetail(): Open<QueueDetailFields> {
   return {
-    deliveryGuarantees: [],
+    deliveryGuarantees: NO_ITEMS,
   };
 }
 
@@ -400,7 +402,7 @@ export function readQueueDetail(reader: WireReader): QueueDetailFields {
     const tag = reader.tag();
     switch (tag) {
       case 10:
-        value.deliveryGuarantees.push(reader.text());
+        value.deliveryGuarantees = grown(value.deliveryGuarantees, reader.text());
         break;
       default:
         reader.skipUnknown(tag, 1);
@@ -443,7 +445,7 @@ export function newCacheDetail(): Open<CacheDetailFields> {
     capacityBytes: 0n,
     latitude: 0,
     longitude: 0,
-    modes: [],
+    modes: NO_ITEMS,
     region: "",
     utilization: 0,
     latencyMs: 0,
@@ -470,7 +472,7 @@ export function readCacheDetail(reader: WireReader): CacheDetailFields {
         value.longitude = reader.double();
         break;
       case 42:
-        value.modes.push(reader.text());
+        value.modes = grown(value.modes, reader.text());
         break;
       case 50:
         value.region = reader.text();
@@ -521,8 +523,8 @@ export interface NodeDetailFields {
 
 export function newNodeDetail(): Open<NodeDetailFields> {
   return {
-    advertisedUrls: [],
-    transports: [],
+    advertisedUrls: NO_ITEMS,
+    transports: NO_ITEMS,
     protocolVersions: [],
     labels: {},
   };
@@ -536,10 +538,10 @@ export function readNodeDetail(reader: WireReader): NodeDetailFields {
     const tag = reader.tag();
     switch (tag) {
       case 10:
-        value.advertisedUrls.push(reader.text());
+        value.advertisedUrls = grown(value.advertisedUrls, reader.text());
         break;
       case 18:
-        value.transports.push(reader.text());
+        value.transports = grown(value.transports, reader.text());
         break;
       case 26:
         readPacked(reader, value.protocolVersions);
@@ -615,13 +617,13 @@ export function newEntry(): Open<EntryFields> {
   return {
     key: undefined,
     scope: 0,
-    targets: [],
-    tags: [],
-    capabilities: [],
-    resources: [],
+    targets: NO_ITEMS,
+    tags: NO_ITEMS,
+    capabilities: NO_ITEMS,
+    resources: NO_ITEMS,
     metadata: {},
     ttl: undefined,
-    aliases: [],
+    aliases: NO_ITEMS,
     clusterId: "",
     region: "",
     zone: "",
@@ -692,16 +694,16 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
         value.scope = reader.varint();
         break;
       case 26:
-        value.targets.push(readTarget(reader));
+        value.targets = grown(value.targets, readTarget(reader));
         break;
       case 34:
-        value.tags.push(reader.text());
+        value.tags = grown(value.tags, reader.text());
         break;
       case 42:
-        value.capabilities.push(reader.text());
+        value.capabilities = grown(value.capabilities, reader.text());
         break;
       case 50:
-        value.resources.push(reader.text());
+        value.resources = grown(value.resources, reader.text());
         break;
       case 58:
         readPair(reader, value.metadata);
@@ -711,7 +713,7 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
         value.ttl = readTime(reader);
         break;
       case 74:
-        value.aliases.push(reader.text());
+        value.aliases = grown(value.aliases, reader.text());
         break;
       case 82:
         value.clusterId = reader.text();
@@ -793,16 +795,16 @@ export function readEntryField(reader: WireReader): EntryFields {
         value.scope = reader.varint();
         break;
       case 26:
-        value.targets.push(readTarget(reader));
+        value.targets = grown(value.targets, readTarget(reader));
         break;
       case 34:
-        value.tags.push(reader.text());
+        value.tags = grown(value.tags, reader.text());
         break;
       case 42:
-        value.capabilities.push(reader.text());
+        value.capabilities = grown(value.capabilities, reader.text());
         break;
       case 50:
-        value.resources.push(reader.text());
+        value.resources = grown(value.resources, reader.text());
         break;
       case 58:
         readPair(reader, value.metadata);
@@ -812,7 +814,7 @@ export function readEntryField(reader: WireReader): EntryFields {
         value.ttl = readTime(reader);
         break;
       case 74:
-        value.aliases.push(reader.text());
+        value.aliases = grown(value.aliases, reader.text());
         break;
       case 82:
         value.clusterId = reader.text();
