@@ -16,6 +16,9 @@ export interface BatchPut {
   readonly leaseId: string;
 }
 
+/** What the journal gives back of a put: the record names its key. */
+export type RestoredPut = Omit<BatchPut, "key">;
+
 export interface BatchLease {
   readonly leaseId: string;
   /** 0 for a static lease, which never expires. */

@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { poisonJournal } from "../fakes/poison.ts";
-import { batch, directoryBytes, lease, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
+import { batch, directoryBytes, keyOf, lease, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
 
 const ROWS = 400;
 
@@ -250,5 +250,5 @@ test("after the highest number that a lease may have, those go on that none has,
   await second.journal.close();
   const { journal, rows } = await openAndReplay(directory.path);
   await journal.close();
-  expect(rows.map(({ key, leaseId }) => `${key} ${leaseId}`)).toEqual(["a one", "b three", "c four", "d two"]);
+  expect(rows.map((row) => `${keyOf(row)} ${row.leaseId}`)).toEqual(["a one", "b three", "c four", "d two"]);
 });

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
+import type { Batch, BatchLease, BatchPut, RestoredPut } from "../../src/catalog/batch.ts";
 import { type JournalOptions, openJournal } from "../../src/store/journal/journal.io.ts";
 import type { Journal } from "../../src/store/journal/journal.ts";
 
@@ -30,7 +30,7 @@ export function open(directory: string, over: Partial<JournalOptions> = {}): Pro
 /** Opened and read to its end. */
 export async function openAndReplay(directory: string, over: Partial<JournalOptions> = {}) {
   const journal = await open(directory, over);
-  const rows: BatchPut[] = [];
+  const rows: RestoredPut[] = [];
   await journal.replay((row) => rows.push({ ...row, record: Uint8Array.from(row.record) }));
   return { journal, rows };
 }
@@ -41,6 +41,16 @@ export function lease(leaseId: string, over: Partial<BatchLease> = {}): BatchLea
 
 export function put(key: string, seq: number, over: Partial<BatchPut> = {}): BatchPut {
   return { key, seq, record: new TextEncoder().encode(`${key}@${seq}`), leaseId: "", ...over };
+}
+
+/** The key in the record of a row that `put` made. */
+export function keyOf({ record }: RestoredPut): string {
+  return new TextDecoder().decode(record).split("@")[0] ?? "";
+}
+
+/** What comes back of a put. Its record has the key. */
+export function rowOf({ key: _key, ...row }: BatchPut): RestoredPut {
+  return row;
 }
 
 /** `lastSeq` is that of the last put unless given. */

@@ -1,6 +1,6 @@
 /** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
 
-import type { BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -30,7 +30,7 @@ export interface RestoringParts extends RestoreParts {
 export class Restoring {
   readonly #parts: RestoringParts;
   readonly #time: Time;
-  readonly #again: BatchPut[] = [];
+  readonly #again: RestoredPut[] = [];
 
   constructor(parts: RestoringParts, time: Time) {
     this.#parts = parts;
@@ -38,7 +38,7 @@ export class Restoring {
   }
 
   /** Throws `invalid_argument` for a row that this version cannot have written. */
-  row(row: BatchPut): void {
+  row(row: RestoredPut): void {
     const { hlc, maxClockSkewMs } = this.#parts;
     const stamp = restoreRow(row, this.#parts, this.#time);
     if (stamp === undefined) this.#again.push({ ...row, record: row.record.slice() });
@@ -81,7 +81,7 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
  * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
  * undefined for a row with impossibly high numbers, which an older version took over from a peer; it must be put again (`Restoring`).
  */
-export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): number | undefined {
+export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
   const record = decodeStoredRecord(row.record, bounds);
   if (numberFault(record) !== undefined || record.seq > replica.lastSeq) return undefined;
@@ -102,7 +102,7 @@ export function restoreRow(row: BatchPut, parts: RestoreParts, time: Time): numb
  * Stages the content of a row under a new number and a current stamp, under its old lease. Call this after all rows, in their order. Peers
  * replace the old row with it, and those that refused the old one accept it.
  */
-function putAgain(row: BatchPut, parts: RestoringParts, time: Time): void {
+function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
   const { replica, leases, stamper, bounds, hlc } = parts;
   const record = decodeStoredRecord(row.record, bounds);
   const { principal, reach } = record;

@@ -2,7 +2,7 @@
  * Builds the rooms of a node: its catalog with what the disk kept, its policy, its readers and its machine. Product and simulator build them
  * here, each with its own clocks, chance and disk.
  */
-import type { BatchPut } from "../../catalog/batch.ts";
+import type { RestoredPut } from "../../catalog/batch.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -84,7 +84,7 @@ export interface OpeningRooms {
   /** Undefined where the numbers on the disk are sound. Without them each start would find the old ones, and take yet another generation. */
   readonly renewed: RenewedNumbers | undefined;
   /** Takes the next row. Throws `invalid_argument` for one that this version cannot have written. */
-  row(row: BatchPut): void;
+  row(row: RestoredPut): void;
   /** To be called after the last row. `againCount`: rows with impossible numbers, which are staged to be written again. */
   finish(): { readonly rooms: Rooms; readonly againCount: number };
 }

@@ -1,6 +1,6 @@
 /** The journal as the rest of the node sees it: it hands batches to the thread that owns the file, and never blocks. */
 import { randomBytes, randomInt } from "node:crypto";
-import type { Batch, BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { Batch, BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { damageText } from "../database-file.io.ts";
@@ -96,7 +96,7 @@ class DiskJournal implements Journal {
     this.#leaseIds = new Map(leases.map(({ lease, leaseId }) => [lease, leaseId]));
   }
 
-  async replay(onRow: (row: BatchPut) => void): Promise<void> {
+  async replay(onRow: (row: RestoredPut) => void): Promise<void> {
     assert(!this.#isReplayed, "the journal was replayed twice");
     this.#isReplayed = true;
     const ahead = Array.from({ length: REPLAY_AHEAD }, () => this.#next());
@@ -118,7 +118,7 @@ class DiskJournal implements Journal {
     return chunk;
   }
 
-  #decode(rows: Uint8Array, onRow: (row: BatchPut) => void): void {
+  #decode(rows: Uint8Array, onRow: (row: RestoredPut) => void): void {
     try {
       decodeRows(rows, (lease) => this.#leaseIds.get(lease), onRow);
     } catch (error) {

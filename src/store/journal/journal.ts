@@ -3,7 +3,7 @@
  * (semantics.md, Durability and Restart). `journal.io.ts` keeps them on disk or, for `--ephemeral`, nowhere.
  */
 
-import type { Batch, BatchLease, BatchPut, SeqNumbers } from "../../catalog/batch.ts";
+import type { Batch, BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
 import type { JournalMeta } from "./format.ts";
 
 /**
@@ -58,7 +58,7 @@ export interface Journal extends AsyncDisposable {
    * Rejects with `store_unavailable` when a row is damaged (the files stay as they were), and when the disk refuses the note
    * of this boot. Cost: about 1 µs a row; memory for two thousand rows.
    */
-  replay(onRow: (row: BatchPut) => void): Promise<void>;
+  replay(onRow: (row: RestoredPut) => void): Promise<void>;
   /**
    * Resolves when the batch is on disk. Batches are written in the order of the calls, and a refused one does not stop those
    * behind it. Rejects with `store_unavailable` (`retryMs` set) when the disk refuses the batch; then nothing of it is kept.

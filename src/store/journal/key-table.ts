@@ -11,11 +11,11 @@ const MIN_SLOTS = 1024;
 /** Share of slots in use above which the table grows. */
 const MAX_FILL_RATIO = 0.7;
 
-/** Seeded FNV-1a with a final mix; the seed keeps a client from choosing names that collide. */
-export function hashBytes(bytes: Uint8Array, seed: number): number {
+/** Seeded FNV-1a with a final mix, of the bytes from one place to another; the seed keeps a client from choosing names that collide. */
+export function hashBytes(bytes: Uint8Array, seed: number, from = 0, to = bytes.length): number {
   let hash = (seed ^ 0x811c9dc5) | 0;
   // HOT: per row written and replayed.
-  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  for (let i = from; i < to; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
   return mix32(hash);
 }
 

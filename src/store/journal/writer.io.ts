@@ -11,7 +11,9 @@ import {
   MAX_LEASE,
   NO_LEASE,
   type NumberedLease,
+  ROW_KEY,
   type Row,
+  rowKeyEnd,
   rowLease,
   sealRow,
   visitBatch,
@@ -43,12 +45,17 @@ export class JournalIndex {
     return hashBytes(bytes, this.#seed);
   }
 
+  /** Of the key of a row. */
+  hashKey(row: Row): number {
+    return hashBytes(row.bytes, this.#seed, ROW_KEY, rowKeyEnd(row));
+  }
+
   hashText(text: string): number {
     return hashBytes(this.#encoder.encode(text), this.#seed);
   }
 
   addRow(row: Row): void {
-    this.keys.add(this.hash(row.keyBytes), row.seq);
+    this.keys.add(this.hashKey(row), row.seq);
     this.nextLease = Math.max(this.nextLease, rowLease(row.bytes) + 1);
   }
 
@@ -231,8 +238,7 @@ export class JournalWriter {
       },
       put: (row: Row, leaseId: string) => {
         sealRow(row.bytes, leaseNumber(leaseId), crc32);
-        const key = row.keyBytes;
-        index.keys.replace(index.hash(key), row.seq, (seq) => deleteRow(seq, key));
+        index.keys.replace(index.hashKey(row), row.seq, (seq) => deleteRow(seq, row.bytes.subarray(ROW_KEY, rowKeyEnd(row))));
         rows.push(row);
         if (rows.length === ROWS_AT_ONCE) this.#insert(rows);
       },

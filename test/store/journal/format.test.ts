@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Batch, BatchPut } from "../../../src/catalog/batch.ts";
-import { decodeRows, encodeBatch, sealRow, visitBatch, visitRows } from "../../../src/store/journal/format.ts";
+import { decodeRows, encodeBatch, ROW_KEY, rowKeyEnd, sealRow, visitBatch, visitRows } from "../../../src/store/journal/format.ts";
 
 const put = fc.record({
   key: fc.string({ unit: "grapheme", maxLength: 40 }),
@@ -42,7 +42,8 @@ function decoded(buffer: ArrayBuffer): Pick<Batch, "forget" | "leases" | "puts" 
       decodeRows(
         row.bytes,
         () => leaseId,
-        (one) => out.puts.push({ ...one, record: Uint8Array.from(one.record) }),
+        (one) =>
+          out.puts.push({ ...one, key: text.decode(row.bytes.subarray(ROW_KEY, rowKeyEnd(row))), record: Uint8Array.from(one.record) }),
       );
     },
     endLease: (leaseId) => out.endedLeases.push(leaseId),

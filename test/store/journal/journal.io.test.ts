@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openEphemeralJournal } from "../../../src/store/journal/journal.io.ts";
 import { poisonJournal } from "../../fakes/poison.ts";
-import { batch, lease, open, openAndReplay, put, temporaryDirectory } from "../journal-fixture.ts";
+import { batch, keyOf, lease, open, openAndReplay, put, rowOf, temporaryDirectory } from "../journal-fixture.ts";
 
 test("Durability: what was written is there after a reopen, newest row a key, in seq order", async () => {
   using directory = temporaryDirectory();
@@ -18,7 +18,7 @@ test("Durability: what was written is there after a reopen, newest row a key, in
     await journal.write(batch({ leases: [lease("L2", { ttlMs: 0 })], puts: [put("a", 3, { leaseId: "L2" })], floor: 2 }));
   }
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows).toEqual([put("b", 2, { leaseId: "L1" }), put("a", 3, { leaseId: "L2" })]);
+  expect(rows).toEqual([rowOf(put("b", 2, { leaseId: "L1" })), rowOf(put("a", 3, { leaseId: "L2" }))]);
   expect(journal.restored).toMatchObject({ nodeId: "n1", generation: 7, lastSeq: 3, floor: 2, boots: 2 });
   expect(journal.restored.leases).toEqual([lease("L1", { principal: "söhne", idempotencyKey: "i1" }), lease("L2", { ttlMs: 0 })]);
   await journal.close();
@@ -33,7 +33,7 @@ test("one batch may put a key twice, forget it first, and grant and end a lease"
   );
   await first.close();
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows).toEqual([put("k", 3), put("j", 4)]);
+  expect(rows).toEqual([rowOf(put("k", 3)), rowOf(put("j", 4))]);
   expect(journal.restored.leases).toEqual([]);
   await journal.close();
 });
@@ -45,7 +45,7 @@ test("one batch may hold rows with leases and rows without, in any order", async
   await first.write(batch({ leases: [lease("L"), lease("M")], puts }));
   await first.close();
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows).toEqual(puts);
+  expect(rows).toEqual(puts.map(rowOf));
   await journal.close();
 });
 
@@ -57,7 +57,7 @@ test("a collected tombstone is forgotten and the highest seq is not", async () =
   expect(first.stats().heldRows).toBe(1);
   await first.close();
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows).toEqual([put("k", 1)]);
+  expect(rows).toEqual([rowOf(put("k", 1))]);
   expect(journal.restored).toMatchObject({ lastSeq: 5, floor: 2 });
   await journal.close();
 });
@@ -87,7 +87,7 @@ test("Restart: the generation stays with the disk, unless a new one is forced; r
   await forced.journal.close();
   const after = await openAndReplay(directory.path, { newGeneration: () => 9 });
   expect(after.journal.restored).toMatchObject({ generation: 8, boots: 4 });
-  expect(after.rows).toEqual([put("k", 1)]);
+  expect(after.rows).toEqual([rowOf(put("k", 1))]);
   await after.journal.close();
 });
 
@@ -154,7 +154,7 @@ test("batches handed over together are answered in order, one refused batch not 
   expect(first.stats()).toMatchObject({ batches: 2, rows: 2, failures: 1, heldRows: 2, queueDepth: 0, isFailing: false });
   await first.close();
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows.map((row) => row.key)).toEqual(["a", "b"]);
+  expect(rows.map(keyOf)).toEqual(["a", "b"]);
   await journal.close();
 });
 
@@ -197,7 +197,7 @@ test("many more rows than a replay chunk come back, with large records among the
   await first.write(batch({ puts }));
   await first.close();
   const { journal, rows } = await openAndReplay(directory.path);
-  expect(rows).toEqual(puts);
+  expect(rows).toEqual(puts.map(rowOf));
   await journal.close();
 });
 
@@ -239,7 +239,7 @@ test("a new generation is durable by itself, between two batches, and what was w
     await Promise.all([written, renewed, after]);
   }
   const { journal, rows } = await openAndReplay(directory.path);
-  expect([rows.map(({ key }) => key), journal.restored.generation, journal.restored.lastSeq]).toEqual([["a", "b"], 9, 2]);
+  expect([rows.map(keyOf), journal.restored.generation, journal.restored.lastSeq]).toEqual([["a", "b"], 9, 2]);
   await journal.close();
   await expect(journal.renewGeneration(10)).rejects.toMatchObject({ reason: "store_unavailable" });
 });
