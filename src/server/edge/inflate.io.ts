@@ -1,8 +1,9 @@
 /** gzip for Connect's machinery: requests are inflated within the budget of all listeners, each charged to its call's connection. */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
-import { compressionGzip } from "@connectrpc/connect-node";
 import type { Inflated, Inflater } from "../../grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { EdgeCall } from "./call.ts";
@@ -23,8 +24,8 @@ export function withInflation<T>(call: EdgeCall, isGet: boolean, serve: () => T)
 
 export function gzipWithin(inflater: Inflater): Compression {
   return {
-    name: compressionGzip.name,
-    compress: (bytes) => compressionGzip.compress(bytes),
+    name: "gzip",
+    compress: promisify(gzip),
     decompress: (bytes, maxMessageBytes) => {
       const call = inflating.getStore();
       if (call === undefined) throw new Error("a compressed message came to Connect without its call");
