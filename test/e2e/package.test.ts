@@ -33,7 +33,8 @@ function temporary(): string {
   return folder;
 }
 
-const SERVE = ["serve", "-o", "json", "--log-level", "error", ...onFreePorts(["--ephemeral"])];
+const PLAIN = ["serve", "-o", "json", "--log-level", "error", ...onFreePorts([])];
+const SERVE = [...PLAIN, "--ephemeral"];
 
 /** Starts a node and resolves with the address of its HTTP edge, once it is ready. */
 async function startNode(command: string, args: readonly string[], cwd: string): Promise<string> {
@@ -78,12 +79,15 @@ async function installPackage(): Promise<string> {
   return folder;
 }
 
-test("the packed package starts a node from compiled JavaScript alone", async () => {
+test("the packed package starts a node with all its threads from compiled JavaScript alone", async () => {
   const folder = await projectWithPackage();
   const home = join(folder, "node_modules", "waymark");
   expect(existsSync(join(home, "src"))).toBe(false);
-  const address = await startNode(join(home, "bin/waymark"), [...SERVE, "--demo"], folder);
-  expect((await fetch(`http://${address}/readyz`)).status).toBe(200);
+  const argv = [...PLAIN, "--data-dir", join(folder, "data"), "--workers", "1", "--demo"];
+  const { http, grpc } = await startListeners(join(home, "bin/waymark"), argv, folder);
+  expect((await fetch(`http://${http}/readyz`)).status).toBe(200);
+  const said = await mustRun(join(home, "bin/waymark"), ["discovery", "query", "--server", grpc, "-o", "json"], { cwd: folder });
+  expect(JSON.parse(said)).toHaveProperty("items");
 });
 
 const USER_PROGRAM = `
