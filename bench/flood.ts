@@ -74,6 +74,10 @@ const child = fork(fileURLToPath(new URL("_flood-child.ts", import.meta.url)), [
   [...Array.from({ length: BEHAVED }, () => "flood"), ...TOKENS.slice(2)].join(","),
 ]);
 
+child.on("exit", (code) => {
+  if (code !== null) throw new Error(`the process of the other tenants ended with code ${code}`);
+});
+
 async function pause(): Promise<Counts> {
   const told = once(child, "message");
   child.send("pause");
@@ -135,7 +139,7 @@ const rounds: Round[] = [];
 const others = await neighbourShareOfBoth(node, async () => {
   for (let i = 0; i < ROUNDS; i++) rounds.push(await measureRound());
 });
-child.kill();
+child.kill("SIGKILL");
 wire.close();
 await node.stop();
 
