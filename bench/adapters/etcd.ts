@@ -2,8 +2,8 @@
  * etcd as our figures stand beside it, with its own defaults but for what is named here.
  *
  * Made equal: bytes of an entry in an answer, keys drawn at random, entries a batch, a lease for what has a lease at our node, no TLS
- * and no authentication, one core (`GOMAXPROCS=1`, and pinned to the core that our node has in its turn), the project's disk, and an
- * answer only after fdatasync. A key is `/NAMESPACE/SERVICE/INSTANCE`, so that a service or a namespace is a prefix, and other namespaces stand
+ * and no authentication, one core (`GOMAXPROCS=1`, and pinned to the core that our node has in its turn; in a cluster every member has the
+ * machine's cores, as our nodes do), the project's disk, and an answer only after fdatasync. A key is `/NAMESPACE/SERVICE/INSTANCE`, so that a service or a namespace is a prefix, and other namespaces stand
  * beside the one that is read. Reads are serializable ranges, its cheaper kind: each side answers from what its own node holds. Each watch is a
  * stream of its own at both, as of many programs; watches of one program that share a stream cost etcd less. Keys are loaded by one put
  * each, as its users do; its log says errors alone, and its quota is that of a large store, so that a million keys fit.
@@ -60,7 +60,8 @@ async function startMember(
   ];
   const [command, args] = options.isFree ? [program, flags] : onServerCore(program, flags);
   const startedMs = performance.now();
-  const child = spawn(command, args, { stdio: "ignore", env: { ...process.env, GOMAXPROCS: "1" } });
+  const env = options.isFree ? process.env : { ...process.env, GOMAXPROCS: "1" };
+  const child = spawn(command, args, { stdio: "ignore", env });
   const grpc = { host: "127.0.0.1", port: member.port };
   await answering(grpc);
   return runningOf("etcd", child, { grpc, startMs: performance.now() - startedMs });
