@@ -84,6 +84,9 @@ export class EntryStamper {
   readonly #problems: Problems;
   readonly #stored = new Problems(PROTOCOL_BOUNDS, true);
   readonly #scratch = new Uint8Array(65_536);
+  /** The shared texts of the key that was made last. */
+  #namespace = "";
+  #name = "";
 
   constructor(options: EntryStamperOptions) {
     this.#bounds = options.bounds;
@@ -192,10 +195,10 @@ export class EntryStamper {
   }
 
   #entryKey(key: EntryKeyFields, kind: Kind, clusterId: string): EntryKey {
-    // Namespaces and names repeat over many keys; instances do not.
-    const namespace = this.#traits.text(key.namespace);
-    const name = this.#traits.text(key.name);
-    return { kind, namespace, name, instanceId: key.instanceId, clusterId };
+    // Namespaces and names repeat over many keys, mostly one after the other; instances do not.
+    if (key.namespace !== this.#namespace) this.#namespace = this.#traits.text(key.namespace);
+    if (key.name !== this.#name) this.#name = this.#traits.text(key.name);
+    return { kind, namespace: this.#namespace, name: this.#name, instanceId: key.instanceId, clusterId };
   }
 
   #encode(entry: EntryFields, stamped: StampedFields): Uint8Array {
