@@ -5,7 +5,7 @@ import type { EntryStamper } from "../entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../entry/names.ts";
 import { decodeStoredRecord } from "../record/codec.ts";
 import { BODY, HEALTH, type KeyText, keyText } from "../record/record.ts";
-import { type Origin, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
+import { entryFields, type Origin, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
 import { NO_TRAITS } from "../record/traits.ts";
 import { type Owed, UNSURE } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -105,8 +105,7 @@ export class ReplicaCopy {
       const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
       return { ...record, origin, ...record.key, ...gone, key: keyText(record.key) };
     }
-    const { entry } = record;
-    return { ...record, ...stamper.entryOfStored(entry), origin, at: replica.slab.put(entry), sizeBytes: entry.length };
+    return entryFields(record, stamper.entryOfStored(record.entry), { origin, slab: replica.slab });
   }
 
   #owedOf(key: KeyText, { before, since, view }: ReturnType<typeof readOwed>): Owed {

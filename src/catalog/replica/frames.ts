@@ -11,6 +11,7 @@ import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } fr
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "../record/record.ts";
 import {
+  entryFields,
   followClosing,
   holdAbove,
   keepUnknown,
@@ -289,18 +290,9 @@ export class FrameReceiver {
     if (origin.clusterId !== "" && stamped.traits.clusterId !== origin.clusterId)
       throw invalid("cluster_id", `${stamped.traits.clusterId} is not the origin's ${origin.clusterId}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
-    const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamped;
-    if (!this.#hasRoom(key, origin)) throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
-    const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, entry, body } = record;
-    const at = this.#replica.slab.put(entry);
-    const sizeBytes = entry.length;
-    // HOT: one literal; each object that is spread into another costs as much as reading a field (bench/versions.ts, replication).
-    // biome-ignore format: a line a group
-    return new StoredRecord({
-      key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes,
-      seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc,
-      origin, body, at, sizeBytes,
-    });
+    if (!this.#hasRoom(stamped.key, origin))
+      throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
+    return new StoredRecord(entryFields(record, stamped, { origin, slab: this.#replica.slab }));
   }
 
   /** Whether there is room for an entry of this origin and key: the origin is below its quota, or has the key already. */

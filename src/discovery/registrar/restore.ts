@@ -6,7 +6,7 @@ import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
-import { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
@@ -92,8 +92,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
     return record.hlc;
   }
   const stamped = stamper.entryOfStored(record.entry);
-  const at = replica.slab.put(record.entry);
-  replica.install(new StoredRecord({ ...record, ...stamped, origin, at, sizeBytes: record.entry.length }), time);
+  replica.install(new StoredRecord(entryFields(record, stamped, { origin, slab: replica.slab })), time);
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
   return record.hlc;
 }
