@@ -293,6 +293,7 @@ const underH2load = { work: `${LONE_WORK}, the load from h2load`, beside: "etcd,
 
 report({
   name: "register",
+  isKept: ENTRIES >= 50_000 && ROUNDS >= 5,
   tables: {
     "entries and leases": told,
     "one at a time": [lonely("fdatasync of 4 KiB on this disk", diskMs)].map((row) => ({
