@@ -21,6 +21,7 @@ import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources } from "../server/http-routes.ts";
+import { TurnBudget } from "../server/turn-budget.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
 import type { NodeIdentity } from "../services/discovery/node-identity.ts";
@@ -182,6 +183,7 @@ function openChain(options: ListenersOptions, services: readonly Service[]): Cha
     now,
     identify: identities.identify,
     later,
+    turn: new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate }),
     listBounds: settings.limits,
     anonymous: anonymousAccess(settings),
     knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,

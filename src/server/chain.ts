@@ -18,6 +18,7 @@ import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
 import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
+import type { TurnBudget } from "./turn-budget.ts";
 
 /** Names a call in logs and in the audit. */
 export interface CallName {
@@ -31,6 +32,8 @@ export interface ChainPorts {
   now(): Time;
   /** Calls `act` after so many ms, unless what it returns is called before; never what is later than any timer. */
   readonly later: (act: () => void, delayMs: number) => () => void;
+  /** What streams share of a turn of the event loop. */
+  readonly turn: TurnBudget;
   /** Who calls; a promise only where finding out takes waiting. Throws or rejects with WaymarkError `unauthenticated`. */
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
   /** Most items of lists in requests, as the node's settings say. */
@@ -207,6 +210,10 @@ export class MethodChain {
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${rpc}`;
+  }
+
+  get turn(): TurnBudget {
+    return this.#ports.turn;
   }
 
   /** What a request may hold. */

@@ -130,6 +130,8 @@ export class SourceStream extends OpenStream {
   #isInFlight = false;
   #isPulling = false;
   #isWoken = false;
+  /** It is to be pulled in one of the next turns of the event loop. */
+  #isWaiting = false;
   /** How the stream ends, after the answer in flight. */
   #ending: { readonly error: unknown } | undefined;
 
@@ -146,7 +148,7 @@ export class SourceStream extends OpenStream {
       () => this.#pull(),
       (error) => this.#endNext(error),
     );
-    this.#pull();
+    this.#pullInTurn();
   }
 
   protected override over(): void {
@@ -158,6 +160,21 @@ export class SourceStream extends OpenStream {
     if (this.isOver || this.#ending !== undefined) return;
     this.#ending = { error };
     if (!this.#isInFlight && !this.#isPulling) this.#finish(error);
+  }
+
+  /** Pulls now, or when other streams have had their turns. */
+  #pullInTurn(): void {
+    if (this.#isWaiting) return;
+    const { turn } = this.method;
+    if (turn.mayAct()) {
+      this.#pull();
+      return;
+    }
+    this.#isWaiting = true;
+    turn.wait(() => {
+      this.#isWaiting = false;
+      this.#pull();
+    });
   }
 
   // HOT: once a change and watcher. A source may wake us from inside its own pull: the loop takes that, not recursion.
@@ -196,7 +213,7 @@ export class SourceStream extends OpenStream {
     if (this.isOver || (error !== undefined && error !== null)) return;
     this.#isInFlight = false;
     if (this.#ending !== undefined) this.#finish(this.#ending.error);
-    else if (this.#isWoken || this.#source?.isDrained !== true) this.#pull();
+    else if (this.#isWoken || this.#source?.isDrained !== true) this.#pullInTurn();
   };
 
   #finish(error: unknown): void {

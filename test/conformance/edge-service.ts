@@ -10,6 +10,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { Chain, MethodChain, type UnaryExchange } from "../../src/server/chain.ts";
 import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io.ts";
 import type { Detail, RpcStatus } from "../../src/server/status.ts";
+import { TurnBudget } from "../../src/server/turn-budget.ts";
 import type { Handler, Service } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,
@@ -64,6 +65,7 @@ export const conformanceChain = new ConformanceChain({
     const timer = setTimeout(act, delayMs);
     return () => clearTimeout(timer);
   },
+  turn: new TurnBudget({ nowMs: () => performance.now(), onEnd: setImmediate }),
   listBounds: RECORD_BOUNDS,
   idPrefix: "suite",
   metrics: new Metrics(),

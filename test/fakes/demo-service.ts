@@ -18,6 +18,7 @@ import { anonymousCaller, MESH_ROLES } from "../../src/policy/identity/caller.ts
 import { Chain, type ChainPorts } from "../../src/server/chain.ts";
 import { grpcMethods } from "../../src/server/grpc-methods.ts";
 import { statusFrom } from "../../src/server/status.ts";
+import { TurnBudget } from "../../src/server/turn-budget.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
 import type { CallContext, Service, StreamSource, UnaryHandler } from "../../src/services/service.ts";
 
@@ -153,6 +154,8 @@ export function demoChain(overrides: Partial<ChainPorts> = {}): DemoChain {
       const timer = setTimeout(act, Math.min(delayMs, MAX_TIMER_MS));
       return () => clearTimeout(timer);
     },
+    // No turn is too long.
+    turn: new TurnBudget({ nowMs: () => 0, onEnd: setImmediate }),
     listBounds: RECORD_BOUNDS,
     idPrefix: "demo",
     metrics: countedBy((call) => void observed.push(call)),

@@ -13,6 +13,7 @@ import { invalid, WaymarkError } from "../../src/lib/errors.ts";
 import type { Arrival, ChainPorts } from "../../src/server/chain.ts";
 import type { RpcStatus } from "../../src/server/status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "../../src/server/streams.ts";
+import { TurnBudget } from "../../src/server/turn-budget.ts";
 import { answeringEach } from "../../src/services/answered-stream.ts";
 import type { Answers, CallContext, RequestListener } from "../../src/services/service.ts";
 import { DemoSource, demoChain, demoService } from "../fakes/demo-service.ts";
@@ -88,8 +89,8 @@ function source(ports: Partial<ChainPorts> = {}) {
 }
 
 /** The stream of one source, which is open. */
-function opened(opening: DemoSource) {
-  const on = demoChain();
+function opened(opening: DemoSource, ports: Partial<ChainPorts> = {}) {
+  const on = demoChain(ports);
   const exchange = new FakeExchange();
   const handler = { kind: "server_streaming", open: () => opening } as const;
   const stream = new SourceStream(on.chain.method(DiscoveryService.method.catalogWatch, handler), exchange);
@@ -152,6 +153,62 @@ test("a source that is drained is not pulled before it wakes the stream, and a w
   drained.queue.push(bytes(4));
   exchange.taken[2]?.();
   expect(exchange.sent).toHaveLength(4);
+});
+
+/** A clock, and a loop whose turns end when a test says so. */
+function ownTurns() {
+  const own = { monoMs: 0, ends: [] as (() => void)[] };
+  const turn = new TurnBudget({ nowMs: () => own.monoMs, onEnd: (act) => void own.ends.push(act) });
+  const next = () => own.ends.splice(0).forEach((end) => end());
+  return { own, turn, next };
+}
+
+test("a reader that takes a long snapshot at once shares the turns of the event loop", () => {
+  const { own, turn, next } = ownTurns();
+  const from = new DemoSource();
+  from.chunk = bytes(1);
+  from.pull = () => {
+    own.monoMs += 1;
+    return bytes(1);
+  };
+  const { stream, exchange } = opened(from, { turn });
+  const takeAll = () => {
+    for (let taken = exchange.taken.shift(); taken !== undefined; taken = exchange.taken.shift()) taken();
+  };
+  takeAll();
+  expect(exchange.sent).toHaveLength(2);
+  next();
+  takeAll();
+  expect(exchange.sent).toHaveLength(4);
+  // A wake in between sends what there is, and what waited for its turn is no second message under way.
+  takeAll();
+  from.wake();
+  expect([exchange.sent.length, exchange.taken.length]).toEqual([5, 1]);
+  next();
+  expect([exchange.sent.length, exchange.taken.length]).toEqual([5, 1]);
+  stream.gone();
+  takeAll();
+  next();
+  expect(exchange.sent).toHaveLength(5);
+});
+
+test("streams that open together give their first messages in turns", () => {
+  const { own, turn, next } = ownTurns();
+  const sent = Array.from({ length: 6 }, (_, i) => {
+    const from = new DemoSource();
+    from.pull = () => {
+      own.monoMs += 1;
+      return bytes(i);
+    };
+    return opened(from, { turn }).exchange.sent;
+  });
+  const count = () => sent.filter(({ length }) => length > 0).length;
+  const counts = [count()];
+  for (let i = 0; i < 3; i++) {
+    next();
+    counts.push(count());
+  }
+  expect(counts).toEqual([2, 4, 6, 6]);
 });
 
 test.each(["at once", "later"])("a caller who is known %s is admitted; while nobody knows nothing is read", async (when) => {
