@@ -43,10 +43,10 @@ export class Fanout {
   #isEnding = false;
   readonly #onAgain: () => void;
 
-  readonly #nameBounds: Partial<NameIndexBounds> | undefined;
+  readonly #nameBounds: NameIndexBounds | undefined;
 
   /** `onAgain` is called when a watcher must be woken again. */
-  constructor(onAgain: () => void = () => undefined, nameBounds?: Partial<NameIndexBounds>) {
+  constructor(onAgain: () => void = () => undefined, nameBounds?: NameIndexBounds) {
     this.#onAgain = onAgain;
     this.#nameBounds = nameBounds;
   }

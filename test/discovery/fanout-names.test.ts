@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { BODY, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
-import type { NameIndexBounds } from "../../src/catalog/watch/name-index.ts";
+import { NAME_INDEX_BOUNDS, type NameIndexBounds } from "../../src/catalog/watch/name-index.ts";
 import { Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { timeOf } from "../fakes/history.ts";
@@ -26,8 +26,8 @@ class Watched {
   readonly feeds = new Map<string, Feed>();
   readonly watchers = new Map<string, Watcher>();
 
-  constructor(bounds?: Partial<NameIndexBounds>) {
-    this.fanout = new Fanout(undefined, bounds);
+  constructor(bounds: Partial<NameIndexBounds> = {}) {
+    this.fanout = new Fanout(undefined, { ...NAME_INDEX_BOUNDS, ...bounds });
   }
 
   open(who: string, filter: Partial<Filter>): void {

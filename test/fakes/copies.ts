@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { BODY } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
+import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { Loads } from "../../src/discovery/registrar/loads.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -41,7 +42,7 @@ export class Copy {
     const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
     const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
     this.of = of.replica;
-    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain, nameBounds: { offeredAtATime: 1 } });
+    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain, nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 } });
     this.feed = new CopyFeed(of, onNews);
   }
 

@@ -7,7 +7,7 @@ import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
-import { NameIndex } from "../../src/catalog/watch/name-index.ts";
+import { NAME_INDEX_BOUNDS, NameIndex } from "../../src/catalog/watch/name-index.ts";
 import { ACTION, type Action, type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { VersionRange } from "../../src/lib/versions.ts";
@@ -90,7 +90,7 @@ export class Readers {
   }
 
   #indexOf(replica: Replica): NameIndex {
-    const index = this.#indexes.get(replica) ?? new NameIndex(replica, { offeredAtATime: 1 });
+    const index = this.#indexes.get(replica) ?? new NameIndex(replica, { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 });
     this.#indexes.set(replica, index);
     return index;
   }

@@ -7,6 +7,7 @@ import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
+import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
@@ -281,7 +282,7 @@ export class SimProcess {
       newGeneration: () => node.newGeneration(),
       newToken: () => `${node.life}-${(this.#tokens += 1)}`,
       onAgain: () => this.waking.kick(),
-      nameBounds: { offeredAtATime: 1 },
+      nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 },
     };
   }
 

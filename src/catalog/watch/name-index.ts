@@ -98,7 +98,11 @@ export interface NameIndexBounds {
   readonly offeredAtATime: number;
 }
 
-const BOUNDS: NameIndexBounds = { maxReaderNames: MAX_READER_NAMES, maxNames: MAX_NAMES, offeredAtATime: OFFERED_AT_A_TIME };
+export const NAME_INDEX_BOUNDS: NameIndexBounds = {
+  maxReaderNames: MAX_READER_NAMES,
+  maxNames: MAX_NAMES,
+  offeredAtATime: OFFERED_AT_A_TIME,
+};
 
 export class NameIndex {
   readonly replica: Replica;
@@ -118,9 +122,9 @@ export class NameIndex {
   #pace = 1;
   #lostThrough = 0;
 
-  constructor(replica: Replica, bounds: Partial<NameIndexBounds> = {}) {
+  constructor(replica: Replica, bounds: NameIndexBounds = NAME_INDEX_BOUNDS) {
     this.replica = replica;
-    this.#bounds = { ...BOUNDS, ...bounds };
+    this.#bounds = bounds;
     this.#through = replica.revision;
     this.#offered = this.#through;
   }

@@ -61,7 +61,7 @@ export interface RoomsOptions {
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
   /** Of the index of watches by name. A simulated node has small ones. */
-  readonly nameBounds?: Partial<NameIndexBounds>;
+  readonly nameBounds?: NameIndexBounds;
 }
 
 /** Numbers that the disk must take before anything is written, because its own ones were impossibly high. */

@@ -39,7 +39,7 @@ export interface CopyRoomsOptions {
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
-  readonly nameBounds?: Partial<NameIndexBounds>;
+  readonly nameBounds?: NameIndexBounds;
 }
 
 export class CopyRooms {
