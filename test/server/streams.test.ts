@@ -192,6 +192,28 @@ test("a reader that takes a long snapshot at once shares the turns of the event 
   expect(exchange.sent).toHaveLength(5);
 });
 
+test("a stream waits for its turn once, however often it is woken meanwhile", () => {
+  const waiting: (() => void)[] = [];
+  class Full extends TurnBudget {
+    override mayAct(): boolean {
+      return false;
+    }
+    override wait(act: () => void): void {
+      waiting.push(act);
+    }
+  }
+  const from = new DemoSource();
+  from.chunk = bytes(1);
+  const { exchange } = opened(from, { turn: new Full({ nowMs: () => 0, onEnd: () => {} }) });
+  for (let i = 0; i < 5; i++) {
+    from.wake();
+    exchange.taken[i]?.();
+  }
+  expect([exchange.sent.length, waiting.length]).toEqual([5, 1]);
+  waiting.shift()?.();
+  expect(exchange.sent).toHaveLength(6);
+});
+
 test("streams that open together give their first messages in turns", () => {
   const { own, turn, next } = ownTurns();
   const sent = Array.from({ length: 6 }, (_, i) => {
