@@ -65,7 +65,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     now,
     random,
     allowsViewerOverride: false,
-    onWrite: () => {},
+    onWrite: core.accessLog.onWrite,
     onRefused: () => {},
     onRead: () => {},
   });

@@ -7,7 +7,6 @@ import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
-import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
@@ -38,7 +37,7 @@ import { type Place, placeOf, SimCopy } from "./sim-copy.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { SimLeases } from "./sim-leases.ts";
 import { numberOf, type Trace } from "./trace.ts";
-import { SimWaking } from "./waking.ts";
+import { SimWaking, SLICED_NAMES } from "./waking.ts";
 import { keepSnapshot, restoreWarm } from "./warm-start.ts";
 import { wordsOf } from "./wire.ts";
 import type { World } from "./world.ts";
@@ -282,7 +281,7 @@ export class SimProcess {
       newGeneration: () => node.newGeneration(),
       newToken: () => `${node.life}-${(this.#tokens += 1)}`,
       onAgain: () => this.waking.kick(),
-      nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 },
+      nameBounds: SLICED_NAMES,
     };
   }
 

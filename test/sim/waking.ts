@@ -1,10 +1,13 @@
 /** Wakes the watches of a simulated node, or of a copy of its replica: `Wakeups` says when, in virtual time. */
+import { NAME_INDEX_BOUNDS } from "../../src/catalog/watch/name-index.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import { Wakeups } from "../../src/discovery/wakeups.ts";
 import type { SimProcess } from "./sim-node.ts";
 
 /** Watches that one slice wakes: fewer than most nodes have. */
 const WOKEN_AT_ONCE = 1;
+/** Of many changes one is offered by name at a time. */
+export const SLICED_NAMES = { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 };
 
 export class SimWaking {
   readonly #process: SimProcess;
