@@ -189,9 +189,16 @@ async function sampled({ name, open }: Path): Promise<Sampled> {
   };
 }
 
+const chosen = PATHS.filter(({ name }) => name.includes(values.only));
+if (chosen.length === 0) {
+  console.error(
+    `no path has ${JSON.stringify(values.only)} in its name; there are: ${PATHS.map(({ name }) => JSON.stringify(name)).join(", ")}`,
+  );
+  process.exit(2);
+}
 pinSelf();
 const all: Sampled[] = [];
-for (const path of PATHS.filter(({ name }) => name.includes(values.only))) all.push(await sampled(path));
+for (const path of chosen) all.push(await sampled(path));
 report({
   name: "profile",
   isKept: values.only === "" && SECONDS >= 4,
