@@ -5,7 +5,7 @@
  * with `--churn 300` a tenth of the entries changes every minute for that many seconds: a third of them ends, and as many others come.
  */
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type Changes, changeAtRate, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { countOn, cpuMs, ENDED, othersBeside, sleep, startMember, startMembers, textOf, until, waymarkMesh } from "./_mesh.ts";
 import type { Node } from "./_processes.ts";
@@ -13,28 +13,26 @@ import { type Goal, percentile, quiet, report, round, spread } from "./_results.
 import { Wire } from "./_wire.ts";
 import { drive, PATH, registerBytes, registerNumbers, unregisterBytes } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: "string", default: "5" },
-    entries: { type: "string", default: "100000" },
-    rate: { type: "string", default: "200" },
-    seconds: { type: "string", default: "6" },
-    rounds: { type: "string", default: "3" },
-    // Longer than the most seldom things a node does by itself: push-pull (30 s) and the snapshot (60 s).
-    idle: { type: "string", default: "65" },
-    newcomers: { type: "string", default: "3" },
-    churn: { type: "string", default: "0" },
-  },
+const values = argsOf({
+  nodes: 5,
+  entries: 100_000,
+  rate: 200,
+  seconds: 6,
+  rounds: 3,
+  // Longer than the most seldom things a node does by itself: push-pull (30 s) and the snapshot (60 s).
+  idle: 65,
+  newcomers: 3,
+  churn: 0,
 });
 const [NODES, ENTRIES, RATE, SECONDS, ROUNDS, IDLE, NEWCOMERS, CHURN] = [
-  Number(values.nodes),
-  Number(values.entries),
-  Number(values.rate),
-  Number(values.seconds),
-  Number(values.rounds),
-  Number(values.idle),
-  Number(values.newcomers),
-  Number(values.churn),
+  values.nodes,
+  values.entries,
+  values.rate,
+  values.seconds,
+  values.rounds,
+  values.idle,
+  values.newcomers,
+  values.churn,
 ];
 const BATCH = 100;
 /** The keys that change: those with this tag, which is what the watches ask for. */

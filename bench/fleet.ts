@@ -6,31 +6,29 @@
  * machine is small. With `--workers 0,2` it also looks for what a core carries while the p99 stays within a second: a node with each number of
  * read workers, on whatever core there is, is given the rates of `--ramp` (250,500,1000,2000,4000,8000 changes a second) until that ends.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { countField } from "./_frames.ts";
 import { type Node, neighbourShareOfBoth, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, quiet, report, round, spread, verdict } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 import { fail, INSTANCES, loadNode, PATH, registerBytes, scattered, watchBytes } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: {
-    streams: { type: "string", default: "10000" },
-    entries: { type: "string", default: "100000" },
-    rates: { type: "string", default: "1000" },
-    seconds: { type: "string", default: "5" },
-    rounds: { type: "string", default: "3" },
-    workers: { type: "string" },
-    ramp: { type: "string", default: "250,500,1000,2000,4000,8000" },
-  },
+const values = argsOf({
+  streams: 10_000,
+  entries: 100_000,
+  rates: [1000],
+  seconds: 5,
+  rounds: 3,
+  workers: [],
+  ramp: [250, 500, 1000, 2000, 4000, 8000],
 });
-const STREAMS = Number(values.streams);
-const ENTRIES = Number(values.entries);
-const RATES = values.rates.split(",").map(Number);
-const SECONDS = Number(values.seconds);
-const ROUNDS = Number(values.rounds);
-const WORKERS = (values.workers ?? "").split(",").filter(Boolean).map(Number);
-const RAMP = values.ramp.split(",").map(Number);
+const STREAMS = values.streams;
+const ENTRIES = values.entries;
+const RATES = values.rates;
+const SECONDS = values.seconds;
+const ROUNDS = values.rounds;
+const WORKERS = values.workers;
+const RAMP = values.ramp;
 const NAMES_A_FILTER = 50;
 const STREAMS_A_CONNECTION = 100;
 /** Streams that open at once: each first gets a snapshot of its fifty services. */

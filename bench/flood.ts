@@ -10,7 +10,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import type { Counts, Sending } from "./_flood-child.ts";
 import { sleep } from "./_mesh.ts";
 import { neighbourShareOfBoth, pinSelf, scratchDir, startNode } from "./_processes.ts";
@@ -18,9 +18,9 @@ import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./
 import { Wire } from "./_wire.ts";
 import { exactQuery, loadNode, PATH } from "./_work.ts";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, seconds: { type: "string", default: "4" } } });
-const ROUNDS = Number(values.rounds);
-const SECONDS = Number(values.seconds);
+const values = argsOf({ rounds: 5, seconds: 4 });
+const ROUNDS = values.rounds;
+const SECONDS = values.seconds;
 const READS_PER_MINUTE = 12_000;
 const FLOOD_PER_SECOND = (10 * READS_PER_MINUTE) / 60;
 const CALLS_PER_SECOND = READS_PER_MINUTE / 60 / 2;

@@ -3,7 +3,7 @@
  * alternate: an exact query, a page of one namespace, a query by tag, a registration, and a change that one watch of many hears of.
  * `npm run bench -- growth [--few 10000] [--many 1000000] [--rounds 10]`; it takes about two minutes.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, report, type Spread, spread } from "./_results.ts";
 import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
@@ -23,14 +23,12 @@ import {
   tagQuery,
 } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: {
-    few: { type: "string", default: "10000" },
-    many: { type: "string", default: "1000000" },
-    rounds: { type: "string", default: "10" },
-  },
+const values = argsOf({
+  few: 10_000,
+  many: 1_000_000,
+  rounds: 10,
 });
-const [FEW, MANY, ROUNDS] = [Number(values.few), Number(values.many), Number(values.rounds)];
+const [FEW, MANY, ROUNDS] = [values.few, values.many, values.rounds];
 const BATCH = 100;
 /** Watches that each follow a service of their own. */
 const WATCHES = 1000;

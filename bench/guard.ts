@@ -5,8 +5,8 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { ROOT } from "../scripts/run.ts";
+import { argsOf } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Kept, report, spread } from "./_results.ts";
@@ -29,8 +29,8 @@ import {
 import { loadEtcd, loadEtcdSmall, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact, etcdPut, etcdRange, etcdTxn } from "./adapters/etcd-messages.ts";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "10" } } });
-const ROUNDS = Number(values.rounds);
+const values = argsOf({ rounds: 10 });
+const ROUNDS = values.rounds;
 const ENTRIES = 10_000;
 const SERVICES = ENTRIES / INSTANCES;
 const BATCH = 100;

@@ -3,7 +3,7 @@
  * each node, beside etcd with three members. About two minutes.
  * `npm run bench -- members [--nodes 3] [--entries 20000] [--rate 200] [--seconds 5] [--rounds 5]`.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type ChangeOptions, type Changes, changeAtRate, type OpenMesh, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { countOn, cpuMs, type Heard, type Mesh, startMembers, until, waymarkMesh } from "./_mesh.ts";
 import type { Running } from "./_processes.ts";
@@ -13,22 +13,14 @@ import { ask, driveAll, fail, PATH, registerBytes } from "./_work.ts";
 import { type Sizes, sizesOf, startEtcdCluster } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdChanges, etcdKey, etcdPut, etcdRange, etcdTxn, etcdWatch } from "./adapters/etcd-messages.ts";
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: "string", default: "3" },
-    entries: { type: "string", default: "20000" },
-    rate: { type: "string", default: "200" },
-    seconds: { type: "string", default: "5" },
-    rounds: { type: "string", default: "5" },
-  },
+const values = argsOf({
+  nodes: 3,
+  entries: 20_000,
+  rate: 200,
+  seconds: 5,
+  rounds: 5,
 });
-const [NODES, ENTRIES, RATE, SECONDS, ROUNDS] = [
-  Number(values.nodes),
-  Number(values.entries),
-  Number(values.rate),
-  Number(values.seconds),
-  Number(values.rounds),
-];
+const [NODES, ENTRIES, RATE, SECONDS, ROUNDS] = [values.nodes, values.entries, values.rate, values.seconds, values.rounds];
 const BATCH = 100;
 /** Fewer of loading, each of which adds entries for good. */
 const LOAD_ROUNDS = Math.min(ROUNDS, 3);

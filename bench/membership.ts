@@ -11,28 +11,21 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { canNamespaces, NetWorld } from "../test/fakes/net-world.ts";
+import { argsOf } from "./_args.ts";
 import { othersBeside, sleep } from "./_mesh.ts";
 import { peerProgram } from "./_peers.ts";
 import { scratchDir } from "./_processes.ts";
 import { type Goal, ratioOf, report, round, type Spread, spread } from "./_results.ts";
 import { fail } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: "string", default: "12" },
-    rounds: { type: "string", default: "3" },
-    kills: { type: "string", default: "2" },
-    "burst-seconds": { type: "string", default: "20" },
-  },
+const values = argsOf({
+  nodes: 12,
+  rounds: 3,
+  kills: 2,
+  "burst-seconds": 20,
 });
-const [NODES, ROUNDS, KILLS, BURST_SECONDS] = [
-  Number(values.nodes),
-  Number(values.rounds),
-  Number(values.kills),
-  Number(values["burst-seconds"]),
-];
+const [NODES, ROUNDS, KILLS, BURST_SECONDS] = [values.nodes, values.rounds, values.kills, values["burst-seconds"]];
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const WAIT_MS = 120_000;
 const FROZEN_MS = 3000;

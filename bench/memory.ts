@@ -3,17 +3,15 @@
  * some time after everything was registered: nobody is told to collect garbage. `npm run bench -- memory [--sizes 100000,1000000]
  * [--settle-seconds 60]`; it takes about four minutes. What lives in our node after a collection stands beside it.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, report, round } from "./_results.ts";
 import { fail, loadNode } from "./_work.ts";
 import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
 
-const { values } = parseArgs({
-  options: { sizes: { type: "string", default: "100000,1000000" }, "settle-seconds": { type: "string", default: "60" } },
-});
-const SIZES = values.sizes.split(",").map(Number);
-const SETTLE_MS = Number(values["settle-seconds"]) * 1000;
+const values = argsOf({ sizes: [100_000, 1_000_000], "settle-seconds": 60 });
+const SIZES = values.sizes;
+const SETTLE_MS = values["settle-seconds"] * 1000;
 const MIB = 1024 * 1024;
 
 interface Row {

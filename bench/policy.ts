@@ -6,7 +6,6 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
-import { parseArgs } from "node:util";
 import { toBinary } from "@bufbuild/protobuf";
 import { PolicySetSchema } from "../gen/waymark/policy/v1/policy_pb.js";
 import { loadConfig } from "../src/config/load.ts";
@@ -19,13 +18,14 @@ import type { PolicySet, Rule } from "../src/policy/set/rules.ts";
 import { Policy } from "../src/policy/set/verdict.ts";
 import { openAuditLog } from "../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../src/store/control/sqlite.io.ts";
+import { argsOf } from "./_args.ts";
 import { pinSelf, type Running, startNode } from "./_processes.ts";
 import { paired, ratioOf, report, spread } from "./_results.ts";
 import { ask, drive, exactQuery, itemsIn, loadNode, NAMESPACE, PATH } from "./_work.ts";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "7" }, seconds: { type: "string", default: "2" } } });
-const ROUNDS = Number(values.rounds);
-const SECONDS = Number(values.seconds);
+const values = argsOf({ rounds: 7, seconds: 2 });
+const ROUNDS = values.rounds;
+const SECONDS = values.seconds;
 const ENTRIES = 10_000;
 const TENANTS = Array.from({ length: 100 }, (_, i) => `tenant-${i}`);
 

@@ -5,15 +5,15 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { report, round } from "./_results.ts";
 import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
 import { drive, exactQuery, INSTANCES, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
 import { sizesOf } from "./adapters/etcd.ts";
 
-const { values } = parseArgs({ options: { seconds: { type: "string", default: "4" }, only: { type: "string", default: "" } } });
-const SECONDS = Number(values.seconds);
+const values = argsOf({ seconds: 4, only: "" });
+const SECONDS = values.seconds;
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const KEPT = join(ROOT, ".cache", "profiles");
 const ENTRIES = 10_000;

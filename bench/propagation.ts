@@ -4,7 +4,7 @@
  * `npm run bench -- propagation [--nodes 10] [--rate 100] [--seconds 6] [--rounds 5]`; the default rate is 1,000 where the machine has eight cores.
  */
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type Changes, changeAtRate, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { HttpWire } from "./_http.ts";
 import { type Heard, type Mesh, startMembers, until, waymarkMesh } from "./_mesh.ts";
@@ -13,15 +13,13 @@ import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./
 import { fail } from "./_work.ts";
 import { startConsulCluster } from "./adapters/consul.ts";
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: "string", default: "10" },
-    rate: { type: "string", default: cpus().length >= 8 ? "1000" : "100" },
-    seconds: { type: "string", default: "6" },
-    rounds: { type: "string", default: "5" },
-  },
+const values = argsOf({
+  nodes: 10,
+  rate: cpus().length >= 8 ? 1000 : 100,
+  seconds: 6,
+  rounds: 5,
 });
-const [NODES, RATE, SECONDS, ROUNDS] = [Number(values.nodes), Number(values.rate), Number(values.seconds), Number(values.rounds)];
+const [NODES, RATE, SECONDS, ROUNDS] = [values.nodes, values.rate, values.seconds, values.rounds];
 /** Services that change in turn, of one instance each. Each watch of Consul is one blocking query a service. */
 const SERVICES = 100;
 const SERVERS = 3;

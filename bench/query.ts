@@ -4,7 +4,7 @@
  * bytes; the same exact query under drivers that are not ours. `npm run bench -- query [--sizes 10000,1000000] [--rounds 5] [--seconds 1]
  * [--only etcd,drivers,consul]`; it takes about seven minutes. More sizes and longer rounds are for a closer look.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { HttpWire } from "./_http.ts";
 import { type Node, pinSelf, type Running, startNode } from "./_processes.ts";
@@ -31,17 +31,15 @@ import { type ConsulReading, consulHealth, loadConsul, startConsul } from "./ada
 import { loadEtcd, loadEtcdSmall, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact, etcdRange } from "./adapters/etcd-messages.ts";
 
-const { values } = parseArgs({
-  options: {
-    sizes: { type: "string", default: "10000,1000000" },
-    rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
-    only: { type: "string", default: "etcd,drivers,consul" },
-  },
+const values = argsOf({
+  sizes: [10_000, 1_000_000],
+  rounds: 5,
+  seconds: 1,
+  only: ["etcd", "drivers", "consul"],
 });
-const SIZES = values.sizes.split(",").map(Number);
-const RATES = { rounds: Number(values.rounds), seconds: Number(values.seconds), lowPerSecond: 3000 };
-const PARTS = values.only.split(",");
+const SIZES = values.sizes;
+const RATES = { rounds: values.rounds, seconds: values.seconds, lowPerSecond: 3000 };
+const PARTS = values.only;
 /** A look at fewer sizes, or for less time, leaves the kept result as it is. */
 const IS_WHOLE = SIZES.length >= 2 && RATES.rounds >= 5 && RATES.seconds >= 1 && PARTS.length >= 3;
 /** Entries beside Consul: it takes a millisecond to register one. */

@@ -5,7 +5,7 @@
  */
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { field } from "./_frames.ts";
 import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
@@ -15,9 +15,9 @@ import { type Driven, drive, driveAll, fail, leaseIn, PATH, registerBytes } from
 import { sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn } from "./adapters/etcd-messages.ts";
 
-const { values } = parseArgs({ options: { entries: { type: "string", default: "50000" }, rounds: { type: "string", default: "5" } } });
-const ENTRIES = Number(values.entries);
-const ROUNDS = Number(values.rounds);
+const values = argsOf({ entries: 50_000, rounds: 5 });
+const ENTRIES = values.entries;
+const ROUNDS = values.rounds;
 const BATCH = 100;
 const IN_FLIGHT = 8;
 /** Of requests with one key each, at either peer. */

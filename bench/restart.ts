@@ -3,18 +3,16 @@
  * registered before read back, beside etcd in the same rounds. `npm run bench -- restart [--sizes 100000,1000000] [--rounds 5]`; it takes about three
  * minutes.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { neighbourShare, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, paired, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { ask, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH } from "./_work.ts";
 import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact } from "./adapters/etcd-messages.ts";
 
-const { values } = parseArgs({
-  options: { sizes: { type: "string", default: "100000,1000000" }, rounds: { type: "string", default: "5" } },
-});
-const SIZES = values.sizes.split(",").map(Number);
-const ROUNDS = Number(values.rounds);
+const values = argsOf({ sizes: [100_000, 1_000_000], rounds: 5 });
+const SIZES = values.sizes;
+const ROUNDS = values.rounds;
 
 interface Start {
   readonly cpuMs: number;

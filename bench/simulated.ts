@@ -5,7 +5,6 @@
  * hour, partitions of ten minutes), and `--nodes 200 --quiet-minutes 60 --apart-minutes 10 --changes 40 --rounds 4 --crashes 20` tells their figures in a
  * quarter of an hour. With `--only` the figures are only told.
  */
-import { parseArgs } from "node:util";
 import { World } from "../test/fabric/membership-world.ts";
 import {
   changesSpread,
@@ -16,26 +15,25 @@ import {
   quietHour,
   shapeConverges,
 } from "../test/sim/scenarios.ts";
+import { argsOf } from "./_args.ts";
 import { type Goal, report, round } from "./_results.ts";
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string", default: "" },
-    nodes: { type: "string", default: "100" },
-    "quiet-minutes": { type: "string", default: "2" },
-    "apart-minutes": { type: "string", default: "1" },
-    changes: { type: "string", default: "10" },
-    rounds: { type: "string", default: "2" },
-    crashes: { type: "string", default: "3" },
-    members: { type: "string", default: "50,200,1000" },
-    "members-seconds": { type: "string", default: "300" },
-    entries: { type: "string", default: "2000" },
-    seed: { type: "string", default: "7" },
-  },
+const values = argsOf({
+  only: "",
+  nodes: 100,
+  "quiet-minutes": 2,
+  "apart-minutes": 1,
+  changes: 10,
+  rounds: 2,
+  crashes: 3,
+  members: [50, 200, 1000],
+  "members-seconds": 300,
+  entries: 2000,
+  seed: 7,
 });
-const NODES = Number(values.nodes);
+const NODES = values.nodes;
 const LOSS = 0.1;
-const WORLD = { nodes: NODES, loss: LOSS, seed: Number(values.seed) };
+const WORLD = { nodes: NODES, loss: LOSS, seed: values.seed };
 const IN_WORLD = `${NODES} nodes, 10 % loss`;
 /** Stands for "not within the time that the scenario gives it": JSON has no infinity. */
 const NEVER_MS = 1e9;
@@ -69,7 +67,7 @@ function msText(ms: number): number | string {
 }
 
 function changes(): Measured {
-  const { p50Ms, p95Ms, maxMs, samples } = changesSpread({ ...WORLD, changes: Number(values.changes) });
+  const { p50Ms, p95Ms, maxMs, samples } = changesSpread({ ...WORLD, changes: values.changes });
   return {
     rows: [
       {
@@ -87,7 +85,7 @@ function changes(): Measured {
 }
 
 function joinsAndLeaves(): Measured {
-  const { joinP95Ms, joinMaxMs, leaveP95Ms, leaveMaxMs } = joinsAndLeavesSpread({ ...WORLD, rounds: Number(values.rounds) });
+  const { joinP95Ms, joinMaxMs, leaveP95Ms, leaveMaxMs } = joinsAndLeavesSpread({ ...WORLD, rounds: values.rounds });
   const row = (what: string, p95Ms: number, allMs: number) => ({
     what,
     nodes: NODES,
@@ -109,7 +107,7 @@ function joinsAndLeaves(): Measured {
 
 /** Nothing happens. */
 function quiet(spent: () => Spent): Measured {
-  const minutes = Number(values["quiet-minutes"]);
+  const minutes = values["quiet-minutes"];
   const result = quietHour({ ...WORLD, minutes });
   const { cpuSeconds, systemSeconds } = spent();
   // The scenario counts user time after the start; system time is counted from the start on.
@@ -140,7 +138,7 @@ function quiet(spent: () => Spent): Measured {
 }
 
 function deaths(): Measured {
-  const { p50Ms, p95Ms, maxMs } = crashesAreKnown({ ...WORLD, crashes: Number(values.crashes) });
+  const { p50Ms, p95Ms, maxMs } = crashesAreKnown({ ...WORLD, crashes: values.crashes });
   return {
     rows: [{ nodes: NODES, loss: LOSS, deaths: values.crashes, "p50 ms": msText(p50Ms), "p95 ms": msText(p95Ms), "all ms": msText(maxMs) }],
     goals: [atMostMs(`known to all of ${IN_WORLD}`, maxMs, 10_000)],
@@ -148,7 +146,7 @@ function deaths(): Measured {
 }
 
 function partition(): Measured {
-  const minutes = Number(values["apart-minutes"]);
+  const minutes = values["apart-minutes"];
   const healed = partitionHeals({ nodes: NODES, minutes, seed: WORLD.seed });
   const isApart = healed.aliveWhileApart === Math.floor(NODES / 2);
   const goal = atMostMs(
@@ -174,9 +172,8 @@ function partition(): Measured {
 
 /** Messages and bytes that membership alone sends, a node and second, when nothing happens. */
 function membership(): Measured {
-  const seconds = Number(values["members-seconds"]);
-  const rows = values.members.split(",").map((text) => {
-    const count = Number(text);
+  const seconds = values["members-seconds"];
+  const rows = values.members.map((count) => {
     const world = new World({ seed: `size${count}` });
     world.isWatched = false;
     world.startMany(count, (i) => (i === 0 ? [] : ["n0"]));
@@ -247,7 +244,7 @@ function shapes(): Measured {
 }
 
 function churned(): Measured {
-  const result = churn({ nodes: 5, entries: Number(values.entries), minutes: 5, seed: WORLD.seed });
+  const result = churn({ nodes: 5, entries: values.entries, minutes: 5, seed: WORLD.seed });
   return {
     rows: [
       {

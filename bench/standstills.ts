@@ -7,7 +7,6 @@
 
 import { PerformanceObserver, performance } from "node:perf_hooks";
 import { setTimeout as after, setImmediate as turn } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../gen/waymark/catalog/v1/entry_pb.js";
@@ -33,18 +32,17 @@ import type { Time } from "../src/lib/machine.ts";
 import { anonymousCaller } from "../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../src/policy/set/verdict.ts";
 import { BOUNDS, lifecycleParts, ORIGIN_LIFECYCLE_OPTIONS } from "../test/fakes/options.ts";
+import { argsOf } from "./_args.ts";
 import { report, round } from "./_results.ts";
 
-const { values } = parseArgs({
-  options: {
-    entries: { type: "string", default: "1000000" },
-    namespaces: { type: "string", default: "1000" },
-    watches: { type: "string", default: "1000" },
-  },
+const values = argsOf({
+  entries: 1_000_000,
+  namespaces: 1000,
+  watches: 1000,
 });
-const ENTRIES = Number(values.entries);
-const NAMESPACES = Number(values.namespaces);
-const WATCHES = Number(values.watches);
+const ENTRIES = values.entries;
+const NAMESPACES = values.namespaces;
+const WATCHES = values.watches;
 /** To its own cluster's records the rules of owners do not apply. */
 const ELSEWHERE = "c2";
 const FRAME_BYTES = 32 * 1024;

@@ -9,7 +9,6 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import dns from "dns-packet";
 import { EntryKind, EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
@@ -21,6 +20,7 @@ import {
   ResolveRequestSchema,
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { mustRun } from "../scripts/run.ts";
+import { argsOf } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { commit, report, spread } from "./_results.ts";
 import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
@@ -39,10 +39,8 @@ import {
   unregisterBytes,
 } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: { other: { type: "string" }, rounds: { type: "string", default: "40" }, only: { type: "string" } },
-});
-const ROUNDS = Number(values.rounds);
+const values = argsOf({ other: "", rounds: 40, only: "" });
+const ROUNDS = values.rounds;
 /** Fewer give no verdict that is worth keeping. */
 const MIN_ROUNDS = 10;
 const ENTRIES = 20_000;
@@ -304,13 +302,13 @@ async function compare(path: Path, other: string) {
 }
 
 const { other } = values;
-if (other === undefined) {
+if (other === "") {
   console.error("versions: no verdict without --other, a checkout to compare with");
   process.exitCode = 2;
 } else {
   await mustRun("node", ["scripts/build.ts"], { cwd: other });
   pinSelf();
-  const wanted = PATHS.filter(({ name }) => values.only === undefined || values.only.split(",").some((word) => name.includes(word)));
+  const wanted = PATHS.filter(({ name }) => values.only.split(",").some((word) => name.includes(word)));
   const rows = [];
   for (const path of wanted) rows.push(await compare(path, other));
   const worst = rows.reduce((most, row) => (row.low > most.low ? row : most), rows[0] ?? { path: "none", low: Number.NaN });

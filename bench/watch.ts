@@ -4,7 +4,7 @@
  * what a watcher that stops reading costs. `npm run bench -- watch [--watchers 1,1000,10000] [--rounds 5] [--stalled 10000]`; it takes about four
  * minutes. Ten thousand watchers are compared one change at a time, the others in a steady stream too; more counts say how a cost grows.
  */
-import { parseArgs } from "node:util";
+import { argsOf } from "./_args.ts";
 import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { type Closer, type Filters, OWN_FILTER_SERVICES, openStalled, Watchers } from "./_watchers.ts";
@@ -12,16 +12,14 @@ import { drive, fail, INSTANCES, loadNode, PATH, registerBytes } from "./_work.t
 import { loadEtcd, type Sizes, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { startNats } from "./adapters/nats.ts";
 
-const { values } = parseArgs({
-  options: {
-    watchers: { type: "string", default: "1,1000,10000" },
-    rounds: { type: "string", default: "5" },
-    stalled: { type: "string", default: "10000" },
-  },
+const values = argsOf({
+  watchers: [1, 1000, 10_000],
+  rounds: 5,
+  stalled: 10_000,
 });
-const COUNTS = values.watchers.split(",").map(Number);
-const ROUNDS = Number(values.rounds);
-const STALLED = Number(values.stalled);
+const COUNTS = values.watchers;
+const ROUNDS = values.rounds;
+const STALLED = values.stalled;
 /** Rounds before those that count: Node compiles what has run often enough. */
 const WARM_ROUNDS = 2;
 const IN_FLIGHT = 32;

@@ -7,27 +7,25 @@
  */
 import { once } from "node:events";
 import { cpus } from "node:os";
-import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { argsOf } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, ratioOf, report, round, spread } from "./_results.ts";
 import { inRounds, type Side as WriteSide } from "./_rounds.ts";
 import { Wire } from "./_wire.ts";
 import { ask, drive, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH, registerBytes, scattered } from "./_work.ts";
 
-const { values } = parseArgs({
-  options: {
-    workers: { type: "string", default: "0,1,2" },
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "2" },
-    connections: { type: "string", default: "64" },
-  },
+const values = argsOf({
+  workers: [0, 1, 2],
+  rounds: 7,
+  seconds: 2,
+  connections: 64,
 });
-const ROUNDS = Number(values.rounds);
+const ROUNDS = values.rounds;
 /** Rounds before those that count: Node compiles what has run often enough. */
 const WARM_ROUNDS = 2;
-const SECONDS = Number(values.seconds);
-const CONNECTIONS = Number(values.connections);
+const SECONDS = values.seconds;
+const CONNECTIONS = values.connections;
 const ENTRIES = 100_000;
 /** Entries of a node whose registrations are measured. */
 const WRITTEN = 10_000;
@@ -136,7 +134,7 @@ async function writes() {
 
 async function queries() {
   if (!IS_WIDE) pinSelf();
-  const sides = (await Promise.all(values.workers.split(",").map((workers) => open(Number(workers))))).filter((side) => side !== undefined);
+  const sides = (await Promise.all(values.workers.map(open))).filter((side) => side !== undefined);
   for (let r = 0; r < WARM_ROUNDS + ROUNDS; r++) for (const side of r % 2 === 0 ? sides : sides.toReversed()) await measure(side);
   const lone = sides.find(({ workers }) => workers === 0);
   const counted = (figures: readonly number[] = []) => figures.slice(WARM_ROUNDS);

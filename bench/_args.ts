@@ -1,0 +1,50 @@
+/** The flags of a benchmark. A wrong one ends it with a message before anything is started. */
+import { basename } from "node:path";
+import { parseArgs } from "node:util";
+
+type Flag = number | string | readonly number[] | readonly string[];
+type Widened<F extends Flag> = F extends number
+  ? number
+  : F extends string
+    ? string
+    : F extends readonly number[]
+      ? readonly number[]
+      : readonly string[];
+
+class WrongFlag extends Error {}
+
+/** Zero only in a list or where it is the default: no rounds and no seconds measure nothing. */
+function numberOf(name: string, text: string, least: number): number {
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  const isGood = Number.isFinite(value) && (value > 0 || value === least);
+  if (!isGood) throw new WrongFlag(`--${name}: ${JSON.stringify(text)} is not a number${least === 0 ? "" : " above 0"}`);
+  return value;
+}
+
+function read(name: string, text: string, byDefault: Flag): Flag {
+  if (typeof byDefault === "string") return text;
+  if (typeof byDefault === "number") return numberOf(name, text, byDefault);
+  const words = text.split(",");
+  return typeof byDefault[0] === "string" ? words : words.map((word) => numberOf(name, word, Math.min(...byDefault.map(Number), 0)));
+}
+
+/**
+ * What each flag says, or its default. A list is written with commas between. Ends the process with code 2 where a flag is unknown, has no value, or
+ * is not the number that its default is.
+ */
+export function argsOf<const F extends Readonly<Record<string, Flag>>>(defaults: F): { readonly [K in keyof F]: Widened<F[K]> } {
+  try {
+    const options = Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: "string" as const }]));
+    const { values } = parseArgs({ options });
+    const told = Object.entries(defaults).map(([name, byDefault]) => {
+      const text = values[name];
+      return [name, typeof text === "string" ? read(name, text, byDefault) : byDefault];
+    });
+    return Object.fromEntries(told) as { readonly [K in keyof F]: Widened<F[K]> };
+  } catch (error) {
+    if (!(error instanceof WrongFlag || (error instanceof TypeError && "code" in error))) throw error;
+    const flags = Object.entries(defaults).map(([name, byDefault]) => `--${name} ${String(byDefault)}`);
+    console.error(`${basename(process.argv[1] ?? "", ".ts")}: ${error.message}\nThe flags and their defaults: ${flags.join(" ")}`);
+    process.exit(2);
+  }
+}
