@@ -52,15 +52,29 @@ function stampOf(name: PeerName): Stamp | undefined {
   return stamp.sources === sourcesOf(name) ? stamp : undefined;
 }
 
+/** Those that were asked for in this process: what a report says the versions of. */
+const asked = new Set<PeerName>();
+
 /** The program of a peer; undefined where it is not installed in the version that its module names. */
 export function peerProgram(name: PeerName): string | undefined {
+  asked.add(name);
   return stampOf(name) === undefined ? undefined : join(BUILT, name);
 }
 
 /** The version of each peer and of the Go that built it, or "not installed". */
-export function peerVersions(): Readonly<Record<PeerName, string>> {
-  const versions = PEERS.map((name) => [name, stampOf(name)?.version ?? "not installed"]);
-  return Object.fromEntries(versions) as Record<PeerName, string>;
+function versionsOf(names: readonly PeerName[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(names.map((name) => [name, stampOf(name)?.version ?? NOT_INSTALLED]));
+}
+
+const NOT_INSTALLED = "not installed";
+
+/** Of the peers that this process has asked for. */
+export function askedVersions(): Readonly<Record<string, string>> {
+  return versionsOf(PEERS.filter((name) => asked.has(name)));
+}
+
+export function absentPeers(): readonly PeerName[] {
+  return PEERS.filter((name) => stampOf(name) === undefined);
 }
 
 /** Builds each peer that is not there yet. Consul takes several minutes. Throws with Go's own words when one cannot be built. */
@@ -74,8 +88,8 @@ export async function installPeers(): Promise<void> {
     await mustRun("go", ["build", "-trimpath", "-o", join(BUILT, name), source.command ?? "."], { cwd });
     const version = (await mustRun("go", ["list", "-m", "-f", "{{.Version}}", source.module], { cwd })).trim();
     const go = (await mustRun("go", ["env", "GOVERSION"], { cwd })).trim();
-    const stamp: Stamp = { sources: sourcesOf(name), version: `${version}, ${go}` };
+    const stamp: Stamp = { sources: sourcesOf(name), version: `${version} (${go})` };
     writeFileSync(join(BUILT, `${name}.json`), JSON.stringify(stamp));
   }
-  for (const [name, version] of Object.entries(peerVersions())) console.error(`${name}: ${version}`);
+  for (const [name, version] of Object.entries(versionsOf(PEERS))) console.error(`${name}: ${version}`);
 }

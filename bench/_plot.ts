@@ -7,6 +7,8 @@ export interface Bar {
 }
 
 const WIDTH = 380;
+/** What a letter takes at most, about: the texts are of 12 pixels. */
+const LETTER = 7;
 const LABELS = 96;
 const VALUES = 84;
 const ROW = 20;
@@ -20,25 +22,38 @@ function escaped(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 }
 
-/** `title` is what a screen reader says. The first bar is ours; `limit` is a line across all of them, where the goal stands. */
-export function plot(title: string, bars: readonly Bar[], limit?: number): string {
+export interface Drawn {
+  /** What a screen reader says. */
+  readonly title: string;
+  /** The line above the bars. */
+  readonly unit: string;
+  /** The first is ours. They start at zero. */
+  readonly bars: readonly Bar[];
+  /** A line across all bars, where the goal stands. */
+  readonly limit?: number;
+}
+
+export function plot({ title, unit, bars, limit }: Drawn): string {
+  const labels = Math.max(LABELS, ...bars.map(({ label }) => label.length * LETTER + 6));
+  const width = Math.max(WIDTH, unit.length * LETTER, labels + WIDTH - LABELS);
   const most = Math.max(limit ?? 0, ...bars.map(({ value }) => spreadOf(value).max));
-  const x = (value: number): number => Math.round(LABELS + (value / most) * (WIDTH - LABELS - VALUES));
-  const height = bars.length * ROW + 4;
+  const x = (value: number): number => Math.round(labels + (value / most) * (width - labels - VALUES));
+  const height = (bars.length + 1) * ROW + 4;
   const rows = bars.flatMap(({ label, value }, i) => {
     const { median, min, max } = spreadOf(value);
-    const [top, middle] = [i * ROW + 5, i * ROW + 12];
+    const [top, middle] = [(i + 1) * ROW + 5, (i + 1) * ROW + 12];
     return [
-      `<text x="${LABELS - 6}" y="${middle + 4}" text-anchor="end">${escaped(label)}</text>`,
-      `<rect x="${LABELS}" y="${top}" width="${Math.max(1, x(median) - LABELS)}" height="14" fill="${i === 0 ? OURS : THEIRS}"/>`,
+      `<text x="${labels - 6}" y="${middle + 4}" text-anchor="end">${escaped(label)}</text>`,
+      `<rect x="${labels}" y="${top}" width="${Math.max(1, x(median) - labels)}" height="14" fill="${i === 0 ? OURS : THEIRS}"/>`,
       ...(max > min ? [`<path d="M${x(min)} ${middle}H${x(max)}" stroke="${TEXT}" stroke-width="2"/>`] : []),
       `<text x="${x(max) + 6}" y="${middle + 4}">${escaped(cellText(median))}</text>`,
     ];
   });
-  const line = limit === undefined ? [] : [`<path d="M${x(limit)} 1V${height - 1}" stroke="${TEXT}" stroke-dasharray="3 2"/>`];
+  const line = limit === undefined ? [] : [`<path d="M${x(limit)} ${ROW + 1}V${height - 1}" stroke="${TEXT}" stroke-dasharray="3 2"/>`];
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" role="img" font-family="sans-serif" font-size="12" fill="${TEXT}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" role="img" font-family="sans-serif" font-size="12" fill="${TEXT}">`,
     `<title>${escaped(title)}</title>`,
+    `<text x="2" y="14">${escaped(unit)}</text>`,
     ...rows,
     ...line,
     "</svg>",

@@ -1,13 +1,16 @@
 /** What every benchmark says beside its figures, and how figures of noisy rounds become one with a spread. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { peerVersions } from "./_peers.ts";
+import { askedVersions } from "./_peers.ts";
 import { loopsHeldMs } from "./_processes.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** The environment variable by which `npm run bench` says of which commit it built dist. */
+export const BUILT_OF = "BENCH_BUILT_OF";
 
 /** Middle, least and most of several rounds. */
 export interface Spread {
@@ -18,17 +21,25 @@ export interface Spread {
 
 /** What stands behind a goal, as docs/performance.md shows it: a row of its table and a plot. */
 export interface Shown {
-  /** What is done, in words of a user: "an exact query of ten entries, 64 under way". Rows of one benchmark with the same work share a plot. */
+  /** What is done, in words of a user: "an exact query of ten entries, 64 under way". */
   readonly work: string;
   /** Who does it beside us: "etcd, serializable range". Nobody: a limit of our own. */
   readonly beside?: string;
   /** Of `ours` and `theirs`: "µs of CPU a request". */
   readonly unit: string;
-  readonly ours: Spread | number;
+  /** More is better, as with requests a second; by default less is. */
+  readonly isMoreBetter?: boolean;
+  /** Absent: it was not measured. */
+  readonly ours?: Spread | number;
   /** Absent: there is no such peer, or it was not measured. */
   readonly theirs?: Spread | number;
+  /** Whose bars they are, where it is not Waymark beside the first words of `beside`. */
+  readonly oursName?: string;
+  readonly theirsName?: string;
   /** Of the goal's value, where rounds give one. */
   readonly ratio?: Spread;
+  /** The same comparison at other rates: "half 1.94 · low 1.71". */
+  readonly otherRates?: string;
 }
 
 /** One figure of the issue's list. */
@@ -65,17 +76,20 @@ export interface Kept extends Omit<Report, "isKept"> {
     readonly kernel: string;
     readonly loadAverage: number;
   };
-  /** Of Node, and of each peer with the Go that built it. */
+  /** Of Node, and of each peer in it with the Go that built that. */
   readonly versions: Readonly<Record<string, string>>;
   readonly commit: string;
   /** To the minute. */
   readonly date: string;
 }
 
+/** Of a few rounds. Goals are judged by it, so it keeps more digits than are shown. */
 export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  const at = (i: number) => round(sorted[i] ?? Number.NaN);
-  return { median: at(sorted.length >> 1), min: at(0), max: at(sorted.length - 1) };
+  const at = (i: number) => sorted[i] ?? Number.NaN;
+  const exact = (value: number) => Number(value.toPrecision(6));
+  const median = (at((sorted.length - 1) >> 1) + at(sorted.length >> 1)) / 2;
+  return { median: exact(median), min: exact(at(0)), max: exact(at(sorted.length - 1)) };
 }
 
 /** Three digits that matter. */
@@ -125,6 +139,16 @@ export function commit(root = ROOT): string {
 
 const WITH_CHANGES = " with changes";
 
+/** Of the last minute before this benchmark: what it does itself does not count. */
+const [loadBefore = 0] = loadavg();
+
+/** Why this run's results are not kept; undefined: they are. */
+function whyNotKept({ isKept, measured }: { readonly isKept: boolean; readonly measured: string }): string | undefined {
+  if (measured.endsWith(WITH_CHANGES)) return "the tree has changes that are not committed";
+  if (measured !== process.env[BUILT_OF]) return "dist was not built of this commit by `npm run bench`";
+  return isKept ? undefined : "it is a part, or a flag makes it weaker than its default";
+}
+
 /** A folder of this machine as others may have it: beside their own. */
 function anywhere(argument: string): string {
   return isAbsolute(argument) ? `../${basename(argument)}` : argument;
@@ -142,22 +166,19 @@ export function report({ isKept = true, ...told }: Report): void {
       cores: cpus().length,
       memoryGiB: Math.round(totalmem() / 1024 ** 3),
       kernel: release(),
-      loadAverage: round(loadavg()[0] ?? 0),
+      loadAverage: round(loadBefore),
     },
-    versions: { node: process.version, ...peerVersions() },
+    versions: { node: process.version, ...askedVersions() },
     commit: commit(),
     date: new Date().toISOString().slice(0, 16),
   };
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
-  for (const note of loopNotes()) console.error(note);
+  for (const note of result.notes) console.error(`- ${note}`);
   for (const goal of result.goals) console.error(goalText(goal));
-  if (whole.commit.endsWith(WITH_CHANGES)) {
-    console.error(`${result.name}: only told, since the tree has changes that are not committed`);
-  } else if (isKept) {
-    const folder = join(ROOT, "bench", "results");
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, `${result.name}.json`), `${JSON.stringify(whole, undefined, 2)}\n`);
-  } else console.error(`${result.name}: only told, since it is a part or too short; bench/results/${result.name}.json stays as it is`);
+  const why = whyNotKept({ isKept, measured: whole.commit });
+  const file = join("bench", "results", `${result.name}.json`);
+  if (why === undefined) writeFileSync(join(ROOT, file), `${JSON.stringify(whole, undefined, 2)}\n`);
+  else console.error(`${result.name}: printed, not kept in ${file}, since ${why}`);
   console.log(JSON.stringify(whole));
 }
 
@@ -170,18 +191,28 @@ function loopNotes(): readonly string[] {
   ];
 }
 
-export function verdict({ value, atLeast, atMost }: Goal): "reached" | "missed" | "no verdict" {
+export type Verdict = "reached" | "missed" | "uncertain" | "no verdict";
+
+/** Uncertain: some rounds reached it and some did not. */
+export function verdict({ value, atLeast, atMost, shown }: Goal): Verdict {
   // JSON has no NaN: it comes back as null, which is not less than anything.
   if (typeof value !== "number" || Number.isNaN(value)) return "no verdict";
-  return value >= (atLeast ?? value) && value <= (atMost ?? value) ? "reached" : "missed";
+  const isGood = (one: number) => one >= (atLeast ?? one) && one <= (atMost ?? one);
+  const { min = value, max = value } = shown?.ratio ?? {};
+  if (isGood(min) !== isGood(max)) return "uncertain";
+  return isGood(value) ? "reached" : "missed";
 }
 
-/** Above this share of the core taken by others, a time by the clock is no verdict unless it is good all the same. */
+/** Above this share of the core taken by others, a time by the clock says little. */
 const MAX_OTHERS = 0.1;
 
-/** A goal by the clock: no verdict when it is missed while others used the core. */
+/**
+ * A goal by the clock: no verdict when others used the core. A limit of our own that is reached all the same stays, since others can only have slowed
+ * us; in a ratio they may have slowed the peer.
+ */
 export function quiet(goal: Goal, others: number): Goal {
-  if (others <= MAX_OTHERS || verdict(goal) !== "missed") return goal;
+  const isRatio = goal.unit === "×";
+  if (others <= MAX_OTHERS || (!isRatio && verdict(goal) === "reached")) return goal;
   const seen = `${cellText(goal.value)} ${goal.unit} while others took ${Math.round(others * 100)} % of the core`;
   return { ...goal, value: undefined, note: goal.note === undefined ? seen : `${goal.note}; ${seen}` };
 }

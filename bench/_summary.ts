@@ -38,43 +38,50 @@ function rowsOf(kept: readonly Kept[]): readonly Row[] {
     );
 }
 
-/** Whose name stands before a comma; what it does stands after it. */
+/** Whose name stands before a comma or a relative clause; what it does stands after it. */
 function nameOf(beside: string): string {
-  return beside.split(/[,;:(]/)[0]?.trim() ?? beside;
+  return beside.split(/[,;:] | \(/)[0]?.trim() ?? beside;
+}
+
+/** Ours first. Empty where it was not measured. */
+function barsOf({ beside, ours, theirs, oursName = "Waymark", theirsName }: Shown): readonly Bar[] {
+  if (ours === undefined) return [];
+  const other = theirs === undefined ? [] : [{ label: theirsName ?? nameOf(beside ?? ""), value: theirs }];
+  return [{ label: oursName, value: ours }, ...other];
 }
 
 function plotOf({ goal, shown }: Row): string {
-  const { work, beside, unit, ours, theirs } = shown;
-  const bars: Bar[] = [{ label: "Waymark", value: ours }];
-  if (beside !== undefined && theirs !== undefined) bars.push({ label: nameOf(beside), value: theirs });
+  const { work, beside, unit, isMoreBetter = false } = shown;
+  const bars = barsOf(shown);
   const limit = beside === undefined ? (goal.atMost ?? goal.atLeast) : undefined;
-  const told = bars.map(({ label, value }) => `${label} ${cellText(value)}`).join(", ");
-  return plot(`${work}: ${told} ${unit}`, bars, limit);
+  return plot({
+    title: work,
+    unit: `${unit} (${isMoreBetter ? "longer" : "shorter"} is better)`,
+    bars,
+    ...(limit !== undefined && { limit }),
+  });
 }
 
 /** Each plot by its file's name. */
 export function plots(kept: readonly Kept[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(rowsOf(kept).map((row) => [row.file, plotOf(row)]));
+  const drawn = rowsOf(kept).filter(({ shown }) => barsOf(shown).length > 0);
+  return Object.fromEntries(drawn.map((row) => [row.file, plotOf(row)]));
 }
 
 function valueOf({ value, unit, shown }: Goal): string {
   if (typeof value !== "number") return "–";
-  const { ratio } = shown ?? {};
+  const { ratio, otherRates } = shown ?? {};
   const range = ratio === undefined ? "" : ` (${cellText(ratio.min)}–${cellText(ratio.max)})`;
-  return `${cellText(value)}${range}${unit === "×" ? "" : ` ${unit}`}`;
+  const others = otherRates === undefined ? "" : `<br>${otherRates}`;
+  return `${cellText(value)}${range}${unit === "×" ? "" : ` ${unit}`}${others}`;
 }
 
 function tableRow({ goal, shown, file }: Row): string {
   const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
   const judged = goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`;
-  const cells = [
-    shown.work,
-    shown.beside ?? "a limit of our own",
-    valueOf(goal),
-    wanted,
-    judged,
-    `![${shown.unit}](plots/${file})<br>${shown.unit}`,
-  ];
+  const told = barsOf(shown).map(({ label, value }) => `${label} ${cellText(value)}`);
+  const drawing = told.length === 0 ? "" : `![${told.join(", ")} ${shown.unit}](plots/${file})<br>${told.join(" · ")} ${shown.unit}`;
+  const cells = [shown.work, shown.beside ?? "a limit of our own", valueOf(goal), wanted, judged, drawing];
   return `| ${cells.join(" | ")} |`;
 }
 
@@ -86,10 +93,11 @@ export function summary(kept: readonly Kept[]): string {
     const of = kept.find((each) => each.name === name);
     if (of === undefined) return [];
     const { date, commit, machine, versions } = of;
-    const peers = Object.entries(versions).map(([who, version]) => `${who} ${version}`);
+    const { cpu, cores, memoryGiB } = machine;
+    const programs = Object.entries(versions).map(([who, version]) => `${who} ${version}`);
     return [
       `### ${name}`,
-      `[All figures and how they are measured](reference/benchmarks.md#${name}); commit ${commit}, ${date.slice(0, 10)}, load average ${machine.loadAverage}; ${peers.join(", ")}.`,
+      `[All figures and how they are measured](reference/benchmarks.md#${name}). Measured on ${date.slice(0, 10)} at commit ${commit} on ${cpu}, ${cores} cores, ${memoryGiB} GiB, with ${programs.join(", ")}.`,
       [
         "| work | beside | measured | goal | verdict | |",
         "| --- | --- | --- | --- | --- | --- |",
