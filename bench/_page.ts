@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cellText, type Goal, type Kept, type Verdict, verdict } from "./_results.ts";
+import { cellText, type Goal, isAsBefore, type Kept, type Verdict, verdict } from "./_results.ts";
 import { plots, summary } from "./_summary.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -20,10 +20,17 @@ const INTRO = `# Benchmarks
 What each benchmark measured when it last ran. [performance.md](../performance.md) says how to read these figures, what they do not show, and how to measure
 your own machine.`;
 
+function beforeText(goal: Goal): string {
+  if (goal.before === undefined) return "–";
+  const text = `${cellText(goal.before.value)} ${goal.unit}`;
+  return goal.value === undefined || isAsBefore(goal) ? text : `${text}: differs`;
+}
+
 function goalRow(goal: Goal): readonly string[] {
   const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
   const value = goal.value === undefined ? "–" : `${cellText(goal.value)} ${goal.unit}`;
-  return [goal.name, `${wanted} ${goal.unit}`, value, goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`];
+  const judged = goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`;
+  return [goal.name, `${wanted} ${goal.unit}`, value, judged, beforeText(goal)];
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -37,12 +44,17 @@ function versionsText(versions: Kept["versions"]): string {
     .join(", ");
 }
 
-function section({ name, command, machine, versions, commit, date, goals, tables, notes }: Kept): string {
+function section({ name, command, machine, versions, commit, date, before, goals, tables, notes }: Kept): string {
   const { cpu, cores, memoryGiB, kernel, loadAverage } = machine;
   const parts = [
     `## ${name}`,
     `\`${command}\`: commit ${commit}, ${date} UTC; ${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}, load average before it ${loadAverage}; ${versionsText(versions)}.`,
-    table(["goal", "wanted", "measured", "verdict"], goals.map(goalRow)),
+    table(["goal", "wanted", "measured", "verdict", "the run before"], goals.map(goalRow)),
+    ...(before === undefined
+      ? []
+      : [
+          `The run before: ${before.date} UTC, commit ${before.commit}. A figure differs when the rounds of both do not meet, or, where it has no rounds, when it moved by more than 15 %.`,
+        ]),
   ];
   for (const [title, rows] of Object.entries(tables)) {
     const columns = Object.keys(rows[0] ?? {});

@@ -1,6 +1,6 @@
 /** What every benchmark says beside its figures, and how figures of noisy rounds become one with a spread. */
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -42,7 +42,13 @@ export interface Shown {
   readonly otherRates?: string;
 }
 
-/** One figure of the issue's list. */
+/** What the run that was kept before this one measured for the same goal. */
+interface Before {
+  readonly value: number;
+  readonly ratio?: Spread;
+}
+
+/** A figure that something is wanted of. */
 export interface Goal {
   readonly name: string;
   /** undefined: no verdict, and `note` says why. */
@@ -53,6 +59,8 @@ export interface Goal {
   readonly note?: string;
   /** Absent: the goal stands on the generated page of all figures alone. */
   readonly shown?: Shown;
+  /** Absent: there was no such figure. */
+  readonly before?: Before;
 }
 
 export interface Report {
@@ -81,6 +89,8 @@ export interface Kept extends Omit<Report, "isKept"> {
   readonly commit: string;
   /** To the minute. */
   readonly date: string;
+  /** Of the run that was kept before this one. */
+  readonly before?: { readonly commit: string; readonly date: string };
 }
 
 /** Of a few rounds. Goals are judged by it, so it keeps more digits than are shown. */
@@ -154,11 +164,34 @@ function anywhere(argument: string): string {
   return isAbsolute(argument) ? `../${basename(argument)}` : argument;
 }
 
+/** What was kept before, of which the new goals say how near they are. */
+function besideBefore(whole: Kept, kept: Kept | undefined): Kept {
+  if (kept === undefined) return whole;
+  const goals = whole.goals.map((goal) => {
+    const { value, shown } = kept.goals.find(({ name }) => name === goal.name) ?? {};
+    return typeof value === "number" ? { ...goal, before: { value, ...(shown?.ratio && { ratio: shown.ratio }) } } : goal;
+  });
+  return { ...whole, goals, before: { commit: kept.commit, date: kept.date } };
+}
+
+/** A figure without rounds of its own may differ by so much from one run to the next. */
+const NOISE = 0.15;
+
+/** Whether a figure is that of the run before, within the noise: the rounds of both overlap, or it has none and moved by 15 % at most. */
+export function isAsBefore({ value = Number.NaN, shown, before }: Goal): boolean {
+  if (before === undefined) return false;
+  const [now, then] = [shown?.ratio, before.ratio];
+  if (now !== undefined && then !== undefined) return now.min <= then.max && then.min <= now.max;
+  return Math.abs(value - before.value) <= NOISE * Math.max(Math.abs(value), Math.abs(before.value));
+}
+
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */
 export function report({ isKept = true, ...told }: Report): void {
   const result = { ...told, notes: [...told.notes, ...loopNotes()] };
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
-  const whole: Kept = {
+  const file = join("bench", "results", `${result.name}.json`);
+  const earlier = existsSync(join(ROOT, file)) ? (JSON.parse(readFileSync(join(ROOT, file), "utf8")) as Kept) : undefined;
+  const measured: Kept = {
     ...result,
     command: `npm run bench -- ${[basename(process.argv[1] ?? "", ".ts"), ...process.argv.slice(2).map(anywhere)].join(" ")}`,
     machine: {
@@ -172,11 +205,11 @@ export function report({ isKept = true, ...told }: Report): void {
     commit: commit(),
     date: new Date().toISOString().slice(0, 16),
   };
+  const whole = besideBefore(measured, earlier);
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
   for (const note of result.notes) console.error(`- ${note}`);
   for (const goal of result.goals) console.error(goalText(goal));
   const why = whyNotKept({ isKept, measured: whole.commit });
-  const file = join("bench", "results", `${result.name}.json`);
   if (why === undefined) writeFileSync(join(ROOT, file), `${JSON.stringify(whole, undefined, 2)}\n`);
   else console.error(`${result.name}: printed, not kept in ${file}, since ${why}`);
   console.log(JSON.stringify(whole));

@@ -54,8 +54,9 @@ function plotOf({ goal, shown }: Row): string {
   const { work, beside, unit, isMoreBetter = false } = shown;
   const bars = barsOf(shown);
   const limit = beside === undefined ? (goal.atMost ?? goal.atLeast) : undefined;
+  const told = bars.map(({ label, value }) => `${label} ${cellText(value)}`).join(", ");
   return plot({
-    title: work,
+    title: `${work}: ${told} ${unit}`,
     unit: `${unit} (${isMoreBetter ? "longer" : "shorter"} is better)`,
     bars,
     ...(limit !== undefined && { limit }),

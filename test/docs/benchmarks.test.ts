@@ -2,13 +2,25 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import type { Goal, Kept } from "../../bench/_results.ts";
+import { type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
 
 test("versions without a checkout to compare with is no run: it says so, and its exit code too", () => {
   const { status, stderr } = spawnSync("node", ["bench/versions.ts"], { encoding: "utf8" });
   expect({ status, stderr }).toEqual({ status: 2, stderr: expect.stringContaining("--other, a checkout to compare with") as string });
+});
+
+test.each([
+  [["--watchers", "1,ten"], '--watchers: "ten" is not a number'],
+  [["--rounds", "0"], '--rounds: "0" is not a number above 0'],
+  [["--rounds"], "argument missing"],
+  [["--round", "1"], "Unknown option '--round'"],
+])("a wrong flag ends a benchmark before it starts anything: %j", (flags, message) => {
+  const { status, stderr } = spawnSync("node", ["bench/watch.ts", ...flags], { encoding: "utf8" });
+  expect(stderr).toContain(message);
+  expect(stderr).toContain("The flags and their defaults: --watchers 1,1000,10000");
+  expect(status).toBe(2);
 });
 
 const kept = (name: string, goals: readonly Goal[]): Kept => ({
@@ -43,17 +55,68 @@ test("a row has the work, the peer, the ratio with its spread, the goal and the 
   expect(text.split("\n").filter((line) => line.startsWith("| "))).toEqual([
     "| work | beside | measured | goal | verdict | |",
     "| --- | --- | --- | --- | --- | --- |",
-    "| a registration & its lease | etcd, a grant and a put | 0.72 (0.6–0.8) | ≥ 1.1 | missed | ![µs of CPU](plots/register-2.svg)<br>µs of CPU |",
+    "| a registration & its lease | etcd, a grant and a put | 0.72 (0.6–0.8) | ≥ 1.1 | missed | ![Waymark 100 (90–120), etcd 72 (70–75) µs of CPU](plots/register-2.svg)<br>Waymark 100 (90–120) · etcd 72 (70–75) µs of CPU |",
   ]);
-  expect(text).toContain("commit 0123456789ab, 2026-11-25, load average 0.1; node v24, etcd v3.7.3.");
+  expect(text).toContain("Measured on 2026-11-25 at commit 0123456789ab on a processor, 2 cores, 24 GiB, with node v24, etcd v3.7.3.");
 });
 
 test("a peer that is not installed leaves a row without a figure, which says so", () => {
-  const { ratio: _, theirs: __, ...shown } = ONE_AT_A_TIME.shown ?? { work: "", unit: "", ours: 0 };
+  const { ratio: _, theirs: __, ...shown } = ONE_AT_A_TIME.shown ?? { work: "", unit: "" };
   const text = summary([
     kept("register", [{ ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown }]),
   ]);
   expect(text).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |");
+});
+
+test("what was not measured at all keeps its row, without a plot", () => {
+  const { work = "", beside = "", unit = "" } = ONE_AT_A_TIME.shown ?? {};
+  const goal = { ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown: { work, beside, unit } };
+  expect(summary([kept("register", [goal])])).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |  |");
+  expect(plots([kept("register", [goal])])).toEqual({});
+});
+
+const round = (min: number, median: number, max: number) => ({ median, min, max });
+const ratio = (value: number, low: number, high: number): Goal => {
+  const shown = { work: "w", beside: "etcd", unit: "ms", ours: 1, theirs: 1, ratio: round(low, value, high) };
+  return { name: "g", value, unit: "×", atLeast: 1, shown };
+};
+
+test.each<[string, Goal, Verdict]>([
+  ["all rounds reach it", ratio(1.2, 1, 1.3), "reached"],
+  ["no round does", ratio(0.8, 0.7, 0.99), "missed"],
+  ["the median does and some round does not", ratio(1.2, 0.9, 1.3), "uncertain"],
+  ["some round does and the median does not", ratio(0.9, 0.8, 1.1), "uncertain"],
+  ["a limit is met", { name: "g", value: 20, unit: "ms", atMost: 20 }, "reached"],
+  ["a limit is missed by less than the digits that are shown", { name: "g", value: 20.001, unit: "ms", atMost: 20 }, "missed"],
+  ["nothing was measured", { name: "g", value: undefined, unit: "ms", atMost: 20 }, "no verdict"],
+  ["what JSON made of no number", { name: "g", value: Number.NaN, unit: "ms", atMost: 20 }, "no verdict"],
+])("a verdict where %s", (_, goal, wanted) => {
+  expect(verdict(goal)).toBe(wanted);
+});
+
+test.each<[string, Goal, number, Verdict]>([
+  ["a ratio that is reached on a quiet machine", ratio(1.2, 1.1, 1.3), 0.1, "reached"],
+  ["a ratio that is reached on a busy one: others may have slowed the peer", ratio(1.2, 1.1, 1.3), 0.11, "no verdict"],
+  ["a ratio that is missed on a busy one", ratio(0.8, 0.7, 0.9), 0.5, "no verdict"],
+  ["a limit that is reached on a busy one all the same", { name: "g", value: 1, unit: "ms", atMost: 2 }, 0.5, "reached"],
+  ["a limit that is missed on a busy one", { name: "g", value: 3, unit: "ms", atMost: 2 }, 0.5, "no verdict"],
+])("by the clock: %s", (_, goal, others, wanted) => {
+  expect(verdict(quiet(goal, others))).toBe(wanted);
+});
+
+test.each<[string, Goal, boolean]>([
+  ["rounds that meet", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.3, 1.4, 1.5) } }, true],
+  ["rounds that do not", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.31, 1.4, 1.5) } }, false],
+  ["15 % without rounds", { name: "g", value: 100, unit: "ms", before: { value: 85 } }, true],
+  ["more than that", { name: "g", value: 100, unit: "ms", before: { value: 84 } }, false],
+  ["no run before", { name: "g", value: 100, unit: "ms" }, false],
+])("as before: %s", (_, goal, wanted) => {
+  expect(isAsBefore(goal)).toBe(wanted);
+});
+
+test("the median of an even number of rounds lies between the middle two, and no digit is lost that a goal needs", () => {
+  expect(spread([4, 1, 2, 10])).toEqual(round(1, 3, 10));
+  expect(spread([1.9951])).toEqual(round(1.9951, 1.9951, 1.9951));
 });
 
 test("benchmarks stand in the order of a reader's interest, others after them by name", () => {
