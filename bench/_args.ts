@@ -48,3 +48,17 @@ export function argsOf<const F extends Readonly<Record<string, Flag>>>(defaults:
     process.exit(2);
   }
 }
+
+/**
+ * Whether no flag asks for less than its default does: no number below it, no list without one of its values, no other text. A result that was
+ * measured with less does not take the place of a whole one.
+ */
+export function asksForAll<F extends Readonly<Record<string, Flag>>>(asked: { readonly [K in keyof F]: Flag }, defaults: F): boolean {
+  return Object.entries(defaults).every(([name, byDefault]) => {
+    const value = asked[name];
+    if (typeof byDefault === "number") return typeof value === "number" && value >= byDefault;
+    if (typeof byDefault === "string") return value === byDefault;
+    const values = new Set<number | string>(typeof value === "object" ? value : []);
+    return byDefault.every((each) => values.has(each));
+  });
+}

@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { asksForAll } from "../../bench/_args.ts";
 import { type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
@@ -21,6 +22,16 @@ test.each([
   expect(stderr).toContain(message);
   expect(stderr).toContain("The flags and their defaults: --watchers 1,1000,10000");
   expect(status).toBe(2);
+});
+
+test.each([
+  [{ rate: 200, sizes: [10, 100], only: "" }, true],
+  [{ rate: 400, sizes: [1, 10, 100], only: "" }, true],
+  [{ rate: 100, sizes: [10, 100], only: "" }, false],
+  [{ rate: 200, sizes: [100, 1000], only: "" }, false],
+  [{ rate: 200, sizes: [10, 100], only: "a path" }, false],
+])("a result is kept only if no flag makes it weaker than its default: %j", (asked, isWhole) => {
+  expect(asksForAll(asked, { rate: 200, sizes: [10, 100], only: "" })).toBe(isWhole);
 });
 
 const kept = (name: string, goals: readonly Goal[]): Kept => ({
