@@ -131,7 +131,7 @@ export async function until(isTrue: () => Promise<boolean> | boolean, what: stri
   return performance.now() - startMs;
 }
 
-export function cpuMs(servers: readonly Running[]): number {
+export function cpuMs(servers: readonly Pick<Running, "cpuMs">[]): number {
   return servers.reduce((sum, server) => sum + server.cpuMs(), 0);
 }
 
@@ -146,7 +146,7 @@ function busyMs(): number {
  * Counts from now on; then says what others than these servers and this process took of all cores, 0 to 1. It is told what servers
  * took that were started meanwhile.
  */
-export function othersBeside(servers: readonly Running[]): (startedMs?: number) => number {
+export function othersBeside(servers: readonly Pick<Running, "cpuMs">[]): (startedMs?: number) => number {
   const ownMs = () => {
     const { user, system } = process.cpuUsage();
     return cpuMs(servers) + (user + system) / 1000;

@@ -19,8 +19,20 @@ const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "-
 
 /** How long a node may take to say how its loop was held. */
 const ANSWER_MS = 1000;
-/** Of each node that was stopped, the longest time for which its event loop was held by CPU work, in ms. `report` tells it. */
-export const loopsHeldMs: number[] = [];
+/** Of each node that was stopped, the longest time for which its event loop was held by CPU work, in ms, as the probe in it says. */
+const probedMs: number[] = [];
+/** The same of each that ran without the probe, by the clock, as its own metric says: the end of the bucket, Infinity beyond the last. */
+const toldMs: number[] = [];
+
+/** What `report` tells of the event loops of all nodes of ours that were measured and asked before they were stopped. */
+export function loopNotes(): readonly string[] {
+  const nodes = ({ length }: readonly number[]) => (length === 1 ? "a node" : `${length} nodes`);
+  const probed = `The event loop of ${nodes(probedMs)} was held by CPU work for at most ${Math.max(...probedMs).toPrecision(3)} ms at a time, from when it was ready or last looked at, collections included.`;
+  const most = Math.max(...toldMs);
+  const own = Number.isFinite(most) ? `at most ${most} ms` : "more than ten seconds";
+  const plain = `The event loop of ${nodes(toldMs)} that ran without the benchmark's probe was held for ${own} at a time, loading included, as the node's own metric says (waymark_event_loop_block_ms: by the clock, so neighbours on the core count; the end of its bucket; a hold may be measured up to 20 ms too short).`;
+  return [...(probedMs.length > 0 ? [probed] : []), ...(toldMs.length > 0 ? [plain] : [])];
+}
 
 /** What bin/waymark sets. */
 const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
@@ -35,6 +47,8 @@ export interface Running {
   /** CPU time so far, all threads. */
   cpuMs(): number;
   rssKiB(): number;
+  /** What of it is the process's own: no page of a file that it has mapped (its program, a database), and nothing that it shares. */
+  rssAnonKiB(): number;
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
@@ -81,9 +95,17 @@ export async function neighbourShare(servers: readonly (Running | undefined)[], 
   return shareWhile(work, [othersOn(SERVER_CORE, () => servers.reduce((sum, server) => sum + (server?.cpuMs() ?? 0), 0))]);
 }
 
-/** The same of the server's core or of the load's, whichever is more: where latency is measured here. */
-export async function neighbourShareOfBoth(server: Running, work: () => Promise<void>): Promise<number> {
-  return shareWhile(work, [othersOn(SERVER_CORE, () => server.cpuMs()), othersOn(LOAD_CORE, selfMs)]);
+/**
+ * The same of the server's core or of the load's, whichever is more: where latency is measured here. `helping`: processes of the benchmark that share
+ * the load's core, and are no strangers.
+ */
+export async function neighbourShareOfBoth(
+  server: Running,
+  work: () => Promise<void>,
+  helping: readonly Pick<Running, "cpuMs">[] = [],
+): Promise<number> {
+  const loadMs = () => helping.reduce((sum, each) => sum + each.cpuMs(), selfMs());
+  return shareWhile(work, [othersOn(SERVER_CORE, () => server.cpuMs()), othersOn(LOAD_CORE, loadMs)]);
 }
 
 async function shareWhile(work: () => Promise<void>, spentMs: readonly (() => number)[]): Promise<number> {
@@ -168,10 +190,27 @@ export async function startNode({
       const late = AbortSignal.timeout(ANSWER_MS);
       const probed =
         isPlain || !child.connected ? undefined : await Promise.race([probe("read"), once(late, "abort"), once(child, "exit")]);
-      if (probed !== undefined && "maxHeldCpuMs" in probed) loopsHeldMs.push(probed.maxHeldCpuMs);
+      if (probed !== undefined && "maxHeldCpuMs" in probed) probedMs.push(probed.maxHeldCpuMs);
+      const held = isPlain ? await ownHoldMs(ready.listeners["http"]) : undefined;
+      if (held !== undefined) toldMs.push(held);
       await running.stop(signal);
     },
   };
+}
+
+/** What a node's own metric says of its loop so far: the end of the highest bucket that counted, in ms. Undefined: it serves no metrics, or has counted nothing. */
+async function ownHoldMs(http: string | undefined): Promise<number | undefined> {
+  try {
+    const answer = await fetch(`http://${http}/metrics`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const text = await answer.text();
+    const buckets = [...text.matchAll(/^waymark_event_loop_block_ms_bucket\{.*?le="([^"]+)"\} (\d+)$/gm)];
+    const all = Math.max(0, ...buckets.map(([, , count]) => Number(count)));
+    const ends = buckets.filter(([, , count]) => Number(count) === all).map(([, end]) => (end === "+Inf" ? Infinity : Number(end)));
+    return all === 0 ? undefined : Math.min(...ends);
+  } catch {
+    // It was frozen, or has ended.
+    return undefined;
+  }
 }
 
 /**
@@ -199,7 +238,8 @@ export function runningOf(name: Running["name"], child: ChildProcess, at: Pick<R
     pid,
     ...at,
     cpuMs: () => cpuMsOf(pid),
-    rssKiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]),
+    rssKiB: () => statusKiB(pid, "VmRSS"),
+    rssAnonKiB: () => statusKiB(pid, "RssAnon"),
     async stop(signal = "SIGTERM") {
       process.off("exit", onExit);
       child.kill(signal);
@@ -208,8 +248,12 @@ export function runningOf(name: Running["name"], child: ChildProcess, at: Pick<R
   };
 }
 
+function statusKiB(pid: number, field: "VmRSS" | "RssAnon"): number {
+  return Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+}
+
 /** Of all threads that live, as the scheduler counts it in ns: `/proc/PID/stat` counts in 10 ms, too coarse for short rounds. */
-function cpuMsOf(pid: number): number {
+export function cpuMsOf(pid: number): number {
   let ns = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     try {

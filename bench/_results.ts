@@ -5,7 +5,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { askedVersions } from "./_peers.ts";
-import { loopsHeldMs } from "./_processes.ts";
+import { loopNotes } from "./_processes.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -213,15 +213,6 @@ export function report({ isKept = true, ...told }: Report): void {
   if (why === undefined) writeFileSync(join(ROOT, file), `${JSON.stringify(whole, undefined, 2)}\n`);
   else console.error(`${result.name}: printed, not kept in ${file}, since ${why}`);
   console.log(JSON.stringify(whole));
-}
-
-/** Of every node of ours that was measured, from when it was ready, or from the last "watch" of its loop, until it was stopped. */
-function loopNotes(): readonly string[] {
-  if (loopsHeldMs.length === 0) return [];
-  const nodes = loopsHeldMs.length === 1 ? "the node" : `${loopsHeldMs.length} nodes`;
-  return [
-    `The event loop of ${nodes} was held by CPU work for at most ${cellText(Math.max(...loopsHeldMs))} ms at a time, collections included.`,
-  ];
 }
 
 export type Verdict = "reached" | "missed" | "uncertain" | "no verdict";
