@@ -4,7 +4,7 @@
  * what a watcher that stops reading costs. `npm run bench -- watch [--watchers 1,1000,10000] [--rounds 5] [--stalled 10000]`; it takes about four
  * minutes. Ten thousand watchers are compared one change at a time, the others in a steady stream too; more counts say how a cost grows.
  */
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
 import { type Closer, type Filters, OWN_FILTER_SERVICES, openStalled, Watchers } from "./_watchers.ts";
@@ -12,11 +12,8 @@ import { drive, fail, INSTANCES, loadNode, PATH, registerBytes } from "./_work.t
 import { loadEtcd, type Sizes, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { startNats } from "./adapters/nats.ts";
 
-const values = argsOf({
-  watchers: [1, 1000, 10_000],
-  rounds: 5,
-  stalled: 10_000,
-});
+const DEFAULTS = { watchers: [1, 1000, 10_000], rounds: 5, stalled: 10_000 };
+const values = argsOf(DEFAULTS);
 const COUNTS = values.watchers;
 const ROUNDS = values.rounds;
 const STALLED = values.stalled;
@@ -120,7 +117,7 @@ async function fanOut(sides: readonly Side[], node: Node, count: number, mode: M
       who: side.server.name,
       "events a CPU-second": spread(perCpu(side)),
       "CPU µs an event": cpuUs(side),
-      "ours does": side === ours ? "-" : (ratioOf(perCpu(ours), perCpu(side)) ?? "-"),
+      "peer's CPU over ours": side === ours ? "-" : (ratioOf(perCpu(ours), perCpu(side)) ?? "-"),
       "events a second": spread(rounds.map((r) => r.events / r.seconds)),
       "to the last p50 ms": took.length === 0 ? "-" : percentile(took, 0.5),
       "p99 ms": took.length === 0 ? "-" : percentile(took, 0.99),
@@ -206,54 +203,66 @@ async function stalled() {
   };
 }
 
-/** What is wanted with 1,000 watches: so many times the peer's events a CPU-second at least. */
-const WANTED: readonly { readonly changes: string; readonly work: string; readonly who: Running["name"]; readonly atLeast: number }[] = [
-  { changes: "one by one, one filter", work: "one change told to 1,000 watches with one filter", who: "etcd", atLeast: 1.5 },
-  {
-    changes: "one by one, each its own filter",
-    work: "one change told to 1,000 watches, each with its own filter",
-    who: "etcd",
-    atLeast: 1,
-  },
-  {
-    changes: "one by one, each its own filter",
-    work: "one change told to 1,000 watches, each with its own filter",
-    who: "echo",
-    atLeast: round(1 / 1.5),
-  },
-  { changes: "steady, one filter", work: "a steady stream of changes told to 1,000 watches with one filter", who: "etcd", atLeast: 6.5 },
-  {
-    changes: "steady, each its own filter",
-    work: "a steady stream of changes told to 1,000 watches, each with its own filter",
-    who: "etcd",
-    atLeast: 3,
-  },
-  { changes: "steady, one filter", work: "a steady stream of changes told to 1,000 watches with one filter", who: "nats", atLeast: 1 },
+/** What is wanted: so many times the peer's events a CPU-second at least. */
+interface Wanted {
+  readonly watchers: number;
+  readonly changes: string;
+  readonly work: string;
+  readonly who: "etcd" | "nats" | "echo";
+  readonly atLeast: number;
+  /** The issue has no bound for it. */
+  readonly isOurWish?: boolean;
+}
+
+const WORK = {
+  one: "one change told to 1,000 watches with one filter",
+  own: "one change told to 1,000 watches, each with its own filter",
+  steadyOne: "a steady stream of changes told to 1,000 watches with one filter",
+  steadyOwn: "a steady stream of changes told to 1,000 watches, each with its own filter",
+  service: "changes of 1,000 services, each told to the one watch that follows it",
+  single: "one change told to a single watch",
+} as const;
+const [ONE, OWN] = ["one by one, one filter", "one by one, each its own filter"];
+const [STEADY_ONE, STEADY_OWN] = ["steady, one filter", "steady, each its own filter"];
+/** At most one and a half times what a bare write to each takes. */
+const BARE = 1 / 1.5;
+
+const WANTED: readonly Wanted[] = [
+  { watchers: 1000, changes: ONE, work: WORK.one, who: "etcd", atLeast: 1.5 },
+  { watchers: 1000, changes: ONE, work: WORK.one, who: "nats", atLeast: 1, isOurWish: true },
+  { watchers: 1000, changes: ONE, work: WORK.one, who: "echo", atLeast: BARE },
+  { watchers: 1000, changes: OWN, work: WORK.own, who: "etcd", atLeast: 1 },
+  { watchers: 1000, changes: OWN, work: WORK.own, who: "echo", atLeast: BARE },
+  { watchers: 1000, changes: STEADY_ONE, work: WORK.steadyOne, who: "etcd", atLeast: 6.5 },
+  { watchers: 1000, changes: STEADY_OWN, work: WORK.steadyOwn, who: "etcd", atLeast: 3 },
+  { watchers: 1000, changes: STEADY_ONE, work: WORK.steadyOne, who: "nats", atLeast: 1 },
+  { watchers: 1000, changes: "a service each", work: WORK.service, who: "etcd", atLeast: 1, isOurWish: true },
+  { watchers: 1, changes: ONE, work: WORK.single, who: "etcd", atLeast: 1, isOurWish: true },
+  { watchers: 1, changes: ONE, work: WORK.single, who: "nats", atLeast: 1, isOurWish: true },
 ];
 
 /** Peers as a reader meets them. */
-const BESIDE: Readonly<Partial<Record<Running["name"], string>>> = {
-  etcd: "etcd, a watch each",
-  nats: "NATS, a subscription each, nothing kept",
-  echo: "a bare node:http2 server, a write to each watch",
-};
+const BESIDE = {
+  etcd: "etcd, a watch each, 100 a connection; each change goes through Raft (ours does not)",
+  nats: "NATS, a subscription each, 100 a connection; nothing is kept (ours is on disk)",
+  echo: "a bare node:http2 server, a write to each watch, 100 a connection; nothing is kept (ours is on disk)",
+} as const;
 
 /** Of the benchmark's watches, or of one that was not asked for. */
 type Find = (watchers: number, changes: string, who: Running["name"]) => Row | undefined;
 
-function ratioGoal(find: Find, { changes, work, who, atLeast }: (typeof WANTED)[number]): Goal {
-  const [ours, theirs] = [find(1000, changes, "waymark"), find(1000, changes, who)];
-  const ratio = theirs?.["ours does"];
-  const beside = BESIDE[who] ?? who;
-  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast };
-  if (ours === undefined || theirs === undefined || typeof ratio !== "object")
-    return { ...goal, value: undefined, note: "not measured: the peer is not installed, or 1,000 watches were not asked for" };
-  const unit = "µs of CPU for each watch that is told of a change";
-  return {
-    ...goal,
-    value: ratio.median,
-    shown: { work, beside, unit, ours: ours["CPU µs an event"], theirs: theirs["CPU µs an event"], ratio },
-  };
+function ratioGoal(find: Find, { watchers, changes, work, who, atLeast, isOurWish = false }: Wanted): Goal {
+  const [ours, theirs] = [find(watchers, changes, "waymark"), find(watchers, changes, who)];
+  const ratio = theirs?.["peer's CPU over ours"];
+  const beside = BESIDE[who];
+  const shown = { work, beside, unit: "µs of CPU for each watch that is told of a change" };
+  const note = isOurWish ? { note: "our own wish" } : {};
+  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast, ...note };
+  if (ours === undefined || theirs === undefined || typeof ratio !== "object") {
+    const missing = "not measured: the peer is not installed, or so many watches were not asked for";
+    return { ...goal, value: undefined, note: missing, shown };
+  }
+  return { ...goal, value: ratio.median, shown: { ...shown, ours: ours["CPU µs an event"], theirs: theirs["CPU µs an event"], ratio } };
 }
 
 /** Our own limits with 10,000 watches. */
@@ -266,36 +275,32 @@ function manyGoals(many: Row): readonly Goal[] {
   ];
 }
 
-function goalsOf(all: readonly Row[], stall: Awaited<ReturnType<typeof stalled>> | undefined): readonly Goal[] {
+function goalsOf(all: readonly Row[], stall: Awaited<ReturnType<typeof stalled>>): readonly Goal[] {
   const find: Find = (watchers, changes, who) => all.find((row) => row.watchers === watchers && row.changes === changes && row.who === who);
   const many = find(MANY, "one by one, one filter", "waymark");
   return [
     ...WANTED.map((wanted) => ratioGoal(find, wanted)),
     ...(many === undefined ? [] : manyGoals(many)),
-    ...(stall === undefined
-      ? []
-      : [
-          { name: "heap of a stalled watcher beyond an idle one", value: stall["heap beyond idle KiB"], unit: "KiB", atMost: 64 },
-          { name: "RSS of an idle watch stream", value: (stall["idle RSS KiB"] * 1024) / 1000, unit: "KB", atMost: 25 },
-        ]),
+    { name: "heap of a stalled watcher beyond an idle one", value: stall["heap beyond idle KiB"], unit: "KiB", atMost: 64 },
+    { name: "RSS of an idle watch stream", value: (stall["idle RSS KiB"] * 1024) / 1000, unit: "KB", atMost: 25 },
   ];
 }
 
 pinSelf();
 const rows: Row[] = [];
 for (const count of COUNTS) rows.push(...(await allModes(count)));
-const stall = STALLED > 0 ? await stalled() : undefined;
+const stall = await stalled();
 report({
   name: "watch",
-  isKept: COUNTS.length >= 3 && ROUNDS >= 5,
-  tables: { "fan-out of small changes": rows, ...(stall !== undefined && { "streams that stop reading": [stall] }) },
+  isKept: asksForAll(values, DEFAULTS),
+  tables: { "fan-out of small changes": rows, "streams that stop reading": [stall] },
   goals: goalsOf(rows, stall),
   notes: [
-    "The driver is ours and reads frames from the socket's bytes; 100 watches a connection; windows never close, so no peer waits for WINDOW_UPDATE.",
+    "The driver is ours, reads frames from the socket's bytes, and sends what comes in one turn in one write, to every peer; 100 watches a connection; windows never close, so no peer waits for WINDOW_UPDATE.",
     "One by one is the low rate: the next change is sent when the last watcher has the one before. Steady is the full rate: 32 changes under way at any time, all of different keys, so that none may be merged. Between the two, only the number of changes that come together differs. CPU time includes taking the changes in.",
     "One filter: every watch asks for the namespace. Each its own: each asks for the ten services that change and for one name more that no other asks for; at etcd each has a range with an end of its own. A service each: each follows a service of its own (etcd: a prefix), so that a change is one event, and an event's cost is that of the change with it.",
     `Stalled: ${STALL_CHANGES.toLocaleString("en-US")} changes while nothing is read beyond the first ${STALL_WINDOW_BYTES} bytes of each stream; heap is V8's heap and buffers after a collection, less what the changes cost without watchers. RSS grows with the young generation too, by up to 64 MB whatever is opened: a thousand streams would show little else.`,
-    "Our node and etcd write each change to disk before they tell of it; NATS and the bare server (echo) keep nothing.",
+    "Our node and etcd write each change to disk before they tell of it, etcd through Raft, alone; NATS and the bare server (echo) keep nothing. The peer's CPU over ours: above 1, the peer takes more CPU time for the same.",
     "For etcd and NATS: no cursors to make; at NATS no filters. For us: they tell of each change in a message of its own, where ours gathers what came within 2 ms.",
   ],
 });
