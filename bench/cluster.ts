@@ -5,7 +5,7 @@
  * with `--churn 300` a tenth of the entries changes every minute for that many seconds: a third of them ends, and as many others come.
  */
 import { readFileSync } from "node:fs";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { type Changes, changeAtRate, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { countOn, cpuMs, ENDED, othersBeside, sleep, startMember, startMembers, textOf, until, waymarkMesh } from "./_mesh.ts";
 import type { Node } from "./_processes.ts";
@@ -13,7 +13,7 @@ import { type Goal, percentile, quiet, report, round, spread } from "./_results.
 import { Wire } from "./_wire.ts";
 import { drive, PATH, registerBytes, registerNumbers, unregisterBytes } from "./_work.ts";
 
-const values = argsOf({
+const DEFAULTS = {
   nodes: 5,
   entries: 100_000,
   rate: 200,
@@ -23,7 +23,8 @@ const values = argsOf({
   idle: 65,
   newcomers: 3,
   churn: 0,
-});
+};
+const values = argsOf(DEFAULTS);
 const [NODES, ENTRIES, RATE, SECONDS, ROUNDS, IDLE, NEWCOMERS, CHURN] = [
   values.nodes,
   values.entries,
@@ -330,7 +331,7 @@ const goals: readonly Goal[] = [
 ];
 report({
   name: NODES === 5 ? "cluster" : `cluster-${NODES}`,
-  isKept: ENTRIES >= 100_000 && ROUNDS >= 3 && NEWCOMERS >= 3 && IDLE > 60,
+  isKept: asksForAll(values, DEFAULTS),
   tables: {
     "changes seen everywhere": [steady],
     "a newcomer": [newcomers],

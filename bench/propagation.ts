@@ -4,7 +4,7 @@
  * `npm run bench -- propagation [--nodes 10] [--rate 100] [--seconds 6] [--rounds 5]`; the default rate is 1,000 where the machine has eight cores.
  */
 import { cpus } from "node:os";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { type Changes, changeAtRate, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { HttpWire } from "./_http.ts";
 import { type Heard, type Mesh, startMembers, until, waymarkMesh } from "./_mesh.ts";
@@ -13,12 +13,8 @@ import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./
 import { fail } from "./_work.ts";
 import { startConsulCluster } from "./adapters/consul.ts";
 
-const values = argsOf({
-  nodes: 10,
-  rate: cpus().length >= 8 ? 1000 : 100,
-  seconds: 6,
-  rounds: 5,
-});
+const DEFAULTS = { nodes: 10, rate: cpus().length >= 8 ? 1000 : 100, seconds: 6, rounds: 5 };
+const values = argsOf(DEFAULTS);
 const [NODES, RATE, SECONDS, ROUNDS] = [values.nodes, values.rate, values.seconds, values.rounds];
 /** Services that change in turn, of one instance each. Each watch of Consul is one blocking query a service. */
 const SERVICES = 100;
@@ -141,7 +137,7 @@ const goal: Goal = {
 };
 report({
   name: "propagation",
-  isKept: NODES === 10 && ROUNDS >= 3,
+  isKept: NODES === DEFAULTS.nodes && asksForAll(values, DEFAULTS),
   tables: {
     [`${NODES} nodes`]: meshes.map(({ who }, i) => {
       const rounds = results[i] ?? [];
