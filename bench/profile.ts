@@ -1,18 +1,25 @@
 /**
- * Where does the time of a path go? Samples of a node's threads while one kind of work runs at full load, by part of the program and by function:
- * `npm run bench -- profile [--seconds 4] [--only "exact query"]`. The profiles lie in .cache/profiles afterwards, for Chrome's developer tools.
+ * Where does the time of a path go? Samples of a node's threads while one kind of work runs, by part of the program and by function:
+ * `npm run bench -- profile [--seconds 4] [--only "exact query"]`. About two and a half minutes. The profiles lie in .cache/profiles afterwards, for
+ * Chrome's developer tools.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
+import { field } from "./_frames.ts";
+import { HttpWire } from "./_http.ts";
+import { countOn, until } from "./_mesh.ts";
+import { openLoop } from "./_open-loop.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { report, round } from "./_results.ts";
 import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
-import { drive, exactQuery, INSTANCES, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
+import { Wire } from "./_wire.ts";
+import { drive, exactJson, exactQuery, fail, INSTANCES, leaseIn, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
 import { sizesOf } from "./adapters/etcd.ts";
 
-const values = argsOf({ seconds: 4, only: "" });
+const DEFAULTS = { seconds: 4, only: "" };
+const values = argsOf(DEFAULTS);
 const SECONDS = values.seconds;
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const KEPT = join(ROOT, ".cache", "profiles");
@@ -23,19 +30,30 @@ const INTERVAL_US = 250;
 const TOP_FUNCTIONS = 12;
 /** Units of work between two looks at the clock. */
 const STEP = 256;
+/** Calls that come alone, as in the low rate of bench/query.ts. */
+const LONE_PER_SECOND = 3000;
+/** What a node reads that starts: enough that Node's own start is the smaller part. */
+const STORED = 200_000;
+/** Renewed in turn. */
+const LEASES = 1000;
+/** As in bench/register.ts. */
+const RENEWALS_AHEAD = 8;
 
 interface Load {
   /** Does some hundred units of work; returns how many. `i` counts the calls. */
   readonly work: (i: number) => Promise<number>;
-  readonly close: () => void;
+  readonly close: () => Promise<unknown> | void;
 }
 
 interface Path {
   readonly name: string;
-  readonly open: (node: Node) => Promise<Load>;
+  /** Absent: the start of a node on what another one has stored is sampled. */
+  readonly open?: (node: Node) => Promise<Load>;
 }
 
-function calls(path: string, inFlight: number, message: (i: number) => Uint8Array, units = 1): Path["open"] {
+type Open = NonNullable<Path["open"]>;
+
+function calls(path: string, inFlight: number, message: (i: number) => Uint8Array, units = 1): Open {
   return (node) =>
     Promise.resolve({
       work: async (at) => {
@@ -46,7 +64,89 @@ function calls(path: string, inFlight: number, message: (i: number) => Uint8Arra
     });
 }
 
-function watched(filters: "one" | "own"): Path["open"] {
+/** The same call at a low rate, each alone. Its service is always the same, since what is sampled is what a lone call costs. */
+const lone: Open = (node) =>
+  Promise.resolve({
+    work: async () => {
+      const count = LONE_PER_SECOND / 4;
+      await openLoop(node, PATH.query, { message: exactQuery(7), perSecond: LONE_PER_SECOND, seconds: 1 / 4, connections: 4 });
+      return count;
+    },
+    close: () => {},
+  });
+
+/** The same query through HTTP/JSON over 64 connections with one request under way on each. */
+const json: Open = async (node) => {
+  const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
+  const wires = await Promise.all(Array.from({ length: 64 }, () => HttpWire.open({ host, port: Number(port) })));
+  return {
+    work: async (at) => {
+      let next = 0;
+      const asking = async (wire: HttpWire) => {
+        while (next < STEP) await wire.request({ path: PATH.query, body: exactJson(scattered(at * STEP + next++, ENTRIES / INSTANCES)) });
+      };
+      await Promise.all(wires.map(asking));
+      return STEP;
+    },
+    close: () => wires.forEach((wire) => wire.close()),
+  };
+};
+
+/** Leases renewed over one stream, one a message. */
+const renewals: Open = async (node) => {
+  const wire = await Wire.open(node.grpc);
+  const messages: Uint8Array[] = [];
+  for (let i = 0; i < LEASES; i++) {
+    const answer = await wire.unary(PATH.register, registerBytes(ENTRIES + i, ENTRIES + i + 1, { isStatic: false }));
+    messages.push(field(1, leaseIn(answer)));
+  }
+  let [sent, answered, wanted] = [0, 0, 0];
+  let resolveAll: () => void = () => {};
+  const sendNext = () => {
+    if (sent < wanted) stream.send(messages[sent++ % LEASES] ?? fail());
+  };
+  const stream = wire.stream(PATH.keepAlive, {
+    onMessage: () => {
+      answered += 1;
+      if (answered === wanted) resolveAll();
+      else sendNext();
+    },
+  });
+  return {
+    work: async () => {
+      const all = new Promise<void>((resolve) => (resolveAll = resolve));
+      wanted += STEP;
+      for (let i = 0; i < RENEWALS_AHEAD; i++) sendNext();
+      await all;
+      return STEP;
+    },
+    close: () => wire.close(),
+  };
+};
+
+/** Changes that another node takes in and this one receives. */
+const received: Open = async (node) => {
+  const args = ["--node-id", "profile-source", "--join", node.listeners["fabric"] ?? fail()];
+  const source = await startNode({ dataDir: scratchDir("profile-source"), isPlain: true, isFree: true, args });
+  const first = await countOn(node);
+  await drive(source, PATH.register, { count: ENTRIES / 100, inFlight: 4, message: (i) => sourceEntries(i) });
+  await until(async () => (await countOn(node)) === first + ENTRIES, "the node has what the other one took in");
+  return {
+    work: async (at) => {
+      await drive(source, PATH.register, { count: STEP / 32, inFlight: 8, message: (i) => sourceEntries(at * 8 + i, at * 8 + i + 1) });
+      return (STEP / 32) * 100;
+    },
+    close: () => source.stop(),
+  };
+};
+
+/** A hundred entries that only the other node has, anew with each version. */
+function sourceEntries(i: number, version = 0): Uint8Array {
+  const from = ENTRIES + ((i * 100) % ENTRIES);
+  return registerBytes(from, from + 100, { version });
+}
+
+function watched(filters: "one" | "own"): Open {
   return async (node) => {
     const watchers = await Watchers.open(node, await sizesOf(node, undefined), WATCHES, filters);
     const keys = filters === "own" ? OWN_FILTER_SERVICES * INSTANCES : WATCHES;
@@ -69,12 +169,17 @@ function rewritten(i: number, batch: number): Uint8Array {
 
 const PATHS: readonly Path[] = [
   { name: "exact query", open: calls(PATH.query, 64, (i) => exactQuery(scattered(i, ENTRIES / INSTANCES))) },
+  { name: "exact query, each alone, 3,000 a second", open: lone },
+  { name: "exact query through HTTP/JSON", open: json },
   { name: "page of 100", open: calls(PATH.query, 64, () => pageQuery(100)) },
   { name: "an entry on disk, 100 a request", open: calls(PATH.register, 8, (i) => rewritten(i, 100), 100) },
   { name: "an entry on disk, 64 requests under way", open: calls(PATH.register, 64, (i) => rewritten(i, 1)) },
   { name: "an entry on disk, one request at a time", open: calls(PATH.register, 1, (i) => rewritten(i, 1)) },
+  { name: "a renewed lease, one a message", open: renewals },
+  { name: "an entry that another node took in, 100 a request", open: received },
   { name: "a delivery, one filter for 1,000 watches", open: watched("one") },
   { name: "a delivery, 1,000 watches with a filter each", open: watched("own") },
+  { name: `an entry that is read at the start, of ${STORED.toLocaleString("en-US")}` },
 ];
 
 /** A profile as V8 writes it; times in µs of the monotonic clock. */
@@ -135,10 +240,14 @@ function placeOf({ functionName: name, url, lineNumber }: Frame): string {
   return file === "" ? name : `${name === "" ? "(anonymous)" : name} ${file}:${lineNumber + 1}`;
 }
 
-async function sampled({ name, open }: Path): Promise<Sampled> {
-  console.error(name);
-  const dir = scratchDir("profile");
-  const flags = ["--cpu-prof", `--cpu-prof-dir=${dir}`, `--cpu-prof-interval=${INTERVAL_US}`];
+/** A time that was sampled, and the CPU time of the whole process for a unit of work in it. */
+interface Span {
+  readonly fromUs: number;
+  readonly toUs: number;
+  readonly cpuUs: number;
+}
+
+async function whileWorking(flags: readonly string[], open: Open): Promise<Span> {
   const node = await startNode({ dataDir: scratchDir("profile-data"), nodeFlags: flags, program: "src" });
   await loadNode(node, ENTRIES);
   const { work, close } = await open(node);
@@ -152,8 +261,28 @@ async function sampled({ name, open }: Path): Promise<Sampled> {
   const [fromUs, fromCpuMs] = [monotonicUs(), node.cpuMs()];
   await during(SECONDS);
   const [toUs, cpuUs] = [monotonicUs(), ((node.cpuMs() - fromCpuMs) * 1000) / units];
-  close();
+  await close();
   await node.stop();
+  return { fromUs, toUs, cpuUs };
+}
+
+async function whileStarting(flags: readonly string[]): Promise<Span> {
+  const dataDir = scratchDir("profile-data");
+  const before = await startNode({ dataDir, isPlain: true });
+  await loadNode(before, STORED);
+  await before.stop("SIGKILL");
+  const fromUs = monotonicUs();
+  const node = await startNode({ dataDir, nodeFlags: flags, program: "src" });
+  const [toUs, cpuUs] = [monotonicUs(), (node.cpuMs() * 1000) / STORED];
+  await node.stop();
+  return { fromUs, toUs, cpuUs };
+}
+
+async function sampled({ name, open }: Path): Promise<Sampled> {
+  console.error(name);
+  const dir = scratchDir("profile");
+  const flags = ["--cpu-prof", `--cpu-prof-dir=${dir}`, `--cpu-prof-interval=${INTERVAL_US}`];
+  const { fromUs, toUs, cpuUs } = open === undefined ? await whileStarting(flags) : await whileWorking(flags, open);
   mkdirSync(KEPT, { recursive: true });
   const threads = readdirSync(dir)
     .filter((file) => file.endsWith(".cpuprofile"))
@@ -201,12 +330,14 @@ const all: Sampled[] = [];
 for (const path of chosen) all.push(await sampled(path));
 report({
   name: "profile",
-  isKept: values.only === "" && SECONDS >= 4,
+  isKept: asksForAll(values, DEFAULTS),
   tables: { "by part of the program": all.flatMap(({ parts }) => parts), "by function": all.flatMap(({ functions }) => functions) },
   goals: [],
   notes: [
-    `Samples each ${INTERVAL_US} µs of every thread of a node that runs from its sources, at full load; time in which a thread waits for events is left out. Sampling costs time itself, and a thread that waits for its core or its disk counts as busy, so use the shares.`,
+    `Samples each ${INTERVAL_US} µs of every thread of a node that runs from its sources, at full load unless the path says otherwise; time in which a thread waits for events is left out. Sampling costs time itself, and a thread that waits for its core or its disk counts as busy, so use the shares.`,
     "µs a unit: the share of the CPU time of the whole process for an entry, a call or a delivery.",
+    "The profiles themselves lie in .cache/profiles, one file a thread, named after the path: open them in Chrome's developer tools.",
+    "An entry that another node took in: the node that receives it is sampled, the other one runs on whatever core there is. An entry that is read at the start: from the process's start until it is ready, Node's own start and our modules included, and the sources are turned into JavaScript meanwhile, which dist need not.",
     "Native code holds the HTTP/2 library of Node, SQLite and calls of the system.",
   ],
 });
