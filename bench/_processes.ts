@@ -19,6 +19,8 @@ const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "-
 
 /** How long a node may take to say how its loop was held. */
 const ANSWER_MS = 1000;
+/** The same of its metrics, which it gathers first: it is asked under load. */
+const SCRAPE_MS = 5000;
 /** Of each node that was stopped, the longest time for which its event loop was held by CPU work, in ms, as the probe in it says. */
 const probedMs: number[] = [];
 /** The same of each that ran without the probe, by the clock, as its own metric says: the end of the bucket, Infinity beyond the last. */
@@ -201,7 +203,7 @@ export async function startNode({
 /** What a node's own metric says of its loop so far: the end of the highest bucket that counted, in ms. Undefined: it serves no metrics, or has counted nothing. */
 async function ownHoldMs(http: string | undefined): Promise<number | undefined> {
   try {
-    const answer = await fetch(`http://${http}/metrics`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    const answer = await fetch(`http://${http}/metrics`, { signal: AbortSignal.timeout(SCRAPE_MS) });
     const text = await answer.text();
     const buckets = [...text.matchAll(/^waymark_event_loop_block_ms_bucket\{.*?le="([^"]+)"\} (\d+)$/gm)];
     const all = Math.max(0, ...buckets.map(([, , count]) => Number(count)));

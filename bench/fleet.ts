@@ -362,8 +362,8 @@ function carriedGoal(workers: number): Goal {
   const value = round(row["changes a second"] / (workers === 0 ? 1 : row.cores));
   const note = `${NO_BOUND}; ${round(row["deliveries a second"]).toLocaleString("en-US")} deliveries a second; the next rate of the ramp was too much for ${row["the next rate was too much for"]}`;
   const isLoad = value < wanted.atLeast && row["the next rate was too much for"] === "the load's core";
-  const measured = { ...wanted, value: isLoad ? undefined : value, note, shown: { ...shown, ours: value } };
-  return quiet(measured, row["others' share of a core then"]);
+  const judged = { ...wanted, value: isLoad ? undefined : value, note, shown: { ...shown, ours: value } };
+  return quiet(judged, row["others' share of a core then"]);
 }
 
 /** What is not asked of this machine. */

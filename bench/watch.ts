@@ -215,17 +215,17 @@ interface Wanted {
 }
 
 const WORK = {
-  one: "one change told to 1,000 watches with one filter",
-  own: "one change told to 1,000 watches, each with its own filter",
-  steadyOne: "a steady stream of changes told to 1,000 watches with one filter",
-  steadyOwn: "a steady stream of changes told to 1,000 watches, each with its own filter",
-  service: "changes of 1,000 services, each told to the one watch that follows it",
+  one: "one change told to 1,000 watches with one filter, 100 a connection",
+  own: "one change told to 1,000 watches, each with its own filter, 100 a connection",
+  steadyOne: "a steady stream of changes told to 1,000 watches with one filter, 100 a connection",
+  steadyOwn: "a steady stream of changes told to 1,000 watches, each with its own filter, 100 a connection",
+  service: "changes of 1,000 services, each told to the one watch that follows it, 100 a connection",
   single: "one change told to a single watch",
 } as const;
 const [ONE, OWN] = ["one by one, one filter", "one by one, each its own filter"];
 const [STEADY_ONE, STEADY_OWN] = ["steady, one filter", "steady, each its own filter"];
 /** At most one and a half times what a bare write to each takes. */
-const BARE = 1 / 1.5;
+const BARE = round(1 / 1.5);
 
 const WANTED: readonly Wanted[] = [
   { watchers: 1000, changes: ONE, work: WORK.one, who: "etcd", atLeast: 1.5 },
@@ -243,9 +243,9 @@ const WANTED: readonly Wanted[] = [
 
 /** Peers as a reader meets them. */
 const BESIDE = {
-  etcd: "etcd, a watch each, 100 a connection; each change goes through Raft (ours does not)",
-  nats: "NATS, a subscription each, 100 a connection; nothing is kept (ours is on disk)",
-  echo: "a bare node:http2 server, a write to each watch, 100 a connection; nothing is kept (ours is on disk)",
+  etcd: "etcd, a watch each; each change goes through Raft (ours does not)",
+  nats: "NATS, a subscription each; nothing is kept (ours is on disk)",
+  echo: "a bare node:http2 server, a write to each watch; nothing is kept (ours is on disk)",
 } as const;
 
 /** Of the benchmark's watches, or of one that was not asked for. */
