@@ -24,6 +24,19 @@ export interface HttpAnswer {
   readonly body: Buffer;
 }
 
+/** What was sent, without the sizes of its chunks. */
+export function contentOf({ headers, body }: HttpAnswer): Buffer {
+  if (!headers.includes("transfer-encoding: chunked")) return body;
+  const parts: Buffer[] = [];
+  for (let at = 0; ; ) {
+    const lineEnd = body.indexOf("\r\n", at);
+    const size = Number.parseInt(body.toString("latin1", at, lineEnd), 16);
+    if (!(size > 0)) return Buffer.concat(parts);
+    parts.push(body.subarray(lineEnd + 2, lineEnd + 2 + size));
+    at = lineEnd + 2 + size + 2;
+  }
+}
+
 interface Waiting {
   readonly resolve: (answer: HttpAnswer) => void;
   readonly reject: (error: Error) => void;

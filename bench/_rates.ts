@@ -1,11 +1,11 @@
 /**
  * What a request costs at three rates: a low one, where each comes alone; half of what the slowest can do; and as many as each can
- * answer with 64 under way. CPU time a request falls with the rate, since requests that come together share reads, writes and
+ * answer with 64 under way. The full rate has about twice the rounds of the others, since neighbours on the machine disturb it most. CPU time a request falls with the rate, since requests that come together share reads, writes and
  * wake-ups, so peers are compared at equal rates, and at full load each at its own.
  */
 import { type HttpRequest, HttpWire } from "./_http.ts";
 import { neighbourShareOfBoth, type Running } from "./_processes.ts";
-import { type Goal, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
+import { cellText, type Goal, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 
 const CONNECTIONS = 4;
@@ -16,6 +16,10 @@ const MAX_OPEN = 100;
 const WARM = 25_000;
 /** Requests of a round at least. */
 const LEAST = 500;
+/** The low rate is at most this share of half, or it would be the same rate where answers are slow. */
+const MAX_LOW_SHARE = 2 / 3;
+/** What it is then. */
+const LOW_SHARE = 1 / 4;
 /** Above this share of a core taken by others, a latency says little. */
 const MAX_OTHERS = 0.1;
 
@@ -35,13 +39,23 @@ export interface Asked {
   open(): Promise<Connection>;
 }
 
-/** gRPC calls over four connections. */
-export function grpcAsked(server: Running, path: string, message: (i: number) => Uint8Array, who: string = server.name): Asked {
+/** How gRPC calls are spread. */
+interface Spreading {
+  readonly connections: number;
+  readonly maxOpen: number;
+}
+
+const OVER_FOUR: Spreading = { connections: CONNECTIONS, maxOpen: MAX_OPEN };
+/** As HTTP/1.1 has them: one call at a time on each of 64 connections. */
+export const ONE_A_CONNECTION: Spreading = { connections: UNDER_WAY, maxOpen: 1 };
+
+/** gRPC calls, over four connections unless it is said otherwise. */
+export function grpcAsked(server: Running, path: string, message: (i: number) => Uint8Array, { connections, maxOpen } = OVER_FOUR): Asked {
   const open = async () => {
     const wire = await Wire.open(server.grpc);
     return { ask: (i: number) => wire.unary(path, message(i)), close: () => wire.close() };
   };
-  return { who, server, connections: CONNECTIONS, maxOpen: MAX_OPEN, open };
+  return { who: server.name, server, connections, maxOpen, open };
 }
 
 /** HTTP/1.1 requests, one at a time on each of 64 connections. */
@@ -50,7 +64,7 @@ export function httpAsked(server: Running, at: Running["grpc"], request: (i: num
     const wire = await HttpWire.open(at);
     return { ask: (i: number) => wire.request(request(i)), close: () => wire.close() };
   };
-  return { who, server, connections: UNDER_WAY, maxOpen: 1, open };
+  return { who, server, ...ONE_A_CONNECTION, open };
 }
 
 interface Round {
@@ -133,10 +147,11 @@ function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
 }
 
 export interface RateOptions {
+  /** At low and half. */
   readonly rounds: number;
   /** Of one round. */
   readonly seconds: number;
-  /** Requests a second where each comes alone. */
+  /** Requests a second where each comes alone; a quarter of half where half is little more. */
   readonly lowPerSecond: number;
   /** All three when absent. */
   readonly rates?: readonly RateRow["rate"][];
@@ -146,13 +161,13 @@ export interface RateOptions {
 export interface RateRow {
   readonly work: string;
   readonly rate: "low" | "half" | "full";
-  readonly who: string;
-  readonly "a second": number;
+  readonly program: string;
+  readonly "requests a second": number;
   readonly "CPU µs": Spread;
   readonly "p50 ms": number | string;
   readonly "p99 ms": number | string;
-  /** What the peer spends over what we spend; absent for us. */
-  readonly "ours does": Spread | string;
+  /** Absent for us. */
+  readonly "peer's CPU over ours": Spread | string;
 }
 
 /** Compares the first with the others at each rate, in rounds that go through all of them there and back. */
@@ -168,25 +183,26 @@ export async function compareAtRates(
     full.push((await closed(side, LEAST * 4)).perSecond);
   }
   const half = Math.round(Math.min(...full) / 2);
+  const low = lowPerSecond <= half * MAX_LOW_SHARE ? lowPerSecond : Math.round(half * LOW_SHARE);
   const runs = {
-    low: (side: Asked) => paced(side, Math.min(lowPerSecond, half), seconds),
+    low: (side: Asked) => paced(side, low, seconds),
     half: (side: Asked) => paced(side, half, seconds),
     full: (side: Asked, i: number) => closed(side, Math.max(LEAST, Math.round((full[i] ?? 0) * seconds))),
   } as const;
   const rows: RateRow[] = [];
   for (const rate of rates) {
     const results: Round[][] = sides.map(() => []);
-    for (let r = 0; r < rounds; r++) {
+    for (let r = 0; r < (rate === "full" ? 2 * rounds - 1 : rounds); r++) {
       const order = r % 2 === 0 ? [...sides.keys()] : [...sides.keys()].toReversed();
       for (const i of order) results[i]?.push(await runs[rate](sides[i] as Asked, i));
     }
     const [ours = []] = results;
-    sides.forEach(({ who }, i) => rows.push(rowOf({ work, rate, who }, results[i] ?? [], i === 0 ? undefined : ours)));
+    sides.forEach(({ who }, i) => rows.push(rowOf({ work, rate, program: who }, results[i] ?? [], i === 0 ? undefined : ours)));
   }
   return rows;
 }
 
-function rowOf(head: Pick<RateRow, "work" | "rate" | "who">, rounds: readonly Round[], ours: readonly Round[] | undefined): RateRow {
+function rowOf(head: Pick<RateRow, "work" | "rate" | "program">, rounds: readonly Round[], ours: readonly Round[] | undefined): RateRow {
   const isQuiet = Math.max(...rounds.map(({ others }) => others)) <= MAX_OTHERS;
   const latency = (p: number) => {
     const value = percentile(
@@ -204,11 +220,11 @@ function rowOf(head: Pick<RateRow, "work" | "rate" | "who">, rounds: readonly Ro
         );
   return {
     ...head,
-    "a second": round(spread(rounds.map(({ perSecond }) => perSecond)).median),
+    "requests a second": round(spread(rounds.map(({ perSecond }) => perSecond)).median),
     "CPU µs": spread(rounds.map(({ cpuUs }) => cpuUs)),
     "p50 ms": latency(0.5),
     "p99 ms": latency(0.99),
-    "ours does": ratio ?? "-",
+    "peer's CPU over ours": ratio ?? "-",
   };
 }
 
@@ -218,21 +234,38 @@ export interface Wanted {
   readonly work: string;
   /** Of the rows. */
   readonly row: string;
-  readonly who: string;
+  readonly program: string;
   /** The peer, in words of a reader. */
   readonly beside: string;
   readonly rate: RateRow["rate"];
   readonly atLeast: number;
+  readonly note?: string;
 }
 
-/** A goal beside a peer at one rate, from the rows of both. */
-export function besideGoal(rows: readonly RateRow[], { work, row, who, beside, rate, atLeast }: Wanted): Goal {
-  const at = (name: string) => rows.find((each) => each.work === row && each.rate === rate && each.who === name);
-  const [ours, theirs] = [at("waymark"), at(who)];
-  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast };
-  const ratio = theirs?.["ours does"];
+/** A goal beside a peer at one rate, from the rows of both. That of the full rate names the ratios at the other rates too. */
+export function besideGoal(rows: readonly RateRow[], { work, row, program, beside, rate, atLeast, note }: Wanted): Goal {
+  const of = rows.filter((each) => each.work === row);
+  const at = (name: string) => of.find((each) => each.rate === rate && each.program === name);
+  const [ours, theirs] = [at("waymark"), at(program)];
+  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast, ...(note !== undefined && { note }) };
+  const shown = { work, beside, unit: "µs of CPU a request" };
+  const ratio = theirs?.["peer's CPU over ours"];
   if (ours === undefined || theirs === undefined || typeof ratio !== "object")
-    return { ...goal, value: undefined, note: "not measured: the peer is not installed, or this part was left out" };
-  const unit = "µs of CPU a request";
-  return { ...goal, value: ratio.median, shown: { work, beside, unit, ours: ours["CPU µs"], theirs: theirs["CPU µs"], ratio } };
+    return { ...goal, value: undefined, note: "the peer is not installed, or this part was left out", shown };
+  const others = rate === "full" ? of.filter((each) => each.program === program && each.rate !== rate) : [];
+  const otherRates = others
+    .toReversed()
+    .flatMap(({ rate: name, "peer's CPU over ours": other }) => (typeof other === "object" ? [`${name} ${cellText(other.median)}`] : []))
+    .join(" · ");
+  return {
+    ...goal,
+    value: ratio.median,
+    shown: { ...shown, ours: ours["CPU µs"], theirs: theirs["CPU µs"], ratio, ...(otherRates !== "" && { otherRates }) },
+  };
+}
+
+/** The rate at which a row was measured, as a reader says it: `3,000 a second`. */
+export function rateText(rows: readonly RateRow[], work: string, rate: RateRow["rate"]): string {
+  const asked = rows.find((each) => each.work === work && each.rate === rate)?.["requests a second"];
+  return asked === undefined ? "at a low rate" : `${cellText(Math.round(asked / 10) * 10)} a second`;
 }

@@ -28,12 +28,17 @@ export const PATH = {
 /** One service in POOL_SERVICES has a tag of its own: what a filter by tag finds in a catalog of any size. */
 const POOL_SERVICES = 100;
 
+/** Ttl of each lease at either peer: none ends while a benchmark runs. */
+export const LEASE_SECONDS = 3600;
+
 export interface EntryOptions {
   /** `NAMESPACE` when absent. */
   readonly namespace?: string;
   /** Written into the metadata: another number is a change. */
   readonly version?: number;
+  /** Under a lease that never ends. True when absent, unless there is a lease. */
   readonly isStatic?: boolean;
+  /** An existing lease. A new one when absent, which lasts `LEASE_SECONDS` unless it is static. */
   readonly leaseId?: string;
   /** Characters of metadata beside, where another peer's entries are longer. */
   readonly padding?: number;
@@ -69,7 +74,7 @@ export function registerBytes(from: number, to: number, options: EntryOptions = 
 /** A RegisterRequest of these entries. */
 export function registerNumbers(
   numbers: readonly number[],
-  { namespace = NAMESPACE, version, isStatic = true, leaseId = "", padding = 0 }: EntryOptions = {},
+  { namespace = NAMESPACE, version, leaseId = "", isStatic = leaseId === "", padding = 0 }: EntryOptions = {},
 ): Uint8Array {
   const entries = numbers.map((k) => {
     const { host, port, tags } = shapeOf(k);
@@ -81,7 +86,8 @@ export function registerNumbers(
       metadata: { ...(version !== undefined && { v: String(version) }), ...(padding > 0 && { padding: "x".repeat(padding) }) },
     });
   });
-  return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: isStatic, leaseId }));
+  const ttl = isStatic || leaseId !== "" ? {} : { ttl: { seconds: BigInt(LEASE_SECONDS) } };
+  return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: isStatic, leaseId, ...ttl }));
 }
 
 /** Exactly one service, scope filter on. */

@@ -1,15 +1,25 @@
 /**
  * What does a read cost? An exact service (10 entries) and a page of 100 beside etcd's serializable range of as many bytes, at 10,000 entries
- * and at a million; an exact service through gRPC and through HTTP/JSON beside Consul's health endpoint, for as many entries and for as many
+ * and at a million; an exact service through gRPC and through HTTP/JSON beside Consul's health endpoint, for as many entries and as many
  * bytes; the same exact query under drivers that are not ours. `npm run bench -- query [--sizes 10000,1000000] [--rounds 5] [--seconds 1]
- * [--only etcd,drivers,consul]`; it takes about seven minutes. More sizes and longer rounds are for a closer look.
+ * [--only etcd,drivers,consul]`; it takes about nine minutes. More sizes and longer rounds are for a closer look.
  */
 import { argsOf } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
-import { HttpWire } from "./_http.ts";
+import { contentOf, type HttpRequest, HttpWire } from "./_http.ts";
 import { type Node, pinSelf, type Running, startNode } from "./_processes.ts";
-import { type Asked, besideGoal, compareAtRates, grpcAsked, httpAsked, type RateRow } from "./_rates.ts";
-import { report } from "./_results.ts";
+import {
+  type Asked,
+  besideGoal,
+  compareAtRates,
+  grpcAsked,
+  httpAsked,
+  ONE_A_CONNECTION,
+  type RateOptions,
+  type RateRow,
+  rateText,
+} from "./_rates.ts";
+import { cellText, type Goal, report } from "./_results.ts";
 import {
   ask,
   exactJson,
@@ -38,10 +48,17 @@ const values = argsOf({
   only: ["etcd", "drivers", "consul"],
 });
 const SIZES = values.sizes;
-const RATES = { rounds: values.rounds, seconds: values.seconds, lowPerSecond: 3000 };
+const RATES: RateOptions = { rounds: values.rounds, seconds: values.seconds, lowPerSecond: 3000 };
+const FULL: RateOptions = { ...RATES, rates: ["full"] };
+const ALL_PARTS: readonly string[] = ["etcd", "drivers", "consul"];
 const PARTS = values.only;
+const unknown = PARTS.filter((part) => !ALL_PARTS.includes(part));
+if (unknown.length > 0) {
+  console.error(`query: there is no part ${unknown.map((part) => JSON.stringify(part)).join(", ")}; there are: ${ALL_PARTS.join(", ")}`);
+  process.exit(2);
+}
 /** A look at fewer sizes, or for less time, leaves the kept result as it is. */
-const IS_WHOLE = SIZES.length >= 2 && RATES.rounds >= 5 && RATES.seconds >= 1 && PARTS.length >= 3;
+const IS_WHOLE = SIZES.length >= 2 && RATES.rounds >= 5 && RATES.seconds >= 1 && ALL_PARTS.every((part) => PARTS.includes(part));
 /** Entries beside Consul: it takes a millisecond to register one. */
 const CONSUL_ENTRIES = 10_000;
 
@@ -49,10 +66,13 @@ const WORK = {
   exact: (entries: number) => `exact, ${entries} entries`,
   page: (entries: number) => `page of 100 in a small namespace, ${entries} entries`,
   tag: (entries: number) => `by tag, ${entries} entries`,
-  grpc: "exact through gRPC beside Consul",
-  http: "exact through HTTP/JSON, equal entries",
-  bytes: "exact through HTTP/JSON, equal bytes",
+  grpc: `exact through gRPC over 64 connections beside Consul, ${CONSUL_ENTRIES} entries`,
+  grpcOverFour: `exact through gRPC over 4 connections, ${CONSUL_ENTRIES} entries`,
+  http: `exact through HTTP/JSON, equal entries, ${CONSUL_ENTRIES} entries`,
+  bytes: `exact through HTTP/JSON, equal bytes, ${CONSUL_ENTRIES} entries`,
 } as const;
+/** Answers are equally long where they differ by no more. */
+const LENGTH_TOLERANCE = 0.02;
 
 const rows: RateRow[] = [];
 const checks: CheckRow[] = [];
@@ -62,7 +82,7 @@ async function mustHave(server: Running, path: string, message: Uint8Array, item
   if (found !== items) throw new Error(`${server.name}: ${found} items where ${items} are asked for`);
 }
 
-async function besideEtcd(entries: number, hasDrivers: boolean): Promise<void> {
+async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
   const [node, etcd] = [await startNode(), await startEtcd()];
   await loadNode(node, Math.min(entries, 1000));
   const sizes = await sizesOf(node, etcd);
@@ -86,12 +106,13 @@ async function besideEtcd(entries: number, hasDrivers: boolean): Promise<void> {
   ];
   const theirExact = (i: number) => etcdExact(scattered(i, services));
   if (PARTS.includes("etcd")) {
-    rows.push(...(await compareAtRates(WORK.exact(entries), sides(exact, theirExact), RATES)));
-    rows.push(...(await compareAtRates(WORK.page(entries), sides(ourPage, theirPage), RATES)));
+    const rates = isFirst ? RATES : FULL;
+    rows.push(...(await compareAtRates(WORK.exact(entries), sides(exact, theirExact), rates)));
+    rows.push(...(await compareAtRates(WORK.page(entries), sides(ourPage, theirPage), rates)));
     // etcd has no such query: it would read the whole prefix.
-    if (hasDrivers) rows.push(...(await compareAtRates(WORK.tag(entries), [grpcAsked(node, PATH.query, () => tagQuery(1, 10))], RATES)));
+    if (isFirst) rows.push(...(await compareAtRates(WORK.tag(entries), [grpcAsked(node, PATH.query, () => tagQuery(1, 10))], FULL)));
   }
-  if (hasDrivers && PARTS.includes("drivers")) {
+  if (isFirst && PARTS.includes("drivers")) {
     const ours = { server: node, calls: [{ path: PATH.query, message: exactQuery(7) }] };
     const etcdBenchmark = ["range", `/${NAMESPACE}/service-7/`, `/${NAMESPACE}/service-70`, "--consistency=s"];
     const call = { path: ETCD_PATH.range, message: etcdExact(7), etcdBenchmark };
@@ -107,14 +128,29 @@ function jsonDoor(node: Node): Running["grpc"] {
   return { host, port: Number(port) };
 }
 
-async function lengthOf(at: Running["grpc"], request: Parameters<HttpWire["request"]>[0]): Promise<number> {
+/** Bytes of an answer, which must hold the instances of one service. */
+async function lengthOf(at: Running["grpc"], request: HttpRequest): Promise<number> {
   const wire = await HttpWire.open(at);
-  const answer = await wire.request(request);
+  const content = contentOf(await wire.ask(request));
   wire.close();
-  return answer.length;
+  const answer = JSON.parse(content.toString("utf8")) as readonly unknown[] | { readonly items: readonly unknown[] };
+  const { length } = "items" in answer ? answer.items : answer;
+  if (length !== INSTANCES) throw new Error(`${request.path}: ${length} instances where ${INSTANCES} are asked for`);
+  return content.length;
 }
 
-async function besideConsul(): Promise<readonly string[]> {
+function areEqual(a: number, b: number): boolean {
+  return Math.abs(a - b) <= LENGTH_TOLERANCE * Math.min(a, b);
+}
+
+interface ConsulSide {
+  /** Bytes of an answer at our door and at Consul's. */
+  readonly ourBytes: number;
+  readonly theirBytes: number;
+  readonly notes: readonly string[];
+}
+
+async function besideConsul(): Promise<ConsulSide | undefined> {
   const services = CONSUL_ENTRIES / INSTANCES;
   const consul = await startConsul();
   const node = await startNode();
@@ -126,62 +162,102 @@ async function besideConsul(): Promise<readonly string[]> {
       : [httpAsked(consul, consul.grpc, (i) => ({ path: consulHealth(scattered(i, services), reading) }), `consul, ${reading}`)];
   const peers = [...theirs("stale"), ...theirs("cached")];
   const json = (i: number) => ({ path: PATH.query, body: exactJson(scattered(i, services)) });
-  const grpc = grpcAsked(node, PATH.query, (i) => exactQuery(scattered(i, services)));
-  rows.push(...(await compareAtRates(WORK.grpc, [grpc, ...peers], RATES)));
-  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  const exact = (i: number) => exactQuery(scattered(i, services));
+  await mustHave(node, PATH.query, exact(0), INSTANCES);
   const ourBytes = await lengthOf(jsonDoor(node), json(0));
-  await node.stop();
-  if (consul === undefined) return [`An answer through HTTP/JSON has ${ourBytes} bytes.`];
+  rows.push(...(await compareAtRates(WORK.grpc, [grpcAsked(node, PATH.query, exact, ONE_A_CONNECTION), ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.grpcOverFour, [grpcAsked(node, PATH.query, exact)], FULL)));
+  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  if (consul === undefined) {
+    await node.stop();
+    return undefined;
+  }
   const theirBytes = await lengthOf(consul.grpc, { path: consulHealth(0, "stale") });
-  const wide = await startNode();
-  await loadNode(wide, CONSUL_ENTRIES, 0, {
-    padding: Math.max(1, Math.floor((theirBytes - ourBytes) / INSTANCES) - '"metadata":{"padding":""},'.length),
-  });
-  const wideBytes = await lengthOf(jsonDoor(wide), json(0));
-  rows.push(
-    ...(await compareAtRates(WORK.bytes, [httpAsked(wide, jsonDoor(wide), json, "waymark"), ...peers], { ...RATES, rates: ["full"] })),
-  );
-  await Promise.all([wide.stop(), consul.stop()]);
-  return [`An answer through HTTP/JSON has ${ourBytes} bytes, for equal bytes ${wideBytes}; Consul's has ${theirBytes}.`];
+  if ((await lengthOf(consul.grpc, { path: consulHealth(0, "cached") })) !== theirBytes) fail();
+  const told = `An answer through HTTP/JSON has ${ourBytes} bytes, Consul's of the same entries ${theirBytes}`;
+  if (areEqual(ourBytes, theirBytes)) {
+    await Promise.all([node.stop(), consul.stop()]);
+    return { ourBytes, theirBytes, notes: [`${told}: equal within 2 %, so rows for equal entries are rows for equal bytes too.`] };
+  }
+  const missing = Math.round(Math.abs(ourBytes - theirBytes) / INSTANCES);
+  const isOursLonger = ourBytes > theirBytes;
+  if (isOursLonger) await loadConsul(consul, CONSUL_ENTRIES, Math.max(1, missing - '"padding":""'.length));
+  else await loadNode(node, CONSUL_ENTRIES, 0, { padding: Math.max(1, missing - '"metadata":{"padding":""},'.length) });
+  const [ours, peer] = [await lengthOf(jsonDoor(node), json(0)), await lengthOf(consul.grpc, { path: consulHealth(0, "stale") })];
+  if (!areEqual(ours, peer)) throw new Error(`answers of ${ours} and ${peer} bytes were to be equally long`);
+  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  await Promise.all([node.stop(), consul.stop()]);
+  const longer = isOursLonger ? "Consul's" : "ours";
+  return { ourBytes, theirBytes, notes: [`${told}; for equal bytes metadata made ${longer} longer: ${ours} beside ${peer}.`] };
 }
 
 pinSelf();
 const first = SIZES[0] ?? fail();
 if (PARTS.includes("etcd") || PARTS.includes("drivers")) for (const entries of SIZES) await besideEtcd(entries, entries === first);
-const lengths = PARTS.includes("consul") ? await besideConsul() : [];
+const besideThem = PARTS.includes("consul") ? await besideConsul() : undefined;
 
-const EXACT = "an exact query of 10 entries";
 const ETCD = "etcd, serializable range";
-const [STALE, CACHED] = ["Consul, health endpoint, stale", "Consul, health endpoint, cached"];
-/** Each: what is done, the row that shows it, the peer in that row, the peer in words, the rate, and what is wanted. */
-const GOALS = [
-  [`${EXACT}, 64 under way`, WORK.exact(first), "etcd", ETCD, "full", 2],
-  // Between the two, no less is wanted than where each comes alone.
-  [`${EXACT}, at half of the full rate`, WORK.exact(first), "etcd", ETCD, "half", 1.4],
-  [`${EXACT}, each alone, 3,000 a second`, WORK.exact(first), "etcd", ETCD, "low", 1.4],
-  ["a page of 100 inside one of many namespaces, 64 under way", WORK.page(first), "etcd", `${ETCD} of that prefix`, "full", 3],
-  [`${EXACT} through gRPC, 64 under way`, WORK.grpc, "consul, stale", STALE, "full", 4.5],
-  [`${EXACT} through gRPC, 64 under way`, WORK.grpc, "consul, cached", CACHED, "full", 4],
-  [`${EXACT} through HTTP/JSON, 64 under way`, WORK.http, "consul, stale", STALE, "full", 1.5],
-  [`${EXACT} through HTTP/JSON, 64 under way`, WORK.http, "consul, cached", CACHED, "full", 1.1],
-  [
-    "an exact query through HTTP/JSON with as many bytes in the answer as Consul's, 64 under way",
-    WORK.bytes,
-    "consul, stale",
-    STALE,
-    "full",
-    1.5,
-  ],
-  [
-    "an exact query through HTTP/JSON with as many bytes in the answer as Consul's, 64 under way",
-    WORK.bytes,
-    "consul, cached",
-    CACHED,
-    "full",
-    1.1,
-  ],
-] as const;
-const driven = { work: `${EXACT}, the load from h2load`, beside: ETCD, unit: "µs of CPU a request" };
+const CONSUL = "Consul, health endpoint over HTTP/1.1 and JSON";
+const CONSUL_READINGS = ["stale", "cached"] as const;
+
+function exactAmong(entries: number): string {
+  return `an exact query of ${INSTANCES} entries among ${cellText(entries)}`;
+}
+
+/** What is wanted beside etcd, with as many entries. */
+function etcdGoals(entries: number): readonly Goal[] {
+  const beside = { program: "etcd", beside: ETCD } as const;
+  const [row, exact] = [WORK.exact(entries), exactAmong(entries)];
+  const page = `a page of 100 inside one of many namespaces, ${cellText(entries)} entries in all`;
+  return [
+    besideGoal(rows, { ...beside, work: `${exact}, 64 under way`, row, rate: "full", atLeast: 2 }),
+    ...(entries === first
+      ? [
+          // Between the two, no less is wanted than where each comes alone.
+          besideGoal(rows, { ...beside, work: `${exact}, at half of the full rate`, row, rate: "half", atLeast: 1.4 }),
+          besideGoal(rows, { ...beside, work: `${exact}, each alone, ${rateText(rows, row, "low")}`, row, rate: "low", atLeast: 1.4 }),
+        ]
+      : []),
+    besideGoal(rows, {
+      work: `${page}, 64 under way`,
+      row: WORK.page(entries),
+      program: "etcd",
+      beside: `${ETCD} of that prefix`,
+      rate: "full",
+      atLeast: 3,
+    }),
+  ];
+}
+
+/** The same beside Consul's two kinds of read. */
+function consulGoals(work: string, row: string, atLeast: readonly [stale: number, cached: number]): readonly Goal[] {
+  return CONSUL_READINGS.map((reading, i) =>
+    besideGoal(rows, {
+      work: `${work}, 64 under way`,
+      row,
+      program: `consul, ${reading}`,
+      beside: `${CONSUL}, ${reading}`,
+      rate: "full",
+      atLeast: atLeast[i] ?? fail(),
+    }),
+  );
+}
+
+const hasBytesRows = rows.some(({ work }) => work === WORK.bytes);
+const lengths =
+  besideThem === undefined ? "" : ` (an answer of ${cellText(besideThem.ourBytes)} bytes, Consul's ${cellText(besideThem.theirBytes)})`;
+const amongTheirs = exactAmong(CONSUL_ENTRIES);
+const goals: readonly Goal[] = [
+  ...SIZES.flatMap(etcdGoals),
+  ...consulGoals(`${amongTheirs} through gRPC over 64 connections`, WORK.grpc, [4.5, 4]),
+  ...consulGoals(`${amongTheirs} through HTTP/JSON${lengths}`, WORK.http, [1.5, 1.1]),
+  ...(hasBytesRows ? consulGoals(`${amongTheirs} through HTTP/JSON, equal bytes in an answer`, WORK.bytes, [1.5, 1.1]) : []),
+  h2loadGoal(checks, {
+    name: "exact query beside etcd, the load from h2load",
+    atLeast: 2,
+    shown: { work: `${exactAmong(first)}, the load from h2load`, beside: ETCD, unit: "µs of CPU a request" },
+  }),
+];
 report({
   name: "query",
   isKept: IS_WHOLE,
@@ -189,17 +265,14 @@ report({
     "CPU time a request": rows.map((row) => ({ ...row })),
     "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),
   },
-  goals: [
-    ...GOALS.map(([work, row, who, beside, rate, atLeast]) => besideGoal(rows, { work, row, who, beside, rate, atLeast })),
-    h2loadGoal(checks, "exact query beside etcd, the load from h2load", 2, driven),
-  ],
+  goals,
   notes: [
-    `Full: 64 requests under way, gRPC over 4 connections, HTTP/1.1 over 64. Half: as many a second as half of what the slowest side answers at full load. Low: ${RATES.lowPerSecond} a second, each alone. Latency counts from when a request was due, at full load from when it was sent.`,
-    "Each request asks for a service drawn at random; every side gets the same sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes.",
-    "Drivers that are not ours ask for one service again and again, over 4 connections with 64 under way: h2load posts the bytes that our driver posts, ghz encodes them itself, and etcd's own benchmark reads the same range. They need more of a core than the servers do, so latencies there are also those of a driver that is busy.",
+    'Full: 64 requests under way, gRPC over 4 connections, or over 64 beside Consul, HTTP/1.1 over 64. Half: as many a second as half of what the slowest side answers at full load. Low: each alone, 3,000 a second, or a quarter of half where 3,000 would be more than two thirds of half. The column "requests a second" has the real rate. The full rate has nearly twice as many rounds as the others, since it varies most. Latency counts from when a request was due, at full load from when it was sent.',
+    "Each request asks for a service drawn at random; every side gets a stretch of one sequence. The driver is ours and the same for all: it reads frames, or an answer's end, from the socket's bytes. One answer of each side is checked for what it must hold.",
+    "Drivers that are not ours ask for one service again and again, over 4 connections with 64 under way: h2load posts the bytes that our driver posts, and the bytes of its answers are counted, ghz encodes them itself, and etcd's own benchmark reads the same range. They need more of a core than the servers do, so latencies there are also those of a driver that is busy.",
     `A page is read from one of ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, drawn at random, which stand beside one with all others. etcd counts whatever a range covers, beyond its limit too, so a range over a large namespace would cost it more.`,
     "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
-    ...lengths,
+    ...(besideThem?.notes ?? []),
     "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and keep history, and run Raft; our node ran --ephemeral, which a query does not touch.",
     "No TLS on any side. Peers run with GOMAXPROCS=1.",
   ],

@@ -1,6 +1,6 @@
 /** Requests of etcd as bytes, for the same work as ours. */
 import { field, fieldsOf } from "../_frames.ts";
-import { INSTANCES, NAMESPACE } from "../_work.ts";
+import { INSTANCES, LEASE_SECONDS, NAMESPACE } from "../_work.ts";
 
 export const ETCD_PATH = {
   range: "/etcdserverpb.KV/Range",
@@ -43,9 +43,10 @@ export function etcdTxn(from: number, to: number, value: Uint8Array, leaseId = 0
   return Buffer.concat(Array.from({ length: to - from }, (_, i) => field(2, field(2, etcdPut(from + i, value, leaseId)))));
 }
 
-/** A grant of an hour under an id of our choice, so that the put can follow without reading the answer; 0: etcd chooses. */
+/** A grant for as long as our leases last, under an id of our choice, so that the put can follow without reading the answer; 0: etcd chooses. */
 export function etcdGrant(leaseId: number): Uint8Array {
-  return leaseId === 0 ? field(1, 3600) : Buffer.concat([field(1, 3600), field(2, leaseId)]);
+  const ttl = field(1, LEASE_SECONDS);
+  return leaseId === 0 ? ttl : Buffer.concat([ttl, field(2, leaseId)]);
 }
 
 /** Everything in the namespace, or one service of it. */

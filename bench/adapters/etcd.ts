@@ -3,12 +3,12 @@
  *
  * Made equal: bytes of an entry in an answer, keys drawn at random, entries a batch, a lease for what has a lease at our node, no TLS
  * and no authentication, one core (`GOMAXPROCS=1`, and pinned to the core that our node has in its turn; in a cluster every member has the
- * machine's cores, as our nodes do), the project's disk, and an answer only after fdatasync. A key is `/NAMESPACE/SERVICE/INSTANCE`, so that a service or a namespace is a prefix, and other namespaces stand
+ * machine's cores, as our nodes do), the project's disk, and an answer only after a flush to the disk. A key is `/NAMESPACE/SERVICE/INSTANCE`, so that a service or a namespace is a prefix, and other namespaces stand
  * beside the one that is read. Reads are serializable ranges, its cheaper kind: each side answers from what its own node holds. Each watch is a
  * stream of its own at both, as of many programs; watches of one program that share a stream cost etcd less. Keys are loaded by one put
  * each, as its users do; its log says errors alone, and its quota is that of a large store, so that a million keys fit.
- * Not equal, for etcd: it decodes no filter, checks no content and no scope, and knows no policy. A lease is a call of its own there, and
- * its lease lasts an hour, so that none ends meanwhile.
+ * A lease lasts as long at both, so that none ends meanwhile.
+ * Not equal, for etcd: it decodes no filter, checks no content and no scope, and knows no policy.
  * Not equal, for us: etcd runs Raft, alone or with its members, and keeps history. Our node does neither. A lease and what is under it are one
  * request at our node, and two at etcd, which has no such request.
  */
