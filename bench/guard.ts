@@ -7,7 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "../scripts/run.ts";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { etcdLeases, nodeLeases, renew, renewalBytes } from "./_renewals.ts";
@@ -32,7 +32,8 @@ import {
 import { loadEtcd, loadEtcdSmall, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact, etcdPut, etcdRange, etcdTxn } from "./adapters/etcd-messages.ts";
 
-const values = argsOf({ rounds: 10 });
+const DEFAULTS = { rounds: 10 };
+const values = argsOf(DEFAULTS);
 const ROUNDS = values.rounds;
 const ENTRIES = 10_000;
 const SERVICES = ENTRIES / INSTANCES;
@@ -217,7 +218,7 @@ const verdicts =
   costMore.length === 0 ? [] : [`Costs more than last time: ${costMore.join("; ")}. So this run is not kept; remove ${FILE} to accept it.`];
 report({
   name: "guard",
-  isKept: ROUNDS >= 10 && etcd !== undefined && costMore.length === 0,
+  isKept: asksForAll(values, DEFAULTS) && etcd !== undefined && costMore.length === 0,
   tables: { "CPU a unit of work beside the peer": told },
   goals: [],
   notes: [

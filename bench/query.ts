@@ -4,7 +4,7 @@
  * bytes; the same exact query under drivers that are not ours. `npm run bench -- query [--sizes 10000,1000000] [--rounds 5] [--seconds 1]
  * [--only etcd,drivers,consul]`; it takes about nine minutes. More sizes and longer rounds are for a closer look.
  */
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { contentOf, type HttpRequest, HttpWire } from "./_http.ts";
 import { type Node, pinSelf, type Running, startNode } from "./_processes.ts";
@@ -41,24 +41,19 @@ import { type ConsulReading, consulHealth, loadConsul, startConsul } from "./ada
 import { loadEtcd, loadEtcdSmall, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact, etcdRange } from "./adapters/etcd-messages.ts";
 
-const values = argsOf({
-  sizes: [10_000, 1_000_000],
-  rounds: 5,
-  seconds: 1,
-  only: ["etcd", "drivers", "consul"],
-});
+const DEFAULTS = { sizes: [10_000, 1_000_000], rounds: 5, seconds: 1, only: ["etcd", "drivers", "consul"] };
+const values = argsOf(DEFAULTS);
 const SIZES = values.sizes;
 const RATES: RateOptions = { rounds: values.rounds, seconds: values.seconds, lowPerSecond: 3000 };
 const FULL: RateOptions = { ...RATES, rates: ["full"] };
-const ALL_PARTS: readonly string[] = ["etcd", "drivers", "consul"];
 const PARTS = values.only;
-const unknown = PARTS.filter((part) => !ALL_PARTS.includes(part));
+const unknown = PARTS.filter((part) => !DEFAULTS.only.includes(part));
 if (unknown.length > 0) {
-  console.error(`query: there is no part ${unknown.map((part) => JSON.stringify(part)).join(", ")}; there are: ${ALL_PARTS.join(", ")}`);
+  console.error(
+    `query: there is no part ${unknown.map((part) => JSON.stringify(part)).join(", ")}; there are: ${DEFAULTS.only.join(", ")}`,
+  );
   process.exit(2);
 }
-/** A look at fewer sizes, or for less time, leaves the kept result as it is. */
-const IS_WHOLE = SIZES.length >= 2 && RATES.rounds >= 5 && RATES.seconds >= 1 && ALL_PARTS.every((part) => PARTS.includes(part));
 /** Entries beside Consul: it takes a millisecond to register one. */
 const CONSUL_ENTRIES = 10_000;
 
@@ -260,7 +255,7 @@ const goals: readonly Goal[] = [
 ];
 report({
   name: "query",
-  isKept: IS_WHOLE,
+  isKept: asksForAll(values, DEFAULTS),
   tables: {
     "CPU time a request": rows.map((row) => ({ ...row })),
     "the same work under drivers that are not ours": checks.map((row) => ({ ...row })),

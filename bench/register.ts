@@ -5,7 +5,7 @@
  */
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { AHEAD, etcdLeaseId, etcdLeases, nodeLeases, renew, renewalBytes, together } from "./_renewals.ts";
@@ -15,7 +15,8 @@ import { ask, type Driven, driveAll, fail, PATH, registerBytes } from "./_work.t
 import { sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdGrant, etcdPut, etcdTxn } from "./adapters/etcd-messages.ts";
 
-const values = argsOf({ entries: 50_000, rounds: 5 });
+const DEFAULTS = { entries: 50_000, rounds: 5 };
+const values = argsOf(DEFAULTS);
 const ENTRIES = values.entries;
 const ROUNDS = values.rounds;
 const BATCH = 100;
@@ -313,7 +314,7 @@ function p50Goal(wanted: Wanted): Goal {
 
 report({
   name: "register",
-  isKept: ENTRIES >= 50_000 && ROUNDS >= 5,
+  isKept: asksForAll(values, DEFAULTS),
   tables: {
     "entries and leases": [...ENTRY_ROWS, ...LEASE_ROWS].map(({ row }) => rowOf(row)),
     "one at a time": [lonely("fdatasync of 4 KiB on this disk", diskMs)].map((row) => ({
