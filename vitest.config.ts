@@ -32,6 +32,7 @@ const TIMED = [
   "hostile-http2",
   "journal-faults",
   "lying-peer",
+  "read-workers-promises",
 ].map((name) => `test/e2e/${name}.test.ts`);
 
 const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
