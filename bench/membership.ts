@@ -19,6 +19,7 @@ import { peerProgram } from "./_peers.ts";
 import { cpuMsOf, scratchDir } from "./_processes.ts";
 import { type Goal, quiet, ratioOf, report, round, type Spread, spread } from "./_results.ts";
 import { fail } from "./_work.ts";
+import { type MemberKind, memberlist } from "./adapters/memberlist.ts";
 
 const DEFAULTS = { nodes: 12, rounds: 3, kills: 2, "burst-seconds": 20 };
 const values = argsOf(DEFAULTS);
@@ -42,24 +43,13 @@ interface Said {
   readonly atMs: number;
 }
 
-interface Kind {
-  readonly name: string;
-  /** Before the numbers of its machines. */
-  readonly prefix: string;
-  readonly command: readonly string[];
-  flags(name: string, host: string, seed: string | undefined): readonly string[];
-  /** The address to join by, when the line tells it. */
-  addressIn(line: Readonly<Record<string, unknown>>): string | undefined;
-  saidIn(line: Readonly<Record<string, unknown>>): { readonly of: string; readonly isDead: boolean } | undefined;
-}
-
 const ANY_PORTS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0"];
 
 /** A fabric beyond loopback wants one. */
 const TOKEN_FILE = join(scratchDir("membership"), "fabric.token");
 writeFileSync(TOKEN_FILE, randomBytes(32).toString("hex"), { mode: 0o600 });
 
-const WAYMARK: Kind = {
+const WAYMARK: MemberKind = {
   name: "waymark",
   prefix: "w",
   command: [process.execPath, join(ROOT, "dist", "src", "main.js"), "serve", "--ephemeral", "--log-level", "info", "-o", "json"],
@@ -79,23 +69,12 @@ const WAYMARK: Kind = {
     typeof msg === "string" && msg.startsWith("member is ") ? { of: String(nodeId), isDead: status === "dead" } : undefined,
 };
 
-function memberlist(program: string, config: "LAN" | "Local"): Kind {
-  return {
-    name: `memberlist, Default${config}Config`,
-    prefix: config,
-    command: config === "Local" ? [program, "-local"] : [program],
-    flags: (name, host, seed) => ["-name", name, "-bind", host, ...(seed === undefined ? [] : ["-join", seed])],
-    addressIn: ({ what, address }) => (what === "ready" ? String(address) : undefined),
-    saidIn: ({ what, node }) => (what === "join" || what === "leave" ? { of: String(node), isDead: what === "leave" } : undefined),
-  };
-}
-
 /** Killed when this process ends, however it does. */
 const started = new Set<ChildProcess>();
 process.on("exit", () => started.forEach((child) => child.kill("SIGKILL")));
 
 class Group {
-  readonly #kind: Kind;
+  readonly #kind: MemberKind;
   readonly #world: NetWorld;
   readonly #children = new Map<string, ChildProcess>();
   /** Stopped for good. */
@@ -105,7 +84,7 @@ class Group {
   /** CPU time of those that were killed. */
   #goneMs = 0;
 
-  constructor(kind: Kind, world: NetWorld) {
+  constructor(kind: MemberKind, world: NetWorld) {
     this.#kind = kind;
     this.#world = world;
   }
@@ -204,7 +183,7 @@ function cpuMsNow(pid = 0): number {
   }
 }
 
-function namesOf({ prefix }: Kind): readonly string[] {
+function namesOf({ prefix }: MemberKind): readonly string[] {
   return Array.from({ length: NODES }, (_, i) => `${prefix}${i}`);
 }
 
@@ -263,7 +242,7 @@ interface InOneWorld<T> {
 }
 
 /** One round of all, at the same time: what is awaited are timers of seconds, and all meet the same neighbours. */
-async function inOneWorld<T>(kinds: readonly Kind[], work: (group: Group) => Promise<T>): Promise<InOneWorld<T>> {
+async function inOneWorld<T>(kinds: readonly MemberKind[], work: (group: Group) => Promise<T>): Promise<InOneWorld<T>> {
   using world = new NetWorld(kinds.flatMap(namesOf));
   const groups = kinds.map((kind) => new Group(kind, world));
   try {
