@@ -5,12 +5,20 @@ import type { KeyText } from "./record/record.ts";
 
 const NONE = -1;
 const START_CAPACITY = 16;
+/** A table that grows is made anew in one turn, and one of a million keys takes 25 ms. Each of these parts takes a sixteenth of that, when it is full. */
+const PARTS = 16;
+/** The upper four bits of a hash choose the part. */
+const PART_SHIFT = 28;
+/** Each hash has a part: this only spares a check that could fail. */
+const NO_TABLE = new Int32Array(1).fill(NONE);
 
 /** Keys linked to owners, which are small integers. Every operation is O(1), except those that return a list. */
 export class LeaseKeys {
   readonly #seed: number;
   // A hash table of our own (open addressing, linear probing): a Map costs 28–56 B a key, and needs a Set an owner beside it.
-  #table = new Int32Array(START_CAPACITY * 2).fill(NONE);
+  readonly #tables = Array.from({ length: PARTS }, () => new Int32Array(START_CAPACITY).fill(NONE));
+  /** How many links each part has. */
+  readonly #sizes = new Int32Array(PARTS);
   // By link; a free link is chained through #next.
   readonly #keys: (KeyText | undefined)[] = [];
   #hashes = new Int32Array(START_CAPACITY);
@@ -40,7 +48,9 @@ export class LeaseKeys {
   }
 
   ownerOf(key: KeyText): number | undefined {
-    const link = this.#table[this.#find(key, this.#hashOf(key))] ?? NONE;
+    const hash = this.#hashOf(key);
+    const table = this.#tableOf(hash);
+    const link = table[this.#find(table, key, hash)] ?? NONE;
     return link === NONE ? undefined : this.#owners[link];
   }
 
@@ -51,16 +61,21 @@ export class LeaseKeys {
   /** Gives the key to the owner. Returns its former owner. */
   attach(key: KeyText, owner: number): number | undefined {
     const hash = this.#hashOf(key);
-    let place = this.#find(key, hash);
-    let link = this.#table[place] ?? NONE;
+    let table = this.#tableOf(hash);
+    let place = this.#find(table, key, hash);
+    let link = table[place] ?? NONE;
     let before: number | undefined;
     if (link === NONE) {
-      if ((this.#size + 1) * 4 > this.#table.length * 3) {
-        this.#rehash();
-        place = this.#find(key, hash);
+      const part = hash >>> PART_SHIFT;
+      const size = (this.#sizes[part] ?? 0) + 1;
+      if (size * 4 > table.length * 3) {
+        table = this.#rehashed(table);
+        this.#tables[part] = table;
+        place = this.#find(table, key, hash);
       }
       link = this.#newLink(key, hash);
-      this.#table[place] = link;
+      table[place] = link;
+      this.#sizes[part] = size;
       this.#size += 1;
     } else {
       before = this.#owners[link];
@@ -73,11 +88,15 @@ export class LeaseKeys {
 
   /** Takes the key from its owner; unknown keys are ignored. */
   detach(key: KeyText): void {
-    const place = this.#find(key, this.#hashOf(key));
-    const link = this.#table[place] ?? NONE;
+    const hash = this.#hashOf(key);
+    const table = this.#tableOf(hash);
+    const place = this.#find(table, key, hash);
+    const link = table[place] ?? NONE;
     if (link === NONE) return;
     this.#unlink(link);
-    this.#free(link, place);
+    this.#free(link);
+    this.#sizes[hash >>> PART_SHIFT] = (this.#sizes[hash >>> PART_SHIFT] ?? 0) - 1;
+    this.#closeGap(table, place);
   }
 
   /** The owner's keys, newest first. */
@@ -105,12 +124,16 @@ export class LeaseKeys {
     return this.#hash;
   }
 
-  /** Place of the key's link in the table, or the empty place for it. */
-  #find(key: KeyText, hash: number): number {
-    const mask = this.#table.length - 1;
+  #tableOf(hash: number): Int32Array<ArrayBuffer> {
+    return this.#tables[hash >>> PART_SHIFT] ?? NO_TABLE;
+  }
+
+  /** Place of the key's link in the table of its part, or the empty place for it. */
+  #find(table: Int32Array, key: KeyText, hash: number): number {
+    const mask = table.length - 1;
     let place = spread(hash) & mask;
     for (;;) {
-      const link = this.#table[place] ?? NONE;
+      const link = table[place] ?? NONE;
       if (link === NONE || (this.#hashes[link] === hash && this.#keys[link] === key)) return place;
       place = (place + 1) & mask;
     }
@@ -120,12 +143,11 @@ export class LeaseKeys {
     let link = this.#freeLink;
     if (link === NONE) {
       link = this.#keys.length;
-      if (link === this.#hashes.length) {
-        this.#hashes = doubled(this.#hashes);
-        this.#owners = doubled(this.#owners);
-        this.#next = doubled(this.#next);
-        this.#previous = doubled(this.#previous);
-      }
+      // One after the other, since one of a million links is copied in some ms.
+      this.#hashes = withRoom(this.#hashes, link, 0);
+      this.#owners = withRoom(this.#owners, link, 1);
+      this.#next = withRoom(this.#next, link, 2);
+      this.#previous = withRoom(this.#previous, link, 3);
     } else {
       this.#freeLink = this.#next[link] ?? NONE;
     }
@@ -159,42 +181,42 @@ export class LeaseKeys {
     this.#counts[owner] = this.countOf(owner) - 1;
   }
 
-  #free(link: number, place: number): void {
+  #free(link: number): void {
     this.#keys[link] = undefined;
     this.#next[link] = this.#freeLink;
     this.#freeLink = link;
     this.#size -= 1;
-    this.#closeGap(place);
   }
 
   /** Moves later members of the probe run back into the gap, so that the table needs no markers for removed keys. */
-  #closeGap(place: number): void {
-    const mask = this.#table.length - 1;
+  #closeGap(table: Int32Array, place: number): void {
+    const mask = table.length - 1;
     let hole = place;
     let probe = (place + 1) & mask;
     for (;;) {
-      const link = this.#table[probe] ?? NONE;
+      const link = table[probe] ?? NONE;
       if (link === NONE) break;
       const home = spread(this.#hashes[link] ?? 0) & mask;
       if (((probe - home) & mask) >= ((probe - hole) & mask)) {
-        this.#table[hole] = link;
+        table[hole] = link;
         hole = probe;
       }
       probe = (probe + 1) & mask;
     }
-    this.#table[hole] = NONE;
+    table[hole] = NONE;
   }
 
-  #rehash(): void {
-    const old = this.#table;
-    this.#table = new Int32Array(old.length * 2).fill(NONE);
-    const mask = this.#table.length - 1;
+  /** A table twice as large, with the same links. */
+  #rehashed(old: Int32Array): Int32Array<ArrayBuffer> {
+    const table = new Int32Array(old.length * 2).fill(NONE);
+    const mask = table.length - 1;
     for (const link of old) {
       if (link === NONE) continue;
       let place = spread(this.#hashes[link] ?? 0) & mask;
-      while (this.#table[place] !== NONE) place = (place + 1) & mask;
-      this.#table[place] = link;
+      while (table[place] !== NONE) place = (place + 1) & mask;
+      table[place] = link;
     }
+    return table;
   }
 }
 
@@ -208,6 +230,11 @@ function hashOf(key: string, seed: number): number {
 /** FNV's low bits are weak, and the table uses only those. */
 function spread(hash: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+/** Room for this link, made earlier by some sixteenths of the length. */
+function withRoom(from: Int32Array<ArrayBuffer>, link: number, sixteenths: number): Int32Array<ArrayBuffer> {
+  return link < from.length - sixteenths * (from.length >>> 4) ? from : doubled(from);
 }
 
 function doubled(from: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {

@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { LeaseKeys } from "../../src/catalog/lease-keys.ts";
 import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { runs } from "../fakes/effort.ts";
@@ -49,4 +49,27 @@ test("one owner may have very many keys, and they go in one call", () => {
   expect(links.clear(5).length).toBe(50_000);
   expect(links.size).toBe(0);
   expect(links.ownerOf(key("7"))).toBeUndefined();
+});
+
+test("no key that is attached moves more than a part of all keys: what grows, grows one after the other", () => {
+  const Whole = Int32Array;
+  let made = 0;
+  class Counted extends Whole {
+    constructor(length: number) {
+      super(length);
+      made += length;
+    }
+  }
+  vi.stubGlobal("Int32Array", Counted);
+  const keys = new LeaseKeys(1);
+  let most = 0;
+  for (let i = 0; i < 70_000; i++) {
+    made = 0;
+    keys.attach(key(`i${i}`), 0);
+    most = Math.max(most, made);
+  }
+  vi.unstubAllGlobals();
+  // One list of links with room for twice as many: what is copied there is a list of numbers.
+  expect(most).toBeLessThanOrEqual(131_072);
+  expect([keys.size, keys.ownerOf(key("i69999"))]).toEqual([70_000, 0]);
 });
