@@ -6,7 +6,7 @@ import type { ServeRequest } from "../cli/environment.ts";
 import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
 import { V8_FLAGS } from "../lib/v8/flags.ts";
-import { startNode } from "../node/node.io.ts";
+import { type RunningNode, startNode } from "../node/node.io.ts";
 import { heedHangUp } from "./hang-up.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
@@ -17,12 +17,19 @@ export interface ServeOptions {
   readonly interrupt: AbortSignal;
 }
 
-/** Runs a node until `interrupt` aborts. Throws when it cannot start. */
+/** Runs a node until `interrupt` aborts, also when that is before it is ready. Throws when it cannot start. */
 export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
   const { settings } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
-  const node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
+  let node: RunningNode;
+  try {
+    node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
+  } catch (error) {
+    if (!interrupt.aborted || error !== interrupt.reason) throw error;
+    await log.end();
+    return;
+  }
   // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
   flushCompileCache();
   if (!interrupt.aborted) onReady(node);

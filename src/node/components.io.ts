@@ -52,18 +52,21 @@ interface Named {
 export class Components {
   readonly #log: Pick<Log, "error">;
   readonly #onStep: OnStep;
+  readonly #interrupt: AbortSignal | undefined;
   readonly #list: Named[] = [];
 
-  constructor(log: Pick<Log, "error">, onStep: OnStep = () => {}) {
+  /** `interrupt`: when it aborts, no further part opens. */
+  constructor(log: Pick<Log, "error">, onStep: OnStep = () => {}, interrupt?: AbortSignal) {
     this.#log = log;
     this.#onStep = onStep;
+    this.#interrupt = interrupt;
   }
 
   /** Opens a group: several parts that are one part of this list, and drain and stop all at once. */
   group(name: string): Promise<Components> {
     return this.open(
       name,
-      () => new Components(this.#log, this.#onStep),
+      () => new Components(this.#log, this.#onStep, this.#interrupt),
       (group) => ({
         start: () => group.start(),
         reload: () => group.reload(),
@@ -75,8 +78,12 @@ export class Components {
     );
   }
 
-  /** Opens one more part. A part that cannot open has closed what it opened. `stop` closes the parts before it. */
+  /**
+   * Opens one more part. A part that cannot open has closed what it opened. `stop` closes the parts before it. Rejects with the reason of
+   * `interrupt` once that has aborted.
+   */
   async open<T>(name: string, open: () => Promise<T> | T, component: (opened: T) => Component): Promise<T> {
+    this.#interrupt?.throwIfAborted();
     this.#onStep(`open ${name}`);
     const opened = await open();
     this.#list.push({ name, component: component(opened) });

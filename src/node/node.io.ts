@@ -33,7 +33,7 @@ import { Workers } from "./workers/workers.io.ts";
 export interface NodeOptions extends CoreOptions {
   /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
   readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
-  /** Aborts when the node is to stop, also while it is not ready yet. */
+  /** Aborts when the node is to stop, also while it opens its parts or is not ready yet. */
   readonly interrupt?: AbortSignal | undefined;
   /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
   readonly onOpened?: ((reload: () => void) => void) | undefined;
@@ -59,13 +59,20 @@ const FAILED_CLOSE_MS = 1000;
 /** Time that a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and writes on their way to the disk. */
 const CLOSING_MS = 2000;
 
-/** Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start; all it opened is closed by then. */
+/**
+ * Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start, and with the reason of `interrupt` when
+ * that aborts before all parts are open. All it opened is closed by then.
+ */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const parts = new Components(options.log.child("node"), options.onStep);
+  const { log, interrupt, settings } = options;
+  const parts = new Components(log.child("node"), options.onStep, interrupt);
   try {
     return await openParts(options, parts);
   } catch (error) {
-    await parts.stop(new Deadline(FAILED_CLOSE_MS));
+    // A node that is stopped closes as well as one that was ready. Nobody has called it yet, so nothing drains.
+    const isStopped = interrupt?.aborted === true && error === interrupt.reason;
+    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node stops");
+    await parts.stop(new Deadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
     throw error;
   }
 }
@@ -314,12 +321,13 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
   return { endpoints: endpointsOf(listeners), callers, told: () => {} };
 }
 
-async function openWorkers({ settings, log, version }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
+async function openWorkers({ settings, log, version, interrupt }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { core, discovery, services, fabric } = served;
   const { machine } = core;
   const readiness = () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  const open = () => Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report });
+  const open = () =>
+    Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report, interrupt });
   const workers = await parts.open("read workers", open, (opened) => ({
     reload: () => opened.reload(),
     drain: (by) => opened.drain(by),

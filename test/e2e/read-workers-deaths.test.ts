@@ -105,7 +105,7 @@ class TestNode implements AsyncDisposable {
   }
 }
 
-async function start(workers: number, flags: Readonly<Record<string, string>> = {}): Promise<TestNode> {
+async function start(workers: number, flags: Readonly<Record<string, string>> = {}, interrupt?: AbortSignal): Promise<TestNode> {
   const ports = { "listen.grpc_port": "0", "listen.http_port": "0", "dns.udp_port": "0", "fabric.port": "0" };
   const quiet = { "persistence.ephemeral": "true", "node.workers": `${workers}`, "observability.log_level": "silent" };
   const loaded = loadConfig({ env: {}, flags: new Map(Object.entries({ ...ports, ...quiet, ...flags })) });
@@ -113,7 +113,7 @@ async function start(workers: number, flags: Readonly<Record<string, string>> = 
   const lines: LogLine[] = [];
   const write = (line: string) => void lines.push(JSON.parse(line) as LogLine);
   const log = openLog({ level: "info", scopes: new Map(), format: "json", write });
-  return new TestNode(await startNode({ settings: loaded.effective.settings, log, version: "test" }), lines);
+  return new TestNode(await startNode({ settings: loaded.effective.settings, log, version: "test", interrupt }), lines);
 }
 
 const entry = (name: string) => ({ key: { namespace: "svc.shop", name, instanceId: "1" }, targets: [{ host: "192.0.2.1", port: 80 }] });
@@ -299,6 +299,26 @@ test("a stop with a worker that hangs has time for all that closes after it", as
   expect(node.lines.filter(({ msg }) => msg === "not closed" || msg === "not drained")).toEqual([
     expect.objectContaining({ component: "read workers", msg: "not drained" }),
   ]);
+});
+
+test("a stop while copies are made does not wait for them, and ends their threads", async () => {
+  const interrupt = new AbortController();
+  const before = new Map(threads);
+  const starting = start(2, {}, interrupt.signal);
+  const refused = starting.then(
+    () => "started",
+    (error: unknown) => error,
+  );
+  const made = ["reads 1", "reads 2"];
+  await until("threads are there", () => made.every((name) => threads.get(name) !== before.get(name)));
+  // Of what is said to it, its copy among that, it hears nothing any more.
+  const ended = [threadOf(1), threadOf(2)].map((thread) => {
+    hang(thread);
+    return exitOf(thread);
+  });
+  interrupt.abort();
+  expect(await Promise.race([refused, delay(5000, "it goes on")])).toBe(interrupt.signal.reason);
+  await Promise.all(ended);
 });
 
 test("readers are answered while the main thread stands still, and calls that it takes are answered afterwards", async () => {

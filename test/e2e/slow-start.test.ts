@@ -50,3 +50,19 @@ test.skipIf(!hasStrace)(
     expect(await tombstonesOf(ready.listeners["http"] ?? "")).toBe("1");
   },
 );
+
+test.skipIf(!hasStrace)("a node that is told to stop while it starts opens nothing more, and ends cleanly", async () => {
+  const data = join(HOME, "stopped");
+  const policy = join(HOME, "policy.yaml");
+  writeFileSync(policy, "version: first\ndefault_allow: true\nrules: []\n");
+  const argv = ["serve", "-o", "json", "--config", CONFIG, "--data-dir", data, "--policy", policy, "--workers", "1"];
+  await using command = new CommandProcess(argv, "", slowDisk(100));
+  await command.errorLine(/"msg":"audit log opened"/, 30_000);
+  command.kill("SIGTERM");
+  expect(await command.finished()).toMatchObject({ exit: 0, stdout: "" });
+  expect(command.stderr).toContain('"msg":"node stops"');
+  expect(command.stderr).not.toContain('"msg":"node listens"');
+  expect(command.stderr).not.toMatch(/"level":"(?:warn|error)"/);
+  await using again = await startNodeProcess(["--config", CONFIG, "--data-dir", data]);
+  expect(again.nodeId).toBe("a");
+});

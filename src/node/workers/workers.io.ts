@@ -42,6 +42,8 @@ export interface WorkersOptions {
   /** What workers pass on. They apply the limits. */
   readonly services: readonly Service[];
   readonly report: () => NodeReport;
+  /** Aborts when the node is to stop, also while copies are made. */
+  readonly interrupt?: AbortSignal | undefined;
 }
 
 /** A worker, and the one that was started in its place. */
@@ -90,17 +92,28 @@ export class Workers {
     this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
   }
 
-  /** Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen. */
+  /**
+   * Starts the workers, and resolves when all of them answer readers. Rejects with a message for the operator when they cannot listen, and with the
+   * reason of `interrupt` when that aborts first.
+   */
   static async open(options: WorkersOptions): Promise<Workers> {
+    const { interrupt } = options;
     const workers = new Workers(options);
+    // Copies of a large catalog take long. A thread that is ended makes whoever waits for it give up.
+    const giveUp = () => workers.close();
+    interrupt?.addEventListener("abort", giveUp);
     try {
       const whole = workers.#places.map(({ thread }) => thread.done("whole"));
       await Promise.all(whole);
       for (const place of workers.#places) await workers.#listen(place);
+      interrupt?.throwIfAborted();
       return workers;
     } catch (error) {
       workers.close();
+      interrupt?.throwIfAborted();
       throw error;
+    } finally {
+      interrupt?.removeEventListener("abort", giveUp);
     }
   }
 
