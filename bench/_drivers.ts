@@ -7,8 +7,8 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { grpcFrame } from "./_frames.ts";
-import { peerProgram } from "./_peers.ts";
-import { hasTool, type Running, scratchDir } from "./_processes.ts";
+import { hasH2load, peerProgram } from "./_peers.ts";
+import { type Running, scratchDir } from "./_processes.ts";
 import { type Goal, percentile, ratioOf, type Shown, type Spread, spread } from "./_results.ts";
 import { ask, drive } from "./_work.ts";
 
@@ -122,7 +122,7 @@ const DRIVER_NAMES = ["ours", "h2load", "ghz", "etcd's benchmark"] as const;
 
 function isThere(driver: DriverName): boolean {
   if (driver === "ours") return true;
-  if (driver === "h2load") return hasTool("h2load");
+  if (driver === "h2load") return hasH2load();
   return peerProgram(driver === "ghz" ? "ghz" : "etcd-benchmark") !== undefined;
 }
 

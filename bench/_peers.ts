@@ -2,6 +2,7 @@
  * The programs that our figures stand beside. Each is a small Go module below bench/peers, which fixes the version of the peer;
  * `npm run bench -- --install` builds it into .cache/peers. A peer that is not there is not measured.
  */
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -68,9 +69,23 @@ function versionsOf(names: readonly PeerName[]): Readonly<Record<string, string>
 
 const NOT_INSTALLED = "not installed";
 
-/** Of the peers that this process has asked for. */
+/** Of the peers that this process has asked for, and of h2load, which the system brings. */
 export function askedVersions(): Readonly<Record<string, string>> {
-  return versionsOf(PEERS.filter((name) => asked.has(name)));
+  return { ...versionsOf(PEERS.filter((name) => asked.has(name))), ...tools };
+}
+
+const tools: Record<string, string> = {};
+
+/** Whether h2load is on the path. */
+export function hasH2load(): boolean {
+  try {
+    tools["h2load"] ??= execFileSync("h2load", ["--version"], { encoding: "utf8" })
+      .trim()
+      .replace(/^h2load /, "");
+  } catch {
+    tools["h2load"] = NOT_INSTALLED;
+  }
+  return tools["h2load"] !== NOT_INSTALLED;
 }
 
 export function absentPeers(): readonly PeerName[] {

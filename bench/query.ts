@@ -7,7 +7,7 @@
 import { argsOf, asksForAll } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { contentOf, type HttpRequest, HttpWire } from "./_http.ts";
-import { type Node, pinSelf, type Running, startNode } from "./_processes.ts";
+import { type Node, pinSelf, type Running, startEcho, startNode } from "./_processes.ts";
 import {
   type Asked,
   besideGoal,
@@ -102,7 +102,11 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
   const theirExact = (i: number) => etcdExact(scattered(i, services));
   if (PARTS.includes("etcd")) {
     const rates = isFirst ? RATES : FULL;
-    rows.push(...(await compareAtRates(WORK.exact(entries), sides(exact, theirExact), rates)));
+    // What no answer over Node's HTTP/2 is cheaper than.
+    const bare = isFirst ? [await startEcho((await ask(node, PATH.query, exact(0))).length)] : [];
+    const floor = bare.map((echo) => ({ ...grpcAsked(echo, PATH.query, exact), who: "a bare node:http2 server" }));
+    rows.push(...(await compareAtRates(WORK.exact(entries), [...sides(exact, theirExact), ...floor], rates)));
+    for (const echo of bare) await echo.stop();
     rows.push(...(await compareAtRates(WORK.page(entries), sides(ourPage, theirPage), rates)));
     // etcd has no such query: it would read the whole prefix.
     if (isFirst) rows.push(...(await compareAtRates(WORK.tag(entries), [grpcAsked(node, PATH.query, () => tagQuery(1, 10))], FULL)));
