@@ -21,18 +21,19 @@ export async function openLoop(server: Running, path: string, options: OpenLoopO
   const startMs = performance.now();
   await new Promise<void>((resolve, reject) => {
     let sent = 0;
+    const openOn = wires.map(() => 0);
     const turn = () => {
-      const dueCount = Math.min(
-        count,
-        tookMs.length + MAX_OPEN * connections,
-        Math.floor(((performance.now() - startMs) / 1000) * perSecond),
-      );
+      const dueCount = Math.min(count, Math.floor(((performance.now() - startMs) / 1000) * perSecond));
       for (; sent < dueCount; sent++) {
+        const at = sent % connections;
+        if ((openOn[at] ?? 0) >= MAX_OPEN) break;
+        openOn[at] = (openOn[at] ?? 0) + 1;
         const dueMs = startMs + (sent / perSecond) * 1000;
         const answered = () => {
+          openOn[at] = (openOn[at] ?? 0) - 1;
           if (tookMs.push(performance.now() - dueMs) === count) resolve();
         };
-        wires[sent % connections]?.unary(path, message).then(answered, reject);
+        wires[at]?.unary(path, message).then(answered, reject);
       }
       // Not a timer: it would add its own millisecond to every latency.
       if (sent < count) setImmediate(turn);
