@@ -181,14 +181,18 @@ function goalsOf(rows: Awaited<ReturnType<typeof queries>>): readonly Goal[] {
   };
   const [more, ratio] = [two?.["of a lone node"], one?.["CPU of a lone node"]];
   const missing = "not measured: the node does not take the flag, or so many workers were not asked for";
-  if (none === undefined || one === undefined || two === undefined || more === undefined || ratio === undefined)
-    return [wide, cpu].map((goal) => ({ ...goal, note: missing }));
-  const second = { ours: two["queries a second"], theirs: none["queries a second"], ratio: more };
+  const few = IS_WIDE ? missing : `not measured: it needs four cores, and this machine has ${cpus().length}`;
   return [
-    IS_WIDE
-      ? { ...wide, value: more.median, shown: { ...wideShown, ...second } }
-      : { ...wide, note: `not measured: it needs four cores, and this machine has ${cpus().length}` },
-    { ...cpu, value: ratio.median, shown: { ...cpuShown, ours: one["CPU µs a query"], theirs: none["CPU µs a query"], ratio } },
+    IS_WIDE && none !== undefined && two !== undefined && more !== undefined
+      ? {
+          ...wide,
+          value: more.median,
+          shown: { ...wideShown, ours: two["queries a second"], theirs: none["queries a second"], ratio: more },
+        }
+      : { ...wide, note: few },
+    none !== undefined && one !== undefined && ratio !== undefined
+      ? { ...cpu, value: ratio.median, shown: { ...cpuShown, ours: one["CPU µs a query"], theirs: none["CPU µs a query"], ratio } }
+      : { ...cpu, note: missing },
   ];
 }
 
