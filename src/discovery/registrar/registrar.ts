@@ -60,7 +60,7 @@ export interface RegisterCommand extends Asked {
   readonly stampedEntries: readonly StampedEntry[];
 }
 
-/** Most leases ended and tombstones collected in one tick, so that a mass expiry does not stop the node. */
+/** A tick ends leases until so many entries have ended, and collects so many tombstones, so that a mass expiry does not stop the node. */
 const TICK_COUNT = 2000;
 
 export class Registrar {
@@ -194,9 +194,13 @@ export class Registrar {
   /** Ends expired leases and collects old tombstones, a bounded number in each call. */
   tick(time: Time): void {
     const dueMs = this.#options.patience.dueMs(time.monoMs);
-    const expired = this.#leases.expire(dueMs, TICK_COUNT);
-    this.expiredCount += expired.length;
-    for (const id of expired) this.endings.lease(id, BODY.EXPIRED, time);
+    let left = TICK_COUNT;
+    for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
+      // The others are due at the next tick again. A lease ends as a whole, or its holder could renew a part of it.
+      if (left <= 0) break;
+      left -= Math.max(1, this.endings.lease(id, BODY.EXPIRED, time));
+      this.expiredCount += 1;
+    }
     this.endings.retry(time);
     const by = this.#options.collectsBy();
     if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));

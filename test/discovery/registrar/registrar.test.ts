@@ -210,6 +210,20 @@ test("expiry costs what expires, a bounded amount a tick, and says when to come 
   expect([r.names(), r.leases.size]).toEqual([["late"], 1]);
 });
 
+test("leases with many entries expire whole, and few in one tick: what is bounded is the number of entries", () => {
+  const r = new Registry();
+  const entries = (lease: number) => Array.from({ length: 100 }, (_, n) => stamped(`l${lease}-s${n}`));
+  for (let lease = 0; lease < 50; lease++) r.register("ann", entries(lease), at(0), { ttlMs: 5_000 });
+  const left: number[] = [];
+  for (let tick = 0; tick < 3; tick++) {
+    r.registrar.tick(at(5_000));
+    r.flush(at(5_000));
+    left.push(r.names().length);
+  }
+  expect(left).toEqual([3_000, 1_000, 0]);
+  expect([r.registrar.expiredCount, r.registrar.nextDeadlineMs() > at(5_000).monoMs]).toEqual([50, true]);
+});
+
 test("an idempotency key gives the first answer for the ttl, to its own principal, also after a restart", () => {
   const r = new Registry();
   const first = r.register("ann", [stamped("web")], at(0), { idempotencyKey: "k", ttlMs: 5_000 });
