@@ -39,7 +39,7 @@ const longOnes = (...names: readonly string[]) => names.map((name) => `test/long
 /** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
 const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star");
 /** Real nodes that wait for minutes and use little of a core: all at a time. */
-const WAITING = longOnes("frozen", "lost-origin");
+const WAITING = longOnes("frozen", "held-main", "lost-origin");
 
 export default defineConfig({
   test: {
