@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
 /** The options that bin/waymark gives Node, and the program as users run it. */
-const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=2"] as const;
+export const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=2"] as const;
 const PROGRAM = { dist: join("dist", "src", "main.js"), src: join("src", "main.ts") } as const;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
@@ -37,7 +37,7 @@ export function loopNotes(): readonly string[] {
 }
 
 /** What bin/waymark sets. */
-const ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0:glibc.malloc.trim_threshold=131072" };
+export const NODE_ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0:glibc.malloc.trim_threshold=131072" };
 
 export interface Running {
   readonly name: "waymark" | "etcd" | "consul" | "nats" | "echo";
@@ -170,7 +170,7 @@ export async function startNode({
   ];
   const [command, all] = isFree ? [process.execPath, nodeArgs] : onServerCore(process.execPath, nodeArgs);
   const startedMs = performance.now();
-  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...ENV } });
+  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...NODE_ENV } });
   const line = await firstLine(child);
   const startMs = performance.now() - startedMs;
   const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };
@@ -222,7 +222,7 @@ async function ownHoldMs(http: string | undefined): Promise<number | undefined> 
 export async function startEcho(answerBytes: number, changeBytes = 0): Promise<Running> {
   const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_echo-child.ts"), String(answerBytes), String(changeBytes)]);
   const startedMs = performance.now();
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...ENV } });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...NODE_ENV } });
   const grpc = { host: "127.0.0.1", port: Number(await firstLine(child)) };
   return runningOf("echo", child, { grpc, startMs: performance.now() - startedMs });
 }

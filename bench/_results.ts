@@ -65,8 +65,8 @@ export interface Goal {
 
 export interface Report {
   readonly name: string;
-  /** False: it is only told. */
-  readonly isKept?: boolean;
+  /** False: it is printed, and not kept. A text: so too, and why. */
+  readonly isKept?: boolean | string;
   /** One row a case; columns are the same in a table. */
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly goals: readonly Goal[];
@@ -153,9 +153,10 @@ const WITH_CHANGES = " with changes";
 const [loadBefore = 0] = loadavg();
 
 /** Why this run's results are not kept; undefined: they are. */
-function whyNotKept({ isKept, measured }: { readonly isKept: boolean; readonly measured: string }): string | undefined {
+function whyNotKept({ isKept, measured }: { readonly isKept: boolean | string; readonly measured: string }): string | undefined {
   if (measured.endsWith(WITH_CHANGES)) return "the tree has changes that are not committed";
   if (measured !== process.env[BUILT_OF]) return "dist was not built of this commit by `npm run bench`";
+  if (typeof isKept === "string") return isKept;
   return isKept ? undefined : "it is a part, or a flag makes it weaker than its default";
 }
 

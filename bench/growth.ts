@@ -1,5 +1,5 @@
 /**
- * Does what a node holds make its work dearer? CPU a unit of work at a node with 10,000 entries and at one with a million, in short rounds that
+ * Does what a node holds make its work cost more? CPU a unit of work at a node with 10,000 entries and at one with a million, in short rounds that
  * alternate: an exact query, a page of one namespace, a query by tag, a registration, and a change that one watch of many hears of.
  * `npm run bench -- growth [--few 10000] [--many 1000000] [--rounds 10]`; it takes about two minutes.
  */

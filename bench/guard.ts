@@ -216,9 +216,10 @@ const told = rows.map((row) => ({ ...row, "than last time": moved(row, last) }))
 const costMore = told.filter((row) => row["than last time"] === COSTS_MORE).map(({ work, beside: peer }) => `${work}, beside ${peer}`);
 const verdicts =
   costMore.length === 0 ? [] : [`Costs more than last time: ${costMore.join("; ")}. So this run is not kept; remove ${FILE} to accept it.`];
+const whyNotKept = costMore.length > 0 ? "a path costs more than in it" : "a peer or a round is left out";
 report({
   name: "guard",
-  isKept: asksForAll(values, DEFAULTS) && etcd !== undefined && costMore.length === 0,
+  isKept: (asksForAll(values, DEFAULTS) && etcd !== undefined && costMore.length === 0) || whyNotKept,
   tables: { "CPU a unit of work beside the peer": told },
   goals: [],
   notes: [

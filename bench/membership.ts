@@ -16,7 +16,7 @@ import { canNamespaces, NetWorld } from "../test/fakes/net-world.ts";
 import { argsOf, asksForAll } from "./_args.ts";
 import { othersBeside, sleep } from "./_mesh.ts";
 import { peerProgram } from "./_peers.ts";
-import { cpuMsOf, scratchDir } from "./_processes.ts";
+import { cpuMsOf, NODE_ENV, NODE_OPTIONS, scratchDir } from "./_processes.ts";
 import { type Goal, quiet, ratioOf, report, round, type Spread, spread } from "./_results.ts";
 import { fail } from "./_work.ts";
 import { type MemberKind, memberlist } from "./adapters/memberlist.ts";
@@ -52,7 +52,17 @@ writeFileSync(TOKEN_FILE, randomBytes(32).toString("hex"), { mode: 0o600 });
 const WAYMARK: MemberKind = {
   name: "waymark",
   prefix: "w",
-  command: [process.execPath, join(ROOT, "dist", "src", "main.js"), "serve", "--ephemeral", "--log-level", "info", "-o", "json"],
+  command: [
+    process.execPath,
+    ...NODE_OPTIONS,
+    join(ROOT, "dist", "src", "main.js"),
+    "serve",
+    "--ephemeral",
+    "--log-level",
+    "info",
+    "-o",
+    "json",
+  ],
   flags: (name, host, seed) => [
     ...ANY_PORTS,
     "--host",
@@ -138,7 +148,7 @@ class Group {
   async #spawn(name: string, seed: string | undefined): Promise<string> {
     const flags = this.#kind.flags(name, this.#world.addressOf(name), seed);
     const [command = "", ...args] = [...this.#world.wrapperOf(name), ...this.#kind.command, ...flags];
-    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...NODE_ENV } });
     started.add(child);
     this.#children.set(name, child);
     const alive = new Set<string>();
