@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SERVER_CORE = "0";
 const LOAD_CORE = "1";
 /** The options that bin/waymark gives Node, and the program as users run it. */
-export const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=2"] as const;
+export const NODE_OPTIONS = ["--disable-warning=DEP0123", "--max-semi-space-size=4"] as const;
 const PROGRAM = { dist: join("dist", "src", "main.js"), src: join("src", "main.ts") } as const;
 const NODE_ARGS = ["--grpc-port", "0", "--http-port", "0", "--dns-port", "0", "--fabric-port", "0", "--log-level", "warn", "-o", "json"];
 
@@ -37,7 +37,7 @@ export function loopNotes(): readonly string[] {
 }
 
 /** What bin/waymark sets. */
-export const NODE_ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0:glibc.malloc.trim_threshold=131072" };
+export const NODE_ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
 export interface Running {
   readonly name: "waymark" | "etcd" | "consul" | "nats" | "echo";
