@@ -26,6 +26,11 @@ const probedMs: number[] = [];
 /** The same of each that ran without the probe, by the clock, as its own metric says: the end of the bucket, Infinity beyond the last. */
 const toldMs: number[] = [];
 
+/** The longest that the probe has seen in any node, in ms of CPU; undefined where none had it. */
+export function longestHoldMs(): number | undefined {
+  return probedMs.length === 0 ? undefined : Math.max(...probedMs);
+}
+
 /** What `report` tells of the event loops of all nodes of ours that were measured and asked before they were stopped. */
 export function loopNotes(): readonly string[] {
   const nodes = ({ length }: readonly number[]) => (length === 1 ? "a node" : `${length} nodes`);

@@ -5,7 +5,7 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { askedVersions } from "./_peers.ts";
-import { loopNotes } from "./_processes.ts";
+import { longestHoldMs, loopNotes } from "./_processes.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -186,9 +186,18 @@ export function isAsBefore({ value = Number.NaN, shown, before }: Goal): boolean
   return Math.abs(value - before.value) <= NOISE * Math.max(Math.abs(value), Math.abs(before.value));
 }
 
+/** Nothing is to hold a node's loop for longer, in ms. */
+const MAX_HOLD_MS = 20;
+
+function loopGoals(): readonly Goal[] {
+  const value = longestHoldMs();
+  if (value === undefined) return [];
+  return [{ name: "the event loop is held by CPU work at a time, at most, collections included", value, unit: "ms", atMost: MAX_HOLD_MS }];
+}
+
 /** Prints the tables on stderr and JSON on stdout, and keeps it in bench/results unless it says otherwise. */
 export function report({ isKept = true, ...told }: Report): void {
-  const result = { ...told, notes: [...told.notes, ...loopNotes()] };
+  const result = { ...told, goals: [...told.goals, ...loopGoals()], notes: [...told.notes, ...loopNotes()] };
   const model = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? cpus()[0]?.model ?? "unknown";
   const file = join("bench", "results", `${result.name}.json`);
   const earlier = existsSync(join(ROOT, file)) ? (JSON.parse(readFileSync(join(ROOT, file), "utf8")) as Kept) : undefined;
