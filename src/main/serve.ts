@@ -5,6 +5,7 @@ import { setFlagsFromString } from "node:v8";
 import type { ServeRequest } from "../cli/environment.ts";
 import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
+import { collectFirst } from "../lib/v8/first-collection.io.ts";
 import { V8_FLAGS } from "../lib/v8/flags.ts";
 import { type RunningNode, startNode } from "../node/node.io.ts";
 import { heedHangUp } from "./hang-up.ts";
@@ -32,6 +33,7 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   }
   // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
   flushCompileCache();
+  collectFirst();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
   // A node that stops no longer reads its files again.

@@ -1,0 +1,36 @@
+/** A node gives back what loading it has left, while that is cheap. */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const MODULE = fileURLToPath(new URL("../../src/lib/v8/first-collection.io.ts", import.meta.url));
+
+/** Whether all was collected by the call, and whether the program can ask by itself afterwards, in a process that holds so many MiB. */
+function after(heldMiB: number): unknown {
+  const script = `
+    import { constants, PerformanceObserver } from "node:perf_hooks";
+    import { collectFirst } from ${JSON.stringify(MODULE)};
+    globalThis.held = Array.from({ length: ${heldMiB} }, () => Array.from({ length: 65_536 }, () => ({})));
+    const seen = [];
+    new PerformanceObserver((list) => seen.push(...list.getEntries())).observe({ entryTypes: ["gc"] });
+    const fromMs = performance.now();
+    collectFirst();
+    const toMs = performance.now();
+    // The observer is told in a later turn.
+    setImmediate(() => setImmediate(() => {
+      const within = seen.filter(({ startTime }) => startTime >= fromMs && startTime <= toMs);
+      const isCollected = within.some(({ detail }) => detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR);
+      console.log(JSON.stringify({ isCollected, gc: typeof globalThis.gc }));
+    }));
+  `;
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" });
+  expect(stderr).toBe("");
+  return JSON.parse(stdout);
+}
+
+test.each([
+  { what: "a small heap is collected", heldMiB: 1, isCollected: true },
+  { what: "a large one is not: that would take seconds of a start with a million entries", heldMiB: 40, isCollected: false },
+])("$what", ({ heldMiB, isCollected }) => {
+  expect(after(heldMiB)).toEqual({ isCollected, gc: "undefined" });
+});
