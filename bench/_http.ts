@@ -1,6 +1,6 @@
 /**
  * A bare HTTP/1.1 client with one request under way a connection. It looks only for the end of an answer, so that driving costs
- * less than serving. Every door over HTTP/1.1 is driven by it alike.
+ * less than serving. Every listener for HTTP/1.1 is driven by it alike.
  */
 import { connect, type Socket } from "node:net";
 import type { Address } from "./_wire.ts";

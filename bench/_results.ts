@@ -268,7 +268,7 @@ export function cellText(value: unknown): string {
 
 function textTable(rows: readonly Readonly<Record<string, unknown>>[]): string {
   const columns = Object.keys(rows[0] ?? {});
-  const storedRecords = [columns, ...rows.map((row) => columns.map((column) => cellText(row[column])))];
-  const widths = columns.map((_, c) => Math.max(...storedRecords.map((row) => (row[c] ?? "").length)));
-  return storedRecords.map((row) => row.map((stored, c) => stored.padEnd(widths[c] ?? 0)).join("  ")).join("\n");
+  const lines = [columns, ...rows.map((row) => columns.map((column) => cellText(row[column])))];
+  const widths = columns.map((_, c) => Math.max(...lines.map((row) => (row[c] ?? "").length)));
+  return lines.map((row) => row.map((cell, c) => cell.padEnd(widths[c] ?? 0)).join("  ")).join("\n");
 }

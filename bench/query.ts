@@ -122,7 +122,7 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
   await Promise.all([node.stop(), etcd?.stop()]);
 }
 
-function jsonDoor(node: Node): Running["grpc"] {
+function jsonListener(node: Node): Running["grpc"] {
   const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
   return { host, port: Number(port) };
 }
@@ -143,7 +143,7 @@ function areEqual(a: number, b: number): boolean {
 }
 
 interface ConsulSide {
-  /** Bytes of an answer at our door and at Consul's. */
+  /** Bytes of an answer at our listener and at Consul's. */
   readonly ourBytes: number;
   readonly theirBytes: number;
   readonly notes: readonly string[];
@@ -163,10 +163,10 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   const json = (i: number) => ({ path: PATH.query, body: exactJson(scattered(i, services)) });
   const exact = (i: number) => exactQuery(scattered(i, services));
   await mustHave(node, PATH.query, exact(0), INSTANCES);
-  const ourBytes = await lengthOf(jsonDoor(node), json(0));
+  const ourBytes = await lengthOf(jsonListener(node), json(0));
   rows.push(...(await compareAtRates(WORK.grpc, [grpcAsked(node, PATH.query, exact, ONE_A_CONNECTION), ...peers], RATES)));
   rows.push(...(await compareAtRates(WORK.grpcOverFour, [grpcAsked(node, PATH.query, exact), ...peers], RATES)));
-  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonListener(node), json, "waymark"), ...peers], RATES)));
   if (consul === undefined) {
     await node.stop();
     return undefined;
@@ -182,9 +182,9 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   const isOursLonger = ourBytes > theirBytes;
   if (isOursLonger) await loadConsul(consul, CONSUL_ENTRIES, Math.max(1, missing - '"padding":""'.length));
   else await loadNode(node, CONSUL_ENTRIES, 0, { padding: Math.max(1, missing - '"metadata":{"padding":""},'.length) });
-  const [ours, peer] = [await lengthOf(jsonDoor(node), json(0)), await lengthOf(consul.grpc, { path: consulHealth(0, "stale") })];
+  const [ours, peer] = [await lengthOf(jsonListener(node), json(0)), await lengthOf(consul.grpc, { path: consulHealth(0, "stale") })];
   if (!areEqual(ours, peer)) throw new Error(`answers of ${ours} and ${peer} bytes were to be equally long`);
-  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, jsonDoor(node), json, "waymark"), ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, jsonListener(node), json, "waymark"), ...peers], RATES)));
   await Promise.all([node.stop(), consul.stop()]);
   const longer = isOursLonger ? "Consul's" : "ours";
   return { ourBytes, theirBytes, notes: [`${told}; for equal bytes metadata made ${longer} longer: ${ours} beside ${peer}.`] };

@@ -29,13 +29,13 @@ const IS_WIDE = cpus().length >= 4;
 /** Threads that ask: half the cores, so that the node has the others. */
 const LOADERS = Math.max(1, cpus().length >> 1);
 
-interface Door {
+interface Load {
   readonly grpc: Node["grpc"];
   readonly connections: number;
 }
 
 /** In a thread: opens its connections, and at each order, which names the first query, asks until the time is over. Says how many were answered. */
-async function serveLoad({ grpc, connections }: Door): Promise<void> {
+async function serveLoad({ grpc, connections }: Load): Promise<void> {
   const wires = await Promise.all(Array.from({ length: connections }, () => Wire.open(grpc)));
   parentPort?.on("message", (first: number) => {
     const endMs = performance.now() + SECONDS * 1000;
@@ -66,10 +66,10 @@ async function open(workers: number): Promise<Side | undefined> {
   if (node === undefined) return undefined;
   await loadNode(node, ENTRIES);
   if (itemsIn(node, await ask(node, PATH.query, exactQuery(1))) !== INSTANCES) fail();
-  const door: Door = { grpc: node.grpc, connections: Math.ceil(CONNECTIONS / LOADERS) };
+  const load: Load = { grpc: node.grpc, connections: Math.ceil(CONNECTIONS / LOADERS) };
   const loaders = Array.from(
     { length: LOADERS },
-    () => new Worker(new URL(import.meta.url), { workerData: door, argv: process.argv.slice(2) }),
+    () => new Worker(new URL(import.meta.url), { workerData: load, argv: process.argv.slice(2) }),
   );
   await Promise.all(loaders.map((loader) => once(loader, "message")));
   return { workers, node, loaders, cpuUs: [], perSecond: [] };
@@ -211,4 +211,4 @@ async function compare(): Promise<void> {
 }
 
 if (isMainThread) await compare();
-else await serveLoad(workerData as Door);
+else await serveLoad(workerData as Load);

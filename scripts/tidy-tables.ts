@@ -152,7 +152,7 @@ const OLD_WORDS: Readonly<Record<string, string>> = {
 
 /** Lines, and names of files, with an old word. Decisions and the changelog tell of what was. */
 export function oldWordFaults(root: string): readonly string[] {
-  const files = ["src", "proto", "docs", "scripts"]
+  const files = ["src", "proto", "docs", "scripts", "bench"]
     .flatMap((folder) => filesBelow(root, folder, [".ts", ".proto", ".md"]))
     .concat("README.md", "CONTRIBUTING.md", "SECURITY.md")
     .filter((file) => !file.startsWith("docs/decisions/") && file !== "scripts/tidy-tables.ts");

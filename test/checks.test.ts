@@ -380,12 +380,14 @@ test("tidy names an old word in the name of a file, in a name and in a sentence,
   const folder = plant({
     "src/lib/doors.ts": "/** Listeners. */\nexport const maxQuarantined = 1;\nexport const indoors = 1;\n",
     "docs/a.md": "Turn a knob.\n",
+    "bench/a.ts": "/** One side. */\nconst jsonDoor = 1;\n",
     "docs/decisions/0001-a.md": "There was a knob.\n",
   });
   expect(oldWordFaults(folder)).toEqual([
     'src/lib/doors.ts:0: "doors" is an old word: listener',
     'src/lib/doors.ts:2: "quarantined" is an old word: conflict',
     'docs/a.md:1: "knob" is an old word: setting',
+    'bench/a.ts:2: "door" is an old word: listener',
   ]);
 });
 
