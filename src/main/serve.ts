@@ -25,15 +25,18 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
   let node: RunningNode;
   try {
-    node = await startNode({ settings, log, version, beforeReady, interrupt, onOpened: heedHangUp });
+    const onceStarted = async (grpc: string): Promise<void> => {
+      await beforeReady?.(grpc);
+      // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
+      flushCompileCache();
+      collectFirst();
+    };
+    node = await startNode({ settings, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
   } catch (error) {
     if (!interrupt.aborted || error !== interrupt.reason) throw error;
     await log.end();
     return;
   }
-  // Node writes its compile cache when it ends, but kill -9 would prevent that. Writing it now costs the first start; later starts gain.
-  flushCompileCache();
-  collectFirst();
   if (!interrupt.aborted) onReady(node);
   if (!interrupt.aborted) await once(interrupt, "abort");
   // A node that stops no longer reads its files again.

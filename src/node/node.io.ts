@@ -197,9 +197,11 @@ interface Opened {
 async function serve(options: NodeOptions, { core, policy, fabric, reached }: Opened, parts: Components): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
-  options.onOpened?.(() => parts.reload());
   const advertised = nameListeners(settings, listeners, reached.endpoints, fabric);
   await reached.told();
+  // Also when it was told to stop while its last part opened.
+  interrupt?.throwIfAborted();
+  options.onOpened?.(() => parts.reload());
   // A program that reads this line may call the node at once, or change a token and send SIGHUP.
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();

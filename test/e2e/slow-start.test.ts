@@ -66,3 +66,21 @@ test.skipIf(!hasStrace)("a node that is told to stop while it starts opens nothi
   await using again = await startNodeProcess(["--config", CONFIG, "--data-dir", data]);
   expect(again.nodeId).toBe("a");
 });
+
+test("what loading has left is collected before the node is ready, and nothing is collected so while it serves", async () => {
+  const program = process.env["PROGRAM_OF_TESTS"];
+  const main = program === undefined ? "src/main.ts" : join(program, "..", "..", "dist", "src", "main.js");
+  const sayOrigin = "data:text/javascript,console.error(JSON.stringify({originMs:performance.timeOrigin}))";
+  const argv = ["serve", "-o", "json", "--config", CONFIG, "--ephemeral"];
+  await using command = new CommandProcess(argv, "", [process.execPath, "--trace-gc", "--import", sayOrigin], main);
+  await command.line(/"event":"ready"/, 30_000);
+  command.kill("SIGTERM");
+  await command.finished();
+  const said = command.stderr.split("\n").filter(Boolean);
+  const { originMs } = JSON.parse(said[0] ?? "") as { readonly originMs: number };
+  const ready = JSON.parse(said.find((line) => line.includes('"node is ready"')) ?? "") as { readonly time: string };
+  // V8 tells when each ended, in ms since it began, which is a little after the process did. It calls one that a program asks for "testing".
+  const endedMs = [...command.stdout.matchAll(/(\d+) ms: Mark-Compact \(reduce\).* testing;/g)].map(([, ms]) => originMs + Number(ms));
+  expect(endedMs).not.toEqual([]);
+  expect(Math.max(...endedMs)).toBeLessThan(Date.parse(ready.time));
+});

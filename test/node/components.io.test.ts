@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import { assert } from "../../src/lib/errors.ts";
 import { type Component, Components, Deadline } from "../../src/node/components.io.ts";
 
-function listOf() {
+function listOf(interrupt?: AbortSignal) {
   const said: string[] = [];
   const log = { error: (fields: object, message: string) => void said.push(`${message}: ${JSON.stringify(fields)}`) };
-  const parts = new Components(log);
+  const parts = new Components(log, undefined, interrupt);
   const part = (name: string, more: Component = {}) =>
     parts.open(
       name,
@@ -57,6 +57,24 @@ test("a part that cannot open leaves those before it to be closed; what fails in
   parts.reload();
   await parts.stop(new Deadline(1000));
   expect(take().map((line) => line.replace(/:.*/, ""))).toEqual(["reload a", "not reloaded", "not closed", "stop a"]);
+});
+
+test("a list that is interrupted opens no more parts, also in a group of it, and closes those that are open", async () => {
+  const interrupt = new AbortController();
+  const { parts, part, take } = listOf(interrupt.signal);
+  await part("a");
+  const group = await parts.group("group");
+  interrupt.abort(new Error("told to stop"));
+  await expect(part("b")).rejects.toThrow("told to stop");
+  await expect(
+    group.open(
+      "c",
+      () => expect.unreachable("opened"),
+      () => ({}),
+    ),
+  ).rejects.toThrow("told to stop");
+  await parts.stop(new Deadline(1000));
+  expect(take()).toEqual(["open a", "stop a"]);
 });
 
 test("parts that never end share one deadline: each is named, and those after them still end", async () => {
