@@ -7,27 +7,30 @@ const ROUND_MS = 200;
 /** Rounds of each side before those that count: Node has compiled the path of a request after some 20,000 of them. */
 const WARM_ROUNDS = 10;
 
-/** Does `count` units of work against a server. */
-export type Work = (count: number) => Promise<unknown>;
+/** Does `count` units of work against a server, or more where it goes in steps. Gives how many it did. */
+export type Work = (count: number) => Promise<number>;
 
 export interface Side {
-  readonly measured: Running;
+  readonly measured: Pick<Running, "name" | "cpuMs">;
   readonly work: Work;
 }
 
-/** µs of CPU a unit. */
-async function cost({ measured, work }: Side, count: number): Promise<number> {
+interface Spent {
+  readonly units: number;
+  readonly cpuMs: number;
+}
+
+async function spend({ measured, work }: Side, count: number): Promise<Spent> {
   const before = measured.cpuMs();
-  await work(count);
-  return ((measured.cpuMs() - before) * 1000) / count;
+  const units = await work(count);
+  return { units, cpuMs: measured.cpuMs() - before };
 }
 
 async function calibrate(side: Side): Promise<number> {
   let count = 1000;
   for (;;) {
-    const us = await cost(side, count);
-    const spentMs = (us * count) / 1000;
-    if (spentMs > ROUND_MS / 2) return Math.ceil((count * ROUND_MS) / spentMs / 200) * 200;
+    const { units, cpuMs: spentMs } = await spend(side, count);
+    if (spentMs > ROUND_MS / 2) return Math.ceil((units * ROUND_MS) / spentMs / 200) * 200;
     count *= spentMs < ROUND_MS / 20 ? 10 : 2;
   }
 }
@@ -40,7 +43,10 @@ export async function inRounds(sides: readonly Side[], rounds: number): Promise<
   for (let i = 0; i < WARM_ROUNDS; i++) for (const side of sides) await side.work(count);
   const costs = new Map<Side, number[]>(sides.map((side) => [side, []]));
   for (let i = 0; i < rounds; i++)
-    for (const side of i % 2 === 0 ? sides : sides.toReversed()) costs.get(side)?.push(await cost(side, count));
+    for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
+      const { units, cpuMs } = await spend(side, count);
+      costs.get(side)?.push((cpuMs * 1000) / units);
+    }
   return [...costs.values()];
 }
 

@@ -134,21 +134,19 @@ export interface Driven {
   readonly token?: string | undefined;
 }
 
-/** Does work 0 up to `count`, `inFlight` at a time over `connections` connections; returns seconds by the clock. */
+/** Does work 0 up to `count`, `inFlight` at a time over `connections` connections. */
 export async function driveAll(
   server: Running,
   { count, inFlight, connections = 1, token = "" }: Driven,
   work: (wire: Wire, i: number) => Promise<unknown>,
-): Promise<number> {
+): Promise<void> {
   const wires = await Promise.all(Array.from({ length: connections }, () => Wire.open(server.grpc, { token })));
-  const startMs = performance.now();
   let next = 0;
   const worker = async (wire: Wire) => {
     while (next < count) await work(wire, next++);
   };
   await Promise.all(Array.from({ length: inFlight }, (_, i) => worker(wires[i % wires.length] ?? fail())));
   for (const wire of wires) wire.close();
-  return (performance.now() - startMs) / 1000;
 }
 
 /** The same where the work is one call of a method. */
@@ -156,7 +154,7 @@ export function drive(
   server: Running,
   path: string,
   { message, onAnswer, ...driven }: Driven & { readonly message: (i: number) => Uint8Array; readonly onAnswer?: (answer: Buffer) => void },
-): Promise<number> {
+): Promise<void> {
   return driveAll(server, driven, async (wire, i) => {
     const answer = await wire.unary(path, message(i));
     onAnswer?.(answer);

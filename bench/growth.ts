@@ -40,9 +40,10 @@ interface Path {
 function calls(message: (i: number, entries: number) => Uint8Array): Path["open"] {
   return (node, entries) => {
     let next = 0;
-    return Promise.resolve((count: number) =>
-      drive(node, PATH.query, { count, inFlight: 64, connections: 4, message: () => message(next++, entries) }),
-    );
+    return Promise.resolve(async (count: number) => {
+      await drive(node, PATH.query, { count, inFlight: 64, connections: 4, message: () => message(next++, entries) });
+      return count;
+    });
   };
 }
 
@@ -55,9 +56,15 @@ function registering(isScattered: boolean): Path["open"] {
       const from = scattered(next++, entries / BATCH) * BATCH;
       return Array.from({ length: BATCH }, (_, i) => from + i);
     };
-    return Promise.resolve((count: number) => {
-      const message = () => registerNumbers(batch(), { version: next });
-      return drive(node, PATH.register, { count: Math.ceil(count / BATCH), inFlight: 8, connections: 4, message });
+    return Promise.resolve(async (count: number) => {
+      let done = 0;
+      const message = () => {
+        const numbers = batch();
+        done += numbers.length;
+        return registerNumbers(numbers, { version: next });
+      };
+      await drive(node, PATH.register, { count: Math.ceil(count / BATCH), inFlight: 8, connections: 4, message });
+      return done;
     });
   };
 }
@@ -70,7 +77,9 @@ const narrowWatches: Path["open"] = async (node) => {
   const watchers = await Watchers.open(node, { entryBytes: 0, etcdValue: Buffer.alloc(0) }, WATCHES, "service");
   watching.push(watchers);
   return async (count) => {
-    for (let done = 0; done < count; done += WATCHES) await watchers.ownWave(32);
+    let done = 0;
+    for (; done < count; done += WATCHES) await watchers.ownWave(32);
+    return done;
   };
 };
 

@@ -70,19 +70,24 @@ interface Compared {
 
 function calls(measured: Running, path: string, message: (i: number) => Uint8Array): Side {
   let next = 0;
-  const work: Work = (count) => drive(measured, path, { count, inFlight: UNDER_WAY, connections: 4, message: () => message(next++) });
+  const work: Work = async (count) => {
+    await drive(measured, path, { count, inFlight: UNDER_WAY, connections: 4, message: () => message(next++) });
+    return count;
+  };
   return { measured, work };
 }
 
 /** New content for keys that are there, a batch a request; a unit is an entry. */
 function writes(measured: Running, path: string, message: (from: number, to: number, lap: number) => Uint8Array): Side {
   let next = 0;
-  const work: Work = (count) => {
+  const work: Work = async (count) => {
+    const batches = Math.ceil(count / BATCH);
     const batch = () => {
       const from = (next * BATCH) % ENTRIES;
       return message(from, from + BATCH, Math.floor((next++ * BATCH) / ENTRIES));
     };
-    return drive(measured, path, { count: Math.ceil(count / BATCH), inFlight: 8, connections: 4, message: batch });
+    await drive(measured, path, { count: batches, inFlight: 8, connections: 4, message: batch });
+    return batches * BATCH;
   };
   return { measured, work };
 }
@@ -98,19 +103,26 @@ function jsonCalls(measured: Running, at: string): Side {
       wire.close();
     };
     await Promise.all(Array.from({ length: UNDER_WAY }, one));
+    return count;
   };
   return { measured, work };
 }
 
-/** One lease a message, over one stream. */
+/** One lease a message, over one stream: all of them, as often as it takes. */
 function renewals(measured: Running, messages: readonly Uint8Array[]): Side {
-  return { measured, work: (count) => renew(measured, messages, Math.ceil(count / messages.length)) };
+  const work: Work = async (count) => {
+    const laps = Math.ceil(count / messages.length);
+    await renew(measured, messages, laps);
+    return laps * messages.length;
+  };
+  return { measured, work };
 }
 
 /** Changes, each told to all watches; a wave has no key twice. */
 function toldChanges(measured: Running, watchers: Watchers): Side {
   const work: Work = async (count) => {
     for (let left = count; left > 0; left -= ENTRIES) await watchers.wave(Math.min(left, ENTRIES), UNDER_WAY);
+    return count;
   };
   return { measured, work };
 }

@@ -64,7 +64,10 @@ interface Path {
 const calls =
   (path: string, message: Uint8Array, inFlight = 64, connections = 4) =>
   (node: Node) =>
-    Promise.resolve((count: number) => drive(node, path, { count, inFlight, connections, message: () => message }));
+    Promise.resolve(async (count: number) => {
+      await drive(node, path, { count, inFlight, connections, message: () => message });
+      return count;
+    });
 
 function resolveBytes(name: string): Uint8Array {
   return toBinary(ResolveRequestSchema, create(ResolveRequestSchema, { namespace: NAMESPACE, name }));
@@ -74,14 +77,15 @@ function resolveBytes(name: string): Uint8Array {
 function registers(batch: number, inFlight: number, changes = true): Path["open"] {
   let lap = 1;
   return (node) =>
-    Promise.resolve((count: number) => {
-      const first = lap;
+    Promise.resolve(async (count: number) => {
+      const [first, requests] = [lap, Math.ceil(count / batch)];
       if (changes) lap += Math.ceil(count / ENTRIES);
       const message = (i: number) => {
         const from = (i * batch) % ENTRIES;
         return registerBytes(from, from + batch, { version: changes ? first + Math.floor((i * batch) / ENTRIES) : first });
       };
-      return drive(node, PATH.register, { count: Math.ceil(count / batch), inFlight, connections: 4, message });
+      await drive(node, PATH.register, { count: requests, inFlight, connections: 4, message });
+      return requests * batch;
     });
 }
 
@@ -104,7 +108,9 @@ function comeAndGo(batch: number, inFlight: number): Path["open"] {
       await drive(node, PATH.unregister, { ...options, message: end });
     };
     return Promise.resolve(async (count: number) => {
-      for (let left = Math.ceil(count / batch); left > 0; left -= WAVE) await wave(Math.min(WAVE, left));
+      const requests = Math.ceil(count / batch);
+      for (let left = requests; left > 0; left -= WAVE) await wave(Math.min(WAVE, left));
+      return requests * batch;
     });
   };
 }
@@ -114,7 +120,10 @@ async function renewals(node: Node): Promise<Work> {
   const message = (i: number) => registerBytes(30_000 + i, 30_001 + i, { isStatic: false });
   await drive(node, PATH.register, { count: 10, inFlight: 1, message, onAnswer: (answer) => leaseIds.push(leaseIn(answer)) });
   const bytes = toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds }));
-  return (count) => drive(node, `${SERVICE}/Renew`, { count, inFlight: 64, connections: 4, message: () => bytes });
+  return async (count) => {
+    await drive(node, `${SERVICE}/Renew`, { count, inFlight: 64, connections: 4, message: () => bytes });
+    return count;
+  };
 }
 
 /** A name with a thousand instances, beside the others with ten. */
@@ -167,6 +176,7 @@ const dnsQuestions =
         });
         for (let i = 0; i < 16; i++) send();
       });
+      return count;
     };
   };
 
@@ -188,6 +198,7 @@ async function httpQueries(node: Node): Promise<Work> {
       while (left-- > 0) await one();
     };
     await Promise.all(Array.from({ length: 8 }, worker));
+    return count;
   };
 }
 
@@ -198,8 +209,9 @@ async function fanOut(node: Node): Promise<Work> {
   const watchers = await Watchers.open(node, { entryBytes: 0, etcdValue: Buffer.alloc(0) }, 100);
   watching.push(watchers);
   return async (count) => {
-    const end = watchers.delivered + count;
-    while (watchers.delivered < end) await watchers.wave(100, 32);
+    const before = watchers.delivered;
+    while (watchers.delivered < before + count) await watchers.wave(100, 32);
+    return watchers.delivered - before;
   };
 }
 
@@ -260,12 +272,14 @@ async function open({ isDurable = false, isFollowed = false, hasPolicy = false, 
 /** Work at one node, until another has taken all of it in. */
 function followed(follower: Node, work: Work): Work {
   return async (count) => {
-    for (let left = count; left > 0; left -= FOLLOWED) {
+    let done = 0;
+    while (done < count) {
       const known = await changesOf(follower);
-      const wave = Math.min(left, FOLLOWED);
-      await work(wave);
-      await waitFor(follower, known + wave);
+      const made = await work(Math.min(count - done, FOLLOWED));
+      await waitFor(follower, known + made);
+      done += made;
     }
+    return done;
   };
 }
 

@@ -96,7 +96,11 @@ function registering(measured: Node, batch: number, inFlight: number): WriteSide
     const from = scattered(next++, WRITTEN / batch) * batch;
     return registerBytes(from, from + batch, { version: next });
   };
-  const work = (count: number) => drive(measured, PATH.register, { count: Math.ceil(count / batch), inFlight, connections: 4, message });
+  const work = async (count: number) => {
+    const requests = Math.ceil(count / batch);
+    await drive(measured, PATH.register, { count: requests, inFlight, connections: 4, message });
+    return requests * batch;
+  };
   return { measured, work };
 }
 

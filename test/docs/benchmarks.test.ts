@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
 import { type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
+import { inRounds } from "../../bench/_rounds.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
 
@@ -128,6 +129,20 @@ test.each<[string, Goal, boolean]>([
 test("the median of an even number of rounds lies between the middle two, and no digit is lost that a goal needs", () => {
   expect(spread([4, 1, 2, 10])).toEqual(round(1, 3, 10));
   expect(spread([1.9951])).toEqual(round(1.9951, 1.9951, 1.9951));
+});
+
+test("CPU a unit is that of the units that were done, where work goes in steps that are larger than what was asked for", async () => {
+  let cpuMs = 0;
+  const side = (step: number, unitMs: number) => ({
+    measured: { name: "waymark", cpuMs: () => cpuMs } as const,
+    work: (count: number) => {
+      const units = Math.ceil(count / step) * step;
+      cpuMs += units * unitMs;
+      return Promise.resolve(units);
+    },
+  });
+  const [fine = [], coarse = []] = await inRounds([side(1, 0.3), side(1000, 0.1)], 2);
+  expect([...fine, ...coarse].map((us) => Math.round(us))).toEqual([300, 300, 100, 100]);
 });
 
 test("benchmarks stand in the order of a reader's interest, others after them by name", () => {
