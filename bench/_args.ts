@@ -14,18 +14,18 @@ type Widened<F extends Flag> = F extends number
 class WrongFlag extends Error {}
 
 /** Zero only in a list or where it is the default: no rounds and no seconds measure nothing. */
-function numberOf(name: string, text: string, least: number): number {
+function numberOf(name: string, text: string, mayBeZero: boolean): number {
   const value = text.trim() === "" ? Number.NaN : Number(text);
-  const isGood = Number.isFinite(value) && (value > 0 || value === least);
-  if (!isGood) throw new WrongFlag(`--${name}: ${JSON.stringify(text)} is not a number${least === 0 ? "" : " above 0"}`);
+  const isGood = Number.isFinite(value) && (value > 0 || (mayBeZero && value === 0));
+  if (!isGood) throw new WrongFlag(`--${name}: ${JSON.stringify(text)} is not a number${mayBeZero ? "" : " above 0"}`);
   return value;
 }
 
 function read(name: string, text: string, byDefault: Flag): Flag {
   if (typeof byDefault === "string") return text;
-  if (typeof byDefault === "number") return numberOf(name, text, byDefault);
+  if (typeof byDefault === "number") return numberOf(name, text, byDefault === 0);
   const words = text.split(",");
-  return typeof byDefault[0] === "string" ? words : words.map((word) => numberOf(name, word, Math.min(...byDefault.map(Number), 0)));
+  return typeof byDefault[0] === "string" ? words : words.map((word) => numberOf(name, word, true));
 }
 
 /**

@@ -1,7 +1,8 @@
 /**
  * What a request costs at three rates: a low one, where each comes alone; half of what the slowest can do; and as many as each can
- * answer with 64 under way. The full rate has about twice the rounds of the others, since neighbours on the machine disturb it most. CPU time a request falls with the rate, since requests that come together share reads, writes and
- * wake-ups, so peers are compared at equal rates, and at full load each at its own.
+ * answer with 64 under way. The full rate has about twice the rounds of the others, since neighbours on the machine disturb it most. CPU time a
+ * request falls with the rate, since requests that come together share reads, writes and wake-ups, so peers are compared at equal rates, and at full
+ * load each at its own.
  */
 import { type HttpRequest, HttpWire } from "./_http.ts";
 import { neighbourShareOfBoth, type Running } from "./_processes.ts";
