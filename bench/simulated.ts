@@ -15,10 +15,10 @@ import {
   quietHour,
   shapeConverges,
 } from "../test/sim/scenarios.ts";
-import { argsOf } from "./_args.ts";
+import { argsOf, asksForAll } from "./_args.ts";
 import { type Goal, report, round } from "./_results.ts";
 
-const values = argsOf({
+const DEFAULTS = {
   only: "",
   nodes: 100,
   "quiet-minutes": 2,
@@ -30,7 +30,8 @@ const values = argsOf({
   "members-seconds": 300,
   entries: 2000,
   seed: 7,
-});
+};
+const values = argsOf(DEFAULTS);
 const NODES = values.nodes;
 const LOSS = 0.1;
 const WORLD = { nodes: NODES, loss: LOSS, seed: values.seed };
@@ -293,7 +294,7 @@ const measured = wanted.flatMap((part) => {
 });
 report({
   name: "simulated",
-  isKept: values.only === "" && NODES >= 100,
+  isKept: asksForAll(values, DEFAULTS),
   tables: Object.fromEntries(measured.map(({ part, rows }) => [part, rows])),
   goals: measured.flatMap(({ part, goals }) => goals.map((goal) => ({ ...goal, name: `${part}: ${goal.name}` }))),
   notes: [
