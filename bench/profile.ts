@@ -7,15 +7,14 @@ import { mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { argsOf, asksForAll } from "./_args.ts";
-import { field } from "./_frames.ts";
 import { HttpWire } from "./_http.ts";
 import { countOn, until } from "./_mesh.ts";
 import { openLoop } from "./_open-loop.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { nodeLeases, renew } from "./_renewals.ts";
 import { report, round } from "./_results.ts";
 import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
-import { Wire } from "./_wire.ts";
-import { drive, exactJson, exactQuery, fail, INSTANCES, leaseIn, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
+import { drive, exactJson, exactQuery, fail, INSTANCES, loadNode, PATH, pageQuery, registerBytes, scattered } from "./_work.ts";
 import { sizesOf } from "./adapters/etcd.ts";
 
 const DEFAULTS = { seconds: 4, only: "" };
@@ -36,8 +35,6 @@ const LONE_PER_SECOND = 3000;
 const STORED = 200_000;
 /** Renewed in turn. */
 const LEASES = 1000;
-/** As in bench/register.ts. */
-const RENEWALS_AHEAD = 8;
 
 interface Load {
   /** Does some hundred units of work; returns how many. `i` counts the calls. */
@@ -94,33 +91,13 @@ const json: Open = async (node) => {
 
 /** Leases renewed over one stream, one a message. */
 const renewals: Open = async (node) => {
-  const wire = await Wire.open(node.grpc);
-  const messages: Uint8Array[] = [];
-  for (let i = 0; i < LEASES; i++) {
-    const answer = await wire.unary(PATH.register, registerBytes(ENTRIES + i, ENTRIES + i + 1, { isStatic: false }));
-    messages.push(field(1, leaseIn(answer)));
-  }
-  let [sent, answered, wanted] = [0, 0, 0];
-  let resolveAll: () => void = () => {};
-  const sendNext = () => {
-    if (sent < wanted) stream.send(messages[sent++ % LEASES] ?? fail());
-  };
-  const stream = wire.stream(PATH.keepAlive, {
-    onMessage: () => {
-      answered += 1;
-      if (answered === wanted) resolveAll();
-      else sendNext();
-    },
-  });
+  const { messages } = await nodeLeases(node, { count: LEASES, from: ENTRIES, version: 1 });
   return {
     work: async () => {
-      const all = new Promise<void>((resolve) => (resolveAll = resolve));
-      wanted += STEP;
-      for (let i = 0; i < RENEWALS_AHEAD; i++) sendNext();
-      await all;
-      return STEP;
+      await renew(node, messages, 1);
+      return messages.length;
     },
-    close: () => wire.close(),
+    close: () => {},
   };
 };
 
