@@ -11,6 +11,7 @@
 import { cpus } from "node:os";
 import { argsOf, asksForAll } from "./_args.ts";
 import { countField } from "./_frames.ts";
+import { othersBeside } from "./_mesh.ts";
 import { type Node, neighbourShareOfBoth, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, quiet, report, round, spread, verdict } from "./_results.ts";
 import { Wire } from "./_wire.ts";
@@ -170,11 +171,28 @@ async function delivered(due: number): Promise<void> {
   }
 }
 
-async function atRate(node: Node, changers: readonly Wire[], perSecond: number, seconds: number) {
+/** A node to which changes are sent. */
+interface Changed {
+  readonly node: Node;
+  readonly changers: readonly Wire[];
+  /** It takes whatever cores there are. */
+  readonly isFree: boolean;
+}
+
+/** What others took while `work` ran, 0 to 1: of the node's core or of the load's, or of all cores where the node takes any of them. */
+async function othersWhile({ node, isFree }: Changed, work: () => Promise<void>): Promise<number> {
+  if (!isFree) return neighbourShareOfBoth(node, work);
+  const others = othersBeside([node]);
+  await work();
+  return others();
+}
+
+async function atRate(at: Changed, perSecond: number, seconds: number) {
+  const { node, changers } = at;
   told = new Told();
   const [cpuMs, own, beganMs] = [node.cpuMs(), process.cpuUsage(), performance.now()];
   let due = 0;
-  const others = await neighbourShareOfBoth(node, async () => {
+  const others = await othersWhile(at, async () => {
     due = await change(changers, perSecond, seconds);
     await delivered(due);
   });
@@ -194,10 +212,9 @@ async function atRate(node: Node, changers: readonly Wire[], perSecond: number, 
 }
 
 type AtRate = Awaited<ReturnType<typeof atRate>>;
-type Fleet = Awaited<ReturnType<typeof openNode>>;
 type Carried = Awaited<ReturnType<typeof carried>>;
 
-async function held(node: Node, changers: readonly Wire[], perSecond: number): Promise<number> {
+async function held({ node, changers }: Changed, perSecond: number): Promise<number> {
   told = new Told();
   await node.probe("watch");
   await delivered(await change(changers, perSecond, WARM_SECONDS));
@@ -221,7 +238,7 @@ async function openNode(args: readonly string[], isFree: boolean) {
   const openedCpuMs = node.cpuMs() - cpuMs;
   const after = await memory(node);
   const changers = await Promise.all(Array.from({ length: CHANGERS }, () => Wire.open(node.grpc)));
-  await atRate(node, changers, RATES[0] ?? fail(), WARM_SECONDS);
+  await atRate({ node, changers, isFree }, RATES[0] ?? fail(), WARM_SECONDS);
   const perStream = (bytes: number) => round(bytes / 1024 / STREAMS);
   const opened = {
     streams: STREAMS,
@@ -233,15 +250,15 @@ async function openNode(args: readonly string[], isFree: boolean) {
     for (const wire of [...wires, ...changers]) wire.close();
     await node.stop("SIGKILL");
   };
-  return { node, changers, opened, stop };
+  return { node, changers, isFree, opened, stop };
 }
 
 /** The highest of the rates at which a change is told in time. */
-async function carried(workers: number, { node, changers }: Pick<Fleet, "node" | "changers">) {
+async function carried(workers: number, at: Changed) {
   let [most, rate] = [undefined as AtRate | undefined, 0];
   let tooMuch: AtRate | undefined;
   for (const perSecond of RAMP) {
-    const result = await atRate(node, changers, perSecond, SECONDS);
+    const result = await atRate(at, perSecond, SECONDS);
     console.error(`${workers} workers, ${perSecond} changes a second: p99 ${round(result.p99Ms)} ms`);
     if (result.p99Ms > CARRIED_P99_MS) {
       tooMuch = result;
@@ -259,7 +276,7 @@ async function carried(workers: number, { node, changers }: Pick<Fleet, "node" |
     "deliveries a second and core": round(most === undefined ? 0 : most.perSecond / most.cores),
     "the load's share of a core": round(most?.load ?? 0),
     "the next rate was too much for": tooMuch === undefined ? "nobody" : tooMuch.load > MAX_LOAD ? "the load's core" : "the node",
-    "others' share of a core then": round(tooMuch?.others ?? 0),
+    "others' share of the cores then": round(tooMuch?.others ?? 0),
   };
 }
 
@@ -268,7 +285,7 @@ const fleet = await openNode([], false);
 
 async function measured(perSecond: number) {
   const rounds = [];
-  for (let r = 0; r < ROUNDS; r++) rounds.push(await atRate(fleet.node, fleet.changers, perSecond, SECONDS));
+  for (let r = 0; r < ROUNDS; r++) rounds.push(await atRate(fleet, perSecond, SECONDS));
   return {
     streams: STREAMS,
     entries: ENTRIES,
@@ -281,7 +298,7 @@ async function measured(perSecond: number) {
     "CPU µs a delivery": spread(rounds.map(({ cpuUs }) => cpuUs)),
     "the load's share of its core": spread(rounds.map(({ load }) => load)),
     "others' share of a core": round(Math.max(...rounds.map(({ others }) => others))),
-    "loop held by CPU ms": round(await held(fleet.node, fleet.changers, perSecond)),
+    "loop held by CPU ms": round(await held(fleet, perSecond)),
   };
 }
 
@@ -364,11 +381,13 @@ function carriedGoal(workers: number): Goal {
   const { name, shown } = carriedWords(workers);
   const wanted = { name, unit: "changes a second", atLeast: 1000 };
   const row = carrying.find((each) => each.workers === workers) ?? fail();
-  const value = round(row["changes a second"] / (workers === 0 ? 1 : row.cores));
+  const rate = row["changes a second"];
+  // It carries nothing where the first rate was too much: then nothing says what cores it took.
+  const value = rate === 0 ? 0 : round(rate / (workers === 0 ? 1 : row.cores));
   const note = `${NO_BOUND}; ${round(row["deliveries a second"]).toLocaleString("en-US")} deliveries a second; the next rate of the ramp was too much for ${row["the next rate was too much for"]}`;
   const isLoad = value < wanted.atLeast && row["the next rate was too much for"] === "the load's core";
   const judged = { ...wanted, value: isLoad ? undefined : value, note, shown: { ...shown, ours: value } };
-  return quiet(judged, row["others' share of a core then"]);
+  return quiet(judged, row["others' share of the cores then"]);
 }
 
 /** What is not asked of this machine. */
