@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
@@ -153,6 +154,11 @@ export function onServerCore(command: string, args: readonly string[]): readonly
   return hasTool("taskset") ? ["taskset", ["-c", SERVER_CORE, command, ...args]] : [command, args];
 }
 
+/** The same on whatever core there is: a child takes over where this process is pinned. */
+function onAnyCore(command: string, args: readonly string[]): readonly [string, readonly string[]] {
+  return hasTool("taskset") ? ["taskset", ["-c", `0-${cpus().length - 1}`, command, ...args]] : [command, args];
+}
+
 /** Starts a node and waits for its ready line. */
 export async function startNode({
   dataDir,
@@ -173,7 +179,7 @@ export async function startNode({
     ...NODE_ARGS,
     ...args,
   ];
-  const [command, all] = isFree ? [process.execPath, nodeArgs] : onServerCore(process.execPath, nodeArgs);
+  const [command, all] = (isFree ? onAnyCore : onServerCore)(process.execPath, nodeArgs);
   const startedMs = performance.now();
   const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit", "ipc"], env: { ...process.env, ...NODE_ENV } });
   const line = await firstLine(child);
