@@ -1,5 +1,6 @@
 /**
- * Maps keys to owners and owners to keys, in 28–45 B a key, both for one owner with a million keys and for a million owners with one key.
+ * Maps keys to owners and owners to keys, in 35–52 B a key and 11–22 B an owner, besides the strings: for one owner with a million keys as for a
+ * million owners with one key.
  */
 import type { KeyText } from "./record/record.ts";
 
@@ -45,6 +46,12 @@ export class LeaseKeys {
   /** Number of keys that have an owner. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Slots of each table and of each list, 4 B each. One that is full is made anew with twice as many, in the turn that finds it full. */
+  get slots(): { readonly tables: readonly number[]; readonly lists: readonly number[] } {
+    const lists = [this.#hashes, this.#owners, this.#next, this.#previous, this.#heads, this.#counts];
+    return { tables: this.#tables.map(({ length }) => length), lists: lists.map(({ length }) => length) };
   }
 
   ownerOf(key: KeyText): number | undefined {
@@ -157,11 +164,9 @@ export class LeaseKeys {
   }
 
   #linkTo(owner: number, link: number): void {
-    while (owner >= this.#heads.length) {
-      const length = this.#heads.length;
-      this.#heads = doubled(this.#heads).fill(NONE, length);
-      this.#counts = doubled(this.#counts);
-    }
+    // Not with each other, nor with a list of links: where each owner has one key, owners and links are as many.
+    this.#heads = withRoom(this.#heads, owner, 4, NONE);
+    this.#counts = withRoom(this.#counts, owner, 5);
     const head = this.#heads[owner] ?? NONE;
     this.#owners[link] = owner;
     this.#next[link] = head;
@@ -232,13 +237,14 @@ function spread(hash: number): number {
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 
-/** Room for this link, made earlier by some sixteenths of the length. */
-function withRoom(from: Int32Array<ArrayBuffer>, link: number, sixteenths: number): Int32Array<ArrayBuffer> {
-  return link < from.length - sixteenths * (from.length >>> 4) ? from : doubled(from);
-}
-
-function doubled(from: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const to = new Int32Array(from.length * 2);
-  to.set(from);
-  return to;
+/** Room for this link or owner, made earlier by some sixteenths of the length. What is new is filled with `empty`. */
+function withRoom(from: Int32Array<ArrayBuffer>, index: number, sixteenths: number, empty = 0): Int32Array<ArrayBuffer> {
+  let list = from;
+  while (index >= list.length - sixteenths * (list.length >>> 4)) {
+    const { length } = list;
+    const twice = new Int32Array(length * 2);
+    twice.set(list);
+    list = empty === 0 ? twice : twice.fill(empty, length);
+  }
+  return list;
 }

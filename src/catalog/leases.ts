@@ -27,8 +27,8 @@ const EXPIRE_STEPS = 4096;
 
 /**
  * Grants, renews and ends leases, and knows the lease of each key. A renewal only writes the new deadline; the heap learns of it when the
- * old deadline is due, at most once a ttl. Costs about 85 B a lease and 28–45 B a key, besides the strings of ids and keys (measured at
- * 1M).
+ * old deadline is due, at most once a ttl. Costs about 85 B a lease (measured at 1M), besides the strings of ids, and for keys what
+ * `LeaseKeys` says.
  */
 export class Leases {
   readonly #slotOf = new Map<string, number>();
