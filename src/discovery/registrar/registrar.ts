@@ -60,7 +60,7 @@ export interface RegisterCommand extends Asked {
   readonly stampedEntries: readonly StampedEntry[];
 }
 
-/** A tick ends leases until so many entries have ended, and collects so many tombstones, so that a mass expiry does not stop the node. */
+/** A tick ends leases until so many entries have ended, and collects at most so many tombstones, so that a mass expiry does not stop the node. */
 const TICK_COUNT = 2000;
 
 export class Registrar {
@@ -191,13 +191,16 @@ export class Registrar {
     return this.endings.own(after, maxCount, time, (stored) => this.handOver.stays(stored));
   }
 
-  /** Ends expired leases and collects old tombstones, a bounded number in each call. */
+  /**
+   * Ends expired leases until 2,000 entries have ended, the last lease whole, however many it has: its holder could renew a part of it. Collects
+   * at most 2,000 old tombstones. What is left is due at the next call again.
+   */
   tick(time: Time): void {
     const dueMs = this.#options.patience.dueMs(time.monoMs);
     let left = TICK_COUNT;
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
-      // The others are due at the next tick again. A lease ends as a whole, or its holder could renew a part of it.
       if (left <= 0) break;
+      // A lease without entries counts as one.
       left -= Math.max(1, this.endings.lease(id, BODY.EXPIRED, time));
       this.expiredCount += 1;
     }
