@@ -1,5 +1,4 @@
 /** What becomes of a node when its read workers end, hang or cannot listen, and when its main thread stands still. */
-import { subscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
@@ -17,6 +16,7 @@ import { PolicyService, PolicySetSchema } from "../../gen/waymark/policy/v1/poli
 import { loadConfig } from "../../src/config/load.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import { type RunningNode, startNode } from "../../src/node/node.io.ts";
+import { hang, onReadWorker } from "../fakes/hung-worker.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { until } from "../fakes/until.ts";
 
@@ -29,11 +29,7 @@ const SESSIONS = 12;
 
 /** The newest thread of each read worker of the node in this process. */
 const threads = new Map<string, Worker>();
-subscribe("worker_threads", (message) => {
-  const { worker } = message as { readonly worker: Worker };
-  const { threadName } = worker;
-  if (threadName?.startsWith("reads ") === true) threads.set(threadName, worker);
-});
+onReadWorker((thread, name) => threads.set(name, thread));
 
 function threadOf(number: number): Worker {
   const thread = threads.get(`reads ${number}`);
@@ -50,14 +46,6 @@ function exitOf(thread: Worker): Promise<void> {
 function breakDown(thread: Worker): void {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- it is a thread, not a window
   thread.postMessage({});
-}
-
-/** A message of which each byte is an order that the worker does not know: it is at it for minutes, and hears nothing meanwhile. */
-function hang(thread: Worker): void {
-  const orders = new Uint8Array(4_000_000_000);
-  const nothing = { numbers: new Float64Array(), bytes: new Uint8Array(), texts: [], values: [] };
-  const lists = { answers: [], charges: [], verdicts: [], replies: [], orders };
-  thread.postMessage({ number: 0, heard: 0, said: nothing, isAwaited: false, facts: { isServing: true }, ...lists }, [orders.buffer]);
 }
 
 interface LogLine {
