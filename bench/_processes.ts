@@ -82,6 +82,12 @@ export interface NodeOptions {
   readonly program?: keyof typeof PROGRAM;
 }
 
+/** Where a node listens; no host and port 0 where it has no such listener. */
+export function listenerOf({ listeners }: Pick<Node, "listeners">, name: string): Address {
+  const [host = "", port = ""] = (listeners[name] ?? "").split(":");
+  return { host, port: Number(port) };
+}
+
 /** Whether a tool is on the path. */
 export function hasTool(name: string): boolean {
   try {
@@ -185,7 +191,6 @@ export async function startNode({
   const line = await firstLine(child);
   const startMs = performance.now() - startedMs;
   const ready = JSON.parse(line) as { readonly listeners: Readonly<Record<string, string>> };
-  const [host = "", port = ""] = (ready.listeners["grpc"] ?? "").split(":");
   const probe = async (order: ProbeOrder) => {
     const answer = once(child, "message");
     child.send(order);
@@ -193,7 +198,7 @@ export async function startNode({
     return probed;
   };
   if (!isPlain) await probe("begin");
-  const running = runningOf("waymark", child, { grpc: { host, port: Number(port) }, startMs });
+  const running = runningOf("waymark", child, { grpc: listenerOf(ready, "grpc"), startMs });
   return {
     ...running,
     listeners: ready.listeners,

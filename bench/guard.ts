@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { ROOT } from "../scripts/run.ts";
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
-import { pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
+import { listenerOf, type Node, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { etcdLeases, nodeLeases, renew, renewalBytes } from "./_renewals.ts";
 import { type Kept, report, type Spread, spread } from "./_results.ts";
 import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
@@ -93,13 +93,12 @@ function writes(measured: Running, path: string, message: (from: number, to: num
   return { measured, work };
 }
 
-function jsonCalls(measured: Running, at: string): Side {
-  const [host = "", port = ""] = at.split(":");
+function jsonCalls(measured: Node): Side {
   let next = 0;
   const work: Work = async (count) => {
     let left = count;
     const one = async () => {
-      const wire = await HttpWire.open({ host, port: Number(port) });
+      const wire = await HttpWire.open(listenerOf(measured, "http"));
       while (left-- > 0) await wire.request({ path: PATH.query, body: exactJson(scattered(next++, SERVICES)) });
       wire.close();
     };
@@ -197,7 +196,7 @@ const compared: readonly Compared[] = [
   },
   {
     work: "exact query through HTTP/JSON",
-    ours: jsonCalls(node, node.listeners["http"] ?? ""),
+    ours: jsonCalls(node),
     peers: [calls(echo, PATH.query, exact)],
   },
   {

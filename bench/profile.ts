@@ -10,7 +10,7 @@ import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { countOn, until } from "./_mesh.ts";
 import { openLoop } from "./_open-loop.ts";
-import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { listenerOf, type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { nodeLeases, renew } from "./_renewals.ts";
 import { report, round } from "./_results.ts";
 import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
@@ -74,8 +74,7 @@ const lone: Open = (node) =>
 
 /** The same query through HTTP/JSON over 64 connections with one request under way on each. */
 const json: Open = async (node) => {
-  const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
-  const wires = await Promise.all(Array.from({ length: 64 }, () => HttpWire.open({ host, port: Number(port) })));
+  const wires = await Promise.all(Array.from({ length: 64 }, () => HttpWire.open(listenerOf(node, "http"))));
   return {
     work: async (at) => {
       let next = 0;

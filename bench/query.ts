@@ -7,7 +7,7 @@
 import { argsOf, asksForAll } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { contentOf, type HttpRequest, HttpWire } from "./_http.ts";
-import { type Node, pinSelf, type Running, startEcho, startNode } from "./_processes.ts";
+import { listenerOf, pinSelf, type Running, startEcho, startNode } from "./_processes.ts";
 import {
   type Asked,
   besideGoal,
@@ -122,11 +122,6 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
   await Promise.all([node.stop(), etcd?.stop()]);
 }
 
-function jsonListener(node: Node): Running["grpc"] {
-  const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
-  return { host, port: Number(port) };
-}
-
 /** Bytes of an answer, which must hold the instances of one service. */
 async function lengthOf(at: Running["grpc"], request: HttpRequest): Promise<number> {
   const wire = await HttpWire.open(at);
@@ -163,10 +158,10 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   const json = (i: number) => ({ path: PATH.query, body: exactJson(scattered(i, services)) });
   const exact = (i: number) => exactQuery(scattered(i, services));
   await mustHave(node, PATH.query, exact(0), INSTANCES);
-  const ourBytes = await lengthOf(jsonListener(node), json(0));
+  const ourBytes = await lengthOf(listenerOf(node, "http"), json(0));
   rows.push(...(await compareAtRates(WORK.grpc, [grpcAsked(node, PATH.query, exact, ONE_A_CONNECTION), ...peers], RATES)));
   rows.push(...(await compareAtRates(WORK.grpcOverFour, [grpcAsked(node, PATH.query, exact), ...peers], RATES)));
-  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, jsonListener(node), json, "waymark"), ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.http, [httpAsked(node, listenerOf(node, "http"), json, "waymark"), ...peers], RATES)));
   if (consul === undefined) {
     await node.stop();
     return undefined;
@@ -182,9 +177,9 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
   const isOursLonger = ourBytes > theirBytes;
   if (isOursLonger) await loadConsul(consul, CONSUL_ENTRIES, Math.max(1, missing - '"padding":""'.length));
   else await loadNode(node, CONSUL_ENTRIES, 0, { padding: Math.max(1, missing - '"metadata":{"padding":""},'.length) });
-  const [ours, peer] = [await lengthOf(jsonListener(node), json(0)), await lengthOf(consul.grpc, { path: consulHealth(0, "stale") })];
+  const [ours, peer] = [await lengthOf(listenerOf(node, "http"), json(0)), await lengthOf(consul.grpc, { path: consulHealth(0, "stale") })];
   if (!areEqual(ours, peer)) throw new Error(`answers of ${ours} and ${peer} bytes were to be equally long`);
-  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, jsonListener(node), json, "waymark"), ...peers], RATES)));
+  rows.push(...(await compareAtRates(WORK.bytes, [httpAsked(node, listenerOf(node, "http"), json, "waymark"), ...peers], RATES)));
   await Promise.all([node.stop(), consul.stop()]);
   const longer = isOursLonger ? "Consul's" : "ours";
   return { ourBytes, theirBytes, notes: [`${told}; for equal bytes metadata made ${longer} longer: ${ours} beside ${peer}.`] };

@@ -21,7 +21,7 @@ import {
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { mustRun } from "../scripts/run.ts";
 import { argsOf } from "./_args.ts";
-import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { listenerOf, type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { commit, report, spread } from "./_results.ts";
 import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
 import { Watchers } from "./_watchers.ts";
@@ -150,9 +150,9 @@ const crowded = (begin: Path["open"]) => async (node: Node) => {
 const dnsQuestions =
   (type: "A" | "SRV", owner: string) =>
   async (node: Node): Promise<Work> => {
-    const [host = "", port = ""] = (node.listeners["dns"] ?? "").split(":");
+    const { host, port } = listenerOf(node, "dns");
     const socket = createSocket("udp4");
-    socket.connect(Number(port), host);
+    socket.connect(port, host);
     await once(socket, "connect");
     const name = `${owner}.${NAMESPACE}.waymark`;
     // Room for ten SRV records and their addresses (RFC 6891).
