@@ -6,7 +6,7 @@
  */
 import { type HttpRequest, HttpWire } from "./_http.ts";
 import { neighbourShareOfBoth, type Running } from "./_processes.ts";
-import { cellText, type Goal, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
+import { cellText, type Goal, MAX_OTHERS, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 
 const CONNECTIONS = 4;
@@ -21,8 +21,6 @@ const LEAST = 500;
 const MAX_LOW_SHARE = 2 / 3;
 /** What it is then. */
 const LOW_SHARE = 1 / 4;
-/** Above this share of a core taken by others, a latency says little. */
-const MAX_OTHERS = 0.1;
 
 /** A connection that takes requests, some at a time. */
 interface Connection {

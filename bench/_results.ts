@@ -237,8 +237,8 @@ export function verdict({ value, atLeast, atMost, shown }: Goal): Verdict {
   return isGood(value) ? "reached" : "missed";
 }
 
-/** Above this share of the core taken by others, a time by the clock says little. */
-const MAX_OTHERS = 0.1;
+/** Above this share of a core taken by others, a time by the clock says little. */
+export const MAX_OTHERS = 0.1;
 
 /**
  * A goal by the clock: no verdict when others used the core. A limit of our own that is reached all the same stays, since others can only have slowed
