@@ -114,7 +114,7 @@ function closed(of: Asked, count: number): Promise<Round> {
  * At a fixed rate whatever the answers do; a latency counts from when its request was due. What is due while every connection has as many
  * requests under way as it may waits, and its wait counts.
  */
-function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
+export function paced(of: Asked, perSecond: number, seconds: number): Promise<Round> {
   const count = Math.round(perSecond * seconds);
   return measured(of, count, async (connections, tookMs) => {
     const startMs = performance.now();

@@ -134,26 +134,25 @@ async function change(wires: readonly Wire[], perSecond: number, seconds: number
   const count = Math.round(perSecond * seconds);
   const first = sentNow();
   let [sent, answered, due] = [0, 0, 0];
-  const openOn = wires.map(() => 0);
+  const free = Array.from({ length: MAX_OPEN }, () => wires).flat();
   await new Promise<void>((done, reject) => {
-    const onAnswer = (at: number) => {
-      openOn[at] = (openOn[at] ?? 0) - 1;
+    const onAnswer = (wire: Wire) => {
+      free.push(wire);
       answered += 1;
       if (answered === count) done();
     };
     const turn = setInterval(() => {
       const wanted = Math.min(count, Math.floor(((sentNow() - first) / 10_000) * perSecond));
       for (; sent < wanted; sent++) {
-        const at = sent % wires.length;
-        if ((openOn[at] ?? 0) >= MAX_OPEN) break;
-        openOn[at] = (openOn[at] ?? 0) + 1;
+        const wire = free.shift();
+        if (wire === undefined) break;
         // In an order in which an entry does not come again for long: two changes of it on their way become one.
         const entry = (changed++ * 7919) % ENTRIES;
         due += followers[Math.floor(entry / INSTANCES)] ?? 0;
         // What had to wait is told with the time at which it was due.
         const version = first + Math.floor((sent / perSecond) * 10_000);
-        const answer = (wires[at] ?? fail()).unary(PATH.register, registerBytes(entry, entry + 1, { version }));
-        answer.then(() => onAnswer(at), reject);
+        const answer = wire.unary(PATH.register, registerBytes(entry, entry + 1, { version }));
+        answer.then(() => onAnswer(wire), reject);
       }
       if (sent === count) clearInterval(turn);
     }, 1);

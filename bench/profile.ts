@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { countOn, until } from "./_mesh.ts";
-import { openLoop } from "./_open-loop.ts";
 import { listenerOf, type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
+import { grpcAsked, paced } from "./_rates.ts";
 import { nodeLeases, renew } from "./_renewals.ts";
 import { report, round } from "./_results.ts";
 import { OWN_FILTER_SERVICES, Watchers } from "./_watchers.ts";
@@ -62,15 +62,13 @@ function calls(path: string, inFlight: number, message: (i: number) => Uint8Arra
 }
 
 /** The same call at a low rate, each alone. Its service is always the same, since what is sampled is what a lone call costs. */
-const lone: Open = (node) =>
-  Promise.resolve({
-    work: async () => {
-      const count = LONE_PER_SECOND / 4;
-      await openLoop(node, PATH.query, { message: exactQuery(7), perSecond: LONE_PER_SECOND, seconds: 1 / 4, connections: 4 });
-      return count;
-    },
+const lone: Open = (node) => {
+  const asked = grpcAsked(node, PATH.query, () => exactQuery(7));
+  return Promise.resolve({
+    work: async () => (await paced(asked, LONE_PER_SECOND, 1 / 4)).tookMs.length,
     close: () => {},
   });
+};
 
 /** The same query through HTTP/JSON over 64 connections with one request under way on each. */
 const json: Open = async (node) => {
