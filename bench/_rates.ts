@@ -231,6 +231,8 @@ function rowOf(head: Pick<RateRow, "work" | "rate" | "program">, rounds: readonl
 export interface Wanted {
   /** In words of a reader. */
   readonly work: string;
+  /** The same without anything measured, since a goal is found again by its name in the result before. `work` when absent. */
+  readonly name?: string;
   /** Of the rows. */
   readonly row: string;
   readonly program: string;
@@ -242,11 +244,14 @@ export interface Wanted {
 }
 
 /** A goal beside a peer at one rate, from the rows of both. That of the full rate names the ratios at the other rates too. */
-export function besideGoal(rows: readonly RateRow[], { work, row, program, beside, rate, atLeast, note }: Wanted): Goal {
+export function besideGoal(
+  rows: readonly RateRow[],
+  { work, name: named = work, row, program, beside, rate, atLeast, note }: Wanted,
+): Goal {
   const of = rows.filter((each) => each.work === row);
   const at = (name: string) => of.find((each) => each.rate === rate && each.program === name);
   const [ours, theirs] = [at("waymark"), at(program)];
-  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast, ...(note !== undefined && { note }) };
+  const goal = { name: `${named}, beside ${beside}`, unit: "×", atLeast, ...(note !== undefined && { note }) };
   const shown = { work, beside, unit: "µs of CPU a request" };
   const ratio = theirs?.["peer's CPU over ours"];
   if (ours === undefined || theirs === undefined || typeof ratio !== "object")

@@ -50,6 +50,7 @@ interface Before {
 
 /** A figure that something is wanted of. */
 export interface Goal {
+  /** Without anything measured: by its name a goal is found again in the result before. */
   readonly name: string;
   /** undefined: no verdict, and `note` says why. */
   readonly value: number | undefined;
@@ -166,13 +167,17 @@ function anywhere(argument: string): string {
 }
 
 /** What was kept before, of which the new goals say how near they are. */
-function besideBefore(whole: Kept, kept: Kept | undefined): Kept {
+export function besideBefore(whole: Kept, kept: Kept | undefined): Kept {
   if (kept === undefined) return whole;
+  const unknown: string[] = [];
   const goals = whole.goals.map((goal) => {
-    const { value, shown } = kept.goals.find(({ name }) => name === goal.name) ?? {};
+    const earlier = kept.goals.find(({ name }) => name === goal.name);
+    if (earlier === undefined) unknown.push(goal.name);
+    const { value, shown } = earlier ?? {};
     return typeof value === "number" ? { ...goal, before: { value, ...(shown?.ratio && { ratio: shown.ratio }) } } : goal;
   });
-  return { ...whole, goals, before: { commit: kept.commit, date: kept.date } };
+  const notes = unknown.length === 0 ? [] : [`The run before has no goal of the name: ${unknown.join("; ")}.`];
+  return { ...whole, goals, notes: [...whole.notes, ...notes], before: { commit: kept.commit, date: kept.date } };
 }
 
 /** A figure without rounds of its own may differ by so much from one run to the next. */
@@ -217,7 +222,7 @@ export function report({ isKept = true, ...told }: Report): void {
   };
   const whole = besideBefore(measured, earlier);
   for (const [title, rows] of Object.entries(result.tables)) console.error(`\n${result.name}: ${title}\n${textTable(rows)}`);
-  for (const note of result.notes) console.error(`- ${note}`);
+  for (const note of whole.notes) console.error(`- ${note}`);
   for (const goal of result.goals) console.error(goalText(goal));
   const why = whyNotKept({ isKept, measured: whole.commit });
   if (why === undefined) writeFileSync(join(ROOT, file), `${JSON.stringify(whole, undefined, 2)}\n`);

@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
-import { type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
+import { besideGoal } from "../../bench/_rates.ts";
+import { besideBefore, type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
@@ -124,6 +125,33 @@ test.each<[string, Goal, boolean]>([
   ["no run before", { name: "g", value: 100, unit: "ms" }, false],
 ])("as before: %s", (_, goal, wanted) => {
   expect(isAsBefore(goal)).toBe(wanted);
+});
+
+test("a goal that the result before does not have is told in a note, and one that it has stands beside it", () => {
+  const goal = (name: string, value: number): Goal => ({ name, value, unit: "ms", atMost: 2 });
+  const whole = besideBefore(kept("register", [goal("old", 1), goal("new", 1)]), kept("register", [goal("old", 3), goal("gone", 4)]));
+  expect(whole.goals.map(({ name, before }) => [name, before?.value])).toEqual([
+    ["old", 3],
+    ["new", undefined],
+  ]);
+  expect(whole.notes).toEqual(["The run before has no goal of the name: new."]);
+  expect(besideBefore(kept("register", [goal("new", 1)]), undefined).notes).toEqual([]);
+});
+
+test("the rate that was measured stands in what a row shows, not in the name by which its goal is found again", () => {
+  const { name, shown } = besideGoal([], {
+    name: "an exact query, each alone",
+    work: "an exact query, each alone, 2,990 a second",
+    row: "exact",
+    program: "etcd",
+    beside: "etcd, a range",
+    rate: "low",
+    atLeast: 1,
+  });
+  expect({ name, work: shown?.work }).toEqual({
+    name: "an exact query, each alone, beside etcd, a range",
+    work: "an exact query, each alone, 2,990 a second",
+  });
 });
 
 test("the median of an even number of rounds lies between the middle two, and no digit is lost that a goal needs", () => {
