@@ -71,6 +71,8 @@ export interface Report {
   /** One row a case; columns are the same in a table. */
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly goals: readonly Goal[];
+  /** Sentences with absolute figures, which stand above all tables of docs/performance.md. */
+  readonly glance?: readonly string[];
   /** How it is measured and what differs between the peers, in whose favour. */
   readonly notes: readonly string[];
 }

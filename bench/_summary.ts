@@ -27,15 +27,17 @@ interface Row {
   readonly file: string;
 }
 
-function rowsOf(kept: readonly Kept[]): readonly Row[] {
+function inOrder(kept: readonly Kept[]): readonly Kept[] {
   const place = ({ name }: Kept) => (ORDER.indexOf(name) + 1 || ORDER.length + 1) - 1;
-  return kept
-    .toSorted((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1))
-    .flatMap(({ name, goals }) =>
-      goals.flatMap((goal, i) =>
-        goal.shown === undefined ? [] : [{ benchmark: name, goal, shown: goal.shown, file: `${name}-${i + 1}.svg` }],
-      ),
-    );
+  return kept.toSorted((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1));
+}
+
+function rowsOf(kept: readonly Kept[]): readonly Row[] {
+  return inOrder(kept).flatMap(({ name, goals }) =>
+    goals.flatMap((goal, i) =>
+      goal.shown === undefined ? [] : [{ benchmark: name, goal, shown: goal.shown, file: `${name}-${i + 1}.svg` }],
+    ),
+  );
 }
 
 /** Whose name stands before a comma or a relative clause; what it does stands after it. */
@@ -86,29 +88,7 @@ function tableRow({ goal, shown, file }: Row): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-/** A row of ours in a table of the benchmark. */
-function oursIn(kept: readonly Kept[], benchmark: string, is: (row: Readonly<Record<string, unknown>>) => boolean) {
-  const tables = kept.find(({ name }) => name === benchmark)?.tables ?? {};
-  return Object.values(tables)
-    .flat()
-    .find((row) => row["program"] === "waymark" && is(row));
-}
-
-/** What one core does, in absolute figures: for a reader who asks whether it is enough for her. */
-function atAGlance(kept: readonly Kept[]): readonly string[] {
-  const query = (work: string, rate: string) =>
-    oursIn(kept, "query", (row) => String(row["work"]).startsWith(work) && row["rate"] === rate);
-  const [full, low, json] = [query("exact, 10", "full"), query("exact, 10", "low"), query("exact through HTTP/JSON", "full")];
-  const at = (row: Readonly<Record<string, unknown>>) => `p50 ${cellText(row["p50 ms"])} ms, p99 ${cellText(row["p99 ms"])} ms`;
-  const told = [
-    full && `One core answered ${cellText(full["requests a second"])} exact queries a second over gRPC with 64 under way (${at(full)}).`,
-    low && `At ${cellText(low["requests a second"])} a second each took ${at(low)}.`,
-    json && `Over HTTP/JSON it answered ${cellText(json["requests a second"])} a second.`,
-  ].filter((sentence) => sentence !== undefined);
-  return told.length === 0 ? [] : [told.join(" ")];
-}
-
-/** What one core does, and the tables, one for each benchmark. */
+/** What each benchmark says at a glance, and the tables, one for each. */
 export function summary(kept: readonly Kept[]): string {
   const rows = rowsOf(kept);
   if (rows.length === 0) return "No benchmark has run since this page has rows.";
@@ -128,5 +108,6 @@ export function summary(kept: readonly Kept[]): string {
       ].join("\n"),
     ];
   });
-  return [...atAGlance(kept), ...parts].join("\n\n");
+  const glances = inOrder(kept).flatMap(({ glance = [] }) => (glance.length === 0 ? [] : [glance.join(" ")]));
+  return [...glances, ...parts].join("\n\n");
 }

@@ -81,6 +81,13 @@ test("a peer that is not installed leaves a row without a figure, which says so"
   expect(text).toContain("| – | ≥ 1.1 | no verdict: not measured: the peer is not installed |");
 });
 
+test("what benchmarks say at a glance stands above the tables, in their order, and takes nothing away where there is none", () => {
+  const told = (name: string, glance: readonly string[]) => ({ ...kept(name, [ONE_AT_A_TIME]), glance });
+  const text = summary([told("register", ["It registers."]), told("query", ["One core answers.", "Each is quick."]), kept("watch", [])]);
+  expect(text.split("\n\n").slice(0, 3)).toEqual(["One core answers. Each is quick.", "It registers.", "### query"]);
+  expect(summary([kept("register", [ONE_AT_A_TIME])]).startsWith("### register")).toBe(true);
+});
+
 test("what was not measured at all keeps its row, without a plot", () => {
   const { work = "", beside = "", unit = "" } = ONE_AT_A_TIME.shown ?? {};
   const goal = { ...ONE_AT_A_TIME, value: undefined, note: "not measured: the peer is not installed", shown: { work, beside, unit } };
