@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { grpcFrame } from "./_frames.ts";
 import { hasH2load, peerProgram } from "./_peers.ts";
 import { type Running, scratchDir } from "./_processes.ts";
-import { type Goal, percentile, ratioOf, type Shown, type Spread, spread } from "./_results.ts";
+import { type Goal, percentile, ratioGoal, ratioOf, type Shown, type Spread, spread } from "./_results.ts";
 import { ask, drive } from "./_work.ts";
 
 const CONNECTIONS = 4;
@@ -204,12 +204,14 @@ export interface UnderH2load {
   readonly shown?: Pick<Shown, "work" | "beside" | "unit">;
 }
 
-export function h2loadGoal(rows: readonly CheckRow[], { shown, ...wanted }: UnderH2load): Goal {
+export function h2loadGoal(rows: readonly CheckRow[], wanted: UnderH2load): Goal {
   const row = (program: string) => rows.find((each) => each.driver === "h2load" && each.program === program);
-  const [ours, theirs] = [row("waymark")?.["CPU µs"], row("etcd")?.["CPU µs"]];
-  const ratio = row("etcd")?.["peer's CPU over ours"];
-  const goal = { ...wanted, unit: "×" };
-  if (typeof ratio !== "object" || typeof ours !== "object" || typeof theirs !== "object")
-    return { ...goal, value: undefined, note: "etcd or h2load is not installed", ...(shown && { shown }) };
-  return { ...goal, value: ratio.median, ...(shown && { shown: { ...shown, ours, theirs, ratio } }) };
+  const [ours, theirs] = [row("waymark"), row("etcd")];
+  return ratioGoal({
+    ...wanted,
+    ratio: theirs?.["peer's CPU over ours"],
+    ours: ours?.["CPU µs"],
+    theirs: theirs?.["CPU µs"],
+    missing: "etcd or h2load is not installed",
+  });
 }

@@ -6,7 +6,7 @@
  */
 import { type HttpRequest, HttpWire } from "./_http.ts";
 import { neighbourShareOfBoth, type Running } from "./_processes.ts";
-import { cellText, type Goal, MAX_OTHERS, percentile, ratioOf, round, type Spread, spread } from "./_results.ts";
+import { cellText, type Goal, MAX_OTHERS, percentile, ratioGoal, ratioOf, round, type Spread, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 
 const CONNECTIONS = 4;
@@ -251,21 +251,21 @@ export function besideGoal(
   const of = rows.filter((each) => each.work === row);
   const at = (name: string) => of.find((each) => each.rate === rate && each.program === name);
   const [ours, theirs] = [at("waymark"), at(program)];
-  const goal = { name: `${named}, beside ${beside}`, unit: "×", atLeast, ...(note !== undefined && { note }) };
-  const shown = { work, beside, unit: "µs of CPU a request" };
-  const ratio = theirs?.["peer's CPU over ours"];
-  if (ours === undefined || theirs === undefined || typeof ratio !== "object")
-    return { ...goal, value: undefined, note: "the peer is not installed, or this part was left out", shown };
   const others = rate === "full" ? of.filter((each) => each.program === program && each.rate !== rate) : [];
   const otherRates = others
     .toReversed()
     .flatMap(({ rate: name, "peer's CPU over ours": other }) => (typeof other === "object" ? [`${name} ${cellText(other.median)}`] : []))
     .join(" · ");
-  return {
-    ...goal,
-    value: ratio.median,
-    shown: { ...shown, ours: ours["CPU µs"], theirs: theirs["CPU µs"], ratio, ...(otherRates !== "" && { otherRates }) },
-  };
+  return ratioGoal({
+    name: `${named}, beside ${beside}`,
+    shown: { work, beside, unit: "µs of CPU a request", ...(otherRates !== "" && { otherRates }) },
+    ratio: theirs?.["peer's CPU over ours"],
+    ours: ours?.["CPU µs"],
+    theirs: theirs?.["CPU µs"],
+    atLeast,
+    note,
+    missing: "the peer is not installed, or this part was left out",
+  });
 }
 
 /** The rate at which a row was measured, as a reader says it: `3,000 a second`. */

@@ -232,6 +232,40 @@ export function report({ isKept = true, ...told }: Report): void {
   console.log(JSON.stringify(whole));
 }
 
+/** As a table has it: a text says why there is none. */
+type Figure = Spread | number | string | undefined;
+
+interface WantedRatio extends Pick<Goal, "name" | "atLeast" | "atMost"> {
+  /** Absent: the goal is no row of docs/performance.md. */
+  readonly shown?: Omit<Shown, "ours" | "theirs" | "ratio">;
+  /** A number where there were no rounds. */
+  readonly ratio: Figure;
+  readonly ours: Figure;
+  /** Shown where there is a ratio. */
+  readonly theirs: Figure;
+  /** Beside a figure. */
+  readonly note?: string | undefined;
+  /** The note where there is none. */
+  readonly missing?: string;
+}
+
+/** A goal for a ratio of ours and a peer's; without a verdict where the peer was not measured. */
+export function ratioGoal({ shown, note, missing = "not measured: the peer is not installed", ...wanted }: WantedRatio): Goal {
+  const { ratio, ours, theirs, ...bounds } = wanted;
+  const figure = (of: Figure) => (typeof of === "string" ? undefined : of);
+  const [over, our, their] = [figure(ratio), figure(ours), figure(theirs)];
+  const isMeasured = over !== undefined && our !== undefined && their !== undefined;
+  const told = isMeasured ? note : missing;
+  const rounds = typeof over === "object" && { ratio: over };
+  return {
+    ...bounds,
+    value: isMeasured ? (typeof over === "object" ? over.median : over) : undefined,
+    unit: "×",
+    ...(told !== undefined && { note: told }),
+    ...(shown && { shown: { ...shown, ...(our !== undefined && { ours: our }), ...(isMeasured && { theirs: their, ...rounds }) } }),
+  };
+}
+
 export type Verdict = "reached" | "missed" | "uncertain" | "no verdict";
 
 /** Uncertain: some rounds reached it and some did not. */
@@ -253,7 +287,7 @@ export const MAX_OTHERS = 0.1;
  */
 export function quiet(goal: Goal, others: number): Goal {
   const isRatio = goal.unit === "×";
-  if (others <= MAX_OTHERS || (!isRatio && verdict(goal) === "reached")) return goal;
+  if (goal.value === undefined || others <= MAX_OTHERS || (!isRatio && verdict(goal) === "reached")) return goal;
   const seen = `${cellText(goal.value)} ${goal.unit} while others took ${Math.round(others * 100)} % of the core`;
   return { ...goal, value: undefined, note: goal.note === undefined ? seen : `${goal.note}; ${seen}` };
 }

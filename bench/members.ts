@@ -7,7 +7,7 @@ import { argsOf, asksForAll } from "./_args.ts";
 import { type ChangeOptions, type Changes, changeAtRate, type OpenMesh, openMesh, othersIn, seenAt } from "./_changes.ts";
 import { countOn, cpuMs, type Heard, type Mesh, startMembers, until, waymarkMesh } from "./_mesh.ts";
 import type { Running } from "./_processes.ts";
-import { type Goal, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { type Goal, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import { Wire } from "./_wire.ts";
 import { ask, driveAll, fail, PATH, registerBytes } from "./_work.ts";
 import { type Sizes, sizesOf, startEtcdCluster } from "./adapters/etcd.ts";
@@ -160,22 +160,14 @@ interface Cost {
 }
 
 function costGoal({ name, work, unit, atLeast, costs }: Cost): Goal {
-  const ratio = theirs === undefined ? undefined : ratioOf(costs(theirs), costs(ours));
-  return {
+  return ratioGoal({
     name: `${NODES} nodes, ${name} over ours`,
-    value: ratio?.median,
-    unit: "×",
+    shown: { work, beside: beyond, unit },
+    ratio: theirs && ratioOf(costs(theirs), costs(ours)),
+    ours: spread(costs(ours)),
+    theirs: theirs && spread(costs(theirs)),
     atLeast,
-    ...(ratio === undefined && { note: "not measured: the peer is not installed" }),
-    shown: {
-      work,
-      beside: beyond,
-      unit,
-      ours: spread(costs(ours)),
-      ...(theirs !== undefined && { theirs: spread(costs(theirs)) }),
-      ...(ratio !== undefined && { ratio }),
-    },
-  };
+  });
 }
 
 function seenGoal(which: "p50" | "p99", atMost: number): Goal {

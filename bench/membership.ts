@@ -17,7 +17,7 @@ import { argsOf, asksForAll } from "./_args.ts";
 import { othersBeside, sleep } from "./_mesh.ts";
 import { peerProgram } from "./_peers.ts";
 import { cpuMsOf, NODE_ENV, NODE_OPTIONS, scratchDir } from "./_processes.ts";
-import { type Goal, quiet, ratioOf, report, round, type Spread, spread } from "./_results.ts";
+import { type Goal, quiet, ratioGoal, ratioOf, report, round, type Spread, spread } from "./_results.ts";
 import { fail } from "./_work.ts";
 import { type MemberKind, memberlist } from "./adapters/memberlist.ts";
 
@@ -285,22 +285,15 @@ const timesOf = (kind: number, timeOf: (measured: Measured) => number) =>
 /** The network's settings are what programs that use memberlist run with, ours too are for a network. */
 function goalOf(what: string, work: string, timeOf: (measured: Measured) => number): Goal {
   const [ours, theirs] = [timesOf(0, timeOf), kinds.length > 1 ? timesOf(1, timeOf) : []];
-  const ratio = ratioOf(ours, theirs);
   const seconds = (times: readonly number[]): Spread => spread(times.map((ms) => ms / 1000));
-  const goal: Goal = {
+  const goal = ratioGoal({
     name: `time until all know ${what}, ours over memberlist's with DefaultLANConfig`,
-    value: ratio?.median,
-    unit: "×",
+    shown: { work, beside: "HashiCorp memberlist, DefaultLANConfig", unit: "s" },
+    ratio: ratioOf(ours, theirs),
+    ours: seconds(ours),
+    theirs: seconds(theirs),
     atMost: 1,
-    ...(ratio === undefined && { note: "not measured: the peer is not installed" }),
-    shown: {
-      work,
-      beside: "HashiCorp memberlist, DefaultLANConfig",
-      unit: "s",
-      ours: seconds(ours),
-      ...(ratio !== undefined && { theirs: seconds(theirs), ratio }),
-    },
-  };
+  });
   return quiet(goal, others);
 }
 

@@ -5,7 +5,7 @@
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
-import { type Goal, report, round } from "./_results.ts";
+import { type Goal, ratioGoal, report, round } from "./_results.ts";
 import { fail, loadNode } from "./_work.ts";
 import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
 
@@ -99,24 +99,24 @@ function find(who: Running["name"], entries: number): Held | undefined {
   return measured.find((held) => held.who === who && held.entries === entries);
 }
 
-function ratioGoal(entries: number, atLeast: number): Goal {
+function goalAt(entries: number, atLeast: number): Goal {
   const [ours, theirs] = [find("waymark", entries), find("etcd", entries)];
   const work = `memory for ${entries.toLocaleString("en-US")} entries on disk`;
   const beside = "etcd, the same entries, which it writes through Raft (ours does not)";
-  const shown = { work, beside, unit: "MiB of the process's own memory (RssAnon)" };
-  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast };
-  if (ours === undefined || theirs === undefined) {
-    const note = "not measured: the peer is not installed, or this size was not asked for";
-    return { ...goal, value: undefined, note, shown };
-  }
   const mib = (bytes: number) => round(bytes / MIB);
-  const all = `${round(theirs.allBytes / ours.allBytes)} × (${mib(ours.allBytes)} and ${mib(theirs.allBytes)} MiB)`;
-  return {
-    ...goal,
-    value: theirs.ownBytes / ours.ownBytes,
+  const pair = ours && theirs && { ours, theirs };
+  const all =
+    pair && `${round(pair.theirs.allBytes / pair.ours.allBytes)} × (${mib(pair.ours.allBytes)} and ${mib(pair.theirs.allBytes)} MiB)`;
+  return ratioGoal({
+    name: `${work}, beside ${beside}`,
+    shown: { work, beside, unit: "MiB of the process's own memory (RssAnon)" },
+    ratio: pair && pair.theirs.ownBytes / pair.ours.ownBytes,
+    ours: ours && mib(ours.ownBytes),
+    theirs: theirs && mib(theirs.ownBytes),
+    atLeast,
     note: `by all that is resident, etcd's mapped database file included: ${all}`,
-    shown: { ...shown, ours: mib(ours.ownBytes), theirs: mib(theirs.ownBytes) },
-  };
+    missing: "not measured: the peer is not installed, or this size was not asked for",
+  });
 }
 
 /** Our own limit; etcd stands beside it to be seen. */
@@ -136,7 +136,7 @@ report({
   name: "memory",
   isKept: asksForAll(values, DEFAULTS),
   tables: { "resident memory": measured.map(rowOf), "what lives in our node after a collection, beyond an empty one": lives },
-  goals: [ratioGoal(100_000, 0.6), ratioGoal(1_000_000, 1.1), emptyGoal()],
+  goals: [goalAt(100_000, 0.6), goalAt(1_000_000, 1.1), emptyGoal()],
   notes: [
     "Ten instances a service, one target, two tags, registered 1,000 a request through gRPC with static leases; etcd gets them one a put. As many bytes an entry at both.",
     `RSS is all that is resident, ${SETTLE_MS / 1000} s or more after the last entry was registered: longer than the two minutes after which Go collects though nothing was allocated. Nobody is told to collect garbage.`,

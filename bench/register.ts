@@ -9,7 +9,7 @@ import { argsOf, asksForAll } from "./_args.ts";
 import { h2loadGoal, underOtherDrivers } from "./_drivers.ts";
 import { neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { AHEAD, etcdLeaseId, etcdLeases, nodeLeases, renew, renewalBytes, together } from "./_renewals.ts";
-import { cellText, type Goal, paired, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { cellText, type Goal, paired, percentile, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import type { Wire } from "./_wire.ts";
 import { ask, type Driven, driveAll, fail, PATH, registerBytes } from "./_work.ts";
 import { sizesOf, startEtcd } from "./adapters/etcd.ts";
@@ -297,18 +297,23 @@ const LEASE_ROWS: readonly Wanted[] = [
 /** A goal of what one figure of each round says. */
 function goalOf({ row, work, atLeast, note }: Wanted, unit: string, figure: (cost: Cost) => number): Goal {
   const [ours, theirs] = [row.ours.map(figure), row.theirs.map(figure)];
-  const ratio = ratioOf(theirs, ours.slice(0, theirs.length));
-  const shown = { work, beside: row.peer, unit };
-  const goal = { name: `${work}, beside ${row.peer}`, unit: "×", atLeast, ...(note !== undefined && { note }) };
-  if (ratio === undefined) return { ...goal, value: undefined, note: "the peer is not installed", shown };
-  return { ...goal, value: ratio.median, shown: { ...shown, ours: spread(ours), theirs: spread(theirs), ratio } };
+  return ratioGoal({
+    name: `${work}, beside ${row.peer}`,
+    shown: { work, beside: row.peer, unit },
+    ratio: ratioOf(theirs, ours.slice(0, theirs.length)),
+    ours: spread(ours),
+    theirs: spread(theirs),
+    atLeast,
+    note,
+    missing: "the peer is not installed",
+  });
 }
 
 /** What a caller waits for. */
 function p50Goal(wanted: Wanted): Goal {
   const told = { ...wanted, work: `${wanted.work}: how long it takes`, atLeast: 1 };
   const goal = goalOf(told, "ms until the answer, p50", ({ tookMs }) => percentile(tookMs, 0.5));
-  return goal.value === undefined ? goal : quiet(goal, others);
+  return quiet(goal, others);
 }
 
 report({

@@ -5,7 +5,7 @@
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { neighbourShare, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
-import { type Goal, paired, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { type Goal, paired, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import { ask, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH } from "./_work.ts";
 import { loadEtcd, sizesOf, startEtcd } from "./adapters/etcd.ts";
 import { ETCD_PATH, etcdExact } from "./adapters/etcd-messages.ts";
@@ -84,37 +84,56 @@ const rows: Awaited<ReturnType<typeof measure>>[] = [];
 for (const entries of SIZES) rows.push(await measure(entries));
 
 const ETCD = "etcd, started again on its data; it elects itself first (Raft, which ours does not have)";
-const NOT_MEASURED = "not measured: the peer is not installed, or this size was not asked for";
 
-function goalAt(entries: number, atMost: number): Goal {
-  const row = rows.find((each) => each.entries === entries);
-  const work = `start after kill -9 with ${entries.toLocaleString("en-US")} entries`;
-  const goal = { name: `${work}: our CPU time over etcd's`, unit: "×", atMost };
-  const shown = { work, beside: ETCD, unit: "ms of CPU until it answers" };
-  const [ratio, theirs] = [row?.["ours over etcd's"], row?.["etcd's CPU ms"]];
-  if (row === undefined || ratio === undefined || typeof theirs !== "object")
-    return { ...goal, value: undefined, note: NOT_MEASURED, shown };
-  return { ...goal, value: ratio.median, shown: { ...shown, ours: row["CPU ms"], theirs, ratio } };
+/** What is compared, by the columns of the rows. */
+interface Compared {
+  /** Of the work, and of the goal after it. */
+  readonly words: readonly [work: string, goal: string];
+  readonly unit: string;
+  readonly ratio: "ours over etcd's" | "ready after, ours over etcd's";
+  readonly ours: "CPU ms" | "ready after ms";
+  readonly theirs: "etcd's CPU ms" | "etcd's ready after ms";
+  readonly isByClock: boolean;
 }
 
+const CPU: Compared = {
+  words: ["", ": our CPU time over etcd's"],
+  unit: "ms of CPU until it answers",
+  ratio: "ours over etcd's",
+  ours: "CPU ms",
+  theirs: "etcd's CPU ms",
+  isByClock: false,
+};
 /** What an operator waits for. The goal is that of the CPU time. */
-function waitAt(entries: number, atMost: number): Goal {
+const WAIT: Compared = {
+  words: [": how long it takes", ", ours over etcd's"],
+  unit: "ms until it answers",
+  ratio: "ready after, ours over etcd's",
+  ours: "ready after ms",
+  theirs: "etcd's ready after ms",
+  isByClock: true,
+};
+
+function goalAt(entries: number, atMost: number, { words, unit, isByClock, ...columns }: Compared): Goal {
   const row = rows.find((each) => each.entries === entries);
-  const work = `start after kill -9 with ${entries.toLocaleString("en-US")} entries: how long it takes`;
-  const goal = { name: `${work}, ours over etcd's`, unit: "×", atMost };
-  const shown = { work, beside: ETCD, unit: "ms until it answers" };
-  const [ratio, theirs] = [row?.["ready after, ours over etcd's"], row?.["etcd's ready after ms"]];
-  if (row === undefined || ratio === undefined || typeof theirs !== "object")
-    return { ...goal, value: undefined, note: NOT_MEASURED, shown };
-  const measured = { ...goal, value: ratio.median, shown: { ...shown, ours: row["ready after ms"], theirs, ratio } };
-  return quiet(measured, row["others' share of the core"]);
+  const work = `start after kill -9 with ${entries.toLocaleString("en-US")} entries${words[0]}`;
+  const goal = ratioGoal({
+    name: `${work}${words[1]}`,
+    shown: { work, beside: ETCD, unit },
+    ratio: row?.[columns.ratio],
+    ours: row?.[columns.ours],
+    theirs: row?.[columns.theirs],
+    atMost,
+    missing: "not measured: the peer is not installed, or this size was not asked for",
+  });
+  return isByClock && row !== undefined ? quiet(goal, row["others' share of the core"]) : goal;
 }
 
 report({
   name: "restart",
   isKept: asksForAll(values, DEFAULTS),
   tables: { "CPU time until ready": rows },
-  goals: [goalAt(100_000, 3), goalAt(1_000_000, 2.5), waitAt(100_000, 3), waitAt(1_000_000, 2.5)],
+  goals: [CPU, WAIT].flatMap((compared) => [goalAt(100_000, 3, compared), goalAt(1_000_000, 2.5, compared)]),
   notes: [
     "From spawn until it answers: Node itself and our modules (about what the empty node took), then the journal; at etcd the snapshot and what follows it in the log, and then its election: a member alone elects itself leader before it answers a linearizable range, which is what it is waited for with. Our node has nobody to agree with. Each process is killed with SIGKILL first, and none changes between the rounds.",
     "CPU time is that of the whole process with all threads.",

@@ -6,7 +6,7 @@
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { type Node, neighbourShare, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
-import { type Goal, percentile, quiet, ratioOf, report, round, spread } from "./_results.ts";
+import { type Goal, percentile, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import { type Closer, type Filters, OWN_FILTER_SERVICES, openStalled, Watchers } from "./_watchers.ts";
 import { drive, fail, INSTANCES, loadNode, PATH, registerBytes } from "./_work.ts";
 import { loadEtcd, type Sizes, sizesOf, startEtcd } from "./adapters/etcd.ts";
@@ -251,18 +251,19 @@ const BESIDE = {
 /** Of the benchmark's watches, or of one that was not asked for. */
 type Find = (watchers: number, changes: string, who: Running["name"]) => Row | undefined;
 
-function ratioGoal(find: Find, { watchers, changes, work, who, atLeast, isOurWish = false }: Wanted): Goal {
+function besideGoal(find: Find, { watchers, changes, work, who, atLeast, isOurWish = false }: Wanted): Goal {
   const [ours, theirs] = [find(watchers, changes, "waymark"), find(watchers, changes, who)];
-  const ratio = theirs?.["peer's CPU over ours"];
   const beside = BESIDE[who];
-  const shown = { work, beside, unit: "µs of CPU for each watch that is told of a change" };
-  const note = isOurWish ? { note: "our own wish" } : {};
-  const goal = { name: `${work}, beside ${beside}`, unit: "×", atLeast, ...note };
-  if (ours === undefined || theirs === undefined || typeof ratio !== "object") {
-    const missing = "not measured: the peer is not installed, or so many watches were not asked for";
-    return { ...goal, value: undefined, note: missing, shown };
-  }
-  return { ...goal, value: ratio.median, shown: { ...shown, ours: ours["CPU µs an event"], theirs: theirs["CPU µs an event"], ratio } };
+  return ratioGoal({
+    name: `${work}, beside ${beside}`,
+    shown: { work, beside, unit: "µs of CPU for each watch that is told of a change" },
+    ratio: theirs?.["peer's CPU over ours"],
+    ours: ours?.["CPU µs an event"],
+    theirs: theirs?.["CPU µs an event"],
+    atLeast,
+    note: isOurWish ? "our own wish" : undefined,
+    missing: "not measured: the peer is not installed, or so many watches were not asked for",
+  });
 }
 
 /** Our own limits with 10,000 watches. */
@@ -279,7 +280,7 @@ function goalsOf(all: readonly Row[], stall: Awaited<ReturnType<typeof stalled>>
   const find: Find = (watchers, changes, who) => all.find((row) => row.watchers === watchers && row.changes === changes && row.who === who);
   const many = find(MANY, "one by one, one filter", "waymark");
   return [
-    ...WANTED.map((wanted) => ratioGoal(find, wanted)),
+    ...WANTED.map((wanted) => besideGoal(find, wanted)),
     ...(many === undefined ? [] : manyGoals(many)),
     { name: "heap of a stalled watcher beyond an idle one", value: stall["heap beyond idle KiB"], unit: "KiB", atMost: 64 },
     { name: "RSS of an idle watch stream", value: (stall["idle RSS KiB"] * 1024) / 1000, unit: "KB", atMost: 25 },

@@ -10,7 +10,7 @@ import { cpus } from "node:os";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { argsOf, asksForAll } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
-import { type Goal, ratioOf, report, round, spread } from "./_results.ts";
+import { type Goal, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import { inRounds, type Side as WriteSide } from "./_rounds.ts";
 import { Wire } from "./_wire.ts";
 import { ask, drive, exactQuery, fail, INSTANCES, itemsIn, loadNode, PATH, registerBytes, scattered } from "./_work.ts";
@@ -154,49 +154,39 @@ async function queries() {
 function goalsOf(rows: Awaited<ReturnType<typeof queries>>): readonly Goal[] {
   const [none, one, two] = [0, 1, 2].map((workers) => rows.find((row) => row.workers === workers));
   const beside = "Waymark without workers";
-  const names = { oursName: "two workers", theirsName: "without workers" };
-  const wideShown = {
-    work: "exact queries at a node with two read workers",
-    beside,
-    unit: "queries a second",
-    isMoreBetter: true,
-    ...names,
-  };
-  const wide: Goal = {
-    name: "exact queries a second with two workers over those without",
-    value: undefined,
-    unit: "×",
-    atLeast: 1.7,
-    shown: wideShown,
-  };
-  const cpuShown = {
-    work: "an exact query at a node with one read worker",
-    beside,
-    unit: "µs of CPU a request",
-    oursName: "a worker",
-    theirsName: "without workers",
-  };
-  const cpu: Goal = {
-    name: "CPU of an exact query at a worker over that without",
-    value: undefined,
-    unit: "×",
-    atMost: 1.1,
-    shown: cpuShown,
-  };
-  const [more, ratio] = [two?.["of a lone node"], one?.["CPU of a lone node"]];
   const missing = "not measured: the node does not take the flag, or so many workers were not asked for";
-  const few = IS_WIDE ? missing : `not measured: it needs four cores, and this machine has ${cpus().length}`;
   return [
-    IS_WIDE && none !== undefined && two !== undefined && more !== undefined
-      ? {
-          ...wide,
-          value: more.median,
-          shown: { ...wideShown, ours: two["queries a second"], theirs: none["queries a second"], ratio: more },
-        }
-      : { ...wide, note: few },
-    none !== undefined && one !== undefined && ratio !== undefined
-      ? { ...cpu, value: ratio.median, shown: { ...cpuShown, ours: one["CPU µs a query"], theirs: none["CPU µs a query"], ratio } }
-      : { ...cpu, note: missing },
+    ratioGoal({
+      name: "exact queries a second with two workers over those without",
+      shown: {
+        work: "exact queries at a node with two read workers",
+        beside,
+        unit: "queries a second",
+        isMoreBetter: true,
+        oursName: "two workers",
+        theirsName: "without workers",
+      },
+      ratio: IS_WIDE ? two?.["of a lone node"] : undefined,
+      ours: IS_WIDE ? two?.["queries a second"] : undefined,
+      theirs: none?.["queries a second"],
+      atLeast: 1.7,
+      missing: IS_WIDE ? missing : `not measured: it needs four cores, and this machine has ${cpus().length}`,
+    }),
+    ratioGoal({
+      name: "CPU of an exact query at a worker over that without",
+      shown: {
+        work: "an exact query at a node with one read worker",
+        beside,
+        unit: "µs of CPU a request",
+        oursName: "a worker",
+        theirsName: "without workers",
+      },
+      ratio: one?.["CPU of a lone node"],
+      ours: one?.["CPU µs a query"],
+      theirs: none?.["CPU µs a query"],
+      atMost: 1.1,
+      missing,
+    }),
   ];
 }
 

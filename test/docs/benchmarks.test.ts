@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
 import { besideGoal } from "../../bench/_rates.ts";
-import { besideBefore, type Goal, isAsBefore, type Kept, quiet, spread, type Verdict, verdict } from "../../bench/_results.ts";
+import { besideBefore, type Goal, isAsBefore, type Kept, quiet, ratioGoal, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
@@ -122,6 +122,29 @@ test.each<[string, Goal, number, Verdict]>([
   ["a limit that is missed on a busy one", { name: "g", value: 3, unit: "ms", atMost: 2 }, 0.5, "no verdict"],
 ])("by the clock: %s", (_, goal, others, wanted) => {
   expect(verdict(quiet(goal, others))).toBe(wanted);
+});
+
+const RATIO_SHOWN = { work: "a start", beside: "etcd", unit: "ms" };
+
+test.each([
+  ["the peer was measured", [round(1, 2, 3), round(4, 5, 6), round(2, 2.5, 3)], round(1, 2, 3), "a wish", 2],
+  ["there were no rounds", [2, 5, 2.5], undefined, "a wish", 2],
+  ["a row says in words that there is no peer", ["-", round(4, 5, 6), "not measured"], undefined, "no peer", undefined],
+  ["nothing was measured", [undefined, undefined, undefined], undefined, "no peer", undefined],
+] as const)("a goal for a ratio where %s", (_, [over, ours, theirs], rounds, note, value) => {
+  const goal = ratioGoal({ name: "g", shown: RATIO_SHOWN, ratio: over, ours, theirs, atMost: 2, note: "a wish", missing: "no peer" });
+  expect(goal).toEqual({ name: "g", unit: "×", atMost: 2, value, note, shown: expect.anything() as unknown });
+  expect(goal.shown).toEqual({
+    ...RATIO_SHOWN,
+    ...(ours !== undefined && { ours }),
+    ...(value !== undefined && { theirs }),
+    ...(rounds && { ratio: rounds }),
+  });
+});
+
+test("a goal without a figure says why there is none, and not what others took meanwhile", () => {
+  const goal = ratioGoal({ name: "g", ratio: undefined, ours: 1, theirs: undefined, atMost: 2 });
+  expect(quiet(goal, 0.5)).toEqual({ name: "g", unit: "×", atMost: 2, value: undefined, note: "not measured: the peer is not installed" });
 });
 
 test.each<[string, Goal, boolean]>([
