@@ -208,7 +208,8 @@ export async function startNode({
       const late = AbortSignal.timeout(ANSWER_MS);
       const probed =
         isPlain || !child.connected ? undefined : await Promise.race([probe("read"), once(late, "abort"), once(child, "exit")]);
-      if (probed !== undefined && "maxHeldCpuMs" in probed) probedMs.push(probed.maxHeldCpuMs);
+      // A node whose sources are profiled is held by that too.
+      if (probed !== undefined && "maxHeldCpuMs" in probed && program === "dist") probedMs.push(probed.maxHeldCpuMs);
       const held = isPlain ? await ownHoldMs(ready.listeners["http"]) : undefined;
       if (held !== undefined) toldMs.push(held);
       await running.stop(signal);
