@@ -1,6 +1,7 @@
 /** The simulator finds planted bugs: the cheapest of them in every build, the others in test/long/sim-mutants.test.ts. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { FOUND_BY } from "./found-by.ts";
 import { MUTANTS } from "./mutants.ts";
 import { runMutant } from "./mutants-run.ts";
 
@@ -10,6 +11,11 @@ test.each(cheap)("$name is found within $withinSeeds seeds", { timeout: 300_000 
   const { isPlanted, found } = await runMutant(mutant);
   expect(isPlanted, "the source has the place to plant it").toBe(true);
   expect(found, "a seed that finds it").toBeDefined();
+});
+
+test("every seed that is tried first is that of a mutant, and one that finds it may be", () => {
+  const within = new Map(MUTANTS.map(({ name, withinSeeds }) => [name, withinSeeds]));
+  expect(Object.entries(FOUND_BY).filter(([name, seed]) => seed > (within.get(name) ?? 0))).toEqual([]);
 });
 
 test("every mutant has its place in the source, so that none is out of date before the long tests run it", () => {
