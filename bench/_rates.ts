@@ -22,6 +22,9 @@ const MAX_LOW_SHARE = 2 / 3;
 /** What it is then. */
 const LOW_SHARE = 1 / 4;
 
+/** How often the full rate is looked at before it sets the others: one look of a third of a second may meet a collection of garbage. */
+const LOOKS = 5;
+
 /** A connection that takes requests, some at a time. */
 interface Connection {
   ask(i: number): Promise<Buffer>;
@@ -179,7 +182,9 @@ export async function compareAtRates(
   const full: number[] = [];
   for (const side of sides) {
     await closed(side, WARM);
-    full.push((await closed(side, LEAST * 4)).perSecond);
+    const looks: number[] = [];
+    for (let i = 0; i < LOOKS; i++) looks.push((await closed(side, LEAST * 8)).perSecond);
+    full.push(spread(looks).median);
   }
   const half = Math.round(Math.min(...full) / 2);
   const low = lowPerSecond <= half * MAX_LOW_SHARE ? lowPerSecond : Math.round(half * LOW_SHARE);

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { basename, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { interval } from "./_interval.ts";
 import { askedVersions } from "./_peers.ts";
 import { longestHoldMs, loopNotes } from "./_processes.ts";
 
@@ -17,6 +18,12 @@ export interface Spread {
   readonly median: number;
   readonly min: number;
   readonly max: number;
+}
+
+/** Of the rounds' own ratios, with the 95 % interval of their mean where there are several. */
+export interface Ratio extends Spread {
+  readonly low?: number;
+  readonly high?: number;
 }
 
 /** What stands behind a goal, as docs/performance.md shows it: a row of its table and a plot. */
@@ -37,7 +44,7 @@ export interface Shown {
   readonly oursName?: string;
   readonly theirsName?: string;
   /** Of the goal's value, where rounds give one. */
-  readonly ratio?: Spread;
+  readonly ratio?: Ratio;
   /** The same comparison at other rates: "half 1.94 · low 1.71". */
   readonly otherRates?: string;
 }
@@ -133,8 +140,12 @@ export async function paired<A, B = A>(
 }
 
 /** Of paired rounds, ours over theirs; undefined without a peer. */
-export function ratioOf(ours: readonly number[], theirs: readonly number[]): Spread | undefined {
-  return theirs.length === 0 ? undefined : spread(ours.map((value, i) => value / (theirs[i] ?? Number.NaN)));
+export function ratioOf(ours: readonly number[], theirs: readonly number[]): Ratio | undefined {
+  if (theirs.length === 0) return undefined;
+  const ratios = ours.map((value, i) => value / (theirs[i] ?? Number.NaN));
+  if (ratios.length < 2) return spread(ratios);
+  const { low, high } = interval(ratios);
+  return { ...spread(ratios), low, high };
 }
 
 /** What is made by benchmarks, or is not measured: it may differ from the commit. */
@@ -268,13 +279,13 @@ export function ratioGoal({ shown, note, missing = "not measured: the peer is no
 
 export type Verdict = "reached" | "missed" | "uncertain" | "no verdict";
 
-/** Uncertain: some rounds reached it and some did not. */
+/** Uncertain: the interval of the mean over the rounds, or where there is none the rounds, lies on both sides of what is wanted. */
 export function verdict({ value, atLeast, atMost, shown }: Goal): Verdict {
   // JSON has no NaN: it comes back as null, which is not less than anything.
   if (typeof value !== "number" || Number.isNaN(value)) return "no verdict";
   const isGood = (one: number) => one >= (atLeast ?? one) && one <= (atMost ?? one);
-  const { min = value, max = value } = shown?.ratio ?? {};
-  if (isGood(min) !== isGood(max)) return "uncertain";
+  const { min = value, max = value, low = min, high = max } = shown?.ratio ?? {};
+  if (isGood(low) !== isGood(high)) return "uncertain";
   return isGood(value) ? "reached" : "missed";
 }
 

@@ -5,12 +5,13 @@
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
-import { type Goal, report, type Spread, spread } from "./_results.ts";
-import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
+import { type Goal, type Ratio, ratioOf, report, type Spread, spread } from "./_results.ts";
+import { inRounds, type Side, type Work } from "./_rounds.ts";
 import { Watchers } from "./_watchers.ts";
 import {
   drive,
   exactQuery,
+  fail,
   INSTANCES,
   loadNode,
   loadSmall,
@@ -103,8 +104,7 @@ const PATHS: readonly Path[] = [
 interface Row extends Pick<Path, "work" | "unit"> {
   readonly few: Spread;
   readonly many: Spread;
-  /** A mean, with the ends of its 95 % interval. */
-  readonly ratio: Spread;
+  readonly ratio: Ratio;
 }
 
 async function nodeWith(entries: number): Promise<Node> {
@@ -119,8 +119,7 @@ async function compare(few: Node, many: Node, { open, ...path }: Path): Promise<
   const side = async (node: Node, entries: number): Promise<Side> => ({ measured: node, work: await open(node, entries) });
   const [atMany = [], atFew = []] = await inRounds([await side(many, MANY), await side(few, FEW)], ROUNDS);
   for (const watchers of watching.splice(0)) watchers.close();
-  const { ratio, low, high } = interval(atMany.map((us, i) => us / (atFew[i] ?? Number.NaN)));
-  return { ...path, few: spread(atFew), many: spread(atMany), ratio: { median: ratio, min: low, max: high } };
+  return { ...path, few: spread(atFew), many: spread(atMany), ratio: ratioOf(atMany, atFew) ?? fail() };
 }
 
 pinSelf();
@@ -139,7 +138,6 @@ const goals = rows.map(({ work, unit, few: theirs, many: ours, ratio }): Goal =>
     value: ratio.median,
     unit: "×",
     atMost: 1.2,
-    note: "a mean with its 95 % interval",
     shown,
   };
 });
@@ -156,7 +154,7 @@ report({
   },
   goals,
   notes: [
-    "Both nodes run on one core and write to disk; rounds of a fifth of a second of CPU time alternate. The ratio is a mean with its 95 % interval (Student's t over the logarithms of paired rounds).",
+    "Both nodes run on one core and write to disk; rounds of a fifth of a second of CPU time alternate.",
     `Services and entries are drawn at random from all that a node holds. Beside them stand ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, from which pages are read. The tag is that of ${INSTANCES * 100} entries.`,
     "A registration changes entries that are there. Entries of one request that are each drawn at random stand in as many pages of the journal's file, and each page is written: in a small catalog they share pages. In a change that one watch hears of, the registration by itself is included.",
   ],

@@ -10,10 +10,11 @@ import { join } from "node:path";
 import { ROOT } from "../scripts/run.ts";
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
+import { interval } from "./_interval.ts";
 import { listenerOf, type Node, pinSelf, type Running, scratchDir, startEcho, startNode } from "./_processes.ts";
 import { etcdLeases, nodeLeases, renew, renewalBytes } from "./_renewals.ts";
 import { type Kept, report, type Spread, spread } from "./_results.ts";
-import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
+import { inRounds, type Side, type Work } from "./_rounds.ts";
 import { Watchers } from "./_watchers.ts";
 import {
   ask,

@@ -21,9 +21,10 @@ import {
 } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { mustRun } from "../scripts/run.ts";
 import { argsOf } from "./_args.ts";
+import { interval } from "./_interval.ts";
 import { listenerOf, type Node, pinSelf, scratchDir, startNode } from "./_processes.ts";
 import { commit, report, spread } from "./_results.ts";
-import { inRounds, interval, type Side, type Work } from "./_rounds.ts";
+import { inRounds, type Side, type Work } from "./_rounds.ts";
 import { Watchers } from "./_watchers.ts";
 import {
   ask,

@@ -101,7 +101,15 @@ const ratio = (value: number, low: number, high: number): Goal => {
   return { name: "g", value, unit: "×", atLeast: 1, shown };
 };
 
+const withInterval = (value: number, low: number, high: number): Goal => {
+  const goal = ratio(value, 0.1, 10);
+  return { ...goal, shown: { work: "w", unit: "ms", ratio: { ...round(0.1, value, 10), low, high } } };
+};
+
 test.each<[string, Goal, Verdict]>([
+  ["its interval reaches it, whatever single rounds do", withInterval(1.2, 1, 1.4), "reached"],
+  ["its interval does not", withInterval(0.8, 0.7, 0.99), "missed"],
+  ["its interval lies on both sides", withInterval(1.2, 0.99, 1.4), "uncertain"],
   ["all rounds reach it", ratio(1.2, 1, 1.3), "reached"],
   ["no round does", ratio(0.8, 0.7, 0.99), "missed"],
   ["the median does and some round does not", ratio(1.2, 0.9, 1.3), "uncertain"],
