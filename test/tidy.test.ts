@@ -1,4 +1,5 @@
 /** The source obeys its own rules: each test lists all faults, so that one run shows everything to repair. */
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -35,6 +36,17 @@ import { REASONS } from "../src/lib/errors.ts";
 import { METRICS } from "../src/lib/metrics/metrics.ts";
 import { INVARIANTS } from "./sim/checks.ts";
 import { MUTANTS } from "./sim/mutants.ts";
+
+/** A tool that leaves a log or a report beside them would be committed with them. */
+const ROOT_FILES = [
+  ".editorconfig .gitattributes .gitignore .npmrc .oxlintrc.json CHANGELOG.md CONTRIBUTING.md LICENSE README.md SECURITY.md",
+  "biome.json buf.gen.yaml buf.yaml knip.json package-lock.json package.json tsconfig.build.json tsconfig.json vitest.config.ts",
+].flatMap((names) => names.split(" "));
+
+test("at the root are the project's own files and no others", () => {
+  const tracked = execFileSync("git", ["-C", ROOT, "ls-files"], { encoding: "utf8" }).split("\n");
+  expect(tracked.filter((file) => file !== "" && !file.includes("/") && !ROOT_FILES.includes(file))).toEqual([]);
+});
 
 test("rooms: imports point down the list, and fenced libraries are imported in their one place", () => {
   expect(roomFaults(ROOT)).toEqual([]);

@@ -15,11 +15,11 @@ const PORTS = ["listen.grpc_port", "listen.http_port", "dns.udp_port", "fabric.p
 /** What a start opens that would keep a process or a port: sockets and threads. */
 const KEPT = new Set(["TCPServerWrap", "TCPSocketWrap", "UDPWrap", "Worker", "MessagePort"]);
 
-function start(onStep: OnStep) {
+function start(onStep: OnStep, interrupt?: AbortSignal) {
   const loaded = loadConfig({ env: {}, flags: new Map<string, string>([["persistence.data_dir", join(root, "data")], ...PORTS]) });
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
   const log = openLog({ level: "silent", scopes: new Map(), format: "json" });
-  return startNode({ settings: loaded.effective.settings, log, version: "test", onStep });
+  return startNode({ settings: loaded.effective.settings, log, version: "test", onStep, interrupt });
 }
 
 function opened(): readonly string[] {
@@ -45,4 +45,23 @@ test("each step of a start fails once, and nothing is open afterwards", async ()
     await expect.poll(opened, { timeout: 5000, message: `open after ${failing}` }).toEqual(before);
   }
   await (await start(() => {})).stop();
+});
+
+test("a node that is told to stop while any of its parts opens begins none of them, the last one too", async () => {
+  const before = opened();
+  const steps: string[] = [];
+  await (await start((step) => void steps.push(step))).stop();
+  const opening = steps.filter((step) => step.startsWith("open "));
+  expect(opening.length).toBeGreaterThan(8);
+  for (const told of opening) {
+    const interrupt = new AbortController();
+    const after: string[] = [];
+    const stopped = start((step) => {
+      if (step === told) interrupt.abort(new Error("told to stop"));
+      if (interrupt.signal.aborted) after.push(step);
+    }, interrupt.signal);
+    await expect(stopped).rejects.toThrow("told to stop");
+    expect(after, `steps from ${told} on`).toEqual([told]);
+    await expect.poll(opened, { timeout: 5000, message: `open after ${told}` }).toEqual(before);
+  }
 });
