@@ -252,6 +252,12 @@ async function whileStarting(flags: readonly string[]): Promise<Span> {
   return { fromUs, toUs, cpuUs };
 }
 
+/** A profile's name is `CPU.<date>.<time>.<process>.<thread>.<count>.cpuprofile`, and Node gives the main thread the number 0. */
+function threadOf(file: string): string {
+  const number = file.split(".").at(4);
+  return number === "0" ? "main" : `thread ${number}`;
+}
+
 async function sampled({ name, open }: Path): Promise<Sampled> {
   console.error(name);
   const dir = scratchDir("profile");
@@ -263,31 +269,30 @@ async function sampled({ name, open }: Path): Promise<Sampled> {
     .map((file, i) => {
       const kept = join(KEPT, `${name.replaceAll(/\W+/g, "-")}-${i}.cpuprofile`);
       renameSync(join(dir, file), kept);
-      return busyUs(JSON.parse(readFileSync(kept, "utf8")) as Profile, fromUs, toUs);
+      return { thread: threadOf(file), spent: busyUs(JSON.parse(readFileSync(kept, "utf8")) as Profile, fromUs, toUs) };
     })
-    .map((spent) => ({ spent, busyMs: [...spent.values()].reduce((sum, us) => sum + us, 0) / 1000 }))
+    .map((one) => ({ ...one, busyMs: [...one.spent.values()].reduce((sum, us) => sum + us, 0) / 1000 }))
     .filter(({ busyMs }) => busyMs > 0)
     .toSorted((a, b) => b.busyMs - a.busyMs);
   const allMs = threads.reduce((sum, { busyMs }) => sum + busyMs, 0);
   const percent = (us: number) => round(us / 10 / allMs);
-  const named = (i: number) => (i === 0 ? "main" : `thread ${i + 1}`);
   return {
-    parts: threads.flatMap(({ spent }, i) =>
+    parts: threads.flatMap(({ thread, spent }) =>
       shares(spent, partOf)
         .filter(([, us]) => percent(us) >= 0.5)
         .map(([part, us]) => ({
           path: name,
-          thread: named(i),
+          thread,
           part,
           "% of the samples": percent(us),
           "µs a unit": round((percent(us) * cpuUs) / 100),
         })),
     ),
-    functions: threads.flatMap(({ spent }, i) =>
+    functions: threads.flatMap(({ thread, spent }) =>
       shares(spent, placeOf)
         .slice(0, TOP_FUNCTIONS)
         .filter(([, us]) => percent(us) >= 1)
-        .map(([what, us]) => ({ path: name, thread: named(i), function: what, "% of the samples": percent(us) })),
+        .map(([what, us]) => ({ path: name, thread, function: what, "% of the samples": percent(us) })),
     ),
   };
 }
