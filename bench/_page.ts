@@ -72,6 +72,19 @@ function section({ name, command, machine, versions, commit, date, before, goals
   return parts.join("\n\n");
 }
 
+/** How many of the figures that the run before had too are as they were, of those with rounds or of those without. */
+function agreement(kept: readonly Kept[], hasRounds: boolean): string {
+  const goals = kept
+    .flatMap((one) => one.goals)
+    .filter(({ value, before, shown }) => value !== undefined && before !== undefined && hasRounds === (shown?.ratio !== undefined));
+  return `${goals.filter(isAsBefore).length} of ${goals.length}`;
+}
+
+/** What a run says of the one before it. */
+function repetition(kept: readonly Kept[]): string {
+  return `Beside the run before each, ${agreement(kept, true)} figures with rounds are as they were, and ${agreement(kept, false)} without. Below, the others are marked with *differs*.`;
+}
+
 /** One row for each section: where it is, how old it is, and how many of its goals were reached. */
 function overview(kept: readonly Kept[]): string {
   const rows = kept.map(({ name, commit, date, machine, goals }) => {
@@ -95,7 +108,7 @@ export function resultPages(): Readonly<Record<string, string>> {
   const page = readFileSync(join(ROOT, PAGE), "utf8");
   const drawn = Object.entries(plots(kept)).map(([file, text]) => [`${PLOTS}/${file}`, text]);
   return {
-    "docs/reference/benchmarks.md": `${[INTRO, overview(kept), ...kept.map(section)].join("\n\n")}\n`,
+    "docs/reference/benchmarks.md": `${[INTRO, overview(kept), repetition(kept), ...kept.map(section)].join("\n\n")}\n`,
     [PAGE]: page.replace(ROWS, (_, start: string, end: string) => `${start}\n${summary(kept)}\n${end}`),
     ...(Object.fromEntries(drawn) as Record<string, string>),
   };
