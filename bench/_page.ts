@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cellText, type Goal, isAsBefore, type Kept, type Verdict, verdict } from "./_results.ts";
+import { cellText, type Goal, isAsBefore, isNear, type Kept, type Verdict, verdict } from "./_results.ts";
 import { plots, summary } from "./_summary.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -72,17 +72,16 @@ function section({ name, command, machine, versions, commit, date, before, goals
   return parts.join("\n\n");
 }
 
-/** How many of the figures that the run before had too are as they were, of those with rounds or of those without. */
-function agreement(kept: readonly Kept[], hasRounds: boolean): string {
-  const goals = kept
-    .flatMap((one) => one.goals)
-    .filter(({ value, before, shown }) => value !== undefined && before !== undefined && hasRounds === (shown?.ratio !== undefined));
-  return `${goals.filter(isAsBefore).length} of ${goals.length}`;
-}
-
 /** What a run says of the one before it. */
 function repetition(kept: readonly Kept[]): string {
-  return `Beside the run before each, ${agreement(kept, true)} figures with rounds are as they were, and ${agreement(kept, false)} without. Below, the others are marked with *differs*.`;
+  const goals = kept.flatMap((one) => one.goals).filter(({ value, before }) => value !== undefined && before !== undefined);
+  const ratios = goals.filter(({ shown }) => shown?.ratio !== undefined);
+  const single = goals.filter(({ shown }) => shown?.ratio === undefined);
+  const count = (of: readonly Goal[], holds: (goal: Goal) => boolean) => `${of.filter(holds).length} of ${of.length}`;
+  return (
+    `Beside the run before each: of ratios with rounds, the rounds of ${count(ratios, isAsBefore)} overlap, and the medians of ${count(ratios, isNear)} lie within 15 %. ` +
+    `Of other figures ${count(single, isAsBefore)} lie within 15 %, simulated ones and counts that are always zero included. The others are marked with *differs*.`
+  );
 }
 
 /** One row for each section: where it is, how old it is, and how many of its goals were reached. */

@@ -201,7 +201,12 @@ export function isAsBefore({ value = Number.NaN, shown, before }: Goal): boolean
   if (before === undefined) return false;
   const [now, then] = [shown?.ratio, before.ratio];
   if (now !== undefined && then !== undefined) return now.min <= then.max && then.min <= now.max;
-  return Math.abs(value - before.value) <= NOISE * Math.max(Math.abs(value), Math.abs(before.value));
+  return isNear({ value, before });
+}
+
+/** Whether a figure moved since the run before by no more than what one without rounds may. */
+export function isNear({ value = Number.NaN, before }: Pick<Goal, "before" | "value">): boolean {
+  return before !== undefined && Math.abs(value - before.value) <= NOISE * Math.max(Math.abs(value), Math.abs(before.value));
 }
 
 /** Nothing is to hold a node's loop for longer, in ms. */

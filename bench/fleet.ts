@@ -252,12 +252,19 @@ async function openNode(args: readonly string[], isFree: boolean) {
   return { node, changers, isFree, opened, stop };
 }
 
+/** The middle one of three tries by its p99: a single collection or neighbour does not decide. */
+async function middleOf(perSecond: number, at: Changed): Promise<AtRate> {
+  const tries = [];
+  for (let i = 0; i < 3; i++) tries.push(await atRate(at, perSecond, SECONDS));
+  return tries.toSorted((a, b) => a.p99Ms - b.p99Ms)[1] ?? fail();
+}
+
 /** The highest of the rates at which a change is told in time. */
 async function carried(workers: number, at: Changed) {
   let [most, rate] = [undefined as AtRate | undefined, 0];
   let tooMuch: AtRate | undefined;
   for (const perSecond of RAMP) {
-    const result = await atRate(at, perSecond, SECONDS);
+    const result = await middleOf(perSecond, at);
     console.error(`${workers} workers, ${perSecond} changes a second: p99 ${round(result.p99Ms)} ms`);
     if (result.p99Ms > CARRIED_P99_MS) {
       tooMuch = result;
@@ -407,7 +414,7 @@ report({
   notes: [
     `${STREAMS_A_CONNECTION} streams a connection; each follows ${NAMES_A_FILTER} services at random, of ${INSTANCES} entries each, by one watch with their names. So a change concerns ${round((NAMES_A_FILTER * STREAMS) / followers.length)} streams.`,
     "An entry carries the time at which its change was due, so the time until it is told contains the registration on disk, and what had to wait. The driver reads that time in the frames and decodes nothing; it runs on the other core, its share of which stands in the table, and its own delay counts.",
-    "CPU time is that of all threads of the node, the changes included. What is carried is the highest rate of the ramp at which the p99 stays within a second, for some seconds each; a node with workers has as many cores as it takes, and its rate is divided by those.",
+    "CPU time is that of all threads of the node, the changes included. What is carried is the highest rate of the ramp at which the p99 stays within a second, in the middle one of three tries of some seconds each; a node with workers has as many cores as it takes, and its rate is divided by those.",
     "Published by LinkedIn of its Observer, on other hardware, not measured here: 40,000 streams and 10,000 updates a second an instance, p50 below 1 s and p99 below 5 s.",
   ],
 });

@@ -266,10 +266,13 @@ function glance(): readonly string[] {
   const ours = (work: string, rate: RateRow["rate"]) =>
     rows.find((row) => row.work === work && row.rate === rate && row.program === "waymark");
   const [full, low, json] = [ours(WORK.exact(first), "full"), ours(WORK.exact(first), "low"), ours(WORK.http, "full")];
-  const at = (row: RateRow) => `p50 ${cellText(row["p50 ms"])} ms, p99 ${cellText(row["p99 ms"])} ms`;
+  const at = ({ "p50 ms": p50, "p99 ms": p99 }: RateRow) =>
+    typeof p50 === "number" && typeof p99 === "number"
+      ? `p50 ${cellText(p50)} ms, p99 ${cellText(p99)} ms`
+      : "no latency, since others used the core";
   return [
     full && `One core answered ${cellText(full["requests a second"])} exact queries a second over gRPC with 64 under way (${at(full)}).`,
-    low && `At ${cellText(low["requests a second"])} a second each took ${at(low)}.`,
+    low && `At ${cellText(low["requests a second"])} a second, each alone: ${at(low)}.`,
     json && `Over HTTP/JSON it answered ${cellText(json["requests a second"])} a second.`,
   ].filter((sentence) => sentence !== undefined);
 }
