@@ -55,7 +55,7 @@ function section({ name, command, machine, versions, commit, date, before, goals
     ...(before === undefined
       ? []
       : [
-          `The run before: ${before.date} UTC, commit ${before.commit}. A figure differs when the rounds of both do not meet, or, where it has no rounds, when it moved by more than 15 %.`,
+          `The run before: ${before.date} UTC, commit ${before.commit}. A figure differs when the 95 % intervals of both do not meet, or, where it has no rounds, when it moved by more than 15 %.`,
         ]),
   ];
   for (const [title, rows] of Object.entries(tables)) {
@@ -79,7 +79,7 @@ function repetition(kept: readonly Kept[]): string {
   const single = goals.filter(({ shown }) => shown?.ratio === undefined);
   const count = (of: readonly Goal[], holds: (goal: Goal) => boolean) => `${of.filter(holds).length} of ${of.length}`;
   return (
-    `Beside the run before each: of ratios with rounds, the rounds of ${count(ratios, isAsBefore)} overlap, and the medians of ${count(ratios, isNear)} lie within 15 %. ` +
+    `Beside the run before each: of ratios with rounds, the 95 % intervals of ${count(ratios, isAsBefore)} overlap, and the medians of ${count(ratios, isNear)} lie within 15 %. ` +
     `Of other figures ${count(single, isAsBefore)} lie within 15 %, simulated ones and counts that are always zero included. The others are marked with *differs*.`
   );
 }

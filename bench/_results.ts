@@ -52,7 +52,7 @@ export interface Shown {
 /** What the run that was kept before this one measured for the same goal. */
 interface Before {
   readonly value: number;
-  readonly ratio?: Spread;
+  readonly ratio?: Ratio;
 }
 
 /** A figure that something is wanted of. */
@@ -196,11 +196,17 @@ export function besideBefore(whole: Kept, kept: Kept | undefined): Kept {
 /** A figure without rounds of its own may differ by so much from one run to the next. */
 const NOISE = 0.15;
 
-/** Whether a figure is that of the run before, within the noise: the rounds of both overlap, or it has none and moved by 15 % at most. */
+/**
+ * Whether a figure is that of the run before, within the noise: the 95 % intervals of both overlap, or the rounds where there are too few for one, or it
+ * has no rounds and moved by 15 % at most.
+ */
 export function isAsBefore({ value = Number.NaN, shown, before }: Goal): boolean {
   if (before === undefined) return false;
   const [now, then] = [shown?.ratio, before.ratio];
-  if (now !== undefined && then !== undefined) return now.min <= then.max && then.min <= now.max;
+  if (now !== undefined && then !== undefined) {
+    const [low, high] = [now.low ?? now.min, now.high ?? now.max];
+    return low <= (then.high ?? then.max) && (then.low ?? then.min) <= high;
+  }
   return isNear({ value, before });
 }
 
@@ -290,7 +296,9 @@ export function verdict({ value, atLeast, atMost, shown }: Goal): Verdict {
   if (typeof value !== "number" || Number.isNaN(value)) return "no verdict";
   const isGood = (one: number) => one >= (atLeast ?? one) && one <= (atMost ?? one);
   const { min = value, max = value, low = min, high = max } = shown?.ratio ?? {};
-  if (isGood(low) !== isGood(high)) return "uncertain";
+  // With few rounds the interval is wide, and may reach what no round did.
+  const isMissedByAll = !isGood(min) && !isGood(max) && !isGood(value);
+  if (isGood(low) !== isGood(high) && !isMissedByAll) return "uncertain";
   return isGood(value) ? "reached" : "missed";
 }
 

@@ -79,12 +79,18 @@ function valueOf({ value, unit, shown }: Goal): string {
   return `${cellText(value)}${range}${unit === "×" ? "" : ` ${unit}`}${others}`;
 }
 
+/** A figure with a unit is judged by our limit, also where another program's stands beside it. */
+function besideText({ unit }: Goal, { beside }: Shown): string {
+  if (beside === undefined) return "a limit of our own";
+  return unit === "×" ? beside : `a limit of our own; beside it stands ${beside}`;
+}
+
 function tableRow({ goal, shown, file }: Row): string {
   const wanted = goal.atLeast === undefined ? `≤ ${cellText(goal.atMost)}` : `≥ ${cellText(goal.atLeast)}`;
   const judged = goal.note === undefined ? verdict(goal) : `${verdict(goal)}: ${goal.note}`;
   const told = barsOf(shown).map(({ label, value }) => `${label} ${cellText(value)}`);
   const drawing = told.length === 0 ? "" : `![${told.join(", ")} ${shown.unit}](plots/${file})<br>${told.join(" · ")} ${shown.unit}`;
-  const cells = [shown.work, shown.beside ?? "a limit of our own", valueOf(goal), wanted, judged, drawing];
+  const cells = [shown.work, besideText(goal, shown), valueOf(goal), wanted, judged, drawing];
   return `| ${cells.join(" | ")} |`;
 }
 

@@ -293,7 +293,7 @@ report({
     `A page is read from one of ${SMALL.namespaces} namespaces of ${SMALL.entries} entries each, drawn at random, which stand beside one with all others. etcd counts whatever a range covers, beyond its limit too, so a range over a large namespace would cost it more.`,
     "Values in etcd are shorter than our entries by what its own keys and revisions take, so that answers are equally long.",
     ...(besideThem?.notes ?? []),
-    "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and keep history, and run Raft; our node ran --ephemeral, which a query does not touch.",
+    "For etcd and Consul: neither decodes a filter or checks a scope. For us: both write to disk and run Raft, and etcd keeps each revision until it is compacted; our node ran --ephemeral, which a query does not touch.",
     "No TLS on any side. Peers run with GOMAXPROCS=1.",
   ],
 });

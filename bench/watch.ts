@@ -302,6 +302,6 @@ report({
     "One filter: every watch asks for the namespace. Each its own: each asks for the ten services that change and for one name more that no other asks for; at etcd each has a range with an end of its own. A service each: each follows a service of its own (etcd: a prefix), so that a change is one event, and an event's cost is that of the change with it.",
     `Stalled: ${STALL_CHANGES.toLocaleString("en-US")} changes while nothing is read beyond the first ${STALL_WINDOW_BYTES} bytes of each stream; heap is V8's heap and buffers after a collection, less what the changes cost without watchers. RSS grows with the young generation too, by up to 64 MB whatever is opened: a thousand streams would show little else.`,
     "Our node and etcd write each change to disk before they tell of it, etcd through Raft, alone; NATS and the bare server (echo) keep nothing. The peer's CPU over ours: above 1, the peer takes more CPU time for the same.",
-    "For etcd and NATS: no cursors to make; at NATS no filters. For us: they tell of each change in a message of its own, where ours gathers what came within 2 ms.",
+    "For etcd and NATS: no cursors to make; at NATS, without JetStream, nothing is kept, and a subject is the only filter. For us: they tell of each change in a message of its own, where ours gathers what came within 2 ms.",
   ],
 });

@@ -110,6 +110,11 @@ test.each<[string, Goal, Verdict]>([
   ["its interval reaches it, whatever single rounds do", withInterval(1.2, 1, 1.4), "reached"],
   ["its interval does not", withInterval(0.8, 0.7, 0.99), "missed"],
   ["its interval lies on both sides", withInterval(1.2, 0.99, 1.4), "uncertain"],
+  [
+    "its interval reaches it and no round does",
+    { ...withInterval(0.8, 0.5, 1.3), shown: { work: "w", unit: "ms", ratio: { ...round(0.6, 0.8, 0.9), low: 0.5, high: 1.3 } } },
+    "missed",
+  ],
   ["all rounds reach it", ratio(1.2, 1, 1.3), "reached"],
   ["no round does", ratio(0.8, 0.7, 0.99), "missed"],
   ["the median does and some round does not", ratio(1.2, 0.9, 1.3), "uncertain"],
@@ -158,6 +163,16 @@ test("a goal without a figure says why there is none, and not what others took m
 test.each<[string, Goal, boolean]>([
   ["rounds that meet", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.3, 1.4, 1.5) } }, true],
   ["rounds that do not", { ...ratio(1.2, 1.1, 1.3), before: { value: 1.4, ratio: round(1.31, 1.4, 1.5) } }, false],
+  [
+    "rounds that meet where the intervals do not",
+    { ...withInterval(1.2, 1.1, 1.3), before: { value: 1.5, ratio: { ...round(0.2, 1.5, 9), low: 1.4, high: 1.6 } } },
+    false,
+  ],
+  [
+    "intervals that meet",
+    { ...withInterval(1.2, 1.1, 1.45), before: { value: 1.5, ratio: { ...round(0.2, 1.5, 9), low: 1.4, high: 1.6 } } },
+    true,
+  ],
   ["15 % without rounds", { name: "g", value: 100, unit: "ms", before: { value: 85 } }, true],
   ["more than that", { name: "g", value: 100, unit: "ms", before: { value: 84 } }, false],
   ["no run before", { name: "g", value: 100, unit: "ms" }, false],
