@@ -269,7 +269,7 @@ function glance(): readonly string[] {
   const at = ({ "p50 ms": p50, "p99 ms": p99 }: RateRow) =>
     typeof p50 === "number" && typeof p99 === "number"
       ? `p50 ${cellText(p50)} ms, p99 ${cellText(p99)} ms`
-      : "no latency, since others used the core";
+      : "its latency is not told, since others used the core";
   return [
     full && `One core answered ${cellText(full["requests a second"])} exact queries a second over gRPC with 64 under way (${at(full)}).`,
     low && `At ${cellText(low["requests a second"])} a second, each alone: ${at(low)}.`,
