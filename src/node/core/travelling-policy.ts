@@ -3,29 +3,31 @@ import type { Fabric } from "../../fabric/fabric.ts";
 import type { FabricInput } from "../../fabric/io-types.ts";
 import type { PolicyHead } from "../../fabric/wire/messages.ts";
 import type { Adopted } from "../../policy/versions/policy-store.ts";
-import type { PolicyVia } from "../../policy/versions/version.ts";
+import { isNewer, type PolicyVia } from "../../policy/versions/version.ts";
 
 /** What became of a version of another node: the answer of the policy store, or why the version could not be stored. */
 export type AdoptOutcome = Adopted | { readonly notKept: string };
 
 export class TravellingPolicy {
-  /** For people: the last version of another node that could not be stored here, and why. Empty when the last one was stored. */
-  #fault = "";
+  /** The last version of another node that could not be stored here, and why, for people. Undefined when the last one was stored. */
+  #fault: { readonly head: PolicyHead; readonly told: string } | undefined;
 
   /** Returns the input for the fabric. A version that could not be stored is not refused, so that it is tried again. */
   adopted(head: PolicyHead, via: PolicyVia, outcome: AdoptOutcome): FabricInput | undefined {
     if ("notKept" in outcome) {
-      this.#fault = told(head, via, `it cannot be kept here: ${outcome.notKept}`);
+      this.#fault = { head, told: told(head, via, `it cannot be kept here: ${outcome.notKept}`) };
       return undefined;
     }
-    this.#fault = "";
+    this.#fault = undefined;
     return outcome.isAdopted || outcome.fault === "" ? undefined : { kind: "policyRefused", head, detail: outcome.fault };
   }
 
   /** For people: a newer version that peers have, and why it is not taken. Empty when there is none. */
   notTaken({ policy }: Pick<Fabric, "policy">): string {
+    // It may be in force before the store answers, and one that was applied here meanwhile wins over it.
+    if (this.#fault !== undefined && isNewer(this.#fault.head, policy.head)) return this.#fault.told;
     const { notTaken } = policy;
-    if (this.#fault !== "" || notTaken === undefined) return this.#fault;
+    if (notTaken === undefined) return "";
     const { head, peer, why } = notTaken;
     return told(head, peer, why);
   }

@@ -4,7 +4,12 @@ import { type AdoptOutcome, TravellingPolicy } from "../../../src/node/core/trav
 
 const HEAD = { number: 3, hlc: 5, nodeId: "z", checksum: "c" };
 const VIA = { nodeId: "m", clusterId: "eu-2" };
-const NOTHING = { policy: { notTaken: undefined } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
+const NOTHING = fabric(HEAD.number - 1, undefined);
+
+/** A fabric whose newest version kept here has a number, and what it says of newer ones. */
+function fabric(number: number, notTaken: unknown) {
+  return { policy: { notTaken, head: { ...HEAD, number } } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
+}
 
 function open() {
   const travelling = new TravellingPolicy();
@@ -28,8 +33,16 @@ test("what cannot be kept is not refused, so that it is offered again; people ar
   expect(travelling.notTaken(NOTHING)).toBe("");
 });
 
+test("nothing is said to be missing once it, or a newer version, is kept here, though the store has not answered yet", () => {
+  const { adopted, travelling } = open();
+  adopted({ notKept: "the disk is full" });
+  expect(travelling.notTaken(fabric(3, undefined))).toBe("");
+  expect(travelling.notTaken(fabric(4, undefined))).toBe("");
+});
+
 test("of a newer version that others have and this node does not take it says why", () => {
   const notTaken = { head: HEAD, peer: VIA, why: "its cluster is not accepted" };
-  const fabric = { policy: { notTaken } } as unknown as Parameters<TravellingPolicy["notTaken"]>[0];
-  expect(open().travelling.notTaken(fabric)).toBe("version 3 of node z, told by node m of cluster eu-2: its cluster is not accepted");
+  expect(open().travelling.notTaken(fabric(2, notTaken))).toBe(
+    "version 3 of node z, told by node m of cluster eu-2: its cluster is not accepted",
+  );
 });
