@@ -255,9 +255,9 @@ function bytesText(rules: Rules, at: string, name: string): string {
 }
 
 function rangeText(rules: Rules, at: string, name: string, whole?: { readonly min?: number; readonly max?: number }): string {
-  const { gte = whole?.min, lte: last = whole?.max, ...others } = rules;
+  const { gte: first = whole?.min, lte: last = whole?.max, ...others } = rules;
   // Of 64 bits, JSON has numbers as texts.
-  const lte = typeof last === "string" ? Number(last) : last;
+  const [gte, lte] = [first, last].map((end) => (typeof end === "string" ? Number(end) : end));
   refuseOthers(others, name);
   if (gte === undefined && lte === undefined) return "";
   if (typeof gte !== "number" || typeof lte !== "number") throw new Error(`${name}: a range has two ends`);

@@ -5,7 +5,7 @@ import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListReque
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
-import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest } from "./policy/v1/policy_pb.js";
+import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
 
 function checkPeerServiceListRequest_statuses(many: readonly number[], problems: Problems): void {
@@ -188,6 +188,16 @@ function checkCatalogQueryRequest_health(many: readonly number[], problems: Prob
   }
 }
 
+function checkCatalogQueryRequest_via(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `CatalogQueryRequest`. */
 export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: Problems): void {
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
@@ -213,6 +223,7 @@ export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: P
   }
   if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
   if (value.subject !== "") problems.text(value.subject, 256, "subject");
+  if (value.via.length > 0) checkCatalogQueryRequest_via(value.via, problems);
 }
 
 function checkCatalogWatchRequest_names(many: readonly string[], problems: Problems): void {
@@ -277,6 +288,26 @@ function checkCatalogWatchRequest_health(many: readonly number[], problems: Prob
   }
 }
 
+function checkCatalogWatchRequest_via(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
+function checkCatalogWatchRequest_namespace_prefixes(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1024, "namespace_prefixes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    if (item !== "") problems.namespace(item, problems.bounds.maxNamespaceLength, "");
+    if (problems.count !== before) problems.under(before, `namespace_prefixes[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `CatalogWatchRequest`. */
 export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: Problems): void {
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
@@ -300,6 +331,8 @@ export function checkCatalogWatchRequest(value: CatalogWatchRequest, problems: P
     problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
   }
   if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
+  if (value.via.length > 0) checkCatalogWatchRequest_via(value.via, problems);
+  if (value.namespacePrefixes.length > 0) checkCatalogWatchRequest_namespace_prefixes(value.namespacePrefixes, problems);
 }
 
 /** Adds what breaks the contract's rules in `Preference`. */
@@ -483,6 +516,42 @@ export function checkPolicyHistoryRequest(value: PolicyHistoryRequest, problems:
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
 
+/** Adds what breaks the contract's rules in `PolicyPlace`. */
+export function checkPolicyPlace(value: PolicyPlace, problems: Problems): void {
+  if (!(Number(value.number) >= 1 && Number(value.number) <= 9007199254740991)) problems.range(Number(value.number), 1, 9007199254740991, "number");
+  if (!(Number(value.hlc) >= 0 && Number(value.hlc) <= 9007199254740991)) problems.range(Number(value.hlc), 0, 9007199254740991, "hlc");
+  if (value.nodeId !== "") problems.text(value.nodeId, 64, "node_id");
+  if (value.checksum !== "") problems.text(value.checksum, 64, "checksum");
+  problems.pattern(value.checksum, { pattern: /^([0-9a-f]{64})?$/u, rule: "64 hexadecimal digits in lower case" }, "checksum");
+}
+
+function checkWatchPolicyRequest_known(many: readonly PolicyPlace[], problems: Problems): void {
+  problems.items(many.length, 100, "known");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkPolicyPlace(item, problems);
+    if (problems.count !== before) problems.under(before, `known[${i}].`);
+  }
+}
+
+function checkWatchPolicyRequest_via(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `WatchPolicyRequest`. */
+export function checkWatchPolicyRequest(value: WatchPolicyRequest, problems: Problems): void {
+  if (value.known.length > 0) checkWatchPolicyRequest_known(value.known, problems);
+  if (value.via.length > 0) checkWatchPolicyRequest_via(value.via, problems);
+}
+
 /** Adds what breaks the contract's rules in `ExplainRequest`. */
 export function checkExplainRequest(value: ExplainRequest, problems: Problems): void {
   problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
@@ -604,12 +673,15 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.CatalogQueryRequest.tags", 64],
   ["waymark.discovery.v1.CatalogQueryRequest.resources", 64],
   ["waymark.discovery.v1.CatalogQueryRequest.health", 16],
+  ["waymark.discovery.v1.CatalogQueryRequest.via", 4],
   ["waymark.discovery.v1.CatalogWatchRequest.names", 1000],
   ["waymark.discovery.v1.CatalogWatchRequest.kinds", 16],
   ["waymark.discovery.v1.CatalogWatchRequest.capabilities", 64],
   ["waymark.discovery.v1.CatalogWatchRequest.tags", 64],
   ["waymark.discovery.v1.CatalogWatchRequest.resources", 64],
   ["waymark.discovery.v1.CatalogWatchRequest.health", 16],
+  ["waymark.discovery.v1.CatalogWatchRequest.via", 4],
+  ["waymark.discovery.v1.CatalogWatchRequest.namespace_prefixes", 1024],
   ["waymark.discovery.v1.ClusterMapRequest.capabilities", 64],
   ["waymark.discovery.v1.ClusterMapRequest.resources", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_capabilities", 64],
@@ -622,6 +694,8 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.policy.v1.NamespacePolicy.cutover_windows", 256],
   ["waymark.policy.v1.CutoverWindow.export_scopes", 5],
   ["waymark.policy.v1.ClusterList.cluster_ids", 1000],
+  ["waymark.policy.v1.WatchPolicyRequest.known", 100],
+  ["waymark.policy.v1.WatchPolicyRequest.via", 4],
   ["waymark.resolver.v1.ResyncRequest.namespaces", 1000],
   ["waymark.resolver.v1.PrewarmRequest.namespaces", 1000],
   ["waymark.resolver.v1.EvictRequest.namespaces", 1000],
@@ -656,6 +730,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.policy.v1.ApplyPolicyRequest", checkApplyPolicyRequest],
   ["waymark.policy.v1.RollbackPolicyRequest", checkRollbackPolicyRequest],
   ["waymark.policy.v1.PolicyHistoryRequest", checkPolicyHistoryRequest],
+  ["waymark.policy.v1.WatchPolicyRequest", checkWatchPolicyRequest],
   ["waymark.policy.v1.ExplainRequest", checkExplainRequest],
   ["waymark.policy.v1.PolicyAuditRequest", checkPolicyAuditRequest],
   ["waymark.policy.v1.AccessAuditRequest", checkAccessAuditRequest],

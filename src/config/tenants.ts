@@ -5,8 +5,8 @@ import { record, rows } from "./field-table.ts";
 
 const PRINCIPAL = { pattern: /^[\x21-\x7e]{1,256}$/, what: "1 to 256 printable ASCII characters without spaces" } as const;
 const ROLE = {
-  pattern: /^(?:mesh\.(?:read|operate|admin)|owner:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)$/,
-  what: "mesh.read, mesh.operate, mesh.admin or owner:<namespace>",
+  pattern: /^(?:mesh\.(?:read|operate|admin|resolve)|owner:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)$/,
+  what: "mesh.read, mesh.operate, mesh.admin, mesh.resolve or owner:<namespace>",
 } as const;
 const CLAIM = { pattern: /^[\x21-\x7e]{1,128}$/, what: "the name of a claim" } as const;
 /** Only signatures with a public key. With HS256 everybody who can check a token could also make one. */

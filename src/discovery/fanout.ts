@@ -75,21 +75,22 @@ export class Fanout {
   }
 
   add(watcher: Watcher): void {
-    const { namespace, prefix } = watcher.feed.reader.options.filter;
+    const { namespace, prefix, resolved } = watcher.feed.reader.options.filter;
     this.#watchers.add(watcher);
-    if (namespace !== "") join(this.#exact, namespace, watcher);
+    if (resolved !== undefined) this.#addBelow(resolved.list, watcher);
+    else if (namespace !== "") join(this.#exact, namespace, watcher);
     else if (prefix !== "") join(this.#prefix, prefix, watcher);
     else this.#everything.add(watcher);
     if (this.#isEnding) watcher.stop();
   }
 
   remove(watcher: Watcher): void {
-    const { namespace, prefix } = watcher.feed.reader.options.filter;
+    const { namespace, prefix, resolved } = watcher.feed.reader.options.filter;
     this.#watchers.delete(watcher);
     watcher.isReady = false;
     this.#everything.delete(watcher);
     leave(this.#exact, namespace, watcher);
-    leave(this.#prefix, prefix, watcher);
+    for (const below of resolved?.list ?? [prefix]) leave(this.#prefix, below, watcher);
     const { reader } = watcher.feed;
     leave(this.#named, reader, watcher);
     if (reader.touches !== undefined && !this.#named.has(reader)) this.#names?.remove(reader);
@@ -187,6 +188,13 @@ export class Fanout {
 
   watchers(): Iterable<Watcher> {
     return this.#watchers;
+  }
+
+  #addBelow(prefixes: readonly string[], watcher: Watcher): void {
+    for (const prefix of prefixes) {
+      if (prefix === "") this.#everything.add(watcher);
+      else join(this.#prefix, prefix, watcher);
+    }
   }
 
   #readyAll(watchers: ReadonlySet<Watcher> | undefined): void {

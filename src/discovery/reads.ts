@@ -65,8 +65,8 @@ export type WatchRequest = Pick<ReaderOptions, "filter" | "isNamesOnly" | "withD
 
 interface Shared {
   readonly reader: Reader;
-  /** The viewer of the reader. Readers of one class see the same. */
-  readonly viewer: Viewer;
+  /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
+  readonly viewer: Viewer | undefined;
   /** Whether it was owed anything in this turn of the policy. */
   owed: { readonly turn: number; readonly isAny: boolean } | undefined;
 }
@@ -110,6 +110,19 @@ export class Reads {
         return bootOf();
       },
     };
+  }
+
+  /** Names the policy in force. */
+  get policyEpoch(): string {
+    return this.#policies.policy.epoch;
+  }
+
+  /** Refuses the reads of a resolver while this node does not know what the owners' rules hide. */
+  checkResolved(): void {
+    if (this.#policies.policy.isPending)
+      throw new WaymarkError("not_ready", "this node does not have the policy of its cluster yet, and serves no resolver before it has", {
+        retryMs: PENDING_RETRY_MS,
+      });
   }
 
   /** Whether a caller may see a namespace, with the reason. */
@@ -175,7 +188,7 @@ export class Reads {
     this.#policyTurn += 1;
   }
 
-  /** The viewer of a reader. Undefined once the reader is released. */
+  /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
   viewerOf(reader: Reader): Viewer | undefined {
     return this.#readers.get(reader.options.name)?.viewer;
   }
@@ -192,7 +205,7 @@ export class Reads {
     // HOT: most queries have one page, so the hash is made only for those with a next page.
     const afterKey = token === "" ? "" : decodePageToken(token, filterHash(filter, salt));
     const { policy } = this;
-    const visibility = policy.set === undefined ? undefined : new VisibilityFilter(policy, caller);
+    const visibility = policy.set === undefined || filter.resolved !== undefined ? undefined : new VisibilityFilter(policy, caller);
     // Hidden and absent namespaces take one path: nothing is looked up before the verdict.
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
@@ -221,6 +234,8 @@ export class Reads {
    * once a query.
    */
   readerText(caller: Caller, { filter, isNamesOnly }: Omit<WatchRequest, "withDigest">): string {
+    // A resolver says itself which namespaces it holds up to its cursor, and no viewer's rule hides anything from it.
+    if (filter.resolved !== undefined) return "watch\0resolver";
     // LOCAL means something else on every node, so a cursor of such a watch is valid only at its node.
     const place = filter.scope === SCOPE.LOCAL ? this.node.nodeId : "";
     return filterText(filter, `watch\0${caller.tenant}\0${caller.cluster}\0${place}${isNamesOnly ? "\0names" : ""}`);
@@ -238,17 +253,18 @@ export class Reads {
   /** The shared reader of equal watches. Call `release` when the stream closes. */
   reader(caller: Caller, request: WatchRequest): Reader {
     const text = this.readerText(caller, request);
+    const isResolved = request.filter.resolved !== undefined;
     // The whole text, because a forged hash could give one tenant the reader of another.
-    const name = `${text} ${request.withDigest}`;
+    const name = `${isResolved ? filterText(request.filter, text) : text} ${request.withDigest}`;
     let shared = this.#readers.get(name);
     if (shared === undefined) {
       this.#keepFilter(name);
-      const viewer = { clusterId: caller.cluster, tenant: caller.tenant };
+      const viewer = isResolved ? undefined : { clusterId: caller.cluster, tenant: caller.tenant };
       const options = {
         ...request,
         name,
         hash: textHash(text),
-        allowed: visibilityOf(this, caller),
+        allowed: isResolved ? seesAll : visibilityOf(this, caller),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         policyEpoch: () => this.#policyEpoch,
@@ -329,10 +345,11 @@ export class Reads {
     return { ...answer, records: answer.records.filter((record) => holders.has(record.traits.nodeId)) };
   }
 
-  /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records. */
-  #isChanged(namespace: string, viewer: Viewer): boolean {
+  /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records; a resolver about the latter. */
+  #isChanged(namespace: string, viewer: Viewer | undefined): boolean {
     const { policy } = this.#policies;
-    if (this.#settledPolicy.viewer(namespace, viewer).allowed !== policy.viewer(namespace, viewer).allowed) return true;
+    if (viewer !== undefined && this.#settledPolicy.viewer(namespace, viewer).allowed !== policy.viewer(namespace, viewer).allowed)
+      return true;
     return policy !== this.#shownPolicy && !hasSameOwners(this.#shownPolicy, policy, namespace);
   }
 

@@ -97,7 +97,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const store = await parts.open("policy store", openPolicies, (opened) => ({ stop: () => opened.close() }));
   const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit }), corePart);
   const others = () => mayBeOthers(settings, core.machine, now());
-  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others });
+  const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others, tick });
   const policy = await parts.open("policy", openPolicy, (opened) => ({
     reload: () => opened.reload(),
     readiness: () => [policyCheck(core)],
@@ -365,6 +365,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     bounds: askedBounds(settings.limits),
     durable: () => driver.durable(),
     isReady: () => machine.isWhole,
+    isTls: settings.tls.certFile !== undefined,
     checkCaughtUp: () => machine.checkCaughtUp(),
     confirmed: () => driver.confirmed(),
     checkWrites: () => machine.standing.checkWrites(),

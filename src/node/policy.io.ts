@@ -38,20 +38,26 @@ export interface NodePolicyOptions {
   readonly store: Store;
   /** Whether there may be other nodes with a policy that this node lacks: it is not ready yet, or serves alone. */
   readonly mayBeOthers: () => boolean;
+  /** Calls `wake` several times a second until the returned function is called. */
+  readonly tick: (wake: () => void) => () => void;
 }
 
 /** Puts the last stored policy in force, then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
-  const { settings, log, core, audit, store } = options;
+  const { settings, log, core, audit, store, tick } = options;
   const { policies, identity, replica, machine, driver, guard } = core;
   const self = { clusterId: identity.clusterId, region: identity.region };
+  const wakes = new Set<() => void>();
   const policyStore = new PolicyStore({
     engine: policies,
     catalog: catalogFacts(replica, core.reads, viewersOf(settings, self.clusterId)),
     self,
     knownPlaces: () => knownPlaces(core, settings),
     audit: (event) => audit.record(event),
-    onHead: (head) => driver.input({ kind: "policy", head }),
+    onHead: (head) => {
+      driver.input({ kind: "policy", head });
+      for (const wake of wakes) wake();
+    },
   });
   const tasks = new TaskRunner({
     store,
@@ -81,6 +87,16 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
       notTaken: () => machine.policyNotTaken,
       reaches: (clusterId) => machine.isPolicyTaken(clusterId),
       audit: auditHandlers(audit),
+      servedBy: identity.nodeId,
+      isTls: settings.tls.certFile !== undefined,
+      onChange: (wake) => {
+        const untick = tick(wake);
+        wakes.add(wake);
+        return () => {
+          wakes.delete(wake);
+          untick();
+        };
+      },
     }),
     letIn: () => applied.letIn().catch((error: unknown) => notApplied(error, log)),
     reload: () => void applied.again().catch((error: unknown) => notApplied(error, log)),

@@ -1,8 +1,8 @@
 /** What an rpc asks of its caller beside policy: read from the proto's option once a method, checked once a call. */
 import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { access, Role } from "../../gen/waymark/options/v1/options_pb.js";
-import { assert, WaymarkError } from "../lib/errors.ts";
-import { type Caller, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
+import { assert } from "../lib/errors.ts";
+import { type Caller, demandRole, hasRole, isOwner, isOwnerOf, type MeshRole } from "../policy/identity/caller.ts";
 import { foreignFacts } from "../services/cost.ts";
 
 export interface RequiredAccess {
@@ -21,6 +21,7 @@ const ROLES: Readonly<Record<Exclude<Role, Role.UNSPECIFIED>, MeshRole | undefin
   [Role.MESH_READ]: "mesh.read",
   [Role.MESH_OPERATE]: "mesh.operate",
   [Role.MESH_ADMIN]: "mesh.admin",
+  [Role.MESH_RESOLVE]: "mesh.resolve",
 };
 
 /** What the option `waymark.options.v1.access` of an rpc says. An rpc without one is a mistake of ours and ends the start. */
@@ -50,6 +51,5 @@ export function authorise(requiredAccess: RequiredAccess, caller: Caller, reques
   const namespace: unknown = ownerOf === undefined || request === undefined ? undefined : Reflect.get(request, ownerOf);
   if (typeof namespace === "string" && isOwnerOf(caller, namespace)) return;
   const or = ownerOf === undefined && !isForOwners ? "" : " or be an owner of the namespace";
-  if (!caller.isAuthenticated) throw new WaymarkError("unauthenticated", `this call needs a credential with the role ${role}${or}`);
-  throw new WaymarkError("discovery_access_denied", `the caller must have the role ${role}${or}`, { metadata: { role } });
+  demandRole(caller, role, or);
 }

@@ -26,6 +26,7 @@ import {
   Severity,
   type ValidatePolicyRequest,
   ValidatePolicyResponseSchema,
+  type WatchPolicyRequest,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { PROTOCOL_BOUNDS, parseNamespace } from "../catalog/entry/names.ts";
@@ -47,7 +48,9 @@ import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { scopeOf } from "./discovery/filter.ts";
-import type { CallContext, RouteRow, Service } from "./service.ts";
+import { demandResolver } from "./for-resolver.ts";
+import { PolicyWatch } from "./policy-watch.ts";
+import type { CallContext, RouteRow, Service, StreamSource } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
@@ -62,6 +65,12 @@ export interface PolicyParts {
   readonly reaches: (clusterId: string) => boolean;
   /** PolicyAudit, AccessAudit and VerifyAudit. */
   readonly audit: Service["handlers"];
+  /** The id of this node. */
+  readonly servedBy: string;
+  /** Whether every connection of the listeners is encrypted. */
+  readonly isTls: boolean;
+  /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
+  readonly onChange: (wake: () => void) => () => void;
 }
 
 /** Most bytes of encoded sets in a page of history, which has at least one set. It is well below the default limit of clients (4 MiB). */
@@ -94,6 +103,7 @@ export function policyService(parts: PolicyParts): Service {
       rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
       policyStatus: { kind: "unary", handle: (_request, context) => methods.status(context) },
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
+      watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => methods.watch(request, context) },
       explain: { kind: "unary", handle: (request: ExplainRequest, context) => methods.explain(request, context) },
     },
     routes: [{ ...POLICY_ROUTE, answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }) }],
@@ -168,6 +178,22 @@ class PolicyMethods {
 
   status({ time }: CallContext) {
     return statusOf(this.#parts.policyStore.engine, time.wallMs, this.#parts.notTaken());
+  }
+
+  watch({ known }: WatchPolicyRequest, { caller }: CallContext): StreamSource {
+    const { policyStore, tasks, servedBy, isTls, onChange } = this.#parts;
+    const { engine } = policyStore;
+    demandResolver(caller, isTls);
+    return new PolicyWatch({
+      history: () => engine.history(),
+      epoch: () => engine.policy.epoch,
+      // A store that is away may be back at the next look.
+      encoded: (place) => tasks.run(policyStore.encodedAt(place)).catch(() => undefined),
+      known: known.map(({ number, hlc, nodeId, checksum }) => ({ number: Number(number), hlc: Number(hlc), nodeId, checksum })),
+      servedBy,
+      via: [],
+      onChange,
+    });
   }
 
   /** The status as JSON. With a namespace, it also has the verdict on the caller's view of that namespace. */

@@ -51,6 +51,7 @@ const TOKENS = {
   read: "tok-read-9Qz",
   operate: "tok-operate-7Lm",
   admin: "tok-admin-3Vt",
+  resolve: "tok-resolve-6Gk",
   key: "key-alpha-8Rw",
   filed: "tok-filed-2Np",
 };
@@ -163,8 +164,8 @@ describe("a node with credentials", () => {
   const credentialsOf = (method: DescMethod): readonly { readonly what: string; readonly headers: Headers; readonly want: string }[] => {
     const { role } = requiredAccessOf(method);
     const open = role === undefined;
-    const fitting =
-      role === undefined ? TOKENS.plain : { "mesh.read": TOKENS.read, "mesh.operate": TOKENS.operate, "mesh.admin": TOKENS.admin }[role];
+    const byRole = { "mesh.read": TOKENS.read, "mesh.operate": TOKENS.operate, "mesh.admin": TOKENS.admin, "mesh.resolve": TOKENS.resolve };
+    const fitting = role === undefined ? TOKENS.plain : byRole[role];
     return [
       { what: "no credential", headers: {}, want: open && changesNothing(method) ? "served" : "unauthenticated" },
       { what: "a wrong token", headers: bearer("tok-wrong-4Kd"), want: "unauthenticated" },
@@ -172,7 +173,7 @@ describe("a node with credentials", () => {
       { what: "a token without the role", headers: bearer(TOKENS.plain), want: open ? "served" : "denied" },
       { what: "a signed token without the role", headers: bearer(roleless), want: open ? "served" : "denied" },
       { what: "a token with the role", headers: bearer(fitting), want: "served" },
-      { what: "an admin's token", headers: bearer(TOKENS.admin), want: "served" },
+      { what: "an admin's token", headers: bearer(TOKENS.admin), want: role === "mesh.resolve" ? "denied" : "served" },
     ];
   };
 

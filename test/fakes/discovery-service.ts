@@ -57,6 +57,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     bounds: settings.limits,
     durable: () => core.driver.durable(),
     isReady: () => true,
+    isTls: false,
     checkCaughtUp: () => undefined,
     checkWrites: () => undefined,
     checkStart: () => undefined,

@@ -116,7 +116,7 @@ export class PolicyWorld {
     const { core, settings, audit, store } = inside;
     const watched = { ...core, switchPolicy: () => world.#switch() };
     const log = openLog({ level: "silent", scopes: new Map(), format: "json" }).child("policy");
-    world.#policy = await openNodePolicy({ settings, log, core: watched, audit, store, mayBeOthers: () => false });
+    world.#policy = await openNodePolicy({ settings, log, core: watched, audit, store, mayBeOthers: () => false, tick: () => () => {} });
     await world.#publishNode();
     for (let i = 0; i < size.streams; i++) world.#streams.push(world.#newStream(i));
     world.#showChanges();

@@ -1,7 +1,7 @@
 /** Compares a replica with its model in everything that can be asked of it. */
 import { expect } from "vitest";
 import { BODY, type CatalogRecord, deltaId } from "../../src/catalog/record/record.ts";
-import type { DigestSum, NamespaceDigests } from "../../src/catalog/replica/namespace-digest.ts";
+import type { NamespaceDigests, ViewDigest } from "../../src/catalog/replica/namespace-digest.ts";
 import { type FabricComponent, KEYS, NAMESPACES } from "./mesh.ts";
 import { plain } from "./model.ts";
 
@@ -20,15 +20,15 @@ export function expectAsModel(node: FabricComponent): void {
   expect(replica.slab.stats().usedBytes, "slab bytes").toBe(held);
   for (const namespace of NAMESPACES) {
     const sum = sumOf(replica.digests, namespace, listed(node));
-    expect({ count: sum.count, digest: sum.value }, `digest of ${namespace}`).toEqual(model.digest((n) => n === namespace));
+    expect(sum, `digest of ${namespace}`).toEqual(model.digest((n) => n === namespace));
   }
 }
 
 /** A namespace's sum, from these records when nobody asked before. */
-export function sumOf(digests: NamespaceDigests, namespace: string, records: readonly CatalogRecord[]): Pick<DigestSum, "count" | "value"> {
+export function sumOf(digests: NamespaceDigests, namespace: string, records: readonly CatalogRecord[]): ViewDigest {
   const rest = records.filter((record) => record.namespace === namespace);
   if (!digests.isTracked(namespace)) digests.fill(namespace, Number.POSITIVE_INFINITY, () => () => rest.shift());
-  return digests.find(namespace) ?? { count: 0, value: 0n };
+  return digests.find(namespace) ?? { count: 0, digest: 0n };
 }
 
 /** Every record once in order of revision, and once in its origin's log in order of seq. */

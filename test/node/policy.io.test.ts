@@ -43,7 +43,7 @@ test.each<{ what: string; seeds: readonly string[]; wasReady: boolean; hadPeers:
       const guard = new FabricGuard({ settings: changed, policies, nodeId: core.identity.nodeId, isMarked: isMarked(changed) });
       const store = await openPolicyStore(changed, log.child("policy"));
       const parts = { settings: changed, log: log.child("policy"), core: { ...core, policies, guard }, audit, store };
-      return { policy: await openNodePolicy({ ...parts, mayBeOthers: () => !isReady }), policies, store };
+      return { policy: await openNodePolicy({ ...parts, mayBeOthers: () => !isReady, tick: () => () => {} }), policies, store };
     };
     let isReady = false;
     put("first");

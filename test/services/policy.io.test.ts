@@ -22,6 +22,9 @@ function open() {
     notTaken: () => "",
     reaches: (clusterId) => clusterId === "eu-1",
     audit: {},
+    servedBy: "n1",
+    isTls: true,
+    onChange: () => () => {},
   });
   return { bench, call: (method: string, request: JsonValue) => call(service, method, request) };
 }

@@ -2,8 +2,9 @@
 import { textHash } from "../../lib/hash64.ts";
 import { lacksVersion, type VersionRange } from "../../lib/versions.ts";
 import { namespaceCovers } from "../entry/names.ts";
-import { SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
+import { SCOPE, SCOPE_NAMES, type Scope, widest } from "../entry/scope.ts";
 import { type CatalogRecord, HEALTH, type Health, KIND, type OriginRef, viewHealth } from "../record/record.ts";
+import type { Prefixes } from "./prefixes.ts";
 import { nameIndex, type SortedNames } from "./sorted-names.ts";
 
 /** A filter. Empty texts, lists and masks filter nothing. Fields combine with AND. */
@@ -28,6 +29,8 @@ export interface Filter {
   readonly healthMask: number;
   /** Only functions whose version is in the range. `kindMask` then says FUNCTION. */
   readonly versions: VersionRange | undefined;
+  /** Present for a resolver, which holds no LOCAL entries: only others, below any of these prefixes. */
+  readonly resolved: Prefixes | undefined;
 }
 
 /** Matches everything. */
@@ -44,6 +47,7 @@ export const ANY: Filter = {
   region: "",
   healthMask: 0,
   versions: undefined,
+  resolved: undefined,
 };
 
 /** The place of the serving node, from which LOCAL, ZONE and REGION are measured. */
@@ -84,7 +88,7 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
   if (!coversNamespace(filter, record.namespace)) return "namespace";
   if (filter.names.length > 0 && !hasName(filter.names, record.name)) return "names";
   if (filter.kindMask !== 0 && (filter.kindMask & (1 << record.kind)) === 0) return "kinds";
-  if (record.scope < filter.scope) return "scope";
+  if (record.scope < filter.scope || (record.scope === SCOPE.LOCAL && filter.resolved !== undefined)) return "scope";
   if (!isWithin(filter.scope, record, self)) return "locality";
   if (filter.clusterId !== "" && traits.clusterId !== filter.clusterId) return "cluster_id";
   if (filter.region !== "" && traits.region !== filter.region) return "region";
@@ -100,28 +104,44 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
 /** Whether entries of this namespace can be part of the answer. */
 export function coversNamespace(filter: Filter, namespace: string): boolean {
   if (filter.namespace !== "" && filter.namespace !== namespace) return false;
-  return namespaceCovers(filter.prefix, namespace);
+  return namespaceCovers(filter.prefix, namespace) && filter.resolved?.covers(namespace) !== false;
 }
 
 /** The sorted names that the filter covers. A namespace that the filter names exactly is included even if it does not exist. */
 export function* coveredNamespaces(names: Pick<SortedNames, "from">, filter: Filter): Generator<string> {
-  const { namespace, prefix } = filter;
+  const { namespace } = filter;
   if (namespace !== "") {
     if (coversNamespace(filter, namespace)) yield namespace;
     return;
   }
-  if (prefix !== "" && firstOf(names.from(prefix)) === prefix) yield prefix;
-  // `p-x` and `px` are not below `p`.
-  const below = prefix === "" ? "" : `${prefix}.`;
-  for (const name of names.from(below)) {
-    if (!name.startsWith(below)) return;
-    yield name;
+  let start: string | undefined = namespacesStart(filter);
+  while (start !== undefined) {
+    let next: string | undefined;
+    for (const name of names.from(start)) {
+      if (coversNamespace(filter, name)) yield name;
+      else {
+        next = namespacesAbove(filter, name);
+        break;
+      }
+    }
+    start = next;
   }
 }
 
-function firstOf(names: Iterable<string>): string | undefined {
-  for (const name of names) return name;
-  return undefined;
+/** The least text at which namespaces that the filter covers may begin, for a filter without `namespace`. Undefined if it covers none. */
+export function namespacesStart({ prefix, resolved }: Filter): string | undefined {
+  const start = resolved === undefined ? "" : resolved.start;
+  return start === undefined || start > prefix ? start : prefix;
+}
+
+/** The same above a namespace that the filter does not cover. */
+export function namespacesAbove({ prefix, resolved }: Filter, namespace: string): string | undefined {
+  if (prefix !== "" && namespace < prefix) return prefix;
+  // `p-x` and the like lie between `p` and `p.y`.
+  const below = prefix === "" ? "" : `${prefix}.`;
+  if (namespace < below) return below;
+  if (resolved === undefined || !namespaceCovers(prefix, namespace)) return undefined;
+  return resolved.startAbove(namespace);
 }
 
 /** A reason in words, with the values that were compared. */
@@ -135,7 +155,7 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
     case "kinds":
       return `kind ${nameOf(KIND, record.kind)} is not asked for`;
     case "scope":
-      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[filter.scope]}`;
+      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[filter.resolved === undefined ? filter.scope : widest(filter.scope, SCOPE.ZONE)]}`;
     case "locality":
       return `held by node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
     case "capabilities":
@@ -155,9 +175,9 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
   }
 }
 
-/** Whether the filter looks at nothing but namespaces. */
+/** Whether the filter looks at nothing but namespaces. That of a resolver does too. */
 export function isNamespaceOnly(filter: Filter): boolean {
-  return filterText({ ...filter, namespace: "", prefix: "" }, "") === filterText(ANY, "");
+  return filterText({ ...filter, namespace: "", prefix: "", resolved: undefined }, "") === filterText(ANY, "");
 }
 
 /** Separates the parts of a hashed filter. No name, tag or namespace contains it. */
@@ -180,7 +200,9 @@ export function filterText(filter: Filter, salt: string): string {
   const lists = `${joined(names)}${PART}${joined(capabilities)}${PART}${joined(tags)}${PART}${joined(resources)}`;
   // Only filters with a range have this part, so that cursors of other watches stay valid at nodes without version ranges.
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
-  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}`;
+  // As the range: only resolvers have this part.
+  const resolved = filter.resolved === undefined ? "" : `${PART}resolved${PART}${joined(filter.resolved.list)}`;
+  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}${resolved}`;
 }
 
 function joined(list: readonly string[]): string {

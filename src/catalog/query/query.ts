@@ -1,6 +1,15 @@
 /** Pages of the catalog in key order, read from the smallest list that contains the answer (semantics.md, Scopes; P2). */
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
-import { coversNamespace, type DropReason, dropDetail, type Filter, type Locality, whyNot } from "./filter.ts";
+import {
+  coversNamespace,
+  type DropReason,
+  dropDetail,
+  type Filter,
+  type Locality,
+  namespacesAbove,
+  namespacesStart,
+  whyNot,
+} from "./filter.ts";
 import type { Lookup } from "./lookup.ts";
 import { MergeCursor } from "./merge.ts";
 import { Cursor, type RecordCursor } from "./ordered.ts";
@@ -122,15 +131,19 @@ function note(considered: Considered[] | undefined, record: CatalogRecord, reaso
  */
 function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean, after: string): string | undefined {
   if (filter.namespace !== "") return undefined;
-  const belowPrefix = `${filter.prefix}.`;
-  for (const namespace of lookup.namespaces.from(after)) {
-    if (namespace === after) continue;
-    if (coversNamespace(filter, namespace)) {
-      if (allowed(namespace)) return namespace;
-    } else {
-      // `p-x` and the like sort between `p` and `p.y`.
-      return namespace < belowPrefix ? nextNamespace(lookup, filter, allowed, belowPrefix) : undefined;
+  let start: string | undefined = after;
+  while (start !== undefined) {
+    let next: string | undefined;
+    for (const namespace of lookup.namespaces.from(start)) {
+      if (namespace === after) continue;
+      if (coversNamespace(filter, namespace)) {
+        if (allowed(namespace)) return namespace;
+      } else {
+        next = namespacesAbove(filter, namespace);
+        break;
+      }
     }
+    start = next;
   }
   return undefined;
 }
@@ -138,7 +151,7 @@ function nextNamespace(lookup: Lookup, filter: Filter, allowed: (namespace: stri
 /** Lower bound of all matching keys. */
 function startKey(filter: Filter): string {
   if (filter.namespace !== "") return `${filter.namespace}\0`;
-  return filter.prefix;
+  return namespacesStart(filter) ?? filter.prefix;
 }
 
 /** The smallest list that contains every match. Undefined if nothing can match. */

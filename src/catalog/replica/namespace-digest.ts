@@ -5,6 +5,7 @@
  */
 import { sha256Halves } from "../../lib/crypto.ts";
 import { Sum64 } from "../../lib/hash64.ts";
+import { SCOPE } from "../entry/scope.ts";
 import { type CatalogRecord, deltaId as idOf } from "../record/record.ts";
 
 export interface ViewDigest {
@@ -32,18 +33,58 @@ export class DigestSum {
   }
 }
 
+/** The sums of one namespace. */
+class NamespaceSums {
+  readonly all = new DigestSum();
+  /** Of LOCAL entries, which no other node has. Most namespaces have none. */
+  local: DigestSum | undefined;
+
+  add(counted: string): void {
+    this.all.add(deltaOf(counted));
+    if (isLocal(counted)) (this.local ??= new DigestSum()).add(deltaOf(counted));
+  }
+
+  subtract(counted: string): void {
+    this.all.subtract(deltaOf(counted));
+    if (isLocal(counted)) this.local?.subtract(deltaOf(counted));
+  }
+
+  /** Count and sum; `isShared`: without LOCAL entries. */
+  view(isShared: boolean): ViewDigest {
+    const { all, local } = this;
+    if (!isShared || local === undefined) return { count: all.count, digest: all.value };
+    return { count: all.count - local.count, digest: BigInt.asUintN(64, all.value - local.value) };
+  }
+}
+
+/** Marks the delta id of a LOCAL entry. No node id begins with it. */
+const LOCAL_MARK = "\0";
+
+function isLocal(counted: string): boolean {
+  return counted.startsWith(LOCAL_MARK);
+}
+
+function deltaOf(counted: string): string {
+  return isLocal(counted) ? counted.slice(LOCAL_MARK.length) : counted;
+}
+
+/** The delta id of an entry, with a mark if it is LOCAL. */
+function countedOf(entry: Entry): string {
+  return entry.scope === SCOPE.LOCAL ? `${LOCAL_MARK}${idOf(entry)}` : idOf(entry);
+}
+
 /** A namespace that is being summed for the first time. */
 interface Filling {
-  readonly sum: DigestSum;
+  readonly sums: NamespaceSums;
   /** Keys up to this one are in the sum, which is kept up to date for them. */
   upTo: string;
 }
 
-type Entry = Pick<CatalogRecord, "key" | "origin" | "seq">;
+type Entry = Pick<CatalogRecord, "key" | "origin" | "scope" | "seq">;
 
 /** Sums by namespace. A namespace with entries is tracked after its first summing, which may take many turns. */
 export class NamespaceDigests {
-  readonly #sums = new Map<string, DigestSum>();
+  readonly #sums = new Map<string, NamespaceSums>();
   readonly #filling = new Map<string, Filling>();
 
   /**
@@ -51,17 +92,17 @@ export class NamespaceDigests {
    * the number of summed entries.
    */
   fill(namespace: string, maxCount: number, after: (key: string) => () => Entry | undefined): number {
-    const filling = this.#filling.get(namespace) ?? { sum: new DigestSum(), upTo: namespace };
+    const filling = this.#filling.get(namespace) ?? { sums: new NamespaceSums(), upTo: namespace };
     const next = after(filling.upTo);
     for (let count = 0; count < maxCount; count++) {
       const entry = next();
       if (entry === undefined) {
         this.#filling.delete(namespace);
         // Strangers may ask for any name, so a name without entries is not kept; summing it again costs nothing.
-        if (filling.sum.count > 0) this.#sums.set(namespace, filling.sum);
+        if (filling.sums.all.count > 0) this.#sums.set(namespace, filling.sums);
         return count;
       }
-      filling.sum.add(idOf(entry));
+      filling.sums.add(countedOf(entry));
       filling.upTo = entry.key;
     }
     this.#filling.set(namespace, filling);
@@ -74,9 +115,9 @@ export class NamespaceDigests {
     this.#filling.clear();
   }
 
-  /** The namespace's sum; undefined when it is not tracked. */
-  find(namespace: string): DigestSum | undefined {
-    return this.#sums.get(namespace);
+  /** Count and sum of the namespace; undefined when it is not tracked. `isShared`: without LOCAL entries. */
+  find(namespace: string, isShared = false): ViewDigest | undefined {
+    return this.#sums.get(namespace)?.view(isShared);
   }
 
   isTracked(namespace: string): boolean {
@@ -88,9 +129,9 @@ export class NamespaceDigests {
     return this.#filling.has(namespace);
   }
 
-  /** The delta id of a record for the sums. Undefined if no reader has asked for its namespace. */
+  /** A record as the sums count it: to be given to `viewChanged`. Undefined if no reader has asked for its namespace. */
   trackedDelta(record: CatalogRecord | undefined): string | undefined {
-    return record !== undefined && this.#isFollowed(record.namespace) ? idOf(record) : undefined;
+    return record !== undefined && this.#isFollowed(record.namespace) ? countedOf(record) : undefined;
   }
 
   /** Whether a reader has asked for the sum, which may still be incomplete. */
@@ -98,16 +139,16 @@ export class NamespaceDigests {
     return this.isTracked(namespace) || this.isFilling(namespace);
   }
 
-  /** The view of a key changed from one record to another, given by their delta ids. Either may be absent. */
+  /** The view of a key changed from one record to another, each as `trackedDelta` gave it. Either may be absent. */
   viewChanged({ namespace, key }: Pick<CatalogRecord, "namespace" | "key">, before: string | undefined, after: string | undefined): void {
     if (before === after) return;
     const filling = this.#filling.get(namespace);
     // Later keys are summed in their turn, as they are then.
-    const sum = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sum;
-    if (sum === undefined) return;
-    if (before !== undefined) sum.subtract(before);
-    if (after !== undefined) sum.add(after);
-    if (sum.count > 0) return;
+    const sums = filling === undefined || key > filling.upTo ? this.#sums.get(namespace) : filling.sums;
+    if (sums === undefined) return;
+    if (before !== undefined) sums.subtract(before);
+    if (after !== undefined) sums.add(after);
+    if (sums.all.count > 0) return;
     this.#sums.delete(namespace);
     this.#filling.delete(namespace);
   }

@@ -9,6 +9,7 @@ import { type Origin, type StoredRecord, settledOf } from "../record/stored-reco
 import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
+import { type Cause, causeOf } from "./cause.ts";
 import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
@@ -25,6 +26,8 @@ export interface Change {
   /** The record to put, or for REMOVE any record of the key. Encode it in this turn, because its bytes may move. */
   readonly record: CatalogRecord;
   readonly revision: number;
+  /** For REMOVE: why the key is gone. */
+  readonly cause?: Cause;
 }
 
 export interface FeedMessage {
@@ -141,12 +144,13 @@ export class Reader {
 
   /**
    * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader of wider
-   * scopes sees there the records that these hide here.
+   * scopes sees there the records that these hide here. So does a resolver, which does not get them.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
-    for (const namespace of this.replica.localNamespaces)
-      if (coversNamespace(filter, namespace) && allowed(namespace)) return this.replica.self.id;
+    const { localNamespaces, self } = this.replica;
+    for (const namespace of localNamespaces)
+      if (coversNamespace(filter, namespace) && allowed(namespace)) return filter.resolved === undefined ? self.id : `without ${self.id}`;
     return undefined;
   }
 
@@ -268,7 +272,7 @@ export class Reader {
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
     const mayHold = holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing";
-    return mayHold ? { action: ACTION.REMOVE, record: stored, revision } : undefined;
+    return mayHold ? { action: ACTION.REMOVE, record: stored, revision, cause: causeOf(stored) } : undefined;
   }
 
   /** Whether a reader with unknown state may hold a key that it should not hold now. */
@@ -349,10 +353,10 @@ export class Reader {
     for (const namespace of coveredNamespaces(lookup.namespaces, this.options.filter)) {
       if (!this.options.allowed(namespace)) continue;
       if (!digests.isTracked(namespace)) this.#sum(namespace, Number.POSITIVE_INFINITY);
-      const sum = digests.find(namespace);
+      const sum = digests.find(namespace, this.options.filter.resolved !== undefined);
       if (sum === undefined) continue;
       count += sum.count;
-      digest = BigInt.asUintN(64, digest + sum.value);
+      digest = BigInt.asUintN(64, digest + sum.digest);
     }
     return { count, digest };
   }

@@ -5,6 +5,7 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import { isOfOtherCluster } from "../replica/origins.ts";
 import type { Replica } from "../replica/replica.ts";
+import { causeOf } from "./cause.ts";
 import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 
@@ -193,7 +194,7 @@ export class ResumeGap {
       const isPut = winner !== undefined && matches(options.filter, winner, node);
       const change: Change = isPut
         ? { action: ACTION.UPDATE, record: winner, revision: winner.revision }
-        : { action: ACTION.REMOVE, record: any, revision: any.revision };
+        : { action: ACTION.REMOVE, record: any, revision: any.revision, cause: causeOf(any) };
       left -= this.#reader.sizeOf(change);
       if (left < 0 && changes.length > 0) break;
       this.#held.delete(key);
@@ -217,7 +218,7 @@ export class ResumeGap {
     // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
     const isSure = winner === stored && stored.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
     const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
-    return couldHave ? { action: ACTION.REMOVE, record: stored, revision: stored.revision } : undefined;
+    return couldHave ? { action: ACTION.REMOVE, record: stored, revision: stored.revision, cause: causeOf(stored) } : undefined;
   }
 }
 

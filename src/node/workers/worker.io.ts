@@ -241,6 +241,7 @@ class ReadWorker {
       endedStaticCount: () => this.#facts.endedStaticCount,
       mesh: { ageMs: (time) => this.#ageMs(time), hasPeers: () => this.#facts.hasPeers },
       isReady: () => this.#facts.isWhole,
+      isTls: this.#start.settings.tls.certFile !== undefined,
       checkCaughtUp: () => this.#checkCaughtUp(),
       checkStart: () => this.#checkStart(),
       caughtUp: async () => void (await this.#main.ask({ kind: "caughtUp" })),

@@ -3,7 +3,11 @@ import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 
 /** Roles of the mesh, weakest first. Each includes those before it. */
-export const MESH_ROLES = ["mesh.read", "mesh.operate", "mesh.admin"] as const;
+const ORDERED_ROLES = ["mesh.read", "mesh.operate", "mesh.admin"] as const;
+/** Reads for all callers of a resolver, whatever each of them may see. It stands outside the order: no role includes it, and it includes none. */
+const RESOLVE_ROLE = "mesh.resolve";
+/** All roles of the mesh. */
+export const MESH_ROLES = [...ORDERED_ROLES, RESOLVE_ROLE] as const;
 export type MeshRole = (typeof MESH_ROLES)[number];
 
 /** Prefix of an owner's role: `owner:svc.market` may administer `svc.market` and the namespaces below it. */
@@ -40,13 +44,24 @@ export function isRole(text: string): boolean {
   return isMeshRole(text) || (text.startsWith(OWNER) && text.length > OWNER.length);
 }
 
-function isMeshRole(text: string): text is MeshRole {
-  return text === "mesh.read" || text === "mesh.operate" || text === "mesh.admin";
+function isMeshRole(text: string): boolean {
+  return MESH_ROLES.some((role) => role === text);
 }
 
 /** Whether a caller has a role of the mesh, or a stronger one. */
 export function hasRole({ roles }: Pick<Identity, "roles">, role: MeshRole): boolean {
-  return MESH_ROLES.slice(MESH_ROLES.indexOf(role)).some((each) => roles.includes(each));
+  if (role === RESOLVE_ROLE) return roles.includes(role);
+  return ORDERED_ROLES.slice(ORDERED_ROLES.indexOf(role)).some((each) => roles.includes(each));
+}
+
+/**
+ * Throws `unauthenticated` for a caller without the role that showed no credential, else `discovery_access_denied`. `or`: what would do instead of
+ * the role, for the message.
+ */
+export function demandRole(caller: Pick<Identity, "isAuthenticated" | "roles">, role: MeshRole, or = ""): void {
+  if (hasRole(caller, role)) return;
+  if (!caller.isAuthenticated) throw new WaymarkError("unauthenticated", `this call needs a credential with the role ${role}${or}`);
+  throw new WaymarkError("discovery_access_denied", `the caller must have the role ${role}${or}`, { metadata: { role } });
 }
 
 /** Whether a caller owns a namespace. `mesh.admin` owns all of them, and alone the empty one, which stands for all. */

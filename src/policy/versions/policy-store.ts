@@ -190,6 +190,13 @@ export class PolicyStore {
     return (yield* getItem(keyOf(number)))?.value;
   }
 
+  /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or another one took its number. */
+  *encodedAt(place: VersionPlace): Task<Uint8Array | undefined> {
+    const item = yield* getItem(keyOf(place.number));
+    const read = item === undefined ? undefined : decodeFacts(item.value);
+    return read?.ok === true && isSamePlace(read.version, place) ? item?.value : undefined;
+  }
+
   /** A kept version with its rules. Fails with `not_found`, also when it can no longer be read. */
   *load(number: number): Task<PolicyVersion> {
     return yield* loadFrom(keyOf(number), number);

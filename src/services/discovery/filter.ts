@@ -3,6 +3,7 @@ import type { CatalogQueryRequest, CatalogWatchRequest } from "../../../gen/waym
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
@@ -25,7 +26,25 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Fi
     region,
     healthMask: maskOf(request.health),
     versions,
+    resolved: resolvedOf(request),
   };
+}
+
+const EVERYWHERE = new Prefixes([""]);
+
+/** Throws `invalid_argument` for fields of a resolver in a request of others, and for fields that do not go with those of a resolver. */
+function resolvedOf(request: CatalogQueryRequest | CatalogWatchRequest): Prefixes | undefined {
+  const prefixes = "namespacePrefixes" in request ? request.namespacePrefixes : undefined;
+  if (!request.forResolver) {
+    if (request.via.length > 0) throw invalid("via", "goes with for_resolver only");
+    if (prefixes !== undefined && prefixes.length > 0)
+      throw invalid("namespace_prefixes", "goes with for_resolver only; use namespace_prefix");
+    return undefined;
+  }
+  if (request.viewer !== undefined) throw invalid("viewer", "does not go with for_resolver: a resolver judges its own callers");
+  if (prefixes === undefined) return EVERYWHERE;
+  if (prefixes.length === 0) throw invalid("namespace_prefixes", "is empty: name at least one, or an empty text for all namespaces");
+  return new Prefixes(prefixes);
 }
 
 /** A prefix beside a namespace must cover it. Otherwise nothing could match, and an empty answer would not say why. */

@@ -26,6 +26,7 @@ import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
+import { demandResolver } from "../for-resolver.ts";
 import { LateSource } from "../late-source.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
@@ -66,6 +67,8 @@ export interface ReadParts {
   /** Whether callers without a credential may ask for the view of another cluster and tenant. */
   readonly allowsViewerOverride: boolean;
   readonly metrics: Metrics;
+  /** Whether every connection of the listeners is encrypted. */
+  readonly isTls: boolean;
   /** Tells the audit of an answered read. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
@@ -110,6 +113,7 @@ class ReadMethods {
       ...parts,
       ageMs: mesh.ageMs,
       nodeId: identity.nodeId,
+      policyEpoch: () => reads.policyEpoch,
       deltaLag: metrics.histogram("discovery_delta_lag_ms", {}),
       dropped: metrics.counter("discovery_delta_dropped_total", {}),
       release: (released) => reads.release(released),
@@ -120,6 +124,7 @@ class ReadMethods {
     const { reads, identity, bytes, allowsViewerOverride, mesh, now, onRead } = this.#parts;
     const ageMs = Math.round(mesh.ageMs(context.time));
     if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
+    if (request.forResolver) this.#checkResolver(context.caller);
     const asked = filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
@@ -134,7 +139,8 @@ class ReadMethods {
       salt: test === undefined ? "query" : `query\0\0${subject}`,
     });
     // A watch cannot filter by subject. A reader that starts from the cursor of a later page would miss changes on the earlier pages.
-    const isFirst = test === undefined && request.pageToken === "";
+    // A resolver's cursor is good for any filter, and this answer has one.
+    const isFirst = test === undefined && request.pageToken === "" && !request.forResolver;
     const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
     const answer = bytes.query({
       records: page.records,
@@ -145,6 +151,7 @@ class ReadMethods {
       ageMs,
       generatedWallMs: context.time.wallMs,
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
+      resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: [] } : undefined,
     });
     this.#queryLatency.observe(now().monoMs - context.time.monoMs);
     onRead(context.caller, filter.namespace);
@@ -154,7 +161,10 @@ class ReadMethods {
   watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {
     const { checkStart, caughtUp, now } = this.#parts;
     checkStart();
+    if (request.forResolver) this.#checkResolver(caller);
     const filter = filterOf(request);
+    if (request.forResolver && !isForResolver(request, filter))
+      throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
     if (request.withDigest && !isNamespaceOnly(filter))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
     const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
@@ -173,6 +183,12 @@ class ReadMethods {
     // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
     const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, time);
     return new WatchSource(feed, this.#watchPorts);
+  }
+
+  /** Throws for a caller that may not read for others, and where others could read along. */
+  #checkResolver(caller: Caller): void {
+    demandResolver(caller, this.#parts.isTls);
+    this.#parts.reads.checkResolved();
   }
 
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
@@ -230,6 +246,11 @@ class ReadMethods {
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
     return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
   }
+}
+
+/** Whether a resolver's watch asks for nothing but namespaces. */
+function isForResolver({ namesOnly }: CatalogWatchRequest, filter: Filter): boolean {
+  return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
 }
 
 /** Throws `too_stale` when the data of this node may be older than the caller accepts. */

@@ -21,6 +21,8 @@ export interface WatchPorts {
   isReady(): boolean;
   /** How old the data of this node may be. */
   readonly ageMs: (time: Time) => number;
+  /** Names the policy in force, for resolvers. */
+  readonly policyEpoch: () => string;
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
   random(): number;
@@ -77,11 +79,12 @@ export class WatchSource implements StreamSource, Watcher {
   }
 
   #encoded(message: FeedMessage, time: Time): Buffer {
-    const { isNamesOnly } = this.feed.reader.options;
+    const { isNamesOnly, filter } = this.feed.reader.options;
     const ageMs = Math.round(this.#ports.ageMs(time));
     const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
     if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
-    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs });
+    const resolved = filter.resolved === undefined ? undefined : { policyEpoch: this.#ports.policyEpoch(), via: [] };
+    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs, resolved });
   }
 
   close(): void {

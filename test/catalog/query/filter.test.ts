@@ -10,6 +10,7 @@ import {
   matches,
   whyNot,
 } from "../../../src/catalog/query/filter.ts";
+import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
 import { HEALTH, KIND, viewHealth } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
 import { type RecordSpec, testRecord } from "../../fakes/records.ts";
@@ -70,6 +71,15 @@ const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string
   { filter: { versions: V1 }, record: { version: "1.4.0" }, want: undefined },
   { filter: { versions: V1 }, record: { version: "2.0.0" }, want: "version_range", says: "version 2.0.0 is not in ^1.2.0" },
   { filter: { versions: V1 }, record: {}, want: "version_range", says: "version (none) is not in ^1.2.0" },
+  { filter: { resolved: new Prefixes([""]) }, record: { scope: SCOPE.ZONE }, want: undefined },
+  {
+    filter: { resolved: new Prefixes([""]) },
+    record: { scope: SCOPE.LOCAL },
+    want: "scope",
+    says: "scope local is less than zone",
+  },
+  { filter: { resolved: new Prefixes(["other", "svc"]) }, record: { namespace: "svc.market" }, want: undefined },
+  { filter: { resolved: new Prefixes(["svc"]) }, record: { namespace: "svcs" }, want: "namespace" },
   // Only where nothing else leaves it out.
   { filter: { versions: V1, resources: ["a"] }, record: { version: "2.0.0" }, want: "resources" },
 ];
@@ -98,6 +108,7 @@ const VALUES: { readonly [F in keyof Filter]: readonly Filter[F][] } = {
   healthMask: [2],
   scope: [SCOPE.ZONE],
   versions: [V1, new VersionRange("^2")],
+  resolved: [new Prefixes([""]), new Prefixes(["a"]), new Prefixes(["a", "b"])],
 };
 
 test("any other filter has another hash", () => {
@@ -111,6 +122,6 @@ test("a filter looks at nothing but namespaces when no other field says anything
   for (const [field, [value]] of Object.entries(VALUES))
     expect([field, isNamespaceOnly({ ...ANY, namespace: "n", [field]: value })]).toEqual([
       field,
-      field === "namespace" || field === "prefix",
+      ["namespace", "prefix", "resolved"].includes(field),
     ]);
 });

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import { ANY, type Filter, matches } from "../../../src/catalog/query/filter.ts";
 import { Lookup } from "../../../src/catalog/query/lookup.ts";
+import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
 import { type Page, pageLimit, type QueryOptions, queryPage } from "../../../src/catalog/query/query.ts";
 import { type CatalogRecord, HEALTH, KIND, type Kind } from "../../../src/catalog/record/record.ts";
 import { VersionRange } from "../../../src/lib/versions.ts";
@@ -73,6 +74,10 @@ const anyFilter: fc.Arbitrary<Filter> = fc.record({
   region: mostly("", fc.constantFrom("r1", "r2")),
   healthMask: mostly(0, fc.nat(63)),
   versions: mostly(undefined, fc.constantFrom(new VersionRange("^1"), new VersionRange("2"))),
+  resolved: mostly<Prefixes | undefined>(
+    undefined,
+    fc.subarray(["", "a", "a.b", "b", "none", ...NAMESPACES]).map((prefixes) => new Prefixes(prefixes)),
+  ),
 });
 
 const anyCase = fc.record({

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { KeyText } from "../../../src/catalog/record/record.ts";
-import type { Origin } from "../../../src/catalog/record/stored-record.ts";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
 import { DigestSum, NamespaceDigests } from "../../../src/catalog/replica/namespace-digest.ts";
 import { runs } from "../../fakes/effort.ts";
+import { testRecord } from "../../fakes/records.ts";
 
 /** The definition, word for word: the sum mod 2^64 of the first 8 bytes, big-endian, of SHA-256(delta_id). */
 function naive(ids: readonly string[]): bigint {
@@ -23,6 +24,16 @@ test("what is added and not taken away again is summed as defined, in any order"
   );
 });
 
+/** Every third record is LOCAL. */
+function recordOf(key: KeyText, seq: number): CatalogRecord {
+  const record = testRecord({ namespace: "svc", scope: isLocal(seq) ? SCOPE.LOCAL : SCOPE.ZONE });
+  return { ...record, key, seq, origin: { ...record.origin, id: "a/1" } };
+}
+
+function isLocal(seq: number): boolean {
+  return seq % 3 === 0;
+}
+
 /** What is visible in the namespace "svc": each key's record by its number. */
 class Visible {
   readonly digests = new NamespaceDigests();
@@ -38,8 +49,8 @@ class Visible {
     const before = this.seqs.get(key);
     if (isThere) this.seqs.set(key, ++this.#seq);
     else this.seqs.delete(key);
-    const idOf = (seq: number | undefined) => (seq === undefined ? undefined : `a/1/${seq}`);
-    this.digests.viewChanged({ namespace: "svc", key }, idOf(before), idOf(this.seqs.get(key)));
+    const counted = (seq: number | undefined) => this.digests.trackedDelta(seq === undefined ? undefined : recordOf(key, seq));
+    this.digests.viewChanged({ namespace: "svc", key }, counted(before), counted(this.seqs.get(key)));
   }
 
   fill(maxCount: number): number {
@@ -47,7 +58,7 @@ class Visible {
       const keys = [...this.seqs.keys()].filter((key) => key > after).toSorted();
       return () => {
         const key = keys.shift();
-        return key === undefined ? undefined : { key: key as KeyText, origin: { id: "a/1" } as Origin, seq: this.seqs.get(key) ?? 0 };
+        return key === undefined ? undefined : recordOf(key as KeyText, this.seqs.get(key) ?? 0);
       };
     });
   }
@@ -60,7 +71,7 @@ test("a namespace is summed when it is first asked for, and follows its views fr
   expect(svc.fill(10)).toBe(1);
   svc.change("a", true);
   svc.change("b", true);
-  expect(svc.digests.find("svc")).toMatchObject({ count: 2, value: naive(svc.ids()) });
+  expect(svc.digests.find("svc")).toMatchObject({ count: 2, digest: naive(svc.ids()) });
 });
 
 test("a namespace that became empty is forgotten and summed anew", () => {
@@ -85,7 +96,10 @@ test("it may be summed a few at a time: what changes meanwhile, before the place
       }
       if (!svc.digests.isTracked("svc")) svc.fill(Number.POSITIVE_INFINITY);
       const sum = svc.digests.find("svc");
-      expect([sum?.count ?? 0, sum?.value ?? 0n]).toEqual([svc.seqs.size, naive(svc.ids())]);
+      expect([sum?.count ?? 0, sum?.digest ?? 0n]).toEqual([svc.seqs.size, naive(svc.ids())]);
+      const shared = [...svc.seqs.values()].filter((seq) => !isLocal(seq)).map((seq) => `a/1/${seq}`);
+      const without = svc.digests.find("svc", true);
+      expect([without?.count ?? 0, without?.digest ?? 0n]).toEqual([shared.length, naive(shared)]);
     }),
     { numRuns: runs(500) },
   );

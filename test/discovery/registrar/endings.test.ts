@@ -111,7 +111,7 @@ test("a new generation holds what the old one held, staged or not, under the sam
   r.registrar.register(caller("ann"), again("api"), at(1));
   const { revision } = r.replica;
   const sum = () => sumOf(r.replica.digests, "svc", records(r));
-  const before = sum().value;
+  const before = sum().digest;
   startNewGeneration(r.replica, 2);
   r.flush(at(2));
   while (r.replica.sweep(1, at(2)));
@@ -119,10 +119,10 @@ test("a new generation holds what the old one held, staged or not, under the sam
   expect(seen(r)).toEqual(["a/2/3", "a/2/2", "a/2/1"]);
   expect([...r.replica.origins.keys()]).toEqual(["a/2"]);
   expect(r.replica.revision).toBeGreaterThanOrEqual(revision + 2);
-  expect(sum().value).not.toBe(before);
+  expect(sum().digest).not.toBe(before);
   const fresh = new Registry(r.disk);
   startNewGeneration(fresh.replica, 2);
-  expect(sum().value).toBe(sumOf(fresh.replica.digests, "svc", records(fresh)).value);
+  expect(sum().digest).toBe(sumOf(fresh.replica.digests, "svc", records(fresh)).digest);
 });
 
 test("what others hold of the old generation comes back as another origin's: newer wins, and what it unregistered stays gone", () => {

@@ -65,6 +65,7 @@ function workerHandlers(): Service["handlers"] {
     endedStaticCount: () => 0,
     mesh: lonePeerDirectory(nodeId),
     isReady: () => true,
+    isTls: false,
     checkCaughtUp: () => undefined,
     checkStart: () => undefined,
     caughtUp,

@@ -94,6 +94,13 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
    * @generated from field: uint64 revision = 9;
    */
   revision: bigint;
+
+  /**
+   * For REMOVE: why the key is gone.
+   *
+   * @generated from field: waymark.catalog.v1.DiscoveryDelta.Cause cause = 10;
+   */
+  cause: DiscoveryDelta_Cause;
 };
 
 /**
@@ -141,4 +148,51 @@ export enum DiscoveryDelta_Action {
  * Describes the enum waymark.catalog.v1.DiscoveryDelta.Action.
  */
 export declare const DiscoveryDelta_ActionSchema: GenEnum<DiscoveryDelta_Action>;
+
+/**
+ * Why a key is gone.
+ *
+ * @generated from enum waymark.catalog.v1.DiscoveryDelta.Cause
+ */
+export enum DiscoveryDelta_Cause {
+  /**
+   * The delta removes nothing, or an older server sent it.
+   *
+   * @generated from enum value: CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The entry was unregistered.
+   *
+   * @generated from enum value: CAUSE_UNREGISTERED = 1;
+   */
+  UNREGISTERED = 1,
+
+  /**
+   * The lease of the entry expired, or its node no longer holds it.
+   *
+   * @generated from enum value: CAUSE_EXPIRED = 2;
+   */
+  EXPIRED = 2,
+
+  /**
+   * The node that holds the entry has been away for too long.
+   *
+   * @generated from enum value: CAUSE_ORIGIN_AWAY = 3;
+   */
+  ORIGIN_AWAY = 3,
+
+  /**
+   * The entry exists. It no longer matches the filter, or its owners changed.
+   *
+   * @generated from enum value: CAUSE_NO_MATCH = 4;
+   */
+  NO_MATCH = 4,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.DiscoveryDelta.Cause.
+ */
+export declare const DiscoveryDelta_CauseSchema: GenEnum<DiscoveryDelta_Cause>;
 

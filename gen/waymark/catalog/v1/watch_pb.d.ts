@@ -61,3 +61,50 @@ export enum Snapshot {
  */
 export declare const SnapshotSchema: GenEnum<Snapshot>;
 
+/**
+ * Where the data of an answer came from.
+ *
+ * @generated from enum waymark.catalog.v1.Source
+ */
+export enum Source {
+  /**
+   * An older server answered.
+   *
+   * @generated from enum value: SOURCE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A node answered from its replica of the catalog.
+   *
+   * @generated from enum value: SOURCE_REPLICA = 1;
+   */
+  REPLICA = 1,
+
+  /**
+   * A resolver answered from a namespace that it follows.
+   *
+   * @generated from enum value: SOURCE_FOLLOWED = 2;
+   */
+  FOLLOWED = 2,
+
+  /**
+   * A resolver answered from what it fetched by name.
+   *
+   * @generated from enum value: SOURCE_FETCHED = 3;
+   */
+  FETCHED = 3,
+
+  /**
+   * A resolver answered from its copy on disk: it has reached no server since its start.
+   *
+   * @generated from enum value: SOURCE_DISK = 4;
+   */
+  DISK = 4,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.Source.
+ */
+export declare const SourceSchema: GenEnum<Source>;
+

@@ -20,7 +20,7 @@ import { enumDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
  * Describes the file waymark/catalog/v1/watch.proto.
  */
 export const file_waymark_catalog_v1_watch = /*@__PURE__*/
-  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvd2F0Y2gucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSphCghTbmFwc2hvdBIYChRTTkFQU0hPVF9VTlNQRUNJRklFRBAAEhIKDlNOQVBTSE9UX0JFR0lOEAESFQoRU05BUFNIT1RfQ09OVElOVUUQAhIQCgxTTkFQU0hPVF9FTkQQA0JLChZkZXYud2F5bWFyay5jYXRhbG9nLnYxQgpXYXRjaFByb3RvUAFaI3dheW1hcmsuZGV2L2dvL2NhdGFsb2cvdjE7Y2F0YWxvZ3YxYgZwcm90bzM");
+  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvd2F0Y2gucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSphCghTbmFwc2hvdBIYChRTTkFQU0hPVF9VTlNQRUNJRklFRBAAEhIKDlNOQVBTSE9UX0JFR0lOEAESFQoRU05BUFNIT1RfQ09OVElOVUUQAhIQCgxTTkFQU0hPVF9FTkQQAypuCgZTb3VyY2USFgoSU09VUkNFX1VOU1BFQ0lGSUVEEAASEgoOU09VUkNFX1JFUExJQ0EQARITCg9TT1VSQ0VfRk9MTE9XRUQQAhISCg5TT1VSQ0VfRkVUQ0hFRBADEg8KC1NPVVJDRV9ESVNLEARCSwoWZGV2LndheW1hcmsuY2F0YWxvZy52MUIKV2F0Y2hQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z");
 
 /**
  * Describes the enum waymark.catalog.v1.Snapshot.
@@ -35,4 +35,18 @@ export const SnapshotSchema = /*@__PURE__*/
  */
 export const Snapshot = /*@__PURE__*/
   tsEnum(SnapshotSchema);
+
+/**
+ * Describes the enum waymark.catalog.v1.Source.
+ */
+export const SourceSchema = /*@__PURE__*/
+  enumDesc(file_waymark_catalog_v1_watch, 1);
+
+/**
+ * Where the data of an answer came from.
+ *
+ * @generated from enum waymark.catalog.v1.Source
+ */
+export const Source = /*@__PURE__*/
+  tsEnum(SourceSchema);
 

@@ -9,8 +9,8 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Target } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
+import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
-import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 import type { Peer } from "../../catalog/v1/peer_pb.js";
 import type { SummaryQueryRequestSchema, SummaryQueryResponseSchema, SummaryWatchRequestSchema, SummaryWatchResponseSchema } from "./summary_pb.js";
 
@@ -450,6 +450,22 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
    * @generated from field: string subject = 22;
    */
   subject: string;
+
+  /**
+   * The answer is for a resolver, which judges its own callers: the rules about viewers do not apply, and LOCAL entries
+   * are left out. Needs the role mesh.resolve and, beyond loopback, TLS.
+   *
+   * @generated from field: bool for_resolver = 23;
+   */
+  forResolver: boolean;
+
+  /**
+   * With `for_resolver`: the resolvers through which the request came, the nearest first. At most 4, each of 1 to 64
+   * characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string via = 24;
+   */
+  via: string[];
 };
 
 /**
@@ -564,6 +580,27 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
   explanation: Explanation[];
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 10;
+   */
+  source: Source;
+
+  /**
+   * With `for_resolver`: names the policy under which the answer was made, as in WatchPolicyResponse.
+   *
+   * @generated from field: string policy_epoch = 11;
+   */
+  policyEpoch: string;
+
+  /**
+   * With `for_resolver`: the resolvers through which the answer came, the nearest first. Empty when a node answers.
+   *
+   * @generated from field: repeated string via = 12;
+   */
+  via: string[];
 };
 
 /**
@@ -702,6 +739,32 @@ export declare type CatalogWatchRequest = Message<"waymark.discovery.v1.CatalogW
    * @generated from field: string version_range = 21;
    */
   versionRange: string;
+
+  /**
+   * The watch is for a resolver, which judges its own callers: the rules about viewers do not apply, and LOCAL entries
+   * are left out of the data and of the digest. Needs the role mesh.resolve and, beyond loopback, TLS. Goes with
+   * `namespace_prefixes`, `cursor`, `bookmark_interval`, `with_digest` and `via` only.
+   *
+   * @generated from field: bool for_resolver = 23;
+   */
+  forResolver: boolean;
+
+  /**
+   * With `for_resolver`: the resolvers through which the request came, the nearest first. At most 4, each of 1 to 64
+   * characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string via = 24;
+   */
+  via: string[];
+
+  /**
+   * With `for_resolver`: matches entries of any of these namespaces and of the namespaces below them. An empty text
+   * stands for all namespaces. 1 to 1024, each of at most 200 characters. A cursor is good for any list: a reader that
+   * resumes with it holds, of the namespaces in the list, everything up to the cursor.
+   *
+   * @generated from field: repeated string namespace_prefixes = 25;
+   */
+  namespacePrefixes: string[];
 };
 
 /**
@@ -796,6 +859,28 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: google.protobuf.Duration age = 11;
    */
   age?: Duration | undefined;
+
+  /**
+   * Where the data came from. Present where `served_by` is.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 13;
+   */
+  source: Source;
+
+  /**
+   * With `for_resolver`: names the policy under which the message was made, as in WatchPolicyResponse.
+   *
+   * @generated from field: string policy_epoch = 14;
+   */
+  policyEpoch: string;
+
+  /**
+   * With `for_resolver`: the resolvers through which the message came, the nearest first. Empty when a node serves the
+   * stream. Present where `served_by` is.
+   *
+   * @generated from field: repeated string via = 15;
+   */
+  via: string[];
 };
 
 /**

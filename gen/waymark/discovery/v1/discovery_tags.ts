@@ -1,6 +1,6 @@
 // Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `DiscoveryDelta`, of which the last known one has the number 9. */
+/** Tags of the fields of `DiscoveryDelta`, of which the last known one has the number 10. */
 export const DISCOVERY_DELTA_TAG = {
   deltaId: 10,
   namespace: 18,
@@ -11,10 +11,11 @@ export const DISCOVERY_DELTA_TAG = {
   summary: 58,
   sentAt: 66,
   revision: 72,
+  cause: 80,
 } as const;
-export const DISCOVERY_DELTA_LAST_FIELD = 9;
+export const DISCOVERY_DELTA_LAST_FIELD = 10;
 
-/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 8. */
+/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 12. */
 export const CATALOG_QUERY_RESPONSE_TAG = {
   items: 10,
   nextPageToken: 18,
@@ -24,10 +25,13 @@ export const CATALOG_QUERY_RESPONSE_TAG = {
   servedBy: 50,
   age: 58,
   explanation: 66,
+  source: 80,
+  policyEpoch: 90,
+  via: 98,
 } as const;
-export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 8;
+export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 12;
 
-/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 11. */
+/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 15. */
 export const CATALOG_WATCH_RESPONSE_TAG = {
   deltas: 10,
   revision: 16,
@@ -40,8 +44,11 @@ export const CATALOG_WATCH_RESPONSE_TAG = {
   digest: 73,
   servedBy: 82,
   age: 90,
+  source: 104,
+  policyEpoch: 114,
+  via: 122,
 } as const;
-export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 11;
+export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 15;
 
 /** Tags of the fields of `KeepAliveRequest`, of which the last known one has the number 2. */
 export const KEEP_ALIVE_REQUEST_TAG = {

@@ -95,7 +95,7 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
 export declare const CallSchema: GenMessage<Call>;
 
 /**
- * A role of a caller that rpcs can ask for. A role includes the roles before it in this list.
+ * A role of a caller that rpcs can ask for. ROLE_MESH_OPERATE includes ROLE_MESH_READ, and ROLE_MESH_ADMIN includes both.
  *
  * @generated from enum waymark.options.v1.Role
  */
@@ -134,6 +134,14 @@ export enum Role {
    * @generated from enum value: ROLE_MESH_ADMIN = 4;
    */
   MESH_ADMIN = 4,
+
+  /**
+   * The role `mesh.resolve`: to read the catalog and the policy for other callers, as resolvers do. No other role
+   * includes it, and it includes no other.
+   *
+   * @generated from enum value: ROLE_MESH_RESOLVE = 5;
+   */
+  MESH_RESOLVE = 5,
 }
 
 /**

@@ -737,6 +737,188 @@ export declare type PolicyStatusResponse = Message<"waymark.policy.v1.PolicyStat
 export declare const PolicyStatusResponseSchema: GenMessage<PolicyStatusResponse>;
 
 /**
+ * The versions that the caller has.
+ *
+ * @generated from message waymark.policy.v1.WatchPolicyRequest
+ */
+export declare type WatchPolicyRequest = Message<"waymark.policy.v1.WatchPolicyRequest"> & {
+  /**
+   * Versions that need not be sent. At most 100.
+   *
+   * @generated from field: repeated waymark.policy.v1.PolicyPlace known = 1;
+   */
+  known: PolicyPlace[];
+
+  /**
+   * The resolvers through which the request came, the nearest first. At most 4, each of 1 to 64 characters of
+   * [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string via = 2;
+   */
+  via: string[];
+};
+
+/**
+ * Describes the message waymark.policy.v1.WatchPolicyRequest.
+ * Use `create(WatchPolicyRequestSchema)` to create a new message.
+ */
+export declare const WatchPolicyRequestSchema: GenMessage<WatchPolicyRequest>;
+
+/**
+ * The place of a version in the order of versions. Of two versions the one with the higher number wins, then the one
+ * with the higher stamp, then the one of the higher node.
+ *
+ * @generated from message waymark.policy.v1.PolicyPlace
+ */
+export declare type PolicyPlace = Message<"waymark.policy.v1.PolicyPlace"> & {
+  /**
+   * Number of the version, from 1 on.
+   *
+   * @generated from field: uint64 number = 1;
+   */
+  number: bigint;
+
+  /**
+   * Hybrid logical clock of the node that applied the version.
+   *
+   * @generated from field: uint64 hlc = 2;
+   */
+  hlc: bigint;
+
+  /**
+   * The node that applied the version. At most 64 characters.
+   *
+   * @generated from field: string node_id = 3;
+   */
+  nodeId: string;
+
+  /**
+   * SHA-256 of the canonical form of the set, as 64 lower-case hexadecimal digits.
+   *
+   * @generated from field: string checksum = 4;
+   */
+  checksum: string;
+};
+
+/**
+ * Describes the message waymark.policy.v1.PolicyPlace.
+ * Use `create(PolicyPlaceSchema)` to create a new message.
+ */
+export declare const PolicyPlaceSchema: GenMessage<PolicyPlace>;
+
+/**
+ * A part of a version, or what the server has after the parts before it.
+ *
+ * @generated from message waymark.policy.v1.WatchPolicyResponse
+ */
+export declare type WatchPolicyResponse = Message<"waymark.policy.v1.WatchPolicyResponse"> & {
+  /**
+   * Bytes of a version, in the encoding in which nodes store it. The parts of a version follow each other without
+   * others between them.
+   *
+   * @generated from field: waymark.policy.v1.PolicyPart part = 1;
+   */
+  part?: PolicyPart | undefined;
+
+  /**
+   * The policy of the server. All versions that it names, and that the request did not, were sent before.
+   *
+   * @generated from field: waymark.policy.v1.PolicyState state = 2;
+   */
+  state?: PolicyState | undefined;
+
+  /**
+   * Identifier of the server.
+   *
+   * @generated from field: string served_by = 10;
+   */
+  servedBy: string;
+
+  /**
+   * The resolvers through which the message came, the nearest first. Empty when a node serves the stream.
+   *
+   * @generated from field: repeated string via = 15;
+   */
+  via: string[];
+};
+
+/**
+ * Describes the message waymark.policy.v1.WatchPolicyResponse.
+ * Use `create(WatchPolicyResponseSchema)` to create a new message.
+ */
+export declare const WatchPolicyResponseSchema: GenMessage<WatchPolicyResponse>;
+
+/**
+ * A part of an encoded version.
+ *
+ * @generated from message waymark.policy.v1.PolicyPart
+ */
+export declare type PolicyPart = Message<"waymark.policy.v1.PolicyPart"> & {
+  /**
+   * The version.
+   *
+   * @generated from field: waymark.policy.v1.PolicyPlace place = 1;
+   */
+  place?: PolicyPlace | undefined;
+
+  /**
+   * Where the part begins in the encoded version.
+   *
+   * @generated from field: uint32 offset = 2;
+   */
+  offset: number;
+
+  /**
+   * The bytes, at most 256 KiB.
+   *
+   * @generated from field: bytes bytes = 3;
+   */
+  bytes: Uint8Array;
+
+  /**
+   * Length of the whole encoded version. At most 16 MiB.
+   *
+   * @generated from field: uint32 size_bytes = 4;
+   */
+  sizeBytes: number;
+};
+
+/**
+ * Describes the message waymark.policy.v1.PolicyPart.
+ * Use `create(PolicyPartSchema)` to create a new message.
+ */
+export declare const PolicyPartSchema: GenMessage<PolicyPart>;
+
+/**
+ * What decides at a server.
+ *
+ * @generated from message waymark.policy.v1.PolicyState
+ */
+export declare type PolicyState = Message<"waymark.policy.v1.PolicyState"> & {
+  /**
+   * The newest version, and behind it those that are in force where its stage leaves a node out, newest first. Empty
+   * when no policy was ever configured.
+   *
+   * @generated from field: repeated waymark.policy.v1.PolicyPlace versions = 1;
+   */
+  versions: PolicyPlace[];
+
+  /**
+   * Names the version in force at the server. `none` when no policy was ever configured, and `pending` while the server
+   * does not know the policy of its cluster.
+   *
+   * @generated from field: string policy_epoch = 2;
+   */
+  policyEpoch: string;
+};
+
+/**
+ * Describes the message waymark.policy.v1.PolicyState.
+ * Use `create(PolicyStateSchema)` to create a new message.
+ */
+export declare const PolicyStateSchema: GenMessage<PolicyState>;
+
+/**
  * Page of the history.
  *
  * @generated from message waymark.policy.v1.PolicyHistoryRequest
@@ -1760,6 +1942,17 @@ export declare const PolicyService: GenService<{
     methodKind: "unary";
     input: typeof PolicyHistoryRequestSchema;
     output: typeof PolicyHistoryResponseSchema;
+  },
+  /**
+   * Sends the policy to a resolver, and every later version before any data that is made under it. Needs the role
+   * mesh.resolve and, beyond loopback, TLS.
+   *
+   * @generated from rpc waymark.policy.v1.PolicyService.WatchPolicy
+   */
+  watchPolicy: {
+    methodKind: "server_streaming";
+    input: typeof WatchPolicyRequestSchema;
+    output: typeof WatchPolicyResponseSchema;
   },
   /**
    * Says whether a viewer may do something in a namespace, and why. Needs the role mesh.read, or the role

@@ -1,0 +1,128 @@
+/** PolicyService.WatchPolicy: the versions that may be in force at a resolver, each in parts, and then what decides here. */
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
+import type { Time } from "../lib/machine.ts";
+import type { HistoryItem } from "../policy/versions/engine.ts";
+import type { VersionPlace } from "../policy/versions/version.ts";
+import type { StreamSource } from "./service.ts";
+
+/** Bytes of a version in one message. */
+const PART_BYTES = 128 * 1024;
+
+export interface PolicyWatchParts {
+  /** The versions kept, newest first, as `PolicyEngine.history`. */
+  readonly history: () => readonly HistoryItem[];
+  /** Names the policy in force here. */
+  readonly epoch: () => string;
+  /** The bytes of a version; undefined when another one took its place, or it cannot be read now. Never rejects. */
+  readonly encoded: (place: VersionPlace) => Promise<Uint8Array | undefined>;
+  /** The versions that the reader has. */
+  readonly known: readonly VersionPlace[];
+  readonly servedBy: string;
+  readonly via: readonly string[];
+  /** Calls `wake` at each change of the policy, and several times a second, until the returned function is called. */
+  readonly onChange: (wake: () => void) => () => void;
+}
+
+type Message = MessageInitShape<typeof WatchPolicyResponseSchema>;
+
+interface Sending {
+  readonly place: VersionPlace;
+  /** Undefined while they are read. */
+  bytes: Uint8Array | undefined;
+  offset: number;
+}
+
+/** One stream. It holds the bytes of at most one version. */
+export class PolicyWatch implements StreamSource {
+  readonly #parts: PolicyWatchParts;
+  /** The versions that the reader has, as names. */
+  readonly #had: Set<string>;
+  #sending: Sending | undefined;
+  /** The state that it was told last. */
+  #told = "";
+  #wake: (() => void) | undefined;
+  #forget: (() => void) | undefined;
+
+  constructor(parts: PolicyWatchParts) {
+    this.#parts = parts;
+    this.#had = new Set(parts.known.map(nameOf));
+  }
+
+  attach(wake: () => void): void {
+    this.#wake = wake;
+    this.#forget = this.#parts.onChange(wake);
+  }
+
+  pull(_time: Time): Uint8Array | undefined {
+    const message = this.#next();
+    const { servedBy, via } = this.#parts;
+    return message && toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, { ...message, servedBy, via: [...via] }));
+  }
+
+  close(): void {
+    this.#forget?.();
+    this.#sending = undefined;
+  }
+
+  #next(): Message | undefined {
+    const versions = wantedOf(this.#parts.history());
+    if (this.#sending === undefined) {
+      const missing = versions.find((place) => !this.#had.has(nameOf(place)));
+      if (missing === undefined) return this.#state(versions);
+      this.#begin(missing);
+    }
+    return this.#sending === undefined ? undefined : this.#part(this.#sending);
+  }
+
+  #begin(place: VersionPlace): void {
+    const sending: Sending = { place, bytes: undefined, offset: 0 };
+    this.#sending = sending;
+    void this.#parts.encoded(place).then((bytes) => {
+      if (this.#sending !== sending) return;
+      sending.bytes = bytes;
+      // Another version took its place, which is wanted then; or the store is away, and it is asked for again with the next look.
+      if (bytes === undefined) this.#sending = undefined;
+      else this.#wake?.();
+    });
+  }
+
+  #part(sending: Sending): Message | undefined {
+    const { place, bytes, offset } = sending;
+    if (bytes === undefined) return undefined;
+    const part = bytes.subarray(offset, offset + PART_BYTES);
+    sending.offset += part.length;
+    if (sending.offset >= bytes.length) {
+      this.#had.add(nameOf(place));
+      this.#sending = undefined;
+    }
+    return { part: { place: wirePlace(place), offset, bytes: part, sizeBytes: bytes.length } };
+  }
+
+  #state(versions: readonly VersionPlace[]): Message | undefined {
+    const policyEpoch = this.#parts.epoch();
+    const told = [policyEpoch, ...versions.map(nameOf)].join("\n");
+    if (told === this.#told) return undefined;
+    this.#told = told;
+    return { state: { versions: versions.map(wirePlace), policyEpoch } };
+  }
+}
+
+/** The newest version, and behind each one with a stage the next older one, which may be in force where the stage leaves a reader out. */
+function wantedOf(history: readonly HistoryItem[]): readonly VersionPlace[] {
+  const wanted: VersionPlace[] = [];
+  for (const { facts, isSuperseded } of history) {
+    if (facts === undefined || isSuperseded) continue;
+    wanted.push(facts);
+    if (facts.stage === undefined) break;
+  }
+  return wanted;
+}
+
+function wirePlace({ number, hlc, nodeId, checksum }: VersionPlace) {
+  return { number: BigInt(number), hlc: BigInt(hlc), nodeId, checksum };
+}
+
+function nameOf({ number, hlc, nodeId, checksum }: VersionPlace): string {
+  return `${number} ${hlc} ${checksum} ${nodeId}`;
+}
