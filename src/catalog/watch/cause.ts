@@ -9,15 +9,20 @@ export type Cause = (typeof CAUSE)[keyof typeof CAUSE];
 
 /** `stored`: the record whose touch made the key go. */
 export function causeOf(stored: StoredRecord): Cause {
-  const { hlc, body, unregisteredHlc } = stored;
-  if (body === BODY.UNREGISTERED || endedHlc(stored) > hlc) return CAUSE.UNREGISTERED;
-  if (body === BODY.ENTRY) return isShown(stored) ? CAUSE.NO_MATCH : CAUSE.ORIGIN_AWAY;
-  if (isNarrowing(stored)) return CAUSE.NO_MATCH;
+  const ended = endedHlc(stored);
+  if (stored.body === BODY.ENTRY) {
+    if (ended > stored.hlc) return CAUSE.UNREGISTERED;
+    return isShown(stored) ? CAUSE.NO_MATCH : CAUSE.ORIGIN_AWAY;
+  }
+  // Of several ends the newest counts: the key may have come back in between.
+  const { body, hlc, unregisteredHlc } = stored.peers?.find((peer) => peer.body !== BODY.ENTRY) ?? stored;
+  if (body === BODY.UNREGISTERED || ended > hlc) return CAUSE.UNREGISTERED;
+  if (isNarrowing({ body, hlc, unregisteredHlc })) return CAUSE.NO_MATCH;
   // The end of an entry that was unregistered elsewhere is stamped just above that (`stampWith`).
   return unregisteredHlc !== undefined && hlc === unregisteredHlc + 1 ? CAUSE.UNREGISTERED : CAUSE.EXPIRED;
 }
 
-/** Older records of the key are unregistered. */
+/** Records of the key with an older stamp are unregistered. */
 function endedHlc({ peers }: StoredRecord): number {
   let ended = 0;
   for (const peer of peers ?? []) if (!isNarrowing(peer)) ended = Math.max(ended, endsBeforeHlc(peer));
