@@ -1,0 +1,65 @@
+/**
+ * How often names were asked for lately, also names that are not kept: a count-min sketch whose counts are halved from time to time (Cormode and
+ * Muthukrishnan, 2005; Einziger, Friedman and Manes, "TinyLFU", 2017). An answer may be too high when names share their counters, never too low.
+ */
+import { fnv64 } from "../lib/hash64.ts";
+
+const ROWS = 4;
+const MAX_COUNT = 255;
+const MIN_COUNTERS = 16_384;
+/** Counts are halved after so many asks for each name that may be kept. */
+const ASKS_A_NAME = 16;
+
+export class Popularity {
+  readonly #counts: Uint8Array;
+  readonly #mask: number;
+  readonly #period: number;
+  #asks = 0;
+  /** The places of the name that was looked up last: who asks for a name often asks how often it was asked for. */
+  readonly #places = new Uint32Array(ROWS);
+  #placed: string | undefined;
+
+  /** `names`: about how many names are kept at most. */
+  constructor(names: number) {
+    const counters = 2 ** Math.ceil(Math.log2(Math.max(MIN_COUNTERS, names * 4)));
+    this.#mask = counters - 1;
+    this.#counts = new Uint8Array(counters * ROWS);
+    this.#period = Math.max(MIN_COUNTERS, names) * ASKS_A_NAME;
+  }
+
+  /** Memory in bytes. */
+  get bytes(): number {
+    return this.#counts.length;
+  }
+
+  /** Counts one ask. HOT: once a lookup. */
+  ask(name: string): void {
+    const counts = this.#counts;
+    const count = this.of(name);
+    // Only the lowest counters rise, since only they may be exact.
+    if (count < MAX_COUNT) for (const place of this.#places) if (counts[place] === count) counts[place] = count + 1;
+    this.#asks += 1;
+    if (this.#asks >= this.#period) this.#halve();
+  }
+
+  /** About how often the name was asked for lately. */
+  of(name: string): number {
+    if (this.#placed !== name) this.#place(name);
+    let least = MAX_COUNT;
+    for (const place of this.#places) least = Math.min(least, this.#counts[place] ?? 0);
+    return least;
+  }
+
+  #place(name: string): void {
+    const { high, low } = fnv64(name);
+    for (let row = 0; row < ROWS; row++)
+      this.#places[row] = row * (this.#mask + 1) + (((low + Math.imul(row, high | 1)) >>> 0) & this.#mask);
+    this.#placed = name;
+  }
+
+  #halve(): void {
+    const counts = this.#counts;
+    for (let i = 0; i < counts.length; i++) counts[i] = (counts[i] ?? 0) >>> 1;
+    this.#asks = 0;
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What a resolver keeps, within a bound of entries and one of bytes. What is asked for most per entry stays, so a scan over many names
+ * pushes out nothing that is asked for again and again. Of two that are kept, the one that is worth less goes first, however often it is asked for.
+ */
+import { Popularity } from "./popularity.ts";
+
+export interface Weight {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+export interface ShelfOptions<T> {
+  readonly maxEntries: number;
+  /** Bookkeeping is counted. */
+  readonly maxBytes: number;
+  /** What it is worth: of less worth goes first. */
+  readonly worthOf: (item: T) => number;
+  /** Told of what goes to make room. */
+  readonly onEvicted: (key: string, item: T) => void;
+  /** A random number, 0 ≤ x < 1. */
+  readonly random: () => number;
+}
+
+interface Place<T> {
+  readonly key: string;
+  item: T;
+  weight: Weight;
+  /** Its index in the list of all. */
+  index: number;
+}
+
+/** Bytes of bookkeeping for one item: its place, its slot in the map and in the list, and the text of its key. */
+const ITEM_BYTES = 200;
+/** Candidates among which the one to go is chosen. With more the choice is nearer to the least popular of all. */
+const SAMPLE = 16;
+
+export class Shelf<T> {
+  readonly #options: ShelfOptions<T>;
+  readonly #places = new Map<string, Place<T>>();
+  readonly #all: Place<T>[] = [];
+  readonly #popularity: Popularity;
+  #entries = 0;
+  #bytes = 0;
+  /** Items that went to make room for others, or found no room. */
+  evictedCount = 0;
+
+  constructor(options: ShelfOptions<T>) {
+    this.#options = options;
+    this.#popularity = new Popularity(options.maxEntries);
+    this.#bytes = this.#popularity.bytes;
+  }
+
+  get entries(): number {
+    return this.#entries;
+  }
+
+  /** With all bookkeeping. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get size(): number {
+    return this.#all.length;
+  }
+
+  /** Counts that somebody asked for the key, whether it is kept or not, and returns what is kept. HOT: once a lookup. */
+  ask(key: string): T | undefined {
+    this.#popularity.ask(key);
+    return this.#places.get(key)?.item;
+  }
+
+  /** What is kept under a key. It does not count as asked for. */
+  peek(key: string): T | undefined {
+    return this.#places.get(key)?.item;
+  }
+
+  /**
+   * Keeps an item, or changes what is kept and its weight. Others go where there is no room, if each is worth or asked for less; otherwise it goes
+   * itself. Returns whether it is kept.
+   */
+  put(key: string, item: T, weight: Weight): boolean {
+    let place = this.#places.get(key);
+    if (place === undefined) {
+      place = { key, item, weight, index: this.#all.length };
+      this.#places.set(key, place);
+      this.#all.push(place);
+    } else this.#weigh(place, -1);
+    place.item = item;
+    place.weight = weight;
+    this.#weigh(place, 1);
+    while (this.#isOver) {
+      const least = this.#leastOf(place);
+      this.#remove(least);
+      this.evictedCount += 1;
+      if (least !== place) this.#options.onEvicted(least.key, least.item);
+      else return false;
+    }
+    return true;
+  }
+
+  /** Removes an item. Returns it, if it was there. */
+  take(key: string): T | undefined {
+    const place = this.#places.get(key);
+    if (place === undefined) return undefined;
+    this.#remove(place);
+    return place.item;
+  }
+
+  *items(): Generator<readonly [string, T]> {
+    for (const { key, item } of this.#all) yield [key, item];
+  }
+
+  get #isOver(): boolean {
+    return this.#entries > this.#options.maxEntries || this.#bytes > this.#options.maxBytes;
+  }
+
+  #weigh({ key, weight }: Place<T>, sign: 1 | -1): void {
+    this.#entries += sign * weight.entries;
+    this.#bytes += sign * (weight.bytes + ITEM_BYTES + 2 * key.length);
+  }
+
+  #remove(place: Place<T>): void {
+    this.#weigh(place, -1);
+    this.#places.delete(place.key);
+    const last = this.#all.pop();
+    if (last === undefined || last === place) return;
+    this.#all[place.index] = last;
+    last.index = place.index;
+  }
+
+  /** The least of a sample and of the one that was put. Of equals the one that was put: it was asked for less long. */
+  #leastOf(put: Place<T>): Place<T> {
+    const { random, worthOf } = this.#options;
+    let least = put;
+    let [worth, share] = [worthOf(put.item), this.#shareOf(put)];
+    for (let i = 0; i < SAMPLE; i++) {
+      const place = this.#all[Math.floor(random() * this.#all.length)] ?? put;
+      const itsWorth = worthOf(place.item);
+      if (itsWorth > worth) continue;
+      const itsShare = this.#shareOf(place);
+      if (itsWorth === worth && itsShare >= share) continue;
+      [least, worth, share] = [place, itsWorth, itsShare];
+    }
+    return least;
+  }
+
+  /** Asks for each of its entries. */
+  #shareOf({ key, weight }: Place<T>): number {
+    return this.#popularity.of(key) / Math.max(1, weight.entries);
+  }
+}
