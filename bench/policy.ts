@@ -124,7 +124,15 @@ async function applyCost() {
   const audit = await openAuditLog({ ...settings.audit, directory: undefined, metrics, log: log.child("audit") });
   const store = openMemoryStore();
   const core = await buildCore(options, { journal, metrics, audit });
-  const policy = await openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: () => false, tick: () => () => {} });
+  const policy = await openNodePolicy({
+    settings,
+    log: log.child("policy"),
+    core,
+    audit,
+    store,
+    mayBeOthers: () => false,
+    tick: () => () => {},
+  });
   const handler = policy.service.handlers["applyPolicy"];
   if (handler?.kind !== "unary") throw new Error("no applyPolicy");
   const caller = { principal: "bench", tenant: "", cluster: "local", roles: ["mesh.admin"], isAuthenticated: true, address: "" };

@@ -78,13 +78,16 @@ export class PolicyWatch implements StreamSource {
   #begin(place: VersionPlace): void {
     const sending: Sending = { place, bytes: undefined, offset: 0 };
     this.#sending = sending;
-    void this.#parts.encoded(place).then((bytes) => {
-      if (this.#sending !== sending) return;
-      sending.bytes = bytes;
-      // Another version took its place, which is wanted then; or the store is away, and it is asked for again with the next look.
-      if (bytes === undefined) this.#sending = undefined;
-      else this.#wake?.();
-    });
+    void this.#read(sending);
+  }
+
+  async #read(sending: Sending): Promise<void> {
+    const bytes = await this.#parts.encoded(sending.place);
+    if (this.#sending !== sending) return;
+    sending.bytes = bytes;
+    // Another version took its place, which is wanted then; or the store is away, and it is asked for again with the next look.
+    if (bytes === undefined) this.#sending = undefined;
+    else this.#wake?.();
   }
 
   #part(sending: Sending): Message | undefined {

@@ -69,7 +69,7 @@ jwks_file = "${join(folder, "jwks.json")}"
 [tenants.trusted_header]
 name = "x-tenant"
 from = ["10.0.0.0/8"]
-${Object.entries({ plain: "", read: '"mesh.read"', operate: '"mesh.operate"', admin: '"mesh.admin"' })
+${Object.entries({ plain: "", read: '"mesh.read"', operate: '"mesh.operate"', admin: '"mesh.admin"', resolve: '"mesh.resolve"' })
   .map(([name, role]) => credential({ tenant: name, token: TOKENS[name as keyof typeof TOKENS], roles: role }))
   .join("")}
 ${credential({ tenant: "alpha", token: TOKENS.key, scheme: "api-key" })}

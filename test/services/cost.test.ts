@@ -28,7 +28,17 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
   {
     service: PolicyService,
     want: {
-      read: ["ValidatePolicy", "ExportPolicy", "PolicyStatus", "PolicyHistory", "Explain", "PolicyAudit", "AccessAudit", "VerifyAudit"],
+      read: [
+        "ValidatePolicy",
+        "ExportPolicy",
+        "PolicyStatus",
+        "PolicyHistory",
+        "Explain",
+        "PolicyAudit",
+        "AccessAudit",
+        "VerifyAudit",
+        "WatchPolicy",
+      ],
       write: ["ApplyPolicy", "RollbackPolicy"],
       none: [],
     },

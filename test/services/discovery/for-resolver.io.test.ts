@@ -48,11 +48,11 @@ async function register(namespace: string, name: string, scope = Scope.ZONE): Pr
 
 /** Hides `svc.hidden` from everybody but one tenant. */
 async function hide(): Promise<void> {
-  const { policies, switchPolicy } = inside.core;
+  const { core } = inside;
   const rules = [rule("svc.hidden", { visibilityTenants: ["blue"] })];
   const terms = { expectedNumber: 0, stage: undefined, principal: "ann", reason: "", changeTicket: "" };
-  policies.commit(runThrough(policies.stamped(set(rules, { defaultAllow: true }), terms, inside.now().wallMs)), 100);
-  await switchPolicy();
+  core.policies.commit(runThrough(core.policies.stamped(set(rules, { defaultAllow: true }), terms, inside.now().wallMs)), 100);
+  await core.switchPolicy();
 }
 
 async function query(
@@ -97,7 +97,9 @@ class Stream {
 
 function namesIn(messages: readonly CatalogWatchResponse[]): readonly string[] {
   return messages.flatMap(({ deltas }) =>
-    deltas.map(({ payload }) => (payload.case === "entry" ? (payload.value.key?.name ?? "") : `-${payload.value?.name}`)),
+    deltas.map(({ payload }) =>
+      payload.case === "entry" ? (payload.value.key?.name ?? "") : payload.case === "removed" ? `-${payload.value.name}` : "?",
+    ),
   );
 }
 

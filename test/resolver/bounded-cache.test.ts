@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
+import { BoundedCache } from "../../src/resolver/bounded-cache.ts";
 import { Popularity } from "../../src/resolver/popularity.ts";
-import { Shelf } from "../../src/resolver/shelf.ts";
 import { runs } from "../fakes/effort.ts";
 
 const NAMES = 10_000;
@@ -42,13 +42,13 @@ function nameOf(index: number): string {
 }
 
 class Cache {
-  readonly shelf: Shelf<number>;
+  readonly bounded: BoundedCache<number>;
   hits = 0;
   asks = 0;
 
   constructor(names: number, seed: number) {
     const rng = new Rng(seed);
-    this.shelf = new Shelf({
+    this.bounded = new BoundedCache({
       maxEntries: names * ENTRIES_A_NAME,
       maxBytes: 1e9,
       worthOf: () => 1,
@@ -59,8 +59,8 @@ class Cache {
 
   ask(name: string): void {
     this.asks += 1;
-    if (this.shelf.ask(name) !== undefined) this.hits += 1;
-    else this.shelf.put(name, 1, { entries: ENTRIES_A_NAME, bytes: 2000 });
+    if (this.bounded.ask(name) !== undefined) this.hits += 1;
+    else this.bounded.put(name, 1, { entries: ENTRIES_A_NAME, bytes: 2000 });
   }
 
   /** The share of hits since the last call. */
@@ -111,29 +111,29 @@ test("its bounds hold after every step, and its sums are those of what it keeps"
     fc.property(fc.array(step, { maxLength: 60 }), fc.nat(1000), (steps, seed) => {
       const rng = new Rng(seed);
       const kept = new Map<string, { entries: number; bytes: number; worth: number }>();
-      const shelf = new Shelf<{ worth: number }>({
+      const bounded = new BoundedCache<{ worth: number }>({
         maxEntries: 100,
         maxBytes: 100_000,
         worthOf: ({ worth }) => worth,
         onEvicted: (key) => void kept.delete(key),
         random: () => rng.next(),
       });
-      const empty = shelf.bytes;
+      const empty = bounded.bytes;
       for (const { what, key, entries, bytes, worth } of steps) {
-        if (what === "ask") shelf.ask(key);
+        if (what === "ask") bounded.ask(key);
         else if (what === "take") {
-          shelf.take(key);
+          bounded.take(key);
           kept.delete(key);
-        } else if (shelf.put(key, { worth }, { entries, bytes })) kept.set(key, { entries, bytes, worth });
+        } else if (bounded.put(key, { worth }, { entries, bytes })) kept.set(key, { entries, bytes, worth });
         else kept.delete(key);
         const sum = [...kept.values()].reduce((all, one) => ({ entries: all.entries + one.entries, bytes: all.bytes + one.bytes }), {
           entries: 0,
           bytes: 0,
         });
-        expect(shelf.entries).toBe(sum.entries);
-        expect(shelf.bytes).toBeGreaterThanOrEqual(empty + sum.bytes);
-        expect([shelf.entries <= 100, shelf.bytes <= 100_000]).toEqual([true, true]);
-        expect([...shelf.items()].map(([name]) => name).toSorted()).toEqual([...kept.keys()].toSorted());
+        expect(bounded.entries).toBe(sum.entries);
+        expect(bounded.bytes).toBeGreaterThanOrEqual(empty + sum.bytes);
+        expect([bounded.entries <= 100, bounded.bytes <= 100_000]).toEqual([true, true]);
+        expect([...bounded.items()].map(([name]) => name).toSorted()).toEqual([...kept.keys()].toSorted());
       }
     }),
     { numRuns: runs(300) },
@@ -142,19 +142,19 @@ test("its bounds hold after every step, and its sums are those of what it keeps"
 
 test("what is worth less goes first, however often it is asked for", () => {
   const gone: string[] = [];
-  const shelf = new Shelf<{ readonly worth: number }>({
+  const bounded = new BoundedCache<{ readonly worth: number }>({
     maxEntries: 2,
     maxBytes: 1e9,
     worthOf: ({ worth }) => worth,
     onEvicted: (key) => void gone.push(key),
     random: new Rng(1).next.bind(new Rng(1)),
   });
-  for (let i = 0; i < 50; i++) shelf.ask("nothing");
-  shelf.put("nothing", { worth: 0 }, { entries: 1, bytes: 10 });
-  shelf.put("answer", { worth: 1 }, { entries: 1, bytes: 10 });
-  expect(shelf.put("other", { worth: 1 }, { entries: 1, bytes: 10 })).toBe(true);
+  for (let i = 0; i < 50; i++) bounded.ask("nothing");
+  bounded.put("nothing", { worth: 0 }, { entries: 1, bytes: 10 });
+  bounded.put("answer", { worth: 1 }, { entries: 1, bytes: 10 });
+  expect(bounded.put("other", { worth: 1 }, { entries: 1, bytes: 10 })).toBe(true);
   expect(gone).toEqual(["nothing"]);
-  expect(shelf.put("nothing", { worth: 0 }, { entries: 1, bytes: 10 })).toBe(false);
+  expect(bounded.put("nothing", { worth: 0 }, { entries: 1, bytes: 10 })).toBe(false);
 });
 
 test("a count is never too low, and old asks count less", () => {

@@ -9,7 +9,7 @@ export interface Weight {
   readonly bytes: number;
 }
 
-export interface ShelfOptions<T> {
+export interface BoundedCacheOptions<T> {
   readonly maxEntries: number;
   /** Bookkeeping is counted. */
   readonly maxBytes: number;
@@ -34,8 +34,8 @@ const ITEM_BYTES = 200;
 /** Candidates among which the one to go is chosen. With more the choice is nearer to the least popular of all. */
 const SAMPLE = 16;
 
-export class Shelf<T> {
-  readonly #options: ShelfOptions<T>;
+export class BoundedCache<T> {
+  readonly #options: BoundedCacheOptions<T>;
   readonly #places = new Map<string, Place<T>>();
   readonly #all: Place<T>[] = [];
   readonly #popularity: Popularity;
@@ -44,7 +44,7 @@ export class Shelf<T> {
   /** Items that went to make room for others, or found no room. */
   evictedCount = 0;
 
-  constructor(options: ShelfOptions<T>) {
+  constructor(options: BoundedCacheOptions<T>) {
     this.#options = options;
     this.#popularity = new Popularity(options.maxEntries);
     this.#bytes = this.#popularity.bytes;
