@@ -229,8 +229,8 @@ interface Ways {
 }
 
 async function waysOf([a, b]: readonly [Node, Node]): Promise<Ways> {
-  const writer = connect({ servers: [a.listeners["grpc"] ?? ""] });
-  const reader = connect({ servers: [b.listeners["grpc"] ?? ""] });
+  const writer = connect({ servers: [a.listeners["grpc"] ?? ""], findServers: false });
+  const reader = connect({ servers: [b.listeners["grpc"] ?? ""], findServers: false });
   const shown = new Map<string, () => void>();
   const stop = new AbortController();
   const following = (async () => {

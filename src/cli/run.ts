@@ -154,7 +154,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
       assert(connect !== undefined, `${spec.path} asks no server`);
-      const first = opened[0] ?? connect(options);
+      const first = opened[0] ?? connect({ ...options, findServers: false });
       opened[0] = first;
       return first;
     };

@@ -11,26 +11,40 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { connectivityState, credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import {
+  type ChannelCredentials,
+  connectivityState,
+  credentials,
+  Client as GrpcClient,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import { type Channel, Client } from "./client.ts";
-import { type ConnectOptions, checkedServers, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
+import { type ConnectOptions, checkedServers, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
+import { ServerFinder } from "./find-servers.io.ts";
+import { pause } from "./pause.io.ts";
 import type { RequestError } from "./request-error.ts";
+import { Servers } from "./servers.ts";
 
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
 const CHANNEL_OPTIONS = {
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.initial_reconnect_backoff_ms": 250,
-  "grpc.max_reconnect_backoff_ms": 10_000,
+  // A lost connection is made again by the next call, on a new channel. A channel that is shared or kept would refuse calls until a time of its own.
+  "grpc.use_local_subchannel_pool": 1,
   "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
   // An HTTP proxy in the environment is for web pages. It must not stand between a client and a server on the same machine.
   "grpc.enable_http_proxy": 0,
 };
 
 const NEEDED_NODE = 24;
+
+/** What grpc-js says of a call that it has given to no connection. */
+const UNSENT = /^(?:No connection established|Name resolution failed)/;
 
 /**
  * Opens a client; connections are made when first used. Throws a TypeError or RangeError that names the option which is wrong, and
@@ -40,24 +54,67 @@ export function connect(options: ConnectOptions): Client {
   const { version, versions } = process;
   if (Number(versions.node.split(".", 1)[0]) < NEEDED_NODE)
     throw new Error(`waymark needs Node.js ${NEEDED_NODE} or newer; this is ${version}`);
-  const channels = checkedServers(options).map((server) => new GrpcChannel(server, options));
-  return new Client(channels, { timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS, nowMs: () => performance.now() });
+  const seeds = checkedServers(options);
+  const { region = "", zone = "", timeoutMs = DEFAULT_TIMEOUT_MS, findServers = true, refreshMs = DEFAULT_REFRESH_MS } = options;
+  const place = region === "" && zone === "" ? undefined : { region, zone };
+  const servers = new Servers({ seeds, place, random: Math.random });
+  const channelCredentials = credentialsOf(options);
+  return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
+    timeoutMs,
+    nowMs: () => performance.now(),
+    random: Math.random,
+    wait: pause,
+    ...(findServers && { startFinding: (client: Client) => new ServerFinder(client, servers, { refreshMs, random: Math.random }) }),
+  });
+}
+
+function credentialsOf({ tls }: ConnectOptions): ChannelCredentials {
+  const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
+  return tls ? credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert)) : credentials.createInsecure();
+}
+
+/** A channel of grpc-js, and the calls that run on it. It is given up when its connection is lost, and closed when its last call has ended. */
+class Connection {
+  readonly client: GrpcClient;
+  #callCount = 0;
+  #isGivenUp = false;
+
+  constructor(server: string, channelCredentials: ChannelCredentials) {
+    this.client = new GrpcClient(server, channelCredentials, CHANNEL_OPTIONS);
+  }
+
+  /** Whether the HTTP/2 connection to the server is up. */
+  get isUp(): boolean {
+    return !this.#isGivenUp && this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  }
+
+  callBegins(): void {
+    this.#callCount += 1;
+  }
+
+  callEnded(): void {
+    this.#callCount -= 1;
+    if (this.#isGivenUp && this.#callCount === 0) this.client.close();
+  }
+
+  giveUp(): void {
+    if (this.#isGivenUp) return;
+    this.#isGivenUp = true;
+    if (this.#callCount === 0) this.client.close();
+  }
 }
 
 class GrpcChannel implements Channel {
   readonly server: string;
-  readonly #client: GrpcClient;
+  readonly #credentials: ChannelCredentials;
   readonly #metadata: Metadata;
   readonly #timeoutMs: number;
+  #connection: Connection | undefined;
 
-  constructor(server: string, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
+  constructor(server: string, channelCredentials: ChannelCredentials, { token, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
     this.server = server;
     this.#timeoutMs = timeoutMs;
-    const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
-    const channelCredentials = tls
-      ? credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert))
-      : credentials.createInsecure();
-    this.#client = new GrpcClient(server, channelCredentials, CHANNEL_OPTIONS);
+    this.#credentials = channelCredentials;
     this.#metadata = new Metadata();
     if (token !== undefined) this.#metadata.set("authorization", `Bearer ${token}`);
   }
@@ -68,7 +125,8 @@ class GrpcChannel implements Channel {
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>> {
     const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
-    const call = this.#client.makeUnaryRequest(
+    const connection = this.#begin();
+    const call = connection.client.makeUnaryRequest(
       pathOf(method),
       (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
       (bytes) => fromBinary(method.output, bytes),
@@ -77,8 +135,9 @@ class GrpcChannel implements Channel {
       { deadline: Date.now() + timeoutMs },
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
-        if (error) reject(this.#failure(error, timeoutMs));
-        else if (response) resolve(response);
+        if (error) reject(this.#failure(error, connection, timeoutMs));
+        connection.callEnded();
+        if (!error && response) resolve(response);
       },
     );
     const cancel = (): void => call.cancel();
@@ -92,7 +151,8 @@ class GrpcChannel implements Channel {
     request: MessageShape<I>,
     { signal }: { readonly signal?: AbortSignal },
   ): AsyncIterable<MessageShape<O>> {
-    const call = this.#client.makeServerStreamRequest(
+    const connection = this.#begin();
+    const call = connection.client.makeServerStreamRequest(
       pathOf(method),
       (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
       (bytes) => fromBinary(method.output, bytes),
@@ -105,15 +165,15 @@ class GrpcChannel implements Channel {
     // A stream has no deadline, but its connection must be up in time. After that, silence means that nothing changes.
     let isMute = false;
     const opening = setTimeout(() => {
-      isMute = !this.#isConnected();
+      isMute = !connection.isUp;
       if (isMute) call.cancel();
     }, this.#timeoutMs);
     try {
       const messages: AsyncIterable<MessageShape<O>> = call;
       yield* messages;
     } catch (error) {
-      if (isMute) throw this.#muteFailure();
-      if (isServiceError(error)) throw this.#failure(error);
+      if (isMute) throw this.#muteFailure(connection);
+      if (isServiceError(error)) throw this.#failure(error, connection);
       throw error;
     } finally {
       clearTimeout(opening);
@@ -121,31 +181,45 @@ class GrpcChannel implements Channel {
       // After the reader has left, the error event of the cancellation needs a listener.
       call.on("error", () => {});
       call.cancel();
+      connection.callEnded();
     }
   }
 
   close(): void {
-    this.#client.close();
+    this.#connection?.giveUp();
+    this.#connection = undefined;
   }
 
-  /** Whether the HTTP/2 connection to the server is up. */
-  #isConnected(): boolean {
-    return this.#client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  /** The connection for a call that begins. */
+  #begin(): Connection {
+    this.#connection ??= new Connection(this.server, this.#credentials);
+    this.#connection.callBegins();
+    return this.#connection;
   }
 
-  #muteFailure(): RequestError {
+  #giveUp(connection: Connection): void {
+    connection.giveUp();
+    if (this.#connection === connection) this.#connection = undefined;
+  }
+
+  #muteFailure(connection: Connection): RequestError {
+    this.#giveUp(connection);
     const message = `no answer within ${durationText(this.#timeoutMs)}`;
-    return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, server: this.server });
+    const { server } = this;
+    return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
-  #failure(error: ServiceError, timeoutMs?: number): RequestError {
+  #failure(error: ServiceError, connection: Connection, timeoutMs?: number): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
+    const isReachable = connection.isUp || !isTransport;
+    if (!isReachable) this.#giveUp(connection);
     return decodeFailure({
       code: error.code,
       message: messageOf(error, timeoutMs),
       details: typeof details === "string" ? undefined : details,
-      isReachable: this.#isConnected() || !isTransport,
+      isReachable,
+      isSent: !(error.code === status.UNAVAILABLE && UNSENT.test(error.details)),
       server: this.server,
     });
   }

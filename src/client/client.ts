@@ -6,13 +6,19 @@ import {
   type DescMethodServerStreaming,
   type DescMethodUnary,
   type DescService,
+  isMessage,
+  type Message,
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { backoffMs } from "../lib/backoff.ts";
 import { RequestError } from "./request-error.ts";
+import { RetryBudget } from "./retry-budget.ts";
+import type { Servers, Use } from "./servers.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
 export interface Channel {
@@ -37,6 +43,12 @@ export interface ClientOptions {
   readonly timeoutMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
+  /** Uniform in [0, 1), for jitter. */
+  readonly random: () => number;
+  /** Resolves after this time, or when the signal is aborted. */
+  readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
+  /** Begins to look for other servers; called once, after the first answer. */
+  readonly startFinding?: (client: Client) => { close(): void };
 }
 
 /** What a call may have beside its request. */
@@ -70,6 +82,8 @@ export type ServiceClient<S extends DescService> = {
 
 /** A try at another server needs at least this much of the deadline. */
 const LEAST_TRY_MS = 100;
+/** Waits before tries at other servers: short, because another server is probably there, and spread, because all clients of a lost one turn at once. */
+const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
 export class Client {
   /** Register, renew, query, watch, resolve. */
@@ -78,25 +92,29 @@ export class Client {
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
   /** The nodes of the mesh, as the server knows them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
-  readonly #channels: readonly Channel[];
+  readonly #servers: Servers;
+  readonly #open: (server: string) => Channel;
   readonly #options: ClientOptions;
-  /** The server that answered last is asked first. */
-  #current = 0;
+  readonly #channels = new Map<string, Channel>();
+  readonly #budget = new RetryBudget();
+  #finding: { close(): void } | undefined;
+  #isClosed = false;
 
-  constructor(channels: readonly Channel[], options: ClientOptions) {
-    if (channels.length === 0) throw new RangeError("a client needs at least one server");
-    this.#channels = channels;
+  constructor(servers: Servers, open: (server: string) => Channel, options: ClientOptions) {
+    this.#servers = servers;
+    this.#open = open;
     this.#options = options;
   }
 
-  /** Servers, in the order given. */
+  /** All servers: those given, in this order, then those that were found. */
   get servers(): readonly string[] {
-    return this.#channels.map((channel) => channel.server);
+    return this.#servers.list();
   }
 
   /**
-   * Calls a unary method. If a server is away, the call goes to the next one, and to each server once. Every Waymark
-   * method gives the same result when it is repeated. Throws the last `RequestError`.
+   * Calls a unary method. If a server is away, the call goes to the next one, and to each server once, if a repetition is safe: a read, a renewal, a
+   * removal, a registration with an idempotency key, or a call that certainly did not happen. Such tries are at most a tenth of the calls
+   * (`retry-budget.ts`). Throws the last `RequestError`.
    */
   async call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -105,50 +123,139 @@ export class Client {
   ): Promise<MessageShape<O>> {
     const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
     const message = create(method.input, request);
+    const isRepeatable = isSafeToRepeat(method, message);
+    const tried = new Set<string>();
     let failure: unknown;
-    for (let tried = 0; tried < this.#channels.length; tried++) {
-      const channel = this.#channel();
-      const leftMs = deadlineMonoMs - this.#options.nowMs();
-      if (tried > 0 && leftMs < LEAST_TRY_MS) break;
+    this.#budget.earn();
+    for (let server = this.#servers.current(useOf(method)); !tried.has(server); server = this.#servers.current(useOf(method))) {
+      if (tried.size > 0 && !(await this.#mayRetry(tried.size, deadlineMonoMs, options.signal))) break;
+      tried.add(server);
       try {
-        return await channel.unary(method, message, { timeoutMs: Math.max(leftMs, 1), ...(options.signal && { signal: options.signal }) });
+        return await this.#tryAt(server, method, message, { ...options, deadlineMonoMs });
       } catch (error) {
         failure = error;
-        if (!(error instanceof RequestError && error.isAway)) throw error;
-        this.failOver(channel.server);
+        if (!(error instanceof RequestError && error.isAway) || !(isRepeatable || isUndone(error))) throw error;
       }
     }
     throw failure;
   }
 
+  /** One try at one server. Throws a `RequestError`. */
+  callAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
+    return this.#tryAt(server, method, create(method.input, request), { ...options, deadlineMonoMs });
+  }
+
   /** Opens a server stream at the current server. `follow` resumes streams at other servers. */
-  stream<I extends DescMessage, O extends DescMessage>(
+  async *stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
     options: { readonly signal?: AbortSignal } = {},
   ): AsyncIterable<MessageShape<O>> {
-    return this.#channel().serverStream(method, create(method.input, request), options);
+    const server = this.#servers.current(useOf(method));
+    for await (const message of this.#channel(server).serverStream(method, create(method.input, request), options)) {
+      this.#answered(server);
+      yield message;
+    }
   }
 
-  /** The server the next call goes to. */
+  /** The server that the next read or watch goes to. */
   get server(): string {
-    return this.#channel().server;
+    return this.#servers.current("read");
+  }
+
+  /** The server that the next write goes to. */
+  get writeServer(): string {
+    return this.#servers.current("write");
   }
 
   /** Turns to the next server, unless another call already left `server`. */
   failOver(server: string): void {
-    if (this.#channel().server === server) this.#current = (this.#current + 1) % this.#channels.length;
+    this.#servers.failed(server, this.#options.nowMs());
+  }
+
+  /** Closes the connections to servers that are no longer known. Their open calls end by themselves. */
+  dropUnlisted(): void {
+    const listed = new Set(this.#servers.list());
+    for (const [server, channel] of this.#channels) {
+      if (listed.has(server)) continue;
+      channel.close();
+      this.#channels.delete(server);
+    }
   }
 
   close(): void {
-    for (const channel of this.#channels) channel.close();
+    this.#isClosed = true;
+    this.#finding?.close();
+    for (const channel of this.#channels.values()) channel.close();
+    this.#channels.clear();
   }
 
-  #channel(): Channel {
-    const channel = this.#channels[this.#current];
-    if (channel === undefined) throw new RangeError(`no server number ${this.#current}`);
+  async #tryAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodUnary<I, O>,
+    message: MessageShape<I>,
+    { deadlineMonoMs, signal }: { readonly deadlineMonoMs: number; readonly signal?: AbortSignal },
+  ): Promise<MessageShape<O>> {
+    const timeoutMs = Math.max(deadlineMonoMs - this.#options.nowMs(), 1);
+    try {
+      const answer = await this.#channel(server).unary(method, message, { timeoutMs, ...(signal && { signal }) });
+      this.#answered(server);
+      return answer;
+    } catch (error) {
+      if (error instanceof RequestError && error.isAway) this.failOver(server);
+      throw error;
+    }
+  }
+
+  /** Waits a little before another try, if the deadline and the budget allow one. */
+  async #mayRetry(tryCount: number, deadlineMonoMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const waitMs = backoffMs(tryCount - 1, this.#options.random(), RETRY);
+    if (deadlineMonoMs - this.#options.nowMs() - waitMs < LEAST_TRY_MS || !this.#budget.spend()) return false;
+    await this.#options.wait(waitMs, signal);
+    return true;
+  }
+
+  #answered(server: string): void {
+    this.#servers.answered(server);
+    if (!this.#isClosed) this.#finding ??= this.#options.startFinding?.(this);
+  }
+
+  #channel(server: string): Channel {
+    let channel = this.#channels.get(server);
+    if (channel === undefined) {
+      if (this.#isClosed) throw new Error("the client is closed");
+      channel = this.#open(server);
+      this.#channels.set(server, channel);
+    }
     return channel;
   }
+}
+
+/** Whether a resolver may take the call. Of other services only nodes have the answers. */
+function useOf(method: DescMethod): Use {
+  return method.parent === DiscoveryService && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
+}
+
+function isRead(method: DescMethod): boolean {
+  return method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+}
+
+/** Whether doing it twice is the same as doing it once. */
+function isSafeToRepeat(method: DescMethod, message: Message): boolean {
+  const { renew, unregister } = DiscoveryService.method;
+  if (isMessage(message, RegisterRequestSchema)) return message.idempotencyKey !== "";
+  return isRead(method) || method === renew || method === unregister;
+}
+
+/** Whether the call certainly did nothing: it was not sent, or the server says why it refused it. */
+function isUndone({ facts }: RequestError): boolean {
+  return !facts.isSent || facts.reason !== undefined;
 }
 
 /** The functions of `service`, each a call of `client`. Failures are `RequestError`s. */

@@ -11,7 +11,7 @@ export interface TlsFiles {
 }
 
 export interface ConnectOptions {
-  /** `host:port` each, tried in order. The port is 17420 when absent. */
+  /** Seeds: `host:port` each, tried in order. The port is 17420 when absent. */
   readonly servers: readonly string[];
   /** Bearer token. */
   readonly token?: string;
@@ -19,11 +19,31 @@ export interface ConnectOptions {
   readonly tls?: TlsFiles;
   /** Deadline of a call that has none of its own, and of connecting for a stream, in ms; default 10 s. */
   readonly timeoutMs?: number;
+  /** Asks the servers for other servers, nodes and resolvers, and uses these too; default true. Without it only `servers` are used. */
+  readonly findServers?: boolean;
+  /** Time between two such questions, in ms; default 30 s. Each wait is spread from half of it to one and a half. */
+  readonly refreshMs?: number;
+  /** Region of the program; with `zone` it says which servers are near. By default the place of the first server that answers. */
+  readonly region?: string;
+  readonly zone?: string;
 }
 
 const WANTED = 'connect({ servers: ["127.0.0.1:17420"] })';
-const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>(["servers", "token", "tls", "timeoutMs"]);
+const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>([
+  "servers",
+  "token",
+  "tls",
+  "timeoutMs",
+  "findServers",
+  "refreshMs",
+  "region",
+  "zone",
+]);
 export const DEFAULT_TIMEOUT_MS = 10_000;
+export const DEFAULT_REFRESH_MS = 30_000;
+const LEAST_REFRESH_MS = 1000;
+/** A wait may be one and a half times as long. */
+const MAX_REFRESH_MS = Math.floor(MAX_TIMER_MS / 2);
 
 export const SERVER_RULE = `not host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
 
@@ -44,7 +64,7 @@ export function isToken(text: string): boolean {
 /** The servers as `host:port`. Throws a TypeError or RangeError that names the option and what it should be, and never shows the token. */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   const said: Readonly<Record<string, unknown>> = { ...options };
-  const { servers, token, tls, timeoutMs } = said;
+  const { servers, token, tls, timeoutMs, refreshMs, findServers } = said;
   const stranger = Object.keys(said).find((name) => !OPTIONS.has(name));
   if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is not an option; the options are ${[...OPTIONS].join(", ")}`);
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
@@ -53,6 +73,15 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   if (token !== undefined && (typeof token !== "string" || !isToken(token))) throw new RangeError(`connect: not a token: ${TOKEN_RULE}`);
   if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS))
     throw new RangeError(`connect: timeoutMs is ${kindOf(timeoutMs)}, not a number of milliseconds from 1 to ${MAX_TIMER_MS}`);
+  if (refreshMs !== undefined && !(typeof refreshMs === "number" && refreshMs >= LEAST_REFRESH_MS && refreshMs <= MAX_REFRESH_MS))
+    throw new RangeError(
+      `connect: refreshMs is ${kindOf(refreshMs)}, not a number of milliseconds from ${LEAST_REFRESH_MS} to ${MAX_REFRESH_MS}`,
+    );
+  if (findServers !== undefined && typeof findServers !== "boolean")
+    throw new TypeError(`connect: findServers is ${kindOf(findServers)}, not true or false`);
+  for (const name of ["region", "zone"] as const)
+    if (said[name] !== undefined && typeof said[name] !== "string")
+      throw new TypeError(`connect: ${name} is ${kindOf(said[name])}, not a text`);
   checkTls(tls);
   return servers.map((server: unknown, at) => {
     const parsed = typeof server === "string" ? parseServer(server) : undefined;

@@ -13,6 +13,8 @@ export interface FailedCall {
   /** `grpc-status-details-bin`, when the server sent it. */
   readonly details: Uint8Array | undefined;
   readonly isReachable: boolean;
+  /** False when the request has left for no connection. */
+  readonly isSent?: boolean;
   readonly server: string;
 }
 
@@ -52,7 +54,8 @@ export function decodeFailure(failed: FailedCall): RequestError {
   }
   const code = codeName(failed.code);
   const isReachable = failed.isReachable || reason !== undefined;
-  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, server: failed.server });
+  const isSent = failed.isSent !== false;
+  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, isSent, server: failed.server });
 }
 
 function decodeDetails(details: Uint8Array | undefined) {

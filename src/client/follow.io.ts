@@ -1,9 +1,9 @@
 /** `follow`: a watch that survives breaks, restarts and the loss of a server. */
-import { setTimeout as wait } from "node:timers/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type FollowEvent, Follower } from "../reading/follow.ts";
 import type { Client } from "./client.ts";
+import { pause } from "./pause.io.ts";
 import { RequestError } from "./request-error.ts";
 
 export interface FollowOptions {
@@ -53,14 +53,6 @@ export async function* follow(
     const waitMs = follower.broken(chance(), { retryMs: error?.facts.retryMs, isAway: error?.isAway ?? true });
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
-  }
-}
-
-async function pause(waitMs: number, signal: AbortSignal): Promise<void> {
-  try {
-    await wait(waitMs, undefined, { signal });
-  } catch (error) {
-    if (!signal.aborted) throw error;
   }
 }
 

@@ -17,6 +17,8 @@ export interface RequestErrorFacts {
   readonly metadata: Readonly<Record<string, string>>;
   /** Whether a server answered. False when nothing listens there, or no answer came in time. */
   readonly isReachable: boolean;
+  /** Whether the request may have reached the server. False when no connection was made. */
+  readonly isSent: boolean;
   /** The server that was asked. */
   readonly server: string;
 }

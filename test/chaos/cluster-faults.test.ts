@@ -150,7 +150,7 @@ test("a rolling restart with --on-stop keep: a client that follows two servers i
     return wanted.filter((each) => held.get(each)?.["health"] !== "HEALTH_STATUS_HEALTHY");
   };
   for (const name of cluster.names) await until(`${name} has all`, has(name));
-  const client = connect({ servers: ["n1", "n2"].map((name) => cluster.at(name).process.grpc) });
+  const client = connect({ servers: ["n1", "n2"].map((name) => cluster.at(name).process.grpc), findServers: false });
   const end = new AbortController();
   const events: FollowEvent[] = [];
   const following = (async () => {

@@ -2,12 +2,14 @@ import { create, type DescMessage, type DescMethodServerStreaming, type DescMeth
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Channel, Client } from "../../src/client/client.ts";
-import { RequestError } from "../../src/client/request-error.ts";
+import { RequestError, type RequestErrorFacts } from "../../src/client/request-error.ts";
+import { Servers } from "../../src/client/servers.ts";
 
 const INFO = DiscoveryService.method.serverInfo;
 
-function failure(code: string, isReachable = true): RequestError {
-  return new RequestError(code, { code, reason: undefined, violations: [], retryMs: undefined, metadata: {}, isReachable, server: "x" });
+function failure(code: string, facts: Partial<RequestErrorFacts> = {}): RequestError {
+  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {}, isReachable: true, isSent: true, server: "x" };
+  return new RequestError(code, { code, ...none, ...facts });
 }
 
 /** A server that answers, or fails with what is given, taking `takesMs` of the test's clock. */
@@ -51,12 +53,23 @@ function setUp() {
   const clock = { nowMs: 0 };
   const a = new FakeChannel("a:1", clock);
   const b = new FakeChannel("b:1", clock);
-  return { a, b, client: new Client([a, b], { timeoutMs: 1000, nowMs: () => clock.nowMs }) };
+  return { a, b, client: clientFor([a, b], clock) };
+}
+
+function fail(server: string): never {
+  throw new Error(`no server ${server}`);
+}
+
+/** Its waits take no time. */
+function clientFor(channels: readonly Channel[], clock = { nowMs: 0 }): Client {
+  const servers = new Servers({ seeds: channels.map(({ server }) => server), place: undefined, random: () => 0.5 });
+  const open = (server: string): Channel => channels.find((channel) => channel.server === server) ?? fail(server);
+  return new Client(servers, open, { timeoutMs: 1000, nowMs: () => clock.nowMs, random: () => 0.5, wait: () => Promise.resolve() });
 }
 
 test.each([
   { name: "is away", error: failure("UNAVAILABLE") },
-  { name: "is not reached in time", error: failure("DEADLINE_EXCEEDED", false) },
+  { name: "is not reached in time", error: failure("DEADLINE_EXCEEDED", { isReachable: false }) },
 ])("when a server $name, the next is asked, and stays the first choice", async ({ error }) => {
   const { a, b, client } = setUp();
   a.failure = error;
@@ -106,11 +119,52 @@ test("a server left by one call is not left again by a slower one", () => {
   expect(client.server).toBe("b:1");
 });
 
-test("closing closes every connection; a client without servers is refused", () => {
+test("closing closes every connection that was opened, and opens none; a client without servers is refused", async () => {
   const { a, b, client } = setUp();
+  a.failure = failure("UNAVAILABLE");
+  await client.call(INFO, {});
   client.close();
   expect([a.isClosed, b.isClosed]).toEqual([true, true]);
-  expect(() => new Client([], { timeoutMs: 1, nowMs: () => 0 })).toThrow("at least one server");
+  await expect(client.call(INFO, {})).rejects.toThrow("the client is closed");
+  expect(() => clientFor([])).toThrow("at least one server");
+});
+
+const LOST = failure("UNAVAILABLE", { isReachable: false });
+const { register, unregister, renew } = DiscoveryService.method;
+
+test.each([
+  { name: "a registration without a key, lost on the way", method: register, request: {}, error: LOST, tries: 1 },
+  { name: "a registration with a key, lost on the way", method: register, request: { idempotencyKey: "k" }, error: LOST, tries: 2 },
+  { name: "a registration that was never sent", method: register, request: {}, error: failure("UNAVAILABLE", { isSent: false }), tries: 2 },
+  {
+    name: "a registration refused with a reason",
+    method: register,
+    request: {},
+    error: failure("UNAVAILABLE", { reason: "DRAINING" }),
+    tries: 2,
+  },
+  { name: "a renewal, lost on the way", method: renew, request: {}, error: LOST, tries: 2 },
+  { name: "a removal, lost on the way", method: unregister, request: {}, error: LOST, tries: 2 },
+  { name: "a read, lost on the way", method: INFO, request: {}, error: LOST, tries: 2 },
+])("$name has $tries tries", async ({ method, request, error, tries }) => {
+  const { a, b, client } = setUp();
+  a.failure = error;
+  const any: DescMethodUnary = method;
+  const ended = client.call(any, request);
+  if (tries === 1) await expect(ended).rejects.toBe(error);
+  else await ended;
+  expect(a.timeoutsMs.length + b.timeoutsMs.length).toBe(tries);
+  // The next call does not ask the lost server again.
+  expect(client.server).toBe("b:1");
+});
+
+test("while all servers are away, the tries are at most the calls, a tenth of the calls, and ten", async () => {
+  const { a, b, client } = setUp();
+  [a.failure, b.failure] = [failure("UNAVAILABLE"), failure("UNAVAILABLE")];
+  const tries = () => a.timeoutsMs.length + b.timeoutsMs.length;
+  for (let i = 0; i < 1000; i++) await client.call(INFO, {}).catch(() => {});
+  expect(tries()).toBeLessThanOrEqual(1000 + 100 + 10);
+  expect(tries()).toBeGreaterThan(1090);
 });
 
 /** A client of one server that notes what it is asked, and answers with empty messages. */
@@ -127,7 +181,7 @@ function clientOf(asked: unknown[]): Client {
     },
     close: () => {},
   };
-  return new Client([channel], { timeoutMs: 1000, nowMs: () => 0 });
+  return clientFor([channel]);
 }
 
 test("a unary method is a call with its request and options, and one that streams to the client an iterable", async () => {

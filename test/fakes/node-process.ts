@@ -167,7 +167,7 @@ export class NodeProcess implements AsyncDisposable {
 
 /** Asks a node something with a client of its own. */
 export async function withClient<T>(node: NodeProcess, use: (client: Client) => Promise<T>): Promise<T> {
-  const client = connect({ servers: [node.grpc] });
+  const client = connect({ servers: [node.grpc], findServers: false });
   try {
     return await use(client);
   } finally {

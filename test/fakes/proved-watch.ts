@@ -33,7 +33,7 @@ export class ProvedWatch implements AsyncDisposable {
     this.#proved = new Map(this.held);
     this.#namespaces = new Map(from === undefined ? [] : from.#namespaces);
     this.portable = from?.portable ?? "";
-    this.#client = connect({ servers });
+    this.#client = connect({ servers, findServers: false });
     const request = { namespacePrefix: "svc", withDigest: true, bookmarkInterval: durationFromMs(1000), cursor: this.portable };
     const stream = this.#client.stream(DiscoveryService.method.catalogWatch, request, { signal: this.#abort.signal });
     this.#ended = this.#read(stream);

@@ -86,7 +86,7 @@ function mayPrune({ entries, problems }: Manifest, { file, importer, mayBeEmpty,
 export async function loadDemo(environment: Environment, grpc: string, out: Output): Promise<void> {
   const { entries, problems } = readKubernetes(await environment.readOwn(DEMO_FILE), { ...DEFAULTS, importer: "demo" });
   if (problems.length > 0) throw new CommandError(problems.map(({ line, message }) => `${DEMO_FILE}:${line}: ${message}`).join("\n"));
-  const client = connect({ servers: [grpc] });
+  const client = connect({ servers: [grpc], findServers: false });
   try {
     const namespaces = [{ namespacePrefix: DEFAULTS.namespacePrefix }];
     const transfer = { file: DEMO_FILE, entries, namespaces, isPrunable: () => false, isDryRun: false, claimsUnchanged: false };

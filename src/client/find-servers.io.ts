@@ -1,0 +1,119 @@
+/** Asks the servers of a client for other servers, again and again while the client is open. `servers.ts` decides which of them are used. */
+
+import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "./client.ts";
+import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./found-servers.ts";
+import { RequestError } from "./request-error.ts";
+import type { Servers } from "./servers.ts";
+
+export interface FindingOptions {
+  readonly refreshMs: number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+/** The first question comes within this time of the first answer: a program that makes one call asks nothing more. */
+const FIRST_MS = 1000;
+/** A found server that does not answer within this time is not used. */
+const PROOF_MS = 2000;
+const PAGE_LIMIT = 1000;
+/** Most pages of each list. A cluster with more nodes has enough of them in the first ones. */
+const MAX_PAGES = 4;
+
+export class ServerFinder {
+  readonly #client: Client;
+  readonly #servers: Servers;
+  readonly #options: FindingOptions;
+  readonly #abort = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #hasPlace = false;
+  #place = { region: "", zone: "" };
+
+  constructor(client: Client, servers: Servers, options: FindingOptions) {
+    this.#client = client;
+    this.#servers = servers;
+    this.#options = options;
+    this.#schedule(FIRST_MS * options.random());
+  }
+
+  close(): void {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+  }
+
+  #schedule(waitMs: number): void {
+    if (this.#abort.signal.aborted) return;
+    this.#timer = setTimeout(() => void this.#round(), waitMs);
+    // Asking for servers keeps no program alive.
+    this.#timer.unref();
+  }
+
+  async #round(): Promise<void> {
+    try {
+      await this.#ask();
+    } catch (error) {
+      // What is known stays: a server that does not answer says nothing about the others.
+      if (!(error instanceof RequestError)) throw error;
+    }
+    this.#schedule(this.#options.refreshMs * (0.5 + this.#options.random()));
+  }
+
+  async #ask(): Promise<void> {
+    const { signal } = this.#abort;
+    const { serverInfo, clusterMap, catalogQuery } = DiscoveryService.method;
+    let clusterId = "";
+    const nodes = await this.#pages(async (pageToken) => {
+      const page = await this.#client.call(clusterMap, { scope: Scope.ZONE, limit: PAGE_LIMIT, pageToken }, { signal });
+      ({ clusterId } = page);
+      return { items: page.nodes, next: page.nextPageToken };
+    });
+    const resolvers = await this.#pages(async (pageToken) => {
+      const page = await this.#client.call(catalogQuery, { namespace: RESOLVERS_NAMESPACE, limit: PAGE_LIMIT, pageToken }, { signal });
+      return { items: page.items, next: page.nextPageToken };
+    }).catch((error: unknown) => {
+      // Not every caller may see them.
+      if (error instanceof RequestError) return [];
+      throw error;
+    });
+    if (!this.#hasPlace) {
+      this.#place = await this.#client.call(serverInfo, {}, { signal });
+      this.#hasPlace = true;
+    }
+    const wallMs = Date.now();
+    const ofCluster = resolvers.filter((entry) => entry.clusterId === clusterId);
+    this.#servers.learn([...nodesFor(nodes, wallMs), ...resolversFor(ofCluster, wallMs)], this.#place, performance.now());
+    this.#client.dropUnlisted();
+    const toProve = this.#servers.toProve(performance.now());
+    const answers = await Promise.all(toProve.map((server) => this.#isOf(clusterId, server)));
+    const proven = toProve.filter((_, i) => answers[i]);
+    if (proven.length > 0) this.#servers.proven(proven, performance.now());
+  }
+
+  /** Whether a server answers from here, and is of the cluster. */
+  async #isOf(clusterId: string, server: string): Promise<boolean> {
+    const options = { timeoutMs: PROOF_MS, signal: this.#abort.signal };
+    try {
+      return (await this.#client.callAt(server, DiscoveryService.method.serverInfo, {}, options)).clusterId === clusterId;
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      this.#servers.failed(server, performance.now());
+      return false;
+    }
+  }
+
+  async #pages(
+    ask: (pageToken: string) => Promise<{ readonly items: readonly Entry[]; readonly next: string }>,
+  ): Promise<readonly Entry[]> {
+    const found: Entry[] = [];
+    let token = "";
+    for (let pages = 0; pages < MAX_PAGES; pages++) {
+      const { items, next } = await ask(token);
+      found.push(...items);
+      token = next;
+      if (token === "") break;
+    }
+    return found;
+  }
+}

@@ -1,0 +1,32 @@
+/** Reads which servers there are from the answers of a server: nodes from `ClusterMap`, resolvers from the entries of their namespace. */
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { hostPort } from "../lib/addresses.ts";
+import { loadScore } from "../reading/select.ts";
+import { parseServer } from "./connect-options.ts";
+import type { FoundServer } from "./servers.ts";
+
+/** Where resolvers register themselves. */
+export const RESOLVERS_NAMESPACE = "discovery.resolvers";
+/** A node that its operator wants clients to use. */
+const INGRESS_ROLE = "ingress";
+
+/** The nodes for clients: those with the role `ingress`, or all of them when none has it. Entries without a gRPC address are left out. */
+export function nodesFor(entries: readonly Entry[], nowWallMs: number): readonly FoundServer[] {
+  const ingress = entries.filter(({ capabilities }) => capabilities.includes(INGRESS_ROLE));
+  return serversOf(ingress.length > 0 ? ingress : entries, "node", nowWallMs);
+}
+
+export function resolversFor(entries: readonly Entry[], nowWallMs: number): readonly FoundServer[] {
+  return serversOf(entries, "resolver", nowWallMs);
+}
+
+function serversOf(entries: readonly Entry[], kind: FoundServer["kind"], nowWallMs: number): readonly FoundServer[] {
+  return entries.flatMap(({ targets, region, zone, load }) => {
+    const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");
+    const server = target && parseServer(hostPort(target.host, target.port));
+    if (server === undefined) return [];
+    const said = load && { ...load, observedWallMs: load.observedAt ? timestampMs(load.observedAt) : nowWallMs };
+    return [{ server, region, zone, load: loadScore(said, nowWallMs), kind }];
+  });
+}

@@ -1,0 +1,151 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { nodesFor, resolversFor } from "../../src/client/found-servers.ts";
+import { type FoundServer, MAX_FOUND, Servers } from "../../src/client/servers.ts";
+import { Rng } from "../../src/lib/rng.ts";
+
+const HERE = { region: "r1", zone: "z1" };
+
+function found(server: string, more: Partial<FoundServer> = {}): FoundServer {
+  return { server, ...HERE, load: 0.5, kind: "node", ...more };
+}
+
+/** Servers that know these, all of them proven. */
+function knowing(servers: readonly FoundServer[], seeds: readonly string[] = ["seed:1"], seed = "servers"): Servers {
+  const rng = new Rng(seed);
+  const book = new Servers({ seeds, place: HERE, random: () => rng.next() });
+  book.learn(servers, HERE, 0);
+  book.proven(
+    servers.map(({ server }) => server),
+    0,
+  );
+  return book;
+}
+
+test("seeds are used in the order given until others are found", () => {
+  const book = new Servers({ seeds: ["a:1", "b:1"], place: undefined, random: () => 0.5 });
+  expect([book.current("read"), book.current("write")]).toEqual(["a:1", "a:1"]);
+  book.failed("a:1", 0);
+  expect([book.current("read"), book.current("write")]).toEqual(["b:1", "b:1"]);
+});
+
+test("own zone first, then own region, then elsewhere", () => {
+  const all = [found("far:1", { region: "r2" }), found("region:1", { zone: "z2" }), found("zone:1")];
+  const book = knowing(all);
+  expect(book.current("write")).toBe("zone:1");
+  book.failed("zone:1", 0);
+  expect(book.current("write")).toBe("region:1");
+  book.failed("region:1", 0);
+  expect(book.current("write")).toBe("far:1");
+});
+
+test("of equally near servers the less loaded one is chosen more often", () => {
+  const all = [found("busy:1", { load: 0.9 }), found("idle:1", { load: 0.1 })];
+  const chosen = Array.from({ length: 200 }, (_, i) => knowing(all, ["seed:1"], `seed ${i}`).current("write"));
+  const idle = chosen.filter((server) => server === "idle:1").length;
+  expect(idle).toBeGreaterThan(120);
+  expect(idle).toBeLessThan(200);
+});
+
+test("a resolver takes reads and never a write, unless a node is nearer", () => {
+  const near = knowing([found("node:1"), found("resolver:1", { kind: "resolver" })]);
+  expect([near.current("read"), near.current("write")]).toEqual(["resolver:1", "node:1"]);
+  near.failed("resolver:1", 0);
+  expect(near.current("read")).toBe("node:1");
+  near.learn([found("node:1"), found("resolver:1", { kind: "resolver" })], HERE, 60_000);
+  expect(near.current("read")).toBe("resolver:1");
+  const far = knowing([found("node:1"), found("resolver:1", { kind: "resolver", region: "r2" })]);
+  expect(far.current("read")).toBe("node:1");
+});
+
+test("when all that were found are lost, the seeds are asked again", () => {
+  const book = knowing([found("a:1"), found("b:1")]);
+  const asked = Array.from({ length: 3 }, () => {
+    const server = book.current("write");
+    book.failed(server, 0);
+    return server;
+  });
+  expect(asked.toSorted()).toEqual(["a:1", "b:1", "seed:1"]);
+});
+
+test("an outage empties no list: an answer without servers and silence change nothing", () => {
+  const book = knowing([found("a:1"), found("b:1")]);
+  for (const server of book.list()) book.failed(server, 0);
+  book.learn([], HERE, 1_000_000);
+  expect(book.list()).toEqual(["seed:1", "a:1", "b:1"]);
+  expect(book.list()).toContain(book.current("write"));
+});
+
+test("a server that the answers no longer name is kept for ten minutes, and then forgotten", () => {
+  const book = knowing([found("a:1"), found("b:1")]);
+  book.learn([found("a:1")], HERE, 599_000);
+  expect(book.list()).toContain("b:1");
+  book.learn([found("a:1")], HERE, 601_000);
+  expect(book.list()).not.toContain("b:1");
+});
+
+test("an address that was only advertised is not used before it has answered, while anything else is left", () => {
+  const book = new Servers({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
+  book.learn([found("a:1"), found("b:1")], HERE, 0);
+  expect(book.current("write")).toBe("seed:1");
+  expect(book.toProve(0)).toEqual(["a:1", "b:1"]);
+  book.failed("a:1", 0);
+  expect(book.toProve(0)).toEqual(["b:1"]);
+  book.proven(["b:1"], 0);
+  expect(book.current("write")).toBe("b:1");
+});
+
+test("a program stays with its server while no nearer one is there, whatever the load", () => {
+  const book = knowing([found("a:1")]);
+  book.learn([found("a:1", { load: 1 }), found("b:1", { load: 0 })], HERE, 1);
+  book.proven(["b:1"], 1);
+  expect(book.current("write")).toBe("a:1");
+});
+
+test("the place is that of the first server that says it, when the program says none", () => {
+  const book = new Servers({ seeds: ["seed:1"], place: undefined, random: () => 0.5 });
+  book.learn([found("here:1"), found("there:1", { zone: "z2" })], { region: "r1", zone: "z2" }, 0);
+  book.proven(["here:1", "there:1"], 0);
+  expect(book.current("write")).toBe("there:1");
+});
+
+test("the list of servers is bounded, and keeps the nearest", () => {
+  const far = Array.from({ length: 200 }, (_, i) => found(`far${i}:1`, { region: "r2" }));
+  const book = knowing([...far, found("near:1")]);
+  expect(book.list()).toHaveLength(MAX_FOUND + 1);
+  expect(book.list()).toContain("near:1");
+});
+
+const NODE = { region: "r1", zone: "z1", targets: [{ name: "grpc", host: "10.0.0.1", port: 1 }] };
+const entries = (...all: readonly Omit<MessageInitShape<typeof EntrySchema>, "$typeName">[]) =>
+  all.map((one) => create(EntrySchema, Object.assign({}, NODE, one)));
+
+test.each([
+  {
+    name: "all nodes when none is an ingress",
+    all: entries({}, { targets: [{ name: "grpc", host: "fd00::1", port: 2 }] }),
+    is: ["10.0.0.1:1", "[fd00::1]:2"],
+  },
+  {
+    name: "only ingress nodes when there are some",
+    all: entries({}, { capabilities: ["ingress"], targets: [{ name: "grpc", host: "in", port: 3 }] }),
+    is: ["in:3"],
+  },
+  {
+    name: "no node without a gRPC address",
+    all: entries({ targets: [{ name: "http", host: "10.0.0.1", port: 1 }] }, { targets: [] }),
+    is: [],
+  },
+  { name: "no address that nobody can connect to", all: entries({ targets: [{ name: "grpc", host: "a b", port: 1 }] }), is: [] },
+])("of a cluster map are taken: $name", ({ all, is }) => {
+  expect(nodesFor(all, 0).map(({ server }) => server)).toEqual(is);
+});
+
+test("of the entries of resolvers are taken those with a gRPC address, under any name", () => {
+  const all = entries(
+    { targets: [{ name: "", host: "r1", port: 1, protocol: "grpc" }] },
+    { targets: [{ name: "dns", host: "r2", port: 1 }] },
+  );
+  expect(resolversFor(all, 0)).toEqual([found("r1:1", { kind: "resolver" })]);
+});
