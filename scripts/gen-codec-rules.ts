@@ -38,6 +38,7 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
 const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
   ["^[ -~]*$", "printable ASCII"],
+  ["^(/[!-~]*)?$", "a path that starts with / and has printable ASCII without spaces"],
 ]);
 
 /** What a request may name is bounded by what nodes may store: of that the contract says the defaults of settings. */

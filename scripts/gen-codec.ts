@@ -28,7 +28,19 @@ const FABRIC_FILE = "waymark/fabric/v1/fabric";
 /** What a later load or a later time changes is not content: these come last in stored bytes, in the order of their numbers. */
 const TAIL = ["load", "registered_at", "updated_at"];
 /** What the server says in place of the client. */
-const STAMPED = ["key", "scope", "cluster_id", "region", "zone", "node_id", "tenant_id", "health", "registered_by_admin"];
+const STAMPED = [
+  "key",
+  "scope",
+  "cluster_id",
+  "region",
+  "zone",
+  "node_id",
+  "tenant_id",
+  "health",
+  "registered_by_admin",
+  "reported_health",
+  "check_states",
+];
 /** Written after bytes that exist, into room that was reckoned before. */
 const FIXED = ["LoadReport"];
 

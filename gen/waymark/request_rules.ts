@@ -654,6 +654,8 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.catalog.v1.Entry.resources", "maxListItems"],
   ["waymark.catalog.v1.Entry.metadata", "maxMetadataPairs"],
   ["waymark.catalog.v1.Entry.aliases", "maxListItems"],
+  ["waymark.catalog.v1.Entry.checks", 4],
+  ["waymark.catalog.v1.Entry.check_states", 4],
   ["waymark.catalog.v1.FunctionDetail.resources", "maxListItems"],
   ["waymark.catalog.v1.TopicDetail.patterns", "maxListItems"],
   ["waymark.catalog.v1.QueueDetail.delivery_guarantees", "maxListItems"],

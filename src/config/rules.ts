@@ -1,4 +1,5 @@
 /** Rules between settings. Each of the settings is valid by itself. */
+import { parseBlock } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import type { Settings } from "./settings.ts";
@@ -35,6 +36,10 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   broken.push(...leaseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
+  for (const block of settings.checks.allowed)
+    if (parseBlock(block) === undefined)
+      refuse("checks.allowed", `${block} is neither an address nor a block without bits set after its prefix`);
+  if (settings.checks.enabled) refuse("checks.enabled", "must be false: this version refuses entries with checks, and runs none");
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;

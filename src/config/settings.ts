@@ -1,11 +1,12 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups fabric, tenants, limits and quotas are in `fabric.ts`, `tenants.ts` and `limits.ts`. To add a setting, add a
+ * options. The rows of the groups fabric, checks, tenants, limits and quotas are in `fabric.ts`, `checks.ts`, `tenants.ts` and `limits.ts`. To add a setting, add a
  * row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
+import { CHECK_SETTINGS } from "./checks.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
@@ -208,6 +209,7 @@ const SETTINGS = {
     allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   },
   fabric: FABRIC_SETTINGS,
+  checks: CHECK_SETTINGS,
   policy: {
     acceptFrom: list({
       ...ID,

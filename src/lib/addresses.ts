@@ -133,9 +133,14 @@ export function isWithin(blocks: readonly AddressBlock[], address: string): bool
   const parsed = parseAddress(address);
   if (parsed === undefined) return false;
   const bytes = isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
-  return blocks.some(
-    (block) =>
-      block.bytes.length === bytes.length && block.bytes.every((byte, i) => ((byte ^ (bytes[i] ?? 0)) & maskOf(block.prefixBits, i)) === 0),
+  return blocks.some((block) => blockHolds(block, bytes));
+}
+
+/** Whether a block holds an address of its own family. Unlike `isWithin` it takes an IPv4 address mapped into IPv6 for what it is. */
+export function blockHolds(block: AddressBlock, address: Address): boolean {
+  return (
+    block.bytes.length === address.length &&
+    block.bytes.every((byte, i) => ((byte ^ (address[i] ?? 0)) & maskOf(block.prefixBits, i)) === 0)
   );
 }
 

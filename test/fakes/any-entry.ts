@@ -2,7 +2,7 @@
 import { type DescField, type DescMessage, getOption, hasOption, ScalarType } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { type FieldRules, field as rulesOption } from "../../gen/buf/validate/validate_pb.js";
-import { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { CheckSchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/entry/kinds.ts";
 
 /** Of fields with rules that only code states: a list is drawn from, of the values each is one. */
@@ -14,8 +14,8 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
   "QueueDetail.delivery_guarantees": DELIVERY_GUARANTEES,
   "CacheDetail.role": [...CACHE_ROLES, ""],
 };
-/** Names of targets differ, and only code says so. */
-const UNSAID: Readonly<Record<string, string>> = { "Target.name": "http" };
+/** Names of targets differ, and those that checks name are there. Only code says so. */
+const UNSAID: Readonly<Record<string, string>> = { "Target.name": "http", "Check.target": "http" };
 
 const detailOneof = EntrySchema.oneofs.find(({ name }) => name === "detail");
 
@@ -49,13 +49,35 @@ function oneOf(field: DescField, rules: FieldRules | undefined): fc.Arbitrary<un
     return fc.constantFrom(...field.enum.values.map(({ number }) => number).filter((number) => !refused.includes(number)));
   }
   if (field.message?.typeName.startsWith("google.") === true)
-    return fc.record({ seconds: fc.bigInt(0n, 86_399n), nanos: fc.integer({ min: 0, max: 999_999_999 }) });
+    return fc.record({ seconds: secondsOf(rules), nanos: fc.integer({ min: 0, max: 999_999_999 }) });
+  if (field.message === CheckSchema) return anyMessage(CheckSchema).map(soundCheck);
   if (field.message !== undefined) return anyMessage(field.message);
   if (field.scalar === ScalarType.BOOL) return fc.boolean();
   if (field.scalar === ScalarType.UINT64) return fc.bigInt(0n, 2n ** 64n - 1n);
   if (field.scalar === ScalarType.UINT32) return fc.integer(rangeOf(rules) ?? { min: 0, max: 2 ** 32 - 1 });
   if (field.scalar === ScalarType.DOUBLE) return fc.double({ ...rangeOf(rules), noNaN: true });
   return texts(rules);
+}
+
+/** Whole seconds of a duration that is valid with any fraction. */
+function secondsOf(rules: FieldRules | undefined): fc.Arbitrary<bigint> {
+  if (rules?.type.case !== "duration") return fc.bigInt(0n, 86_399n);
+  const { greaterThan, lessThan } = rules.type.value;
+  return fc.bigInt(greaterThan.value?.seconds ?? 0n, (lessThan.value?.seconds ?? 86_400n) - 1n);
+}
+
+/** A check as any, but for the rules that only code states: of an entry with a target. */
+function soundCheck({ timeout, probe, ...check }: Record<string, unknown>): Record<string, unknown> {
+  const { case: kind, value } = probe as { readonly case: string; readonly value: Readonly<Record<string, unknown>> };
+  const statusMin = Math.max(100, Number(value["statusMin"]));
+  const statuses = { statusMin, statusMax: Math.max(statusMin, Number(value["statusMax"])) };
+  const isLooking = kind !== "ttl" && kind !== "alias";
+  return {
+    ...check,
+    target: "",
+    probe: { case: kind, value: kind === "http" ? { ...value, ...statuses } : value },
+    ...(isLooking && timeout !== undefined && { timeout: { seconds: 1n, nanos: 0 } }),
+  };
 }
 
 function rangeOf(rules: FieldRules | undefined): { readonly min: number; readonly max: number } | undefined {
@@ -81,8 +103,13 @@ function anyOf(field: DescField, most = 3): fc.Arbitrary<unknown> {
 export function anyMessage(message: DescMessage, without: readonly string[] = []): fc.Arbitrary<Record<string, unknown>> {
   const fields = message.fields.filter((field) => field.oneof === undefined && !without.includes(field.name));
   const arbitraries = Object.fromEntries(fields.map((field) => [field.localName, anyOf(field)]));
+  const required = fields.filter((field) => field.fieldKind !== "message" || rulesOf(field)?.required === true);
+  // The detail of an entry depends on its kind, so those who want one draw it themselves.
+  const choices = message.oneofs.filter((oneof) => oneof !== detailOneof && !without.includes(oneof.name));
+  for (const { localName, fields: chosen } of choices)
+    arbitraries[localName] = fc.oneof(...chosen.map((field) => anyOf(field).map((value) => ({ case: field.localName, value }))));
   return fc.record(arbitraries, {
-    requiredKeys: fields.filter(({ fieldKind }) => fieldKind !== "message").map(({ localName }) => localName),
+    requiredKeys: [...required, ...choices].map(({ localName }) => localName),
   });
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { create, type DescField } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { KIND_OF_DETAIL, WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
-import { EntrySchema, LoadReportSchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { CheckSchema, EntrySchema, LoadReportSchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { decodeMessage, EntryStamper, finishEntry } from "../../src/catalog/entry/codec.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DETAILS, sampleOf } from "../fakes/any-entry.ts";
@@ -17,9 +17,20 @@ import { WALL } from "../fakes/registry.ts";
 const FILE = join(import.meta.dirname, "bytes", "entry-fields.txt");
 const STAMP = { nodeId: "n1", clusterId: "c1", region: "eu", zone: "eu-a", tenantId: "acme", receivedWallMs: WALL };
 /** The server says these, whatever is sent. */
-const STAMPED = ["key", "cluster_id", "region", "node_id", "tenant_id", "registered_at", "updated_at", "registered_by_admin"];
+const STAMPED = [
+  "key",
+  "cluster_id",
+  "region",
+  "node_id",
+  "tenant_id",
+  "registered_at",
+  "updated_at",
+  "registered_by_admin",
+  "reported_health",
+  "check_states",
+];
 /** These are shown field by field: a new field of theirs must not change their line. */
-const SHOWN_BELOW = ["targets", "load"];
+const SHOWN_BELOW = ["targets", "load", "checks"];
 
 interface Line {
   readonly name: string;
@@ -30,12 +41,22 @@ const lineOf =
   (prefix: string, around: (init: object) => object) =>
   (field: DescField): Line => ({ name: `${prefix}${field.name}`, init: around({ [field.localName]: sampleOf(field) }) });
 
+/** Only code says that a lowest status is not above the highest. */
+const HTTP = { path: "/healthz", statusMin: 200, statusMax: 399, tls: true };
+const TCP = { interval: { seconds: 3600n }, probe: { case: "tcp", value: {} } };
+const inCheck = (check: object): object => ({ targets: [{ name: "http", host: "web", port: 1 }], checks: [check] });
+
 const LINES: readonly Line[] = [
   ...EntrySchema.fields
     .filter(({ oneof, name }) => oneof === undefined && ![...STAMPED, ...SHOWN_BELOW].includes(name))
     .map(lineOf("", (init) => init)),
   ...TargetSchema.fields.map(lineOf("targets.", (init) => ({ targets: [{ host: "web", port: 1, ...init }] }))),
   ...LoadReportSchema.fields.map(lineOf("load.", (load) => ({ load }))),
+  ...CheckSchema.fields.map((field): Line => {
+    if (field.oneof === undefined) return lineOf("checks.", (init) => inCheck({ ...TCP, ...init }))(field);
+    const value = field.localName === "http" ? HTTP : sampleOf(field);
+    return { name: `checks.${field.name}`, init: inCheck({ probe: { case: field.localName, value } }) };
+  }),
   ...DETAILS.map(({ name }) => ({ name, init: { detail: { case: name, value: {} } } })),
   ...DETAILS.flatMap(({ name, message }) => message.fields.map(lineOf(`${name}.`, (value) => ({ detail: { case: name, value } })))),
 ];

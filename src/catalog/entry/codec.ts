@@ -56,6 +56,7 @@ export interface StampedEntry {
   readonly health: Health;
   readonly traits: Traits;
   readonly hasAliases: boolean;
+  readonly hasChecks: boolean;
   /** The encoded entry without load and times. Equal bytes mean equal content. */
   readonly content: Uint8Array;
   readonly load: LoadView | undefined;
@@ -71,6 +72,8 @@ const STAMPS_ROOM = 8192;
 
 /** Bound of an entry with load and times: the largest size that a record can store. */
 const MAX_SEALED_BYTES = 32_767;
+
+const NO_STATES: readonly never[] = [];
 
 export interface EntryStamperOptions {
   readonly bounds: Bounds;
@@ -149,6 +152,7 @@ export class EntryStamper {
       health: entry.health > HEALTH.MAINTENANCE ? HEALTH.UNSET : (entry.health as Health),
       traits: this.#traits.intern(entry, versionOf(entry), portWords(entry.targets)),
       hasAliases: entry.aliases.length > 0,
+      hasChecks: entry.checks.length > 0,
       content: bytes.subarray(0, contentBytes),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, timeMs(updatedAt)),
       contentBytes,
@@ -179,7 +183,12 @@ export class EntryStamper {
     const zone = entry.zone === "" ? stamp.zone : entry.zone;
     const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
     const { tags, capabilities, resources } = entry;
-    const given = { key, scope, health, tags, capabilities, resources, clusterId, region, zone, nodeId, tenantId, registeredByAdmin };
+    const hasChecks = entry.checks.length > 0;
+    // What a client says of these two is what it read elsewhere.
+    const reportedHealth = hasChecks ? health : HEALTH.UNSET;
+    const checked = { reportedHealth, checkStates: NO_STATES };
+    const stamps = { clusterId, region, zone, nodeId, tenantId, registeredByAdmin, ...checked };
+    const given = { key, scope, health, tags, capabilities, resources, ...stamps };
     return {
       key: keyText(key),
       kind: key.kind,
@@ -189,6 +198,7 @@ export class EntryStamper {
       health,
       traits: this.#traits.intern(given, versionOf(entry), portWords(entry.targets)),
       hasAliases,
+      hasChecks,
       content: this.#encode(entry, given),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };

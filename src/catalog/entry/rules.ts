@@ -8,6 +8,7 @@ import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/way
 import { KIND_OF_DETAIL, WORD_OF_KIND } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { checkEntry as checkContract } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { KIND, type Kind } from "../record/record.ts";
+import { checkChecks } from "./checks.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
 import { isReservedNamespace, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
@@ -20,6 +21,7 @@ export function checkEntry(entry: EntryFields, problems: Problems, writer: Write
   if (key !== undefined) checkPlace(key, detail, problems, writer);
   if (writer === "record" && entry.scope > SCOPE.GLOBAL) problems.add("scope", `${entry.scope} is not a scope`);
   if (targets.length > 1) checkTargetNames(targets, problems);
+  if (writer === "client" && entry.checks.length > 0) checkChecks(entry, problems);
   if (detail.case === undefined) return;
   const before = problems.count;
   KINDS[KIND_OF_DETAIL[detail.case]].check?.(detail, problems, writer);

@@ -145,6 +145,8 @@ export interface StoredRecordFields extends Omit<CatalogRecord, "origin" | "revi
   readonly origin: Origin;
   /** Absent: to be found from the entry's bytes. */
   readonly hasAliases?: boolean | undefined;
+  /** Absent: to be found from the entry's bytes. */
+  readonly hasChecks?: boolean | undefined;
 }
 
 /** An entry that was read back from its record, by the journal's row or from another node. Puts its bytes into the slab. */
@@ -153,14 +155,14 @@ export function entryFields(
   stamped: StoredEntry,
   { origin, slab }: { readonly origin: Origin; readonly slab: Pick<Slab, "put"> },
 ): StoredRecordFields {
-  const { key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes } = stamped;
+  const { key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes } = stamped;
   const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, entry } = record;
   const at = slab.put(entry);
   const sizeBytes = entry.length;
   // HOT: one literal; each object that is spread into another costs as much as reading a field (bench/versions.ts, replication).
   // biome-ignore format: a line a group
   return {
-    key, namespace, name, kind, scope, health, traits, hasAliases, contentBytes,
+    key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes,
     origin, seq, hlc, firstSeq, filterSeq, body: BODY.ENTRY, reach, principal, unregisteredHlc, at, sizeBytes,
   };
 }
@@ -184,6 +186,7 @@ const REACH_SHIFT = 9;
 const HEALTH_SHIFT = 12;
 const SHOWN_SHIFT = 15;
 const NO_ALIASES = 1 << 18;
+const NO_CHECKS = 1 << 19;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
 const THREE_BITS = 7;
@@ -269,6 +272,10 @@ export class StoredRecord implements CatalogRecord {
   get mayHaveAliases(): boolean {
     return (this.#bits & NO_ALIASES) === 0;
   }
+  /** False if its entry surely has no checks, so that its bytes need not be read. */
+  get mayHaveChecks(): boolean {
+    return (this.#bits & NO_CHECKS) === 0;
+  }
   get sizeBytes(): number {
     return this.#sizes >>> SIZE_BITS;
   }
@@ -313,7 +320,8 @@ function pack(fields: StoredRecordFields): number {
     (fields.scope << SCOPE_SHIFT) |
     (fields.reach << REACH_SHIFT) |
     (fields.health << HEALTH_SHIFT) |
-    (fields.hasAliases === false ? NO_ALIASES : 0)
+    (fields.hasAliases === false ? NO_ALIASES : 0) |
+    (fields.hasChecks === false ? NO_CHECKS : 0)
   );
 }
 

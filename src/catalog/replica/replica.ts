@@ -194,6 +194,7 @@ export class Replica {
       traits: put.traits,
       principal: put.principal,
       hasAliases: put.hasAliases,
+      hasChecks: put.hasChecks,
       unregisteredHlc: carriedHlc(before),
       at: this.slab.put(put.bytes),
       sizeBytes: put.bytes.length,

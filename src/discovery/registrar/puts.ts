@@ -104,6 +104,7 @@ export class Puts {
       traits: stamped.traits,
       principal,
       hasAliases: stamped.hasAliases,
+      hasChecks: stamped.hasChecks,
       contentBytes: stamped.content.length,
       bytes,
       isFilterChange: before === undefined || !sameFilter(before, stamped),

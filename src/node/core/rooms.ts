@@ -3,15 +3,19 @@
  * here, each with its own clocks, chance and disk.
  */
 import type { RestoredPut } from "../../catalog/batch.ts";
+import { checksOf } from "../../catalog/entry/checks.ts";
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
+import { BODY, type CatalogRecord } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
 import type { Settings } from "../../config/settings.ts";
+import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
+import { Reach } from "../../discovery/checks/reach.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
@@ -140,7 +144,20 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     patience,
   };
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, quotas: limits.quotas });
-  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits };
+  const checkAdmission = new CheckAdmission({
+    isEnabled: settings.checks.enabled,
+    reach: new Reach(settings.checks.allowed),
+    clusterId: node.clusterId,
+    policies,
+    onDenied: accessLog.onDenied,
+    hasAlias: (key) => [replica.own(key), replica.view(key)].some((record) => hasAliasCheck(checkedOf(replica, record))),
+  });
+  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits, checkAdmission };
+}
+
+/** The checks of a live record, staged or visible. */
+function checkedOf({ slab }: Replica, record: CatalogRecord | undefined): ReturnType<typeof checksOf> | undefined {
+  return record?.body === BODY.ENTRY ? checksOf(slab.view(record.at, record.sizeBytes)) : undefined;
 }
 
 interface ReadingParts {

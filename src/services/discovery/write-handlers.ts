@@ -14,6 +14,7 @@ import {
 import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
+import type { CheckAdmission } from "../../discovery/checks/admission.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Registered } from "../../discovery/registrar/answers.ts";
@@ -40,6 +41,7 @@ export interface WriteParts {
   readonly reads: Reads;
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
+  readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
   /** Resolves when all staged records are durable. Undefined if none are staged. */
   readonly durable: () => Promise<void> | undefined;
   /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
@@ -146,7 +148,7 @@ class WriteMethods {
   }
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {
-    const { stamper, registrar, dnsNames, onRefused } = this.#parts;
+    const { stamper, registrar, dnsNames, checkAdmission, onRefused } = this.#parts;
     if (request.entries.length === 0) throw invalid("entries", "at least one is required");
     this.#checkCount(request.entries, "entries");
     const ttlMs = request.ttl && durationMs(request.ttl);
@@ -156,9 +158,14 @@ class WriteMethods {
     const isSingle = (alias: string) => dnsNames.isSingleLabel(alias);
     const stampedEntries = request.entries.map((entry, i) => {
       if (entry.ttl === undefined && ttl !== undefined) entry.ttl = ttl;
+      if (entry.checks.length > 0) checkAdmission.checkEnabled(entry, i);
       if (entry.aliases.length > 0) checkAliases(entry, `entries[${i}].aliases`, caller, { isSingle, onRefused });
       return stamper.entryOf(entry, i, stamp);
     });
+    if (stampedEntries.some(({ hasChecks }) => hasChecks)) {
+      const keys = stampedEntries.map(({ key }) => key);
+      checkAdmission.check(request.entries, keys, caller);
+    }
     return { stampedEntries, ttlMs, leaseId: request.leaseId, idempotencyKey: request.idempotencyKey, isStatic: request.staticLease };
   }
 

@@ -58,7 +58,9 @@ const entryInit: fc.Arbitrary<EntryInit> = fc
   )
   .map(([key, fields, detail]) => {
     const kind = detail === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case as keyof typeof KIND_OF_DETAIL];
-    return { ...fields, key: { ...key, kind }, ...(detail !== undefined && { detail }) } as EntryInit;
+    // Most checks look at a target.
+    const checks = Array.isArray(fields["targets"]) && fields["targets"].length === 0 ? [] : fields["checks"];
+    return { ...fields, checks, key: { ...key, kind }, ...(detail !== undefined && { detail }) } as EntryInit;
   });
 
 function timestamp(wallMs: number): { seconds: bigint; nanos: number } {
@@ -80,6 +82,8 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
         nodeId: "n1",
         tenantId: "acme",
         registeredByAdmin: registeredByAdmin && sent.aliases.length > 0,
+        reportedHealth: sent.checks.length === 0 ? HEALTH.UNSET : sent.health || HEALTH.HEALTHY,
+        checkStates: [],
         registeredAt: create(TimestampSchema, timestamp(TIMES.registeredWallMs)),
         updatedAt: create(TimestampSchema, timestamp(TIMES.updatedWallMs)),
       });
@@ -131,7 +135,8 @@ const MUCH = [
 
 test.each(MUCH)("however much $name says, it fits the room that is reckoned for it", ({ init }) => {
   // The stamps have room of their own.
-  const stampless = { key: create(EntryKeySchema), zone: "", region: "", nodeId: "", tenantId: "", clusterId: "" };
+  const checked = { reportedHealth: 0, checkStates: [] };
+  const stampless = { key: create(EntryKeySchema), zone: "", region: "", nodeId: "", tenantId: "", clusterId: "", ...checked };
   const entry = create(EntrySchema, { ...init, ...stampless } as EntryInit);
   const out = new Uint8Array(4 * 1024 * 1024);
   const end = writeContent(out, 0, entry, { ...entry, key: newEntryKey() });

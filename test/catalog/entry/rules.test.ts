@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { field as rulesOption } from "../../../gen/buf/validate/validate_pb.js";
 import {
+  CheckSchema,
   type Entry,
   EntryKeySchema,
   EntrySchema,
@@ -250,14 +251,29 @@ test("our checks refuse exactly the fields that the contract's protovalidate rul
   expect(refused).toBeLessThan(2999);
 });
 
+/** What a check may look at. */
+const PROBES = (CheckSchema.oneofs[0]?.fields ?? []).flatMap(({ localName, message }) =>
+  message === undefined ? [] : [{ name: localName, message }],
+);
+
 /** Every field of the contract that an entry consists of, and how an entry with a value of it looks. */
 const places: readonly { readonly field: DescField; readonly of: (value: unknown) => EntryInit }[] = [
   ...EntrySchema.fields.filter(({ oneof, name: field }) => oneof === undefined && field !== "key").map(inEntry((init) => init)),
   ...EntryKeySchema.fields.map(inEntry((init) => ({ key: { namespace: "svc", name: "web", instanceId: "i", ...init } }))),
   ...TargetSchema.fields.map(inEntry((init) => ({ targets: [{ host: "web", port: 1, ...init }] }))),
   ...LoadReportSchema.fields.map(inEntry((load) => ({ load }))),
+  ...CheckSchema.fields
+    .filter(({ oneof }) => oneof === undefined)
+    .map(inEntry((init) => inCheck({ probe: { case: "tcp", value: {} }, interval: { seconds: 3600n }, ...init }))),
+  ...PROBES.flatMap(({ name: said, message }) =>
+    message.fields.filter(({ fieldKind }) => fieldKind !== "message").map(inEntry((value) => inCheck({ probe: { case: said, value } }))),
+  ),
   ...DETAILS.flatMap(({ name: said, message }) => message.fields.map(inEntry((value) => ({ detail: { case: said, value } })))),
 ];
+
+function inCheck(check: object): object {
+  return { targets: [{ host: "web", port: 1 }], checks: [check] };
+}
 
 function inEntry(around: (init: object) => object) {
   return (field: DescField) => ({
@@ -269,8 +285,8 @@ function inEntry(around: (init: object) => object) {
   });
 }
 
-/** Hosts and versions obey rules that only code states beside the contract's. */
-const STRICTER = ["host", "version"];
+/** Hosts, versions and checks obey rules that only code states beside the contract's. */
+const STRICTER = ["host", "version", "checks", "target", "status_min", "status_max"];
 
 test.each(places.map((place) => ({ ...place, name: `${place.field.parent.name}.${place.field.name}` })))(
   "$name is refused exactly where the contract says",

@@ -581,6 +581,407 @@ export function writeNodeDetail(out: Uint8Array, start: number, tag: number, val
   return closeLength(out, body, at);
 }
 
+/** `GrpcCheck` as plain values; a decoded message is one too. */
+export interface GrpcCheckFields {
+  readonly service: string;
+  readonly tls: boolean;
+}
+
+export function newGrpcCheck(): Open<GrpcCheckFields> {
+  return {
+    service: "",
+    tls: false,
+  };
+}
+
+/** Reads `GrpcCheck` after its tag. */
+export function readGrpcCheck(reader: WireReader): GrpcCheckFields {
+  const value = newGrpcCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.service = reader.text();
+        break;
+      case 16:
+        value.tls = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `GrpcCheck`. Cost: one step a text. */
+export function roomGrpcCheck(value: GrpcCheckFields): number {
+  return 21 + 3 * (value.service.length);
+}
+
+/** Writes `GrpcCheck` as a field; returns the offset after it. */
+export function writeGrpcCheck(out: Uint8Array, start: number, tag: number, value: GrpcCheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.service);
+  at = writeNumberField(out, at, 16, value.tls ? 1 : 0);
+  return closeLength(out, body, at);
+}
+
+/** `HttpCheck` as plain values; a decoded message is one too. */
+export interface HttpCheckFields {
+  readonly path: string;
+  readonly statusMin: number;
+  readonly statusMax: number;
+  readonly tls: boolean;
+}
+
+export function newHttpCheck(): Open<HttpCheckFields> {
+  return {
+    path: "",
+    statusMin: 0,
+    statusMax: 0,
+    tls: false,
+  };
+}
+
+/** Reads `HttpCheck` after its tag. */
+export function readHttpCheck(reader: WireReader): HttpCheckFields {
+  const value = newHttpCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.path = reader.text();
+        break;
+      case 16:
+        value.statusMin = reader.varint();
+        break;
+      case 24:
+        value.statusMax = reader.varint();
+        break;
+      case 32:
+        value.tls = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `HttpCheck`. Cost: one step a text. */
+export function roomHttpCheck(value: HttpCheckFields): number {
+  return 43 + 3 * (value.path.length);
+}
+
+/** Writes `HttpCheck` as a field; returns the offset after it. */
+export function writeHttpCheck(out: Uint8Array, start: number, tag: number, value: HttpCheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.path);
+  at = writeNumberField(out, at, 16, value.statusMin);
+  at = writeNumberField(out, at, 24, value.statusMax);
+  at = writeNumberField(out, at, 32, value.tls ? 1 : 0);
+  return closeLength(out, body, at);
+}
+
+/** `TcpCheck` as plain values; a decoded message is one too. */
+export type TcpCheckFields = object;
+
+export function newTcpCheck(): Open<TcpCheckFields> {
+  return {};
+}
+
+/** Reads `TcpCheck` after its tag. */
+export function readTcpCheck(reader: WireReader): TcpCheckFields {
+  const value = newTcpCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    reader.skipUnknown(tag, 0);
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `TcpCheck`. Cost: one step a text. */
+export function roomTcpCheck(_value: TcpCheckFields): number {
+  return 0;
+}
+
+/** Writes `TcpCheck` as a field; returns the offset after it. */
+export function writeTcpCheck(out: Uint8Array, start: number, tag: number, _value: TcpCheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  return closeLength(out, body, body);
+}
+
+/** `TtlCheck` as plain values; a decoded message is one too. */
+export type TtlCheckFields = object;
+
+export function newTtlCheck(): Open<TtlCheckFields> {
+  return {};
+}
+
+/** Reads `TtlCheck` after its tag. */
+export function readTtlCheck(reader: WireReader): TtlCheckFields {
+  const value = newTtlCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    reader.skipUnknown(tag, 0);
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `TtlCheck`. Cost: one step a text. */
+export function roomTtlCheck(_value: TtlCheckFields): number {
+  return 0;
+}
+
+/** Writes `TtlCheck` as a field; returns the offset after it. */
+export function writeTtlCheck(out: Uint8Array, start: number, tag: number, _value: TtlCheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  return closeLength(out, body, body);
+}
+
+/** `AliasCheck` as plain values; a decoded message is one too. */
+export interface AliasCheckFields {
+  readonly key?: EntryKeyFields | undefined;
+}
+
+export function newAliasCheck(): Open<AliasCheckFields> {
+  return {
+    key: undefined,
+  };
+}
+
+/** Reads `AliasCheck` after its tag. */
+export function readAliasCheck(reader: WireReader): AliasCheckFields {
+  const value = newAliasCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.key, "key");
+        value.key = readEntryKey(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `AliasCheck`. Cost: one step a text. */
+export function roomAliasCheck(value: AliasCheckFields): number {
+  let room = 10;
+  if (value.key !== undefined) room += roomEntryKey(value.key);
+  return room;
+}
+
+/** Writes `AliasCheck` as a field; returns the offset after it. */
+export function writeAliasCheck(out: Uint8Array, start: number, tag: number, value: AliasCheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  if (value.key !== undefined) at = writeEntryKey(out, at, 10, value.key);
+  return closeLength(out, body, at);
+}
+
+export type ProbeFields =
+  | { readonly case: "grpc"; readonly value: GrpcCheckFields }
+  | { readonly case: "http"; readonly value: HttpCheckFields }
+  | { readonly case: "tcp"; readonly value: TcpCheckFields }
+  | { readonly case: "ttl"; readonly value: TtlCheckFields }
+  | { readonly case: "alias"; readonly value: AliasCheckFields };
+
+/** `Check` as plain values; a decoded message is one too. */
+export interface CheckFields {
+  readonly target: string;
+  readonly interval?: TimeFields | undefined;
+  readonly timeout?: TimeFields | undefined;
+  readonly failing: number;
+  readonly passing: number;
+  readonly probe: ProbeFields | { readonly case: undefined; readonly value?: undefined };
+}
+
+export function newCheck(): Open<CheckFields> {
+  return {
+    target: "",
+    interval: undefined,
+    timeout: undefined,
+    failing: 0,
+    passing: 0,
+    probe: { case: undefined },
+  };
+}
+
+/** Reads `Check` after its tag. */
+export function readCheck(reader: WireReader): CheckFields {
+  const value = newCheck();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.target = reader.text();
+        break;
+      case 18:
+        once(value.interval, "interval");
+        value.interval = readTime(reader);
+        break;
+      case 26:
+        once(value.timeout, "timeout");
+        value.timeout = readTime(reader);
+        break;
+      case 32:
+        value.failing = reader.varint();
+        break;
+      case 40:
+        value.passing = reader.varint();
+        break;
+      case 50:
+        once(value.probe.case, "probe");
+        value.probe = { case: "grpc", value: readGrpcCheck(reader) };
+        break;
+      case 58:
+        once(value.probe.case, "probe");
+        value.probe = { case: "http", value: readHttpCheck(reader) };
+        break;
+      case 66:
+        once(value.probe.case, "probe");
+        value.probe = { case: "tcp", value: readTcpCheck(reader) };
+        break;
+      case 74:
+        once(value.probe.case, "probe");
+        value.probe = { case: "ttl", value: readTtlCheck(reader) };
+        break;
+      case 82:
+        once(value.probe.case, "probe");
+        value.probe = { case: "alias", value: readAliasCheck(reader) };
+        break;
+      default:
+        reader.skipUnknown(tag, 10);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Check`. Cost: one step a text. */
+export function roomCheck(value: CheckFields): number {
+  let room = 72 + 3 * (value.target.length);
+  switch (value.probe.case) {
+    case "grpc":
+      room += 10 + roomGrpcCheck(value.probe.value);
+      break;
+    case "http":
+      room += 10 + roomHttpCheck(value.probe.value);
+      break;
+    case "tcp":
+      room += 10 + roomTcpCheck(value.probe.value);
+      break;
+    case "ttl":
+      room += 10 + roomTtlCheck(value.probe.value);
+      break;
+    case "alias":
+      room += 10 + roomAliasCheck(value.probe.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** Writes `Check` as a field; returns the offset after it. */
+export function writeCheck(out: Uint8Array, start: number, tag: number, value: CheckFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.target);
+  if (value.interval !== undefined) at = writeTimeField(out, at, 18, value.interval);
+  if (value.timeout !== undefined) at = writeTimeField(out, at, 26, value.timeout);
+  at = writeNumberField(out, at, 32, value.failing);
+  at = writeNumberField(out, at, 40, value.passing);
+  switch (value.probe.case) {
+    case "grpc":
+      at = writeGrpcCheck(out, at, 50, value.probe.value);
+      break;
+    case "http":
+      at = writeHttpCheck(out, at, 58, value.probe.value);
+      break;
+    case "tcp":
+      at = writeTcpCheck(out, at, 66, value.probe.value);
+      break;
+    case "ttl":
+      at = writeTtlCheck(out, at, 74, value.probe.value);
+      break;
+    case "alias":
+      at = writeAliasCheck(out, at, 82, value.probe.value);
+      break;
+    case undefined:
+  }
+  return closeLength(out, body, at);
+}
+
+/** `CheckState` as plain values; a decoded message is one too. */
+export interface CheckStateFields {
+  readonly health: number;
+  readonly failure: number;
+  readonly httpStatus: number;
+}
+
+export function newCheckState(): Open<CheckStateFields> {
+  return {
+    health: 0,
+    failure: 0,
+    httpStatus: 0,
+  };
+}
+
+/** Reads `CheckState` after its tag. */
+export function readCheckState(reader: WireReader): CheckStateFields {
+  const value = newCheckState();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.health = reader.varint();
+        break;
+      case 16:
+        value.failure = reader.varint();
+        break;
+      case 24:
+        value.httpStatus = reader.varint();
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `CheckState`. Cost: one step a text. */
+export function roomCheckState(_value: CheckStateFields): number {
+  return 33;
+}
+
+/** Writes `CheckState` as a field; returns the offset after it. */
+export function writeCheckState(out: Uint8Array, start: number, tag: number, value: CheckStateFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.health);
+  at = writeNumberField(out, at, 16, value.failure);
+  at = writeNumberField(out, at, 24, value.httpStatus);
+  return closeLength(out, body, at);
+}
+
 export type DetailFields =
   | { readonly case: "service"; readonly value: ServiceDetailFields }
   | { readonly case: "function"; readonly value: FunctionDetailFields }
@@ -611,6 +1012,9 @@ export interface EntryFields {
   readonly updatedAt?: TimeFields | undefined;
   readonly detail: DetailFields | { readonly case: undefined; readonly value?: undefined };
   readonly registeredByAdmin: boolean;
+  readonly checks: readonly CheckFields[];
+  readonly reportedHealth: number;
+  readonly checkStates: readonly CheckStateFields[];
 }
 
 export function newEntry(): Open<EntryFields> {
@@ -635,6 +1039,9 @@ export function newEntry(): Open<EntryFields> {
     updatedAt: undefined,
     detail: { case: undefined },
     registeredByAdmin: false,
+    checks: NO_ITEMS,
+    reportedHealth: 0,
+    checkStates: NO_ITEMS,
   };
 }
 
@@ -665,6 +1072,9 @@ export const ENTRY_TAG = {
   cache: 186,
   node: 194,
   registeredByAdmin: 200,
+  checks: 210,
+  reportedHealth: 216,
+  checkStates: 226,
 } as const;
 
 /** An entry read, and how many of its bytes are content: what comes before load, registered_at, updated_at. */
@@ -772,8 +1182,17 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
       case 200:
         value.registeredByAdmin = reader.varint() !== 0;
         break;
+      case 210:
+        value.checks = grown(value.checks, readCheck(reader));
+        break;
+      case 216:
+        value.reportedHealth = reader.varint();
+        break;
+      case 226:
+        value.checkStates = grown(value.checkStates, readCheckState(reader));
+        break;
       default:
-        reader.skipUnknown(tag, 25);
+        reader.skipUnknown(tag, 28);
     }
     if (!isTail) contentBytes = reader.at;
   }
@@ -873,8 +1292,17 @@ export function readEntryField(reader: WireReader): EntryFields {
       case 200:
         value.registeredByAdmin = reader.varint() !== 0;
         break;
+      case 210:
+        value.checks = grown(value.checks, readCheck(reader));
+        break;
+      case 216:
+        value.reportedHealth = reader.varint();
+        break;
+      case 226:
+        value.checkStates = grown(value.checkStates, readCheckState(reader));
+        break;
       default:
-        reader.skipUnknown(tag, 25);
+        reader.skipUnknown(tag, 28);
     }
   }
   reader.leave(end);
@@ -890,6 +1318,7 @@ export function roomEntry(value: EntryFields): number {
   room += textsRoom(value.resources);
   room += pairsRoom(value.metadata);
   room += textsRoom(value.aliases);
+  for (let i = 0; i < value.checks.length; i++) room += 10 + roomCheck(value.checks[i] ?? newCheck());
   switch (value.detail.case) {
     case "service":
       room += 10 + roomServiceDetail(value.detail.value);
@@ -915,7 +1344,7 @@ export function roomEntry(value: EntryFields): number {
 }
 
 /** What the server says of an entry, whatever the client said. */
-export type StampedFields = Required<Pick<EntryFields, "key" | "scope" | "clusterId" | "region" | "zone" | "nodeId" | "tenantId" | "health" | "registeredByAdmin">>;
+export type StampedFields = Required<Pick<EntryFields, "key" | "scope" | "clusterId" | "region" | "zone" | "nodeId" | "tenantId" | "health" | "registeredByAdmin" | "reportedHealth" | "checkStates">>;
 
 /** Writes an entry without load, registered_at, updated_at; `out` has `roomEntry` bytes after `start`, and room for the stamps. Returns the offset after it. */
 export function writeContent(out: Uint8Array, start: number, value: EntryFields, stamped: StampedFields): number {
@@ -960,5 +1389,14 @@ export function writeContent(out: Uint8Array, start: number, value: EntryFields,
     case undefined:
   }
   at = writeNumberField(out, at, 200, stamped.registeredByAdmin ? 1 : 0);
+  for (let i = 0; i < value.checks.length; i++) {
+    const item = value.checks[i];
+    if (item !== undefined) at = writeCheck(out, at, 210, item);
+  }
+  at = writeNumberField(out, at, 216, stamped.reportedHealth);
+  for (let i = 0; i < stamped.checkStates.length; i++) {
+    const item = stamped.checkStates[i];
+    if (item !== undefined) at = writeCheckState(out, at, 226, item);
+  }
   return at;
 }

@@ -388,6 +388,262 @@ export declare type NodeDetail = Message<"waymark.catalog.v1.NodeDetail"> & {
 export declare const NodeDetailSchema: GenMessage<NodeDetail>;
 
 /**
+ * Looks at the health of a gRPC server: calls `Check` of `grpc.health.v1.Health`. SERVING passes, every other answer fails.
+ *
+ * @generated from message waymark.catalog.v1.GrpcCheck
+ */
+export declare type GrpcCheck = Message<"waymark.catalog.v1.GrpcCheck"> & {
+  /**
+   * Name of the service that is asked for. Empty asks for the server as a whole. At most 128 characters of
+   * [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * Connects with TLS. The certificate of the server is not verified.
+   *
+   * @generated from field: bool tls = 2;
+   */
+  tls: boolean;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.GrpcCheck.
+ * Use `create(GrpcCheckSchema)` to create a new message.
+ */
+export declare const GrpcCheckSchema: GenMessage<GrpcCheck>;
+
+/**
+ * Sends `GET` to an HTTP/1.1 server, and goes by the status of the answer. A redirect is not followed: its status counts.
+ *
+ * @generated from message waymark.catalog.v1.HttpCheck
+ */
+export declare type HttpCheck = Message<"waymark.catalog.v1.HttpCheck"> & {
+  /**
+   * Path with an optional query. Empty means `/`. It starts with `/` and has at most 512 printable ASCII characters without
+   * spaces.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * The lowest status that passes, 0 to 599. Zero means 200.
+   *
+   * @generated from field: uint32 status_min = 2;
+   */
+  statusMin: number;
+
+  /**
+   * The highest status that passes, 0 to 599. Zero means 299. It is not less than the lowest.
+   *
+   * @generated from field: uint32 status_max = 3;
+   */
+  statusMax: number;
+
+  /**
+   * Connects with TLS. The certificate of the server is not verified.
+   *
+   * @generated from field: bool tls = 4;
+   */
+  tls: boolean;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.HttpCheck.
+ * Use `create(HttpCheckSchema)` to create a new message.
+ */
+export declare const HttpCheckSchema: GenMessage<HttpCheck>;
+
+/**
+ * Opens a TCP connection and closes it again.
+ *
+ * @generated from message waymark.catalog.v1.TcpCheck
+ */
+export declare type TcpCheck = Message<"waymark.catalog.v1.TcpCheck"> & {
+};
+
+/**
+ * Describes the message waymark.catalog.v1.TcpCheck.
+ * Use `create(TcpCheckSchema)` to create a new message.
+ */
+export declare const TcpCheckSchema: GenMessage<TcpCheck>;
+
+/**
+ * The program itself renews this check: each report about the entry in `Renew` or `KeepAlive`, and each registration of the
+ * entry, renews it. It fails when nothing renewed it for `interval`.
+ *
+ * @generated from message waymark.catalog.v1.TtlCheck
+ */
+export declare type TtlCheck = Message<"waymark.catalog.v1.TtlCheck"> & {
+};
+
+/**
+ * Describes the message waymark.catalog.v1.TtlCheck.
+ * Use `create(TtlCheckSchema)` to create a new message.
+ */
+export declare const TtlCheckSchema: GenMessage<TtlCheck>;
+
+/**
+ * Goes by the health of another entry, as this node knows it, without the alias checks of that entry: an alias follows one
+ * step. HEALTHY and DEGRADED are taken over. Otherwise, and when the entry does not exist or its namespace may not be seen by
+ * the tenant of this entry, the check fails. An ORPHANED entry says nothing, because its program may be well.
+ *
+ * @generated from message waymark.catalog.v1.AliasCheck
+ */
+export declare type AliasCheck = Message<"waymark.catalog.v1.AliasCheck"> & {
+  /**
+   * The other entry. A registration is refused when its caller may not see the namespace, and when the other entry has alias
+   * checks itself, because they could form a cycle.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKey key = 1;
+   */
+  key?: EntryKey | undefined;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.AliasCheck.
+ * Use `create(AliasCheckSchema)` to create a new message.
+ */
+export declare const AliasCheckSchema: GenMessage<AliasCheck>;
+
+/**
+ * A look at an instance that the node of its registration takes again and again. A check reaches only targets of its own
+ * entry that the setting `checks.allowed` of that node allows. It sends no credentials, reads at most 4 KiB of an answer, and
+ * shows nothing of it.
+ *
+ * @generated from message waymark.catalog.v1.Check
+ */
+export declare type Check = Message<"waymark.catalog.v1.Check"> & {
+  /**
+   * Name of the target that is looked at. Empty means the first target. Empty for `ttl` and `alias`. At most 128 characters
+   * of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string target = 1;
+   */
+  target: string;
+
+  /**
+   * Time from one look to the next, 1 s to 1 h. Absent means 10 s. Of `ttl`, the time within which it must be renewed.
+   *
+   * @generated from field: google.protobuf.Duration interval = 2;
+   */
+  interval?: Duration | undefined;
+
+  /**
+   * Time that a look may take, with name resolution, 1 s to 60 s and at most `interval`. Absent means 5 s, or `interval` if
+   * that is shorter. Absent for `ttl` and `alias`.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * How many looks in a row must fail until the check fails, 0 to 10. Zero means 3, and 1 for `ttl`.
+   *
+   * @generated from field: uint32 failing = 4;
+   */
+  failing: number;
+
+  /**
+   * How many looks in a row must pass until the check passes, 0 to 10. Zero means 1.
+   *
+   * @generated from field: uint32 passing = 5;
+   */
+  passing: number;
+
+  /**
+   * How the check looks. One is required.
+   *
+   * @generated from oneof waymark.catalog.v1.Check.probe
+   */
+  probe: {
+    /**
+     * gRPC health.
+     *
+     * @generated from field: waymark.catalog.v1.GrpcCheck grpc = 6;
+     */
+    value: GrpcCheck;
+    case: "grpc";
+  } | {
+    /**
+     * HTTP.
+     *
+     * @generated from field: waymark.catalog.v1.HttpCheck http = 7;
+     */
+    value: HttpCheck;
+    case: "http";
+  } | {
+    /**
+     * TCP.
+     *
+     * @generated from field: waymark.catalog.v1.TcpCheck tcp = 8;
+     */
+    value: TcpCheck;
+    case: "tcp";
+  } | {
+    /**
+     * Renewed by the program.
+     *
+     * @generated from field: waymark.catalog.v1.TtlCheck ttl = 9;
+     */
+    value: TtlCheck;
+    case: "ttl";
+  } | {
+    /**
+     * The health of another entry.
+     *
+     * @generated from field: waymark.catalog.v1.AliasCheck alias = 10;
+     */
+    value: AliasCheck;
+    case: "alias";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message waymark.catalog.v1.Check.
+ * Use `create(CheckSchema)` to create a new message.
+ */
+export declare const CheckSchema: GenMessage<Check>;
+
+/**
+ * What a check has found.
+ *
+ * @generated from message waymark.catalog.v1.CheckState
+ */
+export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
+  /**
+   * HEALTHY while the check passes, CRITICAL while it fails, of an alias also DEGRADED. Unset while it is not known: before
+   * the first result, and while the node of the entry runs no checks.
+   *
+   * @generated from field: waymark.catalog.v1.HealthStatus health = 1;
+   */
+  health: HealthStatus;
+
+  /**
+   * Why the check fails, as it was when it began to fail.
+   *
+   * @generated from field: waymark.catalog.v1.CheckFailure failure = 2;
+   */
+  failure: CheckFailure;
+
+  /**
+   * Status of the HTTP answer, for the failure STATUS. Otherwise 0.
+   *
+   * @generated from field: uint32 http_status = 3;
+   */
+  httpStatus: number;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.CheckState.
+ * Use `create(CheckStateSchema)` to create a new message.
+ */
+export declare const CheckStateSchema: GenMessage<CheckState>;
+
+/**
  * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
  * at most 16 KiB.
  *
@@ -507,7 +763,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   tenantId: string;
 
   /**
-   * Health of the instance. Unset means HEALTHY. The server refuses ORPHANED from clients.
+   * Health of the instance. Unset means HEALTHY. The server refuses ORPHANED from clients. An entry with checks shows the
+   * worst of its reported health and its checks here; a client says what it reports.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 15;
    */
@@ -596,6 +853,28 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
    * @generated from field: bool registered_by_admin = 25;
    */
   registeredByAdmin: boolean;
+
+  /**
+   * Checks of the instance, which the node of its registration runs. At most 4. Refused with CHECKS_DISABLED unless that
+   * node's setting `checks.enabled` is true, so that no entry with checks goes unwatched.
+   *
+   * @generated from field: repeated waymark.catalog.v1.Check checks = 26;
+   */
+  checks: Check[];
+
+  /**
+   * Of an entry with checks: the health that its client reported. Otherwise unset.
+   *
+   * @generated from field: waymark.catalog.v1.HealthStatus reported_health = 27;
+   */
+  reportedHealth: HealthStatus;
+
+  /**
+   * What each of the checks has found, in their order. Empty while nothing is known of any.
+   *
+   * @generated from field: repeated waymark.catalog.v1.CheckState check_states = 28;
+   */
+  checkStates: CheckState[];
 };
 
 /**
@@ -765,4 +1044,86 @@ export enum HealthStatus {
  * Describes the enum waymark.catalog.v1.HealthStatus.
  */
 export declare const HealthStatusSchema: GenEnum<HealthStatus>;
+
+/**
+ * Why a check fails. Nothing else is told of what a check read.
+ *
+ * @generated from enum waymark.catalog.v1.CheckFailure
+ */
+export enum CheckFailure {
+  /**
+   * The check does not fail.
+   *
+   * @generated from enum value: CHECK_FAILURE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * There was no answer within the timeout.
+   *
+   * @generated from enum value: CHECK_FAILURE_TIMEOUT = 1;
+   */
+  TIMEOUT = 1,
+
+  /**
+   * There was no connection, or it ended before the answer.
+   *
+   * @generated from enum value: CHECK_FAILURE_REFUSED = 2;
+   */
+  REFUSED = 2,
+
+  /**
+   * The status of the HTTP answer, which `http_status` has, is none of those that pass.
+   *
+   * @generated from enum value: CHECK_FAILURE_STATUS = 3;
+   */
+  STATUS = 3,
+
+  /**
+   * The gRPC server says that it does not serve, or does not know the service.
+   *
+   * @generated from enum value: CHECK_FAILURE_NOT_SERVING = 4;
+   */
+  NOT_SERVING = 4,
+
+  /**
+   * The answer is malformed or longer than 4 KiB, or TLS failed.
+   *
+   * @generated from enum value: CHECK_FAILURE_MALFORMED = 5;
+   */
+  MALFORMED = 5,
+
+  /**
+   * The name of the target has no address.
+   *
+   * @generated from enum value: CHECK_FAILURE_NAME = 6;
+   */
+  NAME = 6,
+
+  /**
+   * No address of the target is within the node's setting `checks.allowed`.
+   *
+   * @generated from enum value: CHECK_FAILURE_NOT_ALLOWED = 7;
+   */
+  NOT_ALLOWED = 7,
+
+  /**
+   * Nothing renewed the check in time.
+   *
+   * @generated from enum value: CHECK_FAILURE_NOT_RENEWED = 8;
+   */
+  NOT_RENEWED = 8,
+
+  /**
+   * The other entry is not fit for traffic, does not exist, or may not be seen.
+   *
+   * @generated from enum value: CHECK_FAILURE_ALIAS = 9;
+   */
+  ALIAS = 9,
+}
+
+/**
+ * Describes the enum waymark.catalog.v1.CheckFailure.
+ */
+export declare const CheckFailureSchema: GenEnum<CheckFailure>;
 

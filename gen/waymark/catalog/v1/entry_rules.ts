@@ -2,10 +2,15 @@
 import { quoted } from "../../../../src/catalog/entry/names.ts";
 import type { Problems } from "../../../../src/catalog/entry/problems.ts";
 import {
+  type AliasCheckFields,
   type CacheDetailFields,
+  type CheckFields,
+  type CheckStateFields,
   type EntryFields,
   type EntryKeyFields,
   type FunctionDetailFields,
+  type GrpcCheckFields,
+  type HttpCheckFields,
   type LoadReportFields,
   type NodeDetailFields,
   type QueueDetailFields,
@@ -163,6 +168,74 @@ export function checkNodeDetail(value: NodeDetailFields, problems: Problems): vo
   checkNodeDetail_labels(value.labels, problems);
 }
 
+/** Adds what breaks the contract's rules in `GrpcCheck`. */
+export function checkGrpcCheck(value: GrpcCheckFields, problems: Problems): void {
+  if (value.service !== "") problems.name(value.service, problems.bounds.maxNameLength, "service");
+}
+
+/** Adds what breaks the contract's rules in `HttpCheck`. */
+export function checkHttpCheck(value: HttpCheckFields, problems: Problems): void {
+  if (value.path !== "") problems.text(value.path, problems.bounds.maxUrlLength, "path");
+  problems.pattern(value.path, { pattern: /^(\/[!-~]*)?$/u, rule: "a path that starts with / and has printable ASCII without spaces" }, "path");
+  if (!(value.statusMin >= 0 && value.statusMin <= 599)) problems.range(value.statusMin, 0, 599, "status_min");
+  if (!(value.statusMax >= 0 && value.statusMax <= 599)) problems.range(value.statusMax, 0, 599, "status_max");
+}
+
+/** Adds what breaks the contract's rules in `AliasCheck`. */
+export function checkAliasCheck(value: AliasCheckFields, problems: Problems): void {
+  if (value.key === undefined) problems.add("key", "is required");
+  if (value.key !== undefined) {
+    const before = problems.count;
+    checkEntryKey(value.key, problems);
+    if (problems.count !== before) problems.under(before, "key.");
+  }
+}
+
+/** Adds what breaks the contract's rules in `Check`. */
+export function checkCheck(value: CheckFields, problems: Problems): void {
+  if (value.target !== "") problems.name(value.target, problems.bounds.maxNameLength, "target");
+  if (value.interval !== undefined) {
+    problems.duration(value.interval, 3600000, "interval", 1000);
+  }
+  if (value.timeout !== undefined) {
+    problems.duration(value.timeout, 60000, "timeout", 1000);
+  }
+  if (!(value.failing >= 0 && value.failing <= 10)) problems.range(value.failing, 0, 10, "failing");
+  if (!(value.passing >= 0 && value.passing <= 10)) problems.range(value.passing, 0, 10, "passing");
+  switch (value.probe.case) {
+    case "grpc": {
+      const before = problems.count;
+      checkGrpcCheck(value.probe.value, problems);
+      if (problems.count !== before) problems.under(before, "grpc.");
+      return;
+    }
+    case "http": {
+      const before = problems.count;
+      checkHttpCheck(value.probe.value, problems);
+      if (problems.count !== before) problems.under(before, "http.");
+      return;
+    }
+    case "tcp":
+      return;
+    case "ttl":
+      return;
+    case "alias": {
+      const before = problems.count;
+      checkAliasCheck(value.probe.value, problems);
+      if (problems.count !== before) problems.under(before, "alias.");
+      return;
+    }
+    case undefined:
+  }
+}
+
+/** Adds what breaks the contract's rules in `CheckState`. */
+export function checkCheckState(value: CheckStateFields, problems: Problems): void {
+  problems.known(value.health, 5, "a health status", "health");
+  problems.known(value.failure, 9, "a check failure", "failure");
+  if (!(value.httpStatus >= 0 && value.httpStatus <= 999)) problems.range(value.httpStatus, 0, 999, "http_status");
+}
+
 function checkEntry_targets(many: readonly TargetFields[], problems: Problems): void {
   problems.items(many.length, problems.bounds.maxTargets, "targets");
   for (let i = 0; i < many.length; i++) {
@@ -231,6 +304,28 @@ function checkEntry_aliases(many: readonly string[], problems: Problems): void {
   problems.unique(many, "aliases");
 }
 
+function checkEntry_checks(many: readonly CheckFields[], problems: Problems): void {
+  problems.items(many.length, 4, "checks");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkCheck(item, problems);
+    if (problems.count !== before) problems.under(before, `checks[${i}].`);
+  }
+}
+
+function checkEntry_check_states(many: readonly CheckStateFields[], problems: Problems): void {
+  problems.items(many.length, 4, "check_states");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkCheckState(item, problems);
+    if (problems.count !== before) problems.under(before, `check_states[${i}].`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `Entry`. */
 export function checkEntry(value: EntryFields, problems: Problems): void {
   if (value.key === undefined) problems.add("key", "is required");
@@ -261,6 +356,9 @@ export function checkEntry(value: EntryFields, problems: Problems): void {
     checkLoadReport(value.load, problems);
     if (problems.count !== before) problems.under(before, "load.");
   }
+  if (value.checks.length > 0) checkEntry_checks(value.checks, problems);
+  problems.known(value.reportedHealth, 5, "a health status", "reported_health");
+  if (value.checkStates.length > 0) checkEntry_check_states(value.checkStates, problems);
   switch (value.detail.case) {
     case "service":
       return;

@@ -173,6 +173,14 @@ export enum Reason {
    * @generated from enum value: REASON_CLOCK_SKEW = 21;
    */
   CLOCK_SKEW = 21,
+
+  /**
+   * FAILED_PRECONDITION. The entry has checks, and this node runs none, so nobody would watch it. Register it without checks,
+   * or at a node whose setting `checks.enabled` is true.
+   *
+   * @generated from enum value: REASON_CHECKS_DISABLED = 22;
+   */
+  CHECKS_DISABLED = 22,
 }
 
 /**

@@ -1601,8 +1601,8 @@ export declare const DiscoveryService: GenService<{
   /**
    * Puts entries into the catalog under a lease. The server stores all entries of a request or none. Any caller may
    * call it; the policy decides which namespaces the caller may write. Fails with DISCOVERY_ACCESS_DENIED when the
-   * caller may not write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, and STORE_UNAVAILABLE when
-   * the journal takes no writes.
+   * caller may not write a namespace or a key, LEASE_NOT_FOUND, QUOTA_EXCEEDED, CLOCK_SKEW, CHECKS_DISABLED when an entry
+   * has checks and the node runs none, and STORE_UNAVAILABLE when the journal takes no writes.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Register
    */

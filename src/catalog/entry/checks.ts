@@ -1,0 +1,93 @@
+/** The checks of an entry: the rules that the contract cannot state, and what a field means that is left out. */
+import { type CheckFields, type EntryFields, readEntry, type TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { type TimeFields, timeMs } from "../../lib/protowire.ts";
+import { quoted } from "./names.ts";
+import type { Problems } from "./problems.ts";
+
+export type Check = CheckFields;
+/** The fields of an entry that its checks are made of. */
+export type WithChecks = Pick<EntryFields, "checks" | "targets">;
+/** What the stored bytes of an entry say of its checks, and of what these have found. */
+export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth" | "checkStates">;
+
+const DEFAULT_INTERVAL_MS = 10_000;
+const DEFAULT_TIMEOUT_MS = 5000;
+const DEFAULT_FAILING = 3;
+const DEFAULT_PASSING = 1;
+const DEFAULT_STATUS_MIN = 200;
+const DEFAULT_STATUS_MAX = 299;
+
+/** When a check looks, and how many results in a row turn it. */
+export interface CheckTimes {
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly failing: number;
+  readonly passing: number;
+}
+
+export function timesOf(check: CheckFields): CheckTimes {
+  const intervalMs = msOr(check.interval, DEFAULT_INTERVAL_MS);
+  return {
+    intervalMs,
+    timeoutMs: msOr(check.timeout, Math.min(DEFAULT_TIMEOUT_MS, intervalMs)),
+    failing: check.failing || (check.probe.case === "ttl" ? 1 : DEFAULT_FAILING),
+    passing: check.passing || DEFAULT_PASSING,
+  };
+}
+
+/** The statuses of HTTP that pass, both ends included. */
+export function statusesOf(http: { readonly statusMin: number; readonly statusMax: number }): {
+  readonly min: number;
+  readonly max: number;
+} {
+  return { min: http.statusMin || DEFAULT_STATUS_MIN, max: http.statusMax || DEFAULT_STATUS_MAX };
+}
+
+/** The target that a check looks at. Undefined when the entry has none of that name, and for checks that look at no target. */
+export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
+  if (!looksAtTarget(check)) return undefined;
+  return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
+}
+
+/** Of a finished entry or its content. Cost: a decode. */
+export function checksOf(sealed: Uint8Array): Checked {
+  return readEntry(sealed).entry;
+}
+
+/** Adds the faults of the checks of a client's entry. */
+export function checkChecks({ checks, targets }: WithChecks, problems: Problems): void {
+  checks.forEach((check, i) => {
+    const before = problems.count;
+    if (check.probe.case === undefined) problems.add("probe", "is required: one of grpc, http, tcp, ttl, alias");
+    else if (looksAtTarget(check)) checkTarget(check, targets, problems);
+    else checkNoTarget(check, problems);
+    if (problems.count !== before) problems.under(before, `checks[${i}].`);
+  });
+}
+
+function looksAtTarget({ probe }: CheckFields): boolean {
+  return probe.case === "grpc" || probe.case === "http" || probe.case === "tcp";
+}
+
+function checkTarget(check: CheckFields, targets: readonly TargetFields[], problems: Problems): void {
+  const { probe } = check;
+  const target = targetOf(check, targets);
+  if (target === undefined)
+    problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
+  else if (target.protocol.toLowerCase() === "udp") problems.add("target", "has the protocol udp, and checks connect over TCP");
+  const { timeoutMs, intervalMs } = timesOf(check);
+  if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
+  if (probe.case !== "http") return;
+  const { min, max } = statusesOf(probe.value);
+  if (min > max) problems.add("http.status_max", `${max} is less than status_min, which is ${min}`);
+  if (min < 100) problems.add("http.status_min", `${min} is not 0 and less than 100, the lowest status of HTTP`);
+}
+
+function checkNoTarget({ target, timeout, probe }: CheckFields, problems: Problems): void {
+  if (target !== "") problems.add("target", `must be empty: a check of the kind ${probe.case} looks at no target`);
+  if (timeout !== undefined) problems.add("timeout", `must be absent: a check of the kind ${probe.case} waits for nothing`);
+}
+
+function msOr(time: TimeFields | undefined, otherwise: number): number {
+  return time === undefined ? otherwise : timeMs(time);
+}

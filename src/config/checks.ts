@@ -1,0 +1,16 @@
+/** Settings of the checks of entries: the group `checks` of SETTINGS in `settings.ts`. */
+import { bool, list } from "./field.ts";
+
+export const CHECK_SETTINGS = {
+  enabled: bool({
+    default: false,
+    doc: "Run the checks of entries that are registered here. While it is false, a registration with checks is refused, so that no entry with checks goes unwatched.",
+  }),
+  allowed: list({
+    pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/,
+    what: "an address or a block such as 10.0.0.0/8",
+    maxItems: 256,
+    default: [],
+    doc: "Addresses, and blocks of addresses, that checks may connect to; none when empty. Loopback, link-local, multicast and unspecified addresses, addresses of cloud metadata, and IPv6 forms of IPv4 addresses are only reached by a block that lies wholly within theirs: 0.0.0.0/0 holds none of them.",
+  }),
+} as const;

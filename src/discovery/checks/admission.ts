@@ -1,0 +1,82 @@
+/** Which checks a registration may bring: whether this node runs checks at all, what they may reach, and which entries an alias may go by. */
+import { type Check, targetOf, type WithChecks } from "../../catalog/entry/checks.ts";
+import { parseKey } from "../../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { parseAddress } from "../../lib/addresses.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { hiddenError, type OnDenied, type PolicySource } from "../../policy/set/visibility.ts";
+import type { Reach } from "./reach.ts";
+
+/** What an alias check says. */
+type AliasOf = Extract<Check["probe"], { readonly case: "alias" }>["value"];
+
+export interface AdmissionParts {
+  /** The setting `checks.enabled`. */
+  readonly isEnabled: boolean;
+  readonly reach: Reach;
+  readonly clusterId: string;
+  readonly policies: PolicySource;
+  readonly onDenied: OnDenied;
+  /** Whether the entry of this key, as this node holds it, has alias checks. False when it does not exist. */
+  readonly hasAlias: (key: KeyText) => boolean;
+}
+
+export class CheckAdmission {
+  readonly #parts: AdmissionParts;
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+  }
+
+  /** Throws `checks_disabled` for an entry with checks at a node that runs none. To be called first: nothing else matters then. */
+  checkEnabled({ checks }: WithChecks, index: number): void {
+    if (checks.length === 0 || this.#parts.isEnabled) return;
+    const field = `entries[${index}].checks`;
+    const description = "this node runs no checks, because its setting checks.enabled is false";
+    throw new WaymarkError("checks_disabled", `${field}: ${description}`, { violations: [{ field, description }] });
+  }
+
+  /**
+   * Throws `invalid_argument` for a check of an address that is not allowed, and for an alias of an entry that has aliases itself or of its own
+   * entry; `discovery_access_denied` for an alias into a namespace that the caller may not see. Names are tested when they are resolved. The entries
+   * are valid otherwise, and `keys` are theirs.
+   */
+  check(entries: readonly WithChecks[], keys: readonly KeyText[], caller: Caller): void {
+    const withAlias = new Set(keys.filter((_, i) => hasAliasCheck(entries[i])));
+    entries.forEach((entry, i) => {
+      entry.checks.forEach((check, j) => {
+        const field = `entries[${i}].checks[${j}]`;
+        this.#checkTarget(check, entry, `${field}.target`);
+        if (check.probe.case === "alias") this.#checkAlias(check.probe.value, keys[i], withAlias, caller, `${field}.alias.key`);
+      });
+    });
+  }
+
+  #checkTarget(check: Check, { targets }: WithChecks, field: string): void {
+    const host = targetOf(check, targets)?.host;
+    if (host === undefined || parseAddress(host) === undefined || this.#parts.reach.allows(host)) return;
+    throw invalid(field, `${host} is not within checks.allowed of this node, so no check may connect to it`);
+  }
+
+  #checkAlias({ key }: AliasOf, own: KeyText | undefined, withAlias: ReadonlySet<KeyText>, caller: Caller, field: string): void {
+    const { clusterId, policies, onDenied, hasAlias } = this.#parts;
+    if (key === undefined) throw invalid(field, "is required");
+    const other = parseKey(key, field, clusterId, PROTOCOL_BOUNDS);
+    const { namespace } = keyParts(other);
+    const verdict = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+    if (!verdict.allowed) {
+      onDenied(caller, { action: "register", namespace, verdict });
+      throw hiddenError(`${field}.namespace`, namespace);
+    }
+    if (other === own) throw invalid(field, "is the key of the entry itself; an alias goes by another entry");
+    if (withAlias.has(other) || hasAlias(other))
+      throw invalid(field, "is the key of an entry with alias checks; an alias follows one step, so that aliases form no cycle");
+  }
+}
+
+/** Whether an entry goes by the health of another one. */
+export function hasAliasCheck(entry: Pick<WithChecks, "checks"> | undefined): boolean {
+  return entry?.checks.some(({ probe }) => probe.case === "alias") === true;
+}

@@ -1,0 +1,116 @@
+/** The rules of an entry's checks that only code states, and what is meant where a field is left out. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { statusesOf, targetOf, timesOf } from "../../../src/catalog/entry/checks.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { stamped } from "../../fakes/registry.ts";
+
+type CheckInit = MessageInitShape<typeof CheckSchema>;
+
+const TARGETS = [
+  { name: "", host: "10.0.0.1", port: 80 },
+  { name: "health", host: "10.0.0.1", port: 81 },
+  { name: "stats", host: "10.0.0.1", port: 82, protocol: "UDP" },
+];
+const s = (seconds: number) => ({ seconds: BigInt(seconds) });
+
+function faultsOf(check: CheckInit, targets: typeof TARGETS = TARGETS): readonly string[] {
+  try {
+    stamped("a", { targets, checks: [check] });
+    return [];
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    return (error.details.violations ?? []).map(({ field, description }) => `${field}: ${description}`);
+  }
+}
+
+const TCP = { case: "tcp", value: {} } as const;
+const TTL = { case: "ttl", value: {} } as const;
+
+test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
+  ["of the first target", { probe: TCP }, undefined],
+  ["of a named target", { target: "health", probe: { case: "grpc", value: { service: "svc.Health" } } }, undefined],
+  ["without a probe", {}, /^entries\[0\]\.checks\[0\]\.probe: is required: one of grpc, http, tcp, ttl, alias$/],
+  ["of a target that is not there", { target: "nope", probe: TCP }, /checks\[0\]\.target: "nope" is not the name of a target/],
+  ["of a target over UDP", { target: "stats", probe: TCP }, /checks\[0\]\.target: has the protocol udp/],
+  [
+    "that would take longer than its interval",
+    { interval: s(2), timeout: s(3), probe: TCP },
+    /\.timeout: 3 s is more than interval, which is 2 s/,
+  ],
+  ["that may take its whole interval", { interval: s(3), timeout: s(3), probe: TCP }, undefined],
+  [
+    "with the statuses turned round",
+    { probe: { case: "http", value: { statusMin: 300, statusMax: 200 } } },
+    /http\.status_max: 200 is less than status_min/,
+  ],
+  [
+    "with a lowest status above the highest that is meant",
+    { probe: { case: "http", value: { statusMin: 300 } } },
+    /http\.status_max: 299 is less/,
+  ],
+  ["with a status that HTTP does not have", { probe: { case: "http", value: { statusMin: 99 } } }, /http\.status_min: 99/],
+  [
+    "with a line break in its path",
+    { probe: { case: "http", value: { path: "/a\r\nhost: b" } } },
+    /http\.path: .*a path that starts with \//,
+  ],
+  ["with a path that does not start at the root", { probe: { case: "http", value: { path: "health" } } }, /http\.path/],
+  [
+    "with too long a path",
+    { probe: { case: "http", value: { path: `/${"x".repeat(512)}` } } },
+    /http\.path: has 513 characters, at most 512/,
+  ],
+  ["that looks too often", { interval: { nanos: 999_999_999 }, probe: TCP }, /checks\[0\]\.interval: 0\.999999999 s must be 1 s to 3600 s/],
+  ["that looks too seldom", { interval: s(3601), probe: TCP }, /checks\[0\]\.interval/],
+  ["with too high a threshold", { failing: 11, probe: TCP }, /checks\[0\]\.failing: 11 must be 0 to 10/],
+  ["that the program renews", { interval: s(60), probe: TTL }, undefined],
+  ["that the program renews, of a target", { target: "health", probe: TTL }, /\.target: must be empty: a check of the kind ttl/],
+  ["that the program renews, with a timeout", { timeout: s(1), probe: TTL }, /\.timeout: must be absent: a check of the kind ttl/],
+  ["of nothing in particular", { probe: { case: "alias", value: {} } }, /\.alias\.key: is required/],
+  [
+    "of an entry whose key cannot be",
+    { probe: { case: "alias", value: { key: { namespace: "A", name: "x", instanceId: "1" } } } },
+    /\.alias\.key\.namespace/,
+  ],
+])("a check %s", (_what, check, fault) => {
+  const faults = faultsOf(check);
+  if (fault === undefined) expect(faults).toEqual([]);
+  else expect(faults).toEqual([expect.stringMatching(fault)]);
+});
+
+test("an entry without targets has nothing that a check could look at", () => {
+  expect(faultsOf({ probe: TCP }, [])).toEqual(["entries[0].checks[0].target: the entry has no targets"]);
+});
+
+test("an entry has at most four checks", () => {
+  const four = Array.from({ length: 4 }, () => ({ probe: TCP }));
+  expect(stamped("a", { targets: TARGETS, checks: four }).hasChecks).toBe(true);
+  expect(() => stamped("a", { targets: TARGETS, checks: [...four, { probe: TCP }] })).toThrow("entries[0].checks: has 5 items, at most 4");
+});
+
+test("what is left out has the meaning that the contract says", () => {
+  const check = (init: CheckInit) => create(CheckSchema, init);
+  expect(timesOf(check({ probe: TCP }))).toEqual({ intervalMs: 10_000, timeoutMs: 5000, failing: 3, passing: 1 });
+  expect(timesOf(check({ probe: TCP, interval: s(2), failing: 5, passing: 2 }))).toEqual({
+    intervalMs: 2000,
+    timeoutMs: 2000,
+    failing: 5,
+    passing: 2,
+  });
+  expect(timesOf(check({ probe: TTL }))).toMatchObject({ failing: 1 });
+  expect(statusesOf({ statusMin: 0, statusMax: 0 })).toEqual({ min: 200, max: 299 });
+  expect(statusesOf({ statusMin: 100, statusMax: 599 })).toEqual({ min: 100, max: 599 });
+  const targets = TARGETS.map((target) => ({ priority: 0, weight: 0, protocol: "", ...target }));
+  expect(targetOf(check({ probe: TCP }), targets)).toMatchObject({ port: 80 });
+  expect(targetOf(check({ probe: TCP, target: "health" }), targets)).toMatchObject({ port: 81 });
+  expect(targetOf(check({ probe: TTL }), targets)).toBeUndefined();
+});
+
+test("a client does not say what its checks have found, nor what it reports beside its health", () => {
+  const said = { reportedHealth: 3, checkStates: [{ health: 1, failure: 2, httpStatus: 500 }] };
+  const entry = { targets: TARGETS, checks: [{ probe: TCP }] };
+  expect(stamped("a", { ...entry, ...said }).content).toEqual(stamped("a", entry).content);
+  expect(stamped("a", { targets: TARGETS, ...said }).content).toEqual(stamped("a", { targets: TARGETS }).content);
+});

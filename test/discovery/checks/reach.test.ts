@@ -1,0 +1,75 @@
+/** Which addresses checks may connect to. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { Reach } from "../../../src/discovery/checks/reach.ts";
+import { addressOf, parseBlock } from "../../../src/lib/addresses.ts";
+
+const EVERYTHING = ["0.0.0.0/0", "::/0"];
+
+test.each([
+  { allowed: [], address: "10.0.0.1", allows: false },
+  { allowed: ["10.0.0.0/8"], address: "10.0.0.1", allows: true },
+  { allowed: ["10.0.0.0/8"], address: "11.0.0.1", allows: false },
+  { allowed: ["10.0.0.7"], address: "10.0.0.7", allows: true },
+  { allowed: ["fd12::/16"], address: "fd12::7", allows: true },
+  { allowed: ["no block", "10.0.0.1/8"], address: "10.0.0.1", allows: false },
+  { allowed: EVERYTHING, address: "web.local", allows: false },
+  { allowed: EVERYTHING, address: "fe80::1%eth0", allows: false },
+  { allowed: EVERYTHING, address: "010.0.0.1", allows: false },
+  { allowed: EVERYTHING, address: "2001:db8::1", allows: true },
+])("with $allowed allowed, $address is reached: $allows", ({ allowed, address, allows }) => {
+  expect(new Reach(allowed).allows(address)).toBe(allows);
+});
+
+/** An address of special meaning, a block within its own, and the widest block that still does not hold it. */
+test.each([
+  ["loopback", "127.0.0.1", "127.0.0.0/8", "126.0.0.0/7"],
+  ["loopback of IPv6", "::1", "::1/128", "::/127"],
+  ["link-local, with the metadata of most clouds", "169.254.169.254", "169.254.169.254/32", "169.252.0.0/14"],
+  ["link-local of IPv6", "fe80::1", "fe80::/64", "fe00::/9"],
+  ["multicast", "224.0.0.1", "224.0.0.0/24", "192.0.0.0/2"],
+  ["multicast of IPv6", "ff02::1", "ff02::/16", "fe00::/7"],
+  ["unspecified", "0.0.0.0", "0.0.0.0/32", "0.0.0.0/7"],
+  ["unspecified of IPv6", "::", "::/128", "::/127"],
+  ["broadcast", "255.255.255.255", "255.255.255.255/32", "128.0.0.0/1"],
+  ["metadata of AWS in IPv6", "fd00:ec2::254", "fd00:ec2::254/128", "fd00::/8"],
+  ["metadata of Alibaba", "100.100.100.200", "100.100.100.200/32", "100.64.0.0/10"],
+  ["mapped", "::ffff:10.0.0.1", "::ffff:0:0/96", "::/0"],
+  ["loopback, mapped", "::ffff:127.0.0.1", "::ffff:127.0.0.0/104", "::ffff:0:0/96"],
+  ["metadata, mapped", "::ffff:169.254.169.254", "::ffff:169.254.169.254/128", "::ffff:0:0/96"],
+  ["NAT64", "64:ff9b::a00:1", "64:ff9b::/96", "64::/16"],
+  ["metadata behind NAT64", "64:ff9b::a9fe:a9fe", "64:ff9b::a9fe:0/112", "64:ff9b::/96"],
+  ["6to4", "2002:a00:1::1", "2002::/16", "2000::/3"],
+  ["metadata behind 6to4", "2002:a9fe:a9fe::1", "2002:a9fe::/32", "2002::/16"],
+  ["Teredo", "2001::1", "2001::/32", "2000::/3"],
+])("an address of the sort %s needs a block of its own", (_sort, address, own, wide) => {
+  expect(new Reach([own]).allows(address)).toBe(true);
+  expect(new Reach([wide, ...EVERYTHING]).allows(address)).toBe(false);
+});
+
+test("no block that is wider than a special block reaches into it, wherever the special address lies", () => {
+  const inside = (first: number, bits: number) =>
+    fc.integer({ min: 0, max: 2 ** (32 - bits) - 1 }).map((low) => {
+      const all = (first * 2 ** 24 + low) >>> 0;
+      return [all >>> 24, (all >>> 16) & 255, (all >>> 8) & 255, all & 255].join(".");
+    });
+  const special = fc.oneof(inside(0, 8), inside(127, 8), inside(224, 4), inside(240, 4));
+  fc.assert(
+    fc.property(special, fc.integer({ min: 0, max: 3 }), (address, prefixBits) => {
+      const first = Number(address.split(".")[0]);
+      const kept = prefixBits === 0 ? 0 : first & (0xff << (8 - prefixBits));
+      expect(new Reach([`${kept}.0.0.0/${prefixBits}`]).allows(address)).toBe(false);
+    }),
+  );
+});
+
+test("an address that is its own block is reached, whatever it is", () => {
+  const group = fc.integer({ min: 0, max: 0xffff });
+  fc.assert(
+    fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
+      const text = groups.map((each) => each.toString(16)).join(":");
+      expect(parseBlock(text)?.bytes).toEqual(addressOf(groups));
+      expect(new Reach([text]).allows(text)).toBe(true);
+    }),
+  );
+});
