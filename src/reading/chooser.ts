@@ -1,0 +1,217 @@
+/**
+ * Chooses again and again among the endpoints of one name, which come and go meanwhile. It follows the rules of `select`, and
+ * knows more: what this program's own calls to each endpoint came to.
+ */
+import { fnv64 } from "../lib/hash64.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
+import { type Candidate, Endpoint } from "./endpoint.ts";
+import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels, TIERS } from "./levels.ts";
+import { Seen } from "./load.ts";
+import { type Draw, Pool, type PoolOptions } from "./pool.ts";
+
+/** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
+export interface ChooserOptions extends RankOptions, PoolOptions {}
+
+/** What one choice asks for beyond the policy. */
+export interface Wishes<C extends Candidate> {
+  /** HASH: the same text gives the same endpoint while that endpoint is there and usable. */
+  readonly hashKey: string;
+  /** Endpoints that were tried already. */
+  readonly avoid: ReadonlySet<Endpoint<C>> | undefined;
+}
+
+const NO_WISHES = { hashKey: "", avoid: undefined };
+/** Part of a new latency in the usual one. */
+const TYPICAL_GAIN = 1 / 16;
+/** Most times that a choice is made anew because it falls on an endpoint to be avoided. Then any other is taken. */
+const MOST_TRIES = 8;
+
+/** `choose` costs O(1) and makes no object by load, O(log n) at random, O(different weights) in turn, O(n) by hash. `put` and `remove` cost O(log n). */
+export class Chooser<C extends Candidate> {
+  readonly #options: ChooserOptions;
+  readonly #byKey = new Map<string, Endpoint<C>>();
+  /** By rank. Those of tiers and levels without an endpoint so far are missing. */
+  readonly #pools: (Pool<C> | undefined)[] = [];
+  /** Number of endpoints by level, also of those that cannot be chosen. */
+  readonly #all = new Float64Array(LEVELS);
+  readonly #choosable = new Float64Array(LEVELS);
+  readonly #shares = new Float64Array(LEVELS);
+  readonly #levels = new LevelTurns();
+  readonly #draw: { -readonly [Name in keyof Draw]: Draw[Name] };
+  /** The best tier with an endpoint that may be chosen. TIERS without any. */
+  #tier: number = TIERS;
+  #areSharesOld = false;
+  #nowMonoMs = 0;
+  #nextReturnMs = NEVER;
+  #choiceCount = 0;
+  #byLoadCount = 0;
+
+  constructor(options: ChooserOptions) {
+    this.#options = options;
+    this.#draw = { time: { monoMs: 0, wallMs: 0 }, random: () => 0, typicalMs: 0 };
+  }
+
+  /** Number of endpoints, also of those that cannot be chosen. */
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Choices made, and those of them that were made by load. */
+  get counts(): { readonly choices: number; readonly byLoad: number } {
+    return { choices: this.#choiceCount, byLoad: this.#byLoadCount };
+  }
+
+  find(key: string): Endpoint<C> | undefined {
+    return this.#byKey.get(key);
+  }
+
+  /** All endpoints, in no particular order. */
+  endpoints(): Iterable<Endpoint<C>> {
+    return this.#byKey.values();
+  }
+
+  /** Adds an entry, or takes its new fields. What was seen of its endpoint stays. */
+  put(candidate: C): Endpoint<C> {
+    let endpoint = this.#byKey.get(candidate.key);
+    if (endpoint === undefined) {
+      endpoint = new Endpoint(candidate, this.#options);
+      this.#byKey.set(candidate.key, endpoint);
+    } else {
+      this.#leave(endpoint);
+      endpoint.describe(candidate, this.#options);
+    }
+    this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) + 1;
+    if (endpoint.isChoosable) {
+      const pool = (this.#pools[endpoint.rank] ??= new Pool(this.#options));
+      pool.put(endpoint);
+      this.#settle(pool);
+    }
+    this.#areSharesOld = true;
+    return endpoint;
+  }
+
+  /** Removes the entry with this key, if it is there. Calls to its endpoint may still end. */
+  remove(key: string): void {
+    const endpoint = this.#byKey.get(key);
+    if (endpoint === undefined) return;
+    this.#byKey.delete(key);
+    this.#leave(endpoint);
+  }
+
+  /**
+   * The endpoint for one call. Undefined if there is none: no entry, all in MAINTENANCE, or all to be avoided. `time` and the random numbers in [0, 1)
+   * come from the caller.
+   */
+  choose(time: Time, random: () => number, wishes: Wishes<C> = NO_WISHES): Endpoint<C> | undefined {
+    // HOT: once a call of a client (bench/choose.ts): at most 1 µs, and no object.
+    this.#nowMonoMs = time.monoMs;
+    if (time.monoMs >= this.#nextReturnMs) this.#readmitDue();
+    if (this.#areSharesOld) this.#share();
+    if (this.#tier === TIERS) return undefined;
+    this.#choiceCount += 1;
+    const { hashKey, avoid } = wishes;
+    if (this.#options.policy === SELECT_POLICY.HASH) return this.#byHash(hashKey, avoid);
+    const pool = this.#pools[this.#tier * LEVELS + this.#levels.next(this.#shares)];
+    if (pool?.isByLoad === true) this.#byLoadCount += 1;
+    this.#draw.time = time;
+    this.#draw.random = random;
+    const tries = avoid === undefined ? 1 : MOST_TRIES;
+    for (let i = 0; i < tries; i++) {
+      const chosen = pool?.choose(this.#draw);
+      if (chosen !== undefined && avoid?.has(chosen) !== true) return chosen;
+    }
+    return avoid === undefined ? undefined : this.#other(avoid);
+  }
+
+  /** A call to the endpoint begins. Exactly one of `succeeded`, `failed` and `abandoned` must follow. */
+  started(endpoint: Endpoint<C>): void {
+    endpoint.seen ??= new Seen();
+    endpoint.seen.inFlightCount += 1;
+  }
+
+  /** A call ended well after `latencyMs`. */
+  succeeded(endpoint: Endpoint<C>, latencyMs: number, time: Time): void {
+    const { typicalMs } = this.#draw;
+    this.#draw.typicalMs = typicalMs === 0 ? latencyMs : typicalMs + (latencyMs - typicalMs) * TYPICAL_GAIN;
+    this.#ended(endpoint, { isOk: true, latencyMs }, time);
+    endpoint.noteSuccess();
+  }
+
+  /** A call failed for a reason that another endpoint might not have had. */
+  failed(endpoint: Endpoint<C>, time: Time): void {
+    this.#ended(endpoint, { isOk: false, latencyMs: 0 }, time);
+    if (!endpoint.noteFailure() || endpoint.index === -1) return;
+    const pool = this.#pools[endpoint.rank];
+    if (pool?.eject(endpoint, time.monoMs) !== true) return;
+    this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
+    this.#areSharesOld = true;
+  }
+
+  /** A call ended without a verdict on the endpoint, for example because the caller gave it up. */
+  abandoned(endpoint: Endpoint<C>): void {
+    if (endpoint.seen !== undefined) endpoint.seen.inFlightCount -= 1;
+  }
+
+  #ended(endpoint: Endpoint<C>, { isOk, latencyMs }: { readonly isOk: boolean; readonly latencyMs: number }, time: Time): void {
+    this.#nowMonoMs = time.monoMs;
+    const { seen } = endpoint;
+    if (seen === undefined) return;
+    seen.inFlightCount -= 1;
+    const wasKnown = endpoint.isKnown;
+    seen.note(isOk, latencyMs, time.monoMs);
+    if (!wasKnown && endpoint.index !== -1) this.#pools[endpoint.rank]?.noteKnown();
+  }
+
+  #leave(endpoint: Endpoint<C>): void {
+    this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) - 1;
+    this.#areSharesOld = true;
+    const pool = endpoint.isChoosable ? this.#pools[endpoint.rank] : undefined;
+    if (pool === undefined) return;
+    pool.remove(endpoint);
+    this.#settle(pool);
+  }
+
+  /** After a change of a pool's members: too many may be ejected now. */
+  #settle(pool: Pool<C>): void {
+    pool.readmit(this.#nowMonoMs);
+    this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
+  }
+
+  #readmitDue(): void {
+    this.#nextReturnMs = NEVER;
+    for (const pool of this.#pools) if (pool !== undefined) this.#settle(pool);
+    this.#areSharesOld = true;
+  }
+
+  #share(): void {
+    this.#areSharesOld = false;
+    for (this.#tier = 0; this.#tier < TIERS; this.#tier++) {
+      let count = 0;
+      for (let level = 0; level < LEVELS; level++) {
+        const size = this.#pools[this.#tier * LEVELS + level]?.size ?? 0;
+        this.#choosable[level] = size;
+        count += size;
+      }
+      if (count > 0) break;
+    }
+    shareLevels(this.#choosable, this.#all, this.#shares);
+  }
+
+  #byHash(hashKey: string, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
+    const hash = fnv64(hashKey);
+    for (const pool of this.#pools) {
+      const chosen = pool?.byHash(hash, avoid);
+      if (chosen !== undefined) return chosen;
+    }
+    return undefined;
+  }
+
+  /** Any endpoint that is not in `avoid`, best rank first. */
+  #other(avoid: ReadonlySet<Endpoint<C>>): Endpoint<C> | undefined {
+    for (const pool of this.#pools) {
+      const other = pool?.other(avoid);
+      if (other !== undefined) return other;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,113 @@
+/** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
+import { fnv64 } from "../lib/hash64.ts";
+import { type HealthNumber, LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, TIERS } from "./levels.ts";
+import type { Load, Seen } from "./load.ts";
+import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
+
+/** An entry that can be chosen, with the fields that the choice depends on. */
+export interface Candidate {
+  /** Names the entry. It orders candidates, and HASH hashes it. */
+  readonly key: string;
+  readonly view: Place & {
+    readonly health: HealthNumber;
+    readonly targets: readonly Target[];
+    readonly load: Load | undefined;
+  };
+}
+
+/** A target as the candidate's own type has it. */
+export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
+
+/** Failures in a row after which an endpoint is ejected. */
+const MOST_FAILURES = 5;
+/** An ejection lasts this long for each ejection of the endpoint so far, up to Envoy's `max_ejection_time` of 300 s. */
+const EJECTION_MS = 30_000;
+const MOST_EJECTIONS = 10;
+/** An endpoint that was not ejected for this long has none so far. */
+const FORGIVEN_AFTER_MS = 600_000;
+/** The part of a level that may be ejected at a time. One may always be. */
+const MOST_EJECTED = 0.1;
+
+/** Most endpoints of a level that are ejected at a time. Its last one never is. */
+export function mostEjected(levelSize: number): number {
+  return Math.min(levelSize - 1, Math.max(1, Math.floor(levelSize * MOST_EJECTED)));
+}
+
+/** It stays the same object while its key is there, whatever changes. Its fields belong to the chooser; readers use `candidate`. */
+export class Endpoint<C extends Candidate> {
+  readonly key: string;
+  candidate: C;
+  /** `rankOf` the candidate. */
+  rank = 0;
+  weight = 1;
+  preferred: readonly TargetOf<C>[] = [];
+  /** Undefined before its first call. */
+  seen: Seen | undefined;
+  /** Index among those of its pool that may be chosen; -1 if it is not there. */
+  index = -1;
+  /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
+  ejectedUntilMs = 0;
+  hashHigh = 0;
+  hashLow = 0;
+  #failures = 0;
+  #ejections = 0;
+  #returnedMs = 0;
+
+  constructor(candidate: C, options: RankOptions) {
+    this.key = candidate.key;
+    this.candidate = candidate;
+    if (options.policy === SELECT_POLICY.HASH) ({ high: this.hashHigh, low: this.hashLow } = fnv64(candidate.key));
+    this.describe(candidate, options);
+  }
+
+  /** Takes the fields of a candidate with the same key. */
+  describe(candidate: C, options: RankOptions): void {
+    this.candidate = candidate;
+    this.rank = rankOf(candidate.view.health, candidate.view, options);
+    this.preferred = preferredTargets<TargetOf<C>>(candidate.view.targets);
+    this.weight = entryWeight(this.preferred);
+  }
+
+  get level(): number {
+    return this.rank % LEVELS;
+  }
+
+  get isChoosable(): boolean {
+    return this.rank < TIERS * LEVELS;
+  }
+
+  /** Whether anything is known of its load, by its own report or by calls. */
+  get isKnown(): boolean {
+    return this.candidate.view.load !== undefined || this.seen?.isKnown === true;
+  }
+
+  /** One of its preferred targets, by weight. Undefined if it has none. */
+  target(drawn: number): TargetOf<C> | undefined {
+    return drawTarget(this.preferred, drawn);
+  }
+
+  /** Notes a call that went well. */
+  noteSuccess(): void {
+    this.#failures = 0;
+  }
+
+  /** Notes a failed call. Returns whether there were enough in a row for an ejection. */
+  noteFailure(): boolean {
+    this.#failures += 1;
+    return this.#failures >= MOST_FAILURES;
+  }
+
+  /** Begins an ejection. */
+  eject(nowMonoMs: number): void {
+    if (this.#ejections > 0 && nowMonoMs - this.#returnedMs >= FORGIVEN_AFTER_MS) this.#ejections = 0;
+    this.#ejections = Math.min(MOST_EJECTIONS, this.#ejections + 1);
+    this.ejectedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
+  }
+
+  /** Ends an ejection. */
+  readmit(nowMonoMs: number): void {
+    this.ejectedUntilMs = 0;
+    this.#returnedMs = nowMonoMs;
+    this.#failures = 0;
+  }
+}

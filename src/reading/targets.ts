@@ -1,0 +1,38 @@
+/** Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782). */
+
+export interface Target {
+  readonly priority: number;
+  readonly weight: number;
+}
+
+/** The targets of the lowest priority. The others are for when these do not answer. */
+export function preferredTargets<T extends Target>(targets: readonly T[]): readonly T[] {
+  // HOT: once an entry of a snapshot. Most entries have one target.
+  if (targets.length < 2) return targets;
+  let lowest = Infinity;
+  for (const target of targets) lowest = Math.min(lowest, target.priority);
+  return targets.filter((target) => target.priority === lowest);
+}
+
+function totalWeight(targets: readonly Target[]): number {
+  let total = 0;
+  for (const target of targets) total += target.weight;
+  return total;
+}
+
+/** The weight of an entry by its preferred targets: at least 1, so that an entry without weights takes an equal share. */
+export function entryWeight(preferred: readonly Target[]): number {
+  return Math.max(1, totalWeight(preferred));
+}
+
+/** One of the preferred targets, by weight. Without weights all have equal chances. `drawn` is in [0, 1). */
+export function drawTarget<T extends Target>(preferred: readonly T[], drawn: number): T | undefined {
+  const total = totalWeight(preferred);
+  if (total === 0) return preferred[Math.floor(drawn * preferred.length)];
+  let left = drawn * total;
+  for (const target of preferred) {
+    left -= target.weight;
+    if (left < 0) return target;
+  }
+  return preferred.at(-1);
+}
