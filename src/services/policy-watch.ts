@@ -14,6 +14,8 @@ export interface PolicyWatchParts {
   readonly history: () => readonly HistoryItem[];
   /** Names the policy in force here. */
   readonly epoch: () => string;
+  /** The bytes of a version that is just coming into force. Undefined for all others. */
+  readonly encodedNow: (place: VersionPlace) => Uint8Array | undefined;
   /** The bytes of a version; undefined when another one took its place, or it cannot be read now. Never rejects. */
   readonly encoded: (place: VersionPlace) => Promise<Uint8Array | undefined>;
   /** The versions that the reader has. */
@@ -76,9 +78,9 @@ export class PolicyWatch implements StreamSource {
   }
 
   #begin(place: VersionPlace): void {
-    const sending: Sending = { place, bytes: undefined, offset: 0 };
+    const sending: Sending = { place, bytes: this.#parts.encodedNow(place), offset: 0 };
     this.#sending = sending;
-    void this.#read(sending);
+    if (sending.bytes === undefined) void this.#read(sending);
   }
 
   async #read(sending: Sending): Promise<void> {

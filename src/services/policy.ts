@@ -187,6 +187,7 @@ class PolicyMethods {
     return new PolicyWatch({
       history: () => engine.history(),
       epoch: () => engine.policy.epoch,
+      encodedNow: (place) => policyStore.encodedNow(place),
       // A store that is away may be back at the next look.
       encoded: (place) => tasks.run(policyStore.encodedAt(place)).catch(() => undefined),
       known: known.map(({ number, hlc, nodeId, checksum }) => ({ number: Number(number), hlc: Number(hlc), nodeId, checksum })),

@@ -113,6 +113,20 @@ test("without a policy the state says so; each version is sent once, before the 
   expect(await world.open().told()).toEqual(["version 2 second", "2 2"]);
 });
 
+test("a version is handed out in the turn in which it comes into force, before any reader of the catalog can be shown what it allows", async () => {
+  const world = new World();
+  const reader = world.open();
+  await reader.told();
+  const { onHead } = world.bench;
+  let toldAtOnce: readonly (string | undefined)[] = [];
+  world.bench.onHead = (head) => {
+    onHead(head);
+    toldAtOnce = reader.messages.map(({ state }) => state?.policyEpoch.split("-")[0]);
+  };
+  await world.bench.apply(set([rule("a")], { version: "first" }));
+  expect(toldAtOnce).toEqual([undefined, "1"]);
+});
+
 test("behind a version with a stage comes the one that is in force elsewhere", async () => {
   const world = new World();
   await world.bench.apply(set([rule("a")], { version: "first" }));

@@ -79,6 +79,8 @@ const SUPERSEDED = "policy/superseded/";
 /** Its methods are tasks. All versions are stored one after the other, those of callers, of the policy file and of other nodes. */
 export class PolicyStore {
   readonly #parts: PolicyStoreParts;
+  /** The version that readers are being shown now. */
+  #shown: { readonly place: VersionPlace; readonly bytes: Uint8Array } | undefined;
 
   constructor(parts: PolicyStoreParts) {
     this.#parts = parts;
@@ -190,6 +192,11 @@ export class PolicyStore {
     return (yield* getItem(keyOf(number)))?.value;
   }
 
+  /** A version, encoded, while readers are being shown it: a resolver must have it before what they are shown. Undefined for all others. */
+  encodedNow(place: VersionPlace): Uint8Array | undefined {
+    return this.#shown !== undefined && isSamePlace(this.#shown.place, place) ? this.#shown.bytes : undefined;
+  }
+
   /** A kept version, encoded for a resolver. Undefined if it is no longer kept, or another one took its number. */
   *encodedAt(place: VersionPlace): Task<Uint8Array | undefined> {
     const item = yield* getItem(keyOf(place.number));
@@ -244,7 +251,7 @@ export class PolicyStore {
     if (!isSwapped) yield* this.#catchUp();
     if (!isSwapped || version.number <= engine.newestNumber) throw conflict(engine.newestNumber, version.number - 1);
     const dropped = engine.commit(version, bytes.length);
-    yield* this.#show();
+    yield* this.#show({ place: version, bytes });
     return dropped;
   }
 
@@ -255,7 +262,7 @@ export class PolicyStore {
     const item = yield* getItem(keyOf(version.number));
     yield* replace(version, item?.version ?? 0, bytes);
     engine.beginAgain(version, bytes.length);
-    yield* this.#show();
+    yield* this.#show({ place: version, bytes });
     return [];
   }
 
@@ -269,7 +276,7 @@ export class PolicyStore {
       yield* swap(loserKey(old.version), 0, item.value);
     yield* replace(version, item?.version ?? 0, bytes);
     const { superseded, dropped, droppedLosers } = engine.take(version, bytes.length);
-    yield* this.#show();
+    yield* this.#show({ place: version, bytes });
     const { wallMs } = yield* time();
     for (const event of takenEvents({ version, before, superseded, conflict: engine.status.conflict, via, wallMs })) audit(event);
     for (const number of dropped) yield* drop(keyOf(number));
@@ -285,9 +292,11 @@ export class PolicyStore {
   }
 
   /** Other nodes are told first, because records that they are sent from now on may be hidden by this version. */
-  *#show(): Task<void> {
+  *#show(version?: { readonly place: VersionPlace; readonly bytes: Uint8Array }): Task<void> {
+    this.#shown = version;
     this.#parts.onHead(this.engine.place);
     yield { kind: "shown" };
+    if (this.#shown === version) this.#shown = undefined;
   }
 }
 
