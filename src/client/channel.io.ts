@@ -21,7 +21,8 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
-import { type Channel, Client } from "./client.ts";
+import type { Channel } from "./calls.ts";
+import { Client } from "./client.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
 import { ServerFinder } from "./find-servers.io.ts";

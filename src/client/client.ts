@@ -12,31 +12,16 @@ import {
   type MessageShape,
 } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
+import type { CallOptions, Calls, Channel } from "./calls.ts";
+import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { RequestError } from "./request-error.ts";
 import { RetryBudget } from "./retry-budget.ts";
 import type { Servers, Use } from "./servers.ts";
-
-/** The connection to one server. Failures are `RequestError`s. */
-export interface Channel {
-  /** `host:port`. */
-  readonly server: string;
-  unary<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
-    request: MessageShape<I>,
-    options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
-  ): Promise<MessageShape<O>>;
-  /** Ends when the server ends it, throws when it fails; leaving the loop cancels it. */
-  serverStream<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodServerStreaming<I, O>,
-    request: MessageShape<I>,
-    options: { readonly signal?: AbortSignal },
-  ): AsyncIterable<MessageShape<O>>;
-  close(): void;
-}
 
 export interface ClientOptions {
   /** Deadline of a call that has none of its own. */
@@ -49,13 +34,6 @@ export interface ClientOptions {
   readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
   /** Begins to look for other servers; called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
-}
-
-/** What a call may have beside its request. */
-export interface CallOptions {
-  /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
 }
 
 type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
@@ -85,7 +63,7 @@ const LEAST_TRY_MS = 100;
 /** Waits before tries at other servers: short, because another server is probably there, and spread, because all clients of a lost one turn at once. */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
-export class Client {
+export class Client implements Calls {
   /** Register, renew, query, watch, resolve. */
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
   /** Namespace policy, who may see what and why, and the audit. */
@@ -140,6 +118,14 @@ export class Client {
     throw failure;
   }
 
+  /**
+   * Registers entries under a lease of their own, and keeps them registered until the handle is closed. Resolves when a server has taken them. Throws a
+   * `RequestError` when the registration is refused, or when no server took it within the client's `timeoutMs`.
+   */
+  register(entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions = {}): Promise<RegistrationHandle> {
+    return register(this, entries, options);
+  }
+
   /** One try at one server. Throws a `RequestError`. */
   callAt<I extends DescMessage, O extends DescMessage>(
     server: string,
@@ -162,6 +148,11 @@ export class Client {
       this.#answered(server);
       yield message;
     }
+  }
+
+  /** Deadline of a call that has none of its own, in ms. */
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
   }
 
   /** The server that the next read or watch goes to. */
@@ -229,12 +220,18 @@ export class Client {
   #channel(server: string): Channel {
     let channel = this.#channels.get(server);
     if (channel === undefined) {
-      if (this.#isClosed) throw new Error("the client is closed");
+      if (this.#isClosed) throw closedFailure(server);
       channel = this.#open(server);
       this.#channels.set(server, channel);
     }
     return channel;
   }
+}
+
+/** The failure of a call after `close`: no try helps. */
+function closedFailure(server: string): RequestError {
+  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {} };
+  return new RequestError("the client is closed", { ...none, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
 }
 
 /** Whether a resolver may take the call. Of other services only nodes have the answers. */

@@ -2,7 +2,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type FollowEvent, Follower } from "../reading/follow.ts";
-import type { Client } from "./client.ts";
+import type { Calls } from "./calls.ts";
 import { pause } from "./pause.io.ts";
 import { RequestError } from "./request-error.ts";
 
@@ -22,7 +22,7 @@ export interface FollowOptions {
  * one is away. Each change is told once. Throws `RequestError` when the watch is refused.
  */
 export async function* follow(
-  client: Client,
+  client: Calls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {

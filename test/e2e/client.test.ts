@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, connect } from "../../src/client/index.ts";
+import { type Client, connect, HealthStatus, type RegistrationEvent } from "../../src/client/index.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -51,6 +51,22 @@ afterAll(async () => {
   rmSync(HOME, { recursive: true, force: true });
 });
 
+/** Instance ids of a name, with their health, as the client's server answers. */
+async function instancesOf(name: string): Promise<readonly string[]> {
+  const { items } = await client.discovery.catalogQuery({ namespace: "svc.market", names: [name] });
+  return items.map(({ key, health }) => `${key?.instanceId ?? ""} ${HealthStatus[health]}`);
+}
+
+const entryOf = (name: string, instanceId: string) => ({
+  key: { namespace: "svc.market", name, instanceId },
+  targets: [{ host: "10.0.0.1", port: 8080 }],
+});
+
+/** The node that answers at this address. */
+function nameOf(server: string): string {
+  return NAMES.find((name) => nodeAt(name).grpc === server) ?? server;
+}
+
 test("from one seed the client finds all nodes, and goes on when the seed is killed", async () => {
   await client.discovery.catalogQuery({});
   await until("all nodes are found", () => client.servers.length === NAMES.length);
@@ -61,4 +77,45 @@ test("from one seed the client finds all nodes, and goes on when the seed is kil
     return client.server !== nodeAt("a").grpc;
   });
   expect(client.servers).toHaveLength(NAMES.length);
+});
+
+test("a registration outlives its ttl, reports health, is refused with a reason, and is gone when its handle is closed", async () => {
+  {
+    await using handle = await client.register([entryOf("reporter", "1")], { ttlMs: 1000 });
+    const { leaseId } = handle.lease ?? {};
+    handle.report({ health: HealthStatus.DEGRADED, load: { utilization: 0.5 } });
+    await until("the health is reported", async () => (await instancesOf("reporter")).join() === "1 DEGRADED");
+    const renewed = Promise.withResolvers<void>();
+    const renewals: RegistrationEvent[] = [];
+    await using other = await client.register([entryOf("renewed", "1")], {
+      ttlMs: 1000,
+      onEvent: (event) => {
+        if (event.kind === "renewed" && renewals.push(event) === 4) renewed.resolve();
+      },
+    });
+    await renewed.promise;
+    expect([await instancesOf("renewed"), handle.lease?.leaseId, handle.error, other.error]).toEqual([
+      ["1 HEALTHY"],
+      leaseId,
+      undefined,
+      undefined,
+    ]);
+    await expect(client.register([entryOf("Not a name", "1")])).rejects.toThrow("entries[0].key.name");
+  }
+  expect([await instancesOf("reporter"), await instancesOf("renewed")]).toEqual([[], []]);
+});
+
+test("when the node of a lease is killed, the entries are registered at another node, with what was reported", async () => {
+  await start("a");
+  const events: RegistrationEvent[] = [];
+  await using handle = await client.register([entryOf("mover", "1")], { ttlMs: 2000, onEvent: (event) => events.push(event) });
+  handle.report({ health: HealthStatus.DEGRADED });
+  const first = nameOf(handle.lease?.server ?? "");
+  await until("it was reported", async () => (await instancesOf("mover")).join() === "1 DEGRADED");
+  await nodeAt(first).stop("SIGKILL");
+  await until("it is registered again", () => events.some((event) => event.kind === "registered" && event.isAgain));
+  expect(nameOf(handle.lease?.server ?? "")).not.toBe(first);
+  await until("it is there, as it was", async () => (await instancesOf("mover")).join() === "1 DEGRADED");
+  expect(events).toContainEqual(expect.objectContaining({ kind: "lost", why: "server" }));
+  await start(first);
 });

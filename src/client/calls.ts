@@ -1,0 +1,60 @@
+/** What the parts of the client use of it: calls and streams, the servers that they go to, and the connection to one server. */
+import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+
+/** The connection to one server. Failures are `RequestError`s. */
+export interface Channel {
+  /** `host:port`. */
+  readonly server: string;
+  unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageShape<I>,
+    options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  ): Promise<MessageShape<O>>;
+  /** Ends when the server ends it, throws when it fails; leaving the loop cancels it. */
+  serverStream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageShape<I>,
+    options: { readonly signal?: AbortSignal },
+  ): AsyncIterable<MessageShape<O>>;
+  close(): void;
+}
+
+/** What a call may have beside its request. */
+export interface CallOptions {
+  /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The calls of a client. Failures are `RequestError`s. */
+export interface Calls {
+  /** Deadline of a call that has none of its own, in ms. */
+  readonly timeoutMs: number;
+  /** All servers: those given, in this order, then those that were found. */
+  readonly servers: readonly string[];
+  /** The server that the next read or watch goes to. */
+  readonly server: string;
+  /** The server that the next write goes to. */
+  readonly writeServer: string;
+  /** A call with its tries at other servers. */
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options?: CallOptions,
+  ): Promise<MessageShape<O>>;
+  /** One try at one server. */
+  callAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options?: CallOptions,
+  ): Promise<MessageShape<O>>;
+  /** A server stream at the current server. */
+  stream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options?: { readonly signal?: AbortSignal },
+  ): AsyncIterable<MessageShape<O>>;
+  /** Turns to the next server, unless another call already left `server`. */
+  failOver(server: string): void;
+}

@@ -1,0 +1,198 @@
+/**
+ * Keeps entries registered, as a state machine: registers them under a lease, renews it, reports health and load, and registers again when the lease or
+ * the server that holds it is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
+ */
+import { backoffMs } from "../lib/backoff.ts";
+import { type Machine, NEVER, type Time } from "../lib/machine.ts";
+
+/** How a call failed, as far as the machine must know. */
+export interface CallFailure {
+  /** Another try may succeed: the server is away, is too busy, or did not answer in time. */
+  readonly isPassing: boolean;
+  /** When the server thinks that a retry may help. */
+  readonly retryMs: number | undefined;
+}
+
+export type RegistrationInput =
+  | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
+  | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
+  | { readonly kind: "failed"; readonly failure: CallFailure }
+  /** Something is to be reported. What changes the health goes out at once, and the rest with the next renewal. */
+  | { readonly kind: "report"; readonly isUrgent: boolean }
+  | { readonly kind: "close" }
+  | { readonly kind: "tick" };
+
+export type RegistrationOutput =
+  /** Register all entries under a new lease, at the server that takes writes now. `attempt` names the registration: tries of one have the same. */
+  | { readonly kind: "register"; readonly attempt: number }
+  | { readonly kind: "renew"; readonly leaseId: string; readonly server: string }
+  | { readonly kind: "unregister"; readonly leaseId: string; readonly server: string }
+  /** The server that took the registration is lost, so that the next one goes elsewhere. */
+  | { readonly kind: "leave"; readonly server: string }
+  | { readonly kind: "told"; readonly event: RegistrationStep };
+
+export type RegistrationStep =
+  /** `isAgain`: the entries were registered before, under another lease. */
+  | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly isAgain: boolean }
+  | { readonly kind: "renewed"; readonly leaseId: string; readonly server: string }
+  /** A try failed; there will be another one after `waitMs`. */
+  | { readonly kind: "retrying"; readonly waitMs: number }
+  /** The entries are about to be registered again. `expired`: the server does not know the lease. `server`: it did not answer in time. */
+  | { readonly kind: "lost"; readonly leaseId: string; readonly server: string; readonly why: "expired" | "server" }
+  /** No try can succeed, such as for want of a permission. The machine stands still. */
+  | { readonly kind: "failed" };
+
+interface Lease {
+  readonly leaseId: string;
+  readonly server: string;
+  /** Undefined for a lease that never ends. */
+  readonly ttlMs: number | undefined;
+  /** Since then the ttl runs, for sure: a server counts from when it receives the request. */
+  readonly sinceMonoMs: number;
+}
+
+type State =
+  /** `sentMonoMs`: a registration is under way. Otherwise one is due at `atMonoMs`. */
+  | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
+  | {
+      readonly kind: "held";
+      readonly lease: Lease;
+      readonly sentMonoMs: number | undefined;
+      readonly atMonoMs: number;
+      readonly isUrgent: boolean;
+    }
+  | { readonly kind: "over" };
+
+const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
+/** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that leases which began together are not renewed together. */
+const RENEWAL_SHARE = 1 / 3;
+const RENEWAL_SPREAD = 0.25;
+/** When no renewal has succeeded for this part of the ttl, the entries are registered elsewhere while the lease still holds. */
+const LOST_SHARE = 0.5;
+/** A lease that never ends is renewed for its reports, and to learn whether its server still has it. */
+const ENDLESS_TTL_MS = 90_000;
+
+export class Registration implements Machine<RegistrationInput, RegistrationOutput> {
+  readonly #random: () => number;
+  #state: State;
+  #attempt = 1;
+  #failures = 0;
+  #wasRegistered = false;
+
+  /** `random` is uniform in [0, 1). */
+  constructor(random: () => number, { monoMs }: Time) {
+    this.#random = random;
+    this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: monoMs };
+  }
+
+  /** The lease under which the entries are registered now. */
+  get lease(): { readonly leaseId: string; readonly server: string } | undefined {
+    return this.#state.kind === "held" ? this.#state.lease : undefined;
+  }
+
+  nextDeadlineMs(): number {
+    const state = this.#state;
+    return state.kind === "over" || state.sentMonoMs !== undefined ? NEVER : state.atMonoMs;
+  }
+
+  handle(input: RegistrationInput, time: Time, out: RegistrationOutput[]): void {
+    const state = this.#state;
+    if (state.kind === "over") return;
+    switch (input.kind) {
+      case "registered":
+        if (state.kind === "registering") this.#hold({ ...input, sinceMonoMs: state.sentMonoMs ?? time.monoMs }, time, out);
+        return;
+      case "renewed":
+        if (state.kind === "held") this.#renewed(state, input, time, out);
+        return;
+      case "failed":
+        return this.#failed(state, input.failure, time, out);
+      case "report":
+        if (state.kind === "held" && input.isUrgent) this.#state = { ...state, isUrgent: true, atMonoMs: time.monoMs };
+        return this.#act(time, out);
+      case "close":
+        this.#state = { kind: "over" };
+        if (state.kind === "held") out.push({ kind: "unregister", leaseId: state.lease.leaseId, server: state.lease.server });
+        return;
+      case "tick":
+        return this.#act(time, out);
+    }
+  }
+
+  /** Makes the call that is due. */
+  #act({ monoMs }: Time, out: RegistrationOutput[]): void {
+    const state = this.#state;
+    if (state.kind === "over" || state.sentMonoMs !== undefined || monoMs < state.atMonoMs) return;
+    if (state.kind === "registering") {
+      this.#state = { ...state, sentMonoMs: monoMs };
+      out.push({ kind: "register", attempt: this.#attempt });
+      return;
+    }
+    this.#state = { ...state, sentMonoMs: monoMs, isUrgent: false };
+    const { leaseId, server } = state.lease;
+    out.push({ kind: "renew", leaseId, server });
+  }
+
+  #hold({ leaseId, server, ttlMs, sinceMonoMs }: Lease, time: Time, out: RegistrationOutput[]): void {
+    const isAgain = this.#wasRegistered;
+    this.#wasRegistered = true;
+    this.#failures = 0;
+    this.#attempt += 1;
+    this.#keep({ leaseId, server, ttlMs, sinceMonoMs }, false, time);
+    out.push({ kind: "told", event: { kind: "registered", leaseId, server, isAgain } });
+    this.#act(time, out);
+  }
+
+  #renewed(
+    state: Extract<State, { kind: "held" }>,
+    { isExpired, ttlMs }: Extract<RegistrationInput, { kind: "renewed" }>,
+    time: Time,
+    out: RegistrationOutput[],
+  ): void {
+    const { lease, sentMonoMs, isUrgent } = state;
+    this.#failures = 0;
+    if (isExpired) return this.#registerAgain(lease, "expired", time, out);
+    this.#keep({ ...lease, ttlMs: ttlMs ?? lease.ttlMs, sinceMonoMs: sentMonoMs ?? time.monoMs }, isUrgent, time);
+    out.push({ kind: "told", event: { kind: "renewed", leaseId: lease.leaseId, server: lease.server } });
+    this.#act(time, out);
+  }
+
+  #keep(lease: Lease, isUrgent: boolean, { monoMs }: Time): void {
+    const shareMs = (lease.ttlMs ?? ENDLESS_TTL_MS) * RENEWAL_SHARE;
+    const dueMonoMs = lease.sinceMonoMs + shareMs * (1 - RENEWAL_SPREAD * this.#random());
+    this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
+  }
+
+  #failed(state: Exclude<State, { kind: "over" }>, { isPassing, retryMs }: CallFailure, time: Time, out: RegistrationOutput[]): void {
+    if (!isPassing) {
+      this.#state = { kind: "over" };
+      out.push({ kind: "told", event: { kind: "failed" } });
+      return;
+    }
+    const waitMs = Math.max(backoffMs(this.#failures, this.#random(), RETRY), retryMs ?? 0);
+    this.#failures += 1;
+    const atMonoMs = time.monoMs + waitMs;
+    if (state.kind === "registering") {
+      this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs };
+    } else {
+      const { lease } = state;
+      // The wait may end after the time at which the entries must be registered elsewhere.
+      const lostMonoMs = lease.sinceMonoMs + (lease.ttlMs ?? ENDLESS_TTL_MS) * LOST_SHARE;
+      if (time.monoMs >= lostMonoMs) {
+        out.push({ kind: "leave", server: lease.server });
+        return this.#registerAgain(lease, "server", time, out);
+      }
+      this.#state = { ...state, sentMonoMs: undefined, atMonoMs: Math.min(atMonoMs, lostMonoMs) };
+    }
+    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
+  }
+
+  #registerAgain({ leaseId, server }: Lease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
+    // A server that lost its leases lost those of all its clients.
+    const spreadMs = why === "expired" ? backoffMs(0, this.#random(), RETRY) : 0;
+    this.#failures = 0;
+    this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: time.monoMs + spreadMs };
+    out.push({ kind: "told", event: { kind: "lost", leaseId, server, why } });
+    this.#act(time, out);
+  }
+}

@@ -1,0 +1,221 @@
+import { expect, test } from "vitest";
+import { type CallFailure, Registration, type RegistrationInput, type RegistrationOutput } from "../../src/client/registration.ts";
+import { Rng } from "../../src/lib/rng.ts";
+
+const TTL_MS = 30_000;
+const AWAY: CallFailure = { isPassing: true, retryMs: undefined };
+const DENIED: CallFailure = { isPassing: false, retryMs: undefined };
+
+/** What a server does with a call. */
+type Answer = "ok" | "expired" | "away" | "denied";
+
+/** A machine in virtual time, with a server that answers each call after 5 ms. */
+class World {
+  nowMs = 0;
+  readonly machine: Registration;
+  /** All orders, with the time of each. */
+  readonly orders: (RegistrationOutput & { readonly atMs: number })[] = [];
+  answer: Answer = "ok";
+  #leases = 0;
+  #pending: { readonly atMs: number; readonly input: RegistrationInput } | undefined;
+
+  constructor(seed = "registration") {
+    const rng = new Rng(seed);
+    this.machine = new Registration(() => rng.next(), this.#time);
+  }
+
+  get #time() {
+    return { monoMs: this.nowMs, wallMs: 0 };
+  }
+
+  input(input: RegistrationInput): void {
+    const out: RegistrationOutput[] = [];
+    this.machine.handle(input, this.#time, out);
+    for (const order of out) {
+      this.orders.push({ ...order, atMs: this.nowMs });
+      if (order.kind === "register" || order.kind === "renew") this.#pending = { atMs: this.nowMs + 5, input: this.#inputAfter(order) };
+    }
+  }
+
+  /** Lets time pass. */
+  run(ms: number): void {
+    const endMs = this.nowMs + ms;
+    for (;;) {
+      const nextMs = Math.min(this.machine.nextDeadlineMs(), this.#pending?.atMs ?? Infinity);
+      if (nextMs > endMs) break;
+      this.nowMs = Math.max(this.nowMs, nextMs);
+      const pending = this.#pending;
+      this.#pending = undefined;
+      this.input(pending?.input ?? { kind: "tick" });
+    }
+    this.nowMs = endMs;
+  }
+
+  /** Kinds of orders, with the kinds of what was told. */
+  kinds(): readonly string[] {
+    return this.orders.map((order) => (order.kind === "told" ? `told ${order.event.kind}` : order.kind));
+  }
+
+  timesOf(kind: RegistrationOutput["kind"]): readonly number[] {
+    return this.orders.filter((order) => order.kind === kind).map(({ atMs }) => atMs);
+  }
+
+  #inputAfter(order: RegistrationOutput): RegistrationInput {
+    if (this.answer === "away") return { kind: "failed", failure: AWAY };
+    if (this.answer === "denied") return { kind: "failed", failure: DENIED };
+    if (order.kind === "renew") return { kind: "renewed", isExpired: this.answer === "expired", ttlMs: TTL_MS };
+    this.#leases += 1;
+    return { kind: "registered", leaseId: `lease-${this.#leases}`, server: "a:1", ttlMs: TTL_MS };
+  }
+}
+
+test("it registers at once, and renews after a quarter to a third of the ttl, at the server that has the lease", () => {
+  const world = new World();
+  world.run(10 * 60_000);
+  expect(world.kinds().slice(0, 4)).toEqual(["register", "told registered", "renew", "told renewed"]);
+  const times = world.timesOf("renew");
+  const gaps = times.slice(1).map((atMs, i) => atMs - (times[i] ?? 0));
+  expect(Math.min(...gaps)).toBeGreaterThanOrEqual(TTL_MS / 4);
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(TTL_MS / 3);
+  expect(new Set(gaps).size).toBeGreaterThan(10);
+  expect(world.timesOf("register")).toEqual([0]);
+});
+
+test("a lease that the server does not know leads to a new one", () => {
+  const world = new World();
+  world.run(1000);
+  world.answer = "expired";
+  world.run(TTL_MS / 3);
+  world.answer = "ok";
+  world.run(TTL_MS);
+  const told = world.orders.flatMap((order) => (order.kind === "told" && order.event.kind !== "renewed" ? [order.event] : []));
+  expect(told).toEqual([
+    { kind: "registered", leaseId: "lease-1", server: "a:1", isAgain: false },
+    { kind: "lost", leaseId: "lease-1", server: "a:1", why: "expired" },
+    { kind: "registered", leaseId: "lease-2", server: "a:1", isAgain: true },
+  ]);
+});
+
+test("a short outage costs a few renewals, and no registration", () => {
+  const world = new World();
+  world.run(7_000);
+  world.answer = "away";
+  world.run(5_000);
+  world.answer = "ok";
+  world.run(TTL_MS);
+  expect(world.timesOf("register")).toEqual([0]);
+  expect(world.kinds()).toContain("told retrying");
+});
+
+test("a server that is lost for half of the ttl is left, while the lease still holds", () => {
+  const world = new World();
+  world.run(100);
+  world.answer = "away";
+  world.run(TTL_MS);
+  const [left] = world.timesOf("leave");
+  expect(left).toBeGreaterThanOrEqual(TTL_MS / 2);
+  expect(left).toBeLessThan(TTL_MS / 2 + 1000);
+  const tries = world.timesOf("register");
+  expect(tries[1]).toBe(left);
+  // Until a server takes the registration it goes on, slower and slower.
+  expect(tries.length).toBeGreaterThan(3);
+  world.answer = "ok";
+  world.run(10_000);
+  expect(world.machine.lease).toEqual({ leaseId: "lease-2", server: "a:1", ttlMs: TTL_MS, sinceMonoMs: expect.any(Number) as number });
+});
+
+test("tries of one registration have one number, and the next registration has another", () => {
+  const world = new World();
+  world.answer = "away";
+  world.run(5_000);
+  world.answer = "ok";
+  world.run(10_000);
+  world.answer = "expired";
+  while (!world.kinds().includes("told lost")) world.run(10);
+  world.answer = "ok";
+  world.run(1000);
+  const attempts = world.orders.flatMap((order) => (order.kind === "register" ? [order.attempt] : []));
+  expect(attempts.length).toBeGreaterThan(3);
+  expect([attempts[0], attempts[1], attempts.at(-1)]).toEqual([1, 1, 2]);
+});
+
+test.each([
+  { when: "at the first registration", afterMs: 0 },
+  { when: "at a renewal", afterMs: 1000 },
+])("what cannot be mended ends it, $when", ({ afterMs }) => {
+  const world = new World();
+  world.run(afterMs);
+  world.answer = "denied";
+  world.run(TTL_MS);
+  const before = world.orders.length;
+  expect(world.kinds().at(-1)).toBe("told failed");
+  world.run(10 * TTL_MS);
+  expect([world.orders.length, world.machine.nextDeadlineMs()]).toEqual([before, Infinity]);
+});
+
+test("an urgent report is a renewal at once, any other report waits for the next one", () => {
+  const world = new World();
+  world.run(1000);
+  world.input({ kind: "report", isUrgent: false });
+  expect(world.timesOf("renew")).toEqual([]);
+  world.input({ kind: "report", isUrgent: true });
+  expect(world.timesOf("renew")).toEqual([1000]);
+  // One that comes while a renewal is under way is not forgotten.
+  world.input({ kind: "report", isUrgent: true });
+  world.run(100);
+  expect(world.timesOf("renew")).toEqual([1000, 1005]);
+});
+
+test("ticks that come too early, or twice, change nothing", () => {
+  const [plain, ticked] = [new World(), new World()];
+  for (let i = 0; i < 500; i++) {
+    plain.run(137);
+    ticked.run(137);
+    ticked.input({ kind: "tick" });
+    ticked.input({ kind: "tick" });
+  }
+  expect(ticked.orders).toEqual(plain.orders);
+});
+
+test("closing removes the lease, and an answer that comes later changes nothing", () => {
+  const world = new World();
+  world.run(1000);
+  world.input({ kind: "close" });
+  expect(world.orders.at(-1)).toMatchObject({ kind: "unregister", leaseId: "lease-1", server: "a:1" });
+  world.input({ kind: "renewed", isExpired: true, ttlMs: undefined });
+  world.input({ kind: "close" });
+  expect([world.kinds().filter((kind) => kind === "unregister").length, world.machine.nextDeadlineMs()]).toEqual([1, Infinity]);
+});
+
+test("a thousand programs whose server was away for a minute come back within 15 s, at most a quarter of them in one second", () => {
+  const backMs = Array.from({ length: 1000 }, (_, i) => {
+    const world = new World(`program ${i}`);
+    world.run(10_000);
+    world.answer = "away";
+    world.run(60_000);
+    world.answer = "ok";
+    world.run(20_000);
+    return (world.orders.findLast(({ kind }) => kind === "register")?.atMs ?? 0) - 70_000;
+  });
+  expect(Math.max(...backMs)).toBeLessThan(15_000);
+  const perSecond = Array.from({ length: 15 }, (_, second) => backMs.filter((ms) => Math.floor(ms / 1000) === second).length);
+  expect(Math.max(...perSecond)).toBeLessThanOrEqual(250);
+});
+
+test("while no outage lasts for a sixth of the ttl, the lease never runs out and is never given up", () => {
+  for (let run = 0; run < 50; run++) {
+    const rng = new Rng(`faults ${run}`);
+    const world = new World(`run ${run}`);
+    world.run(100);
+    for (let i = 0; i < 100; i++) {
+      world.answer = i % 2 === 0 ? "ok" : "away";
+      world.run(i % 2 === 0 ? TTL_MS / 3 + rng.int(TTL_MS) : rng.int(TTL_MS / 6));
+    }
+    const held = world.orders.flatMap((order) =>
+      order.kind === "told" && ["renewed", "registered"].includes(order.event.kind) ? [order.atMs] : [],
+    );
+    const gaps = held.slice(1).map((atMs, i) => atMs - (held[i] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThan(TTL_MS);
+    expect(world.kinds()).not.toContain("told lost");
+  }
+});
