@@ -19,6 +19,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "history of the repository", looksFor: /hasFirstVersion/ },
   // Blocks of pages name their tool: `dig`, `grpcurl`.
   { word: "`dig`", looksFor: /isHere\(block\)/ },
+  { word: "an address beside loopback", looksFor: /elsewhere === undefined/ },
   { word: "`/proc`", looksFor: /\/proc\/self/ },
 ];
 

@@ -29,7 +29,7 @@ afterAll(async () => {
   await node.stop();
 });
 
-const fresh = () => ({ servedBy: "n1", revision, age: "0s" });
+const fresh = () => ({ servedBy: "n1", revision, age: "0s", source: "SOURCE_REPLICA" });
 
 describe("every answer carries serving node, revision and age", () => {
   test.each([

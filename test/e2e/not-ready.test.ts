@@ -52,7 +52,12 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   );
   using door = new GrpcDoor(node.grpc);
   const { code, response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
-  expect([code, response["items"] ?? [], response["age"]]).toEqual(["OK", [], expect.stringMatching(/^(?!0s$)\d/)]);
+  expect([code, response["items"] ?? [], response["age"], response["stale"]]).toEqual([
+    "OK",
+    [],
+    expect.stringMatching(/^(?!0s$)\d/),
+    true,
+  ]);
   // Nobody has told it anything yet: what it lacks may have been there for years.
   expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "31536000s" })).toMatchObject({
     code: "UNAVAILABLE",

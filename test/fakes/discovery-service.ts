@@ -30,6 +30,8 @@ export interface DiscoveryInside {
   /** In memory. */
   readonly audit: AuditLog;
   readonly store: Store;
+  /** How old its data is, as its peers would make it. */
+  readonly freshness: { ageMs: number };
   stop(): Promise<void>;
 }
 
@@ -51,7 +53,8 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const core = await buildCore(options, { journal, metrics, audit });
   const { nodeId } = core.identity;
   const random = (): number => 0.5;
-  const mesh = lonePeerDirectory(nodeId);
+  const freshness = { ageMs: 0 };
+  const mesh = { ...lonePeerDirectory(nodeId), ageMs: () => freshness.ageMs };
   const service = discoveryService({
     ...core,
     bounds: settings.limits,
@@ -85,5 +88,5 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, ...times };
     return new Responder({ settings: answering, maxPlansBytes, random });
   };
-  return { service, core, settings, audit, store, now, dns, responder, stop };
+  return { service, core, settings, audit, store, now, freshness, dns, responder, stop };
 }

@@ -43,6 +43,8 @@ const lineOf =
 
 /** Only code says that a lowest status is not above the highest. */
 const HTTP = { path: "/healthz", statusMin: 200, statusMax: 399, tls: true };
+/** Any kind would be another one when there is one kind more. */
+const ALIAS = { key: { kind: 2, namespace: "svc", name: "web", instanceId: "1" } };
 const TCP = { interval: { seconds: 3600n }, probe: { case: "tcp", value: {} } };
 const inCheck = (check: object): object => ({ targets: [{ name: "http", host: "web", port: 1 }], checks: [check] });
 
@@ -54,7 +56,7 @@ const LINES: readonly Line[] = [
   ...LoadReportSchema.fields.map(lineOf("load.", (load) => ({ load }))),
   ...CheckSchema.fields.map((field): Line => {
     if (field.oneof === undefined) return lineOf("checks.", (init) => inCheck({ ...TCP, ...init }))(field);
-    const value = field.localName === "http" ? HTTP : sampleOf(field);
+    const value = { http: HTTP, alias: ALIAS }[field.localName] ?? sampleOf(field);
     return { name: `checks.${field.name}`, init: inCheck({ probe: { case: field.localName, value } }) };
   }),
   ...DETAILS.map(({ name }) => ({ name, init: { detail: { case: name, value: {} } } })),

@@ -20,6 +20,7 @@ import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
 import type { CallContext } from "../service.ts";
+import { isStale, SOURCE_REPLICA } from "./age.ts";
 import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -95,8 +96,21 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
   return { ...numbers, observedAt: timestampFromMs(observedWallMs) };
 }
 
+/** The parts of an answer that say where it comes from. */
+interface FreshnessParts {
+  readonly reads: { readonly replica: Pick<Reads["replica"], "revision"> };
+  readonly identity: { readonly nodeId: string };
+  readonly mesh: Pick<PeerDirectory, "ageMs">;
+}
+
 /** The fields of an answer about its source and age. */
-export function freshness(parts: Pick<NodeParts, "reads" | "identity"> & { readonly mesh: Pick<PeerDirectory, "ageMs"> }, time: Time) {
-  const { reads, identity, mesh } = parts;
-  return { servedBy: identity.nodeId, revision: BigInt(reads.replica.revision), age: durationFromMs(Math.round(mesh.ageMs(time))) };
+export function freshness({ reads, identity, mesh }: FreshnessParts, time: Time) {
+  const ageMs = Math.round(mesh.ageMs(time));
+  return {
+    servedBy: identity.nodeId,
+    revision: BigInt(reads.replica.revision),
+    age: durationFromMs(ageMs),
+    stale: isStale(ageMs),
+    source: SOURCE_REPLICA,
+  };
 }

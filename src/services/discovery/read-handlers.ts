@@ -1,6 +1,6 @@
 /** DiscoveryService's reads: all that a copy of the catalog can answer, without the parts of a node that write. */
 import { create } from "@bufbuild/protobuf";
-import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
@@ -19,8 +19,7 @@ import type { Fanout } from "../../discovery/fanout.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
-import { isKnownAge } from "../../lib/duration.ts";
-import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -30,8 +29,9 @@ import { demandResolver } from "../for-resolver.ts";
 import { LateSource } from "../late-source.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import { bookmarkMs, durationMs } from "../request-checks.ts";
+import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
+import { checkAge } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf } from "./filter.ts";
 import type { NodeIdentity } from "./node-identity.ts";
@@ -73,8 +73,6 @@ export interface ReadParts {
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-/** Time after which a client should try again when the data is too old. */
-const STALE_RETRY_MS = 1000;
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
@@ -251,14 +249,4 @@ class ReadMethods {
 /** Whether a resolver's watch asks for nothing but namespaces. */
 function isForResolver({ namesOnly }: CatalogWatchRequest, filter: Filter): boolean {
   return isNamespaceOnly(filter) && filter.namespace === "" && filter.prefix === "" && !namesOnly;
-}
-
-/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
-function checkAge(ageMs: number, maxStaleness: Duration): void {
-  const maxStalenessMs = durationMs(maxStaleness);
-  if (ageMs <= maxStalenessMs) return;
-  const message = isKnownAge(ageMs)
-    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
-    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
-  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }

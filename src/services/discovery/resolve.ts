@@ -1,6 +1,5 @@
 /** DiscoveryService.Resolve: one endpoint of a service, and the next best. */
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
@@ -15,6 +14,7 @@ import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } 
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
+import { freshness } from "./nodes.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface ResolveParts {
@@ -49,7 +49,7 @@ export function resolveHandler(parts: ResolveParts): Handler {
 }
 
 function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
-  const { reads, bytes, identity, mesh, loads, allowsViewerOverride } = parts;
+  const { reads, bytes, loads, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
   const options = optionsOf(request, parts, turn, context.time.wallMs);
@@ -82,9 +82,7 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     entry: decodeMessage(bytes.entry(best.record)),
     ...(choice.target !== undefined && { target: { ...choice.target } }),
     alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
-    servedBy: identity.nodeId,
-    revision: BigInt(reads.replica.revision),
-    age: durationFromMs(Math.round(mesh.ageMs(context.time))),
+    ...freshness(parts, context.time),
     explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
 }

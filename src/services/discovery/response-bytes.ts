@@ -30,6 +30,7 @@ import {
   writeTimeField,
   writeVarint,
 } from "../../lib/protowire.ts";
+import { isStale, SOURCE_REPLICA } from "./age.ts";
 
 /** Most bytes that a view adds to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
@@ -38,8 +39,6 @@ const QUERY_ROOM = 512;
 /** Most bytes of a delta without its texts and the stored entry. */
 const DELTA_ROOM = 160 + SUFFIX_ROOM;
 const WATCH_ROOM = 256;
-/** waymark.catalog.v1.Source of what a replica of the catalog answers. */
-const SOURCE_REPLICA = 1;
 /** Most bytes of an answer to a renewal without the ids in it. */
 const KEPT_ALIVE_ROOM = 32;
 
@@ -108,6 +107,7 @@ export class DiscoveryBytes {
     at = writeText(out, writeVarint(out, at, QUERY.servedBy), answer.servedBy);
     at = writeTime(out, at, QUERY.age, answer.ageMs);
     for (const explanation of answer.explanations) at = writeBytesField(out, at, QUERY.explanation, explanation);
+    at = writeNumberField(out, at, QUERY.stale, isStale(answer.ageMs) ? 1 : 0);
     at = writeNumberField(out, at, QUERY.source, SOURCE_REPLICA);
     if (answer.resolved !== undefined) {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
@@ -139,6 +139,7 @@ export class DiscoveryBytes {
     if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
       at = writeText(out, writeVarint(out, at, WATCH.servedBy), options.servedBy);
       at = writeTime(out, at, WATCH.age, options.ageMs);
+      at = writeNumberField(out, at, WATCH.stale, isStale(options.ageMs) ? 1 : 0);
       at = writeNumberField(out, at, WATCH.source, SOURCE_REPLICA);
       if (options.resolved !== undefined) at = writeTexts(out, at, WATCH.via, options.resolved.via);
     }

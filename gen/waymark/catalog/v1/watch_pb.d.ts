@@ -12,7 +12,7 @@
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
 // `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11), and where they apply `portable_cursor`
-// (4), `replaces` (6), `count` (8), `digest` (9), `source` (13), `policy_epoch` (14) and `via` (15). These names and
+// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14) and `via` (15). These names and
 // numbers mean the same in every watch.
 
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";

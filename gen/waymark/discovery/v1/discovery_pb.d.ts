@@ -582,6 +582,15 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   explanation: Explanation[];
 
   /**
+   * True when something is wrong between the server and those that it hears from, so that the answer may lack what others
+   * know. At a node: the age is above 60 s or unknown, so the node is cut off, or is still starting. In a healthy cluster the
+   * age is at most about 10 s.
+   *
+   * @generated from field: bool stale = 9;
+   */
+  stale: boolean;
+
+  /**
    * Where the data came from.
    *
    * @generated from field: waymark.catalog.v1.Source source = 10;
@@ -861,6 +870,13 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
   age?: Duration | undefined;
 
   /**
+   * As in CatalogQueryResponse. Told where `served_by` is.
+   *
+   * @generated from field: bool stale = 12;
+   */
+  stale: boolean;
+
+  /**
    * Where the data came from. Present where `served_by` is.
    *
    * @generated from field: waymark.catalog.v1.Source source = 13;
@@ -1088,6 +1104,20 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
    * @generated from field: repeated waymark.discovery.v1.Explanation explanation = 8;
    */
   explanation: Explanation[];
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: bool stale = 9;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 10;
+   */
+  source: Source;
 };
 
 /**
@@ -1206,6 +1236,20 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: bool stale = 8;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 9;
+   */
+  source: Source;
 };
 
 /**
@@ -1296,6 +1340,20 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
    * @generated from field: google.protobuf.Duration age = 5;
    */
   age?: Duration | undefined;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: bool stale = 6;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 7;
+   */
+  source: Source;
 };
 
 /**
@@ -1416,6 +1474,20 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
    * @generated from field: google.protobuf.Duration age = 12;
    */
   age?: Duration | undefined;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: bool stale = 13;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 14;
+   */
+  source: Source;
 };
 
 /**

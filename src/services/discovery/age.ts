@@ -1,0 +1,31 @@
+/** How old an answer may be: what callers accept, and from when on an answer is called stale. */
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import { isKnownAge } from "../../lib/duration.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { durationMs } from "../request-checks.ts";
+
+/** Time after which a client should try again when the data is too old. */
+const STALE_RETRY_MS = 1000;
+/**
+ * A node whose data may be older is cut off, or is still starting. Longer than the age ever is in a healthy cluster, and than a member that died is
+ * waited for.
+ */
+const STALE_AGE_MS = 60_000;
+
+/** `waymark.catalog.v1.Source` of what a replica of the catalog answers. */
+export const SOURCE_REPLICA = 1;
+
+/** Whether a node's answer of this age is stale. An unknown age is counted from 1970, so it is stale too. */
+export function isStale(ageMs: number): boolean {
+  return ageMs > STALE_AGE_MS;
+}
+
+/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
+export function checkAge(ageMs: number, maxStaleness: Duration): void {
+  const maxStalenessMs = durationMs(maxStaleness);
+  if (ageMs <= maxStalenessMs) return;
+  const message = isKnownAge(ageMs)
+    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
+    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
+  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
+}
