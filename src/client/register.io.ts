@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { clone, create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { KIND_OF_DETAIL } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import {
   type Entry,
   EntryKind,
@@ -49,15 +50,6 @@ export interface InstanceReport {
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
 const DEFAULT_TTL_MS = 30_000;
-
-const DETAIL_KINDS = {
-  service: EntryKind.SERVICE,
-  function: EntryKind.FUNCTION,
-  topic: EntryKind.TOPIC,
-  queue: EntryKind.QUEUE,
-  cache: EntryKind.CACHE,
-  node: EntryKind.NODE,
-} as const;
 
 /**
  * Registers entries under a lease of their own, and keeps them registered. Resolves when a server has taken them. Throws a `RequestError` when the
@@ -308,7 +300,7 @@ function isPassing(error: RequestError): boolean {
 /** The key with the kind that the server would give it: reports must name it. */
 function withKind(entry: Entry): Entry {
   const { key, detail } = entry;
-  if (key?.kind === EntryKind.UNSPECIFIED) key.kind = detail.case === undefined ? EntryKind.SERVICE : DETAIL_KINDS[detail.case];
+  if (key?.kind === EntryKind.UNSPECIFIED) key.kind = detail.case === undefined ? EntryKind.SERVICE : KIND_OF_DETAIL[detail.case];
   return entry;
 }
 
