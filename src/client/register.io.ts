@@ -2,7 +2,6 @@
 import { randomUUID } from "node:crypto";
 import { clone, create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import { KIND_OF_DETAIL } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import {
   type Entry,
   EntryKind,
@@ -12,6 +11,7 @@ import {
   type LoadReportSchema,
 } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, EntryReportSchema, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { enumName } from "../lib/enum-words.ts";
 import { later } from "../lib/later.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Calls } from "./calls.ts";
@@ -300,7 +300,7 @@ function isPassing(error: RequestError): boolean {
 /** The key with the kind that the server would give it: reports must name it. */
 function withKind(entry: Entry): Entry {
   const { key, detail } = entry;
-  if (key?.kind === EntryKind.UNSPECIFIED) key.kind = detail.case === undefined ? EntryKind.SERVICE : KIND_OF_DETAIL[detail.case];
+  if (key?.kind === EntryKind.UNSPECIFIED) key.kind = EntryKind[enumName(detail.case ?? "service")];
   return entry;
 }
 
