@@ -8,6 +8,7 @@ import type { Entry, EntryKey, HealthStatus } from "../../gen/waymark/catalog/v1
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { type CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
+import { Doubts } from "./doubts.ts";
 
 export type FollowEvent =
   /** The entry is new or has changed. */
@@ -45,8 +46,6 @@ interface Staged {
 
 /** Waits between tries to open the watch again. */
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
-/** Most keys told since the last portable cursor. With more, the next server is asked for a snapshot. */
-const MAX_TOLD = 100_000;
 
 export class Follower {
   /** What the reader holds, by key: only what is needed to recognise a repetition. */
@@ -59,13 +58,7 @@ export class Follower {
   /** A cursor that only the server that gave it accepts, until it restarts. */
   #short: { readonly server: string; readonly cursor: string } | undefined;
   #server = "";
-  /** Keys told since the portable cursor. Another server tells them again. */
-  readonly #told = new Set<string>();
-  /**
-   * Keys that a lost server told. The next server tells them again if they exist. Changes that were lost with that
-   * server are never taken back, so such keys need a snapshot.
-   */
-  readonly #doubted = new Set<string>();
+  readonly #doubts = new Doubts();
   #isDoubtful = false;
   #failures = 0;
 
@@ -81,9 +74,7 @@ export class Follower {
     this.#isDoubtful = false;
     if (this.#short?.server === server) return this.#short.cursor;
     this.#short = undefined;
-    if (this.#told.size > MAX_TOLD) this.#portable = "";
-    for (const key of this.#told) this.#doubted.add(key);
-    this.#told.clear();
+    if (!this.#doubts.move()) this.#portable = "";
     return this.#portable;
   }
 
@@ -109,7 +100,7 @@ export class Follower {
     // A cursor from the middle of a snapshot would resume without the rest of it.
     if (this.#staged !== undefined) return;
     const isSynced = isEnd || message.bookmark;
-    if (isSynced && this.#doubted.size > 0) {
+    if (isSynced && this.#doubts.isDoubtful) {
       this.#portable = "";
       this.#short = undefined;
       this.#isDoubtful = true;
@@ -118,7 +109,7 @@ export class Follower {
     if (message.cursor !== "") this.#short = { server: this.#server, cursor: message.cursor };
     if (message.portableCursor !== "") {
       this.#portable = message.portableCursor;
-      this.#told.clear();
+      this.#doubts.settle();
     }
     if (isSynced)
       out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision: message.revision, heldCount: this.#held.size });
@@ -142,12 +133,12 @@ export class Follower {
       const { key } = payload.value;
       if (key === undefined) return;
       const text = textOf(key);
-      this.#doubted.delete(text);
+      this.#doubts.hear(text);
       this.#staged?.seen.add(text);
       const before = this.#held.get(text);
       const { health } = payload.value;
       if (before?.deltaId === deltaId && before.health === health) return;
-      this.#tell(text);
+      this.#doubts.tell(text);
       this.#held.set(text, { key, deltaId, health });
       out.push({ kind: "put", isNew: before === undefined, key, entry: payload.value, deltaId, revision });
     } else if (payload.case === "removed") {
@@ -155,18 +146,13 @@ export class Follower {
     }
   }
 
-  /** Notes that the reader was told the key since the portable cursor. */
-  #tell(key: string): void {
-    if (this.#told.size <= MAX_TOLD) this.#told.add(key);
-  }
-
   /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
   #forget(key: EntryKey, { deltaId, revision }: { readonly deltaId: string; readonly revision: bigint }, out: FollowEvent[]): void {
     const text = textOf(key);
-    this.#doubted.delete(text);
+    this.#doubts.hear(text);
     const wasHeld = this.#held.delete(text);
     if (!wasHeld && this.#knowsAll) return;
-    this.#tell(text);
+    this.#doubts.tell(text);
     out.push({ kind: "remove", key, deltaId, revision });
   }
 
@@ -177,7 +163,7 @@ export class Follower {
     if (staged === undefined) return;
     if (staged.replaces === undefined) {
       this.#knowsAll = true;
-      this.#doubted.clear();
+      this.#doubts.clear();
     }
     for (const [text, { key, deltaId }] of this.#held) {
       const isCovered = staged.replaces === undefined || staged.replaces.has(key.namespace);

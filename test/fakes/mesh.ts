@@ -18,10 +18,11 @@ import {
   type OriginLife,
 } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
-import type { Origin, StoredRecord } from "../../src/catalog/record/stored-record.ts";
+import { type Origin, type StoredRecord, settledOf } from "../../src/catalog/record/stored-record.ts";
 import { sameFilter, TraitsPool } from "../../src/catalog/record/traits.ts";
 import { type Applied, buildFrame, type Frame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { Places } from "../../src/catalog/watch/gap.ts";
 import type { NodeFacts } from "../../src/catalog/watch/reader.ts";
 import { restoreRow } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
@@ -84,10 +85,20 @@ interface Disk {
   readonly rows: Map<string, BatchPut>;
 }
 
+/** What a place knows of an origin, in the words of a cursor. */
+export interface KnownOrigin {
+  /** Told up to here, and of everything up to `settled`. */
+  readonly seq: number;
+  readonly settled: number;
+  readonly life: OriginLife;
+}
+
 export class FabricComponent {
   readonly nodeId: string;
   /** Tells a copy of the node that only readers use from the node itself. */
   readonly viewName: string = "";
+  /** Where readers stand. A node knows it from its replica. */
+  readonly places: Places | undefined = undefined;
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
   model: Model;
@@ -112,6 +123,17 @@ export class FabricComponent {
     const model = new Model();
     model.markOf = (originId) => this.replica.origins.get(originId)?.markedSeq ?? 0;
     return model;
+  }
+
+  /** What the readers of this place may have been told, by the id of the origin. */
+  known(): ReadonlyMap<string, KnownOrigin> {
+    return new Map(
+      [...this.replica.origins].map(([id, origin]) => {
+        const { through, unsettled, log, life } = origin;
+        const seq = unsettled === undefined ? through : Math.max(through, log.lastOrder);
+        return [id, { seq, settled: settledOf(origin), life }];
+      }),
+    );
   }
 
   /** Stages a put of this node's own. */

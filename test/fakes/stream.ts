@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../src/catalog/record/record.ts";
-import { settledOf } from "../../src/catalog/record/stored-record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor, type ShortCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
@@ -70,6 +69,7 @@ export class Readers {
         policyEpoch: () => `e${policy.epoch}`,
         isNamesOnly: filter % 2 === 1,
         withDigest: filter < DIGESTED,
+        places: node.places,
       };
       reader = new Reader(options, node.replica, node.facts);
       // Half of them keep no message for other streams.
@@ -160,6 +160,11 @@ export class Stream {
   refilter(filter: number, time: Time, how: "best" | "portable"): void {
     this.filter = filter;
     this.reconnect(this.node, time, how);
+  }
+
+  /** Everything may be shown again. */
+  forgetAll(): void {
+    this.#newest.clear();
   }
 
   /** What a restarted or forgetful node may show again. */
@@ -275,13 +280,14 @@ export class Stream {
 
   /** What the cursor resumed from knows and the node does not; lost when no living node of this generation can tell it. */
   #uncovered(): readonly { readonly id: string; readonly seq: number; readonly isLost: boolean }[] {
-    const { origins, self } = this.node.replica;
+    const known = this.node.known();
     return (this.#resumed?.origins ?? []).flatMap(({ nodeId, generation, seq }) => {
       const id = `${nodeId}/${generation}`;
-      const origin = origins.get(id);
-      if (origin !== undefined && settledOf(origin) >= seq) return [];
-      const isSuperseded = [...origins.values()].some((o) => o.nodeId === nodeId && o.generation > generation);
-      return [{ id, seq, isLost: origin === undefined || origin === self || origin.life !== "live" || isSuperseded }];
+      const origin = known.get(id);
+      if (origin !== undefined && origin.settled >= seq) return [];
+      const isSuperseded = [...known.keys()].some((other) => isLater(other, nodeId, generation));
+      const isLost = origin === undefined || id === this.node.replica.self.id || origin.life !== "live" || isSuperseded;
+      return [{ id, seq, isLost }];
     });
   }
 
@@ -291,13 +297,9 @@ export class Stream {
     this.#told.clear();
     const portable = parseCursor(message.portableCursor);
     if (portable.kind !== "portable") throw new Error("not portable");
-    const { origins } = this.node.replica;
-    for (const { nodeId, generation, seq, settled = seq, life } of portable.origins) {
-      const origin = origins.get(`${nodeId}/${generation}`);
-      assert(origin !== undefined, "a cursor names an origin that is not known");
-      assert.deepEqual([settled, life], [settledOf(origin), origin.life], "portable cursor");
-      assert(seq >= origin.through && (seq === origin.through || origin.unsettled !== undefined), "told up to");
-    }
+    const known = this.node.known();
+    for (const { nodeId, generation, seq, settled = seq, life } of portable.origins)
+      assert.deepEqual({ seq, settled, life }, known.get(`${nodeId}/${generation}`), "portable cursor");
     this.portable = portable;
     const { filter, allowed, withDigest } = this.feed.reader.options;
     if (!withDigest) return;
@@ -315,4 +317,9 @@ export class Stream {
       if (isCovered && !staged.seen.has(key)) this.held.delete(key);
     }
   }
+}
+
+/** Whether an origin's id is of that node in a later generation. */
+function isLater(id: string, nodeId: string, generation: number): boolean {
+  return id.startsWith(`${nodeId}/`) && Number(id.slice(nodeId.length + 1)) > generation;
 }

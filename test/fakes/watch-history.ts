@@ -48,6 +48,17 @@ export interface Views {
   ownerOf(view: FabricComponent): FabricComponent;
   /** Something happened at the nodes. Streams that read at a view that is gone go on at another one. */
   follow(streams: readonly Stream[], pick: number, time: Time): void;
+  /** Called at the start, with what changes during the history. */
+  begin?(world: WatchedWorld): void;
+  /** Whether streams at a view may be told that they hold everything, when its node may tell them so. */
+  isReady?(view: FabricComponent): boolean;
+}
+
+export interface WatchedWorld {
+  readonly mesh: readonly FabricComponent[];
+  readonly policy: Policy;
+  /** Whether the node has caught up with its peers. */
+  readonly isReady: (node: FabricComponent) => boolean;
 }
 
 const THEMSELVES: Views = { at: (node) => node, ownerOf: (view) => view, follow: () => {} };
@@ -67,6 +78,7 @@ export function playWatches(
   const ready = [true, true, true];
   const policy: Policy = { denied: new Set(), epoch: 0 };
   const readers = new Readers(policy);
+  views.begin?.({ mesh, policy, isReady: (node) => ready[mesh.indexOf(node)] === true });
   const streams = filters.map((filter, i) => new Stream(filter, views.at(mesh[i % 3]!, i), readers, policy, timeOf(0, 0)));
   history.forEach(({ step, action, stream: which, pick }, n) => {
     const time = timeOf(n, 0);
@@ -84,7 +96,7 @@ export function playWatches(
     if (gone !== undefined) for (const s of streams) if (views.ownerOf(s.node) === node) s.forget(gone);
     views.follow(streams, pick, time);
     const stream = streams[which % streams.length]!;
-    const isReady = ready[mesh.indexOf(views.ownerOf(stream.node))]!;
+    const isReady = ready[mesh.indexOf(views.ownerOf(stream.node))]! && views.isReady?.(stream.node) !== false;
     switch (action) {
       case "nothing":
         return;
@@ -120,6 +132,7 @@ export function playWatches(
         return;
     }
   });
+  ready.fill(true);
   rest(mesh, streams, history.length, views);
   return streams;
 }
@@ -138,13 +151,14 @@ function rest(mesh: readonly FabricComponent[], streams: readonly Stream[], n: n
   const current = new Set(mesh.map((node) => node.replica.self.id));
   for (const node of mesh)
     for (const { id, life } of node.replica.origins.values()) if (life === "live" && !current.has(id)) node.setLife(id, "orphaned");
-  views.follow(streams, 1, timeOf(n, 0));
+  // Long enough for everything that has a time limit.
+  const times = [n, n + 10_000, n + 20_000];
+  for (const time of times) views.follow(streams, 1, timeOf(time, 0));
   for (const stream of streams) {
     const before = stream.settledCount;
-    // Long enough for everything that has a time limit.
-    for (let time = n; time <= n + 20_000; time += 10_000) {
+    for (const time of times) {
       let count = 0;
-      while (stream.pull(timeOf(time, 0), 1000, true)) {
+      while (stream.pull(timeOf(time, 0), 1000, views.isReady?.(stream.node) !== false)) {
         count += 1;
         assert(count < 20 * KEYS.length, "messages without end at rest");
       }

@@ -4,9 +4,11 @@ import {
   ENTRY_TAG,
   LOAD_REPORT_MAX_BYTES,
   type LoadReportFields,
+  readLoadReport,
   writeLoadReport,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { misplaced, readTime, timeMs, timeOf, WireReader, writeTimeField } from "../../lib/protowire.ts";
+import { HEALTH } from "../record/record.ts";
 import type { LoadView } from "./view.ts";
 
 export interface Tail {
@@ -54,4 +56,36 @@ export function readRegisteredMs(sealed: Uint8Array, from: number): number {
     reader.skip(tag);
   }
   throw misplaced("no registered_at after the content");
+}
+
+/** A stored entry as a view showed it: what it says beside the stored bytes comes after them. */
+export interface Shown {
+  /** Bytes of the entry as its origin stored it. */
+  readonly storedBytes: number;
+  /** Whether its origin was away. */
+  readonly isOrphaned: boolean;
+  /** A report that is newer than the stored one. */
+  readonly load: LoadView | undefined;
+}
+
+/** Tells the stored bytes of an entry from what a view added. Throws `invalid_argument` for bytes that no view can have shown. */
+export function readShown(bytes: Uint8Array): Shown {
+  const reader = new WireReader(bytes);
+  let [storedBytes, updatedWallMs, isOrphaned] = [0, 0, false];
+  let load: LoadView | undefined;
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (storedBytes === 0) {
+      if (tag === ENTRY_TAG.updatedAt) {
+        updatedWallMs = timeMs(readTime(reader));
+        storedBytes = reader.at;
+      } else reader.skip(tag);
+    } else if (tag === ENTRY_TAG.health) {
+      if (reader.varint() !== HEALTH.ORPHANED) throw misplaced("a health other than ORPHANED after updated_at");
+      isOrphaned = true;
+    } else if (tag === ENTRY_TAG.load) load = loadViewOf(readLoadReport(reader), updatedWallMs);
+    else throw misplaced("a field after updated_at");
+  }
+  if (storedBytes === 0) throw misplaced("no updated_at");
+  return { storedBytes, isOrphaned, load };
 }

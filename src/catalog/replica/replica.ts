@@ -10,6 +10,7 @@ import type { Lookup } from "../query/lookup.ts";
 import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "../record/record.ts";
 import type { Slab } from "../record/slab.ts";
 import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
+import type { Cause } from "../watch/cause.ts";
 import { ChangeLog } from "./change-log.ts";
 import { EmptiedNamespaces } from "./emptied-namespaces.ts";
 import { Forgetting } from "./forgetting.ts";
@@ -69,6 +70,8 @@ export class Replica {
   readonly localNamespaces = new Set<string>();
   /** Touches and removals that are owed to many records. `sweep` does them. */
   readonly sweeps = new Sweeps(this, () => this.passRevision());
+  /** Why keys are gone, where the records do not say it: in what is told by another place. */
+  readonly causes = new WeakMap<StoredRecord, Cause>();
   /** They hear of every change from when they are added. */
   readonly followers = new Set<Follower>();
   #forgetting: Forgetting | undefined;
@@ -286,11 +289,36 @@ export class Replica {
     const before = { traits: held.traits, scope: held.scope, contentBytes: held.contentBytes };
     if (!wasEntry) this.#tombstones.count -= 1;
     held.become(next);
-    held.origin.log.retire(oldSeq);
+    if (oldSeq !== held.seq) held.origin.log.retire(oldSeq);
     if (!wasEntry || held.body !== BODY.ENTRY) held.bornRevision = revision;
     if (isFilterChange || !wasEntry || before.traits.version !== held.traits.version) held.filterRevision = revision;
     if (held.peers !== undefined) held.peers.sort(compareForView);
     if (isVisible) this.lookup.update(held, before);
+  }
+
+  /**
+   * Takes in a record in the place of all that is held of its key, whatever its origin and its number: what another place shows of the key, of
+   * which only that is known.
+   */
+  supersede(next: StoredRecord, time: Time): void {
+    assert(this.followers.size === 0, "a copy is not told of records that supersede others");
+    const seen = this.lookup.find(next.key);
+    const any = this.#any(next.key);
+    const seenDelta = this.digests.trackedDelta(seen);
+    const [hiddenSince, oldSeq] = [any?.filterRevision ?? 0, any?.seq];
+    const revision = this.past.note(++this.#revision, lastTouchOf(any), seen);
+    const isHeld = any?.origin === next.origin;
+    const stored = isHeld ? any : next;
+    if (isHeld) this.#renew(any, next, revision, seen === any);
+    else {
+      next.bornRevision = seen === undefined ? revision : (any?.bornRevision ?? revision);
+      next.filterRevision = revision;
+      if (any !== undefined) this.#take(any);
+    }
+    if (!isHeld || oldSeq !== next.seq) stored.origin.log.insert(stored.seq, stored);
+    this.#moveTo(stored, revision);
+    if (stored.body !== BODY.ENTRY) this.#tombstones.add(stored, time);
+    if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = seen === undefined ? hiddenSince : revision;
   }
 
   /** A touch without a new record: the view of its key may have changed, through an owed change or another one. */

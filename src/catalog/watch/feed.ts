@@ -8,6 +8,7 @@ import type { KeyText } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Cursor } from "./cursor.ts";
+import type { Gap } from "./gap.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import { isOfReader, ResumeGap } from "./resume.ts";
 import { ToldPages } from "./told-pages.ts";
@@ -32,9 +33,9 @@ type Phase =
   /** The pages are sent. Changes since BEGIN that they did not include follow, and then END. */
   | { readonly kind: "closing"; readonly scopes: readonly string[] | undefined; readonly told: ToldPages }
   /** The difference between a portable cursor and the records held here, origin by origin. */
-  | { readonly kind: "gap"; readonly gap: ResumeGap }
+  | { readonly kind: "gap"; readonly gap: Gap }
   /** A snapshot is due, but this node is behind the reader's cursor: removed keys would come back with it. */
-  | { readonly kind: "waiting"; readonly gap: ResumeGap };
+  | { readonly kind: "waiting"; readonly gap: Gap };
 
 /** Most letters of namespaces in one message (semantics.md, Watch 10). Above it the snapshot is a full one. */
 export const MAX_SCOPES_LENGTH = 4096;
@@ -67,7 +68,7 @@ export class Feed {
   /** Letters in their names. Above the bound everything is sent anew. */
   #scopesLength = 0;
   /** Present while this node is behind the reader's cursor: the records that must not be sent, and the keys to look at again. */
-  #behind: ResumeGap | undefined;
+  #behind: Gap | undefined;
   /** `next` returned nothing but has not looked at everything. Ask it again after the other streams. */
   isUnfinished = false;
   /** Number of times that this stream was too old for deltas and started anew. */
@@ -175,7 +176,10 @@ export class Feed {
       return { kind: "live" };
     }
     this.#until = Number.POSITIVE_INFINITY;
-    const gap = new ResumeGap(cursor, this.reader, time);
+    const { places } = this.reader.options;
+    const gap = places === undefined ? new ResumeGap(cursor, this.reader, time) : places.gap(cursor, this.reader, time);
+    this.#revision = gap.from;
+    this.#settled = gap.from;
     return { kind: gap.isTellable() ? "gap" : "waiting", gap };
   }
 
@@ -311,7 +315,7 @@ export class Feed {
     });
   }
 
-  #fillGap(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #fillGap(gap: Gap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     // Records were collected or forgotten before they were sent, or are known to no node any more.
     if (!gap.isTellable() || gap.standing(time, isReady) === "lost") {
       this.#restart(time, isReady);
@@ -330,11 +334,11 @@ export class Feed {
    * Deltas while this node is behind the reader's cursor: without a cursor or bookmark, and without keys of which the reader may have a
    * newer state.
    */
-  #catchUp(gap: ResumeGap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
+  #catchUp(gap: Gap, time: Time, budgetBytes: number, isReady: boolean): FeedMessage | undefined {
     const { reader } = this;
     const standing = gap.standing(time, isReady);
     // A withdrawn namespace may be known to the reader and not yet to this node.
-    if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.isOverflown)) {
+    if (standing === "lost" || !gap.isOfPolicy || (standing === "covered" && gap.held.isOverflown)) {
       this.#restart(time, isReady);
       return this.next(time, budgetBytes, isReady);
     }
@@ -343,7 +347,7 @@ export class Feed {
     const sendable = changes.filter((change) => gap.maySend(change));
     this.isUnfinished = isShort && sendable.length === 0;
     if (sendable.length === 0 && standing === "covered" && to === reader.replica.revision) {
-      sendable.push(...gap.takeHeld(budgetBytes));
+      sendable.push(...gap.held.take(budgetBytes));
       if (sendable.length === 0) {
         this.#behind = undefined;
         // The reader learns at once that it has caught up, and gets cursors of this node.

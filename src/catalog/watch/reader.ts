@@ -3,14 +3,16 @@
  * for a thousand equal watches is found and encoded once.
  */
 
+import { SCOPE } from "../entry/scope.ts";
 import { coveredNamespaces, coversNamespace, type Filter, hasName, type Locality, matches, whyNot } from "../query/filter.ts";
-import { type CatalogRecord, viewHealth } from "../record/record.ts";
+import { BODY, type CatalogRecord, viewHealth } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type Cause, causeOf } from "./cause.ts";
 import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
+import type { Places } from "./gap.ts";
 import type { NamedTouches } from "./name-index.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
@@ -63,6 +65,8 @@ export interface ReaderOptions {
   readonly policyEpoch: () => string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
+  /** Where its readers stand. Absent at a node, which knows that from its replica. */
+  readonly places?: Places | undefined;
 }
 
 export interface NodeFacts extends Locality {
@@ -156,6 +160,11 @@ export class Reader {
 
   /** The current vector, for a reader that has everything up to it. */
   portableCursor(): string {
+    const { places } = this.options;
+    return places === undefined ? this.#vectorCursor() : places.portableCursor(this);
+  }
+
+  #vectorCursor(): string {
     const policyEpoch = this.options.policyEpoch();
     // The revision is not enough as a key: a vector and an origin's state can change without a record.
     const { local } = this;
@@ -265,14 +274,19 @@ export class Reader {
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // With several origins the key is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const holding = this.replica.past.holding(revision, winner, place, filter, this.node);
+    const isResolved = filter.resolved !== undefined;
+    const holding = isResolved ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;
       const isNew = holding === "unknown" ? winner.bornRevision > place.settled : holding === "nothing";
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
-    const mayHold = holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing";
-    return mayHold ? { action: ACTION.REMOVE, record: stored, revision, cause: causeOf(stored) } : undefined;
+    const mayHold = isResolved
+      ? this.#mayOthersHold(stored, winner)
+      : holding === "unknown"
+        ? this.#mayHold(stored, winner, place, isAhead)
+        : holding !== "nothing";
+    return mayHold ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
   }
 
   /** Whether a reader with unknown state may hold a key that it should not hold now. */
@@ -282,6 +296,24 @@ export class Reader {
     if (stored.peers !== undefined || stored.filterRevision > settled) return true;
     if (winner === stored && until === Number.POSITIVE_INFINITY && this.isOutByVersion(stored)) return true;
     return winner !== stored && isAhead && this.replica.isAdmitted(stored);
+  }
+
+  /**
+   * Whether a reader somewhere may hold a key that the readers of a resolver should not hold. A resolver is told of every key that was touched, also of
+   * those that it never had and of those that are as they were: a reader that was told of the state in between may come to it from another node.
+   */
+  #mayOthersHold(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
+    return this.mayTell(stored) && (winner !== undefined || this.replica.isAdmitted(stored));
+  }
+
+  /** Why the key of a touched record is gone. */
+  causeOf(stored: StoredRecord): Cause {
+    return (stored.body === BODY.ENTRY ? undefined : this.replica.causes.get(stored)) ?? causeOf(stored);
+  }
+
+  /** Whether the reader may know that there was such a record: a resolver hears nothing of what is LOCAL. */
+  mayTell({ reach }: StoredRecord): boolean {
+    return this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL;
   }
 
   /** Whether the key itself passes the filter: the part of the filter that also applies to tombstones. */

@@ -5,15 +5,9 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import { isOfOtherCluster } from "../replica/origins.ts";
 import type { Replica } from "../replica/replica.ts";
-import { causeOf } from "./cause.ts";
 import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
+import { type Gap, HeldKeys, MAX_WAIT_MS, type Standing } from "./gap.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
-
-/** Most keys that are kept back while behind. Above it the reader gets a snapshot once this node has caught up. */
-const MAX_HELD_KEYS = 10_000;
-
-/** How long to wait for changes that a cursor knows of an origin that is not alive here. After that they count as lost. */
-const MAX_WAIT_MS = 60_000;
 
 /** Whether the cursor belongs to a reader of the same content in this cluster. Any other reader needs a snapshot. */
 export function isOfReader(cursor: Cursor, { node, options }: Reader): boolean {
@@ -36,13 +30,7 @@ interface Stretch {
   readonly isLifeChanged: boolean;
 }
 
-/**
- * How this node compares with a cursor: `behind` while it may still learn the reader's changes, `covered` once it knows them, `lost` if the
- * cursor knows changes that no node knows any more.
- */
-export type Standing = "behind" | "covered" | "lost";
-
-export class ResumeGap {
+export class ResumeGap implements Gap {
   readonly #reader: Reader;
   readonly #cursor: PortableCursor;
   readonly #sinceMonoMs: number;
@@ -51,17 +39,20 @@ export class ResumeGap {
   /** and to the seq up to which it knows of everything. */
   readonly #known = new Map<string, number>();
   readonly #stretches: Stretch[] = [];
-  readonly #held = new Set<KeyText>();
+  /** The keys that the stretches do not tell are told as they change from here on. */
+  readonly from: number;
+  readonly held: HeldKeys;
   /** Origins of which this node knew less than the cursor at the start. */
   readonly #late = new Set<string>();
   /** Whether the cursor comes from a node with the same LOCAL entries: from this one, or from one without any for the reader. */
   readonly #isOfPlace: boolean;
-  isOverflown = false;
 
   constructor(cursor: PortableCursor, reader: Reader, time: Time) {
     this.#reader = reader;
     this.#cursor = cursor;
     this.#sinceMonoMs = time.monoMs;
+    this.from = reader.replica.revision;
+    this.held = new HeldKeys(reader);
     this.#isOfPlace = cursor.local === reader.local;
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
@@ -83,12 +74,10 @@ export class ResumeGap {
     return this.#stretches.length === 0;
   }
 
-  /** Whether the policy is still the one under which the reader was told its entries. */
   get isOfPolicy(): boolean {
     return this.#cursor.policyEpoch === this.#reader.options.policyEpoch();
   }
 
-  /** Whether the difference can still be sent; otherwise the reader needs a snapshot. */
   isTellable(): boolean {
     const { replica } = this.#reader;
     if (!this.isOfPolicy || !this.#isOfPlace) return false;
@@ -140,7 +129,6 @@ export class ResumeGap {
     return !all.some(({ nodeId, generation }) => nodeId === origin.nodeId && generation > origin.generation);
   }
 
-  /** The next part of the difference, at least one change if there is any. */
   take(budgetBytes: number): Change[] {
     const changes: Change[] = [];
     const told = new Set<KeyText>();
@@ -166,41 +154,15 @@ export class ResumeGap {
     return changes;
   }
 
-  /** Whether the reader cannot have a newer state of the key. Other keys are looked at again once this node has caught up. */
   maySend(change: Change): boolean {
     const { origin, seq } = change.record;
     const told = this.#told.get(origin.id) ?? 0;
     if (seq > told || settledIn(this.#reader.replica, origin.id) >= told) {
-      this.#held.delete(change.record.key);
+      this.held.delete(change.record.key);
       return true;
     }
-    if (this.#held.size >= MAX_HELD_KEYS) this.isOverflown = true;
-    else this.#held.add(change.record.key);
+    this.held.add(change.record.key);
     return false;
-  }
-
-  /** Keys that were kept back, as they are seen now. An empty list means that none is left. */
-  takeHeld(budgetBytes: number): Change[] {
-    const changes: Change[] = [];
-    const { replica, options, node } = this.#reader;
-    let left = budgetBytes;
-    for (const key of this.#held) {
-      const [any] = replica.records(key);
-      if (any === undefined || !this.#reader.mayHoldKey(any) || !options.allowed(any.namespace)) {
-        this.#held.delete(key);
-        continue;
-      }
-      const winner = replica.view(key);
-      const isPut = winner !== undefined && matches(options.filter, winner, node);
-      const change: Change = isPut
-        ? { action: ACTION.UPDATE, record: winner, revision: winner.revision }
-        : { action: ACTION.REMOVE, record: any, revision: any.revision, cause: causeOf(any) };
-      left -= this.#reader.sizeOf(change);
-      if (left < 0 && changes.length > 0) break;
-      this.#held.delete(key);
-      changes.push(change);
-    }
-    return changes;
   }
 
   #changeOf(stored: StoredRecord, isLifeChanged: boolean): Change | undefined {
@@ -213,12 +175,15 @@ export class ResumeGap {
       const isNew = winner.firstSeq > (this.#known.get(winner.origin.id) ?? 0);
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision: stored.revision };
     }
+    if (!this.#reader.mayTell(stored)) return undefined;
     // The policy is that of the cursor, so the reader never had records that are hidden now.
     if (winner === undefined && stored.peers === undefined && !replica.isAdmitted(stored)) return undefined;
     // filter_seq: the reader did not have a record that did not match before its cursor, unless it saw another origin's record.
     const isSure = winner === stored && stored.peers === undefined && !isLifeChanged && !this.#reader.isOutByVersion(winner);
     const couldHave = !isSure || winner.filterSeq > (this.#known.get(stored.origin.id) ?? 0);
-    return couldHave ? { action: ACTION.REMOVE, record: stored, revision: stored.revision, cause: causeOf(stored) } : undefined;
+    return couldHave
+      ? { action: ACTION.REMOVE, record: stored, revision: stored.revision, cause: this.#reader.causeOf(stored) }
+      : undefined;
   }
 }
 

@@ -1,0 +1,172 @@
+/**
+ * The bookmarks of its upstream that a resolver remembers, each with the revision at which it held exactly that. With them it gives its own readers
+ * cursors that are good everywhere, and takes cursors from everywhere (semantics.md, Resolver 7). A resolver hears of the view of a key only, and not of
+ * every change at its origin, so the logs of origins by which a node does the same are not here.
+ */
+
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { CursorOrigin, PortableCursor } from "../catalog/watch/cursor.ts";
+import { portableCursorText } from "../catalog/watch/cursor.ts";
+import { type Gap, HeldKeys, MAX_WAIT_MS, type Places, type Standing } from "../catalog/watch/gap.ts";
+import type { Change, Reader } from "../catalog/watch/reader.ts";
+import type { Time } from "../lib/machine.ts";
+
+/** Most bookmarks that are remembered. With one each second these are some minutes. */
+const MAX_BOOKMARKS = 256;
+/** Most origins in all of them together, some 100 bytes each. */
+const MAX_ORIGINS = 50_000;
+
+interface Bookmark {
+  readonly cursor: PortableCursor;
+  readonly origins: ReadonlyMap<string, CursorOrigin>;
+  readonly revision: number;
+}
+
+export class Bookmarks implements Places {
+  readonly #replica: Replica;
+  /** Oldest first. The state at each follows from that at the one before by what was touched in between. */
+  #list: Bookmark[] = [];
+  #originCount = 0;
+  /** Whether the upstream's last bookmark is of everything that is held. */
+  #isWhole = true;
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+  }
+
+  /** All that is followed is now as it was at the cursor. */
+  note(cursor: PortableCursor): void {
+    const { revision } = this.#replica;
+    const last = this.#list.at(-1);
+    // Of two at one revision the later one is good for the most.
+    if (last?.revision === revision) this.#drop(this.#list.pop());
+    const origins = new Map(cursor.origins.map((origin) => [idOf(origin), origin]));
+    this.#list.push({ cursor, origins, revision });
+    this.#originCount += origins.size;
+    while (this.#list.length > MAX_BOOKMARKS || (this.#originCount > MAX_ORIGINS && this.#list.length > 1)) this.#drop(this.#list.shift());
+  }
+
+  /** A snapshot begins. It does not tell of what came and went before, so what was held earlier leads nowhere. */
+  clear(): void {
+    this.#list = [];
+    this.#originCount = 0;
+  }
+
+  /** While several watches are open, no bookmark is of everything that is held. */
+  setWhole(isWhole: boolean): void {
+    this.#isWhole = isWhole;
+  }
+
+  /** Whether what is held is what the upstream held at its last bookmark. */
+  get isAtBookmark(): boolean {
+    return this.#isWhole && this.#list.at(-1)?.revision === this.#replica.revision;
+  }
+
+  /** The state at the last bookmark, by the id of the origin. */
+  get origins(): ReadonlyMap<string, CursorOrigin> {
+    return this.#list.at(-1)?.origins ?? NONE;
+  }
+
+  portableCursor(reader: Reader): string {
+    const last = this.#list.at(-1);
+    const policyEpoch = reader.options.policyEpoch();
+    if (last === undefined || !this.isAtBookmark || last.cursor.policyEpoch !== policyEpoch) return "";
+    return portableCursorText({ ...last.cursor, readerHash: reader.options.hash });
+  }
+
+  gap(cursor: PortableCursor, reader: Reader, time: Time): Gap {
+    return new BookmarkGap(cursor, { reader, bookmarks: this, from: this.#before(cursor) }, time);
+  }
+
+  /** The revision of the newest bookmark that the cursor's reader is past in everything. */
+  #before(cursor: PortableCursor): number | undefined {
+    const known = new Map(cursor.origins.map((origin) => [idOf(origin), origin]));
+    const isBefore = ({ origins, cursor: { local, policyEpoch, clusterId } }: Bookmark) =>
+      local === cursor.local && policyEpoch === cursor.policyEpoch && clusterId === cursor.clusterId && isPast(known, origins);
+    return this.#list.findLast(isBefore)?.revision;
+  }
+
+  #drop(bookmark: Bookmark | undefined): void {
+    this.#originCount -= bookmark?.origins.size ?? 0;
+  }
+}
+
+const NONE: ReadonlyMap<string, CursorOrigin> = new Map();
+
+function idOf({ nodeId, generation }: CursorOrigin): string {
+  return `${nodeId}/${generation}`;
+}
+
+/** Whether a reader that knows `known` was told at least what a place with these origins holds, under the same lives. */
+function isPast(known: ReadonlyMap<string, CursorOrigin>, origins: ReadonlyMap<string, CursorOrigin>): boolean {
+  for (const [id, { seq, life }] of origins) {
+    const its = known.get(id);
+    if (its === undefined ? seq > 0 : knownOf(its) < seq || its.life !== life) return false;
+  }
+  return true;
+}
+
+function knownOf({ seq, settled = seq }: CursorOrigin): number {
+  return settled;
+}
+
+interface GapParts {
+  readonly reader: Reader;
+  readonly bookmarks: Bookmarks;
+  /** Undefined if no remembered bookmark is before the cursor. */
+  readonly from: number | undefined;
+}
+
+class BookmarkGap implements Gap {
+  readonly #cursor: PortableCursor;
+  readonly #parts: GapParts;
+  readonly #told: ReadonlyMap<string, number>;
+  readonly #sinceMonoMs: number;
+  readonly from: number;
+  readonly held: HeldKeys;
+  readonly isFilled = true;
+
+  constructor(cursor: PortableCursor, parts: GapParts, { monoMs }: Time) {
+    this.#cursor = cursor;
+    this.#parts = parts;
+    this.#told = new Map(cursor.origins.map((origin) => [idOf(origin), origin.seq]));
+    this.#sinceMonoMs = monoMs;
+    this.from = parts.from ?? parts.reader.replica.revision;
+    this.held = new HeldKeys(parts.reader);
+  }
+
+  get isOfPolicy(): boolean {
+    return this.#cursor.policyEpoch === this.#parts.reader.options.policyEpoch();
+  }
+
+  isTellable(): boolean {
+    const { from, reader } = this.#parts;
+    return this.isOfPolicy && from !== undefined && from >= reader.replica.collectedRevision;
+  }
+
+  /** Whether what the cursor knows was dropped anywhere is the upstream's to find out; from here it looks as if it never came. */
+  standing({ monoMs }: Time, isReady: boolean): Standing {
+    const { origins } = this.#parts.bookmarks;
+    for (const origin of this.#cursor.origins) {
+      const held = origins.get(idOf(origin));
+      if (held !== undefined && knownOf(held) >= origin.seq) continue;
+      return isReady && monoMs - this.#sinceMonoMs >= MAX_WAIT_MS ? "lost" : "behind";
+    }
+    return "covered";
+  }
+
+  take(): Change[] {
+    return [];
+  }
+
+  maySend({ record: { origin, seq, key } }: Change): boolean {
+    const told = this.#told.get(origin.id) ?? 0;
+    const held = this.#parts.bookmarks.origins.get(origin.id);
+    if (seq > told || (held !== undefined && knownOf(held) >= told)) {
+      this.held.delete(key);
+      return true;
+    }
+    this.held.add(key);
+    return false;
+  }
+}

@@ -1,0 +1,135 @@
+/** Reads the messages of a watch that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
+import { readEntryKey } from "../../gen/waymark/catalog/v1/entry_codec.ts";
+import { checkEntryKey } from "../../gen/waymark/catalog/v1/entry_rules.ts";
+import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
+import { findKind } from "../catalog/entry/kinds.ts";
+import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
+import { Problems } from "../catalog/entry/problems.ts";
+import { isSeq } from "../catalog/record/codec.ts";
+import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
+import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
+import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
+import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
+import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
+
+/** One change: an entry to put, or a key to remove. */
+export interface WatchDelta {
+  /** The origin and the number of the change there. */
+  readonly nodeId: string;
+  readonly generation: number;
+  readonly seq: number;
+  readonly change: { readonly entry: Uint8Array } | { readonly key: EntryKey; readonly text: KeyText; readonly cause: Cause };
+}
+
+export interface WatchMessage {
+  readonly deltas: readonly WatchDelta[];
+  readonly snapshot: Snapshot;
+  readonly replaces: readonly string[];
+  /** Its text and its content. Undefined where the message is no place to go on from. */
+  readonly place: { readonly text: string; readonly cursor: PortableCursor } | undefined;
+  /** The age of the data by its own server's account, in ms. Undefined where the message does not say it. */
+  readonly ageMs: number | undefined;
+  readonly servedBy: string;
+  readonly policyEpoch: string;
+  readonly via: readonly string[];
+  readonly digest: { readonly count: number; readonly digest: bigint } | undefined;
+}
+
+/** Throws `invalid_argument` for bytes that no server of ours can have sent. */
+export function readWatchMessage(bytes: Uint8Array): WatchMessage {
+  const reader = new WireReader(bytes);
+  const deltas: WatchDelta[] = [];
+  const replaces: string[] = [];
+  const via: string[] = [];
+  const said = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0 };
+  let ageMs: number | undefined;
+  let digest: bigint | undefined;
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === WATCH.deltas) deltas.push(readDelta(reader));
+    else if (tag === WATCH.portableCursor) said.portable = reader.text();
+    else if (tag === WATCH.snapshot) said.snapshot = reader.varint();
+    else if (tag === WATCH.replaces) replaces.push(reader.text());
+    else if (tag === WATCH.count) said.count = reader.varint();
+    else if (tag === WATCH.digest) digest = reader.fixed64();
+    else if (tag === WATCH.servedBy) said.servedBy = reader.text();
+    else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
+    else if (tag === WATCH.policyEpoch) said.policyEpoch = reader.text();
+    else if (tag === WATCH.via) via.push(reader.text());
+    else reader.skip(tag);
+  }
+  const { portable, servedBy, policyEpoch, count } = said;
+  return {
+    deltas,
+    snapshot: snapshotOf(said.snapshot),
+    replaces,
+    place: portable === "" ? undefined : placeOf(portable),
+    ageMs,
+    servedBy,
+    policyEpoch,
+    via,
+    digest: digest === undefined ? undefined : { count, digest },
+  };
+}
+
+function placeOf(text: string): WatchMessage["place"] {
+  const cursor = parseCursor(text);
+  if (cursor.kind !== "portable") throw misplaced("a portable cursor of another kind");
+  return { text, cursor };
+}
+
+function snapshotOf(value: number): Snapshot {
+  const known = Object.values(SNAPSHOT).find((one) => one === value);
+  if (known === undefined) throw misplaced(`snapshot ${value}`);
+  return known;
+}
+
+/** A cause of a newer version counts as none. */
+function causeOf(value: number): Cause {
+  return Object.values(CAUSE).find((one) => one === value) ?? CAUSE.NONE;
+}
+
+function readDelta(reader: WireReader): WatchDelta {
+  const outer = reader.enter();
+  let [id, action, cause] = ["", 0, 0];
+  let entry: Uint8Array | undefined;
+  let key: EntryKey | undefined;
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === DELTA.deltaId) id = reader.text();
+    else if (tag === DELTA.action) action = reader.varint();
+    else if (tag === DELTA.entry) entry = reader.view();
+    else if (tag === DELTA.removed) key = keyOf(reader);
+    else if (tag === DELTA.cause) cause = reader.varint();
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  const origin = originOf(id);
+  if (action === ACTION.REMOVE) {
+    if (key === undefined) throw misplaced(`the removal ${id} names no key`);
+    return { ...origin, change: { key, text: keyText(key), cause: causeOf(cause) } };
+  }
+  if (entry === undefined || (action !== ACTION.CREATE && action !== ACTION.UPDATE)) throw misplaced(`the change ${id} has no entry`);
+  return { ...origin, change: { entry } };
+}
+
+/** The parts of `<node_id>/<generation>/<seq>`. A node's id may have slashes. */
+function originOf(id: string): Pick<WatchDelta, "nodeId" | "generation" | "seq"> {
+  const seqAt = id.lastIndexOf("/");
+  const generationAt = id.lastIndexOf("/", seqAt - 1);
+  const [nodeId, generation, seq] = [id.slice(0, generationAt), Number(id.slice(generationAt + 1, seqAt)), Number(id.slice(seqAt + 1))];
+  if (generationAt < 1 || !isName(nodeId, PROTOCOL_BOUNDS.maxIdLength) || !isSeq(generation) || !isSeq(seq) || seq === 0)
+    throw misplaced(`the id of a change, ${JSON.stringify(id.slice(0, 100))}`);
+  return { nodeId, generation, seq };
+}
+
+function keyOf(reader: WireReader): EntryKey {
+  const fields = readEntryKey(reader);
+  const problems = new Problems(PROTOCOL_BOUNDS);
+  checkEntryKey(fields, problems);
+  if (problems.count > 0) problems.throwIfAny("removed.");
+  const kind = findKind(fields.kind);
+  if (kind === undefined) throw misplaced(`kind ${fields.kind} of a key`);
+  const { namespace, name, instanceId, clusterId } = fields;
+  return { namespace, name, kind, instanceId, clusterId };
+}

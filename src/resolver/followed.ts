@@ -1,0 +1,185 @@
+/**
+ * The content of the namespaces that a resolver follows: a replica in which every key has the one record that its upstream shows, with the origin and
+ * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
+ */
+import type { EntryStamper } from "../catalog/entry/codec.ts";
+import { SCOPE } from "../catalog/entry/scope.ts";
+import { readShown } from "../catalog/entry/tail.ts";
+import type { LoadView } from "../catalog/entry/view.ts";
+import { ANY, coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
+import type { Prefixes } from "../catalog/query/prefixes.ts";
+import { queryPage } from "../catalog/query/query.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../catalog/record/record.ts";
+import { entryFields, type Origin, StoredRecord } from "../catalog/record/stored-record.ts";
+import { NO_TRAITS } from "../catalog/record/traits.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
+import { SNAPSHOT } from "../catalog/watch/reader.ts";
+import { Hlc } from "../lib/hlc.ts";
+import type { Time } from "../lib/machine.ts";
+import { misplaced } from "../lib/protowire.ts";
+import { Doubts } from "../reading/doubts.ts";
+import type { Bookmarks } from "./bookmarks.ts";
+import type { WatchDelta, WatchMessage } from "./codec.ts";
+
+/** One watch of the upstream, which tells of the namespaces below some prefixes. */
+export class FollowedWatch {
+  readonly prefixes: Prefixes;
+  /** Whether its first snapshot has arrived whole. Before that its namespaces are unknown, not empty. */
+  isComplete = false;
+  /** The snapshot under way: the namespaces that it speaks for, undefined for all, and what it listed. */
+  staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
+  readonly doubts = new Doubts();
+  /** The place from which the next upstream goes on, as text. Empty for a snapshot. */
+  portable = "";
+  /** Whether something is held that the upstream does not know. Then the watch must be opened again, with a snapshot. */
+  isDoubtful = false;
+
+  constructor(prefixes: Prefixes) {
+    this.prefixes = prefixes;
+  }
+
+  /** The cursor for another upstream, or for the same one in another process. Empty for a snapshot. */
+  move(): string {
+    this.staged = undefined;
+    this.isDoubtful = false;
+    if (!this.doubts.move()) this.portable = "";
+    return this.portable;
+  }
+}
+
+export interface FollowedOptions {
+  readonly replica: Replica;
+  readonly bookmarks: Bookmarks;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  /** Told of an entry before it goes. `isAbsent`: a snapshot does not list it. */
+  readonly onGone: (gone: CatalogRecord, cause: Cause, isAbsent: boolean) => void;
+}
+
+export class Followed {
+  /** The newest reports beside what entries say of their load. */
+  readonly loads = new Map<KeyText, LoadView>();
+  readonly #options: FollowedOptions;
+  /** Records come without stamps. Those of this clock stand for the time at which they arrived. */
+  readonly #hlc = new Hlc();
+
+  constructor(options: FollowedOptions) {
+    this.#options = options;
+  }
+
+  /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
+  hear(watch: FollowedWatch, message: WatchMessage, time: Time): void {
+    const { snapshot, deltas, replaces, place } = message;
+    if (snapshot === SNAPSHOT.BEGIN) {
+      watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
+      this.#options.bookmarks.clear();
+    } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("a snapshot that goes on before it began");
+    for (const delta of deltas) this.#change(watch, delta, time);
+    if (snapshot === SNAPSHOT.END) this.#end(watch, time);
+    if (watch.staged !== undefined || place === undefined) return;
+    if (watch.doubts.isDoubtful) {
+      watch.isDoubtful = true;
+      watch.portable = "";
+      return;
+    }
+    watch.portable = place.text;
+    watch.doubts.settle();
+    this.#options.bookmarks.note(place.cursor);
+  }
+
+  /** The namespaces of the prefixes are followed no more. */
+  drop(prefixes: Prefixes, time: Time): void {
+    for (const namespace of this.#namespaces(prefixes)) {
+      for (const stored of this.#recordsOf(namespace)) this.#options.replica.withdraw(stored, time);
+    }
+    this.#options.bookmarks.clear();
+  }
+
+  #change(watch: FollowedWatch, delta: WatchDelta, time: Time): void {
+    const origin = this.#options.replica.origin(delta.nodeId, delta.generation);
+    if ("key" in delta.change) this.#remove(watch, origin, delta, time);
+    else this.#put(watch, { origin, seq: delta.seq, shown: delta.change.entry }, time);
+  }
+
+  #put(watch: FollowedWatch, { origin, seq, shown }: { origin: Origin; seq: number; shown: Uint8Array }, time: Time): void {
+    const { replica, stamper } = this.#options;
+    const { storedBytes, isOrphaned, load } = readShown(shown);
+    const entry = shown.subarray(0, storedBytes);
+    const stamped = stamper.entryOfStored(entry);
+    if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`an entry of ${stamped.namespace}, which this watch does not ask for`);
+    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
+    watch.staged?.seen.add(stamped.key);
+    watch.doubts.hear(stamped.key);
+    watch.doubts.tell(stamped.key);
+    if (load === undefined) this.loads.delete(stamped.key);
+    else this.loads.set(stamped.key, load);
+    replica.setLife(origin, isOrphaned ? "orphaned" : "live");
+    const head = { ...this.#head(seq, stamped.scope, time), entry };
+    replica.supersede(new StoredRecord(entryFields(head, stamped, { origin, slab: replica.slab })), time);
+  }
+
+  #remove(watch: FollowedWatch, origin: Origin, { seq, change }: WatchDelta, time: Time): void {
+    if (!("key" in change)) return;
+    const { replica, onGone } = this.#options;
+    const { key, text, cause } = change;
+    if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
+    watch.doubts.hear(text);
+    watch.doubts.tell(text);
+    const gone = replica.view(text);
+    if (gone !== undefined) onGone(gone, cause, false);
+    this.loads.delete(text);
+    const { namespace, name, kind } = key;
+    const body = cause === CAUSE.UNREGISTERED ? BODY.UNREGISTERED : BODY.EXPIRED;
+    const nothing = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: SCOPE.ZONE, traits: NO_TRAITS };
+    replica.supersede(
+      new StoredRecord({ ...this.#head(seq, SCOPE.ZONE, time), ...nothing, key: text, namespace, name, kind, origin, body }),
+      time,
+    );
+    const [ended] = replica.records(text);
+    if (ended !== undefined) replica.causes.set(ended, cause);
+  }
+
+  /** The end of a snapshot: what it speaks for and did not list is gone. */
+  #end(watch: FollowedWatch, time: Time): void {
+    const { staged } = watch;
+    watch.staged = undefined;
+    if (staged === undefined) return;
+    const { namespaces, seen } = staged;
+    if (namespaces === undefined) watch.doubts.clear();
+    for (const namespace of namespaces ?? this.#namespaces(watch.prefixes)) {
+      for (const stored of this.#recordsOf(namespace)) {
+        if (seen.has(stored.key)) continue;
+        const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
+        this.#options.onGone(stored, cause, true);
+        this.loads.delete(stored.key);
+        this.#options.replica.withdraw(stored, time);
+        this.#options.replica.causes.set(stored, cause);
+      }
+    }
+    watch.isComplete = true;
+  }
+
+  #namespaces(resolved: Prefixes): readonly string[] {
+    return [...coveredNamespaces(this.#options.replica.lookup.namespaces, { ...ANY, resolved })];
+  }
+
+  #recordsOf(namespace: string): readonly StoredRecord[] {
+    const { replica } = this.#options;
+    const filter: Filter = { ...ANY, namespace };
+    const { records } = queryPage(replica.lookup, filter, {
+      limit: Number.POSITIVE_INFINITY,
+      afterKey: "",
+      self: NOWHERE,
+      allowed: () => true,
+      explain: false,
+    });
+    return records.flatMap(({ key }) => replica.records(key));
+  }
+
+  #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time) {
+    return { seq, hlc: this.#hlc.stamp(wallMs), firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
+  }
+}
+
+/** No place: without a scope in the filter, places do not count. */
+const NOWHERE = { nodeId: "", clusterId: "", region: "" };

@@ -1,0 +1,208 @@
+/** Resolvers of a mesh, each with one node as its upstream at a time, and read by streams in the place of a node. */
+import assert from "node:assert/strict";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
+import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
+import { Feed } from "../../src/catalog/watch/feed.ts";
+import { type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Bookmarks } from "../../src/resolver/bookmarks.ts";
+import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
+import { Followed, FollowedWatch } from "../../src/resolver/followed.ts";
+import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
+import { FabricComponent, type KnownOrigin } from "./mesh.ts";
+import { Model, plain } from "./model.ts";
+import type { Stream } from "./stream.ts";
+import type { Views, WatchedWorld } from "./watch-history.ts";
+
+const EVERYTHING = new Prefixes([""]);
+const NO_LOADS = { of: () => undefined };
+const MESSAGE_BYTES = 400;
+
+/** A resolver that follows everything, as streams see it. */
+class ResolverView extends FabricComponent {
+  override readonly viewName = "resolver";
+  override readonly places: Bookmarks;
+  readonly #world: WatchedWorld;
+  readonly #watch = new FollowedWatch(EVERYTHING);
+  readonly #followed: Followed;
+  #upstream: FabricComponent;
+  /** The replica that the feed reads. A node that starts again has another one. */
+  #of: Replica;
+  #feed: Feed;
+  /** A snapshot may show again what was shown before. */
+  isAnew = false;
+
+  constructor(name: string, upstream: FabricComponent, world: WatchedWorld, pastTouches: number | undefined, time: Time) {
+    super(name);
+    this.#world = world;
+    const past = pastTouches === undefined ? {} : { pastTouches };
+    const bounds = { nodeId: name, generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4, ...past };
+    this.replica = new Replica(new Lookup(), new Slab(), bounds);
+    this.places = new Bookmarks(this.replica);
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
+    this.#followed = new Followed({ replica: this.replica, bookmarks: this.places, stamper, onGone: () => {} });
+    this.#upstream = upstream;
+    this.#of = upstream.replica;
+    this.#feed = this.#open(time);
+  }
+
+  get isComplete(): boolean {
+    return this.#watch.isComplete;
+  }
+
+  get upstream(): FabricComponent {
+    return this.#upstream;
+  }
+
+  override known(): ReadonlyMap<string, KnownOrigin> {
+    const place = ({ seq, settled = seq, life }: PortableCursor["origins"][number]) => ({ seq, settled, life });
+    return new Map([...this.places.origins].map(([id, origin]) => [id, place(origin)]));
+  }
+
+  /** Whether it holds what its upstream held at its last bookmark, under the policy of now. */
+  get isAtBookmark(): boolean {
+    return this.isComplete && this.places.isAtBookmark && this.#epoch === this.#world.policy.epoch;
+  }
+
+  #epoch = -1;
+
+  /** Takes at most so many messages of its upstream, or begins with another one. */
+  follow(upstream: FabricComponent, maxCount: number, time: Time): void {
+    if (upstream !== this.#upstream || upstream.replica !== this.#of) {
+      this.#upstream = upstream;
+      this.#of = upstream.replica;
+      this.#feed = this.#open(time);
+    }
+    for (let n = 0; n < maxCount; n++) {
+      const message = this.#feed.next(time, MESSAGE_BYTES, this.#world.isReady(upstream));
+      if (message === undefined) return;
+      this.#hear(message, time);
+    }
+  }
+
+  override collect(time: Time, maxCount = 100): void {
+    this.replica.collect(time, maxCount);
+  }
+
+  #open(time: Time): Feed {
+    const options = {
+      filter: { ...ANY, resolved: EVERYTHING },
+      name: "resolver",
+      hash: "resolver",
+      allowed: () => true,
+      policyEpoch: () => `e${this.#world.policy.epoch}`,
+      isNamesOnly: false,
+      withDigest: true,
+    };
+    const portable = this.#watch.move();
+    const reader = new Reader(options, this.#of, this.#upstream.facts);
+    const from = portable === "" ? undefined : parseCursor(portable);
+    return new Feed(reader, { from, bookmarkIntervalMs: 1 }, time);
+  }
+
+  #hear(message: FeedMessage, time: Time): void {
+    const bytes = new DiscoveryBytes(this.#of.slab, NO_LOADS).watch(message, {
+      isNamesOnly: false,
+      sentWallMs: time.wallMs,
+      servedBy: this.#upstream.nodeId,
+      ageMs: 0,
+      resolved: { policyEpoch: "", via: [] },
+    });
+    const heard = readWatchMessage(bytes);
+    if (heard.snapshot === SNAPSHOT.BEGIN) this.isAnew = true;
+    this.#followed.hear(this.#watch, heard, time);
+    if (this.#watch.isDoubtful) this.#feed = this.#open(time);
+    else if (heard.place !== undefined) this.#stand(heard, heard.place.cursor);
+  }
+
+  #stand({ digest: said }: WatchMessage, cursor: PortableCursor): void {
+    this.#epoch = Number(cursor.policyEpoch.slice(1));
+    this.model = frozen(this.#upstream.model);
+    const { count, digest } = this.model.digest(() => true);
+    assert.deepEqual(said, { count, digest }, "the upstream's digest");
+    assert.deepEqual(
+      this.#lines(),
+      this.model.answer(ANY, this.facts, () => true),
+      "P17: a resolver holds what its upstream holds at a bookmark",
+    );
+  }
+
+  #lines(): readonly string[] {
+    const lines: string[] = [];
+    const model = new Model();
+    for (const id of this.replica.origins.keys()) model.lifecycle.set(id, this.replica.origins.get(id)?.life ?? "live");
+    this.replica.changesSince(0, (stored) => {
+      assert(stored.peers === undefined, "one record a key");
+      model.apply(stored);
+      return true;
+    });
+    lines.push(...model.answer(ANY, this.facts, () => true));
+    return lines;
+  }
+}
+
+/** The model as it is now. */
+function frozen(model: Model): Model {
+  const copy = new Model();
+  for (const view of model.views()) {
+    copy.apply(plain(view));
+    copy.lifecycle.set(view.origin.id, view.origin.life);
+  }
+  return copy;
+}
+
+/** Two resolvers. Streams read at a node or at one of them. They change their upstream, and lag, as `pick` says. */
+export class Resolvers implements Views {
+  readonly #pastTouches: number | undefined;
+  readonly #views: ResolverView[] = [];
+  #world: WatchedWorld | undefined;
+  /** Bookmarks at which a stream was at a resolver. */
+  readyCount = 0;
+
+  constructor(pastTouches: number | undefined) {
+    this.#pastTouches = pastTouches;
+  }
+
+  begin(world: WatchedWorld): void {
+    this.#world = world;
+  }
+
+  at(node: FabricComponent, pick: number): FabricComponent {
+    const world = this.#world;
+    if (world === undefined || pick % 3 === 2) return node;
+    const time = { monoMs: 0, wallMs: 0 };
+    const view = (this.#views[pick % 3] ??= new ResolverView(`resolver-${pick % 3}`, node, world, this.#pastTouches, time));
+    return view.isComplete ? view : node;
+  }
+
+  ownerOf(view: FabricComponent): FabricComponent {
+    return view instanceof ResolverView ? view.upstream : view;
+  }
+
+  isReady(view: FabricComponent): boolean {
+    if (!(view instanceof ResolverView)) return true;
+    if (view.isAtBookmark) this.readyCount += 1;
+    return view.isAtBookmark;
+  }
+
+  follow(streams: readonly Stream[], pick: number, time: Time): void {
+    const { mesh } = this.#world ?? { mesh: [] };
+    this.#views.forEach((view, i) => {
+      const isMoving = (pick + i) % 7 === 0;
+      const upstream = isMoving ? (mesh[pick % mesh.length] ?? view.upstream) : view.upstream;
+      // One of the two lags.
+      view.follow(upstream, pick === 1 || i === 0 ? 1000 : pick % 4, time);
+      if (pick % 19 === 0) view.collect(time, 2);
+      if (!view.isAnew) return;
+      view.isAnew = false;
+      for (const stream of streams) if (stream.node === view) stream.forgetAll();
+    });
+  }
+}
