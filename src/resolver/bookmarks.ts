@@ -37,9 +37,8 @@ export class Bookmarks implements Places {
   /** All that is followed is now as it was at the cursor. */
   note(cursor: PortableCursor): void {
     const { revision } = this.#replica;
-    const last = this.#list.at(-1);
-    // Of two at one revision the later one is good for the most.
-    if (last?.revision === revision) this.#drop(this.#list.pop());
+    // At one revision the first is good for the most readers that come, and the last for those that go.
+    if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());
     const origins = new Map(cursor.origins.map((origin) => [idOf(origin), origin]));
     this.#list.push({ cursor, origins, revision });
     this.#originCount += origins.size;
@@ -140,8 +139,7 @@ class BookmarkGap implements Gap {
   }
 
   isTellable(): boolean {
-    const { from, reader } = this.#parts;
-    return this.isOfPolicy && from !== undefined && from >= reader.replica.collectedRevision;
+    return this.isOfPolicy && this.#parts.from !== undefined;
   }
 
   /** Whether what the cursor knows was dropped anywhere is the upstream's to find out; from here it looks as if it never came. */

@@ -125,6 +125,16 @@ export class FabricComponent {
     return model;
   }
 
+  /** What is seen here, decided naively. */
+  get shown(): Model {
+    return this.model;
+  }
+
+  /** Whether readers here get cursors that are good everywhere. */
+  get isPlace(): boolean {
+    return true;
+  }
+
   /** What the readers of this place may have been told, by the id of the origin. */
   known(): ReadonlyMap<string, KnownOrigin> {
     return new Map(

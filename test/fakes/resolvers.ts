@@ -24,9 +24,11 @@ import type { Views, WatchedWorld } from "./watch-history.ts";
 const EVERYTHING = new Prefixes([""]);
 const NO_LOADS = { of: () => undefined };
 const MESSAGE_BYTES = 400;
+/** The resolver whose upstream sends a bookmark whenever it can. */
+const FREQUENT = "resolver-0";
 
 /** A resolver that follows everything, as streams see it. */
-class ResolverView extends FabricComponent {
+export class ResolverView extends FabricComponent {
   override readonly viewName = "resolver";
   override readonly places: Bookmarks;
   readonly #world: WatchedWorld;
@@ -39,8 +41,11 @@ class ResolverView extends FabricComponent {
   /** A snapshot may show again what was shown before. */
   isAnew = false;
 
+  readonly #intervalMs: number;
+
   constructor(name: string, upstream: FabricComponent, world: WatchedWorld, pastTouches: number | undefined, time: Time) {
     super(name);
+    this.#intervalMs = name === FREQUENT ? 1 : 150;
     this.#world = world;
     const past = pastTouches === undefined ? {} : { pastTouches };
     const bounds = { nodeId: name, generation: 1, lastSeq: 0, floor: 0, tombstoneTtlMs: 1000, minTombstones: 4, ...past };
@@ -67,8 +72,12 @@ class ResolverView extends FabricComponent {
   }
 
   /** Whether it holds what its upstream held at its last bookmark, under the policy of now. */
-  get isAtBookmark(): boolean {
-    return this.isComplete && this.places.isAtBookmark && this.#epoch === this.#world.policy.epoch;
+  override get isPlace(): boolean {
+    return this.places.isAtBookmark && this.#epoch === this.#world.policy.epoch;
+  }
+
+  override get shown(): Model {
+    return this.isPlace ? this.model : this.#held();
   }
 
   #epoch = -1;
@@ -104,7 +113,7 @@ class ResolverView extends FabricComponent {
     const portable = this.#watch.move();
     const reader = new Reader(options, this.#of, this.#upstream.facts);
     const from = portable === "" ? undefined : parseCursor(portable);
-    return new Feed(reader, { from, bookmarkIntervalMs: 1 }, time);
+    return new Feed(reader, { from, bookmarkIntervalMs: this.#intervalMs }, time);
   }
 
   #hear(message: FeedMessage, time: Time): void {
@@ -128,23 +137,22 @@ class ResolverView extends FabricComponent {
     const { count, digest } = this.model.digest(() => true);
     assert.deepEqual(said, { count, digest }, "the upstream's digest");
     assert.deepEqual(
-      this.#lines(),
+      this.#held().answer(ANY, this.facts, () => true),
       this.model.answer(ANY, this.facts, () => true),
       "P17: a resolver holds what its upstream holds at a bookmark",
     );
   }
 
-  #lines(): readonly string[] {
-    const lines: string[] = [];
+  /** What it holds, whatever its upstream says. */
+  #held(): Model {
     const model = new Model();
-    for (const id of this.replica.origins.keys()) model.lifecycle.set(id, this.replica.origins.get(id)?.life ?? "live");
+    for (const { id, life } of this.replica.origins.values()) model.lifecycle.set(id, life);
     this.replica.changesSince(0, (stored) => {
       assert(stored.peers === undefined, "one record a key");
       model.apply(stored);
       return true;
     });
-    lines.push(...model.answer(ANY, this.facts, () => true));
-    return lines;
+    return model;
   }
 }
 
@@ -163,8 +171,8 @@ export class Resolvers implements Views {
   readonly #pastTouches: number | undefined;
   readonly #views: ResolverView[] = [];
   #world: WatchedWorld | undefined;
-  /** Bookmarks at which a stream was at a resolver. */
-  readyCount = 0;
+  /** How often a stream might be given a cursor by a resolver. */
+  placeCount = 0;
 
   constructor(pastTouches: number | undefined) {
     this.#pastTouches = pastTouches;
@@ -176,9 +184,10 @@ export class Resolvers implements Views {
 
   at(node: FabricComponent, pick: number): FabricComponent {
     const world = this.#world;
-    if (world === undefined || pick % 3 === 2) return node;
+    const slot = Math.floor(pick / 3) % 3;
+    if (world === undefined || slot === 2) return node;
     const time = { monoMs: 0, wallMs: 0 };
-    const view = (this.#views[pick % 3] ??= new ResolverView(`resolver-${pick % 3}`, node, world, this.#pastTouches, time));
+    const view = (this.#views[slot] ??= new ResolverView(`resolver-${slot}`, node, world, this.#pastTouches, time));
     return view.isComplete ? view : node;
   }
 
@@ -188,17 +197,17 @@ export class Resolvers implements Views {
 
   isReady(view: FabricComponent): boolean {
     if (!(view instanceof ResolverView)) return true;
-    if (view.isAtBookmark) this.readyCount += 1;
-    return view.isAtBookmark;
+    if (view.isPlace) this.placeCount += 1;
+    return view.isComplete;
   }
 
   follow(streams: readonly Stream[], pick: number, time: Time): void {
     const { mesh } = this.#world ?? { mesh: [] };
     this.#views.forEach((view, i) => {
-      const isMoving = (pick + i) % 7 === 0;
+      const isMoving = (pick + i) % 23 === 0;
       const upstream = isMoving ? (mesh[pick % mesh.length] ?? view.upstream) : view.upstream;
-      // One of the two lags.
-      view.follow(upstream, pick === 1 || i === 0 ? 1000 : pick % 4, time);
+      // One of the two lags, so that its upstream does not tell it of what came and went in between.
+      view.follow(upstream, pick === 1 || i === 0 || pick % 6 === 0 ? 1000 : 0, time);
       if (pick % 19 === 0) view.collect(time, 2);
       if (!view.isAnew) return;
       view.isAnew = false;

@@ -242,7 +242,7 @@ export class Stream {
         this.#doubted.clear();
       }
       const isSure = (line: string): boolean => ![...this.#doubted].some((key) => line.startsWith(`${key.replaceAll("\0", "|")} `));
-      const want = this.node.model.answer(WATCH_FILTERS[this.filter]!, this.node.facts, options.allowed);
+      const want = this.node.shown.answer(WATCH_FILTERS[this.filter]!, this.node.facts, options.allowed);
       const held = [...this.held.values()].filter(isSure).toSorted();
       assert.deepEqual(held, want.filter(isSure).toSorted(), "folded at END or bookmark");
       this.#settle(message);
@@ -294,6 +294,10 @@ export class Stream {
   #settle(message: FeedMessage): void {
     this.settledCount += 1;
     this.#resumed = undefined;
+    if (!this.node.isPlace) {
+      assert.equal(message.portableCursor, "", "a cursor between bookmarks");
+      return;
+    }
     this.#told.clear();
     const portable = parseCursor(message.portableCursor);
     if (portable.kind !== "portable") throw new Error("not portable");
@@ -304,7 +308,7 @@ export class Stream {
     const { filter, allowed, withDigest } = this.feed.reader.options;
     if (!withDigest) return;
     const covers = (namespace: string): boolean => this.feed.reader.mayHoldNamespace(namespace) && allowed(namespace);
-    assert.deepEqual(message.digest, this.node.model.digest(covers), `digest for ${filter.namespace}${filter.prefix}`);
+    assert.deepEqual(message.digest, this.node.shown.digest(covers), `digest for ${filter.namespace}${filter.prefix}`);
   }
 
   /** End of a snapshot: what it speaks for and did not list is gone. */
