@@ -66,12 +66,11 @@ export class Bookmarks implements Places {
     return this.#list.at(-1)?.origins ?? NONE;
   }
 
-  portableCursor(reader: Reader): string {
+  readonly portableCursor = (readerHash: string, policyEpoch: string): string => {
     const last = this.#list.at(-1);
-    const policyEpoch = reader.options.policyEpoch();
     if (last === undefined || !this.isAtBookmark || last.cursor.policyEpoch !== policyEpoch) return "";
-    return portableCursorText({ ...last.cursor, readerHash: reader.options.hash });
-  }
+    return portableCursorText({ ...last.cursor, readerHash });
+  };
 
   gap(cursor: PortableCursor, reader: Reader, time: Time): Gap {
     return new BookmarkGap(cursor, { reader, bookmarks: this, from: this.#before(cursor) }, time);

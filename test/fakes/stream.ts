@@ -69,7 +69,7 @@ export class Readers {
         policyEpoch: () => `e${policy.epoch}`,
         isNamesOnly: filter % 2 === 1,
         withDigest: filter < DIGESTED,
-        places: node.places,
+        portableCursor: node.places?.portableCursor,
       };
       reader = new Reader(options, node.replica, node.facts);
       // Half of them keep no message for other streams.
@@ -201,7 +201,7 @@ export class Stream {
   }
 
   #open(from: FeedStart["from"], time: Time): Feed {
-    return new Feed(this.#readers.of(this.node, this.filter), { from, bookmarkIntervalMs: 100 }, time);
+    return new Feed(this.#readers.of(this.node, this.filter), { from, bookmarkIntervalMs: 100, places: this.node.places }, time);
   }
 
   #take(message: FeedMessage, budgetBytes: number, isReady: boolean): void {

@@ -8,7 +8,7 @@ import type { KeyText } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Cursor } from "./cursor.ts";
-import type { Gap } from "./gap.ts";
+import type { Gap, Places } from "./gap.ts";
 import { ACTION, type Change, type FeedMessage, type Reader, SNAPSHOT } from "./reader.ts";
 import { isOfReader, ResumeGap } from "./resume.ts";
 import { ToldPages } from "./told-pages.ts";
@@ -17,6 +17,8 @@ export interface FeedStart {
   /** The position to continue from. Without one, or with a cursor of another reader, the stream starts with a snapshot. */
   readonly from: Cursor | undefined;
   readonly bookmarkIntervalMs: number;
+  /** Finds out what a reader with a cursor of another place must be told. Absent at a node. */
+  readonly places?: Pick<Places, "gap"> | undefined;
 }
 
 type Phase =
@@ -81,7 +83,7 @@ export class Feed {
     this.#revision = reader.replica.revision;
     this.#settled = this.#revision;
     this.#until = this.#revision;
-    this.#phase = this.#startPhase(start.from, time);
+    this.#phase = this.#startPhase(start, time);
   }
 
   /** The revision up to which everything has been sent. The lag is measured from it. */
@@ -167,7 +169,7 @@ export class Feed {
     return isPlace && this.reader.prepareDigest() ? this.#bookmark(time) : undefined;
   }
 
-  #startPhase(cursor: Cursor | undefined, time: Time): Phase {
+  #startPhase({ from: cursor, places }: FeedStart, time: Time): Phase {
     if (cursor === undefined || !isOfReader(cursor, this.reader)) return snapshotPhase();
     if (cursor.kind === "short") {
       if (cursor.revision < this.reader.replica.collectedRevision) return snapshotPhase();
@@ -176,7 +178,6 @@ export class Feed {
       return { kind: "live" };
     }
     this.#until = Number.POSITIVE_INFINITY;
-    const { places } = this.reader.options;
     const gap = places === undefined ? new ResumeGap(cursor, this.reader, time) : places.gap(cursor, this.reader, time);
     this.#revision = gap.from;
     this.#settled = gap.from;

@@ -83,6 +83,6 @@ export class HeldKeys {
 /** Where the readers of a place stand that is no node. */
 export interface Places {
   /** A cursor that is good everywhere, for a reader that holds what a query here answers. Empty if this is at no such place. */
-  portableCursor(reader: Reader): string;
+  readonly portableCursor: (hash: string, policyEpoch: string) => string;
   gap(cursor: PortableCursor, reader: Reader, time: Time): Gap;
 }

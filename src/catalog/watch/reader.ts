@@ -12,7 +12,6 @@ import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type Cause, causeOf } from "./cause.ts";
 import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
-import type { Places } from "./gap.ts";
 import type { NamedTouches } from "./name-index.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
@@ -65,8 +64,8 @@ export interface ReaderOptions {
   readonly policyEpoch: () => string;
   readonly isNamesOnly: boolean;
   readonly withDigest: boolean;
-  /** Where its readers stand. Absent at a node, which knows that from its replica. */
-  readonly places?: Places | undefined;
+  /** The cursor that is good everywhere, or an empty text. Absent at a node, which makes it from the vector of its replica. */
+  readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
 }
 
 export interface NodeFacts extends Locality {
@@ -160,8 +159,8 @@ export class Reader {
 
   /** The current vector, for a reader that has everything up to it. */
   portableCursor(): string {
-    const { places } = this.options;
-    return places === undefined ? this.#vectorCursor() : places.portableCursor(this);
+    const { portableCursor, hash, policyEpoch } = this.options;
+    return portableCursor === undefined ? this.#vectorCursor() : portableCursor(hash, policyEpoch());
   }
 
   #vectorCursor(): string {
