@@ -1,11 +1,7 @@
 /** Reads the messages of a watch that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
-import { readEntryKey } from "../../gen/waymark/catalog/v1/entry_codec.ts";
-import { checkEntryKey } from "../../gen/waymark/catalog/v1/entry_rules.ts";
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
-import { findKind } from "../catalog/entry/kinds.ts";
 import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
-import { Problems } from "../catalog/entry/problems.ts";
-import { isSeq } from "../catalog/record/codec.ts";
+import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
 import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
 import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
@@ -99,7 +95,7 @@ function readDelta(reader: WireReader): WatchDelta {
     if (tag === DELTA.deltaId) id = reader.text();
     else if (tag === DELTA.action) action = reader.varint();
     else if (tag === DELTA.entry) entry = reader.view();
-    else if (tag === DELTA.removed) key = keyOf(reader);
+    else if (tag === DELTA.removed) key = readStampedKey(reader, PROTOCOL_BOUNDS);
     else if (tag === DELTA.cause) cause = reader.varint();
     else reader.skip(tag);
   }
@@ -121,15 +117,4 @@ function originOf(id: string): Pick<WatchDelta, "nodeId" | "generation" | "seq">
   if (generationAt < 1 || !isName(nodeId, PROTOCOL_BOUNDS.maxIdLength) || !isSeq(generation) || !isSeq(seq) || seq === 0)
     throw misplaced(`the id of a change, ${JSON.stringify(id.slice(0, 100))}`);
   return { nodeId, generation, seq };
-}
-
-function keyOf(reader: WireReader): EntryKey {
-  const fields = readEntryKey(reader);
-  const problems = new Problems(PROTOCOL_BOUNDS);
-  checkEntryKey(fields, problems);
-  if (problems.count > 0) problems.throwIfAny("removed.");
-  const kind = findKind(fields.kind);
-  if (kind === undefined) throw misplaced(`kind ${fields.kind} of a key`);
-  const { namespace, name, instanceId, clusterId } = fields;
-  return { namespace, name, kind, instanceId, clusterId };
 }

@@ -183,12 +183,13 @@ function readTombstone(reader: WireReader, bounds: Bounds): { readonly body: Rec
   throw malformed(`tombstone cause ${cause}`);
 }
 
-function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
+/** A key with its kind and cluster. Throws `invalid_argument` for one that no record has. */
+export function readStampedKey(reader: WireReader, bounds: Bounds): EntryKey {
   const key = readEntryKey(reader);
   const problems = new Problems(bounds);
   checkEntryKey(key, problems);
   problems.throwIfAny("key.");
-  if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("tombstone key without kind or cluster");
+  if (findKind(key.kind) === undefined || key.clusterId === "") throw malformed("a key without kind or cluster");
   return key as EntryKey; // The kind is known.
 }
 
