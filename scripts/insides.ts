@@ -18,8 +18,9 @@ const MAX_PERCENT = 25;
  * does, and the simulator drives the node's.
  */
 const MACHINES: readonly string[] = [
+  "src/client/live/live-entries.ts",
   "src/client/registration.ts",
-  "src/client/servers.ts",
+  "src/client/servers/servers.ts",
   "src/dns/responder.ts",
   "src/node/core.ts",
   "src/node/core-io.ts",

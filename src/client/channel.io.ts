@@ -25,10 +25,10 @@ import type { Channel } from "./calls.ts";
 import { Client } from "./client.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
-import { ServerFinder } from "./find-servers.io.ts";
 import { pause } from "./pause.io.ts";
 import type { RequestError } from "./request-error.ts";
-import { Servers } from "./servers.ts";
+import { ServerFinder } from "./servers/find-servers.io.ts";
+import { Servers } from "./servers/servers.ts";
 
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 

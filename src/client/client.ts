@@ -17,11 +17,14 @@ import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
-import type { CallOptions, Calls, Channel } from "./calls.ts";
+import type { Place } from "../reading/levels.ts";
+import type { CallOptions, Channel } from "./calls.ts";
+import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
+import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { RequestError } from "./request-error.ts";
-import { RetryBudget } from "./retry-budget.ts";
-import type { Servers, Use } from "./servers.ts";
+import { RetryBudget } from "./servers/retry-budget.ts";
+import type { Servers, Use } from "./servers/servers.ts";
 
 export interface ClientOptions {
   /** Deadline of a call that has none of its own. */
@@ -63,7 +66,7 @@ const LEAST_TRY_MS = 100;
 /** Waits before tries at other servers: short, because another server is probably there, and spread, because all clients of a lost one turn at once. */
 const RETRY = { baseMs: 50, maxMs: 1000 } as const;
 
-export class Client implements Calls {
+export class Client implements WatchingCalls {
   /** Register, renew, query, watch, resolve. */
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
   /** Namespace policy, who may see what and why, and the audit. */
@@ -126,6 +129,22 @@ export class Client implements Calls {
     return register(this, entries, options);
   }
 
+  /**
+   * The entries of a filter, in the order of their keys: `for await (const entry of client.query({ namespace }))`. Pages are asked for as they are read. The options are those of each
+   * page.
+   */
+  query(request: QueryRequest, options: CallOptions = {}): Query {
+    return new Query(this, request, options);
+  }
+
+  /**
+   * Opens a live map of the entries of a filter. Resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or
+   * when no server answered within the client's `timeoutMs`.
+   */
+  watch(request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
+    return watch(this, request, options);
+  }
+
   /** One try at one server. Throws a `RequestError`. */
   callAt<I extends DescMessage, O extends DescMessage>(
     server: string,
@@ -148,6 +167,11 @@ export class Client implements Calls {
       this.#answered(server);
       yield message;
     }
+  }
+
+  /** Where the program runs: as `connect` was told, or where the first server is that said its place. Undefined while none did. */
+  get place(): Place | undefined {
+    return this.#servers.place;
   }
 
   /** Deadline of a call that has none of its own, in ms. */

@@ -15,6 +15,8 @@ export interface FollowOptions {
   readonly chance?: () => number;
   /** Wait for a server that cannot be reached at the first try. By default that is an error. */
   readonly waitsForServer?: boolean;
+  /** Tells removals of keys too that were never told, or are gone already. By default these are left out. */
+  readonly tellsUnknown?: boolean;
 }
 
 /**
@@ -26,8 +28,8 @@ export async function* follow(
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
-  const { signal, onBreak, chance = Math.random, waitsForServer = false } = options;
-  const follower = new Follower(request.cursor ?? "");
+  const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
+  const follower = new Follower(request.cursor ?? "", { tellsUnknown });
   let hasOpened = false;
   while (!signal.aborted) {
     const { server } = client;

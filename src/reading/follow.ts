@@ -2,8 +2,9 @@
  * Following a watch through breaks, as a state machine: it folds messages into the set of keys the reader holds, and
  * tells the reader each change once, whatever the server repeats. The caller opens the streams and waits (`client/follow.io.ts`).
  */
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { DiscoveryDelta_Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { DiscoveryDelta_Action, DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import type { Entry, EntryKey, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { type CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -11,17 +12,25 @@ import { backoffMs } from "../lib/backoff.ts";
 import { Doubts } from "./doubts.ts";
 
 export type FollowEvent =
-  /** The entry is new or has changed. */
+  /** The entry is new or has changed. `isStaged`: it is part of a snapshot that is not complete yet; `synced` follows when it is. */
   | {
       readonly kind: "put";
       readonly isNew: boolean;
+      readonly isStaged: boolean;
       readonly key: EntryKey;
       readonly entry: Entry;
       readonly deltaId: string;
       readonly revision: bigint;
     }
   /** The entry is gone. */
-  | { readonly kind: "remove"; readonly key: EntryKey; readonly deltaId: string; readonly revision: bigint }
+  | {
+      readonly kind: "remove";
+      readonly cause: RemovalCause;
+      readonly isStaged: boolean;
+      readonly key: EntryKey;
+      readonly deltaId: string;
+      readonly revision: bigint;
+    }
   /** Everything up to here was told. It comes after a snapshot and with every bookmark. `cursor` resumes from here at any server. */
   | {
       readonly kind: "synced";
@@ -29,7 +38,17 @@ export type FollowEvent =
       readonly cursor: string;
       readonly revision: bigint;
       readonly heldCount: number;
+      /** Upper bound of the age of the server's data when it said this. */
+      readonly ageMs: number;
+      /** The node or resolver that said it. */
+      readonly servedBy: string;
     };
+
+/**
+ * Why an entry is gone: it was unregistered; it expired; its node is away; it exists and does not match any more; a full snapshot left it out (`absent`), or
+ * one of its namespace (`withdrawn`, as after a change of policy). An older server does not say.
+ */
+export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_match" | "absent" | "withdrawn" | "unknown";
 
 interface Held {
   readonly key: EntryKey;
@@ -43,6 +62,8 @@ interface Staged {
   readonly replaces: ReadonlySet<string> | undefined;
   readonly seen: Set<string>;
 }
+
+type Removal = Omit<Extract<FollowEvent, { kind: "remove" }>, "kind" | "key">;
 
 /** Waits between tries to open the watch again. */
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
@@ -62,9 +83,15 @@ export class Follower {
   #isDoubtful = false;
   #failures = 0;
 
-  /** `cursor` comes from an earlier run, or is empty. */
-  constructor(cursor: string) {
+  readonly #tellsUnknown: boolean;
+
+  /**
+   * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of keys that the reader does not have are told too. A reader that holds lost
+   * entries must hear that one of them was unregistered.
+   */
+  constructor(cursor: string, { tellsUnknown = false }: { readonly tellsUnknown?: boolean } = {}) {
     this.#portable = cursor;
+    this.#tellsUnknown = tellsUnknown;
     this.#knowsAll = cursor === "";
   }
 
@@ -111,8 +138,10 @@ export class Follower {
       this.#portable = message.portableCursor;
       this.#doubts.settle();
     }
-    if (isSynced)
-      out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision: message.revision, heldCount: this.#held.size });
+    if (!isSynced) return;
+    const { revision, servedBy, age } = message;
+    const ageMs = age === undefined ? 0 : durationMs(age);
+    out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision, heldCount: this.#held.size, ageMs, servedBy });
   }
 
   /**
@@ -140,20 +169,21 @@ export class Follower {
       if (before?.deltaId === deltaId && before.health === health) return;
       this.#doubts.tell(text);
       this.#held.set(text, { key, deltaId, health });
-      out.push({ kind: "put", isNew: before === undefined, key, entry: payload.value, deltaId, revision });
+      const isStaged = this.#staged !== undefined;
+      out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: payload.value, deltaId, revision });
     } else if (payload.case === "removed") {
-      this.#forget(payload.value, { deltaId, revision }, out);
+      this.#forget(payload.value, { cause: causeOf(delta.cause), isStaged: this.#staged !== undefined, deltaId, revision }, out);
     }
   }
 
   /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
-  #forget(key: EntryKey, { deltaId, revision }: { readonly deltaId: string; readonly revision: bigint }, out: FollowEvent[]): void {
+  #forget(key: EntryKey, why: Removal, out: FollowEvent[]): void {
     const text = textOf(key);
     this.#doubts.hear(text);
     const wasHeld = this.#held.delete(text);
-    if (!wasHeld && this.#knowsAll) return;
+    if (!wasHeld && this.#knowsAll && !this.#tellsUnknown) return;
     this.#doubts.tell(text);
-    out.push({ kind: "remove", key, deltaId, revision });
+    out.push({ kind: "remove", key, ...why });
   }
 
   /** The end of a snapshot: keys of its namespaces that it did not list are gone. */
@@ -165,13 +195,31 @@ export class Follower {
       this.#knowsAll = true;
       this.#doubts.clear();
     }
+    const cause = staged.replaces === undefined ? "absent" : "withdrawn";
     for (const [text, { key, deltaId }] of this.#held) {
       const isCovered = staged.replaces === undefined || staged.replaces.has(key.namespace);
-      if (isCovered && !staged.seen.has(text)) this.#forget(key, { deltaId, revision }, out);
+      if (isCovered && !staged.seen.has(text)) this.#forget(key, { cause, isStaged: true, deltaId, revision }, out);
     }
   }
 }
 
-function textOf(key: EntryKey): string {
+function causeOf(cause: DiscoveryDelta_Cause): RemovalCause {
+  switch (cause) {
+    case DiscoveryDelta_Cause.UNREGISTERED:
+      return "unregistered";
+    case DiscoveryDelta_Cause.EXPIRED:
+      return "expired";
+    case DiscoveryDelta_Cause.ORIGIN_AWAY:
+      return "origin_away";
+    case DiscoveryDelta_Cause.NO_MATCH:
+      return "no_match";
+    case DiscoveryDelta_Cause.UNSPECIFIED:
+    default:
+      return "unknown";
+  }
+}
+
+/** A key as one text. */
+export function textOf(key: EntryKey): string {
   return [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join("\0");
 }

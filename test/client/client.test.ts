@@ -1,10 +1,12 @@
 import { create, type DescMessage, type DescMethodServerStreaming, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Channel } from "../../src/client/calls.ts";
 import { Client } from "../../src/client/client.ts";
 import { RequestError, type RequestErrorFacts } from "../../src/client/request-error.ts";
-import { Servers } from "../../src/client/servers.ts";
+import { Servers } from "../../src/client/servers/servers.ts";
+
+/** The connection to one server. */
+type Channel = ReturnType<ConstructorParameters<typeof Client>[1]>;
 
 const INFO = DiscoveryService.method.serverInfo;
 

@@ -3,7 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Client, connect, HealthStatus, type RegistrationEvent } from "../../src/client/index.ts";
+import {
+  type Client,
+  connect,
+  follow,
+  HealthStatus,
+  type LiveMap,
+  type RegistrationEvent,
+  type RegistrationHandle,
+} from "../../src/client/index.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -12,7 +20,7 @@ const CONFIG = join(HOME, "node.json");
 writeFileSync(
   CONFIG,
   JSON.stringify({
-    fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "20s" },
+    fabric: { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s" },
     observability: { log_level: "warn" },
   }),
 );
@@ -118,4 +126,69 @@ test("when the node of a lease is killed, the entries are registered at another 
   await until("it is there, as it was", async () => (await instancesOf("mover")).join() === "1 DEGRADED");
   expect(events).toContainEqual(expect.objectContaining({ kind: "lost", why: "server" }));
   await start(first);
+});
+
+/** Instances of a name that the map shows as fit for traffic. */
+function shown(map: LiveMap, name: string): readonly string[] {
+  const fit = map.named("svc.market", name).filter(({ health }) => health !== HealthStatus.ORPHANED);
+  return fit.map(({ key }) => key?.instanceId ?? "").toSorted();
+}
+
+test("with every node killed under traffic no lookup fails, and when they are back the map goes on without a snapshot", async () => {
+  const handles: RegistrationHandle[] = [];
+  for (const id of ["1", "2", "3"]) handles.push(await client.register([entryOf("web", id)], { ttlMs: 60_000 }));
+  const map = await client.watch({ namespace: "svc.market" });
+  await until("the map has all", () => shown(map, "web").length === 3);
+  let [lookups, failed, removals, snapshots] = [0, 0, 0, 0];
+  const abort = new AbortController();
+  const followed = (async () => {
+    for await (const event of follow(client, { namespace: "svc.market" }, { signal: abort.signal }))
+      if (event.kind === "synced" && event.isSnapshot) snapshots += 1;
+  })();
+  await until("another watch has all", () => snapshots === 1);
+  const traffic = setInterval(() => {
+    lookups += 1;
+    if (map.resolve("svc.market", "web")?.target?.port !== 8080) failed += 1;
+  }, 1);
+  try {
+    for (const name of NAMES) await nodeAt(name).stop("SIGKILL");
+    const before = lookups;
+    await until("lookups go on without a server", () => lookups > before + 200);
+    await expect(client.discovery.catalogQuery({}, { timeoutMs: 1000 })).rejects.toMatchObject({ isAway: true });
+    expect([failed, map.size, map.error]).toEqual([0, 3, undefined]);
+    const told = (async () => {
+      for await (const changes of map) removals += changes.filter(({ kind }) => kind === "remove").length;
+    })();
+    await Promise.all(NAMES.map((name) => start(name)));
+    await using late = await client.register([entryOf("late", "1")], { waitsForServer: true });
+    await until("the map goes on", () => shown(map, "late").length === 1);
+    expect([failed, removals, snapshots, shown(map, "web"), late.error]).toEqual([0, 0, 1, ["1", "2", "3"], undefined]);
+    await map.close();
+    await told;
+  } finally {
+    clearInterval(traffic);
+    abort.abort();
+    await followed;
+  }
+  for (const handle of handles) await handle.close();
+  expect(await instancesOf("web")).toEqual([]);
+});
+
+/** Sockets, timers and streams that keep the process alive. */
+const handleCount = () => process.getActiveResourcesInfo().length;
+
+test("opened and closed watches, registrations and channels leave no handle behind", async () => {
+  const rounds = 30;
+  const once = async (): Promise<void> => {
+    const other = connect({ servers: [client.server], findServers: false });
+    const handle = await other.register([entryOf("leak", "1")]);
+    const map = await other.watch({ namespace: "svc.market" });
+    await map.close();
+    await handle.close();
+    other.close();
+  };
+  await once();
+  const before = handleCount();
+  for (let i = 0; i < rounds; i++) await once();
+  await expect.poll(handleCount).toBeLessThanOrEqual(before + 2);
 });

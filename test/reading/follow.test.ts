@@ -89,6 +89,13 @@ test.each([
   expect(told(synced("x"), { deltas: [delta] })).toEqual(want);
 });
 
+test("a reader that asks for it is told removals of what it does not have", () => {
+  const follower = new Follower("", { tellsUnknown: true });
+  told(follower, { snapshot: Snapshot.BEGIN });
+  told(follower, { snapshot: Snapshot.END });
+  expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
+});
+
 test("after a start from a cursor, removals of what an earlier run may hold are told", () => {
   const follower = new Follower("p0");
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);

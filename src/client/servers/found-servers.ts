@@ -1,32 +1,31 @@
 /** Reads which servers there are from the answers of a server: nodes from `ClusterMap`, resolvers from the entries of their namespace. */
-import { timestampMs } from "@bufbuild/protobuf/wkt";
-import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { hostPort } from "../lib/addresses.ts";
-import { loadScore } from "../reading/select.ts";
-import { parseServer } from "./connect-options.ts";
+import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { hostPort } from "../../lib/addresses.ts";
+import { parseServer } from "../connect-options.ts";
 import type { FoundServer } from "./servers.ts";
 
 /** Where resolvers register themselves. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 /** A node that its operator wants clients to use. */
 const INGRESS_ROLE = "ingress";
+/** Between idle and full. */
+const UNKNOWN_LOAD = 0.5;
 
 /** The nodes for clients: those with the role `ingress`, or all of them when none has it. Entries without a gRPC address are left out. */
-export function nodesFor(entries: readonly Entry[], nowWallMs: number): readonly FoundServer[] {
+export function nodesFor(entries: readonly Entry[]): readonly FoundServer[] {
   const ingress = entries.filter(({ capabilities }) => capabilities.includes(INGRESS_ROLE));
-  return serversOf(ingress.length > 0 ? ingress : entries, "node", nowWallMs);
+  return serversOf(ingress.length > 0 ? ingress : entries, "node");
 }
 
-export function resolversFor(entries: readonly Entry[], nowWallMs: number): readonly FoundServer[] {
-  return serversOf(entries, "resolver", nowWallMs);
+export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] {
+  return serversOf(entries, "resolver");
 }
 
-function serversOf(entries: readonly Entry[], kind: FoundServer["kind"], nowWallMs: number): readonly FoundServer[] {
+function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readonly FoundServer[] {
   return entries.flatMap(({ targets, region, zone, load }) => {
     const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");
     const server = target && parseServer(hostPort(target.host, target.port));
     if (server === undefined) return [];
-    const said = load && { ...load, observedWallMs: load.observedAt ? timestampMs(load.observedAt) : nowWallMs };
-    return [{ server, region, zone, load: loadScore(said, nowWallMs), kind }];
+    return [{ server, region, zone, load: load?.utilization ?? UNKNOWN_LOAD, kind }];
   });
 }

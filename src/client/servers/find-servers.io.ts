@@ -1,11 +1,11 @@
 /** Asks the servers of a client for other servers, again and again while the client is open. `servers.ts` decides which of them are used. */
 
-import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Client } from "./client.ts";
+import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Client } from "../client.ts";
+import { RequestError } from "../request-error.ts";
 import { nodesFor, RESOLVERS_NAMESPACE, resolversFor } from "./found-servers.ts";
-import { RequestError } from "./request-error.ts";
 import type { Servers } from "./servers.ts";
 
 export interface FindingOptions {
@@ -81,9 +81,8 @@ export class ServerFinder {
       this.#place = await this.#client.call(serverInfo, {}, { signal });
       this.#hasPlace = true;
     }
-    const wallMs = Date.now();
     const ofCluster = resolvers.filter((entry) => entry.clusterId === clusterId);
-    this.#servers.learn([...nodesFor(nodes, wallMs), ...resolversFor(ofCluster, wallMs)], this.#place, performance.now());
+    this.#servers.learn([...nodesFor(nodes), ...resolversFor(ofCluster)], this.#place, performance.now());
     this.#client.dropUnlisted();
     const toProve = this.#servers.toProve(performance.now());
     const answers = await Promise.all(toProve.map((server) => this.#isOf(clusterId, server)));

@@ -2,16 +2,11 @@
  * The servers of a client, and which of them is asked. Seeds are the addresses that the program was given; other servers were found by asking
  * (`found-servers.ts`). Reads and writes have servers of their own, because a resolver takes reads only. Nothing here waits or connects.
  */
-import { backoffMs } from "../lib/backoff.ts";
+import { backoffMs } from "../../lib/backoff.ts";
+import type { Place } from "../../reading/levels.ts";
 
 /** A call that may go to a resolver, or one that only a node takes. */
 export type Use = "read" | "write";
-
-/** A place. Empty text is unknown. */
-export interface Place {
-  readonly region: string;
-  readonly zone: string;
-}
 
 export interface FoundServer extends Place {
   /** `host:port`. */
@@ -69,6 +64,11 @@ export class Servers {
     this.#writer = first;
   }
 
+  /** Where the program runs, if that is known. */
+  get place(): Place | undefined {
+    return this.#place;
+  }
+
   /** The server that the next call of this use goes to. */
   current(use: Use): string {
     return use === "read" ? (this.#reader ?? this.#writer) : this.#writer;
@@ -101,7 +101,7 @@ export class Servers {
    */
   learn(servers: readonly FoundServer[], place: Place, monoMs: number): void {
     if (servers.length === 0) return;
-    this.#place ??= place;
+    this.#place ??= { region: place.region, zone: place.zone };
     for (const one of servers) {
       const isProven = this.#found.get(one.server)?.isProven ?? this.seeds.includes(one.server);
       this.#found.set(one.server, { ...one, seenMonoMs: monoMs, isProven });

@@ -1,0 +1,74 @@
+/** One answer of `resolve`: the endpoint for one call, and how the program says what came of the call. */
+import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Time } from "../../lib/machine.ts";
+import type { Chooser } from "../../reading/chooser.ts";
+import type { Endpoint } from "../../reading/endpoint.ts";
+import type { LiveEntry, NamedEntries } from "./named-entries.ts";
+
+export class Choice {
+  /** The chosen entry. */
+  readonly entry: Entry;
+  /** The chosen port of the entry; undefined if it has none. */
+  readonly target: Target | undefined;
+  readonly endpoint: Endpoint<LiveEntry>;
+  readonly #group: NamedEntries;
+  readonly #chooser: Chooser<LiveEntry>;
+  readonly #now: () => Time;
+  #beganMonoMs: number | undefined;
+
+  /** `group` and `chooser` are where the endpoint comes from, and `now` is the clock of the calls. */
+  // HOT: once a `resolve`, which makes no other object.
+  constructor(
+    endpoint: Endpoint<LiveEntry>,
+    target: Target | undefined,
+    group: NamedEntries,
+    chooser: Chooser<LiveEntry>,
+    now: () => Time,
+  ) {
+    this.entry = endpoint.candidate.entry;
+    this.target = target;
+    this.endpoint = endpoint;
+    this.#group = group;
+    this.#chooser = chooser;
+    this.#now = now;
+  }
+
+  /** The call begins. Then one of `succeeded`, `failed` and `abandoned` follows; a second one counts for nothing. */
+  begin(): this {
+    if (this.#beganMonoMs === undefined) {
+      this.#beganMonoMs = this.#now().monoMs;
+      this.#chooser.started(this.endpoint);
+    }
+    return this;
+  }
+
+  /** The call ended well. Its latency is the time since `begin`. */
+  succeeded(): void {
+    const beganMonoMs = this.#end();
+    if (beganMonoMs === undefined) return;
+    const time = this.#now();
+    const latencyMs = time.monoMs - beganMonoMs;
+    this.#chooser.succeeded(this.endpoint, latencyMs, time);
+    this.#group.succeededCount += 1;
+    this.#group.latencies.add(latencyMs);
+  }
+
+  /** The call failed for a reason that another endpoint might not have: it was refused, cut, or not answered in time. */
+  failed(): void {
+    if (this.#end() === undefined) return;
+    this.#chooser.failed(this.endpoint, this.#now());
+    this.#group.failedCount += 1;
+  }
+
+  /** The call ended without a verdict on the endpoint, for example because the caller gave it up. */
+  abandoned(): void {
+    if (this.#end() !== undefined) this.#chooser.abandoned(this.endpoint);
+  }
+
+  #end(): number | undefined {
+    const beganMonoMs = this.#beganMonoMs;
+    // Later verdicts find a call that never began.
+    this.#beganMonoMs = undefined;
+    return beganMonoMs;
+  }
+}

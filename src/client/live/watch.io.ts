@@ -1,0 +1,275 @@
+/** `watch`: a live map of the entries of a filter, which goes on through lost servers, and the choice among its entries. */
+
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { CatalogWatchRequestSchema, ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { later } from "../../lib/later.io.ts";
+import type { Time } from "../../lib/machine.ts";
+import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import type { Calls } from "../calls.ts";
+import { follow } from "../follow.io.ts";
+import { Choice } from "./choice.ts";
+import { type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
+import { DEFAULT_POLICY, type NameStats } from "./named-entries.ts";
+
+export interface WatchOptions {
+  /** Waits for a server that cannot be reached at first. By default `watch` gives up after the client's `timeoutMs`. */
+  readonly waitsForServer?: boolean;
+  /** Closes the map. */
+  readonly signal?: AbortSignal;
+  /** Told of changes, in groups as they show together. It must not throw. */
+  readonly onChange?: (changes: readonly LiveChange[]) => void;
+  /** Told when a stream broke and another one follows after `waitMs`. It must not throw. */
+  readonly onBreak?: (error: Error, waitMs: number) => void;
+}
+
+export interface ResolveOptions {
+  /** Default SERVICE. */
+  readonly kind?: EntryKind;
+  /** How to choose; default LOAD_AWARE. */
+  readonly policy?: ResolvePolicy;
+  /** For the policy HASH: the same text gives the same entry while that entry is there and fit for traffic. */
+  readonly hashKey?: string;
+  /** Choices that were tried already: another endpoint is chosen, or none. */
+  readonly avoid?: readonly Choice[];
+}
+
+/** Time between two bookmarks when the request has none: how often an idle server says that nothing is missing. */
+const BOOKMARK_MS = 3000;
+/** After this many bookmark intervals of silence the map is stale. */
+const SILENT_INTERVALS = 3;
+const NOWHERE: Place = { region: "", zone: "" };
+const NO_OPTIONS: ResolveOptions = {};
+
+export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
+
+/** What `watch` uses of a client. */
+export interface WatchingCalls extends Calls {
+  /** Where the program runs, when that is known. */
+  readonly place: Place | undefined;
+}
+
+/** Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or no server is there in time. */
+export async function watch(client: WatchingCalls, request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
+  const map = new LiveMap(client, request, options);
+  try {
+    await map.ready;
+  } catch (error) {
+    await map.close();
+    throw error;
+  }
+  return map;
+}
+
+export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChange[]> {
+  /** Resolves when the first snapshot is complete. */
+  readonly ready: Promise<void>;
+  readonly #client: WatchingCalls;
+  readonly #options: WatchOptions;
+  readonly #entries: LiveEntries;
+  readonly #abort = new AbortController();
+  readonly #first = Promise.withResolvers<void>();
+  readonly #queues = new Set<ChangeQueue>();
+  readonly #following: Promise<void>;
+  /** HOT: reused by each `resolve`. */
+  readonly #time = { monoMs: 0, wallMs: 0 };
+  readonly #chance: { random: () => number; place: Place } = { random: Math.random, place: NOWHERE };
+  #cancelTick: () => void = () => {};
+  #cancelFirst: () => void = () => {};
+  #error: Error | undefined;
+
+  constructor(client: WatchingCalls, request: WatchRequest, options: WatchOptions) {
+    this.#client = client;
+    this.#options = options;
+    const { bookmarkInterval = durationFromMs(BOOKMARK_MS) } = create(CatalogWatchRequestSchema, request);
+    this.#entries = new LiveEntries({ staleAfterMs: SILENT_INTERVALS * durationMs(bookmarkInterval) });
+    this.ready = this.#first.promise;
+    // Who asks for `ready` gets the error; nobody has to.
+    this.ready.catch(() => {});
+    options.signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (options.signal?.aborted === true) this.#abort.abort();
+    this.#following = this.#follow({ ...request, bookmarkInterval });
+  }
+
+  /** Entries that show, held ones included. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Why the map is no longer kept up to date; it shows what it had. Undefined while it is kept, and after `close`. */
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  get freshness(): Freshness {
+    return this.#entries.freshness(now());
+  }
+
+  /** The entry with exactly this key, cluster id included. */
+  get(key: EntryKey): Entry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** All entries, in no particular order. Entries that vanished all at once have health ORPHANED. */
+  entries(): Iterable<Entry> {
+    return this.#entries.entries();
+  }
+
+  /** The entries of one name; of kind SERVICE unless another one is given. */
+  named(namespace: string, name: string, kind: EntryKind = EntryKind.SERVICE): readonly Entry[] {
+    return [...(this.#entries.named(namespace, name, kind)?.entries() ?? [])];
+  }
+
+  /**
+   * Chooses an entry of the name and one of its ports, from what the map shows; it asks no server. Undefined when there is none, when all are in MAINTENANCE,
+   * or when all were tried. HOT: at most 1 µs (bench/client.ts).
+   */
+  resolve(namespace: string, name: string, options: ResolveOptions = NO_OPTIONS): Choice | undefined {
+    const group = this.#entries.named(namespace, name, options.kind ?? EntryKind.SERVICE);
+    if (group === undefined) return undefined;
+    const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
+    this.#chance.place = this.#client.place ?? NOWHERE;
+    const chooser = group.chooser(policyOf(policy), this.#chance);
+    this.#time.monoMs = performance.now();
+    this.#time.wallMs = Date.now();
+    const wishes =
+      avoid === undefined && hashKey === "" ? undefined : { hashKey, avoid: avoid && new Set(avoid.map(({ endpoint }) => endpoint)) };
+    const endpoint = chooser.choose(this.#time, Math.random, wishes);
+    return endpoint && new Choice(endpoint, endpoint.target(Math.random()), group, chooser, now);
+  }
+
+  /** Counts of each name that is there: choices, those by load, calls and their latencies as the program reported them. */
+  stats(): readonly (NameStats & { readonly namespace: string; readonly name: string; readonly kind: EntryKind })[] {
+    return this.#entries.stats();
+  }
+
+  /**
+   * Each group of changes from now on. A slow reader gets several changes of a key as one. The iteration ends when the map is closed, and throws when
+   * the map is no longer kept up to date.
+   */
+  async *[Symbol.asyncIterator](): AsyncIterator<readonly LiveChange[]> {
+    const queue = new ChangeQueue();
+    this.#queues.add(queue);
+    try {
+      while (!this.#abort.signal.aborted) {
+        const changes = await queue.take();
+        if (changes.length > 0) yield changes;
+        else if (this.#error !== undefined) throw this.#error;
+      }
+    } finally {
+      this.#queues.delete(queue);
+    }
+  }
+
+  /** Ends the watch. The map shows what it had. */
+  async close(): Promise<void> {
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#abort.abort();
+    await this.#following;
+    this.#cancelTick();
+    this.#cancelFirst();
+    for (const queue of this.#queues) queue.wake();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  readonly #onAbort = (): void => {
+    void this.close();
+  };
+
+  async #follow(request: MessageInitShape<typeof CatalogWatchRequestSchema>): Promise<void> {
+    let broken: Error = new Error("the watch was closed");
+    const { signal } = this.#abort;
+    if (this.#options.waitsForServer !== true) {
+      const giveUp = (): void => {
+        this.#error = broken;
+        this.#abort.abort();
+      };
+      this.#cancelFirst = later(giveUp, this.#client.timeoutMs);
+    }
+    const onBreak = (error: Error, waitMs: number): void => {
+      broken = error;
+      this.#options.onBreak?.(error, waitMs);
+    };
+    try {
+      for await (const event of follow(this.#client, request, { signal, waitsForServer: true, tellsUnknown: true, onBreak })) {
+        this.#tell(this.#entries.take(event, now()));
+        if (event.kind !== "synced") continue;
+        this.#cancelFirst();
+        this.#first.resolve();
+      }
+    } catch (error) {
+      this.#error = error instanceof Error ? error : new Error(String(error));
+    }
+    this.#cancelFirst();
+    this.#first.reject(this.#error ?? broken);
+    for (const queue of this.#queues) queue.wake();
+  }
+
+  #tell(changes: readonly LiveChange[]): void {
+    this.#cancelTick();
+    this.#cancelTick = later(() => this.#tell(this.#entries.tick(now())), this.#entries.nextDeadlineMs() - performance.now());
+    if (changes.length === 0) return;
+    this.#options.onChange?.(changes);
+    for (const queue of this.#queues) queue.push(changes);
+  }
+}
+
+/** Changes that a reader has not taken yet: one a key. */
+class ChangeQueue {
+  #waiting = new Map<string, LiveChange>();
+  #wake: () => void = () => {};
+
+  push(changes: readonly LiveChange[]): void {
+    for (const change of changes) {
+      const { key } = change.entry;
+      if (key === undefined) continue;
+      const text = [key.namespace, key.name, key.kind, key.instanceId, key.clusterId].join("\0");
+      const before = this.#waiting.get(text);
+      const isNew = before?.kind === "put" && before.isNew;
+      this.#waiting.delete(text);
+      // What came and went between two looks is no news.
+      if (change.kind === "remove" && isNew) continue;
+      this.#waiting.set(text, change.kind === "put" && before !== undefined ? { ...change, isNew } : change);
+    }
+    this.#wake();
+  }
+
+  wake(): void {
+    this.#wake();
+  }
+
+  /** The changes since the last time. Waits for some; empty after `wake`. */
+  async take(): Promise<readonly LiveChange[]> {
+    if (this.#waiting.size === 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      await promise;
+    }
+    const changes = [...this.#waiting.values()];
+    this.#waiting = new Map();
+    return changes;
+  }
+}
+
+function policyOf(policy: ResolvePolicy): SelectPolicy {
+  switch (policy) {
+    case ResolvePolicy.ROUND_ROBIN:
+      return SELECT_POLICY.ROUND_ROBIN;
+    case ResolvePolicy.RANDOM:
+      return SELECT_POLICY.RANDOM;
+    case ResolvePolicy.HASH:
+      return SELECT_POLICY.HASH;
+    case ResolvePolicy.LOAD_AWARE:
+    case ResolvePolicy.UNSPECIFIED:
+    default:
+      return DEFAULT_POLICY;
+  }
+}
+
+function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}

@@ -1,0 +1,108 @@
+import { expect, test } from "vitest";
+import { Rng } from "../../src/lib/rng.ts";
+import { GUARD_DEFAULTS, Guard } from "../../src/reading/guard.ts";
+
+const { windowMs, holdMs } = GUARD_DEFAULTS;
+
+/** A name with so many entries, of which some are lost at the given times. Returns the keys that are held after each loss. */
+function lose(count: number, timesMs: readonly number[], guard = new Guard<string>()): readonly (readonly string[])[] {
+  let remaining = count;
+  return timesMs.map((atMs, i) => {
+    remaining -= 1;
+    return guard.lost({ name: "web", key: `k${i}`, entry: `e${i}` }, remaining, atMs).map(({ key }) => key);
+  });
+}
+
+test.each([
+  { name: "two of three", count: 3, timesMs: [0, 1], held: [[], ["k0", "k1"]] },
+  { name: "one of three", count: 3, timesMs: [0], held: [[]] },
+  { name: "both of two, which is a small name", count: 2, timesMs: [0, 0], held: [[], []] },
+  { name: "half of four, which is not more than half", count: 4, timesMs: [0, 0], held: [[], []] },
+  { name: "three of four, and then the last", count: 4, timesMs: [0, 0, 0], held: [[], [], ["k0", "k1", "k2"]] },
+  { name: "two of three, more than 30 s apart", count: 3, timesMs: [0, windowMs], held: [[], []] },
+  { name: "two of three, just within 30 s", count: 3, timesMs: [0, windowMs - 1], held: [[], ["k0", "k1"]] },
+])("a name loses $name", ({ count, timesMs, held }) => {
+  expect(lose(count, timesMs)).toEqual(held);
+});
+
+test("a held entry is released after its time, and not before", () => {
+  const guard = new Guard<string>();
+  lose(3, [0, 10], guard);
+  expect([guard.heldCount, guard.nextDeadlineMs()]).toEqual([2, 10 + holdMs]);
+  expect(guard.tick(9 + holdMs)).toEqual([]);
+  expect(guard.tick(10 + holdMs).map(({ key, entry }) => `${key} ${entry}`)).toEqual(["k0 e0", "k1 e1"]);
+  expect([guard.heldCount, guard.nextDeadlineMs(), guard.tick(20 + holdMs)]).toEqual([0, Infinity, []]);
+});
+
+test("a put ends the hold of its key, and a certain end does", () => {
+  const guard = new Guard<string>();
+  lose(3, [0, 0], guard);
+  expect([guard.returned("web", "k0"), guard.returned("web", "k0"), guard.heldCount]).toEqual([true, false, 1]);
+  expect([guard.ended("web", "k1", 5), guard.ended("web", "k1", 5), guard.heldCount]).toEqual([true, false, 0]);
+  expect(guard.tick(holdMs)).toEqual([]);
+});
+
+test("entries that were unregistered meanwhile count among those that the name had", () => {
+  const guard = new Guard<string>();
+  for (let i = 0; i < 7; i++) guard.ended("web", `gone${i}`, 0);
+  // Ten there were: two that expire are few.
+  expect(guard.lost({ name: "web", key: "a", entry: "" }, 2, 1)).toEqual([]);
+  expect(guard.lost({ name: "web", key: "b", entry: "" }, 1, 2)).toEqual([]);
+});
+
+test("a name's losses say nothing about another name", () => {
+  const guard = new Guard<string>();
+  guard.lost({ name: "web", key: "a", entry: "" }, 2, 0);
+  expect(guard.lost({ name: "db", key: "a", entry: "" }, 2, 0)).toEqual([]);
+});
+
+test("what is remembered is bounded; above it, lost entries are counted and gone", () => {
+  const guard = new Guard<string>({ ...GUARD_DEFAULTS, maxEntries: 2 });
+  expect(lose(3, [0, 0, 0], guard)).toEqual([[], ["k0", "k1"], []]);
+  expect([guard.heldCount, guard.droppedCount]).toEqual([2, 1]);
+});
+
+/** What ended or was lost: kept for ever, and counted anew each time. */
+interface Happened {
+  readonly key: string;
+  readonly atMs: number;
+  readonly isLoss: boolean;
+}
+
+test("over random histories it holds what a naive count says", () => {
+  for (let seed = 0; seed < 30; seed++) {
+    const rng = new Rng(`guard ${seed}`);
+    const guard = new Guard<string>();
+    const live = new Set<string>();
+    const held = new Map<string, number>();
+    let open: Happened[] = [];
+    let nowMs = 0;
+    for (let step = 0; step < 400; step++) {
+      nowMs += rng.int(4000);
+      const key = `k${rng.int(8)}`;
+      for (const { key: released } of guard.tick(nowMs)) held.delete(released);
+      for (const [one, sinceMs] of held) expect(nowMs - sinceMs, `${seed} ${one}`).toBeLessThan(holdMs);
+      open = open.filter(({ atMs }) => nowMs - atMs < windowMs);
+      if (!live.has(key)) {
+        live.add(key);
+        expect(guard.returned("web", key)).toBe(held.delete(key));
+        open = open.filter((one) => !(one.isLoss && one.key === key));
+        continue;
+      }
+      live.delete(key);
+      const isLoss = rng.int(4) > 0;
+      open.push({ key, atMs: nowMs, isLoss });
+      if (!isLoss) {
+        expect(guard.ended("web", key, nowMs)).toBe(false);
+        continue;
+      }
+      const lost = open.filter((one) => one.isLoss).map((one) => one.key);
+      const isMuch = live.size + open.length >= 3 && 2 * lost.length > live.size + open.length;
+      const now = guard.lost({ name: "web", key, entry: "" }, live.size, nowMs).map((one) => one.key);
+      expect(now, `seed ${seed}, step ${step}`).toEqual(isMuch ? lost : []);
+      for (const one of now) held.set(one, nowMs);
+      if (isMuch) open = open.filter((one) => !one.isLoss);
+      expect(guard.heldCount).toBe(held.size);
+    }
+  }
+});
