@@ -261,6 +261,7 @@ export class CoreDriver {
         return this.#ports.wake();
       case "adoptPolicy":
       case "caughtUp":
+      case "doubt":
       case "event":
       case "generationLost":
       case "handedOver":
@@ -269,6 +270,7 @@ export class CoreDriver {
       case "measureLoad":
       case "memberChanged":
       case "memberForgotten":
+      case "probe":
       case "readPolicy":
       case "ready":
       case "selfRefused":

@@ -3,6 +3,9 @@
 import type { Batch } from "../catalog/batch.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
+import type { OrderedProbe } from "../discovery/checks/checks.ts";
+import type { Outcome } from "../discovery/checks/outcome.ts";
+import type { Evidence } from "../discovery/checks/self-doubt.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
@@ -38,6 +41,8 @@ export type NodeInput =
   | { readonly kind: "policyShown" }
   /** The node's own entry. It is given once the addresses of the listeners are known. */
   | { readonly kind: "publish"; readonly entry: OwnEntry }
+  /** Answers `probe`. */
+  | { readonly kind: "probed"; readonly id: number; readonly outcome: Outcome }
   /** Answers `measureLoad`. */
   | { readonly kind: "load"; readonly load: LoadView }
   /** A stranger was turned away before the fabric heard of it. */
@@ -72,6 +77,10 @@ export type NodeOutput =
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
   /** Asks how busy the process is. Answered by `load`. */
   | { readonly kind: "measureLoad" }
+  /** A check of an own entry looks at its target. Answered by `probed`, within the timeout of the probe. */
+  | ({ readonly kind: "probe" } & OrderedProbe)
+  /** Most checks turned at once, so this node lets none turn for a while (`isDoubting`), or it does again. */
+  | ({ readonly kind: "doubt"; readonly isDoubting: boolean } & Evidence)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What other nodes told, for a warm start. Answered by `snapshotKept`. */

@@ -4,6 +4,7 @@
  */
 import type { KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import type { Checks } from "../discovery/checks/checks.ts";
 import type { DnsNames } from "../discovery/dns-names.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import { type BatchNumber, CommitCycle } from "../discovery/registrar/commit-cycle.ts";
@@ -36,6 +37,7 @@ export interface NodeRooms {
   readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
+  readonly checks: Checks;
   /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
   readonly hasSeeds: boolean;
   /** Draws a generation. Generations grow with time, and no two are the same. */
@@ -86,6 +88,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #readiness: Readiness = "starting";
   #isDraining = false;
   #wasServing = false;
+  #wasDoubting = false;
   /** What other nodes said before this node may speak. */
   readonly #early: NodeInput[] = [];
   /** Answers that wait until other nodes have confirmed this start. */
@@ -206,6 +209,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   look(time: Time, out: NodeOutput[]): boolean {
     const lagMs = this.#standstill.looked(time);
     if (lagMs === undefined) return false;
+    this.#rooms.checks.stoodStill();
     this.#toFabric({ kind: "lagged", lagMs }, time, out);
     this.#look(time, out);
     this.#persist(out);
@@ -251,6 +255,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       this.#generations.nextDeadlineMs(),
       this.#rooms.limits.nextDeadlineMs(),
       this.#self.nextDeadlineMs(),
+      this.#isBegun ? this.#rooms.checks.nextDeadlineMs() : NEVER,
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
       rosterFile?.nextDeadlineMs() ?? NEVER,
@@ -299,6 +304,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
         return this.#becomeReady(out);
       case "publish":
         return this.#selfTried(this.#self.publish(input.entry, time), out);
+      case "probed":
+        return this.#rooms.checks.probed(input.id, input.outcome, time);
       case "load":
         return this.#selfTried(this.#self.measured(input.load, time), out);
       case "strangerRefused":
@@ -308,6 +315,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "drain":
         this.#isDraining = true;
         this.#self.end();
+        this.#rooms.checks.end();
         return this.#endWatches(out);
       case "depart":
         return this.#depart(input, time, out);
@@ -398,12 +406,21 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     if (this.#joined !== undefined) this.#lookAtStanding(this.#joined, time, out);
     this.#lookAtReadiness(out);
     if (this.#self.isDue(time)) out.push({ kind: "measureLoad" });
+    if (this.#isBegun) this.#runChecks(time, out);
     if (this.#joined === undefined) return;
     const { departure, rosterFile, snapshots } = this.#joined;
     const snapshot = snapshots.due(time);
     if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot });
     if (rosterFile.isDue(time)) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
     if (departure.hasBegun) this.#orderedBy(departure.step(time), time, out);
+  }
+
+  #runChecks(time: Time, out: NodeOutput[]): void {
+    const { checks } = this.#rooms;
+    for (const order of checks.step(time, this.isReady)) out.push({ kind: "probe", ...order });
+    const { isDoubting } = checks.doubt;
+    if (isDoubting !== this.#wasDoubting) out.push({ kind: "doubt", isDoubting, ...checks.evidence });
+    this.#wasDoubting = isDoubting;
   }
 
   // ---- standing and readiness ----

@@ -86,7 +86,7 @@ export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCo
 export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {
   const { settings, log, version, patience = patienceOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
-  const chance = { leases, newGeneration, newToken: tokens() };
+  const chance = { leases, newGeneration, newToken: tokens(), random: Math.random };
   const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick() };
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());

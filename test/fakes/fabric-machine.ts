@@ -76,6 +76,7 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "policyAdopted":
     case "policyShown":
     case "serve":
+    case "probed":
     case "publish":
     case "load":
     case "strangerRefused":

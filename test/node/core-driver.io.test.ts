@@ -8,6 +8,7 @@ import { CoreDriver } from "../../src/node/core-driver.io.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
 import { until } from "../fakes/until.ts";
+import { noChecks } from "../fakes/watched-entries.ts";
 
 const ANN = caller("ann");
 const POLICIES = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3, maxBytes: 1e6 });
@@ -38,7 +39,16 @@ function committing() {
   const clock = { ms: 0 };
   let isAnswering = false;
   const { replica, registrar } = r;
-  const rooms = { replica, registrar, fanout: new Fanout(), policies: POLICIES, metrics: new Metrics(), hasSeeds: false, ...IDLE };
+  const rooms = {
+    replica,
+    registrar,
+    fanout: new Fanout(),
+    policies: POLICIES,
+    metrics: new Metrics(),
+    checks: noChecks(),
+    hasSeeds: false,
+    ...IDLE,
+  };
   const driver = new CoreDriver(new NodeMachine({ ...rooms, newGeneration: () => 2 }, at(0)), {
     write: (batch) =>
       new Promise<void>((resolve, reject) => {

@@ -10,6 +10,7 @@ import { FabricPeers } from "../../src/node/fabric/peer-directory.ts";
 import { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { FabricWorld, greetingOf } from "../fakes/fabric-world.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
+import { noChecks } from "../fakes/watched-entries.ts";
 
 /** Nobody asks by DNS, and nothing is limited. */
 const IDLE = { dnsNames: { refresh: () => {} }, limits: { nextDeadlineMs: () => Number.POSITIVE_INFINITY, tick: () => {} } };
@@ -20,7 +21,17 @@ function machineOf(hasSeeds = false) {
   const { replica, registrar } = r;
   const policies = new PolicyEngine({ nodeId: "a", clusterId: "c1", maxVersions: 3, maxBytes: 1e6 });
   const fanout = new Fanout();
-  const rooms = { replica, registrar, fanout, policies, metrics: new Metrics(), hasSeeds, newGeneration: () => 9, ...IDLE };
+  const rooms = {
+    replica,
+    registrar,
+    fanout,
+    policies,
+    metrics: new Metrics(),
+    checks: noChecks(),
+    hasSeeds,
+    newGeneration: () => 9,
+    ...IDLE,
+  };
   const machine = new NodeMachine(rooms, at(0));
   const out: NodeOutput[] = [];
   const give = (input: NodeInput, ms = 0): readonly string[] => {

@@ -7,6 +7,7 @@ import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
+import { PASSED } from "../../src/discovery/checks/outcome.ts";
 import type { Fanout } from "../../src/discovery/fanout.ts";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { type BatchNumber, NOTHING_TO_WAIT_FOR } from "../../src/discovery/registrar/commit-cycle.ts";
@@ -280,6 +281,7 @@ export class SimProcess {
       leases: this.leases,
       newGeneration: () => node.newGeneration(),
       newToken: () => `${node.life}-${(this.#tokens += 1)}`,
+      random: () => 0.5,
       onAgain: () => this.waking.kick(),
       nameBounds: SLICED_NAMES,
     };
@@ -408,6 +410,8 @@ export class SimProcess {
         return this.tasks.read(output.number);
       case "adoptPolicy":
         return this.tasks.adopt(output);
+      case "probe":
+        return this.later({ kind: "probed", id: output.id, outcome: PASSED });
       case "staticEnded":
         return node.parts.watching.staticEnded(output.key);
       case "wake":
@@ -419,6 +423,7 @@ export class SimProcess {
       case "handedOver":
       case "gone":
       case "confirmed":
+      case "doubt":
       case "measureLoad":
       case "selfRefused":
       case "ready":

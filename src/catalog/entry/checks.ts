@@ -1,14 +1,42 @@
 /** The checks of an entry: the rules that the contract cannot state, and what a field means that is left out. */
-import { type CheckFields, type EntryFields, readEntry, type TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import {
+  type CheckFields,
+  type CheckStateFields,
+  type EntryFields,
+  readEntry,
+  type TargetFields,
+} from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
+import { HEALTH, type Health } from "../record/record.ts";
 import { quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 
 export type Check = CheckFields;
+export type Target = TargetFields;
 /** The fields of an entry that its checks are made of. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
 /** What the stored bytes of an entry say of its checks, and of what these have found. */
 export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth" | "checkStates">;
+
+export type CheckState = CheckStateFields;
+
+/** As the enum `CheckFailure` of the contract. */
+export const FAILURE = {
+  NONE: 0,
+  TIMEOUT: 1,
+  REFUSED: 2,
+  STATUS: 3,
+  NOT_SERVING: 4,
+  MALFORMED: 5,
+  NAME: 6,
+  NOT_ALLOWED: 7,
+  NOT_RENEWED: 8,
+  ALIAS: 9,
+} as const;
+export type Failure = (typeof FAILURE)[keyof typeof FAILURE];
+
+/** Of a check that has no result yet, or that nobody runs. */
+export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0 };
 
 const DEFAULT_INTERVAL_MS = 10_000;
 const DEFAULT_TIMEOUT_MS = 5000;
@@ -52,6 +80,46 @@ export function targetOf(check: CheckFields, targets: readonly TargetFields[]): 
 /** Of a finished entry or its content. Cost: a decode. */
 export function checksOf(sealed: Uint8Array): Checked {
   return readEntry(sealed).entry;
+}
+
+/** The worst of what a client reports and of what its checks have found: MAINTENANCE, CRITICAL, DEGRADED, HEALTHY, in this order. */
+export function worstOf(reported: number, states: readonly CheckState[]): number {
+  let worst = reported;
+  for (const { health } of states) if (health > worst) worst = health;
+  return worst;
+}
+
+/** What the client reported. A version that knows no checks changes only the health that readers see. */
+export function reportedOf({ reportedHealth, health }: Pick<Checked, "health" | "reportedHealth">): Health {
+  return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health; // Of an own record, which this node wrote.
+}
+
+/** The states as an entry stores them: one for each check, or none while nothing is known of any. */
+export function storedStates(states: readonly CheckState[]): readonly CheckState[] {
+  return states.every(({ health }) => health === HEALTH.UNSET) ? [] : states;
+}
+
+/**
+ * What makes a check the same check after a new registration of its entry, as text: what it says, and where its target is. Only then does what it
+ * had found still hold.
+ */
+export function identityOf(check: Check, targets: readonly TargetFields[]): string {
+  const { host, port } = targetOf(check, targets) ?? {};
+  const { probe, ...times } = check;
+  return JSON.stringify([timesOf({ ...times, probe }), probe.case, probe.value, host, port], (_, value: unknown) =>
+    typeof value === "bigint" ? String(value) : value,
+  );
+}
+
+/** For each check the state of the same check before, each of which counts once. */
+export function carriedStates(now: WithChecks, before: Pick<Checked, "checks" | "targets" | "checkStates">): readonly CheckState[] {
+  const known = before.checks.map((check) => identityOf(check, before.targets));
+  return now.checks.map((check) => {
+    const at = known.indexOf(identityOf(check, now.targets));
+    if (at < 0) return UNKNOWN_STATE;
+    known[at] = "";
+    return before.checkStates[at] ?? UNKNOWN_STATE;
+  });
 }
 
 /** Adds the faults of the checks of a client's entry. */

@@ -19,7 +19,8 @@ import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
 import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
-import { withHealth, withNode } from "./edit.ts";
+import { type CheckState, storedStates, worstOf } from "./checks.ts";
+import { withCheckStates, withHealth, withNode } from "./edit.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { portWords } from "./ports.ts";
@@ -220,6 +221,12 @@ export class EntryStamper {
     content.set(scratch.subarray(0, sizeBytes));
     return content;
   }
+}
+
+/** A stamped entry with what its client reports and what its checks have found, a state for each check. All other bytes stay. */
+export function withChecks(stamped: StampedEntry, reported: Health, states: readonly CheckState[]): StampedEntry {
+  const content = withCheckStates(stamped.content, reported, storedStates(states));
+  return { ...stamped, health: worstOf(reported, states) as Health, content }; // One of those that it is made of.
 }
 
 /** The key in a request, with this cluster's id if the request has none. Throws `invalid_argument` for an impossible key. */

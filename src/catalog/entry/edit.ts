@@ -1,7 +1,8 @@
-/** Changes one field of a finished entry and keeps every other byte, so that fields of newer versions survive. */
-import { ENTRY_TAG } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+/** Changes single fields of a finished entry and keeps every other byte, so that fields of newer versions survive. */
+import { type CheckStateFields, ENTRY_TAG, roomCheckState, writeCheckState } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { Health } from "../record/record.ts";
+import { worstOf } from "./checks.ts";
 
 /** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
 const HEAD_BYTES = 8;
@@ -12,8 +13,23 @@ export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
 }
 
 export function withHealth(sealed: Uint8Array, health: Health): Uint8Array {
+  return replaced(sealed, ENTRY_TAG.health, numberField(ENTRY_TAG.health, health));
+}
+
+/** The content of an entry, without its tail, with what its client reports, what its checks have found, and the health that comes of both. */
+export function withCheckStates(content: Uint8Array, reported: Health, states: readonly CheckStateFields[]): Uint8Array {
+  const shown = numberField(ENTRY_TAG.health, worstOf(reported, states));
+  const told = numberField(ENTRY_TAG.reportedHealth, reported);
+  const found = takeBytes(HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState(state), 0));
+  let at = 0;
+  for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, state);
+  const both = replaced(replaced(content, ENTRY_TAG.health, shown), ENTRY_TAG.reportedHealth, told);
+  return replaced(both, ENTRY_TAG.checkStates, found.subarray(0, at));
+}
+
+function numberField(tag: number, value: number): Uint8Array {
   const field = takeBytes(HEAD_BYTES);
-  return replaced(sealed, ENTRY_TAG.health, field.subarray(0, writeVarint(field, writeVarint(field, 0, ENTRY_TAG.health), health)));
+  return field.subarray(0, writeVarint(field, writeVarint(field, 0, tag), value));
 }
 
 /**

@@ -3,7 +3,8 @@
  * batch is refused.
  */
 
-import { type EntryStamper, finishEntry, type StampedEntry } from "../../catalog/entry/codec.ts";
+import { type Checked, type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
+import { type EntryStamper, finishEntry, type StampedEntry, withChecks } from "../../catalog/entry/codec.ts";
 import { readRegisteredMs } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Leases } from "../../catalog/leases.ts";
@@ -57,19 +58,57 @@ export class Puts {
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(stamped.key) === own);
     this.attach(stamped.key, lease, isLive);
-    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, stamped.content)) return;
-    this.#stage(stamped, isLive ? own : undefined, caller.principal, stamped.load, time);
+    const put = stamped.hasChecks && isLive && own.mayHaveChecks ? this.#carried(stamped, own) : stamped;
+    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, put.content)) return;
+    this.#stage(put, isLive ? own : undefined, caller.principal, put.load, time);
   }
 
-  /** Puts the entry again, with another health if one is given, and with a current stamp. */
+  /** Puts the entry again, with another reported health if one is given, and with a current stamp. */
   again(key: KeyText, time: Time, health?: Health): void {
+    this.#again(key, time, (stored, own) => {
+      const checked = this.#checkedOf(own);
+      if (checked !== undefined) return withChecks(stored, health ?? reportedOf(checked), checked.checkStates);
+      return health === undefined || health === own.health ? stored : this.#parts.stamper.entryWithHealth(this.#bytesOf(own), health);
+    });
+  }
+
+  /** Puts an entry with checks again, with what these have found: a state for each check. */
+  found(key: KeyText, states: readonly CheckState[], time: Time): void {
+    this.#again(key, time, (stored, own) => {
+      const checked = this.#checkedOf(own);
+      return checked?.checks.length === states.length ? withChecks(stored, reportedOf(checked), states) : stored;
+    });
+  }
+
+  /** The health that the client of an own record last reported. Its checks have no part in it. */
+  reported(own: StoredRecord): Health {
+    const checked = this.#checkedOf(own);
+    return checked === undefined ? own.health : reportedOf(checked);
+  }
+
+  #again(key: KeyText, time: Time, change: (stored: StampedEntry, own: StoredRecord) => StampedEntry): void {
     const { stamper, loads } = this.#parts;
     const own = this.#replica.own(key);
-    if (own === undefined) return;
-    const bytes = this.#replica.slab.view(own.at, own.sizeBytes);
-    const stored = stamper.entryOfStored(bytes);
-    const stamped = health === undefined || health === own.health ? stored : stamper.entryWithHealth(bytes, health);
-    this.#stage(stamped, own, own.principal, loads.of(key) ?? stored.load, time);
+    if (own === undefined || own.body !== BODY.ENTRY) return;
+    const stored = stamper.entryOfStored(this.#bytesOf(own));
+    this.#stage(change(stored, own), own, own.principal, loads.of(key) ?? stored.load, time);
+  }
+
+  /** A client's entry with what its checks have found before, as far as they are the same. A registration must not hide that a check fails. */
+  #carried(stamped: StampedEntry, own: StoredRecord): StampedEntry {
+    const before = this.#checkedOf(own);
+    return before === undefined ? stamped : withChecks(stamped, stamped.health, carriedStates(checksOf(stamped.content), before));
+  }
+
+  /** Undefined for a record without checks. HOT: mostly it only reads a bit. */
+  #checkedOf(own: StoredRecord): Checked | undefined {
+    if (!own.mayHaveChecks) return undefined;
+    const checked = checksOf(this.#bytesOf(own));
+    return checked.checks.length === 0 ? undefined : checked;
+  }
+
+  #bytesOf(own: StoredRecord): Uint8Array {
+    return this.#replica.slab.view(own.at, own.sizeBytes);
   }
 
   /** Moves a key to a lease. `isLive`: it has an entry, whose row names the lease. */

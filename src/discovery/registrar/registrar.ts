@@ -4,6 +4,7 @@
  */
 
 import { type Batch, type BatchLease, putOf } from "../../catalog/batch.ts";
+import type { CheckState } from "../../catalog/entry/checks.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
@@ -48,6 +49,18 @@ export interface RegistrarOptions extends Publishing {
   readonly patience: Patience;
 }
 
+/** Hears what becomes of own entries. It may be told of entries without checks too, and reads the record. */
+export interface EntryFollower {
+  /** Whether this key had checks when it heard of it last. */
+  follows(key: KeyText): boolean;
+  /** The own records of these keys are durable, or their entries have ended. */
+  committed(keys: readonly KeyText[], time: Time): void;
+  /** What was staged is undone. */
+  aborted(): void;
+  /** The client of an own entry reported its health or its load, whatever it was, or registered the entry again. */
+  reported(key: KeyText, time: Time): void;
+}
+
 export interface RegistrarParts {
   readonly replica: Replica;
   readonly leases: Leases;
@@ -79,6 +92,10 @@ export class Registrar {
   #newLeases: BatchLease[] = [];
   #forget: KeyText[] = [];
   #takenSeq: number;
+  /** They hear of own entries with checks, from when they are added. */
+  readonly followers = new Set<EntryFollower>();
+  /** The keys of the batch on its way that may have checks, or had them. */
+  #mayBeChecked: readonly KeyText[] = [];
   /** Number of leases that ran out since the start. */
   expiredCount = 0;
 
@@ -131,6 +148,7 @@ export class Registrar {
       return id;
     });
     if (lease !== undefined) this.#leases.renew(lease.id, this.leaseMs(time));
+    this.#tellReported(command.stampedEntries, time);
     return this.#remember(caller, asked, { leaseId, ttlMs }, time);
   }
 
@@ -223,6 +241,11 @@ export class Registrar {
     return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
   }
 
+  /** Puts what the checks of an own entry have found, a state for each check. Throws `clock_skew` when it cannot be stamped. */
+  found(key: KeyText, states: readonly CheckState[], time: Time): void {
+    this.#whole(() => this.#puts.found(key, states, time));
+  }
+
   // ---- batches ----
 
   /** Everything staged since the last call, for the journal. Undefined if there is nothing. */
@@ -236,6 +259,7 @@ export class Registrar {
       if (own !== undefined && own.body === BODY.ENTRY && own.seq <= takenSeq) newest.push(own);
     }
     if (this.#puts.moved.size > 0) newest.sort((x, y) => x.seq - y.seq);
+    this.#mayBeChecked = newest.filter((stored) => this.#isFollowed(stored)).map(({ key }) => key);
     const puts = newest.map((stored) => putOf(this.#replica, this.#leases, stored));
     const batch: Batch = {
       forget: this.#forget,
@@ -257,12 +281,16 @@ export class Registrar {
     this.#replica.commit(batch.lastSeq, time);
     this.#undo.forget(batch.lastSeq);
     this.#gate.quotas.commit(batch.lastSeq);
+    for (const follower of this.followers) follower.committed(this.#mayBeChecked, time);
+    this.#mayBeChecked = [];
   }
 
   /** The batch was refused. It is undone together with everything staged after it. */
   abort(batch: Batch): void {
     this.#replica.abort();
     this.#undo.undo();
+    this.#mayBeChecked = [];
+    for (const follower of this.followers) follower.aborted();
     this.#gate.quotas.abort();
     this.#takenSeq = this.#replica.lastSeq;
     this.#newLeases = [];
@@ -332,11 +360,22 @@ export class Registrar {
   #report(report: Report, time: Time): void {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
-    const isHealthChange = report.health !== undefined && report.health !== own.health;
+    this.#tellReported([report], time);
+    const isHealthChange = report.health !== undefined && report.health !== this.#puts.reported(own);
     const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
     if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
     this.#puts.again(report.key, time, report.health);
+  }
+
+  /** HOT: once a record. */
+  #isFollowed({ key, mayHaveChecks }: StoredRecord): boolean {
+    for (const follower of this.followers) if (mayHaveChecks || follower.follows(key)) return true;
+    return false;
+  }
+
+  #tellReported(of: readonly { readonly key: KeyText }[], time: Time): void {
+    for (const follower of this.followers) for (const { key } of of) follower.reported(key, time);
   }
 
   #remember(caller: Caller, asked: Attempt, answer: Registered, time: Time): Registered {

@@ -4,17 +4,19 @@
  */
 import type { RestoredPut } from "../../catalog/batch.ts";
 import { checksOf } from "../../catalog/entry/checks.ts";
-import { EntryStamper } from "../../catalog/entry/codec.ts";
+import { EntryStamper, parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
-import { BODY, type CatalogRecord } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
+import type { AliasOf } from "../../discovery/checks/alias.ts";
+import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
@@ -62,6 +64,8 @@ export interface RoomsOptions {
   readonly newGeneration: (time: Time) => number;
   /** Draws the random part of a lease id. */
   readonly newToken: () => string;
+  /** Draws a number from 0 to below 1, for what needs no secret. */
+  readonly random: () => number;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
   /** Of the index of watches by name. A simulated node has small ones. */
@@ -98,11 +102,11 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const numbers = soundNumbers(restored, () => newGeneration(time));
   // The registrar asks what it may collect only when time goes on, and by then there is a machine.
   const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
-  const { replica, registrar, leases, policies, limits } = restorable;
+  const { replica, registrar, leases, policies, limits, checks } = restorable;
   const fanout = new Fanout(options.onAgain, options.nameBounds);
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, ...joins }, time);
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, checks, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
@@ -112,6 +116,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
     const rooms = { ...restorable, fanout, dnsNames, machine, guard, ...readingRooms(restorable, { restored, options, fanout, time }) };
     dnsNames.refresh();
     registrar.functionIds.refresh();
+    restorable.checks.restored(mayBeChecked(replica), time);
     replica.takeTouched();
     return { rooms, againCount };
   };
@@ -121,7 +126,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
 }
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy) {
-  const { settings, metrics, audit, now, leases, newToken, patience } = options;
+  const { settings, metrics, audit, now, leases, newToken, random, patience } = options;
   const { node, catalog } = settings;
   const { nodeId } = restored;
   const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
@@ -144,6 +149,15 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     patience,
   };
   const registrar = new Registrar(registrarOptions, { replica, leases, stamper, hlc, quotas: limits.quotas });
+  const checks = new Checks({
+    isEnabled: settings.checks.enabled,
+    patience,
+    random,
+    checkedOf: (key) => checkedOf(replica, replica.own(key)),
+    aliasOf: aliasSource({ replica, policies, clusterId: node.clusterId }),
+    write: (key, states, time) => registrar.found(key, states, time),
+  });
+  registrar.followers.add(checks);
   const checkAdmission = new CheckAdmission({
     isEnabled: settings.checks.enabled,
     reach: new Reach(settings.checks.allowed),
@@ -152,7 +166,32 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     onDenied: accessLog.onDenied,
     hasAlias: (key) => [replica.own(key), replica.view(key)].some((record) => hasAliasCheck(checkedOf(replica, record))),
   });
-  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits, checkAdmission };
+  return { replica, leases, stamper, hlc, registrar, policies, accessLog, limits, checks, checkAdmission };
+}
+
+/** Finds the entry of an alias: what readers see of it, if the tenant of the entry with the alias may see its namespace. */
+function aliasSource({
+  replica,
+  policies,
+  clusterId,
+}: {
+  readonly replica: Replica;
+  readonly policies: PolicyEngine;
+  readonly clusterId: string;
+}) {
+  return (asked: AliasKey, own: KeyText): AliasOf | undefined => {
+    const key = parseKey(asked, "key", clusterId, PROTOCOL_BOUNDS);
+    const tenant = replica.own(own)?.traits.tenantId ?? "";
+    const isSeen = policies.policy.viewer(keyParts(key).namespace, { clusterId, tenant }).allowed;
+    const record = isSeen ? replica.view(key) : undefined;
+    const checked = checkedOf(replica, record);
+    return record === undefined || checked === undefined ? undefined : { record, checked };
+  };
+}
+
+/** Own entries that may have checks, staged or on disk. */
+function mayBeChecked(replica: Replica): readonly KeyText[] {
+  return [...replica.self.log.list(), ...replica.staged].filter(({ mayHaveChecks }) => mayHaveChecks).map(({ key }) => key);
 }
 
 /** The checks of a live record, staged or visible. */

@@ -19,7 +19,7 @@ const SETTINGS_HERE = { ...SETTINGS, node: NODE, fabric: { ...SETTINGS.fabric, c
 
 function joined({ warm, now = at(0) }: { readonly warm?: Warm; readonly now?: Time } = {}) {
   const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
-  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", onAgain: () => {} };
+  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
   const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
   const given = { ...options, ...chance, metrics: new Metrics(), isMarked: false, now: () => at(0) };
   const { rooms } = openRooms(restored, given, at(0)).finish();

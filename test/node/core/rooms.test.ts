@@ -21,7 +21,7 @@ const OPTIONS = {
 const FRESH = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
 
 function open(restored: Parameters<typeof openRooms>[0]) {
-  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", onAgain: () => {} };
+  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
   return openRooms(restored, { ...OPTIONS, ...chance, metrics: new Metrics() }, at(0));
 }
 

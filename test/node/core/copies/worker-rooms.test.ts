@@ -15,7 +15,7 @@ import { at, caller, command, stamped } from "../../../fakes/registry.ts";
 const QUERY = { filter: { ...ANY, namespace: "svc" }, limit: 10, token: "", isExplained: false, salt: "" };
 
 test("a worker's rooms answer what their node's do, and its audit hears what they refuse", () => {
-  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", onAgain: () => {} };
+  const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
   const clock = { now: () => at(0), patience: ALL_TIME_COUNTS };
   const given = { settings: SETTINGS, version: "1", history: HISTORY_BOUNDS, metrics: new Metrics(), audit: undefined, isMarked: false };
   const disk = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };

@@ -1,0 +1,41 @@
+/** What the shell of the checks is told to connect to, and how. */
+import { statusesOf } from "../../catalog/entry/checks.ts";
+import type { Watch } from "./watched.ts";
+
+interface Connecting {
+  /** A name, or an IPv4 or IPv6 literal. */
+  readonly host: string;
+  readonly port: number;
+  /** For name resolution, connecting and the answer together. */
+  readonly timeoutMs: number;
+}
+
+export type Probe = Connecting &
+  (
+    | { readonly kind: "tcp" }
+    | {
+        readonly kind: "http";
+        readonly isTls: boolean;
+        readonly path: string;
+        readonly statuses: { readonly min: number; readonly max: number };
+      }
+    | { readonly kind: "grpc"; readonly isTls: boolean; readonly service: string }
+  );
+
+/** Undefined for a check that connects to nothing. */
+export function probeOf({ check: { probe }, target, times: { timeoutMs } }: Watch): Probe | undefined {
+  if (target === undefined) return undefined;
+  const connecting = { host: target.host, port: target.port, timeoutMs };
+  switch (probe.case) {
+    case "tcp":
+      return { ...connecting, kind: "tcp" };
+    case "http":
+      return { ...connecting, kind: "http", isTls: probe.value.tls, path: probe.value.path || "/", statuses: statusesOf(probe.value) };
+    case "grpc":
+      return { ...connecting, kind: "grpc", isTls: probe.value.tls, service: probe.value.service };
+    case "ttl":
+    case "alias":
+    case undefined:
+      return undefined;
+  }
+}

@@ -1,0 +1,56 @@
+/** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
+import { type CheckState, type CheckTimes, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { HEALTH } from "../../catalog/record/record.ts";
+import type { Outcome } from "./outcome.ts";
+
+export class Threshold {
+  readonly #times: Pick<CheckTimes, "failing" | "passing">;
+  #state: CheckState;
+  /** The newest outcome that says something else than the state, and how many in a row have said it. */
+  #next: Outcome | undefined;
+  #inARow = 0;
+
+  /** `state`: what was known before, or `UNKNOWN_STATE`. */
+  constructor(times: Pick<CheckTimes, "failing" | "passing">, state: CheckState = UNKNOWN_STATE) {
+    this.#times = times;
+    this.#state = state;
+  }
+
+  /** What the check has turned to. Its failure is the one with which it began to fail. */
+  get state(): CheckState {
+    return this.#state;
+  }
+
+  get isKnown(): boolean {
+    return this.#state.health !== HEALTH.UNSET;
+  }
+
+  /** The last outcome contradicts what the check had turned to. */
+  get isSwaying(): boolean {
+    return this.isKnown && this.#next !== undefined;
+  }
+
+  /** What the check is to turn to. Undefined while it stays as it is. */
+  get due(): Outcome | undefined {
+    if (this.#next === undefined) return undefined;
+    const { failing, passing } = this.#times;
+    return this.#inARow >= (this.#next.health === HEALTH.CRITICAL ? failing : passing) ? this.#next : undefined;
+  }
+
+  conclude(outcome: Outcome): void {
+    if (outcome.health === this.#state.health) {
+      this.#next = undefined;
+      this.#inARow = 0;
+      return;
+    }
+    this.#inARow = outcome.health === this.#next?.health ? this.#inARow + 1 : 1;
+    this.#next = outcome;
+  }
+
+  /** The check turns to what is due. */
+  turn(): void {
+    this.#state = this.due ?? this.#state;
+    this.#next = undefined;
+    this.#inARow = 0;
+  }
+}

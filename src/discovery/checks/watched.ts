@@ -1,0 +1,126 @@
+/** The checks of own entries that this node watches, and what is known of each. */
+import {
+  type Check,
+  type Checked,
+  type CheckState,
+  type CheckTimes,
+  identityOf,
+  storedStates,
+  type Target,
+  targetOf,
+  timesOf,
+  UNKNOWN_STATE,
+} from "../../catalog/entry/checks.ts";
+import type { KeyText } from "../../catalog/record/record.ts";
+import { Threshold } from "./threshold.ts";
+
+/** One check of one entry. */
+export interface Watch {
+  /** Reused after the watch is gone. */
+  readonly id: number;
+  readonly entry: WatchedEntry;
+  readonly check: Check;
+  /** Undefined for a check that looks at no target. */
+  readonly target: Target | undefined;
+  /** See `identityOf`. */
+  readonly identity: string;
+  readonly times: CheckTimes;
+  readonly threshold: Threshold;
+  /** Of `ttl`: when it was last renewed, or found not to be, in patient ms. */
+  renewedMs: number;
+  /** When it began to be due to turn, in monotonic ms. Undefined while it is not. */
+  dueMonoMs: number | undefined;
+  /** The entry is gone, or has this check no longer. */
+  isGone: boolean;
+}
+
+export interface WatchedEntry {
+  readonly key: KeyText;
+  /** In the order of the entry's checks. */
+  watches: readonly Watch[];
+  /** What the own record says of its checks, or is about to say. */
+  recorded: string;
+}
+
+/** What becomes of the watches of an entry. */
+export interface Changed {
+  readonly entry: WatchedEntry;
+  readonly added: readonly Watch[];
+  readonly dropped: readonly Watch[];
+}
+
+const NOTHING: Pick<Checked, "checks" | "targets" | "checkStates"> = { checks: [], targets: [], checkStates: [] };
+
+export class WatchedEntries {
+  readonly #byKey = new Map<KeyText, WatchedEntry>();
+  readonly #byId: (Watch | undefined)[] = [];
+  readonly #freeIds: number[] = [];
+
+  find(key: KeyText): WatchedEntry | undefined {
+    // Most nodes watch nothing: then the key is not hashed.
+    return this.#byKey.size === 0 ? undefined : this.#byKey.get(key);
+  }
+
+  keys(): readonly KeyText[] {
+    return [...this.#byKey.keys()];
+  }
+
+  /** O(checks). */
+  *list(): Generator<Watch, undefined> {
+    for (const { watches } of this.#byKey.values()) yield* watches;
+  }
+
+  byId(id: number): Watch | undefined {
+    return this.#byId[id];
+  }
+
+  /**
+   * The record of a key says this now; undefined when it is gone. A check that was there before is the same watch still, with all that is known of
+   * it. Undefined when the key has no checks and had none.
+   */
+  set(key: KeyText, checked: Checked | undefined): Changed | undefined {
+    const known = this.#byKey.get(key);
+    const { checks, targets, checkStates } = checked ?? NOTHING;
+    if (known === undefined && checks.length === 0) return undefined;
+    const entry = known ?? { key, watches: [], recorded: "" };
+    const before = [...entry.watches];
+    const added: Watch[] = [];
+    entry.watches = checks.map((check, i) => {
+      const identity = identityOf(check, targets);
+      const at = before.findIndex((watch) => watch.identity === identity);
+      const [kept] = at < 0 ? [] : before.splice(at, 1);
+      if (kept !== undefined) return kept;
+      const watch = this.#newWatch({ entry, check, identity, target: targetOf(check, targets) }, checkStates[i]);
+      added.push(watch);
+      return watch;
+    });
+    entry.recorded = textOf(storedStates(checkStates));
+    for (const watch of before) {
+      watch.isGone = true;
+      this.#byId[watch.id] = undefined;
+      this.#freeIds.push(watch.id);
+    }
+    if (checks.length === 0) this.#byKey.delete(key);
+    else this.#byKey.set(key, entry);
+    return { entry, added, dropped: before };
+  }
+
+  #newWatch(of: Pick<Watch, "entry" | "check" | "identity" | "target">, state: CheckState = UNKNOWN_STATE): Watch {
+    const id = this.#freeIds.pop() ?? this.#byId.length;
+    const times = timesOf(of.check);
+    const threshold = new Threshold(times, state);
+    const watch: Watch = { ...of, id, times, threshold, renewedMs: 0, dueMonoMs: undefined, isGone: false };
+    this.#byId[id] = watch;
+    return watch;
+  }
+}
+
+/** What the checks of an entry have found. */
+export function statesOf({ watches }: WatchedEntry): readonly CheckState[] {
+  return watches.map(({ threshold }) => threshold.state);
+}
+
+/** Equal for equal states. */
+export function textOf(states: readonly CheckState[]): string {
+  return states.map(({ health, failure, httpStatus }) => `${health}/${failure}/${httpStatus}`).join(" ");
+}

@@ -1,0 +1,148 @@
+/** The checks of a registry's entries, on virtual time: probes are answered by the test, and what turns is written like a client's report. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { CheckSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Checked, checksOf } from "../../src/catalog/entry/checks.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../../src/catalog/record/record.ts";
+import type { AliasOf } from "../../src/discovery/checks/alias.ts";
+import { Checks, type ChecksParts, type OrderedProbe } from "../../src/discovery/checks/checks.ts";
+import { type Outcome, PASSED } from "../../src/discovery/checks/outcome.ts";
+import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { at, caller, command, keyOf, Registry, stamped } from "./registry.ts";
+
+export type CheckInit = MessageInitShape<typeof CheckSchema>;
+
+const ANN = caller("ann");
+
+/** Of a node without entries that have checks. */
+export function noChecks(): Checks {
+  const nothing = () => undefined;
+  return new Checks({ isEnabled: false, patience: ALL_TIME_COUNTS, random: () => 0, checkedOf: nothing, aliasOf: nothing, write: nothing });
+}
+
+/** `svc/<name>` with one target of that name, so that the test knows whom a probe looks at. */
+export function watchedEntry(name: string, checks: readonly CheckInit[], rest: Parameters<typeof stamped>[1] = {}) {
+  return stamped(name, { targets: [{ host: `${name}.local`, port: 80 }], checks: [...checks], ...rest });
+}
+
+export class WatchedWorld {
+  readonly r: Registry;
+  checks!: Checks;
+  ms = 0;
+  isCaughtUp = true;
+  /** What a probe of a host finds; by default it passes. */
+  readonly found = new Map<string, Outcome>();
+  /** Probes under way are kept here instead, while this is set. */
+  held: OrderedProbe[] | undefined;
+  readonly probed: { readonly host: string; readonly ms: number }[] = [];
+  /** Throws, while the clock of the node is off. */
+  beforeWrite = (): void => {};
+  isJournalFailing = false;
+  readonly #parts: Partial<ChecksParts>;
+
+  constructor(parts: Partial<ChecksParts> = {}, r = new Registry()) {
+    this.#parts = parts;
+    this.r = r;
+    this.#open();
+  }
+
+  #open(): void {
+    const { registrar, replica } = this.r;
+    const rng = new Rng("checks");
+    this.checks = new Checks({
+      isEnabled: true,
+      patience: ALL_TIME_COUNTS,
+      random: () => rng.next(),
+      checkedOf: (key) => this.#checked(replica.own(key)),
+      aliasOf: (key) => this.#aliasOf(keyOf(key.name)),
+      write: (key, states, time) => {
+        this.beforeWrite();
+        registrar.found(key, states, time);
+      },
+      ...this.#parts,
+    });
+    registrar.followers.add(this.checks);
+    this.checks.restored(
+      replica.self.log.list().map(({ key }) => key),
+      at(this.ms),
+    );
+  }
+
+  /** A new life of the node. What was under way is forgotten. */
+  restart(): void {
+    this.r.restart(at(this.ms));
+    this.#open();
+  }
+
+  #checked(record: CatalogRecord | undefined): Checked | undefined {
+    return record?.body === BODY.ENTRY ? checksOf(this.r.replica.slab.view(record.at, record.sizeBytes)) : undefined;
+  }
+
+  #aliasOf(key: KeyText): AliasOf | undefined {
+    const record = this.r.replica.view(key);
+    const checked = this.#checked(record);
+    return record === undefined || checked === undefined ? undefined : { record, checked };
+  }
+
+  register(...entries: readonly ReturnType<typeof watchedEntry>[]): void {
+    this.r.registrar.register(ANN, command(entries, { isStatic: true }), at(this.ms));
+    this.commit();
+  }
+
+  report(name: string, health: number | undefined): void {
+    const report = { key: keyOf(name), path: "reports[0]", health: health as 1 | undefined, load: undefined };
+    this.r.registrar.renew(ANN, [], [report], at(this.ms));
+    this.commit();
+  }
+
+  unregister(name: string): void {
+    this.r.registrar.unregisterKeys(ANN, [keyOf(name)], at(this.ms));
+    this.commit();
+  }
+
+  /** Everything staged is on disk, or undone. */
+  commit(): void {
+    if (this.isJournalFailing) this.r.refuse();
+    else this.r.flush(at(this.ms));
+  }
+
+  /** Does what is due now, once. */
+  step(): readonly OrderedProbe[] {
+    const orders = this.checks.step(at(this.ms), this.isCaughtUp);
+    for (const { probe } of orders) this.probed.push({ host: probe.host, ms: this.ms });
+    this.commit();
+    return orders;
+  }
+
+  /** Time goes on, from one deadline to the next. Probes are answered at once. */
+  run(forMs: number): void {
+    const endMs = this.ms + forMs;
+    for (let turn = 0; turn < 100_000; turn++) {
+      const orders = this.step();
+      if (this.held !== undefined) this.held.push(...orders);
+      else for (const order of orders) this.answer(order);
+      if (orders.length > 0) continue;
+      const nextMs = this.checks.nextDeadlineMs();
+      if (nextMs > endMs) break;
+      this.ms = Math.max(this.ms, nextMs);
+    }
+    this.ms = endMs;
+  }
+
+  answer({ id, probe }: OrderedProbe): void {
+    this.checks.probed(id, this.found.get(probe.host) ?? PASSED, at(this.ms));
+  }
+
+  /** What readers see of an entry. */
+  seen(name: string) {
+    const record = this.r.replica.view(keyOf(name));
+    const checked = this.#checked(record);
+    if (record === undefined || checked === undefined) return undefined;
+    const { reportedHealth, checkStates } = checked;
+    return { health: record.health, reportedHealth, states: checkStates.map(({ health }) => health), checkStates };
+  }
+
+  get changeCount(): number {
+    return this.r.replica.revision;
+  }
+}
