@@ -39,7 +39,6 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   for (const block of settings.checks.allowed)
     if (parseBlock(block) === undefined)
       refuse("checks.allowed", `${block} is neither an address nor a block without bits set after its prefix`);
-  if (settings.checks.enabled) refuse("checks.enabled", "must be false: this version refuses entries with checks, and runs none");
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;

@@ -78,7 +78,7 @@ export class Fabric implements FabricMachine {
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id), sourceOf);
     this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
     const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
-    this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent);
+    this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent, parts.runsChecks);
     // The policy comes first, because a newcomer is not ready without it.
     this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.leaving, ...(parts.channels ?? [])]);
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });

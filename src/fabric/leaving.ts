@@ -8,6 +8,9 @@ import type { HandOverFrame, Hello } from "./wire/messages.ts";
 /** Capability in the hello of a node that takes entries over. */
 export const HAND_OVER = "hand_over";
 
+/** Capability in the hello of a node that runs checks. Only such a node takes over entries with checks, so that none goes unwatched. */
+const CHECKS = "checks";
+
 interface Peer {
   readonly link: LinkId;
   readonly hello: Hello;
@@ -22,7 +25,7 @@ const REFUSED: HandOverFrame = { kind: "handOver", seqs: [], isRefused: true };
 
 export class Leaving implements LinkChannel<HandOverFrame> {
   readonly kinds = ["handOver"] as const;
-  readonly capabilities = [HAND_OVER];
+  readonly capabilities: readonly string[];
   /** So the offered records are at the peer before the offer. */
   readonly speaks = "last";
   readonly #clusterId: string;
@@ -31,8 +34,12 @@ export class Leaving implements LinkChannel<HandOverFrame> {
   readonly #peers = new Map<LinkId, Peer>();
   #isLeaving = false;
 
-  /** `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. */
-  constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true) {
+  /**
+   * `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. `runsChecks`: whether this
+   * node runs checks.
+   */
+  constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true, runsChecks = false) {
+    this.capabilities = runsChecks ? [HAND_OVER, CHECKS] : [HAND_OVER];
     this.#clusterId = clusterId;
     this.#isReady = isReady;
     this.#isAllSent = isAllSent;
@@ -61,11 +68,11 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Linked nodes of this cluster that did not say that they are leaving, and how often each refused. */
-  takers(): readonly { readonly nodeId: string; readonly refusals: number }[] {
+  /** Linked nodes of this cluster that did not say that they are leaving, how often each refused, and whether it runs checks. */
+  takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
-      .map(({ hello, refusals }) => ({ nodeId: hello.nodeId, refusals }));
+      .map(({ hello, refusals }) => ({ nodeId: hello.nodeId, refusals, runsChecks: hello.capabilities.includes(CHECKS) }));
   }
 
   handle(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {

@@ -52,6 +52,8 @@ export interface FabricParts {
   readonly policyFrom?: readonly string[];
   /** Peers prove nothing: neither token nor certificates. Then no policy is taken from them. */
   readonly isOpen?: boolean;
+  /** This node runs checks, and takes over entries that have some. */
+  readonly runsChecks?: boolean;
   /** Which other clusters are let in; every one of the region when absent. */
   readonly peerAuth?: PeerAuthSettings;
   /** Monotonic ms at which the snapshot that the replica started with was right. Undefined without one. */

@@ -12,6 +12,7 @@ import { discoveryService } from "../services/discovery/discovery.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
+import { openChecks } from "./checks/component.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
 import type { Endpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
@@ -97,6 +98,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const store = await parts.open("policy store", openPolicies, (opened) => ({ stop: () => opened.close() }));
   const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit }), corePart);
   const others = () => mayBeOthers(settings, core.machine, now());
+  const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
+  await parts.open("checks", openOwnChecks, (component) => component);
   const openPolicy = () => openNodePolicy({ settings, log: log.child("policy"), core, audit, store, mayBeOthers: others, tick });
   const policy = await parts.open("policy", openPolicy, (opened) => ({
     reload: () => opened.reload(),

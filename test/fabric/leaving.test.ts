@@ -55,8 +55,19 @@ test("takers are those that are not leaving and still linked, with how often eac
   b?.receive(SAYS_SO, AT, out);
   c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
-  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1 }]);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, runsChecks: false }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
+});
+
+test("a node that runs checks says so, and hears it of others", () => {
+  const [plain, runner] = [new Leaving("c1", () => true), new Leaving("c1", () => true, undefined, true)];
+  expect([plain.capabilities, runner.capabilities]).toEqual([["hand_over"], ["hand_over", "checks"]]);
+  plain.open(1, { hello: { ...hello("b"), capabilities: runner.capabilities } }, AT, []);
+  plain.open(2, { hello: { ...hello("c"), capabilities: plain.capabilities } }, AT, []);
+  expect(plain.takers().map(({ nodeId, runsChecks }) => [nodeId, runsChecks])).toEqual([
+    ["b", true],
+    ["c", false],
+  ]);
 });
 
 test("an offer waits until the peer was told all own news", () => {

@@ -513,3 +513,8 @@ function peerIdentityOf(host: Host): PeerIdentity {
 function isReplication({ kind }: LinkFrame): boolean {
   return kind === "records" || kind === "vector" || kind === "digests" || kind === "linked";
 }
+
+/** The address of a simulated node. */
+export function addressOf(index: number): string {
+  return `10.0.${index >> 8}.${index & 255}:17421`;
+}

@@ -32,7 +32,7 @@ import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
-import type { Host, Network } from "./network.ts";
+import { addressOf, type Host, type Network } from "./network.ts";
 import { SimTasks } from "./policies.ts";
 import { type Place, placeOf, SimCopy } from "./sim-copy.ts";
 import { SimDisk } from "./sim-disk.ts";
@@ -798,8 +798,4 @@ export class SimNode implements Host {
   pull(link: number): LinkFrame | undefined {
     return this.isFrozen ? undefined : this.process?.pull(link);
   }
-}
-
-export function addressOf(index: number): string {
-  return `10.0.${index >> 8}.${index & 255}:17421`;
 }

@@ -91,7 +91,8 @@ export function worstOf(reported: number, states: readonly CheckState[]): number
 
 /** What the client reported. A version that knows no checks changes only the health that readers see. */
 export function reportedOf({ reportedHealth, health }: Pick<Checked, "health" | "reportedHealth">): Health {
-  return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health; // Of an own record, which this node wrote.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- of an own record, which this node wrote
+  return (reportedHealth === HEALTH.UNSET ? health : reportedHealth) as Health;
 }
 
 /** The states as an entry stores them: one for each check, or none while nothing is known of any. */

@@ -93,6 +93,11 @@ export class Checks implements EntryFollower {
     return this.#flights.size;
   }
 
+  /** Checks that are due while as many probes are under way as may be. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
   /** How many checks there are. Unwatched ones are those that nobody runs, because `checks.enabled` is false. O(checks). */
   counts(): Readonly<Record<"passing" | "failing" | "unknown" | "unwatched", number>> {
     const counts = { passing: 0, failing: 0, unknown: 0, unwatched: 0 };

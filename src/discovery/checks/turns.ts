@@ -5,7 +5,7 @@ import { SelfDoubt } from "./self-doubt.ts";
 import type { Watch } from "./watched.ts";
 
 /** How long a turn waits for others that turn at once with it, in ms. */
-export const GATHER_MS = 1000;
+const GATHER_MS = 1000;
 
 const NONE: readonly Watch[] = [];
 

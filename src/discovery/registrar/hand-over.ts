@@ -24,6 +24,8 @@ export interface Taker {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
+  /** It is offered entries with checks, which would go unwatched elsewhere. */
+  readonly runsChecks: boolean;
 }
 
 export interface Offer {
@@ -132,16 +134,30 @@ export class HandOver {
   step(takers: readonly Taker[], time: Time): { readonly offers: readonly Offer[]; readonly isOver: boolean } {
     for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
     const offers: Offer[] = [];
-    for (const { nodeId, refusals } of takers) {
-      if (this.#waiting.length === 0) break;
+    for (const { nodeId, refusals, runsChecks } of takers) {
       if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
-      const storedRecords = this.#waiting.splice(0, OFFER_COUNT);
+      const storedRecords = this.#takeWaiting(runsChecks);
+      if (storedRecords.length === 0) continue;
       this.#asked.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
       offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
     }
-    if (takers.length > 0) this.#servedMonoMs = time.monoMs;
+    if (takers.some((taker) => this.#asked.has(taker.nodeId) || this.#hasFor(taker))) this.#servedMonoMs = time.monoMs;
     const isDone = this.#waiting.length === 0 && this.#asked.size === 0;
     return { offers, isOver: isDone || time.monoMs - this.#servedMonoMs >= ALONE_MS };
+  }
+
+  /** Whether anything waits that the node may be offered. */
+  #hasFor({ runsChecks }: Taker): boolean {
+    return this.#waiting.some(({ stored }) => runsChecks || !stored.mayHaveChecks);
+  }
+
+  /** The next offer, oldest first. */
+  #takeWaiting(runsChecks: boolean): readonly Own[] {
+    if (runsChecks) return this.#waiting.splice(0, OFFER_COUNT);
+    const taken = this.#waiting.filter(({ stored }) => !stored.mayHaveChecks).slice(0, OFFER_COUNT);
+    const isTaken = new Set(taken);
+    this.#waiting = this.#waiting.filter((own) => !isTaken.has(own));
+    return taken;
   }
 
   #look(nodeId: string, asked: Asked, takers: readonly Taker[], time: Time): void {

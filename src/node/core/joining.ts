@@ -49,6 +49,7 @@ export function joinOthers(
     seeds: settings.fabric.seeds,
     isInsecure: settings.listen.insecure,
     isOpen: isFabricOpen(settings),
+    runsChecks: settings.checks.enabled,
     policyFrom: settings.policy.acceptFrom,
     peerAuth: peerAuthSettings(settings),
     asOfMonoMs: warm === undefined ? undefined : asOfMonoMs(warm, time),

@@ -240,8 +240,8 @@ test(`at most ${MAX_IN_FLIGHT} probes are under way, and every check has its tur
   world.run(2000);
   expect(world.checks.inFlightCount).toBe(MAX_IN_FLIGHT);
   let most = 0;
-  for (let at = 0; at < world.held.length; at++) {
-    const order = world.held[at];
+  for (let i = 0; i < world.held.length; i++) {
+    const order = world.held[i];
     if (order !== undefined) world.answer(order);
     world.held.push(...world.step());
     most = Math.max(most, world.checks.inFlightCount);

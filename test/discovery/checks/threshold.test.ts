@@ -12,7 +12,7 @@ const OUTCOMES: Readonly<Record<string, Outcome>> = { p: PASSED, d: DEGRADED, f:
 /** After each outcome: what the check has turned to, as the first letter of the health. */
 function turnsOf(outcomes: string, failing: number, passing: number): string {
   const threshold = new Threshold({ failing, passing });
-  return [...outcomes]
+  return Array.from(outcomes)
     .map((letter) => {
       threshold.conclude(OUTCOMES[letter] ?? PASSED);
       if (threshold.due !== undefined) threshold.turn();

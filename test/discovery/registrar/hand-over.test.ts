@@ -91,7 +91,7 @@ test("the leaver ends its record when it sees the successor, not before, and not
   r.flush(at(100));
   expect([r.names(), handOver.localEndedCount]).toEqual([["web"], 1]);
   handOver.begin(at(100));
-  const takers = [{ nodeId: "b", refusals: 0 }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
   const { offers } = handOver.step(takers, at(100));
   expect(offers).toEqual([{ nodeId: "b", seqs: [r.replica.own(keyOf("web"))?.seq] }]);
   r.flush(at(100));
@@ -100,6 +100,30 @@ test("the leaver ends its record when it sees the successor, not before, and not
   expect(handOver.step(takers, at(200)).isOver).toBe(true);
   r.flush(at(200));
   expect([r.replica.own(keyOf("web"))?.body, handOver.takenCount, handOver.left(), r.leases.size]).toEqual([BODY.EXPIRED, 1, [], 0]);
+});
+
+test("an entry with checks is only offered to a node that runs checks, and stays where there is none", () => {
+  const r = new Registry();
+  const checks = [{ probe: { case: "tcp", value: {} } } as const];
+  const checked = () => stamped("checked", { targets: [{ host: "10.0.0.1", port: 80 }], checks });
+  r.register("ann", [checked(), stamped("plain")], at(0), { isStatic: true });
+  r.registrar.endOwn(0, 1000, at(0));
+  r.flush(at(0));
+  const seqOf = (name: string) => r.replica.own(keyOf(name))?.seq;
+  const { handOver } = r.registrar;
+  handOver.begin(at(0));
+  const [without, runner] = [
+    { nodeId: "b", refusals: 0, runsChecks: false },
+    { nodeId: "c", refusals: 0, runsChecks: true },
+  ];
+  expect(handOver.step([without], at(0)).offers).toEqual([{ nodeId: "b", seqs: [seqOf("plain")] }]);
+  r.hear("plain", BODY.ENTRY, 10, at(10));
+  expect(handOver.step([without], at(20))).toEqual({ offers: [], isOver: false });
+  r.flush(at(20));
+  // Nobody who is there may have the other one: that is as if nobody were there.
+  expect([handOver.step([without], at(400)).isOver, handOver.step([without], at(1000)).isOver]).toEqual([false, true]);
+  expect(handOver.untaken().leftCount).toBe(1);
+  expect(handOver.step([without, runner], at(1100)).offers).toEqual([{ nodeId: "c", seqs: [seqOf("checked")] }]);
 });
 
 test("what a node has above that is gone is no successor: it keeps nobody from taking a record, and no leaver ends its own for it", () => {
@@ -115,10 +139,10 @@ test("what a node has above that is gone is no successor: it keeps nobody from t
   leaver.replica.origins.get("gone/1")!.life = "orphaned";
   const { handOver } = leaver.registrar;
   handOver.begin(at(20));
-  handOver.step([{ nodeId: "b", refusals: 0 }], at(20));
-  expect([handOver.step([{ nodeId: "b", refusals: 0 }], at(30)).isOver, handOver.takenCount]).toEqual([false, 0]);
+  handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(20));
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(30)).isOver, handOver.takenCount]).toEqual([false, 0]);
   leaver.hear("web", BODY.ENTRY, 1, at(40), "b");
-  expect([handOver.step([{ nodeId: "b", refusals: 0 }], at(50)).isOver, handOver.takenCount]).toEqual([true, 1]);
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(50)).isOver, handOver.takenCount]).toEqual([true, 1]);
 });
 
 test("who refuses, or takes too long, is passed over; without anybody it is over, and the entries stand", () => {
@@ -128,8 +152,8 @@ test("who refuses, or takes too long, is passed over; without anybody it is over
   const { handOver } = r.registrar;
   handOver.begin(at(0));
   const [b, c] = [
-    { nodeId: "b", refusals: 0 },
-    { nodeId: "c", refusals: 0 },
+    { nodeId: "b", refusals: 0, runsChecks: false },
+    { nodeId: "c", refusals: 0, runsChecks: false },
   ];
   const asked = (step: { readonly offers: readonly { readonly nodeId: string }[] }) => step.offers.map(({ nodeId }) => nodeId);
   expect(asked(handOver.step([b, c], at(0)))).toEqual(["b"]);
@@ -180,7 +204,7 @@ test("a record that was put anew after it was offered is not waited for: nobody 
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   r.flush(at(0));
   const { handOver } = r.registrar;
-  const takers = [{ nodeId: "b", refusals: 0 }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
   handOver.begin(at(0));
   expect(handOver.step(takers, at(0)).offers).toHaveLength(1);
   r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(10));

@@ -9,7 +9,10 @@ function leaving(takers: readonly string[] = ["b"], refusals: () => number = () 
   const r = new Registry();
   const commits = new CommitCycle(r.registrar, at(0));
   let isStopped = false;
-  const fabric = { isStopped: () => isStopped, leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals() })) } };
+  const fabric = {
+    isStopped: () => isStopped,
+    leaving: { takers: () => takers.map((nodeId) => ({ nodeId, refusals: refusals(), runsChecks: false })) },
+  };
   const snapshots = { isOver: true, last: () => void snapshots.asked.push("last"), asked: [] as string[] };
   const departure = new Departure({ registrar: r.registrar, commits, fabric: fabric as never, snapshots });
   const orders: DepartureOrders[] = [];

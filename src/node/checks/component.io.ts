@@ -1,0 +1,90 @@
+/** Runs the probes that the machine of a node orders, and tells people what becomes of the checks. */
+
+import { FAILURE } from "../../catalog/entry/checks.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { OrderedProbe } from "../../discovery/checks/checks.ts";
+import { failed } from "../../discovery/checks/outcome.ts";
+import { Reach } from "../../discovery/checks/reach.ts";
+import { DOUBT_MS } from "../../discovery/checks/self-doubt.ts";
+import { rethrowBroken } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { Component } from "../components.io.ts";
+import type { Told } from "../core-io.ts";
+import type { NodeCore } from "../rooms.io.ts";
+import { Prober } from "./prober.io.ts";
+
+export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
+
+export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
+  const prober = new Prober(new Reach(checks.allowed));
+  const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
+  return {
+    start: () => {
+      const { unwatched } = core.checks.counts();
+      if (unwatched > 0) log.warn({ unwatched }, UNWATCHED);
+    },
+    stop: () => {
+      unfollow();
+      prober.close();
+    },
+    readiness: () => {
+      const detail = detailOf(core);
+      // Another node would have the same doubts, or none: to take this one out of service would help nobody.
+      return detail === undefined ? [] : [{ name: "checks", ok: true, detail }];
+    },
+    observe: () => observe(core),
+  };
+}
+
+const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
+
+function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): void {
+  if (told.kind === "probe") void run(told, driver, prober, log);
+  if (told.kind !== "doubt") return;
+  const { checkCount, swayingCount } = told;
+  if (told.isDoubting)
+    log.warn(
+      { checkCount, swayingCount, doubtMs: DOUBT_MS },
+      "most checks turned at once: this node doubts itself, and no check turns for a while",
+    );
+  else log.info({ checkCount, swayingCount }, "checks turn again");
+}
+
+/** Never rejects, but for a bug that ends the process. */
+async function run({ id, probe }: OrderedProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
+  let outcome = failed(FAILURE.REFUSED) as Awaited<ReturnType<Prober["probe"]>>;
+  try {
+    outcome = await prober.probe(probe);
+  } catch (error) {
+    rethrowBroken(error);
+    log.error({ err: error, kind: probe.kind }, "probe failed");
+  }
+  driver.input({ kind: "probed", id, outcome });
+}
+
+/** Undefined while there is nothing to say: no entry has checks. */
+function detailOf({ checks }: ChecksCore): string | undefined {
+  const { passing, failing, unknown, unwatched } = checks.counts();
+  if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;
+  if (passing + failing + unknown === 0) return undefined;
+  const counts = `${passing} passing, ${failing} failing, ${unknown} unknown`;
+  return checks.doubt.isDoubting
+    ? `${counts}; this node doubts itself, because most turned at once: none turns for ${DOUBT_MS / 1000} s`
+    : counts;
+}
+
+function observe({ checks, metrics }: ChecksCore): void {
+  const { passing, failing, unknown, unwatched } = checks.counts();
+  metrics.set("waymark_checks", { state: "passing" }, passing);
+  metrics.set("waymark_checks", { state: "failing" }, failing);
+  metrics.set("waymark_checks", { state: "unknown" }, unknown);
+  metrics.set("waymark_checks", { state: "unwatched" }, unwatched);
+  metrics.set("waymark_checks_doubting", {}, checks.doubt.isDoubting ? 1 : 0);
+  metrics.set("waymark_check_probes_in_flight", {}, checks.inFlightCount);
+  metrics.set("waymark_check_probes_waiting", {}, checks.waitingCount);
+  const { passed, failed: failures, turned } = checks.totals;
+  metrics.counter("waymark_check_outcomes_total", { outcome: "passed" }).set(passed);
+  metrics.counter("waymark_check_outcomes_total", { outcome: "failed" }).set(failures);
+  metrics.counter("waymark_check_turns_total", {}).set(turned);
+  metrics.counter("waymark_checks_doubts_total", {}).set(checks.doubt.count);
+}

@@ -1,0 +1,101 @@
+/** What a probe says to a server, and what it understands of the answer: a status of HTTP, or a health of gRPC. Nothing else is looked at. */
+import { FAILURE } from "../../catalog/entry/checks.ts";
+import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
+import { hostPort } from "../../lib/addresses.ts";
+import { CODES, WaymarkError } from "../../lib/errors.ts";
+import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
+
+/** Most bytes that are read of an answer. */
+export const MAX_ANSWER_BYTES = 4096;
+
+/** A request of HTTP/1.1 without credentials. Host and path were checked with the entry: they have no spaces and no line breaks. */
+export function httpRequest({ host, port, path }: { readonly host: string; readonly port: number; readonly path: string }): string {
+  const fields = [`host: ${hostPort(host, port)}`, "user-agent: waymark-check", "accept: */*", "connection: close"];
+  return `GET ${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n`;
+}
+
+const STATUS_LINE = /^HTTP\/1\.[01] (\d{3})(?: [^\r\n]*)?\r?\n/;
+const HEAD_END = /\r?\n\r?\n/;
+
+/** Reads the status of an answer as its bytes come. Answers that only announce another one (1xx) are passed over. */
+export class StatusReader {
+  #text = "";
+  #sizeBytes = 0;
+
+  get hasBegun(): boolean {
+    return this.#sizeBytes > 0;
+  }
+
+  /** The status, once it is there; `malformed` where none can follow. Bytes beyond the first 4 KiB are not looked at. */
+  push(bytes: Uint8Array): number | "malformed" | undefined {
+    const taken = bytes.subarray(0, MAX_ANSWER_BYTES - this.#sizeBytes);
+    this.#sizeBytes += taken.length;
+    this.#text += Buffer.from(taken.buffer, taken.byteOffset, taken.length).toString("latin1");
+    for (;;) {
+      const [line, digits = ""] = STATUS_LINE.exec(this.#text) ?? [];
+      if (line === undefined) return this.#mayFollow() ? undefined : "malformed";
+      const status = Number(digits);
+      if (status >= 200) return status;
+      const end = HEAD_END.exec(this.#text);
+      if (status < 100 || (end === null && this.#sizeBytes >= MAX_ANSWER_BYTES)) return "malformed";
+      if (end === null) return undefined;
+      this.#text = this.#text.slice(end.index + end[0].length);
+    }
+  }
+
+  /** Whether the bytes so far may be the beginning of a status line. */
+  #mayFollow(): boolean {
+    const start = "HTTP/1.";
+    const isStart = this.#text.startsWith(start) || start.startsWith(this.#text);
+    return isStart && !this.#text.includes("\n") && this.#sizeBytes < MAX_ANSWER_BYTES;
+  }
+}
+
+export const HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check";
+
+/** `HealthCheckRequest` and `HealthCheckResponse` have one field each. */
+const SERVICE_TAG = 10;
+const STATUS_TAG = 8;
+const SERVING = 1;
+const HEAD_BYTES = 8;
+
+export function healthRequest(service: string): Uint8Array {
+  if (service === "") return new Uint8Array();
+  const bytes = new Uint8Array(HEAD_BYTES + 3 * service.length);
+  return bytes.subarray(0, writeText(bytes, writeVarint(bytes, 0, SERVICE_TAG), service));
+}
+
+/** What came of a health check, as `callUnary` tells it. */
+export interface HealthAnswer {
+  readonly status: { readonly code: number };
+  readonly message: Uint8Array | undefined;
+  readonly isFromServer: boolean;
+  readonly isMalformed: boolean;
+}
+
+/** `isGreeted`: the server said that it speaks HTTP/2. One that says anything else is a server of something else. */
+export function healthOutcome({ status, message, isFromServer, isMalformed }: HealthAnswer, isGreeted: boolean): Outcome {
+  if (isMalformed) return failed(FAILURE.MALFORMED);
+  if (!isFromServer)
+    return failed(status.code === CODES.DEADLINE_EXCEEDED ? FAILURE.TIMEOUT : isGreeted ? FAILURE.REFUSED : FAILURE.MALFORMED);
+  // A server without the service `Health` says nothing of health.
+  if (status.code === CODES.UNIMPLEMENTED) return failed(FAILURE.MALFORMED);
+  if (status.code !== CODES.OK || message === undefined) return failed(FAILURE.NOT_SERVING);
+  return outcomeOf(message);
+}
+
+function outcomeOf(message: Uint8Array): Outcome {
+  try {
+    const reader = new WireReader(message);
+    let status = 0;
+    while (!reader.isDone()) {
+      const tag = reader.tag();
+      if (tag === STATUS_TAG) status = reader.varint();
+      else reader.skip(tag);
+    }
+    return status === SERVING ? PASSED : failed(FAILURE.NOT_SERVING);
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    return failed(FAILURE.MALFORMED);
+  }
+}

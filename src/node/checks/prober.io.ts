@@ -1,0 +1,215 @@
+/**
+ * Probes the targets of checks. It tests each address after the name is resolved, and connects to that very address, so that a name cannot lead
+ * elsewhere in between. It follows nothing, sends no credentials, goes by no proxy, and tells nothing of what it read but the outcome.
+ */
+import { lookup } from "node:dns/promises";
+import { connect, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import { FAILURE } from "../../catalog/entry/checks.ts";
+import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
+import type { Probe } from "../../discovery/checks/probe.ts";
+import type { Reach } from "../../discovery/checks/reach.ts";
+import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";
+import { callUnary } from "../../grpc/client/unary.ts";
+import { hostPort } from "../../lib/addresses.ts";
+import { rethrowBroken } from "../../lib/errors.ts";
+import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { HEALTH_CHECK_PATH, healthOutcome, healthRequest, httpRequest, MAX_ANSWER_BYTES, StatusReader } from "./dialogue.ts";
+import { Turnstile } from "./turnstile.ts";
+
+/** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
+export type Resolve = (host: string) => Promise<readonly string[]>;
+
+/**
+ * Names that are resolved at once. The system's resolver holds a thread of libuv's pool of four while it waits, and files are read by the same
+ * threads.
+ */
+const MAX_LOOKUPS = 2;
+/** Addresses of one name that are tried, one after the other. */
+const MAX_ADDRESSES = 4;
+
+/** A connection is for one call, whose answer is a few bytes. */
+const GRPC_LIMITS: ClientLimits = {
+  maxReceiveBytes: MAX_ANSWER_BYTES,
+  maxSendBytes: MAX_ANSWER_BYTES,
+  maxBufferedBytes: MAX_ANSWER_BYTES,
+  maxCalls: 1,
+  maxSessionMemoryMiB: 1,
+  maxHeaderPairs: 64,
+  maxHeaderListBytes: MAX_ANSWER_BYTES,
+  streamWindowBytes: MAX_ANSWER_BYTES,
+  connectionWindowBytes: 65_535,
+  keepaliveTimeMs: 3_600_000,
+  keepaliveTimeoutMs: 3_600_000,
+};
+
+/** What one probe has open. It is closed when the probe is over, however that was. */
+class Attempt {
+  readonly #sockets: Socket[] = [];
+  isOver = false;
+
+  own<S extends Socket>(socket: S): S {
+    // Each step listens for errors itself. One that comes later changes nothing.
+    socket.on("error", () => {});
+    this.#sockets.push(socket);
+    return socket;
+  }
+
+  close(): void {
+    this.isOver = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+/** A step failed in a way that is an outcome. */
+class Failed extends Error {
+  readonly outcome: Outcome;
+
+  constructor(outcome: Outcome) {
+    super("the probe failed");
+    this.outcome = outcome;
+  }
+}
+
+export class Prober {
+  readonly #reach: Reach;
+  readonly #resolve: Resolve;
+  readonly #lookups = new Turnstile(MAX_LOOKUPS);
+  readonly #attempts = new Map<Attempt, (outcome: Outcome) => void>();
+
+  constructor(reach: Reach, resolve: Resolve = systemAddresses) {
+    this.#reach = reach;
+    this.#resolve = resolve;
+  }
+
+  /** Never rejects, but for a bug. Resolves within the timeout of the probe. */
+  async probe(probe: Probe): Promise<Outcome> {
+    const attempt = new Attempt();
+    const late = Promise.withResolvers<Outcome>();
+    this.#attempts.set(attempt, late.resolve);
+    const timer = patientTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
+    try {
+      return await Promise.race([this.#run(probe, attempt), late.promise]);
+    } finally {
+      timer.clear();
+      attempt.close();
+      this.#attempts.delete(attempt);
+    }
+  }
+
+  /** Cuts what is under way. */
+  close(): void {
+    for (const end of this.#attempts.values()) end(failed(FAILURE.TIMEOUT));
+  }
+
+  async #run(probe: Probe, attempt: Attempt): Promise<Outcome> {
+    try {
+      const addresses = await this.#addresses(probe.host, attempt);
+      return await converse(probe, await connected(addresses, probe.port, attempt), attempt);
+    } catch (error) {
+      rethrowBroken(error);
+      if (error instanceof Failed) return error.outcome;
+      throw error;
+    }
+  }
+
+  /** The addresses of a host that checks may connect to. */
+  async #addresses(host: string, attempt: Attempt): Promise<readonly string[]> {
+    const all = isIP(host) === 0 ? await this.#lookup(host, attempt) : [host];
+    if (all.length === 0) throw new Failed(failed(FAILURE.NAME));
+    const allowed = all.filter((address) => this.#reach.allows(address));
+    if (allowed.length === 0) throw new Failed(failed(FAILURE.NOT_ALLOWED));
+    return allowed.slice(0, MAX_ADDRESSES);
+  }
+
+  async #lookup(host: string, attempt: Attempt): Promise<readonly string[]> {
+    await this.#lookups.enter();
+    try {
+      // Its time was over while it waited for its turn.
+      if (attempt.isOver) throw new Failed(failed(FAILURE.TIMEOUT));
+      return await this.#resolve(host);
+    } catch (error) {
+      rethrowBroken(error);
+      throw error instanceof Failed ? error : new Failed(failed(FAILURE.NAME));
+    } finally {
+      this.#lookups.leave();
+    }
+  }
+}
+
+/** As programs of this machine find them: its hosts file counts, too. */
+async function systemAddresses(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
+}
+
+/** A connection to the first of these addresses that takes one. They are literals, so nothing is resolved again. */
+async function connected(addresses: readonly string[], port: number, attempt: Attempt): Promise<Socket> {
+  for (const host of addresses) {
+    if (attempt.isOver) break;
+    const socket = attempt.own(connect({ host, port, autoSelectFamily: false }));
+    const isUp = await new Promise<boolean>((resolve) => {
+      socket.once("connect", () => resolve(true));
+      socket.once("close", () => resolve(false));
+    });
+    if (isUp) return socket;
+  }
+  throw new Failed(failed(FAILURE.REFUSED));
+}
+
+async function converse(probe: Probe, socket: Socket, attempt: Attempt): Promise<Outcome> {
+  switch (probe.kind) {
+    case "tcp":
+      return PASSED;
+    case "http": {
+      const over = probe.isTls ? await secured(socket, probe.host, "http/1.1", attempt) : socket;
+      return statusOutcome(await httpStatus(over, httpRequest(probe)), probe.statuses);
+    }
+    case "grpc": {
+      const over = probe.isTls ? await secured(socket, probe.host, "h2", attempt) : socket;
+      return health(over, probe);
+    }
+  }
+}
+
+/** The certificate is not verified: a check finds out whether somebody serves there, and trusts nobody with anything. */
+function secured(socket: Socket, host: string, protocol: string, attempt: Attempt): Promise<Socket> {
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  const over = attempt.own(connectTls({ socket, ...servername, rejectUnauthorized: false, ALPNProtocols: [protocol] }));
+  return new Promise((resolve, reject) => {
+    over.once("secureConnect", () => resolve(over));
+    over.once("close", () => reject(new Failed(failed(FAILURE.MALFORMED))));
+  });
+}
+
+function httpStatus(socket: Socket, request: string): Promise<number> {
+  const reader = new StatusReader();
+  return new Promise((resolve, reject) => {
+    socket.on("data", (bytes: Buffer) => {
+      const status = reader.push(bytes);
+      if (status === undefined) return;
+      // Nothing more is read, whatever the server sends.
+      socket.destroy();
+      if (status === "malformed") reject(new Failed(failed(FAILURE.MALFORMED)));
+      else resolve(status);
+    });
+    socket.once("end", () => socket.destroy());
+    socket.once("close", () => reject(new Failed(failed(reader.hasBegun ? FAILURE.MALFORMED : FAILURE.REFUSED))));
+    socket.write(request);
+  });
+}
+
+function statusOutcome(status: number, { min, max }: { readonly min: number; readonly max: number }): Outcome {
+  return status >= min && status <= max ? PASSED : failed(FAILURE.STATUS, status);
+}
+
+function health(socket: Socket, { host, port, service, isTls, timeoutMs }: Extract<Probe, { readonly kind: "grpc" }>): Promise<Outcome> {
+  const scheme = isTls ? "https" : "http";
+  const connection = new ClientConnection(socket, { authority: hostPort(host, port), scheme, limits: GRPC_LIMITS });
+  return new Promise((resolve) => {
+    callUnary(connection, { path: HEALTH_CHECK_PATH, message: healthRequest(service), timeoutMs }, (answer) => {
+      const outcome = healthOutcome(answer, connection.isReady);
+      connection.destroy();
+      resolve(outcome);
+    });
+  });
+}

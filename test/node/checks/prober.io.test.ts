@@ -1,0 +1,222 @@
+/** Probes against real sockets on loopback. */
+import type { Socket } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { FAILURE } from "../../../src/catalog/entry/checks.ts";
+import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
+import type { Probe } from "../../../src/discovery/checks/probe.ts";
+import { Reach } from "../../../src/discovery/checks/reach.ts";
+import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";
+import { answering, closeServers, freePort, healthServer } from "../../fakes/probed-servers.ts";
+import { until } from "../../fakes/until.ts";
+
+afterEach(closeServers);
+
+const LOOPBACK = new Reach(["127.0.0.0/8", "::1/128"]);
+const PATIENT_MS = 30_000;
+const AT = { host: "127.0.0.1", timeoutMs: PATIENT_MS };
+const http = (port: number, more: Partial<Extract<Probe, { kind: "http" }>> = {}): Probe => ({
+  kind: "http",
+  ...AT,
+  port,
+  isTls: false,
+  path: "/healthz",
+  statuses: { min: 200, max: 299 },
+  ...more,
+});
+const grpc = (port: number, more: Partial<Extract<Probe, { kind: "grpc" }>> = {}): Probe => ({
+  kind: "grpc",
+  ...AT,
+  port,
+  isTls: false,
+  service: "web",
+  ...more,
+});
+const tcp = (port: number, more: Partial<Extract<Probe, { kind: "tcp" }>> = {}): Probe => ({ kind: "tcp", ...AT, port, ...more });
+const reply = (text: string) => (socket: Socket) => socket.end(text);
+const run = (probe: Probe, resolve?: Resolve): Promise<Outcome> => new Prober(LOOPBACK, resolve).probe(probe);
+
+test.each([
+  ["200", reply("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), PASSED],
+  ["503", reply("HTTP/1.1 503 Service Unavailable\r\n\r\n"), failed(FAILURE.STATUS, 503)],
+  ["nothing, and closes", (socket: Socket) => socket.end(), failed(FAILURE.REFUSED)],
+  ["nothing, and resets", (socket: Socket) => socket.resetAndDestroy(), failed(FAILURE.REFUSED)],
+  ["garbage", reply("SSH-2.0-OpenSSH_9.9\r\n"), failed(FAILURE.MALFORMED)],
+  ["half a status line, and closes", reply("HTTP/1.1 2"), failed(FAILURE.MALFORMED)],
+])("a server of HTTP says %s", async (_what, answer, outcome) => {
+  const { port } = await answering(answer);
+  expect(await run(http(port))).toEqual(outcome);
+});
+
+test("a redirect is not followed", async () => {
+  const elsewhere = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"));
+  const { port, said } = await answering(reply(`HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:${elsewhere.port}/\r\n\r\n`));
+  expect(await run(http(port))).toEqual(failed(FAILURE.STATUS, 302));
+  expect(await run(http(port, { statuses: { min: 200, max: 399 } }))).toEqual(PASSED);
+  expect([said.length, elsewhere.connectionCount()]).toEqual([2, 0]);
+});
+
+test("a probe says no credential, and goes by no proxy", async () => {
+  const proxy = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"));
+  const names = ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "NODE_USE_ENV_PROXY"];
+  const before = names.map((name) => process.env[name]);
+  for (const name of names) process.env[name] = name === "NODE_USE_ENV_PROXY" ? "1" : `http://user:secret@127.0.0.1:${proxy.port}`;
+  try {
+    const { port, said } = await answering(reply("HTTP/1.1 204 x\r\n\r\n"));
+    const health = await healthServer(new Map([["web", 1]]));
+    expect([await run(http(port)), await run(grpc(health.port))]).toEqual([PASSED, PASSED]);
+    expect(said.join("")).toMatch(/^GET \/healthz HTTP\/1\.1\r\nhost: 127\.0\.0\.1:\d+\r\n/);
+    expect(said.join("")).not.toMatch(/authorization|cookie|secret/i);
+    expect(health.said).toEqual(["/grpc.health.v1.Health/Check web undefined"]);
+    expect(proxy.connectionCount()).toBe(0);
+  } finally {
+    names.forEach((name, i) => {
+      const value = before[i];
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    });
+  }
+});
+
+test("of an endless answer little is read, and the connection is closed", async () => {
+  let closed = 0;
+  const endless = (head: string) => (socket: Socket) => {
+    socket.once("close", () => {
+      closed += 1;
+    });
+    const more = () => {
+      while (!socket.destroyed && socket.write("x".repeat(65_536)));
+    };
+    socket.on("drain", more);
+    socket.write(head);
+    more();
+  };
+  const body = await answering(endless("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n"));
+  expect(await run(http(body.port))).toEqual(PASSED);
+  const head = await answering(endless("HTTP/1.1 200 "));
+  expect(await run(http(head.port))).toEqual(failed(FAILURE.MALFORMED));
+  await until("both are closed", () => closed === 2);
+});
+
+test("a server that takes its time is given up, and so is a name", async () => {
+  const silent = await answering();
+  const drop = await answering((socket) => socket.write("HTTP/1.1 2"));
+  const soon = { timeoutMs: 50 };
+  expect(await Promise.all([run(http(silent.port, soon)), run(http(drop.port, soon)), run(grpc(silent.port, soon))])).toEqual(
+    Array.from({ length: 3 }, () => failed(FAILURE.TIMEOUT)),
+  );
+  expect(await run(tcp(silent.port, { ...soon, host: "slow.test" }), () => new Promise(() => {}))).toEqual(failed(FAILURE.TIMEOUT));
+});
+
+test("a server that writes a byte at a time is not given more than the timeout", async () => {
+  const { port } = await answering((socket) => {
+    const timer = setInterval(() => socket.write("H"), 5);
+    socket.once("close", () => clearInterval(timer));
+  });
+  expect(await run(http(port, { timeoutMs: 100 }))).not.toEqual(PASSED);
+});
+
+test.each([
+  ["SERVING", 1, PASSED],
+  ["NOT_SERVING", 2, failed(FAILURE.NOT_SERVING)],
+])("a server of gRPC says %s, in the clear and in TLS that nobody trusts", async (_what, status, outcome) => {
+  const services = new Map([["web", status]]);
+  const [plain, secure] = [await healthServer(services), await healthServer(services, { isTls: true })];
+  expect(await run(grpc(plain.port))).toEqual(outcome);
+  expect(await run(grpc(secure.port, { isTls: true }))).toEqual(outcome);
+  expect(await run(grpc(plain.port, { service: "other" }))).toEqual(failed(FAILURE.NOT_SERVING));
+});
+
+test("a server of something else is no server of gRPC, and the other way round", async () => {
+  const other = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"));
+  const health = await healthServer(new Map([["", 1]]));
+  expect(await run(grpc(other.port))).toEqual(failed(FAILURE.MALFORMED));
+  expect(await run(http(health.port))).toEqual(failed(FAILURE.MALFORMED));
+  expect(await run(http(other.port, { isTls: true }))).toEqual(failed(FAILURE.MALFORMED));
+});
+
+test("HTTP in TLS that nobody trusts is probed", async () => {
+  const { port, said } = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"), { isTls: true });
+  expect(await run(http(port, { isTls: true, host: "localhost" }), () => Promise.resolve(["127.0.0.1"]))).toEqual(PASSED);
+  expect(said[0]).toContain(`host: localhost:${port}\r\n`);
+});
+
+test("a TCP port is open or not", async () => {
+  const { port, said } = await answering();
+  expect(await run(tcp(port))).toEqual(PASSED);
+  expect(await run(tcp(await freePort()))).toEqual(failed(FAILURE.REFUSED));
+  expect(said).toEqual([]);
+});
+
+test("an address that is not allowed is not connected to, as a literal or behind a name", async () => {
+  const { port, connectionCount } = await answering();
+  const nowhere = new Prober(new Reach(["10.0.0.0/8", "0.0.0.0/0", "::/0"]), () =>
+    Promise.resolve(["127.0.0.1", "::1", "::ffff:127.0.0.1"]),
+  );
+  for (const host of ["127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "::1", "web.test"])
+    expect([host, await nowhere.probe(tcp(port, { host }))]).toEqual([host, failed(FAILURE.NOT_ALLOWED)]);
+  expect(connectionCount()).toBe(0);
+});
+
+test("the address that was tested is the one that is connected to: a name is resolved once, whatever it says afterwards", async () => {
+  const inside = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"), { host: "127.0.0.2" });
+  const good = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"), { host: "127.0.0.1", port: inside.port });
+  // What a server of DNS says that wants the check to reach another address: the first answer passes the test, the next is where it aims.
+  const answers = [["127.0.0.1"], ["127.0.0.2"]];
+  let askedCount = 0;
+  const rebinding: Resolve = () => Promise.resolve(answers[Math.min(askedCount++, 1)] ?? []);
+  const prober = new Prober(new Reach(["127.0.0.1/32"]), rebinding);
+  expect(await prober.probe(http(inside.port, { host: "rebind.test" }))).toEqual(PASSED);
+  expect([askedCount, good.connectionCount(), inside.connectionCount()]).toEqual([1, 1, 0]);
+  // The next probe asks again, and what it is told now is tested too.
+  expect(await prober.probe(http(inside.port, { host: "rebind.test" }))).toEqual(failed(FAILURE.NOT_ALLOWED));
+  expect([askedCount, inside.connectionCount()]).toEqual([2, 0]);
+});
+
+test("of several addresses those that are allowed are tried in order, and no other", async () => {
+  const { port, connectionCount } = await answering(undefined, { host: "127.0.0.3" });
+  const other = await answering(undefined, { host: "127.0.0.4", port });
+  const prober = new Prober(new Reach(["127.0.0.2/31", "127.0.0.5"]), () => Promise.resolve(["127.0.0.4", "127.0.0.2", "127.0.0.3"]));
+  expect(await prober.probe(tcp(port, { host: "many.test" }))).toEqual(PASSED);
+  expect([connectionCount(), other.connectionCount()]).toEqual([1, 0]);
+});
+
+test("a name without an address, and one of the system's own", async () => {
+  const { port } = await answering();
+  expect(await run(tcp(port, { host: "none.test" }), () => Promise.reject(new Error("ENOTFOUND")))).toEqual(failed(FAILURE.NAME));
+  expect(await run(tcp(port, { host: "none.test" }), () => Promise.resolve([]))).toEqual(failed(FAILURE.NAME));
+  // By the hosts file.
+  const { port: both } = await answering();
+  expect([PASSED, failed(FAILURE.REFUSED)]).toContainEqual(await run(tcp(both, { host: "localhost" })));
+});
+
+test("names are resolved two at once, so that slow ones leave the threads of this process to others", async () => {
+  const { port } = await answering();
+  let [now, most] = [0, 0];
+  const waiting: (() => void)[] = [];
+  const prober = new Prober(LOOPBACK, async () => {
+    now += 1;
+    most = Math.max(most, now);
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    now -= 1;
+    return ["127.0.0.1"];
+  });
+  const probes = Array.from({ length: 7 }, (_, i) => prober.probe(tcp(port, { host: `n${i}.test` })));
+  const literal = await prober.probe(tcp(port));
+  let isOver = false;
+  void Promise.all(probes).then(() => {
+    isOver = true;
+  });
+  await until("all are resolved", () => {
+    waiting.shift()?.();
+    return isOver;
+  });
+  expect([literal, most, ...(await Promise.all(probes))]).toEqual([PASSED, 2, ...probes.map(() => PASSED)]);
+});
+
+test("a prober that is closed cuts what is under way", async () => {
+  const { port } = await answering();
+  const prober = new Prober(LOOPBACK);
+  const probes = [prober.probe(http(port)), prober.probe(grpc(port))];
+  prober.close();
+  expect(await Promise.all(probes)).toEqual([failed(FAILURE.TIMEOUT), failed(FAILURE.TIMEOUT)]);
+});
