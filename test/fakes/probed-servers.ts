@@ -15,7 +15,7 @@ export function closeServers(): void {
   open.clear();
 }
 
-async function listening<S extends Server | Http2Server>(server: S, host = "127.0.0.1", port = 0): Promise<number> {
+async function listening(server: Server | Http2Server, host = "127.0.0.1", port = 0): Promise<number> {
   open.add(server);
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);

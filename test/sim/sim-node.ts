@@ -97,7 +97,6 @@ const MAX_TICKS = 1000;
 
 /** The most time between two slices of work on many records, so that other events fall between them. */
 const SWEEP_APART_MS = 200;
-
 /** The most time between two slices of a change of policy. */
 const SLICE_APART_MS = 400;
 

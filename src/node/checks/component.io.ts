@@ -52,7 +52,7 @@ function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): v
 
 /** Never rejects, but for a bug that ends the process. */
 async function run({ id, probe }: OrderedProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
-  let outcome = failed(FAILURE.REFUSED) as Awaited<ReturnType<Prober["probe"]>>;
+  let outcome = failed(FAILURE.REFUSED);
   try {
     outcome = await prober.probe(probe);
   } catch (error) {

@@ -202,13 +202,12 @@ test("names are resolved two at once, so that slow ones leave the threads of thi
   });
   const probes = Array.from({ length: 7 }, (_, i) => prober.probe(tcp(port, { host: `n${i}.test` })));
   const literal = await prober.probe(tcp(port));
-  let isOver = false;
-  void Promise.all(probes).then(() => {
-    isOver = true;
-  });
+  let resolvedCount = 0;
   await until("all are resolved", () => {
-    waiting.shift()?.();
-    return isOver;
+    const next = waiting.shift();
+    next?.();
+    resolvedCount += next === undefined ? 0 : 1;
+    return resolvedCount === probes.length;
   });
   expect([literal, most, ...(await Promise.all(probes))]).toEqual([PASSED, 2, ...probes.map(() => PASSED)]);
 });
