@@ -1,0 +1,107 @@
+/**
+ * The answers that a resolver fetched by name: how long each is good, and which are being fetched (semantics.md, Resolver 12). It knows no entries; what an
+ * answer holds is the caller's `T`.
+ */
+import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
+import { WaymarkError } from "../lib/errors.ts";
+import { NEVER } from "../lib/machine.ts";
+
+/** How long answers are fresh, in ms, by the narrowest scope in them. */
+export interface Ttls {
+  readonly zoneMs: number;
+  readonly regionMs: number;
+  readonly globalMs: number;
+  /** Of an answer that nothing exists. */
+  readonly negativeMs: number;
+}
+
+export interface FetchedAnswer<T> {
+  readonly content: T;
+  /** The narrowest scope of its entries. Undefined if it has none. */
+  readonly scope: Scope | undefined;
+  /** Its age when it arrived, by the account of the server, in ms. */
+  readonly ageMs: number;
+  readonly arrivedMonoMs: number;
+}
+
+/**
+ * What is known of a name. `fresh`: good as it is. `stale`: to be served, marked, and fetched again. `miss`: whoever asks has to wait.
+ */
+export type Freshness = "fresh" | "stale" | "miss";
+
+/** Most fetches that run at a time. */
+const MAX_FETCHES = 1000;
+const BUSY_RETRY_MS = 250;
+/** After its TTL an answer is served stale for so many TTLs more. */
+const STALE_TTLS = 2;
+
+export class Fetches<T> {
+  readonly #ttls: Ttls;
+  /** How long answers are served while no upstream answers, in ms after they arrived. */
+  readonly #maxStaleMs: number;
+  /** Keys that are being fetched, with whoever waits for them. */
+  readonly #running = new Map<string, ((outcome: Outcome<T>) => void)[]>();
+  /** Keys that changed while they were fetched: what arrives may be older than the change. */
+  readonly #outdated = new Set<string>();
+
+  /** `maxStaleMs` of 0 means without end. */
+  constructor(ttls: Ttls, maxStaleMs: number) {
+    this.#ttls = ttls;
+    this.#maxStaleMs = maxStaleMs === 0 ? NEVER : maxStaleMs;
+  }
+
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  /** How good an answer is now. `isCutOff`: no upstream answers, so nothing can be fetched in its place. */
+  freshness(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, isCutOff: boolean): Freshness {
+    const heldMs = monoMs - answer.arrivedMonoMs;
+    const ttlMs = this.ttlMs(answer.scope);
+    const isNegative = answer.scope === undefined;
+    if (!answer.isOutdated && heldMs < ttlMs) return "fresh";
+    if (isCutOff) return heldMs < this.#maxStaleMs ? "stale" : "miss";
+    // That nothing exists is not said beyond its time: a new entry must be found.
+    return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS) ? "stale" : "miss";
+  }
+
+  ttlMs(scope: Scope | undefined): number {
+    const { zoneMs, regionMs, globalMs, negativeMs } = this.#ttls;
+    if (scope === undefined) return negativeMs;
+    return scope === SCOPE.GLOBAL ? globalMs : scope === SCOPE.REGION ? regionMs : zoneMs;
+  }
+
+  /**
+   * Asks for a key to be fetched, and to be told of the outcome. Returns whether the fetch is to be started: one runs for each key. Throws `not_ready` if too
+   * many run.
+   */
+  wait(key: string, told: (outcome: Outcome<T>) => void): boolean {
+    const waiting = this.#running.get(key);
+    if (waiting !== undefined) {
+      waiting.push(told);
+      return false;
+    }
+    if (this.#running.size >= MAX_FETCHES)
+      throw new WaymarkError("not_ready", `this resolver fetches ${MAX_FETCHES} names at once already; try again`, {
+        retryMs: BUSY_RETRY_MS,
+      });
+    this.#running.set(key, [told]);
+    return true;
+  }
+
+  /** Something changed under the key, so that a fetch under way may bring what was before. */
+  changed(key: string): void {
+    if (this.#running.has(key)) this.#outdated.add(key);
+  }
+
+  /** A fetch ended. Returns whether the answer is already outdated. All that waited are told. */
+  ended(key: string, outcome: Outcome<T>): boolean {
+    const waiting = this.#running.get(key) ?? [];
+    this.#running.delete(key);
+    const isOutdated = this.#outdated.delete(key);
+    for (const told of waiting) told(outcome);
+    return isOutdated;
+  }
+}
+
+export type Outcome<T> = { readonly answer: FetchedAnswer<T> } | { readonly error: WaymarkError };

@@ -1,0 +1,126 @@
+/**
+ * Which namespaces a resolver follows with a watch: those that it is configured to follow, those that its callers watch, and those that are asked for often
+ * (semantics.md, Resolver 11).
+ */
+import { namespaceCovers } from "../catalog/entry/names.ts";
+import { Prefixes } from "../catalog/query/prefixes.ts";
+import { WaymarkError } from "../lib/errors.ts";
+
+export interface FollowingOptions {
+  /** Prefixes that are always followed. An empty text stands for all namespaces. */
+  readonly configured: readonly string[];
+  /** Most prefixes that are followed. The configured ones are among them. */
+  readonly maxWatches: number;
+  /** About how often a namespace was asked for lately. */
+  readonly asksOf: (namespace: string) => number;
+}
+
+interface Asked {
+  count: number;
+  sinceMonoMs: number;
+}
+
+/** A namespace that is asked for more often than this within the time is followed. */
+const OFTEN = 3;
+const OFTEN_MS = 10_000;
+/** Most namespaces of which asks are counted. Above it the counts begin anew: an often asked name soon has its count again. */
+const MAX_COUNTED = 10_000;
+/** A namespace that found no room is tried again after this time. */
+const NO_ROOM_MS = 60_000;
+
+export class Following {
+  readonly #options: FollowingOptions;
+  /** Prefixes that callers watch, with the number of their watches. */
+  readonly #watched = new Map<string, number>();
+  /** Namespaces that are followed because they are asked for, with the time of the last ask. */
+  readonly #hot = new Map<string, number>();
+  readonly #asked = new Map<string, Asked>();
+  /** Until when a namespace is not followed, because it found no room. */
+  readonly #roomless = new Map<string, number>();
+  #prefixes: Prefixes;
+
+  constructor(options: FollowingOptions) {
+    this.#options = options;
+    this.#prefixes = new Prefixes(options.configured);
+  }
+
+  /** All that is to be followed now. It is another object after each change. */
+  get prefixes(): Prefixes {
+    return this.#prefixes;
+  }
+
+  /** Whether a namespace must stay followed: it is configured, or a caller watches it. */
+  isPinned(namespace: string): boolean {
+    const covers = (prefix: string) => namespaceCovers(prefix, namespace);
+    return this.#options.configured.some(covers) || [...this.#watched.keys()].some(covers);
+  }
+
+  /** Somebody who may see the namespace asked for it. */
+  ask(namespace: string, monoMs: number): void {
+    if (this.#hot.has(namespace)) this.#hot.set(namespace, monoMs);
+    if (this.#prefixes.covers(namespace)) return;
+    const asked = this.#asked.get(namespace);
+    if (asked === undefined || monoMs - asked.sinceMonoMs > OFTEN_MS) {
+      if (this.#asked.size >= MAX_COUNTED) this.#asked.clear();
+      this.#asked.set(namespace, { count: 1, sinceMonoMs: monoMs });
+      return;
+    }
+    asked.count += 1;
+    if (asked.count <= OFTEN || (this.#roomless.get(namespace) ?? 0) > monoMs) return;
+    if (!this.#makeRoom(this.#options.asksOf(namespace))) return;
+    this.#asked.delete(namespace);
+    this.#hot.set(namespace, monoMs);
+    this.#change();
+  }
+
+  /** A caller watches all below a prefix. Call `unwatch` when its watch ends. Throws `quota_exceeded` if no more can be followed. */
+  watch(prefix: string): void {
+    const count = this.#watched.get(prefix) ?? 0;
+    if (count === 0 && !this.#prefixes.covers(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
+      throw new WaymarkError(
+        "quota_exceeded",
+        `this resolver follows as many namespaces as it may (resolver.max_watches is ${this.#options.maxWatches}); watch one that it follows, or watch a node`,
+      );
+    this.#watched.set(prefix, count + 1);
+    if (count === 0) this.#change();
+  }
+
+  unwatch(prefix: string): void {
+    const count = this.#watched.get(prefix) ?? 0;
+    if (count > 1) this.#watched.set(prefix, count - 1);
+    else if (this.#watched.delete(prefix)) this.#change();
+  }
+
+  /** A namespace that is asked for often has more entries than there is room for. */
+  hasNoRoom(namespace: string, monoMs: number): void {
+    if (this.#roomless.size >= MAX_COUNTED) this.#roomless.clear();
+    this.#roomless.set(namespace, monoMs + NO_ROOM_MS);
+    if (this.#hot.delete(namespace)) this.#change();
+  }
+
+  /** Lets go what nobody asked for since then. */
+  prune(sinceMonoMs: number): void {
+    let isChanged = false;
+    for (const [namespace, lastMonoMs] of this.#hot) if (lastMonoMs < sinceMonoMs && this.#hot.delete(namespace)) isChanged = true;
+    if (isChanged) this.#change();
+  }
+
+  /** Whether one more, which is asked for so often, can be followed; if need be the least asked of those that are asked for less goes. */
+  #makeRoom(asks: number): boolean {
+    const { configured, maxWatches, asksOf } = this.#options;
+    if (configured.length + this.#watched.size + this.#hot.size < maxWatches) return true;
+    let least: string | undefined;
+    let leastAsks = asks;
+    for (const namespace of this.#hot.keys()) {
+      const its = asksOf(namespace);
+      if (its < leastAsks) [least, leastAsks] = [namespace, its];
+    }
+    return least !== undefined && this.#hot.delete(least);
+  }
+
+  #change(): void {
+    this.#prefixes = new Prefixes([...this.#options.configured, ...this.#watched.keys(), ...this.#hot.keys()]);
+    // What is followed now anyhow needs no reason of its own.
+    for (const namespace of this.#asked.keys()) if (this.#prefixes.covers(namespace)) this.#asked.delete(namespace);
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * Which of its upstreams a resolver follows: the quickest one that may be followed. It leaves an upstream at once when that fails, and for a quicker one only
+ * when that was clearly better for a while, because each change makes it catch up with another server (semantics.md, Resolver 10).
+ */
+import { backoffMs } from "../lib/backoff.ts";
+import { NEVER } from "../lib/machine.ts";
+
+/** What a server says about itself, or about the way to it. */
+export interface UpstreamFacts {
+  readonly clusterId: string;
+  readonly region: string;
+  /** The names of the resolvers through which its data comes, the nearest first. Empty at a node. */
+  readonly via: readonly string[];
+}
+
+export interface UpstreamsOptions {
+  /** In the order of preference among equals. Not empty. */
+  readonly addresses: readonly string[];
+  /** This resolver, by the name that it adds to `via`. */
+  readonly name: string;
+  readonly clusterId: string;
+  readonly region: string;
+  /** A random number, 0 ≤ x < 1. */
+  readonly random: () => number;
+}
+
+/** Why an upstream is not followed, whatever its latency. */
+export type Refusal = "cluster" | "region" | "loop" | "chain";
+
+interface Upstream {
+  readonly address: string;
+  /** Of the last probes, smoothed. Undefined before the first one since it last failed. */
+  latencyMs: number | undefined;
+  failures: number;
+  nextProbeMonoMs: number;
+  isProbing: boolean;
+  refusal: Refusal | undefined;
+  /** Since when it has been clearly better than the one that is followed. */
+  betterSinceMonoMs: number | undefined;
+}
+
+/** Most resolvers in a chain. */
+export const MAX_VIA = 4;
+const PROBE_INTERVAL_MS = 5000;
+const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
+/** The share of the latency of the followed one below which another one is clearly better, and for how long it must be so. */
+const BETTER = 0.8;
+const BETTER_FOR_MS = 30_000;
+/** Weight of a new probe. */
+const SMOOTHING = 0.3;
+
+export class Upstreams {
+  readonly #options: UpstreamsOptions;
+  readonly #list: readonly Upstream[];
+  #current: Upstream | undefined;
+
+  constructor(options: UpstreamsOptions, monoMs: number) {
+    this.#options = options;
+    this.#list = options.addresses.map((address) => ({
+      address,
+      latencyMs: undefined,
+      failures: 0,
+      nextProbeMonoMs: monoMs,
+      isProbing: false,
+      refusal: undefined,
+      betterSinceMonoMs: undefined,
+    }));
+  }
+
+  /** The address to follow. Undefined while none answers that may be followed. */
+  get current(): string | undefined {
+    return this.#current?.address;
+  }
+
+  /** Whether no upstream answers, so that what is held does not expire. */
+  get isCutOff(): boolean {
+    return this.#current === undefined;
+  }
+
+  /** Why each refused upstream is refused, by address. */
+  get refusals(): ReadonlyMap<string, Refusal> {
+    return new Map(this.#list.flatMap(({ address, refusal }) => (refusal === undefined ? [] : [[address, refusal] as const])));
+  }
+
+  /** Addresses to probe now. Each is probed until `answered` or `failed` is told of it. */
+  takeProbes(monoMs: number): readonly string[] {
+    const due = this.#list.filter(({ isProbing, nextProbeMonoMs }) => !isProbing && nextProbeMonoMs <= monoMs);
+    for (const upstream of due) upstream.isProbing = true;
+    return due.map(({ address }) => address);
+  }
+
+  /** Monotonic ms of the next probe. */
+  nextDeadlineMs(): number {
+    return Math.min(...this.#list.map(({ isProbing, nextProbeMonoMs }) => (isProbing ? NEVER : nextProbeMonoMs)));
+  }
+
+  /** A probe was answered after `latencyMs`. */
+  answered(address: string, latencyMs: number, facts: UpstreamFacts, monoMs: number): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    Object.assign(upstream, { isProbing: false, failures: 0, nextProbeMonoMs: monoMs + this.#jittered(PROBE_INTERVAL_MS) });
+    upstream.latencyMs = upstream.latencyMs === undefined ? latencyMs : upstream.latencyMs + SMOOTHING * (latencyMs - upstream.latencyMs);
+    this.#judge(upstream, facts);
+    this.#choose(monoMs);
+  }
+
+  /** A message of the followed upstream says through which resolvers it came. A loop may close long after a probe. */
+  heardVia(address: string, via: readonly string[], monoMs: number): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    this.#judge(upstream, { ...this.#options, via });
+    this.#choose(monoMs);
+  }
+
+  /** A probe or the watch of an upstream failed. `retryMs`: what it asked for. */
+  failed(address: string, monoMs: number, retryMs = 0): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    const waitMs = Math.max(retryMs, backoffMs(upstream.failures, this.#options.random(), RETRY));
+    Object.assign(upstream, { isProbing: false, latencyMs: undefined, nextProbeMonoMs: monoMs + waitMs, betterSinceMonoMs: undefined });
+    upstream.failures += 1;
+    this.#choose(monoMs);
+  }
+
+  #find(address: string): Upstream | undefined {
+    return this.#list.find((upstream) => upstream.address === address);
+  }
+
+  #judge(upstream: Upstream, { clusterId, region, via }: UpstreamFacts): void {
+    const { name, clusterId: ours, region: here } = this.#options;
+    const faults: readonly (readonly [Refusal, boolean])[] = [
+      ["cluster", clusterId !== ours],
+      ["region", region !== here],
+      ["loop", via.includes(name)],
+      ["chain", via.length > MAX_VIA],
+    ];
+    upstream.refusal = faults.find(([, isSo]) => isSo)?.[0];
+  }
+
+  #choose(monoMs: number): void {
+    const current = this.#current;
+    if (current === undefined || !isUsable(current)) {
+      const usable = this.#list.filter(isUsable);
+      // Of equals the first in the list.
+      this.#use(usable.toSorted((a, b) => (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER))[0]);
+      return;
+    }
+    for (const upstream of this.#list) {
+      const isBetter = isUsable(upstream) && (upstream.latencyMs ?? NEVER) <= (current.latencyMs ?? 0) * BETTER;
+      if (!isBetter || upstream === current) upstream.betterSinceMonoMs = undefined;
+      else upstream.betterSinceMonoMs ??= monoMs;
+    }
+    const better = this.#list.filter(
+      ({ betterSinceMonoMs }) => betterSinceMonoMs !== undefined && monoMs - betterSinceMonoMs >= BETTER_FOR_MS,
+    );
+    if (better.length > 0) this.#use(better.toSorted((a, b) => (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER))[0]);
+  }
+
+  #use(upstream: Upstream | undefined): void {
+    this.#current = upstream;
+    for (const one of this.#list) one.betterSinceMonoMs = undefined;
+  }
+
+  /** So that the probes of many resolvers that start at once do not come at once. */
+  #jittered(ms: number): number {
+    return ms * (0.75 + 0.5 * this.#options.random());
+  }
+}
+
+function isUsable({ latencyMs, refusal }: Upstream): boolean {
+  return latencyMs !== undefined && refusal === undefined;
+}

@@ -1,0 +1,69 @@
+/** How long fetched answers are good, and that a name is fetched once at a time. */
+import { expect, test } from "vitest";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { Fetches, type Outcome } from "../../src/resolver/fetches.ts";
+
+const HOUR_MS = 3_600_000;
+const TTLS = { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 10_000 };
+const NONE = undefined;
+
+function answer(scope: Scope | undefined, isOutdated = false) {
+  return { content: "x", scope, ageMs: 0, arrivedMonoMs: 0, isOutdated };
+}
+
+test.each<{ scope: Scope | undefined; ttlMs: number }>([
+  { scope: SCOPE.ZONE, ttlMs: 15_000 },
+  { scope: SCOPE.REGION, ttlMs: 30_000 },
+  { scope: SCOPE.GLOBAL, ttlMs: 60_000 },
+])("an answer with scope $scope is fresh for $ttlMs ms, stale for twice as long, then a miss", ({ scope, ttlMs }) => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  const at = [0, ttlMs - 1, ttlMs, 3 * ttlMs - 1, 3 * ttlMs].map((monoMs) => fetches.freshness(answer(scope), monoMs, false));
+  expect(at).toEqual(["fresh", "fresh", "stale", "stale", "miss"]);
+});
+
+test("a negative answer is never stale, and a change ends it at once; another answer is then stale", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  expect([9999, 10_000].map((monoMs) => fetches.freshness(answer(NONE), monoMs, false))).toEqual(["fresh", "miss"]);
+  expect([answer(NONE, true), answer(SCOPE.ZONE, true)].map((one) => fetches.freshness(one, 1, false))).toEqual(["miss", "stale"]);
+});
+
+test("while no upstream answers nothing expires before max_stale", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  for (const one of [answer(NONE), answer(SCOPE.ZONE), answer(SCOPE.ZONE, true)])
+    expect([HOUR_MS - 1, HOUR_MS].map((monoMs) => fetches.freshness(one, monoMs, true))).toEqual(["stale", "miss"]);
+  expect(new Fetches<string>(TTLS, 0).freshness(answer(SCOPE.ZONE), 1e12, true)).toBe("stale");
+});
+
+test("one fetch runs for a name, and all that wait are told its outcome", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  const told: Outcome<string>[] = [];
+  const isFirst = [1, 2, 3].map(() => fetches.wait("k", (outcome) => told.push(outcome)));
+  expect([isFirst, fetches.runningCount]).toEqual([[true, false, false], 1]);
+  const outcome = { answer: answer(SCOPE.ZONE) };
+  expect(fetches.ended("k", outcome)).toBe(false);
+  expect([told, fetches.runningCount]).toEqual([[outcome, outcome, outcome], 0]);
+  // The next one asks again.
+  expect(fetches.wait("k", () => {})).toBe(true);
+});
+
+test("what changed while it was fetched is outdated when it arrives", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  fetches.changed("k");
+  fetches.wait("k", () => {});
+  expect(fetches.ended("k", { answer: answer(NONE) })).toBe(false);
+  fetches.wait("k", () => {});
+  fetches.changed("k");
+  expect(fetches.ended("k", { answer: answer(NONE) })).toBe(true);
+  fetches.wait("k", () => {});
+  expect(fetches.ended("k", { error: new WaymarkError("not_ready", "away") })).toBe(false);
+});
+
+test("beyond 1,000 fetches callers are refused, but not those that wait for one under way", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  for (let n = 0; n < 1000; n++) fetches.wait(`k${n}`, () => {});
+  expect(() => fetches.wait("more", () => {})).toThrow(expect.objectContaining({ reason: "not_ready" }));
+  expect(fetches.wait("k0", () => {})).toBe(false);
+  fetches.ended("k1", { answer: answer(NONE) });
+  expect(fetches.wait("more", () => {})).toBe(true);
+});

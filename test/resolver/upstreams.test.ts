@@ -1,0 +1,99 @@
+/** Which upstream a resolver follows. */
+import { expect, test } from "vitest";
+import { type UpstreamFacts, Upstreams } from "../../src/resolver/upstreams.ts";
+
+const OURS: UpstreamFacts = { clusterId: "c1", region: "r1", via: [] };
+
+function upstreams(...addresses: readonly string[]): Upstreams {
+  return new Upstreams({ addresses, name: "me", clusterId: "c1", region: "r1", random: () => 0.5 }, 0);
+}
+
+test("the quickest of those that answer is followed, and of equals the first", () => {
+  const list = upstreams("a", "b", "c");
+  expect(list.takeProbes(0)).toEqual(["a", "b", "c"]);
+  expect([list.current, list.isCutOff]).toEqual([undefined, true]);
+  list.answered("b", 5, OURS, 10);
+  expect(list.current).toBe("b");
+  list.failed("b", 20);
+  expect(list.current).toBeUndefined();
+  list.answered("c", 5, OURS, 30);
+  list.answered("a", 5, OURS, 30);
+  list.failed("c", 40);
+  expect(list.current).toBe("a");
+});
+
+/** Probes both every 5 s from `from` on, for so long. Returns what is followed at each time. */
+function probe(list: Upstreams, latency: Record<string, number>, from: number, forMs: number): readonly (string | undefined)[] {
+  const followed: (string | undefined)[] = [];
+  for (let monoMs = from; monoMs <= from + forMs; monoMs += 5000) {
+    for (const [address, latencyMs] of Object.entries(latency)) list.answered(address, latencyMs, OURS, monoMs);
+    followed.push(list.current);
+  }
+  return followed;
+}
+
+test.each([
+  { what: "better by a fifth for 30 s is followed", latency: 8, forMs: 35_000, want: "b" },
+  { what: "better by a fifth for less is not", latency: 8, forMs: 25_000, want: "a" },
+  { what: "better by less is not", latency: 8.2, forMs: 300_000, want: "a" },
+])("another one that is $what", ({ latency, forMs, want }) => {
+  const list = upstreams("a", "b");
+  list.answered("a", 10, OURS, 0);
+  expect(probe(list, { a: 10, b: latency }, 1000, forMs).at(-1)).toBe(want);
+});
+
+test("one that was better only now and then is not followed", () => {
+  const list = upstreams("a", "b");
+  list.answered("a", 10, OURS, 0);
+  for (let n = 0; n < 50; n++) {
+    probe(list, { a: 10, b: 1 }, n * 40_000, 20_000);
+    probe(list, { a: 10, b: 100 }, n * 40_000 + 25_000, 10_000);
+    expect(list.current).toBe("a");
+  }
+});
+
+test.each([
+  { facts: { ...OURS, clusterId: "c2" }, refusal: "cluster" },
+  { facts: { ...OURS, region: "r2" }, refusal: "region" },
+  { facts: { ...OURS, via: ["x", "me"] }, refusal: "loop" },
+  { facts: { ...OURS, via: ["p", "q", "r", "s", "t"] }, refusal: "chain" },
+])("an upstream is refused: $refusal", ({ facts, refusal }) => {
+  const list = upstreams("a", "b");
+  list.answered("a", 1, facts, 0);
+  expect([list.current, list.refusals.get("a")]).toEqual([undefined, refusal]);
+  list.answered("b", 100, { ...OURS, via: ["p", "q", "r", "s"] }, 0);
+  expect(list.current).toBe("b");
+  // It may be mended.
+  list.answered("a", 1, OURS, 5000);
+  expect(list.refusals.size).toBe(0);
+});
+
+test("a loop that closes while an upstream is followed is seen by what its messages say", () => {
+  const list = upstreams("a", "b");
+  for (const address of ["a", "b"]) list.answered(address, 5, OURS, 0);
+  list.heardVia("a", ["x"], 100);
+  expect(list.current).toBe("a");
+  list.heardVia("a", ["x", "me"], 200);
+  expect(list.current).toBe("b");
+});
+
+test("one that fails is tried again after waits that grow to 10 s, or after what it asks for", () => {
+  const list = upstreams("a");
+  list.takeProbes(0);
+  const waits: number[] = [];
+  for (let n = 0; n < 8; n++) {
+    list.failed("a", 1000);
+    waits.push(list.nextDeadlineMs() - 1000);
+  }
+  expect(waits.every((wait, n) => n === 0 || wait >= (waits[n - 1] ?? 0))).toBe(true);
+  expect([waits[0], waits.at(-1)]).toEqual([138, 5500]);
+  list.failed("a", 1000, 60_000);
+  expect([list.nextDeadlineMs(), list.takeProbes(60_999)]).toEqual([61_000, []]);
+});
+
+test("an address is probed once at a time", () => {
+  const list = upstreams("a");
+  expect([list.takeProbes(0), list.takeProbes(100_000), list.nextDeadlineMs()]).toEqual([["a"], [], Number.POSITIVE_INFINITY]);
+  list.answered("a", 1, OURS, 100_000);
+  expect(list.nextDeadlineMs()).toBe(105_000);
+});
