@@ -26,6 +26,9 @@ const MACHINES: readonly string[] = [
   "src/node/core-io.ts",
 ];
 
+/** What the package exports: its users import it, and no other room does. */
+const PUBLISHED: readonly string[] = ["src/client/index.ts"];
+
 // Only `import`: a file that hands on what another exports is no reader of it. Workers are imported by their name.
 const IMPORT = /(?:^\s*import\s[^;"']*?\bfrom\s*|^\s*import\s+|\bimport\s*\(\s*|\bnew URL\(\s*)["'](\.[^"'\n]+\.ts)["']/gm;
 
@@ -51,7 +54,7 @@ export function insidesOf(root: string): Insides {
   const imported = filesBelow(root, "src", [".ts"]).flatMap((file) =>
     targetsOf(root, file).filter((target) => roomOf(target) !== roomOf(file)),
   );
-  const entrances = new Set([...imported, ...MACHINES]);
+  const entrances = new Set([...imported, ...MACHINES, ...PUBLISHED]);
   const tests = unitTests(root).map((file) => {
     const own = targetsOf(root, file).filter((target) => target.startsWith("src/"));
     const lines = readFileSync(join(root, file), "utf8").split("\n").length - 1;
