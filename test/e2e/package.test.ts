@@ -93,6 +93,7 @@ test("the packed package starts a node with all its threads from compiled JavaSc
 const USER_PROGRAM = `
 import { connect, EntryKind, RequestError, type Entry } from "waymark";
 import { PolicyService } from "waymark/gen/waymark/policy/v1/policy_pb.js";
+import { resolveNamesBy } from "waymark/grpc";
 
 const client = connect({ servers: [process.argv[2] ?? ""] });
 const { leaseId } = await client.discovery.register({
@@ -107,7 +108,7 @@ for await (const message of client.discovery.catalogWatch({ namespace: "svc.mark
 }
 const refused = await client.discovery.register({ entries: [{}] }).catch((error: unknown) => (error instanceof RequestError ? error.facts.code : "other"));
 const { method } = PolicyService;
-console.log(JSON.stringify({ hasLease: leaseId !== "", names, first, refused, rpc: method.explain.name, peers: typeof client.peers.list }));
+console.log(JSON.stringify({ hasLease: leaseId !== "", names, first, refused, rpc: method.explain.name, peers: typeof client.peers.list, grpc: typeof resolveNamesBy }));
 client.close();
 `;
 
@@ -120,13 +121,17 @@ function machinesNode(): string {
 test("a program that imports the package compiles with its types, and calls a node", async () => {
   const folder = await projectWithPackage();
   const compilerOptions = { module: "nodenext", target: "es2024", strict: true, types: ["node"], outDir: "out", skipLibCheck: false };
-  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["user.ts", "guide.ts"] }));
   writeFileSync(join(folder, "user.ts"), USER_PROGRAM);
   // What the guide shows compiles too.
   const guide = readFileSync(join(ROOT, "docs/guides/clients.md"), "utf8");
   const [, shown = ""] = /^```typescript\n(.*?)^```$/ms.exec(guide) ?? [];
   expect(shown).toContain('from "waymark"');
-  writeFileSync(join(folder, "guide.ts"), shown);
+  const others = [...readFileSync(join(ROOT, "docs/guides/client.md"), "utf8").matchAll(/^```typescript\n(.*?)^```$/gms)];
+  expect(others.length).toBeGreaterThan(5);
+  const pieces = [shown, ...others.map(([, text = ""]) => text)].map((text, i) => ({ name: `guide-${i}.ts`, text }));
+  for (const { name, text } of pieces) writeFileSync(join(folder, name), text);
+  const files = ["user.ts", ...pieces.map(({ name }) => name)];
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
   await mustRun("tsc", ["-p", folder]);
   const { grpc } = await startListeners("node", ["src/main.ts", ...SERVE], ROOT);
   const said = await mustRun("node", [join(folder, "out", "user.js"), grpc], { cwd: folder });
@@ -137,6 +142,7 @@ test("a program that imports the package compiles with its types, and calls a no
     refused: "INVALID_ARGUMENT",
     rpc: "Explain",
     peers: "function",
+    grpc: "function",
   });
 });
 

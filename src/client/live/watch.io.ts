@@ -97,6 +97,11 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#entries.size;
   }
 
+  /** Whether the first snapshot is complete. */
+  get isReady(): boolean {
+    return this.#entries.isReady;
+  }
+
   /** Why the map is no longer kept up to date; it shows what it had. Undefined while it is kept, and after `close`. */
   get error(): Error | undefined {
     return this.#error;

@@ -1,0 +1,41 @@
+/** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
+import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { LEVELS, type Place, rankOf, SELECT_POLICY, TIERS } from "../../reading/levels.ts";
+import { preferredTargets } from "../../reading/targets.ts";
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A namespace, and a name in it. */
+export interface ServiceName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** The name of `waymark:///namespace/name`, of which this is the path. Undefined for another text. */
+export function parseServiceName(path: string): ServiceName | undefined {
+  const match = /^([a-z0-9.-]{1,200})\/([A-Za-z0-9._:@+-]{1,128})$/.exec(path);
+  return match === null ? undefined : { namespace: match[1] ?? "", name: match[2] ?? "" };
+}
+
+/**
+ * The addresses of each entry of the best tier of health, the nearest entries first and equally near ones in the order of `draw`, a number for each instance id: a channel that takes the first address
+ * must not choose the same one as all other channels. Entries in MAINTENANCE and without a port are left out.
+ */
+export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: string) => number): readonly (readonly HostPort[])[] {
+  const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
+  const ranked = [...entries]
+    .map((entry) => ({ rank: rankOf(entry.health, entry, options), drawn: draw(entry.key?.instanceId ?? ""), addresses: grpcPorts(entry) }))
+    .filter(({ rank, addresses }) => rank < TIERS * LEVELS && addresses.length > 0)
+    .toSorted((a, b) => a.rank - b.rank || a.drawn - b.drawn);
+  const tier = Math.floor((ranked[0]?.rank ?? 0) / LEVELS);
+  return ranked.filter(({ rank }) => Math.floor(rank / LEVELS) === tier).map(({ addresses }) => addresses);
+}
+
+/** Ports that speak gRPC: those with the protocol or the name `grpc`. An entry that names none has its first ones. */
+function grpcPorts({ targets }: Entry): readonly HostPort[] {
+  const said = targets.filter(({ protocol, name }) => protocol === "grpc" || name === "grpc");
+  return preferredTargets<Target>(said.length > 0 ? said : targets).map(({ host, port }) => ({ host, port }));
+}

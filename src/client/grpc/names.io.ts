@@ -1,0 +1,157 @@
+/**
+ * Names of services for channels of grpc-js: `waymark:///namespace/name`. Importing this module registers the scheme (`experimental.registerResolver` of
+ * grpc-js). A watch keeps the addresses of a channel current, and the loss of every Waymark server changes none of them.
+ */
+import { experimental, Metadata, status } from "@grpc/grpc-js";
+import { fnv64, hashFraction } from "../../lib/hash64.ts";
+import { connect } from "../channel.io.ts";
+import type { Client } from "../client.ts";
+import { parseServer, SERVER_RULE } from "../connect-options.ts";
+import { LiveMap } from "../live/watch.io.ts";
+import { addressesOf, parseServiceName } from "./addresses.ts";
+
+const SCHEME = "waymark";
+const NOWHERE = { region: "", zone: "" };
+/** Servers when neither the target nor `resolveNamesBy` names some; several have commas between them. The command line reads it too. */
+const SERVERS_VARIABLE = "WAYMARK_SERVER";
+const DEFAULT_SERVERS = "127.0.0.1";
+
+/** The client for targets without servers of their own. */
+let ownClient: Client | undefined;
+
+/**
+ * Channels that are opened from now on with `waymark:///namespace/name` ask this client: for a token, TLS, or servers that the program knows. The
+ * program closes it after its channels. Undefined undoes it.
+ */
+export function resolveNamesBy(client: Client | undefined): void {
+  ownClient = client;
+}
+
+/** A client that several channels share; the last one closes it. */
+interface Shared {
+  readonly client: Client;
+  userCount: number;
+}
+
+const shared = new Map<string, Shared>();
+
+/** A client, and what to do when it is not needed any more. Throws when the servers are no addresses. */
+function clientFor(authority: string): { readonly client: Client; readonly release: () => void } {
+  if (authority === "" && ownClient !== undefined) return { client: ownClient, release: () => {} };
+  const servers = authority === "" ? (process.env[SERVERS_VARIABLE] ?? DEFAULT_SERVERS) : authority;
+  let one = shared.get(servers);
+  if (one === undefined) {
+    const list = servers.split(",").map((server) => server.trim());
+    const wrong = list.find((server) => parseServer(server) === undefined);
+    if (wrong !== undefined) throw new RangeError(`${JSON.stringify(wrong)} is ${SERVER_RULE}`);
+    one = { client: connect({ servers: list }), userCount: 0 };
+    shared.set(servers, one);
+  }
+  const { client } = one;
+  one.userCount += 1;
+  let isReleased = false;
+  const release = (): void => {
+    const now = shared.get(servers);
+    if (isReleased || now?.client !== client) return;
+    isReleased = true;
+    now.userCount -= 1;
+    if (now.userCount > 0) return;
+    shared.delete(servers);
+    client.close();
+  };
+  return { client, release };
+}
+
+interface Watch {
+  readonly map: LiveMap;
+  readonly client: Client;
+  readonly release: () => void;
+}
+
+/** The name resolver of one channel. */
+class WaymarkNames implements experimental.Resolver {
+  readonly #target: experimental.GrpcUri;
+  readonly #listener: experimental.ResolverListener;
+  /** Gives each channel an order of its own among equally near entries, which stays. */
+  readonly #salt = fnv64(String(Math.random()));
+  #watch: Watch | undefined;
+  /** The addresses that the channel was told last. */
+  #told = "";
+
+  constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
+    this.#target = target;
+    this.#listener = listener;
+  }
+
+  static getDefaultAuthority({ path }: experimental.GrpcUri): string {
+    return parseServiceName(path)?.name ?? path;
+  }
+
+  /** The channel needs addresses, at first and after a lost connection. It may not be told before this returns. */
+  updateResolution(): void {
+    this.#told = "";
+    if (this.#watch !== undefined && this.#watch.map.error === undefined) {
+      const { map } = this.#watch;
+      process.nextTick(() => this.#tell(map));
+      return;
+    }
+    this.#end();
+    const name = parseServiceName(this.#target.path);
+    if (name === undefined) {
+      process.nextTick(() => this.#refuse(`${this.#target.path} is not namespace/name, as in ${SCHEME}:///svc.market/web`));
+      return;
+    }
+    try {
+      const { client, release } = clientFor(this.#target.authority ?? "");
+      const options = { waitsForServer: true, onChange: () => this.#tell(map) };
+      const map = new LiveMap(client, { namespace: name.namespace, names: [name.name] }, options);
+      this.#watch = { map, client, release };
+      map.ready.then(
+        () => this.#tell(map),
+        (error: unknown) => {
+          if (this.#watch?.map === map) this.#refuse(messageOf(error));
+        },
+      );
+    } catch (error) {
+      process.nextTick(() => this.#refuse(messageOf(error)));
+    }
+  }
+
+  destroy(): void {
+    this.#end();
+  }
+
+  #end(): void {
+    const watch = this.#watch;
+    this.#watch = undefined;
+    if (watch !== undefined) void watch.map.close().then(watch.release);
+  }
+
+  /** Tells the channel the addresses that the map shows, unless it has them. A map that was closed, or is not complete yet, tells nothing. */
+  #tell(map: LiveMap): void {
+    const name = parseServiceName(this.#target.path);
+    if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
+    const draw = (key: string): number => hashFraction(fnv64(key, this.#salt));
+    const addresses = addressesOf(map.named(name.namespace, name.name), this.#watch.client.place ?? NOWHERE, draw);
+    const told = JSON.stringify(addresses);
+    if (told === this.#told) return;
+    this.#told = told;
+    if (addresses.length === 0) return this.#refuse(`no entry of ${this.#target.path} is fit for traffic`);
+    const endpoints = addresses.map((own) => ({ addresses: own.map(({ host, port }) => ({ host, port })) }));
+    // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
+    this.#listener(experimental.statusOrFromValue(endpoints), {}, null, "");
+  }
+
+  /** Calls of the channel fail with this until it is told addresses. */
+  #refuse(details: string): void {
+    const failure = { code: status.UNAVAILABLE, details: `waymark: ${details}`, metadata: new Metadata() };
+    // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
+    this.#listener(experimental.statusOrFromError(failure), {}, null, "");
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+experimental.registerResolver(SCHEME, WaymarkNames);

@@ -1,0 +1,55 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { addressesOf, parseServiceName } from "../../../src/client/grpc/addresses.ts";
+
+const { HEALTHY, DEGRADED, MAINTENANCE, ORPHANED } = HealthStatus;
+const HERE = { region: "r1", zone: "z1" };
+
+function entry(host: string, health: HealthStatus, more: Omit<MessageInitShape<typeof EntrySchema>, "$typeName"> = {}) {
+  return create(EntrySchema, Object.assign({ key: { instanceId: host }, health, ...HERE, targets: [{ host, port: 1 }] }, more));
+}
+
+test.each([
+  { name: "the best tier only", all: [entry("a", DEGRADED), entry("b", HEALTHY)], is: ["b"] },
+  { name: "the next tier when the best is empty", all: [entry("a", DEGRADED), entry("b", ORPHANED)], is: ["a"] },
+  { name: "what nobody can reach before nothing", all: [entry("a", ORPHANED)], is: ["a"] },
+  { name: "nothing in maintenance", all: [entry("a", MAINTENANCE)], is: [] },
+  { name: "nothing without a port", all: [entry("a", HEALTHY, { targets: [] })], is: [] },
+  {
+    name: "the nearest first",
+    all: [entry("c", HEALTHY, { region: "r2" }), entry("b", HEALTHY, { zone: "z2" }), entry("a", HEALTHY)],
+    is: ["a", "b", "c"],
+  },
+])("the addresses of a name are $name", ({ all, is }) => {
+  expect(addressesOf(all, HERE, () => 0).flatMap((own) => own.map(({ host }) => host))).toEqual(is);
+});
+
+test("of the ports of an entry those that speak gRPC are taken, by priority, and else the first ones", () => {
+  const targets = [
+    { host: "h", port: 1, protocol: "http" },
+    { host: "h", port: 2, protocol: "grpc", priority: 2 },
+    { host: "h", port: 3, protocol: "grpc", priority: 1 },
+    { host: "h", port: 4, name: "grpc", priority: 1 },
+  ];
+  const ports = (of: typeof targets) => addressesOf([entry("h", HEALTHY, { targets: of })], HERE, () => 0)[0]?.map(({ port }) => port);
+  expect([ports(targets), ports(targets.slice(0, 1))]).toEqual([[3, 4], [1]]);
+});
+
+test("equally near entries are in the order of the channel", () => {
+  const all = [entry("a", HEALTHY), entry("b", HEALTHY)];
+  const order = (draw: (key: string) => number) => addressesOf(all, HERE, draw).map(([one]) => one?.host);
+  expect([order((key) => (key === "a" ? 0 : 1)), order((key) => (key === "a" ? 1 : 0))]).toEqual([
+    ["a", "b"],
+    ["b", "a"],
+  ]);
+});
+
+test.each([
+  { path: "svc.market/web", is: { namespace: "svc.market", name: "web" } },
+  { path: "web", is: undefined },
+  { path: "svc/web/x", is: undefined },
+  { path: "SVC/web", is: undefined },
+])("the path $path names $is", ({ path, is }) => {
+  expect(parseServiceName(path)).toEqual(is);
+});

@@ -1,0 +1,116 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { credentials, Client as GrpcClient, type ServiceError } from "@grpc/grpc-js";
+import { expect, test } from "vitest";
+import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
+import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService, ServerInfoRequestSchema, ServerInfoResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { resolveNamesBy } from "../../../src/client/grpc/names.io.ts";
+import { connect } from "../../../src/client/index.ts";
+import { FakeDiscovery } from "../../fakes/discovery-server.ts";
+import { until } from "../../fakes/until.ts";
+
+/** A server of the program's own service, under the name svc.market/web. The fake registry's own service will do. */
+async function backend(): Promise<FakeDiscovery> {
+  const server = new FakeDiscovery();
+  await server.start();
+  return server;
+}
+
+function put(address: string, health = HealthStatus.HEALTHY) {
+  const [host = "", port = ""] = address.split(":");
+  const key = { kind: EntryKind.SERVICE, namespace: "svc.market", name: "web", instanceId: address };
+  const value = {
+    key,
+    health,
+    targets: [
+      { host: "unused", port: 1, name: "http" },
+      { host, port: Number(port), protocol: "grpc" },
+    ],
+  };
+  return { action: DiscoveryDelta_Action.CREATE, deltaId: `${address} ${health}`, payload: { case: "entry" as const, value } };
+}
+
+const snapshotOf = (...addresses: readonly string[]) => [
+  { snapshot: Snapshot.BEGIN, deltas: addresses.map((address) => put(address)) },
+  { snapshot: Snapshot.END, portableCursor: "p", servedBy: "n" },
+];
+
+/** Calls the service by its name: OK, or the message of the failure. */
+function call(client: GrpcClient): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const { serverInfo } = DiscoveryService.method;
+  client.makeUnaryRequest(
+    `/${serverInfo.parent.typeName}/${serverInfo.name}`,
+    () => Buffer.from(toBinary(ServerInfoRequestSchema, create(ServerInfoRequestSchema))),
+    (bytes) => fromBinary(ServerInfoResponseSchema, bytes),
+    {},
+    { deadline: Date.now() + 20_000 },
+    (error: ServiceError | null) => resolve(error === null ? "OK" : error.details),
+  );
+  return promise;
+}
+
+test("a channel calls a service by its name, at the instances that are fit for traffic, and outlives the registry", async () => {
+  const [registry, a, b] = await Promise.all([backend(), backend(), backend()]);
+  const both = snapshotOf(a.address, b.address);
+  registry.watchScript = [[...both], [{ deltas: [put(a.address, HealthStatus.CRITICAL)], bookmark: true, portableCursor: "q" }]];
+  const options = {
+    "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+    "grpc.use_local_subchannel_pool": 1,
+  };
+  const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure(), options);
+  try {
+    expect(await call(client)).toBe("OK");
+    expect(registry.watchRequests[0]).toMatchObject({ namespace: "svc.market", names: ["web"] });
+    await until("only the healthy one is called", async () => {
+      const before = a.calls.length;
+      for (let i = 0; i < 4; i++) await call(client);
+      return a.calls.length === before;
+    });
+    expect(b.calls.length).toBeGreaterThan(3);
+    registry.stop();
+    for (let i = 0; i < 5; i++) expect(await call(client)).toBe("OK");
+  } finally {
+    client.close();
+    for (const server of [registry, a, b]) server.stop();
+  }
+});
+
+test("the servers of a target without any are those of the program's client", async () => {
+  const [registry, a] = await Promise.all([backend(), backend()]);
+  registry.watchScript = [snapshotOf(a.address)];
+  const own = connect({ servers: [registry.address], findServers: false, token: "t" });
+  resolveNamesBy(own);
+  const client = new GrpcClient("waymark:///svc.market/web", credentials.createInsecure());
+  try {
+    expect(await call(client)).toBe("OK");
+    expect(registry.watchRequests).toHaveLength(1);
+  } finally {
+    resolveNamesBy(undefined);
+    client.close();
+    own.close();
+    for (const server of [registry, a]) server.stop();
+  }
+});
+
+test.each([
+  { target: "waymark:///web", says: "waymark: web is not namespace/name, as in waymark:///svc.market/web" },
+  { target: "waymark://a b/svc.market/web", says: 'waymark: "a b" is not host:port' },
+])("a call to $target says what is wrong", async ({ target, says }) => {
+  const client = new GrpcClient(target, credentials.createInsecure());
+  expect(await call(client)).toContain(says);
+  client.close();
+});
+
+test("a name without an instance that is fit for traffic fails calls, and says so, until there is one", async () => {
+  const [registry, a] = await Promise.all([backend(), backend()]);
+  registry.watchScript = [snapshotOf()];
+  const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure());
+  try {
+    expect(await call(client)).toBe("waymark: no entry of svc.market/web is fit for traffic");
+  } finally {
+    client.close();
+    for (const server of [registry, a]) server.stop();
+  }
+});
