@@ -131,6 +131,7 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
     "waymark.discovery.v1.KeepAliveResponse",
     "waymark.discovery.v1.RegisterRequest",
   ],
+  "waymark/resolver/v1/resolver": ["waymark.resolver.v1.ResolveResponse"],
   "waymark/fabric/v1/record": ["waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
 };
 

@@ -594,6 +594,14 @@ export function checkResolverResolveRequest(value: ResolverResolveRequest, probl
   problems.known(value.kind, 6, "an entry kind", "kind");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.maxStaleness !== undefined) {
+    problems.duration(value.maxStaleness, 315576000000000, "max_staleness");
+  }
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
 }
 
 function checkResyncRequest_namespaces(many: readonly string[], problems: Problems): void {

@@ -8,7 +8,7 @@ import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { openScraper } from "../server/metrics.io.ts";
 import { admitted } from "../services/admission.ts";
-import { discoveryService } from "../services/discovery/discovery.ts";
+import { type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -111,9 +111,9 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     () => openFabric(options, core),
     ({ component }) => component,
   );
-  const discovery = buildDiscovery(settings, core, fabric);
+  const { discovery, resolver } = buildDiscovery(settings, core, fabric);
   const services = [policy.service, peerService(peerParts(settings, core, fabric))];
-  const served = { core, discovery, services, fabric, identities };
+  const served = { core, discovery, resolver, services, fabric, identities };
   const reached = settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openWorkers(options, served, parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
@@ -278,8 +278,9 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
 /** What callers are answered from. */
 interface Served {
   readonly core: NodeCore;
-  /** Without its limits. */
+  /** Without their limits. */
   readonly discovery: Service;
+  readonly resolver: Service;
   readonly services: readonly Service[];
   readonly fabric: NodeFabric;
   readonly identities: Identities;
@@ -294,14 +295,15 @@ interface Reached {
 }
 
 async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, services, identities } = served;
+  const { core, discovery, resolver, services, identities } = served;
   const { machine, driver, metrics } = core;
+  const { admission } = core.limits;
   const listeners = await openListeners(
     {
       ...core,
       settings,
       log,
-      services: [admitted(discovery, core.limits.admission), ...services],
+      services: [admitted(discovery, admission), admitted(resolver, admission), ...services],
       identities,
       idPrefix: core.identity.boot,
       checkCaughtUp: () => machine.checkCaughtUp(),
@@ -360,10 +362,10 @@ function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peer
   return { source: peers, identity, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
 }
 
-/** The service behind gRPC and HTTP, over the rooms of this node. */
-function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): Service {
+/** The services behind gRPC and HTTP that read and write the catalog, over the rooms of this node. */
+function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): DiscoveryServices {
   const { machine, driver } = core;
-  return discoveryService({
+  return discoveryServices({
     ...core,
     bounds: askedBounds(settings.limits),
     durable: () => driver.durable(),

@@ -12,6 +12,7 @@ import { HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService, type WatchPolicyResponse } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { decodeVersion } from "../../src/policy/versions/codec.ts";
 import { callHttps, pathOf } from "../fakes/any-call.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
@@ -275,6 +276,32 @@ function resolverAt(node: NodeProcess) {
     );
   return { policy, openCatalog, labels, unheard };
 }
+
+test("ResolverService looks a name up at every node and thread, for each caller by the policy, and says that a node has no cache", async () => {
+  const name = { namespace: "svc.hidden", name: "secret" };
+  const seen = async (node: NodeProcess, who: Who) => (await clientAt(ResolverService, node, who).resolve(name)).entries.length;
+  for (const node of [near, near, near, near, far]) {
+    expect([await seen(node, "blue"), await seen(node, "admin"), await seen(node, "resolver")]).toEqual([1, 0, 0]);
+    for (const method of ["cacheStats", "resync", "evict"] as const) {
+      const called = await outcomeOf(clientAt(ResolverService, node, "admin")[method]({}));
+      expect(called).toMatchObject({ reason: "resolver_disabled" });
+    }
+    expect(await outcomeOf(clientAt(ResolverService, node, "blue").evict({}))).toMatchObject({ reason: "discovery_access_denied" });
+  }
+  for (const [rpc, status, wanted] of [
+    ["Resolve", 200, { entries: [{ key: { name: "secret" } }], source: "SOURCE_REPLICA", servedBy: "near" }],
+    ["CacheStats", 403, { code: "permission_denied" }],
+  ] as const) {
+    const answer = await callHttps(near.listeners["http"] ?? "", {
+      path: `/waymark.resolver.v1.ResolverService/${rpc}`,
+      headers: { authorization: `Bearer ${TOKENS.blue}` },
+      body: JSON.stringify(rpc === "Resolve" ? name : {}),
+      tls: { ca: String(authority.ca) },
+      version: 1,
+    });
+    expect([answer.status, JSON.parse(answer.body)]).toMatchObject([status, wanted]);
+  }
+});
 
 test("a new version comes before the messages made under it, and each message names the policy that it was made under", async () => {
   using all = new DisposableStack();

@@ -10,7 +10,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
-import { discoveryService } from "../../src/services/discovery/discovery.ts";
+import { discoveryServices } from "../../src/services/discovery/discovery.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
@@ -19,6 +19,8 @@ import type { Store } from "../../src/store/control/store.ts";
 
 export interface DiscoveryInside {
   readonly service: Service;
+  /** ResolverService over the same catalog. */
+  readonly resolver: Service;
   readonly core: NodeCore;
   readonly settings: Settings;
   /** As the service reads its clocks. */
@@ -35,7 +37,7 @@ export interface DiscoveryInside {
   stop(): Promise<void>;
 }
 
-export async function startDiscovery(zones: readonly string[] = ["waymark"]): Promise<DiscoveryInside> {
+export async function startDiscovery(zones: readonly string[] = ["waymark"], allowsViewerOverride = false): Promise<DiscoveryInside> {
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
   const settings = { ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } };
@@ -55,7 +57,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
   const random = (): number => 0.5;
   const freshness = { ageMs: 0 };
   const mesh = { ...lonePeerDirectory(nodeId), ageMs: () => freshness.ageMs };
-  const service = discoveryService({
+  const { discovery: service, resolver } = discoveryServices({
     ...core,
     bounds: settings.limits,
     durable: () => core.driver.durable(),
@@ -68,7 +70,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     mesh,
     now,
     random,
-    allowsViewerOverride: false,
+    allowsViewerOverride,
     onWrite: core.accessLog.onWrite,
     onRefused: () => {},
     onRead: () => {},
@@ -88,5 +90,5 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"]): Pr
     const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, ...times };
     return new Responder({ settings: answering, maxPlansBytes, random });
   };
-  return { service, core, settings, audit, store, now, freshness, dns, responder, stop };
+  return { service, resolver, core, settings, audit, store, now, freshness, dns, responder, stop };
 }

@@ -1,6 +1,7 @@
-/** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. */
+/** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. And ResolverService, which reads the same. */
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { PeerDirectory } from "../peer-directory.ts";
+import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
 import { clusterMap, listPeers } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
@@ -10,11 +11,16 @@ export interface DiscoveryParts extends WriteParts, Omit<ReadParts, "caughtUp" |
   readonly mesh: PeerDirectory;
 }
 
-export function discoveryService(parts: DiscoveryParts): Service {
+export interface DiscoveryServices {
+  readonly discovery: Service;
+  readonly resolver: Service;
+}
+
+export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { loads, endings } = parts.registrar;
   const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount };
-  const { handlers, routes } = readHandlers(whole);
-  return {
+  const { handlers, routes, resolveName } = readHandlers(whole);
+  const discovery: Service = {
     desc: DiscoveryService,
     handlers: {
       ...handlers,
@@ -24,4 +30,5 @@ export function discoveryService(parts: DiscoveryParts): Service {
     },
     routes,
   };
+  return { discovery, resolver: resolverService(resolveName) };
 }

@@ -8,8 +8,10 @@ import {
   NamespaceStatusResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
-import { pageLimit } from "../../catalog/query/query.ts";
+import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { findKind } from "../../catalog/entry/kinds.ts";
+import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { type EntryTest, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
@@ -30,7 +32,7 @@ import { LateSource } from "../late-source.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import { bookmarkMs } from "../request-checks.ts";
-import type { CallContext, Service, StreamSource } from "../service.ts";
+import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
 import { checkAge } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf } from "./filter.ts";
@@ -76,7 +78,13 @@ export interface ReadParts {
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
-export function readHandlers(parts: ReadParts): Required<Pick<Service, "handlers" | "routes">> {
+/** What a copy of the catalog answers. */
+export interface ReadHandlers extends Required<Pick<Service, "handlers" | "routes">> {
+  /** `Resolve` of ResolverService. */
+  readonly resolveName: Handler;
+}
+
+export function readHandlers(parts: ReadParts): ReadHandlers {
   const methods = new ReadMethods(parts);
   const handlers: Service["handlers"] = {
     catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
@@ -85,7 +93,8 @@ export function readHandlers(parts: ReadParts): Required<Pick<Service, "handlers
     namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
     serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
   };
-  return { handlers, routes: [prometheusRoute(parts)] };
+  const resolveName: Handler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
+  return { handlers, routes: [prometheusRoute(parts)], resolveName };
 }
 
 /** What a watch asks for, apart from who asks. */
@@ -94,6 +103,16 @@ interface AskedWatch {
   readonly filter: Filter;
   readonly bookmarkIntervalMs: number;
   readonly cursor: Cursor | undefined;
+}
+
+interface AskedPage {
+  readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
+  readonly filter: Filter;
+  readonly test: EntryTest | undefined;
+  readonly salt: string;
+  readonly isExplained: boolean;
+  /** Whether a watch can go on from the first page. */
+  readonly isFollowed: boolean;
 }
 
 class ReadMethods {
@@ -119,27 +138,17 @@ class ReadMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes, allowsViewerOverride, mesh, now, onRead } = this.#parts;
-    const ageMs = Math.round(mesh.ageMs(context.time));
-    if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
+    const { reads, identity, bytes } = this.#parts;
+    const ageMs = this.#ageWithin(request, context.time);
     if (request.forResolver) this.#checkResolver(context.caller);
     const asked = filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
-    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
-    const page = reads.page(caller, {
-      filter,
-      test,
-      limit: pageLimit(request.limit),
-      token: request.pageToken,
-      isExplained: request.explain,
-      salt: test === undefined ? "query" : `query\0\0${subject}`,
-    });
-    // A watch cannot filter by subject. A reader that starts from the cursor of a later page would miss changes on the earlier pages.
-    // A resolver's cursor is good for any filter, and this answer has one.
-    const isFirst = test === undefined && request.pageToken === "" && !request.forResolver;
-    const { revision, cursor } = this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined);
+    const salt = test === undefined ? "query" : `query\0\0${subject}`;
+    // A watch cannot filter by subject. A resolver's cursor is good for any filter, and this answer has one.
+    const isFollowed = test === undefined && !request.forResolver;
+    const { page, revision, cursor } = this.#page({ request, filter, test, salt, isExplained: request.explain, isFollowed }, context);
     const answer = bytes.query({
       records: page.records,
       nextToken: page.nextToken,
@@ -151,9 +160,43 @@ class ReadMethods {
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
       resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: [] } : undefined,
     });
-    this.#queryLatency.observe(now().monoMs - context.time.monoMs);
-    onRead(context.caller, filter.namespace);
+    this.#answered(context, filter.namespace);
     return answer;
+  }
+
+  /** A page of a name, by the code and with the page tokens of a query that asks for the same. */
+  resolveName(request: NamedRequest, context: CallContext): Uint8Array {
+    const ageMs = this.#ageWithin(request, context.time);
+    const { namespace, name } = request;
+    const filter = { ...ANY, namespace, names: [name], kindMask: 1 << (findKind(request.kind) ?? KIND.SERVICE) };
+    const asked = { request, filter, test: undefined, salt: "query", isExplained: false, isFollowed: true };
+    const { page, cursor } = this.#page(asked, context);
+    const servedBy = this.#parts.identity.nodeId;
+    const first = request.pageToken === "" ? cursor : "";
+    const answer = this.#parts.bytes.named({ records: page.records, nextToken: page.nextToken, cursor: first, servedBy, ageMs });
+    this.#answered(context, namespace);
+    return answer;
+  }
+
+  /** The age of the data. Throws `too_stale` if the caller does not accept it. */
+  #ageWithin({ maxStaleness }: Pick<CatalogQueryRequest, "maxStaleness">, time: Time): number {
+    const ageMs = Math.round(this.#parts.mesh.ageMs(time));
+    if (maxStaleness !== undefined) checkAge(ageMs, maxStaleness);
+    return ageMs;
+  }
+
+  #page({ request, filter, test, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
+    const { reads, allowsViewerOverride } = this.#parts;
+    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
+    const page = reads.page(caller, { filter, test, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
+    // A reader that starts from the cursor of a later page would miss changes on the earlier pages.
+    const isFirst = isFollowed && request.pageToken === "";
+    return { page, ...this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined) };
+  }
+
+  #answered({ caller, time }: CallContext, namespace: string): void {
+    this.#queryLatency.observe(this.#parts.now().monoMs - time.monoMs);
+    this.#parts.onRead(caller, namespace);
   }
 
   watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {

@@ -10,6 +10,7 @@ import {
   CATALOG_QUERY_RESPONSE_TAG as QUERY,
   CATALOG_WATCH_RESPONSE_TAG as WATCH,
 } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
+import { RESOLVE_RESPONSE_TAG as NAMED } from "../../../gen/waymark/resolver/v1/resolver_tags.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
 import { writeLoad } from "../../catalog/entry/tail.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts } from "../../catalog/record/record.ts";
@@ -55,6 +56,9 @@ export interface QueryAnswer {
   /** Present in an answer for a resolver. */
   readonly resolved?: ResolvedMark | undefined;
 }
+
+/** The parts of the page of a name. The cursor is empty on later pages. */
+export type NamedAnswer = Pick<QueryAnswer, "ageMs" | "cursor" | "nextToken" | "records" | "servedBy">;
 
 /** What an answer for a resolver says beside the data. */
 export interface ResolvedMark {
@@ -113,6 +117,22 @@ export class DiscoveryBytes {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
       at = writeTexts(out, at, QUERY.via, answer.resolved.via);
     }
+    return Buffer.from(out.subarray(0, at));
+  }
+
+  /** A page of a name: ResolveResponse of ResolverService. */
+  named({ records, nextToken, cursor, servedBy, ageMs }: NamedAnswer): Buffer {
+    let room = QUERY_ROOM + 3 * (nextToken.length + cursor.length + servedBy.length);
+    for (const record of records) room += record.sizeBytes + SUFFIX_ROOM;
+    const out = this.#room(room);
+    let at = 0;
+    for (const record of records) at = this.#entry(out, writeVarint(out, at, NAMED.entries), record);
+    at = writeNumberField(out, at, NAMED.stale, isStale(ageMs) ? 1 : 0);
+    at = writeTime(out, at, NAMED.age, ageMs);
+    at = writeTextField(out, at, NAMED.nextPageToken, nextToken);
+    at = writeNumberField(out, at, NAMED.source, SOURCE_REPLICA);
+    at = writeTextField(out, at, NAMED.servedBy, servedBy);
+    at = writeTextField(out, at, NAMED.cursor, cursor);
     return Buffer.from(out.subarray(0, at));
   }
 

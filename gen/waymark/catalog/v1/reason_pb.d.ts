@@ -181,6 +181,13 @@ export enum Reason {
    * @generated from enum value: REASON_CHECKS_DISABLED = 22;
    */
   CHECKS_DISABLED = 22,
+
+  /**
+   * FAILED_PRECONDITION. The call is about the cache of a resolver, and the server is a node, which has none.
+   *
+   * @generated from enum value: REASON_RESOLVER_DISABLED = 23;
+   */
+  RESOLVER_DISABLED = 23,
 }
 
 /**

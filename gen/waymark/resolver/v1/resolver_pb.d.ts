@@ -2,12 +2,14 @@
 // @generated from file waymark/resolver/v1/resolver.proto (package waymark.resolver.v1, syntax proto3)
 /* eslint-disable */
 
-// A cache of the catalog at the edge. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// A cache of the catalog at the edge, and the lookup of a name that nodes answer as well.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKind } from "../../catalog/v1/entry_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
+import type { Source } from "../../catalog/v1/watch_pb.js";
 
 /**
  * Describes the file waymark/resolver/v1/resolver.proto.
@@ -54,6 +56,20 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
+
+  /**
+   * Refuses with TOO_STALE when the data may be older than this. Absent means that any age is accepted. Not negative.
+   *
+   * @generated from field: google.protobuf.Duration max_staleness = 6;
+   */
+  maxStaleness?: Duration | undefined;
+
+  /**
+   * Answers as this viewer, if the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 7;
+   */
+  viewer?: Viewer | undefined;
 };
 
 /**
@@ -76,14 +92,15 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
   entries: Entry[];
 
   /**
-   * True when the answer is older than its ttl.
+   * True when something is wrong between the server and those that it hears from, as in
+   * waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: bool stale = 2;
    */
   stale: boolean;
 
   /**
-   * Age of the answer.
+   * Upper bound of the age of the data, as in waymark.discovery.v1.CatalogQueryResponse.
    *
    * @generated from field: google.protobuf.Duration age = 3;
    */
@@ -95,6 +112,28 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
    * @generated from field: string next_page_token = 4;
    */
   nextPageToken: string;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 5;
+   */
+  source: Source;
+
+  /**
+   * Identifier of the server that answered.
+   *
+   * @generated from field: string served_by = 6;
+   */
+  servedBy: string;
+
+  /**
+   * Short cursor of the first page. To follow changes from here, give it to CatalogWatch on the same server, with the
+   * namespace, the name and the kind of the request.
+   *
+   * @generated from field: string cursor = 7;
+   */
+  cursor: string;
 };
 
 /**
@@ -192,6 +231,34 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
    * @generated from field: map<string, uint64> resyncs = 10;
    */
   resyncs: { [key: string]: bigint };
+
+  /**
+   * Number of entries that lookups still show although they are gone, because too many of their name expired at once.
+   *
+   * @generated from field: uint64 held = 11;
+   */
+  held: bigint;
+
+  /**
+   * Memory of the cache with its bookkeeping, in bytes.
+   *
+   * @generated from field: uint64 bytes = 12;
+   */
+  bytes: bigint;
+
+  /**
+   * Number of names that were removed to make room for others.
+   *
+   * @generated from field: uint64 evictions = 13;
+   */
+  evictions: bigint;
+
+  /**
+   * Address of the server that feeds the cache. Empty while there is none.
+   *
+   * @generated from field: string upstream = 14;
+   */
+  upstream: string;
 };
 
 /**
@@ -321,13 +388,15 @@ export declare type EvictResponse = Message<"waymark.resolver.v1.EvictResponse">
 export declare const EvictResponseSchema: GenMessage<EvictResponse>;
 
 /**
- * A cache in front of a cluster. Watches keep it up to date.
+ * A cache in front of a cluster, which watches keep up to date. A node has no cache: there Resolve answers from the node's
+ * replica of the catalog, and all other calls fail with RESOLVER_DISABLED.
  *
  * @generated from service waymark.resolver.v1.ResolverService
  */
 export declare const ResolverService: GenService<{
   /**
-   * Returns the entries of a name from the cache.
+   * Returns a page of the entries of a name, as CatalogQuery with that name and kind: an empty one for a name that does not
+   * exist or that the caller may not see. Fails with TOO_STALE when the data is older than `max_staleness`.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resolve
    */

@@ -1,0 +1,14 @@
+/** ResolverService of a node: the lookup of a name. A node has no cache that the other calls could be about. */
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Handler, Service } from "./service.ts";
+
+/** `resolve`: the handler of `Resolve`, which reads have. */
+export function resolverService(resolve: Handler): Service {
+  const disabled: Handler = { kind: "unary", handle: refuse };
+  return { desc: ResolverService, handlers: { resolve, cacheStats: disabled, resync: disabled, prewarm: disabled, evict: disabled } };
+}
+
+function refuse(): never {
+  throw new WaymarkError("resolver_disabled", "this server is a node, which has no cache: ask a resolver");
+}
