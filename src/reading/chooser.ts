@@ -7,7 +7,7 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
 import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels, TIERS } from "./levels.ts";
 import { Seen } from "./load.ts";
-import { type Draw, Pool, type PoolOptions } from "./pool.ts";
+import { Pool, type PoolOptions } from "./pool.ts";
 
 /** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
 export interface ChooserOptions extends RankOptions, PoolOptions {}
@@ -21,8 +21,6 @@ export interface Wishes<C extends Candidate> {
 }
 
 const NO_WISHES = { hashKey: "", avoid: undefined };
-/** Part of a new latency in the usual one. */
-const TYPICAL_GAIN = 1 / 16;
 /** Most times that a choice is made anew because it falls on an endpoint to be avoided. Then any other is taken. */
 const MOST_TRIES = 8;
 
@@ -37,18 +35,20 @@ export class Chooser<C extends Candidate> {
   readonly #choosable = new Float64Array(LEVELS);
   readonly #shares = new Float64Array(LEVELS);
   readonly #levels = new LevelTurns();
-  readonly #draw: { -readonly [Name in keyof Draw]: Draw[Name] };
   /** The best tier with an endpoint that may be chosen. TIERS without any. */
   #tier: number = TIERS;
   #areSharesOld = false;
+  /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
+  #only: Pool<C> | undefined;
   #nowMonoMs = 0;
   #nextReturnMs = NEVER;
+  /** A number that is no small integer is an object of its own in memory, which `choose` would have to fetch. */
+  #isAnyEjected = false;
   #choiceCount = 0;
   #byLoadCount = 0;
 
   constructor(options: ChooserOptions) {
     this.#options = options;
-    this.#draw = { time: { monoMs: 0, wallMs: 0 }, random: () => 0, typicalMs: 0 };
   }
 
   /** Number of endpoints, also of those that cannot be chosen. */
@@ -72,29 +72,24 @@ export class Chooser<C extends Candidate> {
 
   /** Adds an entry, or takes its new fields. What was seen of its endpoint stays. */
   put(candidate: C): Endpoint<C> {
-    let endpoint = this.#byKey.get(candidate.key);
-    if (endpoint === undefined) {
-      endpoint = new Endpoint(candidate, this.#options);
-      this.#byKey.set(candidate.key, endpoint);
-    } else {
-      this.#leave(endpoint);
-      endpoint.describe(candidate, this.#options);
+    const held = this.#byKey.get(candidate.key);
+    if (held === undefined) return this.#enter(new Endpoint(candidate, this.#options));
+    if (held.isMovedBy(candidate, this.#options)) {
+      this.#leave(held);
+      held.describe(candidate, this.#options);
+      return this.#enter(held);
     }
-    this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) + 1;
-    if (endpoint.isChoosable) {
-      const pool = (this.#pools[endpoint.rank] ??= new Pool(this.#options));
-      pool.put(endpoint);
-      this.#settle(pool);
-    }
-    this.#areSharesOld = true;
-    return endpoint;
+    // It keeps its turn.
+    const wasKnown = held.isKnown;
+    held.describe(candidate, this.#options);
+    this.#pools[held.rank]?.noteLoad(held, wasKnown);
+    return held;
   }
 
   /** Removes the entry with this key, if it is there. Calls to its endpoint may still end. */
   remove(key: string): void {
     const endpoint = this.#byKey.get(key);
     if (endpoint === undefined) return;
-    this.#byKey.delete(key);
     this.#leave(endpoint);
   }
 
@@ -104,65 +99,77 @@ export class Chooser<C extends Candidate> {
    */
   choose(time: Time, random: () => number, wishes: Wishes<C> = NO_WISHES): Endpoint<C> | undefined {
     // HOT: once a call of a client (bench/choose.ts): at most 1 µs, and no object.
-    this.#nowMonoMs = time.monoMs;
-    if (time.monoMs >= this.#nextReturnMs) this.#readmitDue();
+    if (this.#isAnyEjected && time.monoMs >= this.#nextReturnMs) this.#readmitDue(time.monoMs);
     if (this.#areSharesOld) this.#share();
     if (this.#tier === TIERS) return undefined;
     this.#choiceCount += 1;
-    const { hashKey, avoid } = wishes;
-    if (this.#options.policy === SELECT_POLICY.HASH) return this.#byHash(hashKey, avoid);
-    const pool = this.#pools[this.#tier * LEVELS + this.#levels.next(this.#shares)];
+    if (this.#options.policy === SELECT_POLICY.HASH) return this.#byHash(wishes);
+    const pool = this.#only ?? this.#pools[this.#tier * LEVELS + this.#levels.next(this.#shares)];
     if (pool?.isByLoad === true) this.#byLoadCount += 1;
-    this.#draw.time = time;
-    this.#draw.random = random;
-    const tries = avoid === undefined ? 1 : MOST_TRIES;
-    for (let i = 0; i < tries; i++) {
-      const chosen = pool?.choose(this.#draw);
-      if (chosen !== undefined && avoid?.has(chosen) !== true) return chosen;
+    const { avoid } = wishes;
+    if (avoid === undefined) return pool?.choose(time, random);
+    for (let i = 0; i < MOST_TRIES; i++) {
+      const chosen = pool?.choose(time, random);
+      if (chosen !== undefined && !avoid.has(chosen)) return chosen;
     }
-    return avoid === undefined ? undefined : this.#other(avoid);
+    return this.#other(avoid);
   }
 
   /** A call to the endpoint begins. Exactly one of `succeeded`, `failed` and `abandoned` must follow. */
   started(endpoint: Endpoint<C>): void {
     endpoint.seen ??= new Seen();
     endpoint.seen.inFlightCount += 1;
+    this.#pools[endpoint.rank]?.noteLoad(endpoint, endpoint.isKnown);
   }
 
   /** A call ended well after `latencyMs`. */
   succeeded(endpoint: Endpoint<C>, latencyMs: number, time: Time): void {
-    const { typicalMs } = this.#draw;
-    this.#draw.typicalMs = typicalMs === 0 ? latencyMs : typicalMs + (latencyMs - typicalMs) * TYPICAL_GAIN;
-    this.#ended(endpoint, { isOk: true, latencyMs }, time);
+    this.#pools[endpoint.rank]?.noteLatency(latencyMs);
+    this.#ended(endpoint, latencyMs, time);
     endpoint.noteSuccess();
   }
 
   /** A call failed for a reason that another endpoint might not have had. */
   failed(endpoint: Endpoint<C>, time: Time): void {
-    this.#ended(endpoint, { isOk: false, latencyMs: 0 }, time);
+    this.#ended(endpoint, undefined, time);
     if (!endpoint.noteFailure() || endpoint.index === -1) return;
     const pool = this.#pools[endpoint.rank];
     if (pool?.eject(endpoint, time.monoMs) !== true) return;
-    this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
+    this.#noteReturn(pool);
     this.#areSharesOld = true;
   }
 
   /** A call ended without a verdict on the endpoint, for example because the caller gave it up. */
   abandoned(endpoint: Endpoint<C>): void {
-    if (endpoint.seen !== undefined) endpoint.seen.inFlightCount -= 1;
+    if (endpoint.seen === undefined) return;
+    endpoint.seen.inFlightCount -= 1;
+    this.#pools[endpoint.rank]?.noteLoad(endpoint, endpoint.isKnown);
   }
 
-  #ended(endpoint: Endpoint<C>, { isOk, latencyMs }: { readonly isOk: boolean; readonly latencyMs: number }, time: Time): void {
+  /** `latencyMs` is undefined for a failed call. */
+  #ended(endpoint: Endpoint<C>, latencyMs: number | undefined, time: Time): void {
     this.#nowMonoMs = time.monoMs;
     const { seen } = endpoint;
     if (seen === undefined) return;
-    seen.inFlightCount -= 1;
     const wasKnown = endpoint.isKnown;
-    seen.note(isOk, latencyMs, time.monoMs);
-    if (!wasKnown && endpoint.index !== -1) this.#pools[endpoint.rank]?.noteKnown();
+    seen.inFlightCount -= 1;
+    seen.note(latencyMs, time.monoMs);
+    this.#pools[endpoint.rank]?.noteLoad(endpoint, wasKnown);
+  }
+
+  #enter(endpoint: Endpoint<C>): Endpoint<C> {
+    this.#byKey.set(endpoint.key, endpoint);
+    this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) + 1;
+    this.#areSharesOld = true;
+    if (!endpoint.isChoosable) return endpoint;
+    const pool = (this.#pools[endpoint.rank] ??= new Pool(this.#options));
+    pool.put(endpoint);
+    this.#settle(pool);
+    return endpoint;
   }
 
   #leave(endpoint: Endpoint<C>): void {
+    this.#byKey.delete(endpoint.key);
     this.#all[endpoint.level] = (this.#all[endpoint.level] ?? 0) - 1;
     this.#areSharesOld = true;
     const pool = endpoint.isChoosable ? this.#pools[endpoint.rank] : undefined;
@@ -174,11 +181,18 @@ export class Chooser<C extends Candidate> {
   /** After a change of a pool's members: too many may be ejected now. */
   #settle(pool: Pool<C>): void {
     pool.readmit(this.#nowMonoMs);
-    this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
+    this.#noteReturn(pool);
   }
 
-  #readmitDue(): void {
+  #noteReturn(pool: Pool<C>): void {
+    this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
+    this.#isAnyEjected = this.#nextReturnMs !== NEVER;
+  }
+
+  #readmitDue(nowMonoMs: number): void {
+    this.#nowMonoMs = nowMonoMs;
     this.#nextReturnMs = NEVER;
+    this.#isAnyEjected = false;
     for (const pool of this.#pools) if (pool !== undefined) this.#settle(pool);
     this.#areSharesOld = true;
   }
@@ -195,9 +209,11 @@ export class Chooser<C extends Candidate> {
       if (count > 0) break;
     }
     shareLevels(this.#choosable, this.#all, this.#shares);
+    const only = this.#shares.indexOf(1);
+    this.#only = only === -1 ? undefined : this.#pools[this.#tier * LEVELS + only];
   }
 
-  #byHash(hashKey: string, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
+  #byHash({ hashKey, avoid }: Wishes<C>): Endpoint<C> | undefined {
     const hash = fnv64(hashKey);
     for (const pool of this.#pools) {
       const chosen = pool?.byHash(hash, avoid);

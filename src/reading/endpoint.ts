@@ -68,6 +68,11 @@ export class Endpoint<C extends Candidate> {
     this.weight = entryWeight(this.preferred);
   }
 
+  /** Whether these fields put it into another tier or level, or give it another weight. */
+  isMovedBy({ view }: C, options: RankOptions): boolean {
+    return rankOf(view.health, view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
+  }
+
   get level(): number {
     return this.rank % LEVELS;
   }

@@ -1,4 +1,6 @@
-/** Members in the order of their keys, from which the next after a key is found at once when it is asked for in turn. */
+/** Members in the order of their keys, with a place in it that moves from one to the next and keeps its place while others come and go. */
+import { firstIndex } from "../lib/bisect.ts";
+import { assert } from "../lib/errors.ts";
 
 export interface Keyed {
   readonly key: string;
@@ -6,101 +8,114 @@ export interface Keyed {
 
 /** A full block is split in two. */
 const BLOCK_SIZE = 256;
+const HALF = BLOCK_SIZE >>> 1;
 
-/** Put and remove cost O(log n) and moving one block; `after` costs O(1) in turn, else O(log n). Keys are unique. */
+/** Put and remove cost O(log n) and moving one block; a step to the next costs O(1). Keys are unique. */
 export class KeyOrder<M extends Keyed> {
   // Sorted blocks in order. Only the block of an empty order is empty.
   readonly #blocks: M[][] = [[]];
   #size = 0;
-  /** The place of the key that `after` was asked for last. Its member may have moved since. */
-  #block = 0;
-  #index = 0;
+  // The place: a member is at `#index` of `#block`, which is the block number `#number`. The index is -1 for a place before all of the block.
+  #block: M[];
+  #number = 0;
+  #index = -1;
+
+  constructor() {
+    this.#block = this.#blockAt(0);
+  }
 
   get size(): number {
     return this.#size;
   }
 
+  /** Whether the place is at the last member. */
+  get isAtEnd(): boolean {
+    return this.#number === this.#blocks.length - 1 && this.#index === this.#block.length - 1;
+  }
+
   /** Adds a member whose key is not there. */
   put(member: M): void {
-    const at = this.#blockOf(member.key);
-    const block = this.#blocks[at] ?? [];
-    block.splice(indexIn(block, member.key), 0, member);
+    const number = this.#numberOf(member.key);
+    const block = this.#blockAt(number);
+    const index = indexIn(block, member.key);
+    block.splice(index, 0, member);
     this.#size += 1;
-    if (block.length > BLOCK_SIZE) this.#blocks.splice(at + 1, 0, block.splice(BLOCK_SIZE >>> 1));
+    if (number === this.#number && index <= this.#index) this.#index += 1;
+    if (block.length <= BLOCK_SIZE) return;
+    this.#blocks.splice(number + 1, 0, block.splice(HALF));
+    if (number === this.#number && this.#index >= HALF) this.#move(number + 1, this.#index - HALF);
+    else if (number < this.#number) this.#move(this.#number + 1, this.#index);
   }
 
   /** Removes the member, if it is there. */
   remove(member: M): void {
-    const at = this.#blockOf(member.key);
-    const block = this.#blocks[at] ?? [];
+    const number = this.#numberOf(member.key);
+    const block = this.#blockAt(number);
     const index = indexIn(block, member.key);
     if (block[index] !== member) return;
     block.splice(index, 1);
     this.#size -= 1;
-    if (block.length === 0 && this.#blocks.length > 1) this.#blocks.splice(at, 1);
+    if (number === this.#number && index <= this.#index) this.#index -= 1;
+    if (block.length > 0 || this.#blocks.length === 1) return;
+    this.#blocks.splice(number, 1);
+    if (number > this.#number) return;
+    if (number < this.#number) this.#move(this.#number - 1, this.#index);
+    else if (number === 0) this.#move(0, -1);
+    else this.#move(number - 1, this.#blockAt(number - 1).length - 1);
   }
 
-  /** The member with the next higher key, after the last one the first. Undefined if there are none. */
-  after(key: string): M | undefined {
-    // HOT: once a choice in turn, mostly for the key asked for before or the one found then. A search among 100,000 keys takes longer than a
-    // choice may (bench/choose.ts).
-    if (this.#keyAt(this.#block, this.#index) !== key) {
-      if (this.#keyAt(this.#block, this.#index + 1) === key) this.#index += 1;
-      else this.#seek(key);
-    }
-    const block = this.#blocks[this.#block];
-    if (this.#index + 1 < (block?.length ?? 0)) return block?.[this.#index + 1];
-    return this.#blocks[this.#block + 1]?.[0] ?? this.#blocks[0]?.[0];
+  /** Moves on to the next member, after the last one to the first. Undefined if there are none. HOT: once a choice in turn (bench/choose.ts). */
+  next(): M | undefined {
+    if (this.#index + 1 < this.#block.length) this.#index += 1;
+    else this.#move(this.#number + 1 < this.#blocks.length ? this.#number + 1 : 0, 0);
+    return this.#block[this.#index];
   }
 
-  /** The member with the highest key. */
-  last(): M | undefined {
-    return this.#blocks[this.#blocks.length - 1]?.at(-1);
+  /** The member at the place. Undefined before the first one. */
+  current(): M | undefined {
+    return this.#block[this.#index];
   }
 
-  /** The member at an index in key order. Cost: the number of blocks. */
-  at(index: number): M | undefined {
+  /** The member that `next` would move to. */
+  peek(): M | undefined {
+    return this.#block[this.#index + 1] ?? this.#blocks[this.#number + 1]?.[0] ?? this.#blocks[0]?.[0];
+  }
+
+  /** Places it so that the member with this index in key order is next. Cost: the number of blocks. */
+  placeBefore(index: number): void {
     let left = index;
-    for (const block of this.#blocks) {
-      if (left < block.length) return block[left];
-      left -= block.length;
-    }
-    return undefined;
+    let number = 0;
+    for (; number < this.#blocks.length - 1 && left >= this.#blockAt(number).length; number++) left -= this.#blockAt(number).length;
+    this.#move(number, left - 1);
   }
 
-  #keyAt(block: number, index: number): string | undefined {
-    return this.#blocks[block]?.[index]?.key;
-  }
-
-  /** Finds the last member with a key ≤ `key`. Its index is -1 if there is none. */
-  #seek(key: string): void {
-    this.#block = this.#blockOf(key);
-    const block = this.#blocks[this.#block] ?? [];
+  /** Places it so that the member with the next higher key is next, after the last one the first. */
+  placeAfter(key: string): void {
+    const number = this.#numberOf(key);
+    const block = this.#blockAt(number);
     const index = indexIn(block, key);
-    this.#index = block[index]?.key === key ? index : index - 1;
+    this.#move(number, block[index]?.key === key ? index : index - 1);
+  }
+
+  #move(number: number, index: number): void {
+    this.#number = number;
+    this.#index = index;
+    this.#block = this.#blockAt(number);
+  }
+
+  #blockAt(number: number): M[] {
+    const block = this.#blocks[number];
+    assert(block !== undefined, "a key order has the block that it names", { number });
+    return block;
   }
 
   /** The last block that starts at or before the key, else the first. */
-  #blockOf(key: string): number {
-    let [low, high] = [0, this.#blocks.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1;
-      const first = this.#blocks[middle]?.[0];
-      if (first !== undefined && first.key <= key) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+  #numberOf(key: string): number {
+    return Math.max(0, firstIndex(this.#blocks.length, (number) => (this.#blocks[number]?.[0]?.key ?? "") > key) - 1);
   }
 }
 
 /** Index of the first member with a key ≥ `key`. */
 function indexIn(block: readonly Keyed[], key: string): number {
-  let [low, high] = [0, block.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const member = block[middle];
-    if (member !== undefined && member.key < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return firstIndex(block.length, (index) => (block[index]?.key ?? "") >= key);
 }

@@ -1,8 +1,9 @@
 /** The endpoints of one tier and level, and the choice among them. */
 import { type Hash64, mixedFraction } from "../lib/hash64.ts";
+import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
-import { type Moment, roomOf } from "./load.ts";
+import { LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
 import { Rotation, type Turns } from "./rotation.ts";
 import { WeightTree } from "./weight-tree.ts";
 
@@ -13,11 +14,8 @@ export interface PoolOptions {
   readonly start: number;
 }
 
-/** What a choice takes from outside. */
-export interface Draw extends Moment {
-  /** A random number in [0, 1) for each call. */
-  readonly random: () => number;
-}
+/** Part of a new latency in the usual one. */
+const TYPICAL_GAIN = 1 / 16;
 
 /** Put, remove, eject and readmit cost O(log n). */
 export class Pool<C extends Candidate> {
@@ -26,14 +24,20 @@ export class Pool<C extends Candidate> {
   readonly #members: Endpoint<C>[] = [];
   /** Latest return first. */
   readonly #ejected: Endpoint<C>[] = [];
-  readonly #weights = new WeightTree();
+  /** Undefined while all weights are equal. */
+  #weights: WeightTree | undefined;
+  #totalWeight = 0;
+  /** The load of each member (`noteLoad`). An array of V8's own, because a typed array of a short list lies far from its object. */
+  readonly #loads: number[] = [];
+  /** The latency that is usual for the service here. 0 before the first call that went well. */
+  #typicalMs = 0;
   readonly #rotation: Rotation<Endpoint<C>> | undefined;
   #knownCount = 0;
 
-  /** `turns` is changed by each turn. */
-  constructor({ policy, start }: PoolOptions, turns: Turns = new Map()) {
+  /** `earlier` are turns of another pool to go on from. */
+  constructor({ policy, start }: PoolOptions, earlier?: Turns) {
     this.#policy = policy;
-    if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new Rotation(turns, start);
+    if (policy === SELECT_POLICY.LOAD_AWARE || policy === SELECT_POLICY.ROUND_ROBIN) this.#rotation = new Rotation(start, earlier);
   }
 
   /** Number of endpoints that may be chosen. */
@@ -61,9 +65,11 @@ export class Pool<C extends Candidate> {
     else this.#take(endpoint);
   }
 
-  /** What is known of a member's load has changed from nothing to something. */
-  noteKnown(): void {
-    this.#knownCount += 1;
+  /** Takes over what is known of an endpoint's load after it has changed. `wasKnown` is its `isKnown` from before. */
+  noteLoad(endpoint: Endpoint<C>, wasKnown: boolean): void {
+    if (endpoint.index === -1) return;
+    this.#knownCount += Number(endpoint.isKnown) - Number(wasKnown);
+    this.#writeLoad(endpoint);
   }
 
   /** Ejects a member, if that leaves enough of the level. Returns whether it did. */
@@ -88,16 +94,21 @@ export class Pool<C extends Candidate> {
     }
   }
 
-  /** Chooses by the policy, except HASH. Undefined if the pool is empty. */
-  choose(draw: Draw): Endpoint<C> | undefined {
+  /** Notes the latency of a call that went well. */
+  noteLatency(latencyMs: number): void {
+    this.#typicalMs = this.#typicalMs === 0 ? latencyMs : this.#typicalMs + (latencyMs - this.#typicalMs) * TYPICAL_GAIN;
+  }
+
+  /** Chooses by the policy, except HASH. Undefined if the pool is empty. `random` gives numbers in [0, 1). */
+  choose(time: Time, random: () => number): Endpoint<C> | undefined {
     switch (this.#policy) {
       case SELECT_POLICY.LOAD_AWARE:
-        return this.#knownCount === 0 ? this.#rotation?.next() : this.#betterOfTwo(draw);
+        return this.#knownCount === 0 ? this.#rotation?.next() : this.#betterOfTwo(time, random);
       case SELECT_POLICY.ROUND_ROBIN:
         return this.#rotation?.next();
       case SELECT_POLICY.RANDOM:
       case SELECT_POLICY.HASH:
-        return this.#members[this.#weights.draw(draw.random())];
+        return this.#members[this.#draw(random())];
     }
   }
 
@@ -124,45 +135,67 @@ export class Pool<C extends Candidate> {
    * The better of two that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001). The same one may be drawn
    * twice, so even the most loaded is chosen now and then: load never excludes.
    */
-  #betterOfTwo(draw: Draw): Endpoint<C> | undefined {
-    const first = this.#members[this.#weights.draw(draw.random())];
-    const second = this.#members[this.#weights.draw(draw.random())];
-    if (first === undefined || second === undefined || first === second) return first ?? second;
-    return this.#room(second, draw) > this.#room(first, draw) ? second : first;
+  #betterOfTwo(time: Time, random: () => number): Endpoint<C> | undefined {
+    const first = this.#draw(random());
+    const second = this.#draw(random());
+    if (first === second) return this.#members[first];
+    const moment = { time, typicalMs: this.#typicalMs, meanWeight: this.#totalWeight / this.#members.length };
+    const isSecond = roomOf(this.#loads, second * LOAD_NUMBERS, moment) > roomOf(this.#loads, first * LOAD_NUMBERS, moment);
+    return this.#members[isSecond ? second : first];
   }
 
-  /** An endpoint with twice the weight stands twice the calls in flight. */
-  #room({ candidate, seen, weight }: Endpoint<C>, draw: Draw): number {
-    const room = roomOf(candidate.view.load, seen, draw);
-    return seen === undefined ? room : room / (1 + (seen.inFlightCount * this.#weights.total) / (this.#members.length * weight));
+  /** The index of a member, by weight. */
+  #draw(drawn: number): number {
+    return this.#weights === undefined ? Math.floor(drawn * this.#members.length) : this.#weights.draw(drawn);
   }
 
   #add(endpoint: Endpoint<C>): void {
-    endpoint.index = this.#members.length;
+    const { weight } = endpoint;
+    const index = this.#members.length;
+    if (this.#weights === undefined && index > 0 && weight !== this.#members[0]?.weight) this.#weights = weightsOf(this.#members);
+    endpoint.index = index;
     this.#members.push(endpoint);
-    this.#weights.add(endpoint.index, endpoint.weight);
+    this.#weights?.add(index, weight);
+    this.#totalWeight += weight;
     this.#rotation?.put(endpoint);
     if (endpoint.isKnown) this.#knownCount += 1;
+    if (this.#policy === SELECT_POLICY.LOAD_AWARE) this.#writeLoad(endpoint);
   }
 
   #take(endpoint: Endpoint<C>): void {
     const { index, weight } = endpoint;
     const last = this.#members.pop();
     if (last === undefined) return;
-    this.#weights.add(index, -weight);
+    this.#totalWeight -= weight;
+    this.#weights?.add(index, -weight);
     if (last !== endpoint) {
-      this.#weights.add(last.index, -last.weight);
-      this.#weights.add(index, last.weight);
+      this.#weights?.add(last.index, -last.weight);
+      this.#weights?.add(index, last.weight);
       this.#members[index] = last;
+      if (this.#policy === SELECT_POLICY.LOAD_AWARE)
+        this.#loads.copyWithin(index * LOAD_NUMBERS, last.index * LOAD_NUMBERS, (last.index + 1) * LOAD_NUMBERS);
       last.index = index;
     }
     endpoint.index = -1;
+    if (this.#policy === SELECT_POLICY.LOAD_AWARE) this.#loads.length = this.#members.length * LOAD_NUMBERS;
+    if (this.#members.length === 0) this.#weights = undefined;
     this.#rotation?.remove(endpoint);
     if (endpoint.isKnown) this.#knownCount -= 1;
+  }
+
+  #writeLoad({ index, candidate, seen, weight }: Endpoint<C>): void {
+    const at = index * LOAD_NUMBERS;
+    noteLoad(this.#loads, at, { load: candidate.view.load, seen, weight });
   }
 
   #hold(endpoint: Endpoint<C>): void {
     const at = this.#ejected.findIndex((one) => one.ejectedUntilMs <= endpoint.ejectedUntilMs);
     this.#ejected.splice(at === -1 ? this.#ejected.length : at, 0, endpoint);
   }
+}
+
+function weightsOf(members: readonly { readonly weight: number }[]): WeightTree {
+  const tree = new WeightTree();
+  for (const [index, { weight }] of members.entries()) tree.add(index, weight);
+  return tree;
 }

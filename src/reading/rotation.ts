@@ -1,52 +1,59 @@
 /**
- * Smooth weighted round robin: each member has as many turns as its weight, spread evenly (nginx's algorithm, commit 52327e0627f4). Members of one weight
- * share a *lane*, in which they have their turns in key order, so a turn costs one step for each weight and not for each member.
+ * Smooth weighted round robin: each member has as many turns as its weight, evenly spread (nginx's algorithm, commit 52327e0627f4). Members of one weight
+ * share a *lane*, in which they have their turns in key order, so a turn costs one step for each weight and not one for each member.
  */
 import { type Keyed, KeyOrder } from "./key-order.ts";
 
-/** Where a lane stands. It says all that the next turn depends on. */
+/** Where a lane stands. It says all that its next turn depends on. */
 export interface LaneState {
-  /** nginx's `current_weight` of the member whose turn is next in this lane. The members before it in key order have had their turn of this round. */
-  current: number;
-  /** The key that had the last turn. Empty before the first. */
-  lastKey: string;
+  /** nginx's `current_weight` of the member whose turn is next in the lane. Those before it in key order have had their turn of this round. */
+  readonly current: number;
+  /** The key that had the last turn. Empty if the next one is that of the first key. */
+  readonly lastKey: string;
 }
+
+/** The turns so far, by weight. They may be kept where members are not, and go on with members that are put anew. */
+export type Turns = ReadonlyMap<number, LaneState>;
 
 interface Lane<M extends Keyed> {
   readonly weight: number;
   readonly members: KeyOrder<M>;
-  readonly state: LaneState;
+  current: number;
+  /** Whether it had no turn yet. */
+  isNew: boolean;
 }
-
-/** The turns so far, by weight. They may be kept where members are not, and go on with members that are put anew. */
-export type Turns = Map<number, LaneState>;
 
 /** Put and remove cost O(log n), and a turn O(number of different weights). */
 export class Rotation<M extends Keyed & { readonly weight: number }> {
-  readonly #turns: Turns;
+  /** In [0, 1): where in key order the first turn of a lane is. */
   readonly #start: number;
+  #earlier: Turns | undefined;
   readonly #lanes: Lane<M>[] = [];
+  /** The members of the only lane. Undefined if there are more, or none. */
+  #only: KeyOrder<M> | undefined;
   #totalWeight = 0;
+  #hasNewLane = false;
 
-  /** `turns` is changed by each turn. `start`, in [0, 1), says where in key order the first turn of a lane is. */
-  constructor(turns: Turns, start: number) {
-    this.#turns = turns;
+  /** `earlier` are the turns of another rotation to go on from. */
+  constructor(start: number, earlier: Turns | undefined) {
     this.#start = start;
+    this.#earlier = earlier;
   }
 
   put(member: M): void {
     const { weight } = member;
     let lane = this.#lanes.find((one) => one.weight === weight);
     if (lane === undefined) {
-      let state = this.#turns.get(weight);
-      if (state === undefined) this.#turns.set(weight, (state = { current: 0, lastKey: "" }));
-      lane = { weight, members: new KeyOrder(), state };
+      lane = { weight, members: new KeyOrder(), current: 0, isNew: true };
       this.#lanes.push(lane);
+      this.#hasNewLane = true;
+      this.#only = this.#lanes.length === 1 ? lane.members : undefined;
     }
     lane.members.put(member);
     this.#totalWeight += weight;
   }
 
+  /** Removes a member. */
   remove(member: M): void {
     const index = this.#lanes.findIndex((one) => one.weight === member.weight);
     const lane = this.#lanes[index];
@@ -55,34 +62,53 @@ export class Rotation<M extends Keyed & { readonly weight: number }> {
     this.#totalWeight -= member.weight;
     if (lane.members.size > 0) return;
     this.#lanes.splice(index, 1);
-    this.#turns.delete(member.weight);
+    this.#only = this.#lanes.length === 1 ? this.#lanes[0]?.members : undefined;
   }
 
   /** The member whose turn it is. Undefined if there are none. */
   next(): M | undefined {
-    // HOT: once a choice; without allocation.
+    // HOT: once a choice (bench/choose.ts). Mostly all weights are equal.
+    if (this.#hasNewLane) this.#place();
+    if (this.#only !== undefined) return this.#only.next();
     let best: Lane<M> | undefined;
-    let chosen: M | undefined;
     for (let i = 0; i < this.#lanes.length; i++) {
       const lane = this.#lanes[i];
       if (lane === undefined) continue;
-      const { state, members, weight } = lane;
-      state.current += weight;
-      const head = state.lastKey === "" ? members.at(Math.floor(this.#start * members.size)) : members.after(state.lastKey);
-      if (head === undefined) continue;
-      const isBest =
-        best === undefined ||
-        chosen === undefined ||
-        state.current > best.state.current ||
-        (state.current === best.state.current && head.key < chosen.key);
-      if (!isBest) continue;
-      best = lane;
-      chosen = head;
+      lane.current += lane.weight;
+      if (best === undefined || lane.current > best.current) best = lane;
+      else if (lane.current === best.current && isBefore(lane.members.peek(), best.members.peek())) best = lane;
     }
-    if (best === undefined || chosen === undefined) return undefined;
-    best.state.lastKey = chosen.key;
-    // The members of a lane have equal counts of turns when the last of them has had its turn: only then does the next one stand behind.
-    if (best.members.last() === chosen) best.state.current -= this.#totalWeight;
+    if (best === undefined) return undefined;
+    const chosen = best.members.next();
+    // When the last member of a lane has had its turn, all have had as many, and the next one stands where the last one does.
+    if (best.members.isAtEnd) best.current -= this.#totalWeight;
     return chosen;
   }
+
+  /** The turns so far, for another rotation to go on from. */
+  get turns(): Turns {
+    const turns = new Map<number, LaneState>();
+    for (const { weight, current, members, isNew } of this.#lanes) {
+      if (!isNew) turns.set(weight, { current, lastKey: members.current()?.key ?? "" });
+    }
+    return turns;
+  }
+
+  /** Gives the new lanes their place. */
+  #place(): void {
+    this.#hasNewLane = false;
+    for (const lane of this.#lanes) {
+      if (!lane.isNew) continue;
+      lane.isNew = false;
+      const earlier = this.#earlier?.get(lane.weight);
+      lane.current = earlier?.current ?? 0;
+      if (earlier === undefined) lane.members.placeBefore(Math.floor(this.#start * lane.members.size));
+      else lane.members.placeAfter(earlier.lastKey);
+    }
+    this.#earlier = undefined;
+  }
+}
+
+function isBefore(one: Keyed | undefined, other: Keyed | undefined): boolean {
+  return one !== undefined && other !== undefined && one.key < other.key;
 }

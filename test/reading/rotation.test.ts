@@ -26,12 +26,11 @@ test("turns are those of nginx's algorithm, for any weights", () => {
   fc.assert(
     fc.property(weightsOf, fc.nat(50), (weights, cut) => {
       const members = membersOf(weights);
-      const turns = new Map();
-      const first = new Rotation<(typeof members)[number]>(turns, 0);
+      const first = new Rotation<(typeof members)[number]>(0, undefined);
       for (const member of members.toReversed()) first.put(member);
       const found = Array.from({ length: cut }, () => first.next()?.i);
       // Another rotation of the same members goes on with the turns.
-      const second = new Rotation<(typeof members)[number]>(turns, 0);
+      const second = new Rotation<(typeof members)[number]>(0, first.turns);
       for (const member of members) second.put(member);
       for (let i = 0; i < 60; i++) found.push(second.next()?.i);
       expect(found).toEqual(naive(weights, cut + 60));
@@ -43,7 +42,7 @@ test("after members came and went, each has its share of turns within two", () =
   fc.assert(
     fc.property(weightsOf, fc.array(fc.tuple(fc.nat(11), fc.nat(5)), { maxLength: 30 }), (weights, steps) => {
       const members = membersOf(weights);
-      const rotation = new Rotation<(typeof members)[number]>(new Map(), 0.4);
+      const rotation = new Rotation<(typeof members)[number]>(0.4, undefined);
       const held = new Set<(typeof members)[number]>();
       const flip = (member: (typeof members)[number]) => {
         if (held.delete(member)) rotation.remove(member);
@@ -68,32 +67,51 @@ test("after members came and went, each has its share of turns within two", () =
   );
 });
 
-test("an order of keys finds the next after any key, also after puts and removals", () => {
-  const order = new KeyOrder<{ readonly key: string }>();
-  const held = new Map<string, { readonly key: string }>();
-  const key = fc.integer({ min: 0, max: 2000 }).map((n) => String((n * 7919) % 2003).padStart(4, "0"));
+test("an order of keys moves on from its place, also after puts and removals", () => {
+  const step = fc.oneof(
+    fc.record({ flip: fc.nat(900) }),
+    fc.record({ moves: fc.nat(30) }),
+    fc.record({ after: fc.nat(900) }),
+    fc.record({ before: fc.nat(900) }),
+  );
   fc.assert(
-    fc.property(fc.array(key, { maxLength: 400 }), key, (flips, asked) => {
-      for (const one of flips) {
-        const member = held.get(one);
-        if (member !== undefined) {
-          order.remove(member);
-          held.delete(one);
-        } else {
-          held.set(one, { key: one });
-          order.put(held.get(one) ?? { key: one });
+    fc.property(fc.nat(900), fc.array(step, { maxLength: 300 }), (size, steps) => {
+      const order = new KeyOrder<{ readonly key: string }>();
+      const held = new Map<string, { readonly key: string }>();
+      const keyOf = (n: number) => String(n).padStart(4, "0");
+      const flip = (key: string) => {
+        const member = held.get(key) ?? { key };
+        if (held.delete(key)) order.remove(member);
+        else order.put(held.set(key, member).get(key) ?? member);
+      };
+      for (let i = 0; i < size; i++) flip(keyOf((i * 467) % 901));
+      // The key at the place, in the plain form. Empty before all.
+      let last = "";
+      const before = (key: string) => [...held.keys()].toSorted().findLast((one) => one <= key) ?? "";
+      for (const one of steps) {
+        const sorted = [...held.keys()].toSorted();
+        if ("flip" in one) {
+          flip(keyOf(one.flip));
+          last = before(last);
+        } else if ("after" in one) {
+          order.placeAfter(keyOf(one.after));
+          last = before(keyOf(one.after));
+        } else if ("before" in one && one.before < sorted.length) {
+          order.placeBefore(one.before);
+          last = sorted[one.before - 1] ?? "";
+        } else if ("moves" in one) {
+          for (let i = 0; i < one.moves; i++) {
+            const want = sorted.find((key) => key > last) ?? sorted[0];
+            expect([order.peek()?.key, order.next()?.key, order.isAtEnd]).toEqual([
+              want,
+              want,
+              want !== undefined && want === sorted.at(-1),
+            ]);
+            last = want ?? last;
+          }
         }
+        expect(order.size).toBe(held.size);
       }
-      const sorted = [...held.keys()].toSorted();
-      expect(order.size).toBe(sorted.length);
-      expect(order.last()?.key).toBe(sorted.at(-1));
-      let last = asked;
-      for (let i = 0; i < 20; i++) {
-        const next = order.after(last)?.key;
-        expect(next).toBe(sorted.find((one) => one > last) ?? sorted[0]);
-        last = next ?? "";
-      }
-      expect(order.at(sorted.length >> 1)?.key).toBe(sorted[sorted.length >> 1]);
     }),
   );
 });
