@@ -4,10 +4,12 @@ import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { mustRun, ROOT } from "../../scripts/run.ts";
 import { plainCode, type Restart, runClient, type Summary } from "./client-process.ts";
+import { runNames } from "./names-process.ts";
 import { findPython, isGoThere, isJavaThere } from "./needs.ts";
 
 const GO = join(ROOT, "test/interop/go");
 const GO_PROGRAM = join(ROOT, ".cache/interop-go");
+const GO_NAMES = join(ROOT, ".cache/interop-go-names");
 const PYTHON = join(ROOT, "test/interop/python");
 const JAVA = join(ROOT, "test/interop/java");
 const JAVA_PROGRAM = join(ROOT, ".cache/interop-java");
@@ -25,8 +27,9 @@ const RESTARTS: readonly (Restart & { readonly name: string })[] = [
 async function buildGo(): Promise<void> {
   mkdirSync(join(ROOT, ".cache"), { recursive: true });
   await mustRun("buf", ["generate", "--template", "buf.gen.yaml"], { cwd: GO });
-  await mustRun("go", ["vet", "."], { cwd: GO });
+  await mustRun("go", ["vet", "./..."], { cwd: GO });
   await mustRun("go", ["build", "-o", GO_PROGRAM, "."], { cwd: GO });
+  await mustRun("go", ["build", "-o", GO_NAMES, "./names"], { cwd: GO });
 }
 
 async function generatePython(): Promise<void> {
@@ -107,6 +110,14 @@ describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and 
     const said = await runClient([GO_PROGRAM], restart);
     expectScenario(said);
     expectAfterRestart(said, restart);
+  });
+
+  test("a channel calls a service by its Waymark name while every Waymark server is killed, and hears of a change when one is back", async () => {
+    expect(await runNames(GO_NAMES)).toEqual({
+      first: { failed: 0, answered: 2 },
+      cutOff: { failed: 0, answered: 2 },
+      back: { failed: 0, answered: 1 },
+    });
   });
 });
 

@@ -1,0 +1,205 @@
+// Command names shows how a program with grpc-go calls a service by its Waymark name, waymark:///namespace/name. The
+// name resolver in this file is the example; main.go is the program that the test runs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/resolver"
+
+	catalog "waymark.example/interop/gen/waymark/catalog/v1"
+	discovery "waymark.example/interop/gen/waymark/discovery/v1"
+)
+
+const (
+	scheme   = "waymark"
+	leastGap = 250 * time.Millisecond
+	mostGap  = 10 * time.Second
+)
+
+// Builder makes name resolvers for targets waymark:///namespace/name. Servers are addresses (host:port) of Waymark
+// nodes or resolvers; Options are for the connections to them, such as their credentials. Give it to a channel with
+// grpc.WithResolvers.
+type Builder struct {
+	Servers []string
+	Options []grpc.DialOption
+}
+
+// Scheme is the part of a target before the colon.
+func (*Builder) Scheme() string { return scheme }
+
+// Build starts to follow the name of the target.
+func (b *Builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	namespace, name, found := strings.Cut(target.Endpoint(), "/")
+	if !found || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("%q is not namespace/name, as in waymark:///svc.market/web", target.Endpoint())
+	}
+	if len(b.Servers) == 0 {
+		return nil, errors.New("the builder names no Waymark server")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &nameResolver{
+		builder: b, cc: cc, cancel: cancel,
+		request: &discovery.CatalogWatchRequest{Namespace: namespace, Names: []string{name}},
+		held:    map[string]*catalog.Entry{},
+	}
+	n.done.Add(1)
+	go n.run(ctx)
+	return n, nil
+}
+
+// nameResolver folds a watch of one name, and tells its channel the addresses whenever the fold is whole.
+type nameResolver struct {
+	builder  *Builder
+	cc       resolver.ClientConn
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+	request  *discovery.CatalogWatchRequest
+	held     map[string]*catalog.Entry
+	listed   map[string]bool // Keys told since BEGIN. Nil outside a snapshot.
+	replaces []string        // Namespaces that the snapshot speaks for. Empty for all.
+	isAhead  bool            // Changes were told since the cursor. Another server may never hear of them.
+	told     []string
+}
+
+// ResolveNow asks for addresses. The watch tells them without being asked.
+func (*nameResolver) ResolveNow(resolver.ResolveNowOptions) {}
+
+// Close ends the watch.
+func (n *nameResolver) Close() {
+	n.cancel()
+	n.done.Wait()
+}
+
+// run watches at one server after the other. When a server is lost it keeps what it holds: the channel's addresses
+// change only when a server has told a whole state.
+func (n *nameResolver) run(ctx context.Context) {
+	defer n.done.Done()
+	gap := leastGap
+	for at := 0; ctx.Err() == nil; at++ {
+		heard, err := n.watch(ctx, n.builder.Servers[at%len(n.builder.Servers)])
+		if n.told == nil && err != nil {
+			n.cc.ReportError(err) // The channel has no address yet, so its calls fail with this.
+		}
+		if heard {
+			gap = leastGap
+		}
+		select { // Full jitter, so that not all clients of a lost server come back together.
+		case <-ctx.Done():
+		case <-time.After(time.Duration(rand.Int64N(int64(gap)))):
+		}
+		gap = min(2*gap, mostGap)
+	}
+}
+
+// watch follows the name at one server until the stream ends. It returns whether the server said anything.
+func (n *nameResolver) watch(ctx context.Context, server string) (heard bool, err error) {
+	conn, err := grpc.NewClient(server, n.builder.Options...)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = conn.Close() }()
+	n.listed = nil // Half a snapshot of the last server is void.
+	if n.isAhead {
+		n.request.Cursor = "" // A snapshot says which of these changes are true. It shows when it is complete.
+	}
+	stream, err := discovery.NewDiscoveryServiceClient(conn).CatalogWatch(ctx, n.request)
+	if err != nil {
+		return false, err
+	}
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			return heard, err
+		}
+		heard = true
+		n.apply(message)
+	}
+}
+
+// apply folds one message as docs/guides/watch.md says.
+func (n *nameResolver) apply(message *discovery.CatalogWatchResponse) {
+	if message.Snapshot == catalog.Snapshot_SNAPSHOT_BEGIN {
+		n.listed, n.replaces = map[string]bool{}, message.Replaces
+	}
+	n.isAhead = n.isAhead || len(message.Deltas) > 0
+	for _, delta := range message.Deltas {
+		if entry := delta.GetEntry(); entry != nil {
+			text := keyText(entry.Key)
+			n.held[text] = entry
+			if n.listed != nil {
+				n.listed[text] = true
+			}
+		} else if key := delta.GetRemoved(); key != nil {
+			delete(n.held, keyText(key))
+		}
+	}
+	if message.Snapshot == catalog.Snapshot_SNAPSHOT_END {
+		for text, entry := range n.held {
+			isCovered := len(n.replaces) == 0 || slices.Contains(n.replaces, entry.Key.Namespace)
+			if isCovered && !n.listed[text] {
+				delete(n.held, text)
+			}
+		}
+		n.listed = nil
+	}
+	if n.listed != nil {
+		return // Inside a snapshot the fold is a mixture of old and new.
+	}
+	if message.PortableCursor != "" {
+		n.request.Cursor, n.isAhead = message.PortableCursor, false
+	}
+	n.tell()
+}
+
+// tell gives the channel the addresses of the best tier of health, when they have changed.
+func (n *nameResolver) tell() {
+	best, addresses := len(tiers), []string{}
+	for _, entry := range n.held {
+		tier, isFit := tiers[entry.Health]
+		if !isFit || tier > best {
+			continue
+		}
+		if tier < best {
+			best, addresses = tier, nil
+		}
+		for _, target := range entry.Targets {
+			if target.Protocol == "grpc" {
+				addresses = append(addresses, net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port))))
+			}
+		}
+	}
+	slices.Sort(addresses)
+	if n.told != nil && slices.Equal(addresses, n.told) {
+		return
+	}
+	n.told = addresses
+	state := resolver.State{}
+	for _, address := range addresses {
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
+	}
+	_ = n.cc.UpdateState(state) // An error means that the balancer cannot use it, as when it is empty; calls say so.
+}
+
+// tiers of health, the best first. MAINTENANCE is in none.
+var tiers = map[catalog.HealthStatus]int{
+	catalog.HealthStatus_HEALTH_STATUS_UNSPECIFIED: 0,
+	catalog.HealthStatus_HEALTH_STATUS_HEALTHY:     0,
+	catalog.HealthStatus_HEALTH_STATUS_DEGRADED:    1,
+	catalog.HealthStatus_HEALTH_STATUS_CRITICAL:    2,
+	catalog.HealthStatus_HEALTH_STATUS_ORPHANED:    2,
+}
+
+func keyText(key *catalog.EntryKey) string {
+	return fmt.Sprintf("%s\x00%s\x00%d\x00%s\x00%s", key.Namespace, key.Name, key.Kind, key.InstanceId, key.ClusterId)
+}
