@@ -89,8 +89,9 @@ export class WatchedWorld {
     this.commit();
   }
 
-  report(name: string, health: number | undefined): void {
-    const report = { key: keyOf(name), path: "reports[0]", health: health as 1 | undefined, load: undefined };
+  report(name: string, health: number | undefined, utilization?: number): void {
+    const load = utilization === undefined ? undefined : { activeClients: 1, errorRate: 0, latencyMs: 1, utilization, observedWallMs: 1 };
+    const report = { key: keyOf(name), path: "reports[0]", health: health as 1 | undefined, load };
     this.r.registrar.renew(ANN, [], [report], at(this.ms));
     this.commit();
   }

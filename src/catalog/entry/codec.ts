@@ -74,6 +74,9 @@ const STAMPS_ROOM = 8192;
 /** Bound of an entry with load and times: the largest size that a record can store. */
 const MAX_SEALED_BYTES = 32_767;
 
+/** Bytes that the states of four checks take at most: each a tag, a length, a health, a failure and a status. */
+const CHECK_STATES_ROOM = 48;
+
 const NO_STATES: readonly never[] = [];
 
 export interface EntryStamperOptions {
@@ -112,8 +115,9 @@ export class EntryStamper {
     // Paths are built only for faults.
     if (this.#problems.count > 0) this.#problems.throwIfAny(`entries[${index}].`);
     const newEntry = this.#newEntry(entry, stamp);
-    if (newEntry.content.length > this.#bounds.maxEntryBytes)
-      throw invalid(`entries[${index}]`, tooLarge(newEntry.content.length, this.#bounds));
+    // What its checks find is added later, and must fit in too.
+    const sizeBytes = newEntry.content.length + (newEntry.hasChecks ? CHECK_STATES_ROOM : 0);
+    if (sizeBytes > this.#bounds.maxEntryBytes) throw invalid(`entries[${index}]`, tooLarge(sizeBytes, this.#bounds));
     return newEntry;
   }
 

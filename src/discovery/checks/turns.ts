@@ -64,6 +64,8 @@ export class Turns {
 
   nextDeadlineMs(): number {
     if (this.doubt.isDoubting) return this.doubt.untilMonoMs;
+    // HOT: once an input of the node, and mostly nothing is due.
+    if (this.#due.size === 0) return NEVER;
     // A set keeps the order in which its items came, so the first one is due first.
     const [first] = this.#due;
     return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;

@@ -2,8 +2,11 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { statusesOf, targetOf, timesOf } from "../../../src/catalog/entry/checks.ts";
+import { FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
+import { decodeMessage, finishEntry, withChecks } from "../../../src/catalog/entry/codec.ts";
+import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 import { stamped } from "../../fakes/registry.ts";
 
 type CheckInit = MessageInitShape<typeof CheckSchema>;
@@ -113,4 +116,41 @@ test("a client does not say what its checks have found, nor what it reports besi
   const entry = { targets: TARGETS, checks: [{ probe: TCP }] };
   expect(stamped("a", { ...entry, ...said }).content).toEqual(stamped("a", entry).content);
   expect(stamped("a", { targets: TARGETS, ...said }).content).toEqual(stamped("a", { targets: TARGETS }).content);
+});
+
+test("an entry that is stored always has room for what its checks find", () => {
+  const checks = Array.from({ length: 4 }, (_, i) => ({ probe: TCP, failing: i + 1 }));
+  const states = checks.map(() => ({ health: 3, failure: FAILURE.ALIAS, httpStatus: 599 }));
+  let largest = stamped("a", { targets: TARGETS, checks });
+  let refusals = 0;
+  for (let bytes = 880; bytes <= 1024; bytes++) {
+    const metadata = Object.fromEntries(Array.from({ length: 16 }, (_, i) => [`k${i}`, "x".repeat(i === 0 ? bytes : 1010)]));
+    try {
+      largest = stamped("a", { targets: TARGETS, checks, metadata });
+    } catch {
+      refusals += 1;
+    }
+  }
+  const full = withChecks(largest, HEALTH.MAINTENANCE, states);
+  expect(full.content.length - largest.content.length).toBeGreaterThan(30);
+  expect([full.content.length <= BOUNDS.maxEntryBytes, refusals > 0]).toEqual([true, true]);
+});
+
+test("states are written into stored bytes in place, with the health that comes of them, and nothing else changes", () => {
+  const entry = stamped("a", { targets: TARGETS, checks: [{ probe: TCP }, { probe: TTL }], tags: ["x"], zone: "z9", metadata: { k: "v" } });
+  const sealed = (content: Uint8Array) => decodeMessage(finishEntry(content, { registeredWallMs: 1, updatedWallMs: 2, load: undefined }));
+  const found = [
+    { health: HEALTH.HEALTHY, failure: 0, httpStatus: 0 },
+    { health: HEALTH.CRITICAL, failure: FAILURE.NOT_RENEWED, httpStatus: 0 },
+  ];
+  const critical = withChecks(entry, HEALTH.DEGRADED, found);
+  expect(sealed(critical.content)).toMatchObject({
+    ...sealed(entry.content),
+    health: HEALTH.CRITICAL,
+    reportedHealth: HEALTH.DEGRADED,
+    checkStates: found,
+  });
+  // Twice the same is the same bytes, and what is not known any more leaves no trace.
+  expect(withChecks(critical, HEALTH.DEGRADED, found).content).toEqual(critical.content);
+  expect(withChecks(critical, HEALTH.HEALTHY, [UNKNOWN_STATE, UNKNOWN_STATE]).content).toEqual(entry.content);
 });

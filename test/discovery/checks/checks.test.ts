@@ -53,6 +53,7 @@ test.each([
   { reported: DEGRADED, isUp: true, shown: DEGRADED },
   { reported: DEGRADED, isUp: false, shown: CRITICAL },
   { reported: CRITICAL, isUp: true, shown: CRITICAL },
+  { reported: CRITICAL, isUp: false, shown: CRITICAL },
   { reported: MAINTENANCE, isUp: true, shown: MAINTENANCE },
   { reported: MAINTENANCE, isUp: false, shown: MAINTENANCE },
 ])("neither hides the other: reported $reported with a check that passes ($isUp) shows $shown", ({ reported, isUp, shown }) => {
@@ -66,6 +67,16 @@ test.each([
   // The report is taken back, and what the check found is left.
   world.report("a", HEALTHY);
   expect(world.seen("a")).toMatchObject({ health: isUp ? HEALTHY : CRITICAL, reportedHealth: HEALTHY });
+});
+
+test("a report of load leaves both as they are", () => {
+  world.found.set("a.local", DOWN);
+  world.register(watchedEntry("a", [FAST]));
+  world.run(SETTLED_MS);
+  const before = world.changeCount;
+  world.report("a", undefined, 0.9);
+  expect(world.changeCount).toBe(before + 1);
+  expect(world.seen("a")).toMatchObject({ health: CRITICAL, reportedHealth: HEALTHY, states: [CRITICAL] });
 });
 
 test("the worst of several checks counts, in their order", () => {

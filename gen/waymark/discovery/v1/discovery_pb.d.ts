@@ -135,7 +135,7 @@ export declare type EntryReport = Message<"waymark.discovery.v1.EntryReport"> & 
   health: HealthStatus;
 
   /**
-   * New load. Absent leaves the load unchanged.
+   * New load. Absent leaves the load unchanged. Whatever a report says, it renews the `ttl` checks of the entry.
    *
    * @generated from field: waymark.catalog.v1.LoadReport load = 3;
    */

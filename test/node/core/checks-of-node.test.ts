@@ -1,0 +1,175 @@
+/** The checks of a node, as its rooms and its machine put them together: what a restart finds, what an alias may see, when nobody is probed. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import type { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Batch } from "../../../src/catalog/batch.ts";
+import { checksOf, FAILURE } from "../../../src/catalog/entry/checks.ts";
+import { Leases } from "../../../src/catalog/leases.ts";
+import { HEALTH } from "../../../src/catalog/record/record.ts";
+import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
+import { openRooms } from "../../../src/node/core/rooms.ts";
+import type { NodeOutput } from "../../../src/node/core-io.ts";
+import { checksumOf } from "../../../src/policy/set/rules.ts";
+import { encodeVersion } from "../../../src/policy/versions/codec.ts";
+import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+import { rule, set } from "../../fakes/policies.ts";
+import { at, caller, command, Disk, draftAt, keyOf, stamped } from "../../fakes/registry.ts";
+
+const FAST: MessageInitShape<typeof CheckSchema> = { interval: { seconds: 1n }, failing: 1, probe: { case: "tcp", value: {} } };
+const TARGETS = [{ host: "10.0.0.1", port: 80 }];
+const checked = (name: string, check = FAST) => stamped(name, { targets: TARGETS, checks: [check] });
+
+/** A node that stands alone, with a disk that always takes what it is given. */
+class LoneNode {
+  readonly disk: Disk;
+  readonly rooms;
+  readonly probes: Extract<NodeOutput, { readonly kind: "probe" }>[] = [];
+  readonly doubts: boolean[] = [];
+  outcome: Outcome = PASSED;
+  isAnswering = true;
+  ms = 0;
+
+  constructor(disk = new Disk(), isEnabled = true) {
+    this.disk = disk;
+    const settings = { ...SETTINGS, checks: { enabled: isEnabled, allowed: ["10.0.0.0/8"] }, node: { ...SETTINGS.node, clusterId: "c1" } };
+    const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
+    const fixed = { version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
+    const { lastSeq, floor } = disk;
+    const restored = { nodeId: "a", generation: 1, lastSeq, floor, leases: [...disk.leases.values()], boot: "b1" };
+    const opening = openRooms(restored, { settings, metrics: new Metrics(), now: () => at(this.ms), ...fixed, ...chance }, at(0));
+    for (const row of disk.rows.values()) opening.row(row);
+    this.rooms = opening.finish().rooms;
+  }
+
+  give(input: Parameters<typeof this.rooms.machine.handle>[0]): void {
+    const out: NodeOutput[] = [];
+    this.rooms.machine.handle(input, at(this.ms), out);
+    for (const output of out) this.#obey(output);
+  }
+
+  begin(): this {
+    for (const kind of ["begin", "serve", "policyShown"] as const) this.give({ kind });
+    return this;
+  }
+
+  register(...entries: readonly ReturnType<typeof stamped>[]): void {
+    this.rooms.registrar.register(caller("ann"), command(entries, { isStatic: true }), at(this.ms));
+    this.give({ kind: "tick" });
+  }
+
+  run(forMs: number): void {
+    const endMs = this.ms + forMs;
+    for (this.ms += 100; this.ms <= endMs; this.ms += 100) this.give({ kind: "tick" });
+    this.ms = endMs;
+  }
+
+  answer(id: number): void {
+    this.give({ kind: "probed", id, outcome: this.outcome });
+  }
+
+  healthOf(name: string): number | undefined {
+    return this.rooms.replica.view(keyOf(name))?.health;
+  }
+
+  statesOf(name: string) {
+    const record = this.rooms.replica.view(keyOf(name));
+    return record && checksOf(this.rooms.replica.slab.view(record.at, record.sizeBytes)).checkStates;
+  }
+
+  #obey(output: NodeOutput): void {
+    if (output.kind === "persist") this.#persist(output.batch);
+    if (output.kind === "doubt") this.doubts.push(output.isDoubting);
+    if (output.kind !== "probe") return;
+    this.probes.push(output);
+    if (this.isAnswering) this.answer(output.id);
+  }
+
+  #persist(batch: Batch): void {
+    this.disk.write(batch);
+    this.give({ kind: "persisted" });
+  }
+}
+
+test("a probe is ordered when the node has begun, and what it finds is on the disk and shown", () => {
+  const node = new LoneNode();
+  node.register(checked("web"));
+  node.run(5000);
+  expect(node.probes).toEqual([]);
+  node.begin();
+  node.outcome = failed(FAILURE.REFUSED);
+  node.run(5000);
+  expect(node.probes[0]).toMatchObject({ probe: { kind: "tcp", host: "10.0.0.1", port: 80, timeoutMs: 1000 } });
+  expect(node.healthOf("web")).toBe(HEALTH.CRITICAL);
+  const again = new LoneNode(node.disk).begin();
+  expect([again.healthOf("web"), again.statesOf("web")]).toEqual([HEALTH.CRITICAL, [failed(FAILURE.REFUSED)]]);
+  again.run(5000);
+  expect([again.probes.length > 0, again.healthOf("web")]).toEqual([true, HEALTH.HEALTHY]);
+});
+
+test("a node that runs no checks any more keeps the entries of its disk, and shows that nothing is known of their checks", () => {
+  const node = new LoneNode().begin();
+  node.outcome = failed(FAILURE.REFUSED);
+  node.register(checked("web"));
+  node.run(5000);
+  const without = new LoneNode(node.disk, false).begin();
+  without.run(5000);
+  expect([without.healthOf("web"), without.statesOf("web"), without.probes]).toEqual([HEALTH.HEALTHY, [], []]);
+  expect(without.rooms.checks.counts().unwatched).toBe(1);
+});
+
+test("an alias is blind where the tenant of its entry may not look, from the moment that the policy says so", () => {
+  const node = new LoneNode().begin();
+  const alias = { ...FAST, probe: { case: "alias", value: { key: { namespace: "other", name: "db", instanceId: "1" } } } } as const;
+  node.register(checked("web", alias), draftAt({ namespace: "other", name: "db", instanceId: "1" }, {}));
+  node.run(5000);
+  expect(node.healthOf("web")).toBe(HEALTH.HEALTHY);
+  const made = set([rule("other", { visibilityTenants: ["blue"] })], { defaultAllow: true });
+  const facts = { number: 1, hlc: 2048, nodeId: "a", version: "v1", defaultAllow: true, ruleCount: 1, appliedWallMs: 1, principal: "ann" };
+  const rest = {
+    reason: "",
+    changeTicket: "",
+    checksum: checksumOf(made),
+    lineage: [],
+    stage: undefined,
+    changes: [],
+    changesLeftOut: 0,
+    set: made,
+  };
+  node.rooms.policies.adopt({ number: 1, bytes: encodeVersion({ ...facts, ...rest }) });
+  node.run(5000);
+  expect(node.statesOf("web")).toEqual([failed(FAILURE.ALIAS)]);
+});
+
+test("a standstill of the process voids the probes under way, and a node that drains orders none", () => {
+  const node = new LoneNode().begin();
+  node.register(checked("web"));
+  node.run(5000);
+  node.isAnswering = false;
+  node.run(2000);
+  const { id = 0 } = node.probes.at(-1) ?? {};
+  node.rooms.machine.look(at(node.ms), []);
+  node.ms += 60_000;
+  expect(node.rooms.machine.look(at(node.ms), [])).toBe(true);
+  node.outcome = failed(FAILURE.TIMEOUT);
+  node.answer(id);
+  expect(node.rooms.checks.totals.failed).toBe(0);
+  node.isAnswering = true;
+  node.give({ kind: "drain" });
+  const { length } = node.probes;
+  node.run(10_000);
+  expect(node.probes).toHaveLength(length);
+});
+
+test("a doubt is told when it begins and when it ends", () => {
+  const node = new LoneNode().begin();
+  node.register(...Array.from({ length: 12 }, (_, i) => checked(`w${i}`)));
+  node.run(5000);
+  node.outcome = failed(FAILURE.TIMEOUT);
+  node.run(5000);
+  expect([node.doubts, node.healthOf("w0")]).toEqual([[true], HEALTH.HEALTHY]);
+  node.run(35_000);
+  expect([node.doubts, node.healthOf("w0")]).toEqual([[true, false], HEALTH.CRITICAL]);
+});
