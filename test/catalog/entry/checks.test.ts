@@ -1,8 +1,8 @@
 /** The rules of an entry's checks that only code states, and what is meant where a field is left out. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
+import { CheckFailure, CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { carriedStates, checksOf, FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
 import { decodeMessage, finishEntry, withChecks } from "../../../src/catalog/entry/codec.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
@@ -153,4 +153,25 @@ test("states are written into stored bytes in place, with the health that comes 
   // Twice the same is the same bytes, and what is not known any more leaves no trace.
   expect(withChecks(critical, HEALTH.DEGRADED, found).content).toEqual(critical.content);
   expect(withChecks(critical, HEALTH.HEALTHY, [UNKNOWN_STATE, UNKNOWN_STATE]).content).toEqual(entry.content);
+});
+
+test("the failures are those of the contract", () => {
+  const words = Object.entries(CheckFailure).filter(([, number]) => typeof number === "number");
+  expect(Object.values(FAILURE)).toEqual(words.map(([, number]) => number));
+  expect(Object.keys(FAILURE).map((word) => (word === "NONE" ? "UNSPECIFIED" : word))).toEqual(words.map(([word]) => word));
+});
+
+test("what is known of a check is carried over to the same check, once", () => {
+  const { checks, targets } = checksOf(
+    stamped("a", { targets: TARGETS, checks: [{ probe: TCP }, { probe: TCP }, { probe: TTL }] }).content,
+  );
+  const states = [HEALTH.HEALTHY, HEALTH.CRITICAL, HEALTH.DEGRADED].map((health) => ({ health, failure: 0, httpStatus: 0 }));
+  const before = { checks, targets, checkStates: states };
+  const [one, , ttl] = checks;
+  const healthsOf = (now: readonly (typeof one)[]) =>
+    carriedStates({ checks: now.flatMap((check) => check ?? []), targets }, before).map(({ health }) => health);
+  expect(healthsOf(checks)).toEqual([HEALTH.HEALTHY, HEALTH.CRITICAL, HEALTH.DEGRADED]);
+  expect(healthsOf([ttl, one, one, one])).toEqual([HEALTH.DEGRADED, HEALTH.HEALTHY, HEALTH.CRITICAL, HEALTH.UNSET]);
+  const moved = targets.map((target) => ({ ...target, port: target.port + 1 }));
+  expect(carriedStates({ checks, targets: moved }, before).map(({ health }) => health)).toEqual([0, 0, HEALTH.DEGRADED]);
 });

@@ -1,22 +1,28 @@
 /** When a check turns. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { CheckFailure } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { HEALTH } from "../../../src/catalog/record/record.ts";
+import type { OrderedProbe } from "../../../src/discovery/checks/checks.ts";
 import { DEGRADED, failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
-import { Threshold } from "../../../src/discovery/checks/threshold.ts";
+import { runs } from "../../fakes/effort.ts";
+import { WatchedWorld, watchedEntry } from "../../fakes/watched-entries.ts";
 
 const OUTCOMES: Readonly<Record<string, Outcome>> = { p: PASSED, d: DEGRADED, f: failed(FAILURE.TIMEOUT), r: failed(FAILURE.REFUSED) };
 
 /** After each outcome: what the check has turned to, as the first letter of the health. */
 function turnsOf(outcomes: string, failing: number, passing: number): string {
-  const threshold = new Threshold({ failing, passing });
+  const world = new WatchedWorld();
+  const held: OrderedProbe[] = [];
+  world.held = held;
+  world.register(watchedEntry("a", [{ failing, passing, probe: { case: "tcp", value: {} } }]));
   return Array.from(outcomes)
     .map((letter) => {
-      threshold.conclude(OUTCOMES[letter] ?? PASSED);
-      if (threshold.due !== undefined) threshold.turn();
-      return "?HDC".charAt(threshold.state.health);
+      while (held.length === 0) world.run(1000);
+      world.found.set("a.local", OUTCOMES[letter] ?? PASSED);
+      for (const order of held.splice(0)) world.answer(order);
+      // A turn waits a second for others.
+      world.run(1500);
+      return "?HDC".charAt(world.seen("a")?.states[0] ?? 0);
     })
     .join("");
 }
@@ -37,23 +43,10 @@ test.each([
   expect(turnsOf(outcomes, failing, passing)).toBe(turns);
 });
 
-test("a check that turned keeps the failure with which it began, and sways only against what is known", () => {
-  const threshold = new Threshold({ failing: 2, passing: 1 });
-  threshold.conclude(failed(FAILURE.STATUS, 503));
-  expect([threshold.isKnown, threshold.isSwaying]).toEqual([false, false]);
-  threshold.conclude(failed(FAILURE.STATUS, 500));
-  threshold.turn();
-  threshold.conclude(failed(FAILURE.TIMEOUT));
-  expect(threshold.state).toEqual(failed(FAILURE.STATUS, 500));
-  expect([threshold.isKnown, threshold.isSwaying, threshold.due]).toEqual([true, false, undefined]);
-  threshold.conclude(PASSED);
-  expect([threshold.isSwaying, threshold.due]).toEqual([true, PASSED]);
-});
-
 test("a check turns exactly when as many outcomes in a row as its threshold say the same, and it is something else", () => {
   const threshold = fc.integer({ min: 1, max: 10 });
   fc.assert(
-    fc.property(fc.array(fc.constantFrom("p", "f", "r", "d"), { maxLength: 60 }), threshold, threshold, (letters, failing, passing) => {
+    fc.property(fc.array(fc.constantFrom("p", "f", "r", "d"), { maxLength: 30 }), threshold, threshold, (letters, failing, passing) => {
       let state = "?";
       const expected = letters.map((_, i) => {
         const health = (at: number) => (letters[at] === "p" ? "H" : letters[at] === "d" ? "D" : "C");
@@ -64,12 +57,6 @@ test("a check turns exactly when as many outcomes in a row as its threshold say 
       });
       expect(turnsOf(letters.join(""), failing, passing)).toBe(expected.join(""));
     }),
+    { numRuns: runs(50) },
   );
-});
-
-test("the failures are those of the contract", () => {
-  const words = Object.entries(CheckFailure).filter(([, number]) => typeof number === "number");
-  expect(Object.values(FAILURE)).toEqual(words.map(([, number]) => number));
-  expect(Object.keys(FAILURE).map((word) => (word === "NONE" ? "UNSPECIFIED" : word))).toEqual(words.map(([word]) => word));
-  expect(HEALTH.CRITICAL).toBe(3);
 });
