@@ -23,7 +23,7 @@ import {
 import { durationText } from "../lib/duration.ts";
 import type { Channel } from "./calls.ts";
 import { Client } from "./client.ts";
-import { type ConnectOptions, checkedServers, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
+import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
 import { pause } from "./pause.io.ts";
 import type { RequestError } from "./request-error.ts";
@@ -62,6 +62,7 @@ export function connect(options: ConnectOptions): Client {
   const channelCredentials = credentialsOf(options);
   return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
     timeoutMs,
+    lookupTtlMs: options.lookupTtlMs ?? DEFAULT_LOOKUP_TTL_MS,
     nowMs: () => performance.now(),
     random: Math.random,
     wait: pause,

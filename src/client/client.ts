@@ -19,6 +19,8 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
 import type { Place } from "../reading/levels.ts";
 import type { CallOptions, Channel } from "./calls.ts";
+import type { Choice, ResolveOptions } from "./live/choice.ts";
+import { OneOffLookups } from "./live/lookups.io.ts";
 import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
 import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
@@ -29,6 +31,8 @@ import type { Servers, Use } from "./servers/servers.ts";
 export interface ClientOptions {
   /** Deadline of a call that has none of its own. */
   readonly timeoutMs: number;
+  /** How long the answer of a one-off lookup is fresh. */
+  readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;
   /** Uniform in [0, 1), for jitter. */
@@ -79,6 +83,7 @@ export class Client implements WatchingCalls {
   readonly #channels = new Map<string, Channel>();
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
+  #lookups: OneOffLookups | undefined;
   #isClosed = false;
 
   constructor(servers: Servers, open: (server: string) => Channel, options: ClientOptions) {
@@ -143,6 +148,15 @@ export class Client implements WatchingCalls {
    */
   watch(request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
     return watch(this, request, options);
+  }
+
+  /**
+   * Chooses an entry of a name and one of its ports, without a watch: the answer of a server is kept for `lookupTtlMs`, and for as long as no server answers.
+   * Undefined when there is none that may be chosen. Throws a `RequestError`.
+   */
+  resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
+    this.#lookups ??= new OneOffLookups(this, this.#options.lookupTtlMs);
+    return this.#lookups.resolve(namespace, name, options);
   }
 
   /** One try at one server. Throws a `RequestError`. */

@@ -1,6 +1,6 @@
 /** The options of `connect`, and their check before anything is opened: a program without types may pass anything. */
 import { GRPC_PORT } from "../lib/addresses.ts";
-import { MAX_TIMER_MS } from "../lib/duration.ts";
+import { HOUR_MS, MAX_TIMER_MS } from "../lib/duration.ts";
 
 export interface TlsFiles {
   /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
@@ -23,6 +23,8 @@ export interface ConnectOptions {
   readonly findServers?: boolean;
   /** Time between two such questions, in ms; default 30 s. Each wait is spread from half of it to one and a half. */
   readonly refreshMs?: number;
+  /** How long `resolve` of the client answers from what it asked, in ms; default 5 s, 0 to 1 h. For twice as long it answers and asks again behind. */
+  readonly lookupTtlMs?: number;
   /** Region of the program; with `zone` it says which servers are near. By default the place of the first server that answers. */
   readonly region?: string;
   readonly zone?: string;
@@ -36,11 +38,13 @@ const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>([
   "timeoutMs",
   "findServers",
   "refreshMs",
+  "lookupTtlMs",
   "region",
   "zone",
 ]);
 export const DEFAULT_TIMEOUT_MS = 10_000;
 export const DEFAULT_REFRESH_MS = 30_000;
+export const DEFAULT_LOOKUP_TTL_MS = 5000;
 const LEAST_REFRESH_MS = 1000;
 /** A wait may be one and a half times as long. */
 const MAX_REFRESH_MS = Math.floor(MAX_TIMER_MS / 2);
@@ -64,7 +68,7 @@ export function isToken(text: string): boolean {
 /** The servers as `host:port`. Throws a TypeError or RangeError that names the option and what it should be, and never shows the token. */
 export function checkedServers(options: ConnectOptions): readonly string[] {
   const said: Readonly<Record<string, unknown>> = { ...options };
-  const { servers, token, tls, timeoutMs, refreshMs, findServers } = said;
+  const { servers, token, tls, timeoutMs, refreshMs, lookupTtlMs, findServers } = said;
   const stranger = Object.keys(said).find((name) => !OPTIONS.has(name));
   if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is not an option; the options are ${[...OPTIONS].join(", ")}`);
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
@@ -77,6 +81,8 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
     throw new RangeError(
       `connect: refreshMs is ${kindOf(refreshMs)}, not a number of milliseconds from ${LEAST_REFRESH_MS} to ${MAX_REFRESH_MS}`,
     );
+  if (lookupTtlMs !== undefined && !(typeof lookupTtlMs === "number" && lookupTtlMs >= 0 && lookupTtlMs <= HOUR_MS))
+    throw new RangeError(`connect: lookupTtlMs is ${kindOf(lookupTtlMs)}, not a number of milliseconds from 0 to ${HOUR_MS}`);
   if (findServers !== undefined && typeof findServers !== "boolean")
     throw new TypeError(`connect: findServers is ${kindOf(findServers)}, not true or false`);
   for (const name of ["region", "zone"] as const)

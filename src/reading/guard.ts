@@ -32,7 +32,7 @@ interface Lost<E> {
 }
 
 interface Name<E> {
-  /** Lost for a doubtful reason within the window, by key. */
+  /** Lost for a doubtful reason within the window, by key. Those that are held count with the ones that follow them. */
   readonly lost: Map<string, Lost<E>>;
   /** By key. `atMonoMs` is when the holding began. */
   readonly held: Map<string, Lost<E>>;
@@ -73,7 +73,7 @@ export class Guard<E> {
 
   /**
    * An entry expired, or a full snapshot left it out. `remainingCount` is how many entries its name still has, without held ones. Returns the entries of the name
-   * that are held from now on: none, or all that it lost within the window.
+   * that are held from now on: none, or those that it lost within the window.
    */
   lost({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
@@ -90,13 +90,12 @@ export class Guard<E> {
     if (hadCount < this.#options.minEntries || 2 * lostCount <= hadCount) return [];
     const held: GuardedEntry<E>[] = [];
     for (const [lostKey, one] of group.lost) {
+      if (group.held.has(lostKey)) continue;
       group.held.set(lostKey, { entry: one.entry, atMonoMs: monoMs });
       this.#holds.push({ name, key: lostKey, atMonoMs: monoMs });
       held.push({ name, key: lostKey, entry: one.entry });
     }
-    group.lost.clear();
-    this.#lostCount -= lostCount;
-    this.#heldCount += lostCount;
+    this.#heldCount += held.length;
     return held;
   }
 

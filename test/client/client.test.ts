@@ -67,7 +67,13 @@ function fail(server: string): never {
 function clientFor(channels: readonly Channel[], clock = { nowMs: 0 }): Client {
   const servers = new Servers({ seeds: channels.map(({ server }) => server), place: undefined, random: () => 0.5 });
   const open = (server: string): Channel => channels.find((channel) => channel.server === server) ?? fail(server);
-  return new Client(servers, open, { timeoutMs: 1000, nowMs: () => clock.nowMs, random: () => 0.5, wait: () => Promise.resolve() });
+  return new Client(servers, open, {
+    timeoutMs: 1000,
+    lookupTtlMs: 5000,
+    nowMs: () => clock.nowMs,
+    random: () => 0.5,
+    wait: () => Promise.resolve(),
+  });
 }
 
 test.each([

@@ -8,7 +8,7 @@ test.each([
   { options: undefined, says: 'connect: servers is undefined, not a list of host:port: connect({ servers: ["127.0.0.1:17420"] })' },
   {
     options: { servers, tokn: "SECRET" },
-    says: "connect: tokn is not an option; the options are servers, token, tls, timeoutMs, findServers, refreshMs, region, zone",
+    says: "connect: tokn is not an option; the options are servers, token, tls, timeoutMs, findServers, refreshMs, lookupTtlMs, region, zone",
   },
   { options: {}, says: "connect: servers is undefined, not a list" },
   { options: { servers: "localhost:17420" }, says: 'connect: servers is "localhost:17420", not a list' },
@@ -20,6 +20,7 @@ test.each([
   { options: { servers, timeoutMs: 0 }, says: "connect: timeoutMs is 0, not a number of milliseconds" },
   { options: { servers, timeoutMs: "10s" }, says: 'connect: timeoutMs is "10s"' },
   { options: { servers, refreshMs: 10 }, says: "connect: refreshMs is 10, not a number of milliseconds from 1000 to 1073741823" },
+  { options: { servers, lookupTtlMs: -1 }, says: "connect: lookupTtlMs is -1, not a number of milliseconds from 0 to 3600000" },
   { options: { servers, findServers: "no" }, says: 'connect: findServers is "no", not true or false' },
   { options: { servers, region: 7 }, says: "connect: region is 7, not a text" },
   { options: { servers, tls: true }, says: "connect: tls is a value of type boolean" },

@@ -18,7 +18,8 @@ test.each([
   { name: "one of three", count: 3, timesMs: [0], held: [[]] },
   { name: "both of two, which is a small name", count: 2, timesMs: [0, 0], held: [[], []] },
   { name: "half of four, which is not more than half", count: 4, timesMs: [0, 0], held: [[], []] },
-  { name: "three of four, and then the last", count: 4, timesMs: [0, 0, 0], held: [[], [], ["k0", "k1", "k2"]] },
+  { name: "three of four, and then the last", count: 4, timesMs: [0, 0, 0, 5], held: [[], [], ["k0", "k1", "k2"], ["k3"]] },
+  { name: "two of three, and the last when the window is over", count: 3, timesMs: [0, 0, windowMs], held: [[], ["k0", "k1"], []] },
   { name: "two of three, more than 30 s apart", count: 3, timesMs: [0, windowMs], held: [[], []] },
   { name: "two of three, just within 30 s", count: 3, timesMs: [0, windowMs - 1], held: [[], ["k0", "k1"]] },
 ])("a name loses $name", ({ count, timesMs, held }) => {
@@ -70,7 +71,7 @@ interface Happened {
 }
 
 test("over random histories it holds what a naive count says", () => {
-  for (let seed = 0; seed < 30; seed++) {
+  for (let seed = 0; seed < 12; seed++) {
     const rng = new Rng(`guard ${seed}`);
     const guard = new Guard<string>();
     const live = new Set<string>();
@@ -99,9 +100,8 @@ test("over random histories it holds what a naive count says", () => {
       const lost = open.filter((one) => one.isLoss).map((one) => one.key);
       const isMuch = live.size + open.length >= 3 && 2 * lost.length > live.size + open.length;
       const now = guard.lost({ name: "web", key, entry: "" }, live.size, nowMs).map((one) => one.key);
-      expect(now, `seed ${seed}, step ${step}`).toEqual(isMuch ? lost : []);
+      expect(now, `seed ${seed}, step ${step}`).toEqual(isMuch ? lost.filter((one) => !held.has(one)) : []);
       for (const one of now) held.set(one, nowMs);
-      if (isMuch) open = open.filter((one) => !one.isLoss);
       expect(guard.heldCount).toBe(held.size);
     }
   }

@@ -1,9 +1,22 @@
 /** One answer of `resolve`: the endpoint for one call, and how the program says what came of the call. */
-import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Entry, EntryKind, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import type { Chooser } from "../../reading/chooser.ts";
 import type { Endpoint } from "../../reading/endpoint.ts";
-import type { LiveEntry, NamedEntries } from "./named-entries.ts";
+import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
+
+export interface ResolveOptions {
+  /** Default SERVICE. */
+  readonly kind?: EntryKind;
+  /** How to choose; default LOAD_AWARE. */
+  readonly policy?: ResolvePolicy;
+  /** For the policy HASH: the same text gives the same entry while that entry is there and fit for traffic. */
+  readonly hashKey?: string;
+  /** Choices that were tried already: another endpoint is chosen, or none. */
+  readonly avoid?: readonly Choice[];
+}
 
 export class Choice {
   /** The chosen entry. */
@@ -70,5 +83,40 @@ export class Choice {
     // Later verdicts find a call that never began.
     this.#beganMonoMs = undefined;
     return beganMonoMs;
+  }
+}
+
+/** Where the program is, and its clock. */
+export interface Surroundings {
+  readonly place: Place | undefined;
+  readonly now: () => Time;
+}
+
+const NOWHERE: Place = { region: "", zone: "" };
+const chance: { random: () => number; place: Place } = { random: Math.random, place: NOWHERE };
+
+/** Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT: bench/resolve.ts. */
+export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now }: Surroundings): Choice | undefined {
+  const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
+  chance.place = place ?? NOWHERE;
+  const chooser = group.chooser(policyOf(policy), chance);
+  const wishes =
+    avoid === undefined && hashKey === "" ? undefined : { hashKey, avoid: avoid && new Set(avoid.map(({ endpoint }) => endpoint)) };
+  const endpoint = chooser.choose(now(), Math.random, wishes);
+  return endpoint && new Choice(endpoint, endpoint.target(Math.random()), group, chooser, now);
+}
+
+function policyOf(policy: ResolvePolicy): SelectPolicy {
+  switch (policy) {
+    case ResolvePolicy.ROUND_ROBIN:
+      return SELECT_POLICY.ROUND_ROBIN;
+    case ResolvePolicy.RANDOM:
+      return SELECT_POLICY.RANDOM;
+    case ResolvePolicy.HASH:
+      return SELECT_POLICY.HASH;
+    case ResolvePolicy.LOAD_AWARE:
+    case ResolvePolicy.UNSPECIFIED:
+    default:
+      return DEFAULT_POLICY;
   }
 }

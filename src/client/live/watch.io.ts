@@ -1,17 +1,16 @@
 /** `watch`: a live map of the entries of a filter, which goes on through lost servers, and the choice among its entries. */
-
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { CatalogWatchRequestSchema, ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { later } from "../../lib/later.io.ts";
 import type { Time } from "../../lib/machine.ts";
-import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import type { Place } from "../../reading/levels.ts";
 import type { Calls } from "../calls.ts";
 import { follow } from "../follow.io.ts";
-import { Choice } from "./choice.ts";
+import { type Choice, chosenFrom, type ResolveOptions } from "./choice.ts";
 import { type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
-import { DEFAULT_POLICY, type NameStats } from "./named-entries.ts";
+import type { NameStats } from "./named-entries.ts";
 
 export interface WatchOptions {
   /** Waits for a server that cannot be reached at first. By default `watch` gives up after the client's `timeoutMs`. */
@@ -24,22 +23,10 @@ export interface WatchOptions {
   readonly onBreak?: (error: Error, waitMs: number) => void;
 }
 
-export interface ResolveOptions {
-  /** Default SERVICE. */
-  readonly kind?: EntryKind;
-  /** How to choose; default LOAD_AWARE. */
-  readonly policy?: ResolvePolicy;
-  /** For the policy HASH: the same text gives the same entry while that entry is there and fit for traffic. */
-  readonly hashKey?: string;
-  /** Choices that were tried already: another endpoint is chosen, or none. */
-  readonly avoid?: readonly Choice[];
-}
-
 /** Time between two bookmarks when the request has none: how often an idle server says that nothing is missing. */
 const BOOKMARK_MS = 3000;
 /** After this many bookmark intervals of silence the map is stale. */
 const SILENT_INTERVALS = 3;
-const NOWHERE: Place = { region: "", zone: "" };
 const NO_OPTIONS: ResolveOptions = {};
 
 export type WatchRequest = Omit<MessageInitShape<typeof CatalogWatchRequestSchema>, "cursor" | "$typeName">;
@@ -72,9 +59,6 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #first = Promise.withResolvers<void>();
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
-  /** HOT: reused by each `resolve`. */
-  readonly #time = { monoMs: 0, wallMs: 0 };
-  readonly #chance: { random: () => number; place: Place } = { random: Math.random, place: NOWHERE };
   #cancelTick: () => void = () => {};
   #cancelFirst: () => void = () => {};
   #error: Error | undefined;
@@ -133,15 +117,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   resolve(namespace: string, name: string, options: ResolveOptions = NO_OPTIONS): Choice | undefined {
     const group = this.#entries.named(namespace, name, options.kind ?? EntryKind.SERVICE);
     if (group === undefined) return undefined;
-    const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
-    this.#chance.place = this.#client.place ?? NOWHERE;
-    const chooser = group.chooser(policyOf(policy), this.#chance);
-    this.#time.monoMs = performance.now();
-    this.#time.wallMs = Date.now();
-    const wishes =
-      avoid === undefined && hashKey === "" ? undefined : { hashKey, avoid: avoid && new Set(avoid.map(({ endpoint }) => endpoint)) };
-    const endpoint = chooser.choose(this.#time, Math.random, wishes);
-    return endpoint && new Choice(endpoint, endpoint.target(Math.random()), group, chooser, now);
+    return chosenFrom(group, options, { place: this.#client.place, now });
   }
 
   /** Counts of each name that is there: choices, those by load, calls and their latencies as the program reported them. */
@@ -257,21 +233,6 @@ class ChangeQueue {
     const changes = [...this.#waiting.values()];
     this.#waiting = new Map();
     return changes;
-  }
-}
-
-function policyOf(policy: ResolvePolicy): SelectPolicy {
-  switch (policy) {
-    case ResolvePolicy.ROUND_ROBIN:
-      return SELECT_POLICY.ROUND_ROBIN;
-    case ResolvePolicy.RANDOM:
-      return SELECT_POLICY.RANDOM;
-    case ResolvePolicy.HASH:
-      return SELECT_POLICY.HASH;
-    case ResolvePolicy.LOAD_AWARE:
-    case ResolvePolicy.UNSPECIFIED:
-    default:
-      return DEFAULT_POLICY;
   }
 }
 

@@ -145,3 +145,25 @@ test("a query iterates over all pages, and its pages can be read one by one", as
   expect(server.callsOf("catalogQuery").length).toBe(5);
   await end();
 });
+
+test("a lookup without a watch is answered from memory while it is fresh, and while no server answers", async () => {
+  const { server, client, end } = await setUp();
+  const target = { host: "10.0.0.1", port: 80 };
+  await client.discovery.register({
+    entries: ["1", "2"].map((id) => ({ key: { namespace: "svc", name: "web", instanceId: id, kind: 1 }, targets: [target] })),
+  });
+  const asked = () => server.callsOf("catalogQuery").length;
+  const choices = await Promise.all(Array.from({ length: 20 }, () => client.resolve("svc", "web")));
+  expect([new Set(choices.map((choice) => choice?.target?.port)), asked()]).toEqual([new Set([80]), 1]);
+  expect([await client.resolve("svc", "nobody"), await client.resolve("svc", "nobody"), asked()]).toEqual([undefined, undefined, 2]);
+  const impatient = connect({ servers: [server.address], findServers: false, timeoutMs: 1000, lookupTtlMs: 0 });
+  await impatient.resolve("svc", "web");
+  const before = asked();
+  await impatient.resolve("svc", "web");
+  expect(asked()).toBe(before + 1);
+  server.stop();
+  expect((await impatient.resolve("svc", "web"))?.target?.port).toBe(80);
+  await expect(impatient.resolve("svc", "other")).rejects.toMatchObject({ isAway: true });
+  impatient.close();
+  await end();
+});

@@ -1,0 +1,98 @@
+/**
+ * What one-off lookups found, kept for a short time: a name is fresh for the ttl, then for twice that time it is answered and asked for again, and then it is asked for
+ * first. While no server answers, nothing that is held ends. Nothing here asks; `lookups.io.ts` does.
+ */
+import { create } from "@bufbuild/protobuf";
+import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Time } from "../../lib/machine.ts";
+import { textOf } from "../../reading/follow.ts";
+import { LiveEntries } from "./live-entries.ts";
+import type { NamedEntries } from "./named-entries.ts";
+
+export interface LookupName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly kind: EntryKind;
+}
+
+/** Whether a name can be answered, and whether it must be asked for: `stale` is answered while somebody asks. */
+export type LookupState = "fresh" | "stale" | "missing";
+
+interface Known {
+  readonly name: LookupName;
+  readonly fetchedMonoMs: number;
+}
+
+/** Times the ttl after which a name is answered no more without asking. */
+const STALE_TTLS = 3;
+
+export class Lookups {
+  readonly #ttlMs: number;
+  readonly #maxNames: number;
+  readonly #entries = new LiveEntries({ staleAfterMs: Number.POSITIVE_INFINITY });
+  /** By name, the one used longest ago first. */
+  readonly #known = new Map<string, Known>();
+
+  constructor({ ttlMs, maxNames, time }: { readonly ttlMs: number; readonly maxNames: number; readonly time: Time }) {
+    this.#ttlMs = ttlMs;
+    this.#maxNames = maxNames;
+    // Nothing is expected first: each name is complete by itself.
+    this.#entries.take({ kind: "synced", isSnapshot: true, cursor: "", revision: 0n, heldCount: 0, ageMs: 0, servedBy: "" }, time);
+  }
+
+  get size(): number {
+    return this.#known.size;
+  }
+
+  state(name: LookupName, { monoMs }: Time): LookupState {
+    const id = idOf(name);
+    const known = this.#known.get(id);
+    if (known === undefined) return "missing";
+    this.#known.delete(id);
+    this.#known.set(id, known);
+    const ageMs = monoMs - known.fetchedMonoMs;
+    return ageMs <= this.#ttlMs ? "fresh" : ageMs <= STALE_TTLS * this.#ttlMs ? "stale" : "missing";
+  }
+
+  /** Whether the name was answered once, however long ago. */
+  isKnown(name: LookupName): boolean {
+    return this.#known.has(idOf(name));
+  }
+
+  /** The entries of a name as they were found last. Undefined when there are none. */
+  found(name: LookupName): NamedEntries | undefined {
+    return this.#entries.named(name.namespace, name.name, name.kind);
+  }
+
+  /** Takes a whole answer about a name. What it does not list any more may be held, as in a snapshot. */
+  take(name: LookupName, items: readonly Entry[], time: Time): void {
+    this.#entries.tick(time);
+    const id = idOf(name);
+    const keys = new Set<string>();
+    for (const entry of items) {
+      const { key } = entry;
+      if (key === undefined) continue;
+      keys.add(textOf(key));
+      this.#entries.take({ kind: "put", isNew: true, isStaged: false, key, entry, deltaId: "", revision: 0n }, time);
+    }
+    for (const entry of this.found(name)?.live.values().toArray() ?? [])
+      if (entry.key !== undefined && !keys.has(textOf(entry.key))) this.#remove(entry, "absent", time);
+    this.#known.delete(id);
+    this.#known.set(id, { name, fetchedMonoMs: time.monoMs });
+    const [oldest] = this.#known;
+    if (this.#known.size > this.#maxNames && oldest !== undefined) this.#drop(oldest[0], oldest[1].name, time);
+  }
+
+  #drop(id: string, name: LookupName, time: Time): void {
+    this.#known.delete(id);
+    for (const entry of Array.from(this.found(name)?.entries() ?? [])) this.#remove(entry, "withdrawn", time);
+  }
+
+  #remove({ key = create(EntryKeySchema) }: Entry, cause: "absent" | "withdrawn", time: Time): void {
+    this.#entries.take({ kind: "remove", cause, isStaged: false, key, deltaId: "", revision: 0n }, time);
+  }
+}
+
+function idOf({ namespace, name, kind }: LookupName): string {
+  return `${kind}\0${namespace}\0${name}`;
+}

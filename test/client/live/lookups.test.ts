@@ -1,0 +1,52 @@
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { EntryKind, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Lookups } from "../../../src/client/live/lookups.ts";
+
+const at = (monoMs: number) => ({ monoMs, wallMs: 0 });
+const nameOf = (name: string) => ({ namespace: "svc", name, kind: EntryKind.SERVICE });
+const WEB = nameOf("web");
+const entries = (name: string, ...ids: readonly string[]) =>
+  ids.map((instanceId) => create(EntrySchema, { key: { ...nameOf(name), instanceId }, health: HealthStatus.HEALTHY }));
+
+const lookups = (maxNames = 10) => new Lookups({ ttlMs: 5000, maxNames, time: at(0) });
+const shown = (of: Lookups, name = WEB) =>
+  [...(of.found(name)?.entries() ?? [])].map(({ key, health }) => `${key?.instanceId ?? ""} ${HealthStatus[health]}`);
+
+test.each([
+  { ageMs: 0, state: "fresh" },
+  { ageMs: 5000, state: "fresh" },
+  { ageMs: 5001, state: "stale" },
+  { ageMs: 15_000, state: "stale" },
+  { ageMs: 15_001, state: "missing" },
+])("an answer of $ageMs ms is $state, an empty one too", ({ ageMs, state }) => {
+  const all = lookups();
+  all.take(WEB, entries("web", "1"), at(0));
+  all.take(nameOf("nobody"), [], at(0));
+  expect([all.state(WEB, at(ageMs)), all.state(nameOf("nobody"), at(ageMs)), all.state(nameOf("other"), at(0))]).toEqual([
+    state,
+    state,
+    "missing",
+  ]);
+  expect([all.isKnown(WEB), all.isKnown(nameOf("other"))]).toEqual([true, false]);
+});
+
+test("a new answer replaces the old one, and holds what vanished with most others", () => {
+  const all = lookups();
+  all.take(WEB, entries("web", "1", "2", "3", "4"), at(0));
+  all.take(WEB, entries("web", "2", "3", "4", "5"), at(6000));
+  expect(shown(all).toSorted()).toEqual(["2 HEALTHY", "3 HEALTHY", "4 HEALTHY", "5 HEALTHY"]);
+  all.take(WEB, [], at(7000));
+  expect(shown(all).toSorted()).toEqual(["1 ORPHANED", "2 ORPHANED", "3 ORPHANED", "4 ORPHANED", "5 ORPHANED"]);
+  all.take(WEB, [], at(400_000));
+  expect(shown(all)).toEqual([]);
+});
+
+test("names are bounded: the one used longest ago goes first, with its entries", () => {
+  const all = lookups(2);
+  all.take(nameOf("a"), entries("a", "1", "2", "3"), at(0));
+  all.take(nameOf("b"), entries("b", "1"), at(1));
+  all.state(nameOf("a"), at(2));
+  all.take(nameOf("c"), entries("c", "1"), at(3));
+  expect([all.size, all.isKnown(nameOf("b")), shown(all, nameOf("b")), shown(all, nameOf("a")).length]).toEqual([2, false, [], 3]);
+});
