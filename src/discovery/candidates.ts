@@ -7,29 +7,39 @@ import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from ".
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
-import { healthTier, rankBounds, rankOf, SELECT_POLICY, type SelectOptions } from "../reading/select.ts";
+import { FIT_RANK, healthOrder, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
+
+/** What the part of a crowded name depends on. */
+export interface SampleOptions extends RankOptions {
+  readonly hashKey: string;
+  /** ROUND_ROBIN: number of earlier choices. */
+  readonly turn: number;
+  readonly random: () => number;
+  /** Number of wanted entries. */
+  readonly limit: number;
+}
 
 /**
  * The part of a crowded name that these options choose from. Each ROUND_ROBIN turn and each random number leads to another part, a hash key
  * always to the same one.
  */
-export function samplingOf(options: SelectOptions): Sampling {
-  const ranks = { ...rankBounds(options), rank: (record: CatalogRecord) => rankOf(viewHealth(record), record.traits, options) };
-  const wanted = options.limit;
+export function samplingOf(options: SampleOptions): Sampling {
+  const rank = (record: CatalogRecord) => rankOf(viewHealth(record), record.traits, options);
+  const ranks = { rank, ranksPerTier: LEVELS, ideal: idealRank(options), fit: FIT_RANK, wanted: options.limit };
   switch (options.policy) {
     case SELECT_POLICY.HASH:
-      return { ...ranks, form: "stretch", at: hashFraction(fnv64(options.hashKey)), wanted };
+      return { ...ranks, form: "stretch", at: hashFraction(fnv64(options.hashKey)) };
     case SELECT_POLICY.ROUND_ROBIN:
-      return { ...ranks, form: "spread", at: (options.turn * GOLDEN_RATIO) % 1, wanted };
+      return { ...ranks, form: "spread", at: (options.turn * GOLDEN_RATIO) % 1 };
     case SELECT_POLICY.LOAD_AWARE:
     case SELECT_POLICY.RANDOM:
-      return { ...ranks, form: "spread", at: options.random(), wanted };
+      return { ...ranks, form: "spread", at: options.random() };
   }
 }
 
-/** Ranks records by health alone, for answers that have no preferred place. */
+/** Ranks records by health alone, for answers that leave nothing out and have no preferred place. */
 export function healthRank(record: CatalogRecord): number {
-  return healthTier(viewHealth(record));
+  return healthOrder(viewHealth(record));
 }
 
 /**

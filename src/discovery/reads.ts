@@ -334,7 +334,7 @@ export class Reads {
     const verdict = this.verdict(caller, name.namespace);
     if (verdict.allowed) return findInstances(this.replica.lookup, name, options);
     this.#onDenied(caller, { action: "query", namespace: name.namespace, verdict });
-    return { found: [], isSample: false };
+    return { found: [], isSample: false, ranks: undefined };
   }
 
   /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */

@@ -6,7 +6,7 @@
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import type { Address } from "../lib/addresses.ts";
-import { healthTier } from "../reading/select.ts";
+import { healthOrder } from "../reading/levels.ts";
 import { addressLabel } from "./addresses.ts";
 import { formatName, nodeName, parseHostName } from "./names.ts";
 import { type Subject, type SubjectTarget } from "./subject.ts";
@@ -247,7 +247,7 @@ function addressRecords<T extends "A" | "AAAA">(type: T, sizeBytes: number, subj
 
 /** The targets of healthy entries; all targets when no entry is healthy (semantics.md, DNS). */
 function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
-  const healthy = targets.filter(({ entry }) => healthTier(entry.health) === 0);
+  const healthy = targets.filter(({ entry }) => healthOrder(entry.health) === 0);
   return healthy.length > 0 ? healthy : targets;
 }
 
@@ -265,7 +265,7 @@ function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV
     const identity = `${priority} ${weight} ${port} ${name}`;
     if (seen.has(identity)) continue;
     seen.add(identity);
-    const rank = healthTier(entry.health);
+    const rank = healthOrder(entry.health);
     const group = groups.get(rank) ?? [];
     if (group.length === 0) groups.set(rank, group);
     group.push({ type: "SRV", name: context.owner, ttlSeconds: ttl, data });

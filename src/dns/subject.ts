@@ -5,7 +5,7 @@ import { portWord, type Transport, transportOf } from "../catalog/entry/ports.ts
 import type { EntryView, TargetView } from "../catalog/entry/view.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { type Address, parseAddress } from "../lib/addresses.ts";
-import { healthTier } from "../reading/select.ts";
+import { healthOrder } from "../reading/levels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -102,7 +102,7 @@ function entriesSubject(
 ): Subject {
   if (entries.length === 0) return ABSENT;
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
-  const ranked = entries.toSorted((a, b) => healthTier(a.health) - healthTier(b.health)).slice(0, MAX_TARGETS);
+  const ranked = entries.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   const targets = ranked.flatMap((entry) =>
     entry.targets

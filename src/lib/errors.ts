@@ -52,6 +52,7 @@ export const REASONS = {
   clock_skew: CODES.UNAVAILABLE,
   checks_disabled: CODES.FAILED_PRECONDITION,
   resolver_disabled: CODES.FAILED_PRECONDITION,
+  in_maintenance: CODES.FAILED_PRECONDITION,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type Reason = keyof typeof REASONS;
 /** A code that a refusal has. */

@@ -1,5 +1,5 @@
 /**
- * Chooses again and again among the endpoints of one name, which come and go meanwhile. It follows the rules of `select`, and
+ * Chooses again and again among the endpoints of one name, which come and go meanwhile (semantics.md, Selection). It follows the rules of `select`, and
  * knows more: what this program's own calls to each endpoint came to.
  */
 import { fnv64 } from "../lib/hash64.ts";

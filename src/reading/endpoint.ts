@@ -1,6 +1,5 @@
 /** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
-import { fnv64 } from "../lib/hash64.ts";
-import { type HealthNumber, LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, TIERS } from "./levels.ts";
+import { type HealthNumber, LEVELS, type Place, type RankOptions, rankOf, TIERS } from "./levels.ts";
 import type { Load, Seen } from "./load.ts";
 import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
 
@@ -47,8 +46,6 @@ export class Endpoint<C extends Candidate> {
   index = -1;
   /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
   ejectedUntilMs = 0;
-  hashHigh = 0;
-  hashLow = 0;
   #failures = 0;
   #ejections = 0;
   #returnedMs = 0;
@@ -56,7 +53,6 @@ export class Endpoint<C extends Candidate> {
   constructor(candidate: C, options: RankOptions) {
     this.key = candidate.key;
     this.candidate = candidate;
-    if (options.policy === SELECT_POLICY.HASH) ({ high: this.hashHigh, low: this.hashLow } = fnv64(candidate.key));
     this.describe(candidate, options);
   }
 
@@ -73,12 +69,16 @@ export class Endpoint<C extends Candidate> {
     return rankOf(view.health, view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
   }
 
+  get tier(): number {
+    return Math.floor(this.rank / LEVELS);
+  }
+
   get level(): number {
     return this.rank % LEVELS;
   }
 
   get isChoosable(): boolean {
-    return this.rank < TIERS * LEVELS;
+    return this.tier < TIERS;
   }
 
   /** Whether anything is known of its load, by its own report or by calls. */

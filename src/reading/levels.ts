@@ -1,5 +1,5 @@
 /**
- * The tiers of health and the levels of nearness, and the share of the traffic that each level takes. They are known
+ * The tiers of health and the levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). They are known
  * of an entry before anything is known of its load.
  */
 
@@ -23,8 +23,34 @@ export const LEVELS = 3;
 /** The level of every entry when no place is preferred. */
 const ELSEWHERE = LEVELS - 1;
 
-/** By the number of the health: unknown, healthy, degraded, critical, in maintenance, orphaned. The lowest tier that has an entry wins. */
-const HEALTH_TIERS = [0, 0, 1, 2, TIERS, 2] as const;
+/**
+ * By the number of the health. `tier` is for choices: the lowest tier that has an entry wins. `listed` is for lists that leave nothing out, such as
+ * DNS answers: lower comes first, and an orphan is last, because it may no longer exist.
+ */
+const HEALTHS = [
+  { text: "unknown", tier: 0, listed: 0 },
+  { text: "healthy", tier: 0, listed: 0 },
+  { text: "degraded", tier: 1, listed: 1 },
+  { text: "critical", tier: 2, listed: 2 },
+  { text: "maintenance", tier: TIERS, listed: 3 },
+  { text: "orphaned", tier: 2, listed: 4 },
+] as const;
+
+/** Where an entry stands in a list that leaves nothing out, such as a DNS answer. 0 is fit for traffic, the last may no longer exist. */
+export function healthOrder(health: HealthNumber): number {
+  return HEALTHS[health].listed;
+}
+
+/** The word for a health in explanations. */
+export function healthText(health: HealthNumber): string {
+  return HEALTHS[health].text;
+}
+
+/** The words for the level of an entry in explanations. Undefined without a preferred place. */
+export function levelText(level: number, prefer: Place): string | undefined {
+  return prefer.region === "" && prefer.zone === "" ? undefined : LEVEL_TEXTS[level];
+}
+const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
 /** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
 function levelOf(place: Place, prefer: Place): number {
@@ -43,10 +69,19 @@ export interface RankOptions extends Place {
  * Levels and DEGRADED do not count for HASH, because they would send one key to different entries from different places or at different moments.
  */
 export function rankOf(health: HealthNumber, place: Place, options: RankOptions): number {
-  const tier = HEALTH_TIERS[health];
+  const { tier } = HEALTHS[health];
   if (options.policy === SELECT_POLICY.HASH) return (tier === 1 ? 0 : tier) * LEVELS + ELSEWHERE;
   return tier * LEVELS + levelOf(place, options);
 }
+
+/** The best rank that any entry can have. */
+export function idealRank(options: RankOptions): number {
+  if (options.policy === SELECT_POLICY.HASH) return ELSEWHERE;
+  return options.zone === "" ? (options.region === "" ? ELSEWHERE : 1) : 0;
+}
+
+/** The worst rank of an entry that is fit for traffic. */
+export const FIT_RANK = LEVELS - 1;
 
 /** A level is taken to have room for this much more than its share of the traffic, so that the loss of a few entries moves no traffic away. */
 const OVERPROVISIONING = 1.4;

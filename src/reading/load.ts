@@ -21,6 +21,11 @@ const HALF_CLIENTS = 100;
 const LATENCY_WEIGHT = 0.5;
 const CLIENTS_WEIGHT = 0.25;
 
+/** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
+export function loadScore(load: Load | undefined, nowWallMs: number): number {
+  return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
+}
+
 /** The score of a report that is new. */
 function reportedScore(load: Load): number {
   // The parts combine like chances of refusal: one full part makes the entry full, even if the others are idle.

@@ -1,5 +1,5 @@
-/** The endpoints of one tier and level, and the choice among them. */
-import { type Hash64, mixedFraction } from "../lib/hash64.ts";
+/** The endpoints of one tier and level, and the choice among them (semantics.md, Selection). */
+import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
@@ -22,6 +22,8 @@ export class Pool<C extends Candidate> {
   readonly #policy: SelectPolicy;
   /** Those that may be chosen, in no order. */
   readonly #members: Endpoint<C>[] = [];
+  /** HASH: two halves of a hash for each member, each a small integer. */
+  readonly #hashes: number[] = [];
   /** Latest return first. */
   readonly #ejected: Endpoint<C>[] = [];
   /** Undefined while all weights are equal. */
@@ -43,6 +45,11 @@ export class Pool<C extends Candidate> {
   /** Number of endpoints that may be chosen. */
   get size(): number {
     return this.#members.length;
+  }
+
+  /** The turns so far, for another pool to go on from. */
+  get turns(): Turns | undefined {
+    return this.#rotation?.turns;
   }
 
   /** Whether its choices are made by load, and not in turn. */
@@ -112,16 +119,18 @@ export class Pool<C extends Candidate> {
     }
   }
 
-  /** The member that a hash key leads to, of those that are not in `avoid`: rendezvous hashing, so a change moves only the keys of the member that came or went. */
+  /** The member that a hash key leads to, of those that are not in `avoid`. `hash` is that of the key. Cost: the number of members. */
   byHash(hash: Hash64, avoid: ReadonlySet<Endpoint<C>> | undefined): Endpoint<C> | undefined {
     let best: Endpoint<C> | undefined;
     let lowest = Number.POSITIVE_INFINITY;
-    for (const member of this.#members) {
-      const fraction = mixedFraction(hash.high ^ member.hashHigh, hash.low ^ member.hashLow);
-      if (fraction > lowest || (fraction === lowest && best !== undefined && member.key > best.key)) continue;
-      if (avoid?.has(member) === true) continue;
+    for (let i = 0; i < this.#members.length; i++) {
+      const score = rendezvous(hash, this.#hashes[i * 2] ?? 0, this.#hashes[i * 2 + 1] ?? 0);
+      if (score > lowest) continue;
+      const member = this.#members[i];
+      if (member === undefined || avoid?.has(member) === true) continue;
+      if (score === lowest && best !== undefined && best.key < member.key) continue;
       best = member;
-      lowest = fraction;
+      lowest = score;
     }
     return best;
   }
@@ -160,6 +169,7 @@ export class Pool<C extends Candidate> {
     this.#rotation?.put(endpoint);
     if (endpoint.isKnown) this.#knownCount += 1;
     if (this.#policy === SELECT_POLICY.LOAD_AWARE) this.#writeLoad(endpoint);
+    if (this.#policy === SELECT_POLICY.HASH) this.#hashes.push(...halvesOf(endpoint.key));
   }
 
   #take(endpoint: Endpoint<C>): void {
@@ -172,12 +182,13 @@ export class Pool<C extends Candidate> {
       this.#weights?.add(last.index, -last.weight);
       this.#weights?.add(index, last.weight);
       this.#members[index] = last;
-      if (this.#policy === SELECT_POLICY.LOAD_AWARE)
-        this.#loads.copyWithin(index * LOAD_NUMBERS, last.index * LOAD_NUMBERS, (last.index + 1) * LOAD_NUMBERS);
+      move(this.#loads, LOAD_NUMBERS, last.index, index);
+      move(this.#hashes, 2, last.index, index);
       last.index = index;
     }
     endpoint.index = -1;
-    if (this.#policy === SELECT_POLICY.LOAD_AWARE) this.#loads.length = this.#members.length * LOAD_NUMBERS;
+    if (this.#loads.length > 0) this.#loads.length = this.#members.length * LOAD_NUMBERS;
+    if (this.#hashes.length > 0) this.#hashes.length = this.#members.length * 2;
     if (this.#members.length === 0) this.#weights = undefined;
     this.#rotation?.remove(endpoint);
     if (endpoint.isKnown) this.#knownCount -= 1;
@@ -192,6 +203,25 @@ export class Pool<C extends Candidate> {
     const at = this.#ejected.findIndex((one) => one.ejectedUntilMs <= endpoint.ejectedUntilMs);
     this.#ejected.splice(at === -1 ? this.#ejected.length : at, 0, endpoint);
   }
+}
+
+/**
+ * The score of an endpoint for a hash key, from the hash of that key and the halves of its own: the lowest wins (rendezvous hashing, Thaler and Ravishankar, 1998),
+ * so a change moves only the keys of the endpoint that came or went.
+ */
+export function rendezvous(asked: Hash64, high: number, low: number): number {
+  return mixedFraction(asked.high ^ high, asked.low ^ low);
+}
+
+/** The hash of an endpoint's key, in halves that are small integers. */
+export function halvesOf(key: string): readonly [number, number] {
+  const { high, low } = fnv64(key);
+  return [high | 0, low | 0];
+}
+
+/** Moves the numbers of one member, `width` of them, to the place of another. */
+function move(numbers: number[], width: number, from: number, to: number): void {
+  if (numbers.length > 0) numbers.copyWithin(to * width, from * width, (from + 1) * width);
 }
 
 function weightsOf(members: readonly { readonly weight: number }[]): WeightTree {

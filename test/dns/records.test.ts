@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { HEALTH } from "../../src/catalog/record/record.ts";
-import { healthTier } from "../../src/reading/select.ts";
+import { healthOrder } from "../../src/reading/levels.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
 import { ask, newResponder, questionBytes, wordOf } from "./asking.ts";
 
@@ -54,7 +54,7 @@ test("a client that goes by the priorities of SRV meets the healthiest first, an
         }),
       );
       const told = new Map(srvOf(new FakeDnsCatalog(entries)).map(([priority, target]) => [target, priority]));
-      const all = world.map((one, i) => ({ ...one, rank: healthTier(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
+      const all = world.map((one, i) => ({ ...one, rank: healthOrder(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
       const best = Math.min(...all.map(({ rank }) => rank));
       for (const a of all) {
         expect(Number.isInteger(a.told) && a.told >= 0 && a.told <= 65_535).toBe(true);

@@ -386,6 +386,15 @@ describe("What is not there", () => {
     });
   });
 
+  test("resolve of a service that is all in maintenance is FAILED_PRECONDITION", async () => {
+    const entries = [goodEntry({ health: "HEALTH_STATUS_MAINTENANCE" }, { name: "closed" })];
+    const { response } = await grpc.ask("register", { entries, ttl: "3600s" });
+    const asked = { namespace: "svc.market", name: "closed" };
+    expect(await grpc.ask("resolve", asked)).toMatchObject({ code: "FAILED_PRECONDITION", reason: "in_maintenance" });
+    expect(await askHttp(http(), "resolve", asked)).toMatchObject({ code: "FAILED_PRECONDITION", reason: "in_maintenance" });
+    await grpc.ask("unregister", { leaseId: response["leaseId"] ?? "" });
+  });
+
   test.each(["summaryQuery"] as const)("%s comes with a later version", async (rpc) => {
     expect(await grpc.ask(rpc)).toMatchObject({ code: "UNIMPLEMENTED", reason: "unimplemented" });
   });

@@ -4,9 +4,11 @@ import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Chooser, type ChooserOptions } from "../../src/reading/chooser.ts";
-import type { Candidate, Endpoint } from "../../src/reading/endpoint.ts";
+import type { Candidate, Endpoint as EndpointOf } from "../../src/reading/endpoint.ts";
 import { type HealthNumber, SELECT_POLICY } from "../../src/reading/levels.ts";
-import type { Load } from "../../src/reading/load.ts";
+
+type Endpoint = EndpointOf<Candidate>;
+type Load = NonNullable<Candidate["view"]["load"]>;
 
 const WALL = 1_700_000_000_000;
 const at = (monoMs: number) => ({ monoMs, wallMs: WALL + monoMs });
@@ -47,7 +49,7 @@ const keys = (chooser: Chooser<Candidate>, count: number, time = START) =>
   Array.from({ length: count }, () => chooser.choose(time, () => 0.5)?.key ?? "none").join(" ");
 
 /** Fails calls to an endpoint until it is ejected or `count` have failed. */
-function failTimes(chooser: Chooser<Candidate>, endpoint: Endpoint<Candidate> | undefined, count: number, time = START): void {
+function failTimes(chooser: Chooser<Candidate>, endpoint: Endpoint | undefined, count: number, time = START): void {
   if (endpoint === undefined) return;
   for (let i = 0; i < count; i++) {
     chooser.started(endpoint);
@@ -293,7 +295,7 @@ test("a choice avoids what was tried, as long as there is another that can be ch
     ];
     const chooser = chooserOf(all, { policy });
     const rng = new Rng(policy);
-    const avoid = new Set<Endpoint<Candidate>>();
+    const avoid = new Set<Endpoint>();
     const order: string[] = [];
     for (;;) {
       const chosen = chooser.choose(START, () => rng.next(), { hashKey: "k", avoid });

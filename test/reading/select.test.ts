@@ -2,15 +2,12 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import {
-  type Candidate,
-  type Load,
-  loadScore,
-  MAX_EXPLAINED,
-  SELECT_POLICY,
-  type SelectOptions,
-  select,
-} from "../../src/reading/select.ts";
+import { SELECT_POLICY } from "../../src/reading/levels.ts";
+import { MAX_EXPLAINED, type SelectOptions, select } from "../../src/reading/select.ts";
+import { NameTurns, TurnBook } from "../../src/reading/turns.ts";
+
+type Candidate = Parameters<typeof select>[0][number];
+type Load = NonNullable<Candidate["view"]["load"]>;
 
 const NOW_MS = 1_700_000_000_000;
 
@@ -37,11 +34,12 @@ function options(spec: Partial<SelectOptions> = {}): SelectOptions {
     policy: SELECT_POLICY.LOAD_AWARE,
     region: "",
     zone: "",
-    turn: 0,
     hashKey: "",
+    turns: new NameTurns(0),
     random: () => 0.5,
-    nowWallMs: NOW_MS,
+    time: { monoMs: 0, wallMs: NOW_MS },
     limit: 100,
+    counts: undefined,
     explain: false,
     ...spec,
   };
@@ -49,38 +47,44 @@ function options(spec: Partial<SelectOptions> = {}): SelectOptions {
 
 const ids = (ranked: readonly { readonly id: string }[]) => ranked.map((one) => one.id).join(" ");
 
-test("health comes first, and an orphan is served last", () => {
+test("the best tier comes first, critical and orphaned are one, and MAINTENANCE is not among the alternatives either", () => {
   const all = [
     candidate("orphaned", { health: HEALTH.ORPHANED }),
     candidate("maintenance", { health: HEALTH.MAINTENANCE }),
     candidate("critical", { health: HEALTH.CRITICAL }),
-    candidate("degraded", { health: HEALTH.DEGRADED, load: load() }),
-    candidate("healthy", { load: load({ utilization: 1 }) }),
+    candidate("degraded", { health: HEALTH.DEGRADED }),
+    candidate("healthy"),
     candidate("unset", { health: HEALTH.UNSET }),
   ];
-  expect(ids(select(all, options()).ranked)).toBe("unset healthy degraded critical maintenance orphaned");
-  expect(ids(select(all.slice(0, 1), options()).ranked)).toBe("orphaned");
+  const turns = new NameTurns(0);
+  const next = () => ids(select(all, options({ turns })).ranked);
+  expect([next(), next()]).toEqual(["healthy unset degraded critical orphaned", "unset healthy degraded critical orphaned"]);
+  expect(ids(select(all.slice(0, 2), options()).ranked)).toBe("orphaned");
+  expect(select(all.slice(1, 2), options({ explain: true }))).toEqual({
+    ranked: [],
+    target: undefined,
+    explained: [{ key: "svc/web/maintenance", kept: false, reason: "maintenance", detail: "in maintenance, so it is never chosen" }],
+  });
 });
 
 test.each([
   { region: "r1", zone: "z1", want: "near region far otherZone" },
   { region: "r1", zone: "", want: "near region far otherZone" },
-  { region: "", zone: "z1", want: "near otherZone region far" },
-  { region: "", zone: "", want: "near region far otherZone" },
+  { region: "", zone: "z1", want: "near otherZone far region" },
+  { region: "", zone: "", want: "far near otherZone region" },
   { region: "r2", zone: "", want: "far otherZone near region" },
 ])("nearness comes second: region '$region' zone '$zone' → $want", ({ region, zone, want }) => {
-  const busy = load({ utilization: 0.1 });
   const all = [
-    candidate("near", { load: busy }),
-    candidate("region", { zone: "z2", load: load({ utilization: 0.2 }) }),
-    candidate("far", { region: "r2", zone: "z9", load: load({ utilization: 0.3 }) }),
+    candidate("near"),
+    candidate("region", { zone: "z2" }),
+    candidate("far", { region: "r2", zone: "z9" }),
     // A zone of the same name in another region is another zone, where a region is asked for.
-    candidate("otherZone", { region: "r2", zone: "z1", load: load({ utilization: 0.4 }) }),
+    candidate("otherZone", { region: "r2", zone: "z1" }),
   ];
   expect(ids(select(all, options({ region, zone })).ranked)).toBe(want);
 });
 
-test("LOAD_AWARE prefers the least loaded by every metric, the unknown in the middle, equals by key", () => {
+test("by load, the better of two drawn is chosen, and the alternatives are the least loaded by every metric, the unknown in the middle", () => {
   const all = [
     candidate("c-unknown"),
     candidate("b-unknown"),
@@ -89,29 +93,79 @@ test("LOAD_AWARE prefers the least loaded by every metric, the unknown in the mi
     candidate("busy", { load: load({ utilization: 0.3, activeClients: 50 }) }),
     candidate("failing", { load: load({ utilization: 0.9, errorRate: 1, latencyMs: 900 }) }),
   ];
-  expect(ids(select(all, options()).ranked)).toBe("idle slow busy b-unknown c-unknown failing");
+  const drawing = (...drawn: readonly number[]) => {
+    let i = 0;
+    return ids(select(all, options({ random: () => drawn[i++] ?? 0 })).ranked);
+  };
+  // In key order: b-unknown, busy, c-unknown, failing, idle, slow.
+  expect(drawing(0.7, 0.2)).toBe("idle slow busy b-unknown c-unknown failing");
+  expect(drawing(0.6, 0.1)).toBe("b-unknown idle slow busy c-unknown failing");
+  expect(drawing(0.6, 0.6)).toBe("failing idle slow busy b-unknown c-unknown");
 });
 
+/** The load that an explanation tells. */
+function told(reported: Load): number {
+  const [one] = select([candidate("a", { load: reported })], options({ explain: true })).explained ?? [];
+  return Number(/load ([\d.]+)/.exec(one?.detail ?? "")?.[1]);
+}
+
 test("a stale report counts less and less, and is never a reason to leave an entry out", () => {
-  const score = (ageMs: number) => loadScore(load({ observedWallMs: NOW_MS - ageMs }), NOW_MS);
-  expect(score(0)).toBe(0);
-  expect(score(-5000)).toBe(0);
-  expect(score(60_000)).toBe(0.25);
-  expect(score(1e9)).toBeCloseTo(0.5);
-  expect(loadScore(undefined, NOW_MS)).toBe(0.5);
+  const score = (ageMs: number) => told(load({ observedWallMs: NOW_MS - ageMs }));
+  expect([0, -5000, 60_000, 120_000, 1e9].map(score)).toEqual([0, 0, 0.25, 0.375, 0.5]);
 });
 
 test("absurd load reports stay within bounds", () => {
-  const worst = load({ utilization: 1e300, errorRate: 5, latencyMs: Number.MAX_VALUE, activeClients: 4e9 });
-  expect(loadScore(worst, NOW_MS)).toBeLessThanOrEqual(1);
-  const best = load({ utilization: -1, errorRate: -1, latencyMs: -1 });
-  expect(loadScore(best, NOW_MS)).toBe(0);
+  expect(told(load({ utilization: 1e300, errorRate: 5, latencyMs: Number.MAX_VALUE, activeClients: 4e9 }))).toBe(1);
+  expect(told(load({ utilization: -1, errorRate: -1, latencyMs: -1 }))).toBe(0);
 });
 
-test("ROUND_ROBIN gives each of the best its turn, and the worse stay behind", () => {
-  const all = [candidate("b"), candidate("a"), candidate("c"), candidate("sick", { health: HEALTH.CRITICAL })];
-  const orders = [0, 1, 2, 3].map((turn) => ids(select(all, options({ policy: SELECT_POLICY.ROUND_ROBIN, turn })).ranked));
-  expect(orders).toEqual(["a b c sick", "b c a sick", "c a b sick", "a b c sick"]);
+test.each([SELECT_POLICY.ROUND_ROBIN, SELECT_POLICY.LOAD_AWARE])(
+  "policy %i without loads: each of the best has its turn in key order, by weight",
+  (policy) => {
+    const all = [candidate("b"), candidate("a"), candidate("c"), candidate("sick", { health: HEALTH.CRITICAL })];
+    const turns = new NameTurns(0);
+    const next = (list: readonly Made[]) => ids(select(list, options({ policy, turns })).ranked);
+    expect([0, 1, 2, 3].map(() => next(all))).toEqual(["a b c sick", "b c a sick", "c a b sick", "a b c sick"]);
+    // The turn goes on after the last key, whatever came and went.
+    expect([next([...all, candidate("aa")]), next(all.filter(({ id }) => id !== "b"))]).toEqual(["aa b c a sick", "c a sick"]);
+    const weighed = [
+      candidate("a", { targets: [target({ weight: 5 })] }),
+      candidate("b"),
+      candidate("c", { targets: [target({ weight: 1 })] }),
+    ];
+    const other = new NameTurns(0);
+    const firsts = Array.from({ length: 14 }, () => ids(select(weighed, options({ policy, turns: other, limit: 1 })).ranked));
+    expect(firsts.join(" ")).toBe("a a b a c a a a a b a c a a");
+  },
+);
+
+test("a level takes 1.4 times its healthy share, and a sample's levels have the counts of all", () => {
+  const near = ["n1", "n2"].map((id) => candidate(id));
+  const far = ["f1", "f2"].map((id) => candidate(id, { zone: "z2" }));
+  const off = candidate("off", { health: HEALTH.MAINTENANCE });
+  const share = (list: readonly Made[], counts?: readonly number[]) => {
+    const turns = new NameTurns(0);
+    const chosen = Array.from(
+      { length: 1000 },
+      () => select(list, options({ region: "r1", zone: "z1", turns, counts })).ranked[0]?.id ?? "",
+    );
+    return chosen.filter((id) => id.startsWith("n")).length / 1000;
+  };
+  expect(share([...near, ...far])).toBe(1);
+  expect(share([...near, ...far, off, { ...off, id: "off2", key: "off2" }])).toBeCloseTo(0.7);
+  // Of 100 in the zone 40 are healthy and 60 are critical.
+  expect(share([...near, ...far], [40, 100, 0, 0, 0, 0, 60])).toBeCloseTo(0.56);
+  // A level of which the sample has nothing takes nothing.
+  expect(share(near, [40, 100, 0, 0, 0, 0, 60])).toBe(1);
+});
+
+test("turns are kept for the names asked for last, and a name that was forgotten does not begin with the first entry each time", () => {
+  const book = new TurnBook(10);
+  const all = ["a", "b", "c"].map((id) => candidate(id));
+  const next = (name: string) => book.use(name, (turns) => ids(select(all, options({ turns, limit: 1 })).ranked));
+  expect([next("one"), next("two"), next("one"), next("two"), next("one"), next("one")]).toEqual(["a", "a", "b", "b", "c", "a"]);
+  const begun = Array.from({ length: 300 }, (_, i) => next(`name-${i}`));
+  for (const id of ["a", "b", "c"]) expect(begun.filter((one) => one === id).length).toBeGreaterThan(90);
 });
 
 test("RANDOM draws in proportion to the weight of the targets that would be used", () => {
@@ -138,8 +192,8 @@ test("the same candidates and chances give the same choice, whatever order they 
       const choose = (list: readonly string[]) => {
         const rng = new Rng(turn);
         const made = select(
-          list.map((id) => candidate(id)),
-          options({ policy, turn, hashKey, random: () => rng.next() }),
+          list.map((id) => candidate(id, { load: turn % 2 === 0 ? undefined : load({ utilization: id.charCodeAt(0) / 200 }) })),
+          options({ policy, hashKey, random: () => rng.next() }),
         );
         return [ids(made.ranked), made.target];
       };
@@ -212,18 +266,37 @@ test("no candidate is no choice", () => {
   });
 });
 
+const details = (all: readonly Made[], spec: Partial<SelectOptions>) =>
+  select(all, options({ region: "r1", zone: "z1", limit: 2, explain: true, ...spec })).explained?.map(({ kept, reason, detail }) => [
+    kept,
+    reason,
+    detail,
+  ]);
+
 test("an explanation says where each candidate ranks and why", () => {
   const all = [
     candidate("a", { load: load({ utilization: 0.5 }) }),
     candidate("b", { zone: "z2" }),
     candidate("c", { health: HEALTH.ORPHANED, region: "r2" }),
+    candidate("d", { zone: "z2", health: HEALTH.MAINTENANCE }),
   ];
-  const made = select(all, options({ region: "r1", zone: "z1", limit: 2, explain: true }));
-  expect(ids(made.ranked)).toBe("a b");
-  expect(made.explained?.map(({ kept, reason, detail }) => ({ kept, reason, detail }))).toEqual([
-    { kept: true, reason: "kept", detail: "rank 1: healthy, same zone, load 0.500" },
-    { kept: true, reason: "kept", detail: "rank 2: healthy, same region, load unknown" },
-    { kept: false, reason: "rank", detail: "rank 3: orphaned, elsewhere, load unknown" },
+  expect(details(all, {})).toEqual([
+    [true, "kept", "rank 1: healthy, same zone, load 0.500, the better of two draws"],
+    [true, "kept", "rank 2: healthy, same region, load unknown"],
+    [false, "rank", "rank 3: orphaned, elsewhere, load unknown"],
+    [false, "maintenance", "in maintenance, so it is never chosen"],
+  ]);
+  const half = [candidate("a"), candidate("b", { health: HEALTH.CRITICAL }), candidate("c", { zone: "z2" })];
+  expect(details(half, { limit: 3 })).toEqual([
+    [true, "kept", "rank 1: healthy, same zone (takes 70 % of the choices), load unknown, its turn"],
+    [true, "kept", "rank 2: healthy, same region (takes 30 % of the choices), load unknown"],
+    [true, "kept", "rank 3: critical, same zone, load unknown"],
+  ]);
+  const one = [candidate("a", { targets: [target({ weight: 3 })] })];
+  expect(details(one, { policy: SELECT_POLICY.ROUND_ROBIN })).toEqual([[true, "kept", "rank 1: healthy, same zone, weight 3, its turn"]]);
+  expect(details(one, { policy: SELECT_POLICY.RANDOM })).toEqual([[true, "kept", "rank 1: healthy, same zone, weight 3, drawn"]]);
+  expect(details(one, { policy: SELECT_POLICY.HASH, hashKey: "k" })).toEqual([
+    [true, "kept", expect.stringMatching(/^rank 1: healthy, hash 0\.\d{6}, the lowest hash$/)],
   ]);
 });
 

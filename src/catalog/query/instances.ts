@@ -24,6 +24,8 @@ export interface Sampling {
   readonly at: number;
   /** A small whole number. Records of a lower rank are considered before all of a higher rank. */
   readonly rank: (record: CatalogRecord) => number;
+  /** Number of ranks that make a tier. The records considered of a tier are of all its ranks, about as many of each. 1 by default. */
+  readonly ranksPerTier?: number;
   /** The best possible rank. A sample with enough records of this rank is used directly; otherwise the ranks of all instances are read. */
   readonly ideal: number;
   readonly wanted: number;
@@ -40,6 +42,8 @@ export interface Instances {
   readonly count: number;
   /** A `spread` sample has one in this many instances. 1 if all are considered. */
   readonly stride: number;
+  /** Of a sample: how many records of each rank were seen. They are all instances, or like the whole. */
+  readonly ranks: readonly number[] | undefined;
 }
 
 /**
@@ -62,6 +66,8 @@ export interface FindOptions<T> {
 export interface FoundInstances<T> {
   readonly found: readonly T[];
   readonly isSample: boolean;
+  /** Of a sample: numbers in the proportion of the fitting instances of each rank. */
+  readonly ranks: readonly number[] | undefined;
 }
 
 /**
@@ -70,23 +76,39 @@ export interface FoundInstances<T> {
  * `read` of the records found, and `suits` of all.
  */
 export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling, suits, read }: FindOptions<T>): FoundInstances<T> {
-  const { records, count } = sampleInstances(lookup, name, sampling);
+  const { records, count, ranks } = sampleInstances(lookup, name, sampling);
   const isSample = records.length < count;
-  if (suits === undefined) return { found: records.map(read), isSample };
+  if (suits === undefined) return { found: records.map(read), isSample, ranks };
   const suited = records.filter(suits);
   const isFit = suited.some((record) => sampling.rank(record) <= sampling.fit);
-  if (!isSample || isFit || suited.length === records.length) return { found: suited.map(read), isSample };
-  const most = sampling.most ?? MAX_INSTANCES;
-  const all = byRank(allInstances(lookup, name).filter(suits), sampling);
-  return { found: all.slice(0, most).map(read), isSample: all.length > most };
+  if (!isSample || isFit || suited.length === records.length)
+    return { found: suited.map(read), isSample, ranks: ranks && suitedRanks(ranks, { records, suited }, sampling) };
+  const all = allInstances(lookup, name).filter(suits);
+  const best = new BestRanks(sampling, sampling.most ?? MAX_INSTANCES);
+  // In key order from a place that `at` chooses, so that each has its chance.
+  const first = Math.floor(sampling.at * all.length);
+  for (const part of [all.slice(first), all.slice(0, first)]) for (const record of part) best.add(record);
+  const found = best.take();
+  return { found: found.map(read), isSample: all.length > found.length, ranks: best.counts };
 }
 
-/** Best rank first. Within a rank in key order, from a place that `at` chooses. */
-function byRank(records: readonly CatalogRecord[], { rank, at }: Sampling): readonly CatalogRecord[] {
-  const first = Math.floor(at * records.length);
-  const ranked: CatalogRecord[][] = [];
-  for (const part of [records.slice(first), records.slice(0, first)]) for (const record of part) (ranked[rank(record)] ??= []).push(record);
-  return ranked.flat();
+/** How many of the records seen of each rank fit, if as many fit of all as of those taken. */
+function suitedRanks(
+  seen: readonly number[],
+  taken: { readonly records: readonly CatalogRecord[]; readonly suited: readonly CatalogRecord[] },
+  { rank }: Sampling,
+): readonly number[] {
+  const [of, fitting] = [taken.records, taken.suited].map((records) => countRanks(records, rank));
+  return seen.map((count, i) => (count * (fitting?.[i] ?? 0)) / Math.max(1, of?.[i] ?? 0));
+}
+
+function countRanks(records: readonly CatalogRecord[], rank: Sampling["rank"]): readonly number[] {
+  const counts: number[] = [];
+  for (const record of records) {
+    const of = rank(record);
+    counts[of] = (counts[of] ?? 0) + 1;
+  }
+  return counts;
 }
 
 /** Like `sampleInstances`, for the given records. */
@@ -97,7 +119,7 @@ export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling):
 function sampled(range: InstanceRange, sampling: Sampling): Instances {
   const { count } = range;
   const most = sampling.most ?? MAX_INSTANCES;
-  if (count <= most) return { records: range.all(), count, stride: 1 };
+  if (count <= most) return { records: range.all(), count, stride: 1, ranks: undefined };
   const stride = Math.ceil(count / most);
   const best = new BestRanks(sampling, most);
   const enough = Math.floor(count / stride);
@@ -105,13 +127,13 @@ function sampled(range: InstanceRange, sampling: Sampling): Instances {
   if (sampling.form === "stretch") {
     const first = Math.floor(sampling.at * count);
     for (let i = 0; i < limit && !best.isEnough(enough); i++) best.add(range.at((first + i) % count));
-    return { records: best.take(), count, stride };
+    return { records: best.take(), count, stride, ranks: best.counts };
   }
   // First the class of indices that `at` chooses, then the next ones.
   const first = Math.floor(sampling.at * stride);
   for (let i = 0; i < stride && best.seenCount < limit && !best.isEnough(enough); i++)
     for (let index = (first + i) % stride; index < count; index += stride) best.add(range.at(index));
-  return { records: best.take(), count, stride };
+  return { records: best.take(), count, stride, ranks: best.counts };
 }
 
 /** All instances of a name, in key order. Cost: their number. */
@@ -119,11 +141,13 @@ export function allInstances(lookup: Lookup, name: InstanceName): readonly Catal
   return instanceRange(lookup, name).all();
 }
 
-/** Keeps the best `most` of the records that it receives. */
+/** Keeps the best `most` of the records that it receives, of a tier about as many of each rank. */
 class BestRanks {
   readonly #sampling: Sampling;
   readonly #most: number;
   readonly #byRank: CatalogRecord[][] = [];
+  /** Records received, by rank. */
+  readonly counts: number[] = [];
   seenCount = 0;
 
   constructor(sampling: Sampling, most: number) {
@@ -132,18 +156,51 @@ class BestRanks {
   }
 
   isEnough(leastCount: number): boolean {
-    return this.seenCount >= leastCount && (this.#byRank[this.#sampling.ideal]?.length ?? 0) >= this.#sampling.wanted;
+    return this.seenCount >= leastCount && (this.counts[this.#sampling.ideal] ?? 0) >= this.#sampling.wanted;
   }
 
   add(record: CatalogRecord): void {
     this.seenCount += 1;
-    const records = (this.#byRank[this.#sampling.rank(record)] ??= []);
-    if (records.length < this.#most) records.push(record);
+    const rank = this.#sampling.rank(record);
+    while (this.counts.length <= rank) {
+      this.counts.push(0);
+      this.#byRank.push([]);
+    }
+    this.counts[rank] = (this.counts[rank] ?? 0) + 1;
+    const records = this.#byRank[rank];
+    if (records !== undefined && records.length < this.#most) records.push(record);
   }
 
   take(): readonly CatalogRecord[] {
-    return this.#byRank.flat().slice(0, this.#most);
+    const taken: CatalogRecord[] = [];
+    const width = this.#sampling.ranksPerTier ?? 1;
+    for (let first = 0; first < this.#byRank.length; first += width) {
+      const ranks = this.#byRank.slice(first, first + width);
+      const share = evenShare(
+        ranks.map(({ length }) => length),
+        this.#most - taken.length,
+      );
+      for (const records of ranks) taken.push(...(this.#sampling.form === "spread" ? spreadOver(records, share) : records.slice(0, share)));
+    }
+    return taken.slice(0, this.#most);
   }
+}
+
+/** At most `count` of the records, evenly spread over them, so that they are like all. */
+function spreadOver(records: readonly CatalogRecord[], count: number): readonly CatalogRecord[] {
+  if (records.length <= count) return records;
+  return Array.from({ length: count }, (_, i) => existing(records[Math.floor((i * records.length) / count)]));
+}
+
+/** The most that each of several may take of a room, so that those that are smaller leave the rest to the others. */
+function evenShare(lengths: readonly number[], room: number): number {
+  let left = room;
+  for (const [i, length] of lengths.toSorted((a, b) => a - b).entries()) {
+    const share = Math.ceil(left / (lengths.length - i));
+    if (length > share) return share;
+    left -= length;
+  }
+  return room;
 }
 
 /** The records of one name in key order, by index. */

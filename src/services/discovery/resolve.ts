@@ -4,13 +4,15 @@ import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { type CatalogRecord, type KeyText, KIND } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
 import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
-import { type Choice, MAX_EXPLAINED, SELECT_POLICY, type SelectPolicy, select } from "../../reading/select.ts";
+import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { type Choice, MAX_EXPLAINED, select } from "../../reading/select.ts";
+import { type NameTurns, TurnBook } from "../../reading/turns.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
@@ -36,23 +38,34 @@ interface Found {
   readonly record: CatalogRecord;
 }
 
+/** Sum of the sizes of turns that a thread keeps: a size is a few dozen bytes, and most names have two or three. */
+const MOST_TURNS = 50_000;
+
 export function resolveHandler(parts: ResolveParts): Handler {
-  // One counter for all services. ROUND_ROBIN needs a number that moves on, and its start does not matter.
+  const book = new TurnBook(MOST_TURNS);
+  // One counter for all services: it leads to the parts of crowded names in turn, and its start does not matter.
   let turn = 0;
   return {
     kind: "unary",
     handle: (request: ResolveRequest, context: CallContext) => {
       turn = (turn + 1) % 0x4000_0000;
-      return resolve(parts, { request, context, turn });
+      return resolve(parts, { request, context, turn, book });
     },
   };
 }
 
-function resolve(parts: ResolveParts, { request, context, turn }: { request: ResolveRequest; context: CallContext; turn: number }) {
+interface Asked {
+  readonly request: ResolveRequest;
+  readonly context: CallContext;
+  readonly turn: number;
+  readonly book: TurnBook;
+}
+
+function resolve(parts: ResolveParts, { request, context, turn, book }: Asked) {
   const { reads, bytes, loads, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
-  const options = optionsOf(request, parts, turn, context.time.wallMs);
+  const options = optionsOf(request, parts);
   const isFit = versionTest(kind, request.versionRange);
   const unfit = new Set<CatalogRecord>();
   const suits = (record: CatalogRecord): boolean => {
@@ -66,17 +79,17 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
     return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
   };
   const viewer = viewerOf(context.caller, request.viewer, allowsViewerOverride);
-  const asked = { sampling: samplingOf(options), suits: isFit && suits, read };
-  const { found, isSample } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
-  const choice = select(found, { ...options, isSample });
-  const [best, ...others] = choice.ranked;
-  if (best === undefined) {
+  const asked = { sampling: samplingOf({ ...options, turn }), suits: isFit && suits, read };
+  const { found, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
+  const named = turnsName(request, kind, { found, place: options });
+  const choose = (turns: NameTurns) => select(found, { ...options, turns, time: context.time, counts: ranks });
+  // An absent name has no turns, so it takes no place among those that have.
+  const choice = found.length === 0 ? undefined : book.use(named, choose);
+  const [best, ...others] = choice?.ranked ?? [];
+  if (choice === undefined || best === undefined) {
     // A refusal names no age, so nobody could tell this absence from a true one.
     parts.checkCaughtUp();
-    throw new WaymarkError(
-      "not_found",
-      `nothing named ${request.name} in ${namespace}${unfit.size > 0 ? ` fits ${request.versionRange}` : ""}`,
-    );
+    throw refusal(request, found.length > 0, unfit.size > 0);
   }
   return create(ResolveResponseSchema, {
     entry: decodeMessage(bytes.entry(best.record)),
@@ -87,21 +100,40 @@ function resolve(parts: ResolveParts, { request, context, turn }: { request: Res
   });
 }
 
+function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boolean, isAnyUnfit: boolean): WaymarkError {
+  const fits = isAnyUnfit ? ` fits ${versionRange}` : "";
+  if (isAny) return new WaymarkError("in_maintenance", `every ${name} in ${namespace}${fits && ` that${fits}`} is in maintenance`);
+  return new WaymarkError("not_found", `nothing named ${name} in ${namespace}${fits}`);
+}
+
+/**
+ * Names the turns of a request: requests that choose among different entries must not have them in common, or one of two callers that ask by turns would
+ * always get the same entry. A place that no entry is in is left out, because places are the callers' words and turns are few.
+ */
+function turnsName(
+  request: ResolveRequest,
+  kind: Kind,
+  { found, place }: { readonly found: readonly Found[]; readonly place: Place },
+): string {
+  const { namespace, name, versionRange } = request;
+  const region = found.some(({ view }) => view.region === place.region) ? place.region : "";
+  const zone = found.some(({ view }) => view.zone === place.zone) ? place.zone : "";
+  return [kind, namespace, name, versionRange, region, zone].join("\0");
+}
+
 function explained({ explained: ranked = [] }: Choice<Found>, unfit: readonly Found[], range: string) {
   return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 
-function optionsOf(request: ResolveRequest, parts: ResolveParts, turn: number, nowWallMs: number) {
+function optionsOf(request: ResolveRequest, parts: ResolveParts) {
   const policy = policyOf(request.policy);
   if (policy === SELECT_POLICY.HASH && request.hashKey === "") throw invalid("hash_key", "is required for HASH");
   return {
     policy,
     region: request.prefer?.region || parts.identity.region,
     zone: request.prefer?.zone || parts.identity.zone,
-    turn,
     hashKey: request.hashKey,
     random: parts.random,
-    nowWallMs,
     limit: 1 + (request.limit === 0 ? DEFAULT_ALTERNATIVES : request.limit),
     explain: request.explain,
   };

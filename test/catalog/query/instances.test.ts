@@ -125,3 +125,35 @@ test("where half of a sample suits and is fit for traffic, nothing else is looke
   const { found, isSample } = findInstances(lookup, NAME, { sampling: { ...SAMPLING, form: "stretch" }, suits, read: (record) => record });
   expect([found.length, isSample, looked]).toEqual([500, true, 1000]);
 });
+
+test("a sample of a tier of several ranks has some of each, and tells how many of each there are", () => {
+  const levelOf = (record: CatalogRecord) => Number(record.traits.tags[0]);
+  const rank = (record: CatalogRecord) => healthRank(record) * 3 + levelOf(record);
+  // Five are near, the others half and half; a quarter is critical.
+  const lookup = crowd(10_000, (i) => ({
+    tags: [i % 1999 === 777 ? "0" : `${1 + (i % 2)}`],
+    health: i % 4 === 0 ? HEALTH.CRITICAL : HEALTH.HEALTHY,
+  }));
+  const find = (wanted: number, suits?: (record: CatalogRecord) => boolean) => {
+    const sampling = { ...SAMPLING, rank, ranksPerTier: 3, at: 0.4, fit: 2, wanted };
+    const { found, ranks } = findInstances(lookup, NAME, { sampling, suits, read: (record) => record });
+    return { levels: [0, 1, 2].map((level) => found.filter((one) => levelOf(one) === level).length), found, ranks: ranks?.map(Math.round) };
+  };
+  // All ranks were read to find those that are near. Then they share the room.
+  const all = find(5);
+  expect(all.levels).toEqual([4, 498, 498]);
+  expect(all.found.every(({ health }) => health === HEALTH.HEALTHY)).toBe(true);
+  expect(all.ranks?.slice(0, 3)).toEqual([4, 2499, 4997]);
+  // Of a sample that needs no more, all are kept.
+  expect(find(0).levels.reduce((sum, count) => sum + count)).toBe(1000);
+  // Where a test leaves some out, the numbers are those of the rest.
+  const isEarly = ({ key }: CatalogRecord) => (/i(\d{6})/.exec(key)?.[1] ?? "") < "002500";
+  const [near = 0, region = 0, far = 0] = find(5, isEarly).ranks ?? [];
+  expect([near, Math.round(region / 100), Math.round(far / 100)]).toEqual([1, 6, 13]);
+  // Where none of the sample is fit for traffic, the numbers are those of all.
+  const critical = find(5, ({ health }) => health === HEALTH.CRITICAL);
+  expect([critical.levels, critical.ranks?.slice(6)]).toEqual([
+    [1, 999, 0],
+    [1, 2499],
+  ]);
+});

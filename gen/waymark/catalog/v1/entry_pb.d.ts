@@ -1026,14 +1026,15 @@ export enum HealthStatus {
   CRITICAL = 3,
 
   /**
-   * An operator took the instance out of traffic.
+   * An operator took the instance out of traffic. Resolve never chooses it.
    *
    * @generated from enum value: HEALTH_STATUS_MAINTENANCE = 4;
    */
   MAINTENANCE = 4,
 
   /**
-   * The node that holds the registration cannot be reached. Only the server sets this value. Such entries rank last.
+   * The node that holds the registration cannot be reached. Only the server sets this value. Such entries
+   * rank last, as CRITICAL ones do.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */

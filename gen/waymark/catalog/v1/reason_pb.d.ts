@@ -188,6 +188,13 @@ export enum Reason {
    * @generated from enum value: REASON_RESOLVER_DISABLED = 23;
    */
   RESOLVER_DISABLED = 23,
+
+  /**
+   * FAILED_PRECONDITION. Entries were found, but all of them are in maintenance, so none may be chosen. Retry when one is back.
+   *
+   * @generated from enum value: REASON_IN_MAINTENANCE = 24;
+   */
+  IN_MAINTENANCE = 24,
 }
 
 /**

@@ -496,8 +496,8 @@ export declare type Explanation = Message<"waymark.discovery.v1.Explanation"> & 
 
   /**
    * `kept`, or the filter that dropped the entry: `scope`, `locality`, `namespace`, `names`, `kinds`, `capabilities`,
-   * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank` or
-   * `after_page`. Later versions may add words.
+   * `tags`, `resources`, `cluster_id`, `region`, `health`, `version_range`, `subject`, `policy`, `rank`,
+   * `maintenance` or `after_page`. Later versions may add words.
    *
    * @generated from field: string reason = 3;
    */
@@ -1064,7 +1064,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   target?: Target | undefined;
 
   /**
-   * The next best entries, best first.
+   * The next best entries, best first. Entries in maintenance are not among them.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry alternatives = 3;
    */
@@ -1612,6 +1612,11 @@ export declare const ServerInfoResponseSchema: GenMessage<ServerInfoResponse>;
 /**
  * How Resolve chooses among the instances of a name.
  *
+ * An instance in MAINTENANCE is never chosen, and is no alternative. The best health wins: HEALTHY and unset, then
+ * DEGRADED, then CRITICAL and ORPHANED. Among instances of that health, the preferred zone comes first, then the preferred
+ * region, then all others; each of these three levels takes at most 1.4 times the share of its instances that have that
+ * health, and the rest of the calls goes to the next level. The policy chooses inside a level. HASH alone has no levels.
+ *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
 export enum ResolvePolicy {
@@ -1623,14 +1628,15 @@ export enum ResolvePolicy {
   UNSPECIFIED = 0,
 
   /**
-   * Prefers better health, then nearness, then lower load.
+   * Draws two instances by weight and takes the less loaded one. A load report counts half after 60 seconds, and a high
+   * load excludes no instance. Where no instance has reported its load, it is RESOLVE_POLICY_ROUND_ROBIN.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */
   LOAD_AWARE = 1,
 
   /**
-   * Takes the instances in turn.
+   * Takes the instances in turn, in the order of their keys, each as often as its weight says.
    *
    * @generated from enum value: RESOLVE_POLICY_ROUND_ROBIN = 2;
    */
@@ -1644,8 +1650,8 @@ export enum ResolvePolicy {
   RANDOM = 3,
 
   /**
-   * Uses a rendezvous hash of `hash_key`: the same key finds the same instance while that instance lives. HEALTHY and
-   * DEGRADED count alike, so that a key stays when its instance degrades.
+   * Uses a rendezvous hash of `hash_key`: the same key finds the same instance while that instance lives, from any
+   * locality. HEALTHY and DEGRADED count alike, so that a key stays when its instance degrades.
    *
    * @generated from enum value: RESOLVE_POLICY_HASH = 4;
    */
@@ -1740,9 +1746,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof CatalogWatchResponseSchema;
   },
   /**
-   * Picks one endpoint of a service. When a name has more than 1,000 instances, each call considers another sample of
-   * them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND when no instance matches,
-   * or NOT_READY instead while the node may hold only a part of the catalog.
+   * Picks one endpoint of a service, as ResolvePolicy says. When a name has more than 1,000 instances, each call
+   * considers another sample of them, healthy instances first, so that each instance has its chance. Fails with NOT_FOUND
+   * when no instance matches, with IN_MAINTENANCE when all that match are in maintenance, and with NOT_READY instead of
+   * both while the node may hold only a part of the catalog.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Resolve
    */

@@ -213,6 +213,11 @@ export const ResolvePolicySchema = /*@__PURE__*/
 /**
  * How Resolve chooses among the instances of a name.
  *
+ * An instance in MAINTENANCE is never chosen, and is no alternative. The best health wins: HEALTHY and unset, then
+ * DEGRADED, then CRITICAL and ORPHANED. Among instances of that health, the preferred zone comes first, then the preferred
+ * region, then all others; each of these three levels takes at most 1.4 times the share of its instances that have that
+ * health, and the rest of the calls goes to the next level. The policy chooses inside a level. HASH alone has no levels.
+ *
  * @generated from enum waymark.discovery.v1.ResolvePolicy
  */
 export const ResolvePolicy = /*@__PURE__*/

@@ -1,0 +1,105 @@
+/** Resolve at the service: tiers, levels, turns and loads of what is registered. */
+import assert from "node:assert/strict";
+import { create } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  RegisterRequestSchema,
+  ResolvePolicy,
+  ResolveRequestSchema,
+  type ResolveResponse,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
+import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
+
+let inside: DiscoveryInside;
+beforeAll(async () => {
+  inside = await startDiscovery();
+});
+afterAll(() => inside.stop());
+
+function call(method: string, request: unknown): Promise<unknown> {
+  const handler = inside.service.handlers[method];
+  assert(handler?.kind === "unary");
+  const caller = { ...anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), principal: "p", tenant: "" };
+  return Promise.resolve(handler.handle(request as never, { caller, time: inside.now(), requestId: "" }));
+}
+
+interface Instance {
+  readonly zone?: string;
+  readonly health?: HealthStatus;
+  readonly utilization?: number;
+}
+
+async function register(name: string, instances: Readonly<Record<string, Instance>>): Promise<void> {
+  const entries = Object.entries(instances).map(([instanceId, { zone = "z1", health = HealthStatus.HEALTHY, utilization }]) => ({
+    key: { namespace: "svc.market", name, instanceId },
+    zone,
+    health,
+    targets: [{ host: "192.0.2.1", port: 80 }],
+    ...(utilization !== undefined && { load: { utilization } }),
+  }));
+  await call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
+}
+
+async function resolve(name: string, spec: { readonly policy?: ResolvePolicy; readonly explain?: boolean; readonly zone?: string } = {}) {
+  const { zone = "z1", ...rest } = spec;
+  const request = create(ResolveRequestSchema, { namespace: "svc.market", name, prefer: { zone }, ...rest });
+  return (await call("resolve", request)) as ResolveResponse;
+}
+
+const idOf = ({ entry }: ResolveResponse) => entry?.key?.instanceId ?? "";
+
+async function ids(name: string, count: number, zone?: string): Promise<string> {
+  const found: string[] = [];
+  for (let i = 0; i < count; i++) found.push(idOf(await resolve(name, zone === undefined ? {} : { zone })));
+  return found.join(" ");
+}
+
+test("a name whose entries are all in maintenance is refused, and one that also has a critical entry is not", async () => {
+  await register("shop", { a: { health: HealthStatus.MAINTENANCE }, b: { health: HealthStatus.MAINTENANCE } });
+  await expect(resolve("shop")).rejects.toThrow("in_maintenance: every shop in svc.market is in maintenance");
+  await expect(resolve("shops")).rejects.toThrow("not_found: nothing named shops in svc.market");
+  await register("shop", { c: { health: HealthStatus.CRITICAL } });
+  for (const policy of [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN, ResolvePolicy.RANDOM]) {
+    const answer = await resolve("shop", { policy, explain: true });
+    expect([idOf(answer), answer.alternatives.length]).toEqual(["c", 0]);
+    expect(answer.explanation.map(({ reason }) => reason)).toEqual(["kept", "maintenance", "maintenance"]);
+  }
+});
+
+test("callers that ask by turns have turns of their own for each name and place", async () => {
+  await register("cart", { a: {}, b: {}, c: { zone: "z2" }, d: { zone: "z2" } });
+  await register("tax", { a: {}, b: {} });
+  const found: string[] = [];
+  for (let i = 0; i < 4; i++)
+    found.push(await ids("cart", 1), await ids("cart", 1, "z2"), await ids("tax", 1), await ids("cart", 1, `z${i + 9}`));
+  expect([0, 1, 2, 3].map((at) => found.filter((_, i) => i % 4 === at).join(" "))).toEqual(["a b a b", "c d c d", "a b a b", "a b c d"]);
+});
+
+test("what a zone that lost half cannot take spills, and the answer says so", async () => {
+  await register("mail", {
+    a: {},
+    b: {},
+    c: { health: HealthStatus.CRITICAL },
+    d: { health: HealthStatus.MAINTENANCE },
+    e: { zone: "z2" },
+  });
+  const found = (await ids("mail", 20)).split(" ");
+  expect(["a", "b", "e"].map((id) => found.filter((one) => one === id).length)).toEqual([7, 7, 6]);
+  const { explanation } = await resolve("mail", { explain: true });
+  expect(explanation.map(({ key, detail }) => `${key?.instanceId ?? ""}: ${detail}`)).toEqual([
+    "a: rank 1: healthy, same zone (takes 70 % of the choices), load unknown, its turn",
+    "b: rank 2: healthy, same zone (takes 70 % of the choices), load unknown",
+    "e: rank 3: healthy, same region (takes 30 % of the choices), load unknown",
+    "c: rank 4: critical, same zone, load unknown",
+    "d: in maintenance, so it is never chosen",
+  ]);
+});
+
+test("a reported load turns turns into draws, and the less loaded is the first alternative", async () => {
+  await register("pay", { a: { utilization: 0.9 }, b: { utilization: 0.1 }, c: {} });
+  // Both draws of the fake chance fall on the middle of three.
+  const { entry, alternatives } = await resolve("pay");
+  expect([entry, ...alternatives].map((one) => one?.key?.instanceId)).toEqual(["b", "c", "a"]);
+});
