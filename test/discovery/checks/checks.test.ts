@@ -398,6 +398,34 @@ test("a fault of the node that ends within the doubt leaves no trace", () => {
   world.found.clear();
   world.run(60_000);
   expect([world.changeCount, world.checks.doubt.isDoubting, criticalCount(names)]).toEqual([before, false, 0]);
+  // The next fault is another one.
+  for (const name of names) world.found.set(`${name}.local`, failed(FAILURE.TIMEOUT));
+  world.run(SETTLED_MS);
+  expect([world.checks.doubt.isDoubting, world.checks.doubt.count, criticalCount(names)]).toEqual([true, 2, 0]);
+});
+
+test("programs that go down one after the other within ten seconds are as many at once", () => {
+  const names = Array.from({ length: 12 }, (_, i) => `n${i}`);
+  world.register(...names.map((name) => watchedEntry(name, [{ ...FAST, failing: 1 }])));
+  world.run(SETTLED_MS);
+  for (const name of names) {
+    world.found.set(`${name}.local`, DOWN);
+    world.run(1500);
+  }
+  expect(world.checks.doubt.isDoubting).toBe(true);
+  expect(criticalCount(names)).toBeLessThanOrEqual(6);
+});
+
+test("checks of which nothing is known yet are no evidence, neither for a doubt nor against one", () => {
+  const [old, fresh] = [12, 40].map((length, which) => Array.from({ length }, (_, i) => `${"of".charAt(which)}${i}`));
+  world.register(...(old ?? []).map((name) => watchedEntry(name, [FAST])));
+  world.run(SETTLED_MS);
+  for (const name of fresh ?? []) world.found.set(`${name}.local`, DOWN);
+  world.register(...(fresh ?? []).map((name) => watchedEntry(name, [{ ...FAST, failing: 10 }])));
+  world.run(2000);
+  for (const name of (old ?? []).slice(0, 8)) world.found.set(`${name}.local`, DOWN);
+  world.run(SETTLED_MS);
+  expect([world.checks.doubt.isDoubting, criticalCount(old ?? [])]).toEqual([true, 0]);
 });
 
 test("aliases of one entry turn with it, and are no reason for a doubt", () => {
