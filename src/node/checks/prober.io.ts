@@ -6,6 +6,14 @@ import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { FAILURE } from "../../catalog/entry/checks.ts";
+import {
+  HEALTH_CHECK_PATH,
+  healthOutcome,
+  healthRequest,
+  httpRequest,
+  MAX_ANSWER_BYTES,
+  StatusReader,
+} from "../../discovery/checks/dialogue.ts";
 import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
 import type { Probe } from "../../discovery/checks/probe.ts";
 import type { Reach } from "../../discovery/checks/reach.ts";
@@ -14,7 +22,6 @@ import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
-import { HEALTH_CHECK_PATH, healthOutcome, healthRequest, httpRequest, MAX_ANSWER_BYTES, StatusReader } from "./dialogue.ts";
 import { Turnstile } from "./turnstile.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */

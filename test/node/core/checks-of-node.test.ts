@@ -2,96 +2,18 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { Batch } from "../../../src/catalog/batch.ts";
-import { checksOf, FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { Leases } from "../../../src/catalog/leases.ts";
+import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/outcome.ts";
-import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
-import { openRooms } from "../../../src/node/core/rooms.ts";
-import type { NodeOutput } from "../../../src/node/core-io.ts";
+import { failed } from "../../../src/discovery/checks/outcome.ts";
 import { checksumOf } from "../../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../../src/policy/versions/codec.ts";
-import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
-import { SETTINGS } from "../../fakes/options.ts";
+import { LoneNode } from "../../fakes/lone-node.ts";
 import { rule, set } from "../../fakes/policies.ts";
-import { at, caller, command, Disk, draftAt, keyOf, stamped } from "../../fakes/registry.ts";
+import { at, draftAt, stamped } from "../../fakes/registry.ts";
 
 const FAST: MessageInitShape<typeof CheckSchema> = { interval: { seconds: 1n }, failing: 1, probe: { case: "tcp", value: {} } };
 const TARGETS = [{ host: "10.0.0.1", port: 80 }];
 const checked = (name: string, check = FAST) => stamped(name, { targets: TARGETS, checks: [check] });
-
-/** A node that stands alone, with a disk that always takes what it is given. */
-class LoneNode {
-  readonly disk: Disk;
-  readonly rooms;
-  readonly probes: Extract<NodeOutput, { readonly kind: "probe" }>[] = [];
-  readonly doubts: boolean[] = [];
-  outcome: Outcome = PASSED;
-  isAnswering = true;
-  ms = 0;
-
-  constructor(disk = new Disk(), isEnabled = true) {
-    this.disk = disk;
-    const settings = { ...SETTINGS, checks: { enabled: isEnabled, allowed: ["10.0.0.0/8"] }, node: { ...SETTINGS.node, clusterId: "c1" } };
-    const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
-    const fixed = { version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
-    const { lastSeq, floor } = disk;
-    const restored = { nodeId: "a", generation: 1, lastSeq, floor, leases: [...disk.leases.values()], boot: "b1" };
-    const opening = openRooms(restored, { settings, metrics: new Metrics(), now: () => at(this.ms), ...fixed, ...chance }, at(0));
-    for (const row of disk.rows.values()) opening.row(row);
-    this.rooms = opening.finish().rooms;
-  }
-
-  give(input: Parameters<typeof this.rooms.machine.handle>[0]): void {
-    const out: NodeOutput[] = [];
-    this.rooms.machine.handle(input, at(this.ms), out);
-    for (const output of out) this.#obey(output);
-  }
-
-  begin(): this {
-    for (const kind of ["begin", "serve", "policyShown"] as const) this.give({ kind });
-    return this;
-  }
-
-  register(...entries: readonly ReturnType<typeof stamped>[]): void {
-    this.rooms.registrar.register(caller("ann"), command(entries, { isStatic: true }), at(this.ms));
-    this.give({ kind: "tick" });
-  }
-
-  run(forMs: number): void {
-    const endMs = this.ms + forMs;
-    for (this.ms += 100; this.ms <= endMs; this.ms += 100) this.give({ kind: "tick" });
-    this.ms = endMs;
-  }
-
-  answer(id: number): void {
-    this.give({ kind: "probed", id, outcome: this.outcome });
-  }
-
-  healthOf(name: string): number | undefined {
-    return this.rooms.replica.view(keyOf(name))?.health;
-  }
-
-  statesOf(name: string) {
-    const record = this.rooms.replica.view(keyOf(name));
-    return record && checksOf(this.rooms.replica.slab.view(record.at, record.sizeBytes)).checkStates;
-  }
-
-  #obey(output: NodeOutput): void {
-    if (output.kind === "persist") this.#persist(output.batch);
-    if (output.kind === "doubt") this.doubts.push(output.isDoubting);
-    if (output.kind !== "probe") return;
-    this.probes.push(output);
-    if (this.isAnswering) this.answer(output.id);
-  }
-
-  #persist(batch: Batch): void {
-    this.disk.write(batch);
-    this.give({ kind: "persisted" });
-  }
-}
 
 test("a probe is ordered when the node has begun, and what it finds is on the disk and shown", () => {
   const node = new LoneNode();

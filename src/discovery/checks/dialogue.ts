@@ -1,9 +1,9 @@
 /** What a probe says to a server, and what it understands of the answer: a status of HTTP, or a health of gRPC. Nothing else is looked at. */
 import { FAILURE } from "../../catalog/entry/checks.ts";
-import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
+import { failed, type Outcome, PASSED } from "./outcome.ts";
 
 /** Most bytes that are read of an answer. */
 export const MAX_ANSWER_BYTES = 4096;
