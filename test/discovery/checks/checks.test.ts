@@ -156,7 +156,7 @@ test("checks end with their entry, and with the registration that leaves them ou
   world.unregister("a");
   for (const order of [...world.held, { ...world.held[0], id: 99_999 } as OrderedProbe]) world.answer(order);
   world.run(SETTLED_MS);
-  expect(world.checks.inFlightCount).toBe(0);
+  expect([world.checks.inFlightCount, world.checks.nextDeadlineMs()]).toEqual([0, Number.POSITIVE_INFINITY]);
 });
 
 test("a program renews its own check with any report; without one it fails, and the lease has no part in that", () => {
@@ -259,6 +259,18 @@ test(`at most ${MAX_IN_FLIGHT} probes are under way, and every check has its tur
   }
   expect(most).toBe(MAX_IN_FLIGHT);
   expect(new Set(world.probed.map(({ host }) => host)).size).toBe(names.length);
+});
+
+test("an entry that ends while its check waits for its turn is not probed", () => {
+  const names = Array.from({ length: MAX_IN_FLIGHT + 10 }, (_, i) => `n${i}`);
+  world.register(...names.map((name) => watchedEntry(name, [TCP])));
+  world.held = [];
+  world.run(2000);
+  const waiting = names.filter((name) => !world.probed.some(({ host }) => host === `${name}.local`));
+  expect([waiting.length, world.checks.waitingCount]).toEqual([10, 10]);
+  for (const name of waiting) world.unregister(name);
+  for (const order of world.held.splice(0)) world.answer(order);
+  expect([world.step().length, world.checks.waitingCount]).toEqual([0, 0]);
 });
 
 test("probes of one check lie an interval apart, give or take a tenth, and those of checks that began together drift apart", () => {
