@@ -39,6 +39,8 @@ export interface Answering {
   /** What clients sent, in order. */
   readonly said: string[];
   readonly connectionCount: () => number;
+  /** Connections that the client has not closed. */
+  readonly openCount: () => number;
 }
 
 export interface AnsweringOptions {
@@ -53,9 +55,13 @@ export async function answering(
   { isTls = false, host, port }: AnsweringOptions = {},
 ): Promise<Answering> {
   const said: string[] = [];
-  let count = 0;
+  let [count, left] = [0, 0];
   const serve = (socket: Socket) => {
     count += 1;
+    left += 1;
+    socket.once("close", () => {
+      left -= 1;
+    });
     socket.on("error", () => {});
     socket.once("data", (bytes: Buffer) => {
       said.push(bytes.toString("latin1"));
@@ -63,7 +69,7 @@ export async function answering(
     });
   };
   const server = isTls ? createTls(untrusted(), serve) : createServer(serve);
-  return { port: await listening(server, host, port), said, connectionCount: () => count };
+  return { port: await listening(server, host, port), said, connectionCount: () => count, openCount: () => left };
 }
 
 /** A port on which nobody listens. */
@@ -80,10 +86,14 @@ export async function healthServer(
   { isTls = false, host, port }: AnsweringOptions = {},
 ): Promise<Answering> {
   const said: string[] = [];
-  let count = 0;
+  let [count, left] = [0, 0];
   const server = isTls ? createSecureServer(untrusted()) : createHttp2();
-  server.on("session", () => {
+  server.on("session", (session) => {
     count += 1;
+    left += 1;
+    session.once("close", () => {
+      left -= 1;
+    });
   });
   server.on("stream", (stream: ServerHttp2Stream, headers) => {
     stream.on("error", () => {});
@@ -103,5 +113,5 @@ export async function healthServer(
       stream.end(Buffer.from([0, 0, 0, 0, 2, 8, status]));
     });
   });
-  return { port: await listening(server, host, port), said, connectionCount: () => count };
+  return { port: await listening(server, host, port), said, connectionCount: () => count, openCount: () => left };
 }

@@ -212,10 +212,44 @@ test("names are resolved two at once, so that slow ones leave the threads of thi
   expect([literal, most, ...(await Promise.all(probes))]).toEqual([PASSED, 2, ...probes.map(() => PASSED)]);
 });
 
+test("a probe leaves no connection behind, however it ends", async () => {
+  const silent = await answering();
+  const open = await answering((socket) => socket.write("HTTP/1.1 200 OK\r\n\r\n"));
+  const secure = await answering((socket) => socket.write("HTTP/1.1 200 OK\r\n\r\n"), { isTls: true });
+  const health = await healthServer(new Map([["web", 1]]));
+  const soon = { timeoutMs: 100 };
+  expect(await run(tcp(silent.port))).toEqual(PASSED);
+  await Promise.all([run(http(silent.port, soon)), run(grpc(silent.port, soon)), run(http(silent.port, { ...soon, isTls: true }))]);
+  expect([await run(http(open.port)), await run(http(secure.port, { isTls: true })), await run(grpc(health.port))]).toEqual([
+    PASSED,
+    PASSED,
+    PASSED,
+  ]);
+  const servers = [silent, open, secure, health];
+  expect(servers.map(({ connectionCount }) => connectionCount())).toEqual([4, 1, 1, 1]);
+  await until("all are closed", () => servers.every(({ openCount }) => openCount() === 0));
+});
+
+test("a name whose time is over before its turn is not resolved", async () => {
+  const asked: string[] = [];
+  const { promise: released, resolve: release } = Promise.withResolvers<readonly string[]>();
+  const prober = new Prober(LOOPBACK, (host) => {
+    asked.push(host);
+    return released;
+  });
+  const { port } = await answering();
+  const first = ["a.test", "b.test"].map((host) => prober.probe(tcp(port, { host })));
+  expect(await prober.probe(tcp(port, { host: "late.test", timeoutMs: 20 }))).toEqual(failed(FAILURE.TIMEOUT));
+  release(["127.0.0.1"]);
+  expect([await Promise.all(first), await prober.probe(tcp(port, { host: "c.test" }))]).toEqual([[PASSED, PASSED], PASSED]);
+  expect(asked).toEqual(["a.test", "b.test", "c.test"]);
+});
+
 test("a prober that is closed cuts what is under way", async () => {
   const { port } = await answering();
   const prober = new Prober(LOOPBACK);
-  const probes = [prober.probe(http(port)), prober.probe(grpc(port))];
+  const never = { timeoutMs: 3_600_000 };
+  const probes = [prober.probe(http(port, never)), prober.probe(grpc(port, never))];
   prober.close();
   expect(await Promise.all(probes)).toEqual([failed(FAILURE.TIMEOUT), failed(FAILURE.TIMEOUT)]);
 });
