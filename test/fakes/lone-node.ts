@@ -8,8 +8,11 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { openRooms } from "../../src/node/core/rooms.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
+import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
+import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { SETTINGS } from "./options.ts";
+import { set } from "./policies.ts";
 import { at, caller, command, Disk, keyOf, type stamped } from "./registry.ts";
 
 /** Its disk always takes what it is given. */
@@ -21,11 +24,18 @@ export class LoneNode {
   outcome: Outcome = PASSED;
   isAnswering = true;
   ms = 0;
+  #tokens = 0;
 
   constructor(disk = new Disk(), isEnabled = true) {
     this.disk = disk;
     const settings = { ...SETTINGS, checks: { enabled: isEnabled, allowed: ["10.0.0.0/8"] }, node: { ...SETTINGS.node, clusterId: "c1" } };
-    const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
+    const chance = {
+      leases: new Leases(1),
+      newGeneration: () => 77,
+      newToken: () => `${this.#tokens++}`,
+      random: () => 0.5,
+      onAgain: () => {},
+    };
     const fixed = { version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined, isMarked: false };
     const { lastSeq, floor } = disk;
     const restored = { nodeId: "a", generation: 1, lastSeq, floor, leases: [...disk.leases.values()], boot: "b1" };
@@ -54,6 +64,32 @@ export class LoneNode {
     const endMs = this.ms + forMs;
     for (this.ms += 100; this.ms <= endMs; this.ms += 100) this.give({ kind: "tick" });
     this.ms = endMs;
+  }
+
+  /** A policy that hides nothing else is in force from now on. */
+  policy({ rules }: Pick<PolicySet, "rules">): void {
+    const made = set(rules, { defaultAllow: true });
+    const facts = {
+      number: 1,
+      hlc: 2048,
+      nodeId: "a",
+      version: "v1",
+      defaultAllow: true,
+      ruleCount: rules.length,
+      appliedWallMs: 1,
+      principal: "ann",
+    };
+    const rest = {
+      reason: "",
+      changeTicket: "",
+      checksum: checksumOf(made),
+      lineage: [],
+      stage: undefined,
+      changes: [],
+      changesLeftOut: 0,
+      set: made,
+    };
+    this.rooms.policies.adopt({ number: 1, bytes: encodeVersion({ ...facts, ...rest }) });
   }
 
   answer(id: number): void {

@@ -43,6 +43,13 @@ export function stamped(name: string, init: MessageInitShape<typeof EntrySchema>
   return stamper.entryOf(entry, 0, { ...place, tenantId: "", registeredByAdmin, receivedWallMs: WALL });
 }
 
+/** As `stamped`, by a caller of that tenant. */
+export function stampedBy(tenantId: string, name: string, init: MessageInitShape<typeof EntrySchema>): StampedEntry {
+  const entry = create(EntrySchema, init);
+  entry.key = create(EntryKeySchema, { namespace: "svc", name, instanceId: "1" });
+  return stamper.entryOf(entry, 0, { nodeId: "a", clusterId: "c1", region: "r1", zone: "z1", tenantId, receivedWallMs: WALL });
+}
+
 /** A draft of any key, as a node of that cluster makes it. */
 export function draftAt(
   key: MessageInitShape<typeof EntryKeySchema>,

@@ -4,15 +4,17 @@ import { expect, test } from "vitest";
 import type { CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { failed } from "../../../src/discovery/checks/outcome.ts";
-import { checksumOf } from "../../../src/policy/set/rules.ts";
-import { encodeVersion } from "../../../src/policy/versions/codec.ts";
+import { failed, PASSED } from "../../../src/discovery/checks/outcome.ts";
 import { LoneNode } from "../../fakes/lone-node.ts";
-import { rule, set } from "../../fakes/policies.ts";
-import { at, draftAt, stamped } from "../../fakes/registry.ts";
+import { rule } from "../../fakes/policies.ts";
+import { at, draftAt, stamped, stampedBy } from "../../fakes/registry.ts";
 
 const FAST: MessageInitShape<typeof CheckSchema> = { interval: { seconds: 1n }, failing: 1, probe: { case: "tcp", value: {} } };
 const TARGETS = [{ host: "10.0.0.1", port: 80 }];
+const ALIAS: typeof FAST = {
+  ...FAST,
+  probe: { case: "alias", value: { key: { namespace: "other", name: "db", instanceId: "1" } } },
+};
 const checked = (name: string, check = FAST) => stamped(name, { targets: TARGETS, checks: [check] });
 
 test("a probe is ordered when the node has begun, and what it finds is on the disk and shown", () => {
@@ -44,25 +46,25 @@ test("a node that runs no checks any more keeps the entries of its disk, and sho
 
 test("an alias is blind where the tenant of its entry may not look, from the moment that the policy says so", () => {
   const node = new LoneNode().begin();
-  const alias = { ...FAST, probe: { case: "alias", value: { key: { namespace: "other", name: "db", instanceId: "1" } } } } as const;
-  node.register(checked("web", alias), draftAt({ namespace: "other", name: "db", instanceId: "1" }, {}));
+  node.register(checked("web", ALIAS), draftAt({ namespace: "other", name: "db", instanceId: "1" }, {}));
   node.run(5000);
   expect(node.healthOf("web")).toBe(HEALTH.HEALTHY);
-  const made = set([rule("other", { visibilityTenants: ["blue"] })], { defaultAllow: true });
-  const facts = { number: 1, hlc: 2048, nodeId: "a", version: "v1", defaultAllow: true, ruleCount: 1, appliedWallMs: 1, principal: "ann" };
-  const rest = {
-    reason: "",
-    changeTicket: "",
-    checksum: checksumOf(made),
-    lineage: [],
-    stage: undefined,
-    changes: [],
-    changesLeftOut: 0,
-    set: made,
-  };
-  node.rooms.policies.adopt({ number: 1, bytes: encodeVersion({ ...facts, ...rest }) });
+  node.policy({ rules: [rule("other", { visibilityTenants: ["blue"] })] });
   node.run(5000);
   expect(node.statesOf("web")).toEqual([failed(FAILURE.ALIAS)]);
+});
+
+test("an alias sees what the tenant of its entry may see", () => {
+  const node = new LoneNode().begin();
+  node.register(draftAt({ namespace: "other", name: "db", instanceId: "1" }, {}));
+  node.policy({ rules: [rule("other", { visibilityTenants: ["blue"] })] });
+  const of = (tenant: string) => stampedBy(tenant, "web", { targets: TARGETS, checks: [ALIAS] });
+  node.register(of("red"));
+  node.run(5000);
+  expect(node.statesOf("web")).toEqual([failed(FAILURE.ALIAS)]);
+  node.register(of("blue"));
+  node.run(5000);
+  expect(node.statesOf("web")).toEqual([PASSED]);
 });
 
 test("a standstill of the process voids the probes under way, and a node that drains orders none", () => {
@@ -79,8 +81,13 @@ test("a standstill of the process voids the probes under way, and a node that dr
   node.answer(id);
   expect(node.rooms.checks.totals.failed).toBe(0);
   node.isAnswering = true;
-  node.give({ kind: "drain" });
+  node.outcome = PASSED;
+  node.answer(node.probes.at(-1)?.id ?? 0);
+  const before = node.probes.length;
+  node.run(5000);
   const { length } = node.probes;
+  expect(length).toBeGreaterThan(before);
+  node.give({ kind: "drain" });
   node.run(10_000);
   expect(node.probes).toHaveLength(length);
 });

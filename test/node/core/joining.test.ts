@@ -1,6 +1,7 @@
 /** What a node is to others when it joins them, as settings, disk and snapshot say. */
 import { expect, test } from "vitest";
 import { Leases } from "../../../src/catalog/leases.ts";
+import type { Settings } from "../../../src/config/settings.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
@@ -17,14 +18,22 @@ import { at } from "../../fakes/registry.ts";
 const NODE = { ...SETTINGS.node, clusterId: "c1", region: "r1", labels: { rack: "7" } };
 const SETTINGS_HERE = { ...SETTINGS, node: NODE, fabric: { ...SETTINGS.fabric, clusterTokenFile: "token" } };
 
-function joined({ warm, now = at(0) }: { readonly warm?: Warm; readonly now?: Time } = {}) {
+function joined({
+  warm,
+  now = at(0),
+  checks = SETTINGS.checks,
+}: {
+  readonly warm?: Warm;
+  readonly now?: Time;
+  readonly checks?: Settings["checks"];
+} = {}) {
   const options = { settings: SETTINGS_HERE, version: "1", history: HISTORY_BOUNDS, patience: ALL_TIME_COUNTS, audit: undefined };
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
   const restored = { nodeId: "a", generation: 5, lastSeq: 0, floor: 0, leases: [], boot: "b2" };
   const given = { ...options, ...chance, metrics: new Metrics(), isMarked: false, now: () => at(0) };
   const { rooms } = openRooms(restored, given, at(0)).finish();
   const parts = {
-    settings: SETTINGS_HERE,
+    settings: { ...SETTINGS_HERE, checks },
     options: FABRIC_OPTIONS,
     rng: new Rng("joining"),
     address: "a:1",
@@ -51,6 +60,11 @@ test("a node tells others its place and labels from the settings, and its start 
     bootBefore: "b1",
   };
   expect(fabric.membership.find("a")).toMatchObject(facts);
+});
+
+test.each([true, false])("a node tells others that it runs checks when its settings say so: %s", (enabled) => {
+  const { fabric } = joined({ checks: { enabled, allowed: [] } });
+  expect(fabric.leaving.capabilities.includes("checks")).toBe(enabled);
 });
 
 test.each([
