@@ -2,7 +2,7 @@
  * Keeps entries registered, as a state machine: registers them under a lease, renews it, reports health and load, and registers again when the lease or
  * the server that holds it is lost (docs/guides/clients.md, Keeping alive). `register.io.ts` makes the calls and waits.
  */
-import { backoffMs } from "../lib/backoff.ts";
+import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
 /** How a call failed, as far as the machine must know. */
@@ -63,7 +63,6 @@ type State =
     }
   | { readonly kind: "over" };
 
-const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
 /** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that leases which began together are not renewed together. */
 const RENEWAL_SHARE = 1 / 3;
 const RENEWAL_SPREAD = 0.25;
@@ -169,7 +168,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
       out.push({ kind: "told", event: { kind: "failed" } });
       return;
     }
-    const waitMs = Math.max(backoffMs(this.#failures, this.#random(), RETRY), retryMs ?? 0);
+    const waitMs = Math.max(returnMs(this.#failures, this.#random()), retryMs ?? 0);
     this.#failures += 1;
     const atMonoMs = time.monoMs + waitMs;
     if (state.kind === "registering") {
@@ -189,7 +188,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
 
   #registerAgain({ leaseId, server }: Lease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
     // A server that lost its leases lost those of all its clients.
-    const spreadMs = why === "expired" ? backoffMs(0, this.#random(), RETRY) : 0;
+    const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;
     this.#state = { kind: "registering", sentMonoMs: undefined, atMonoMs: time.monoMs + spreadMs };
     out.push({ kind: "told", event: { kind: "lost", leaseId, server, why } });

@@ -8,7 +8,7 @@ import { DiscoveryDelta_Action, DiscoveryDelta_Cause } from "../../gen/waymark/c
 import type { Entry, EntryKey, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { type CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { backoffMs } from "../lib/backoff.ts";
+import { returnMs } from "../lib/backoff.ts";
 import { Doubts } from "./doubts.ts";
 
 export type FollowEvent =
@@ -64,9 +64,6 @@ interface Staged {
 }
 
 type Removal = Omit<Extract<FollowEvent, { kind: "remove" }>, "kind" | "key">;
-
-/** Waits between tries to open the watch again. */
-const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
 
 export class Follower {
   /** What the reader holds, by key: only what is needed to recognise a repetition. */
@@ -151,7 +148,7 @@ export class Follower {
   broken(chance: number, { retryMs, isAway }: { readonly retryMs?: number | undefined; readonly isAway: boolean }): number {
     this.#staged = undefined;
     if (isAway) this.#short = undefined;
-    const waitMs = Math.max(backoffMs(this.#failures, chance, RETRY), retryMs ?? 0);
+    const waitMs = Math.max(returnMs(this.#failures, chance), retryMs ?? 0);
     this.#failures += 1;
     return waitMs;
   }

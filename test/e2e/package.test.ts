@@ -1,5 +1,6 @@
 /** The package made by `npm run pack` runs without our sources, and what the API page calls "later" is so. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   cpSync,
   existsSync,
@@ -17,7 +18,8 @@ import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
 import { mustRun, ROOT, run } from "../../scripts/run.ts";
-import { onFreePorts } from "../fakes/node-process.ts";
+import { onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const folders: string[] = [];
 const children: ChildProcess[] = [];
@@ -144,6 +146,40 @@ test("a program that imports the package compiles with its types, and calls a no
     peers: "function",
     grpc: "function",
   });
+});
+
+/** The numbers of the last report of the example program. */
+function lastReport(lines: readonly string[]) {
+  const match = lines.findLast((line) => line.startsWith("found "))?.match(/^found (\d+), failed (\d+), (stale|current)/);
+  return { found: Number(match?.[1] ?? 0), failed: Number(match?.[2] ?? 0), freshness: match?.[3] ?? "" };
+}
+
+test("the example program looks up while its server is killed and comes back, without a failed lookup", async () => {
+  const folder = await projectWithPackage();
+  const program = join(folder, "lookups.ts");
+  cpSync(join(ROOT, "docs/examples/client/lookups.ts"), program);
+  const data = temporary();
+  const serve = (...flags: readonly string[]) => startNodeProcess(["--data-dir", data, "--node-id", "example", ...flags]);
+  let node = await serve();
+  const port = node.grpc.split(":").at(-1) ?? "";
+  const child = spawn(process.execPath, [program, node.grpc], { stdio: ["ignore", "pipe", "inherit"] });
+  children.push(child);
+  const lines: string[] = [];
+  createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
+  try {
+    await until("it looks up", () => lastReport(lines).found > 50);
+    await node.stop("SIGKILL");
+    await until("its map is stale", () => lastReport(lines).freshness === "stale");
+    const { found } = lastReport(lines);
+    await until("it goes on", () => lastReport(lines).found > found + 50);
+    node = await serve("--grpc-port", port);
+    await until("its map is current", () => lastReport(lines).freshness === "current");
+    child.kill("SIGINT");
+    await once(child, "exit");
+    expect([lastReport(lines).failed, child.exitCode, lines.at(-1)]).toEqual([0, 0, "registration: closed"]);
+  } finally {
+    await node[Symbol.asyncDispose]();
+  }
 });
 
 test("a program on an older Node is told which it needs, and not which function is missing", async () => {

@@ -22,7 +22,8 @@ export function tellMemory(): void {
   process.on("disconnect", endNow);
 }
 
-async function held(): Promise<Held> {
+/** What this process holds after a full collection; it runs with --expose-gc. */
+export async function held(): Promise<Held> {
   // Finalizers of what one collection found free others' memory: a few rounds, with turns of the event loop between.
   for (let i = 0; i < 4; i++) {
     globalThis.gc?.();

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Rng } from "../../src/lib/rng.ts";
 import { type FollowEvent, Follower } from "../../src/reading/follow.ts";
 
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
@@ -174,3 +175,19 @@ test("P3: folding what is told equals what the server has, for any cuts and repe
     }),
   );
 });
+
+test.each([20_000, 60_000, 300_000])(
+  "a thousand readers that lost all servers for %i ms come back within 13 s, few in one second",
+  (outageMs) => {
+    const backMs = Array.from({ length: 1000 }, (_, i) => {
+      const rng = new Rng(`reader ${i}`);
+      const follower = new Follower("");
+      let nowMs = 0;
+      while (nowMs < outageMs) nowMs += follower.broken(rng.next(), AWAY);
+      return nowMs - outageMs;
+    });
+    expect(Math.max(...backMs)).toBeLessThan(13_000);
+    const perSecond = Array.from({ length: 13 }, (_, second) => backMs.filter((ms) => Math.floor(ms / 1000) === second).length);
+    expect(Math.max(...perSecond)).toBeLessThanOrEqual(outageMs < 60_000 ? 250 : 150);
+  },
+);
