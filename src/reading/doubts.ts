@@ -34,6 +34,11 @@ export class Doubts {
     return isFew;
   }
 
+  /** The reader lets these keys go. */
+  drop(isDropped: (key: string) => boolean): void {
+    for (const keys of [this.#told, this.#doubted]) for (const key of keys) if (isDropped(key)) keys.delete(key);
+  }
+
   /** A snapshot of everything says what exists. */
   clear(): void {
     this.#doubted.clear();

@@ -36,10 +36,11 @@ export class Bookmarks implements Places {
 
   /** All that is followed is now as it was at the cursor. */
   note(cursor: PortableCursor): void {
+    if (!this.#isWhole) return;
     const { revision } = this.#replica;
     // At one revision the first is good for the most readers that come, and the last for those that go.
     if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());
-    const origins = new Map(cursor.origins.map((origin) => [idOf(origin), origin]));
+    const origins = byId(cursor);
     this.#list.push({ cursor, origins, revision });
     this.#originCount += origins.size;
     while (this.#list.length > MAX_BOOKMARKS || (this.#originCount > MAX_ORIGINS && this.#list.length > 1)) this.#drop(this.#list.shift());
@@ -78,7 +79,7 @@ export class Bookmarks implements Places {
 
   /** The revision of the newest bookmark that the cursor's reader is past in everything. */
   #before(cursor: PortableCursor): number | undefined {
-    const known = new Map(cursor.origins.map((origin) => [idOf(origin), origin]));
+    const known = byId(cursor);
     const isBefore = ({ origins, cursor: { local, policyEpoch, clusterId } }: Bookmark) =>
       local === cursor.local && policyEpoch === cursor.policyEpoch && clusterId === cursor.clusterId && isPast(known, origins);
     return this.#list.findLast(isBefore)?.revision;
@@ -87,6 +88,20 @@ export class Bookmarks implements Places {
   #drop(bookmark: Bookmark | undefined): void {
     this.#originCount -= bookmark?.origins.size ?? 0;
   }
+}
+
+/**
+ * Of two places of one upstream the one from which both readers lose nothing when they go on together: the earlier one. Undefined if none is, because
+ * the state of an origin changed in between.
+ */
+export function earlierOf(a: PortableCursor, b: PortableCursor): PortableCursor | undefined {
+  const [inA, inB] = [byId(a), byId(b)];
+  if (isPast(inB, inA)) return a;
+  return isPast(inA, inB) ? b : undefined;
+}
+
+function byId({ origins }: PortableCursor): ReadonlyMap<string, CursorOrigin> {
+  return new Map(origins.map((origin) => [idOf(origin), origin]));
 }
 
 const NONE: ReadonlyMap<string, CursorOrigin> = new Map();

@@ -7,7 +7,7 @@ import { SCOPE } from "../catalog/entry/scope.ts";
 import { readShown } from "../catalog/entry/tail.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
-import type { Prefixes } from "../catalog/query/prefixes.ts";
+import { Prefixes } from "../catalog/query/prefixes.ts";
 import { queryPage } from "../catalog/query/query.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../catalog/record/record.ts";
 import { entryFields, type Origin, StoredRecord } from "../catalog/record/stored-record.ts";
@@ -22,29 +22,57 @@ import { Doubts } from "../reading/doubts.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 import type { WatchDelta, WatchMessage } from "./codec.ts";
 
+const NOTHING = new Prefixes([]);
+
 /** One watch of the upstream, which tells of the namespaces below some prefixes. */
 export class FollowedWatch {
   readonly prefixes: Prefixes;
+  /** What another watch follows: what this one says of it does not count. */
+  readonly except: Prefixes;
   /** Whether its first snapshot has arrived whole. Before that its namespaces are unknown, not empty. */
   isComplete = false;
   /** The snapshot under way: the namespaces that it speaks for, undefined for all, and what it listed. */
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
-  readonly doubts = new Doubts();
-  /** The place from which the next upstream goes on, as text. Empty for a snapshot. */
-  portable = "";
+  readonly doubts: Doubts;
+  /** The place from which the next upstream goes on. Undefined for a snapshot. */
+  place: WatchMessage["place"];
+  /** Whether `place` is of the upstream that is followed now. */
+  isPlaced = false;
+  /** Whether more is held than at `place`, and only this upstream will tell all of it again. Another one must begin with a snapshot. */
+  isRough = false;
   /** Whether something is held that the upstream does not know. Then the watch must be opened again, with a snapshot. */
   isDoubtful = false;
 
-  constructor(prefixes: Prefixes) {
+  constructor(prefixes: Prefixes, { except = NOTHING, doubts = new Doubts() } = {}) {
     this.prefixes = prefixes;
+    this.except = except;
+    this.doubts = doubts;
   }
 
-  /** The cursor for another upstream, or for the same one in another process. Empty for a snapshot. */
+  /** A watch that goes on from here for fewer namespaces. */
+  narrowed(prefixes: Prefixes): FollowedWatch {
+    const watch = new FollowedWatch(prefixes, { doubts: this.doubts });
+    watch.isComplete = this.isComplete;
+    watch.place = this.place;
+    watch.isRough = this.isRough;
+    watch.isPlaced = this.isPlaced;
+    watch.doubts.drop((key) => !prefixes.covers(key.slice(0, key.indexOf("\0"))));
+    return watch;
+  }
+
+  /** The upstream is lost, and with it what only it could have told again. */
+  lose(): void {
+    if (this.isRough) this.place = undefined;
+    this.isRough = false;
+    this.isPlaced = false;
+  }
+
+  /** The cursor for another stream. Empty for a snapshot. */
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
-    if (!this.doubts.move()) this.portable = "";
-    return this.portable;
+    if (!this.doubts.move()) this.place = undefined;
+    return this.place?.text ?? "";
   }
 }
 
@@ -79,20 +107,27 @@ export class Followed {
     if (watch.staged !== undefined || place === undefined) return;
     if (watch.doubts.isDoubtful) {
       watch.isDoubtful = true;
-      watch.portable = "";
+      watch.place = undefined;
       return;
     }
-    watch.portable = place.text;
+    watch.place = place;
+    watch.isPlaced = true;
+    watch.isRough = false;
     watch.doubts.settle();
     this.#options.bookmarks.note(place.cursor);
   }
 
-  /** The namespaces of the prefixes are followed no more. */
-  drop(prefixes: Prefixes, time: Time): void {
-    for (const namespace of this.#namespaces(prefixes)) {
-      for (const stored of this.#recordsOf(namespace)) this.#options.replica.withdraw(stored, time);
+  /** Of the namespaces that were followed only these are followed from now on. What is not held must not be taken for absent. */
+  drop(followed: Prefixes, kept: Prefixes, time: Time): void {
+    const { replica, bookmarks } = this.#options;
+    for (const namespace of this.#namespaces(followed)) {
+      if (kept.covers(namespace)) continue;
+      for (const stored of this.#recordsOf(namespace)) {
+        this.loads.delete(stored.key);
+        replica.withdraw(stored, time);
+      }
     }
-    this.#options.bookmarks.clear();
+    bookmarks.clear();
   }
 
   #change(watch: FollowedWatch, delta: WatchDelta, time: Time): void {
@@ -108,6 +143,7 @@ export class Followed {
     const stamped = stamper.entryOfStored(entry);
     if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`an entry of ${stamped.namespace}, which this watch does not ask for`);
     if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
+    if (watch.except.covers(stamped.namespace)) return;
     watch.staged?.seen.add(stamped.key);
     watch.doubts.hear(stamped.key);
     watch.doubts.tell(stamped.key);
@@ -123,6 +159,7 @@ export class Followed {
     const { replica, onGone } = this.#options;
     const { key, text, cause } = change;
     if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
+    if (watch.except.covers(key.namespace)) return;
     watch.doubts.hear(text);
     watch.doubts.tell(text);
     const gone = replica.view(text);
@@ -147,6 +184,7 @@ export class Followed {
     const { namespaces, seen } = staged;
     if (namespaces === undefined) watch.doubts.clear();
     for (const namespace of namespaces ?? this.#namespaces(watch.prefixes)) {
+      if (watch.except.covers(namespace)) continue;
       for (const stored of this.#recordsOf(namespace)) {
         if (seen.has(stored.key)) continue;
         const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;

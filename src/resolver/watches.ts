@@ -1,0 +1,171 @@
+/**
+ * The watches by which a resolver follows its namespaces: one for all of them, so that an idle namespace costs its upstream nothing. A namespace that is
+ * followed anew comes first by a watch of its own; when its snapshot is there, one watch goes on for both (semantics.md, Resolver 14).
+ */
+
+import { Prefixes } from "../catalog/query/prefixes.ts";
+import type { Time } from "../lib/machine.ts";
+import { type Bookmarks, earlierOf } from "./bookmarks.ts";
+import type { WatchMessage } from "./codec.ts";
+import { type Followed, FollowedWatch } from "./followed.ts";
+
+/** A stream of an upstream, by its number: streams that were closed may still say something. */
+export type StreamNumber = number;
+
+export type WatchOrder =
+  | {
+      readonly kind: "open";
+      readonly stream: StreamNumber;
+      readonly upstream: string;
+      readonly prefixes: readonly string[];
+      /** Empty for a snapshot. */
+      readonly cursor: string;
+    }
+  | { readonly kind: "close"; readonly stream: StreamNumber };
+
+interface Open {
+  readonly watch: FollowedWatch;
+  readonly stream: StreamNumber;
+}
+
+const NOTHING = new Prefixes([]);
+
+export class Watches {
+  readonly #followed: Followed;
+  readonly #bookmarks: Bookmarks;
+  #wanted = NOTHING;
+  #upstream: string | undefined;
+  #main: Open | undefined;
+  /** Of what is followed anew, until its snapshot is there. */
+  #extra: Open | undefined;
+  #streamCount = 0;
+  /** What was held when the last upstream was lost. */
+  #left: FollowedWatch | undefined;
+
+  constructor(followed: Followed, bookmarks: Bookmarks) {
+    this.#followed = followed;
+    this.#bookmarks = bookmarks;
+  }
+
+  /** Whether all that a namespace has is held. Before that it is unknown, not empty. */
+  isComplete(namespace: string): boolean {
+    return this.#watches().some(({ isComplete, prefixes }) => isComplete && prefixes.covers(namespace));
+  }
+
+  /** Whether everything that is wanted is held. */
+  get isWhole(): boolean {
+    return this.#wanted.list.every((prefix) => this.isComplete(prefix));
+  }
+
+  /** Follows these prefixes from now on. */
+  want(prefixes: Prefixes, time: Time, out: WatchOrder[]): void {
+    this.#wanted = prefixes;
+    this.#adjust(time, out);
+  }
+
+  /** Follows at another upstream from now on, from where the last one left off. Undefined if there is none. */
+  use(upstream: string | undefined, time: Time, out: WatchOrder[]): void {
+    if (upstream === this.#upstream) return;
+    this.#leave(time, out);
+    this.#upstream = upstream;
+    this.#adjust(time, out);
+  }
+
+  /**
+   * An upstream sent a message. Returns whether it was of a watch that is open. Throws `invalid_argument` for a message that no server of ours can have sent:
+   * the stream is then to be told as ended.
+   */
+  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrder[]): boolean {
+    const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
+    if (open === undefined) return false;
+    this.#followed.hear(open.watch, message, time);
+    if (open.watch.isDoubtful) this.#again(open, out);
+    else this.#adjust(time, out);
+    return true;
+  }
+
+  /** A stream ended or failed. The caller decides which upstream is used from now on, and tells it with `use`. Returns whether it was one that is open. */
+  ended(stream: StreamNumber, time: Time, out: WatchOrder[]): boolean {
+    if (this.#main?.stream !== stream && this.#extra?.stream !== stream) return false;
+    this.#leave(time, out, stream);
+    this.#upstream = undefined;
+    return true;
+  }
+
+  #watches(): readonly FollowedWatch[] {
+    return [this.#main?.watch, this.#extra?.watch, this.#left].filter((watch) => watch !== undefined);
+  }
+
+  /** Closes all streams. What was held whole stays, and the next upstream goes on from there. */
+  #leave(time: Time, out: WatchOrder[], ended?: StreamNumber): void {
+    for (const open of [this.#main, this.#extra])
+      if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
+    const [main, extra] = [this.#main?.watch ?? this.#left, this.#extra?.watch];
+    this.#left = main?.isComplete === true ? main : undefined;
+    this.#left?.lose();
+    if (main !== this.#left && main !== undefined) this.#followed.drop(main.prefixes, NOTHING, time);
+    if (extra !== undefined) this.#followed.drop(extra.prefixes, this.#left?.prefixes ?? NOTHING, time);
+    this.#main = undefined;
+    this.#extra = undefined;
+  }
+
+  /** Brings what is open in line with what is wanted. */
+  #adjust(time: Time, out: WatchOrder[]): void {
+    if (this.#upstream === undefined) return;
+    if (this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0))
+      this.#main = this.#begin(this.#left ?? new FollowedWatch(this.#wanted), out);
+    this.#left = undefined;
+    const [main, extra] = [this.#main, this.#extra];
+    // Places of two upstreams cannot be compared.
+    if (main?.watch.isPlaced === true && extra?.watch.isComplete === true) {
+      out.push({ kind: "close", stream: main.stream }, { kind: "close", stream: extra.stream });
+      this.#extra = undefined;
+      this.#main = this.#begin(joined(main.watch, extra.watch), out);
+    } else if (main?.watch.isComplete === true && extra === undefined) this.#change(main, time, out);
+    this.#bookmarks.setWhole(this.#extra === undefined);
+  }
+
+  /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */
+  #change({ watch, stream }: Open, time: Time, out: WatchOrder[]): void {
+    const added = this.#wanted.list.filter((prefix) => !watch.prefixes.covers(prefix));
+    if (added.length > 0) {
+      this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
+      return;
+    }
+    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
+    this.#followed.drop(watch.prefixes, this.#wanted, time);
+    out.push({ kind: "close", stream });
+    this.#main = this.#wanted.list.length === 0 ? undefined : this.#begin(watch.narrowed(this.#wanted), out);
+  }
+
+  #begin(watch: FollowedWatch, out: WatchOrder[]): Open {
+    this.#streamCount += 1;
+    const { list } = watch.prefixes;
+    out.push({ kind: "open", stream: this.#streamCount, upstream: this.#upstream ?? "", prefixes: list, cursor: watch.move() });
+    return { watch, stream: this.#streamCount };
+  }
+
+  /** Begins a watch anew, with a snapshot. */
+  #again(open: Open, out: WatchOrder[]): void {
+    out.push({ kind: "close", stream: open.stream });
+    const again = this.#begin(open.watch, out);
+    if (open === this.#main) this.#main = again;
+    else this.#extra = again;
+  }
+}
+
+/**
+ * One watch of what two held. It goes on from the earlier of their places; which one that is the order of their messages does not say. Until its first
+ * bookmark it holds more than at that place, of which it does not know what.
+ */
+function joined(first: FollowedWatch, second: FollowedWatch): FollowedWatch {
+  const watch = new FollowedWatch(new Prefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });
+  watch.isComplete = true;
+  watch.isRough = true;
+  const [one, other] = [first.place, second.place];
+  if (one !== undefined && other !== undefined) {
+    const earlier = earlierOf(one.cursor, other.cursor);
+    watch.place = earlier === undefined ? undefined : earlier === one.cursor ? one : other;
+  }
+  return watch;
+}
