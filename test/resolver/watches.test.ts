@@ -75,7 +75,8 @@ class World {
   /** Gives messages of one of the streams, at most so many. */
   deliver(pick: number, maxCount: number, time: Time): void {
     const [number] = [...this.streams.keys()].slice(pick % Math.max(1, this.streams.size));
-    for (let n = 0; n < maxCount && number !== undefined; n++) {
+    if (number === undefined) return;
+    for (let n = 0; n < maxCount; n++) {
       const stream = this.streams.get(number);
       const message = stream?.feed.next(time, MESSAGE_BYTES, true);
       if (stream === undefined || message === undefined) return;
