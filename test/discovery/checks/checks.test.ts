@@ -388,7 +388,7 @@ test.each([
   "with $downCount of $checkCount programs down at once and a threshold of $failing, the node doubts itself: $doubts",
   ({ failing, checkCount, downCount, doubts }) => {
     const names = Array.from({ length: checkCount }, (_, i) => `n${i}`);
-    world.register(...names.map((name) => watchedEntry(name, [{ ...TCP, interval: seconds(1), failing }])));
+    world.register(...names.map((name) => watchedEntry(name, [{ ...TCP, interval: seconds(1), failing, passing: failing }])));
     world.run(SETTLED_MS);
     for (const name of names.slice(0, downCount)) world.found.set(`${name}.local`, DOWN);
     world.run(SETTLED_MS);
@@ -396,6 +396,13 @@ test.each([
     // A fault that stays is believed, and the doubt does not begin again.
     world.run(35_000);
     expect([world.checks.doubt.isDoubting, criticalCount(names), world.checks.doubt.count]).toEqual([false, downCount, doubts ? 1 : 0]);
+    // That they are all back at once, after a while, is another reason for a doubt.
+    world.run(60_000);
+    world.found.clear();
+    world.run(SETTLED_MS);
+    expect([world.checks.doubt.count, criticalCount(names)]).toEqual(doubts ? [2, downCount] : [0, 0]);
+    world.run(35_000);
+    expect(criticalCount(names)).toBe(0);
   },
 );
 
