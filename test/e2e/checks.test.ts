@@ -137,6 +137,13 @@ test("a file of entries has their checks; a restart without checks keeps the ent
     await using apply = new CommandProcess(["apply", "--server", node.grpc, "-f", file]);
     expect(await apply.finished()).toMatchObject({ exit: 0 });
     await until("it is critical", async () => (await seen(node)).health === "HEALTH_STATUS_CRITICAL");
+    // What checks found is no difference to the file.
+    await using again = new CommandProcess(["apply", "--server", node.grpc, "-f", file]);
+    expect(await again.finished()).toMatchObject({
+      exit: 0,
+      stderr: expect.stringContaining("0 updated, 0 removed, 1 unchanged") as string,
+    });
+    expect((await seen(node)).health).toBe("HEALTH_STATUS_CRITICAL");
     // The program can be looked up with what its check found.
     expect((await seen(node)).states).toMatchObject([{ failure: "CHECK_FAILURE_STATUS", httpStatus: 500 }]);
     await node.stop("SIGKILL");

@@ -227,10 +227,23 @@ function diffEntries(wanted: readonly Entry[], held: readonly Entry[], { isOwned
 }
 
 /** Fields that the server stamps, or that are not content. */
-const STAMPED = ["key", "clusterId", "region", "nodeId", "tenantId", "registeredAt", "updatedAt", "load", "registeredByAdmin"];
+const STAMPED = [
+  "key",
+  "clusterId",
+  "region",
+  "nodeId",
+  "tenantId",
+  "registeredAt",
+  "updatedAt",
+  "load",
+  "registeredByAdmin",
+  "reportedHealth",
+  "checkStates",
+];
 
 function differingFields(wanted: Entry, held: Entry): readonly string[] {
-  const [a, b] = [content(wanted), content(held)];
+  // An entry with checks shows the worst of what its client said and of what these found.
+  const [a, b] = [content(wanted, wanted.health), content(held, held.reportedHealth || held.health)];
   // The server fills these in when they are absent.
   if (wanted.zone === "") b.delete("zone");
   if (wanted.ttl === undefined) b.delete("ttl");
@@ -238,8 +251,9 @@ function differingFields(wanted: Entry, held: Entry): readonly string[] {
 }
 
 /** Field to canonical text, with the defaults that the server would store. */
-function content(entry: Entry): Map<string, string> {
+function content(entry: Entry, said: HealthStatus): Map<string, string> {
   const full = clone(EntrySchema, entry);
+  full.health = said;
   if (full.scope === Scope.UNSPECIFIED) full.scope = Scope.ZONE;
   if (full.health === HealthStatus.UNSPECIFIED || full.health === HealthStatus.ORPHANED) full.health = HealthStatus.HEALTHY;
   for (const target of full.targets) if (target.protocol === "") target.protocol = "tcp";
