@@ -13,7 +13,7 @@ const PARTS: Readonly<Record<string, readonly string[]>> = {
   summary: ["lib", "catalog", "policy"],
   fabric: ["lib", "grpc", "catalog", "policy", "summary"],
   discovery: ["lib", "reading", "catalog", "policy", "summary", "fabric"],
-  resolver: ["lib", "reading", "catalog", "summary"],
+  resolver: ["lib", "reading", "catalog", "policy", "summary"],
   dns: ["lib", "reading", "catalog", "policy", "resolver", "discovery"],
   store: ["lib", "catalog", "policy"],
   control: ["lib", "store", "fabric"],

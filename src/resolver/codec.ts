@@ -1,5 +1,7 @@
-/** Reads the messages of a watch that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
+/** Reads the messages of the watches that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
+import { fromBinary } from "@bufbuild/protobuf";
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
+import { type PolicyPlace, type WatchPolicyResponse, WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
@@ -7,6 +9,27 @@ import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
 import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
 import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
 import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
+import type { VersionPlace } from "../policy/versions/version.ts";
+
+/** A part of an encoded version of the policy. */
+export interface PolicyPart {
+  readonly place: VersionPlace;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly sizeBytes: number;
+}
+
+/** What decides at the upstream; all versions that it names were sent before. */
+export interface PolicyState {
+  /** Newest first. */
+  readonly versions: readonly VersionPlace[];
+  readonly policyEpoch: string;
+}
+
+export interface PolicyMessage {
+  readonly part: PolicyPart | undefined;
+  readonly state: PolicyState | undefined;
+}
 
 /** One change: an entry to put, or a key to remove. */
 export interface WatchDelta {
@@ -30,6 +53,8 @@ export interface WatchMessage {
   readonly via: readonly string[];
   readonly digest: { readonly count: number; readonly digest: bigint } | undefined;
 }
+
+const MAX_NODE_ID = 64;
 
 /** Throws `invalid_argument` for bytes that no server of ours can have sent. */
 export function readWatchMessage(bytes: Uint8Array): WatchMessage {
@@ -117,4 +142,34 @@ function originOf(id: string): Pick<WatchDelta, "nodeId" | "generation" | "seq">
   if (generationAt < 1 || !isName(nodeId, PROTOCOL_BOUNDS.maxIdLength) || !isSeq(generation) || !isSeq(seq) || seq === 0)
     throw misplaced(`the id of a change, ${JSON.stringify(id.slice(0, 100))}`);
   return { nodeId, generation, seq };
+}
+
+/** Throws `invalid_argument` for bytes that no server of ours can have sent. */
+export function readPolicyMessage(bytes: Uint8Array): PolicyMessage {
+  const { part, state } = decoded(bytes);
+  return {
+    part: part && { place: versionPlaceOf(part.place), offset: part.offset, bytes: part.bytes, sizeBytes: part.sizeBytes },
+    state: state && { versions: state.versions.map(versionPlaceOf), policyEpoch: state.policyEpoch },
+  };
+}
+
+function decoded(bytes: Uint8Array): WatchPolicyResponse {
+  try {
+    return fromBinary(WatchPolicyResponseSchema, bytes);
+  } catch (error) {
+    throw misplaced(error instanceof Error ? error.message : "no message of WatchPolicy");
+  }
+}
+
+function versionPlaceOf(place: PolicyPlace | undefined): VersionPlace {
+  const [number, hlc] = [Number(place?.number ?? 0), Number(place?.hlc ?? 0)];
+  const { nodeId = "", checksum = "" } = place ?? {};
+  const isPlace =
+    Number.isSafeInteger(number) &&
+    number >= 1 &&
+    Number.isSafeInteger(hlc) &&
+    nodeId.length <= MAX_NODE_ID &&
+    /^(?:[0-9a-f]{64})?$/.test(checksum);
+  if (!isPlace) throw misplaced("a version of the policy without a place");
+  return { number, hlc, nodeId, checksum };
 }

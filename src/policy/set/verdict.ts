@@ -50,6 +50,11 @@ const CONTROL: Verdict = said(true, "control_plane", "");
 /** Most verdicts kept, over all viewers. When there are more, all are forgotten. */
 const MAX_KEPT = 200_000;
 
+/** The epoch of a version: see `Policy.epoch`. */
+export function epochOf({ number, checksum }: { readonly number: number; readonly checksum: string }): string {
+  return checksum === "" ? `${number}` : `${number}-${checksum.slice(0, 12)}`;
+}
+
 /** A policy in force, compiled; or none. Immutable except for the verdicts that it keeps. */
 export class Policy {
   /** Undefined: no policy was ever configured, and everything is allowed. */
@@ -79,7 +84,7 @@ export class Policy {
   get epoch(): string {
     if (this.set === undefined) return "none";
     if (this.isPending) return "pending";
-    return this.checksum === "" ? `${this.number}` : `${this.number}-${this.checksum.slice(0, 12)}`;
+    return epochOf(this);
   }
 
   /** The rule of a namespace; undefined when there is none. */

@@ -1,0 +1,129 @@
+/**
+ * The policy by which a resolver judges its callers: the versions of its upstream, of which it selects the one in force as a node does (semantics.md, Resolver 15).
+ */
+import { misplaced } from "../lib/protowire.ts";
+import { epochOf } from "../policy/set/verdict.ts";
+import { decodeVersion } from "../policy/versions/codec.ts";
+import type { PolicyEngine } from "../policy/versions/engine.ts";
+import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../policy/versions/version.ts";
+import type { PolicyMessage, PolicyPart } from "./codec.ts";
+
+/** Most bytes of an encoded version. */
+const MAX_VERSION_BYTES = 16 * 1024 * 1024;
+/** Most versions that are sent before the state that names them. */
+const MAX_ARRIVED = 100;
+
+interface Arrived {
+  readonly version: PolicyVersion;
+  readonly sizeBytes: number;
+}
+
+interface Arriving {
+  readonly place: VersionPlace;
+  readonly sizeBytes: number;
+  readonly parts: Uint8Array[];
+  length: number;
+}
+
+export class FollowedPolicy {
+  readonly #engine: PolicyEngine;
+  #arriving: Arriving | undefined;
+  /** Whole versions, until the state says which there are. */
+  #arrived: Arrived[] = [];
+  /** Epochs of versions that arrived, also of those that lost their number to another one. */
+  readonly #seen = new Set<string>();
+  /** The newest epoch that was heard of and is not known here. */
+  #lacking: string | undefined;
+
+  /** Until an upstream has said what its policy is, `engine` shows nothing. */
+  constructor(engine: PolicyEngine) {
+    this.#engine = engine;
+    engine.isAwaiting = engine.newestNumber === 0;
+  }
+
+  /** Whether callers may be answered: there is a policy, or there is known to be none, and it is as new as everything that was heard. */
+  get isReady(): boolean {
+    return !this.#engine.isAwaiting && this.#lacking === undefined;
+  }
+
+  /** The versions that an upstream need not send. */
+  get known(): readonly VersionPlace[] {
+    return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
+  }
+
+  /** The stream was opened anew: what was arriving begins again. */
+  begin(): void {
+    this.#arriving = undefined;
+    this.#arrived = [];
+  }
+
+  /** A message of WatchPolicy. Throws `invalid_argument` for what no server of ours can have sent; the stream is then to be opened anew. */
+  hear({ part, state }: PolicyMessage): void {
+    if (part !== undefined) this.#part(part);
+    if (state === undefined) return;
+    if (this.#arriving !== undefined) throw misplaced("a version of the policy that ends before its end");
+    for (const place of state.versions) if (!this.#has(place)) throw misplaced(`version ${place.number} of the policy was not sent`);
+    this.#take();
+    if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
+    this.heardEpoch(state.policyEpoch);
+  }
+
+  /** Something was made under that policy. */
+  heardEpoch(epoch: string): void {
+    const number = numberOf(epoch);
+    if (number === undefined || this.#knows(epoch, number)) return;
+    if (number >= (numberOf(this.#lacking ?? "") ?? 0)) this.#lacking = epoch;
+  }
+
+  #part({ place, offset, bytes, sizeBytes }: PolicyPart): void {
+    let arriving = this.#arriving;
+    if (arriving === undefined) {
+      if (sizeBytes > MAX_VERSION_BYTES) throw misplaced(`a version of the policy of ${sizeBytes} bytes, at most ${MAX_VERSION_BYTES}`);
+      if (this.#arrived.length >= MAX_ARRIVED) throw misplaced(`more than ${MAX_ARRIVED} versions of the policy before a state`);
+      arriving = { place, sizeBytes, parts: [], length: 0 };
+      this.#arriving = arriving;
+    }
+    const isNext = isSamePlace(place, arriving.place) && offset === arriving.length && sizeBytes === arriving.sizeBytes && bytes.length > 0;
+    if (!isNext || arriving.length + bytes.length > sizeBytes) throw misplaced("parts of versions of the policy out of order");
+    arriving.parts.push(bytes);
+    arriving.length += bytes.length;
+    if (arriving.length < sizeBytes) return;
+    this.#arriving = undefined;
+    const read = decodeVersion(Buffer.concat(arriving.parts));
+    if (!read.ok) throw misplaced(`version ${place.number} of the policy: ${read.fault}`);
+    if (!isSamePlace(read.version, place)) throw misplaced(`version ${place.number} of the policy has another place than its parts`);
+    this.#arrived.push({ version: read.version, sizeBytes });
+    this.#see(epochOf(place));
+  }
+
+  #has(place: VersionPlace): boolean {
+    // One that is older than what is known may not be kept any more.
+    return !isNewer(place, this.#engine.place) || this.#arrived.some(({ version }) => isSamePlace(version, place));
+  }
+
+  /** The versions are taken oldest first, as at a node. None of them is older than what is known: a resolver never goes back. */
+  #take(): void {
+    const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
+    this.#arrived = [];
+    for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
+    const lacking = this.#lacking;
+    if (lacking !== undefined && this.#knows(lacking, numberOf(lacking) ?? 0)) this.#lacking = undefined;
+  }
+
+  #see(epoch: string): void {
+    const [oldest] = this.#seen;
+    if (this.#seen.size >= MAX_ARRIVED && oldest !== undefined) this.#seen.delete(oldest);
+    this.#seen.add(epoch);
+  }
+
+  /** Whether a version is known here, or is older than what is. */
+  #knows(epoch: string, number: number): boolean {
+    return number < this.#engine.newestNumber || this.#seen.has(epoch) || this.known.some((place) => epochOf(place) === epoch);
+  }
+}
+
+/** The number of the version that an epoch names. Undefined for the epochs of no version. */
+function numberOf(epoch: string): number | undefined {
+  const [, number] = /^(\d{1,16})(?:-[0-9a-f]{12})?$/.exec(epoch) ?? [];
+  return number === undefined ? undefined : Number(number);
+}
