@@ -120,7 +120,7 @@ export class Client implements WatchingCalls {
         return await this.#tryAt(server, method, message, { ...options, deadlineMonoMs });
       } catch (error) {
         failure = error;
-        if (!(error instanceof RequestError && error.isAway) || !(isRepeatable || isUndone(error))) throw error;
+        if (!(error instanceof RequestError && (error.isAway || isReadOnly(error))) || !(isRepeatable || isUndone(error))) throw error;
       }
     }
     throw failure;
@@ -237,7 +237,9 @@ export class Client implements WatchingCalls {
       this.#answered(server);
       return answer;
     } catch (error) {
-      if (error instanceof RequestError && error.isAway) this.failOver(server);
+      if (!(error instanceof RequestError)) throw error;
+      if (error.isAway) this.failOver(server);
+      else if (isReadOnly(error)) this.#servers.refusedWrites(server, this.#options.nowMs());
       throw error;
     }
   }
@@ -264,6 +266,11 @@ export class Client implements WatchingCalls {
     }
     return channel;
   }
+}
+
+/** Whether a resolver refused a write. */
+function isReadOnly({ facts }: RequestError): boolean {
+  return facts.reason === "READ_ONLY";
 }
 
 /** The failure of a call after `close`: no try helps. */

@@ -167,6 +167,16 @@ test.each([
   expect(client.server).toBe("b:1");
 });
 
+test("a write that a resolver refuses goes to the next server, and so do all later ones; reads stay", async () => {
+  const { a, b, client } = setUp();
+  a.failure = failure("FAILED_PRECONDITION", { reason: "READ_ONLY" });
+  await client.call(register, {});
+  await client.call(register, {});
+  expect([a.timeoutsMs.length, b.timeoutsMs.length, client.writeServer, client.server]).toEqual([1, 2, "b:1", "a:1"]);
+  b.failure = failure("UNAVAILABLE", { reason: "DRAINING" });
+  await expect(client.call(register, {})).rejects.toBe(b.failure);
+});
+
 test("while all servers are away, the tries are at most the calls, a tenth of the calls, and ten", async () => {
   const { a, b, client } = setUp();
   [a.failure, b.failure] = [failure("UNAVAILABLE"), failure("UNAVAILABLE")];

@@ -52,6 +52,8 @@ export class Servers {
   readonly #failed = new Map<string, Failed>();
   #place: Place | undefined;
   #writer: string;
+  /** Servers that said that they take no writes: resolvers among the seeds. */
+  readonly #readOnly = new Set<string>();
   /** The resolver that takes the reads; without one the writer takes them. */
   #reader: string | undefined;
 
@@ -88,6 +90,14 @@ export class Servers {
     }
     if (this.#reader === server) this.#reader = this.#bestReader(monoMs);
     if (this.#writer === server) this.#writer = this.#nextWriter(server, monoMs);
+  }
+
+  /** The server takes reads only: it keeps these, and writes turn to the next one. */
+  refusedWrites(server: string, monoMs: number): void {
+    this.#readOnly.add(server);
+    if (this.#writer !== server) return;
+    this.#reader ??= server;
+    this.#writer = this.#nextWriter(server, monoMs);
   }
 
   /** The server answered, so it is as good as one that never failed. */
@@ -167,7 +177,7 @@ export class Servers {
     const at = this.seeds.indexOf(lost) + 1;
     const inTurn = [...this.seeds.slice(at), ...this.seeds.slice(0, at)];
     const others = [...this.#found.values()].filter(({ kind }) => kind === "node").map(({ server }) => server);
-    const candidates = [...inTurn, ...others].filter((server) => server !== lost);
+    const candidates = [...inTurn, ...others].filter((server) => server !== lost && !this.#readOnly.has(server));
     const rested = candidates.find((server) => !this.#rests(server, monoMs));
     const until = (server: string): number => this.#failed.get(server)?.restsUntilMonoMs ?? 0;
     return rested ?? candidates.toSorted((a, b) => until(a) - until(b))[0] ?? lost;
