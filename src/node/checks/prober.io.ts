@@ -211,7 +211,10 @@ function statusOutcome(status: number, { min, max }: { readonly min: number; rea
 
 function health(socket: Socket, { host, port, service, isTls, timeoutMs }: Extract<Probe, { readonly kind: "grpc" }>): Promise<Outcome> {
   const scheme = isTls ? "https" : "http";
-  const connection = new ClientConnection(socket, { authority: hostPort(host, port), scheme, limits: GRPC_LIMITS });
+  const authority = hostPort(host, port);
+  // node:http2 makes a URL of it, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.
+  if (!URL.canParse(`${scheme}://${authority}`)) return Promise.resolve(failed(FAILURE.MALFORMED));
+  const connection = new ClientConnection(socket, { authority, scheme, limits: GRPC_LIMITS });
   return new Promise((resolve) => {
     callUnary(connection, { path: HEALTH_CHECK_PATH, message: healthRequest(service), timeoutMs }, (answer) => {
       const outcome = healthOutcome(answer, connection.isReady);

@@ -180,6 +180,23 @@ test("of several addresses those that are allowed are tried in order, and no oth
   expect([connectionCount(), other.connectionCount()]).toEqual([1, 0]);
 });
 
+test.each(["xn--0.test", "0x7f000001", "a_b.test", "web.test."])(
+  "a host that is odd in a URL or in TLS is probed like any other: %s",
+  async (host) => {
+    const there: Resolve = () => Promise.resolve(["127.0.0.1"]);
+    const services = new Map([["web", 1]]);
+    const [plain, secure] = [await healthServer(services), await healthServer(services, { isTls: true })];
+    const web = await answering(reply("HTTP/1.1 200 OK\r\n\r\n"), { isTls: true });
+    const outcomes = [await run(grpc(plain.port, { host }), there), await run(grpc(secure.port, { host, isTls: true }), there)];
+    expect([...outcomes, await run(http(web.port, { host, isTls: true }), there)]).toEqual([PASSED, PASSED, PASSED]);
+  },
+);
+
+test("a name that no request of gRPC can say is malformed", async () => {
+  const { port } = await healthServer(new Map([["web", 1]]));
+  expect(await run(grpc(port, { host: "web.0x" }), () => Promise.resolve(["127.0.0.1"]))).toEqual(failed(FAILURE.MALFORMED));
+});
+
 test("a name without an address, and one of the system's own", async () => {
   const { port } = await answering();
   expect(await run(tcp(port, { host: "none.test" }), () => Promise.reject(new Error("ENOTFOUND")))).toEqual(failed(FAILURE.NAME));
