@@ -15,7 +15,7 @@ export class KeyOrder<M extends Keyed> {
   // Sorted blocks in order. Only the block of an empty order is empty.
   readonly #blocks: M[][] = [[]];
   #size = 0;
-  // The place: a member is at `#index` of `#block`, which is the block number `#number`. The index is -1 for a place before all of the block.
+  // The place: a member is at `#index` of `#block`, which is the block number `#number`. The index is -1 for the place before all.
   #block: M[];
   #number = 0;
   #index = -1;
@@ -55,13 +55,12 @@ export class KeyOrder<M extends Keyed> {
     if (block[index] !== member) return;
     block.splice(index, 1);
     this.#size -= 1;
-    if (number === this.#number && index <= this.#index) this.#index -= 1;
+    if (number === this.#number && index <= this.#index) this.#move(number, this.#index - 1);
     if (block.length > 0 || this.#blocks.length === 1) return;
     this.#blocks.splice(number, 1);
-    if (number > this.#number) return;
+    // The place is not in the block that went, except before all.
     if (number < this.#number) this.#move(this.#number - 1, this.#index);
-    else if (number === 0) this.#move(0, -1);
-    else this.#move(number - 1, this.#blockAt(number - 1).length - 1);
+    else if (number === this.#number) this.#move(0, -1);
   }
 
   /** Moves on to the next member, after the last one to the first. Undefined if there are none. HOT: once a choice in turn (bench/choose.ts). */
@@ -97,10 +96,12 @@ export class KeyOrder<M extends Keyed> {
     this.#move(number, block[index]?.key === key ? index : index - 1);
   }
 
+  /** The place before all of a block is that of the last member before it, so that a member put in between is next. */
   #move(number: number, index: number): void {
-    this.#number = number;
-    this.#index = index;
-    this.#block = this.#blockAt(number);
+    const isBefore = index === -1 && number > 0;
+    this.#number = isBefore ? number - 1 : number;
+    this.#block = this.#blockAt(this.#number);
+    this.#index = isBefore ? this.#block.length - 1 : index;
   }
 
   #blockAt(number: number): M[] {

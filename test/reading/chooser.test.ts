@@ -175,23 +175,88 @@ test("an old report counts less: after an hour a loaded one is as good as one of
   expect(tally(chooser, 1000, at(3_600_000)).get("full")).toBeGreaterThan(400);
 });
 
-test("calls in flight, latencies and errors that the client saw count", () => {
-  const chooser = chooserOf([candidate("a"), candidate("b"), candidate("c"), candidate("d")]);
-  const [slow, failing, crowded, good] = ["a", "b", "c", "d"].map((key) => chooser.find(key));
-  if (slow === undefined || failing === undefined || crowded === undefined || good === undefined) throw new Error("they were put");
-  for (const endpoint of [slow, failing, crowded, good])
-    for (let i = 0; i < 4; i++) {
-      chooser.started(endpoint);
-      if (endpoint === failing) chooser.failed(endpoint, START);
-      else chooser.succeeded(endpoint, endpoint === slow ? 200 : 10, START);
-    }
-  for (let i = 0; i < 20; i++) chooser.started(crowded);
-  const counts = tally(chooser, 16_000);
-  // Seven of sixteen pairs have the good one.
-  expect(counts.get("d")).toBeGreaterThan(6500);
-  for (const key of ["a", "b", "c"]) expect(counts.get(key)).toBeLessThan(6000);
-  for (let i = 0; i < 20; i++) chooser.abandoned(crowded);
-  expect(tally(chooser, 16_000).get("c")).toBeGreaterThan(3500);
+/** The endpoint of a key that was put. */
+function endpointOf(chooser: Chooser<Candidate>, key: string): Endpoint {
+  const endpoint = chooser.find(key);
+  if (endpoint === undefined) throw new Error(`${key} was not put`);
+  return endpoint;
+}
+
+function succeed(chooser: Chooser<Candidate>, key: string, latencyMs: number, time = START): void {
+  chooser.started(endpointOf(chooser, key));
+  chooser.succeeded(endpointOf(chooser, key), latencyMs, time);
+}
+
+const shareOf = (chooser: Chooser<Candidate>, key: string, time = START) => (tally(chooser, 4000, time).get(key) ?? 0) / 4000;
+
+test.each<{ readonly what: string; readonly act: (chooser: Chooser<Candidate>) => void }>([
+  { what: "slower", act: (chooser) => succeed(chooser, "a", 40) },
+  {
+    what: "slower once, because an average of latencies falls slowly",
+    act: (chooser) => (succeed(chooser, "a", 400), succeed(chooser, "a", 10)),
+  },
+  { what: "failing", act: (chooser) => (succeed(chooser, "a", 10), failTimes(chooser, chooser.find("a"), 1)) },
+  { what: "busy with calls", act: (chooser) => (succeed(chooser, "a", 10), chooser.started(endpointOf(chooser, "a"))) },
+])("an endpoint that is $what loses to another, until that is long ago", ({ what, act }) => {
+  const chooser = chooserOf([candidate("a"), candidate("b")]);
+  succeed(chooser, "b", 10);
+  act(chooser);
+  // It wins where it is drawn twice.
+  expect(shareOf(chooser, "a")).toBeCloseTo(0.25, 1);
+  if (what === "busy with calls") chooser.abandoned(endpointOf(chooser, "a"));
+  expect(shareOf(chooser, "a", at(7_200_000))).toBeCloseTo(0.5, 1);
+});
+
+test("a failure is forgotten after later calls went well", () => {
+  const chooser = chooserOf([candidate("a"), candidate("b")]);
+  failTimes(chooser, chooser.find("a"), 4);
+  succeed(chooser, "a", 10, at(120_000));
+  succeed(chooser, "b", 20, at(120_000));
+  expect(shareOf(chooser, "a", at(120_000))).toBeCloseTo(0.75, 1);
+});
+
+test("an endpoint of three times the weight stands three times the calls in flight, whoever else was there", () => {
+  const chooser = chooserOf([candidate("gone", { weight: 1000 }), candidate("light", { weight: 1 }), candidate("heavy", { weight: 3 })]);
+  for (let i = 0; i < 3; i++) chooser.started(endpointOf(chooser, "heavy"));
+  for (let i = 0; i < 2; i++) chooser.started(endpointOf(chooser, "light"));
+  for (const key of ["light", "heavy"]) succeed(chooser, key, 10);
+  chooser.remove("gone");
+  // The light one wins where it is drawn twice.
+  expect(shareOf(chooser, "light")).toBeCloseTo(1 / 16, 1);
+  const reported = chooserOf([
+    candidate("gone", { weight: 1000 }),
+    candidate("a", { load: load(0.2) }),
+    candidate("b", { load: load(0.7) }),
+  ]);
+  reported.remove("gone");
+  reported.started(endpointOf(reported, "a"));
+  expect(shareOf(reported, "a")).toBeCloseTo(0.75, 1);
+});
+
+test("loads and weights stay those of their endpoints when others go", () => {
+  const all = [
+    candidate("first", { load: load(1), weight: 1 }),
+    candidate("busy", { load: load(0.9), weight: 3 }),
+    candidate("idle", { load: load(0), weight: 1 }),
+  ];
+  const chooser = chooserOf(all);
+  chooser.remove("first");
+  // Drawn: 3 of 4 times busy; it wins where it is drawn twice.
+  expect(shareOf(chooser, "busy")).toBeCloseTo(9 / 16, 1);
+  const random = chooserOf([candidate("first"), candidate("light", { weight: 1 }), candidate("heavy", { weight: 5 })], {
+    policy: SELECT_POLICY.RANDOM,
+  });
+  random.remove("first");
+  expect(shareOf(random, "heavy")).toBeCloseTo(5 / 6, 1);
+});
+
+test("an entry that changes keeps its turn, unless it changes its level or weight", () => {
+  const chooser = chooserOf(many(3, "e"), { policy: SELECT_POLICY.ROUND_ROBIN });
+  expect(keys(chooser, 1)).toBe("e000");
+  chooser.put(candidate("e000", { load: load(0.5) }));
+  expect(keys(chooser, 3)).toBe("e001 e002 e000");
+  chooser.put(candidate("e001", { zone: "z2" }));
+  expect(keys(chooser, 2)).toBe("e002 e000");
 });
 
 test("the first call that ends turns choices in turn into choices by load", () => {
@@ -227,6 +292,10 @@ test("five failures in a row eject an endpoint for 30 s, the second time for 60 
   failTimes(chooser, a, 5, at(30_000));
   expect(keys(chooser, 2, at(89_999))).toBe("b b");
   expect(keys(chooser, 2, at(90_000)).split(" ").toSorted()).toEqual(["a", "b"]);
+  // It has five failures again.
+  failTimes(chooser, a, 4, at(90_000));
+  expect(keys(chooser, 2, at(90_000)).split(" ").toSorted()).toEqual(["a", "b"]);
+  if (a !== undefined) chooser.succeeded(a, 1, at(90_000));
   // Ten minutes without an ejection are forgiven.
   failTimes(chooser, a, 5, at(690_000));
   expect(keys(chooser, 2, at(719_999))).toBe("b b");
@@ -244,6 +313,29 @@ test("at most a tenth of a level or one is ejected, never the last, and shares f
     const chooser = chooserOf(many(count, "e"), { policy: SELECT_POLICY.ROUND_ROBIN });
     for (const endpoint of chooser.endpoints()) failTimes(chooser, endpoint, 7);
     expect(new Set(keys(chooser, count * 2).split(" ")).size).toBe(count - most);
+  }
+});
+
+test("an ejection lasts five minutes at most", () => {
+  const chooser = chooserOf([candidate("a"), candidate("b")], { policy: SELECT_POLICY.ROUND_ROBIN });
+  let nowMs = 0;
+  for (let i = 1; i <= 12; i++) {
+    failTimes(chooser, chooser.find("a"), 5, at(nowMs));
+    const lastsMs = Math.min(i, 10) * 30_000;
+    expect(keys(chooser, 2, at(nowMs + lastsMs - 1))).toBe("b b");
+    nowMs += lastsMs;
+    expect(keys(chooser, 2, at(nowMs))).toContain("a");
+  }
+});
+
+test("where so many went that too many are ejected, the one that is due first comes back", () => {
+  const chooser = chooserOf(many(20, "e"), { policy: SELECT_POLICY.ROUND_ROBIN });
+  failTimes(chooser, chooser.find("e019"), 5, at(2000));
+  failTimes(chooser, chooser.find("e018"), 5, at(1000));
+  for (let i = 0; i < 12; i++) {
+    const left = new Set(keys(chooser, 60, at(3000)).split(" "));
+    expect([left.has("e018"), left.has("e019")]).toEqual([i > 0, false]);
+    chooser.remove(`e00${i}`.replace("e0010", "e010").replace("e0011", "e011"));
   }
 });
 
@@ -281,6 +373,7 @@ test("however endpoints fail, come, change and go: ejected are at most a tenth o
 
 test("an ejected endpoint counts as lost capacity: traffic spills to the next level", () => {
   const chooser = chooserOf([...many(2, "near", ZONES.near), ...many(2, "region", ZONES.region)], { policy: SELECT_POLICY.ROUND_ROBIN });
+  expect(keys(chooser, 2)).toBe("near000 near001");
   failTimes(chooser, chooser.find("near000"), 5);
   expect(Object.fromEntries(tally(chooser, 100))).toEqual({ near: 70, region: 30 });
 });

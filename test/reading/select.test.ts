@@ -155,8 +155,23 @@ test("a level takes 1.4 times its healthy share, and a sample's levels have the 
   expect(share([...near, ...far, off, { ...off, id: "off2", key: "off2" }])).toBeCloseTo(0.7);
   // Of 100 in the zone 40 are healthy and 60 are critical.
   expect(share([...near, ...far], [40, 100, 0, 0, 0, 0, 60])).toBeCloseTo(0.56);
+  const sick = candidate("sick", { health: HEALTH.CRITICAL });
+  expect(share([...near, ...far, sick], [40, 100, 0, 0, 0, 0, 60])).toBeCloseTo(0.56);
   // A level of which the sample has nothing takes nothing.
   expect(share(near, [40, 100, 0, 0, 0, 0, 60])).toBe(1);
+});
+
+test("a choice by load or by chance does not disturb the turns", () => {
+  const turns = new NameTurns(0);
+  const all = ["a", "b", "c"].map((id) => candidate(id));
+  const loaded = all.map((one) => ({ ...one, view: { ...one.view, load: load({ utilization: 0.5 }) } }));
+  const next = (list: readonly Made[], policy: SelectOptions["policy"]) => select(list, options({ turns, policy, limit: 1 })).ranked[0]?.id;
+  const { LOAD_AWARE, RANDOM, ROUND_ROBIN } = SELECT_POLICY;
+  expect(next(all, ROUND_ROBIN)).toBe("a");
+  next(all, RANDOM);
+  expect(next(all, ROUND_ROBIN)).toBe("b");
+  next(loaded, LOAD_AWARE);
+  expect(next(all, ROUND_ROBIN)).toBe("c");
 });
 
 test("turns are kept for the names asked for last, and a name that was forgotten does not begin with the first entry each time", () => {

@@ -103,3 +103,14 @@ test("a reported load turns turns into draws, and the less loaded is the first a
   const { entry, alternatives } = await resolve("pay");
   expect([entry, ...alternatives].map((one) => one?.key?.instanceId)).toEqual(["b", "c", "a"]);
 });
+
+test("of a crowded name, a level has its share by all its entries, also by those that no sample has", async () => {
+  const near = Object.fromEntries(
+    Array.from({ length: 10 }, (_, i) => [`n${i}`, { health: i < 4 ? HealthStatus.HEALTHY : HealthStatus.CRITICAL }]),
+  );
+  const others = Array.from({ length: 1100 }, (_, i) => [`o${i}`, { zone: "z2" }] as const);
+  await register("crowd", { ...near, ...Object.fromEntries(others.slice(0, 550)) });
+  await register("crowd", Object.fromEntries(others.slice(550)));
+  const found = (await ids("crowd", 50)).split(" ");
+  expect(found.filter((id) => id.startsWith("n")).length).toBe(28);
+});
