@@ -108,3 +108,28 @@ test("among many of one weight the next in key order has its turn, whatever came
     { numRuns: 50 },
   );
 });
+
+test("turns go on behind hundreds of entries that come before them in key order, and when those go again", () => {
+  const chooser = new Chooser<Made>({ ...PLACE, start: 0 });
+  const turns = (count: number) => Array.from({ length: count }, () => chooser.choose(TIME, chance)?.candidate.i ?? -1);
+  const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+  for (const i of from(2000, 300)) chooser.put(candidate(i));
+  // The last turn is that of the first, of the middle and of the last member of a block of keys.
+  for (const taken of [1, 128, 129, 130, 256, 257, 299, 300]) {
+    turns(300 - 1);
+    while (turns(1)[0] !== 1999 + taken);
+    for (const i of from(1000, 600)) chooser.put(candidate(i));
+    const rest = from(2000 + taken, 300 - taken);
+    expect(turns(rest.length + 600 + 5)).toEqual([...rest, ...from(1000, 600), ...from(2000, 5)]);
+    for (const i of from(1000, 600)) chooser.remove(candidate(i).key);
+    expect(turns(300)).toEqual([...from(2005, 295), ...from(2000, 5)]);
+  }
+  // Others come behind the one that had the last turn, until their block is too full.
+  while (turns(1)[0] !== 2256);
+  for (const i of from(2300, 700)) chooser.put(candidate(i));
+  expect(turns(743)).toEqual(from(2257, 743));
+  // The one that had the last turn goes with all before it, and some behind it.
+  turns(50);
+  for (const i of from(2000, 210)) chooser.remove(candidate(i).key);
+  expect(turns(791)).toEqual([...from(2210, 790), 2210]);
+});
