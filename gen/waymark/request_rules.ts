@@ -198,6 +198,26 @@ function checkCatalogQueryRequest_via(many: readonly string[], problems: Problem
   }
 }
 
+function checkCatalogQueryRequest_aliases(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "aliases");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.alias(item, 253, "");
+    if (problems.count !== before) problems.under(before, `aliases[${i}]`);
+  }
+}
+
+function checkCatalogQueryRequest_hosts(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "hosts");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.alias(item, 253, "");
+    if (problems.count !== before) problems.under(before, `hosts[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `CatalogQueryRequest`. */
 export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: Problems): void {
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
@@ -224,6 +244,8 @@ export function checkCatalogQueryRequest(value: CatalogQueryRequest, problems: P
   if (value.versionRange !== "") problems.text(value.versionRange, 128, "version_range");
   if (value.subject !== "") problems.text(value.subject, 256, "subject");
   if (value.via.length > 0) checkCatalogQueryRequest_via(value.via, problems);
+  if (value.aliases.length > 0) checkCatalogQueryRequest_aliases(value.aliases, problems);
+  if (value.hosts.length > 0) checkCatalogQueryRequest_hosts(value.hosts, problems);
 }
 
 function checkCatalogWatchRequest_names(many: readonly string[], problems: Problems): void {
@@ -684,6 +706,8 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.CatalogQueryRequest.resources", 64],
   ["waymark.discovery.v1.CatalogQueryRequest.health", 16],
   ["waymark.discovery.v1.CatalogQueryRequest.via", 4],
+  ["waymark.discovery.v1.CatalogQueryRequest.aliases", 64],
+  ["waymark.discovery.v1.CatalogQueryRequest.hosts", 64],
   ["waymark.discovery.v1.CatalogWatchRequest.names", 1000],
   ["waymark.discovery.v1.CatalogWatchRequest.kinds", 16],
   ["waymark.discovery.v1.CatalogWatchRequest.capabilities", 64],

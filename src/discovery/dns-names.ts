@@ -118,6 +118,19 @@ export class DnsNames {
     return { records, isSample };
   }
 
+  /** Keys of the entries that have this alias, whoever may see them. In plain form. */
+  keysOf(alias: string): Iterable<KeyText> {
+    return this.#aliases.get(alias) ?? [];
+  }
+
+  /** Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. */
+  *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
+    for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
+      const claim = readClaim(holder);
+      yield { namespace: claim?.namespace ?? holder, alias: claim?.name };
+    }
+  }
+
   #aliasesIn(record: StoredRecord): readonly string[] {
     if (!record.mayHaveAliases) return NONE;
     const { slab } = this.#replica;

@@ -6,7 +6,7 @@ import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
 import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/query/instances.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
-import { type Considered, type EntryTest, queryPage } from "../catalog/query/query.ts";
+import { type Considered, type EntryTest, type QueryOptions, queryPage } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";
@@ -53,6 +53,8 @@ export interface PageRequest {
   readonly salt: string;
   /** A further test that excludes entries. Its terms are part of the salt. */
   readonly test?: EntryTest | undefined;
+  /** As in `QueryOptions`. Its terms are part of the salt. */
+  readonly open?: QueryOptions["open"];
 }
 
 export interface PageAnswer {
@@ -217,6 +219,7 @@ export class Reads {
           allowed: visibility?.sees ?? seesAll,
           explain: isExplained,
           test: request.test,
+          open: request.open,
         });
     visibility?.tell(this.#onDenied);
     const kept = countWithin(page.records, MAX_PAGE_BYTES);

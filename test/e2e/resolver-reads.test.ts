@@ -303,6 +303,24 @@ test("ResolverService looks a name up at every node and thread, for each caller 
   }
 });
 
+test("a resolver finds what is at a name of DNS, or below it, at every node and thread", async () => {
+  const admin = clientAt(DiscoveryService, near, "admin");
+  await admin.register({ entries: [{ ...entry("svc.dns", "shop"), aliases: ["WWW.shop.example"] }], staticLease: true });
+  for (const node of [near, near, near, near, far]) {
+    const client = clientAt(DiscoveryService, node, "resolver");
+    const found = async (names: { readonly aliases?: string[]; readonly hosts?: string[] }) =>
+      (await client.catalogQuery({ ...names, forResolver: true })).items.map(({ key }) => key?.name);
+    await until("the entry is at the node", async () => (await found({ aliases: ["www.shop.example."] })).length > 0);
+    expect(await found({ aliases: ["shop.example"] })).toEqual([]);
+    expect(await found({ hosts: ["example"] })).toEqual(["shop"]);
+    // A namespace that viewers may not see.
+    expect(await found({ hosts: ["hidden"] })).toEqual(["secret"]);
+    expect((await client.catalogQuery({ hosts: ["hidden"] })).items).toEqual([]);
+  }
+  const flags = ["--ca", authority.caFile, "--token", TOKENS.blue];
+  expect((await near.run(["discovery", "query", "--alias", "www.shop.example", ...flags])).stdout).toContain("shop");
+});
+
 test("a new version comes before the messages made under it, and each message names the policy that it was made under", async () => {
   using all = new DisposableStack();
   const resolvers = [far, near, near, near, near].map(resolverAt);
@@ -318,7 +336,7 @@ test("a new version comes before the messages made under it, and each message na
     const version = await applyPolicy(round < 3 ? far : near, `round-${round}`, rules);
     for (const [i, stream] of streams.entries()) {
       // What an owner's rule shows or hides, a resolver is told.
-      const told = await stream.upTo("the owners' rule came into force", ({ deltas }) => deltas.length > 0);
+      const told = await stream.upTo(`the owners rule of round ${round} came into force at stream ${i}`, ({ deltas }) => deltas.length > 0);
       expect(changesIn(told)).toEqual([isShown ? "stray" : "-stray NO_MATCH"]);
       await until("the version is there", () => resolvers[i]?.labels.at(-1) === version);
     }

@@ -16,7 +16,7 @@ import { Cursor, type RecordCursor } from "./ordered.ts";
 import type { Postings } from "./postings.ts";
 
 /** Most records that a page examines. Then the page ends short, with a key to continue from. */
-const SCAN_BUDGET = 10_000;
+export const SCAN_BUDGET = 10_000;
 /** The same bound when the entry of each matching record is decoded. */
 const TEST_BUDGET = 2000;
 /** Records a page explains at most. */
@@ -51,7 +51,12 @@ export interface QueryOptions {
   readonly explain: boolean;
   readonly scanBudget?: number;
   readonly test?: EntryTest | undefined;
+  /** Opens a list with every match that the reader may see, instead of one of the lookup. Its terms are no part of the filter. */
+  readonly open?: ((start: PageStart) => RecordCursor) | undefined;
 }
+
+/** Where a page begins. */
+export type PageStart = Pick<QueryOptions, "afterKey" | "allowed">;
 
 export interface Considered {
   readonly key: KeyText;
@@ -79,7 +84,7 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
   const scanBudget = options.scanBudget ?? (test === undefined ? SCAN_BUDGET : TEST_BUDGET);
   const records: CatalogRecord[] = [];
   const considered: Considered[] | undefined = options.explain ? [] : undefined;
-  const source = openSource(lookup, filter, options.explain);
+  const source = options.open === undefined ? openSource(lookup, filter, options.explain) : options.open(options);
   if (source === undefined) return { records, nextKey: undefined, considered };
   const start = startKey(filter);
   source.seek(afterKey > start ? afterKey : start);

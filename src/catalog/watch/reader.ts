@@ -273,19 +273,15 @@ export class Reader {
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // With several origins the key is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const isResolved = filter.resolved !== undefined;
-    const holding = isResolved ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
+    const isTold = this.#isToldAlways(stored, winner);
+    const holding = isTold ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;
       const isNew = holding === "unknown" ? winner.bornRevision > place.settled : holding === "nothing";
       return { action: isNew ? ACTION.CREATE : ACTION.UPDATE, record: winner, revision };
     }
-    const mayHold = isResolved
-      ? this.#mayOthersHold(stored, winner)
-      : holding === "unknown"
-        ? this.#mayHold(stored, winner, place, isAhead)
-        : holding !== "nothing";
-    return mayHold ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
+    const mayHold = isTold || (holding === "unknown" ? this.#mayHold(stored, winner, place, isAhead) : holding !== "nothing");
+    return mayHold && this.mayTell(stored) ? { action: ACTION.REMOVE, record: stored, revision, cause: this.causeOf(stored) } : undefined;
   }
 
   /** Whether a reader with unknown state may hold a key that it should not hold now. */
@@ -298,11 +294,11 @@ export class Reader {
   }
 
   /**
-   * Whether a reader somewhere may hold a key that the readers of a resolver should not hold. A resolver is told of every key that was touched, also of
-   * those that it never had and of those that are as they were: a reader that was told of the state in between may come to it from another node.
+   * A resolver is told of every key that was touched, also of those that it never had and of those that are as they were: a reader that was told of
+   * the state in between may come to it from another node. Of a key that only an owner's rule hides it is told as any reader, when it may hold it.
    */
-  #mayOthersHold(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
-    return this.mayTell(stored) && (winner !== undefined || this.replica.isAdmitted(stored));
+  #isToldAlways(stored: StoredRecord, winner: StoredRecord | undefined): boolean {
+    return this.options.filter.resolved !== undefined && (winner !== undefined || this.replica.isAdmitted(stored));
   }
 
   /** Why the key of a touched record is gone. */

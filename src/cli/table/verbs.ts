@@ -163,6 +163,8 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       ...FILTER_FLAGS,
       { flags: "--subject <subject>", doc: "Topics with a pattern that matches this subject." },
+      { flags: "--alias <name>", doc: "Any of these aliases.", isRepeatable: true },
+      { flags: "--host <name>", doc: "Entries with a name in DNS at or below any of these.", isRepeatable: true },
       ...PAGE_FLAGS,
       { flags: "--max-staleness <duration>", doc: "Fail instead of answering from older data." },
       { flags: "--explain", doc: "Show for each considered entry why it was kept or dropped." },

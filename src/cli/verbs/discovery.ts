@@ -46,6 +46,8 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
     ...filterOf(flags, args),
     ...viewer,
     subject: flags.text("subject") ?? "",
+    aliases: [...flags.list("alias")],
+    hosts: [...flags.list("host")],
     explain: flags.isOn("explain"),
     ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
   };

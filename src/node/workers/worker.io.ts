@@ -231,10 +231,11 @@ class ReadWorker {
 
   /** Reads are answered here, and all other calls by the main thread. */
   #services(identity: NodeIdentity): readonly Service[] {
-    const { reads: readers, fanout, bytes, loads } = this.#rooms;
+    const { reads: readers, fanout, dnsNames, bytes, loads } = this.#rooms;
     const reads = readHandlers({
       reads: readers,
       fanout,
+      dnsNames,
       bytes,
       loads,
       identity,

@@ -7,8 +7,11 @@ import { clusterMap, listPeers } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 
-export interface DiscoveryParts extends WriteParts, Omit<ReadParts, "caughtUp" | "endedStaticCount" | "loads" | "mesh"> {
+export interface DiscoveryParts
+  extends Omit<WriteParts, "dnsNames">,
+    Omit<ReadParts, "caughtUp" | "dnsNames" | "endedStaticCount" | "loads" | "mesh"> {
   readonly mesh: PeerDirectory;
+  readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"];
 }
 
 export interface DiscoveryServices {

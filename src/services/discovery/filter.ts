@@ -5,6 +5,7 @@ import type { Scope } from "../../catalog/entry/scope.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { KIND } from "../../catalog/record/record.ts";
+import type { AskedNames } from "../../discovery/dns-carriers.ts";
 import { invalid } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
 
@@ -28,6 +29,13 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Fi
     versions,
     resolved: resolvedOf(request),
   };
+}
+
+/** The names in DNS that a query asks for. Undefined for none. Throws `invalid_argument` for both kinds of names. */
+export function namesOf({ aliases, hosts }: CatalogQueryRequest): AskedNames | undefined {
+  if (aliases.length === 0 && hosts.length === 0) return undefined;
+  if (aliases.length > 0 && hosts.length > 0) throw invalid("hosts", "does not go with aliases, which are hosts as well; give one of them");
+  return { aliases, hosts };
 }
 
 const EVERYWHERE = new Prefixes([""]);

@@ -11,14 +11,15 @@ import {
 import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
-import { type EntryTest, pageLimit } from "../../catalog/query/query.ts";
+import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
+import { type NamedCatalog, openCarriers } from "../../discovery/dns-carriers.ts";
 import { subjectTest } from "../../discovery/entry-tests.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
-import type { Reads } from "../../discovery/reads.ts";
+import type { PageRequest, Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import { invalid } from "../../lib/errors.ts";
@@ -35,7 +36,7 @@ import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
 import { checkAge } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
-import { filterOf } from "./filter.ts";
+import { filterOf, namesOf } from "./filter.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { freshness, wireScope } from "./nodes.ts";
 import { Places } from "./places.ts";
@@ -48,6 +49,7 @@ export interface ReadParts {
   readonly identity: NodeIdentity;
   readonly reads: Reads;
   readonly fanout: Fanout;
+  readonly dnsNames: NamedCatalog["names"];
   readonly bytes: DiscoveryBytes;
   /** The last reports about entries of this node, including those that were not sent to other nodes. */
   readonly loads: Pick<Loads, "of">;
@@ -109,6 +111,7 @@ interface AskedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
   readonly filter: Filter;
   readonly test: EntryTest | undefined;
+  readonly open: PageRequest["open"];
   readonly salt: string;
   readonly isExplained: boolean;
   /** Whether a watch can go on from the first page. */
@@ -138,17 +141,19 @@ class ReadMethods {
   }
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
-    const { reads, identity, bytes } = this.#parts;
+    const { reads, identity, bytes, dnsNames } = this.#parts;
     const ageMs = this.#ageWithin(request, context.time);
     if (request.forResolver) this.#checkResolver(context.caller);
     const asked = filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
-    const salt = test === undefined ? "query" : `query\0\0${subject}`;
-    // A watch cannot filter by subject. A resolver's cursor is good for any filter, and this answer has one.
-    const isFollowed = test === undefined && !request.forResolver;
-    const { page, revision, cursor } = this.#page({ request, filter, test, salt, isExplained: request.explain, isFollowed }, context);
+    const names = namesOf(request);
+    const open = names && ((start: PageStart) => openCarriers(names, { names: dnsNames, replica: reads.replica }, filter, start));
+    const salt = `query${test === undefined ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
+    // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
+    const isFollowed = test === undefined && open === undefined && !request.forResolver;
+    const { page, revision, cursor } = this.#page({ request, filter, test, open, salt, isExplained: request.explain, isFollowed }, context);
     const answer = bytes.query({
       records: page.records,
       nextToken: page.nextToken,
@@ -169,7 +174,7 @@ class ReadMethods {
     const ageMs = this.#ageWithin(request, context.time);
     const { namespace, name } = request;
     const filter = { ...ANY, namespace, names: [name], kindMask: 1 << (findKind(request.kind) ?? KIND.SERVICE) };
-    const asked = { request, filter, test: undefined, salt: "query", isExplained: false, isFollowed: true };
+    const asked = { request, filter, test: undefined, open: undefined, salt: "query", isExplained: false, isFollowed: true };
     const { page, cursor } = this.#page(asked, context);
     const servedBy = this.#parts.identity.nodeId;
     const first = request.pageToken === "" ? cursor : "";
@@ -185,10 +190,10 @@ class ReadMethods {
     return ageMs;
   }
 
-  #page({ request, filter, test, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
+  #page({ request, filter, test, open, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
     const { reads, allowsViewerOverride } = this.#parts;
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
-    const page = reads.page(caller, { filter, test, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
+    const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
     // A reader that starts from the cursor of a later page would miss changes on the earlier pages.
     const isFirst = isFollowed && request.pageToken === "";
     return { page, ...this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined) };

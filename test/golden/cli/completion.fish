@@ -108,6 +108,8 @@ complete -c waymark -n '__waymark_at discovery query' -l region -x -d 'Only this
 complete -c waymark -n '__waymark_at discovery query' -l health -x -a 'healthy degraded critical maintenance orphaned' -d 'Any of these health states.'
 complete -c waymark -n '__waymark_at discovery query' -l version-range -x -d 'Functions whose version is in this range, such as ^1.2.0.'
 complete -c waymark -n '__waymark_at discovery query' -l subject -x -d 'Topics with a pattern that matches this subject.'
+complete -c waymark -n '__waymark_at discovery query' -l alias -x -d 'Any of these aliases.'
+complete -c waymark -n '__waymark_at discovery query' -l host -x -d 'Entries with a name in DNS at or below any of these.'
 complete -c waymark -n '__waymark_at discovery query' -l limit -x -d 'At most this many (default all).'
 complete -c waymark -n '__waymark_at discovery query' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -n '__waymark_at discovery query' -l max-staleness -x -d 'Fail instead of answering from older data.'

@@ -15,6 +15,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
+import type { Rule } from "../../../src/policy/set/rules.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -47,9 +48,12 @@ async function register(namespace: string, name: string, scope = Scope.ZONE): Pr
 }
 
 /** Hides `svc.hidden` from everybody but one tenant. */
-async function hide(): Promise<void> {
+function hide(): Promise<void> {
+  return apply([rule("svc.hidden", { visibilityTenants: ["blue"] })]);
+}
+
+async function apply(rules: readonly Rule[]): Promise<void> {
   const { core } = inside;
-  const rules = [rule("svc.hidden", { visibilityTenants: ["blue"] })];
   const terms = { expectedNumber: 0, stage: undefined, principal: "ann", reason: "", changeTicket: "" };
   core.policies.commit(runThrough(core.policies.stamped(set(rules, { defaultAllow: true }), terms, inside.now().wallMs)), 100);
   await core.switchPolicy();
@@ -139,6 +143,16 @@ test("a resolver is answered with what policy hides from viewers, and each answe
   expect(namesIn(messages)).toEqual(["secret", "web"]);
   expect(messages.map(({ policyEpoch }) => policyEpoch)).toEqual(messages.map(() => epoch));
   expect(messages.at(-1)).toMatchObject({ snapshot: Snapshot.END, source: Source.REPLICA, via: [] });
+});
+
+test("what an owner's rule begins to hide is removed, and what it hides already is not spoken of", async () => {
+  await register("svc.owned", "stray", Scope.REGION);
+  const stream = follow(["svc"]);
+  expect(namesIn(stream.take())).toEqual(["stray"]);
+  await apply([rule("svc.owned", { owners: ["elsewhere"] })]);
+  expect(namesIn(stream.take())).toEqual(["-stray"]);
+  await register("svc.owned", "other", Scope.REGION).catch(() => undefined);
+  expect(namesIn(stream.take())).toEqual([]);
 });
 
 test("LOCAL entries are left out of pages, watches and digests of resolvers", async () => {

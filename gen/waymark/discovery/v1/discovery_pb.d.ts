@@ -466,6 +466,22 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
    * @generated from field: repeated string via = 24;
    */
   via: string[];
+
+  /**
+   * Matches entries that have one of these as an alias, in lower or upper case and with or without a dot at the end. At most
+   * 64, each of 1 to 253 characters of [A-Za-z0-9._-]. Whether an alias counts in DNS is decided by policy, and not here.
+   *
+   * @generated from field: repeated string aliases = 26;
+   */
+  aliases: string[];
+
+  /**
+   * Matches entries with a name in DNS that is one of these or below it: their namespace or one of their aliases is that name,
+   * or ends in a dot and that name. Does not go with `aliases`. At most 64, each of 1 to 253 characters of [A-Za-z0-9._-].
+   *
+   * @generated from field: repeated string hosts = 27;
+   */
+  hosts: string[];
 };
 
 /**
