@@ -9,7 +9,7 @@ import {
   CatalogQueryResponseSchema,
   RegisterRequestSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { assert, WaymarkError } from "../../../src/lib/errors.ts";
+import { assert } from "../../../src/lib/errors.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
@@ -166,8 +166,6 @@ test("a page token belongs to its names, and the two kinds of names are asked fo
     [{ pageToken }, "page_token"],
     [{ aliases: ["www.shop"], hosts: ["svc"] }, "hosts"],
   ] satisfies [Asked, string][]) {
-    const refused = expect(() => query(request));
-    refused.toThrow(WaymarkError);
-    refused.toThrow(`invalid_argument: ${field}: `);
+    expect(() => query(request)).toThrow(`invalid_argument: ${field}: `);
   }
 });
