@@ -76,12 +76,21 @@ export class FollowedWatch {
   }
 }
 
+/** Is told of changes of what is followed. */
+export interface FollowedChanges {
+  /** An entry goes. It is still there. */
+  gone(record: CatalogRecord, cause: Cause, time: Time): void;
+  /** A key is told to be gone that is not there. */
+  ended(key: KeyText, cause: Cause, time: Time): void;
+  /** An entry is there, or was told again. */
+  put(key: KeyText): void;
+}
+
 export interface FollowedOptions {
   readonly replica: Replica;
   readonly bookmarks: Bookmarks;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
-  /** Told of an entry before it goes. `isAbsent`: a snapshot does not list it. */
-  readonly onGone: (gone: CatalogRecord, cause: Cause, isAbsent: boolean) => void;
+  readonly onChange: FollowedChanges;
 }
 
 export class Followed {
@@ -152,18 +161,20 @@ export class Followed {
     replica.setLife(origin, isOrphaned ? "orphaned" : "live");
     const head = { ...this.#head(seq, stamped.scope, time), entry };
     replica.supersede(new StoredRecord(entryFields(head, stamped, { origin, slab: replica.slab })), time);
+    this.#options.onChange.put(stamped.key);
   }
 
   #remove(watch: FollowedWatch, origin: Origin, { seq, change }: WatchDelta, time: Time): void {
     if (!("key" in change)) return;
-    const { replica, onGone } = this.#options;
+    const { replica, onChange } = this.#options;
     const { key, text, cause } = change;
     if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
     if (watch.except.covers(key.namespace)) return;
     watch.doubts.hear(text);
     watch.doubts.tell(text);
     const gone = replica.view(text);
-    if (gone !== undefined) onGone(gone, cause, false);
+    if (gone === undefined) onChange.ended(text, cause, time);
+    else onChange.gone(gone, cause, time);
     this.loads.delete(text);
     const { namespace, name, kind } = key;
     const body = cause === CAUSE.UNREGISTERED ? BODY.UNREGISTERED : BODY.EXPIRED;
@@ -188,7 +199,7 @@ export class Followed {
       for (const stored of this.#recordsOf(namespace)) {
         if (seen.has(stored.key)) continue;
         const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
-        this.#options.onGone(stored, cause, true);
+        this.#options.onChange.gone(stored, cause, time);
         this.loads.delete(stored.key);
         this.#options.replica.withdraw(stored, time);
         this.#options.replica.causes.set(stored, cause);

@@ -24,6 +24,7 @@ import { runs } from "../fakes/effort.ts";
 import { type Step, steps, take, timeOf } from "../fakes/history.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
 import { lineOf } from "../fakes/model.ts";
+import { NOBODY } from "../fakes/resolvers.ts";
 
 const SETS: readonly (readonly string[])[] = [["svc"], ["svc", "other"], ["svc.eu"], ["other"], [""], ["svc-x", "svc.eu"], []];
 const MESSAGE_BYTES = 300;
@@ -48,7 +49,7 @@ class World {
     replica: this.#replica,
     bookmarks: this.#bookmarks,
     stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
-    onGone: () => {},
+    onChange: NOBODY,
   });
   readonly watches = new Watches(this.#followed, this.#bookmarks);
   readonly streams = new Map<number, Stream>();

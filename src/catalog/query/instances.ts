@@ -54,6 +54,11 @@ export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sa
   return sampled(instanceRange(lookup, name), sampling);
 }
 
+/** Number of the instances of a name. Cost: a search. */
+export function instanceCount(lookup: Lookup, name: InstanceName): number {
+  return instanceRange(lookup, name).count;
+}
+
 export interface FindOptions<T> {
   readonly sampling: Sampling;
   /** Whether a record fits the answer, judged by the record alone, because it may be asked of all instances. Absent means that all fit. */

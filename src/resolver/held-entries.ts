@@ -1,0 +1,105 @@
+/**
+ * Entries that a resolver goes on serving although its upstream says that they are gone: too many of one name expired at once to be believed (semantics.md,
+ * Resolver 16). Lookups find them beside what is followed, as ORPHANED, so that everybody chooses them last.
+ */
+import { instanceCount } from "../catalog/query/instances.ts";
+import { Lookup } from "../catalog/query/lookup.ts";
+import { type CatalogRecord, type KeyText, keyParts } from "../catalog/record/record.ts";
+import type { Slab } from "../catalog/record/slab.ts";
+import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
+import type { Time } from "../lib/machine.ts";
+import { Guard, type GuardedEntry, type GuardOptions } from "../reading/guard.ts";
+import type { FollowedChanges } from "./followed.ts";
+
+/** What is remembered of a lost entry. */
+interface Kept {
+  readonly record: CatalogRecord;
+  readonly bytes: Uint8Array;
+}
+
+export interface HeldEntriesParts {
+  /** What is followed. An entry that is lost is still in it when `gone` is told. */
+  readonly lookup: Lookup;
+  /** The slab of what is followed: answers are made from one. */
+  readonly slab: Slab;
+  readonly bounds: GuardOptions;
+}
+
+export class HeldEntries implements FollowedChanges {
+  /** The entries that are held, for lookups. */
+  readonly lookup = new Lookup();
+  readonly #parts: HeldEntriesParts;
+  readonly #guard: Guard<Kept>;
+
+  constructor(parts: HeldEntriesParts) {
+    this.#parts = parts;
+    this.#guard = new Guard(parts.bounds);
+  }
+
+  /** Entries that were not remembered, because there were too many. */
+  get droppedCount(): number {
+    return this.#guard.droppedCount;
+  }
+
+  /** An entry goes. To be called before it is taken out of what is followed. */
+  gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
+    const name = nameOf(record.key);
+    if (cause !== CAUSE.EXPIRED) {
+      if (this.#guard.ended(name, record.key, monoMs)) this.#release(record.key);
+      return;
+    }
+    const { lookup, slab } = this.#parts;
+    const bytes = Uint8Array.from(slab.view(record.at, record.sizeBytes));
+    const left = instanceCount(lookup, keyParts(record.key)) - 1;
+    for (const held of this.#guard.lost({ name, key: record.key, entry: { record: copyOf(record), bytes } }, left, monoMs))
+      this.#hold(held);
+  }
+
+  /** A key that is not followed is told to be gone. That it expired once more changes nothing. */
+  ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
+    if (cause !== CAUSE.EXPIRED && this.#guard.ended(nameOf(key), key, monoMs)) this.#release(key);
+  }
+
+  /** The entry is there. */
+  put(key: KeyText): void {
+    if (this.#guard.returned(nameOf(key), key)) this.#release(key);
+  }
+
+  /** Lets go what was held long enough. */
+  tick({ monoMs }: Time): void {
+    for (const { entry } of this.#guard.tick(monoMs)) this.#release(entry.record.key);
+  }
+
+  nextDeadlineMs(): number {
+    return this.#guard.nextDeadlineMs();
+  }
+
+  #hold({ entry: { record, bytes } }: GuardedEntry<Kept>): void {
+    this.lookup.put({ ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length });
+  }
+
+  #release(key: KeyText): void {
+    const record = this.lookup.find(key);
+    if (record === undefined) return;
+    this.lookup.remove(record);
+    this.#parts.slab.free(record.at, record.sizeBytes);
+  }
+}
+
+/** `namespace \0 name \0 kind` of a key. */
+function nameOf(key: KeyText): string {
+  return key.slice(0, key.lastIndexOf("\0", key.lastIndexOf("\0") - 1));
+}
+
+/** The record as it was seen, under an origin that is away. */
+function copyOf(record: CatalogRecord): CatalogRecord {
+  const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal } = record;
+  const { id, nodeId, generation } = record.origin;
+  const origin = { id, nodeId, generation, life: "orphaned" as const };
+  const { at, sizeBytes, contentBytes } = record;
+  // biome-ignore format: a line a group
+  return {
+    key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal,
+    origin, at, sizeBytes, contentBytes,
+  };
+}
