@@ -86,7 +86,7 @@ export class NamedEntries {
     yield* this.held.values();
   }
 
-  /** HOT: once a `resolve` (bench/client.ts), so it makes nothing when the chooser is there. */
+  /** HOT: once a `resolve` (bench/resolve.ts), so it makes nothing when the chooser is there. */
   chooser(policy: SelectPolicy, { random, place }: Chance): Chooser<LiveEntry> {
     if (this.#place !== place) this.#moveTo(place);
     if (policy === DEFAULT_POLICY && this.#usual !== undefined) return this.#usual;

@@ -1,0 +1,121 @@
+/** What `resolve` of a live map costs: among 100,000 endpoints of 10,000 names that are asked for evenly or by Zipf, and of one name; without and with a report of the call. */
+import { cpus } from "node:os";
+import { create } from "@bufbuild/protobuf";
+import { DiscoveryDelta_Action } from "../gen/waymark/catalog/v1/delta_pb.js";
+import { EntryKind, HealthStatus } from "../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot } from "../gen/waymark/catalog/v1/watch_pb.js";
+import { CatalogWatchResponseSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { LiveMap, type WatchingCalls } from "../src/client/live/watch.io.ts";
+import { Rng } from "../src/lib/rng.ts";
+
+const ENDPOINTS = 100_000;
+const NAMES = 10_000;
+/** Calls between two looks at the clock: a look costs as much as a call. */
+const BATCH = 20;
+const BATCHES = 20_000;
+const rng = new Rng(1);
+
+interface Name {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function at<T>(list: readonly T[], i: number): T {
+  const item = list[i];
+  if (item === undefined) throw new Error(`no item ${i}`);
+  return item;
+}
+
+const nameOf = (i: number): Name => ({ namespace: `svc.team-${i % 1000}`, name: `checkout-${i}` });
+
+/** A map that was told one snapshot, and then nothing. */
+async function mapOf(names: readonly Name[]): Promise<LiveMap> {
+  const deltas = Array.from({ length: ENDPOINTS }, (_, i) => {
+    const key = { kind: EntryKind.SERVICE, ...at(names, i % names.length), instanceId: `6d4cf56db6-${i}`, clusterId: "c1" };
+    const load = { utilization: rng.next(), latencyMs: 20, activeClients: 3 };
+    const entry = {
+      key,
+      region: "eu",
+      zone: i % 2 === 0 ? "a" : "b",
+      health: HealthStatus.HEALTHY,
+      load,
+      targets: [{ host: "10.0.0.1", port: 80 }],
+    };
+    return { action: DiscoveryDelta_Action.CREATE, deltaId: `n/1/${i}`, payload: { case: "entry" as const, value: entry } };
+  });
+  const client = {
+    timeoutMs: 60_000,
+    place: { region: "eu", zone: "a" },
+    server: "",
+    writeServer: "",
+    servers: [""],
+    failOver: () => {},
+    async *stream() {
+      yield create(CatalogWatchResponseSchema, { snapshot: Snapshot.BEGIN, deltas });
+      yield create(CatalogWatchResponseSchema, { snapshot: Snapshot.END, servedBy: "n" });
+      await new Promise(() => {});
+    },
+  };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a map opens one stream and makes no calls
+  const map = new LiveMap(client as unknown as WatchingCalls, { namespacePrefix: "svc" }, {});
+  await map.ready;
+  return map;
+}
+
+/** Median and 99th percentile of a call in µs, over batches. */
+function measure(call: (i: number) => unknown): { readonly p50: number; readonly p99: number } {
+  const costs = new Float64Array(BATCHES);
+  for (let batch = 0; batch < BATCHES; batch++) {
+    const start = performance.now();
+    for (let i = 0; i < BATCH; i++) call(batch * BATCH + i);
+    costs[batch] = ((performance.now() - start) * 1000) / BATCH;
+  }
+  costs.sort();
+  const us = (share: number) => Math.round((costs[Math.floor(share * BATCHES)] ?? 0) * 1000) / 1000;
+  return { p50: us(0.5), p99: us(0.99) };
+}
+
+/** So many numbers of names by Zipf(1.0). */
+function zipf(count: number): readonly number[] {
+  const sums: number[] = [];
+  for (let i = 0; i < NAMES; i++) sums.push((sums[i - 1] ?? 0) + 1 / (i + 1));
+  const total = at(sums, NAMES - 1);
+  return Array.from({ length: count }, () => {
+    const drawn = rng.next() * total;
+    let [low, high] = [0, NAMES - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (at(sums, middle) < drawn) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  });
+}
+
+const results: Record<string, { readonly p50: number; readonly p99: number }> = {};
+const names = Array.from({ length: NAMES }, (_, i) => nameOf(i));
+const drawn = zipf(BATCH * BATCHES);
+for (const [text, all, pick] of [
+  ["10,000 names by Zipf", names, (i: number) => at(names, at(drawn, i))],
+  ["10,000 names evenly", names, (i: number) => at(names, (i * 7919) % NAMES)],
+  ["one name", names.slice(0, 1), () => at(names, 0)],
+] as const) {
+  const map = await mapOf(all);
+  const resolve = (i: number) => {
+    const { namespace, name } = pick(i);
+    return map.resolve(namespace, name);
+  };
+  // The choosers are made by the first choice.
+  for (let i = 0; i < all.length; i++) map.resolve(at(all, i).namespace, at(all, i).name);
+  measure(resolve);
+  results[text] = measure(resolve);
+  results[`${text}, reported`] = measure((i) => resolve(i)?.begin().succeeded());
+}
+
+console.error(
+  Object.entries(results)
+    .map(([name, { p50, p99 }]) => `${name.padEnd(32)} p50 ${p50.toFixed(3)} µs, p99 ${p99.toFixed(3)} µs`)
+    .join("\n"),
+);
+console.log(JSON.stringify({ benchmark: "resolve", cpu: cpus()[0]?.model, endpoints: ENDPOINTS, us: results }));
+process.exit();
