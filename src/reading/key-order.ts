@@ -112,11 +112,15 @@ export class KeyOrder<M extends Keyed> {
 
   /** The last block that starts at or before the key, else the first. */
   #numberOf(key: string): number {
+    // Snapshots and lists put their members in key order.
+    const last = this.#blocks.length - 1;
+    if ((this.#blocks[last]?.[0]?.key ?? "") <= key) return last;
     return Math.max(0, firstIndex(this.#blocks.length, (number) => (this.#blocks[number]?.[0]?.key ?? "") > key) - 1);
   }
 }
 
 /** Index of the first member with a key ≥ `key`. */
 function indexIn(block: readonly Keyed[], key: string): number {
+  if ((block.at(-1)?.key ?? "") < key) return block.length;
   return firstIndex(block.length, (index) => (block[index]?.key ?? "") >= key);
 }

@@ -107,19 +107,15 @@ function countRanks(endpoints: readonly { readonly rank: number }[]): readonly n
 
 /** The chosen one, then the others, best first. */
 function rankAll<C extends Candidate>(choosable: readonly Endpoint<C>[], chosen: Chosen<C>, options: SelectOptions): readonly Rated<C>[] {
-  const { endpoint } = chosen;
+  const { endpoint, isByLoad } = chosen;
   const asked = fnv64(options.hashKey);
-  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, asked) }));
-  const isInTurn = (one: Endpoint<C>) => !chosen.isByLoad && one.rank === endpoint.rank && one.key > endpoint.key;
-  // The sort is stable, so equal candidates stay in key order; beside one that had its turn, those whose turn comes next are first.
-  rated.sort(
-    (a, b) =>
-      Number(b.endpoint === endpoint) - Number(a.endpoint === endpoint) ||
-      a.endpoint.rank - b.endpoint.rank ||
-      a.score - b.score ||
-      Number(isInTurn(b.endpoint)) - Number(isInTurn(a.endpoint)),
-  );
-  return rated;
+  // Beside one that had its turn, those whose turn comes next are first.
+  const isNext = (one: Endpoint<C>) => !isByLoad && one.rank === endpoint.rank && one.key > endpoint.key;
+  const rated = choosable.map((one) => ({ endpoint: one, score: scoreOf(one, options, asked), turn: isNext(one) ? 0 : 1 }));
+  const others = rated.filter((one) => one.endpoint !== endpoint);
+  // The sort is stable, so equal candidates stay in key order.
+  others.sort((x, y) => x.endpoint.rank - y.endpoint.rank || x.score - y.score || x.turn - y.turn);
+  return [...rated.filter((one) => one.endpoint === endpoint), ...others];
 }
 
 function scoreOf<C extends Candidate>({ candidate, key, weight }: Endpoint<C>, options: SelectOptions, asked: Hash64): number {
