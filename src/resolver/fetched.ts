@@ -1,0 +1,154 @@
+/**
+ * What a resolver fetched by kind, namespace and name, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
+ */
+import type { EntryStamper } from "../catalog/entry/codec.ts";
+import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
+import { readShown } from "../catalog/entry/tail.ts";
+import type { LoadView } from "../catalog/entry/view.ts";
+import type { InstanceName } from "../catalog/query/instances.ts";
+import { Lookup } from "../catalog/query/lookup.ts";
+import type { Prefixes } from "../catalog/query/prefixes.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../catalog/record/record.ts";
+import type { Slab } from "../catalog/record/slab.ts";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import { misplaced } from "../lib/protowire.ts";
+import type { BoundedCache } from "./bounded-cache.ts";
+import { Fetches, type Freshness, type Outcome, type Ttls } from "./fetches.ts";
+
+/** The answer to one name. */
+export interface FetchedName {
+  readonly namespace: string;
+  readonly content: readonly CatalogRecord[];
+  /** The narrowest scope of its entries. Undefined if there are none. */
+  readonly scope: Scope | undefined;
+  /** Its age when it arrived, by the account of the server, in ms. */
+  readonly ageMs: number;
+  readonly arrivedMonoMs: number;
+  isOutdated: boolean;
+}
+
+/** What is known of a name. `miss`: nothing that may be served. */
+export type Known =
+  | { readonly freshness: "miss" }
+  | { readonly freshness: Exclude<Freshness, "miss">; readonly name: FetchedName; readonly ageMs: number };
+
+export interface FetchedParts {
+  /** The slab of what is followed: answers are made from one. */
+  readonly slab: Slab;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  /** Holds the names. What it evicts is to be told to `evicted`. */
+  readonly cache: BoundedCache<FetchedName>;
+  readonly ttls: Ttls;
+  /** 0 means without end. */
+  readonly maxStaleMs: number;
+}
+
+/** Bytes of a record with its places in the lookup, beside the bytes of its entry. */
+const RECORD_BYTES = 600;
+const MISS: Known = { freshness: "miss" };
+
+export class Fetched {
+  /** The entries of all answers that are kept, for lookups. */
+  readonly lookup = new Lookup();
+  readonly loads = new Map<KeyText, LoadView>();
+  readonly #parts: FetchedParts;
+  readonly #fetches: Fetches<readonly CatalogRecord[]>;
+
+  constructor(parts: FetchedParts) {
+    this.#parts = parts;
+    this.#fetches = new Fetches(parts.ttls, parts.maxStaleMs);
+  }
+
+  /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
+  ask(name: InstanceName, { monoMs }: Time, isCutOff: boolean): Known {
+    const known = this.#parts.cache.ask(textOf(name));
+    if (known === undefined) return MISS;
+    const freshness = this.#fetches.freshness(known, monoMs, isCutOff);
+    return freshness === "miss" ? MISS : { freshness, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
+  }
+
+  /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
+  wait(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
+    return this.#fetches.wait(textOf(name), told);
+  }
+
+  /**
+   * The encoded entries of a name arrived, as the server shows them. Throws `invalid_argument` for what no server of ours can have sent; the fetch is then to
+   * be told as failed.
+   */
+  arrived(name: InstanceName, entries: readonly Uint8Array[], ageMs: number, { monoMs }: Time): void {
+    const key = textOf(name);
+    const shown = entries.map((bytes) => this.#read(name, bytes));
+    this.#let(this.#parts.cache.take(key));
+    let scope: Scope | undefined;
+    let bytes = 0;
+    const content = shown.map(({ record, stored, load }) => {
+      if (scope === undefined || record.scope < scope) scope = record.scope;
+      bytes += record.sizeBytes + RECORD_BYTES;
+      const placed = { ...record, at: this.#parts.slab.put(stored) };
+      this.lookup.put(placed);
+      if (load !== undefined) this.loads.set(record.key, load);
+      return placed;
+    });
+    const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
+    const isOutdated = this.#fetches.ended(key, { answer });
+    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated };
+    if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#let(kept);
+  }
+
+  failed(name: InstanceName, error: WaymarkError): void {
+    this.#fetches.ended(textOf(name), { error });
+  }
+
+  /** Something changed under a name: its answer is stale, and that nothing exists is not said any more. */
+  changed(name: InstanceName): void {
+    const key = textOf(name);
+    this.#fetches.changed(key);
+    const known = this.#parts.cache.peek(key);
+    if (known !== undefined) known.isOutdated = true;
+  }
+
+  /** These namespaces are followed from now on, so nothing of them is to be fetched any more. */
+  drop(prefixes: Prefixes): void {
+    for (const [key, known] of [...this.#parts.cache.items()]) if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
+  }
+
+  /** The cache let a name go. */
+  evicted(name: FetchedName): void {
+    this.#let(name);
+  }
+
+  /** Drops what may not be served any more. */
+  prune({ monoMs }: Time, isCutOff: boolean): void {
+    for (const [key, known] of [...this.#parts.cache.items()])
+      if (this.#fetches.freshness(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
+  }
+
+  #let(name: FetchedName | undefined): void {
+    for (const record of name?.content ?? []) {
+      this.lookup.remove(record);
+      this.loads.delete(record.key);
+      this.#parts.slab.free(record.at, record.sizeBytes);
+    }
+  }
+
+  #read(name: InstanceName, bytes: Uint8Array) {
+    const { storedBytes, isOrphaned, load } = readShown(bytes);
+    const stored = bytes.subarray(0, storedBytes);
+    const { key, namespace, name: its, kind, scope, health, traits, contentBytes } = this.#parts.stamper.entryOfStored(stored);
+    if (namespace !== name.namespace || its !== name.name || kind !== name.kind || scope === SCOPE.LOCAL)
+      throw misplaced(`an entry of ${namespace} ${its}, which was not asked for`);
+    const life = isOrphaned ? ("orphaned" as const) : ("live" as const);
+    const origin = { id: `${traits.nodeId}/0`, nodeId: traits.nodeId, generation: 0, life };
+    // An answer says nothing of numbers and stamps.
+    const unknown = { seq: 0, hlc: 0, firstSeq: 0, filterSeq: 0, revision: 0, principal: "", at: 0 };
+    const known = { key, namespace, name: its, kind, scope, reach: scope, health, traits, contentBytes, sizeBytes: storedBytes };
+    const record: CatalogRecord = { ...unknown, ...known, origin, body: BODY.ENTRY };
+    return { record, stored, load };
+  }
+}
+
+function textOf({ kind, namespace, name }: InstanceName): string {
+  return `${namespace}\0${name}\0${kind}`;
+}

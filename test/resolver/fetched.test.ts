@@ -1,0 +1,159 @@
+/** What a resolver fetched by name: found by lookups, within bounds, and let go without a trace. */
+import { expect, test } from "vitest";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { type KeyText, KIND, keyText, viewHealth } from "../../src/catalog/record/record.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { BoundedCache } from "../../src/resolver/bounded-cache.ts";
+import { Fetched, type FetchedName } from "../../src/resolver/fetched.ts";
+import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
+import { timeOf } from "../fakes/history.ts";
+import { FabricComponent } from "../fakes/mesh.ts";
+
+const TTLS = { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 10_000 };
+const HOUR_MS = 3_600_000;
+const DB: InstanceName = { kind: KIND.SERVICE, namespace: "svc", name: "db" };
+/** The variant of an entry with the scope REGION. */
+const REGIONAL = 5;
+
+class World {
+  readonly node = new FabricComponent("n");
+  readonly slab = new Slab();
+  readonly cache: BoundedCache<FetchedName>;
+  readonly fetched: Fetched;
+
+  constructor(maxEntries = 100) {
+    this.cache = new BoundedCache({
+      maxEntries,
+      maxBytes: 10_000_000,
+      worthOf: ({ content }) => Number(content.length > 0),
+      onEvicted: (_, name) => this.fetched.evicted(name),
+      random: () => 0,
+    });
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
+    this.fetched = new Fetched({ slab: this.slab, stamper, cache: this.cache, ttls: TTLS, maxStaleMs: HOUR_MS });
+  }
+
+  /** Entries of the name as a node sends them, one for each variant. */
+  sent(name: InstanceName, ...variants: readonly number[]): readonly Uint8Array[] {
+    const bytes = new DiscoveryBytes(this.node.replica.slab, { of: () => undefined });
+    return variants.map((variant, i) => {
+      const key = keyOf(name, i);
+      this.node.put(key, variant, timeOf(0, 0));
+      this.node.commit(timeOf(0, 0));
+      return bytes.entry(this.node.replica.view(key)!);
+    });
+  }
+
+  arrive(name: InstanceName, entries: readonly Uint8Array[], monoMs = 0): void {
+    this.fetched.wait(name, () => {});
+    this.fetched.arrived(name, entries, 5, at(monoMs));
+  }
+
+  ask(name: InstanceName, monoMs: number, isCutOff = false) {
+    const known = this.fetched.ask(name, at(monoMs), isCutOff);
+    return known.freshness === "miss" ? "miss" : `${known.freshness} ${known.name.content.length} ${known.ageMs}`;
+  }
+}
+
+function keyOf({ kind, namespace, name }: InstanceName, i: number): KeyText {
+  return keyText({ kind, namespace, name, instanceId: `${i}`, clusterId: "c1" });
+}
+
+function at(monoMs: number) {
+  return { monoMs, wallMs: 0 };
+}
+
+test("an answer is kept with all that its entries say, for the TTL of the narrowest scope in it", () => {
+  const world = new World();
+  expect(world.ask(DB, 0)).toBe("miss");
+  world.arrive(DB, world.sent(DB, 0, REGIONAL));
+  expect([0, 14_999, 15_000, 45_000].map((monoMs) => world.ask(DB, monoMs))).toEqual([
+    "fresh 2 5",
+    "fresh 2 15004",
+    "stale 2 15005",
+    "miss",
+  ]);
+  const record = world.fetched.lookup.find(keyOf(DB, 1))!;
+  expect([record.scope, record.traits.tags, viewHealth(record)]).toEqual([SCOPE.REGION, ["blue"], 1]);
+  expect(world.ask(DB, 45_000, true)).toBe("stale 2 45005");
+});
+
+test("an entry whose node is away is so in the answer, and its bytes are those that the node stored", () => {
+  const world = new World();
+  const [stored] = world.sent(DB, 0);
+  const shown = Buffer.concat([stored!, new Uint8Array([healthTag(), 5])]);
+  world.arrive(DB, [shown]);
+  const record = world.fetched.lookup.find(keyOf(DB, 0))!;
+  expect(viewHealth(record)).toBe(5);
+  expect(Buffer.from(world.slab.view(record.at, record.sizeBytes))).toEqual(Buffer.from(stored!));
+});
+
+/** The tag of `health`, as it stands in the bytes of an entry whose node is away. */
+function healthTag(): number {
+  const node = new FabricComponent("m");
+  const other = new FabricComponent("o");
+  other.put(keyOf(DB, 0), 0, timeOf(0, 0));
+  other.commit(timeOf(0, 0));
+  node.copy(other, "o/1", timeOf(0, 0));
+  node.setLife("o/1", "orphaned");
+  return new DiscoveryBytes(node.replica.slab, { of: () => undefined }).entry(node.replica.view(keyOf(DB, 0))!).at(-2)!;
+}
+
+test("another answer takes the place of the one before, and nothing is left behind", () => {
+  const world = new World();
+  world.arrive(DB, world.sent(DB, 0, 1, 2));
+  world.arrive(DB, world.sent(DB, 0));
+  expect([world.fetched.lookup.size, world.cache.entries, world.ask(DB, 0)]).toEqual([1, 1, "fresh 1 5"]);
+  world.fetched.drop(new Prefixes(["svc"]));
+  expect([world.fetched.lookup.size, world.cache.size, world.slab.stats().usedBytes, world.ask(DB, 0)]).toEqual([0, 0, 0, "miss"]);
+});
+
+test("a change makes stale only what it names, and ends a negative answer at once", () => {
+  const world = new World();
+  const [cache, other]: readonly InstanceName[] = [
+    { ...DB, name: "cache" },
+    { ...DB, namespace: "other" },
+  ];
+  world.arrive(DB, world.sent(DB, 0));
+  world.arrive(cache!, []);
+  world.arrive(other!, []);
+  world.fetched.changed(DB);
+  world.fetched.changed(cache!);
+  expect([DB, cache!, other!].map((name) => world.ask(name, 1))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
+});
+
+test("bounds hold: what is worth nothing goes first, and what has no room is not kept", () => {
+  const world = new World(3);
+  const names = Array.from({ length: 4 }, (_, i): InstanceName => ({ ...DB, namespace: `svc.n${i}` }));
+  for (const name of names.slice(0, 3)) world.arrive(name, world.sent(name, 0));
+  world.arrive(names[3]!, world.sent(names[3]!, 0, 1, 2, 0));
+  expect([world.fetched.lookup.size <= 3, world.cache.entries <= 3, world.ask(names[3]!, 0)]).toEqual([true, true, "miss"]);
+});
+
+test("what may not be served any more is dropped", () => {
+  const world = new World();
+  world.arrive(DB, world.sent(DB, 0));
+  world.fetched.prune(at(44_999), false);
+  expect(world.cache.size).toBe(1);
+  world.fetched.prune(at(45_000), true);
+  expect(world.cache.size).toBe(1);
+  world.fetched.prune(at(45_000), false);
+  expect([world.cache.size, world.slab.stats().usedBytes]).toEqual([0, 0]);
+});
+
+test.each<{ what: string; name: InstanceName; entries: (world: World) => readonly Uint8Array[] }>([
+  { what: "of another name", name: { ...DB, name: "cache" }, entries: (w) => w.sent(DB, 0) },
+  { what: "of another namespace", name: { ...DB, namespace: "svc.eu" }, entries: (w) => w.sent(DB, 0) },
+  { what: "that is no entry", name: DB, entries: () => [new Uint8Array([1, 2, 3])] },
+])("an answer with something $what is refused whole", ({ name, entries }) => {
+  const world = new World();
+  expect(() => world.arrive(name, entries(world))).toThrow(expect.objectContaining({ reason: "invalid_argument" }));
+  world.fetched.failed(name, new WaymarkError("not_ready", "garbled"));
+  expect([world.fetched.lookup.size, world.slab.stats().usedBytes, world.fetched.wait(name, () => {})]).toEqual([0, 0, true]);
+});
