@@ -10,7 +10,7 @@ import { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record/record.ts";
 import type { Slab } from "../catalog/record/slab.ts";
-import { WaymarkError } from "../lib/errors.ts";
+import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { misplaced } from "../lib/protowire.ts";
 import type { BoundedCache } from "./bounded-cache.ts";
@@ -111,7 +111,7 @@ export class Fetched {
 
   /** These namespaces are followed from now on, so nothing of them is to be fetched any more. */
   drop(prefixes: Prefixes): void {
-    for (const [key, known] of [...this.#parts.cache.items()]) if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
+    for (const [key, known] of this.#parts.cache.items().toArray()) if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
   }
 
   /** The cache let a name go. */
@@ -121,7 +121,7 @@ export class Fetched {
 
   /** Drops what may not be served any more. */
   prune({ monoMs }: Time, isCutOff: boolean): void {
-    for (const [key, known] of [...this.#parts.cache.items()])
+    for (const [key, known] of this.#parts.cache.items().toArray())
       if (this.#fetches.freshness(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
   }
 
