@@ -69,6 +69,11 @@ export class BoundedCache<T> {
     return this.#places.get(key)?.item;
   }
 
+  /** About how often the key was asked for lately. */
+  asksOf(key: string): number {
+    return this.#popularity.of(key);
+  }
+
   /** What is kept under a key. It does not count as asked for. */
   peek(key: string): T | undefined {
     return this.#places.get(key)?.item;

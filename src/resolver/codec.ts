@@ -1,6 +1,10 @@
 /** Reads the messages of the watches that a resolver follows. Entries stay as they were stored, and are not decoded. Only this file of the room imports generated code. */
 import { fromBinary } from "@bufbuild/protobuf";
-import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
+import {
+  DISCOVERY_DELTA_TAG as DELTA,
+  CATALOG_QUERY_RESPONSE_TAG as QUERY,
+  CATALOG_WATCH_RESPONSE_TAG as WATCH,
+} from "../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { type PolicyPlace, type WatchPolicyResponse, WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
@@ -10,6 +14,17 @@ import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
 import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
 import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
 import type { VersionPlace } from "../policy/versions/version.ts";
+
+/** A page of the answer to a query. */
+export interface FetchedPage {
+  /** Encoded, as the server shows them. */
+  readonly entries: readonly Uint8Array[];
+  /** Empty on the last page. */
+  readonly nextPageToken: string;
+  readonly ageMs: number;
+  readonly policyEpoch: string;
+  readonly via: readonly string[];
+}
 
 /** A part of an encoded version of the policy. */
 export interface PolicyPart {
@@ -91,6 +106,24 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     via,
     digest: digest === undefined ? undefined : { count, digest },
   };
+}
+
+/** Throws `invalid_argument` for bytes that no server of ours can have sent. The entries are views into them. */
+export function readFetchedPage(bytes: Uint8Array): FetchedPage {
+  const reader = new WireReader(bytes);
+  const entries: Uint8Array[] = [];
+  const via: string[] = [];
+  let [nextPageToken, policyEpoch, ageMs] = ["", "", 0];
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === QUERY.items) entries.push(reader.view());
+    else if (tag === QUERY.nextPageToken) nextPageToken = reader.text();
+    else if (tag === QUERY.age) ageMs = timeMs(readTime(reader));
+    else if (tag === QUERY.policyEpoch) policyEpoch = reader.text();
+    else if (tag === QUERY.via) via.push(reader.text());
+    else reader.skip(tag);
+  }
+  return { entries, nextPageToken, ageMs, policyEpoch, via };
 }
 
 function placeOf(text: string): WatchMessage["place"] {

@@ -111,7 +111,8 @@ export class Fetched {
 
   /** These namespaces are followed from now on, so nothing of them is to be fetched any more. */
   drop(prefixes: Prefixes): void {
-    for (const [key, known] of this.#parts.cache.items().toArray()) if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
+    for (const [key, known] of this.#parts.cache.items().toArray())
+      if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
   }
 
   /** The cache let a name go. */

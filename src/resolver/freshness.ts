@@ -14,11 +14,12 @@ export class Freshness {
   /** The age that was last stated for all that is held. */
   #statedAgeMs = Number.POSITIVE_INFINITY;
   #statedMonoMs = 0;
-  #heardMonoMs = Number.NEGATIVE_INFINITY;
+  /** When the upstream last said something, in monotonic ms. */
+  heardMonoMs = Number.NEGATIVE_INFINITY;
 
   /** The upstream said something. */
   heard({ monoMs }: Pick<Time, "monoMs">): void {
-    this.#heardMonoMs = monoMs;
+    this.heardMonoMs = monoMs;
   }
 
   /**
@@ -42,6 +43,6 @@ export class Freshness {
 
   /** Whether the upstream has been silent for so long that answers are stale. */
   isSilent({ monoMs }: Pick<Time, "monoMs">): boolean {
-    return monoMs - this.#heardMonoMs > SILENT_MS;
+    return monoMs - this.heardMonoMs > SILENT_MS;
   }
 }

@@ -23,6 +23,11 @@ export type WatchOrder =
     }
   | { readonly kind: "close"; readonly stream: StreamNumber };
 
+/** A list of orders, to which these are appended. */
+export interface WatchOrders {
+  push(...orders: readonly WatchOrder[]): unknown;
+}
+
 interface Open {
   readonly watch: FollowedWatch;
   readonly stream: StreamNumber;
@@ -58,13 +63,13 @@ export class Watches {
   }
 
   /** Follows these prefixes from now on. */
-  want(prefixes: Prefixes, time: Time, out: WatchOrder[]): void {
+  want(prefixes: Prefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
     this.#adjust(time, out);
   }
 
   /** Follows at another upstream from now on, from where the last one left off. Undefined if there is none. */
-  use(upstream: string | undefined, time: Time, out: WatchOrder[]): void {
+  use(upstream: string | undefined, time: Time, out: WatchOrders): void {
     if (upstream === this.#upstream) return;
     this.#leave(time, out);
     this.#upstream = upstream;
@@ -75,7 +80,7 @@ export class Watches {
    * An upstream sent a message. Returns whether it was of a watch that is open. Throws `invalid_argument` for a message that no server of ours can have sent:
    * the stream is then to be told as ended.
    */
-  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrder[]): boolean {
+  hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
     if (open === undefined) return false;
     this.#followed.hear(open.watch, message, time);
@@ -85,7 +90,7 @@ export class Watches {
   }
 
   /** A stream ended or failed. The caller decides which upstream is used from now on, and tells it with `use`. Returns whether it was one that is open. */
-  ended(stream: StreamNumber, time: Time, out: WatchOrder[]): boolean {
+  ended(stream: StreamNumber, time: Time, out: WatchOrders): boolean {
     if (this.#main?.stream !== stream && this.#extra?.stream !== stream) return false;
     this.#leave(time, out, stream);
     this.#upstream = undefined;
@@ -97,7 +102,7 @@ export class Watches {
   }
 
   /** Closes all streams. What was held whole stays, and the next upstream goes on from there. */
-  #leave(time: Time, out: WatchOrder[], ended?: StreamNumber): void {
+  #leave(time: Time, out: WatchOrders, ended?: StreamNumber): void {
     for (const open of [this.#main, this.#extra])
       if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
     const [main, extra] = [this.#main?.watch ?? this.#left, this.#extra?.watch];
@@ -110,7 +115,7 @@ export class Watches {
   }
 
   /** Brings what is open in line with what is wanted. */
-  #adjust(time: Time, out: WatchOrder[]): void {
+  #adjust(time: Time, out: WatchOrders): void {
     if (this.#upstream === undefined) return;
     if (this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0))
       this.#main = this.#begin(this.#left ?? new FollowedWatch(this.#wanted), out);
@@ -126,7 +131,7 @@ export class Watches {
   }
 
   /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */
-  #change({ watch, stream }: Open, time: Time, out: WatchOrder[]): void {
+  #change({ watch, stream }: Open, time: Time, out: WatchOrders): void {
     const added = this.#wanted.list.filter((prefix) => !watch.prefixes.covers(prefix));
     if (added.length > 0) {
       this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
@@ -138,7 +143,7 @@ export class Watches {
     this.#main = this.#wanted.list.length === 0 ? undefined : this.#begin(watch.narrowed(this.#wanted), out);
   }
 
-  #begin(watch: FollowedWatch, out: WatchOrder[]): Open {
+  #begin(watch: FollowedWatch, out: WatchOrders): Open {
     this.#streamCount += 1;
     const { list } = watch.prefixes;
     out.push({ kind: "open", stream: this.#streamCount, upstream: this.#upstream ?? "", prefixes: list, cursor: watch.move() });
@@ -146,7 +151,7 @@ export class Watches {
   }
 
   /** Begins a watch anew, with a snapshot. */
-  #again(open: Open, out: WatchOrder[]): void {
+  #again(open: Open, out: WatchOrders): void {
     out.push({ kind: "close", stream: open.stream });
     const again = this.#begin(open.watch, out);
     if (open === this.#main) this.#main = again;

@@ -1,0 +1,343 @@
+/**
+ * A resolver as a machine: which upstream it goes by, what it follows there, and what it answers its callers from (semantics.md, Resolver). It takes inputs and a
+ * time, and appends orders to a list; the shell opens streams, probes and fetches. It judges nobody: who may see a namespace is asked before it is.
+ */
+import type { EntryStamper } from "../catalog/entry/codec.ts";
+import type { InstanceName } from "../catalog/query/instances.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
+import type { CatalogRecord } from "../catalog/record/record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
+import { WaymarkError } from "../lib/errors.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
+import type { PolicyEngine } from "../policy/versions/engine.ts";
+import type { VersionPlace } from "../policy/versions/version.ts";
+import { GUARD_DEFAULTS } from "../reading/guard.ts";
+import { Bookmarks } from "./bookmarks.ts";
+import { BoundedCache } from "./bounded-cache.ts";
+import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
+import { Fetched, type FetchedName } from "./fetched.ts";
+import type { Outcome, Ttls } from "./fetches.ts";
+import { Followed } from "./followed.ts";
+import { FollowedPolicy } from "./followed-policy.ts";
+import { Following } from "./following.ts";
+import { Freshness } from "./freshness.ts";
+import { HeldEntries } from "./held-entries.ts";
+import { type UpstreamFacts, Upstreams } from "./upstreams.ts";
+import { type StreamNumber, Watches, type WatchOrder } from "./watches.ts";
+
+/** As the settings `resolver.*`. */
+export interface ResolverOptions {
+  /** This resolver, by the name that it adds to `via`. */
+  readonly name: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly upstreams: readonly string[];
+  readonly namespaces: readonly string[];
+  readonly maxWatches: number;
+  readonly maxEntries: number;
+  readonly maxBytes: number;
+  readonly ttls: Ttls;
+  /** 0 means without end. */
+  readonly maxStaleMs: number;
+  readonly guardHoldMs: number;
+  readonly pruneIntervalMs: number;
+  /** A random number, 0 ≤ x < 1. */
+  readonly random: () => number;
+}
+
+export interface ResolverParts {
+  /** Empty, and of no origin that has entries. */
+  readonly replica: Replica;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  readonly policies: PolicyEngine;
+}
+
+/** A call to the upstream that is under way, by its number. */
+export type CallNumber = number;
+
+export type ResolverInput =
+  | { readonly kind: "tick" }
+  | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
+  | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
+  | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
+  /** The stream ended or failed. */
+  | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number }
+  | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
+  | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
+  /** A page of the answer to a fetch. */
+  | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
+  | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError };
+
+export type ResolverOrder =
+  | WatchOrder
+  | { readonly kind: "probe"; readonly upstream: string }
+  | { readonly kind: "open policy"; readonly stream: StreamNumber; readonly upstream: string; readonly known: readonly VersionPlace[] }
+  | { readonly kind: "close policy"; readonly stream: StreamNumber }
+  | {
+      readonly kind: "fetch";
+      readonly call: CallNumber;
+      readonly upstream: string;
+      readonly name: InstanceName;
+      readonly pageToken: string;
+    }
+  /** An upstream sent what no server of ours can have sent. */
+  | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string };
+
+/** Where an answer comes from, and how good it is. */
+export interface Answer {
+  readonly source: "followed" | "fetched";
+  readonly isStale: boolean;
+  /** In ms; infinite while it is unknown. */
+  readonly ageMs: number;
+}
+
+/** An upstream that is silent for so long is left. */
+const DEAD_MS = 10_000;
+/** How long to leave an upstream alone that sent what it cannot have sent. */
+const GARBLED_RETRY_MS = 10_000;
+const NOT_READY_RETRY_MS = 250;
+/** Most pages of the answer to one name. */
+const MAX_PAGES = 1000;
+
+interface Fetch {
+  readonly name: InstanceName;
+  readonly upstream: string;
+  readonly entries: Uint8Array[];
+  pageCount: number;
+}
+
+type Out = ResolverOrder[];
+
+export class ResolverMachine {
+  readonly bookmarks: Bookmarks;
+  readonly following: Following;
+  readonly policy: FollowedPolicy;
+  readonly upstreams: Upstreams;
+  readonly #options: ResolverOptions;
+  readonly #replica: Replica;
+  readonly #followed: Followed;
+  readonly #held: HeldEntries;
+  readonly #fetched: Fetched;
+  readonly #cache: BoundedCache<FetchedName>;
+  readonly #watches: Watches;
+  readonly #freshness = new Freshness();
+  readonly #fetches = new Map<CallNumber, Fetch>();
+  #callCount = 0;
+  #policyStream: { readonly stream: StreamNumber; readonly upstream: string } | undefined;
+  #policyStreamCount = 0;
+  /** The upstream of the watches that are open. */
+  #used: string | undefined;
+  #pruneMonoMs: number;
+
+  constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, { monoMs }: Time) {
+    const { maxEntries, maxBytes, ttls, maxStaleMs, random } = options;
+    const { slab, lookup } = replica;
+    this.#options = options;
+    this.#replica = replica;
+    this.bookmarks = new Bookmarks(replica);
+    this.#held = new HeldEntries({ lookup, slab, bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxEntries } });
+    this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held });
+    this.#watches = new Watches(this.#followed, this.bookmarks);
+    const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
+    this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
+    this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
+    const asksOf = (namespace: string) => this.#cache.asksOf(namespace);
+    this.following = new Following({ configured: options.namespaces, maxWatches: options.maxWatches, asksOf });
+    this.policy = new FollowedPolicy(policies);
+    this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
+    this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
+  }
+
+  handle(input: ResolverInput, time: Time, out: Out): void {
+    switch (input.kind) {
+      case "tick":
+        this.#tick(time);
+        break;
+      case "probed":
+        this.upstreams.answered(input.upstream, input.latencyMs, input.facts, time.monoMs);
+        break;
+      case "probe failed":
+        this.upstreams.failed(input.upstream, time.monoMs, input.retryMs);
+        break;
+      case "watch said":
+        this.#watchSaid(input.stream, input.bytes, time, out);
+        break;
+      case "watch ended":
+        if (this.#watches.ended(input.stream, time, out)) this.#lose(time, input.retryMs);
+        break;
+      case "policy said":
+        this.#policySaid(input.stream, input.bytes, time, out);
+        break;
+      case "policy ended":
+        if (this.#policyStream?.stream !== input.stream) break;
+        this.#policyStream = undefined;
+        this.#lose(time, input.retryMs);
+        break;
+      case "fetched":
+        this.#fetchedPage(input.call, input.bytes, time, out);
+        break;
+      case "fetch failed":
+        this.#fetchFailed(input.call, input.error);
+        break;
+    }
+    this.#adjust(time, out);
+  }
+
+  nextDeadlineMs(): number {
+    const silentMs = this.#used === undefined ? NEVER : this.#freshness.heardMonoMs + DEAD_MS;
+    return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, silentMs);
+  }
+
+  /** Whether everything that is to be followed from the start is here, and the policy. */
+  get isReady(): boolean {
+    return this.policy.isReady && this.#options.namespaces.every((prefix) => this.#watches.isComplete(prefix));
+  }
+
+  /** Where lookups of a namespace find its entries. */
+  lookupOf(namespace: string): Lookup {
+    return this.#watches.isComplete(namespace) ? this.#replica.lookup : this.#fetched.lookup;
+  }
+
+  /** Entries that are held beside what is followed. */
+  get held(): Lookup {
+    return this.#held.lookup;
+  }
+
+  /**
+   * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later. Throws `not_ready` where
+   * there is nobody to ask.
+   */
+  ask(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): Answer | undefined {
+    const { namespace } = name;
+    this.#cache.ask(namespace);
+    this.following.ask(namespace, time.monoMs);
+    if (this.#watches.isComplete(namespace)) {
+      const isHeld = this.#held.lookup.namespaceCount(namespace) > 0;
+      const isStale = isHeld || this.upstreams.isCutOff || this.#freshness.isSilent(time);
+      return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
+    }
+    const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
+    if (known.freshness === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
+    const upstream = this.upstreams.current;
+    if (known.freshness === "stale") {
+      if (upstream !== undefined) this.#fetch(name, () => {}, upstream, out);
+      return { source: "fetched", isStale: true, ageMs: known.ageMs };
+    }
+    if (upstream === undefined)
+      throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
+    this.#fetch(name, told, upstream, out);
+    return undefined;
+  }
+
+  #fetch(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, upstream: string, out: Out): void {
+    if (!this.#fetched.wait(name, told)) return;
+    this.#callCount += 1;
+    this.#fetches.set(this.#callCount, { name, upstream, entries: [], pageCount: 0 });
+    out.push({ kind: "fetch", call: this.#callCount, upstream, name, pageToken: "" });
+  }
+
+  #tick(time: Time): void {
+    this.#held.tick(time);
+    if (this.#used !== undefined && time.monoMs - this.#freshness.heardMonoMs >= DEAD_MS) this.#lose(time);
+    if (time.monoMs < this.#pruneMonoMs) return;
+    this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
+    this.#fetched.prune(time, this.upstreams.isCutOff);
+    this.#replica.collect(time, PRUNED_AT_A_TIME);
+  }
+
+  #watchSaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
+    if (this.#used === undefined) return;
+    const upstream = this.#used;
+    const said = this.#believed(upstream, () => readWatchMessage(bytes), time, out);
+    if (said === undefined) return;
+    if (this.#believed(upstream, () => this.#watches.hear(stream, said, time, out), time, out) !== true) return;
+    this.#freshness.heard(time);
+    this.policy.heardEpoch(said.policyEpoch);
+    if (said.place === undefined) return;
+    this.upstreams.heardVia(upstream, said.via, time.monoMs);
+    if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
+  }
+
+  #policySaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
+    const open = this.#policyStream;
+    if (open?.stream !== stream) return;
+    this.#believed(open.upstream, () => this.policy.hear(readPolicyMessage(bytes)), time, out);
+  }
+
+  #fetchedPage(call: CallNumber, bytes: Uint8Array, time: Time, out: Out): void {
+    const fetch = this.#fetches.get(call);
+    if (fetch === undefined) return;
+    const { name, upstream, entries } = fetch;
+    const isTaken = this.#believed(
+      upstream,
+      () => {
+        const page = readFetchedPage(bytes);
+        this.policy.heardEpoch(page.policyEpoch);
+        entries.push(...page.entries);
+        fetch.pageCount += 1;
+        if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
+          out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
+          return true;
+        }
+        this.#fetched.arrived(name, entries, page.ageMs, time);
+        this.#fetches.delete(call);
+        return true;
+      },
+      time,
+      out,
+    );
+    if (isTaken !== true) this.#fetchFailed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
+  }
+
+  #fetchFailed(call: CallNumber, error: WaymarkError): void {
+    const fetch = this.#fetches.get(call);
+    if (fetch === undefined) return;
+    this.#fetches.delete(call);
+    this.#fetched.failed(fetch.name, error);
+  }
+
+  /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */
+  #believed<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      out.push({ kind: "garbled", upstream, fault: error.message });
+      this.upstreams.failed(upstream, time.monoMs, GARBLED_RETRY_MS);
+      return undefined;
+    }
+  }
+
+  /** The upstream that is used failed. */
+  #lose({ monoMs }: Time, retryMs?: number): void {
+    if (this.#used !== undefined) this.upstreams.failed(this.#used, monoMs, retryMs);
+  }
+
+  /** Brings what is open in line with the upstream and with what is to be followed. */
+  #adjust(time: Time, out: Out): void {
+    for (const upstream of this.upstreams.takeProbes(time.monoMs)) out.push({ kind: "probe", upstream });
+    const { current } = this.upstreams;
+    if (current !== this.#used) {
+      this.#used = current;
+      if (current !== undefined) this.#freshness.heard(time);
+      this.#watches.use(current, time, out);
+    }
+    this.#watches.want(this.following.prefixes, time, out);
+    this.#adjustPolicy(out);
+  }
+
+  #adjustPolicy(out: Out): void {
+    const open = this.#policyStream;
+    if (open?.upstream === this.#used) return;
+    if (open !== undefined) out.push({ kind: "close policy", stream: open.stream });
+    this.#policyStream = undefined;
+    if (this.#used === undefined) return;
+    this.policy.begin();
+    this.#policyStreamCount += 1;
+    this.#policyStream = { stream: this.#policyStreamCount, upstream: this.#used };
+    out.push({ kind: "open policy", ...this.#policyStream, known: this.policy.known });
+  }
+}
+
+/** Most tombstones that are dropped at a time. */
+const PRUNED_AT_A_TIME = 10_000;

@@ -1,0 +1,274 @@
+/** A resolver between servers that are up or down, quick or slow, on virtual time. */
+import assert from "node:assert/strict";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { ANY } from "../../src/catalog/query/filter.ts";
+import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { Prefixes } from "../../src/catalog/query/prefixes.ts";
+import { queryPage } from "../../src/catalog/query/query.ts";
+import { Slab } from "../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { Replica } from "../../src/catalog/replica/replica.ts";
+import { parseCursor } from "../../src/catalog/watch/cursor.ts";
+import { Feed } from "../../src/catalog/watch/feed.ts";
+import { Reader } from "../../src/catalog/watch/reader.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { HISTORY_BOUNDS, PolicyEngine } from "../../src/policy/versions/engine.ts";
+import { type ResolverInput, ResolverMachine, type ResolverOptions, type ResolverOrder } from "../../src/resolver/machine.ts";
+import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
+import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
+import { FabricComponent } from "./mesh.ts";
+import { lineOf } from "./model.ts";
+import type { Version } from "./policy-versions.ts";
+
+const STEP_MS = 100;
+const MESSAGE_BYTES = 2000;
+const NO_LOADS = { of: () => undefined };
+
+/** A node that resolvers read, and how it behaves. */
+export class Server {
+  readonly node: FabricComponent;
+  latencyMs = 5;
+  isUp = true;
+  /** Whether its watches say nothing, though they stand and it answers probes. */
+  isSilent = false;
+  ageMs = 20;
+  facts: UpstreamFacts = { clusterId: "c1", region: "r1", via: [] };
+  versions: readonly Version[] = [];
+  policyEpoch = "none";
+  /** Changes what it sends on watches. */
+  garble: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
+  snapshotCount = 0;
+  fetchCount = 0;
+
+  constructor(id: string) {
+    this.node = new FabricComponent(id);
+  }
+}
+
+interface Watch {
+  readonly server: Server;
+  readonly feed: Feed;
+}
+
+export class ResolverWorld {
+  readonly servers: Readonly<Record<string, Server>>;
+  readonly machine: ResolverMachine;
+  readonly replica: Replica;
+  readonly garbled: string[] = [];
+  readonly #watches = new Map<number, Watch>();
+  readonly #policies = new Map<number, Server>();
+  readonly #later: ResolverInput[] = [];
+  #monoMs = 0;
+
+  constructor(names: readonly string[], options: Partial<ResolverOptions> = {}) {
+    this.servers = Object.fromEntries(names.map((name) => [name, new Server(name)]));
+    this.replica = new Replica(new Lookup(), new Slab(), {
+      nodeId: "me",
+      generation: 1,
+      lastSeq: 0,
+      floor: 0,
+      tombstoneTtlMs: 60_000,
+      minTombstones: 100,
+    });
+    const random = new Rng(1);
+    const parts = {
+      replica: this.replica,
+      stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
+      policies: new PolicyEngine({ nodeId: "me", clusterId: "c1", ...HISTORY_BOUNDS }),
+    };
+    this.machine = new ResolverMachine(
+      {
+        name: "me",
+        clusterId: "c1",
+        region: "r1",
+        upstreams: names,
+        namespaces: ["svc"],
+        maxWatches: 256,
+        maxEntries: 10_000,
+        maxBytes: 100_000_000,
+        ttls: { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 15_000 },
+        maxStaleMs: 3_600_000,
+        guardHoldMs: 300_000,
+        pruneIntervalMs: 30_000,
+        random: () => random.next(),
+        ...options,
+      },
+      parts,
+      this.now,
+    );
+  }
+
+  get now(): Time {
+    return { monoMs: this.#monoMs, wallMs: 1_000_000 + this.#monoMs };
+  }
+
+  server(name: string): Server {
+    return this.servers[name] ?? assert.fail(name);
+  }
+
+  /** Puts an entry at a server, which tells the others. */
+  put(name: string, key: string, variant = 0): void {
+    const { node } = this.server(name);
+    node.put(key as never, variant, this.now);
+    this.#share(node);
+  }
+
+  end(name: string, key: string, body: 1 | 2): void {
+    const { node } = this.server(name);
+    node.end(key as never, body, this.now);
+    this.#share(node);
+  }
+
+  #share(node: FabricComponent): void {
+    node.commit(this.now);
+    for (const other of Object.values(this.servers)) if (other.node !== node) other.node.copy(node, node.replica.self.id, this.now);
+  }
+
+  /** Lets time pass. What servers say arrives at once, and a probe after its latency. */
+  run(ms: number): void {
+    for (const endMs = this.#monoMs + ms; this.#monoMs < endMs; ) {
+      this.#monoMs += STEP_MS;
+      this.#do({ kind: "tick" });
+      while (this.#later.length > 0) this.#do(this.#later.shift()!);
+      for (const [stream, watch] of this.#watches.entries().toArray()) this.#deliver(stream, watch);
+    }
+  }
+
+  /** Asks for a name. What it says at once: where it comes from, whether it is stale, and the instances. */
+  ask(name: InstanceName): string {
+    const out: ResolverOrder[] = [];
+    let waited = "waits";
+    const told = (outcome: object): void => {
+      waited = "error" in outcome ? "failed" : "told";
+    };
+    let answer;
+    try {
+      answer = this.machine.ask(name, told, this.now, out);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return error.reason;
+    }
+    this.#carryOut(out);
+    while (this.#later.length > 0) this.#do(this.#later.shift()!);
+    if (answer === undefined) return waited;
+    return `${answer.source}${answer.isStale ? " stale" : ""} ${this.instances(name).length}`;
+  }
+
+  instances(name: InstanceName): readonly string[] {
+    const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
+    return [this.machine.lookupOf(name.namespace), this.machine.held].flatMap((lookup) => linesOf(lookup, filter));
+  }
+
+  #deliver(stream: number, { server, feed }: Watch): void {
+    if (!server.isUp) {
+      this.#watches.delete(stream);
+      this.#do({ kind: "watch ended", stream });
+      return;
+    }
+    for (let n = 0; n < 1000 && !server.isSilent && this.#watches.has(stream); n++) {
+      const message = feed.next(this.now, MESSAGE_BYTES, true);
+      if (message === undefined) return;
+      const { ageMs, facts, policyEpoch, node } = server;
+      const resolved = { policyEpoch, via: facts.via };
+      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, ageMs, resolved };
+      const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).watch(message, options);
+      this.#do({ kind: "watch said", stream, bytes: server.garble(bytes) });
+    }
+  }
+
+  #do(input: ResolverInput): void {
+    const out: ResolverOrder[] = [];
+    this.machine.handle(input, this.now, out);
+    this.#carryOut(out);
+  }
+
+  #carryOut(out: readonly ResolverOrder[]): void {
+    for (const order of out) this.#order(order);
+  }
+
+  #order(order: ResolverOrder): void {
+    switch (order.kind) {
+      case "probe": {
+        const { upstream } = order;
+        const { isUp, latencyMs, facts } = this.server(upstream);
+        this.#later.push(isUp ? { kind: "probed", upstream, latencyMs, facts } : { kind: "probe failed", upstream });
+        return;
+      }
+      case "open":
+        return this.#open(order);
+      case "close":
+        this.#watches.delete(order.stream);
+        return;
+      case "open policy":
+        this.#policies.set(order.stream, this.server(order.upstream));
+        return this.#sendPolicy(order.stream, this.server(order.upstream));
+      case "close policy":
+        this.#policies.delete(order.stream);
+        return;
+      case "fetch":
+        return this.#answer(order);
+      case "garbled":
+        this.garbled.push(`${order.upstream}: ${order.fault}`);
+    }
+  }
+
+  #open({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open" }): void {
+    const server = this.server(upstream);
+    if (cursor === "") server.snapshotCount += 1;
+    const { node } = server;
+    const filter = { ...ANY, resolved: new Prefixes(prefixes) };
+    const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
+    const from = cursor === "" ? undefined : parseCursor(cursor);
+    const feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1000 }, this.now);
+    this.#watches.set(stream, { server, feed });
+  }
+
+  #sendPolicy(stream: number, { versions, policyEpoch, isUp }: Server): void {
+    if (!isUp) return void this.#later.push({ kind: "policy ended", stream });
+    const places = versions.map(({ head }) => ({ ...head, number: BigInt(head.number), hlc: BigInt(head.hlc) }));
+    const parts = versions.map(({ bytes }, i) => ({ part: { place: places[i]!, offset: 0, bytes, sizeBytes: bytes.length } }));
+    for (const message of [...parts, { state: { versions: places, policyEpoch } }]) {
+      const bytes = toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message));
+      this.#later.push({ kind: "policy said", stream, bytes });
+    }
+  }
+
+  #answer({ call, upstream, name }: ResolverOrder & { kind: "fetch" }): void {
+    const server = this.server(upstream);
+    server.fetchCount += 1;
+    if (!server.isUp) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
+    const { node, ageMs, policyEpoch } = server;
+    const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
+    const page = queryPage(node.replica.lookup, filter, {
+      limit: 1000,
+      afterKey: "",
+      self: node.facts,
+      allowed: () => true,
+      explain: false,
+    });
+    const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).query({
+      records: page.records,
+      nextToken: "",
+      revision: 1,
+      cursor: "",
+      servedBy: node.nodeId,
+      ageMs,
+      generatedWallMs: 0,
+      explanations: [],
+      resolved: { policyEpoch, via: [] },
+    });
+    this.#later.push({ kind: "fetched", call, bytes });
+  }
+}
+
+function linesOf(lookup: Lookup, filter: typeof ANY): readonly string[] {
+  const self = { nodeId: "", clusterId: "", region: "" };
+  const page = queryPage(lookup, filter, { limit: 10_000, afterKey: "", self, allowed: () => true, explain: false });
+  return page.records.map((record) => lineOf(record.key, record));
+}

@@ -1,0 +1,159 @@
+/** A resolver between its servers: what it answers, and from where, whatever these do. */
+import { expect, test } from "vitest";
+import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import { BODY, KIND } from "../../src/catalog/record/record.ts";
+import { epochOf } from "../../src/policy/set/verdict.ts";
+import { KEYS } from "../fakes/mesh.ts";
+import { version } from "../fakes/policy-versions.ts";
+import { ResolverWorld } from "../fakes/resolver-world.ts";
+
+/** Of `svc`, which is configured; two instances. */
+const DB: InstanceName = { kind: KIND.SERVICE, namespace: "svc", name: "db" };
+const [DB1, DB2] = [KEYS[0]!, KEYS[1]!];
+/** Of a namespace that nobody configured. */
+const OTHER: InstanceName = { kind: KIND.SERVICE, namespace: "other", name: "db" };
+const OTHER1 = KEYS[12]!;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+
+function started(...names: readonly string[]): ResolverWorld {
+  const world = new ResolverWorld(names.length === 0 ? ["a"] : names);
+  const [first = "a"] = names;
+  for (const key of [DB1, DB2, OTHER1]) world.put(first, key);
+  world.run(2 * SECOND);
+  return world;
+}
+
+test("it is ready when its configured namespaces are there, and the policy; what it follows is current, and everything else is fetched once", () => {
+  const world = new ResolverWorld(["a"]);
+  for (const key of [DB1, OTHER1]) world.put("a", key);
+  expect([world.machine.isReady, world.ask(DB)]).toEqual([false, "not_ready"]);
+  world.run(SECOND);
+  expect([world.machine.isReady, world.ask(DB), world.ask(OTHER), world.ask(OTHER)]).toEqual([true, "followed 1", "told", "fetched 1"]);
+  world.put("a", DB2);
+  world.run(SECOND);
+  expect([world.ask(DB), world.server("a").fetchCount]).toEqual(["followed 2", 1]);
+});
+
+test("a name that is nowhere is fetched once, and its absence is known for a while", () => {
+  const world = started();
+  const none = { ...OTHER, name: "none" };
+  expect([world.ask(none), world.ask(none), world.server("a").fetchCount]).toEqual(["told", "fetched 0", 1]);
+  world.run(16 * SECOND);
+  expect([world.ask(none), world.server("a").fetchCount]).toEqual(["told", 2]);
+});
+
+test("a namespace that is asked for often is followed from then on", () => {
+  const world = started();
+  for (let n = 0; n < 5; n++) world.ask(OTHER);
+  world.run(2 * SECOND);
+  expect(world.ask(OTHER)).toBe("followed 1");
+  world.put("a", KEYS[13]!);
+  world.run(SECOND);
+  expect([world.ask(OTHER), world.server("a").fetchCount]).toEqual(["followed 2", 1]);
+});
+
+test("with every server gone nothing expires before an hour, everything is stale, and what is not known is not said to be absent", () => {
+  const world = started();
+  world.ask(OTHER);
+  world.server("a").isUp = false;
+  world.run(50 * MINUTE);
+  expect([world.ask(DB), world.ask(OTHER), world.ask({ ...OTHER, name: "none" })]).toEqual([
+    "followed stale 2",
+    "fetched stale 1",
+    "not_ready",
+  ]);
+  world.run(11 * MINUTE);
+  expect([world.ask(DB), world.ask(OTHER)]).toEqual(["followed stale 2", "not_ready"]);
+  world.server("a").isUp = true;
+  world.run(20 * SECOND);
+  expect([world.ask(DB), world.server("a").snapshotCount]).toEqual(["followed 2", 1]);
+});
+
+test("when its server is lost it goes on at another one from where it was, without a snapshot", () => {
+  const world = started("a", "b");
+  world.server("a").isUp = false;
+  world.end("b", DB1, BODY.UNREGISTERED);
+  world.run(5 * SECOND);
+  expect([world.machine.upstreams.current, world.ask(DB), world.server("b").snapshotCount]).toEqual(["b", "followed 1", 0]);
+});
+
+test("a watch that says nothing makes answers stale after 3 s, and its server is left after 10", () => {
+  const world = started("a", "b");
+  world.server("a").isSilent = true;
+  world.run(2 * SECOND);
+  expect(world.ask(DB)).toBe("followed 2");
+  world.run(2 * SECOND);
+  expect(world.ask(DB)).toBe("followed stale 2");
+  world.run(10 * SECOND);
+  expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed 2"]);
+});
+
+test("a server that sends what it cannot have sent is left alone, and what was held stays", () => {
+  const world = started("a", "b");
+  world.server("a").garble = (bytes) => bytes.subarray(0, bytes.length - 3);
+  world.run(5 * SECOND);
+  expect([world.machine.upstreams.current, world.ask(DB), world.garbled.length]).toEqual(["b", "followed 2", 1]);
+  expect(world.garbled[0]).toMatch(/^a: invalid_argument: malformed/);
+});
+
+test.each([
+  { what: "another cluster", facts: { clusterId: "c2", region: "r1", via: [] } },
+  { what: "another region", facts: { clusterId: "c1", region: "r2", via: [] } },
+  { what: "a loop", facts: { clusterId: "c1", region: "r1", via: ["x", "me"] } },
+])("a server of $what is refused", ({ facts }) => {
+  const world = new ResolverWorld(["a"]);
+  world.server("a").facts = facts;
+  world.put("a", DB1);
+  world.run(30 * SECOND);
+  expect([world.ask(DB), world.server("a").snapshotCount]).toEqual(["not_ready", 0]);
+});
+
+test("a loop that closes later is left too", () => {
+  const world = started("a", "b");
+  world.server("a").facts = { clusterId: "c1", region: "r1", via: ["me"] };
+  world.run(3 * SECOND);
+  expect(world.machine.upstreams.current).toBe("b");
+});
+
+test("no fail-over makes an age smaller before the next server has told where it is", () => {
+  const world = started("a", "b");
+  const age = () => world.machine.ask(DB, () => {}, world.now, [])?.ageMs ?? 0;
+  world.server("a").ageMs = 5000;
+  world.run(2 * SECOND);
+  const before = age();
+  expect(before).toBeGreaterThanOrEqual(5000);
+  world.server("a").isUp = false;
+  world.server("b").isSilent = true;
+  world.run(SECOND);
+  expect(age()).toBe(before + SECOND);
+});
+
+test("too many entries that expire at once are served on for five minutes, as stale, unless they come back", () => {
+  const world = new ResolverWorld(["a"]);
+  const keys = [DB1, DB2, ...[3, 4].map((n) => DB1.replace("\u00001\u0000c1", `\u0000${n}\u0000c1`) as typeof DB1)];
+  for (const key of keys) world.put("a", key);
+  world.run(2 * SECOND);
+  for (const key of keys.slice(0, 3)) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  expect(world.ask(DB)).toBe("followed stale 4");
+  expect(world.instances(DB).filter((line) => line.endsWith(" 5")).length).toBe(3);
+  world.put("a", DB1);
+  world.run(SECOND);
+  expect(world.instances(DB).filter((line) => line.endsWith(" 5")).length).toBe(2);
+  world.run(6 * MINUTE);
+  expect(world.ask(DB)).toBe("followed 2");
+});
+
+test("while it lacks a policy of which it heard it is not ready", () => {
+  const world = new ResolverWorld(["a"]);
+  const server = world.server("a");
+  server.versions = [version(1)];
+  server.policyEpoch = epochOf(version(1).head);
+  world.put("a", DB1);
+  world.run(2 * SECOND);
+  expect([world.machine.isReady, world.machine.policy.known.length]).toEqual([true, 1]);
+  server.policyEpoch = epochOf(version(2).head);
+  world.run(2 * SECOND);
+  expect(world.machine.isReady).toBe(false);
+});
