@@ -43,6 +43,10 @@ export class Server {
   policyEpoch = "none";
   /** Changes what it sends on watches. */
   garble: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
+  garbleFetched: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
+  /** Ends the watches that are open, once. */
+  breaks = false;
+  watchCount = 0;
   snapshotCount = 0;
   fetchCount = 0;
 
@@ -131,9 +135,9 @@ export class ResolverWorld {
   }
 
   /** Lets time pass. What servers say arrives at once, and a probe after its latency. */
-  run(ms: number): void {
+  run(ms: number, stepMs = STEP_MS): void {
     for (const endMs = this.#monoMs + ms; this.#monoMs < endMs; ) {
-      this.#monoMs += STEP_MS;
+      this.#monoMs += stepMs;
       this.#do({ kind: "tick" });
       while (this.#later.length > 0) this.#do(this.#later.shift()!);
       for (const [stream, watch] of this.#watches.entries().toArray()) this.#deliver(stream, watch);
@@ -154,10 +158,10 @@ export class ResolverWorld {
       if (!(error instanceof WaymarkError)) throw error;
       return error.reason;
     }
+    const { length } = this.instances(name);
     this.#carryOut(out);
     while (this.#later.length > 0) this.#do(this.#later.shift()!);
-    if (answer === undefined) return waited;
-    return `${answer.source}${answer.isStale ? " stale" : ""} ${this.instances(name).length}`;
+    return answer === undefined ? waited : `${answer.source}${answer.isStale ? " stale" : ""} ${length}`;
   }
 
   instances(name: InstanceName): readonly string[] {
@@ -166,7 +170,8 @@ export class ResolverWorld {
   }
 
   #deliver(stream: number, { server, feed }: Watch): void {
-    if (!server.isUp) {
+    if (!server.isUp || server.breaks) {
+      server.breaks = false;
       this.#watches.delete(stream);
       this.#do({ kind: "watch ended", stream });
       return;
@@ -220,6 +225,7 @@ export class ResolverWorld {
 
   #open({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open" }): void {
     const server = this.server(upstream);
+    server.watchCount += 1;
     if (cursor === "") server.snapshotCount += 1;
     const { node } = server;
     const filter = { ...ANY, resolved: new Prefixes(prefixes) };
@@ -263,7 +269,7 @@ export class ResolverWorld {
       explanations: [],
       resolved: { policyEpoch, via: [] },
     });
-    this.#later.push({ kind: "fetched", call, bytes });
+    this.#later.push({ kind: "fetched", call, bytes: server.garbleFetched(bytes) });
   }
 }
 
