@@ -56,7 +56,6 @@ async function mapOf(names: readonly Name[]): Promise<LiveMap> {
       await new Promise(() => {});
     },
   };
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a map opens one stream and makes no calls
   const map = new LiveMap(client as unknown as WatchingCalls, { namespacePrefix: "svc" }, {});
   await map.ready;
   return map;
