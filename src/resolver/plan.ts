@@ -1,0 +1,28 @@
+/** Where a resolver finds the answer to a query (semantics.md, Resolver 17). */
+import type { Filter } from "../catalog/query/filter.ts";
+import type { InstanceName } from "../catalog/query/instances.ts";
+import { KIND, type Kind } from "../catalog/record/record.ts";
+
+export type Plan =
+  /** In what is followed. */
+  | { readonly from: "followed" }
+  /** In the answers to these names. */
+  | { readonly from: "names"; readonly names: readonly InstanceName[] }
+  /** Nowhere here: the whole query goes upstream. */
+  | { readonly from: "upstream" };
+
+/** Most names that a query has answered by name. */
+const MAX_NAMES = 100;
+const KINDS = Object.values(KIND);
+
+/** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
+export function planOf(filter: Filter, isComplete: (namespace: string) => boolean): Plan {
+  const { namespace, prefix, names, kindMask, resolved } = filter;
+  const asked = namespace === "" ? prefix : namespace;
+  const below = resolved === undefined || asked !== "" ? [asked] : resolved.list;
+  if (below.every(isComplete)) return { from: "followed" };
+  const kinds = KINDS.filter((kind) => (kindMask & (1 << kind)) !== 0);
+  const count = kinds.length * names.length;
+  if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
+  return { from: "names", names: kinds.flatMap((kind: Kind) => names.map((name) => ({ kind, namespace, name }))) };
+}
