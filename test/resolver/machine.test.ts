@@ -265,6 +265,6 @@ test("whatever its servers did, once they are well again it answers everything a
         expect(world.ask(name)).toMatch(/^(?:followed|fetched) \d+$/);
       }
     }),
-    { numRuns: runs(60) },
+    { numRuns: runs(40) },
   );
 });

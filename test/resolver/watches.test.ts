@@ -172,7 +172,7 @@ test("at every bookmark of everything that is wanted a resolver holds exactly th
       world.rest(timeOf(history.length, 0));
       checkedCount += world.checkedCount;
     }),
-    { numRuns: runs(200) },
+    { numRuns: runs(150) },
   );
   expect(checkedCount).toBeGreaterThan(500);
 });
