@@ -17,7 +17,7 @@ const MIB = 1024 * 1024;
 
 test("10,000 opened and closed watches, registrations and clients leave heap and handles as before", async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
-  const child = join(ROOT, "test/long/client-child.ts");
+  const child = join(ROOT, "test/nightly/client-child.ts");
   const said = await mustRun(process.execPath, ["--expose-gc", child, node.grpc, "10000"]);
   const { before, after } = JSON.parse(said) as { readonly before: Held; readonly after: Held };
   console.error(JSON.stringify({ before, after }));
