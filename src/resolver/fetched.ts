@@ -60,6 +60,11 @@ export class Fetched {
     this.#fetches = new Fetches(parts.ttls, parts.maxStaleMs);
   }
 
+  /** Whether as many names are being fetched as may be. */
+  get isBusy(): boolean {
+    return this.#fetches.isFull;
+  }
+
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
   ask(name: InstanceName, { monoMs }: Time, isCutOff: boolean): Known {
     const known = this.#parts.cache.ask(textOf(name));

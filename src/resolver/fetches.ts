@@ -54,6 +54,10 @@ export class Fetches<T> {
     return this.#running.size;
   }
 
+  get isFull(): boolean {
+    return this.#running.size >= MAX_FETCHES;
+  }
+
   /** How good an answer is now. `isCutOff`: no upstream answers, so nothing can be fetched in its place. */
   freshness(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, isCutOff: boolean): Freshness {
     const heldMs = monoMs - answer.arrivedMonoMs;
@@ -81,7 +85,7 @@ export class Fetches<T> {
       waiting.push(told);
       return false;
     }
-    if (this.#running.size >= MAX_FETCHES)
+    if (this.isFull)
       throw new WaymarkError("not_ready", `this resolver fetches ${MAX_FETCHES} names at once already; try again`, {
         retryMs: BUSY_RETRY_MS,
       });

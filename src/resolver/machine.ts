@@ -193,14 +193,9 @@ export class ResolverMachine {
     return this.policy.isReady && this.#options.namespaces.every((prefix) => this.#watches.isComplete(prefix));
   }
 
-  /** Where lookups of a namespace find its entries. */
-  lookupOf(namespace: string): Lookup {
-    return this.#watches.isComplete(namespace) ? this.#replica.lookup : this.#fetched.lookup;
-  }
-
-  /** Entries that are held beside what is followed. */
-  get held(): Lookup {
-    return this.#held.lookup;
+  /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
+  lookupsOf(namespace: string): readonly Lookup[] {
+    return this.#watches.isComplete(namespace) ? [this.#replica.lookup, this.#held.lookup] : [this.#fetched.lookup];
   }
 
   /**
@@ -220,7 +215,7 @@ export class ResolverMachine {
     if (known.freshness === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
     const upstream = this.upstreams.current;
     if (known.freshness === "stale") {
-      if (upstream !== undefined) this.#fetch(name, () => {}, upstream, out);
+      if (upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
       return { source: "fetched", isStale: true, ageMs: known.ageMs };
     }
     if (upstream === undefined)
@@ -273,6 +268,7 @@ export class ResolverMachine {
       () => {
         const page = readFetchedPage(bytes);
         this.policy.heardEpoch(page.policyEpoch);
+        this.upstreams.heardVia(upstream, page.via, time.monoMs);
         entries.push(...page.entries);
         fetch.pageCount += 1;
         if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {

@@ -166,7 +166,7 @@ export class ResolverWorld {
 
   instances(name: InstanceName): readonly string[] {
     const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
-    return [this.machine.lookupOf(name.namespace), this.machine.held].flatMap((lookup) => linesOf(lookup, filter));
+    return this.machine.lookupsOf(name.namespace).flatMap((lookup) => linesOf(lookup, filter));
   }
 
   #deliver(stream: number, { server, feed }: Watch): void {
@@ -267,7 +267,7 @@ export class ResolverWorld {
       ageMs,
       generatedWallMs: 0,
       explanations: [],
-      resolved: { policyEpoch, via: [] },
+      resolved: { policyEpoch, via: server.facts.via },
     });
     this.#later.push({ kind: "fetched", call, bytes: server.garbleFetched(bytes) });
   }
