@@ -4,11 +4,9 @@ import { Rng } from "../src/lib/rng.ts";
 import { Chooser } from "../src/reading/chooser.ts";
 import type { Candidate, Endpoint } from "../src/reading/endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "../src/reading/levels.ts";
+import { type CallCosts, callCosts } from "./_call-costs.ts";
 
 const ENDPOINTS = 100_000;
-/** Calls between two looks at the clock: a look costs as much as some choices. */
-const BATCH = 20;
-const BATCHES = 20_000;
 const WALL = 1_760_000_000_000;
 const time = { monoMs: 1, wallMs: WALL };
 const rng = new Rng(1);
@@ -46,20 +44,7 @@ function worldOf(names: number, policy: SelectPolicy, isLoaded: boolean): World 
   return { choosers, all };
 }
 
-/** Median and 99th percentile of a call in µs, over batches. */
-function measure(call: (i: number) => unknown): { readonly p50: number; readonly p99: number } {
-  const costs = new Float64Array(BATCHES);
-  for (let batch = 0; batch < BATCHES; batch++) {
-    const start = performance.now();
-    for (let i = 0; i < BATCH; i++) call(batch * BATCH + i);
-    costs[batch] = ((performance.now() - start) * 1000) / BATCH;
-  }
-  costs.sort();
-  const us = (share: number) => Math.round((costs[Math.floor(share * BATCHES)] ?? 0) * 1000) / 1000;
-  return { p50: us(0.5), p99: us(0.99) };
-}
-
-const results: Record<string, { readonly p50: number; readonly p99: number }> = {};
+const results: Record<string, CallCosts> = {};
 
 for (const names of [10_000, 1]) {
   const what = names === 1 ? "one name" : "10,000 names";
@@ -70,17 +55,17 @@ for (const names of [10_000, 1]) {
   ] as const) {
     const { choosers, all } = worldOf(names, policy, isLoaded);
     const chooserAt = (i: number) => at(choosers, (i * 7919) % names);
-    results[`${text}, ${what}`] = measure((i) => chooserAt(i).choose(time, random));
+    results[`${text}, ${what}`] = callCosts((i) => chooserAt(i).choose(time, random));
     if (!isLoaded) continue;
     const chosen: Endpoint<Candidate>[] = [];
-    results[`call begun, ${what}`] = measure((i) => {
+    results[`call begun, ${what}`] = callCosts((i) => {
       const endpoint = chooserAt(i).choose(time, random);
       if (endpoint === undefined) return;
       chooserAt(i).started(endpoint);
       chosen[i] = endpoint;
     });
-    results[`call ended, ${what}`] = measure((i) => chooserAt(i).succeeded(at(chosen, i), 3, time));
-    results[`put again, ${what}`] = measure((i) => {
+    results[`call ended, ${what}`] = callCosts((i) => chooserAt(i).succeeded(at(chosen, i), 3, time));
+    results[`put again, ${what}`] = callCosts((i) => {
       const candidates = at(all, (i * 7919) % names);
       return chooserAt(i).put(at(candidates, (i * 31) % candidates.length));
     });
@@ -88,7 +73,7 @@ for (const names of [10_000, 1]) {
   if (names === 1) continue;
   const { choosers } = worldOf(names, SELECT_POLICY.HASH, false);
   const wishes = Array.from({ length: 1000 }, (_, i) => ({ hashKey: `user-${i}`, avoid: undefined }));
-  results[`by hash, ${what}`] = measure((i) => at(choosers, (i * 7919) % names).choose(time, random, at(wishes, i % 1000)));
+  results[`by hash, ${what}`] = callCosts((i) => at(choosers, (i * 7919) % names).choose(time, random, at(wishes, i % 1000)));
 }
 
 console.error(

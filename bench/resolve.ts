@@ -7,12 +7,10 @@ import { Snapshot } from "../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { LiveMap, type WatchingCalls } from "../src/client/live/watch.io.ts";
 import { Rng } from "../src/lib/rng.ts";
+import { CALLS, type CallCosts, callCosts } from "./_call-costs.ts";
 
 const ENDPOINTS = 100_000;
 const NAMES = 10_000;
-/** Calls between two looks at the clock: a look costs as much as a call. */
-const BATCH = 20;
-const BATCHES = 20_000;
 const rng = new Rng(1);
 
 interface Name {
@@ -61,19 +59,6 @@ async function mapOf(names: readonly Name[]): Promise<LiveMap> {
   return map;
 }
 
-/** Median and 99th percentile of a call in µs, over batches. */
-function measure(call: (i: number) => unknown): { readonly p50: number; readonly p99: number } {
-  const costs = new Float64Array(BATCHES);
-  for (let batch = 0; batch < BATCHES; batch++) {
-    const start = performance.now();
-    for (let i = 0; i < BATCH; i++) call(batch * BATCH + i);
-    costs[batch] = ((performance.now() - start) * 1000) / BATCH;
-  }
-  costs.sort();
-  const us = (share: number) => Math.round((costs[Math.floor(share * BATCHES)] ?? 0) * 1000) / 1000;
-  return { p50: us(0.5), p99: us(0.99) };
-}
-
 /** So many numbers of names by Zipf(1.0). */
 function zipf(count: number): readonly number[] {
   const sums: number[] = [];
@@ -91,9 +76,9 @@ function zipf(count: number): readonly number[] {
   });
 }
 
-const results: Record<string, { readonly p50: number; readonly p99: number }> = {};
+const results: Record<string, CallCosts> = {};
 const names = Array.from({ length: NAMES }, (_, i) => nameOf(i));
-const drawn = zipf(BATCH * BATCHES);
+const drawn = zipf(CALLS);
 for (const [text, all, pick] of [
   ["10,000 names by Zipf", names, (i: number) => at(names, at(drawn, i))],
   ["10,000 names evenly", names, (i: number) => at(names, (i * 7919) % NAMES)],
@@ -106,9 +91,9 @@ for (const [text, all, pick] of [
   };
   // The choosers are made by the first choice.
   for (let i = 0; i < all.length; i++) map.resolve(at(all, i).namespace, at(all, i).name);
-  measure(resolve);
-  results[text] = measure(resolve);
-  results[`${text}, reported`] = measure((i) => resolve(i)?.begin().succeeded());
+  callCosts(resolve);
+  results[text] = callCosts(resolve);
+  results[`${text}, reported`] = callCosts((i) => resolve(i)?.begin().succeeded());
 }
 
 console.error(

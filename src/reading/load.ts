@@ -13,7 +13,7 @@ export interface Load {
 /** Half-life of a load report, and of what this program saw. Old knowledge counts less, and never excludes an entry. */
 const LOAD_HALF_LIFE_MS = 60_000;
 /** The load of an entry of which nothing is known: between idle and full. */
-const UNKNOWN_LOAD = 0.5;
+export const UNKNOWN_LOAD = 0.5;
 /** The latency and the number of clients at which their part of the score is half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;

@@ -14,7 +14,7 @@ import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { misplaced } from "../lib/protowire.ts";
 import type { BoundedCache } from "./bounded-cache.ts";
-import { Fetches, type Freshness, type Outcome, type Ttls } from "./fetches.ts";
+import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
 
 /** The answer to one name. */
 export interface FetchedName {
@@ -30,8 +30,8 @@ export interface FetchedName {
 
 /** What is known of a name. `miss`: nothing that may be served. */
 export type Known =
-  | { readonly freshness: "miss" }
-  | { readonly freshness: Exclude<Freshness, "miss">; readonly name: FetchedName; readonly ageMs: number };
+  | { readonly state: "miss" }
+  | { readonly state: Exclude<AnswerState, "miss">; readonly name: FetchedName; readonly ageMs: number };
 
 export interface FetchedParts {
   /** The slab of what is followed: answers are made from one. */
@@ -46,7 +46,7 @@ export interface FetchedParts {
 
 /** Bytes of a record with its places in the lookup, beside the bytes of its entry. */
 const RECORD_BYTES = 600;
-const MISS: Known = { freshness: "miss" };
+const MISS: Known = { state: "miss" };
 
 export class Fetched {
   /** The entries of all answers that are kept, for lookups. */
@@ -69,8 +69,8 @@ export class Fetched {
   ask(name: InstanceName, { monoMs }: Time, isCutOff: boolean): Known {
     const known = this.#parts.cache.ask(textOf(name));
     if (known === undefined) return MISS;
-    const freshness = this.#fetches.freshness(known, monoMs, isCutOff);
-    return freshness === "miss" ? MISS : { freshness, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
+    const state = this.#fetches.stateOf(known, monoMs, isCutOff);
+    return state === "miss" ? MISS : { state, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
   }
 
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
@@ -128,7 +128,7 @@ export class Fetched {
   /** Drops what may not be served any more. */
   prune({ monoMs }: Time, isCutOff: boolean): void {
     for (const [key, known] of this.#parts.cache.items().toArray())
-      if (this.#fetches.freshness(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
+      if (this.#fetches.stateOf(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
   }
 
   #let(name: FetchedName | undefined): void {

@@ -27,7 +27,7 @@ export interface FetchedAnswer<T> {
 /**
  * What is known of a name. `fresh`: good as it is. `stale`: to be served, marked, and fetched again. `miss`: whoever asks has to wait.
  */
-export type Freshness = "fresh" | "stale" | "miss";
+export type AnswerState = "fresh" | "stale" | "miss";
 
 /** Most fetches that run at a time. */
 const MAX_FETCHES = 1000;
@@ -59,7 +59,7 @@ export class Fetches<T> {
   }
 
   /** How good an answer is now. `isCutOff`: no upstream answers, so nothing can be fetched in its place. */
-  freshness(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, isCutOff: boolean): Freshness {
+  stateOf(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, isCutOff: boolean): AnswerState {
     const heldMs = monoMs - answer.arrivedMonoMs;
     const ttlMs = this.ttlMs(answer.scope);
     const isNegative = answer.scope === undefined;

@@ -212,9 +212,9 @@ export class ResolverMachine {
       return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
     }
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
-    if (known.freshness === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
+    if (known.state === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
     const upstream = this.upstreams.current;
-    if (known.freshness === "stale") {
+    if (known.state === "stale") {
       if (upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
       return { source: "fetched", isStale: true, ageMs: known.ageMs };
     }

@@ -57,7 +57,7 @@ class World {
 
   ask(name: InstanceName, monoMs: number, isCutOff = false) {
     const known = this.fetched.ask(name, at(monoMs), isCutOff);
-    return known.freshness === "miss" ? "miss" : `${known.freshness} ${known.name.content.length} ${known.ageMs}`;
+    return known.state === "miss" ? "miss" : `${known.state} ${known.name.content.length} ${known.ageMs}`;
   }
 }
 

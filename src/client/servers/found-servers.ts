@@ -1,6 +1,7 @@
 /** Reads which servers there are from the answers of a server: nodes from `ClusterMap`, resolvers from the entries of their namespace. */
 import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { hostPort } from "../../lib/addresses.ts";
+import { UNKNOWN_LOAD } from "../../reading/load.ts";
 import { parseServer } from "../connect-options.ts";
 import type { FoundServer } from "./servers.ts";
 
@@ -8,8 +9,6 @@ import type { FoundServer } from "./servers.ts";
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 /** A node that its operator wants clients to use. */
 const INGRESS_ROLE = "ingress";
-/** Between idle and full. */
-const UNKNOWN_LOAD = 0.5;
 
 /** The nodes for clients: those with the role `ingress`, or all of them when none has it. Entries without a gRPC address are left out. */
 export function nodesFor(entries: readonly Entry[]): readonly FoundServer[] {
