@@ -171,6 +171,22 @@ test("LOCAL entries are left out of pages, watches and digests of resolvers", as
   expect(follow([""], "", true).take().at(-1)).toMatchObject({ count: 1n });
 });
 
+test("a resolver is told nothing of what is LOCAL all the time, not even that it is gone", async () => {
+  // With one LOCAL entry there from the start, cursors before and after the next one lead to changes, not to snapshots.
+  await register("svc", "near", Scope.LOCAL);
+  await register("svc", "web");
+  const stream = follow(["svc"]);
+  const { cursor = "", portableCursor = "" } = stream.take().at(-1) ?? {};
+  await register("svc", "secret", Scope.LOCAL);
+  await register("svc", "near", Scope.LOCAL);
+  await register("svc", "api");
+  expect(namesIn(stream.take())).toEqual(["api"]);
+  for (const from of [cursor, portableCursor]) {
+    const messages = follow(["svc"], from).take();
+    expect([namesIn(messages), messages[0]?.snapshot]).toEqual([["api"], Snapshot.UNSPECIFIED]);
+  }
+});
+
 test("a cursor is good for any list of namespaces: what is new in the list is the reader's to fetch", async () => {
   await register("svc.a", "one");
   await register("svc.b", "two");
