@@ -4,9 +4,10 @@ import { isControlNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../catalog/query/filter.ts";
-import { type FindOptions, type FoundInstances, findInstances, type InstanceName } from "../catalog/query/instances.ts";
+import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
-import { type Considered, type EntryTest, type QueryOptions, queryPage } from "../catalog/query/query.ts";
+import { type Considered, type EntryTest, joinedPage, type Page, type QueryOptions, queryPage } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Cursor } from "../catalog/watch/cursor.ts";
@@ -43,6 +44,15 @@ const PENDING_RETRY_MS = 500;
 /** Digits of the hash of a policy's epoch in the holder of short cursors, which has 64 characters at most. */
 const EPOCH_HASH_LENGTH = 12;
 
+/** Where a resolver has the entries that it answers with. At a node all are in the lookup of its replica. */
+export interface AnswerLists {
+  /** The lists of all entries of a namespace and of those below it, which have no key in common. An empty text stands for all namespaces. */
+  of(namespace: string): readonly Lookup[];
+  /** Whether an entry of these lists may be shown at all. */
+  admits(record: CatalogRecord): boolean;
+  readonly portableCursor: ReaderOptions["portableCursor"];
+}
+
 export interface PageRequest {
   readonly filter: Filter;
   /** A result of `pageLimit`. */
@@ -78,6 +88,7 @@ export class Reads {
   readonly node: NodeFacts;
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
+  readonly #lists: AnswerLists | undefined;
   readonly #readers = new Map<string, Shared>();
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
@@ -91,8 +102,14 @@ export class Reads {
   #settledPolicy: Policy;
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
 
-  constructor(replica: Replica, node: NodeFacts, policy: { readonly policies: PolicySource; readonly onDenied: OnDenied }) {
+  /** `lists` is of a resolver. */
+  constructor(
+    replica: Replica,
+    node: NodeFacts,
+    policy: { readonly policies: PolicySource; readonly onDenied: OnDenied; readonly lists?: AnswerLists },
+  ) {
     this.replica = replica;
+    this.#lists = policy.lists;
     this.#policies = policy.policies;
     // A new node without a policy hides everything. That is not a denial.
     this.#onDenied = (caller, denial) => {
@@ -212,7 +229,7 @@ export class Reads {
     const isHidden = visibility !== undefined && filter.namespace !== "" && !visibility.sees(filter.namespace);
     const page = isHidden
       ? { records: [], nextKey: undefined, considered: isExplained ? [] : undefined }
-      : queryPage(this.replica.lookup, filter, {
+      : this.#pageOf(filter, {
           limit,
           afterKey,
           self: this.node,
@@ -271,6 +288,7 @@ export class Reads {
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         policyEpoch: () => this.#policyEpoch,
+        portableCursor: this.#lists?.portableCursor,
       };
       shared = { reader: new Reader(options, this.replica, this.node), viewer, owed: undefined };
       this.#readers.set(name, shared);
@@ -326,7 +344,7 @@ export class Reads {
   *#pages(caller: Caller, filter: Filter, limit: number): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
-      const page = queryPage(this.replica.lookup, filter, options);
+      const page = this.#pageOf(filter, options);
       yield page.records;
       afterKey = page.nextKey;
     }
@@ -335,9 +353,26 @@ export class Reads {
   /** Visible entries of one name; of a crowded name a sample (`findInstances`). */
   find<T>(caller: Caller, name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
     const verdict = this.verdict(caller, name.namespace);
-    if (verdict.allowed) return findInstances(this.replica.lookup, name, options);
+    if (verdict.allowed) return this.#found(name, options);
     this.#onDenied(caller, { action: "query", namespace: name.namespace, verdict });
     return { found: [], isSample: false, ranks: undefined };
+  }
+
+  #found<T>(name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
+    const lists = this.#lists;
+    if (lists === undefined) return findInstances(this.replica.lookup, name, options);
+    const { suits = () => true } = options;
+    return findJoined(lists.of(name.namespace), name, { ...options, suits: (record) => lists.admits(record) && suits(record) });
+  }
+
+  #pageOf(filter: Filter, options: QueryOptions): Page {
+    const lists = this.#lists;
+    if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
+    const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
+    const page = joinedPage(lookups, filter, options);
+    const isAdmitted = (record: CatalogRecord | undefined) => record === undefined || lists.admits(record);
+    const considered = page.considered?.filter(({ key }) => lookups.every((lookup) => isAdmitted(lookup.find(key))));
+    return { ...page, records: page.records.filter(isAdmitted), considered };
   }
 
   /** NODE entries. With `namespaceFilter` only those of nodes with entries in that namespace or below it. */

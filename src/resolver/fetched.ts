@@ -26,6 +26,8 @@ export interface FetchedName {
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
   isOutdated: boolean;
+  /** The number of changes of policy before it arrived. */
+  readonly policyCount: number;
 }
 
 /** What is known of a name. `miss`: nothing that may be served. */
@@ -54,6 +56,7 @@ export class Fetched {
   readonly loads = new Map<KeyText, LoadView>();
   readonly #parts: FetchedParts;
   readonly #fetches: Fetches<readonly CatalogRecord[]>;
+  #policyCount = 0;
 
   constructor(parts: FetchedParts) {
     this.#parts = parts;
@@ -69,6 +72,7 @@ export class Fetched {
   ask(name: InstanceName, { monoMs }: Time, isCutOff: boolean): Known {
     const known = this.#parts.cache.ask(textOf(name));
     if (known === undefined) return MISS;
+    if (known.policyCount !== this.#policyCount) known.isOutdated = true;
     const state = this.#fetches.stateOf(known, monoMs, isCutOff);
     return state === "miss" ? MISS : { state, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
   }
@@ -98,7 +102,7 @@ export class Fetched {
     });
     const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
     const isOutdated = this.#fetches.ended(key, { answer });
-    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated };
+    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated, policyCount: this.#policyCount };
     if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#let(kept);
   }
 
@@ -112,6 +116,11 @@ export class Fetched {
     this.#fetches.changed(key);
     const known = this.#parts.cache.peek(key);
     if (known !== undefined) known.isOutdated = true;
+  }
+
+  /** Everything that was fetched so far is asked for again: another policy may show something else. Cost: nothing but that. */
+  outdate(): void {
+    this.#policyCount += 1;
   }
 
   /** These namespaces are followed from now on, so nothing of them is to be fetched any more. */

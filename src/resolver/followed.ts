@@ -6,9 +6,7 @@ import type { EntryStamper } from "../catalog/entry/codec.ts";
 import { SCOPE } from "../catalog/entry/scope.ts";
 import { readShown } from "../catalog/entry/tail.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
-import { ANY, coveredNamespaces, type Filter } from "../catalog/query/filter.ts";
 import { Prefixes } from "../catalog/query/prefixes.ts";
-import { queryPage } from "../catalog/query/query.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../catalog/record/record.ts";
 import { entryFields, type Origin, StoredRecord } from "../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../catalog/record/traits.ts";
@@ -129,12 +127,9 @@ export class Followed {
   /** Of the namespaces that were followed only these are followed from now on. What is not held must not be taken for absent. */
   drop(followed: Prefixes, kept: Prefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
-    for (const namespace of this.#namespaces(followed)) {
-      if (kept.covers(namespace)) continue;
-      for (const stored of this.#recordsOf(namespace)) {
-        this.loads.delete(stored.key);
-        replica.withdraw(stored, time);
-      }
+    for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
+      this.loads.delete(stored.key);
+      replica.withdraw(stored, time);
     }
     bookmarks.clear();
   }
@@ -194,41 +189,32 @@ export class Followed {
     if (staged === undefined) return;
     const { namespaces, seen } = staged;
     if (namespaces === undefined) watch.doubts.clear();
-    for (const namespace of namespaces ?? this.#namespaces(watch.prefixes)) {
-      if (watch.except.covers(namespace)) continue;
-      for (const stored of this.#recordsOf(namespace)) {
-        if (seen.has(stored.key)) continue;
-        const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
-        this.#options.onChange.gone(stored, cause, time);
-        this.loads.delete(stored.key);
-        this.#options.replica.withdraw(stored, time);
-        this.#options.replica.causes.set(stored, cause);
-      }
+    const listed = namespaces === undefined ? undefined : new Set(namespaces);
+    const isSpokenFor = (namespace: string) =>
+      (listed?.has(namespace) ?? watch.prefixes.covers(namespace)) && !watch.except.covers(namespace);
+    const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
+    for (const stored of this.#entries((namespace) => isSpokenFor(namespace))) {
+      if (seen.has(stored.key)) continue;
+      this.#options.onChange.gone(stored, cause, time);
+      this.loads.delete(stored.key);
+      this.#options.replica.withdraw(stored, time);
+      this.#options.replica.causes.set(stored, cause);
     }
     watch.isComplete = true;
   }
 
-  #namespaces(resolved: Prefixes): readonly string[] {
-    return [...coveredNamespaces(this.#options.replica.lookup.namespaces, { ...ANY, resolved })];
-  }
-
-  #recordsOf(namespace: string): readonly StoredRecord[] {
-    const { replica } = this.#options;
-    const filter: Filter = { ...ANY, namespace };
-    const { records } = queryPage(replica.lookup, filter, {
-      limit: Number.POSITIVE_INFINITY,
-      afterKey: "",
-      self: NOWHERE,
-      allowed: () => true,
-      explain: false,
-    });
-    return records.flatMap(({ key }) => replica.records(key));
+  /** The entries of these namespaces, also those that the owners' rules hide. Cost: all that are held. */
+  #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
+    const entries: StoredRecord[] = [];
+    for (const { log } of this.#options.replica.origins.values())
+      log.forEachSince(0, (stored) => {
+        if (stored.body === BODY.ENTRY && isIn(stored.namespace)) entries.push(stored);
+        return true;
+      });
+    return entries;
   }
 
   #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time) {
     return { seq, hlc: this.#hlc.stamp(wallMs), firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
   }
 }
-
-/** No place: without a scope in the filter, places do not count. */
-const NOWHERE = { nodeId: "", clusterId: "", region: "" };

@@ -3,9 +3,10 @@
  * time, and appends orders to a list; the shell opens streams, probes and fetches. It judges nobody: who may see a namespace is asked before it is.
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
+import type { LoadView } from "../catalog/entry/view.ts";
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import type { CatalogRecord } from "../catalog/record/record.ts";
+import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -82,6 +83,12 @@ export type ResolverOrder =
     }
   /** An upstream sent what no server of ours can have sent. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string };
+
+/** How a name is asked for. */
+export interface Asked {
+  /** What is fetched may not be older, in ms; it is asked for again otherwise. Absent: as old as it may be served. */
+  readonly maxAgeMs?: number | undefined;
+}
 
 /** Where an answer comes from, and how good it is. */
 export interface Answer {
@@ -195,29 +202,64 @@ export class ResolverMachine {
 
   /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
   lookupsOf(namespace: string): readonly Lookup[] {
-    return this.#watches.isComplete(namespace) ? [this.#replica.lookup, this.#held.lookup] : [this.#fetched.lookup];
+    return this.isComplete(namespace) ? [this.#replica.lookup, this.#held.lookup] : [this.#fetched.lookup];
+  }
+
+  /** Whether all that a namespace has, and all below it, is followed and here. An empty text stands for all namespaces. */
+  isComplete(namespace: string): boolean {
+    return this.#watches.isComplete(namespace);
+  }
+
+  /** The last report about an entry that is followed or fetched. */
+  loadOf(key: KeyText): LoadView | undefined {
+    return this.#followed.loads.get(key) ?? this.#fetched.loads.get(key);
+  }
+
+  /** This resolver, and those through which its data comes, the nearest first. */
+  get via(): readonly string[] {
+    return [this.#options.name, ...this.upstreams.via];
+  }
+
+  /** How good what is followed is. With a namespace: whether any of its entries are held counts too. */
+  followedAnswer(time: Time, namespace?: string): Answer {
+    const heldCount = namespace === undefined || namespace === "" ? this.#held.lookup.size : this.#held.lookup.namespaceCount(namespace);
+    const isStale = heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
+    return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
+  }
+
+  /** Another policy is in force: what was fetched under the one before is asked for again. */
+  policyChanged(): void {
+    this.#fetched.outdate();
   }
 
   /**
    * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later. Throws `not_ready` where
    * there is nobody to ask.
    */
-  ask(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): Answer | undefined {
+  ask(
+    name: InstanceName,
+    told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
+    time: Time,
+    out: Out,
+    { maxAgeMs = NEVER }: Asked = {},
+  ): Answer | undefined {
     const { namespace } = name;
     this.#cache.ask(namespace);
     this.following.ask(namespace, time.monoMs);
-    if (this.#watches.isComplete(namespace)) {
-      const isHeld = this.#held.lookup.namespaceCount(namespace) > 0;
-      const isStale = isHeld || this.upstreams.isCutOff || this.#freshness.isSilent(time);
-      return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
-    }
+    if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) return this.followedAnswer(time, namespace);
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
+    if (known.state !== "miss" && known.ageMs > maxAgeMs) return this.#missed(name, told, out);
     if (known.state === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
     const upstream = this.upstreams.current;
     if (known.state === "stale") {
       if (upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
       return { source: "fetched", isStale: true, ageMs: known.ageMs };
     }
+    return this.#missed(name, told, out);
+  }
+
+  #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, out: Out): undefined {
+    const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
     this.#fetch(name, told, upstream, out);

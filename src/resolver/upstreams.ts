@@ -35,6 +35,8 @@ interface Upstream {
   nextProbeMonoMs: number;
   isProbing: boolean;
   refusal: Refusal | undefined;
+  /** The resolvers through which its data comes, the nearest first. */
+  via: readonly string[];
   /** Since when it has been clearly better than the one that is followed. */
   betterSinceMonoMs: number | undefined;
 }
@@ -63,6 +65,7 @@ export class Upstreams {
       nextProbeMonoMs: monoMs,
       isProbing: false,
       refusal: undefined,
+      via: [],
       betterSinceMonoMs: undefined,
     }));
   }
@@ -70,6 +73,11 @@ export class Upstreams {
   /** The address to follow. Undefined while none answers that may be followed. */
   get current(): string | undefined {
     return this.#current?.address;
+  }
+
+  /** The resolvers through which the data comes that is followed, the nearest first. */
+  get via(): readonly string[] {
+    return this.#current?.via ?? [];
   }
 
   /** Whether no upstream answers, so that what is held does not expire. */
@@ -128,6 +136,7 @@ export class Upstreams {
 
   #judge(upstream: Upstream, { clusterId, region, via }: UpstreamFacts): void {
     const { name, clusterId: ours, region: here } = this.#options;
+    upstream.via = via;
     const faults: readonly (readonly [Refusal, boolean])[] = [
       ["cluster", clusterId !== ours],
       ["region", region !== here],

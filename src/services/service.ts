@@ -3,11 +3,14 @@ import type { DescService, JsonValue, Message } from "@bufbuild/protobuf";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Caller } from "../policy/identity/caller.ts";
+import type { AnswerAge } from "./discovery/age.ts";
 
 export interface CallContext {
   readonly caller: Caller;
   readonly time: Time;
   readonly requestId: string;
+  /** How good the data is that the call is answered from. Absent: it is what this server holds, and as good. */
+  readonly age?: AnswerAge | undefined;
 }
 
 /**

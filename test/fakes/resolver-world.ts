@@ -2,25 +2,23 @@
 import assert from "node:assert/strict";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
-import { Lookup } from "../../src/catalog/query/lookup.ts";
+import type { Lookup } from "../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
-import { Slab } from "../../src/catalog/record/slab.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
 import { Reader } from "../../src/catalog/watch/reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { HISTORY_BOUNDS, PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { type ResolverInput, ResolverMachine, type ResolverOptions, type ResolverOrder } from "../../src/resolver/machine.ts";
+import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
+import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
+import type { ResolverInput, ResolverMachine, ResolverOptions, ResolverOrder } from "../../src/resolver/machine.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
+import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent } from "./mesh.ts";
 import { lineOf } from "./model.ts";
@@ -28,6 +26,7 @@ import type { Version } from "./policy-versions.ts";
 
 const STEP_MS = 100;
 const MESSAGE_BYTES = 2000;
+const MANY = 1_000_000;
 const NO_LOADS = { of: () => undefined };
 
 /** A node that resolvers read, and how it behaves. */
@@ -62,8 +61,7 @@ interface Watch {
 
 export class ResolverWorld {
   readonly servers: Readonly<Record<string, Server>>;
-  readonly machine: ResolverMachine;
-  readonly replica: Replica;
+  readonly rooms: ResolverRooms;
   readonly garbled: string[] = [];
   readonly #watches = new Map<number, Watch>();
   readonly #policies = new Map<number, Server>();
@@ -72,40 +70,45 @@ export class ResolverWorld {
 
   constructor(names: readonly string[], options: Partial<ResolverOptions> = {}) {
     this.servers = Object.fromEntries(names.map((name) => [name, new Server(name)]));
-    this.replica = new Replica(new Lookup(), new Slab(), {
-      nodeId: "me",
-      generation: 1,
-      lastSeq: 0,
-      floor: 0,
-      tombstoneTtlMs: 60_000,
-      minTombstones: 100,
-    });
     const random = new Rng(1);
-    const parts = {
-      replica: this.replica,
-      stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
-      policies: new PolicyEngine({ nodeId: "me", clusterId: "c1", ...HISTORY_BOUNDS }),
+    const resolver: ResolverOptions = {
+      name: "me",
+      clusterId: "c1",
+      region: "r1",
+      upstreams: names,
+      namespaces: ["svc"],
+      maxWatches: 256,
+      maxEntries: 10_000,
+      maxBytes: 100_000_000,
+      ttls: { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 15_000 },
+      maxStaleMs: 3_600_000,
+      guardHoldMs: 300_000,
+      pruneIntervalMs: 30_000,
+      random: () => random.next(),
+      ...options,
     };
-    this.machine = new ResolverMachine(
+    this.rooms = new ResolverRooms(
       {
-        name: "me",
-        clusterId: "c1",
-        region: "r1",
-        upstreams: names,
-        namespaces: ["svc"],
-        maxWatches: 256,
-        maxEntries: 10_000,
-        maxBytes: 100_000_000,
-        ttls: { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 15_000 },
-        maxStaleMs: 3_600_000,
-        guardHoldMs: 300_000,
-        pruneIntervalMs: 30_000,
-        random: () => random.next(),
-        ...options,
+        nodeId: "me",
+        generation: 1,
+        boot: "boot",
+        resolver,
+        catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
+        history: HISTORY_BOUNDS,
+        zones: ["waymark."],
+        onDenied: () => {},
+        onAgain: () => {},
       },
-      parts,
       this.now,
     );
+  }
+
+  get machine(): ResolverMachine {
+    return this.rooms.machine;
+  }
+
+  get replica(): Replica {
+    return this.rooms.replica;
   }
 
   get now(): Time {
@@ -179,9 +182,9 @@ export class ResolverWorld {
     for (let n = 0; n < 1000 && !server.isSilent && this.#watches.has(stream); n++) {
       const message = feed.next(this.now, MESSAGE_BYTES, true);
       if (message === undefined) return;
-      const { ageMs, facts, policyEpoch, node } = server;
+      const { facts, policyEpoch, node } = server;
       const resolved = { policyEpoch, via: facts.via };
-      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, ageMs, resolved };
+      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, age: replicaAge(server.ageMs), resolved };
       const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).watch(message, options);
       this.#do({ kind: "watch said", stream, bytes: server.garble(bytes) });
     }
@@ -189,8 +192,16 @@ export class ResolverWorld {
 
   #do(input: ResolverInput): void {
     const out: ResolverOrder[] = [];
-    this.machine.handle(input, this.now, out);
+    if (this.rooms.handle(input, this.now, out)) this.#switch();
     this.#carryOut(out);
+  }
+
+  /** Another policy is in force. */
+  #switch(): void {
+    const { switches } = this.rooms;
+    switches.look(this.now);
+    while (switches.isRunning) switches.step(MANY, this.now);
+    this.rooms.show();
   }
 
   #carryOut(out: readonly ResolverOrder[]): void {
@@ -249,7 +260,7 @@ export class ResolverWorld {
     const server = this.server(upstream);
     server.fetchCount += 1;
     if (!server.isUp) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
-    const { node, ageMs, policyEpoch } = server;
+    const { node, policyEpoch } = server;
     const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
     const page = queryPage(node.replica.lookup, filter, {
       limit: 1000,
@@ -264,7 +275,7 @@ export class ResolverWorld {
       revision: 1,
       cursor: "",
       servedBy: node.nodeId,
-      ageMs,
+      age: replicaAge(server.ageMs),
       generatedWallMs: 0,
       explanations: [],
       resolved: { policyEpoch, via: server.facts.via },

@@ -15,6 +15,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Bookmarks } from "../../src/resolver/bookmarks.ts";
 import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
 import { Followed, FollowedWatch } from "../../src/resolver/followed.ts";
+import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent, type KnownOrigin } from "./mesh.ts";
 import { Model, plain } from "./model.ts";
@@ -122,7 +123,7 @@ export class ResolverView extends FabricComponent {
       isNamesOnly: false,
       sentWallMs: time.wallMs,
       servedBy: this.#upstream.nodeId,
-      ageMs: 0,
+      age: replicaAge(0),
       resolved: { policyEpoch: "", via: [] },
     });
     const heard = readWatchMessage(bytes);

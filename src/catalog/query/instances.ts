@@ -97,6 +97,15 @@ export function findInstances<T>(lookup: Lookup, name: InstanceName, { sampling,
   return { found: found.map(read), isSample: all.length > found.length, ranks: best.counts };
 }
 
+/** As `findInstances`, of a name whose instances are in several lists, which have no key in common. */
+export function findJoined<T>(lookups: readonly Lookup[], name: InstanceName, options: FindOptions<T>): FoundInstances<T> {
+  const all = lookups.filter((lookup) => instanceCount(lookup, name) > 0).map((lookup) => findInstances(lookup, name, options));
+  const [one] = all;
+  if (one !== undefined && all.length === 1) return one;
+  // Counts of ranks are only of samples, and those of several lists cannot be weighed against each other.
+  return { found: all.flatMap(({ found }) => found), isSample: all.some(({ isSample }) => isSample), ranks: undefined };
+}
+
 /** How many of the records seen of each rank fit, if as many fit of all as of those taken. */
 function suitedRanks(
   seen: readonly number[],

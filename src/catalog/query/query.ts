@@ -125,6 +125,23 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
   return { records, nextKey: undefined, considered };
 }
 
+/**
+ * One page of what several lists have together, which have no key in common. Each of their pages is known up to its end, and the joined one up to the first
+ * of these ends. Cost: as `queryPage` for each list.
+ */
+export function joinedPage(lookups: readonly Lookup[], filter: Filter, options: QueryOptions): Page {
+  const [first] = lookups;
+  if (first !== undefined && lookups.length === 1) return queryPage(first, filter, options);
+  const pages = lookups.map((lookup) => queryPage(lookup, filter, options));
+  const ends = pages.flatMap(({ nextKey }) => (nextKey === undefined ? [] : [nextKey]));
+  const end = ends.toSorted()[0];
+  const known = pages.flatMap(({ records }) => records).filter(({ key }) => end === undefined || key <= end);
+  const records = known.toSorted((a, b) => (a.key < b.key ? -1 : 1)).slice(0, options.limit);
+  const nextKey = records.length < known.length ? records.at(-1)?.key : end;
+  const considered = options.explain ? pages.flatMap((page) => page.considered ?? []).slice(0, MAX_CONSIDERED) : undefined;
+  return { records, nextKey, considered };
+}
+
 function note(considered: Considered[] | undefined, record: CatalogRecord, reason: Considered["reason"], detail: string): void {
   if (considered === undefined || considered.length >= MAX_CONSIDERED) return;
   considered.push({ key: record.key, kept: reason === "kept", reason, detail });

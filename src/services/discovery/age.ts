@@ -12,20 +12,29 @@ const STALE_RETRY_MS = 1000;
  */
 const STALE_AGE_MS = 60_000;
 
-/** `waymark.catalog.v1.Source` of what a replica of the catalog answers. */
-export const SOURCE_REPLICA = 1;
+/** `waymark.catalog.v1.Source`: what an answer was made from. */
+export const SOURCE = { REPLICA: 1, FOLLOWED: 2, FETCHED: 3, DISK: 4 } as const;
+export type Source = (typeof SOURCE)[keyof typeof SOURCE];
 
-/** Whether a node's answer of this age is stale. An unknown age is counted from 1970, so it is stale too. */
-export function isStale(ageMs: number): boolean {
-  return ageMs > STALE_AGE_MS;
+/** How good what an answer is made from is. */
+export interface AnswerAge {
+  /** In whole ms. An unknown age is counted from 1970. */
+  readonly ageMs: number;
+  readonly isStale: boolean;
+  readonly source: Source;
 }
 
-/** Throws `too_stale` when the data of this node may be older than the caller accepts. */
+/** The age of what a node answers from its replica. An unknown age is counted from 1970, so it is stale too. */
+export function replicaAge(ageMs: number): AnswerAge {
+  return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA };
+}
+
+/** Throws `too_stale` when the data may be older than the caller accepts. */
 export function checkAge(ageMs: number, maxStaleness: Duration): void {
   const maxStalenessMs = durationMs(maxStaleness);
   if (ageMs <= maxStalenessMs) return;
   const message = isKnownAge(ageMs)
-    ? `what this node holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
-    : `this node does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
+    ? `what this server holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
+    : `this server does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }

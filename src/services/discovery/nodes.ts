@@ -17,10 +17,9 @@ import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { enumName } from "../../lib/enum-words.ts";
-import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
 import type { CallContext } from "../service.ts";
-import { isStale, SOURCE_REPLICA } from "./age.ts";
+import { type AnswerAge, replicaAge } from "./age.ts";
 import { scopeOf, sorted } from "./filter.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
@@ -56,7 +55,7 @@ export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context
       .map((record) => decodeMessage(bytes.entry(record))),
     nextPageToken: page.nextToken,
     generatedAt: timestampFromMs(context.time.wallMs),
-    ...freshness(parts, context.time),
+    ...freshness(parts, context),
   });
 }
 
@@ -73,7 +72,7 @@ export function listPeers(parts: NodeParts, request: ListPeersRequest, context: 
     const presence = mesh.presence(nodeId, context.time);
     return presence === undefined ? [] : [peerOf(parts, record, presence)];
   });
-  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context.time) });
+  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context) });
 }
 
 function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
@@ -103,14 +102,19 @@ interface FreshnessParts {
   readonly mesh: Pick<PeerDirectory, "ageMs">;
 }
 
+/** How good the data of an answer is: what the call says of it, or else the age of this node's replica. */
+export function answerAge({ mesh }: Pick<FreshnessParts, "mesh">, { age, time }: CallContext): AnswerAge {
+  return age ?? replicaAge(mesh.ageMs(time));
+}
+
 /** The fields of an answer about its source and age. */
-export function freshness({ reads, identity, mesh }: FreshnessParts, time: Time) {
-  const ageMs = Math.round(mesh.ageMs(time));
+export function freshness(parts: FreshnessParts, context: CallContext) {
+  const { ageMs, isStale, source } = answerAge(parts, context);
   return {
-    servedBy: identity.nodeId,
-    revision: BigInt(reads.replica.revision),
+    servedBy: parts.identity.nodeId,
+    revision: BigInt(parts.reads.replica.revision),
     age: durationFromMs(ageMs),
-    stale: isStale(ageMs),
-    source: SOURCE_REPLICA,
+    stale: isStale,
+    source,
   };
 }

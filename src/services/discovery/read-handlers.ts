@@ -15,6 +15,7 @@ import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/q
 import { KIND } from "../../catalog/record/record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
+import type { Places } from "../../catalog/watch/gap.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
 import { type NamedCatalog, openCarriers } from "../../discovery/dns-carriers.ts";
 import { subjectTest } from "../../discovery/entry-tests.ts";
@@ -34,12 +35,12 @@ import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
-import { checkAge } from "./age.ts";
+import { type AnswerAge, checkAge, replicaAge } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf, namesOf } from "./filter.ts";
 import type { NodeIdentity } from "./node-identity.ts";
-import { freshness, wireScope } from "./nodes.ts";
-import { Places } from "./places.ts";
+import { answerAge, freshness, wireScope } from "./nodes.ts";
+import { Places as ShortPlaces } from "./places.ts";
 import { resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 import { type WatchPorts, WatchSource } from "./watch-source.ts";
@@ -73,9 +74,20 @@ export interface ReadParts {
   readonly metrics: Metrics;
   /** Whether every connection of the listeners is encrypted. */
   readonly isTls: boolean;
+  /** Of a resolver: how good what it follows is. Absent at a node, which has `mesh.ageMs`. */
+  readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
+  /** Of a resolver: itself, and the resolvers through which its data comes, the nearest first. Absent at a node. */
+  readonly via?: (() => readonly string[]) | undefined;
+  /** Of a resolver: throws for a reader behind which it is itself, or that is behind too many. Absent at a node. */
+  readonly checkVia?: ((via: readonly string[]) => void) | undefined;
+  /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
+  readonly resumes?: Pick<Places, "gap"> | undefined;
   /** Tells the audit of an answered read. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
+
+/** Nothing comes through a resolver. */
+const NOBODY: readonly string[] = [];
 
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
@@ -120,18 +132,21 @@ interface AskedPage {
 
 class ReadMethods {
   readonly #parts: ReadParts;
-  readonly #places: Places;
+  readonly #places: ShortPlaces;
   readonly #queryLatency: Histogram;
   readonly #watchPorts: WatchPorts;
+  readonly #via: () => readonly string[];
 
   constructor(parts: ReadParts) {
     const { reads, metrics, mesh, identity } = parts;
     this.#parts = parts;
-    this.#places = new Places(reads);
+    this.#via = parts.via ?? (() => NOBODY);
+    this.#places = new ShortPlaces(reads);
     this.#queryLatency = metrics.histogram("discovery_query_latency_ms", {});
     this.#watchPorts = {
       ...parts,
-      ageMs: mesh.ageMs,
+      ageOf: parts.followedAge ?? ((time) => replicaAge(mesh.ageMs(time))),
+      via: this.#via,
       nodeId: identity.nodeId,
       policyEpoch: () => reads.policyEpoch,
       deltaLag: metrics.histogram("discovery_delta_lag_ms", {}),
@@ -142,8 +157,8 @@ class ReadMethods {
 
   query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
     const { reads, identity, bytes, dnsNames } = this.#parts;
-    const ageMs = this.#ageWithin(request, context.time);
-    if (request.forResolver) this.#checkResolver(context.caller);
+    const age = this.#ageWithin(request, context);
+    if (request.forResolver) this.#checkResolver(request, context.caller);
     const asked = filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
@@ -160,10 +175,10 @@ class ReadMethods {
       revision,
       cursor,
       servedBy: identity.nodeId,
-      ageMs,
+      age,
       generatedWallMs: context.time.wallMs,
       explanations: page.considered === undefined ? [] : encodeExplanations(page.considered),
-      resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: [] } : undefined,
+      resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: this.#via() } : undefined,
     });
     this.#answered(context, filter.namespace);
     return answer;
@@ -171,23 +186,23 @@ class ReadMethods {
 
   /** A page of a name, by the code and with the page tokens of a query that asks for the same. */
   resolveName(request: NamedRequest, context: CallContext): Uint8Array {
-    const ageMs = this.#ageWithin(request, context.time);
+    const age = this.#ageWithin(request, context);
     const { namespace, name } = request;
     const filter = { ...ANY, namespace, names: [name], kindMask: 1 << (findKind(request.kind) ?? KIND.SERVICE) };
     const asked = { request, filter, test: undefined, open: undefined, salt: "query", isExplained: false, isFollowed: true };
     const { page, cursor } = this.#page(asked, context);
     const servedBy = this.#parts.identity.nodeId;
     const first = request.pageToken === "" ? cursor : "";
-    const answer = this.#parts.bytes.named({ records: page.records, nextToken: page.nextToken, cursor: first, servedBy, ageMs });
+    const answer = this.#parts.bytes.named({ records: page.records, nextToken: page.nextToken, cursor: first, servedBy, age });
     this.#answered(context, namespace);
     return answer;
   }
 
   /** The age of the data. Throws `too_stale` if the caller does not accept it. */
-  #ageWithin({ maxStaleness }: Pick<CatalogQueryRequest, "maxStaleness">, time: Time): number {
-    const ageMs = Math.round(this.#parts.mesh.ageMs(time));
-    if (maxStaleness !== undefined) checkAge(ageMs, maxStaleness);
-    return ageMs;
+  #ageWithin({ maxStaleness }: Pick<CatalogQueryRequest, "maxStaleness">, context: CallContext): AnswerAge {
+    const age = answerAge(this.#parts, context);
+    if (maxStaleness !== undefined) checkAge(age.ageMs, maxStaleness);
+    return age;
   }
 
   #page({ request, filter, test, open, salt, isExplained, isFollowed }: AskedPage, context: CallContext) {
@@ -207,7 +222,7 @@ class ReadMethods {
   watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {
     const { checkStart, caughtUp, now } = this.#parts;
     checkStart();
-    if (request.forResolver) this.#checkResolver(caller);
+    if (request.forResolver) this.#checkResolver(request, caller);
     const filter = filterOf(request);
     if (request.forResolver && !isForResolver(request, filter))
       throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
@@ -227,14 +242,16 @@ class ReadMethods {
     reads.checkWatch(caller, filter.namespace);
     const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
     // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
-    const feed = new Feed(reader, { from, bookmarkIntervalMs: bookmarkIntervalMs - BOOKMARK_SLACK_MS }, time);
+    const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
+    const feed = new Feed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
     return new WatchSource(feed, this.#watchPorts);
   }
 
   /** Throws for a caller that may not read for others, and where others could read along. */
-  #checkResolver(caller: Caller): void {
+  #checkResolver({ via }: Pick<CatalogQueryRequest, "via">, caller: Caller): void {
     demandResolver(caller, this.#parts.isTls);
     this.#parts.reads.checkResolved();
+    this.#parts.checkVia?.(via);
   }
 
   namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
@@ -251,7 +268,7 @@ class ReadMethods {
       allowed,
       reason: allowed ? verdict.reason : HIDDEN_REASON,
       endpointCount: BigInt(endpointCount),
-      ...freshness(this.#parts, context.time),
+      ...freshness(this.#parts, context),
     });
   }
 

@@ -95,7 +95,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book }: Asked) {
     entry: decodeMessage(bytes.entry(best.record)),
     ...(choice.target !== undefined && { target: { ...choice.target } }),
     alternatives: others.map((other) => decodeMessage(bytes.entry(other.record))),
-    ...freshness(parts, context.time),
+    ...freshness(parts, context),
     explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
 }

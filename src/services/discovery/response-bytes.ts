@@ -31,7 +31,7 @@ import {
   writeTimeField,
   writeVarint,
 } from "../../lib/protowire.ts";
-import { isStale, SOURCE_REPLICA } from "./age.ts";
+import type { AnswerAge } from "./age.ts";
 
 /** Most bytes that a view adds to an entry: a health or a load. */
 const SUFFIX_ROOM = LOAD_REPORT_MAX_BYTES;
@@ -49,7 +49,7 @@ export interface QueryAnswer {
   readonly revision: number;
   readonly cursor: string;
   readonly servedBy: string;
-  readonly ageMs: number;
+  readonly age: AnswerAge;
   readonly generatedWallMs: number;
   /** Encoded Explanation messages. */
   readonly explanations: readonly Uint8Array[];
@@ -58,7 +58,7 @@ export interface QueryAnswer {
 }
 
 /** The parts of the page of a name. The cursor is empty on later pages. */
-export type NamedAnswer = Pick<QueryAnswer, "ageMs" | "cursor" | "nextToken" | "records" | "servedBy">;
+export type NamedAnswer = Pick<QueryAnswer, "age" | "cursor" | "nextToken" | "records" | "servedBy">;
 
 /** What an answer for a resolver says beside the data. */
 export interface ResolvedMark {
@@ -77,7 +77,7 @@ export interface WatchOptions {
   readonly isNamesOnly: boolean;
   readonly sentWallMs: number;
   readonly servedBy: string;
-  readonly ageMs: number;
+  readonly age: AnswerAge;
   /** Present in a watch of a resolver. */
   readonly resolved?: ResolvedMark | undefined;
 }
@@ -109,10 +109,10 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, QUERY.revision, answer.revision);
     at = writeText(out, writeVarint(out, at, QUERY.cursor), answer.cursor);
     at = writeText(out, writeVarint(out, at, QUERY.servedBy), answer.servedBy);
-    at = writeTime(out, at, QUERY.age, answer.ageMs);
+    at = writeTime(out, at, QUERY.age, answer.age.ageMs);
     for (const explanation of answer.explanations) at = writeBytesField(out, at, QUERY.explanation, explanation);
-    at = writeNumberField(out, at, QUERY.stale, isStale(answer.ageMs) ? 1 : 0);
-    at = writeNumberField(out, at, QUERY.source, SOURCE_REPLICA);
+    at = writeNumberField(out, at, QUERY.stale, answer.age.isStale ? 1 : 0);
+    at = writeNumberField(out, at, QUERY.source, answer.age.source);
     if (answer.resolved !== undefined) {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
       at = writeTexts(out, at, QUERY.via, answer.resolved.via);
@@ -121,16 +121,16 @@ export class DiscoveryBytes {
   }
 
   /** A page of a name: ResolveResponse of ResolverService. */
-  named({ records, nextToken, cursor, servedBy, ageMs }: NamedAnswer): Buffer {
+  named({ records, nextToken, cursor, servedBy, age }: NamedAnswer): Buffer {
     let room = QUERY_ROOM + 3 * (nextToken.length + cursor.length + servedBy.length);
     for (const record of records) room += record.sizeBytes + SUFFIX_ROOM;
     const out = this.#room(room);
     let at = 0;
     for (const record of records) at = this.#entry(out, writeVarint(out, at, NAMED.entries), record);
-    at = writeNumberField(out, at, NAMED.stale, isStale(ageMs) ? 1 : 0);
-    at = writeTime(out, at, NAMED.age, ageMs);
+    at = writeNumberField(out, at, NAMED.stale, age.isStale ? 1 : 0);
+    at = writeTime(out, at, NAMED.age, age.ageMs);
     at = writeTextField(out, at, NAMED.nextPageToken, nextToken);
-    at = writeNumberField(out, at, NAMED.source, SOURCE_REPLICA);
+    at = writeNumberField(out, at, NAMED.source, age.source);
     at = writeTextField(out, at, NAMED.servedBy, servedBy);
     at = writeTextField(out, at, NAMED.cursor, cursor);
     return Buffer.from(out.subarray(0, at));
@@ -158,9 +158,9 @@ export class DiscoveryBytes {
     // Only rare messages have these fields. In every delta they would be a tenth of the bytes.
     if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
       at = writeText(out, writeVarint(out, at, WATCH.servedBy), options.servedBy);
-      at = writeTime(out, at, WATCH.age, options.ageMs);
-      at = writeNumberField(out, at, WATCH.stale, isStale(options.ageMs) ? 1 : 0);
-      at = writeNumberField(out, at, WATCH.source, SOURCE_REPLICA);
+      at = writeTime(out, at, WATCH.age, options.age.ageMs);
+      at = writeNumberField(out, at, WATCH.stale, options.age.isStale ? 1 : 0);
+      at = writeNumberField(out, at, WATCH.source, options.age.source);
       if (options.resolved !== undefined) at = writeTexts(out, at, WATCH.via, options.resolved.via);
     }
     if (options.resolved !== undefined) at = writeTextField(out, at, WATCH.policyEpoch, options.resolved.policyEpoch);

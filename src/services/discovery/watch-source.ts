@@ -7,6 +7,7 @@ import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
 import type { StreamSource } from "../service.ts";
+import type { AnswerAge } from "./age.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 /** Approximate size of one message. Larger messages would fill the socket buffers of readers that stall. */
@@ -19,8 +20,9 @@ export interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
-  /** How old the data of this node may be. */
-  readonly ageMs: (time: Time) => number;
+  readonly ageOf: (time: Time) => AnswerAge;
+  /** The resolvers through which the data comes, the nearest first. Empty at a node. */
+  readonly via: () => readonly string[];
   /** Names the policy in force, for resolvers. */
   readonly policyEpoch: () => string;
   now(): Time;
@@ -80,11 +82,11 @@ export class WatchSource implements StreamSource, Watcher {
 
   #encoded(message: FeedMessage, time: Time): Buffer {
     const { isNamesOnly, filter } = this.feed.reader.options;
-    const ageMs = Math.round(this.#ports.ageMs(time));
+    const age = this.#ports.ageOf(time);
     const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
     if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
-    const resolved = filter.resolved === undefined ? undefined : { policyEpoch: this.#ports.policyEpoch(), via: [] };
-    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, ageMs, resolved });
+    const resolved = filter.resolved === undefined ? undefined : { policyEpoch: this.#ports.policyEpoch(), via: this.#ports.via() };
+    return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved });
   }
 
   close(): void {

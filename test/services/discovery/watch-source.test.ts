@@ -3,6 +3,7 @@ import { ANY } from "../../../src/catalog/query/filter.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { Reader } from "../../../src/catalog/watch/reader.ts";
 import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
+import { replicaAge } from "../../../src/services/discovery/age.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { WatchSource } from "../../../src/services/discovery/watch-source.ts";
 import { timeOf } from "../../fakes/history.ts";
@@ -17,7 +18,17 @@ function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): Wat
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
   const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
   const bytes: Pick<DiscoveryBytes, "watch"> = { watch: ({ changes }) => Buffer.from(`${changes.length} changes`) };
-  const ports = { fanout, bytes, nodeId: "a", isReady: () => true, ageMs: () => 0, now: () => T, random: () => 0, policyEpoch: () => "e" };
+  const ports = {
+    fanout,
+    bytes,
+    nodeId: "a",
+    isReady: () => true,
+    ageOf: () => replicaAge(0),
+    via: () => [],
+    now: () => T,
+    random: () => 0,
+    policyEpoch: () => "e",
+  };
   return new WatchSource(feed, { ...ports, release: nothing, deltaLag: { observe: nothing }, dropped: { inc: nothing } });
 }
 

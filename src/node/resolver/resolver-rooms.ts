@@ -1,0 +1,108 @@
+/**
+ * The rooms of a resolver: what it follows and fetched, the policy by which it judges its callers, and all that answers readers from that. Product and
+ * simulator build them here; the shells give them time, and what servers say.
+ */
+import { EntryStamper } from "../../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import { Lookup } from "../../catalog/query/lookup.ts";
+import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
+import { Slab } from "../../catalog/record/slab.ts";
+import { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { TraitsPool } from "../../catalog/record/traits.ts";
+import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
+import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import { DnsNames, plainName } from "../../discovery/dns-names.ts";
+import { Fanout } from "../../discovery/fanout.ts";
+import { isAdmitted } from "../../discovery/policy-switch.ts";
+import { Reads } from "../../discovery/reads.ts";
+import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import type { Time } from "../../lib/machine.ts";
+import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
+import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
+import { type EngineOptions, PolicyEngine } from "../../policy/versions/engine.ts";
+import { type ResolverInput, ResolverMachine, type ResolverOptions, type ResolverOrder } from "../../resolver/machine.ts";
+import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+
+export interface ResolverRoomsOptions {
+  readonly nodeId: string;
+  /** Of the replica, in which the resolver itself has no entries. */
+  readonly generation: number;
+  /** This process. */
+  readonly boot: string;
+  readonly resolver: ResolverOptions;
+  readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
+  readonly history: Pick<EngineOptions, "maxBytes" | "maxVersions">;
+  /** Of DNS. */
+  readonly zones: readonly string[];
+  readonly onDenied: OnDenied;
+  /** Called when a watcher must be woken. */
+  readonly onAgain: () => void;
+  readonly nameBounds?: NameIndexBounds;
+}
+
+export class ResolverRooms {
+  readonly replica: Replica;
+  readonly policies: PolicyEngine;
+  readonly fanout: Fanout;
+  readonly dnsNames: DnsNames;
+  readonly reads: Reads;
+  readonly bytes: DiscoveryBytes;
+  readonly loads: { of(key: KeyText): LoadView | undefined };
+  readonly switches: SwitchQueue;
+  readonly machine: ResolverMachine;
+  readonly #onAgain: () => void;
+  #policy: Policy = NO_POLICY;
+  /** What DNS and watches know of. */
+  #shown = { revision: 0, collectedRevision: 0 };
+
+  constructor(options: ResolverRoomsOptions, time: Time) {
+    const { nodeId, generation, boot, resolver, catalog, history, zones, onDenied, onAgain, nameBounds } = options;
+    const { clusterId, region } = resolver;
+    const policies = new PolicyEngine({ nodeId, clusterId, ...history });
+    const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...catalog });
+    replica.setAdmission((stored) => isAdmitted(policies.policy, stored, clusterId));
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
+    const machine = new ResolverMachine(resolver, { replica, stamper, policies }, time);
+    const lists = {
+      of: (namespace: string) => machine.lookupsOf(namespace),
+      // Those that are followed have passed the admission of the replica.
+      admits: (record: CatalogRecord) =>
+        record instanceof StoredRecord || policies.policy.set === undefined || mayBeSeen(policies.policy, record, record.traits, clusterId),
+      portableCursor: machine.bookmarks.portableCursor,
+    };
+    this.replica = replica;
+    this.policies = policies;
+    this.machine = machine;
+    this.#onAgain = onAgain;
+    this.fanout = new Fanout(onAgain, nameBounds);
+    this.dnsNames = new DnsNames(replica, zones.map(plainName));
+    this.reads = new Reads(replica, { nodeId, clusterId, region, boot }, { policies, onDenied, lists });
+    this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
+    this.loads = { of: (key) => machine.loadOf(key) };
+    this.bytes = new DiscoveryBytes(replica.slab, this.loads);
+  }
+
+  /** Takes an input, and notes for DNS and for watches what is new. Returns whether another policy is in force: `switches` is then to be run. */
+  handle(input: ResolverInput, time: Time, out: ResolverOrder[]): boolean {
+    this.machine.handle(input, time, out);
+    this.show();
+    const { policy } = this.policies;
+    if (policy === this.#policy) return false;
+    this.#policy = policy;
+    this.machine.policyChanged();
+    return true;
+  }
+
+  /** Notes what is new, also after a step of `switches`. HOT: once a message of the upstream. */
+  show(): void {
+    const { revision, collectedRevision } = this.replica;
+    const touched = this.replica.takeTouched();
+    if (touched.size > 0 || revision !== this.#shown.revision || collectedRevision !== this.#shown.collectedRevision) {
+      this.#shown = { revision, collectedRevision };
+      this.dnsNames.refresh();
+      this.fanout.changed(touched);
+    }
+    this.#onAgain();
+  }
+}
