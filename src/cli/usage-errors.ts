@@ -77,9 +77,6 @@ export function missingError(command: Command): string | undefined {
   return missing.length === 0 ? undefined : `error: missing: ${missing.join(", ")}`;
 }
 
-/** Flags of `serve` that the contract has for a later version. They are refused by name instead of as unknown. */
-export const LATER_FLAGS: ReadonlySet<string> = new Set(["--mode", "--upstream", "--namespaces"]);
-
 /** Commands that the contract has for a later version: words after `waymark`. A group stands for all of its commands. */
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
@@ -112,10 +109,7 @@ export function isUnimplementedCommand(path: string): boolean {
 
 /** commander's complaint about something unknown below `path`, or that it comes with a later version. */
 function laterComplaint(complaint: string, path: string): string {
-  const [, kind, name = ""] = /^error: unknown (option|command) '([^'=]+)/.exec(complaint) ?? [];
+  const [, name = ""] = /^error: unknown command '([^'=]+)/.exec(complaint) ?? [];
   const full = path === "" ? name : `${path} ${name}`;
-  if (kind === "option" && path === "serve" && LATER_FLAGS.has(name)) {
-    return `error: ${name} comes with a later version of waymark\n`;
-  }
-  return kind === "command" && isUnimplementedCommand(full) ? `error: waymark ${full} comes with a later version\n` : complaint;
+  return name !== "" && isUnimplementedCommand(full) ? `error: waymark ${full} comes with a later version\n` : complaint;
 }

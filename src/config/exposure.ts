@@ -31,6 +31,11 @@ export const OPEN_FABRIC_REMEDY =
   "Set fabric.cluster_token_file, or fabric.cert_file, fabric.key_file and fabric.ca_file, at every node of the fabric; " +
   "or fabric.enabled = false, and the node stands alone";
 
+/** Whether a resolver speaks TLS with its upstreams. */
+export function hasUpstreamTls({ resolver }: Settings): boolean {
+  return resolver.tls || resolver.tlsCaFile !== undefined;
+}
+
 /** Whether the settings name or expect other nodes. */
 export function wantsPeers({ fabric }: Settings): boolean {
   return fabric.enabled === true || fabric.seeds.length > 0;
@@ -87,7 +92,7 @@ export function exposureWarnings(settings: Settings): readonly string[] {
 /** Settings about other clusters that contradict each other, or let every cluster in. */
 function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
   const { trust, clusters, certFile, enabled } = fabric;
-  if (enabled === false) return [];
+  if (enabled === false || node.mode === "resolver") return [];
   if (trust === "permissive")
     return [
       'fabric.trust = "permissive": nodes of every cluster of the region are let in; list clusters in fabric.clusters and set "explicit" or "strict"',

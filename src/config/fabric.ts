@@ -1,14 +1,7 @@
 /** Settings of how nodes find each other and replicate: the group `fabric` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
-
-/** `host:port`. An IPv6 literal stands in brackets. */
-const ADDRESS = {
-  pattern:
-    /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/,
-  what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
-} as const;
+import { ADDRESS, bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
 
 export const FABRIC_SETTINGS = {
   enabled: bool({
@@ -24,7 +17,8 @@ export const FABRIC_SETTINGS = {
     doc: "Port at which other nodes reach this node's fabric, together with listen.advertise_host; set it behind a forwarder. 0 means the port that it listens on.",
   }),
   seeds: list({
-    ...ADDRESS,
+    pattern: ADDRESS,
+    what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
     maxItems: NODE_BOUNDS.maxSeeds,
     default: [],
     flag: "--join <addresses>",

@@ -189,6 +189,9 @@ export const ID = {
 /** What a node has, as its entry lists it. */
 export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
 export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
+/** `host:port`. An IPv6 literal stands in brackets. */
+export const ADDRESS =
+  /^(?:\[[0-9a-fA-F:.]{2,45}(?:%[A-Za-z0-9]{1,16})?\]|[A-Za-z0-9._-]{1,253}):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 /** An address to bind to. */
 export const HOST = { pattern: /^[A-Za-z0-9._:%-]{1,253}$/, what: "an IP address or host name" } as const;
 

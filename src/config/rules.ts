@@ -2,6 +2,7 @@
 import { parseBlock } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
+import { modeProblems } from "./mode.ts";
 import type { Settings } from "./settings.ts";
 
 /** The path of a setting, and what is wrong with it given the others. */
@@ -33,7 +34,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
-  broken.push(...leaseProblems(settings));
+  broken.push(...leaseProblems(settings), ...modeProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const block of settings.checks.allowed)
@@ -57,12 +58,12 @@ function leaseProblems({ catalog }: Settings): readonly Broken[] {
 }
 
 /** TCP ports that two listeners of one address share. Port 0 is never shared. */
-function samePorts({ listen, dns, fabric }: Settings): readonly (readonly [string, string])[] {
+function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly [string, string])[] {
   const isDnsBeside = dns.enabled && (dns.host === undefined || dns.host === listen.host);
   const ports = [
     ["listen.grpc_port", listen.grpcPort],
     ["listen.http_port", listen.httpPort],
-    ...(fabric.enabled === false ? [] : [["fabric.port", fabric.port] as const]),
+    ...(fabric.enabled === false || node.mode === "resolver" ? [] : [["fabric.port", fabric.port] as const]),
     ...(isDnsBeside ? [["dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
   ] as const;
   return ports.flatMap(([path, port], i) => {

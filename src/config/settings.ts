@@ -1,7 +1,7 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups fabric, checks, tenants, limits and quotas are in `fabric.ts`, `checks.ts`, `tenants.ts` and `limits.ts`. To add a setting, add a
- * row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
+ * options. The rows of the groups fabric, checks, resolver, tenants, limits and quotas are in `fabric.ts`, `checks.ts`, `resolver.ts`, `tenants.ts` and
+ * `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
@@ -11,6 +11,7 @@ import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
+import { RESOLVER_SETTINGS } from "./resolver.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
 
 /** Who may read what belongs to no namespace, so that no policy covers it. */
@@ -24,6 +25,12 @@ const DNS_RATE_BEYOND_LOOPBACK = 500;
  */
 const SETTINGS = {
   node: {
+    mode: choice({
+      choices: ["node", "resolver"],
+      default: "node",
+      flag: "--mode <mode>",
+      doc: "What is started: a node of the cluster; or a resolver, a cache that reads the servers of resolver.upstreams and answers in their place.",
+    }),
     id: text({
       ...ID,
       flag: "--node-id <id>",
@@ -210,6 +217,7 @@ const SETTINGS = {
   },
   fabric: FABRIC_SETTINGS,
   checks: CHECK_SETTINGS,
+  resolver: RESOLVER_SETTINGS,
   policy: {
     acceptFrom: list({
       ...ID,

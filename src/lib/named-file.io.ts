@@ -22,6 +22,14 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
   throw new Error(`${setting}: ${path}: ${read.fault}`);
 }
 
+/** Reads the one line of a file with a token. The message of an error names the file and never its content. */
+export function readToken(path: string, setting: string): string {
+  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
+  const token = text.replace(/\r?\n$/, "");
+  if (/^[\x21-\x7e]{1,8192}$/.test(token)) return token;
+  throw new Error(`${setting}: ${path} does not hold one line of 1 to 8192 printable ASCII characters without spaces`);
+}
+
 export type BoundedRead = { readonly bytes: Buffer } | { readonly bytes: undefined; readonly fault: string };
 
 /**

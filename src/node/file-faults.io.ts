@@ -8,17 +8,23 @@ import { APPENDING } from "../store/audit/stream.io.ts";
 import { readClusterTokens, readFabricTls } from "./fabric/secrets.io.ts";
 import { readCredentials } from "./identity.io.ts";
 import { readFileText } from "./policy-file.io.ts";
+import { readUpstreamAccess } from "./resolver/access.io.ts";
 
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
+
+/** What stands before `cert_file`, `key_file` and `ca_file`. */
+type TlsPrefix = "tls." | "fabric." | "resolver.tls_";
 
 /** Each fault is one line that names the setting and the file, and never its content. */
 export async function fileFaults(settings: Settings): Promise<readonly string[]> {
   const { tls, fabric, tenants, node, policy, audit, persistence } = settings;
-  const hasFabric = fabric.enabled !== false;
+  const isResolver = node.mode === "resolver";
+  const hasFabric = fabric.enabled !== false && !isResolver;
   const jwksFile = tenants.jwt?.jwksFile;
   return [
     ...(persistence.ephemeral ? [] : directoryFaults(persistence.dataDir)),
-    ...tlsFaults("tls", tls),
+    ...tlsFaults("tls.", tls),
+    ...(isResolver ? await upstreamFaults(settings) : []),
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
     ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
@@ -92,17 +98,23 @@ async function faultOf(read: () => unknown, before = ""): Promise<readonly strin
 }
 
 async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
-  const faults = tlsFaults("fabric", settings.fabric);
+  const faults = tlsFaults("fabric.", settings.fabric);
   const { id: nodeId, clusterId } = settings.node;
   return faults.length > 0 ? faults : faultOf(() => readFabricTls(settings, { nodeId, clusterId }));
 }
 
+async function upstreamFaults(settings: Settings): Promise<readonly string[]> {
+  const { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsCaFile: caFile } = settings.resolver;
+  const faults = tlsFaults("resolver.tls_", { certFile, keyFile, caFile });
+  return faults.length > 0 ? faults : faultOf(() => readUpstreamAccess(settings));
+}
+
 /** The messages of OpenSSL are not passed on, because they could hold content of a key file. */
-function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
+function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
   const read = (setting: string, path: string | undefined): Buffer | undefined => {
     try {
-      return path === undefined ? undefined : readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
+      return path === undefined ? undefined : readNamedFile({ setting: `${prefix}${setting}`, path, maxBytes: MAX_PEM_BYTES });
     } catch (error) {
       faults.push(error instanceof Error ? error.message : String(error));
       return undefined;
@@ -112,10 +124,10 @@ function tlsFaults(group: "tls" | "fabric", { certFile, keyFile, caFile }: TlsSe
   read("ca_file", caFile);
   const isCertFit = cert === undefined || isFit({ cert });
   const isKeyFit = key === undefined || isFit({ key });
-  if (!isCertFit) faults.push(`${group}.cert_file: ${certFile} holds no certificate in PEM`);
-  if (!isKeyFit) faults.push(`${group}.key_file: ${keyFile} holds no private key in PEM that is not encrypted`);
+  if (!isCertFit) faults.push(`${prefix}cert_file: ${certFile} holds no certificate in PEM`);
+  if (!isKeyFit) faults.push(`${prefix}key_file: ${keyFile} holds no private key in PEM that is not encrypted`);
   if (cert && key && isCertFit && isKeyFit && !isFit({ cert, key }))
-    faults.push(`${group}.key_file: ${keyFile} is not the key of ${certFile}`);
+    faults.push(`${prefix}key_file: ${keyFile} is not the key of ${certFile}`);
   return faults;
 }
 

@@ -61,11 +61,13 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
   return [];
 }
 
-function secretFiles({ tls, fabric, tenants }: Settings): readonly SecretFile[] {
+function secretFiles({ tls, fabric, tenants, resolver }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
     { setting: "fabric.cluster_token_file", path: fabric.clusterTokenFile, isToken: false },
+    { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
+    { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),
   ];
 }

@@ -6,7 +6,7 @@ import { isLoopbackHost, parseBlock } from "../lib/addresses.ts";
 import { sha256Hex } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
-import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+import { readToken } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
 import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
 import { fabricHost } from "./fabric/address.io.ts";
@@ -117,14 +117,6 @@ export function readCredentials({ tenants }: Settings, clusterId: string): reado
     const { tenant, principal = tenant, cluster = clusterId, roles } = row;
     return { scheme: row.scheme, digest, identity: { principal, tenant, cluster, roles, isAuthenticated: true } };
   });
-}
-
-/** Reads the one line of a token file. The message of an error names the file and never its content. */
-function readToken(path: string, setting: string): string {
-  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("utf8");
-  const token = text.replace(/\r?\n$/, "");
-  if (/^[\x21-\x7e]{1,8192}$/.test(token)) return token;
-  throw new Error(`${setting}: ${path} does not hold one line of 1 to 8192 printable ASCII characters without spaces`);
 }
 
 function headerRule({ tenants }: Settings) {

@@ -42,6 +42,10 @@ export interface ResolverOptions {
   readonly maxStaleMs: number;
   readonly guardHoldMs: number;
   readonly pruneIntervalMs: number;
+  /** Whether it is ready only when all of `namespaces` is there. */
+  readonly seedOnStart: boolean;
+  /** Time in which the digest of each followed namespace is compared once. */
+  readonly resyncIntervalMs: number;
   /** A random number, 0 ≤ x < 1. */
   readonly random: () => number;
 }
@@ -197,7 +201,8 @@ export class ResolverMachine {
 
   /** Whether everything that is to be followed from the start is here, and the policy. */
   get isReady(): boolean {
-    return this.policy.isReady && this.#options.namespaces.every((prefix) => this.#watches.isComplete(prefix));
+    const { seedOnStart, namespaces } = this.#options;
+    return this.policy.isReady && (!seedOnStart || namespaces.every((prefix) => this.#watches.isComplete(prefix)));
   }
 
   /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */

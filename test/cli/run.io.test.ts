@@ -548,7 +548,6 @@ test.each([
 });
 
 test.each([
-  { argv: ["serve", "--mode", "resolver"], says: "error: --mode comes with a later version of waymark" },
   { argv: ["resolver", "start"], says: "error: waymark resolver comes with a later version" },
   { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
@@ -559,6 +558,8 @@ test.each([
   expect(stderr).toContain(says);
 });
 
+const RESOLVER = ["--mode", "resolver", "--upstream", "127.0.0.1:17420,[::1]:17420"];
+
 test.each([
   { argv: ["--on-stop", "keep"], exit: 0, says: "" },
   { argv: ["--on-stop", "leave"], exit: 0, says: "" },
@@ -567,6 +568,15 @@ test.each([
   { argv: ["--join", "10.0.0.1"], exit: 2, says: '"10.0.0.1" is not an address such as "10.0.0.1:17421"' },
   { argv: ["--fabric-port", "0"], exit: 0, says: "" },
   { argv: ["--fabric-port", "70000"], exit: 2, says: "70000 is more than 65535" },
+  { argv: ["--mode", "cache"], exit: 2, says: "Allowed choices are node, resolver" },
+  { argv: ["--mode", "resolver"], exit: 2, says: "resolver.upstreams: is empty, and a resolver reads from at least one server" },
+  { argv: ["--mode", "resolver", "--upstream", ""], exit: 2, says: "error: --upstream is empty" },
+  { argv: ["--mode", "resolver", "--upstream", "a"], exit: 2, says: '"a" is not an address such as "10.0.0.1:17420"' },
+  { argv: ["--upstream", "localhost:1"], exit: 2, says: "resolver.upstreams: is only for a resolver" },
+  { argv: [...RESOLVER, "--namespaces", "svc.market,svc.data"], exit: 1, says: "this version of waymark cannot start a resolver yet" },
+  { argv: [...RESOLVER, "--namespaces", "Svc"], exit: 2, says: '"Svc" is not a namespace, or * for all' },
+  { argv: [...RESOLVER, "--demo"], exit: 2, says: "--demo is for a node: a resolver registers nothing" },
+  { argv: [...RESOLVER, "--join", "a:1"], exit: 2, says: "fabric.seeds: cannot be set for a resolver: a resolver has no fabric" },
 ])("serve takes what scripts for a fleet give a node: $argv ends with $exit", async ({ argv, exit, says }) => {
   const ran = await waymark(["serve", ...argv]);
   expect(ran.exit).toBe(exit);

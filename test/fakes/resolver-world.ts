@@ -84,6 +84,8 @@ export class ResolverWorld {
       maxStaleMs: 3_600_000,
       guardHoldMs: 300_000,
       pruneIntervalMs: 30_000,
+      seedOnStart: true,
+      resyncIntervalMs: 300_000,
       random: () => random.next(),
       ...options,
     };

@@ -51,6 +51,7 @@ const OF_NODE = { cert_file: FILES.nodeCert, key_file: FILES.nodeKey, ca_file: F
 const SHA = "a".repeat(64);
 const JWT = { issuer: "https://issuer.example", audience: "waymark" };
 const absent = join(folder, "absent");
+const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: { upstreams: ["127.0.0.1:1"], ...resolver } });
 
 test.each([
   { settings: { fabric: { cluster_token_file: absent } }, says: [`fabric.cluster_token_file: ${absent}: ENOENT`] },
@@ -87,6 +88,13 @@ test.each([
     says: ["tenants.credentials[1] has the same token as tenants.credentials[0]"],
   },
   { settings: { tenants: { jwt: { ...JWT, jwks_file: absent } } }, says: [`tenants.jwt.jwks_file: ${absent}: ENOENT`] },
+  { settings: upstream({ token_file: absent }), says: [`resolver.token_file: ${absent}: ENOENT`] },
+  { settings: upstream({ token_file: FILES.words }), says: ["resolver.token_file: ", "one line"] },
+  { settings: upstream({ tls_ca_file: absent }), says: [`resolver.tls_ca_file: ${absent}: ENOENT`] },
+  {
+    settings: upstream({ tls: true, tls_cert_file: FILES.cert, tls_key_file: FILES.otherKey }),
+    says: ["resolver.tls_key_file: ", "is not the key of"],
+  },
   { settings: { policy: { file: absent } }, says: [`policy.file: ${absent}: ENOENT`, "leave the setting out"] },
   { settings: { policy: { file: FILES.policyWords } }, says: ["policy.file: ", "line 1: "] },
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },

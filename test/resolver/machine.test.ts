@@ -283,3 +283,11 @@ test("whatever its servers did, once they are well again it answers everything a
     { numRuns: runs(40) },
   );
 });
+
+test("without seed_on_start it is ready as soon as it has the policy, and still says of nothing that it is absent before it is there", () => {
+  const world = new ResolverWorld(["a"], { seedOnStart: false });
+  expect(world.machine.isReady).toBe(false);
+  world.server("a").isSilent = true;
+  world.run(1000);
+  expect([world.machine.isReady, world.ask(DB)]).toEqual([true, "told"]);
+});

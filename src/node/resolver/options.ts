@@ -1,0 +1,30 @@
+/** Makes the options of a resolver from the settings. */
+import { EVERYTHING } from "../../config/resolver.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { ResolverOptions } from "../../resolver/machine.ts";
+
+/** What only the process knows: `name` is its node id, by which other resolvers know it. */
+export type ResolverProcess = Pick<ResolverOptions, "name" | "random">;
+
+/** The settings of a resolver (`node.mode` = resolver), as its machine takes them. */
+export function resolverOptionsOf({ node, resolver }: Settings, process: ResolverProcess): ResolverOptions {
+  const { upstreams, namespaces, maxWatches, maxEntries, maxBytes, maxStaleMs, guardHoldMs, pruneIntervalMs } = resolver;
+  const { ttlZoneMs: zoneMs, ttlRegionMs: regionMs, ttlGlobalMs: globalMs, negativeTtlMs: negativeMs } = resolver;
+  return {
+    ...process,
+    clusterId: node.clusterId,
+    region: node.region,
+    upstreams,
+    // Below an empty prefix is everything.
+    namespaces: namespaces.includes(EVERYTHING) ? [""] : namespaces,
+    maxWatches,
+    maxEntries,
+    maxBytes,
+    ttls: { zoneMs, regionMs, globalMs, negativeMs },
+    maxStaleMs,
+    guardHoldMs,
+    pruneIntervalMs,
+    seedOnStart: resolver.seedOnStart,
+    resyncIntervalMs: resolver.resyncIntervalMs,
+  };
+}
