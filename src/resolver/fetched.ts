@@ -49,6 +49,9 @@ export interface FetchedParts {
 /** Bytes of a record with its places in the lookup, beside the bytes of its entry. */
 const RECORD_BYTES = 600;
 const MISS: Known = { state: "miss" };
+/** How long an answer that is not kept stays for those that waited for it, and how many such answers stay at most. */
+const PASSING_MS = 1000;
+const MAX_PASSING = 1000;
 
 export class Fetched {
   /** The entries of all answers that are kept, for lookups. */
@@ -57,6 +60,8 @@ export class Fetched {
   readonly #parts: FetchedParts;
   readonly #fetches: Fetches<readonly CatalogRecord[]>;
   #policyCount = 0;
+  /** Answers that found no room, for those that waited for them; the oldest first. Nobody else is served from them. */
+  readonly #passing = new Map<string, FetchedName>();
 
   constructor(parts: FetchedParts) {
     this.#parts = parts;
@@ -90,6 +95,8 @@ export class Fetched {
     const key = textOf(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
     this.#let(this.#parts.cache.take(key));
+    this.#pass(key);
+    this.#passUntil(monoMs - PASSING_MS);
     let scope: Scope | undefined;
     let bytes = 0;
     const content = shown.map(({ record, stored, load }) => {
@@ -103,7 +110,7 @@ export class Fetched {
     const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
     const isOutdated = this.#fetches.ended(key, { answer });
     const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated, policyCount: this.#policyCount };
-    if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#let(kept);
+    if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#passing.set(key, kept);
   }
 
   failed(name: InstanceName, error: WaymarkError): void {
@@ -127,6 +134,7 @@ export class Fetched {
   drop(prefixes: Prefixes): void {
     for (const [key, known] of this.#parts.cache.items().toArray())
       if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
+    for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#pass(key);
   }
 
   /** The cache let a name go. */
@@ -136,8 +144,21 @@ export class Fetched {
 
   /** Drops what may not be served any more. */
   prune({ monoMs }: Time, isCutOff: boolean): void {
+    this.#passUntil(monoMs - PASSING_MS);
     for (const [key, known] of this.#parts.cache.items().toArray())
       if (this.#fetches.stateOf(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
+  }
+
+  /** Lets go of answers that arrived before then. */
+  #passUntil(monoMs: number): void {
+    for (const [key, { arrivedMonoMs }] of this.#passing)
+      if (arrivedMonoMs < monoMs || this.#passing.size > MAX_PASSING) this.#pass(key);
+      else break;
+  }
+
+  #pass(key: string): void {
+    this.#let(this.#passing.get(key));
+    this.#passing.delete(key);
   }
 
   #let(name: FetchedName | undefined): void {

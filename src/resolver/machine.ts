@@ -114,6 +114,7 @@ interface Fetch {
   readonly name: InstanceName;
   readonly upstream: string;
   readonly entries: Uint8Array[];
+  sizeBytes: number;
   pageCount: number;
 }
 
@@ -133,6 +134,8 @@ export class ResolverMachine {
   readonly #watches: Watches;
   readonly #freshness = new Freshness();
   readonly #fetches = new Map<CallNumber, Fetch>();
+  /** Of answers of which not all pages are here. */
+  #arrivedBytes = 0;
   #callCount = 0;
   #policyStream: { readonly stream: StreamNumber; readonly upstream: string } | undefined;
   #policyStreamCount = 0;
@@ -195,7 +198,7 @@ export class ResolverMachine {
   }
 
   nextDeadlineMs(): number {
-    const silentMs = this.#used === undefined ? NEVER : this.#freshness.heardMonoMs + DEAD_MS;
+    const silentMs = this.#watches.isOpen ? this.#freshness.heardMonoMs + DEAD_MS : NEVER;
     return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, silentMs);
   }
 
@@ -250,7 +253,9 @@ export class ResolverMachine {
   ): Answer | undefined {
     const { namespace } = name;
     this.#cache.ask(namespace);
+    const { prefixes } = this.following;
     this.following.ask(namespace, time.monoMs);
+    if (this.following.prefixes !== prefixes) this.#want(time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) return this.followedAnswer(time, namespace);
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
     if (known.state !== "miss" && known.ageMs > maxAgeMs) return this.#missed(name, told, out);
@@ -274,13 +279,13 @@ export class ResolverMachine {
   #fetch(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, upstream: string, out: Out): void {
     if (!this.#fetched.wait(name, told)) return;
     this.#callCount += 1;
-    this.#fetches.set(this.#callCount, { name, upstream, entries: [], pageCount: 0 });
+    this.#fetches.set(this.#callCount, { name, upstream, entries: [], sizeBytes: 0, pageCount: 0 });
     out.push({ kind: "fetch", call: this.#callCount, upstream, name, pageToken: "" });
   }
 
   #tick(time: Time): void {
     this.#held.tick(time);
-    if (this.#used !== undefined && time.monoMs - this.#freshness.heardMonoMs >= DEAD_MS) this.#lose(time);
+    if (this.#watches.isOpen && time.monoMs - this.#freshness.heardMonoMs >= DEAD_MS) this.#lose(time);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);
@@ -318,12 +323,18 @@ export class ResolverMachine {
         this.upstreams.heardVia(upstream, page.via, time.monoMs);
         entries.push(...page.entries);
         fetch.pageCount += 1;
+        fetch.sizeBytes += bytes.length;
+        this.#arrivedBytes += bytes.length;
+        if (this.#arrivedBytes > this.#options.maxBytes) {
+          this.#fetchFailed(call, tooLarge(fetch.sizeBytes));
+          return true;
+        }
         if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
           out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
           return true;
         }
         this.#fetched.arrived(name, entries, page.ageMs, time);
-        this.#fetches.delete(call);
+        this.#forget(call, fetch);
         return true;
       },
       time,
@@ -335,8 +346,13 @@ export class ResolverMachine {
   #fetchFailed(call: CallNumber, error: WaymarkError): void {
     const fetch = this.#fetches.get(call);
     if (fetch === undefined) return;
-    this.#fetches.delete(call);
+    this.#forget(call, fetch);
     this.#fetched.failed(fetch.name, error);
+  }
+
+  #forget(call: CallNumber, { sizeBytes }: Fetch): void {
+    this.#fetches.delete(call);
+    this.#arrivedBytes -= sizeBytes;
   }
 
   /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */
@@ -365,8 +381,15 @@ export class ResolverMachine {
       if (current !== undefined) this.#freshness.heard(time);
       this.#watches.use(current, time, out);
     }
-    this.#watches.want(this.following.prefixes, time, out);
+    this.#want(time, out);
     this.#adjustPolicy(out);
+  }
+
+  #want(time: Time, out: Out): void {
+    const wasOpen = this.#watches.isOpen;
+    this.#watches.want(this.following.prefixes, time, out);
+    // Until now there was nothing to say.
+    if (!wasOpen && this.#watches.isOpen) this.#freshness.heard(time);
   }
 
   #adjustPolicy(out: Out): void {
@@ -384,3 +407,8 @@ export class ResolverMachine {
 
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
+
+function tooLarge(sizeBytes: number): WaymarkError {
+  const message = `the answers that are arriving have more bytes than this resolver may hold (resolver.max_bytes), ${sizeBytes} of them for this name`;
+  return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });
+}

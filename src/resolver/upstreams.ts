@@ -85,6 +85,12 @@ export class Upstreams {
     return this.#current === undefined;
   }
 
+  /** Addresses of those that answer and may be followed: the one that is followed first, then the quickest. */
+  get usable(): readonly string[] {
+    const others = this.#list.filter((upstream) => isUsable(upstream) && upstream !== this.#current).toSorted(quickestFirst);
+    return [this.#current, ...others].flatMap((upstream) => upstream?.address ?? []);
+  }
+
   /** Why each refused upstream is refused, by address. */
   get refusals(): ReadonlyMap<string, Refusal> {
     return new Map(this.#list.flatMap(({ address, refusal }) => (refusal === undefined ? [] : [[address, refusal] as const])));
@@ -151,7 +157,7 @@ export class Upstreams {
     if (current === undefined || !isUsable(current)) {
       const usable = this.#list.filter(isUsable);
       // Of equals the first in the list.
-      this.#use(usable.toSorted((a, b) => (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER))[0]);
+      this.#use(usable.toSorted(quickestFirst)[0]);
       return;
     }
     for (const upstream of this.#list) {
@@ -162,7 +168,7 @@ export class Upstreams {
     const better = this.#list.filter(
       ({ betterSinceMonoMs }) => betterSinceMonoMs !== undefined && monoMs - betterSinceMonoMs >= BETTER_FOR_MS,
     );
-    if (better.length > 0) this.#use(better.toSorted((a, b) => (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER))[0]);
+    if (better.length > 0) this.#use(better.toSorted(quickestFirst)[0]);
   }
 
   #use(upstream: Upstream | undefined): void {
@@ -178,4 +184,8 @@ export class Upstreams {
 
 function isUsable({ latencyMs, refusal }: Upstream): boolean {
   return latencyMs !== undefined && refusal === undefined;
+}
+
+function quickestFirst(a: Upstream, b: Upstream): number {
+  return (a.latencyMs ?? NEVER) - (b.latencyMs ?? NEVER);
 }

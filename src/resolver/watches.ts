@@ -57,6 +57,11 @@ export class Watches {
     return this.#watches().some(({ isComplete, prefixes }) => isComplete && prefixes.covers(namespace));
   }
 
+  /** Whether anything is followed now, so that the upstream has something to say. */
+  get isOpen(): boolean {
+    return this.#main !== undefined;
+  }
+
   /** Whether everything that is wanted is held. */
   get isWhole(): boolean {
     return this.#wanted.list.every((prefix) => this.isComplete(prefix));

@@ -133,7 +133,31 @@ test("bounds hold: what is worth nothing goes first, and what has no room is not
   const names = Array.from({ length: 4 }, (_, i): InstanceName => ({ ...DB, namespace: `svc.n${i}` }));
   for (const name of names.slice(0, 3)) world.arrive(name, world.sent(name, 0));
   world.arrive(names[3]!, world.sent(names[3]!, 0, 1, 2, 0));
-  expect([world.fetched.lookup.size <= 3, world.cache.entries <= 3, world.ask(names[3]!, 0)]).toEqual([true, true, "miss"]);
+  expect([world.cache.entries <= 3, world.ask(names[3]!, 0)]).toEqual([true, "miss"]);
+  world.fetched.prune(at(1001), false);
+  expect(world.fetched.lookup.size).toBeLessThanOrEqual(3);
+});
+
+test("an answer that has no room is there for those that waited, for a second, and nothing of it stays", () => {
+  const world = new World(3);
+  world.arrive(DB, world.sent(DB, 0, 1, 2, 0));
+  expect([world.fetched.lookup.size, world.cache.entries]).toEqual([4, 0]);
+  world.arrive(DB, world.sent(DB, 0, 1, 2, 0), 500);
+  expect(world.fetched.lookup.size).toBe(4);
+  const other: InstanceName = { ...DB, name: "other" };
+  world.arrive(other, world.sent(other, 0, 1, 2, 0), 1501);
+  expect(world.fetched.lookup.size).toBe(4);
+  world.fetched.drop(new Prefixes(["svc"]));
+  expect([world.fetched.lookup.size, world.slab.stats().usedBytes]).toEqual([0, 0]);
+});
+
+test("a thousand answers that have no room stay at most, of empty names too", () => {
+  const world = new World(0);
+  for (let n = 0; n < 1003; n++) {
+    const name: InstanceName = { ...DB, name: `n${n}` };
+    world.arrive(name, world.sent(name, 0));
+  }
+  expect(world.fetched.lookup.size).toBeLessThanOrEqual(1001);
 });
 
 test("what may not be served any more is dropped", () => {

@@ -291,3 +291,38 @@ test("without seed_on_start it is ready as soon as it has the policy, and still 
   world.run(1000);
   expect([world.machine.isReady, world.ask(DB)]).toEqual([true, "told"]);
 });
+
+test("a resolver that follows nothing does not call its upstream silent, and a watch that it opens later has its time", () => {
+  const world = new ResolverWorld(["a"], { namespaces: [] });
+  world.put("a", OTHER1);
+  world.run(MINUTE);
+  expect(world.machine.upstreams.current).toBe("a");
+  world.server("a").isSilent = true;
+  world.machine.following.watch("other");
+  world.run(9 * SECOND);
+  expect([world.machine.upstreams.current, world.server("a").watchCount]).toEqual(["a", 1]);
+  world.server("a").isSilent = false;
+  world.run(SECOND);
+  expect(world.ask(OTHER)).toBe("followed 1");
+});
+
+test("a namespace that is asked for often is followed at once", () => {
+  const world = started();
+  const { watchCount } = world.server("a");
+  for (let n = 0; n < 4; n++) world.ask(OTHER);
+  expect(world.server("a").watchCount).toBe(watchCount + 1);
+});
+
+test("answers that are arriving have no more bytes than may be held, and leave nothing behind", () => {
+  const world = new ResolverWorld(["a"], { maxBytes: 300_000 });
+  world.put("a", OTHER1);
+  world.run(SECOND);
+  expect(world.ask(OTHER)).toBe("told");
+  const { garbleFetched } = world.server("a");
+  // A field that nobody knows, of 400,000 bytes.
+  const more = Buffer.concat([Buffer.from([0xfa, 0x7f, 0x80, 0xb5, 0x18]), Buffer.alloc(400_000)]);
+  world.server("a").garbleFetched = (bytes) => Buffer.concat([bytes, more]);
+  expect(world.ask({ ...OTHER, name: "large" })).toBe("failed");
+  world.server("a").garbleFetched = garbleFetched;
+  expect(world.ask({ ...OTHER, name: "small" })).toBe("told");
+});

@@ -97,3 +97,18 @@ test("an address is probed once at a time", () => {
   list.answered("a", 1, OURS, 100_000);
   expect(list.nextDeadlineMs()).toBe(105_000);
 });
+
+test("calls go to the one that is followed, then to the quickest of the others", () => {
+  const list = upstreams("a", "b", "c", "d");
+  expect(list.usable).toEqual([]);
+  for (const [address, latencyMs] of [
+    ["a", 5],
+    ["b", 9],
+    ["c", 7],
+  ] as const)
+    list.answered(address, latencyMs, OURS, 10);
+  list.answered("d", 6, { ...OURS, clusterId: "c2" }, 10);
+  list.failed("a", 20);
+  list.answered("a", 1, OURS, 30);
+  expect([list.current, list.usable]).toEqual(["c", ["c", "a", "b"]]);
+});

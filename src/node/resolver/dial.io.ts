@@ -1,0 +1,91 @@
+/** Connections to upstream servers: TCP, TLS and HTTP/2, all within one deadline. A credential goes over TLS, or stays on this machine. */
+import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { connect as connectTls, type SecureContext } from "node:tls";
+import { ClientConnection, type ClientLimits, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
+import type { Dial } from "../../grpc/client/pool.io.ts";
+import { GRPC_PORT, hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
+import { patientTimeout } from "../../lib/patient-time.io.ts";
+import type { UpstreamCredentials } from "./credentials.io.ts";
+
+export interface DialOptions {
+  /** `host` or `host:port`, an IPv6 host in brackets. */
+  readonly address: string;
+  readonly credentials: Pick<UpstreamCredentials, "tls" | "token">;
+  readonly timeoutMs: number;
+  readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
+}
+
+/** A page has at most 1 MiB and an entry, a message of a watch 16 KiB or an entry, and a part of a policy 128 KiB. */
+export const MAX_ANSWER_BYTES = 4_194_304;
+/** Bytes that an upstream may send on a stream, or on all of a connection, before they were taken. */
+const STREAM_WINDOW_BYTES = 524_288;
+const CONNECTION_WINDOW_BYTES = 1_048_576;
+
+export const CONNECTION_LIMITS: ClientLimits = {
+  maxReceiveBytes: MAX_ANSWER_BYTES,
+  maxSendBytes: MAX_ANSWER_BYTES,
+  maxBufferedBytes: 16 * MAX_ANSWER_BYTES,
+  maxCalls: 4096,
+  maxSessionMemoryMiB: 16,
+  maxHeaderPairs: 64,
+  maxHeaderListBytes: 16_384,
+  streamWindowBytes: STREAM_WINDOW_BYTES,
+  connectionWindowBytes: CONNECTION_WINDOW_BYTES,
+  keepaliveTimeMs: 5000,
+  keepaliveTimeoutMs: 5000,
+};
+
+/** `done` rejects with an error for people when no server of HTTP/2 is there in time, or none that may be shown the credential. */
+export function dialUpstream({ address, credentials: { tls, token }, timeoutMs, connection: parts }: DialOptions): Dial {
+  const place = placeOf(address);
+  const scheme = tls === undefined ? "http" : "https";
+  if (place === undefined || !URL.canParse(`${scheme}://${place.authority}`))
+    return { done: Promise.reject(new Error(`${address} is not host:port`)), cancel: () => {} };
+  const { host, port, authority } = place;
+  const socket = tls === undefined ? connectTcp({ host, port }) : secured(host, port, tls);
+  socket.setNoDelay(true);
+  const { promise: done, resolve, reject } = Promise.withResolvers<ClientConnection>();
+  const fail = (why: string) => {
+    timer.clear();
+    socket.destroy();
+    reject(new Error(why));
+  };
+  const timer = patientTimeout(() => fail(`no connection to ${authority} in time`), timeoutMs);
+  socket.on("error", (error: NodeJS.ErrnoException) => fail(wordsOf(error)));
+  socket.once("close", () => fail("the connection was closed before the server greeted"));
+  socket.once(tls === undefined ? "connect" : "secureConnect", () => {
+    if (tls === undefined && token !== undefined && !isLoopbackHost(withoutMapping(socket.remoteAddress ?? "")))
+      return fail("a token is sent over TLS only, except to this machine: set the certificates of the upstream servers");
+    const connection = new ClientConnection(socket, { authority, scheme, ...parts });
+    const greeted = () => {
+      timer.clear();
+      resolve(connection);
+    };
+    connection.ready().then(greeted, (error: Error) => fail(error.message));
+  });
+  return { done, cancel: () => fail("given up") };
+}
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+  readonly authority: string;
+}
+
+function placeOf(address: string): Place | undefined {
+  const match = /^(?:\[(?<v6>[0-9A-Fa-f:.%]+)\]|(?<name>[A-Za-z0-9._-]+))(?::(?<port>\d{1,5}))?$/.exec(address);
+  const host = match?.groups?.["v6"] ?? match?.groups?.["name"];
+  const port = Number(match?.groups?.["port"] ?? GRPC_PORT);
+  return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port, authority: hostPort(host, port) };
+}
+
+/** An address is no server name (RFC 6066, section 3). */
+function secured(host: string, port: number, secureContext: SecureContext): Socket {
+  const name = isIP(host) === 0 ? { servername: host } : {};
+  return connectTls({ host, port, secureContext, ...name, ALPNProtocols: ["h2"] });
+}
+
+/** The system's words. An error of several addresses has none of its own. */
+function wordsOf(error: NodeJS.ErrnoException): string {
+  return error.message === "" ? (error.code ?? "no connection") : error.message.trim();
+}

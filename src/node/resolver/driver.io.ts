@@ -1,0 +1,274 @@
+/** Runs the machine of a resolver on clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { CatalogRecord } from "../../catalog/record/record.ts";
+import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { isJustAwake } from "../../lib/patient-time.io.ts";
+import type { Outcome } from "../../resolver/fetches.ts";
+import type { Answer, Asked, ResolverInput, ResolverMachine, ResolverOrder } from "../../resolver/machine.ts";
+import type { ResolverRooms } from "./resolver-rooms.ts";
+import { SparseLog } from "./sparse-log.ts";
+import type { UpstreamCalls } from "./upstream-calls.io.ts";
+import type { OpenStream, StreamEvents } from "./upstream-streams.io.ts";
+
+export interface ResolverDriverParts {
+  readonly rooms: Pick<ResolverRooms, "handle" | "machine">;
+  readonly calls: UpstreamCalls;
+  readonly log: Pick<Log, "warn">;
+  now(): Time;
+  /** The machine took an input: readers may be woken. */
+  onChange(): void;
+  /** Another policy is in force: the switches of the rooms are to be run. */
+  onPolicyChanged(): void;
+}
+
+/** After a standstill of this process, what servers said meanwhile is read before anybody is called silent. */
+const AWAKE_MS = 50;
+
+type Order<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
+
+export class ResolverDriver {
+  readonly #parts: ResolverDriverParts;
+  readonly #machine: ResolverMachine;
+  readonly #calls: UpstreamCalls;
+  readonly #warnings: SparseLog;
+  /** Those that came while another was handled. Nothing from a socket does. */
+  readonly #inputs: ResolverInput[] = [];
+  /** Orders that are still to be carried out, in their order. */
+  readonly #orders: ResolverOrder[] = [];
+  readonly #watches = new Map<number, OpenStream>();
+  readonly #policies = new Map<number, OpenStream>();
+  #timer: NodeJS.Timeout | undefined;
+  #timerMonoMs = NEVER;
+  #isRunning = false;
+  #isClosed = false;
+
+  constructor(parts: ResolverDriverParts) {
+    const { rooms, calls, log } = parts;
+    this.#parts = parts;
+    this.#machine = rooms.machine;
+    this.#calls = calls;
+    this.#warnings = new SparseLog((fields, message) => log.warn({ ...fields }, message));
+  }
+
+  /** Begins to ask the upstream servers. */
+  begin(): void {
+    this.input({ kind: "tick" });
+  }
+
+  /** Gives the machine an input. An input from within `onChange` waits until the orders before it are carried out. */
+  input(input: ResolverInput): void {
+    if (this.#isClosed) return;
+    this.#inputs.push(input);
+    this.#run();
+  }
+
+  /**
+   * Asks for a name, for a caller that may see its namespace. Where the caller has to wait, a promise: when it resolves, the entries are where
+   * `lookupsOf` of the machine says, for the rest of the turn and a little longer. Rejects with a WaymarkError; a promise that nobody waits for is no fault.
+   */
+  ask(name: InstanceName, asked: Asked = {}): Answer | Promise<Answer> {
+    if (this.#isClosed) return refused(new WaymarkError("draining", "this resolver is stopping"));
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const told = (outcome: Outcome<readonly CatalogRecord[]>) => {
+      if ("error" in outcome) reject(outcome.error);
+      else resolve({ source: "fetched", isStale: false, ageMs: outcome.answer.ageMs });
+    };
+    try {
+      const answer = this.#machine.ask(name, told, this.#parts.now(), this.#orders, asked);
+      if (this.#orders.length > 0) this.#run();
+      if (answer !== undefined) return answer;
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return refused(error);
+    }
+    promise.catch(() => {}); // Whoever asked may have gone.
+    return promise;
+  }
+
+  /**
+   * Follows a prefix for a caller's watch, until the returned function is called. Throws `quota_exceeded` if no more can be followed.
+   */
+  follow(prefix: string): () => void {
+    this.#machine.following.watch(prefix);
+    this.input({ kind: "tick" });
+    let isFollowed = true;
+    return () => {
+      if (!isFollowed) return;
+      isFollowed = false;
+      this.#machine.following.unwatch(prefix);
+      this.input({ kind: "tick" });
+    };
+  }
+
+  /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
+  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    const untilMonoMs = performance.now() + timeoutMs;
+    let error = new WaymarkError("not_ready", "this resolver reaches no server");
+    for (const upstream of this.#machine.upstreams.usable.slice(0, 2)) {
+      const leftMs = untilMonoMs - performance.now();
+      if (leftMs < 1) break;
+      const outcome = await this.#calls.unary(upstream, method, request, leftMs);
+      if (outcome.bytes !== undefined) return outcome.bytes;
+      error = outcome.error;
+      if (!outcome.isUnreached) break;
+    }
+    throw error;
+  }
+
+  /** Reads certificates and token again. Throws when a file cannot be used, and keeps what was before. */
+  reload(): void {
+    this.#calls.reload();
+  }
+
+  /** Ends all streams and calls. Nothing is told any more. Idempotent. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    this.#calls.close();
+  }
+
+  /** One input after the other, each with its orders carried out before the next. */
+  #run(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      this.#carryOut();
+      for (let input = this.#inputs.shift(); input !== undefined; input = this.#inputs.shift()) {
+        const isPolicyChanged = this.#parts.rooms.handle(input, this.#parts.now(), this.#orders);
+        this.#carryOut();
+        if (isPolicyChanged) this.#parts.onPolicyChanged();
+        this.#parts.onChange();
+        this.#carryOut();
+      }
+    } finally {
+      this.#isRunning = false;
+    }
+    this.#arm();
+  }
+
+  #carryOut(): void {
+    for (let i = 0; i < this.#orders.length; i++) {
+      const order = this.#orders[i];
+      if (order !== undefined) this.#order(order);
+    }
+    this.#orders.length = 0;
+  }
+
+  #order(order: ResolverOrder): void {
+    switch (order.kind) {
+      case "probe":
+        return void this.#probe(order);
+      case "open":
+        return this.#open(order);
+      case "close":
+        return close(this.#watches, order.stream);
+      case "open policy":
+        return this.#openPolicy(order);
+      case "close policy":
+        return close(this.#policies, order.stream);
+      case "fetch":
+        return void this.#fetch(order);
+      case "garbled":
+        return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be read; it is left alone for a while");
+    }
+  }
+
+  async #probe({ upstream }: Order<"probe">): Promise<void> {
+    let input: ResolverInput;
+    try {
+      input = { kind: "probed", upstream, ...(await this.#calls.probe(upstream)) };
+    } catch (thrown) {
+      const { message, details } = refusalIn(thrown);
+      this.#warn(upstream, message, "an upstream does not answer");
+      input = { kind: "probe failed", upstream, ...retryIn(details) };
+    }
+    this.input(input);
+  }
+
+  async #fetch({ call, upstream, name, pageToken }: Order<"fetch">): Promise<void> {
+    let input: ResolverInput;
+    try {
+      input = { kind: "fetched", call, bytes: await this.#calls.fetch(upstream, name, pageToken) };
+    } catch (thrown) {
+      input = { kind: "fetch failed", call, error: refusalIn(thrown) };
+    }
+    this.input(input);
+  }
+
+  #open({ stream, upstream, prefixes, cursor }: Order<"open">): void {
+    const events = this.#eventsOf(this.#watches, { stream, upstream, said: "watch said", ended: "watch ended" });
+    this.#watches.set(stream, this.#calls.openWatch(upstream, { prefixes, cursor }, events));
+  }
+
+  #openPolicy({ stream, upstream, known }: Order<"open policy">): void {
+    const events = this.#eventsOf(this.#policies, { stream, upstream, said: "policy said", ended: "policy ended" });
+    this.#policies.set(stream, this.#calls.openPolicy(upstream, known, events));
+  }
+
+  #eventsOf(
+    streams: Map<number, OpenStream>,
+    of: {
+      readonly stream: number;
+      readonly upstream: string;
+      readonly said: "watch said" | "policy said";
+      readonly ended: "watch ended" | "policy ended";
+    },
+  ): StreamEvents {
+    const { stream, upstream, said, ended } = of;
+    return {
+      said: (bytes) => this.input({ kind: said, stream, bytes }),
+      ended: ({ message, details }) => {
+        streams.delete(stream);
+        this.#warn(upstream, message, "a stream of an upstream ended");
+        this.input({ kind: ended, stream, ...retryIn(details) });
+      },
+    };
+  }
+
+  #warn(upstream: string, detail: string, message: string): void {
+    if (!this.#isClosed) this.#warnings.warn({ upstream, detail }, message, this.#parts.now().monoMs);
+  }
+
+  /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
+  #arm(): void {
+    const deadlineMonoMs = this.#isClosed ? NEVER : this.#machine.nextDeadlineMs();
+    if (deadlineMonoMs >= this.#timerMonoMs) return;
+    clearTimeout(this.#timer);
+    this.#timerMonoMs = deadlineMonoMs;
+    this.#timer = setTimeout(() => this.#tick(), Math.max(1, Math.ceil(deadlineMonoMs - this.#parts.now().monoMs)));
+  }
+
+  #tick(): void {
+    if (isJustAwake()) {
+      this.#timer = setTimeout(() => this.#tick(), AWAKE_MS);
+      return;
+    }
+    this.#timerMonoMs = NEVER;
+    this.input({ kind: "tick" });
+  }
+}
+
+function close(streams: Map<number, OpenStream>, stream: number): void {
+  streams.get(stream)?.close();
+  streams.delete(stream);
+}
+
+function refused(refusal: WaymarkError): Promise<never> {
+  const promise = Promise.reject(refusal);
+  promise.catch(() => {}); // Whoever asked may have gone.
+  return promise;
+}
+
+/** A call fails with a WaymarkError, or it is a bug. */
+function refusalIn(thrown: unknown): WaymarkError {
+  rethrowBroken(thrown);
+  if (thrown instanceof WaymarkError) return thrown;
+  throw thrown;
+}
+
+function retryIn({ retryMs }: WaymarkError["details"]): { readonly retryMs?: number } {
+  return retryMs === undefined ? {} : { retryMs };
+}

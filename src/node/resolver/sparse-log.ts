@@ -1,0 +1,37 @@
+/** Keeps what others can cause at will from filling the log: one line a minute of each kind and server, with the number of those that were left out. */
+import { MINUTE_MS } from "../../lib/duration.ts";
+
+export interface SparseFields {
+  readonly upstream: string;
+  readonly detail: string;
+}
+
+interface Line {
+  readonly atMonoMs: number;
+  leftOutCount: number;
+}
+
+/** Kinds of lines and servers that are remembered. Above it all are forgotten, so that some lines come sooner. */
+const MAX_LINES = 1000;
+
+export class SparseLog {
+  readonly #write: (fields: SparseFields & { readonly left_out?: number }, message: string) => void;
+  readonly #lines = new Map<string, Line>();
+
+  constructor(write: (fields: SparseFields & { readonly left_out?: number }, message: string) => void) {
+    this.#write = write;
+  }
+
+  warn(fields: SparseFields, message: string, monoMs: number): void {
+    const key = `${fields.upstream} ${message}`;
+    const last = this.#lines.get(key);
+    if (last !== undefined && monoMs - last.atMonoMs < MINUTE_MS) {
+      last.leftOutCount += 1;
+      return;
+    }
+    if (this.#lines.size >= MAX_LINES) this.#lines.clear();
+    this.#lines.set(key, { atMonoMs: monoMs, leftOutCount: 0 });
+    const leftOut = last?.leftOutCount ?? 0;
+    this.#write(leftOut === 0 ? fields : { ...fields, left_out: leftOut }, message);
+  }
+}

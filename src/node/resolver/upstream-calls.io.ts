@@ -1,0 +1,183 @@
+/** The calls of a resolver to its upstream servers, nodes or other resolvers: bytes in and out, each with a deadline and within bounds. It decides nothing. */
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
+import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
+import { Metadata } from "../../grpc/wire/metadata.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { patientDueMs } from "../../lib/patient-time.io.ts";
+import type { VersionPlace } from "../../policy/versions/version.ts";
+import type { UpstreamFacts } from "../../resolver/upstreams.ts";
+import type { UpstreamAccess } from "./access.io.ts";
+import { UpstreamCredentials } from "./credentials.io.ts";
+import { CONNECTION_LIMITS, dialUpstream, MAX_ANSWER_BYTES } from "./dial.io.ts";
+import {
+  fetchRequest,
+  PATHS,
+  PROBE_REQUEST,
+  policyRequest,
+  readFacts,
+  refusalOf,
+  type WatchPlace,
+  watchRequest,
+} from "./upstream-codec.ts";
+import { type OpenStream, type StreamEvents, UpstreamStreams } from "./upstream-streams.io.ts";
+
+export interface UpstreamCallsOptions {
+  /** This resolver, by the name that it adds to `via`. */
+  readonly name: string;
+  /** Servers that it may call. */
+  readonly upstreamCount: number;
+  /** Reads what it shows the servers. Throws an error that names the setting and the file. */
+  readonly readAccess: () => UpstreamAccess;
+  /** The token cannot be read any more; the one before stays in use. */
+  readonly onStaleToken: (fault: string) => void;
+}
+
+/** What came of a call. `isUnreached`: the server said nothing, and another one may be asked. */
+export type CallOutcome =
+  | { readonly bytes: Uint8Array }
+  | { readonly bytes: undefined; readonly error: WaymarkError; readonly isUnreached: boolean };
+
+const PROBE_MS = 3000;
+const FETCH_MS = 5000;
+/** Fetches that run at once are at most as many as the machine allows. */
+const MAX_FETCHES = 1000;
+/** Most calls that are passed on at once. */
+const MAX_PASSED = 1000;
+const BUSY_RETRY_MS = 250;
+const IDLE_MS = 30_000;
+const SWEEP_MS = 250;
+/** Bytes of answers that have not wholly arrived, over all connections for calls. */
+const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
+
+export class UpstreamCalls {
+  readonly #options: UpstreamCallsOptions;
+  readonly #credentials: UpstreamCredentials;
+  readonly #streams: UpstreamStreams;
+  /** For probes alone, so that a crowd of fetches makes no server look slow. */
+  readonly #probes: ConnectionPool;
+  readonly #calls: ConnectionPool;
+  readonly #bounds: AssemblyBounds = { maxMessageBytes: MAX_ANSWER_BYTES, maxBufferedBytes: MAX_BUFFERED_BYTES, bufferedBytes: 0 };
+  readonly #timer: NodeJS.Timeout;
+  #passedCount = 0;
+  #isClosed = false;
+
+  /** Throws an error that names the setting and the file when a file of credentials cannot be used. */
+  constructor(options: UpstreamCallsOptions) {
+    this.#options = options;
+    this.#credentials = new UpstreamCredentials(options.readAccess);
+    const open = (address: string, timeoutMs: number, onLeaving: () => void) => this.#dial(address, timeoutMs, onLeaving);
+    const { upstreamCount } = options;
+    this.#streams = new UpstreamStreams(open);
+    this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
+    this.#calls = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
+    this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  /** Reads certificates and token again, for connections and calls from now on. Throws when a file cannot be used, and keeps what was before. */
+  reload(): void {
+    this.#credentials.reload();
+    this.#streams.renew();
+    this.#probes.renew();
+    this.#calls.renew();
+  }
+
+  /** Asks a server who it is. Rejects with a WaymarkError. */
+  async probe(upstream: string): Promise<{ readonly latencyMs: number; readonly facts: UpstreamFacts }> {
+    const startMonoMs = performance.now();
+    const outcome = await this.#call(this.#probes, { upstream, path: PATHS.probe, message: PROBE_REQUEST, timeoutMs: PROBE_MS });
+    if (outcome.bytes === undefined) throw outcome.error;
+    return { latencyMs: performance.now() - startMonoMs, facts: readFacts(outcome.bytes) };
+  }
+
+  /** Asks for a page of the entries of a name. Rejects with a WaymarkError. */
+  async fetch(upstream: string, name: InstanceName, pageToken: string): Promise<Uint8Array> {
+    const message = fetchRequest(name, pageToken, [this.#options.name]);
+    const outcome = await this.#call(this.#calls, { upstream, path: PATHS.fetch, message, timeoutMs: FETCH_MS });
+    if (outcome.bytes === undefined) throw outcome.error;
+    return outcome.bytes;
+  }
+
+  /** Passes a call on. Never rejects, but for a bug. */
+  async unary(upstream: string, { parent, name }: DescMethod, message: Uint8Array, timeoutMs: number): Promise<CallOutcome> {
+    if (this.#passedCount >= MAX_PASSED)
+      return {
+        bytes: undefined,
+        error: new WaymarkError("not_ready", `this resolver passes on ${MAX_PASSED} calls at once already; try again`, {
+          retryMs: BUSY_RETRY_MS,
+        }),
+        isUnreached: false,
+      };
+    this.#passedCount += 1;
+    try {
+      return await this.#call(this.#calls, { upstream, path: `/${parent.typeName}/${name}`, message, timeoutMs });
+    } finally {
+      this.#passedCount -= 1;
+    }
+  }
+
+  /** Follows what is below the prefixes; an empty text stands for all namespaces. With an empty cursor it begins with a snapshot. */
+  openWatch(upstream: string, { prefixes, cursor }: WatchPlace, events: StreamEvents): OpenStream {
+    return this.#openStream(upstream, PATHS.watch, watchRequest({ prefixes, cursor, via: [this.#options.name] }), events);
+  }
+
+  /** `known`: versions that the server need not send. */
+  openPolicy(upstream: string, known: readonly VersionPlace[], events: StreamEvents): OpenStream {
+    return this.#openStream(upstream, PATHS.policy, policyRequest(known, [this.#options.name]), events);
+  }
+
+  /** Cuts what is open; streams tell nothing any more, and calls fail. Idempotent. */
+  close(): void {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    this.#streams.close();
+    this.#probes.renew();
+    this.#calls.renew();
+  }
+
+  #openStream(upstream: string, path: string, message: Uint8Array, events: StreamEvents): OpenStream {
+    const fault = this.#credentials.rereadToken();
+    if (fault !== undefined) this.#options.onStaleToken(fault);
+    return this.#streams.open({ upstream, path, message, metadata: this.#metadata() }, events);
+  }
+
+  #call(
+    pool: ConnectionPool,
+    {
+      upstream,
+      ...request
+    }: { readonly upstream: string; readonly path: string; readonly message: Uint8Array; readonly timeoutMs: number },
+  ): Promise<CallOutcome> {
+    if (this.#isClosed) return Promise.resolve({ bytes: undefined, error: closed(), isUnreached: false });
+    return new Promise((resolve) => {
+      pool.call({ address: upstream, metadata: this.#metadata(), ...request }, (answer) => resolve(outcomeOf(upstream, answer)));
+    });
+  }
+
+  #metadata(): Metadata | undefined {
+    const { token } = this.#credentials;
+    return token === undefined ? undefined : new Metadata().add("authorization", `Bearer ${token}`);
+  }
+
+  #dial(address: string, timeoutMs: number, onLeaving: () => void) {
+    const connection = { limits: CONNECTION_LIMITS, bounds: this.#bounds, onLeaving };
+    return dialUpstream({ address, credentials: this.#credentials, timeoutMs, connection });
+  }
+
+  #sweep(): void {
+    const dueMs = patientDueMs();
+    this.#probes.sweep(dueMs);
+    this.#calls.sweep(dueMs);
+    this.#streams.sweep();
+  }
+}
+
+function outcomeOf(upstream: string, { message, status, isFromServer }: PooledAnswer): CallOutcome {
+  if (message !== undefined) return { bytes: message };
+  return { bytes: undefined, error: refusalOf(upstream, status, isFromServer), isUnreached: !isFromServer };
+}
+
+function closed(): WaymarkError {
+  return new WaymarkError("draining", "this resolver is stopping");
+}

@@ -1,0 +1,140 @@
+/** What a resolver asks its upstream servers, as bytes, and what they say about themselves and about a call that failed. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
+import {
+  CatalogQueryRequestSchema,
+  CatalogWatchRequestSchema,
+  type ServerInfoResponse,
+  ServerInfoResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { Status } from "../../grpc/wire/status.ts";
+import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
+import { misplaced } from "../../lib/protowire.ts";
+import type { VersionPlace } from "../../policy/versions/version.ts";
+import type { UpstreamFacts } from "../../resolver/upstreams.ts";
+
+/** What to follow at a server, and from where. */
+export interface WatchPlace {
+  /** An empty text stands for all namespaces. */
+  readonly prefixes: readonly string[];
+  /** Empty for a snapshot. */
+  readonly cursor: string;
+}
+
+/** Most entries of a page. */
+const PAGE_LIMIT = 1000;
+const BOOKMARK_INTERVAL = { seconds: 1n };
+/** Most versions that a request names as known. */
+const MAX_KNOWN = 100;
+const MAX_TEXT_CHARS = 512;
+
+export const PATHS = {
+  probe: "/waymark.discovery.v1.DiscoveryService/ServerInfo",
+  watch: "/waymark.discovery.v1.DiscoveryService/CatalogWatch",
+  fetch: "/waymark.discovery.v1.DiscoveryService/CatalogQuery",
+  policy: "/waymark.policy.v1.PolicyService/WatchPolicy",
+} as const;
+
+/** ServerInfoRequest has no fields. */
+export const PROBE_REQUEST = new Uint8Array();
+
+export function watchRequest({ prefixes, cursor, via }: WatchPlace & { readonly via: readonly string[] }): Uint8Array {
+  const request = { forResolver: true, namespacePrefixes: [...prefixes], cursor, bookmarkInterval: BOOKMARK_INTERVAL, via: [...via] };
+  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, request));
+}
+
+export function fetchRequest({ kind, namespace, name }: InstanceName, pageToken: string, via: readonly string[]): Uint8Array {
+  const request = { forResolver: true, kinds: [kind], namespace, names: [name], limit: PAGE_LIMIT, pageToken, via: [...via] };
+  return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, request));
+}
+
+export function policyRequest(known: readonly VersionPlace[], via: readonly string[]): Uint8Array {
+  const places = known.slice(0, MAX_KNOWN).map(wirePlace);
+  return toBinary(WatchPolicyRequestSchema, create(WatchPolicyRequestSchema, { known: places, via: [...via] }));
+}
+
+function wirePlace({ number, hlc, nodeId, checksum }: VersionPlace) {
+  return { number: BigInt(number), hlc: BigInt(hlc), nodeId, checksum };
+}
+
+/** Reads the answer to a probe. Throws `invalid_argument` for bytes that no server of ours can have sent. */
+export function readFacts(bytes: Uint8Array): UpstreamFacts {
+  const { clusterId, region } = decoded(bytes);
+  if (clusterId === "") throw misplaced("a server that names no cluster");
+  return { clusterId, region, via: [] };
+}
+
+function decoded(bytes: Uint8Array): ServerInfoResponse {
+  try {
+    return fromBinary(ServerInfoResponseSchema, bytes);
+  } catch (error) {
+    throw misplaced(error instanceof Error ? error.message : "no answer of ServerInfo");
+  }
+}
+
+/**
+ * What a caller of the resolver is told of a call to an upstream that failed. Where the upstream refused the resolver itself, for its credential or its rate, the
+ * caller did nothing wrong: it learns that the resolver is not ready. `isSaid`: the server sent the status itself.
+ */
+export function refusalOf(upstream: string, { code, message, details }: Status, isSaid: boolean): WaymarkError {
+  const said = readDetails(details);
+  const retry = said.retryMs === undefined ? {} : { retryMs: said.retryMs };
+  const text = textOf(message, said.reason);
+  if (code === CODES.DEADLINE_EXCEEDED)
+    return new WaymarkError("deadline_exceeded", `the upstream ${upstream} did not answer in time`, retry);
+  if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason)) return new WaymarkError(said.reason, text, retry);
+  return new WaymarkError("not_ready", `the upstream ${upstream} gave no answer: ${text}`, retry);
+}
+
+/** Reasons that are about the request, or about the state of the mesh, whoever asks. */
+const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
+  "invalid_argument",
+  "not_found",
+  "not_ready",
+  "too_stale",
+  "draining",
+  "store_unavailable",
+  "unimplemented",
+]);
+
+interface Details {
+  readonly reason: Reason | undefined;
+  readonly retryMs: number | undefined;
+}
+
+/** Details that do not decode are ignored, because the code still names the failure. */
+function readDetails(bytes: Uint8Array | undefined): Details {
+  let reason: Reason | undefined;
+  let retryMs: number | undefined;
+  for (const detail of detailsIn(bytes)) {
+    const info = anyUnpack(detail, ErrorInfoSchema);
+    if (info?.domain === "waymark") reason = reasonOf(info.reason);
+    const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
+    if (delay !== undefined) retryMs = Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6));
+  }
+  return { reason, retryMs };
+}
+
+function detailsIn(bytes: Uint8Array | undefined) {
+  if (bytes === undefined) return [];
+  try {
+    return fromBinary(StatusSchema, bytes).details;
+  } catch {
+    return [];
+  }
+}
+
+function reasonOf(text: string): Reason | undefined {
+  const name = text.toLowerCase();
+  return Object.hasOwn(REASONS, name) ? (name as Reason) : undefined;
+}
+
+/** The words of a status without the reason before them. */
+function textOf(message: string, reason: Reason | undefined): string {
+  const text = reason !== undefined && message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
+  return text.slice(0, MAX_TEXT_CHARS).toWellFormed();
+}

@@ -1,0 +1,134 @@
+/** A resolver without listeners on real sockets: its rooms, run by its driver. */
+import { ANY } from "../../src/catalog/query/filter.ts";
+import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import { queryPage } from "../../src/catalog/query/query.ts";
+import { keyParts } from "../../src/catalog/record/record.ts";
+import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import type { Time } from "../../src/lib/machine.ts";
+import type { UpstreamAccess } from "../../src/node/resolver/access.io.ts";
+import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
+import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
+import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
+import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
+import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
+import { readWatchMessage } from "../../src/resolver/codec.ts";
+import type { ResolverMachine, ResolverOptions } from "../../src/resolver/machine.ts";
+
+/** A watch that was opened, and how many snapshots it began with so far. */
+interface Watched {
+  readonly upstream: string;
+  readonly hasCursor: boolean;
+  snapshotCount: number;
+}
+
+class WatchedCalls extends UpstreamCalls {
+  readonly watches: Watched[] = [];
+
+  override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): OpenStream {
+    const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };
+    this.watches.push(watched);
+    const said = (bytes: Uint8Array) => {
+      events.said(bytes);
+      if (isBegin(bytes)) watched.snapshotCount += 1;
+    };
+    return super.openWatch(upstream, place, { ...events, said });
+  }
+}
+
+function isBegin(bytes: Uint8Array): boolean {
+  try {
+    return readWatchMessage(bytes).snapshot === SNAPSHOT.BEGIN;
+  } catch {
+    return false;
+  }
+}
+
+const PLAIN: UpstreamAccess = { token: undefined, tls: undefined };
+
+export class DrivenResolver implements Disposable {
+  readonly rooms: ResolverRooms;
+  readonly calls: WatchedCalls;
+  readonly driver: ResolverDriver;
+  readonly warnings: string[] = [];
+  changeCount = 0;
+  #passedMs = 0;
+
+  constructor(upstreams: readonly string[], options: Partial<ResolverOptions> = {}, readAccess: () => UpstreamAccess = () => PLAIN) {
+    const resolver: ResolverOptions = {
+      name: "me",
+      clusterId: "local",
+      region: "local",
+      upstreams,
+      namespaces: ["svc"],
+      maxWatches: 256,
+      maxEntries: 10_000,
+      maxBytes: 100_000_000,
+      ttls: { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 15_000 },
+      maxStaleMs: 3_600_000,
+      guardHoldMs: 300_000,
+      pruneIntervalMs: 30_000,
+      seedOnStart: true,
+      resyncIntervalMs: 300_000,
+      random: Math.random,
+      ...options,
+    };
+    const rooms = new ResolverRooms(
+      {
+        nodeId: "me",
+        generation: 1,
+        boot: "boot",
+        resolver,
+        catalog: { tombstoneTtlMs: 60_000, minTombstones: 100 },
+        history: HISTORY_BOUNDS,
+        zones: ["waymark."],
+        onDenied: () => {},
+        onAgain: () => {},
+      },
+      this.now,
+    );
+    this.rooms = rooms;
+    const onStaleToken = (fault: string) => this.warnings.push(fault);
+    this.calls = new WatchedCalls({ name: "me", upstreamCount: upstreams.length, onStaleToken, readAccess });
+    this.driver = new ResolverDriver({
+      rooms,
+      calls: this.calls,
+      log: { warn: ({ upstream, detail }, message) => this.warnings.push(`${String(upstream)}: ${message}: ${String(detail)}`) },
+      now: () => this.now,
+      onChange: () => {
+        this.changeCount += 1;
+      },
+      onPolicyChanged: () => {
+        rooms.switches.look(this.now);
+        while (rooms.switches.isRunning) rooms.switches.step(1_000_000, this.now);
+      },
+    });
+    this.driver.begin();
+  }
+
+  get machine(): ResolverMachine {
+    return this.rooms.machine;
+  }
+
+  get now(): Time {
+    return { monoMs: performance.now() + this.#passedMs, wallMs: Date.now() };
+  }
+
+  /** As if so much time had passed. */
+  pass(ms: number): void {
+    this.#passedMs += ms;
+    this.driver.input({ kind: "tick" });
+  }
+
+  /** Instance ids of what is held of a name now. */
+  instances({ kind, namespace, name }: InstanceName): readonly string[] {
+    const self = { nodeId: "", clusterId: "", region: "" };
+    const filter = { ...ANY, namespace, names: [name], kindMask: 1 << kind };
+    const of = { limit: 10_000, afterKey: "", self, allowed: () => true, explain: false };
+    const records = this.machine.lookupsOf(namespace).flatMap((lookup) => queryPage(lookup, filter, of).records);
+    return records.map(({ key }) => keyParts(key).instanceId).toSorted();
+  }
+
+  [Symbol.dispose](): void {
+    this.driver.close();
+  }
+}

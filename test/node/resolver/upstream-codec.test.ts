@@ -1,0 +1,39 @@
+/** What the callers of a resolver are told of calls to upstream servers that failed. */
+import { expect, test } from "vitest";
+import { CODES, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
+import { readFacts, refusalOf } from "../../../src/node/resolver/upstream-codec.ts";
+import { grpcStatus } from "../../../src/server/grpc-methods.ts";
+import { refusal } from "../../../src/server/status.ts";
+
+const said = (reason: Reason, retryMs?: number) =>
+  refusalOf("a:1", grpcStatus(refusal(new WaymarkError(reason, "words", retryMs === undefined ? {} : { retryMs }))), true);
+
+test("what is about the request, or the mesh, is passed on with its hint; what is about the resolver itself is not", () => {
+  const reasons = Object.keys(REASONS) as Reason[];
+  const passedOn = reasons.filter((reason) => said(reason, 1500).reason === reason);
+  expect(passedOn.toSorted()).toEqual([
+    "deadline_exceeded",
+    "draining",
+    "invalid_argument",
+    "not_found",
+    "not_ready",
+    "store_unavailable",
+    "too_stale",
+    "unimplemented",
+  ]);
+  expect(reasons.filter((reason) => said(reason, 1500).details.retryMs !== 1500)).toEqual([]);
+  expect(said("too_stale").message).toBe("too_stale: words");
+  expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 gave no answer: words");
+});
+
+test("a status that no server of ours made is no answer, whatever it says", () => {
+  const details = new Uint8Array([255, 1]);
+  const failure = refusalOf("a:1", { code: CODES.UNAVAILABLE, message: "x".repeat(10_000), details }, true);
+  expect([failure.reason, failure.message.length < 600, failure.details]).toEqual(["not_ready", true, {}]);
+  expect(refusalOf("a:1", { code: CODES.UNAVAILABLE, message: "not_found: x" }, false).reason).toBe("not_ready");
+  expect(refusalOf("a:1", { code: CODES.DEADLINE_EXCEEDED, message: "" }, false).reason).toBe("deadline_exceeded");
+});
+
+test.each([[new Uint8Array([255])], [new Uint8Array()]])("bytes of no server of ours are no answer to a probe", (bytes) => {
+  expect(() => readFacts(bytes)).toThrow(expect.objectContaining({ reason: "invalid_argument" }));
+});
