@@ -141,6 +141,8 @@ export class ResolverMachine {
   #policyStreamCount = 0;
   /** The upstream of the watches that are open. */
   #used: string | undefined;
+  /** Since when the upstream has had something to say. */
+  #openedMonoMs = Number.NEGATIVE_INFINITY;
   #pruneMonoMs: number;
 
   constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, { monoMs }: Time) {
@@ -198,8 +200,7 @@ export class ResolverMachine {
   }
 
   nextDeadlineMs(): number {
-    const silentMs = this.#watches.isOpen ? this.#freshness.heardMonoMs + DEAD_MS : NEVER;
-    return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, silentMs);
+    return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, this.#deadMonoMs);
   }
 
   /** Whether everything that is to be followed from the start is here, and the policy. */
@@ -285,7 +286,7 @@ export class ResolverMachine {
 
   #tick(time: Time): void {
     this.#held.tick(time);
-    if (this.#watches.isOpen && time.monoMs - this.#freshness.heardMonoMs >= DEAD_MS) this.#lose(time);
+    if (time.monoMs >= this.#deadMonoMs) this.#lose(time);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);
@@ -343,6 +344,11 @@ export class ResolverMachine {
     if (isTaken !== true) this.#fetchFailed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
   }
 
+  /** When the upstream is left if it says nothing until then. What another one said before makes no answer fresh, and gives this one no less time. */
+  get #deadMonoMs(): number {
+    return this.#watches.isOpen ? Math.max(this.#freshness.heardMonoMs, this.#openedMonoMs) + DEAD_MS : NEVER;
+  }
+
   #fetchFailed(call: CallNumber, error: WaymarkError): void {
     const fetch = this.#fetches.get(call);
     if (fetch === undefined) return;
@@ -378,7 +384,7 @@ export class ResolverMachine {
     const { current } = this.upstreams;
     if (current !== this.#used) {
       this.#used = current;
-      if (current !== undefined) this.#freshness.heard(time);
+      this.#openedMonoMs = time.monoMs;
       this.#watches.use(current, time, out);
     }
     this.#want(time, out);
@@ -389,7 +395,7 @@ export class ResolverMachine {
     const wasOpen = this.#watches.isOpen;
     this.#watches.want(this.following.prefixes, time, out);
     // Until now there was nothing to say.
-    if (!wasOpen && this.#watches.isOpen) this.#freshness.heard(time);
+    if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
   }
 
   #adjustPolicy(out: Out): void {

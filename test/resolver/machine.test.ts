@@ -101,6 +101,16 @@ test("a watch that breaks is opened again, where it left off", () => {
   expect([world.ask(DB), world.server("a").watchCount, world.server("a").snapshotCount]).toEqual(["followed 2", 2, 1]);
 });
 
+test("another server makes answers no fresher before it has said something", () => {
+  const world = started("a", "b");
+  world.server("a").isSilent = true;
+  world.run(2500);
+  Object.assign(world.server("b"), { isSilent: true });
+  world.server("a").isUp = false;
+  world.run(1000);
+  expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed stale 2"]);
+});
+
 test("with no server left answers are stale at once", () => {
   const world = started();
   world.server("a").isUp = false;
