@@ -268,6 +268,26 @@ describe("a node with credentials", () => {
     expect(code).not.toBe("OK");
   });
 
+  test("only a resolver registers where resolvers are, under an id that nobody else has, and everybody finds it", async () => {
+    const edge = (id: string) => ({
+      key: { namespace: "discovery.resolvers", name: id, instanceId: id },
+      targets: [{ name: "grpc", host: "192.0.2.1", port: 1 }],
+    });
+    const registers = async (headers: Headers, entry: JsonObject = edge("edge-1"), more: JsonObject = {}) =>
+      (await client.call(register, { entries: [entry], ...more }, headers)).code;
+    const other = bearer(await issuer.token({ subject: "other", claims: { roles: ["mesh.resolve"] } }));
+    expect(await registers({})).toBe("UNAUTHENTICATED");
+    for (const token of [TOKENS.plain, TOKENS.admin]) expect(await registers(bearer(token))).toBe("PERMISSION_DENIED");
+    const resolver = bearer(TOKENS.resolve);
+    expect(await registers(resolver, edge("edge-1"), { staticLease: true })).toBe("INVALID_ARGUMENT");
+    const nodes = { ...edge("edge-1"), key: { namespace: "discovery.nodes", name: "edge-1", instanceId: "edge-1" } };
+    expect(await registers(resolver, nodes)).toBe("INVALID_ARGUMENT");
+    expect(await registers(resolver)).toBe("OK");
+    expect(await registers(other)).toBe("PERMISSION_DENIED");
+    const { response } = await client.call(catalogQuery, { namespace: "discovery.resolvers" });
+    expect(response["items"]).toMatchObject([{ key: { name: "edge-1", kind: "ENTRY_KIND_SERVICE" }, tenantId: "resolve" }]);
+  });
+
   test("streams of a caller whose token is verified first are served like others, and refused like others", async () => {
     const fresh = async (claims = {}) => bearer(await issuer.token({ claims: { ...claims, jti: crypto.randomUUID() } }));
     expect((await client.call(catalogWatch, { namespace: "svc.empty" }, await fresh())).code).toBe("OK");

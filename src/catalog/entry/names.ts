@@ -30,6 +30,8 @@ export function askedBounds({ maxRequestEntries, maxRequestBytes }: Bounds): Bou
 const CONTROL_NAMESPACE = "discovery";
 /** Where nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
+/** Where resolvers register themselves. `control-namespaces.ts` says what they may write. */
+export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 /** Reserved, because its names would collide with `<node>.node.<zone>` in DNS. */
 const NODE_NAMESPACE = "node";
 
@@ -57,7 +59,7 @@ export function isControlNamespace(namespace: string): boolean {
   return namespaceCovers(CONTROL_NAMESPACE, namespace);
 }
 
-/** Whether clients may not register in a namespace. */
+/** Whether ordinary clients may not register in a namespace. `control-namespaces.ts` says which others may. */
 export function isReservedNamespace(namespace: string): boolean {
   return isControlNamespace(namespace) || namespace === NODE_NAMESPACE;
 }

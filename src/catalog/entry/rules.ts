@@ -9,6 +9,7 @@ import { KIND_OF_DETAIL, WORD_OF_KIND } from "../../../gen/waymark/catalog/v1/en
 import { checkEntry as checkContract } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
+import { findRoleNamespace } from "./control-namespaces.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
 import { isReservedNamespace, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
@@ -19,6 +20,7 @@ export function checkEntry(entry: EntryFields, problems: Problems, writer: Write
   checkContract(entry, problems);
   const { key, detail, targets } = entry;
   if (key !== undefined) checkPlace(key, detail, problems, writer);
+  if (key !== undefined && writer === "client" && isReservedNamespace(key.namespace)) checkReserved(entry, key, problems);
   if (writer === "record" && entry.scope > SCOPE.GLOBAL) problems.add("scope", `${entry.scope} is not a scope`);
   if (targets.length > 1) checkTargetNames(targets, problems);
   if (writer === "client" && entry.checks.length > 0) checkChecks(entry, problems);
@@ -34,14 +36,18 @@ export function kindOf(key: EntryKeyFields, detail: EntryFields["detail"]): Kind
 }
 
 function checkPlace(key: EntryKeyFields, detail: EntryFields["detail"], problems: Problems, writer: Writer): void {
-  if (writer === "client" && isReservedNamespace(key.namespace)) {
-    problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
-  }
   const kind = findKind(key.kind);
   if (writer === "record" && kind === undefined) problems.add("key.kind", key.kind === 0 ? "is required" : `${key.kind} is not a kind`);
   if (kind !== undefined && detail.case !== undefined && KIND_OF_DETAIL[detail.case] !== kind) {
     problems.add(detail.case, `does not go with kind ${WORD_OF_KIND[kind]}`);
   }
+}
+
+/** Which callers may register there is another question: `registrar/control-writes.ts` has the answer. */
+function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: Problems): void {
+  const row = findRoleNamespace(key.namespace);
+  if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
+  else row.check(entry, key, problems);
 }
 
 function checkTargetNames(targets: readonly TargetFields[], problems: Problems): void {

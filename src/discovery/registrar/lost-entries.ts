@@ -2,7 +2,7 @@
  * Entries of this node that a mark hides, because the node was away for so long that tombstones for them are gone (semantics.md, Orphans).
  * An entry with a live lease is put again at the next renewal, because a client then still wants it.
  */
-import { isReservedNamespace } from "../../catalog/entry/names.ts";
+import { isOfNodes } from "../../catalog/entry/control-namespaces.ts";
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { isMarked } from "../../catalog/replica/view.ts";
@@ -26,7 +26,7 @@ export class LostEntries {
 
   /** Whether an own record that a mark hides is kept: the node's own entry is put again at once, a client's entry at its next renewal. */
   keeps(key: KeyText, lease: { readonly id: string; readonly isStatic: boolean }, time: Time): boolean {
-    if (isReservedNamespace(keyParts(key).namespace)) this.#parts.putAgain(key, time);
+    if (isOfNodes(keyParts(key).namespace)) this.#parts.putAgain(key, time);
     else if (lease.isStatic) return false;
     else this.#leaseIds.add(lease.id);
     return true;

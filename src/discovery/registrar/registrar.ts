@@ -17,6 +17,7 @@ import type { Patience } from "../../lib/patience.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Quotas } from "../../policy/limits/quotas.ts";
 import { Answers, type Asked, type Attempt, attemptOf, NO_ATTEMPT, type Registered, restoredAttempt, storedAttempt } from "./answers.ts";
+import { checkControlWrites } from "./control-writes.ts";
 import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
@@ -140,6 +141,7 @@ export class Registrar {
     this.#checkKeys(caller, command.stampedEntries);
     const lease = command.leaseId === "" ? undefined : this.#joinedLease(caller, command);
     const ttlMs = lease === undefined ? this.ttlOf("", command.ttlMs, command.isStatic) : lease.ttlMs;
+    checkControlWrites(this.#options, { caller, stampedEntries: command.stampedEntries, ttlMs }, this.#replica);
     this.#gate.check(caller, command.stampedEntries);
     const leaseId = this.#whole(() => {
       const id = lease?.id ?? this.#grant(caller, asked, ttlMs, time);

@@ -375,6 +375,39 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
   expect(refusedByContract(entry)).toEqual([]);
 });
 
+const RESOLVER_KEY = { kind: 1, namespace: "discovery.resolvers", name: "edge-1", instanceId: "edge-1" };
+
+test.each<{ what: string; init: EntryInit; faults: readonly string[] }>([
+  {
+    what: "a resolver under its id",
+    init: { key: RESOLVER_KEY, scope: 3, targets: [{ name: "grpc", host: "10.0.0.1", port: 1 }] },
+    faults: [],
+  },
+  { what: "a key without a kind", init: { key: { ...RESOLVER_KEY, kind: 0 } }, faults: [] },
+  { what: "a kind other than service", init: { key: { ...RESOLVER_KEY, kind: 6 } }, faults: ["key.kind"] },
+  {
+    what: "a detail of another kind",
+    init: { key: { ...RESOLVER_KEY, kind: 0 }, detail: { case: "node", value: {} } },
+    faults: ["key.kind"],
+  },
+  { what: "two ids", init: { key: { ...RESOLVER_KEY, instanceId: "edge-2" } }, faults: ["key.instance_id"] },
+  {
+    what: "an id that no node can have",
+    init: { key: { ...RESOLVER_KEY, name: "x".repeat(65), instanceId: "x".repeat(65) } },
+    faults: ["key.name"],
+  },
+  { what: "an alias", init: { key: RESOLVER_KEY, aliases: ["www.example"] }, faults: ["aliases"] },
+  {
+    what: "a check",
+    init: { key: RESOLVER_KEY, targets: [{ name: "grpc", host: "10.0.0.1", port: 1 }], checks: [{ probe: { case: "tcp", value: {} } }] },
+    faults: ["checks"],
+  },
+  { what: "scope GLOBAL", init: { key: RESOLVER_KEY, scope: 4 }, faults: ["scope"] },
+  { what: "a namespace below", init: { key: { ...RESOLVER_KEY, namespace: "discovery.resolvers.x" } }, faults: ["key.namespace"] },
+])("Names and bounds: in discovery.resolvers, $what: $faults", ({ init, faults }) => {
+  expect(violationsOf(create(EntrySchema, init), "client").map(({ field }) => field)).toEqual(faults);
+});
+
 test("Names and bounds: nodes themselves write where clients may not", () => {
   const entry = create(EntrySchema, { key: { kind: 6, namespace: "discovery.nodes", name: "n1", instanceId: "n1" } });
   expect(violationsOf(entry, "node")).toEqual([]);

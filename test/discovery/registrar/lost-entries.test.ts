@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { applyMarks, ownMarked } from "../../../src/catalog/replica/lost-marks.ts";
-import { at, caller, command, keyOf, Registry, stamped } from "../../fakes/registry.ts";
+import { at, caller, command, draftAt, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 /** The others have marked all that the node has written until now. */
 function mark(r: Registry, ms: number): void {
@@ -31,6 +31,20 @@ test("what has a lease is hidden until it is renewed, and then put again as it w
   const { lastSeq } = r.replica;
   r.registrar.renew(caller("ann"), [lease], [], at(30));
   expect(r.replica.lastSeq, "once").toBe(lastSeq);
+});
+
+test("the entry of a resolver waits for its renewal as every other, though only nodes and resolvers write in the control plane's namespaces", () => {
+  const r = new Registry();
+  const edge = draftAt({ namespace: "discovery.resolvers", name: "edge", instanceId: "edge" }, {});
+  const who = caller("ann", ["mesh.resolve"]);
+  const { leaseId } = r.registrar.register(who, command([edge]), at(0));
+  r.flush(at(0));
+  mark(r, 10);
+  r.flush(at(10));
+  expect(r.names()).toEqual([]);
+  r.registrar.renew(who, [leaseId], [], at(20));
+  r.flush(at(20));
+  expect(r.names()).toEqual(["edge"]);
 });
 
 test("a renewal whose batch is refused puts nothing; the next one does", () => {

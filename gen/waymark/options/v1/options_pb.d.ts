@@ -136,8 +136,8 @@ export enum Role {
   MESH_ADMIN = 4,
 
   /**
-   * The role `mesh.resolve`: to read the catalog and the policy for other callers, as resolvers do. No other role
-   * includes it, and it includes no other.
+   * The role `mesh.resolve`: to read the catalog and the policy for other callers, as resolvers do, and
+   * to register resolvers in the namespace `discovery.resolvers`. No other role includes it, and it includes no other.
    *
    * @generated from enum value: ROLE_MESH_RESOLVE = 5;
    */
