@@ -5,15 +5,13 @@ import { nodesInSnapshot } from "../fabric/snapshot/snapshot.ts";
 import { BrokenInvariant, rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
-import { readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
+import { inSlices, readSnapshotFile, setAsideSnapshotFile, touchSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import { type Warm, type WarmParts, warmStart } from "./core/warm-start.ts";
 import { now } from "./rooms.io.ts";
 
 /** The largest snapshot, about four million entries. A larger one is not written. */
 const MAX_BYTES = 1 << 30;
-/** How long restoring runs before the event loop has its turn, in ms. */
-const SLICE_MS = 5;
 
 /** Whether a node with this data directory was ever up to date with others. */
 export function hasSnapshot(directory: string): boolean {
@@ -98,15 +96,5 @@ export class SnapshotFile {
   #ignored(fault: string): "ignored" {
     this.#log.warn({ path: this.#path, fault }, "the snapshot of what other nodes told is ignored; they tell it again");
     return "ignored";
-  }
-}
-
-async function inSlices<T>(work: Generator<void, T>): Promise<T> {
-  let untilMonoMs = now().monoMs + SLICE_MS;
-  for (let step = work.next(); ; step = work.next()) {
-    if (step.done === true) return step.value;
-    if (now().monoMs < untilMonoMs) continue;
-    await new Promise((resolve) => setImmediate(resolve));
-    untilMonoMs = now().monoMs + SLICE_MS;
   }
 }

@@ -1,10 +1,13 @@
 /** A file that is written block by block under another name, and replaces the one before it when it is whole and on disk. */
 import { open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
+import { performance } from "node:perf_hooks";
 import { syncDirectory } from "./clean-stop.io.ts";
 
 /** How many bytes are gathered for one write. */
 const WRITE_BYTES = 1 << 20;
+/** How long restoring runs before the event loop has its turn, in ms. */
+const SLICE_MS = 5;
 
 /**
  * Writes the blocks to `path`, one a turn of the event loop, which does not wait for the disk. Returns the size in bytes. Returns undefined,
@@ -72,4 +75,15 @@ export async function touchSnapshotFile(path: string, wallMs: number): Promise<v
 /** Keeps a file that cannot be used under another name, for people to look at. */
 export async function setAsideSnapshotFile(path: string): Promise<void> {
   await rename(path, `${path}.ignored`);
+}
+
+/** Does the work of reading a file back, in slices: it yields where the event loop may have its turn. Resolves with what it returns. */
+export async function inSlices<T>(work: Generator<unknown, T>): Promise<T> {
+  let untilMonoMs = performance.now() + SLICE_MS;
+  for (let step = work.next(); ; step = work.next()) {
+    if (step.done === true) return step.value;
+    if (performance.now() < untilMonoMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    untilMonoMs = performance.now() + SLICE_MS;
+  }
 }

@@ -1,5 +1,6 @@
 /** A snapshot that somebody changed and sealed again: whatever its blocks say, their checksums are right. */
-import { blockOf, type KIND, readBlock } from "../../src/fabric/snapshot/codec.ts";
+import type { KIND } from "../../src/fabric/snapshot/codec.ts";
+import { blockOf, readBlock } from "../../src/lib/blocks.ts";
 
 export interface SnapshotBlock {
   readonly kind: number;

@@ -1,15 +1,12 @@
-/**
- * Blocks of a replica snapshot: `length u32 | check 8 bytes | index u32 | kind u8 | payload`, big-endian; the check is of what
- * follows it. The first is the header, the last says that it is whole. The roster is one block, in a file of its own.
- */
+/** Blocks of a replica snapshot: the first is the header, the last says that it is whole. The roster is one block, in a file of its own. */
 
 import { isName } from "../../catalog/entry/names.ts";
 import { isSeq } from "../../catalog/record/codec.ts";
 import type { OriginLife } from "../../catalog/record/record.ts";
 import { bytesOfKeys, keysOfBytes, type LostKeys } from "../../catalog/replica/lost-keys.ts";
 import type { LostOrigin } from "../../catalog/replica/lost-origins.ts";
+import { type Block, blockOf, jsonBytes, type OwnerOfFile, objectOf, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { sha256 } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import type { AcceptedStart } from "../membership/node-starts.ts";
@@ -20,19 +17,7 @@ const FORMAT = 1;
 /** Readers pass over kinds that they do not know. */
 export const KIND = { HEADER: 1, ORIGIN: 2, FRAME: 3, END: 4, LOST_KEYS: 5, ROSTER: 6 } as const;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
-const CHECK_BYTES = 8;
 const COUNT_BYTES = 4;
-/** Length, check, index and kind. */
-const HEAD_BYTES = 4 + CHECK_BYTES + 4 + 1;
-const ENCODER = new TextEncoder();
-const DECODER = new TextDecoder();
-
-/** Whose file it is. */
-export interface OwnerOfFile {
-  readonly nodeId: string;
-  readonly clusterId: string;
-}
-
 /** Whose snapshot it is, and of when. */
 export interface SnapshotHeader extends OwnerOfFile {
   /** 0 where it says none that may be computed with. */
@@ -54,13 +39,6 @@ export interface SnapshotOrigin {
   readonly absentWallMs: number | undefined;
   /** Its node has left, or lives in a later generation: nobody writes it any more. Older snapshots do not say it. */
   readonly isOver?: boolean;
-}
-
-/** One block, read: `end` is where the next one begins. */
-export interface Block {
-  readonly kind: number;
-  readonly payload: Uint8Array;
-  readonly end: number;
 }
 
 /** What comes before an origin's frames. */
@@ -88,7 +66,7 @@ export function rosterFile(self: OwnerOfFile, nodeIds: readonly string[]): Uint8
 export function readRosterFile(bytes: Uint8Array, self: OwnerOfFile, max: number): readonly string[] {
   const block = readBlock(bytes, 0, 0);
   if (block?.end !== bytes.length) throw new WaymarkError("invalid_argument", "it is cut off or changed");
-  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self) : "it is no list of members";
+  const fault = block.kind === KIND.ROSTER ? ownerFault(block, self, FORMAT) : "it is no list of members";
   if (fault !== "") throw new WaymarkError("invalid_argument", fault);
   const { nodeIds } = objectOf(block.payload);
   return Array.isArray(nodeIds) ? nodeIds.filter(isId).slice(0, max) : [];
@@ -119,38 +97,9 @@ export function readLostKeys({ payload }: Block): { readonly id: string; readonl
   return { id: `${nodeId}/${generation}`, keys };
 }
 
-export function blockOf(index: number, kind: number, payload: Uint8Array): Uint8Array {
-  const block = new Uint8Array(HEAD_BYTES + payload.length);
-  const view = new DataView(block.buffer);
-  view.setUint32(0, payload.length);
-  view.setUint32(4 + CHECK_BYTES, index);
-  block[HEAD_BYTES - 1] = kind;
-  block.set(payload, HEAD_BYTES);
-  block.set(sha256(block.subarray(4 + CHECK_BYTES)).subarray(0, CHECK_BYTES), 4);
-  return block;
-}
-
-/** The block at that place; undefined when it is not the one that was written there. */
-export function readBlock(bytes: Uint8Array, at: number, index: number): Block | undefined {
-  if (at + HEAD_BYTES > bytes.length) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at);
-  const end = at + HEAD_BYTES + view.getUint32(0);
-  if (end > bytes.length || view.getUint32(4 + CHECK_BYTES) !== index) return undefined;
-  const check = sha256(bytes.subarray(at + 4 + CHECK_BYTES, end));
-  for (let i = 0; i < CHECK_BYTES; i++) if (check[i] !== bytes[at + 4 + i]) return undefined;
-  return { kind: bytes[at + HEAD_BYTES - 1] ?? 0, payload: bytes.subarray(at + HEAD_BYTES, end), end };
-}
-
 /** Why a snapshot with this first block is of no use here; empty when it is. Throws `invalid_argument` on what no version writes. */
 export function headerFault(block: Block, self: OwnerOfFile): string {
-  return block.kind === KIND.HEADER ? ownerFault(block, self) : "it does not begin with a header";
-}
-
-function ownerFault(block: Block, self: OwnerOfFile): string {
-  const { format, nodeId, clusterId } = objectOf(block.payload);
-  if (format !== FORMAT) return `it has the format ${String(format)}, which this version of waymark does not know`;
-  if (nodeId !== self.nodeId) return `it is of the node ${String(nodeId)}`;
-  return clusterId === self.clusterId ? "" : `it is of the cluster ${String(clusterId)}`;
+  return block.kind === KIND.HEADER ? ownerFault(block, self, FORMAT) : "it does not begin with a header";
 }
 
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
@@ -243,33 +192,7 @@ function isStart(value: unknown): value is AcceptedStart {
 
 /** `/` and the digits of a number. */
 const MAX_GENERATION_LENGTH = 24;
-/** Of a value that is shown to people. */
-const MAX_SHOWN = 100;
-
-function odd(what: string, value: unknown): WaymarkError {
-  return new WaymarkError(
-    "invalid_argument",
-    `it says ${what} as no version writes it: ${(JSON.stringify(value) ?? "nothing").slice(0, MAX_SHOWN)}`,
-  );
-}
-
 /** A time that may be computed with. */
 function soundMs(wallMs: unknown): number | undefined {
   return typeof wallMs === "number" && wallMs > 0 && wallMs <= MAX_WALL_MS ? wallMs : undefined;
-}
-
-function jsonBytes(value: object): Uint8Array {
-  return ENCODER.encode(JSON.stringify(value));
-}
-
-/** The block's check has shown that these are the bytes that were written; by whom, nobody knows. */
-function objectOf(payload: Uint8Array): Readonly<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(DECODER.decode(payload));
-  } catch (cause) {
-    throw new WaymarkError("invalid_argument", "a block of it is no JSON", { cause });
-  }
-  if (typeof value !== "object" || value === null) throw odd("a block", value);
-  return value as Readonly<Record<string, unknown>>;
 }

@@ -3,7 +3,8 @@
  * written once a minute, or never.
  */
 import type { Roster } from "../../fabric/roster.ts";
-import { type OwnerOfFile, rosterFile } from "../../fabric/snapshot/codec.ts";
+import { rosterFile } from "../../fabric/snapshot/codec.ts";
+import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 
 /** A write that failed is tried again after this. */

@@ -1,9 +1,11 @@
 /** The file with the members of the own cluster, which a node remembers over a restart. `core/roster-file.ts` decides when it is written. */
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Settings } from "../../config/settings.ts";
 import { MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
-import { type OwnerOfFile, readRosterFile } from "../../fabric/snapshot/codec.ts";
+import { readRosterFile } from "../../fabric/snapshot/codec.ts";
+import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { DATA_FILES } from "../../store/data-directory.ts";

@@ -1,16 +1,15 @@
 import { expect, test } from "vitest";
 import {
-  blockOf,
   headerBlock,
   headerFault,
   KIND,
   originBlock,
-  readBlock,
   readHeader,
   readOrigin,
   readRosterFile,
   rosterFile,
 } from "../../../src/fabric/snapshot/codec.ts";
+import { blockOf, readBlock } from "../../../src/lib/blocks.ts";
 
 const STARTS = [{ nodeId: "n9", generation: 7, boot: "b", address: "n9:1" }];
 const HEADER = { nodeId: "n1", clusterId: "c1", savedWallMs: 1000, lost: [], forgotten: ["n9/1"], starts: STARTS };
