@@ -34,6 +34,11 @@ export class Doubts {
     return isFew;
   }
 
+  /** The keys that the next server would have to tell again. */
+  get keys(): Iterable<string> {
+    return this.#told.union(this.#doubted);
+  }
+
   /** The reader lets these keys go. */
   drop(isDropped: (key: string) => boolean): void {
     for (const keys of [this.#told, this.#doubted]) for (const key of keys) if (isDropped(key)) keys.delete(key);

@@ -7,13 +7,15 @@ import { decodeVersion } from "../policy/versions/codec.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../policy/versions/version.ts";
 import type { PolicyMessage, PolicyPart } from "./codec.ts";
+import type { CopyState } from "./disk-codec.ts";
 
 /** Most bytes of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
 /** Most versions that are sent before the state that names them. */
 const MAX_ARRIVED = 100;
 
-interface Arrived {
+/** A whole version, and the size of its bytes. */
+export interface Arrived {
   readonly version: PolicyVersion;
   readonly sizeBytes: number;
 }
@@ -49,6 +51,31 @@ export class FollowedPolicy {
   /** The versions that an upstream need not send. */
   get known(): readonly VersionPlace[] {
     return this.#engine.history().flatMap(({ facts, isSuperseded }) => (facts === undefined || isSuperseded ? [] : [facts]));
+  }
+
+  /** What is kept of the policy for the next start: the versions that decide, oldest first, and what is known of others. */
+  get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
+    const { inForce, newest, isAwaiting } = this.#engine;
+    const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
+    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking, seen: [...this.#seen] } };
+  }
+
+  /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
+  restore(versions: readonly Arrived[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
+    for (const epoch of seen) this.#see(epoch);
+    for (const { version } of versions) this.#see(epochOf(version));
+    this.#arrived = [...versions];
+    this.#take();
+    if (!isAwaited) this.#engine.isAwaiting = false;
+    if (lacking !== undefined) this.heardEpoch(lacking);
+  }
+
+  /** Nothing is known of the policy, as at the beginning. */
+  forget(): void {
+    this.#engine.restore([]);
+    this.#engine.isAwaiting = true;
+    this.#lacking = undefined;
+    this.#seen.clear();
   }
 
   /** The stream was opened anew: what was arriving begins again. */

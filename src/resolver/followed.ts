@@ -21,6 +21,11 @@ import type { Bookmarks } from "./bookmarks.ts";
 import type { WatchDelta, WatchMessage } from "./codec.ts";
 
 const NOTHING = new Prefixes([]);
+/**
+ * After so many silent streams a watch begins with a snapshot: a server says nothing while it waits for changes that the place names, and those may be lost
+ * for ever.
+ */
+const MAX_SILENT = 3;
 
 /** One watch of the upstream, which tells of the namespaces below some prefixes. */
 export class FollowedWatch {
@@ -40,6 +45,10 @@ export class FollowedWatch {
   isRough = false;
   /** Whether something is held that the upstream does not know. Then the watch must be opened again, with a snapshot. */
   isDoubtful = false;
+  /** Whether what is held comes from a copy on disk, and no upstream has said yet what became of it. */
+  isFromDisk = false;
+  /** How many streams in a row that went on from `place` said nothing until they were left. */
+  silentCount = 0;
 
   constructor(prefixes: Prefixes, { except = NOTHING, doubts = new Doubts() } = {}) {
     this.prefixes = prefixes;
@@ -54,6 +63,7 @@ export class FollowedWatch {
     watch.place = this.place;
     watch.isRough = this.isRough;
     watch.isPlaced = this.isPlaced;
+    watch.isFromDisk = this.isFromDisk;
     watch.doubts.drop((key) => !prefixes.covers(key.slice(0, key.indexOf("\0"))));
     return watch;
   }
@@ -69,7 +79,7 @@ export class FollowedWatch {
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
-    if (!this.doubts.move()) this.place = undefined;
+    if (!this.doubts.move() || this.silentCount >= MAX_SILENT) this.place = undefined;
     return this.place?.text ?? "";
   }
 }
@@ -102,9 +112,16 @@ export class Followed {
     this.#options = options;
   }
 
+  /** Entries that are held, also those that the owners' rules hide. */
+  get entryCount(): number {
+    const { recordCount, tombstoneCount } = this.#options.replica;
+    return recordCount - tombstoneCount;
+  }
+
   /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
   hear(watch: FollowedWatch, message: WatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place } = message;
+    watch.silentCount = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
       this.#options.bookmarks.clear();
@@ -120,6 +137,7 @@ export class Followed {
     watch.place = place;
     watch.isPlaced = true;
     watch.isRough = false;
+    watch.isFromDisk = false;
     watch.doubts.settle();
     this.#options.bookmarks.note(place.cursor);
   }
@@ -132,6 +150,15 @@ export class Followed {
       replica.withdraw(stored, time);
     }
     bookmarks.clear();
+  }
+
+  /** Lets the entries of these keys go, of which nobody was told. */
+  forget(keys: ReadonlySet<string>, time: Time): void {
+    for (const stored of this.#entries(() => true)) {
+      if (!keys.has(stored.key)) continue;
+      this.loads.delete(stored.key);
+      this.#options.replica.withdraw(stored, time);
+    }
   }
 
   #change(watch: FollowedWatch, delta: WatchDelta, time: Time): void {

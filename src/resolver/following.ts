@@ -49,6 +49,22 @@ export class Following {
     return this.#prefixes;
   }
 
+  /** Whether a prefix is followed though nobody configured it. */
+  isUnconfigured(prefix: string): boolean {
+    return !this.#options.configured.some((configured) => namespaceCovers(configured, prefix));
+  }
+
+  /** Of prefixes that were followed before a restart those that nobody configured, as many as there is room for. */
+  resumable(prefixes: readonly string[]): readonly string[] {
+    return prefixes.filter((prefix) => this.isUnconfigured(prefix)).slice(0, Math.max(0, this.#options.maxWatches - this.#count));
+  }
+
+  /** Follows these prefixes again, as if they had been asked for. */
+  resume(prefixes: readonly string[], monoMs: number): void {
+    for (const prefix of prefixes) this.#hot.set(prefix, monoMs);
+    if (prefixes.length > 0) this.#change();
+  }
+
   /** Whether a namespace must stay followed: it is configured, or a caller watches it. */
   isPinned(namespace: string): boolean {
     const covers = (prefix: string) => namespaceCovers(prefix, namespace);
@@ -107,8 +123,8 @@ export class Following {
 
   /** Whether one more, which is asked for so often, can be followed; if need be the least asked of those that are asked for less goes. */
   #makeRoom(asks: number): boolean {
-    const { configured, maxWatches, asksOf } = this.#options;
-    if (configured.length + this.#watched.size + this.#hot.size < maxWatches) return true;
+    const { maxWatches, asksOf } = this.#options;
+    if (this.#count < maxWatches) return true;
     let least: string | undefined;
     let leastAsks = asks;
     for (const namespace of this.#hot.keys()) {
@@ -116,6 +132,10 @@ export class Following {
       if (its < leastAsks) [least, leastAsks] = [namespace, its];
     }
     return least !== undefined && this.#hot.delete(least);
+  }
+
+  get #count(): number {
+    return this.#options.configured.length + this.#watched.size + this.#hot.size;
   }
 
   #change(): void {

@@ -8,6 +8,7 @@ import type { InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
@@ -16,6 +17,7 @@ import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { Bookmarks } from "./bookmarks.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
+import { copyBlocks, readCopy } from "./disk-copy.ts";
 import { Fetched, type FetchedName } from "./fetched.ts";
 import type { Outcome, Ttls } from "./fetches.ts";
 import { Followed } from "./followed.ts";
@@ -23,6 +25,7 @@ import { FollowedPolicy } from "./followed-policy.ts";
 import { Following } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
+import { keptPrefixes, restoreEntries } from "./restoring.ts";
 import { type UpstreamFacts, Upstreams } from "./upstreams.ts";
 import { type StreamNumber, Watches, type WatchOrder } from "./watches.ts";
 
@@ -96,11 +99,16 @@ export interface Asked {
 
 /** Where an answer comes from, and how good it is. */
 export interface Answer {
-  readonly source: "followed" | "fetched";
+  readonly source: "followed" | "fetched" | "disk";
   readonly isStale: boolean;
   /** In ms; infinite while it is unknown. */
   readonly ageMs: number;
 }
+
+/** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
+export type RestoredCopy =
+  | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
+  | { readonly ok: false; readonly fault: string };
 
 /** An upstream that is silent for so long is left. */
 const DEAD_MS = 10_000;
@@ -203,6 +211,63 @@ export class ResolverMachine {
     return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, this.#deadMonoMs);
   }
 
+  /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
+  get copyMark(): string | undefined {
+    const { held } = this.#watches;
+    return held === undefined ? undefined : [this.#replica.revision, this.policy.known.length, ...held.prefixes.list].join(" ");
+  }
+
+  /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
+  copy(now: () => Time): Generator<Uint8Array> {
+    return copyBlocks(
+      {
+        owner: this.#owner,
+        replica: this.#replica,
+        followed: this.#followed,
+        watch: () => this.#watches.held,
+        isUnconfigured: (prefix) => this.following.isUnconfigured(prefix),
+        policy: () => this.policy.kept,
+        ageMs: (time) => this.#freshness.ageMs(time),
+      },
+      now,
+    );
+  }
+
+  /**
+   * Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. To be called before any input. Yields between slices
+   * of work.
+   */
+  *restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
+    const read = yield* readCopy(bytes, this.#owner);
+    if (!read.ok) return read;
+    const { copy } = read;
+    const { state } = copy;
+    const resumed = this.following.resumable(state.unconfigured);
+    const kept = keptPrefixes(state, this.#options.namespaces, resumed);
+    const { maxEntries } = this.#options;
+    const fits = () => this.#followed.entryCount <= maxEntries;
+    const parts = { followed: this.#followed, bookmarks: this.bookmarks, kept, maxEntries, fits };
+    // Entries are taken in under the policy by which they are shown.
+    this.policy.restore(copy.versions, state.policy);
+    try {
+      const watch = yield* restoreEntries(copy, parts, time);
+      if (watch !== undefined) {
+        this.following.resume(resumed, time.monoMs);
+        this.#watches.restore(watch);
+        this.#freshness.restore({ ageMs: state.ageMs ?? Number.POSITIVE_INFINITY, savedWallMs: state.savedWallMs }, time);
+      }
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      this.policy.forget();
+      return { ok: false, fault: error.message };
+    }
+    return { ok: true, entryCount: this.#followed.entryCount, ageMs: this.#freshness.ageMs(time) };
+  }
+
+  get #owner(): OwnerOfFile {
+    return { nodeId: this.#options.name, clusterId: this.#options.clusterId };
+  }
+
   /** Whether everything that is to be followed from the start is here, and the policy. */
   get isReady(): boolean {
     const { seedOnStart, namespaces } = this.#options;
@@ -232,8 +297,9 @@ export class ResolverMachine {
   /** How good what is followed is. With a namespace: whether any of its entries are held counts too. */
   followedAnswer(time: Time, namespace?: string): Answer {
     const heldCount = namespace === undefined || namespace === "" ? this.#held.lookup.size : this.#held.lookup.namespaceCount(namespace);
-    const isStale = heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
-    return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
+    const { isFromDisk } = this.#watches;
+    const isStale = isFromDisk || heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
+    return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
   }
 
   /** Another policy is in force: what was fetched under the one before is asked for again. */
@@ -286,7 +352,10 @@ export class ResolverMachine {
 
   #tick(time: Time): void {
     this.#held.tick(time);
-    if (time.monoMs >= this.#deadMonoMs) this.#lose(time);
+    if (time.monoMs >= this.#deadMonoMs) {
+      this.#watches.wereSilent();
+      this.#lose(time);
+    }
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);

@@ -4,6 +4,7 @@
  */
 
 import { Prefixes } from "../catalog/query/prefixes.ts";
+import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Bookmarks, earlierOf } from "./bookmarks.ts";
 import type { WatchMessage } from "./codec.ts";
@@ -67,6 +68,23 @@ export class Watches {
     return this.#wanted.list.every((prefix) => this.isComplete(prefix));
   }
 
+  /** Whether any of what is held comes from a copy on disk, and no upstream has said yet what became of it. */
+  get isFromDisk(): boolean {
+    return this.#watches().some(({ isFromDisk }) => isFromDisk);
+  }
+
+  /** The watch of what is held whole and would be followed further at another upstream. Undefined if there is none. */
+  get held(): FollowedWatch | undefined {
+    const watch = this.#main?.watch ?? this.#left;
+    return watch?.isComplete === true ? watch : undefined;
+  }
+
+  /** What is held comes from a copy on disk. The first upstream goes on from there. To be called before there is one. */
+  restore(watch: FollowedWatch): void {
+    assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
+    this.#left = watch;
+  }
+
   /** Follows these prefixes from now on. */
   want(prefixes: Prefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
@@ -92,6 +110,11 @@ export class Watches {
     if (open.watch.isDoubtful) this.#again(open, out);
     else this.#adjust(time, out);
     return true;
+  }
+
+  /** The upstream is about to be left because it said nothing for so long. */
+  wereSilent(): void {
+    for (const watch of this.#watches()) watch.silentCount += 1;
   }
 
   /** A stream ended or failed. The caller decides which upstream is used from now on, and tells it with `use`. Returns whether it was one that is open. */

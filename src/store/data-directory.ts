@@ -10,6 +10,8 @@ export const DATA_FILES = {
   journal: "journal.db",
   /** The other nodes' records as they were told, to begin with while the node catches up. Its owner is `node/core/snapshots.ts`. */
   snapshot: "replica.snapshot",
+  /** What a resolver held, to begin with while it catches up. Its owner is `node/resolver/cache-file.io.ts`. */
+  resolver: "followed.copy",
   /** Ids of the members of the cluster, so that ends of entries are kept for those that are away. Its owner is `node/fabric/members-file.io.ts`. */
   members: "members",
   /** An SQLite database: the versions of the policy, and what the policy file said last. Its owner is `store/control/`. */

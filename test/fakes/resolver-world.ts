@@ -16,7 +16,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
-import type { ResolverInput, ResolverMachine, ResolverOptions, ResolverOrder } from "../../src/resolver/machine.ts";
+import type { ResolverInput, ResolverMachine, ResolverOptions, ResolverOrder, RestoredCopy } from "../../src/resolver/machine.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
@@ -59,19 +59,27 @@ interface Watch {
   readonly feed: Feed;
 }
 
+interface Restart {
+  readonly downMs?: number;
+  readonly clockMs?: number;
+  readonly options?: Partial<ResolverOptions>;
+}
+
 export class ResolverWorld {
   readonly servers: Readonly<Record<string, Server>>;
-  readonly rooms: ResolverRooms;
+  rooms: ResolverRooms;
+  readonly #resolver: ResolverOptions;
   readonly garbled: string[] = [];
   readonly #watches = new Map<number, Watch>();
   readonly #policies = new Map<number, Server>();
   readonly #later: ResolverInput[] = [];
   #monoMs = 0;
+  #wallMs = 1_000_000_000;
 
   constructor(names: readonly string[], options: Partial<ResolverOptions> = {}) {
     this.servers = Object.fromEntries(names.map((name) => [name, new Server(name)]));
     const random = new Rng(1);
-    const resolver: ResolverOptions = {
+    this.#resolver = {
       name: "me",
       clusterId: "c1",
       region: "r1",
@@ -89,7 +97,11 @@ export class ResolverWorld {
       random: () => random.next(),
       ...options,
     };
-    this.rooms = new ResolverRooms(
+    this.rooms = this.#begun(this.#resolver);
+  }
+
+  #begun(resolver: ResolverOptions): ResolverRooms {
+    return new ResolverRooms(
       {
         nodeId: "me",
         generation: 1,
@@ -105,6 +117,31 @@ export class ResolverWorld {
     );
   }
 
+  /** The copy for the disk. `between` runs between two blocks. */
+  copy(between: () => void = () => {}): Uint8Array {
+    const blocks: Uint8Array[] = [];
+    for (const block of this.machine.copy(() => this.now)) {
+      blocks.push(block);
+      between();
+    }
+    return Uint8Array.from(Buffer.concat(blocks));
+  }
+
+  /** Stops it, and starts it again after this time with a copy. The wall clock may be set meanwhile. Returns what became of the copy. */
+  restart(copy: Uint8Array, { downMs = 0, clockMs = 0, options = {} }: Restart = {}): RestoredCopy {
+    this.#watches.clear();
+    this.#policies.clear();
+    this.#later.length = 0;
+    this.#monoMs += downMs;
+    this.#wallMs += clockMs;
+    this.rooms = this.#begun({ ...this.#resolver, ...options });
+    const restoring = this.machine.restore(copy, this.now);
+    for (;;) {
+      const step = restoring.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
   get machine(): ResolverMachine {
     return this.rooms.machine;
   }
@@ -114,7 +151,7 @@ export class ResolverWorld {
   }
 
   get now(): Time {
-    return { monoMs: this.#monoMs, wallMs: 1_000_000 + this.#monoMs };
+    return { monoMs: this.#monoMs, wallMs: this.#wallMs + this.#monoMs };
   }
 
   server(name: string): Server {

@@ -1,13 +1,13 @@
 /** A resolver between its servers: what it answers, and from where, whatever these do. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ANY } from "../../src/catalog/query/filter.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
+import { act, expectAsServers, SERVERS, take } from "../fakes/resolver-acts.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
 
 /** Of `svc`, which is configured; two instances. */
@@ -90,6 +90,19 @@ test("a watch that says nothing makes answers stale after 3 s, and its server is
   expect(world.ask(DB)).toBe("followed stale 2");
   world.run(10 * SECOND);
   expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed 2"]);
+});
+
+test("a change that was lost with its server does not keep a resolver from following another one", () => {
+  const world = started("a", "b");
+  const { node } = world.server("a");
+  node.put(KEYS[4]!, 0, world.now);
+  node.commit(world.now);
+  const eu = { ...DB, namespace: "svc.eu" };
+  world.run(2 * SECOND);
+  expect(world.ask(eu)).toBe("followed 1");
+  world.server("a").isUp = false;
+  world.run(MINUTE);
+  expect([world.machine.upstreams.current, world.ask(eu), world.server("b").snapshotCount]).toEqual(["b", "followed 0", 1]);
 });
 
 test("a watch that breaks is opened again, where it left off", () => {
@@ -225,70 +238,12 @@ test("while it lacks a policy of which it heard it is not ready", () => {
   expect(world.machine.isReady).toBe(false);
 });
 
-interface Act {
-  readonly kind: "put" | "end" | "down" | "up" | "silent" | "garble" | "ask" | "run";
-  readonly server: number;
-  readonly key: number;
-  readonly detail: number;
-}
-
-const act: fc.Arbitrary<Act> = fc.record({
-  kind: fc.constantFrom<Act["kind"]>("put", "put", "end", "down", "up", "silent", "garble", "ask", "ask", "run", "run"),
-  server: fc.nat(2),
-  key: fc.nat(KEYS.length - 1),
-  detail: fc.nat(99),
-});
-const NAMES: readonly InstanceName[] = [DB, OTHER, { ...DB, name: "web" }, { ...DB, namespace: "svc.eu" }, { ...OTHER, name: "none" }];
-const SERVERS = ["a", "b", "c"];
-
-/** Does one thing. */
-function take(world: ResolverWorld, { kind, server: which, key, detail }: Act): void {
-  const name = SERVERS[which]!;
-  const server = world.server(name);
-  switch (kind) {
-    case "put":
-      return world.put(name, KEYS[key]!, detail);
-    case "end":
-      return world.end(name, KEYS[key]!, detail % 2 === 0 ? BODY.EXPIRED : BODY.UNREGISTERED);
-    case "down":
-      server.isUp = false;
-      return;
-    case "up":
-      Object.assign(server, { isUp: true, isSilent: false, garble: (bytes: Uint8Array) => bytes });
-      return;
-    case "silent":
-      server.isSilent = true;
-      return;
-    case "garble":
-      server.garble = (bytes) => bytes.subarray(0, bytes.length - (detail % 5));
-      return;
-    case "ask":
-      world.ask(NAMES[detail % NAMES.length]!);
-      return;
-    case "run":
-      world.run(1 + detail * 50);
-  }
-}
-
 test("whatever its servers did, once they are well again it answers everything as they do, and says that it is fresh", () => {
   fc.assert(
     fc.property(fc.array(act, { minLength: 1, maxLength: 60, size: "max" }), (acts) => {
       const world = new ResolverWorld(SERVERS);
       for (const one of acts) take(world, one);
-      for (const name of SERVERS) take(world, { kind: "up", server: SERVERS.indexOf(name), key: 0, detail: 0 });
-      // Longer than anything is held, fetched or left alone.
-      world.run(6 * MINUTE, SECOND);
-      const current = world.server(world.machine.upstreams.current ?? "");
-      for (const name of NAMES) {
-        if (world.ask(name) === "told") world.ask(name);
-        const { namespace, kind, name: text } = name;
-        const want = current.node.model.answer({ ...ANY, namespace, names: [text], kindMask: 1 << kind }, current.node.facts, () => true);
-        const isFollowed = world.machine.lookupsOf(namespace).includes(world.replica.lookup);
-        // An answer that was fetched has no numbers.
-        const plainOf = (line: string) => (isFollowed ? line : line.replace(/ \S+ /, " "));
-        expect(world.instances(name).map(plainOf)).toEqual(want.map(plainOf));
-        expect(world.ask(name)).toMatch(/^(?:followed|fetched) \d+$/);
-      }
+      expectAsServers(world);
     }),
     { numRuns: runs(40) },
   );

@@ -7,7 +7,7 @@ import {
   readLoadReport,
   writeLoadReport,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
-import { misplaced, readTime, timeMs, timeOf, WireReader, writeTimeField } from "../../lib/protowire.ts";
+import { misplaced, readTime, timeMs, timeOf, WireReader, writeTimeField, writeVarint } from "../../lib/protowire.ts";
 import { HEALTH } from "../record/record.ts";
 import type { LoadView } from "./view.ts";
 
@@ -19,6 +19,8 @@ export interface Tail {
 
 /** A time with its tag and length. */
 const TIME_BYTES = 24;
+/** Of a health with its tag. */
+const ORPHANED_BYTES = 4;
 /** The largest size of a tail. */
 export const MAX_TAIL_BYTES = LOAD_REPORT_MAX_BYTES + 2 * TIME_BYTES;
 
@@ -66,6 +68,16 @@ export interface Shown {
   readonly isOrphaned: boolean;
   /** A report that is newer than the stored one. */
   readonly load: LoadView | undefined;
+}
+
+/** The bytes of an entry as a view shows it: what is not in the stored bytes comes after them. `readShown` tells them apart. */
+export function shownBytes(stored: Uint8Array, isOrphaned: boolean, load: LoadView | undefined): Uint8Array {
+  const out = new Uint8Array(stored.length + ORPHANED_BYTES + (load === undefined ? 0 : LOAD_REPORT_MAX_BYTES));
+  out.set(stored);
+  let at = stored.length;
+  if (isOrphaned) at = writeVarint(out, writeVarint(out, at, ENTRY_TAG.health), HEALTH.ORPHANED);
+  if (load !== undefined) at = writeLoad(out, at, load);
+  return out.subarray(0, at);
 }
 
 /** Tells the stored bytes of an entry from what a view added. Throws `invalid_argument` for bytes that no view can have shown. */

@@ -117,6 +117,11 @@ export class Replica {
     return this.#staging.lastSeq;
   }
 
+  /** Records that are held, also those that nobody is shown. */
+  get recordCount(): number {
+    return this.#byRevision.size;
+  }
+
   get tombstoneCount(): number {
     return this.#tombstones.count;
   }

@@ -1,0 +1,139 @@
+/** The copy on disk of what a resolver holds (semantics.md, Resolver 18). It is read before anything is followed, and written from time to time. */
+import { join } from "node:path";
+import { BrokenInvariant, rethrowBroken } from "../../lib/errors.ts";
+import { later } from "../../lib/later.io.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { ResolverMachine, RestoredCopy } from "../../resolver/machine.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
+import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
+import type { Component } from "../components.io.ts";
+
+export interface CacheFileParts {
+  /** The data directory. Undefined with `--ephemeral`: there is no copy. */
+  readonly directory: string | undefined;
+  readonly machine: Pick<ResolverMachine, "copy" | "copyMark" | "restore">;
+  /** A copy with more bytes is neither written nor read. */
+  readonly maxBytes: number;
+  readonly log: Pick<Log, "debug" | "info" | "warn">;
+  readonly now: () => Time;
+  /** A copy is served from now on. To be audited. */
+  readonly onReplayed: (copy: RestoredCopy & { readonly ok: true }) => void;
+}
+
+/** A copy is looked at so often, and written when something changed. */
+const INTERVAL_MS = 30_000;
+/** After so many intervals it is written although nothing changed, so that it does not grow old. */
+const IDLE_INTERVALS = 10;
+/** A disk that goes on failing is named so often. */
+const WARN_MS = 600_000;
+
+export class CacheFile {
+  readonly #path: string;
+  readonly #parts: CacheFileParts;
+  readonly #stop = new AbortController();
+  /** What the file on disk was made of. */
+  #mark: string | undefined;
+  #idleCount = 0;
+  #isIgnored = false;
+  #warnedMonoMs: number | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(directory: string, parts: CacheFileParts) {
+    this.#path = join(directory, DATA_FILES.resolver);
+    this.#parts = parts;
+  }
+
+  /** Takes what the file holds as the state to begin with. A file that cannot be used is ignored, with a warning. */
+  async restore(): Promise<void> {
+    const { machine, maxBytes, log, now, onReplayed } = this.#parts;
+    const start = now();
+    try {
+      const file = await readSnapshotFile(this.#path, maxBytes);
+      if (file === undefined) return;
+      const restored = await inSlices(machine.restore(file.bytes, start));
+      if (!restored.ok) return this.#ignored(restored.fault);
+      const { entryCount, ageMs } = restored;
+      log.info(
+        { entryCount, ageMs, tookMs: Math.round(now().monoMs - start.monoMs) },
+        "what this resolver held is back from its copy on disk",
+      );
+      onReplayed(restored);
+    } catch (error) {
+      // A bug stopped the restoring half way. The next start must not meet it again.
+      if (error instanceof BrokenInvariant) await setAsideSnapshotFile(this.#path);
+      rethrowBroken(error);
+      this.#ignored(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Writes a copy if something changed, or if the one on disk grows old. One at a time; never rejects. */
+  keep(): Promise<void> {
+    this.#idleCount += 1;
+    const mark = this.#parts.machine.copyMark;
+    if (mark === undefined || (mark === this.#mark && this.#idleCount < IDLE_INTERVALS)) return this.#writing;
+    this.#writing = this.#writing.then(() => this.#write(mark, this.#stop.signal));
+    return this.#writing;
+  }
+
+  /** Writes a last copy, unless `signal` aborts before it is whole. */
+  async close(signal: AbortSignal): Promise<void> {
+    this.#stop.abort();
+    await this.#writing;
+    const mark = this.#parts.machine.copyMark;
+    if (mark !== undefined) await this.#write(mark, signal);
+  }
+
+  async #write(mark: string, signal: AbortSignal): Promise<void> {
+    const { machine, maxBytes, log, now } = this.#parts;
+    const { monoMs } = now();
+    try {
+      if (signal.aborted) return;
+      if (this.#isIgnored) await setAsideSnapshotFile(this.#path);
+      this.#isIgnored = false;
+      const sizeBytes = await writeSnapshotFile(this.#path, machine.copy(now), { maxBytes, signal });
+      if (sizeBytes === undefined && signal.aborted) return;
+      if (sizeBytes === undefined) return this.#warn({ maxBytes }, "no copy on disk of what this resolver holds: it is too large");
+      this.#mark = mark;
+      this.#idleCount = 0;
+      log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "copy on disk of what this resolver holds");
+      if (this.#warnedMonoMs === undefined) return;
+      this.#warnedMonoMs = undefined;
+      log.info({ path: this.#path }, "there is a copy on disk again of what this resolver holds");
+    } catch (error) {
+      rethrowBroken(error);
+      this.#warn({ err: error, path: this.#path }, "no copy on disk of what this resolver holds");
+    }
+  }
+
+  #warn(fields: Readonly<Record<string, unknown>>, message: string): void {
+    const { monoMs } = this.#parts.now();
+    if (this.#warnedMonoMs !== undefined && monoMs - this.#warnedMonoMs < WARN_MS) return;
+    this.#warnedMonoMs = monoMs;
+    this.#parts.log.warn(fields, message);
+  }
+
+  /** An ignored file stays untouched until there is a copy to write, and is then set aside. */
+  #ignored(fault: string): void {
+    this.#isIgnored = true;
+    this.#parts.log.warn({ path: this.#path, fault }, "the copy on disk of what this resolver held is ignored; servers tell it again");
+  }
+}
+
+/** Restores the copy, and then keeps it. To be opened before anything is followed. */
+export async function openCacheFile(parts: CacheFileParts): Promise<Component> {
+  if (parts.directory === undefined) return {};
+  const file = new CacheFile(parts.directory, parts);
+  await file.restore();
+  let cancel = (): void => {};
+  const again = (): void => {
+    cancel = later(() => void file.keep().then(again), INTERVAL_MS);
+  };
+  return {
+    start: again,
+    stop: async (by) => {
+      cancel();
+      await file.close(AbortSignal.timeout(by.leftMs()));
+    },
+  };
+}

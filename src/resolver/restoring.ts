@@ -1,0 +1,91 @@
+/** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
+import { Prefixes } from "../catalog/query/prefixes.ts";
+import { SNAPSHOT } from "../catalog/watch/reader.ts";
+import { odd } from "../lib/blocks.ts";
+import { WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import { Doubts } from "../reading/doubts.ts";
+import type { Bookmarks } from "./bookmarks.ts";
+import { readWatchMessage, type WatchMessage } from "./codec.ts";
+import type { CopyState } from "./disk-codec.ts";
+import type { DiskCopy } from "./disk-copy.ts";
+import { type Followed, FollowedWatch } from "./followed.ts";
+
+export interface RestoreParts {
+  readonly followed: Followed;
+  readonly bookmarks: Bookmarks;
+  /** Of what the copy holds only this is wanted. */
+  readonly kept: Prefixes;
+  readonly maxEntries: number;
+  /** Whether what is here now fits into the bounds. */
+  readonly fits: () => boolean;
+}
+
+const EVERYTHING = new Prefixes([""]);
+const NOTHING = new Prefixes([]);
+/** An entry that changed while the copy was made is in it once more. */
+const TIMES = 2;
+const MORE = 10_000;
+/** A message that is no part of a snapshot, and no place. */
+const CHANGES: Omit<WatchMessage, "deltas"> = {
+  snapshot: SNAPSHOT.NONE,
+  replaces: [],
+  place: undefined,
+  ageMs: undefined,
+  servedBy: "",
+  policyEpoch: "",
+  via: [],
+  digest: undefined,
+};
+
+/** What of a copy is wanted under these settings: what is configured now, and of the rest what nobody had configured then. */
+export function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): Prefixes {
+  const [held, wanted] = [new Prefixes(prefixes), new Prefixes(configured)];
+  const isHeld = (prefix: string) => held.covers(prefix);
+  const isWanted = (prefix: string) => wanted.covers(prefix);
+  return new Prefixes([...wanted.list.filter(isHeld), ...held.list.filter(isWanted), ...unconfigured.filter(isHeld)]);
+}
+
+/**
+ * Takes the entries in, each checked as one of an upstream is. Returns the watch that goes on from there; undefined if nothing of the copy is wanted. Throws
+ * `invalid_argument` for what no version writes, and for more than fits; then nothing of it is here.
+ */
+export function* restoreEntries(
+  { state, entries, place }: DiskCopy,
+  parts: RestoreParts,
+  time: Time,
+): Generator<void, FollowedWatch | undefined> {
+  const { followed, kept, bookmarks } = parts;
+  if (kept.list.length === 0) return undefined;
+  const doubts = new Doubts();
+  for (const key of state.doubted) doubts.tell(key);
+  const watch = new FollowedWatch(EVERYTHING, { doubts });
+  try {
+    yield* takeEntries(entries, parts, time);
+  } catch (error) {
+    followed.drop(EVERYTHING, NOTHING, time);
+    throw error;
+  }
+  if (state.gone.length > 0) followed.forget(new Set(state.gone), time);
+  followed.drop(EVERYTHING, kept, time);
+  watch.isComplete = true;
+  watch.isFromDisk = true;
+  watch.place = place;
+  // Of what was told after the place nothing may be said to those who know only the place.
+  if (place !== undefined && state.doubted.length === 0) bookmarks.note(place.cursor);
+  return watch.narrowed(kept);
+}
+
+function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: RestoreParts, time: Time): Generator<void> {
+  // It is let go at the end, with what it notes of each key.
+  const taken = new FollowedWatch(EVERYTHING);
+  let count = 0;
+  for (const bytes of entries) {
+    const { deltas } = readWatchMessage(bytes);
+    count += deltas.length;
+    if (count > maxEntries * TIMES + MORE) throw odd("entries", count);
+    followed.hear(taken, { ...CHANGES, deltas }, time);
+    if (!fits()) throw new WaymarkError("invalid_argument", "it holds more than this resolver may hold");
+    yield;
+  }
+}
