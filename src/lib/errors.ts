@@ -53,6 +53,7 @@ export const REASONS = {
   checks_disabled: CODES.FAILED_PRECONDITION,
   resolver_disabled: CODES.FAILED_PRECONDITION,
   in_maintenance: CODES.FAILED_PRECONDITION,
+  read_only: CODES.FAILED_PRECONDITION,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type Reason = keyof typeof REASONS;
 /** A code that a refusal has. */

@@ -7,7 +7,9 @@ import { openLog } from "../lib/log.io.ts";
 import { parseLogScopes } from "../lib/log-scopes.ts";
 import { collectFirst } from "../lib/v8/first-collection.io.ts";
 import { V8_FLAGS } from "../lib/v8/flags.ts";
-import { type RunningNode, startNode } from "../node/node.io.ts";
+import { startNode } from "../node/node.io.ts";
+import { startResolver } from "../node/resolver/resolver-node.io.ts";
+import type { RunningNode } from "../node/starting.io.ts";
 import { heedHangUp } from "./hang-up.ts";
 
 for (const flag of V8_FLAGS) setFlagsFromString(flag);
@@ -31,7 +33,8 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
       flushCompileCache();
       collectFirst();
     };
-    node = await startNode({ settings, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
+    const start = settings.node.mode === "resolver" ? startResolver : startNode;
+    node = await start({ settings, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
   } catch (error) {
     if (!interrupt.aborted || error !== interrupt.reason) throw error;
     await log.end();

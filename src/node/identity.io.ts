@@ -10,7 +10,7 @@ import { readToken } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
 import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
 import { fabricHost } from "./fabric/address.io.ts";
-import { credentialWarnings, fileWarnings } from "./file-warnings.io.ts";
+import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 
 export interface Identities {
   /** As `ChainPorts.identify`. */

@@ -3,7 +3,6 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
-import { hostPort } from "../lib/addresses.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { openScraper } from "../server/metrics.io.ts";
@@ -13,11 +12,10 @@ import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
-import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
+import type { Component, Components } from "./components.io.ts";
 import type { Endpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
-import { advertisedHost } from "./fabric/address.io.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
@@ -26,56 +24,21 @@ import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
-import { buildCore, type CoreOptions, type NodeCore, now, openStore } from "./rooms.io.ts";
+import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
+import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts, tick } from "./starting.io.ts";
 import { Workers } from "./workers/workers.io.ts";
-
-export interface NodeOptions extends CoreOptions {
-  /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
-  readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
-  /** Aborts when the node is to stop, also while it opens its parts or is not ready yet. */
-  readonly interrupt?: AbortSignal | undefined;
-  /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
-  readonly onOpened?: ((reload: () => void) => void) | undefined;
-  /** Called before each step of the start. */
-  readonly onStep?: OnStep;
-}
-
-export interface RunningNode {
-  readonly nodeId: string;
-  /** Listener name to `host:port`. */
-  readonly listeners: Readonly<Record<string, string>>;
-  /** Why the node was not ready although its start is over, as with a clock that is off. Empty when it was ready. */
-  readonly fault: string;
-  /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
-  stop(): Promise<void>;
-}
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
 const random = draws(randomFillSync);
-
-/** Time that a failed start has to close what it has opened, in ms. What is still open then ends with the process. */
-const FAILED_CLOSE_MS = 1000;
-/** Time that a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and writes on their way to the disk. */
-const CLOSING_MS = 2000;
 
 /**
  * Starts a node and resolves when it is ready. Rejects with a message for the operator when it cannot start, and with the reason of `interrupt` when
  * that aborts before all parts are open. All it opened is closed by then.
  */
-export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { log, interrupt, settings } = options;
-  const parts = new Components(log.child("node"), options.onStep, interrupt);
-  try {
-    return await openParts(options, parts);
-  } catch (error) {
-    // A node that is stopped closes as well as one that was ready. Nobody has called it yet, so nothing drains.
-    const isStopped = interrupt?.aborted === true && error === interrupt.reason;
-    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node stops");
-    await parts.stop(new Deadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
-    throw error;
-  }
+export function startNode(options: NodeOptions): Promise<RunningNode> {
+  return startParts(options, openParts);
 }
 
 async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
@@ -131,15 +94,6 @@ function journalPart(journal: NodeCore["journal"]): Component {
       // Reads go on while the disk does not take writes. A client that must write looks at this line.
       return [{ name: "journal", ok: true, detail: isFailing ? `refuses writes: ${lastError}` : "takes writes" }];
     },
-  };
-}
-
-function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Component {
-  return {
-    reload: () => audit.reopenFile(),
-    stop: () => audit.close(),
-    // Records that the disk refuses wait, or are counted as lost. No answer depends on them.
-    readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "takes records" : audit.fault }],
   };
 }
 
@@ -200,7 +154,7 @@ interface Opened {
 async function serve(options: NodeOptions, { core, policy, fabric, reached }: Opened, parts: Components): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { identity, listeners, machine, driver } = core;
-  const advertised = nameListeners(settings, listeners, reached.endpoints, fabric);
+  const advertised = nameListeners(settings, listeners, reached.endpoints, fabric.listener);
   await reached.told();
   // Also when it was told to stop while its last part opened.
   interrupt?.throwIfAborted();
@@ -234,45 +188,10 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
     listeners,
     fault,
     stop: () => {
-      stopping ??= stopParts(parts, core, options);
+      stopping ??= stopParts(parts, options, { nodeId: identity.nodeId, drain: () => driver.input({ kind: "drain" }) });
       return stopping;
     },
   };
-}
-
-/** Open calls have the time of the setting. Everything that closes after them shares the time on top. */
-async function stopParts(parts: Components, { driver, identity }: NodeCore, { settings, log }: NodeOptions): Promise<void> {
-  const { stopTimeoutMs } = settings.node;
-  log.info({ nodeId: identity.nodeId, stopTimeoutMs }, "node stops");
-  const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
-  driver.input({ kind: "drain" });
-  await parts.drain(callers);
-  await parts.stop(end);
-}
-
-/** Fills in the bound address of each listener. Returns the addresses where others reach them. */
-function nameListeners(settings: Settings, listeners: Record<string, string>, endpoints: Endpoints, { listener }: NodeFabric) {
-  const { ports, dnsHost } = endpoints;
-  const dns = dnsHost === undefined || ports.dns === undefined ? undefined : { host: dnsHost, port: ports.dns.udp };
-  listeners["grpc"] = endpoints.grpc;
-  listeners["http"] = endpoints.http;
-  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.port);
-  if (listener !== undefined) listeners["fabric"] = listener.address;
-  const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
-  return {
-    grpc: at(settings.listen.host, ports.grpc),
-    http: at(settings.listen.host, ports.http),
-    ...(dns !== undefined && { dns: at(dns.host, dns.port) }),
-    ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
-  };
-}
-
-/** Resolves when the signal aborts; never without one. */
-function aborted(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted === true) resolve();
-    else signal?.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
 
 /** What callers are answered from. */
@@ -347,15 +266,6 @@ async function openWorkers({ settings, log, version, interrupt }: NodeOptions, s
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   const { nodeId, generation } = identity;
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
-}
-
-/** Bookmarks of members are looked for this often. */
-const TICK_MS = 200;
-
-function tick(wake: () => void): () => void {
-  const timer = setInterval(wake, TICK_MS);
-  timer.unref();
-  return () => clearInterval(timer);
 }
 
 function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peers }: NodeFabric): PeerParts {

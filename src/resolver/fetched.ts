@@ -60,6 +60,8 @@ export class Fetched {
   readonly #parts: FetchedParts;
   readonly #fetches: Fetches<readonly CatalogRecord[]>;
   #policyCount = 0;
+  /** The answer that whoever waited is told of now. What they make of it they make at once, because there may be no room to keep it. */
+  #arriving: { readonly key: string; readonly answer: FetchedName } | undefined;
   /** Answers that found no room, for those that waited for them; the oldest first. Nobody else is served from them. */
   readonly #passing = new Map<string, FetchedName>();
 
@@ -80,6 +82,17 @@ export class Fetched {
     if (known.policyCount !== this.#policyCount) known.isOutdated = true;
     const state = this.#fetches.stateOf(known, monoMs, isCutOff);
     return state === "miss" ? MISS : { state, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
+  }
+
+  /** Whether the answer to a name is here, however old it is. */
+  has(name: InstanceName): boolean {
+    return this.#peek(name) !== undefined;
+  }
+
+  /** The age of the answer to a name, in ms; infinite if it is not here. */
+  ageMs(name: InstanceName, { monoMs }: Time): number {
+    const known = this.#peek(name);
+    return known === undefined ? Number.POSITIVE_INFINITY : known.ageMs + monoMs - known.arrivedMonoMs;
   }
 
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
@@ -108,8 +121,10 @@ export class Fetched {
       return placed;
     });
     const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
-    const isOutdated = this.#fetches.ended(key, { answer });
-    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated, policyCount: this.#policyCount };
+    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated: false, policyCount: this.#policyCount };
+    this.#arriving = { key, answer: kept };
+    kept.isOutdated = this.#fetches.ended(key, { answer });
+    this.#arriving = undefined;
     if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#passing.set(key, kept);
   }
 
@@ -159,6 +174,11 @@ export class Fetched {
   #pass(key: string): void {
     this.#let(this.#passing.get(key));
     this.#passing.delete(key);
+  }
+
+  #peek(name: InstanceName): FetchedName | undefined {
+    const key = textOf(name);
+    return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
   #let(name: FetchedName | undefined): void {

@@ -284,6 +284,16 @@ export class ResolverMachine {
     return this.#watches.isComplete(namespace);
   }
 
+  /** How good the answer to a name is that was just fetched. */
+  fetchedAnswer(name: InstanceName, time: Time): Answer {
+    return { source: "fetched", isStale: false, ageMs: this.#fetched.ageMs(name, time) };
+  }
+
+  /** Whether the answer to a name was fetched and is here. */
+  hasFetched(name: InstanceName): boolean {
+    return this.#fetched.has(name);
+  }
+
   /** The last report about an entry that is followed or fetched. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.#followed.loads.get(key) ?? this.#fetched.loads.get(key);

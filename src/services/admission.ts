@@ -84,23 +84,24 @@ function admittedWatch(handler: Handler & { kind: "server_streaming" }, admissio
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of this request
       const open = () => handler.open(request as never, context);
       if (counted === undefined) return open();
-      if (counted instanceof Promise) return new LateSource(counted.then((release) => openCounted(open, release)));
-      return openCounted(open, counted);
+      if (counted instanceof Promise) return new LateSource(counted.then((release) => openHolding(open, release)));
+      return openHolding(open, counted);
     },
   };
 }
 
-function openCounted(open: () => StreamSource, release: () => void): StreamSource {
+/** Opens a stream that holds something. What it holds is released if it does not open. */
+export function openHolding(open: () => StreamSource, release: () => void): StreamSource {
   try {
-    return new CountedSource(open(), release);
+    return new HoldingSource(open(), release);
   } catch (error) {
     release();
     throw error;
   }
 }
 
-/** A stream that is counted as an open watch until it closes. */
-class CountedSource implements StreamSource {
+/** A stream for which something is held until it closes: its place among the open watches, or what it follows. */
+class HoldingSource implements StreamSource {
   readonly #source: StreamSource;
   readonly #release: () => void;
 

@@ -15,7 +15,8 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { PolicyService, PolicySetSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { loadConfig } from "../../src/config/load.ts";
 import { openLog } from "../../src/lib/log.io.ts";
-import { type RunningNode, startNode } from "../../src/node/node.io.ts";
+import { startNode } from "../../src/node/node.io.ts";
+import type { RunningNode } from "../../src/node/starting.io.ts";
 import { hang, onReadWorker } from "../fakes/hung-worker.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { until } from "../fakes/until.ts";

@@ -13,7 +13,7 @@ import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { readToken } from "../../src/lib/named-file.io.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
-import { DrivenResolver } from "../fakes/driven-resolver.ts";
+import { askOf, DrivenResolver } from "../fakes/driven-resolver.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -66,14 +66,14 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
   const { machine, driver, calls } = resolver;
   await until("it is ready", () => (machine.isReady ? [] : ["not ready", ...resolver.warnings]));
   await until("it holds what is registered", () => resolver.instances(DB).join() === "1");
-  expect(driver.ask(DB)).toMatchObject({ source: "followed", isStale: false });
+  expect(askOf(driver, DB)).toMatchObject({ source: "followed", isStale: false });
   await atB.register({ entries: [entry(DB, "2")], staticLease: true });
   await until("a change arrives", () => resolver.instances(DB).join() === "1,2");
 
-  const [first, second] = [driver.ask(ELSEWHERE), driver.ask(ELSEWHERE)];
+  const [first, second] = [askOf(driver, ELSEWHERE), askOf(driver, ELSEWHERE)];
   expect([first, second].every((answer) => answer instanceof Promise)).toBe(true);
   expect(await Promise.all([first, second])).toMatchObject([{ source: "fetched" }, { source: "fetched" }]);
-  expect([resolver.instances(ELSEWHERE), driver.ask(ELSEWHERE)]).toMatchObject([["1"], { source: "fetched", isStale: false }]);
+  expect([resolver.instances(ELSEWHERE), askOf(driver, ELSEWHERE)]).toMatchObject([["1"], { source: "fetched", isStale: false }]);
 
   const policies = createClient(PolicyService, transportAt(b));
   await policies.applyPolicy({ policy: { version: "v1", defaultAllow: true, rules: [] }, reason: "test" });

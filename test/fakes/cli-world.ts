@@ -3,8 +3,8 @@ import { readFile } from "node:fs/promises";
 import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
-import { fileFaults } from "../../src/node/file-faults.io.ts";
-import { fileWarnings } from "../../src/node/file-warnings.io.ts";
+import { fileFaults } from "../../src/node/files/file-faults.io.ts";
+import { fileWarnings } from "../../src/node/files/file-warnings.io.ts";
 
 export interface Ran {
   readonly exit: number;

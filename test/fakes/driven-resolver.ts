@@ -4,6 +4,7 @@ import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
 import { keyParts } from "../../src/catalog/record/record.ts";
 import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
+import type { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { UpstreamAccess } from "../../src/node/resolver/access.io.ts";
 import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
@@ -12,7 +13,7 @@ import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
-import type { ResolverMachine, ResolverOptions } from "../../src/resolver/machine.ts";
+import type { Answer, ResolverMachine, ResolverOptions } from "../../src/resolver/machine.ts";
 
 /** A watch that was opened, and how many snapshots it began with so far. */
 interface Watched {
@@ -130,5 +131,19 @@ export class DrivenResolver implements Disposable {
 
   [Symbol.dispose](): void {
     this.driver.close();
+  }
+}
+
+/** Asks for a name; a promise where the caller has to wait. */
+export function askOf(driver: Pick<ResolverDriver, "ask">, name: InstanceName): Answer | Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  promise.catch(() => {});
+  try {
+    const told = (error: WaymarkError | undefined) =>
+      error === undefined ? resolve({ source: "fetched", isStale: false, ageMs: 0 }) : reject(error);
+    return driver.ask(name, {}, told) ?? promise;
+  } catch (error) {
+    reject(error);
+    return promise;
   }
 }

@@ -2,7 +2,7 @@
 import { Option } from "commander";
 import { SETTING_ROWS } from "../../config/settings.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
-import { CommandError, UsageError } from "../exit.ts";
+import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import type { Verb } from "../table/verb.ts";
 import { readForNode } from "./config.ts";
@@ -23,7 +23,6 @@ export const serve: Verb = async ({ environment, flags, out }) => {
   const { node, tls } = effective.settings;
   const hasDemo = flags.isOn("demo");
   if (hasDemo && node.mode === "resolver") throw new UsageError("--demo is for a node: a resolver registers nothing");
-  if (node.mode === "resolver") throw new CommandError("node.mode = resolver: this version of waymark cannot start a resolver yet");
   // The demo is registered through the node's own listener, as by any client. What reads it is loaded only for it.
   if (hasDemo && tls.certFile !== undefined) throw new UsageError("--demo is for a node without TLS");
   await environment.serve({

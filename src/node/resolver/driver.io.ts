@@ -1,12 +1,10 @@
 /** Runs the machine of a resolver on clock and sockets: it gives the machine its inputs and carries out its orders. It decides nothing. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { InstanceName } from "../../catalog/query/instances.ts";
-import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustAwake } from "../../lib/patient-time.io.ts";
-import type { Outcome } from "../../resolver/fetches.ts";
 import type { Answer, Asked, ResolverInput, ResolverMachine, ResolverOrder } from "../../resolver/machine.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
@@ -66,41 +64,20 @@ export class ResolverDriver {
   }
 
   /**
-   * Asks for a name, for a caller that may see its namespace. Where the caller has to wait, a promise: when it resolves, the entries are where
-   * `lookupsOf` of the machine says, for the rest of the turn and a little longer. Rejects with a WaymarkError; a promise that nobody waits for is no fault.
+   * Asks for a name, for a caller that may see its namespace. Undefined: the caller has to wait, and `told` is called once, later: with the error, or in the
+   * turn in which the entries are where `lookupsOf` of the machine says, which may not be so any more in the next one. Throws a WaymarkError.
    */
-  ask(name: InstanceName, asked: Asked = {}): Answer | Promise<Answer> {
-    if (this.#isClosed) return refused(new WaymarkError("draining", "this resolver is stopping"));
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const told = (outcome: Outcome<readonly CatalogRecord[]>) => {
-      if ("error" in outcome) reject(outcome.error);
-      else resolve({ source: "fetched", isStale: false, ageMs: outcome.answer.ageMs });
-    };
-    try {
-      const answer = this.#machine.ask(name, told, this.#parts.now(), this.#orders, asked);
-      if (this.#orders.length > 0) this.#run();
-      if (answer !== undefined) return answer;
-    } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
-      return refused(error);
-    }
-    promise.catch(() => {}); // Whoever asked may have gone.
-    return promise;
-  }
-
-  /**
-   * Follows a prefix for a caller's watch, until the returned function is called. Throws `quota_exceeded` if no more can be followed.
-   */
-  follow(prefix: string): () => void {
-    this.#machine.following.watch(prefix);
-    this.input({ kind: "tick" });
-    let isFollowed = true;
-    return () => {
-      if (!isFollowed) return;
-      isFollowed = false;
-      this.#machine.following.unwatch(prefix);
-      this.input({ kind: "tick" });
-    };
+  ask(name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
+    if (this.#isClosed) throw new WaymarkError("draining", "this resolver is stopping");
+    const answer = this.#machine.ask(
+      name,
+      (outcome) => told("error" in outcome ? outcome.error : undefined),
+      this.#parts.now(),
+      this.#orders,
+      asked,
+    );
+    if (this.#orders.length > 0) this.#run();
+    return answer;
   }
 
   /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
@@ -254,12 +231,6 @@ export class ResolverDriver {
 function close(streams: Map<number, OpenStream>, stream: number): void {
   streams.get(stream)?.close();
   streams.delete(stream);
-}
-
-function refused(refusal: WaymarkError): Promise<never> {
-  const promise = Promise.reject(refusal);
-  promise.catch(() => {}); // Whoever asked may have gone.
-  return promise;
 }
 
 /** A call fails with a WaymarkError, or it is a bug. */

@@ -13,6 +13,7 @@ import { findKind } from "../../catalog/entry/kinds.ts";
 import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
+import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
 import type { Places } from "../../catalog/watch/gap.ts";
@@ -35,7 +36,7 @@ import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
-import { type AnswerAge, checkAge, replicaAge } from "./age.ts";
+import { type AnswerAge, checkAge, replicaAge, SOURCE } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf, namesOf } from "./filter.ts";
 import type { NodeIdentity } from "./node-identity.ts";
@@ -80,6 +81,8 @@ export interface ReadParts {
   readonly via?: (() => readonly string[]) | undefined;
   /** Of a resolver: throws for a reader behind which it is itself, or that is behind too many. Absent at a node. */
   readonly checkVia?: ((via: readonly string[]) => void) | undefined;
+  /** Of a resolver: whether it knows that it lacks a version of the policy, so that watches are told nothing. Absent at a node. */
+  readonly isPaused?: (() => boolean) | undefined;
   /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
   readonly resumes?: Pick<Places, "gap"> | undefined;
   /** Tells the audit of an answered read. */
@@ -165,9 +168,9 @@ class ReadMethods {
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const names = namesOf(request);
     const open = names && ((start: PageStart) => openCarriers(names, { names: dnsNames, replica: reads.replica }, filter, start));
-    const salt = `query${test === undefined ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
+    const salt = querySalt(request);
     // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
-    const isFollowed = test === undefined && open === undefined && !request.forResolver;
+    const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;
     const { page, revision, cursor } = this.#page({ request, filter, test, open, salt, isExplained: request.explain, isFollowed }, context);
     const answer = bytes.query({
       records: page.records,
@@ -189,7 +192,15 @@ class ReadMethods {
     const age = this.#ageWithin(request, context);
     const { namespace, name } = request;
     const filter = { ...ANY, namespace, names: [name], kindMask: 1 << (findKind(request.kind) ?? KIND.SERVICE) };
-    const asked = { request, filter, test: undefined, open: undefined, salt: "query", isExplained: false, isFollowed: true };
+    const asked = {
+      request,
+      filter,
+      test: undefined,
+      open: undefined,
+      salt: "query",
+      isExplained: false,
+      isFollowed: context.age?.source !== SOURCE.FETCHED,
+    };
     const { page, cursor } = this.#page(asked, context);
     const servedBy = this.#parts.identity.nodeId;
     const first = request.pageToken === "" ? cursor : "";
@@ -210,7 +221,8 @@ class ReadMethods {
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const page = reads.page(caller, { filter, test, open, limit: pageLimit(request.limit), token: request.pageToken, isExplained, salt });
     // A reader that starts from the cursor of a later page would miss changes on the earlier pages.
-    const isFirst = isFollowed && request.pageToken === "";
+    // An entry that a resolver holds although it is gone is in no watch, so a reader that went on from here would keep it for ever.
+    const isFirst = isFollowed && request.pageToken === "" && page.records.every((record) => record instanceof StoredRecord);
     return { page, ...this.#places.now(isFirst ? reads.readerText(caller, { filter, isNamesOnly: false }) : undefined) };
   }
 
@@ -309,6 +321,13 @@ class ReadMethods {
     if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
     return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
   }
+}
+
+/** Distinguishes the lists that queries with further terms ask for, in page tokens. */
+export function querySalt(request: CatalogQueryRequest): string {
+  const { subject } = request;
+  const names = namesOf(request);
+  return `query${subject === "" ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
 }
 
 /** Whether a resolver's watch asks for nothing but namespaces. */

@@ -20,6 +20,8 @@ export interface WatchPorts {
   readonly bytes: Pick<DiscoveryBytes, "watch">;
   readonly nodeId: string;
   isReady(): boolean;
+  /** Of a resolver: whether nothing may be told now. Its watches are woken when that is over. */
+  readonly isPaused?: (() => boolean) | undefined;
   readonly ageOf: (time: Time) => AnswerAge;
   /** The resolvers through which the data comes, the nearest first. Empty at a node. */
   readonly via: () => readonly string[];
@@ -69,6 +71,7 @@ export class WatchSource implements StreamSource, Watcher {
 
   // HOT: once a message and stream. bench/watch.ts; equal streams at the same place share the encoded bytes.
   pull(time: Time): Buffer | undefined {
+    if (this.#ports.isPaused?.() === true && !this.#isStopping) return undefined;
     const message = this.#next(time);
     this.isDrained = this.feed.isCurrent && !this.#isStopping;
     if (this.isDrained && !this.#isNarrow) {

@@ -8,7 +8,7 @@ import { ClusterMapRequestSchema, DiscoveryService } from "../../../gen/waymark/
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { UpstreamCalls } from "../../../src/node/resolver/upstream-calls.io.ts";
-import { DrivenResolver } from "../../fakes/driven-resolver.ts";
+import { askOf, DrivenResolver } from "../../fakes/driven-resolver.ts";
 import { FakeUpstream } from "../../fakes/fake-upstream.ts";
 import { closeAll } from "../../fakes/grpc-room.ts";
 import { KEYS } from "../../fakes/mesh.ts";
@@ -83,13 +83,13 @@ test("who waits for a fetch is told that it failed; nobody has to listen, and wh
   const resolver = new DrivenResolver([a!.address]);
   await ready(resolver);
   a!.garble.page = (bytes) => bytes.subarray(0, bytes.length - 1);
-  void resolver.driver.ask({ ...OTHER, name: "unheard" });
-  await expect(resolver.driver.ask(OTHER)).rejects.toMatchObject({ reason: "not_ready" });
+  void askOf(resolver.driver, { ...OTHER, name: "unheard" });
+  await expect(askOf(resolver.driver, OTHER)).rejects.toMatchObject({ reason: "not_ready" });
   const { changeCount } = resolver;
   resolver.driver.close();
   resolver.driver.close();
   a!.put(DB1);
-  await expect(resolver.driver.ask(OTHER)).rejects.toMatchObject({ reason: "draining" });
+  await expect(askOf(resolver.driver, OTHER)).rejects.toMatchObject({ reason: "draining" });
   await until("the server sees it gone", () => a!.watches.size === 0 && (a!.serving?.sockets.size ?? 0) === 0);
   expect(resolver.changeCount).toBe(changeCount);
 });
@@ -97,7 +97,7 @@ test("who waits for a fetch is told that it failed; nobody has to listen, and wh
 test("without any server it refuses at once, and says what is wrong once a minute", async () => {
   using resolver = new DrivenResolver(["127.0.0.1:1", "no address", "[::1]:1"]);
   await until("three failed", () => resolver.warnings.length >= 3);
-  await expect(resolver.driver.ask(DB)).rejects.toMatchObject({ reason: "not_ready" });
+  await expect(askOf(resolver.driver, DB)).rejects.toMatchObject({ reason: "not_ready" });
   const request = toBinary(ClusterMapRequestSchema, create(ClusterMapRequestSchema, {}));
   await expect(resolver.driver.unary(DiscoveryService.method.clusterMap, request, 1000)).rejects.toMatchObject({ reason: "not_ready" });
   await until("it is tried again", () => resolver.changeCount > 8);
@@ -126,7 +126,7 @@ test("a token is shown on this machine, and never sent in plain text to another 
   const [a] = await upstreams("a");
   using resolver = new DrivenResolver([a!.address], {}, access);
   await ready(resolver);
-  await resolver.driver.ask(OTHER);
+  await askOf(resolver.driver, OTHER);
   expect(new Set(a!.calls)).toEqual(
     new Set(["ServerInfo", "WatchPolicy", "CatalogWatch", "CatalogQuery"].map((name) => `${name} Bearer a-token`)),
   );

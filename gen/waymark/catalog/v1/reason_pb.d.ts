@@ -195,6 +195,14 @@ export enum Reason {
    * @generated from enum value: REASON_IN_MAINTENANCE = 24;
    */
   IN_MAINTENANCE = 24,
+
+  /**
+   * FAILED_PRECONDITION. The server is a resolver, which takes no writes. `ErrorInfo.metadata` has up to 4 addresses of nodes,
+   * separated by spaces, as `urls`. Call one of these.
+   *
+   * @generated from enum value: REASON_READ_ONLY = 25;
+   */
+  READ_ONLY = 25,
 }
 
 /**

@@ -2,13 +2,13 @@
 import { accessSync, closeSync, constants, openSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
-import type { Settings } from "../config/settings.ts";
-import { MAX_PEM_BYTES, readNamedFile } from "../lib/named-file.io.ts";
-import { APPENDING } from "../store/audit/stream.io.ts";
-import { readClusterTokens, readFabricTls } from "./fabric/secrets.io.ts";
-import { readCredentials } from "./identity.io.ts";
-import { readFileText } from "./policy-file.io.ts";
-import { readUpstreamAccess } from "./resolver/access.io.ts";
+import type { Settings } from "../../config/settings.ts";
+import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { APPENDING } from "../../store/audit/stream.io.ts";
+import { readClusterTokens, readFabricTls } from "../fabric/secrets.io.ts";
+import { readCredentials } from "../identity.io.ts";
+import { readFileText } from "../policy-file.io.ts";
+import { readUpstreamAccess } from "../resolver/access.io.ts";
 
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
 
@@ -36,7 +36,7 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
 
 /** Throws when the file holds no keys of a token issuer. The library that reads them is loaded only here. */
 async function checkKeys(path: string): Promise<void> {
-  (await import("../policy/identity/tokens.io.ts")).checkKeyFile(path);
+  (await import("../../policy/identity/tokens.io.ts")).checkKeyFile(path);
 }
 
 /** Without its policy file a new node would deny everything, and a node with a stored policy would not do what its operator wrote. */

@@ -1,8 +1,8 @@
 /** Warns about files that settings name: secrets that other users can read, tokens that are too short, and certificates that are not valid today. */
 import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
-import type { Settings } from "../config/settings.ts";
-import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
+import type { Settings } from "../../config/settings.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
 
 /** Shorter tokens can be guessed. */
 const MIN_TOKEN_CHARS = 16;

@@ -14,8 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { newAuthority } from "../fakes/certificate.ts";
-import { waymark } from "../fakes/cli-world.ts";
+import { newAuthority } from "../../fakes/certificate.ts";
+import { waymark } from "../../fakes/cli-world.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,0 +1,260 @@
+/** The rooms of a resolver on the clock, the sockets and the event loop of this process, and the services over them. */
+import { randomBytes } from "node:crypto";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
+import { Wakeup } from "../../discovery/wakeup.io.ts";
+import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { HISTORY_BOUNDS } from "../../policy/versions/engine.ts";
+import type { ReadyCheck } from "../../server/http-routes.ts";
+import { admitted } from "../../services/admission.ts";
+import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import type { ResolverPorts } from "../../services/resolving/ports.ts";
+import { resolverServices } from "../../services/resolving/services.ts";
+import type { Service } from "../../services/service.ts";
+import type { AuditLog } from "../../store/audit/log.io.ts";
+import { AccessLog } from "../access-log.ts";
+import type { Component } from "../components.io.ts";
+import { NodeLimits } from "../limits.ts";
+import { observeWatches } from "../metrics.ts";
+import { now } from "../rooms.io.ts";
+import { type NodeOptions, tick } from "../starting.io.ts";
+import { readUpstreamAccess } from "./access.io.ts";
+import { ResolverDriver } from "./driver.io.ts";
+import { resolverOptionsOf } from "./options.ts";
+import { ResolverRooms } from "./resolver-rooms.ts";
+import { UpstreamCalls } from "./upstream-calls.io.ts";
+import { Waits } from "./waits.io.ts";
+
+/** How long a call that is passed on may take, in ms. */
+const PASSED_MS = 5000;
+/** Refusals that are only counted are looked at this often. */
+const LIMITS_MS = 250;
+
+export interface ResolverProcess {
+  readonly nodeId: string;
+  readonly metrics: Metrics;
+  readonly audit: AuditLog;
+  readonly random: () => number;
+}
+
+export class ResolverCore implements Component {
+  readonly rooms: ResolverRooms;
+  readonly identity: NodeIdentity;
+  /** Listener name to `host:port`; filled when the listeners are open. */
+  readonly listeners: Record<string, string> = {};
+  readonly limits: NodeLimits;
+  readonly accessLog: AccessLog;
+  readonly services: readonly Service[];
+  readonly driver: ResolverDriver;
+  /** Resolves when it first serves. */
+  readonly ready: Promise<void>;
+  isDraining = false;
+  readonly #metrics: Metrics;
+  readonly #wakeup: Wakeup;
+  readonly #waits = new Waits();
+  readonly #switcher: PolicySwitcher;
+  readonly #onServing = new Set<(isServing: boolean) => void>();
+  readonly #policyWakes = new Set<() => void>();
+  readonly #limitsTimer: NodeJS.Timeout;
+  #isServing = false;
+  #wasPolicyReady = false;
+
+  constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverProcess) {
+    const { clusterId, region, zone, roles } = settings.node;
+    const time = now();
+    const boot = randomBytes(6).toString("hex");
+    const generation = Math.floor(time.wallMs / 1000) * GENERATIONS_PER_S;
+    this.#metrics = metrics;
+    this.accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+    this.rooms = new ResolverRooms(
+      {
+        nodeId,
+        generation,
+        boot,
+        resolver: resolverOptionsOf(settings, { name: nodeId, random }),
+        catalog: settings.catalog,
+        history: HISTORY_BOUNDS,
+        zones: settings.dns.zones,
+        onDenied: this.accessLog.onDenied,
+        onAgain: () => this.#wakeup.kick(),
+      },
+      time,
+    );
+    const { listeners } = this;
+    this.identity = { version, nodeId, clusterId, region, zone, roles, listeners, boot, generation, startedMonoMs: time.monoMs };
+    const { policies, replica, switches, fanout } = this.rooms;
+    this.#wakeup = new Wakeup(fanout, now);
+    this.#switcher = new PolicySwitcher(switches, () => this.rooms.show());
+    this.limits = new NodeLimits({ settings, metrics, policies, lookup: replica.lookup, now, audit });
+    this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
+    const upstreamLog = log.child("resolver");
+    const calls = new UpstreamCalls({
+      name: nodeId,
+      upstreamCount: settings.resolver.upstreams.length,
+      readAccess: () => readUpstreamAccess(settings),
+      onStaleToken: (fault) => upstreamLog.warn({ fault }, "token not read again, keeping the old one"),
+    });
+    this.driver = new ResolverDriver({
+      rooms: this.rooms,
+      calls,
+      log: upstreamLog,
+      now,
+      onChange: () => this.#changed(),
+      onPolicyChanged: () => void this.#switcher.run(),
+    });
+    const started = Promise.withResolvers<void>();
+    this.ready = started.promise;
+    this.followServing((isServing) => {
+      if (isServing) started.resolve();
+    });
+    this.services = this.#servicesOf(settings, random);
+  }
+
+  get isServing(): boolean {
+    return this.#isServing && !this.isDraining;
+  }
+
+  /** Throws while the policy is not known, so that nobody is answered. */
+  checkReady(): void {
+    if (!this.rooms.machine.policy.isReady)
+      throw new WaymarkError("not_ready", "this resolver does not have the policy that is in force, and answers nobody before it has");
+  }
+
+  /** Calls back now, and whenever it begins to serve or ends it. */
+  followServing(onServing: (isServing: boolean) => void): void {
+    this.#onServing.add(onServing);
+    onServing(this.isServing);
+  }
+
+  start(): void {
+    this.driver.begin();
+  }
+
+  reload(): void {
+    this.driver.reload();
+  }
+
+  /** Ends watches with a cursor from which they go on elsewhere. */
+  drain(): void {
+    if (this.isDraining) return;
+    this.isDraining = true;
+    this.rooms.fanout.end();
+    this.#tell();
+  }
+
+  stop(): void {
+    this.driver.close();
+    this.#wakeup.close();
+    this.#waits.close();
+    clearInterval(this.#limitsTimer);
+    this.limits.close();
+  }
+
+  readiness(): readonly ReadyCheck[] {
+    const { machine, policies } = this.rooms;
+    const { current } = machine.upstreams;
+    const { isEnabled, inForce } = policies.status;
+    const policy = isEnabled ? `version ${inForce?.number} in force` : "none configured";
+    return [
+      // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
+      { name: "catalog", ok: this.#isServing, detail: this.#isServing ? "loaded" : "loading" },
+      { name: "upstream", ok: true, detail: current === undefined ? "no server answers; what is held is served" : `reads ${current}` },
+      { name: "policy", ok: machine.policy.isReady, detail: machine.policy.isReady ? policy : "a version is known of that is not here" },
+    ];
+  }
+
+  observe(): void {
+    observeWatches(this.#metrics, this.rooms);
+    this.#metrics.set("waymark_ready", {}, this.isServing ? 1 : 0);
+  }
+
+  /** The machine took an input. HOT: once a message of the upstream. */
+  #changed(): void {
+    const { machine, fanout } = this.rooms;
+    this.#waits.look();
+    if (machine.policy.isReady !== this.#wasPolicyReady) {
+      this.#wasPolicyReady = machine.policy.isReady;
+      // Watches were told nothing while a version was missing.
+      fanout.all();
+    }
+    for (const wake of this.#policyWakes) wake();
+    if (this.#isServing || !machine.isReady) return;
+    this.#isServing = true;
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const onServing of this.#onServing) onServing(this.isServing);
+  }
+
+  #servicesOf(settings: NodeOptions["settings"], random: () => number): readonly Service[] {
+    const { rooms, identity, limits } = this;
+    const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
+    const { discovery, resolver, policy } = resolverServices({
+      reads,
+      fanout,
+      dnsNames,
+      bytes,
+      loads,
+      policies,
+      identity,
+      ports: this.#ports(),
+      upstreams: settings.resolver.upstreams,
+      endedStaticCount: () => 0,
+      mesh: { ageMs: (time) => rooms.machine.followedAnswer(time).ageMs, hasPeers: () => true },
+      isReady: () => rooms.machine.isReady,
+      isTls: settings.tls.certFile !== undefined,
+      checkCaughtUp: () => this.checkReady(),
+      checkStart: () => {},
+      caughtUp: undefined,
+      now,
+      random,
+      allowsViewerOverride: settings.tenants.allowRequestOverride,
+      metrics: this.#metrics,
+      onRead: this.accessLog.onRead,
+      resumes: rooms.machine.bookmarks,
+      isPaused: () => !rooms.machine.policy.isReady,
+      onChange: (wake) => {
+        const untick = tick(wake);
+        this.#policyWakes.add(wake);
+        return () => {
+          this.#policyWakes.delete(wake);
+          untick();
+        };
+      },
+    });
+    return [admitted(discovery, limits.admission), admitted(resolver, limits.admission), policy];
+  }
+
+  #ports(): ResolverPorts {
+    return {
+      machine: this.rooms.machine,
+      ask: (name, asked, told) => this.driver.ask(name, asked, told),
+      call: (method, request) => this.#call(method, request),
+      adjust: () => this.driver.input({ kind: "tick" }),
+      until: (isSo, withinMs) => this.#waits.until(isSo, withinMs),
+    };
+  }
+
+  async #call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>> {
+    const bytes = await this.driver.unary(method, toBinary(method.input, create(method.input, request)), PASSED_MS);
+    try {
+      return fromBinary(method.output, bytes);
+    } catch (error) {
+      throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
+    }
+  }
+}

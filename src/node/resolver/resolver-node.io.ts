@@ -1,0 +1,106 @@
+/** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
+import { randomBytes, randomFillSync } from "node:crypto";
+import { Metrics } from "../../lib/metrics/metrics.ts";
+import { draws } from "../../lib/rng.ts";
+import { openScraper } from "../../server/metrics.io.ts";
+import { openAuditLog } from "../../store/audit/log.io.ts";
+import type { Components } from "../components.io.ts";
+import { checkExposure, openIdentities } from "../identity.io.ts";
+import { endpointsOf, openListeners } from "../listeners.io.ts";
+import { watchEventLoop } from "../loop-blocks.io.ts";
+import { now } from "../rooms.io.ts";
+import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
+import { ResolverCore } from "./resolver-core.io.ts";
+
+/** Numbers from 0 to below 1, for all resolvers of this process. */
+const random = draws(randomFillSync);
+
+/**
+ * Starts a resolver and resolves when it is ready: the policy and all of `resolver.namespaces` are there. Before that its listeners answer that it is not.
+ * Rejects as `startNode`.
+ */
+export function startResolver(options: NodeOptions): Promise<RunningNode> {
+  return startParts(options, openParts);
+}
+
+async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
+  const { settings, log } = options;
+  const { clusterId } = settings.node;
+  checkExposure(settings, log.child("identity"));
+  const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
+  const identities = await parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
+  const metrics = new Metrics();
+  const watchLoop = () => watchEventLoop(log.child("node"), metrics);
+  await parts.open("event loop", watchLoop, (watch) => watch);
+  const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
+  const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });
+  const audit = await parts.open("audit", openAudit, auditPart);
+  const nodeId = settings.node.id ?? `resolver-${randomBytes(4).toString("hex")}`;
+  const core = await parts.open(
+    "resolver",
+    () => new ResolverCore(options, { nodeId, metrics, audit, random }),
+    (opened) => opened,
+  );
+  const { reads, replica, dnsNames, policies } = core.rooms;
+  const listeners = await openListeners(
+    {
+      reads,
+      replica,
+      dnsNames,
+      policies,
+      settings,
+      log,
+      services: core.services,
+      identity: core.identity,
+      idPrefix: core.identity.boot,
+      metrics,
+      limits: core.limits,
+      accessLog: core.accessLog,
+      identities,
+      checkCaughtUp: () => core.checkReady(),
+      followServing: (onServing) => core.followServing(onServing),
+      sources: {
+        readiness: () => ({ isDraining: core.isDraining, checks: parts.readiness(now()) }),
+        scrape: openScraper(metrics),
+        persistence: () => undefined,
+      },
+      now,
+      random,
+    },
+    parts,
+  );
+  metrics.set("waymark_build_info", { version: options.version, node_version: process.versions.node }, 1);
+  metrics.onCollect(() => {
+    parts.observe();
+    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
+  });
+  return serve(options, core, parts, endpointsOf(listeners));
+}
+
+async function serve(
+  options: NodeOptions,
+  core: ResolverCore,
+  parts: Components,
+  endpoints: ReturnType<typeof endpointsOf>,
+): Promise<RunningNode> {
+  const { settings, log, interrupt } = options;
+  const { nodeId } = core.identity;
+  nameListeners(settings, core.listeners, endpoints);
+  interrupt?.throwIfAborted();
+  options.onOpened?.(() => parts.reload());
+  log.info({ nodeId, ...core.listeners }, "resolver listens");
+  await parts.start();
+  await options.beforeReady?.(endpoints.grpc);
+  await Promise.race([core.ready, aborted(interrupt)]);
+  if (core.isServing) log.info({ nodeId, entries: core.rooms.replica.lookup.size, ...core.listeners }, "resolver is ready");
+  let stopping: Promise<void> | undefined;
+  return {
+    nodeId,
+    listeners: core.listeners,
+    fault: "",
+    stop: () => {
+      stopping ??= stopParts(parts, options, { nodeId, drain: () => core.drain() });
+      return stopping;
+    },
+  };
+}

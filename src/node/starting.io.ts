@@ -1,0 +1,115 @@
+/** What starting and stopping a node and a resolver have in common. */
+import type { Settings } from "../config/settings.ts";
+import { hostPort } from "../lib/addresses.ts";
+import type { openAuditLog } from "../store/audit/log.io.ts";
+import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
+import type { Endpoints } from "./core/endpoints.ts";
+import { advertisedHost } from "./fabric/address.io.ts";
+import type { NodeFabric } from "./fabric/fabric.io.ts";
+import type { CoreOptions } from "./rooms.io.ts";
+
+export interface NodeOptions extends CoreOptions {
+  /** Runs when the gRPC listener answers and before the node is ready; `grpc` is its `host:port`. */
+  readonly beforeReady?: ((grpc: string) => Promise<void>) | undefined;
+  /** Aborts when the node is to stop, also while it opens its parts or is not ready yet. */
+  readonly interrupt?: AbortSignal | undefined;
+  /** Runs when the listeners are open, also of a node that is not ready: `reload` reads the certificates, the token files and the policy file again. */
+  readonly onOpened?: ((reload: () => void) => void) | undefined;
+  /** Called before each step of the start. */
+  readonly onStep?: OnStep;
+}
+
+export interface RunningNode {
+  readonly nodeId: string;
+  /** Listener name to `host:port`. */
+  readonly listeners: Readonly<Record<string, string>>;
+  /** Why the node was not ready although its start is over, as with a clock that is off. Empty when it was ready. */
+  readonly fault: string;
+  /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Time that a failed start has to close what it has opened, in ms. What is still open then ends with the process. */
+const FAILED_CLOSE_MS = 1000;
+/** Time that a stop has beside the time for open calls, in ms: for the goodbye, the last snapshot, and writes on their way to the disk. */
+const CLOSING_MS = 2000;
+
+/** Opens the parts of a process. All that it opened is closed when it cannot be started, or is told to stop meanwhile. */
+export async function startParts(
+  options: NodeOptions,
+  open: (options: NodeOptions, parts: Components) => Promise<RunningNode>,
+): Promise<RunningNode> {
+  const { log, interrupt, settings } = options;
+  const parts = new Components(log.child("node"), options.onStep, interrupt);
+  try {
+    return await open(options, parts);
+  } catch (error) {
+    // A node that is stopped closes as well as one that was ready. Nobody has called it yet, so nothing drains.
+    const isStopped = interrupt?.aborted === true && error === interrupt.reason;
+    if (isStopped) log.info({ stopTimeoutMs: settings.node.stopTimeoutMs }, "node stops");
+    await parts.stop(new Deadline(isStopped ? settings.node.stopTimeoutMs + CLOSING_MS : FAILED_CLOSE_MS));
+    throw error;
+  }
+}
+
+export function auditPart(audit: Awaited<ReturnType<typeof openAuditLog>>): Component {
+  return {
+    reload: () => audit.reopenFile(),
+    stop: () => audit.close(),
+    // Records that the disk refuses wait, or are counted as lost. No answer depends on them.
+    readiness: () => [{ name: "audit", ok: true, detail: audit.fault === "" ? "takes records" : audit.fault }],
+  };
+}
+
+/** Open calls have the time of the setting. Everything that closes after them shares the time on top. `drain`: nothing new is taken from now on. */
+export async function stopParts(
+  parts: Components,
+  { settings, log }: NodeOptions,
+  { nodeId, drain }: { readonly nodeId: string; readonly drain: () => void },
+): Promise<void> {
+  const { stopTimeoutMs } = settings.node;
+  log.info({ nodeId, stopTimeoutMs }, "node stops");
+  const [callers, end] = [new Deadline(stopTimeoutMs), new Deadline(stopTimeoutMs + CLOSING_MS)];
+  drain();
+  await parts.drain(callers);
+  await parts.stop(end);
+}
+
+/** Fills in the bound address of each listener. Returns the addresses where others reach them. */
+export function nameListeners(
+  settings: Settings,
+  listeners: Record<string, string>,
+  endpoints: Endpoints,
+  listener?: NodeFabric["listener"],
+) {
+  const { ports, dnsHost } = endpoints;
+  const dns = dnsHost === undefined || ports.dns === undefined ? undefined : { host: dnsHost, port: ports.dns.udp };
+  listeners["grpc"] = endpoints.grpc;
+  listeners["http"] = endpoints.http;
+  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.port);
+  if (listener !== undefined) listeners["fabric"] = listener.address;
+  const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
+  return {
+    grpc: at(settings.listen.host, ports.grpc),
+    http: at(settings.listen.host, ports.http),
+    ...(dns !== undefined && { dns: at(dns.host, dns.port) }),
+    ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
+  };
+}
+
+/** Resolves when the signal aborts; never without one. */
+export function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) resolve();
+    else signal?.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** Bookmarks of members are looked for this often. */
+const TICK_MS = 200;
+
+export function tick(wake: () => void): () => void {
+  const timer = setInterval(wake, TICK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,137 @@
+/** ClusterMap and ListPeers of a resolver: it asks its upstream, and remembers the last answers for the time in which there is none. */
+import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import {
+  type ClusterMapRequest,
+  ClusterMapRequestSchema,
+  type ClusterMapResponse,
+  ClusterMapResponseSchema,
+  DiscoveryService,
+  type ListPeersRequest,
+  ListPeersRequestSchema,
+  type ListPeersResponse,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Reads } from "../../discovery/reads.ts";
+import type { Time } from "../../lib/machine.ts";
+import { durationMs } from "../request-checks.ts";
+import type { Handler } from "../service.ts";
+import type { ResolverPorts } from "./ports.ts";
+
+/** Most answers that are remembered of each method. */
+const MAX_KEPT = 100;
+/** So long an answer is given again without another call: many clients that start at once cost the upstream one call. */
+const FRESH_MS = 1000;
+
+/** The fields that both answers have. */
+type Answer = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
+
+export interface PassedOnParts {
+  readonly ports: Pick<ResolverPorts, "call">;
+  readonly reads: Pick<Reads, "verdict">;
+  readonly servedBy: string;
+  readonly now: () => Time;
+}
+
+export class PassedOn {
+  readonly #parts: PassedOnParts;
+  readonly #maps: LastAnswers<ClusterMapResponse>;
+  readonly #peers: LastAnswers<ListPeersResponse>;
+
+  constructor(parts: PassedOnParts) {
+    this.#parts = parts;
+    this.#maps = new LastAnswers(parts);
+    this.#peers = new LastAnswers(parts);
+  }
+
+  get handlers(): Readonly<Record<string, Handler>> {
+    return {
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, { caller }) => this.#clusterMap(request, caller) },
+      listPeers: { kind: "unary", handle: (request: ListPeersRequest) => this.#listPeers(request) },
+    };
+  }
+
+  /** Addresses of nodes, as they are advertised: those of nodes that take clients first. Empty while none is known. */
+  async urls(): Promise<readonly string[]> {
+    try {
+      const { nodes } = await this.#map(create(ClusterMapRequestSchema, {}));
+      const isIngress = ({ capabilities }: (typeof nodes)[number]) => capabilities.includes("ingress");
+      const inOrder = [...nodes.filter(isIngress), ...nodes.filter((node) => !isIngress(node))];
+      return inOrder.flatMap(({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.slice(0, 1) : []));
+    } catch {
+      return [];
+    }
+  }
+
+  /** Which nodes have entries in a namespace is told only to those who may see it. */
+  async #clusterMap(request: ClusterMapRequest, caller: Parameters<Reads["verdict"]>[0]): Promise<ClusterMapResponse> {
+    const { namespaceFilter } = request;
+    const isHidden = namespaceFilter !== "" && !this.#parts.reads.verdict(caller, namespaceFilter).allowed;
+    const answer = await this.#map(request);
+    return isHidden ? Object.assign(clone(ClusterMapResponseSchema, answer), { nodes: [], nextPageToken: "" }) : answer;
+  }
+
+  #map(request: ClusterMapRequest): Promise<ClusterMapResponse> {
+    const { clusterMap } = DiscoveryService.method;
+    return this.#maps.of(nameOf(toBinary(ClusterMapRequestSchema, request)), () => this.#parts.ports.call(clusterMap, request));
+  }
+
+  #listPeers(request: ListPeersRequest): Promise<ListPeersResponse> {
+    const { listPeers } = DiscoveryService.method;
+    return this.#peers.of(nameOf(toBinary(ListPeersRequestSchema, request)), () => this.#parts.ports.call(listPeers, request));
+  }
+}
+
+function nameOf(request: Uint8Array): string {
+  return Buffer.from(request).toString("base64");
+}
+
+class LastAnswers<A extends Answer> {
+  readonly #parts: Pick<PassedOnParts, "now" | "servedBy">;
+  readonly #kept = new Map<string, { readonly answer: A; readonly monoMs: number }>();
+  readonly #running = new Map<string, Promise<A>>();
+
+  constructor(parts: Pick<PassedOnParts, "now" | "servedBy">) {
+    this.#parts = parts;
+  }
+
+  /** The answer to a request of this name: a new one if it can be had, and otherwise the last one, marked stale. Rejects as `ask` if there is none. */
+  async of(name: string, ask: () => Promise<A>): Promise<A> {
+    const kept = this.#kept.get(name);
+    const { monoMs } = this.#parts.now();
+    if (kept !== undefined && monoMs - kept.monoMs < FRESH_MS) return this.#marked(kept, false);
+    try {
+      const answer = await (this.#running.get(name) ?? this.#ask(name, ask));
+      return this.#marked({ answer, monoMs: this.#parts.now().monoMs }, false);
+    } catch (error) {
+      if (kept === undefined) throw error;
+      return this.#marked(kept, true);
+    }
+  }
+
+  async #ask(name: string, ask: () => Promise<A>): Promise<A> {
+    const running = ask();
+    this.#running.set(name, running);
+    try {
+      const answer = await running;
+      const [oldest] = this.#kept.keys();
+      this.#kept.delete(name);
+      if (this.#kept.size >= MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest);
+      this.#kept.set(name, { answer, monoMs: this.#parts.now().monoMs });
+      return answer;
+    } finally {
+      this.#running.delete(name);
+    }
+  }
+
+  #marked({ answer, monoMs }: { readonly answer: A; readonly monoMs: number }, isStale: boolean): A {
+    const ageMs = (answer.age === undefined ? 0 : durationMs(answer.age)) + this.#parts.now().monoMs - monoMs;
+    return {
+      ...answer,
+      servedBy: this.#parts.servedBy,
+      source: Source.FETCHED,
+      stale: isStale || answer.stale,
+      age: durationFromMs(Math.round(ageMs)),
+    };
+  }
+}

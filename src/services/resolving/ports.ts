@@ -1,0 +1,33 @@
+/** What the services of a resolver need of the process around its machine. */
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import { isKnownAge } from "../../lib/duration.ts";
+import type { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Answer, Asked, ResolverMachine } from "../../resolver/machine.ts";
+import { type AnswerAge, SOURCE } from "../discovery/age.ts";
+
+export interface ResolverPorts {
+  readonly machine: Pick<
+    ResolverMachine,
+    "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "isComplete" | "policy" | "via"
+  >;
+  /**
+   * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the
+   * error. Throws `not_ready`.
+   */
+  ask(name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
+  /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
+  call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
+  /** What is to be followed has changed. */
+  adjust(): void;
+  /** Resolves with true as soon as it is so, and with false after the time. */
+  until(isSo: () => boolean, withinMs: number): Promise<boolean>;
+}
+
+/** The words of an answer of the machine, as responses have them. An unknown age is counted from 1970. */
+export function ageOf({ source, isStale, ageMs }: Answer, { wallMs }: Time): AnswerAge {
+  return { ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs, isStale: isStale || !isKnownAge(ageMs), source: SOURCES[source] };
+}
+
+const SOURCES = { followed: SOURCE.FOLLOWED, fetched: SOURCE.FETCHED } as const;

@@ -1,0 +1,430 @@
+/**
+ * The reads of a resolver. They are those of a node, over what it follows and fetched; before each of them it is made sure that what is asked for is here, and
+ * said how good it is. Nothing is looked up, fetched or followed for a caller before the verdict on the namespace (semantics.md, Resolver).
+ */
+import { create, type Message } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
+import {
+  type CatalogQueryRequest,
+  CatalogQueryResponseSchema,
+  type CatalogWatchRequest,
+  type NamespaceStatusRequest,
+  type ResolveRequest,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { findKind } from "../../catalog/entry/kinds.ts";
+import { isControlNamespace } from "../../catalog/entry/names.ts";
+import type { Filter } from "../../catalog/query/filter.ts";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import { KIND } from "../../catalog/record/record.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import { mayBeSeen } from "../../policy/set/visibility.ts";
+import type { Answer } from "../../resolver/machine.ts";
+import { planOf } from "../../resolver/plan.ts";
+import { openHolding } from "../admission.ts";
+import { checkAge } from "../discovery/age.ts";
+import { filterOf, namesOf } from "../discovery/filter.ts";
+import { querySalt, type ReadHandlers, type ReadParts, readHandlers } from "../discovery/read-handlers.ts";
+import { demandResolver } from "../for-resolver.ts";
+import { LateSource } from "../late-source.ts";
+import { durationMs } from "../request-checks.ts";
+import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
+import { ageOf, type ResolverPorts } from "./ports.ts";
+import { passQuery } from "./upstream-query.ts";
+
+/** How long a call waits for a version of the policy of which the resolver has heard. */
+const POLICY_WAIT_MS = 500;
+/** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
+const SNAPSHOT_WAIT_MS = 10_000;
+const RETRY_MS = 500;
+/** Most resolvers behind which a reader may be. */
+const MAX_VIA = 4;
+
+export interface ResolvingParts extends ReadParts {
+  readonly ports: ResolverPorts;
+  readonly policies: PolicySource;
+}
+
+/** What `readHandlers` makes, for a resolver. */
+export function resolvingHandlers(parts: ResolvingParts): ReadHandlers {
+  const methods = new ResolvingReads(parts);
+  return methods.handlers();
+}
+
+/** A call that waits until what it asks for is here, or is answered at once. */
+type Maybe<T> = T | Promise<T>;
+
+type Said = Awaited<ReturnType<UnaryHandler>>;
+
+/** A request for names of one namespace. */
+interface Names {
+  readonly caller: Caller;
+  readonly names: readonly InstanceName[];
+  readonly maxAgeMs: number | undefined;
+}
+
+class ResolvingReads {
+  readonly #parts: ResolvingParts;
+  readonly #ports: ResolverPorts;
+  readonly #node: ReadHandlers;
+
+  constructor(parts: ResolvingParts) {
+    const { ports } = parts;
+    this.#parts = parts;
+    this.#ports = ports;
+    this.#node = readHandlers({
+      ...parts,
+      followedAge: (time) => ageOf(ports.machine.followedAnswer(time), time),
+      via: () => ports.machine.via,
+      checkVia: (via) => checkVia(ports.machine.via, via),
+    });
+  }
+
+  handlers(): ReadHandlers {
+    const node = this.#node;
+    const query = unary<CatalogQueryRequest>(node.handlers["catalogQuery"]);
+    const resolve = unary<ResolveRequest>(node.handlers["resolve"]);
+    const status = unary<NamespaceStatusRequest>(node.handlers["namespaceStatus"]);
+    const named = unary<NamedRequest>(node.resolveName);
+    return {
+      handlers: {
+        ...node.handlers,
+        catalogQuery: {
+          kind: "unary",
+          handle: (request: CatalogQueryRequest, context) =>
+            this.#whenReady<Said>(request.namespace, () => this.#query(request, context, query)),
+        },
+        catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => this.#watch(request, context) },
+        resolve: {
+          kind: "unary",
+          handle: (request: ResolveRequest, context) =>
+            this.#whenReady<Said>(request.namespace, () => this.#named(request, undefined, context, resolve)),
+        },
+        namespaceStatus: {
+          kind: "unary",
+          handle: (request: NamespaceStatusRequest, context) =>
+            this.#whenReady<Said>(request.namespace, () => this.#status(request, context, status)),
+        },
+      },
+      routes: node.routes.map((route) => this.#whole(route)),
+      resolveName: {
+        kind: "unary",
+        handle: (request: NamedRequest, context) => {
+          const { maxStaleness } = request;
+          const maxAgeMs = maxStaleness === undefined ? undefined : durationMs(maxStaleness);
+          return this.#whenReady<Said>(request.namespace, () => this.#named(request, maxAgeMs, context, named));
+        },
+      },
+    };
+  }
+
+  // ---- names ----
+  #named<R extends ResolveRequest | NamedRequest>(
+    request: R,
+    maxAgeMs: number | undefined,
+    context: CallContext,
+    handle: UnaryHandler<R>,
+  ): Maybe<Said> {
+    const { namespace, name } = request;
+    const caller = this.#viewer(context.caller, request.viewer);
+    const kind = findKind(request.kind) ?? KIND.SERVICE;
+    const names = { caller, names: [{ kind, namespace, name }], maxAgeMs };
+    return this.#answered<Said>(names, context, (asked) => handle(request, asked));
+  }
+
+  /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
+  #answered<T>({ caller, names, maxAgeMs }: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>): Maybe<T> {
+    const { machine } = this.#ports;
+    const { time } = context;
+    const [first] = names;
+    // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
+    if (first === undefined || !this.#parts.reads.verdict(caller, first.namespace).allowed)
+      return answer({ ...context, age: ageOf(machine.followedAnswer(time), time) });
+    const known: Answer[] = [];
+    const missing: InstanceName[] = [];
+    const waiting = Promise.withResolvers<T>();
+    let waitCount = 0;
+    const told = (error: WaymarkError | undefined): void => {
+      waitCount -= 1;
+      if (error !== undefined) waiting.reject(this.#missing(error, maxAgeMs));
+      else if (waitCount === 0) settle(waiting, () => this.#arrived(names, missing, known, context, answer));
+    };
+    for (const name of names) {
+      waitCount += 1;
+      const found = this.#ports.ask(name, { maxAgeMs }, told);
+      if (found === undefined) missing.push(name);
+      else {
+        waitCount -= 1;
+        known.push(found);
+      }
+    }
+    if (missing.length > 0) return waiting.promise;
+    return answer({ ...context, age: ageOf(worst(known), time) });
+  }
+
+  #arrived<T>(
+    names: readonly InstanceName[],
+    missing: readonly InstanceName[],
+    known: readonly Answer[],
+    context: CallContext,
+    answer: (context: CallContext) => Maybe<T>,
+  ): Maybe<T> {
+    const { machine } = this.#ports;
+    const time = this.#parts.now();
+    const isHere = (name: InstanceName) => machine.isComplete(name.namespace) || machine.hasFetched(name);
+    // What was evicted while another name arrived is unknown again, and not absent.
+    if (!names.every(isHere))
+      throw new WaymarkError("not_ready", "the cache of this resolver has no room for the answer; ask for fewer names", {
+        retryMs: RETRY_MS,
+      });
+    const fetched = missing.map((name) =>
+      machine.isComplete(name.namespace) ? machine.followedAnswer(time, name.namespace) : machine.fetchedAnswer(name, time),
+    );
+    return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
+  }
+
+  /** A caller with a bound for the age is told that the data is too old, whatever the reason. */
+  #missing(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
+    if (maxAgeMs === undefined || error.reason !== "not_ready") return error;
+    return new WaymarkError(
+      "too_stale",
+      `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`,
+      {
+        retryMs: RETRY_MS,
+      },
+    );
+  }
+
+  // ---- queries ----
+  #query(request: CatalogQueryRequest, context: CallContext, handle: UnaryHandler<CatalogQueryRequest>): Maybe<Said> {
+    const { machine } = this.#ports;
+    const { time } = context;
+    if (request.forResolver) this.#demandResolver(request.via, context.caller);
+    const filter = filterOf(request);
+    const caller = this.#viewer(context.caller, request.viewer);
+    const { namespace, prefix } = filter;
+    const isHidden = !request.forResolver && namespace !== "" && !this.#parts.reads.verdict(caller, namespace).allowed;
+    const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
+    const followed = machine.followedAnswer(time, namespace === "" ? prefix : namespace);
+    const here = () => handle(request, { ...context, age: ageOf(followed, time) });
+    if (isHidden) return here();
+    const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
+    if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) return here();
+    // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
+    if (plan.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
+    return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => handle(request, asked));
+  }
+
+  /** Only what is followed is known by its names in DNS. */
+  #planOfAliases({ namespace, prefix }: Filter) {
+    return { from: this.#ports.machine.isComplete(namespace === "" ? prefix : namespace) ? ("followed" as const) : ("upstream" as const) };
+  }
+
+  async #passed(
+    { request, filter, caller }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly caller: Caller },
+    context: CallContext,
+    here: () => Maybe<Said>,
+  ): Promise<Said> {
+    const { identity, policies, now } = this.#parts;
+    const { machine } = this.#ports;
+    if (filter.namespace !== "") machine.following.ask(filter.namespace, context.time.monoMs);
+    const sees = request.forResolver ? () => true : this.#parts.reads.allowed(caller);
+    const { clusterId } = identity;
+    const mayShow: Parameters<typeof passQuery>[1]["sees"] = (entry) =>
+      sees(entry.namespace) &&
+      (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
+    const via = [machine.via[0] ?? "", ...request.via];
+    try {
+      const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
+      const { response, ageMs, isStale } = await passQuery(this.#ports, passed);
+      const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
+      this.#parts.onRead(context.caller, filter.namespace);
+      return create(CatalogQueryResponseSchema, {
+        ...response,
+        ...resolved,
+        servedBy: identity.nodeId,
+        generatedAt: timestampFromMs(now().wallMs),
+        age: durationFromMs(Math.round(ageMs)),
+        stale: isStale,
+        source: Source.FETCHED,
+      });
+    } catch (error) {
+      return this.#fallback(error, { request, filter, here });
+    }
+  }
+
+  /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
+  #fallback(
+    error: unknown,
+    { request, filter, here }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly here: () => Maybe<Said> },
+  ): Maybe<Said> {
+    const { namespace, prefix } = filter;
+    if (!(error instanceof WaymarkError) || error.reason !== "not_ready") throw error;
+    const { machine } = this.#ports;
+    if (!machine.isComplete(namespace === "" ? prefix : namespace)) throw error;
+    const time = this.#parts.now();
+    if (request.maxStaleness !== undefined) checkAge(ageOf(machine.followedAnswer(time), time).ageMs, request.maxStaleness);
+    return here();
+  }
+
+  // ---- what needs a whole namespace ----
+  #status(request: NamespaceStatusRequest, context: CallContext, handle: UnaryHandler<NamespaceStatusRequest>): Maybe<Said> {
+    const { namespace } = request;
+    const answer = (time: Time) =>
+      handle(request, { ...context, time, age: ageOf(this.#ports.machine.followedAnswer(time, namespace), time) });
+    if (!this.#parts.reads.verdict(context.caller, namespace).allowed || this.#ports.machine.isComplete(namespace))
+      return answer(context.time);
+    return this.#followedFor<Said>(namespace, () => answer(this.#parts.now()));
+  }
+
+  /** A route of a node that reads a namespace, or everything. */
+  #whole(route: Route): Route {
+    return {
+      ...route,
+      answer: (parameters, context) => {
+        const { namespace = "" } = parameters;
+        const isHidden = namespace !== "" && !this.#parts.reads.verdict(context.caller, namespace).allowed;
+        const answer = () => route.answer(parameters, context);
+        return this.#whenReady<RouteAnswer>(namespace, () => (isHidden ? answer() : this.#followedFor<RouteAnswer>(namespace, answer)));
+      },
+    };
+  }
+
+  /** Follows a namespace for as long as the answer needs. */
+  async #followedFor<T>(namespace: string, answer: () => Maybe<T>): Promise<T> {
+    const release = this.#follow([namespace]);
+    try {
+      await this.#complete([namespace]);
+      return await answer();
+    } finally {
+      release();
+    }
+  }
+
+  // ---- watches ----
+  #watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
+    const watch = streaming<CatalogWatchRequest>(this.#node.handlers["catalogWatch"]);
+    if (request.forResolver) this.#demandResolver(request.via, context.caller);
+    const filter = filterOf(request);
+    const caller = this.#viewer(context.caller, request.viewer);
+    if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
+    const prefixes = filter.resolved?.list ?? [filter.namespace === "" ? filter.prefix : filter.namespace];
+    const release = this.#follow(prefixes);
+    const open = () => openHolding(() => watch(request, { ...context, time: this.#parts.now() }), release);
+    const { machine } = this.#ports;
+    if (machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix))) return open();
+    return new LateSource(this.#openLater(prefixes, open, release));
+  }
+
+  async #openLater(prefixes: readonly string[], open: () => StreamSource, release: () => void): Promise<StreamSource> {
+    try {
+      await this.#complete(prefixes);
+    } catch (error) {
+      release();
+      throw error;
+    }
+    return open();
+  }
+
+  /** Follows these prefixes until the function is called that is returned. Throws `quota_exceeded`. */
+  #follow(prefixes: readonly string[]): () => void {
+    const { following } = this.#ports.machine;
+    const followed: string[] = [];
+    const release = () => {
+      for (const prefix of followed.splice(0)) following.unwatch(prefix);
+      this.#ports.adjust();
+    };
+    try {
+      for (const prefix of prefixes) {
+        following.watch(prefix);
+        followed.push(prefix);
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
+    this.#ports.adjust();
+    return release;
+  }
+
+  async #complete(prefixes: readonly string[]): Promise<void> {
+    const { machine } = this.#ports;
+    const isThere = () => machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix));
+    if (await this.#ports.until(isThere, SNAPSHOT_WAIT_MS)) return;
+    throw new WaymarkError("not_ready", "this resolver does not hold all of what is asked for yet", { retryMs: RETRY_MS });
+  }
+
+  // ---- policy ----
+  /** Lets a call wait a moment for a policy of which the resolver has heard. Namespaces of the control plane need none. */
+  #whenReady<T>(namespace: string, act: () => Maybe<T>): Maybe<T> {
+    const { policy } = this.#ports.machine;
+    if (policy.isReady || (namespace !== "" && isControlNamespace(namespace))) return act();
+    return this.#ports
+      .until(() => policy.isReady, POLICY_WAIT_MS)
+      .then((isReady) => {
+        if (isReady) return act();
+        throw new WaymarkError("not_ready", "this resolver does not have the policy that is in force, and answers nobody before it has", {
+          retryMs: RETRY_MS,
+        });
+      });
+  }
+
+  #demandResolver(via: readonly string[], caller: Caller): void {
+    demandResolver(caller, this.#parts.isTls);
+    checkVia(this.#ports.machine.via, via);
+  }
+
+  #viewer(caller: Caller, asked: Parameters<typeof viewerOf>[1]): Caller {
+    return viewerOf(caller, asked, this.#parts.allowsViewerOverride);
+  }
+}
+
+/**
+ * Throws for a reader behind `via` that would read itself, or that would be behind too many resolvers. `own`: the resolver that is read, and those through
+ * which its data comes.
+ */
+export function checkVia(own: readonly string[], via: readonly string[]): void {
+  if (via.some((name) => own.includes(name)))
+    throw new WaymarkError(
+      "not_ready",
+      "this resolver reads through the one that asks, so neither would hear of a change; give one of them a node",
+    );
+  if (via.length + own.length > MAX_VIA + 1)
+    throw new WaymarkError("not_ready", `a chain of more than ${MAX_VIA} resolvers; read from a node`);
+}
+
+function unary<R extends Message>(handler: Handler | undefined): UnaryHandler<R> {
+  if (handler?.kind !== "unary") throw new TypeError("a node answers it by a unary method");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+  return handler.handle as UnaryHandler<R>;
+}
+
+function streaming<R extends Message>(handler: Handler | undefined): ServerStreamHandler<R> {
+  if (handler?.kind !== "server_streaming") throw new TypeError("a node answers it by a stream");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+  return handler.open as ServerStreamHandler<R>;
+}
+
+function isUnscoped(scope: Scope): boolean {
+  return scope === Scope.UNSPECIFIED;
+}
+
+/** Of several answers what is true of all together. */
+function worst(answers: readonly Answer[]): Answer {
+  const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
+  const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
+  return { source, isStale: answers.some(({ isStale }) => isStale), ageMs };
+}
+
+function settle<T>({ resolve, reject }: PromiseWithResolvers<T>, make: () => Maybe<T>): void {
+  try {
+    resolve(make());
+  } catch (error) {
+    reject(error);
+  }
+}

@@ -1,0 +1,252 @@
+/** A real resolver between real nodes and real callers: what it serves, to whom, and what it says of it. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Health, HealthCheckResponse_ServingStatus as Serving } from "../../gen/grpc/health/v1/health_pb.js";
+import type { DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
+import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { dig } from "../fakes/dig.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-resolver-mode-"));
+const TOKENS = { resolver: "token-of-a-resolver", admin: "token-of-an-admin", blue: "token-of-blue", red: "token-of-red" } as const;
+const ROLES = { resolver: ["mesh.resolve"], admin: ["mesh.admin"], blue: [], red: [] } as const;
+type Who = keyof typeof TOKENS;
+
+const tokenFile = join(HOME, "resolver.token");
+writeFileSync(tokenFile, TOKENS.resolver, { mode: 0o600 });
+
+function settings(name: string, more: object = {}): string {
+  const credentials = Object.entries(TOKENS).map(([who, token]) => ({
+    tenant: who,
+    token_sha256: createHash("sha256").update(token).digest("hex"),
+    roles: ROLES[who as Who],
+  }));
+  const path = join(HOME, `${name}.json`);
+  writeFileSync(path, JSON.stringify({ tenants: { mode: true, credentials }, observability: { log_level: "warn" }, ...more }));
+  return path;
+}
+
+let node: NodeProcess;
+let resolver: NodeProcess;
+beforeAll(async () => {
+  node = await startNodeProcess(["--ephemeral", "--node-id", "near", "--config", settings("node")]);
+  await register("svc.market", "web");
+  await register("svc.market.deep", "deep");
+  await register("svc.secret", "hidden");
+  await register("svc.other", "far");
+  await applyPolicy("v1", []);
+  resolver = await startResolver("edge", node.grpc);
+});
+afterAll(async () => {
+  await resolver[Symbol.asyncDispose]();
+  await node[Symbol.asyncDispose]();
+  rmSync(HOME, { recursive: true, force: true });
+});
+
+function startResolver(id: string, upstreams: string): Promise<NodeProcess> {
+  const flags = ["--mode", "resolver", "--upstream", upstreams, "--namespaces", "svc.market", "--ephemeral", "--node-id", id];
+  return startNodeProcess([...flags, "--config", settings(id, { resolver: { token_file: tokenFile } })]);
+}
+
+function transportAt(server: NodeProcess, who: Who) {
+  const credential: Interceptor = (next) => (request) => {
+    request.header.set("authorization", `Bearer ${TOKENS[who]}`);
+    return next(request);
+  };
+  return createGrpcTransport({ baseUrl: `http://${server.grpc}`, interceptors: [credential] });
+}
+
+const discoveryAt = (server: NodeProcess, who: Who = "blue") => createClient(DiscoveryService, transportAt(server, who));
+const keyOf = (namespace: string, name: string, instanceId = "1") => ({ kind: 1, namespace, name, instanceId });
+const entryOf = (namespace: string, name: string, instanceId = "1") => ({
+  key: keyOf(namespace, name, instanceId),
+  scope: Scope.ZONE,
+  targets: [{ host: "192.0.2.1", port: 80 }],
+});
+
+async function register(namespace: string, name: string, instanceId = "1"): Promise<void> {
+  await discoveryAt(node, "admin").register({ entries: [entryOf(namespace, name, instanceId)], staticLease: true });
+}
+
+async function applyPolicy(version: string, rules: readonly object[]): Promise<void> {
+  const policies = createClient(PolicyService, transportAt(node, "admin"));
+  await policies.applyPolicy({ policy: { version, defaultAllow: true, rules: rules as never }, reason: "test" });
+}
+
+const SECRET = { namespace: "svc.secret", visibilityTenants: ["red"] };
+
+async function refusal(call: Promise<unknown>): Promise<string> {
+  const error = await call.then(
+    () => undefined,
+    (thrown: unknown) => ConnectError.from(thrown),
+  );
+  return error === undefined ? "answered" : `${Code[error.code]} ${error.rawMessage}`;
+}
+
+test("what it follows is as at its node, also after a change, and the answer says where it comes from", async () => {
+  const query = () => discoveryAt(resolver).catalogQuery({ namespacePrefix: "svc.market" });
+  const first = await query();
+  expect(first.items.map(({ key }) => key?.name)).toEqual(["web", "deep"]);
+  expect([first.source, first.stale, first.servedBy]).toEqual([Source.FOLLOWED, false, "edge"]);
+  await register("svc.market", "db");
+  await until("it shows at the resolver", async () => (await query()).items.length === 3);
+  await discoveryAt(node, "admin").unregister({ keys: [keyOf("svc.market", "db")] });
+  await until("it shows at the resolver", async () => (await query()).items.length === 2);
+});
+
+test("a name elsewhere is fetched, and so is the absence of one", async () => {
+  const named = createClient(ResolverService, transportAt(resolver, "blue"));
+  const found = await named.resolve({ namespace: "svc.other", name: "far" });
+  expect([found.entries.map(({ key }) => key?.name), found.source, found.servedBy]).toEqual([["far"], Source.FETCHED, "edge"]);
+  expect((await named.resolve({ namespace: "svc.other", name: "none" })).entries).toEqual([]);
+  const chosen = await discoveryAt(resolver).resolve({ namespace: "svc.market", name: "web", kind: 1 });
+  expect([chosen.entry?.key?.name, chosen.source]).toEqual(["web", Source.FOLLOWED]);
+  expect(await refusal(discoveryAt(resolver).resolve({ namespace: "svc.other", name: "none", kind: 1 }))).toMatch(/^NotFound/);
+});
+
+test("a query that it holds nothing of is passed on page by page, and shows each caller what a node would", async () => {
+  await applyPolicy("v2", [SECRET]);
+  for (const who of ["blue", "red"] as const) {
+    const pages = async (server: NodeProcess) => {
+      const names: string[] = [];
+      for (let pageToken = ""; ; ) {
+        const page = await discoveryAt(server, who).catalogQuery({ namespacePrefix: "svc", limit: 1, pageToken });
+        names.push(...page.items.map(({ key }) => key?.name ?? ""));
+        ({ nextPageToken: pageToken } = page);
+        if (pageToken === "") return names;
+      }
+    };
+    await until("it shows at the resolver", async () => (await pages(resolver)).join() === (await pages(node)).join());
+    expect(await pages(resolver)).toEqual(who === "red" ? ["web", "deep", "far", "hidden"] : ["web", "deep", "far"]);
+  }
+});
+
+test("a caller that may not see a namespace gets nothing of it by any way, and one that may gets it", async () => {
+  await applyPolicy("v3", [SECRET]);
+  const seen = async (who: Who) => {
+    const named = await createClient(ResolverService, transportAt(resolver, who)).resolve({ namespace: "svc.secret", name: "hidden" });
+    const queried = await discoveryAt(resolver, who).catalogQuery({ namespace: "svc.secret" });
+    const watched = await refusal(firstSnapshot(who, { namespace: "svc.secret" }));
+    const status = await discoveryAt(resolver, who).namespaceStatus({ namespace: "svc.secret" });
+    return [named.entries.length, queried.items.length, watched.split(" ")[0], Number(status.endpointCount)];
+  };
+  await until("it shows at the resolver", async () => (await seen("blue")).join() === "0,0,PermissionDenied,0");
+  for (let n = 0; n < 5; n++) {
+    expect(await seen("red")).toEqual([1, 1, "answered", 1]);
+    expect(await seen("blue")).toEqual([0, 0, "PermissionDenied", 0]);
+  }
+});
+
+function nameIn({ payload }: DiscoveryDelta): string {
+  return payload.case === "entry" ? (payload.value.key?.name ?? "") : "";
+}
+
+async function firstSnapshot(who: Who, request: object): Promise<readonly string[]> {
+  const stop = new AbortController();
+  const names: string[] = [];
+  try {
+    for await (const message of discoveryAt(resolver, who).catalogWatch(request, { signal: stop.signal })) {
+      names.push(...message.deltas.map(nameIn));
+      if (message.snapshot === Snapshot.END) return names;
+    }
+  } finally {
+    stop.abort();
+  }
+  return names;
+}
+
+test("a watch of what it did not follow makes it follow that, and goes on at the node with its portable cursor", async () => {
+  const stop = new AbortController();
+  const messages: CatalogWatchResponse[] = [];
+  const watching = (async () => {
+    for await (const message of discoveryAt(resolver).catalogWatch(
+      { namespace: "svc.other", bookmarkInterval: { seconds: 1n, nanos: 0 } },
+      { signal: stop.signal },
+    ))
+      messages.push(message);
+  })().catch(() => {});
+  await until("it shows at the resolver", () => messages.some(({ snapshot }) => snapshot === Snapshot.END));
+  await register("svc.other", "near", "2");
+  await until("it shows at the resolver", () => messages.some(({ deltas }) => deltas.some((delta) => nameIn(delta) === "near")));
+  await until("it shows at the resolver", () => messages.some(({ portableCursor, bookmark }) => bookmark && portableCursor !== ""));
+  const cursor = messages.findLast(({ portableCursor }) => portableCursor !== "")?.portableCursor ?? "";
+  stop.abort();
+  await watching;
+  await register("svc.other", "next", "3");
+  const told: string[] = [];
+  const atNode = new AbortController();
+  for await (const { deltas, snapshot } of discoveryAt(node).catalogWatch({ namespace: "svc.other", cursor }, { signal: atNode.signal })) {
+    expect(snapshot).toBe(Snapshot.UNSPECIFIED);
+    told.push(...deltas.map(nameIn));
+    if (told.length > 0) break;
+  }
+  atNode.abort();
+  expect(told).toEqual(["next"]);
+});
+
+test("writes are refused, and the refusal names nodes", async () => {
+  const refused = await refusal(discoveryAt(resolver, "admin").register({ entries: [entryOf("svc.market", "new")], staticLease: true }));
+  expect(refused).toMatch(
+    /^FailedPrecondition read_only: this server is a resolver, which takes no writes; call a node, for example grpc:\/\/127\.0\.0\.1:\d+/,
+  );
+});
+
+test("the nodes of the cluster are asked for upstream, and services that only nodes have are not serving", async () => {
+  const map = await discoveryAt(resolver).clusterMap({});
+  expect([map.nodes.map(({ key }) => key?.name), map.servedBy, map.source]).toEqual([["near"], "edge", Source.FETCHED]);
+  const health = createClient(Health, transportAt(resolver, "blue"));
+  const status = async (service: string) => (await health.check({ service })).status;
+  expect(await status(DiscoveryService.typeName)).toBe(Serving.SERVING);
+  expect(await status(PeerService.typeName)).toBe(Serving.NOT_SERVING);
+});
+
+test("HTTP and DNS answer as at a node", async () => {
+  const http = `http://${resolver.listeners["http"]}`;
+  const headers = { "content-type": "application/json", authorization: `Bearer ${TOKENS.blue}` };
+  const asked = await fetch(`${http}/waymark.discovery.v1.DiscoveryService/CatalogQuery`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify({ namespace: "svc.market", names: ["web"] }),
+  });
+  expect(await asked.json()).toMatchObject({ items: [{ key: { name: "web" } }], source: "SOURCE_FOLLOWED", servedBy: "edge" });
+  const scraped = await fetch(`${http}/sd/prometheus?namespace=svc.other`, { headers });
+  expect([scraped.status, ((await scraped.json()) as unknown[]).length > 0]).toEqual([200, true]);
+  expect((await fetch(`${http}/readyz`)).status).toBe(200);
+  expect(await dig(resolver.listeners["dns"] ?? "", "web.svc.market.waymark")).toContain("192.0.2.1");
+});
+
+test("with its node gone it goes on serving what it holds, marked stale, and says of nothing else that it is absent", async () => {
+  await using lone = await startNodeProcess(["--ephemeral", "--node-id", "gone", "--config", settings("gone")]);
+  await discoveryAt(lone, "admin").register({ entries: [entryOf("svc.market", "web")], staticLease: true });
+  await using edge = await startResolver("cut-off", lone.grpc);
+  expect((await discoveryAt(edge).catalogQuery({ namespace: "svc.market" })).items.length).toBe(1);
+  lone.command.kill("SIGKILL");
+  await lone.command.finished();
+  await until("it shows at the resolver", async () => (await discoveryAt(edge).catalogQuery({ namespace: "svc.market" })).stale);
+  const held = await discoveryAt(edge).catalogQuery({ namespace: "svc.market" });
+  expect([held.items.length, held.stale, held.source]).toEqual([1, true, Source.FOLLOWED]);
+  expect(await refusal(discoveryAt(edge).catalogQuery({ namespace: "svc.unknown", names: ["x"] }))).toMatch(/^Unavailable not_ready/);
+});
+
+test("a resolver behind a resolver holds what that one does, and a change comes through both", async () => {
+  await using second = await startResolver("second", resolver.grpc);
+  const names = async () => (await discoveryAt(second).catalogQuery({ namespacePrefix: "svc.market" })).items.map(({ key }) => key?.name);
+  expect(await names()).toEqual(["web", "deep"]);
+  await register("svc.market", "through");
+  await until("it shows at the resolver", async () => (await names()).length === 3);
+  await discoveryAt(node, "admin").unregister({ keys: [keyOf("svc.market", "through")] });
+  await until("it shows at the resolver", async () => (await names()).length === 2);
+  const far = await createClient(ResolverService, transportAt(second, "blue")).resolve({ namespace: "svc.other", name: "far" });
+  expect([far.entries.length, far.source]).toEqual([1, Source.FETCHED]);
+});
