@@ -86,7 +86,7 @@ export function unreachedFiles(root: string): readonly string[] {
 }
 
 /** The files that join the rooms of a node. */
-const COMPOSER = /^src\/node\/core(?:\.ts|\/)/;
+const COMPOSER = /^src\/node\/(?:core(?:\.ts|\/)|resolver\/resolver-rooms\.ts$)/;
 /** The classes and functions that rooms are built from and joined with, by the file that has them. */
 const JOINED = {
   "src/catalog/entry/codec.ts": "EntryStamper",
@@ -127,7 +127,10 @@ export function composingFaults(root: string): readonly string[] {
       const isJoined = (name: string) => Object.entries(JOINED).some(([of, said]) => of === target && said.split("|").includes(name));
       return values.filter((name) => isPart(name) || isJoined(name));
     });
-    return used.map((name) => `${file} has ${name}: the rooms of a node are built and joined in src/node/core.ts and src/node/core/`);
+    return used.map(
+      (name) =>
+        `${file} has ${name}: the rooms of a node are built and joined in src/node/core.ts and src/node/core/, those of a resolver in src/node/resolver/resolver-rooms.ts`,
+    );
   });
 }
 

@@ -350,6 +350,7 @@ test("tidy names a shell or a simulated node that builds or joins the rooms of a
       'import { Snapshots } from "./core/snapshots.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
     "src/node/core/a.ts": 'import { startNewGeneration } from "../../catalog/replica/new-generation.ts";\n',
     "src/node/core/rooms.ts": 'import { Replica } from "../../catalog/replica/replica.ts";\n',
+    "src/node/resolver/resolver-rooms.ts": 'import { Replica } from "../../catalog/replica/replica.ts";\n',
     "src/node/a.io.ts":
       'import { ageOf, type Warm } from "./core/warm-start.ts";\nimport { CommitCycle } from "../discovery/registrar/commit-cycle.ts";\n',
     "src/node/b.io.ts":

@@ -14,7 +14,6 @@ import { Wakeup } from "../../discovery/wakeup.io.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { HISTORY_BOUNDS } from "../../policy/versions/engine.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
@@ -22,16 +21,16 @@ import type { ResolverPorts } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
-import { AccessLog } from "../access-log.ts";
+import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
-import { NodeLimits } from "../limits.ts";
+import type { NodeLimits } from "../limits.ts";
 import { observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./access.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
 import { resolverOptionsOf } from "./options.ts";
-import { ResolverRooms } from "./resolver-rooms.ts";
+import { openResolverRooms, type ResolverRooms } from "./resolver-rooms.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
 import { Waits } from "./waits.io.ts";
 
@@ -75,27 +74,19 @@ export class ResolverCore implements Component {
     const boot = randomBytes(6).toString("hex");
     const generation = Math.floor(time.wallMs / 1000) * GENERATIONS_PER_S;
     this.#metrics = metrics;
-    this.accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
-    this.rooms = new ResolverRooms(
-      {
-        nodeId,
-        generation,
-        boot,
-        resolver: resolverOptionsOf(settings, { name: nodeId, random }),
-        catalog: settings.catalog,
-        history: HISTORY_BOUNDS,
-        zones: settings.dns.zones,
-        onDenied: this.accessLog.onDenied,
-        onAgain: () => this.#wakeup.kick(),
-      },
-      time,
+    const resolver = resolverOptionsOf(settings, { name: nodeId, random });
+    const opened = openResolverRooms(
+      { nodeId, generation, boot, resolver, onAgain: () => this.#wakeup.kick() },
+      { settings, metrics, audit, now },
     );
+    this.rooms = opened.rooms;
+    this.limits = opened.limits;
+    this.accessLog = opened.accessLog;
     const { listeners } = this;
     this.identity = { version, nodeId, clusterId, region, zone, roles, listeners, boot, generation, startedMonoMs: time.monoMs };
-    const { policies, replica, switches, fanout } = this.rooms;
+    const { switches, fanout } = this.rooms;
     this.#wakeup = new Wakeup(fanout, now);
     this.#switcher = new PolicySwitcher(switches, () => this.rooms.show());
-    this.limits = new NodeLimits({ settings, metrics, policies, lookup: replica.lookup, now, audit });
     this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
     const upstreamLog = log.child("resolver");
     const calls = new UpstreamCalls({

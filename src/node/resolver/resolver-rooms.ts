@@ -12,17 +12,22 @@ import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import type { Settings } from "../../config/settings.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
 import { Reads } from "../../discovery/reads.ts";
 import { SwitchQueue } from "../../discovery/switch-queue.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import type { AuditSink } from "../../policy/audit/record.ts";
 import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
 import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
-import { type EngineOptions, PolicyEngine } from "../../policy/versions/engine.ts";
+import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import { type ResolverInput, ResolverMachine, type ResolverOptions, type ResolverOrder } from "../../resolver/machine.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
+import { AccessLog } from "../access-log.ts";
+import { NodeLimits } from "../limits.ts";
 
 export interface ResolverRoomsOptions {
   readonly nodeId: string;
@@ -39,6 +44,32 @@ export interface ResolverRoomsOptions {
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
   readonly nameBounds?: NameIndexBounds;
+}
+
+/** What a process adds: its limits, and the record of who was answered. */
+export interface ResolverProcess {
+  readonly settings: Settings;
+  readonly metrics: Metrics;
+  readonly audit: Pick<AuditSink, "record">;
+  readonly now: () => Time;
+}
+
+export interface OpenedRooms {
+  readonly rooms: ResolverRooms;
+  readonly limits: NodeLimits;
+  readonly accessLog: AccessLog;
+}
+
+export function openResolverRooms(
+  options: Pick<ResolverRoomsOptions, "boot" | "generation" | "nodeId" | "onAgain" | "resolver">,
+  { settings, metrics, audit, now }: ResolverProcess,
+): OpenedRooms {
+  const { catalog, dns } = settings;
+  const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
+  const bounds = { catalog, history: HISTORY_BOUNDS, zones: dns.zones };
+  const rooms = new ResolverRooms({ ...options, ...bounds, onDenied: accessLog.onDenied }, now());
+  const limits = new NodeLimits({ settings, metrics, policies: rooms.policies, lookup: rooms.replica.lookup, now, audit });
+  return { rooms, limits, accessLog };
 }
 
 export class ResolverRooms {
