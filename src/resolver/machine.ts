@@ -145,7 +145,7 @@ export class ResolverMachine {
   /** Of answers of which not all pages are here. */
   #arrivedBytes = 0;
   #callCount = 0;
-  #policyStream: { readonly stream: StreamNumber; readonly upstream: string } | undefined;
+  #policyStream: { readonly stream: StreamNumber; readonly upstream: string; hasSpoken: boolean } | undefined;
   #policyStreamCount = 0;
   /** The upstream of the watches that are open. */
   #used: string | undefined;
@@ -381,6 +381,7 @@ export class ResolverMachine {
     this.#freshness.heard(time);
     this.policy.heardEpoch(said.policyEpoch);
     if (said.place === undefined) return;
+    if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
     if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
   }
@@ -388,7 +389,13 @@ export class ResolverMachine {
   #policySaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
     const open = this.#policyStream;
     if (open?.stream !== stream) return;
-    this.#believed(open.upstream, () => this.policy.hear(readPolicyMessage(bytes)), time, out);
+    const hear = () => {
+      this.policy.hear(readPolicyMessage(bytes));
+      return true;
+    };
+    if (this.#believed(open.upstream, hear, time, out) !== true) return;
+    open.hasSpoken = true;
+    if (!this.#watches.isOpen) this.upstreams.goesWell(open.upstream);
   }
 
   #fetchedPage(call: CallNumber, bytes: Uint8Array, time: Time, out: Out): void {
@@ -447,14 +454,14 @@ export class ResolverMachine {
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       out.push({ kind: "garbled", upstream, fault: error.message });
-      this.upstreams.failed(upstream, time.monoMs, GARBLED_RETRY_MS);
+      this.upstreams.broke(upstream, time.monoMs, GARBLED_RETRY_MS);
       return undefined;
     }
   }
 
   /** The upstream that is used failed. */
   #lose({ monoMs }: Time, retryMs?: number): void {
-    if (this.#used !== undefined) this.upstreams.failed(this.#used, monoMs, retryMs);
+    if (this.#used !== undefined) this.upstreams.broke(this.#used, monoMs, retryMs);
   }
 
   /** Brings what is open in line with the upstream and with what is to be followed. */
@@ -485,8 +492,9 @@ export class ResolverMachine {
     if (this.#used === undefined) return;
     this.policy.begin();
     this.#policyStreamCount += 1;
-    this.#policyStream = { stream: this.#policyStreamCount, upstream: this.#used };
-    out.push({ kind: "open policy", ...this.#policyStream, known: this.policy.known });
+    const opened = { stream: this.#policyStreamCount, upstream: this.#used };
+    this.#policyStream = { ...opened, hasSpoken: false };
+    out.push({ kind: "open policy", ...opened, known: this.policy.known });
   }
 }
 

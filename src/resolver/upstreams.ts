@@ -31,7 +31,12 @@ interface Upstream {
   readonly address: string;
   /** Of the last probes, smoothed. Undefined before the first one since it last failed. */
   latencyMs: number | undefined;
+  /** Probes that failed since one was answered. */
   failures: number;
+  /** How often what was followed there broke since it went well. */
+  breaks: number;
+  /** Until then it is left alone, whatever a probe says that was under way when it broke. */
+  restUntilMonoMs: number;
   nextProbeMonoMs: number;
   isProbing: boolean;
   refusal: Refusal | undefined;
@@ -62,6 +67,8 @@ export class Upstreams {
       address,
       latencyMs: undefined,
       failures: 0,
+      breaks: 0,
+      restUntilMonoMs: monoMs,
       nextProbeMonoMs: monoMs,
       isProbing: false,
       refusal: undefined,
@@ -112,7 +119,10 @@ export class Upstreams {
   answered(address: string, latencyMs: number, facts: UpstreamFacts, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
-    Object.assign(upstream, { isProbing: false, failures: 0, nextProbeMonoMs: monoMs + this.#jittered(PROBE_INTERVAL_MS) });
+    const isResting = monoMs < upstream.restUntilMonoMs;
+    const nextProbeMonoMs = isResting ? upstream.restUntilMonoMs : monoMs + this.#jittered(PROBE_INTERVAL_MS);
+    Object.assign(upstream, { isProbing: false, failures: 0, nextProbeMonoMs });
+    if (isResting) return;
     upstream.latencyMs = upstream.latencyMs === undefined ? latencyMs : upstream.latencyMs + SMOOTHING * (latencyMs - upstream.latencyMs);
     this.#judge(upstream, facts);
     this.#choose(monoMs);
@@ -126,13 +136,33 @@ export class Upstreams {
     this.#choose(monoMs);
   }
 
-  /** A probe or the watch of an upstream failed. `retryMs`: what it asked for. */
+  /** A probe of an upstream failed. `retryMs`: what it asked for. */
   failed(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
-    const waitMs = Math.max(retryMs, backoffMs(upstream.failures, this.#options.random(), RETRY));
-    Object.assign(upstream, { isProbing: false, latencyMs: undefined, nextProbeMonoMs: monoMs + waitMs, betterSinceMonoMs: undefined });
+    upstream.isProbing = false;
     upstream.failures += 1;
+    this.#rest(upstream, monoMs, retryMs);
+  }
+
+  /** What was followed at an upstream broke, or cannot be believed. That it answers probes does not make the next try come sooner. */
+  broke(address: string, monoMs: number, retryMs = 0): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    upstream.breaks += 1;
+    this.#rest(upstream, monoMs, retryMs);
+  }
+
+  /** What is followed at an upstream goes well. */
+  goesWell(address: string): void {
+    const upstream = this.#find(address);
+    if (upstream !== undefined) upstream.breaks = 0;
+  }
+
+  #rest(upstream: Upstream, monoMs: number, retryMs: number): void {
+    const attempt = Math.max(upstream.failures, upstream.breaks) - 1;
+    const restUntilMonoMs = monoMs + Math.max(retryMs, backoffMs(attempt, this.#options.random(), RETRY));
+    Object.assign(upstream, { restUntilMonoMs, nextProbeMonoMs: restUntilMonoMs, latencyMs: undefined, betterSinceMonoMs: undefined });
     this.#choose(monoMs);
   }
 

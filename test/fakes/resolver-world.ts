@@ -43,6 +43,7 @@ export class Server {
   /** Changes what it sends on watches. */
   garble: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   garbleFetched: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
+  garblePolicy: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   /** Ends the watches that are open, once. */
   breaks = false;
   watchCount = 0;
@@ -285,13 +286,13 @@ export class ResolverWorld {
     this.#watches.set(stream, { server, feed });
   }
 
-  #sendPolicy(stream: number, { versions, policyEpoch, isUp }: Server): void {
+  #sendPolicy(stream: number, { versions, policyEpoch, isUp, garblePolicy }: Server): void {
     if (!isUp) return void this.#later.push({ kind: "policy ended", stream });
     const places = versions.map(({ head }) => ({ ...head, number: BigInt(head.number), hlc: BigInt(head.hlc) }));
     const parts = versions.map(({ bytes }, i) => ({ part: { place: places[i]!, offset: 0, bytes, sizeBytes: bytes.length } }));
     for (const message of [...parts, { state: { versions: places, policyEpoch } }]) {
       const bytes = toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message));
-      this.#later.push({ kind: "policy said", stream, bytes });
+      this.#later.push({ kind: "policy said", stream, bytes: garblePolicy(bytes) });
     }
   }
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
+import { Rng } from "../../src/lib/rng.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
@@ -290,4 +291,43 @@ test("answers that are arriving have no more bytes than may be held, and leave n
   expect(world.ask({ ...OTHER, name: "large" })).toBe("failed");
   world.server("a").garbleFetched = garbleFetched;
   expect(world.ask({ ...OTHER, name: "small" })).toBe("told");
+});
+
+test("a server that answers probes, and ends every watch at once, is not asked without end", () => {
+  const world = new ResolverWorld(["a"]);
+  world.put("a", DB1);
+  for (let ms = 0; ms < MINUTE; ms += 100) {
+    world.server("a").breaks = true;
+    world.run(100);
+  }
+  expect(world.server("a").watchCount).toBeGreaterThan(5);
+  expect(world.server("a").watchCount).toBeLessThan(25);
+  world.server("a").breaks = false;
+  world.run(20 * SECOND);
+  expect(world.ask(DB)).toBe("followed 1");
+});
+
+test.each(Array.from({ length: runs(24) }, (_, seed) => ({ seed })))("no bytes of a server break it: seed $seed", ({ seed }) => {
+  const rng = new Rng(seed);
+  const spoil = (bytes: Uint8Array): Uint8Array => {
+    if (rng.int(3) > 0 || bytes.length === 0) return bytes;
+    const spoiled = Buffer.from(bytes);
+    for (let n = rng.int(3); n >= 0; n--) spoiled[rng.int(spoiled.length)] = rng.int(256);
+    return rng.int(4) === 0 ? spoiled.subarray(0, rng.int(spoiled.length)) : spoiled;
+  };
+  const world = new ResolverWorld(["a", "b"], { namespaces: ["svc", "other"] });
+  for (const name of ["a", "b"]) {
+    const server = world.server(name);
+    server.versions = [version(1)];
+    server.policyEpoch = epochOf(server.versions[0]!.head);
+    Object.assign(server, { garble: spoil, garbleFetched: spoil, garblePolicy: spoil });
+  }
+  for (let n = 0; n < 60; n++) {
+    const [name, key] = [rng.int(2) === 0 ? "a" : "b", KEYS[rng.int(KEYS.length)]!];
+    if (rng.int(3) === 0) world.end(name, key, rng.int(2) === 0 ? BODY.EXPIRED : BODY.UNREGISTERED);
+    else world.put(name, key, rng.int(8));
+    if (rng.int(10) === 0) world.server(name).breaks = true;
+    world.run(SECOND);
+    for (const namespace of ["svc", "other", "elsewhere"]) world.ask({ ...DB, namespace });
+  }
 });

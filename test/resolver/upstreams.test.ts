@@ -109,6 +109,39 @@ test("calls go to the one that is followed, then to the quickest of the others",
     list.answered(address, latencyMs, OURS, 10);
   list.answered("d", 6, { ...OURS, clusterId: "c2" }, 10);
   list.failed("a", 20);
-  list.answered("a", 1, OURS, 30);
+  list.answered("a", 1, OURS, 1000);
   expect([list.current, list.usable]).toEqual(["c", ["c", "a", "b"]]);
+});
+
+test("one that answers probes, but breaks whatever is followed there, is tried less and less often until it goes well", () => {
+  const list = upstreams("a");
+  list.takeProbes(0);
+  list.answered("a", 5, OURS, 0);
+  const waits: number[] = [];
+  let monoMs = 0;
+  const breakAndReturn = () => {
+    list.broke("a", monoMs);
+    const dueMonoMs = list.nextDeadlineMs();
+    waits.push(dueMonoMs - monoMs);
+    monoMs = dueMonoMs;
+    expect(list.takeProbes(monoMs)).toEqual(["a"]);
+    list.answered("a", 5, OURS, monoMs);
+    expect(list.current).toBe("a");
+  };
+  for (let n = 0; n < 8; n++) breakAndReturn();
+  list.goesWell("a");
+  breakAndReturn();
+  expect(waits).toEqual([138, 275, 550, 1100, 2200, 4400, 5500, 5500, 138]);
+});
+
+test("a probe that was under way when its server broke does not bring it back before its time", () => {
+  const list = upstreams("a");
+  list.answered("a", 5, OURS, 0);
+  expect(list.takeProbes(6000)).toEqual(["a"]);
+  list.broke("a", 6001, 10_000);
+  list.answered("a", 5, OURS, 6002);
+  expect([list.current, list.nextDeadlineMs(), list.takeProbes(16_000)]).toEqual([undefined, 16_001, []]);
+  expect(list.takeProbes(16_001)).toEqual(["a"]);
+  list.answered("a", 5, OURS, 16_002);
+  expect(list.current).toBe("a");
 });

@@ -31,6 +31,8 @@ const BOOKMARK_INTERVAL = { seconds: 1n };
 /** Most versions that a request names as known. */
 const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
+/** A server that asks for a longer pause is asked again all the same. */
+const MAX_RETRY_MS = 60_000;
 
 export const PATHS = {
   probe: "/waymark.discovery.v1.DiscoveryService/ServerInfo",
@@ -114,7 +116,7 @@ function readDetails(bytes: Uint8Array | undefined): Details {
     const info = anyUnpack(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") reason = reasonOf(info.reason);
     const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
-    if (delay !== undefined) retryMs = Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6));
+    if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
   return { reason, retryMs };
 }
