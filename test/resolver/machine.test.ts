@@ -330,4 +330,5 @@ test.each(Array.from({ length: runs(24) }, (_, seed) => ({ seed })))("no bytes o
     world.run(SECOND);
     for (const namespace of ["svc", "other", "elsewhere"]) world.ask({ ...DB, namespace });
   }
+  expect(world.garbled).not.toEqual([]);
 });
