@@ -30,4 +30,4 @@ export function ageOf({ source, isStale, ageMs }: Answer, { wallMs }: Time): Ans
   return { ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs, isStale: isStale || !isKnownAge(ageMs), source: SOURCES[source] };
 }
 
-const SOURCES = { followed: SOURCE.FOLLOWED, fetched: SOURCE.FETCHED } as const;
+const SOURCES = { followed: SOURCE.FOLLOWED, fetched: SOURCE.FETCHED, disk: SOURCE.DISK } as const;
