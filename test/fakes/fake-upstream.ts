@@ -31,7 +31,7 @@ interface Watch {
 
 export class FakeUpstream {
   readonly node: FabricComponent;
-  facts = { clusterId: "local", region: "local" };
+  facts = { clusterId: "local", region: "local", via: [] as string[] };
   /** Whether its watches say nothing, though it takes them. */
   isSilent = false;
   /** Changes what it sends. */

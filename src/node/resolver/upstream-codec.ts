@@ -31,6 +31,8 @@ const BOOKMARK_INTERVAL = { seconds: 1n };
 /** Most versions that a request names as known. */
 const MAX_KNOWN = 100;
 const MAX_TEXT_CHARS = 512;
+/** More than any chain may have. */
+const MAX_VIA = 100;
 /** A server that asks for a longer pause is asked again all the same. */
 const MAX_RETRY_MS = 60_000;
 
@@ -65,9 +67,9 @@ function wirePlace({ number, hlc, nodeId, checksum }: VersionPlace) {
 
 /** Reads the answer to a probe. Throws `invalid_argument` for bytes that no server of ours can have sent. */
 export function readFacts(bytes: Uint8Array): UpstreamFacts {
-  const { clusterId, region } = decoded(bytes);
-  if (clusterId === "") throw misplaced("a server that names no cluster");
-  return { clusterId, region, via: [] };
+  const { clusterId, region, via } = decoded(bytes);
+  if (clusterId === "" || via.length > MAX_VIA) throw misplaced("a server that names no cluster, or too many resolvers");
+  return { clusterId, region, via };
 }
 
 function decoded(bytes: Uint8Array): ServerInfoResponse {

@@ -299,6 +299,7 @@ class ReadMethods {
       generation: BigInt(identity.generation),
       protocolVersions: [...PROTOCOL_VERSIONS],
       staticEntriesEnded: BigInt(this.#parts.endedStaticCount()),
+      via: [...this.#via()],
     });
   }
 

@@ -43,16 +43,18 @@ test("a stream that is reset in mid-snapshot shows nothing of it, and another on
   expect(resolver.warnings).toEqual([expect.stringMatching(/a stream of an upstream ended: not_ready/)]);
 });
 
-test("servers of another cluster or region are not followed, and one that garbles is left alone", async () => {
-  const [stranger, far, garbled, mute, good] = await upstreams("stranger", "far", "garbled", "mute", "good");
-  stranger!.facts = { clusterId: "other", region: "local" };
-  far!.facts = { clusterId: "local", region: "other" };
+test("servers of another cluster or region, and one that reads us, are not followed, and one that garbles is left alone", async () => {
+  const [stranger, far, reader, garbled, mute, good] = await upstreams("stranger", "far", "reader", "garbled", "mute", "good");
+  stranger!.facts = { clusterId: "other", region: "local", via: [] };
+  far!.facts = { clusterId: "local", region: "other", via: [] };
+  reader!.facts = { clusterId: "local", region: "local", via: ["reader", "me"] };
   garbled!.garble.watch = (bytes) => bytes.subarray(0, bytes.length - 1);
   mute!.garble.info = () => new Uint8Array([255]);
-  using resolver = new DrivenResolver([stranger!, far!, garbled!, mute!].map(({ address }) => address));
+  using resolver = new DrivenResolver([stranger!, far!, reader!, garbled!, mute!].map(({ address }) => address));
   await until("the garbled one is left", () => resolver.warnings.some((line) => line.includes("cannot be read")));
   expect([resolver.machine.isReady, resolver.machine.upstreams.usable]).toEqual([false, []]);
-  expect([stranger!, far!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0]);
+  expect([stranger!, far!, reader!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0, 0]);
+  expect(resolver.machine.upstreams.refusals.get(reader!.address)).toBe("loop");
   using second = new DrivenResolver([stranger!, far!, garbled!, mute!, good!].map(({ address }) => address));
   await ready(second);
   expect(second.machine.upstreams.current).toBe(good!.address);

@@ -1617,6 +1617,13 @@ export declare type ServerInfoResponse = Message<"waymark.discovery.v1.ServerInf
    * @generated from field: uint64 static_entries_ended = 12;
    */
   staticEntriesEnded: bigint;
+
+  /**
+   * At a resolver: the resolver itself, and those through which its data comes, the nearest first. Empty at a node.
+   *
+   * @generated from field: repeated string via = 13;
+   */
+  via: string[];
 };
 
 /**
