@@ -306,9 +306,13 @@ export class Reader {
     return (stored.body === BODY.ENTRY ? undefined : this.replica.causes.get(stored)) ?? causeOf(stored);
   }
 
-  /** Whether the reader may know that there was such a record: a resolver hears nothing of what is LOCAL. */
-  mayTell({ reach }: StoredRecord): boolean {
-    return this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL;
+  /**
+   * Whether the reader may know that there was an entry of this key: a resolver hears nothing of what is LOCAL. Another node's record may have been shown before
+   * the LOCAL one ended with it.
+   */
+  mayTell({ reach, peers }: StoredRecord): boolean {
+    if (this.options.filter.resolved === undefined || reach !== SCOPE.LOCAL) return true;
+    return peers?.some((peer) => peer.reach !== SCOPE.LOCAL) === true;
   }
 
   /** Whether the key itself passes the filter: the part of the filter that also applies to tombstones. */
