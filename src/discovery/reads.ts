@@ -101,6 +101,8 @@ export class Reads {
   /** The policy that every watch has been told of. */
   #settledPolicy: Policy;
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
+  /** Policies that came into force since then: watches may have been told under any of them. At a node one waits until the watches have heard of the one before. */
+  #unsettled: readonly Policy[] = [];
 
   /** `lists` is of a resolver. */
   constructor(
@@ -180,6 +182,7 @@ export class Reads {
     if (policy !== this.#turnPolicy) {
       this.#turnPolicy = policy;
       this.#policyTurn += 1;
+      this.#unsettled = [...this.#unsettled, policy];
     }
     return this.#policyTurn;
   }
@@ -215,6 +218,7 @@ export class Reads {
   /** Every watch has been told about this policy. */
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
+    this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
     this.#policyTurn += 1;
   }
 
@@ -386,8 +390,11 @@ export class Reads {
   /** Whether a viewer must still be told about a new verdict on a namespace, or about new owners' rules for its records; a resolver about the latter. */
   #isChanged(namespace: string, viewer: Viewer | undefined): boolean {
     const { policy } = this.#policies;
-    if (viewer !== undefined && this.#settledPolicy.viewer(namespace, viewer).allowed !== policy.viewer(namespace, viewer).allowed)
-      return true;
+    if (viewer !== undefined) {
+      const { allowed } = policy.viewer(namespace, viewer);
+      const isOther = (told: Policy) => told.viewer(namespace, viewer).allowed !== allowed;
+      if (isOther(this.#settledPolicy) || this.#unsettled.some(isOther)) return true;
+    }
     return policy !== this.#shownPolicy && !hasSameOwners(this.#shownPolicy, policy, namespace);
   }
 

@@ -104,6 +104,23 @@ test("until the new policy's owner rules are applied a viewer sees only what bot
   expect(reads.isSettled).toBe(true);
 });
 
+test("a watch that was told under a policy in between is owed what the next one hides, although the one before hid it too", () => {
+  const { reads, policies, change } = open();
+  change(HIDING);
+  const opened = new Policy(set([], { defaultAllow: true }), 2);
+  policies.policy = opened;
+  reads.show(opened);
+  const reader = reads.reader(RED, { filter: { ...ANY, namespace: "svc" }, isNamesOnly: false, withDigest: false });
+  expect(reader.isOwed).toBe(true);
+  policies.policy = new Policy(HIDING.set, 3);
+  expect(reader.isOwed).toBe(true);
+  reads.settle(opened);
+  expect(reader.isOwed).toBe(true);
+  reads.show(policies.policy);
+  reads.settle(policies.policy);
+  expect(reader.isOwed).toBe(false);
+});
+
 test("the holder of short cursors says the state of the policy, and nothing of how often that changed", () => {
   const [one, other] = [open(), open()];
   const holder = (of: typeof one) => of.reads.node.boot;
