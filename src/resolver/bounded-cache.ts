@@ -41,6 +41,7 @@ export class BoundedCache<T> {
   readonly #popularity: Popularity;
   #entries = 0;
   #bytes = 0;
+  #contentBytes = 0;
   /** Items that went to make room for others, or found no room. */
   evictedCount = 0;
 
@@ -57,6 +58,11 @@ export class BoundedCache<T> {
   /** With all bookkeeping. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Of them those that are no content of what is kept. */
+  get bookkeepingBytes(): number {
+    return this.#bytes - this.#contentBytes;
   }
 
   get size(): number {
@@ -121,6 +127,7 @@ export class BoundedCache<T> {
 
   #weigh({ key, weight }: Place<T>, sign: 1 | -1): void {
     this.#entries += sign * weight.entries;
+    this.#contentBytes += sign * weight.bytes;
     this.#bytes += sign * (weight.bytes + ITEM_BYTES + 2 * key.length);
   }
 

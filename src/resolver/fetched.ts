@@ -11,7 +11,7 @@ import type { Prefixes } from "../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../catalog/record/record.ts";
 import type { Slab } from "../catalog/record/slab.ts";
 import type { WaymarkError } from "../lib/errors.ts";
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { misplaced } from "../lib/protowire.ts";
 import type { BoundedCache } from "./bounded-cache.ts";
 import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
@@ -47,7 +47,7 @@ export interface FetchedParts {
 }
 
 /** Bytes of a record with its places in the lookup, beside the bytes of its entry. */
-const RECORD_BYTES = 600;
+export const RECORD_BYTES = 600;
 const MISS: Known = { state: "miss" };
 /** How long an answer that is not kept stays for those that waited for it, and how many such answers stay at most. */
 const PASSING_MS = 1000;
@@ -57,6 +57,8 @@ export class Fetched {
   /** The entries of all answers that are kept, for lookups. */
   readonly lookup = new Lookup();
   readonly loads = new Map<KeyText, LoadView>();
+  /** When the oldest entry was true, by monotonic ms, as the last `prune` found it. `NEVER` if there was none. */
+  oldestMonoMs = NEVER;
   readonly #parts: FetchedParts;
   readonly #fetches: Fetches<readonly CatalogRecord[]>;
   #policyCount = 0;
@@ -145,11 +147,25 @@ export class Fetched {
     this.#policyCount += 1;
   }
 
-  /** These namespaces are followed from now on, so nothing of them is to be fetched any more. */
-  drop(prefixes: Prefixes): void {
-    for (const [key, known] of this.#parts.cache.items().toArray())
-      if (prefixes.covers(known.namespace)) this.#let(this.#parts.cache.take(key));
+  /** What was fetched below these prefixes is asked for again. */
+  outdateBelow(prefixes: Prefixes): void {
+    for (const [key, known] of this.#parts.cache.items()) {
+      if (!prefixes.covers(known.namespace)) continue;
+      known.isOutdated = true;
+      this.#fetches.changed(key);
+    }
+  }
+
+  /** Nothing that was fetched below these prefixes is kept. Returns the number of the entries. */
+  drop(prefixes: Prefixes): number {
+    let entryCount = 0;
+    for (const [key, known] of this.#parts.cache.items().toArray()) {
+      if (!prefixes.covers(known.namespace)) continue;
+      entryCount += known.content.length;
+      this.#let(this.#parts.cache.take(key));
+    }
     for (const [key, known] of this.#passing) if (prefixes.covers(known.namespace)) this.#pass(key);
+    return entryCount;
   }
 
   /** The cache let a name go. */
@@ -160,8 +176,10 @@ export class Fetched {
   /** Drops what may not be served any more. */
   prune({ monoMs }: Time, isCutOff: boolean): void {
     this.#passUntil(monoMs - PASSING_MS);
+    this.oldestMonoMs = NEVER;
     for (const [key, known] of this.#parts.cache.items().toArray())
       if (this.#fetches.stateOf(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
+      else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 
   /** Lets go of answers that arrived before then. */

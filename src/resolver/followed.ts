@@ -31,9 +31,13 @@ const MAX_SILENT = 3;
 export class FollowedWatch {
   readonly prefixes: Prefixes;
   /** What another watch follows: what this one says of it does not count. */
-  readonly except: Prefixes;
+  except: Prefixes;
+  /** Whether `place` stays where it is, because what is excepted is fetched again by another watch. */
+  isFrozen = false;
   /** Whether its first snapshot has arrived whole. Before that its namespaces are unknown, not empty. */
   isComplete = false;
+  /** Snapshots of everything that arrived whole. */
+  snapshotCount = 0;
   /** The snapshot under way: the namespaces that it speaks for, undefined for all, and what it listed. */
   staged: { readonly namespaces: readonly string[] | undefined; readonly seen: Set<KeyText> } | undefined;
   readonly doubts: Doubts;
@@ -68,6 +72,19 @@ export class FollowedWatch {
     return watch;
   }
 
+  /** Another watch fetches these prefixes again. From the place of now both go on together. */
+  freeze(prefixes: Prefixes): void {
+    this.except = prefixes;
+    this.isFrozen = true;
+  }
+
+  /** The other watch ended before it was whole. What it told is in no place. */
+  thaw(): void {
+    this.except = NOTHING;
+    this.isFrozen = false;
+    this.isRough = true;
+  }
+
   /** The upstream is lost, and with it what only it could have told again. */
   lose(): void {
     if (this.isRough) this.place = undefined;
@@ -83,6 +100,9 @@ export class FollowedWatch {
     return this.place?.text ?? "";
   }
 }
+
+/** Is told of each key that is about to change, and of what is seen of it until then. */
+export type OnTouch = (key: KeyText, namespace: string, seen: CatalogRecord | undefined) => void;
 
 /** Is told of changes of what is followed. */
 export interface FollowedChanges {
@@ -104,6 +124,8 @@ export interface FollowedOptions {
 export class Followed {
   /** The newest reports beside what entries say of their load. */
   readonly loads = new Map<KeyText, LoadView>();
+  /** Set while somebody compares what is held with the upstream. */
+  onTouch: OnTouch | undefined;
   readonly #options: FollowedOptions;
   /** Records come without stamps. Those of this clock stand for the time at which they arrived. */
   readonly #hlc = new Hlc();
@@ -128,7 +150,7 @@ export class Followed {
     } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("a snapshot that goes on before it began");
     for (const delta of deltas) this.#change(watch, delta, time);
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
-    if (watch.staged !== undefined || place === undefined) return;
+    if (watch.staged !== undefined || place === undefined || watch.isFrozen) return;
     if (watch.doubts.isDoubtful) {
       watch.isDoubtful = true;
       watch.place = undefined;
@@ -146,6 +168,7 @@ export class Followed {
   drop(followed: Prefixes, kept: Prefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
     for (const stored of this.#entries((namespace) => followed.covers(namespace) && !kept.covers(namespace))) {
+      this.#touch(stored);
       this.loads.delete(stored.key);
       replica.withdraw(stored, time);
     }
@@ -159,6 +182,11 @@ export class Followed {
       this.loads.delete(stored.key);
       this.#options.replica.withdraw(stored, time);
     }
+  }
+
+  #touch({ key, namespace }: Pick<CatalogRecord, "key" | "namespace">): void {
+    // HOT: once a change of the upstream; nearly always nobody compares.
+    if (this.onTouch !== undefined) this.onTouch(key, namespace, this.#options.replica.view(key));
   }
 
   #change(watch: FollowedWatch, delta: WatchDelta, time: Time): void {
@@ -178,6 +206,7 @@ export class Followed {
     watch.staged?.seen.add(stamped.key);
     watch.doubts.hear(stamped.key);
     watch.doubts.tell(stamped.key);
+    this.#touch(stamped);
     if (load === undefined) this.loads.delete(stamped.key);
     else this.loads.set(stamped.key, load);
     replica.setLife(origin, isOrphaned ? "orphaned" : "live");
@@ -194,6 +223,7 @@ export class Followed {
     if (watch.except.covers(key.namespace)) return;
     watch.doubts.hear(text);
     watch.doubts.tell(text);
+    this.#touch({ key: text, namespace: key.namespace });
     const gone = replica.view(text);
     if (gone === undefined) onChange.ended(text, cause, time);
     else onChange.gone(gone, cause, time);
@@ -215,13 +245,17 @@ export class Followed {
     watch.staged = undefined;
     if (staged === undefined) return;
     const { namespaces, seen } = staged;
-    if (namespaces === undefined) watch.doubts.clear();
+    if (namespaces === undefined) {
+      watch.doubts.clear();
+      watch.snapshotCount += 1;
+    }
     const listed = namespaces === undefined ? undefined : new Set(namespaces);
     const isSpokenFor = (namespace: string) =>
       (listed?.has(namespace) ?? watch.prefixes.covers(namespace)) && !watch.except.covers(namespace);
     const cause = namespaces === undefined ? CAUSE.EXPIRED : CAUSE.NO_MATCH;
     for (const stored of this.#entries((namespace) => isSpokenFor(namespace))) {
       if (seen.has(stored.key)) continue;
+      this.#touch(stored);
       this.#options.onChange.gone(stored, cause, time);
       this.loads.delete(stored.key);
       this.#options.replica.withdraw(stored, time);

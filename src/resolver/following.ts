@@ -107,6 +107,30 @@ export class Following {
     else if (this.#watched.delete(prefix)) this.#change();
   }
 
+  /**
+   * Follows namespaces before somebody asks for them. They pass like those that are asked for often. Throws `quota_exceeded`, and follows none, if there is
+   * no free room for all.
+   */
+  prewarm(namespaces: readonly string[], monoMs: number): void {
+    const { configured, maxWatches } = this.#options;
+    const added = new Prefixes(namespaces).list.filter((namespace) => !this.#prefixes.covers(namespace));
+    const left = maxWatches - configured.length - this.#watched.size - this.#hot.size;
+    if (added.length > left)
+      throw new WaymarkError(
+        "quota_exceeded",
+        `these are ${added.length} more namespaces to follow, and there is room for ${Math.max(0, left)} (resolver.max_watches is ${maxWatches}); prewarm fewer, or evict others`,
+      );
+    for (const namespace of namespaces) if (this.#hot.has(namespace) || added.includes(namespace)) this.#hot.set(namespace, monoMs);
+    if (added.length > 0) this.#change();
+  }
+
+  /** Follows no more what is only followed because it was asked for, below these prefixes. */
+  evict(prefixes: Prefixes): void {
+    let isChanged = false;
+    for (const namespace of this.#hot.keys()) if (prefixes.covers(namespace) && this.#hot.delete(namespace)) isChanged = true;
+    if (isChanged) this.#change();
+  }
+
   /** A namespace that is asked for often has more entries than there is room for. */
   hasNoRoom(namespace: string, monoMs: number): void {
     if (this.#roomless.size >= MAX_COUNTED) this.#roomless.clear();

@@ -18,7 +18,7 @@ import { Bookmarks } from "./bookmarks.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
 import { copyBlocks, readCopy } from "./disk-copy.ts";
-import { Fetched, type FetchedName } from "./fetched.ts";
+import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
 import type { Outcome, Ttls } from "./fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
@@ -26,6 +26,10 @@ import { Following } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import { keptPrefixes, restoreEntries } from "./restoring.ts";
+import { type ActRequest, CacheActs } from "./upkeep/cache-acts.ts";
+import { DigestRounds } from "./upkeep/digest-rounds.ts";
+import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
+
 import { type UpstreamFacts, Upstreams } from "./upstreams.ts";
 import { type StreamNumber, Watches, type WatchOrder } from "./watches.ts";
 
@@ -74,7 +78,9 @@ export type ResolverInput =
   | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
   /** A page of the answer to a fetch. */
   | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
-  | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError };
+  | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
+  /** An operator acts on the cache. */
+  | ({ readonly kind: "act" } & ActRequest);
 
 export type ResolverOrder =
   | WatchOrder
@@ -133,6 +139,8 @@ export class ResolverMachine {
   readonly following: Following;
   readonly policy: FollowedPolicy;
   readonly upstreams: Upstreams;
+  /** Of answers. Whoever answers without `ask` counts here. */
+  readonly counts = new AnswerCounts();
   readonly #options: ResolverOptions;
   readonly #replica: Replica;
   readonly #followed: Followed;
@@ -140,6 +148,8 @@ export class ResolverMachine {
   readonly #fetched: Fetched;
   readonly #cache: BoundedCache<FetchedName>;
   readonly #watches: Watches;
+  readonly #digests: DigestRounds;
+  readonly #acts: CacheActs;
   readonly #freshness = new Freshness();
   readonly #fetches = new Map<CallNumber, Fetch>();
   /** Of answers of which not all pages are here. */
@@ -152,8 +162,12 @@ export class ResolverMachine {
   /** Since when the upstream has had something to say. */
   #openedMonoMs = Number.NEGATIVE_INFINITY;
   #pruneMonoMs: number;
+  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  #wholeMonoMs: number | undefined;
+  #upstreamChangeCount = 0;
 
-  constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, { monoMs }: Time) {
+  constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
+    const { monoMs } = time;
     const { maxEntries, maxBytes, ttls, maxStaleMs, random } = options;
     const { slab, lookup } = replica;
     this.#options = options;
@@ -161,7 +175,9 @@ export class ResolverMachine {
     this.bookmarks = new Bookmarks(replica);
     this.#held = new HeldEntries({ lookup, slab, bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxEntries } });
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held });
-    this.#watches = new Watches(this.#followed, this.bookmarks);
+    this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {
+      this.#acts.resyncs[why] += 1;
+    });
     const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
@@ -170,6 +186,10 @@ export class ResolverMachine {
     this.policy = new FollowedPolicy(policies);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
     this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
+    const [watches, followed, fetched] = [this.#watches, this.#followed, this.#fetched];
+    const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
+    this.#digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
+    this.#acts = new CacheActs({ lookup, fetched, following: this.following, watches });
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
@@ -188,6 +208,7 @@ export class ResolverMachine {
         break;
       case "watch ended":
         if (this.#watches.ended(input.stream, time, out)) this.#lose(time, input.retryMs);
+        else this.#digests.ended(input.stream);
         break;
       case "policy said":
         this.#policySaid(input.stream, input.bytes, time, out);
@@ -203,12 +224,16 @@ export class ResolverMachine {
       case "fetch failed":
         this.#fetchFailed(input.call, input.error);
         break;
+      case "act":
+        this.#acts.begin(input, this.upstreams.isCutOff, time, out);
+        break;
     }
     this.#adjust(time, out);
   }
 
   nextDeadlineMs(): number {
-    return Math.min(this.upstreams.nextDeadlineMs(), this.#held.nextDeadlineMs(), this.#pruneMonoMs, this.#deadMonoMs);
+    const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
+    return Math.min(this.upstreams.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs);
   }
 
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
@@ -333,20 +358,59 @@ export class ResolverMachine {
     const { prefixes } = this.following;
     this.following.ask(namespace, time.monoMs);
     if (this.following.prefixes !== prefixes) this.#want(time, out);
-    if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) return this.followedAnswer(time, namespace);
-    const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
-    if (known.state !== "miss" && known.ageMs > maxAgeMs) return this.#missed(name, told, out);
-    if (known.state === "fresh") return { source: "fetched", isStale: false, ageMs: known.ageMs };
-    const upstream = this.upstreams.current;
-    if (known.state === "stale") {
-      if (upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
-      return { source: "fetched", isStale: true, ageMs: known.ageMs };
+    if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
+      const answer = this.followedAnswer(time, namespace);
+      this.counts.hit(answer);
+      return answer;
     }
-    return this.#missed(name, told, out);
+    const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
+    if (known.state === "miss" || known.ageMs > maxAgeMs) return this.#missed(name, told, out);
+    const isStale = known.state === "stale";
+    const upstream = this.upstreams.current;
+    if (isStale && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
+    this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
+    return { source: "fetched", isStale, ageMs: known.ageMs };
+  }
+
+  statistics(time: Time): ResolverStatistics {
+    const { lookup, slab } = this.#replica;
+    const [followedCount, fetchedCount, heldCount] = [lookup.size, this.#fetched.lookup.size, this.#held.lookup.size];
+    const { hitCount, missCount, staleCount, negativeCount } = this.counts;
+    const oldestMs = Math.max(
+      followedCount === 0 ? Number.NEGATIVE_INFINITY : this.#freshness.ageMs(time),
+      time.monoMs - this.#fetched.oldestMonoMs,
+    );
+    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + heldCount);
+    return {
+      hitCount,
+      missCount,
+      staleCount,
+      negativeCount,
+      heldCount,
+      entryCount: followedCount + fetchedCount,
+      followedCount: this.following.prefixes.list.length,
+      ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,
+      cursor: this.#watches.place?.text ?? "",
+      lagMs: this.#lagMs(time),
+      resyncs: { ...this.#acts.resyncs },
+      sizeBytes: slab.stats().usedBytes + recordBytes + this.#cache.bookkeepingBytes,
+      evictedCount: this.#cache.evictedCount,
+      upstream: this.upstreams.current ?? "",
+      upstreamChangeCount: this.#upstreamChangeCount,
+    };
+  }
+
+  #lagMs(time: Time): number | undefined {
+    const isCurrent = this.#watches.isOpen
+      ? this.bookmarks.isAtBookmark && !this.#freshness.isSilent(time)
+      : this.following.prefixes.list.length === 0;
+    if (isCurrent && !this.upstreams.isCutOff) return 0;
+    return this.#wholeMonoMs === undefined ? undefined : time.monoMs - this.#wholeMonoMs;
   }
 
   #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, out: Out): undefined {
     const upstream = this.upstreams.current;
+    this.counts.miss();
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
     this.#fetch(name, told, upstream, out);
@@ -369,6 +433,7 @@ export class ResolverMachine {
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);
+    this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }
 
@@ -377,8 +442,12 @@ export class ResolverMachine {
     const upstream = this.#used;
     const said = this.#believed(upstream, () => readWatchMessage(bytes), time, out);
     if (said === undefined) return;
-    if (this.#believed(upstream, () => this.#watches.hear(stream, said, time, out), time, out) !== true) return;
+    const isOfWatch = this.#believed(upstream, () => this.#watches.hear(stream, said, time, out), time, out);
+    if (isOfWatch === false)
+      this.#believed(upstream, () => this.#acts.repair(this.#digests.hear(stream, said, time, out) ?? [], time, out), time, out);
+    if (isOfWatch !== true) return;
     this.#freshness.heard(time);
+    if (this.bookmarks.isAtBookmark) this.#wholeMonoMs = time.monoMs;
     this.policy.heardEpoch(said.policyEpoch);
     if (said.place === undefined) return;
     if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
@@ -471,10 +540,15 @@ export class ResolverMachine {
     if (current !== this.#used) {
       this.#used = current;
       this.#openedMonoMs = time.monoMs;
+      this.#digests.leave(out);
+      this.#acts.fail();
+      this.#upstreamChangeCount += Number(current !== undefined);
       this.#watches.use(current, time, out);
     }
     this.#want(time, out);
     this.#adjustPolicy(out);
+    this.#digests.adjust(current, this.following.prefixes, time, out);
+    this.#acts.adjust(time);
   }
 
   #want(time: Time, out: Out): void {
@@ -498,6 +572,8 @@ export class ResolverMachine {
   }
 }
 
+/** After so long without an ask, a namespace that is followed only because it was asked for is followed no more. */
+const UNASKED_MS = 600_000;
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
 

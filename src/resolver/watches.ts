@@ -4,7 +4,9 @@
  */
 
 import { Prefixes } from "../catalog/query/prefixes.ts";
+import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import { assert } from "../lib/errors.ts";
+
 import type { Time } from "../lib/machine.ts";
 import { type Bookmarks, earlierOf } from "./bookmarks.ts";
 import type { WatchMessage } from "./codec.ts";
@@ -21,6 +23,8 @@ export type WatchOrder =
       readonly prefixes: readonly string[];
       /** Empty for a snapshot. */
       readonly cursor: string;
+      /** Whether bookmarks are to have count and digest. */
+      readonly withDigest: boolean;
     }
   | { readonly kind: "close"; readonly stream: StreamNumber };
 
@@ -39,18 +43,27 @@ const NOTHING = new Prefixes([]);
 export class Watches {
   readonly #followed: Followed;
   readonly #bookmarks: Bookmarks;
+  readonly #onSnapshot: (why: "policy" | "gap") => void;
   #wanted = NOTHING;
   #upstream: string | undefined;
   #main: Open | undefined;
   /** Of what is followed anew, until its snapshot is there. */
   #extra: Open | undefined;
   #streamCount = 0;
+  /** Whether `#extra` fetches again what `#main` follows. */
+  #isRefetch = false;
   /** What was held when the last upstream was lost. */
   #left: FollowedWatch | undefined;
+  /** Prefixes that are to be fetched again. */
+  #asked: readonly string[] = [];
+  /** The watch that begins anew because everything was to be fetched again, and the snapshots that it had before. */
+  #anew: { readonly watch: FollowedWatch; readonly snapshotCount: number } | undefined;
 
-  constructor(followed: Followed, bookmarks: Bookmarks) {
+  /** `onSnapshot` is told of each snapshot that nobody asked for: because a policy changed, or because the upstream cannot go on from where we are. */
+  constructor(followed: Followed, bookmarks: Bookmarks, onSnapshot: (why: "policy" | "gap") => void = () => {}) {
     this.#followed = followed;
     this.#bookmarks = bookmarks;
+    this.#onSnapshot = onSnapshot;
   }
 
   /** Whether all that a namespace has is held. Before that it is unknown, not empty. */
@@ -73,8 +86,12 @@ export class Watches {
     return this.#watches().some(({ isFromDisk }) => isFromDisk);
   }
 
-  /** The watch of what is held whole and would be followed further at another upstream. Undefined if there is none. */
+  /**
+   * The watch of what is held whole and would be followed further at another upstream. Undefined if there is none, and while a part is fetched again: what
+   * arrives of it is in no place.
+   */
   get held(): FollowedWatch | undefined {
+    if (this.#isRefetch) return undefined;
     const watch = this.#main?.watch ?? this.#left;
     return watch?.isComplete === true ? watch : undefined;
   }
@@ -83,6 +100,34 @@ export class Watches {
   restore(watch: FollowedWatch): void {
     assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
     this.#left = watch;
+  }
+
+  /** Number of the next stream. Others, who open streams of their own, take theirs here. */
+  takeStream(): StreamNumber {
+    this.#streamCount += 1;
+    return this.#streamCount;
+  }
+
+  /** The place up to which everything is held that is followed. Undefined while there is none, or not at the upstream that is used now. */
+  get place(): WatchMessage["place"] {
+    const watch = this.#extra === undefined ? this.#main?.watch : undefined;
+    return watch?.isPlaced === true && watch.staged === undefined ? watch.place : undefined;
+  }
+
+  /**
+   * Fetches whole again what is followed below these prefixes. Until all of it is there, what is held stays. Nothing comes of it when the upstream is lost
+   * before that: the caller asks again.
+   */
+  fetchAgain(prefixes: readonly string[], time: Time, out: WatchOrders): void {
+    // Without a watch nothing is followed, or no upstream answers.
+    if (this.#main === undefined) return;
+    this.#asked = [...this.#asked, ...prefixes];
+    this.#adjust(time, out);
+  }
+
+  /** Whether something is to be fetched again that is not there yet. */
+  get isFetchingAgain(): boolean {
+    return this.#asked.length > 0 || this.#isAnew || (this.#extra !== undefined && this.#isRefetch);
   }
 
   /** Follows these prefixes from now on. */
@@ -106,6 +151,7 @@ export class Watches {
   hear(stream: StreamNumber, message: WatchMessage, time: Time, out: WatchOrders): boolean {
     const open = [this.#main, this.#extra].find((one) => one?.stream === stream);
     if (open === undefined) return false;
+    if (message.snapshot === SNAPSHOT.BEGIN) this.#countSnapshot(open, message);
     this.#followed.hear(open.watch, message, time);
     if (open.watch.isDoubtful) this.#again(open, out);
     else this.#adjust(time, out);
@@ -125,6 +171,10 @@ export class Watches {
     return true;
   }
 
+  get #isAnew(): boolean {
+    return this.#anew !== undefined && this.#anew.snapshotCount === this.#anew.watch.snapshotCount;
+  }
+
   #watches(): readonly FollowedWatch[] {
     return [this.#main?.watch, this.#extra?.watch, this.#left].filter((watch) => watch !== undefined);
   }
@@ -134,12 +184,16 @@ export class Watches {
     for (const open of [this.#main, this.#extra])
       if (open !== undefined && open.stream !== ended) out.push({ kind: "close", stream: open.stream });
     const [main, extra] = [this.#main?.watch ?? this.#left, this.#extra?.watch];
+    if (extra !== undefined && this.#isRefetch) main?.thaw();
+    this.#asked = [];
+    this.#anew = undefined;
     this.#left = main?.isComplete === true ? main : undefined;
     this.#left?.lose();
     if (main !== this.#left && main !== undefined) this.#followed.drop(main.prefixes, NOTHING, time);
     if (extra !== undefined) this.#followed.drop(extra.prefixes, this.#left?.prefixes ?? NOTHING, time);
     this.#main = undefined;
     this.#extra = undefined;
+    this.#isRefetch = false;
   }
 
   /** Brings what is open in line with what is wanted. */
@@ -153,9 +207,15 @@ export class Watches {
     if (main?.watch.isPlaced === true && extra?.watch.isComplete === true) {
       out.push({ kind: "close", stream: main.stream }, { kind: "close", stream: extra.stream });
       this.#extra = undefined;
-      this.#main = this.#begin(joined(main.watch, extra.watch), out);
+      this.#isRefetch = false;
+      this.#main = this.#replace(joined(main.watch, extra.watch), out);
     } else if (main?.watch.isComplete === true && extra === undefined) this.#change(main, time, out);
     this.#bookmarks.setWhole(this.#extra === undefined);
+  }
+
+  #countSnapshot({ watch }: Open, { replaces }: WatchMessage): void {
+    if (replaces.length > 0) this.#onSnapshot("policy");
+    else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap");
   }
 
   /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */
@@ -165,17 +225,54 @@ export class Watches {
       this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
       return;
     }
-    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
+    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) {
+      this.#refetch({ watch, stream }, out);
+      return;
+    }
     this.#followed.drop(watch.prefixes, this.#wanted, time);
     out.push({ kind: "close", stream });
-    this.#main = this.#wanted.list.length === 0 ? undefined : this.#begin(watch.narrowed(this.#wanted), out);
+    if (this.#wanted.list.length > 0) this.#main = this.#replace(watch.narrowed(this.#wanted), out);
+    else {
+      this.#main = undefined;
+      this.#asked = [];
+      this.#anew = undefined;
+    }
+  }
+
+  /** The one watch becomes another one, which also begins anew if it did. */
+  #replace(watch: FollowedWatch, out: WatchOrders): Open {
+    if (this.#isAnew) this.#anew = { watch, snapshotCount: watch.snapshotCount };
+    return this.#begin(watch, out);
+  }
+
+  /** Fetches again what is asked for, once there is a place from which the one watch goes on. */
+  #refetch(open: Open, out: WatchOrders): void {
+    const { watch } = open;
+    if (this.#asked.length === 0 || !watch.isPlaced || watch.staged !== undefined) return;
+    const asked = new Prefixes(this.#asked);
+    const list = [
+      ...watch.prefixes.list.filter((prefix) => asked.covers(prefix)),
+      ...asked.list.filter((prefix) => watch.prefixes.covers(prefix)),
+    ];
+    this.#asked = [];
+    if (list.length === 0) return;
+    const part = new Prefixes(list);
+    if (watch.prefixes.list.every((prefix) => part.covers(prefix))) {
+      watch.place = undefined;
+      this.#anew = { watch, snapshotCount: watch.snapshotCount };
+      this.#again(open, out);
+      return;
+    }
+    watch.freeze(part);
+    this.#isRefetch = true;
+    this.#extra = this.#begin(new FollowedWatch(part), out);
   }
 
   #begin(watch: FollowedWatch, out: WatchOrders): Open {
-    this.#streamCount += 1;
+    const stream = this.takeStream();
     const { list } = watch.prefixes;
-    out.push({ kind: "open", stream: this.#streamCount, upstream: this.#upstream ?? "", prefixes: list, cursor: watch.move() });
-    return { watch, stream: this.#streamCount };
+    out.push({ kind: "open", stream, upstream: this.#upstream ?? "", prefixes: list, cursor: watch.move(), withDigest: false });
+    return { watch, stream };
   }
 
   /** Begins a watch anew, with a snapshot. */

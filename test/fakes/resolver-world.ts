@@ -17,6 +17,7 @@ import { Rng } from "../../src/lib/rng.ts";
 import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import type { ResolverInput, ResolverMachine, ResolverOptions, ResolverOrder, RestoredCopy } from "../../src/resolver/machine.ts";
+import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
@@ -187,6 +188,18 @@ export class ResolverWorld {
     }
   }
 
+  /** An operator acts on the cache. What he is told, once he is: a number of entries, or the reason of a refusal. */
+  act(act: CacheAct, ...namespaces: readonly string[]): (number | string)[] {
+    const told: (number | string)[] = [];
+    this.#do({
+      kind: "act",
+      act,
+      namespaces,
+      told: (outcome) => told.push("error" in outcome ? outcome.error.reason : outcome.entryCount),
+    });
+    return told;
+  }
+
   /** Asks for a name. What it says at once: where it comes from, whether it is stale, and the instances. */
   ask(name: InstanceName): string {
     const out: ResolverOrder[] = [];
@@ -274,13 +287,13 @@ export class ResolverWorld {
     }
   }
 
-  #open({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open" }): void {
+  #open({ stream, upstream, prefixes, cursor, withDigest }: ResolverOrder & { kind: "open" }): void {
     const server = this.server(upstream);
     server.watchCount += 1;
     if (cursor === "") server.snapshotCount += 1;
     const { node } = server;
     const filter = { ...ANY, resolved: new Prefixes(prefixes) };
-    const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
+    const options = { filter, name: "r", hash: "r", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest };
     const from = cursor === "" ? undefined : parseCursor(cursor);
     const feed = new Feed(new Reader(options, node.replica, node.facts), { from, bookmarkIntervalMs: 1000 }, this.now);
     this.#watches.set(stream, { server, feed });

@@ -63,6 +63,14 @@ class World {
     this.#do((out) => this.watches.want(new Prefixes(list), time, out), time);
   }
 
+  again(list: readonly string[], time: Time): void {
+    const wanted = new Prefixes(this.wanted);
+    const held = () => this.lines().filter((line) => wanted.covers(line.slice(0, line.indexOf("|"))));
+    const before = held();
+    this.#do((out) => this.watches.fetchAgain(list, time, out), time);
+    assert.deepEqual(held(), before, "what is held stays until it is there again");
+  }
+
   use(node: number | undefined, time: Time): void {
     this.#do((out) => this.watches.use(node === undefined ? undefined : `${node}`, time, out), time);
   }
@@ -117,7 +125,7 @@ class World {
       const later = { ...time, monoMs: time.monoMs + n * 10_000 };
       for (let pick = 0; pick < this.streams.size; pick++) this.deliver(pick, 1000, later);
     }
-    assert(this.watches.isWhole, "everything that is wanted is there");
+    assert(this.watches.isWhole && !this.watches.isFetchingAgain, "everything that is wanted is there");
     assert.deepEqual(this.lines(), this.#linesOf(this.nodes[0]!), "at rest");
     assert.equal(this.streams.size, this.wanted.length === 0 ? 0 : 1, "one watch for everything");
   }
@@ -146,11 +154,11 @@ class World {
 
 interface Turn {
   readonly step: Step;
-  readonly act: "nothing" | "want" | "use" | "break" | "deliver";
+  readonly act: "nothing" | "want" | "use" | "break" | "again" | "deliver";
   readonly pick: number;
 }
 
-const ACTS: readonly Turn["act"][] = ["nothing", "want", "use", "break", "deliver", "deliver", "deliver", "deliver"];
+const ACTS: readonly Turn["act"][] = ["nothing", "want", "use", "break", "again", "deliver", "deliver", "deliver", "deliver"];
 const turn = fc.record({
   step: steps({ max: 1, without: ["restart", "forget", "collect"] }).map((list) => list[0]!),
   act: fc.constantFrom(...ACTS),
@@ -167,13 +175,14 @@ test("at every bookmark of everything that is wanted a resolver holds exactly th
         take(world.nodes, step, n);
         if (act === "want") world.want(SETS[pick % SETS.length]!, time);
         else if (act === "use") world.use(pick % 5 === 0 ? undefined : pick % 2, time);
+        else if (act === "again") world.again(SETS[pick % SETS.length]!, time);
         else if (act === "break") world.break(pick, time);
         else if (act === "deliver") world.deliver(pick, 1 + (pick % 20), time);
       });
       world.rest(timeOf(history.length, 0));
       checkedCount += world.checkedCount;
     }),
-    { numRuns: runs(150) },
+    { numRuns: runs(250) },
   );
   expect(checkedCount).toBeGreaterThan(500);
 });

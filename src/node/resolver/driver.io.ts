@@ -175,9 +175,9 @@ export class ResolverDriver {
     this.input(input);
   }
 
-  #open({ stream, upstream, prefixes, cursor }: Order<"open">): void {
+  #open({ stream, upstream, prefixes, cursor, withDigest }: Order<"open">): void {
     const events = this.#eventsOf(this.#watches, { stream, upstream, said: "watch said", ended: "watch ended" });
-    this.#watches.set(stream, this.#calls.openWatch(upstream, { prefixes, cursor }, events));
+    this.#watches.set(stream, this.#calls.openWatch(upstream, { prefixes, cursor, withDigest }, events));
   }
 
   #openPolicy({ stream, upstream, known }: Order<"open policy">): void {

@@ -118,8 +118,8 @@ export class UpstreamCalls {
   }
 
   /** Follows what is below the prefixes; an empty text stands for all namespaces. With an empty cursor it begins with a snapshot. */
-  openWatch(upstream: string, { prefixes, cursor }: WatchPlace, events: StreamEvents): OpenStream {
-    return this.#openStream(upstream, PATHS.watch, watchRequest({ prefixes, cursor, via: [this.#options.name] }), events);
+  openWatch(upstream: string, place: WatchPlace, events: StreamEvents): OpenStream {
+    return this.#openStream(upstream, PATHS.watch, watchRequest({ ...place, via: [this.#options.name] }), events);
   }
 
   /** `known`: versions that the server need not send. */

@@ -23,6 +23,8 @@ export interface WatchPlace {
   readonly prefixes: readonly string[];
   /** Empty for a snapshot. */
   readonly cursor: string;
+  /** Whether bookmarks are to have count and digest. */
+  readonly withDigest: boolean;
 }
 
 /** Most entries of a page. */
@@ -46,8 +48,9 @@ export const PATHS = {
 /** ServerInfoRequest has no fields. */
 export const PROBE_REQUEST = new Uint8Array();
 
-export function watchRequest({ prefixes, cursor, via }: WatchPlace & { readonly via: readonly string[] }): Uint8Array {
-  const request = { forResolver: true, namespacePrefixes: [...prefixes], cursor, bookmarkInterval: BOOKMARK_INTERVAL, via: [...via] };
+export function watchRequest({ prefixes, cursor, withDigest, via }: WatchPlace & { readonly via: readonly string[] }): Uint8Array {
+  const options = { bookmarkInterval: BOOKMARK_INTERVAL, withDigest, via: [...via] };
+  const request = { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, request));
 }
 

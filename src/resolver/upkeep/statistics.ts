@@ -1,0 +1,52 @@
+/** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
+import type { ResyncReason } from "./cache-acts.ts";
+
+/** Answers, by where they came from. */
+export class AnswerCounts {
+  hitCount = 0;
+  missCount = 0;
+  staleCount = 0;
+  negativeCount = 0;
+
+  /** An answer that waited for nobody. `isNegative`: it was fetched, and says that nothing exists. */
+  hit({ isStale, isNegative = false }: { readonly isStale: boolean; readonly isNegative?: boolean }): void {
+    this.hitCount += 1;
+    if (isStale) this.staleCount += 1;
+    if (isNegative) this.negativeCount += 1;
+  }
+
+  /** Somebody has to wait, or is refused. */
+  miss(): void {
+    this.missCount += 1;
+  }
+}
+
+export interface ResolverStatistics {
+  /** Followed and fetched. */
+  readonly entryCount: number;
+  /** Prefixes that are followed. */
+  readonly followedCount: number;
+  readonly hitCount: number;
+  readonly missCount: number;
+  /** Answers that were marked stale. */
+  readonly staleCount: number;
+  /** Fetched answers, served again, that nothing exists. */
+  readonly negativeCount: number;
+  /** Age of the oldest entry, in ms. Undefined without entries, and while it is unknown. */
+  readonly ageMs: number | undefined;
+  /** Portable cursor of the place up to which everything that is followed is held. Empty without one. */
+  readonly cursor: string;
+  /** How long ago what is followed was last as it is at the upstream, in ms; 0 if it is so now. Undefined: never. */
+  readonly lagMs: number | undefined;
+  /** Number of times that namespaces which were there were fetched whole again. */
+  readonly resyncs: Readonly<Record<ResyncReason, number>>;
+  readonly heldCount: number;
+  /** Memory of entries and bookkeeping, about. */
+  readonly sizeBytes: number;
+  /** Names that went to make room for others. */
+  readonly evictedCount: number;
+  /** Empty while none can be reached. */
+  readonly upstream: string;
+  /** Number of times that another upstream was chosen. */
+  readonly upstreamChangeCount: number;
+}
