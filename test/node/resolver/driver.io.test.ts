@@ -78,6 +78,7 @@ test("a server whose watch is silent is left for another one", async () => {
   second.pass(10_000);
   await until("the other one is followed", () => second.machine.upstreams.current === a!.address && a!.watches.size === 1);
   expect(second.instances(DB)).toEqual(["1", "2"]);
+  await until("the one before hears that it is followed no more", () => b!.watches.size === 0);
 });
 
 test("who waits for a fetch is told that it failed; nobody has to listen, and what comes after the end is not told", async () => {
