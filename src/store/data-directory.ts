@@ -12,6 +12,8 @@ export const DATA_FILES = {
   snapshot: "replica.snapshot",
   /** What a resolver held, to begin with while it catches up. Its owner is `node/resolver/cache-file.io.ts`. */
   resolver: "followed.copy",
+  /** The id of a resolver that was given none. Its owner is `node/resolver/node-id.io.ts`. */
+  resolverId: "resolver-id",
   /** Ids of the members of the cluster, so that ends of entries are kept for those that are away. Its owner is `node/fabric/members-file.io.ts`. */
   members: "members",
   /** An SQLite database: the versions of the policy, and what the policy file said last. Its owner is `store/control/`. */

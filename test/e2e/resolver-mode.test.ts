@@ -239,6 +239,30 @@ test("with its node gone it goes on serving what it holds, marked stale, and say
   expect(await refusal(discoveryAt(edge).catalogQuery({ namespace: "svc.unknown", names: ["x"] }))).toMatch(/^Unavailable not_ready/);
 });
 
+test("after a restart with every server gone it serves its copy on disk to those who may see it, and to nobody else", async () => {
+  const data = join(HOME, "data");
+  const lone = await startNodeProcess(["--ephemeral", "--node-id", "lone", "--config", settings("lone")]);
+  await discoveryAt(lone, "admin").register({ entries: [entryOf("svc.market", "web")], staticLease: true });
+  const rules = [{ namespace: "svc.market", visibilityTenants: ["red"] }];
+  await createClient(PolicyService, transportAt(lone, "admin")).applyPolicy({
+    policy: { version: "v1", defaultAllow: true, rules },
+    reason: "test",
+  });
+  const seen = async (server: NodeProcess, who: Who) =>
+    (await discoveryAt(server, who).catalogQuery({ namespace: "svc.market" })).items.length;
+  const flags = ["--mode", "resolver", "--upstream", lone.grpc, "--namespaces", "svc.market", "--data-dir", data];
+  const config = ["--config", settings("restarted", { resolver: { token_file: tokenFile } })];
+  const first = await startNodeProcess([...flags, ...config]);
+  await until("the policy is there", async () => (await seen(first, "red")) === 1 && (await seen(first, "blue")) === 0);
+  await first.stop();
+  lone.command.kill("SIGKILL");
+  await lone.command.finished();
+  await using again = await startNodeProcess([...flags, ...config]);
+  expect([again.nodeId, await seen(again, "red"), await seen(again, "blue")]).toEqual([first.nodeId, 1, 0]);
+  const { stale, source } = await discoveryAt(again, "red").catalogQuery({ namespace: "svc.market" });
+  expect([stale, source]).toEqual([true, Source.DISK]);
+});
+
 test("a resolver behind a resolver holds what that one does, and a change comes through both", async () => {
   await using second = await startResolver("second", resolver.grpc);
   const names = async () => (await discoveryAt(second).catalogQuery({ namespacePrefix: "svc.market" })).items.map(({ key }) => key?.name);

@@ -59,6 +59,7 @@ export class ResolverCore implements Component {
   readonly ready: Promise<void>;
   isDraining = false;
   readonly #metrics: Metrics;
+  readonly #audit: Pick<AuditLog, "record">;
   readonly #wakeup: Wakeup;
   readonly #waits = new Waits();
   readonly #switcher: PolicySwitcher;
@@ -74,6 +75,7 @@ export class ResolverCore implements Component {
     const boot = randomBytes(6).toString("hex");
     const generation = Math.floor(time.wallMs / 1000) * GENERATIONS_PER_S;
     this.#metrics = metrics;
+    this.#audit = audit;
     const resolver = resolverOptionsOf(settings, { name: nodeId, random });
     const opened = openResolverRooms(
       { nodeId, generation, boot, resolver, onAgain: () => this.#wakeup.kick() },
@@ -133,6 +135,14 @@ export class ResolverCore implements Component {
 
   reload(): void {
     this.driver.reload();
+  }
+
+  /** A copy on disk is served from now on. */
+  replayed(entryCount: number, ageMs: number): void {
+    const age = Number.isFinite(ageMs) ? `${Math.round(ageMs)} ms old` : "of unknown age";
+    const nobody = { principal: "", tenant: "", source: "", namespace: "", reason: "", rule: "", before: "", after: "" };
+    const detail = `${entryCount} entries, ${age}`;
+    this.#audit.record({ ...nobody, atWallMs: now().wallMs, kind: "admin", action: "resolver.replay", outcome: "noted", detail });
   }
 
   /** Ends watches with a cursor from which they go on elsewhere. */

@@ -1,19 +1,24 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
-import { randomBytes, randomFillSync } from "node:crypto";
+import { randomFillSync } from "node:crypto";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { openScraper } from "../../server/metrics.io.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
-import type { Components } from "../components.io.ts";
+import type { Component, Components } from "../components.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
+import { openCacheFile } from "./cache-file.io.ts";
+import { resolverIdOf } from "./node-id.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
 
 /** Numbers from 0 to below 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
+
+/** A larger copy on disk is neither written nor read. */
+const MAX_COPY_BYTES = 4 * 1024 * 1024 * 1024;
 
 /**
  * Starts a resolver and resolves when it is ready: the policy and all of `resolver.namespaces` are there. Before that its listeners answer that it is not.
@@ -35,12 +40,13 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
   const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });
   const audit = await parts.open("audit", openAudit, auditPart);
-  const nodeId = settings.node.id ?? `resolver-${randomBytes(4).toString("hex")}`;
+  const nodeId = resolverIdOf(settings);
   const core = await parts.open(
     "resolver",
     () => new ResolverCore(options, { nodeId, metrics, audit, random }),
     (opened) => opened,
   );
+  await parts.open("copy on disk", () => openCopy(options, core, directory), (component) => component);
   const { reads, replica, dnsNames, policies } = core.rooms;
   const listeners = await openListeners(
     {
@@ -69,12 +75,27 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     },
     parts,
   );
-  metrics.set("waymark_build_info", { version: options.version, node_version: process.versions.node }, 1);
+  observe(options, metrics, parts);
+  return serve(options, core, parts, endpointsOf(listeners));
+}
+
+function openCopy({ log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<Component> {
+  return openCacheFile({
+    directory,
+    machine: core.rooms.machine,
+    maxBytes: MAX_COPY_BYTES,
+    log: log.child("resolver"),
+    now,
+    onReplayed: ({ entryCount, ageMs }) => core.replayed(entryCount, ageMs),
+  });
+}
+
+function observe({ version, log }: NodeOptions, metrics: Metrics, parts: Components): void {
+  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
     metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
   });
-  return serve(options, core, parts, endpointsOf(listeners));
 }
 
 async function serve(
