@@ -115,6 +115,17 @@ test("a name elsewhere is fetched, and so is the absence of one", async () => {
   expect(await refusal(discoveryAt(resolver).resolve({ namespace: "svc.other", name: "none", kind: 1 }))).toMatch(/^NotFound/);
 });
 
+test("an age that the cache cannot keep is asked upstream", async () => {
+  const none = { seconds: 0n, nanos: 0 };
+  const named = await createClient(ResolverService, transportAt(resolver, "blue")).resolve({
+    namespace: "svc.market",
+    name: "web",
+    maxStaleness: none,
+  });
+  const queried = await discoveryAt(resolver).catalogQuery({ namespace: "svc.market", maxStaleness: none });
+  expect([named.entries.length, named.source, queried.items.length, queried.source]).toEqual([1, Source.FETCHED, 1, Source.FETCHED]);
+});
+
 test("a query that it holds nothing of is passed on page by page, and shows each caller what a node would", async () => {
   await applyPolicy("v2", [SECRET]);
   for (const who of ["blue", "red"] as const) {
@@ -237,6 +248,8 @@ test("with its node gone it goes on serving what it holds, marked stale, and say
   const held = await discoveryAt(edge).catalogQuery({ namespace: "svc.market" });
   expect([held.items.length, held.stale, held.source]).toEqual([1, true, Source.FOLLOWED]);
   expect(await refusal(discoveryAt(edge).catalogQuery({ namespace: "svc.unknown", names: ["x"] }))).toMatch(/^Unavailable not_ready/);
+  const young = { namespace: "svc.market", name: "web", maxStaleness: { seconds: 0n, nanos: 1 } };
+  expect(await refusal(createClient(ResolverService, transportAt(edge, "blue")).resolve(young))).toMatch(/^Unavailable too_stale/);
 });
 
 test("after a restart with every server gone it serves its copy on disk to those who may see it, and to nobody else", async () => {

@@ -19,8 +19,8 @@ import { Bookmarks } from "../../src/resolver/bookmarks.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
 import { Followed } from "../../src/resolver/followed.ts";
 import { Watches, type WatchOrder } from "../../src/resolver/watches.ts";
-import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
+import { NEW } from "../fakes/ages.ts";
 import { runs } from "../fakes/effort.ts";
 import { type Step, steps, take, timeOf } from "../fakes/history.ts";
 import { FabricComponent } from "../fakes/mesh.ts";
@@ -90,7 +90,7 @@ class World {
       const stream = this.streams.get(number);
       const message = stream?.feed.next(time, MESSAGE_BYTES, true);
       if (stream === undefined || message === undefined) return;
-      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: "", age: replicaAge(0), resolved: { policyEpoch: "", via: [] } };
+      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: "", age: NEW, resolved: { policyEpoch: "", via: [] } };
       const bytes = new DiscoveryBytes(stream.node.replica.slab, { of: () => undefined }).watch(message, options);
       const heard = readWatchMessage(bytes);
       this.#do((out) => void this.watches.hear(number, heard, time, out), time);

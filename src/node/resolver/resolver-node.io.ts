@@ -46,7 +46,11 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     () => new ResolverCore(options, { nodeId, metrics, audit, random }),
     (opened) => opened,
   );
-  await parts.open("copy on disk", () => openCopy(options, core, directory), (component) => component);
+  await parts.open(
+    "copy on disk",
+    () => openCopy(options, core, directory),
+    (component) => component,
+  );
   const { reads, replica, dnsNames, policies } = core.rooms;
   const listeners = await openListeners(
     {

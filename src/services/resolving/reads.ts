@@ -4,16 +4,18 @@
  */
 import { create, type Message } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type CatalogQueryRequest,
+  CatalogQueryRequestSchema,
+  type CatalogQueryResponse,
   CatalogQueryResponseSchema,
   type CatalogWatchRequest,
   type NamespaceStatusRequest,
   type ResolveRequest,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
@@ -66,6 +68,13 @@ interface Names {
   readonly caller: Caller;
   readonly names: readonly InstanceName[];
   readonly maxAgeMs: number | undefined;
+}
+
+/** A query that goes upstream, and for whom. */
+interface PassedOnQuery {
+  readonly request: CatalogQueryRequest;
+  readonly filter: Filter;
+  readonly caller: Caller;
 }
 
 class ResolvingReads {
@@ -133,8 +142,35 @@ class ResolvingReads {
     const { namespace, name } = request;
     const caller = this.#viewer(context.caller, request.viewer);
     const kind = findKind(request.kind) ?? KIND.SERVICE;
+    const isSeen = this.#parts.reads.verdict(caller, namespace).allowed;
+    if (isSeen && "maxStaleness" in request && this.#isTooOld(namespace, maxAgeMs, context.time))
+      return this.#namedUpstream(request, maxAgeMs, caller, context);
     const names = { caller, names: [{ kind, namespace, name }], maxAgeMs };
     return this.#answered<Said>(names, context, (asked) => handle(request, asked));
+  }
+
+  /** Whether a namespace is followed, and what is followed is older than a caller accepts. */
+  #isTooOld(namespace: string, maxAgeMs: number | undefined, time: Time): boolean {
+    const { machine } = this.#ports;
+    return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time, namespace).ageMs > maxAgeMs;
+  }
+
+  /** A name whose answer here is too old. The upstream answers a query for it. */
+  async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<Said> {
+    const { namespace, name, limit, pageToken } = asked;
+    const kinds = [asked.kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : asked.kind];
+    const request = create(CatalogQueryRequestSchema, { namespace, names: [name], kinds, limit, pageToken });
+    if (asked.maxStaleness !== undefined) request.maxStaleness = asked.maxStaleness;
+    const filter = filterOf(request);
+    try {
+      const page = await this.#passOn({ request, filter, caller });
+      const { nodeId: servedBy } = this.#parts.identity;
+      const { items: entries, nextPageToken, age, stale, source } = page;
+      this.#parts.onRead(context.caller, namespace);
+      return create(ResolveResponseSchema, { entries, nextPageToken, stale, source, servedBy, ...(age !== undefined && { age }) });
+    } catch (error) {
+      throw error instanceof WaymarkError ? tooStale(error, maxAgeMs) : error;
+    }
   }
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
@@ -151,7 +187,7 @@ class ResolvingReads {
     let waitCount = 0;
     const told = (error: WaymarkError | undefined): void => {
       waitCount -= 1;
-      if (error !== undefined) waiting.reject(this.#missing(error, maxAgeMs));
+      if (error !== undefined) waiting.reject(tooStale(error, maxAgeMs));
       else if (waitCount === 0) settle(waiting, () => this.#arrived(names, missing, known, context, answer));
     };
     for (const name of names) {
@@ -188,18 +224,6 @@ class ResolvingReads {
     return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
   }
 
-  /** A caller with a bound for the age is told that the data is too old, whatever the reason. */
-  #missing(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
-    if (maxAgeMs === undefined || error.reason !== "not_ready") return error;
-    return new WaymarkError(
-      "too_stale",
-      `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`,
-      {
-        retryMs: RETRY_MS,
-      },
-    );
-  }
-
   // ---- queries ----
   #query(request: CatalogQueryRequest, context: CallContext, handle: UnaryHandler<CatalogQueryRequest>): Maybe<Said> {
     const { machine } = this.#ports;
@@ -225,37 +249,39 @@ class ResolvingReads {
     return { from: this.#ports.machine.isComplete(namespace === "" ? prefix : namespace) ? ("followed" as const) : ("upstream" as const) };
   }
 
-  async #passed(
-    { request, filter, caller }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly caller: Caller },
-    context: CallContext,
-    here: () => Maybe<Said>,
-  ): Promise<Said> {
+  async #passed(query: PassedOnQuery, context: CallContext, here: () => Maybe<Said>): Promise<Said> {
+    const { filter } = query;
+    if (filter.namespace !== "") this.#ports.machine.following.ask(filter.namespace, context.time.monoMs);
+    try {
+      const page = await this.#passOn(query);
+      this.#parts.onRead(context.caller, filter.namespace);
+      return page;
+    } catch (error) {
+      return this.#fallback(error, { ...query, here });
+    }
+  }
+
+  async #passOn({ request, filter, caller }: PassedOnQuery): Promise<CatalogQueryResponse> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
-    if (filter.namespace !== "") machine.following.ask(filter.namespace, context.time.monoMs);
     const sees = request.forResolver ? () => true : this.#parts.reads.allowed(caller);
     const { clusterId } = identity;
     const mayShow: Parameters<typeof passQuery>[1]["sees"] = (entry) =>
       sees(entry.namespace) &&
       (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
     const via = [machine.via[0] ?? "", ...request.via];
-    try {
-      const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
-      const { response, ageMs, isStale } = await passQuery(this.#ports, passed);
-      const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
-      this.#parts.onRead(context.caller, filter.namespace);
-      return create(CatalogQueryResponseSchema, {
-        ...response,
-        ...resolved,
-        servedBy: identity.nodeId,
-        generatedAt: timestampFromMs(now().wallMs),
-        age: durationFromMs(Math.round(ageMs)),
-        stale: isStale,
-        source: Source.FETCHED,
-      });
-    } catch (error) {
-      return this.#fallback(error, { request, filter, here });
-    }
+    const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
+    const { response, ageMs, isStale } = await passQuery(this.#ports, passed);
+    const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
+    return create(CatalogQueryResponseSchema, {
+      ...response,
+      ...resolved,
+      servedBy: identity.nodeId,
+      generatedAt: timestampFromMs(now().wallMs),
+      age: durationFromMs(Math.round(ageMs)),
+      stale: isStale,
+      source: Source.FETCHED,
+    });
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
@@ -412,6 +438,13 @@ function streaming<R extends Message>(handler: Handler | undefined): ServerStrea
 
 function isUnscoped(scope: Scope): boolean {
   return scope === Scope.UNSPECIFIED;
+}
+
+/** A caller with a bound for the age is told that the data is too old, whatever the reason. */
+function tooStale(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
+  if (maxAgeMs === undefined || error.reason !== "not_ready") return error;
+  const message = `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`;
+  return new WaymarkError("too_stale", message, { retryMs: RETRY_MS });
 }
 
 /** Of several answers what is true of all together. */

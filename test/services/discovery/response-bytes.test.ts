@@ -3,8 +3,8 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
-import { replicaAge } from "../../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
+import { NEW } from "../../fakes/ages.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "../../fakes/registry.ts";
 
 function message(changes: readonly Change[]): FeedMessage {
@@ -21,7 +21,7 @@ test("readers with differing filters are told the same bytes of a change, as it 
   };
   const bytes = new DiscoveryBytes(registry.replica.slab, { of: () => undefined });
   const told = (changes: readonly Change[], sentWallMs: number, isNamesOnly = false) => {
-    const options = { isNamesOnly, sentWallMs, servedBy: "a", age: replicaAge(0) };
+    const options = { isNamesOnly, sentWallMs, servedBy: "a", age: NEW };
     const { deltas } = fromBinary(CatalogWatchResponseSchema, bytes.watch(message(changes), options));
     return deltas.map(({ payload, revision, sentAt }) => [payload.case === "entry" && payload.value.tags[0], revision, sentAt?.nanos]);
   };
@@ -62,7 +62,7 @@ test.each([{ isNamesOnly: false }, { isNamesOnly: true }])(
     ];
     const read = fromBinary(
       CatalogWatchResponseSchema,
-      bytes.watch(message(changes), { isNamesOnly, sentWallMs: 1_500, servedBy: "a", age: replicaAge(0) }),
+      bytes.watch(message(changes), { isNamesOnly, sentWallMs: 1_500, servedBy: "a", age: NEW }),
     );
     expect(read).toMatchObject({ revision: 7n, cursor: "here" });
     const [put, removed] = read.deltas;

@@ -3,9 +3,9 @@ import { ANY } from "../../../src/catalog/query/filter.ts";
 import { Feed } from "../../../src/catalog/watch/feed.ts";
 import { Reader } from "../../../src/catalog/watch/reader.ts";
 import { Fanout, type Watcher } from "../../../src/discovery/fanout.ts";
-import { replicaAge } from "../../../src/services/discovery/age.ts";
 import type { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { WatchSource } from "../../../src/services/discovery/watch-source.ts";
+import { NEW } from "../../fakes/ages.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { fill, keysOf } from "../../fakes/many.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
@@ -23,7 +23,7 @@ function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): Wat
     bytes,
     nodeId: "a",
     isReady: () => true,
-    ageOf: () => replicaAge(0),
+    ageOf: () => NEW,
     via: () => [],
     now: () => T,
     random: () => 0,
