@@ -54,6 +54,7 @@ export class ResolverCore implements Component {
   readonly limits: NodeLimits;
   readonly accessLog: AccessLog;
   readonly services: readonly Service[];
+  readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
   /** Resolves when it first serves. */
   readonly ready: Promise<void>;
@@ -91,7 +92,7 @@ export class ResolverCore implements Component {
     this.#switcher = new PolicySwitcher(switches, () => this.rooms.show());
     this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
     const upstreamLog = log.child("resolver");
-    const calls = new UpstreamCalls({
+    this.calls = new UpstreamCalls({
       name: nodeId,
       upstreamCount: settings.resolver.upstreams.length,
       readAccess: () => readUpstreamAccess(settings),
@@ -99,7 +100,7 @@ export class ResolverCore implements Component {
     });
     this.driver = new ResolverDriver({
       rooms: this.rooms,
-      calls,
+      calls: this.calls,
       log: upstreamLog,
       now,
       onChange: () => this.#changed(),

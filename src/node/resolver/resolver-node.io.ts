@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { openScraper } from "../../server/metrics.io.ts";
+import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
@@ -13,9 +14,12 @@ import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, 
 import { openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
+import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.ts";
 
 /** Numbers from 0 to below 1, for all resolvers of this process. */
 const random = draws(randomFillSync);
+/** Time to unregister, however short the time for open calls is. */
+const LEAST_DRAIN_MS = 500;
 
 /** A larger copy on disk is neither written nor read. */
 const MAX_COPY_BYTES = 4 * 1024 * 1024 * 1024;
@@ -110,14 +114,20 @@ async function serve(
 ): Promise<RunningNode> {
   const { settings, log, interrupt } = options;
   const { nodeId } = core.identity;
-  nameListeners(settings, core.listeners, endpoints);
+  const advertised = nameListeners(settings, core.listeners, endpoints);
+  const openRegistrar = () =>
+    new SelfRegistrar({ ...ownEntryOf(options, core, advertised), calls: core.calls, log: log.child("resolver"), now, random });
+  const registrar = await parts.open("registration", openRegistrar, registrationPart);
   interrupt?.throwIfAborted();
   options.onOpened?.(() => parts.reload());
   log.info({ nodeId, ...core.listeners }, "resolver listens");
   await parts.start();
   await options.beforeReady?.(endpoints.grpc);
   await Promise.race([core.ready, aborted(interrupt)]);
-  if (core.isServing) log.info({ nodeId, entries: core.rooms.replica.lookup.size, ...core.listeners }, "resolver is ready");
+  if (core.isServing) {
+    log.info({ nodeId, entries: core.rooms.replica.lookup.size, ...core.listeners }, "resolver is ready");
+    registrar.begin();
+  }
   let stopping: Promise<void> | undefined;
   return {
     nodeId,
@@ -127,5 +137,27 @@ async function serve(
       stopping ??= stopParts(parts, options, { nodeId, drain: () => core.drain() });
       return stopping;
     },
+  };
+}
+
+/** The entry goes before open calls end, so that clients look elsewhere. */
+function registrationPart(registrar: SelfRegistrar): Component {
+  return {
+    drain: async (by) => {
+      await registrar.stop(by.leftMs(LEAST_DRAIN_MS));
+    },
+    leastDrainMs: LEAST_DRAIN_MS,
+  };
+}
+
+function ownEntryOf(
+  { version, settings }: NodeOptions,
+  { identity, rooms: { machine, policies } }: ResolverCore,
+  listeners: ResolverFacts["listeners"],
+): Pick<SelfRegistrarParts, "upstream" | "entry"> {
+  const facts = { nodeId: identity.nodeId, zone: settings.node.zone, version, listeners };
+  return {
+    upstream: () => machine.upstreams.current,
+    entry: () => resolverEntry({ ...facts, followed: namedPrefixes(machine.following.prefixes.list, policies.policy) }),
   };
 }

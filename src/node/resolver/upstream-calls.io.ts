@@ -71,7 +71,8 @@ export class UpstreamCalls {
     const { upstreamCount } = options;
     this.#streams = new UpstreamStreams(open);
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
-    this.#calls = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
+    // One more is for a node that an upstream names, where this resolver registers itself.
+    this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
 

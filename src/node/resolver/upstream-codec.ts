@@ -93,12 +93,17 @@ export function refusalOf(upstream: string, { code, message, details }: Status, 
   const text = textOf(message, said.reason);
   if (code === CODES.DEADLINE_EXCEEDED)
     return new WaymarkError("deadline_exceeded", `the upstream ${upstream} did not answer in time`, retry);
-  if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason)) return new WaymarkError(said.reason, text, retry);
+  const metadata = said.urls === undefined ? {} : { metadata: { urls: said.urls } };
+  if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
+    return new WaymarkError(said.reason, text, { ...retry, ...metadata });
   return new WaymarkError("not_ready", `the upstream ${upstream} gave no answer: ${text}`, retry);
 }
 
 /** Reasons that are about the request, or about the state of the mesh, whoever asks. */
 const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
+  // Of these two only the registration of the resolver itself hears.
+  "lease_not_found",
+  "read_only",
   "invalid_argument",
   "not_found",
   "not_ready",
@@ -111,19 +116,22 @@ const PASSED_ON: ReadonlySet<Reason> = new Set<Reason>([
 interface Details {
   readonly reason: Reason | undefined;
   readonly retryMs: number | undefined;
+  /** Where a resolver that takes no writes says that nodes are. */
+  readonly urls: string | undefined;
 }
 
 /** Details that do not decode are ignored, because the code still names the failure. */
 function readDetails(bytes: Uint8Array | undefined): Details {
   let reason: Reason | undefined;
   let retryMs: number | undefined;
+  let urls: string | undefined;
   for (const detail of detailsIn(bytes)) {
     const info = anyUnpack(detail, ErrorInfoSchema);
-    if (info?.domain === "waymark") reason = reasonOf(info.reason);
+    if (info?.domain === "waymark") [reason, urls] = [reasonOf(info.reason), info.metadata["urls"]];
     const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
     if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
-  return { reason, retryMs };
+  return { reason, retryMs, urls };
 }
 
 function detailsIn(bytes: Uint8Array | undefined) {

@@ -15,8 +15,10 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
     "deadline_exceeded",
     "draining",
     "invalid_argument",
+    "lease_not_found",
     "not_found",
     "not_ready",
+    "read_only",
     "store_unavailable",
     "too_stale",
     "unimplemented",
@@ -25,6 +27,12 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
   expect([said("draining", 10 * 60_000), said("draining")].map(({ details }) => details)).toEqual([{ retryMs: 60_000 }, {}]);
   expect(said("too_stale").message).toBe("too_stale: words");
   expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 gave no answer: words");
+});
+
+test("of a refusal to write it is known where nodes are", () => {
+  const urls = "grpc://10.0.0.1:1 grpc://10.0.0.2:1";
+  const refused = new WaymarkError("read_only", "words", { metadata: { urls } });
+  expect(refusalOf("a:1", grpcStatus(refusal(refused)), true)).toMatchObject({ reason: "read_only", details: { metadata: { urls } } });
 });
 
 test("a status that no server of ours made is no answer, whatever it says", () => {

@@ -1,0 +1,53 @@
+/** The registration of a resolver as bytes: requests to the server that has its lease, and their answers. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  DiscoveryService,
+  RegisterRequestSchema,
+  RegisterResponseSchema,
+  RenewRequestSchema,
+  RenewResponseSchema,
+  UnregisterRequestSchema,
+  UnregisterResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+
+export type { Entry };
+
+export const METHODS = DiscoveryService.method;
+
+/** Equal bytes mean equal entries. */
+export function entryBytes(entry: Entry): Uint8Array {
+  return toBinary(EntrySchema, entry);
+}
+
+/** Under the lease, or under a new one of that ttl when it is empty: a request that joins a lease has the ttl of that lease. */
+export function registerRequest(entry: Entry, leaseId: string, ttlMs: number): Uint8Array {
+  const lease = leaseId === "" ? { ttl: durationFromMs(ttlMs) } : { leaseId };
+  return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries: [entry], ...lease }));
+}
+
+export function renewRequest(leaseId: string): Uint8Array {
+  return toBinary(RenewRequestSchema, create(RenewRequestSchema, { leaseIds: [leaseId] }));
+}
+
+export function unregisterRequest(of: { readonly leaseId: string } | { readonly entry: Entry }): Uint8Array {
+  const request = "leaseId" in of ? of : { keys: of.entry.key === undefined ? [] : [of.entry.key] };
+  return toBinary(UnregisterRequestSchema, create(UnregisterRequestSchema, request));
+}
+
+/** These throw for bytes that are no answer. `ttlMs` is undefined where the server named none. */
+export function readRegistered(bytes: Uint8Array): { readonly leaseId: string; readonly ttlMs: number | undefined } {
+  const { leaseId, ttl } = fromBinary(RegisterResponseSchema, bytes);
+  return { leaseId, ttlMs: ttl && durationMs(ttl) };
+}
+
+export function readRenewed(bytes: Uint8Array, leaseId: string): { readonly isExpired: boolean; readonly ttlMs: number | undefined } {
+  const { expiredLeaseIds, ttl } = fromBinary(RenewResponseSchema, bytes);
+  return { isExpired: expiredLeaseIds.includes(leaseId), ttlMs: ttl && durationMs(ttl) };
+}
+
+/** Whether something was removed. */
+export function readUnregistered(bytes: Uint8Array): boolean {
+  return fromBinary(UnregisterResponseSchema, bytes).removed > 0;
+}

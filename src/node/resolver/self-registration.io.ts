@@ -1,0 +1,225 @@
+/** Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides what happens when; a failure stops nothing else. */
+import { WaymarkError } from "../../lib/errors.ts";
+import { later } from "../../lib/later.io.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { Time } from "../../lib/machine.ts";
+import { type SelfFailure, type SelfInput, type SelfOrder, SelfRegistration, type SelfStep } from "../../resolver/self-registration.ts";
+import {
+  type Entry,
+  entryBytes,
+  METHODS,
+  readRegistered,
+  readRenewed,
+  readUnregistered,
+  registerRequest,
+  renewRequest,
+  unregisterRequest,
+} from "./registration-codec.ts";
+import { SparseLog } from "./sparse-log.ts";
+import type { UpstreamCalls } from "./upstream-calls.io.ts";
+
+export interface SelfRegistrarParts {
+  /** The server that the resolver follows now. */
+  upstream(): string | undefined;
+  /** The entry as it is now. */
+  entry(): Entry;
+  /** Also reaches nodes that an upstream names, with the same credentials, and shows them no token without TLS but on this machine. */
+  readonly calls: Pick<UpstreamCalls, "unary">;
+  readonly log: Pick<Log, "info" | "warn">;
+  now(): Time;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+const TTL_MS = 30_000;
+const CALL_MS = 5000;
+/** How often the upstream and the entry are looked at. */
+const LOOK_MS = 1000;
+/** Most nodes that are taken from a refusal. */
+const MAX_NODES = 4;
+/** Most texts that are looked at for that. */
+const MAX_URLS = 16;
+const NODE_ADDRESS = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):\d{1,5}$/;
+
+interface Call {
+  readonly method: Parameters<UpstreamCalls["unary"]>[1];
+  readonly request: Uint8Array;
+  readonly timeoutMs: number;
+}
+
+export class SelfRegistrar {
+  readonly #parts: SelfRegistrarParts;
+  readonly #machine: SelfRegistration;
+  readonly #warnings: SparseLog;
+  /** The bytes of the entry that was sent last. */
+  #sent: Uint8Array = new Uint8Array();
+  /** The call that is under way. */
+  #calling: Promise<void> = Promise.resolve();
+  #cancelTimer: () => void = () => {};
+  #stopped: Promise<boolean> | undefined;
+
+  constructor(parts: SelfRegistrarParts) {
+    this.#parts = parts;
+    this.#machine = new SelfRegistration(parts.random);
+    this.#warnings = new SparseLog((fields, message) => parts.log.warn({ ...fields }, message));
+  }
+
+  /** The lease under which the resolver is registered, and its server. */
+  get lease(): { readonly leaseId: string; readonly server: string } | undefined {
+    return this.#machine.lease;
+  }
+
+  /** Begins, once the resolver answers its callers. */
+  begin(): void {
+    this.#look();
+  }
+
+  /**
+   * Removes the entry, within that time, and registers nothing any more. Resolves with whether a server removed it; if none did, it ends with its lease.
+   * Idempotent, and never rejects, but for a bug.
+   */
+  stop(withinMs: number): Promise<boolean> {
+    this.#stopped ??= this.#stop(this.#parts.now().monoMs + withinMs);
+    return this.#stopped;
+  }
+
+  async #stop(untilMonoMs: number): Promise<boolean> {
+    this.#cancelTimer();
+    const leftMs = () => Math.max(1, Math.min(CALL_MS, untilMonoMs - this.#parts.now().monoMs));
+    // A registration that is under way may succeed: its lease is known only then.
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const cancel = later(resolve, leftMs());
+    await Promise.race([this.#calling, over]);
+    cancel();
+    const out: SelfOrder[] = [];
+    this.#machine.handle({ kind: "close" }, this.#parts.now(), out);
+    const [order] = out;
+    if (order?.kind !== "unregister") return true;
+    const { server, leaseId } = order;
+    try {
+      return await this.#call(
+        server,
+        { method: METHODS.unregister, request: unregisterRequest({ leaseId }), timeoutMs: leftMs() },
+        readUnregistered,
+      );
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+    }
+    // Any node of the cluster can remove a key.
+    const upstream = this.#parts.upstream();
+    if (upstream === undefined || upstream === server) return false;
+    const request = unregisterRequest({ entry: this.#parts.entry() });
+    try {
+      return await this.#call(upstream, { method: METHODS.unregister, request, timeoutMs: leftMs() }, readUnregistered);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      return false;
+    }
+  }
+
+  /** Tells the machine what it must know, and what time it is. */
+  #look(): void {
+    this.#input({ kind: "upstream", upstream: this.#parts.upstream() });
+    if (this.#machine.lease !== undefined && !sameBytes(entryBytes(this.#parts.entry()), this.#sent)) this.#input({ kind: "changed" });
+    this.#input({ kind: "tick" });
+  }
+
+  #input(input: SelfInput): void {
+    if (this.#stopped !== undefined && input.kind !== "registered") return;
+    const out: SelfOrder[] = [];
+    this.#machine.handle(input, this.#parts.now(), out);
+    for (const order of out) this.#obey(order);
+    this.#cancelTimer();
+    if (this.#stopped !== undefined) return;
+    this.#cancelTimer = later(() => this.#look(), Math.min(LOOK_MS, this.#machine.nextDeadlineMs() - this.#parts.now().monoMs));
+  }
+
+  #obey(order: SelfOrder): void {
+    switch (order.kind) {
+      case "register":
+        this.#calling = this.#register(order.server, order.leaseId);
+        return;
+      case "renew":
+        this.#calling = this.#renew(order.server, order.leaseId);
+        return;
+      case "unregister":
+        return;
+      case "told":
+        return this.#tell(order.step);
+    }
+  }
+
+  async #register(server: string, leaseId: string): Promise<void> {
+    const entry = this.#parts.entry();
+    this.#sent = entryBytes(entry);
+    try {
+      const request = registerRequest(entry, leaseId, TTL_MS);
+      const answer = await this.#call(server, { method: METHODS.register, request, timeoutMs: CALL_MS }, readRegistered);
+      this.#input({ kind: "registered", leaseId: answer.leaseId, ttlMs: answer.ttlMs ?? TTL_MS });
+    } catch (error) {
+      this.#fail(server, error, "this resolver is not registered; it is tried again");
+    }
+  }
+
+  async #renew(server: string, leaseId: string): Promise<void> {
+    try {
+      const call = { method: METHODS.renew, request: renewRequest(leaseId), timeoutMs: CALL_MS };
+      this.#input({ kind: "renewed", ...(await this.#call(server, call, (bytes) => readRenewed(bytes, leaseId))) });
+    } catch (error) {
+      this.#fail(server, error, "the registration of this resolver is not renewed; it is tried again");
+    }
+  }
+
+  #fail(server: string, error: unknown, message: string): void {
+    if (!(error instanceof WaymarkError)) throw error;
+    const failure = failureOf(error);
+    if (failure.kind === "other") this.#warn(server, error.message, message);
+    this.#input({ kind: "failed", failure });
+  }
+
+  #tell(step: SelfStep): void {
+    const { log } = this.#parts;
+    switch (step.kind) {
+      case "registered":
+        return log.info({ server: step.server }, "this resolver is registered");
+      case "lost":
+        return log.info({ server: step.server, why: step.why }, "the registration of this resolver is lost; it is registered again");
+      case "left out":
+        return this.#warn(
+          step.server,
+          "it is a resolver and names no node that this one can reach",
+          "this resolver is not registered; clients do not find it",
+        );
+    }
+  }
+
+  #warn(upstream: string, detail: string, message: string): void {
+    this.#warnings.warn({ upstream, detail }, message, this.#parts.now().monoMs);
+  }
+
+  /** Rejects with a WaymarkError. */
+  async #call<Answer>(server: string, { method, request, timeoutMs }: Call, read: (bytes: Uint8Array) => Answer): Promise<Answer> {
+    const outcome = await this.#parts.calls.unary(server, method, request, timeoutMs);
+    if (outcome.bytes === undefined) throw outcome.error;
+    try {
+      return read(outcome.bytes);
+    } catch (error) {
+      throw new WaymarkError("not_ready", `${server} sent an answer that cannot be read`, { cause: error });
+    }
+  }
+}
+
+function failureOf({ reason, details }: WaymarkError): SelfFailure {
+  if (reason === "read_only") return { kind: "read only", nodes: nodesIn(details.metadata?.["urls"] ?? "") };
+  return reason === "lease_not_found" ? { kind: "lease" } : { kind: "other", retryMs: details.retryMs };
+}
+
+/** The addresses among the urls that a resolver names, with spaces between: `host:port`, or that as `grpc://host:port`. What is anything else is left out. */
+function nodesIn(urls: string): readonly string[] {
+  const addresses = urls.split(" ", MAX_URLS).map((url) => (url.startsWith("grpc://") ? url.slice("grpc://".length) : url));
+  return [...new Set(addresses)].filter((address) => NODE_ADDRESS.test(address)).slice(0, MAX_NODES);
+}
+
+function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}

@@ -1,0 +1,233 @@
+/**
+ * Keeps the entry of this resolver in the catalog, as a state machine: registers it at the upstream under a lease, renews that, and registers again when the lease
+ * or the server that holds it is lost, or when the entry changes (semantics.md, Resolver). `node/resolver/self-registration.io.ts` makes the calls.
+ */
+import { backoffMs } from "../lib/backoff.ts";
+import { type Machine, NEVER, type Time } from "../lib/machine.ts";
+
+/** How a call failed, as far as the machine must know. */
+export type SelfFailure =
+  /** The server is a resolver, which takes no writes. `nodes`: addresses that do. */
+  | { readonly kind: "read only"; readonly nodes: readonly string[] }
+  /** The server does not know the lease. */
+  | { readonly kind: "lease" }
+  /** `retryMs`: when the server thinks that a retry may help. */
+  | { readonly kind: "other"; readonly retryMs: number | undefined };
+
+export type SelfInput =
+  /** The server that the resolver follows now. */
+  | { readonly kind: "upstream"; readonly upstream: string | undefined }
+  /** The entry is another than the one that was sent last. */
+  | { readonly kind: "changed" }
+  | { readonly kind: "registered"; readonly leaseId: string; readonly ttlMs: number }
+  | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
+  | { readonly kind: "failed"; readonly failure: SelfFailure }
+  | { readonly kind: "close" }
+  | { readonly kind: "tick" };
+
+export type SelfOrder =
+  /** Register the entry as it is now, under that lease, or under a new one when it is empty. */
+  | { readonly kind: "register"; readonly server: string; readonly leaseId: string }
+  | { readonly kind: "renew"; readonly server: string; readonly leaseId: string }
+  | { readonly kind: "unregister"; readonly server: string; readonly leaseId: string }
+  | { readonly kind: "told"; readonly step: SelfStep };
+
+export type SelfStep =
+  | { readonly kind: "registered"; readonly server: string }
+  | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
+  /** The upstream takes no writes and names no server that does. Told once for each upstream. */
+  | { readonly kind: "left out"; readonly server: string };
+
+interface Lease {
+  readonly leaseId: string;
+  readonly server: string;
+  readonly ttlMs: number;
+  /** Since then the ttl runs, for sure: a server counts from when it receives the request. */
+  readonly sinceMonoMs: number;
+}
+
+interface Call {
+  readonly kind: "register" | "renew";
+  readonly server: string;
+  readonly sentMonoMs: number;
+}
+
+const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
+/** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that resolvers which lost one server are spread. */
+const RENEWAL_SHARE = 1 / 3;
+const RENEWAL_SPREAD = 0.25;
+/** When no renewal has succeeded for this part of the ttl, the entry is registered anew while the lease still holds. */
+const LOST_SHARE = 0.5;
+/** Least time between two registrations of a changed entry. What callers ask for changes what is followed, and each change goes to all nodes. */
+const CHANGE_MS = 5000;
+/** An upstream that takes no writes and names nobody that does is asked again after this time. */
+const LEFT_OUT_MS = 60_000;
+
+export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
+  readonly #random: () => number;
+  #upstream: string | undefined;
+  /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
+  #nodes: readonly string[] = [];
+  #lease: Lease | undefined;
+  #call: Call | undefined;
+  /** When the next registration is due, or with a lease the next renewal. */
+  #atMonoMs = NEVER;
+  #isChanged = false;
+  /** A changed entry is not registered before. */
+  #changeMonoMs = 0;
+  #failures = 0;
+  #hasToldLeftOut = false;
+  #isOver = false;
+
+  /** `random` is uniform in [0, 1). */
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  /** The lease under which the entry is registered, and its server. */
+  get lease(): { readonly leaseId: string; readonly server: string } | undefined {
+    return this.#lease;
+  }
+
+  nextDeadlineMs(): number {
+    if (this.#isOver || this.#call !== undefined || (this.#lease === undefined && this.#target() === undefined)) return NEVER;
+    return this.#lease !== undefined && this.#isChanged ? Math.min(this.#atMonoMs, this.#changeMonoMs) : this.#atMonoMs;
+  }
+
+  handle(input: SelfInput, time: Time, out: SelfOrder[]): void {
+    if (this.#isOver) return;
+    switch (input.kind) {
+      case "upstream":
+        this.#follow(input.upstream, time);
+        break;
+      case "changed":
+        this.#isChanged = true;
+        break;
+      case "registered":
+        this.#registered(input, out);
+        break;
+      case "renewed":
+        this.#renewed(input, time, out);
+        break;
+      case "failed":
+        this.#failed(input.failure, time, out);
+        break;
+      case "close":
+        this.#isOver = true;
+        if (this.#lease !== undefined) out.push({ kind: "unregister", server: this.#lease.server, leaseId: this.#lease.leaseId });
+        return;
+      case "tick":
+        break;
+    }
+    this.#act(time, out);
+  }
+
+  /** Makes the call that is due. */
+  #act({ monoMs }: Time, out: SelfOrder[]): void {
+    if (monoMs < this.nextDeadlineMs()) return;
+    const lease = this.#lease;
+    const isRenewal = lease !== undefined && monoMs >= this.#atMonoMs;
+    const server = lease?.server ?? this.#target();
+    if (server === undefined) return;
+    const kind = isRenewal ? "renew" : "register";
+    this.#call = { kind, server, sentMonoMs: monoMs };
+    if (!isRenewal) {
+      this.#isChanged = false;
+      this.#changeMonoMs = monoMs + CHANGE_MS;
+    }
+    out.push({ kind, server, leaseId: lease?.leaseId ?? "" });
+  }
+
+  #target(): string | undefined {
+    return this.#nodes[0] ?? this.#upstream;
+  }
+
+  #follow(upstream: string | undefined, { monoMs }: Time): void {
+    if (upstream === this.#upstream) return;
+    this.#upstream = upstream;
+    this.#nodes = [];
+    this.#hasToldLeftOut = false;
+    // With a lease, a renewal finds out whether its server is lost too. Resolvers that one server lost come at different times.
+    if (upstream !== undefined && upstream !== this.#lease?.server) this.#atMonoMs = Math.min(this.#atMonoMs, monoMs + this.#spreadMs());
+  }
+
+  #registered({ leaseId, ttlMs }: Extract<SelfInput, { kind: "registered" }>, out: SelfOrder[]): void {
+    const call = this.#answered();
+    if (call?.kind !== "register") return;
+    const isNew = this.#lease === undefined;
+    this.#keep({ leaseId, server: call.server, ttlMs, sinceMonoMs: call.sentMonoMs });
+    if (isNew) out.push({ kind: "told", step: { kind: "registered", server: call.server } });
+  }
+
+  #renewed({ isExpired, ttlMs }: Extract<SelfInput, { kind: "renewed" }>, time: Time, out: SelfOrder[]): void {
+    const [call, lease] = [this.#answered(), this.#lease];
+    if (call?.kind !== "renew" || lease === undefined) return;
+    if (isExpired) return this.#lose(lease, "expired", time.monoMs + this.#spreadMs(), out);
+    this.#keep({ ...lease, ttlMs: ttlMs ?? lease.ttlMs, sinceMonoMs: call.sentMonoMs });
+  }
+
+  #failed(failure: SelfFailure, time: Time, out: SelfOrder[]): void {
+    const [call, lease] = [this.#answered(), this.#lease];
+    if (call === undefined) return;
+    const retryMs = failure.kind === "other" ? (failure.retryMs ?? 0) : 0;
+    const waitMs = Math.max(backoffMs(this.#failures, this.#random(), BACKOFF), retryMs);
+    this.#failures += 1;
+    if (lease === undefined) return this.#unregistered(call, failure, time.monoMs + waitMs, time, out);
+    if (failure.kind === "lease") return this.#lose(lease, "expired", time.monoMs + this.#spreadMs(), out);
+    if (call.kind === "register") {
+      // The renewals go on as they were.
+      this.#isChanged = true;
+      this.#changeMonoMs = Math.max(this.#changeMonoMs, time.monoMs + waitMs);
+      return;
+    }
+    this.#pass(call.server);
+    if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
+    const lostMonoMs = lease.sinceMonoMs + lease.ttlMs * LOST_SHARE;
+    if (time.monoMs >= lostMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
+    // The wait may end after the time at which the lease counts as lost.
+    this.#atMonoMs = Math.min(time.monoMs + waitMs, lostMonoMs);
+  }
+
+  /** A registration failed, and there is no lease. */
+  #unregistered(call: Call, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
+    this.#atMonoMs = retryMonoMs;
+    if (this.#nodes.includes(call.server)) return this.#pass(call.server);
+    if (failure.kind !== "read only" || call.server !== this.#upstream) return;
+    this.#nodes = failure.nodes.filter((node) => node !== call.server);
+    if (this.#nodes.length > 0) {
+      this.#atMonoMs = monoMs;
+      return;
+    }
+    this.#atMonoMs = monoMs + LEFT_OUT_MS;
+    if (!this.#hasToldLeftOut) out.push({ kind: "told", step: { kind: "left out", server: call.server } });
+    this.#hasToldLeftOut = true;
+  }
+
+  /** The node did not take it: the next one is asked, and after the last one the upstream again, which may name others. */
+  #pass(server: string): void {
+    this.#nodes = this.#nodes.filter((node) => node !== server);
+  }
+
+  #lose({ server }: Lease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
+    this.#lease = undefined;
+    this.#atMonoMs = atMonoMs;
+    out.push({ kind: "told", step: { kind: "lost", server, why } });
+  }
+
+  #keep(lease: Lease): void {
+    this.#lease = lease;
+    this.#failures = 0;
+    this.#hasToldLeftOut = false;
+    this.#atMonoMs = lease.sinceMonoMs + lease.ttlMs * RENEWAL_SHARE * (1 - RENEWAL_SPREAD * this.#random());
+  }
+
+  #answered(): Call | undefined {
+    const call = this.#call;
+    this.#call = undefined;
+    return call;
+  }
+
+  #spreadMs(): number {
+    return backoffMs(0, this.#random(), BACKOFF);
+  }
+}
