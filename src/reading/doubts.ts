@@ -34,6 +34,10 @@ export class Doubts {
     return isFew;
   }
 
+  get size(): number {
+    return this.#told.size + this.#doubted.size;
+  }
+
   /** The keys that the next server would have to tell again. */
   get keys(): Iterable<string> {
     return this.#told.union(this.#doubted);

@@ -61,6 +61,11 @@ export class Guard<E> {
     this.#options = options;
   }
 
+  /** Entries that are remembered, and those that are held. */
+  get keptCount(): number {
+    return this.#lostCount + this.#heldCount;
+  }
+
   /** Entries that are held now. */
   get heldCount(): number {
     return this.#heldCount;

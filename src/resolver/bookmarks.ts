@@ -15,6 +15,7 @@ import type { Time } from "../lib/machine.ts";
 const MAX_BOOKMARKS = 256;
 /** Most origins in all of them together, some 100 bytes each. */
 const MAX_ORIGINS = 50_000;
+const ORIGIN_BYTES = 100;
 
 interface Bookmark {
   readonly cursor: PortableCursor;
@@ -50,6 +51,11 @@ export class Bookmarks implements Places {
   clear(): void {
     this.#list = [];
     this.#originCount = 0;
+  }
+
+  /** Memory in bytes, about. */
+  get bytes(): number {
+    return (this.#list.length + this.#originCount) * ORIGIN_BYTES;
   }
 
   /** While several watches are open, no bookmark is of everything that is held. */

@@ -42,6 +42,8 @@ export class BoundedCache<T> {
   #entries = 0;
   #bytes = 0;
   #contentBytes = 0;
+  /** What others hold of the same bounds. */
+  #reserved: Weight = { entries: 0, bytes: 0 };
   /** Items that went to make room for others, or found no room. */
   evictedCount = 0;
 
@@ -63,6 +65,17 @@ export class BoundedCache<T> {
   /** Of them those that are no content of what is kept. */
   get bookkeepingBytes(): number {
     return this.#bytes - this.#contentBytes;
+  }
+
+  /** As the weights of the items say. */
+  get contentBytes(): number {
+    return this.#contentBytes;
+  }
+
+  /** Whether too much is held, with what others hold. */
+  get isOver(): boolean {
+    const { maxEntries, maxBytes } = this.#options;
+    return this.#entries + this.#reserved.entries > maxEntries || this.#bytes + this.#reserved.bytes > maxBytes;
   }
 
   get size(): number {
@@ -99,13 +112,30 @@ export class BoundedCache<T> {
     place.item = item;
     place.weight = weight;
     this.#weigh(place, 1);
-    while (this.#isOver) {
+    while (this.isOver) {
       const least = this.#leastOf(place);
       this.#remove(least);
       this.evictedCount += 1;
       if (least !== place) this.#options.onEvicted(least.key, least.item);
       else return false;
     }
+    return true;
+  }
+
+  /** Others hold so much of the same bounds from now on. Nothing goes for it before `evict` or the next `put`. */
+  reserve(weight: Weight): void {
+    this.#reserved = weight;
+  }
+
+  /** Lets the least of some items go, if it was asked for no more than `share` times for each of its entries. Returns whether one went. */
+  evict(share: number): boolean {
+    const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
+    if (any === undefined) return false;
+    const least = this.#leastOf(any);
+    if (this.#shareOf(least) > share) return false;
+    this.#remove(least);
+    this.evictedCount += 1;
+    this.#options.onEvicted(least.key, least.item);
     return true;
   }
 
@@ -119,10 +149,6 @@ export class BoundedCache<T> {
 
   *items(): Generator<readonly [string, T]> {
     for (const { key, item } of this.#all) yield [key, item];
-  }
-
-  get #isOver(): boolean {
-    return this.#entries > this.#options.maxEntries || this.#bytes > this.#options.maxBytes;
   }
 
   #weigh({ key, weight }: Place<T>, sign: 1 | -1): void {

@@ -28,7 +28,11 @@ import {
   readState,
   stateBlock,
 } from "./disk-codec.ts";
-import type { Followed, FollowedWatch } from "./followed.ts";
+import type { Followed } from "./followed.ts";
+import type { FollowedPolicy } from "./followed-policy.ts";
+import type { Following } from "./following.ts";
+import type { Freshness } from "./freshness.ts";
+import type { Watches } from "./watches.ts";
 
 /** Of entries in one block, so that making it takes a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
@@ -46,13 +50,10 @@ export interface Copied {
   readonly owner: OwnerOfFile;
   readonly replica: Replica;
   readonly followed: Pick<Followed, "loads">;
-  /** The watch of all that is held whole. Undefined: nothing is. */
-  watch(): FollowedWatch | undefined;
-  /** Whether nobody configured a prefix. */
-  isUnconfigured(prefix: string): boolean;
-  policy(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] };
-  /** Infinite while it is unknown. */
-  ageMs(time: Time): number;
+  readonly watches: Watches;
+  readonly following: Following;
+  readonly policy: FollowedPolicy;
+  readonly freshness: Freshness;
 }
 
 /**
@@ -109,8 +110,8 @@ function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<Fo
 }
 
 function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, time: Time): readonly Uint8Array[] {
-  const watch = copied.watch();
-  const { versions, state: policy } = copied.policy();
+  const watch = copied.watches.held;
+  const { versions, state: policy } = copied.policy.kept;
   const blocks = versions.map((version, i) => blockOf(index + 1 + i, COPY_KIND.POLICY, encodeVersion(version)));
   const goneList = listed(gone);
   if (goneList === undefined) throw new Error("too much is gone since the copy was begun");
@@ -118,13 +119,13 @@ function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, t
   // More is held than at such a place, of which only this upstream can tell.
   const place = watch?.isRough === true || doubted === undefined ? undefined : watch?.place;
   if (place !== undefined) blocks.push(blockOf(index + 1 + blocks.length, COPY_KIND.PLACE, ENCODER.encode(place.text)));
-  const ageMs = copied.ageMs(time);
+  const ageMs = copied.freshness.ageMs(time);
   const prefixes = watch?.prefixes.list ?? [];
   const state: CopyState = {
     savedWallMs: time.wallMs,
     ...(Number.isFinite(ageMs) && { ageMs }),
     prefixes,
-    unconfigured: prefixes.filter((prefix) => copied.isUnconfigured(prefix)),
+    unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix)),
     doubted: place === undefined ? [] : (doubted ?? []),
     gone: goneList,
     policy,

@@ -37,6 +37,8 @@ export class Following {
   readonly #asked = new Map<string, Asked>();
   /** Until when a namespace is not followed, because it found no room. */
   readonly #roomless = new Map<string, number>();
+  /** Prefixes that callers watch and that have more entries than there is room for, with the time until which they are not followed. */
+  readonly #refused = new Map<string, number>();
   #prefixes: Prefixes;
 
   constructor(options: FollowingOptions) {
@@ -91,6 +93,11 @@ export class Following {
 
   /** A caller watches all below a prefix. Call `unwatch` when its watch ends. Throws `quota_exceeded` if no more can be followed. */
   watch(prefix: string): void {
+    if (this.#refused.has(prefix))
+      throw new WaymarkError(
+        "quota_exceeded",
+        `this resolver has no room for what is below "${prefix}" (resolver.max_entries, resolver.max_bytes); watch a node`,
+      );
     const count = this.#watched.get(prefix) ?? 0;
     if (count === 0 && !this.#prefixes.covers(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
       throw new WaymarkError(
@@ -138,6 +145,40 @@ export class Following {
     if (this.#hot.delete(namespace)) this.#change();
   }
 
+  /** Of the namespaces that are followed only because they are asked for, the one of the least share. Undefined if there is none. */
+  leastAsked(shareOf: (namespace: string) => number): string | undefined {
+    let least: string | undefined;
+    let leastShare = Number.POSITIVE_INFINITY;
+    for (const namespace of this.#hot.keys()) {
+      const share = shareOf(namespace);
+      if (least === undefined || share < leastShare) [least, leastShare] = [namespace, share];
+    }
+    return least;
+  }
+
+  /** There is no room for what callers watch: what was watched last, and nobody configured, is not followed for a minute. Returns false if there is nothing. */
+  refuseNewest(monoMs: number): boolean {
+    const newest = [...this.#watched.keys()].findLast((prefix) => this.isUnconfigured(prefix) && !this.#refused.has(prefix));
+    if (newest === undefined) return false;
+    this.#refused.set(newest, monoMs + NO_ROOM_MS);
+    this.#change();
+    return true;
+  }
+
+  /** Whether callers' watches of a prefix must end with `quota_exceeded`, because what it has does not fit. */
+  isRefused(prefix: string): boolean {
+    return this.#refused.has(prefix);
+  }
+
+  /** What found no room is tried again after some time. */
+  tick(monoMs: number): void {
+    for (const [prefix, untilMonoMs] of this.#refused) {
+      if (untilMonoMs > monoMs) continue;
+      this.#refused.delete(prefix);
+      if (this.#watched.has(prefix)) this.#change();
+    }
+  }
+
   /** Lets go what nobody asked for since then. */
   prune(sinceMonoMs: number): void {
     let isChanged = false;
@@ -163,7 +204,11 @@ export class Following {
   }
 
   #change(): void {
-    this.#prefixes = new Prefixes([...this.#options.configured, ...this.#watched.keys(), ...this.#hot.keys()]);
+    this.#prefixes = new Prefixes([
+      ...this.#options.configured,
+      ...this.#watched.keys().filter((prefix) => !this.#refused.has(prefix)),
+      ...this.#hot.keys(),
+    ]);
     // What is followed now anyhow needs no reason of its own.
     for (const namespace of this.#asked.keys()) if (this.#prefixes.covers(namespace)) this.#asked.delete(namespace);
   }

@@ -36,6 +36,11 @@ export class HeldEntries implements FollowedChanges {
     this.#guard = new Guard(parts.bounds);
   }
 
+  /** Entries that are held, and that are remembered because they may have to be. */
+  get keptCount(): number {
+    return this.#guard.keptCount;
+  }
+
   /** Entries that were not remembered, because there were too many. */
   get droppedCount(): number {
     return this.#guard.droppedCount;

@@ -17,7 +17,7 @@ import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { Bookmarks } from "./bookmarks.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
-import { copyBlocks, readCopy } from "./disk-copy.ts";
+import { copyBlocks } from "./disk-copy.ts";
 import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
 import type { Outcome, Ttls } from "./fetches.ts";
 import { Followed } from "./followed.ts";
@@ -25,11 +25,11 @@ import { FollowedPolicy } from "./followed-policy.ts";
 import { Following } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
-import { keptPrefixes, restoreEntries } from "./restoring.ts";
+import { type RestoredCopy, restoreCopy } from "./restoring.ts";
+import { FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { type ActRequest, CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
-
 import { type UpstreamFacts, Upstreams } from "./upstreams.ts";
 import { type StreamNumber, Watches, type WatchOrder } from "./watches.ts";
 
@@ -111,11 +111,6 @@ export interface Answer {
   readonly ageMs: number;
 }
 
-/** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
-export type RestoredCopy =
-  | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
-  | { readonly ok: false; readonly fault: string };
-
 /** An upstream that is silent for so long is left. */
 const DEAD_MS = 10_000;
 /** How long to leave an upstream alone that sent what it cannot have sent. */
@@ -165,6 +160,11 @@ export class ResolverMachine {
   /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
   #wholeMonoMs: number | undefined;
   #upstreamChangeCount = 0;
+  readonly #room: Room;
+  /** Until when nothing is followed, because what is configured does not fit. */
+  #fullUntilMonoMs = Number.NEGATIVE_INFINITY;
+  #isFull = false;
+  #fault: string | undefined;
 
   constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
     const { monoMs } = time;
@@ -173,7 +173,11 @@ export class ResolverMachine {
     this.#options = options;
     this.#replica = replica;
     this.bookmarks = new Bookmarks(replica);
-    this.#held = new HeldEntries({ lookup, slab, bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxEntries } });
+    this.#held = new HeldEntries({
+      lookup,
+      slab,
+      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxEntries: Math.ceil(maxEntries / HELD_PART) },
+    });
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held });
     this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {
       this.#acts.resyncs[why] += 1;
@@ -183,6 +187,16 @@ export class ResolverMachine {
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
     const asksOf = (namespace: string) => this.#cache.asksOf(namespace);
     this.following = new Following({ configured: options.namespaces, maxWatches: options.maxWatches, asksOf });
+    this.#room = new Room({
+      replica,
+      followed: this.#followed,
+      following: this.following,
+      held: this.#held,
+      fetched: this.#fetched,
+      bookmarks: this.bookmarks,
+      watches: this.#watches,
+      cache: this.#cache,
+    });
     this.policy = new FollowedPolicy(policies);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
     this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
@@ -233,7 +247,8 @@ export class ResolverMachine {
 
   nextDeadlineMs(): number {
     const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
-    return Math.min(this.upstreams.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs);
+    const fullMonoMs = this.#isFull ? this.#fullUntilMonoMs : NEVER;
+    return Math.min(this.upstreams.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs, fullMonoMs);
   }
 
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
@@ -244,49 +259,24 @@ export class ResolverMachine {
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks(
-      {
-        owner: this.#owner,
-        replica: this.#replica,
-        followed: this.#followed,
-        watch: () => this.#watches.held,
-        isUnconfigured: (prefix) => this.following.isUnconfigured(prefix),
-        policy: () => this.policy.kept,
-        ageMs: (time) => this.#freshness.ageMs(time),
-      },
-      now,
-    );
+    return copyBlocks({ ...this.#room.parts, owner: this.#owner, policy: this.policy, freshness: this.#freshness }, now);
   }
 
   /**
    * Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. To be called before any input. Yields between slices
    * of work.
    */
-  *restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
-    const read = yield* readCopy(bytes, this.#owner);
-    if (!read.ok) return read;
-    const { copy } = read;
-    const { state } = copy;
-    const resumed = this.following.resumable(state.unconfigured);
-    const kept = keptPrefixes(state, this.#options.namespaces, resumed);
-    const { maxEntries } = this.#options;
-    const fits = () => this.#followed.entryCount <= maxEntries;
-    const parts = { followed: this.#followed, bookmarks: this.bookmarks, kept, maxEntries, fits };
-    // Entries are taken in under the policy by which they are shown.
-    this.policy.restore(copy.versions, state.policy);
-    try {
-      const watch = yield* restoreEntries(copy, parts, time);
-      if (watch !== undefined) {
-        this.following.resume(resumed, time.monoMs);
-        this.#watches.restore(watch);
-        this.#freshness.restore({ ageMs: state.ageMs ?? Number.POSITIVE_INFINITY, savedWallMs: state.savedWallMs }, time);
-      }
-    } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
-      this.policy.forget();
-      return { ok: false, fault: error.message };
-    }
-    return { ok: true, entryCount: this.#followed.entryCount, ageMs: this.#freshness.ageMs(time) };
+  restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
+    const parts = {
+      ...this.#room.parts,
+      owner: this.#owner,
+      policy: this.policy,
+      freshness: this.#freshness,
+      configured: this.#options.namespaces,
+      maxEntries: this.#options.maxEntries,
+      fits: () => this.#room.isEnough,
+    };
+    return restoreCopy(bytes, parts, time);
   }
 
   get #owner(): OwnerOfFile {
@@ -296,7 +286,14 @@ export class ResolverMachine {
   /** Whether everything that is to be followed from the start is here, and the policy. */
   get isReady(): boolean {
     const { seedOnStart, namespaces } = this.#options;
-    return this.policy.isReady && (!seedOnStart || namespaces.every((prefix) => this.#watches.isComplete(prefix)));
+    return (
+      this.policy.isReady && this.#fault === undefined && (!seedOnStart || namespaces.every((prefix) => this.#watches.isComplete(prefix)))
+    );
+  }
+
+  /** Why it is not ready, where an operator must do something. Undefined without a fault. */
+  get fault(): string | undefined {
+    return this.#fault;
   }
 
   /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
@@ -333,7 +330,7 @@ export class ResolverMachine {
   followedAnswer(time: Time, namespace?: string): Answer {
     const heldCount = namespace === undefined || namespace === "" ? this.#held.lookup.size : this.#held.lookup.namespaceCount(namespace);
     const { isFromDisk } = this.#watches;
-    const isStale = isFromDisk || heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
+    const isStale = isFromDisk || this.#isFull || heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
   }
 
@@ -426,6 +423,7 @@ export class ResolverMachine {
 
   #tick(time: Time): void {
     this.#held.tick(time);
+    this.following.tick(time.monoMs);
     if (time.monoMs >= this.#deadMonoMs) {
       this.#watches.wereSilent();
       this.#lose(time);
@@ -433,7 +431,7 @@ export class ResolverMachine {
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);
-    this.following.prune(time.monoMs - UNASKED_MS);
+    if (!this.upstreams.isCutOff) this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }
 
@@ -449,10 +447,23 @@ export class ResolverMachine {
     this.#freshness.heard(time);
     if (this.bookmarks.isAtBookmark) this.#wholeMonoMs = time.monoMs;
     this.policy.heardEpoch(said.policyEpoch);
+    this.#fit(time, out);
     if (said.place === undefined) return;
+    if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
     if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
     if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
+  }
+
+  /** Lets go what there is no room for. Where what is configured does not fit, what is held whole stays as it is, and nothing is followed for a while. */
+  #fit(time: Time, out: Out): void {
+    // What is fetched again takes the place of what is held, and until it is there nothing can be let go.
+    if (this.#watches.isFetchingAgain) return;
+    let fit = this.#room.fit(time);
+    for (; fit === "less"; fit = this.#room.fit(time)) this.#watches.wantLess(this.following.prefixes, time, out);
+    if (fit === "fits") return;
+    this.#fault = fullFault(this.#options);
+    this.#fullUntilMonoMs = time.monoMs + FULL_MS;
   }
 
   #policySaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
@@ -537,13 +548,15 @@ export class ResolverMachine {
   #adjust(time: Time, out: Out): void {
     for (const upstream of this.upstreams.takeProbes(time.monoMs)) out.push({ kind: "probe", upstream });
     const { current } = this.upstreams;
-    if (current !== this.#used) {
+    const isFull = time.monoMs < this.#fullUntilMonoMs;
+    if (current !== this.#used || isFull !== this.#isFull) {
+      this.#upstreamChangeCount += Number(current !== undefined && current !== this.#used);
       this.#used = current;
+      this.#isFull = isFull;
       this.#openedMonoMs = time.monoMs;
       this.#digests.leave(out);
       this.#acts.fail();
-      this.#upstreamChangeCount += Number(current !== undefined);
-      this.#watches.use(current, time, out);
+      this.#watches.use(isFull ? undefined : current, time, out);
     }
     this.#want(time, out);
     this.#adjustPolicy(out);

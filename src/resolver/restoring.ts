@@ -1,17 +1,36 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
 import { Prefixes } from "../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../catalog/watch/reader.ts";
-import { odd } from "../lib/blocks.ts";
+import { type OwnerOfFile, odd } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Doubts } from "../reading/doubts.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 import { readWatchMessage, type WatchMessage } from "./codec.ts";
 import type { CopyState } from "./disk-codec.ts";
-import type { DiskCopy } from "./disk-copy.ts";
+import { type DiskCopy, readCopy } from "./disk-copy.ts";
 import { type Followed, FollowedWatch } from "./followed.ts";
+import type { FollowedPolicy } from "./followed-policy.ts";
+import type { Following } from "./following.ts";
+import type { Freshness } from "./freshness.ts";
+import type { Watches } from "./watches.ts";
 
-export interface RestoreParts {
+/** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
+export type RestoredCopy =
+  | { readonly ok: true; readonly entryCount: number; readonly ageMs: number }
+  | { readonly ok: false; readonly fault: string };
+
+/** The parts of a resolver that has just started. */
+interface FreshParts extends Omit<EntriesParts, "kept"> {
+  readonly owner: OwnerOfFile;
+  readonly following: Following;
+  readonly watches: Watches;
+  readonly policy: FollowedPolicy;
+  readonly freshness: Freshness;
+  readonly configured: readonly string[];
+}
+
+interface EntriesParts {
   readonly followed: Followed;
   readonly bookmarks: Bookmarks;
   /** Of what the copy holds only this is wanted. */
@@ -38,8 +57,33 @@ const CHANGES: Omit<WatchMessage, "deltas"> = {
   digest: undefined,
 };
 
+/** Takes a copy as the state to begin with; or says why it is of no use, with which nothing is changed. Yields between slices of work. */
+export function* restoreCopy(bytes: Uint8Array, parts: FreshParts, time: Time): Generator<void, RestoredCopy> {
+  const { owner, followed, following, watches, policy, freshness, configured } = parts;
+  const read = yield* readCopy(bytes, owner);
+  if (!read.ok) return read;
+  const { copy } = read;
+  const { state } = copy;
+  const resumed = following.resumable(state.unconfigured);
+  // Entries are taken in under the policy by which they are shown.
+  policy.restore(copy.versions, state.policy);
+  try {
+    const watch = yield* restoreEntries(copy, { ...parts, kept: keptPrefixes(state, configured, resumed) }, time);
+    if (watch !== undefined) {
+      following.resume(resumed, time.monoMs);
+      watches.restore(watch);
+      freshness.restore({ ageMs: state.ageMs ?? Number.POSITIVE_INFINITY, savedWallMs: state.savedWallMs }, time);
+    }
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    policy.forget();
+    return { ok: false, fault: error.message };
+  }
+  return { ok: true, entryCount: followed.entryCount, ageMs: freshness.ageMs(time) };
+}
+
 /** What of a copy is wanted under these settings: what is configured now, and of the rest what nobody had configured then. */
-export function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): Prefixes {
+function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], unconfigured: readonly string[]): Prefixes {
   const [held, wanted] = [new Prefixes(prefixes), new Prefixes(configured)];
   const isHeld = (prefix: string) => held.covers(prefix);
   const isWanted = (prefix: string) => wanted.covers(prefix);
@@ -50,11 +94,7 @@ export function keptPrefixes({ prefixes }: CopyState, configured: readonly strin
  * Takes the entries in, each checked as one of an upstream is. Returns the watch that goes on from there; undefined if nothing of the copy is wanted. Throws
  * `invalid_argument` for what no version writes, and for more than fits; then nothing of it is here.
  */
-export function* restoreEntries(
-  { state, entries, place }: DiskCopy,
-  parts: RestoreParts,
-  time: Time,
-): Generator<void, FollowedWatch | undefined> {
+function* restoreEntries({ state, entries, place }: DiskCopy, parts: EntriesParts, time: Time): Generator<void, FollowedWatch | undefined> {
   const { followed, kept, bookmarks } = parts;
   if (kept.list.length === 0) return undefined;
   const doubts = new Doubts();
@@ -76,7 +116,7 @@ export function* restoreEntries(
   return watch.narrowed(kept);
 }
 
-function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: RestoreParts, time: Time): Generator<void> {
+function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fits }: EntriesParts, time: Time): Generator<void> {
   // It is let go at the end, with what it notes of each key.
   const taken = new FollowedWatch(EVERYTHING);
   let count = 0;

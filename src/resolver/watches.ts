@@ -133,7 +133,31 @@ export class Watches {
   /** Follows these prefixes from now on. */
   want(prefixes: Prefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
+    const [main, extra] = [this.#main, this.#extra];
+    if (extra !== undefined && !this.#isRefetch && extra.watch.prefixes.list.some((prefix) => !prefixes.covers(prefix))) {
+      out.push({ kind: "close", stream: extra.stream });
+      this.#followed.drop(extra.watch.prefixes, main?.watch.prefixes ?? NOTHING, time);
+      this.#extra = undefined;
+    }
     this.#adjust(time, out);
+  }
+
+  /** There is no room for what was wanted: these are followed now, and a first snapshot of more than them begins anew. */
+  wantLess(prefixes: Prefixes, time: Time, out: WatchOrders): void {
+    const main = this.#main;
+    if (main?.watch.isComplete === false) {
+      out.push({ kind: "close", stream: main.stream });
+      this.#followed.drop(main.watch.prefixes, NOTHING, time);
+      this.#main = undefined;
+    }
+    this.want(prefixes, time, out);
+    // What is followed anew does not keep the rest from going.
+    if (this.#main !== undefined && this.#extra !== undefined && !this.#isRefetch) this.#narrow(this.#main, time, out);
+  }
+
+  /** Keys that are noted of snapshots and doubts. */
+  get notedCount(): number {
+    return this.#watches().reduce((count, { doubts, staged }) => count + doubts.size + (staged?.seen.size ?? 0), 0);
   }
 
   /** Follows at another upstream from now on, from where the last one left off. Undefined if there is none. */
@@ -225,13 +249,18 @@ export class Watches {
       this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
       return;
     }
-    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) {
-      this.#refetch({ watch, stream }, out);
-      return;
-    }
-    this.#followed.drop(watch.prefixes, this.#wanted, time);
+    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) this.#refetch({ watch, stream }, out);
+    else this.#narrow({ watch, stream }, time, out);
+  }
+
+  /** Lets go what is not wanted any more. */
+  #narrow({ watch, stream }: Open, time: Time, out: WatchOrders): void {
+    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
+    const kept = new Prefixes(this.#wanted.list.filter((prefix) => watch.prefixes.covers(prefix)));
+    if (kept.list.length === 0 && this.#extra !== undefined) return;
+    this.#followed.drop(watch.prefixes, kept, time);
     out.push({ kind: "close", stream });
-    if (this.#wanted.list.length > 0) this.#main = this.#replace(watch.narrowed(this.#wanted), out);
+    if (kept.list.length > 0) this.#main = this.#replace(watch.narrowed(kept), out);
     else {
       this.#main = undefined;
       this.#asked = [];

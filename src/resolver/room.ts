@@ -1,0 +1,106 @@
+/**
+ * Holds everything that a resolver keeps within its bounds of entries and bytes: what is configured or watched stays, and of the rest the least asked for
+ * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 20).
+ */
+import type { Replica } from "../catalog/replica/replica.ts";
+import type { Time } from "../lib/machine.ts";
+import type { Bookmarks } from "./bookmarks.ts";
+import type { BoundedCache, Weight } from "./bounded-cache.ts";
+import { type Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
+import type { Followed } from "./followed.ts";
+import type { Following } from "./following.ts";
+import type { HeldEntries } from "./held-entries.ts";
+import type { Watches } from "./watches.ts";
+
+export interface RoomParts {
+  readonly replica: Replica;
+  readonly followed: Followed;
+  readonly following: Following;
+  readonly held: HeldEntries;
+  readonly fetched: Fetched;
+  readonly bookmarks: Bookmarks;
+  readonly watches: Watches;
+  readonly cache: BoundedCache<FetchedName>;
+}
+
+/** Whether everything fits. `less`: less is to be followed from now on. `full`: what is configured does not fit, though there is nothing else. */
+export type Fit = "fits" | "less" | "full";
+
+/** Held entries may be one in so many of all that may be kept. */
+export const HELD_PART = 10;
+/** What did not fit is tried again after this time. */
+export const FULL_MS = 60_000;
+/** Bytes of a tombstone, of a report about load, and of a key that a watch notes. */
+const TOMBSTONE_BYTES = 300;
+const LOAD_BYTES = 200;
+const KEY_BYTES = 64;
+/** Most tombstones that are collected at a time to make room. */
+const COLLECTED_AT_A_TIME = 10_000;
+
+export class Room {
+  readonly parts: RoomParts;
+
+  constructor(parts: RoomParts) {
+    this.parts = parts;
+  }
+
+  /** Whether what is here now is within the bounds, held entries aside. */
+  get isEnough(): boolean {
+    const { cache } = this.parts;
+    cache.reserve(this.#followedWeight());
+    return !cache.isOver;
+  }
+
+  /** Lets go what there is no room for, one thing at a time where that is followed. HOT: once a message of the upstream; where all fits it costs some sums. */
+  fit(time: Time): Fit {
+    const { cache, following, held, replica } = this.parts;
+    this.#reserve();
+    if (!cache.isOver) return "fits";
+    replica.collect(time, COLLECTED_AT_A_TIME, "count");
+    this.#reserve();
+    while (cache.isOver) {
+      const namespace = following.leastAsked((name) => this.#shareOf(name));
+      if (cache.evict(namespace === undefined ? Number.POSITIVE_INFINITY : this.#shareOf(namespace))) continue;
+      if (namespace !== undefined) {
+        following.hasNoRoom(namespace, time.monoMs);
+        return "less";
+      }
+      // Nothing more can go for held entries. Their number has a bound of its own.
+      if (held.lookup.size > 0 && this.isEnough) return "fits";
+      return following.refuseNewest(time.monoMs) ? "less" : "full";
+    }
+    return "fits";
+  }
+
+  #reserve(): void {
+    const { entries, bytes } = this.#followedWeight();
+    const count = this.parts.held.keptCount;
+    this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
+  }
+
+  /** Of all that is no fetched answer. Bytes of entries that are held or pass by are in the slab too. */
+  #followedWeight(): Weight {
+    const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
+    const { entryCount, loads } = followed;
+    const bytes =
+      replica.slab.stats().usedBytes +
+      (entryCount + fetched.lookup.size) * RECORD_BYTES -
+      cache.contentBytes +
+      replica.tombstoneCount * TOMBSTONE_BYTES +
+      loads.size * LOAD_BYTES +
+      watches.notedCount * KEY_BYTES +
+      bookmarks.bytes;
+    return { entries: entryCount, bytes };
+  }
+
+  /** How often a namespace was asked for lately, for each of its entries. */
+  #shareOf(namespace: string): number {
+    const { cache, replica } = this.parts;
+    return cache.asksOf(namespace) / Math.max(1, replica.lookup.namespaceCount(namespace));
+  }
+}
+
+/** Why a resolver is not ready that is full with what is configured. */
+export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
+  return `what is below resolver.namespaces does not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow less`;
+}

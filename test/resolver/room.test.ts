@@ -1,0 +1,174 @@
+/** The bounds of a resolver: what is configured or watched stays, the least asked goes, and what does not fit is refused, and said. */
+import { expect, test } from "vitest";
+import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
+import { ResolverWorld } from "../fakes/resolver-world.ts";
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+
+function name(namespace: string, of = "db"): InstanceName {
+  return { kind: KIND.SERVICE, namespace, name: of };
+}
+
+function keys(namespace: string, count: number, of = "db"): readonly KeyText[] {
+  return Array.from({ length: count }, (_, i) => keyText({ ...name(namespace, of), instanceId: String(i), clusterId: "c1" }));
+}
+
+function putAll(world: ResolverWorld, list: readonly KeyText[]): void {
+  for (const key of list) world.put("a", key);
+}
+
+/** A resolver that follows 10 entries of `svc`, between servers that have more. */
+function started(options = {}): ResolverWorld {
+  const world = new ResolverWorld(["a"], { maxEntries: 40, ...options });
+  for (const namespace of ["svc", "small", "other"]) putAll(world, keys(namespace, 10));
+  putAll(world, keys("large", 60));
+  world.run(2 * SECOND);
+  return world;
+}
+
+function askOften(world: ResolverWorld, namespace: string, times: number): void {
+  for (let n = 0; n < times; n++) world.ask(name(namespace));
+}
+
+function heldOf(world: ResolverWorld): number {
+  return world.replica.recordCount - world.replica.tombstoneCount;
+}
+
+test("a namespace that is asked for often and does not fit is not followed, and what is configured stays", () => {
+  const world = started();
+  askOften(world, "large", 10);
+  world.run(2 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["svc"], 10]);
+  expect([world.ask(name("svc")), world.machine.isReady, world.machine.fault]).toEqual(["followed 10", true, undefined]);
+  // It is left alone for a minute, and then tried again.
+  const { watchCount } = world.server("a");
+  askOften(world, "large", 10);
+  world.run(SECOND);
+  expect(world.server("a").watchCount).toBe(watchCount);
+});
+
+test("of two that do not fit both the one that is asked for less is let go", () => {
+  const world = started({ maxEntries: 25 });
+  askOften(world, "small", 40);
+  world.run(2 * SECOND);
+  askOften(world, "other", 6);
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).toEqual(["small", "svc"]);
+  expect(heldOf(world)).toBe(20);
+  askOften(world, "other", 200);
+  world.run(MINUTE);
+  askOften(world, "other", 10);
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).toEqual(["other", "svc"]);
+});
+
+test("what was fetched, and is asked for less, makes room for what is followed; what is asked for more does not", () => {
+  const world = started({ maxEntries: 30 });
+  putAll(world, keys("rare", 15));
+  world.run(SECOND);
+  expect([world.ask(name("rare")), world.ask(name("rare"))]).toEqual(["told", "fetched 15"]);
+  askOften(world, "small", 30);
+  world.run(2 * SECOND);
+  expect([world.ask(name("small")), world.ask(name("rare")), heldOf(world)]).toEqual(["followed 10", "told", 20]);
+  expect(world.ask(name("rare"))).toBe("told");
+});
+
+test("what was fetched and is asked for more makes no room for what is asked for less", () => {
+  const world = started({ maxEntries: 25 });
+  putAll(world, keys("large", 10, "one"));
+  world.run(SECOND);
+  for (let n = 0; n < 60; n++) world.ask(name("large", "one"));
+  world.run(2 * SECOND);
+  world.ask(name("large", "one"));
+  askOften(world, "small", 5);
+  world.run(2 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["svc"], 10]);
+  expect(world.ask(name("large", "one"))).toBe("fetched 10");
+});
+
+test("what callers watch from the start, and does not fit, keeps nothing else from being followed", () => {
+  const world = new ResolverWorld(["a"], { maxEntries: 40 });
+  putAll(world, keys("svc", 10));
+  putAll(world, keys("large", 60));
+  world.machine.following.watch("large");
+  world.run(2 * SECOND);
+  expect([world.machine.isReady, world.machine.following.prefixes.list, heldOf(world)]).toEqual([true, ["svc"], 10]);
+});
+
+test("a single entry too many is too many", () => {
+  const world = started({ maxEntries: 10 });
+  expect(world.machine.isReady).toBe(true);
+  putAll(world, keys("svc", 11));
+  world.run(2 * SECOND);
+  expect([world.machine.isReady, world.machine.fault === undefined]).toEqual([false, false]);
+});
+
+test("what a caller watches takes the room of what is only asked for; what does not fit at all is refused for a minute", () => {
+  const world = started({ maxEntries: 25 });
+  askOften(world, "small", 40);
+  world.run(2 * SECOND);
+  const { following } = world.machine;
+  following.watch("other");
+  world.run(2 * SECOND);
+  expect([following.prefixes.list, world.ask(name("other"))]).toEqual([["other", "svc"], "followed 10"]);
+  following.watch("large");
+  world.run(2 * SECOND);
+  expect([following.prefixes.list, following.isRefused("large"), following.isRefused("other")]).toEqual([["other", "svc"], true, false]);
+  expect(() => following.watch("large")).toThrow(/quota_exceeded.*no room for what is below "large"/);
+  following.unwatch("large");
+  world.run(61 * SECOND);
+  expect([following.isRefused("large"), heldOf(world), world.machine.isReady]).toEqual([false, 20, true]);
+});
+
+test("when what is configured does not fit it is not ready, says why, holds nothing of it, and is ready when it fits", () => {
+  const world = new ResolverWorld(["a"], { maxEntries: 40 });
+  const list = keys("svc", 60);
+  putAll(world, list);
+  let most = 0;
+  for (let n = 0; n < 30; n++) {
+    world.run(SECOND);
+    most = Math.max(most, heldOf(world));
+  }
+  expect([world.machine.isReady, world.machine.fault, world.ask(name("svc"))]).toEqual([
+    false,
+    "what is below resolver.namespaces does not fit: raise resolver.max_entries (40) or resolver.max_bytes (100000000), or follow less",
+    "told",
+  ]);
+  // One snapshot, and not one after the other.
+  expect([most, heldOf(world), world.server("a").snapshotCount]).toEqual([0, 0, 1]);
+  for (const key of list.slice(30)) world.end("a", key, 1);
+  world.run(2 * MINUTE, SECOND);
+  expect([world.machine.isReady, world.machine.fault, world.ask(name("svc"))]).toEqual([true, undefined, "followed 30"]);
+});
+
+test("when what is configured grows beyond the bound, what is held stays as it was, and is stale", () => {
+  const world = started();
+  putAll(world, keys("svc", 60));
+  world.run(10 * SECOND);
+  expect([world.machine.isReady, world.machine.fault === undefined]).toEqual([false, false]);
+  expect(world.ask(name("svc"))).toMatch(/^followed stale/);
+  expect(heldOf(world)).toBeLessThan(60);
+  for (const key of keys("svc", 60).slice(5)) world.end("a", key, 2);
+  world.run(3 * MINUTE, SECOND);
+  expect([world.machine.isReady, world.ask(name("svc")), world.server("a").snapshotCount]).toEqual([true, "followed 5", 1]);
+});
+
+test("a bound of bytes counts bookkeeping, and holds for what is followed", () => {
+  const world = started({ maxEntries: 10_000, maxBytes: 500_000 });
+  for (let n = 0; n < 3; n++) putAll(world, keys("huge", 250, `n${n}`));
+  world.run(SECOND);
+  askOften(world, "huge", 10);
+  world.run(3 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world), world.ask(name("svc"))]).toEqual([["svc"], 10, "followed 10"]);
+});
+
+test("a namespace that nobody asks for any more is let go", () => {
+  const world = started();
+  askOften(world, "small", 5);
+  world.run(2 * SECOND);
+  expect(world.ask(name("small"))).toBe("followed 10");
+  world.run(11 * MINUTE, SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["svc"], 10]);
+});
