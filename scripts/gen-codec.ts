@@ -40,6 +40,7 @@ const STAMPED = [
   "registered_by_admin",
   "reported_health",
   "check_states",
+  "maintenance",
 ];
 /** Written after bytes that exist, into room that was reckoned before. */
 const FIXED = ["LoadReport"];
@@ -80,6 +81,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   names: {
     origin: "from",
     acknowledged: "isAcknowledged",
+    any_principal: "isForAll",
     complete: "isComplete",
     hidden: "isHidden",
     join: "isJoin",
@@ -87,6 +89,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     lacking: "isLacking",
     last: "isLast",
     offer: "isOffer",
+    on: "isOn",
     other_cluster: "isOfOtherCluster",
     partial: "isPartial",
     refused: "isRefused",
@@ -116,6 +119,7 @@ const SET_BY_NODE = [
   "KeepAliveRequest.lease_ids",
   "KeepAliveRequest.reports",
   "UnregisterRequest.keys",
+  "SetMaintenanceRequest.keys",
 ];
 
 /** The setting that bounds the lists among these. */
@@ -132,7 +136,7 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
     "waymark.discovery.v1.RegisterRequest",
   ],
   "waymark/resolver/v1/resolver": ["waymark.resolver.v1.ResolveResponse"],
-  "waymark/fabric/v1/record": ["waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
+  "waymark/fabric/v1/record": ["waymark.fabric.v1.MaintenanceOrder", "waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
 };
 
 /** Key texts have one digit for the kind. */

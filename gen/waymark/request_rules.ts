@@ -2,7 +2,7 @@
 import type { Problems } from "../../src/catalog/entry/problems.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
-import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
+import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
@@ -118,6 +118,12 @@ export function checkKeepAliveRequest(value: KeepAliveRequest, problems: Problem
 /** Adds what breaks the contract's rules in `UnregisterRequest`. */
 export function checkUnregisterRequest(value: UnregisterRequest, problems: Problems): void {
   if (value.leaseId !== "") problems.text(value.leaseId, 256, "lease_id");
+}
+
+/** Adds what breaks the contract's rules in `SetMaintenanceRequest`. */
+export function checkSetMaintenanceRequest(value: SetMaintenanceRequest, problems: Problems): void {
+  if (value.nodeId !== "") problems.name(value.nodeId, problems.bounds.maxIdLength, "node_id");
+  problems.bytes(value.reason, 256, "reason");
 }
 
 /** Adds what breaks the contract's rules in `Viewer`. */
@@ -699,6 +705,7 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.KeepAliveRequest.lease_ids", "maxRequestEntries"],
   ["waymark.discovery.v1.KeepAliveRequest.reports", "maxRequestEntries"],
   ["waymark.discovery.v1.UnregisterRequest.keys", "maxRequestEntries"],
+  ["waymark.discovery.v1.SetMaintenanceRequest.keys", "maxRequestEntries"],
   ["waymark.discovery.v1.CatalogQueryRequest.names", 1000],
   ["waymark.discovery.v1.CatalogQueryRequest.kinds", 16],
   ["waymark.discovery.v1.CatalogQueryRequest.capabilities", 64],
@@ -747,6 +754,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.discovery.v1.RenewRequest", checkRenewRequest],
   ["waymark.discovery.v1.KeepAliveRequest", checkKeepAliveRequest],
   ["waymark.discovery.v1.UnregisterRequest", checkUnregisterRequest],
+  ["waymark.discovery.v1.SetMaintenanceRequest", checkSetMaintenanceRequest],
   ["waymark.discovery.v1.CatalogQueryRequest", checkCatalogQueryRequest],
   ["waymark.discovery.v1.CatalogWatchRequest", checkCatalogWatchRequest],
   ["waymark.discovery.v1.ResolveRequest", checkDiscoveryResolveRequest],

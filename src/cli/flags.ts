@@ -61,6 +61,15 @@ export class Flags {
     return this.#parsed(name, wallMsOf, `not a time such as ${A_TIME}, nor a duration before now such as 1h`);
   }
 
+  /** A time, or a duration after now such as `1h`. */
+  futureMs(name: string, nowWallMs: number): number | undefined {
+    const wallMsOf = (text: string) => {
+      const inMs = parseDurationMs(text);
+      return inMs === undefined ? parseTime(text) : nowWallMs + inMs;
+    };
+    return this.#parsed(name, wallMsOf, `not a time such as ${A_TIME}, nor a duration from now such as 2h`);
+  }
+
   /** The value of a flag; undefined when it was not given. Throws a UsageError with the rule for a text that does not parse. */
   #parsed(name: string, parse: (text: string) => number | undefined, rule: string): number | undefined {
     const text = this.text(name);

@@ -5,6 +5,7 @@
 
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
+import { HEALTH } from "../catalog/record/record.ts";
 import type { Address } from "../lib/addresses.ts";
 import { healthOrder } from "../reading/levels.ts";
 import { addressLabel } from "./addresses.ts";
@@ -245,18 +246,25 @@ function addressRecords<T extends "A" | "AAAA">(type: T, sizeBytes: number, subj
   return [[...unique.values()].map((address) => ({ type, name: owner, ttlSeconds: ttl, data: { address } }))];
 }
 
-/** The targets of healthy entries; all targets when no entry is healthy (semantics.md, DNS). */
+/** The targets of healthy entries; those that may be chosen when no entry is healthy (semantics.md, DNS). */
 function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
   const healthy = targets.filter(({ entry }) => healthOrder(entry.health) === 0);
-  return healthy.length > 0 ? healthy : targets;
+  return healthy.length > 0 ? healthy : withoutMaintenance(targets);
+}
+
+/** The targets of entries that are not in maintenance; all targets when there are no others. */
+function withoutMaintenance(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
+  const others = targets.filter(({ entry }) => entry.health !== HEALTH.MAINTENANCE);
+  return others.length > 0 ? others : targets;
 }
 
 function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
-  const ttl = setTtlSeconds(subject.targets, context.settings);
+  const targets = withoutMaintenance(subject.targets);
+  const ttl = setTtlSeconds(targets, context.settings);
   const groups = new Map<number, RecordOf<"SRV">[]>();
   const seen = new Set<string>();
-  for (const { entry, target, address } of subject.targets) {
+  for (const { entry, target, address } of targets) {
     const { priority, weight, port } = target;
     const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
     // A host that DNS cannot write is left out, because the rest of the answer is still useful.

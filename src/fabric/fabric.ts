@@ -13,6 +13,7 @@ import { Multiplexer } from "./links/multiplexer.ts";
 import type { LinksInput, LinksOutput } from "./links/options.ts";
 import { type ClusterTokens, isOwnLaterLife, type PeerAuthFacts, refusalOfStart } from "./links/peer-auth.ts";
 import { LostWords } from "./lost-origin-notices.ts";
+import { MaintenanceCalls } from "./maintenance-calls.ts";
 import type { MembershipOutput } from "./membership/io-types.ts";
 import { isListed } from "./membership/members.ts";
 import { Membership, type MembershipInput } from "./membership/membership.ts";
@@ -38,6 +39,7 @@ export class Fabric implements FabricMachine {
   readonly lifecycle: OriginLifecycle;
   readonly leaving: Leaving;
   readonly calls: CallGuard;
+  readonly #maintenance: MaintenanceCalls;
   readonly #lost: LostWords;
   readonly #options: FabricOptions;
   readonly #parts: FabricParts;
@@ -62,6 +64,10 @@ export class Fabric implements FabricMachine {
     this.calls = new CallGuard(this.#peerAuth);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
     this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
+    this.#maintenance = new MaintenanceCalls({
+      self: () => ({ nodeId, generation: replica.self.generation, clusterId, region }),
+      find: (id) => this.membership.find(id),
+    });
     this.#links = new Links(options.links, {
       self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
       members: () => this.membership.listed(),
@@ -104,6 +110,10 @@ export class Fabric implements FabricMachine {
         break;
       case "asked":
         if (!this.calls.admits(input, time, out)) break;
+        if (input.request.kind === "maintain") {
+          this.#maintenance.asked(input.call, input.request, input.identity, out);
+          break;
+        }
         this.#toMembership(input, time, out);
         this.#lost.heard(input.request, input.identity.certificate?.clusterId, time, out);
         break;
@@ -113,6 +123,10 @@ export class Fabric implements FabricMachine {
         break;
       case "answered": {
         const answered = this.calls.heard(input, time, out);
+        if (this.#maintenance.isOwn(answered)) {
+          this.#maintenance.answered(answered, out);
+          break;
+        }
         this.#toMembership(answered, time, out);
         this.#lost.heard(answered.response, undefined, time, out);
         break;
@@ -135,6 +149,9 @@ export class Fabric implements FabricMachine {
       case "leaving":
       case "offer":
         this.leaving.handle(input, out);
+        break;
+      case "maintain":
+        this.#maintenance.ask(input, out);
         break;
       case "stop":
         this.#stopFor(input, time, out);

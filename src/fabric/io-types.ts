@@ -1,7 +1,18 @@
 /** The inputs and outputs of this room's machine. The shell and the simulator need to know nothing else of it. */
 import type { Machine, Time } from "../lib/machine.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
-import type { CallRequest, CallResponse, LinkFrame, MemberFacts, MemberUpdate, PeerIdentity, PolicyHead } from "./wire/messages.ts";
+import type {
+  CallRequest,
+  CallResponse,
+  LinkFrame,
+  Maintain,
+  Maintained,
+  MaintainRequest,
+  MemberFacts,
+  MemberUpdate,
+  PeerIdentity,
+  PolicyHead,
+} from "./wire/messages.ts";
 
 /** Names a link for as long as its stream lives. The side that opens it gives the number: even from this room, odd from the shell (`-1, -3, …` too). */
 export type LinkId = number;
@@ -33,6 +44,8 @@ export type FabricInput =
   | { readonly kind: "leaving" }
   /** Asks another node to take over records of this node, by their numbers. */
   | { readonly kind: "offer"; readonly nodeId: string; readonly seqs: readonly number[] }
+  /** Gives another node an order about entries that are registered with it. `maintained` follows with the same number, which is above 0 and new. */
+  | { readonly kind: "maintain"; readonly order: number; readonly nodeId: string; readonly maintain: Maintain }
   /** Says goodbye to all peers within `withinMs`, or within the bound of the options. `Fabric.isStopped` tells when nothing is left to send. */
   | { readonly kind: "stop"; readonly reason: "leave" | "restart"; readonly withinMs?: number };
 
@@ -50,7 +63,7 @@ export type FabricOutput =
   | { readonly kind: "close"; readonly link: LinkId }
   /** Received data changed the replica. */
   | { readonly kind: "changed" }
-  /** Own live records that an `unregistered` of another origin, or a mark, hides. The driver ends them at once (`Endings.superseded`). */
+  /** Own live records that an `unregistered` of another origin, or a mark, hides, or about which another node has a newer order. The driver looks at them at once (`Registrar.hear`). */
   | { readonly kind: "superseded"; readonly keys: readonly string[] }
   /**
    * A peer knows more of our own generation than our journal does: take a new generation. All records continue under it (`startNewGeneration`), and
@@ -59,6 +72,10 @@ export type FabricOutput =
   | { readonly kind: "generationLost"; readonly peerNodeId: string; readonly seq: number; readonly above?: number }
   /** A node that leaves offers records of its own. They are taken over, unless their keys were written or removed since. */
   | { readonly kind: "offered"; readonly nodeId: string; readonly generation: number; readonly seqs: readonly number[] }
+  /** Another node gives an order about entries that are registered here. Answered by an `answer` with that number. */
+  | { readonly kind: "ordered"; readonly call: CallId; readonly request: MaintainRequest }
+  /** What came of `maintain`. */
+  | { readonly kind: "maintained"; readonly order: number; readonly maintained: Maintained }
   | { readonly kind: "readPolicy"; readonly number: number }
   | { readonly kind: "adoptPolicy"; readonly head: PolicyHead; readonly bytes: Uint8Array; readonly via: PolicyVia }
   | { readonly kind: "memberChanged"; readonly update: MemberUpdate }

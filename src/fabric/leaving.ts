@@ -11,6 +11,9 @@ export const HAND_OVER = "hand_over";
 /** Capability in the hello of a node that runs checks. Only such a node takes over entries with checks, so that none goes unwatched. */
 const CHECKS = "checks";
 
+/** Capability in the hello of a node that goes by orders about maintenance. Only such a node takes over entries with an order. */
+const MAINTENANCE = "maintenance";
+
 interface Peer {
   readonly link: LinkId;
   readonly hello: Hello;
@@ -39,7 +42,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
    * node runs checks.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true, runsChecks = false) {
-    this.capabilities = runsChecks ? [HAND_OVER, CHECKS] : [HAND_OVER];
+    this.capabilities = [HAND_OVER, MAINTENANCE, ...(runsChecks ? [CHECKS] : [])];
     this.#clusterId = clusterId;
     this.#isReady = isReady;
     this.#isAllSent = isAllSent;
@@ -68,11 +71,18 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Linked nodes of this cluster that did not say that they are leaving, how often each refused, and whether it runs checks. */
-  takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly runsChecks: boolean }[] {
+  /** Linked nodes of this cluster that did not say that they are leaving, how often each refused, and what it can do. */
+  takers(): readonly {
+    readonly nodeId: string;
+    readonly refusals: number;
+    readonly runsChecks: boolean;
+    readonly takesOrders: boolean;
+  }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
-      .map(({ hello, refusals }) => ({ nodeId: hello.nodeId, refusals, runsChecks: hello.capabilities.includes(CHECKS) }));
+      .map(({ hello: { nodeId, capabilities }, refusals }) => {
+        return { nodeId, refusals, runsChecks: capabilities.includes(CHECKS), takesOrders: capabilities.includes(MAINTENANCE) };
+      });
   }
 
   handle(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {

@@ -54,6 +54,7 @@ export const REASONS = {
   resolver_disabled: CODES.FAILED_PRECONDITION,
   in_maintenance: CODES.FAILED_PRECONDITION,
   read_only: CODES.FAILED_PRECONDITION,
+  origin_away: CODES.UNAVAILABLE,
 } as const satisfies Record<string, (typeof CODES)[keyof typeof CODES]>;
 export type Reason = keyof typeof REASONS;
 /** A code that a refusal has. */

@@ -49,6 +49,23 @@ export class AccessLog {
     }
   };
 
+  /** An order about the maintenance of `count` entries that was taken. An empty namespace stands for all of a node's entries. Cost: as of a write. */
+  readonly onMaintenance = (
+    caller: Caller,
+    { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
+    namespaces: readonly string[],
+    count: number,
+  ): void => {
+    if (this.#audit === undefined) return;
+    const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;
+    const what = isOn ? `on, ${until}` : "off";
+    const distinct = [...new Set(namespaces)];
+    const named = distinct[0] === "" ? "a node" : counted(distinct.length, "namespace");
+    const detail = `${what}; ${counted(count, "entry", "entries")}; the call named ${named}${reason === "" ? "" : `; ${reason}`}`;
+    for (const namespace of distinct.slice(0, MAX_RECORDS))
+      this.#record(caller, { action: "maintenance", namespace, outcome: "allowed", reason: "", rule: "", detail });
+  };
+
   /** HOT: per query. It only counts unless this read is one of the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;

@@ -10,7 +10,7 @@ import {
   type TransportEvents,
   type TransportOptions,
 } from "../fabric/transport/transport.io.ts";
-import type { LinkFrame } from "../fabric/wire/messages.ts";
+import type { LinkFrame, Maintain, Maintained } from "../fabric/wire/messages.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Standing } from "./core/standing.ts";
@@ -53,6 +53,9 @@ export class CoreDriver {
   #waiting: Settlement[] = [];
   /** What writes wait for until other nodes have confirmed this start. */
   #confirming: Waiting | undefined;
+  /** Orders that other nodes have not answered, by number. */
+  readonly #ordered = new Map<number, (maintained: Maintained) => void>();
+  #orderCount = 0;
   readonly #followers = new Set<(told: Told) => void>();
   #transport: FabricTransport | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -107,6 +110,16 @@ export class CoreDriver {
     }
     const { refusal } = this.#machine.standing;
     return refusal === undefined ? undefined : Promise.reject(refusal);
+  }
+
+  /** Gives another node an order about the maintenance of entries that are registered with it. Resolves with what came of it. */
+  maintain(nodeId: string, maintain: Maintain): Promise<Maintained> {
+    if (this.#isNetworkClosed || this.#isStopped || this.#transport === undefined) return Promise.resolve({ response: undefined });
+    const { promise, resolve } = Promise.withResolvers<Maintained>();
+    this.#orderCount += 1;
+    this.#ordered.set(this.#orderCount, resolve);
+    this.input({ kind: "maintain", order: this.#orderCount, nodeId, maintain });
+    return promise;
   }
 
   /** Calls the follower with what the machine tells, from now on. Returns a function that ends this. */
@@ -168,6 +181,8 @@ export class CoreDriver {
   /** Takes and sends nothing any more. Sockets that are open after `deadlineMs` are cut. */
   async closeNetwork(deadlineMs: number): Promise<void> {
     this.#isNetworkClosed = true;
+    for (const resolve of this.#ordered.values()) resolve({ response: undefined });
+    this.#ordered.clear();
     this.#stopLooking();
     await this.#transport?.stop(deadlineMs);
   }
@@ -246,6 +261,8 @@ export class CoreDriver {
         return transport?.wake(output.link);
       case "close":
         return transport?.closeLink(output.link);
+      case "maintained":
+        return this.#maintained(output);
       case "persist":
         return this.#persist(output.batch);
       case "settled":
@@ -301,6 +318,11 @@ export class CoreDriver {
       if (refusal === undefined) resolve();
       else reject(refusal.error);
     }
+  }
+
+  #maintained({ order, maintained }: Extract<NodeOutput, { readonly kind: "maintained" }>): void {
+    this.#ordered.get(order)?.(maintained);
+    this.#ordered.delete(order);
   }
 
   #confirm({ refusal }: Extract<NodeOutput, { readonly kind: "confirmed" }>): void {

@@ -56,7 +56,7 @@ export type NodeInput =
 
 export type NodeOutput =
   /** Orders of the fabric for the sockets, the policy store and the readers of members. */
-  | Exclude<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" }>
+  | Exclude<FabricOutput, { readonly kind: "changed" | "superseded" | "generationLost" | "offered" | "ordered" }>
   /** A batch for the journal, one at a time. Answered by `persisted` or `notPersisted`. */
   | { readonly kind: "persist"; readonly batch: Batch }
   /** Answers all who wait for a batch up to this number: it is durable and visible, or refused for this reason. */
@@ -95,7 +95,19 @@ export type NodeOutput =
   /** The node says nothing more, and the sockets may be closed. */
   | { readonly kind: "gone"; readonly reason: DepartureReason };
 
-type Order = "answer" | "call" | "close" | "confirmed" | "gone" | "keepGeneration" | "open" | "persist" | "send" | "settled" | "wake";
+type Order =
+  | "maintained"
+  | "answer"
+  | "call"
+  | "close"
+  | "confirmed"
+  | "gone"
+  | "keepGeneration"
+  | "open"
+  | "persist"
+  | "send"
+  | "settled"
+  | "wake";
 
 /** What the machine tells the rest of the node. The driver carries out the other outputs itself, on sockets and journal. */
 export type Told = Exclude<NodeOutput, { readonly kind: Order }>;

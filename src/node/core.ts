@@ -12,13 +12,14 @@ import type { CollectsBy, Registrar } from "../discovery/registrar/registrar.ts"
 import type { Fabric } from "../fabric/fabric.ts";
 import type { eventOutput, FabricInput, FabricOutput, LinkId } from "../fabric/io-types.ts";
 import type { LinkFrame, MemberFacts, PeerIdentity } from "../fabric/wire/messages.ts";
-import { assert } from "../lib/errors.ts";
+import { assert, WaymarkError } from "../lib/errors.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { Departure, type DepartureOrders } from "./core/departure.ts";
 import { Generations, type LostGeneration } from "./core/generations.ts";
 import { HeardPeers } from "./core/heard-peers.ts";
+import { MaintenanceOrders } from "./core/maintenance-orders.ts";
 import { RefusalLog } from "./core/refusal-log.ts";
 import { RosterFile } from "./core/roster-file.ts";
 import { SelfEntry } from "./core/self-entry.ts";
@@ -62,6 +63,9 @@ interface Joined extends Omit<Joining, "snapshots"> {
   readonly heard: HeardPeers;
 }
 
+/** When a node that takes no orders now may be asked again. */
+const RETRY_MS = 1000;
+
 type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
 
 /** A node becomes ready when it serves callers, has caught up with other nodes, if there are any, and shows the policy in force. */
@@ -81,6 +85,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   readonly #self: SelfEntry;
   readonly #refusals = new RefusalLog();
   readonly #travelling = new TravellingPolicy();
+  readonly #orders: MaintenanceOrders;
   readonly #standstill = new Standstill();
   #joined: Joined | undefined;
   /** Whether the node may speak to other nodes. */
@@ -104,6 +109,12 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.standing = new Standing(rooms.replica.self.nodeId, rooms.hasSeeds);
     this.#generations = new Generations(rooms.replica, rooms.newGeneration);
     this.#self = new SelfEntry(rooms.registrar);
+    this.#orders = new MaintenanceOrders({
+      registrar: rooms.registrar,
+      self: () => this.#facts(),
+      durable: () => this.commits.durable(),
+      checkWrites: (now) => this.#checkOrders(now),
+    });
   }
 
   /** When this node last heard from a member itself, in ms of its wall clock. */
@@ -231,10 +242,10 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     return batch;
   }
 
-  /** Ends own live records that a record of another origin hides. */
-  #end(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
+  /** Looks at own live records of which a record of another origin says something (`Registrar.hear`). */
+  #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
     const { registrar } = this.#rooms;
-    registrar.endings.superseded(keys, time);
+    registrar.hear(keys, time);
     for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
     this.#persist(out);
   }
@@ -266,7 +277,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #begin(time: Time, out: NodeOutput[]): void {
     this.#isBegun = true;
     this.#joined?.snapshots.begin(time);
-    this.#end(this.#joined?.superseded ?? [], time, out);
+    this.#hear(this.#joined?.superseded ?? [], time, out);
     this.show(out);
     this.#toFabric({ kind: "tick" }, time, out);
     for (const input of this.#early.splice(0)) this.handle(input, time, out);
@@ -326,6 +337,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "closed":
       case "policy":
       case "policyRead":
+      case "maintain":
         return this.#toFabric(input, time, out);
     }
   }
@@ -348,7 +360,12 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   /** Answers callers in order. A node confirms that a write is durable only while other nodes accept its start. */
   #settle(settled: Settled, time: Time, out: NodeOutput[]): void {
     if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);
-    else out.push(this.#answerOf(settled));
+    else this.#say(settled, out);
+  }
+
+  #say(settled: Settled, out: NodeOutput[]): void {
+    const answer = this.#answerOf(settled);
+    out.push(answer, ...this.#orders.settled(answer.through, answer.refusal !== undefined));
   }
 
   #answerOf(settled: Settled): Settled {
@@ -375,11 +392,14 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "changed":
         return this.show(out);
       case "superseded":
-        return this.#end(output.keys as readonly KeyText[], time, out); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+        return this.#hear(output.keys as readonly KeyText[], time, out); // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
       case "generationLost":
         return this.loseGeneration(output, time, out);
       case "offered":
         return this.#takeOver(output, time);
+      case "ordered":
+        return this.#maintain(output, time, out);
+      case "maintained":
       case "call":
       case "answer":
       case "open":
@@ -392,6 +412,19 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "event":
         out.push(output);
     }
+  }
+
+  #maintain(ordered: Extract<FabricOutput, { readonly kind: "ordered" }>, time: Time, out: NodeOutput[]): void {
+    const answer = this.#orders.ordered(ordered, time);
+    if (answer !== undefined) out.push(answer);
+    this.#persist(out);
+  }
+
+  /** Throws while this node takes no orders of other nodes. */
+  #checkOrders(time: Time): void {
+    if (this.#isDraining) throw new WaymarkError("draining", "this node stops", { retryMs: RETRY_MS });
+    this.standing.checkWrites();
+    if (this.mustConfirm(time)) throw new WaymarkError("not_ready", "this node stood still, and waits for others", { retryMs: RETRY_MS });
   }
 
   /** A node that leaves offers its static entries. This node takes them over, unless it stops too. */
@@ -436,7 +469,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     if (!standing.takeConfirmed(fabric, time)) return;
     const { refusal } = standing;
     out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
-    for (const settled of this.#held.splice(0)) out.push(this.#answerOf(settled));
+    for (const settled of this.#held.splice(0)) this.#say(settled, out);
   }
 
   #lookAtReadiness(out: NodeOutput[]): void {

@@ -290,6 +290,8 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     random,
     allowsViewerOverride: settings.tenants.allowRequestOverride,
     onWrite: core.accessLog.onWrite,
+    onMaintenance: core.accessLog.onMaintenance,
+    maintain: (nodeId, maintain) => driver.maintain(nodeId, maintain),
     onRefused: (refusal) => core.limits.note(refusal),
     onRead: core.accessLog.onRead,
   });

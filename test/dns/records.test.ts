@@ -54,7 +54,12 @@ test("a client that goes by the priorities of SRV meets the healthiest first, an
         }),
       );
       const told = new Map(srvOf(new FakeDnsCatalog(entries)).map(([priority, target]) => [target, priority]));
-      const all = world.map((one, i) => ({ ...one, rank: healthOrder(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
+      const isIn = ({ health }: { readonly health: number }) => health === HEALTH.MAINTENANCE;
+      const areAllIn = world.every(isIn);
+      // Nobody is sent to an entry in maintenance while there is another one.
+      expect(world.flatMap((one, i) => (told.has(`h${i}.example`) || (isIn(one) && !areAllIn) ? [] : [i]))).toEqual([]);
+      const placed = world.map((one, i) => ({ ...one, rank: healthOrder(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
+      const all = placed.filter((one) => areAllIn || !isIn(one));
       const best = Math.min(...all.map(({ rank }) => rank));
       for (const a of all) {
         expect(Number.isInteger(a.told) && a.told >= 0 && a.told <= 65_535).toBe(true);
@@ -64,6 +69,16 @@ test("a client that goes by the priorities of SRV meets the healthiest first, an
       if (all.every(({ rank }) => rank === best)) expect(all.map((one) => one.told)).toEqual(all.map(({ priority }) => priority));
     }),
   );
+});
+
+test.each([
+  { healths: [HEALTH.MAINTENANCE, HEALTH.CRITICAL], want: ["10.0.0.1"] },
+  { healths: [HEALTH.MAINTENANCE, HEALTH.ORPHANED], want: ["10.0.0.1"] },
+  { healths: [HEALTH.MAINTENANCE, HEALTH.MAINTENANCE], want: ["10.0.0.0", "10.0.0.1"] },
+])("without a healthy entry, addresses leave out those in maintenance while there are others: $healths", ({ healths, want }) => {
+  const entries = healths.map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets: [{ host: `10.0.0.${i}` }] }));
+  const { answers } = ask(newResponder(), new FakeDnsCatalog(entries), "A", "web.market.waymark");
+  expect(answers.map((answer) => answer.split(" ").at(-1) ?? "").toSorted((a, b) => (a < b ? -1 : 1))).toEqual(want);
 });
 
 test("an address that a healthy and a sick entry have is told once, with the priority of the healthy one", () => {

@@ -79,15 +79,15 @@ test(
       "  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];\n",
       `  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];
   // Who answers for the instance; at most 40 of [A-Za-z0-9._:/@+-].
-  string owner = 29 [(buf.validate.field).string = {
+  string owner = 30 [(buf.validate.field).string = {
     max_len: 40
     pattern: "^[A-Za-z0-9._:/@+-]*$"
   }];
   // Share of the traffic, 0 to 100.
-  uint32 share = 30 [(buf.validate.field).uint32.lte = 100];
+  uint32 share = 31 [(buf.validate.field).uint32.lte = 100];
 `,
     );
-    edit(PROTO, "    NodeDetail node = 24;\n", "    NodeDetail node = 24;\n    // Detail of a LOCK.\n    LockDetail lock = 31;\n");
+    edit(PROTO, "    NodeDetail node = 24;\n", "    NodeDetail node = 24;\n    // Detail of a LOCK.\n    LockDetail lock = 32;\n");
     edit(PROTO, "  ENTRY_KIND_NODE = 6;\n", "  ENTRY_KIND_NODE = 6;\n  // A lock that one holds at a time.\n  ENTRY_KIND_LOCK = 7;\n");
     edit(
       PROTO,

@@ -55,18 +55,23 @@ test("takers are those that are not leaving and still linked, with how often eac
   b?.receive(SAYS_SO, AT, out);
   c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
-  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, runsChecks: false }]);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, runsChecks: false, takesOrders: false }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
 });
 
-test("a node that runs checks says so, and hears it of others", () => {
+test("a node that goes by orders, and one that runs checks, says so, and hears it of others", () => {
   const [plain, runner] = [new Leaving("c1", () => true), new Leaving("c1", () => true, undefined, true)];
-  expect([plain.capabilities, runner.capabilities]).toEqual([["hand_over"], ["hand_over", "checks"]]);
+  expect([plain.capabilities, runner.capabilities]).toEqual([
+    ["hand_over", "maintenance"],
+    ["hand_over", "maintenance", "checks"],
+  ]);
   plain.open(1, { hello: { ...hello("b"), capabilities: runner.capabilities } }, AT, []);
   plain.open(2, { hello: { ...hello("c"), capabilities: plain.capabilities } }, AT, []);
-  expect(plain.takers().map(({ nodeId, runsChecks }) => [nodeId, runsChecks])).toEqual([
-    ["b", true],
-    ["c", false],
+  plain.open(3, { hello: { ...hello("d"), capabilities: ["hand_over"] } }, AT, []);
+  expect(plain.takers().map(({ nodeId, runsChecks, takesOrders }) => [nodeId, runsChecks, takesOrders])).toEqual([
+    ["b", true, true],
+    ["c", false, true],
+    ["d", false, false],
   ]);
 });
 

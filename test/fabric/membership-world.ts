@@ -329,7 +329,7 @@ function isBefore(a: Event, b: Event): boolean {
 const MESSAGE_BYTES = 60;
 
 function messageSizeBytes(what: CallRequest | CallResponse): number {
-  const updates = what.kind === "pushPull" ? what.members : what.updates;
+  const updates = what.kind === "maintain" ? [] : what.kind === "pushPull" ? what.members : what.updates;
   let size = MESSAGE_BYTES;
   for (const update of updates) size += updateSizeBytes(update);
   return size;

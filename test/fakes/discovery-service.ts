@@ -37,7 +37,14 @@ export interface DiscoveryInside {
   stop(): Promise<void>;
 }
 
-export async function startDiscovery(zones: readonly string[] = ["waymark"], allowsViewerOverride = false): Promise<DiscoveryInside> {
+/** What a test may put in the place of a node's own. */
+type OtherPorts = { readonly [P in "checkWrites" | "maintain"]?: Parameters<typeof discoveryServices>[0][P] };
+
+export async function startDiscovery(
+  zones: readonly string[] = ["waymark"],
+  allowsViewerOverride = false,
+  ports: OtherPorts = {},
+): Promise<DiscoveryInside> {
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
   const settings = { ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } };
@@ -64,7 +71,7 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"], all
     isReady: () => true,
     isTls: false,
     checkCaughtUp: () => undefined,
-    checkWrites: () => undefined,
+    checkWrites: ports.checkWrites ?? (() => undefined),
     checkStart: () => undefined,
     confirmed: () => undefined,
     mesh,
@@ -72,6 +79,8 @@ export async function startDiscovery(zones: readonly string[] = ["waymark"], all
     random,
     allowsViewerOverride,
     onWrite: core.accessLog.onWrite,
+    onMaintenance: core.accessLog.onMaintenance,
+    maintain: ports.maintain ?? ((to, maintain) => core.driver.maintain(to, maintain)),
     onRefused: () => {},
     onRead: () => {},
   });

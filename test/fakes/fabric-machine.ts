@@ -93,12 +93,19 @@ function inputOf(input: NodeInput): FabricInput | undefined {
     case "closed":
     case "policy":
     case "policyRead":
+    case "maintain":
       return input;
   }
 }
 
 function pass(said: readonly FabricOutput[], out: NodeOutput[]): void {
   for (const output of said)
-    if (output.kind !== "changed" && output.kind !== "superseded" && output.kind !== "generationLost" && output.kind !== "offered")
+    if (
+      output.kind !== "changed" &&
+      output.kind !== "superseded" &&
+      output.kind !== "generationLost" &&
+      output.kind !== "offered" &&
+      output.kind !== "ordered"
+    )
       out.push(output);
 }

@@ -346,6 +346,8 @@ export class FabricWorld {
           break;
         }
         case "changed":
+        case "maintained":
+        case "ordered":
         case "superseded":
         case "generationLost":
         case "offered":

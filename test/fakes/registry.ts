@@ -5,6 +5,7 @@ import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
+import type { MaintenanceOrder } from "../../src/catalog/record/maintenance.ts";
 import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
@@ -86,6 +87,14 @@ export class Disk {
   }
 }
 
+/** What another node says of a key. */
+interface ReceivedRecord {
+  readonly body: Body;
+  readonly hlcMs: number;
+  readonly nodeId: string;
+  readonly order?: MaintenanceOrder;
+}
+
 const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
 
 /** No quota is set. */
@@ -155,6 +164,7 @@ export class Registry {
     const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();
+    this.registrar.restored();
   }
 
   /** Another node's record of `svc/<name>` arrives, stamped `hlcMs` after the start by its clock. */
@@ -163,11 +173,7 @@ export class Registry {
   }
 
   /** Another node's record of any key arrives. */
-  receive(
-    of: StampedEntry,
-    { body, hlcMs, nodeId }: { readonly body: Body; readonly hlcMs: number; readonly nodeId: string },
-    time: Time,
-  ): void {
+  receive(of: StampedEntry, { body, hlcMs, nodeId, order }: ReceivedRecord, time: Time): void {
     const origin = this.replica.origin(nodeId, 1);
     const seq = origin.through + 1;
     origin.through = seq;
@@ -177,7 +183,7 @@ export class Registry {
     const numbers = { seq, hlc: (WALL + hlcMs) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
     const said = { key, namespace, name, kind, scope, reach: scope, health, traits, principal: "ann" };
     const held = { at: where, sizeBytes: bytes?.length ?? 0, contentBytes: bytes === undefined ? 0 : content.length };
-    this.replica.install(new StoredRecord({ ...said, ...numbers, ...held, origin, body }), time);
+    this.replica.install(new StoredRecord({ ...said, ...numbers, ...held, origin, body, order }), time);
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */

@@ -28,6 +28,7 @@ const STAMPED = [
   "registered_by_admin",
   "reported_health",
   "check_states",
+  "maintenance",
 ];
 /** These are shown field by field: a new field of theirs must not change their line. */
 const SHOWN_BELOW = ["targets", "load", "checks"];

@@ -47,6 +47,7 @@ const OPEN = [
   "SummaryWatch",
   "NamespaceStatus",
   "ServerInfo",
+  "SetMaintenance",
 ].map((name) => `waymark.discovery.v1.DiscoveryService/${name}`);
 
 test("only the catalog's own rpcs, the names in it, the cache's reads and the fabric need no role", () => {

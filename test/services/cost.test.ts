@@ -21,7 +21,7 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
     service: DiscoveryService,
     want: {
       read: ["CatalogQuery", "CatalogWatch", "Resolve", "ClusterMap", "ListPeers", "SummaryQuery", "SummaryWatch", "NamespaceStatus"],
-      write: ["Register", "Unregister"],
+      write: ["Register", "SetMaintenance", "Unregister"],
       none: ["Renew", "KeepAlive", "ServerInfo"],
     },
   },
@@ -49,7 +49,7 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
   },
   { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
   { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag"], write: [], none: [] } },
-  { service: FabricService, want: { read: [], write: [], none: ["Link", "Probe", "ProbeIndirect", "PushPull"] } },
+  { service: FabricService, want: { read: [], write: [], none: ["Link", "Maintain", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
   const found = costs(service);
   for (const kind of ["read", "write", "none"]) expect(found[kind]?.toSorted()).toEqual(want[kind]?.toSorted());

@@ -417,6 +417,7 @@ export class SimProcess {
         return this.waking.kick();
       case "caughtUp":
         return this.switchPolicy(() => this.later({ kind: "policyShown" }));
+      case "maintained":
       case "generationLost":
       case "takenOver":
       case "handedOver":
@@ -604,7 +605,6 @@ export class SimProcess {
   }
 }
 
-/** A host with a disk. */
 export class SimNode implements Host {
   readonly options: SimNodeOptions;
   readonly parts: SimParts;

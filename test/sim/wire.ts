@@ -52,7 +52,7 @@ const MEMBER_BYTES = 130;
 const CALL_BYTES = 40;
 
 function sizeOfCall(call: CallRequest | CallResponse): number {
-  const updates = "updates" in call ? call.updates : call.members;
+  const updates = call.kind === "maintain" ? [] : "updates" in call ? call.updates : call.members;
   return CALL_BYTES + MEMBER_BYTES * updates.length;
 }
 

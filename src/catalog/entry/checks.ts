@@ -16,7 +16,7 @@ export type Target = TargetFields;
 /** The fields of an entry that its checks are made of. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
 /** What the stored bytes of an entry say of its checks, and of what these have found. */
-export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth" | "checkStates">;
+export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth" | "checkStates" | "maintenance">;
 
 export type CheckState = CheckStateFields;
 

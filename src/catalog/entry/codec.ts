@@ -19,8 +19,8 @@ import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
 import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
 import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
-import { type CheckState, storedStates, worstOf } from "./checks.ts";
-import { withCheckStates, withHealth, withNode } from "./edit.ts";
+import { storedStates } from "./checks.ts";
+import { type Condition, inCondition, shownHealth, withNode } from "./edit.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { portWords } from "./ports.ts";
@@ -164,11 +164,6 @@ export class EntryStamper {
     };
   }
 
-  /** The stored entry with another health. All other bytes stay, including fields of newer versions. */
-  entryWithHealth(bytes: Uint8Array, health: Health): StoredEntry {
-    return this.entryOfStored(withHealth(bytes, health));
-  }
-
   /**
    * A stored entry under the name of another node of its cluster. All other bytes stay, including load and times. Throws `invalid_argument`
    * if the entry would become too large.
@@ -189,9 +184,9 @@ export class EntryStamper {
     const registeredByAdmin = hasAliases && stamp.registeredByAdmin === true;
     const { tags, capabilities, resources } = entry;
     const hasChecks = entry.checks.length > 0;
-    // What a client says of these two is what it read elsewhere.
+    // What a client says of these is what it read elsewhere.
     const reportedHealth = hasChecks ? health : HEALTH.UNSET;
-    const checked = { reportedHealth, checkStates: NO_STATES };
+    const checked = { reportedHealth, checkStates: NO_STATES, maintenance: undefined };
     const stamps = { clusterId, region, zone, nodeId, tenantId, registeredByAdmin, ...checked };
     const given = { key, scope, health, tags, capabilities, resources, ...stamps };
     return {
@@ -227,10 +222,20 @@ export class EntryStamper {
   }
 }
 
-/** A stamped entry with what its client reports and what its checks have found, a state for each check. All other bytes stay. */
-export function withChecks(stamped: StampedEntry, reported: Health, states: readonly CheckState[]): StampedEntry {
-  const content = withCheckStates(stamped.content, reported, storedStates(states));
-  return { ...stamped, health: worstOf(reported, states) as Health, content }; // One of those that it is made of.
+/**
+ * A stamped entry in this condition, with a state for each check. All other bytes stay. A reason for which the entry is too large is left out. Throws
+ * `quota_exceeded` when it is too large without it.
+ */
+export function withCondition(stamped: StampedEntry, condition: Condition): StampedEntry {
+  const { maintenance } = condition;
+  const stored = { ...condition, states: storedStates(condition.states) };
+  let content = inCondition(stamped.content, stamped.hasChecks, stored);
+  if (content.length > PROTOCOL_BOUNDS.maxEntryBytes && maintenance !== undefined) {
+    content = inCondition(stamped.content, stamped.hasChecks, { ...stored, maintenance: { ...maintenance, reason: "" } });
+    if (content.length > PROTOCOL_BOUNDS.maxEntryBytes)
+      throw new WaymarkError("quota_exceeded", `the entry ${tooLarge(content.length, PROTOCOL_BOUNDS)}, with its maintenance`);
+  }
+  return { ...stamped, health: shownHealth(condition), content };
 }
 
 /** The key in a request, with this cluster's id if the request has none. Throws `invalid_argument` for an impossible key. */

@@ -1,7 +1,15 @@
 /** Changes single fields of a finished entry and keeps every other byte, so that fields of newer versions survive. */
-import { type CheckStateFields, ENTRY_TAG, roomCheckState, writeCheckState } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import {
+  type CheckStateFields,
+  ENTRY_TAG,
+  type MaintenanceFields,
+  roomCheckState,
+  roomMaintenance,
+  writeCheckState,
+  writeMaintenance,
+} from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
-import type { Health } from "../record/record.ts";
+import { HEALTH, type Health } from "../record/record.ts";
 import { worstOf } from "./checks.ts";
 
 /** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
@@ -12,19 +20,42 @@ export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
   return replaced(sealed, ENTRY_TAG.nodeId, field.subarray(0, writeText(field, writeVarint(field, 0, ENTRY_TAG.nodeId), nodeId)));
 }
 
-export function withHealth(sealed: Uint8Array, health: Health): Uint8Array {
-  return replaced(sealed, ENTRY_TAG.health, numberField(ENTRY_TAG.health, health));
+/** What is said of the health of an entry, beside what its client registered. */
+export interface Condition {
+  /** What the client reported. */
+  readonly reported: Health;
+  /** What its checks have found. */
+  readonly states: readonly CheckStateFields[];
+  readonly maintenance: MaintenanceFields | undefined;
 }
 
-/** The content of an entry, without its tail, with what its client reports, what its checks have found, and the health that comes of both. */
-export function withCheckStates(content: Uint8Array, reported: Health, states: readonly CheckStateFields[]): Uint8Array {
-  const shown = numberField(ENTRY_TAG.health, worstOf(reported, states));
-  const told = numberField(ENTRY_TAG.reportedHealth, reported);
+/** The health that readers see. */
+export function shownHealth({ reported, states, maintenance }: Condition): Health {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one of those that it is made of
+  return maintenance === undefined ? (worstOf(reported, states) as Health) : HEALTH.MAINTENANCE;
+}
+
+/**
+ * The content of an entry, without its tail, in this condition. Without checks and maintenance the bytes are those that its client's registration
+ * makes.
+ */
+export function inCondition(content: Uint8Array, hasChecks: boolean, condition: Condition): Uint8Array {
+  const { reported, states, maintenance } = condition;
+  const isTold = hasChecks || maintenance !== undefined;
   const found = takeBytes(HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState(state), 0));
   let at = 0;
   for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, state);
-  const both = replaced(replaced(content, ENTRY_TAG.health, shown), ENTRY_TAG.reportedHealth, told);
-  return replaced(both, ENTRY_TAG.checkStates, found.subarray(0, at));
+  const shown = replaced(content, ENTRY_TAG.health, numberField(ENTRY_TAG.health, shownHealth(condition)));
+  const told = replaced(shown, ENTRY_TAG.reportedHealth, isTold ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
+  const checked = replaced(told, ENTRY_TAG.checkStates, found.subarray(0, at));
+  return replaced(checked, ENTRY_TAG.maintenance, maintenance === undefined ? NOTHING : maintenanceField(maintenance));
+}
+
+const NOTHING = new Uint8Array();
+
+function maintenanceField(maintenance: MaintenanceFields): Uint8Array {
+  const field = takeBytes(HEAD_BYTES + roomMaintenance(maintenance));
+  return field.subarray(0, writeMaintenance(field, 0, ENTRY_TAG.maintenance, maintenance));
 }
 
 function numberField(tag: number, value: number): Uint8Array {
@@ -34,7 +65,7 @@ function numberField(tag: number, value: number): Uint8Array {
 
 /**
  * Puts the field in the place of the first field with its number, or before the first field with a higher number, as our encoder would. Of
- * repeated fields with one number the last one counts.
+ * repeated fields with one number the last one counts. An empty field only takes away what is there.
  */
 function replaced(sealed: Uint8Array, tag: number, field: Uint8Array): Uint8Array {
   const out = takeBytes(sealed.length + field.length);

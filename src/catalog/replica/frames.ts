@@ -9,6 +9,7 @@ import type { EntryStamper } from "../entry/codec.ts";
 import type { Bounds } from "../entry/names.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
+import { isNewerOrder } from "../record/maintenance.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "../record/record.ts";
 import {
   entryFields,
@@ -227,6 +228,7 @@ export class FrameReceiver {
       transfer?.installed();
     }
     if (endsBeforeHlc(stored) > 0) taken.superseded.push(...this.#superseded(stored));
+    if (stored.order !== undefined) taken.superseded.push(...this.#reordered(stored));
   }
 
   /**
@@ -322,6 +324,12 @@ export class FrameReceiver {
     const own = [this.#replica.own(stored.key) ?? [], this.#replica.records(stored.key).filter(({ origin }) => origin === self)].flat();
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
+
+  /** This node's own live record of the key, which does not go by this order about its maintenance yet. */
+  #reordered({ key, order }: StoredRecord): readonly StoredRecord[] {
+    const own = this.#replica.own(key);
+    return own?.body === BODY.ENTRY && isNewerOrder(order, own.order) ? [own] : [];
+  }
 }
 
 /** Longest reason that is kept. */
@@ -344,7 +352,10 @@ class Taken {
   readonly kind = "applied";
   /** Records that were refused alone, with the reasons. */
   readonly refused: WaymarkError[] = [];
-  /** This node's own live records that a received `unregistered` tombstone hides. They are to be ended at once (`Endings.superseded`). */
+  /**
+   * This node's own live records of which a received record says something: an `unregistered` tombstone hides them, or it carries a newer order. They
+   * are to be looked at, at once (`Registrar.hear`).
+   */
   readonly superseded: StoredRecord[] = [];
   /** The stamps seen, for the clock: the newest that is within the bound of the wall clock, and the newest beyond it. */
   maxHlc = 0;

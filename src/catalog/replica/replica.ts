@@ -17,6 +17,7 @@ import { Forgetting } from "./forgetting.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
+import { newestOrder } from "./orders.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
 import { NO_REVISION, type Owed, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
@@ -74,6 +75,8 @@ export class Replica {
   readonly causes = new WeakMap<StoredRecord, Cause>();
   /** They hear of every change from when they are added. */
   readonly followers = new Set<Follower>();
+  /** Whether a record with an order about maintenance has been here since the start. */
+  hasOrders = false;
   #forgetting: Forgetting | undefined;
   /** Number of origins forgotten in this process. */
   forgottenCount = 0;
@@ -204,6 +207,7 @@ export class Replica {
       hasAliases: put.hasAliases,
       hasChecks: put.hasChecks,
       unregisteredHlc: carriedHlc(before),
+      order: put.order,
       at: this.slab.put(put.bytes),
       sizeBytes: put.bytes.length,
       contentBytes: put.contentBytes,
@@ -213,9 +217,15 @@ export class Replica {
   /**
    * Numbers and stages a tombstone of this node for a key that is held here, of any origin. `unregistered` hides older records of every
    * origin, so its reach is as wide as any of theirs. `expired` ends this node's own record and takes its stamp. It also carries the newest
-   * known unregister of the key, because a node that hears of that unregister later would show older records again.
+   * known unregister of the key, because a node that hears of that unregister later would show older records again; and an order about its
+   * maintenance.
    */
-  stageTombstone(of: Ended, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED, hlc: number): StoredRecord {
+  stageTombstone(
+    of: Ended,
+    body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED,
+    hlc: number,
+    order = newestOrder(this, of.key),
+  ): StoredRecord {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();
     let reach = widest(before?.reach ?? SCOPE.UNSET, of.reach);
@@ -224,7 +234,7 @@ export class Replica {
     const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : knownEndHlc(before, this.records(of.key));
     const stamp = stampWith(hlc, unregisteredHlc);
     const firstSeq = before?.firstSeq ?? seq;
-    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc }));
+    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc, order }));
   }
 
   /** Staged records, oldest first. */
@@ -264,7 +274,7 @@ export class Replica {
     const owed = told ?? this.sweeps.owedTo(any);
     // HOT: without the look at the size, each record makes an iterator.
     if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, owed);
-    this.#noteLocal(next);
+    this.#note(next);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
     const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
@@ -393,7 +403,7 @@ export class Replica {
     if (any !== undefined) join(any, next);
     next.origin.log.insert(next.seq, next);
     this.#byRevision.append(next.revision, next);
-    this.#noteLocal(next);
+    this.#note(next);
     if (next.body !== BODY.ENTRY) this.#tombstones.add(next, BEFORE_ALL);
     this.#review(next.key, this.lookup.find(next.key), undefined, next);
   }
@@ -512,11 +522,13 @@ export class Replica {
   }
 
   #stage(fields: StoredRecordFields): StoredRecord {
+    if (fields.order !== undefined) this.hasOrders = true;
     return this.#staging.add(new StoredRecord(fields));
   }
 
-  #noteLocal({ scope, origin, namespace }: StoredRecord): void {
+  #note({ scope, origin, namespace, order }: StoredRecord): void {
     if (scope === SCOPE.LOCAL && origin === this.self) this.localNamespaces.add(namespace);
+    if (order !== undefined) this.hasOrders = true;
   }
 
   #any(key: KeyText): StoredRecord | undefined {

@@ -239,6 +239,7 @@ const STAMPED = [
   "registeredByAdmin",
   "reportedHealth",
   "checkStates",
+  "maintenance",
 ];
 
 function differingFields(wanted: Entry, held: Entry): readonly string[] {

@@ -157,6 +157,27 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import("../verbs/register.ts")).unregister,
   },
   {
+    path: "discovery maintenance",
+    summary: "Order or end the maintenance of entries: nobody chooses them while it lasts.",
+    args: [
+      { name: "<state>", doc: "on or off.", choices: ["on", "off"] },
+      { name: "[keys...]", doc: "Entries, as namespace/name/instance." },
+    ],
+    flags: [
+      ...NAME_FLAGS,
+      { flags: "--kind <kind>", doc: "Kind of the entries (default service).", choices: KIND_WORDS },
+      { flags: "--node <id>", doc: "All entries that are registered at this node now." },
+      { flags: "--reason <text>", doc: "Why, for readers of the entries. At most 256 bytes." },
+      { flags: "--until <time>", doc: "When it ends by itself: a time, or a duration from now (default when it is ended)." },
+    ],
+    examples: [
+      ["discovery maintenance on svc.market/web/web-1 --reason 'new disks' --until 2h", "one instance, for two hours"],
+      ["discovery maintenance off svc.market/web/web-1 svc.market/web/web-2", "end the maintenance of two instances"],
+      ["discovery maintenance on --node node-3 --reason 'kernel update'", "everything that is registered at one node"],
+    ],
+    load: async () => (await import("../verbs/maintenance.ts")).maintenance,
+  },
+  {
     path: "discovery query",
     summary: "List entries of the catalog.",
     args: [{ name: "[names...]", doc: "Any of these names." }],

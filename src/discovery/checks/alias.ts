@@ -22,8 +22,8 @@ export function aliasOutcome(other: AliasOf | undefined): Outcome | undefined {
  * The health of an entry without its alias checks. Two nodes may accept entries that are aliases of each other at the same time. If these counted,
  * neither could become healthy again once one of them was not.
  */
-function ownHealth({ record, checked: { checks, reportedHealth, checkStates } }: AliasOf): number {
-  if (!checks.some(({ probe }) => probe.case === "alias")) return record.health;
+function ownHealth({ record, checked: { checks, reportedHealth, checkStates, maintenance } }: AliasOf): number {
+  if (maintenance !== undefined || !checks.some(({ probe }) => probe.case === "alias")) return record.health;
   return worstOf(
     reportedHealth,
     checkStates.filter((_, i) => checks[i]?.probe.case !== "alias"),

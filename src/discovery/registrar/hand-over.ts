@@ -8,6 +8,7 @@ import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
+import type { MaintenanceOrder } from "../../catalog/record/maintenance.ts";
 import { BODY, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -26,6 +27,8 @@ export interface Taker {
   readonly refusals: number;
   /** It is offered entries with checks, which would go unwatched elsewhere. */
   readonly runsChecks: boolean;
+  /** It is offered entries in maintenance, which it would neither end nor take over from others. */
+  readonly takesOrders: boolean;
 }
 
 export interface Offer {
@@ -43,6 +46,8 @@ export interface HandOverParts {
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
+  /** An entry was taken over that goes by this order. */
+  readonly onOrder: (key: KeyText, order: MaintenanceOrder) => void;
 }
 
 /** A record as it was when it was looked at. Its stored record may have changed since. */
@@ -134,9 +139,10 @@ export class HandOver {
   step(takers: readonly Taker[], time: Time): { readonly offers: readonly Offer[]; readonly isOver: boolean } {
     for (const [nodeId, asked] of this.#asked) this.#look(nodeId, asked, takers, time);
     const offers: Offer[] = [];
-    for (const { nodeId, refusals, runsChecks } of takers) {
+    for (const taker of takers) {
+      const { nodeId, refusals } = taker;
       if (this.#asked.has(nodeId) || (this.#resting.get(nodeId) ?? 0) > time.monoMs) continue;
-      const storedRecords = this.#takeWaiting(runsChecks);
+      const storedRecords = this.#takeWaiting(taker);
       if (storedRecords.length === 0) continue;
       this.#asked.set(nodeId, { storedRecords, refusals, untilMonoMs: time.monoMs + OFFER_MS });
       offers.push({ nodeId, seqs: storedRecords.map(({ seq }) => seq) });
@@ -147,14 +153,14 @@ export class HandOver {
   }
 
   /** Whether anything waits that the node may be offered. */
-  #hasFor({ runsChecks }: Taker): boolean {
-    return this.#waiting.some(({ stored }) => runsChecks || !stored.mayHaveChecks);
+  #hasFor(taker: Taker): boolean {
+    return this.#waiting.some(({ stored }) => mayOffer(stored, taker));
   }
 
   /** The next offer, oldest first. */
-  #takeWaiting(runsChecks: boolean): readonly Own[] {
-    if (runsChecks) return this.#waiting.splice(0, OFFER_COUNT);
-    const taken = this.#waiting.filter(({ stored }) => !stored.mayHaveChecks).slice(0, OFFER_COUNT);
+  #takeWaiting(taker: Taker): readonly Own[] {
+    if (taker.runsChecks && taker.takesOrders) return this.#waiting.splice(0, OFFER_COUNT);
+    const taken = this.#waiting.filter(({ stored }) => mayOffer(stored, taker)).slice(0, OFFER_COUNT);
     const isTaken = new Set(taken);
     this.#waiting = this.#waiting.filter((own) => !isTaken.has(own));
     return taken;
@@ -224,12 +230,14 @@ export class HandOver {
   }
 
   #put(stored: StoredRecord, { stamped, bytes }: AtNode, leaseId: string): void {
-    const { replica, gate, attach } = this.#parts;
+    const { replica, gate, attach, onOrder } = this.#parts;
     const own = replica.own(stored.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     attach(stored.key, leaseId, isLive);
     gate.stage(stored.key, stamped);
-    const said = { ...stamped, principal: stored.principal, hlc: stored.hlc + 1, bytes };
+    const { principal, order } = stored;
+    const said = { ...stamped, principal, hlc: stored.hlc + 1, order, bytes };
+    if (order !== undefined) onOrder(stored.key, order);
     replica.stagePut({ ...said, isFilterChange: !isLive || !sameFilter(own, stored) });
   }
 
@@ -242,6 +250,10 @@ export class HandOver {
     const own = replica.own(offered.key);
     return !(own !== undefined && isLater(own)) && !replica.records(offered.key).some(isLater);
   }
+}
+
+function mayOffer({ mayHaveChecks, order }: StoredRecord, { runsChecks, takesOrders }: Taker): boolean {
+  return (runsChecks || !mayHaveChecks) && (takesOrders || order === undefined);
 }
 
 /**

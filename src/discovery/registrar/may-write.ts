@@ -19,7 +19,7 @@ export interface Publishing {
 
 /** A write of a caller to a record, and the request field that names it. */
 export interface AskedWrite {
-  readonly action: "register" | "unregister" | "renew";
+  readonly action: "register" | "unregister" | "renew" | "maintenance";
   readonly field: string;
 }
 
@@ -87,17 +87,39 @@ function refused(
 }
 
 /**
+ * Throws `discovery_access_denied` if the caller may not order maintenance for the record: it is of another principal and the caller does not operate the
+ * mesh, or it is of the control plane. Also throws if the record is of another cluster, because only the nodes there take orders for it.
+ */
+export function checkMaintaining(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
+  const asked = { action: "maintenance", field } as const;
+  const { namespace } = record;
+  if (isControlNamespace(namespace)) throw refused(publishing, caller, namespace, { ...asked, why: "is an entry of the control plane" });
+  if (record.principal !== caller.principal && !hasRole(caller, "mesh.operate"))
+    throw refused(publishing, caller, namespace, { ...asked, why: "is registered by another principal" });
+  checkHome(publishing, caller, record, { ...asked, what: "take it into maintenance" });
+}
+
+/**
  * Like `checkOwner`, for an unregister. Also throws if the record is of another cluster, because an unregister here would end nothing
  * there.
  */
 export function checkEnding(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
   const asked = { action: "unregister", field } as const;
   checkOwner(publishing, caller, record, asked);
+  checkHome(publishing, caller, record, { ...asked, what: "take it out" });
+}
+
+function checkHome(
+  publishing: Publishing,
+  caller: Caller,
+  { key, namespace }: CatalogRecord,
+  { what, ...asked }: AskedWrite & { readonly what: string },
+): void {
   const { clusterId } = publishing.source;
-  if (isKeyOf(clusterId, record.key)) return;
-  const home = keyParts(record.key).clusterId;
-  const why = `is registered in cluster ${home}, whose nodes alone can take it out; this one is of ${clusterId}`;
-  throw refused(publishing, caller, record.namespace, { ...asked, why });
+  if (isKeyOf(clusterId, key)) return;
+  const home = keyParts(key).clusterId;
+  const why = `is registered in cluster ${home}, whose nodes alone can ${what}; this one is of ${clusterId}`;
+  throw refused(publishing, caller, namespace, { ...asked, why });
 }
 
 export function isAdmin(caller: Caller): boolean {

@@ -3,17 +3,21 @@
  * batch is refused.
  */
 
-import { type Checked, type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
-import { type EntryStamper, finishEntry, type StampedEntry, withChecks } from "../../catalog/entry/codec.ts";
+import { type CheckState, carriedStates, checksOf, reportedOf } from "../../catalog/entry/checks.ts";
+import { type EntryStamper, finishEntry, type StampedEntry, withCondition } from "../../catalog/entry/codec.ts";
+import type { Condition } from "../../catalog/entry/edit.ts";
 import { readRegisteredMs } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { BODY, type Health, type KeyText } from "../../catalog/record/record.ts";
+import { isInForce, type MaintenanceOrder } from "../../catalog/record/maintenance.ts";
+import { BODY, HEALTH, type Health, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
+import { newestOrder } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
+import { timeOf } from "../../lib/protowire.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { newestHlc } from "./endings.ts";
 import type { Loads } from "./loads.ts";
@@ -30,6 +34,8 @@ export interface PutParts {
   readonly gate: QuotaGate;
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
+  /** An own entry goes by this order. */
+  readonly onOrder: (key: KeyText, order: MaintenanceOrder) => void;
 }
 
 /** The lease of a put. */
@@ -58,53 +64,77 @@ export class Puts {
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(stamped.key) === own);
     this.attach(stamped.key, lease, isLive);
-    const put = stamped.hasChecks && isLive && own.mayHaveChecks ? this.#carried(stamped, own) : stamped;
-    if (isOwn && this.#replica.slab.equals(own.at, own.contentBytes, put.content)) return;
-    this.#stage(put, isLive ? own : undefined, caller.principal, put.load, time);
+    const order = newestOrder(this.#replica, stamped.key);
+    const put = this.#asShown(stamped, isLive ? own : undefined, order, time);
+    const isSame = isOwn && own.order === order && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
+    if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal: caller.principal, load: put.load, order }, time);
   }
 
-  /** Puts the entry again, with another reported health if one is given, and with a current stamp. */
-  again(key: KeyText, time: Time, health?: Health): void {
-    this.#again(key, time, (stored, own) => {
-      const checked = this.#checkedOf(own);
-      if (checked !== undefined) return withChecks(stored, health ?? reportedOf(checked), checked.checkStates);
-      return health === undefined || health === own.health ? stored : this.#parts.stamper.entryWithHealth(this.#bytesOf(own), health);
-    });
+  /** Puts the entry again, with another reported health if one is given, by another order if one is given, and with a current stamp. */
+  again(
+    key: KeyText,
+    time: Time,
+    { health, order }: { readonly health?: Health | undefined; readonly order?: MaintenanceOrder } = {},
+  ): void {
+    const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#saidOf(own), reported: health });
+    this.#again(key, time, { change, order });
+  }
+
+  /**
+   * Puts the entry again by the newest order that is known about its key, and by the time. It keeps its stamp, because its client said nothing: the key may
+   * have moved to another node since.
+   */
+  reordered(key: KeyText, time: Time): void {
+    this.#again(key, time, { change: () => undefined, keepsStamp: true });
   }
 
   /** Puts an entry with checks again, with what these have found: a state for each check. */
   found(key: KeyText, states: readonly CheckState[], time: Time): void {
-    this.#again(key, time, (stored, own) => {
-      const checked = this.#checkedOf(own);
-      return checked?.checks.length === states.length ? withChecks(stored, reportedOf(checked), states) : stored;
-    });
+    const change = (own: StoredRecord) => {
+      const said = this.#saidOf(own);
+      return said.checkCount === states.length ? { ...said, states } : undefined;
+    };
+    this.#again(key, time, { change });
   }
 
-  /** The health that the client of an own record last reported. Its checks have no part in it. */
+  /** The health that the client of an own record last reported. Neither its checks nor an order have a part in it. */
   reported(own: StoredRecord): Health {
-    const checked = this.#checkedOf(own);
-    return checked === undefined ? own.health : reportedOf(checked);
+    return this.#saidOf(own).reported;
   }
 
-  #again(key: KeyText, time: Time, change: (stored: StampedEntry, own: StoredRecord) => StampedEntry): void {
+  #again(key: KeyText, time: Time, { change, order: given, keepsStamp = false }: Again): void {
     const { stamper, loads } = this.#parts;
     const own = this.#replica.own(key);
     if (own === undefined || own.body !== BODY.ENTRY) return;
     const stored = stamper.entryOfStored(this.#bytesOf(own));
-    this.#stage(change(stored, own), own, own.principal, loads.of(key) ?? stored.load, time);
+    const order = given ?? newestOrder(this.#replica, key);
+    const changed = change(own);
+    const said =
+      changed === undefined && own.order === undefined && order === undefined
+        ? stored
+        : withCondition(stored, { ...(changed ?? this.#saidOf(own)), maintenance: shownOf(order, time) });
+    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, order, keepsStamp }, time);
   }
 
-  /** A client's entry with what its checks have found before, as far as they are the same. A registration must not hide that a check fails. */
-  #carried(stamped: StampedEntry, own: StoredRecord): StampedEntry {
-    const before = this.#checkedOf(own);
-    return before === undefined ? stamped : withChecks(stamped, stamped.health, carriedStates(checksOf(stamped.content), before));
+  /**
+   * A client's entry as readers see it: with what its checks have found before, as far as they are the same, and in the maintenance that is ordered
+   * for its key. A registration must hide neither.
+   */
+  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, order: MaintenanceOrder | undefined, time: Time): StampedEntry {
+    const maintenance = shownOf(order, time);
+    const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
+    const hasStates = before !== undefined && before.checks.length > 0;
+    if (!hasStates && maintenance === undefined) return stamped;
+    const states = hasStates ? carriedStates(checksOf(stamped.content), before) : [];
+    return withCondition(stamped, { reported: stamped.health, states, maintenance });
   }
 
-  /** Undefined for a record without checks. HOT: mostly it only reads a bit. */
-  #checkedOf(own: StoredRecord): Checked | undefined {
-    if (!own.mayHaveChecks) return undefined;
+  /** What an own record says of its entry beside its maintenance. HOT: mostly it only reads two bits. */
+  #saidOf(own: StoredRecord): Omit<Condition, "maintenance"> & { readonly checkCount: number } {
+    if (!own.mayHaveChecks && own.order === undefined && own.health !== HEALTH.MAINTENANCE)
+      return { reported: own.health, states: [], checkCount: 0 };
     const checked = checksOf(this.#bytesOf(own));
-    return checked.checks.length === 0 ? undefined : checked;
+    return { reported: reportedOf(checked), states: checked.checkStates, checkCount: checked.checks.length };
   }
 
   #bytesOf(own: StoredRecord): Uint8Array {
@@ -126,27 +156,55 @@ export class Puts {
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
-  #stage(stamped: StampedEntry, before: StoredRecord | undefined, principal: string, load: LoadView | undefined, time: Time): void {
-    const { gate, hlc } = this.#parts;
+  #stage(stamped: StampedEntry, { before, principal, load, order, keepsStamp = false }: Put, time: Time): void {
+    const { gate, hlc, onOrder } = this.#parts;
     const { slab } = this.#replica;
     const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
     const bytes = finishEntry(stamped.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
     gate.stage(stamped.key, stamped);
+    if (order !== undefined) onOrder(stamped.key, order);
     this.#replica.stagePut({
       key: stamped.key,
       namespace: stamped.namespace,
       name: stamped.name,
       kind: stamped.kind,
-      hlc: hlc.stampAbove(newestHlc(this.#replica, stamped.key), time.wallMs),
+      hlc: keepsStamp && before !== undefined ? before.hlc : hlc.stampAbove(newestHlc(this.#replica, stamped.key), time.wallMs),
       scope: stamped.scope,
       health: stamped.health,
       traits: stamped.traits,
       principal,
       hasAliases: stamped.hasAliases,
       hasChecks: stamped.hasChecks,
+      order,
       contentBytes: stamped.content.length,
       bytes,
       isFilterChange: before === undefined || !sameFilter(before, stamped),
     });
   }
+}
+
+/** What a put says beside the entry. */
+interface Put {
+  /** The live own record of the key. */
+  readonly before: StoredRecord | undefined;
+  readonly principal: string;
+  readonly load: LoadView | undefined;
+  readonly order: MaintenanceOrder | undefined;
+  /** The stamp is that of the record before. */
+  readonly keepsStamp?: boolean;
+}
+
+/** How an entry is put again. */
+interface Again {
+  /** What is said of the entry from now on, if that is something else than before. */
+  readonly change: (own: StoredRecord) => Omit<Condition, "maintenance"> | undefined;
+  /** By this order; otherwise by the newest that is known. */
+  readonly order?: MaintenanceOrder | undefined;
+  readonly keepsStamp?: boolean;
+}
+
+/** The maintenance that an entry shows. Undefined when none lasts. */
+function shownOf(order: MaintenanceOrder | undefined, { wallMs }: Time): Condition["maintenance"] {
+  if (!isInForce(order, wallMs)) return undefined;
+  return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }

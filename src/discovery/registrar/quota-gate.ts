@@ -1,8 +1,9 @@
 /** Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import { newestOrder } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { hiddenOrphanOf, winnerOf } from "../../catalog/replica/view.ts";
+import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Held, Quotas } from "../../policy/limits/quotas.ts";
 
@@ -20,6 +21,14 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
   if (staged !== undefined) return liveOf(staged);
   const records = replica.records(key);
   return winnerOf(records) ?? hiddenOrphanOf(records);
+}
+
+/** The tombstone of a key without an entry: the one that has the newest order about its maintenance, else the newest of the key's cluster. */
+export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  const own = replica.own(key);
+  const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
+  const order = newestOrder(replica, key);
+  return (order && records.find((record) => record.order === order)) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 
 function stagedRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {

@@ -6,9 +6,10 @@
 import { type Batch, type BatchLease, putOf } from "../../catalog/batch.ts";
 import type { CheckState } from "../../catalog/entry/checks.ts";
 import type { EntryStamper, StampedEntry } from "../../catalog/entry/codec.ts";
+import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
-import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { BrokenInvariant, invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
@@ -22,9 +23,19 @@ import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";
-import { checkEnding, checkOwner, checkPublishing, isAdmin, type Publishing, presentFor, unknownLease } from "./may-write.ts";
+import { Maintenance, type OrderedMaintenance, type OrderOutcome } from "./maintenance.ts";
+import {
+  checkEnding,
+  checkMaintaining,
+  checkOwner,
+  checkPublishing,
+  isAdmin,
+  type Publishing,
+  presentFor,
+  unknownLease,
+} from "./may-write.ts";
 import { Puts } from "./puts.ts";
-import { currentRecord, endableRecord, QuotaGate } from "./quota-gate.ts";
+import { currentRecord, endableRecord, lastRemoval, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 
 /** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
@@ -74,6 +85,12 @@ export interface RegisterCommand extends Asked {
   readonly stampedEntries: readonly StampedEntry[];
 }
 
+/** The node that takes an order about a key. */
+export interface OrderTarget {
+  readonly nodeId: string;
+  readonly isAway: boolean;
+}
+
 /** A tick ends leases until so many entries have ended, and collects at most so many tombstones, so that a mass expiry does not stop the node. */
 const TICK_COUNT = 2000;
 
@@ -88,6 +105,7 @@ export class Registrar {
   readonly #puts: Puts;
   readonly functionIds: FunctionIds;
   readonly endings: Endings;
+  readonly #maintenance: Maintenance;
   /** Hands over static entries, when this node or another one leaves. */
   readonly handOver: HandOver;
   #newLeases: BatchLease[] = [];
@@ -110,7 +128,13 @@ export class Registrar {
     this.#gate = new QuotaGate(parts.replica, parts.quotas);
     this.functionIds = new FunctionIds(parts.replica);
     const held = { undo: this.#undo, loads: this.loads, gate: this.#gate };
-    this.#puts = new Puts({ ...parts, ...held, onEmptied: (leaseId) => this.endings.emptied(leaseId) });
+    this.#puts = new Puts({
+      ...parts,
+      ...held,
+      onEmptied: (leaseId) => this.endings.emptied(leaseId),
+      onOrder: (key, order) => this.#maintenance.note(key, order),
+    });
+    this.#maintenance = new Maintenance({ ...parts, undo: this.#undo, puts: this.#puts });
     const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
     this.endings = new Endings({ ...parts, ...held, answers: this.#answers, putAgain });
     this.handOver = new HandOver({
@@ -119,6 +143,7 @@ export class Registrar {
       gate: this.#gate,
       grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
       attach: (key, id, isLive) => this.#puts.attach(key, { id, isNew: false }, isLive),
+      onOrder: (key, order) => this.#maintenance.taken(key, order),
     });
   }
 
@@ -225,6 +250,7 @@ export class Registrar {
       this.expiredCount += 1;
     }
     this.endings.retry(time);
+    this.#maintenance.tick(time);
     const by = this.#options.collectsBy();
     if (by !== "nothing") this.#forget.push(...this.#replica.collect(time, TICK_COUNT, by));
     this.#answers.sweep(dueMs);
@@ -241,6 +267,42 @@ export class Registrar {
     // Asked at every frame: whether tombstones may be collected costs a look at all peers, and matters only where there are some.
     const mayCollect = collectMonoMs !== NEVER && this.#options.collectsBy() === "age";
     return Math.min(this.#options.patience.dueMonoMs(this.#leases.nextDeadlineMs()), mayCollect ? collectMonoMs : NEVER);
+  }
+
+  /** Takes an order about the maintenance of keys that are registered here. The outcomes are those of the keys, valid once the next batch is durable. */
+  orderMaintenance(keys: readonly KeyText[], ordered: OrderedMaintenance, time: Time): readonly OrderOutcome[] {
+    return this.#whole(() => this.#maintenance.order(keys, ordered, time));
+  }
+
+  /**
+   * Which node an order about the key goes to: where it is registered, or where its last removal is remembered. Undefined if neither is known, or may not
+   * be known to the caller. Throws `discovery_access_denied` if the caller may not order it.
+   */
+  orderTarget(caller: Caller, key: KeyText, field: string): OrderTarget | undefined {
+    const record = presentFor(this.#options, caller, endableRecord(this.#replica, key) ?? lastRemoval(this.#replica, key));
+    if (record === undefined) return undefined;
+    checkMaintaining(this.#options, caller, record, field);
+    const { nodeId, life } = record.origin;
+    return { nodeId, isAway: life !== "live" };
+  }
+
+  /** The keys of all entries that are registered at a node of this cluster, but for those of the control plane. Undefined for an unknown node. O(its records). */
+  entriesOfNode(nodeId: string): { readonly keys: readonly KeyText[]; readonly isAway: boolean } | undefined {
+    const { clusterId } = this.#options.source;
+    const origins = [...this.#replica.origins.values()].filter((origin) => origin.nodeId === nodeId && isHome(origin, clusterId));
+    const entries = origins.flatMap(({ log }) => log.list().filter((stored) => isRegistered(this.#replica, stored)));
+    return origins.length === 0 ? undefined : { keys: entries.map(({ key }) => key), isAway: origins.every(({ life }) => life !== "live") };
+  }
+
+  /** Looks at own entries of which another node has said something: an unregister or a mark ends them, and a newer order about their maintenance is taken up. */
+  hear(keys: readonly KeyText[], time: Time): void {
+    this.endings.superseded(keys, time);
+    this.#maintenance.adopt(keys, time);
+  }
+
+  /** To be called when the rows of the journal are back. */
+  restored(): void {
+    this.#maintenance.restored();
   }
 
   /** Puts what the checks of an own entry have found, a state for each check. Throws `clock_skew` when it cannot be stamped. */
@@ -367,7 +429,7 @@ export class Registrar {
     const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
     if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
-    this.#puts.again(report.key, time, report.health);
+    this.#puts.again(report.key, time, { health: report.health });
   }
 
   /** HOT: once a record. */
@@ -390,6 +452,15 @@ export class Registrar {
   restoreAnswer(principal: string, stored: string, answer: Registered, leaseMs: number): void {
     this.#answers.keep({ principal }, restoredAttempt(stored), answer, leaseMs);
   }
+}
+
+function isHome({ clusterId }: Origin, ours: string): boolean {
+  return clusterId === "" || clusterId === ours;
+}
+
+/** Whether a client's entry that readers see comes from this record. */
+function isRegistered(replica: Replica, stored: StoredRecord): boolean {
+  return stored.body === BODY.ENTRY && !isControlNamespace(stored.namespace) && replica.view(stored.key) === stored;
 }
 
 /** Throws `invalid_argument` if two stamped entries have one key. */

@@ -293,7 +293,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     const pending = this.#memberCalls.finish(call, response);
     if (pending === undefined) return;
     const { purpose } = pending;
-    if (response !== undefined && response.kind !== "probeIndirect") {
+    if (response !== undefined && response.kind !== "probeIndirect" && response.kind !== "maintain") {
       this.#pushPull.heldStart(purpose, response, time, out);
       const isOurs = isOfOurs(response.from, this.#state.members.find(response.from.nodeId)?.update, this.#state.self.update.clusterId);
       if (isOurs && response.heldStart === undefined) this.#state.standing.confirmed(response.from.nodeId, pending.sentMonoMs);
@@ -359,6 +359,9 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
         return;
       case "pushPull":
         this.#pushPull.asked(call, request, time, out, clusterId);
+        return;
+      case "maintain":
+      // Not for membership.
     }
   }
 

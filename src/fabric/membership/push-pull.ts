@@ -96,7 +96,7 @@ export class PushPull {
   /** Somebody answered: which start goes under our id there. */
   heldStart(
     purpose: CallPurpose,
-    { from, heldStart }: Exclude<CallResponse, { kind: "probeIndirect" }>,
+    { from, heldStart }: Exclude<CallResponse, { kind: "probeIndirect" | "maintain" }>,
     time: Time,
     out: MembershipOutput[],
   ): void {

@@ -2,6 +2,7 @@
 import type { UnaryAnswer } from "../../grpc/client/unary.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { wrongAnswerer } from "../links/peer-auth.ts";
+import { EARLIER_VERSION } from "../maintenance-calls.ts";
 import { decodeCallResponse } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
@@ -40,7 +41,7 @@ export interface CallOutcome {
 /** `identity`: what the connection proves that the answer came on. */
 export function outcomeOf(kind: CallRequest["kind"], answer: FailedAnswer, identity: PeerIdentity | undefined): CallOutcome {
   if (answer.message === undefined || identity === undefined) {
-    const failure = callFailure(answer);
+    const failure = callFailure(kind, answer);
     return {
       ...(failure?.isRefused === true && { refusal: failure.why }),
       ...(failure !== undefined && kind === "pushPull" && { told: failure }),
@@ -72,12 +73,13 @@ const NO_FABRIC: CallFailure = {
 const NO_REASON = "refused";
 
 /** Undefined where nothing is known: the other side may be another the next time, because it is busy, or stops. */
-function callFailure(answer: FailedAnswer): CallFailure | undefined {
+function callFailure(kind: CallRequest["kind"], answer: FailedAnswer): CallFailure | undefined {
   const { dialError, isMalformed, isFromServer, status } = answer;
   if (dialError instanceof Error) return { why: dialError.message, isRefused: dialError instanceof DialError && dialError.isRefused };
   if (isMalformed) return NO_FABRIC;
   if (!isFromServer) return undefined;
   const { code, message } = status;
+  if (code === CODES.UNIMPLEMENTED && kind === "maintain") return { why: EARLIER_VERSION, isRefused: true };
   if (code === CODES.UNIMPLEMENTED || code === CODES.UNAUTHENTICATED) return NO_FABRIC;
   if (code !== CODES.PERMISSION_DENIED && code !== CODES.INVALID_ARGUMENT) return undefined;
   if (message === "" || message === NO_REASON) return REFUSED;

@@ -20,7 +20,7 @@ export class FabricService {
     const fromPeer = { ...parts, peerOf: (call: Call) => this.#admitted(parts.peerOf(call)) };
     this.#calls = new IncomingCalls(fromPeer);
     this.#links = new IncomingLinks(fromPeer);
-    const kinds = ["probe", "probeIndirect", "pushPull"] as const satisfies readonly CallRequest["kind"][];
+    const kinds = ["probe", "probeIndirect", "pushPull", "maintain"] as const satisfies readonly CallRequest["kind"][];
     this.methods = [...kinds.map((kind) => this.#calls.method(kind)), this.#links.method];
   }
 

@@ -1,4 +1,4 @@
-/** Between bytes and the calls of membership: probes and exchanges of tables. */
+/** Between bytes and the calls of nodes: probes, exchanges of tables, and orders about maintenance. */
 import { CALLS } from "../../../gen/waymark/fabric/v1/fabric_calls.ts";
 import type { MemberUpdateFields } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
 import { timeMs, timeOf } from "../../lib/protowire.ts";
@@ -8,7 +8,7 @@ import { checked, detailField } from "./validation.ts";
 
 type CallKind = CallRequest["kind"];
 
-const { probe, probeIndirect, pushPull } = CALLS;
+const { maintain, probe, probeIndirect, pushPull } = CALLS;
 
 /** The path of a method of `FabricService`. */
 export function pathOf(kind: CallKind | "link"): string {
@@ -26,6 +26,8 @@ export function decodeCallRequest(kind: CallKind, bytes: Uint8Array): CallReques
     }
     case "pushPull":
       return { kind, ...checked(withMembers(pushPull.request.decode(bytes)), pushPull.request.check) };
+    case "maintain":
+      return { kind, ...checked(maintain.request.decode(bytes), maintain.request.check) };
   }
 }
 
@@ -40,6 +42,10 @@ export function decodeCallResponse(kind: CallKind, bytes: Uint8Array): CallRespo
       const { ownUpdateRefused, ...table } = checked(withMembers(pushPull.response.decode(bytes)), pushPull.response.check);
       return { kind, ...table, ...(ownUpdateRefused !== undefined && { ownUpdateRefused: detailField(ownUpdateRefused) }) };
     }
+    case "maintain": {
+      const { refusals, ...said } = checked(maintain.response.decode(bytes), maintain.response.check);
+      return { kind, ...said, refusals: refusals.map((refusal) => ({ ...refusal, detail: detailField(refusal.detail) })) };
+    }
   }
 }
 
@@ -51,6 +57,8 @@ export function encodeCallRequest(request: CallRequest): Uint8Array {
       return probeIndirect.request.encode({ ...request, timeout: timeOf(request.timeoutMs) });
     case "pushPull":
       return pushPull.request.encode(request);
+    case "maintain":
+      return maintain.request.encode(request);
   }
 }
 
@@ -62,6 +70,8 @@ export function encodeCallResponse(response: CallResponse): Uint8Array {
       return probeIndirect.response.encode(response);
     case "pushPull":
       return pushPull.response.encode(response);
+    case "maintain":
+      return maintain.response.encode(response);
   }
 }
 

@@ -6,6 +6,8 @@ import type {
   HelloFrameFields,
   LinkedFrameFields,
   LostOriginFields,
+  MaintainRequestFields,
+  MaintainResponseFields,
   MemberUpdateFields,
   OriginDigestFields,
   OriginFields,
@@ -53,12 +55,26 @@ type Call<Kind, Message> = { readonly kind: Kind } & {
 export type CallRequest =
   | Call<"probe", ProbeRequestFields>
   | Call<"probeIndirect", Omit<ProbeIndirectRequestFields, "timeout"> & { readonly timeoutMs: number }>
-  | Call<"pushPull", PushPullRequestFields>;
+  | Call<"pushPull", PushPullRequestFields>
+  | Call<"maintain", MaintainRequestFields>;
 
 export type CallResponse =
   | Call<"probe", ProbeResponseFields>
   | Call<"probeIndirect", ProbeIndirectResponseFields>
-  | Call<"pushPull", PushPullResponseFields>;
+  | Call<"pushPull", PushPullResponseFields>
+  | Call<"maintain", MaintainResponseFields>;
+
+export type MaintainRequest = Extract<CallRequest, { readonly kind: "maintain" }>;
+export type MaintainResponse = Extract<CallResponse, { readonly kind: "maintain" }>;
+
+/** What is asked of another node. */
+export type Maintain = Pick<MaintainRequest, "keys" | "isOn" | "reason" | "untilMs" | "principal" | "isForAll">;
+
+/** What came of that. Undefined `response`: it is not known what the node has done, if anything. `refusal`: the node is there, and takes no orders. */
+export interface Maintained {
+  readonly response: MaintainResponse | undefined;
+  readonly refusal?: string;
+}
 
 /** The first frame that each side sends. */
 export type Hello = HelloFrameFields;

@@ -15,6 +15,7 @@ const FRAME_KINDS = [
   "probe",
   "probe_indirect",
   "push_pull",
+  "maintain",
   OTHER,
 ] as const;
 

@@ -116,6 +116,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
     const rooms = { ...restorable, fanout, dnsNames, machine, guard, ...readingRooms(restorable, { restored, options, fanout, time }) };
     dnsNames.refresh();
     registrar.functionIds.refresh();
+    registrar.restored();
     restorable.checks.restored(mayBeChecked(replica), time);
     replica.takeTouched();
     return { rooms, againCount };

@@ -26,6 +26,7 @@ const KINDS = {
   probe: "probe",
   probeIndirect: "probe_indirect",
   pushPull: "push_pull",
+  maintain: "maintain",
 } as const satisfies Record<TrafficKind, string>;
 
 export interface ObservedFabric {

@@ -1,4 +1,4 @@
-/** DiscoveryService's writes: Register, Renew, KeepAlive and Unregister. */
+/** DiscoveryService's writes: Register, Renew, KeepAlive, Unregister and SetMaintenance. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -8,6 +8,7 @@ import {
   RegisterResponseSchema,
   type RenewRequest,
   RenewResponseSchema,
+  type SetMaintenanceRequest,
   type UnregisterRequest,
   UnregisterResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -28,12 +29,13 @@ import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../request-checks.ts";
 import type { CallContext, Service } from "../service.ts";
+import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { Places } from "./places.ts";
 import { readKeepAliveRequest, readRegisterRequest } from "./request-bytes.ts";
 import { keepAliveBytes } from "./response-bytes.ts";
 
-export interface WriteParts {
+export interface WriteParts extends Pick<MaintenanceParts, "checkCaughtUp" | "maintain" | "onMaintenance"> {
   /** Entries are stamped with it. */
   readonly identity: NodeIdentity;
   readonly bounds: Bounds;
@@ -65,6 +67,7 @@ interface Staged {
 
 export function writeHandlers(parts: WriteParts): Service["handlers"] {
   const methods = new WriteMethods(parts);
+  const maintenance = new MaintenanceMethods(parts);
   return {
     register: {
       kind: "unary",
@@ -74,6 +77,7 @@ export function writeHandlers(parts: WriteParts): Service["handlers"] {
     renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
     keepAlive: answeringEach((request: KeepAliveRequest, context) => methods.keepAlive(request, context), readKeepAliveRequest),
     unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
+    setMaintenance: { kind: "unary", handle: (request: SetMaintenanceRequest, context) => maintenance.set(request, context) },
   };
 }
 

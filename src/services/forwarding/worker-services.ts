@@ -12,7 +12,7 @@ import type { Service } from "../service.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 
 /** Methods of DiscoveryService that write, or tell of other nodes. */
-const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "clusterMap", "listPeers"] as const;
+const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "setMaintenance", "clusterMap", "listPeers"] as const;
 
 /** `reads`: what the worker answers itself. */
 export function servicesOfWorker(calls: CallForwarder, reads: ReadHandlers, admission: Admission): readonly Service[] {

@@ -21,7 +21,7 @@ export function readOnlyHandlers(urls: () => Promise<readonly string[]>): Readon
       return { message: () => {}, halfClosed: () => {}, leave: () => {}, close: () => {} };
     },
   };
-  return { register: refuse, renew: refuse, keepAlive: refuseAll, unregister: refuse };
+  return { register: refuse, renew: refuse, keepAlive: refuseAll, unregister: refuse, setMaintenance: refuse };
 }
 
 function readOnly(urls: readonly string[]): WaymarkError {

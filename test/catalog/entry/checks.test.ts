@@ -3,7 +3,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CheckFailure, CheckSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { carriedStates, checksOf, FAILURE, statusesOf, targetOf, timesOf, UNKNOWN_STATE } from "../../../src/catalog/entry/checks.ts";
-import { decodeMessage, finishEntry, withChecks } from "../../../src/catalog/entry/codec.ts";
+import { decodeMessage, finishEntry, withCondition } from "../../../src/catalog/entry/codec.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { BOUNDS } from "../../fakes/options.ts";
@@ -131,7 +131,7 @@ test("an entry that is stored always has room for what its checks find", () => {
       refusals += 1;
     }
   }
-  const full = withChecks(largest, HEALTH.MAINTENANCE, states);
+  const full = withCondition(largest, { reported: HEALTH.MAINTENANCE, states: states, maintenance: undefined });
   expect(full.content.length - largest.content.length).toBeGreaterThan(30);
   expect([full.content.length <= BOUNDS.maxEntryBytes, refusals > 0]).toEqual([true, true]);
 });
@@ -143,7 +143,7 @@ test("states are written into stored bytes in place, with the health that comes 
     { health: HEALTH.HEALTHY, failure: 0, httpStatus: 0 },
     { health: HEALTH.CRITICAL, failure: FAILURE.NOT_RENEWED, httpStatus: 0 },
   ];
-  const critical = withChecks(entry, HEALTH.DEGRADED, found);
+  const critical = withCondition(entry, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined });
   expect(sealed(critical.content)).toMatchObject({
     ...sealed(entry.content),
     health: HEALTH.CRITICAL,
@@ -151,8 +151,10 @@ test("states are written into stored bytes in place, with the health that comes 
     checkStates: found,
   });
   // Twice the same is the same bytes, and what is not known any more leaves no trace.
-  expect(withChecks(critical, HEALTH.DEGRADED, found).content).toEqual(critical.content);
-  expect(withChecks(critical, HEALTH.HEALTHY, [UNKNOWN_STATE, UNKNOWN_STATE]).content).toEqual(entry.content);
+  expect(withCondition(critical, { reported: HEALTH.DEGRADED, states: found, maintenance: undefined }).content).toEqual(critical.content);
+  expect(
+    withCondition(critical, { reported: HEALTH.HEALTHY, states: [UNKNOWN_STATE, UNKNOWN_STATE], maintenance: undefined }).content,
+  ).toEqual(entry.content);
 });
 
 test("the failures are those of the contract", () => {

@@ -15,6 +15,7 @@ import {
   parseKey,
   parseLoad,
   type Stamp,
+  withCondition,
 } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
@@ -84,6 +85,7 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
         registeredByAdmin: registeredByAdmin && sent.aliases.length > 0,
         reportedHealth: sent.checks.length === 0 ? HEALTH.UNSET : sent.health || HEALTH.HEALTHY,
         checkStates: [],
+        maintenance: undefined,
         registeredAt: create(TimestampSchema, timestamp(TIMES.registeredWallMs)),
         updatedAt: create(TimestampSchema, timestamp(TIMES.updatedWallMs)),
       });
@@ -135,11 +137,11 @@ const MUCH = [
 
 test.each(MUCH)("however much $name says, it fits the room that is reckoned for it", ({ init }) => {
   // The stamps have room of their own.
-  const checked = { reportedHealth: 0, checkStates: [] };
+  const checked = { reportedHealth: 0, checkStates: [], maintenance: undefined };
   const stampless = { key: create(EntryKeySchema), zone: "", region: "", nodeId: "", tenantId: "", clusterId: "", ...checked };
   const entry = create(EntrySchema, { ...init, ...stampless } as EntryInit);
   const out = new Uint8Array(4 * 1024 * 1024);
-  const end = writeContent(out, 0, entry, { ...entry, key: newEntryKey() });
+  const end = writeContent(out, 0, entry, { ...entry, key: newEntryKey(), maintenance: undefined });
   expect(end).toBeLessThanOrEqual(roomEntry(entry));
   expect(fromBinary(EntrySchema, out.subarray(0, end))).toEqual(fromBinary(EntrySchema, toBinary(EntrySchema, entry)));
 });
@@ -169,7 +171,7 @@ test("that an admin registered an entry with aliases is noted, and kept whatever
   const bytes = stored(aliased, admins);
   const stampedEntries = [
     stamper().entryOfStored(bytes),
-    stamper().entryWithHealth(bytes, HEALTH.CRITICAL),
+    withCondition(stamper().entryOfStored(bytes), { reported: HEALTH.CRITICAL, states: [], maintenance: undefined }),
     stamper().storedAtNode(bytes, "n2").stamped,
   ];
   for (const newEntry of stampedEntries) {
@@ -361,7 +363,8 @@ test("damaged bytes are refused or read as protobuf-es reads them", () => {
 });
 
 test("Load: a stored entry with another health is the same in everything else", () => {
-  const changed = stamper().entryWithHealth(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }), HEALTH.CRITICAL);
+  const before = stamper().entryOfStored(stored({ ...PLAIN, zone: "eu-b", metadata: { a: "1" } }));
+  const changed = withCondition(before, { reported: HEALTH.CRITICAL, states: [], maintenance: undefined });
   expect(changed).toMatchObject(entryOf({ ...PLAIN, zone: "eu-b", metadata: { a: "1" }, health: HEALTH.CRITICAL }));
 });
 

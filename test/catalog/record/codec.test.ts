@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { RecordSchema } from "../../../gen/waymark/fabric/v1/fabric_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { decodeRecord, encodeRecord, MAX_SEQ, type RecordBody, type RecordHead } from "../../../src/catalog/record/codec.ts";
+import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
 import { BODY, type EntryKey, KIND } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { MAX_STAMP } from "../../../src/lib/hlc.ts";
@@ -49,6 +50,15 @@ const anyHead: fc.Arbitrary<RecordHead> = fc
     firstSeq: fc.maxSafeNat(),
     principal: fc.string({ unit: anyChar, maxLength: 40 }).filter((text) => text.isWellFormed()),
     unregisteredHlc: fc.option(fc.maxSafeNat(), { nil: undefined }),
+    order: fc.option(
+      fc.record({
+        hlc: fc.integer({ min: 1, max: MAX_STAMP }),
+        isOn: fc.boolean(),
+        reason: fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed()),
+        untilMs: fc.maxSafeNat(),
+      }),
+      { nil: undefined },
+    ),
   })
   .map((fields) => ({
     ...fields,
@@ -70,6 +80,10 @@ test("the bytes of version 1 never change", () => {
   );
 });
 
+function orderOf({ hlc, isOn, reason, untilMs }: MaintenanceOrder) {
+  return { hlc: BigInt(hlc), on: isOn, reason, untilMs: BigInt(untilMs) };
+}
+
 test("protobuf-es reads what we write, and writes the same bytes", () => {
   fc.assert(
     fc.property(anyHead, anyBody, (head, body) => {
@@ -88,6 +102,7 @@ test("protobuf-es reads what we write, and writes the same bytes", () => {
         reach,
         principal,
         unregisteredHlc: BigInt(head.unregisteredHlc ?? 0),
+        ...(head.order !== undefined && { order: orderOf(head.order) }),
         body: said,
       });
       expect(message).toEqual(expected);
@@ -125,6 +140,13 @@ test.each([
     fields: { body: { case: "tombstone", value: { key: { ...KEY, name: "a b" }, cause: 1 } } },
     why: "key.name",
   },
+  { what: "an order without a stamp", fields: { order: { on: true } }, why: "an order with the stamp 0" },
+  {
+    what: "an order after the year 2100",
+    fields: { order: { hlc: BigInt(MAX_STAMP) + 1n } },
+    why: "an order with the stamp",
+  },
+  { what: "an order with a long reason", fields: { order: { hlc: 1n, reason: "é".repeat(129) } }, why: "a reason of 258 bytes" },
   { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal of 1000000 characters" },
 ] as const)("a record with $what is refused", ({ fields, why }) => {
   const good = { seq: 300n, hlc: 1n, reach: 3, filterSeq: 1n, firstSeq: 1n, body: { case: "entry" as const, value: Uint8Array.of(1) } };

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY, keyParts } from "../../../src/catalog/record/record.ts";
+import type { StoredRecord } from "../../../src/catalog/record/stored-record.ts";
 import { buildFrame, type Frame, type Link } from "../../../src/catalog/replica/frames.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -27,6 +28,11 @@ function put(node: FabricComponent, key = K, variant = 0, time: Time = T): void 
 function end(node: FabricComponent, key = K, body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED = BODY.EXPIRED): void {
   node.end(key, body, T);
   node.commit(T);
+}
+
+/** What a put of the same entry says. */
+function plain({ key, namespace, name, kind, hlc, scope, health, traits, principal, contentBytes }: StoredRecord) {
+  return { key, namespace, name, kind, hlc, scope, health, traits, principal, contentBytes };
 }
 
 /** Every frame of the node's own records for a peer that has everything up to `after`. */
@@ -412,6 +418,33 @@ test("Why: what an arriving unregister hides of this node's own is handed to its
   const applied = a.apply(frame, T);
   expect(applied.kind === "applied" && applied.superseded.map((stored) => stored.key)).toEqual([K]);
   expect(a.replica.view(K)).toBeUndefined();
+});
+
+test.each([
+  { what: "a newer order than its own", ownHlc: 6, isHeard: true },
+  { what: "the order that it goes by", ownHlc: 7, isHeard: false },
+  { what: "an older order than its own", ownHlc: 8, isHeard: false },
+])("a record with $what about a live key of this node: looked at $isHeard", ({ ownHlc, isHeard }) => {
+  const [a, b] = [new FabricComponent("a"), new FabricComponent("b")];
+  const orderOf = (hlc: number) => ({ hlc, isOn: true, reason: "", untilMs: 0 });
+  a.put(K, 0, timeOf(2, 0));
+  a.commit(timeOf(2, 0));
+  const own = a.replica.own(K)!;
+  a.replica.stagePut({
+    ...plain(own),
+    order: orderOf(ownHlc),
+    bytes: a.replica.slab.view(own.at, own.sizeBytes).slice(),
+    isFilterChange: false,
+  });
+  a.commit(timeOf(2, 0));
+  put(b);
+  const ended = b.replica.own(K)!;
+  b.replica.stageTombstone(ended, BODY.EXPIRED, ended.hlc, orderOf(7));
+  b.commit(T);
+  const applied = a.receive(b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000), T, b);
+  expect(applied.kind === "applied" && applied.superseded.map((stored) => stored.key)).toEqual(isHeard ? [K] : []);
+  // The order goes on to others, with the tombstone, and stays with it.
+  expect(a.replica.records(K).map(({ order }) => order?.hlc)).toEqual([ownHlc, 7]);
 });
 
 test("Why: what this node put with the very stamp of an arriving unregister is shown, so it is not ended", () => {

@@ -91,7 +91,7 @@ test("the leaver ends its record when it sees the successor, not before, and not
   r.flush(at(100));
   expect([r.names(), handOver.localEndedCount]).toEqual([["web"], 1]);
   handOver.begin(at(100));
-  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true }];
   const { offers } = handOver.step(takers, at(100));
   expect(offers).toEqual([{ nodeId: "b", seqs: [r.replica.own(keyOf("web"))?.seq] }]);
   r.flush(at(100));
@@ -113,8 +113,8 @@ test("an entry with checks is only offered to a node that runs checks, and stays
   const { handOver } = r.registrar;
   handOver.begin(at(0));
   const [without, runner] = [
-    { nodeId: "b", refusals: 0, runsChecks: false },
-    { nodeId: "c", refusals: 0, runsChecks: true },
+    { nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true },
+    { nodeId: "c", refusals: 0, runsChecks: true, takesOrders: true },
   ];
   expect(handOver.step([without], at(0)).offers).toEqual([{ nodeId: "b", seqs: [seqOf("plain")] }]);
   r.hear("plain", BODY.ENTRY, 10, at(10));
@@ -139,10 +139,14 @@ test("what a node has above that is gone is no successor: it keeps nobody from t
   leaver.replica.origins.get("gone/1")!.life = "orphaned";
   const { handOver } = leaver.registrar;
   handOver.begin(at(20));
-  handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(20));
-  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(30)).isOver, handOver.takenCount]).toEqual([false, 0]);
+  handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true }], at(20));
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true }], at(30)).isOver, handOver.takenCount]).toEqual(
+    [false, 0],
+  );
   leaver.hear("web", BODY.ENTRY, 1, at(40), "b");
-  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false }], at(50)).isOver, handOver.takenCount]).toEqual([true, 1]);
+  expect([handOver.step([{ nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true }], at(50)).isOver, handOver.takenCount]).toEqual(
+    [true, 1],
+  );
 });
 
 test("who refuses, or takes too long, is passed over; without anybody it is over, and the entries stand", () => {
@@ -152,8 +156,8 @@ test("who refuses, or takes too long, is passed over; without anybody it is over
   const { handOver } = r.registrar;
   handOver.begin(at(0));
   const [b, c] = [
-    { nodeId: "b", refusals: 0, runsChecks: false },
-    { nodeId: "c", refusals: 0, runsChecks: false },
+    { nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true },
+    { nodeId: "c", refusals: 0, runsChecks: false, takesOrders: true },
   ];
   const asked = (step: { readonly offers: readonly { readonly nodeId: string }[] }) => step.offers.map(({ nodeId }) => nodeId);
   expect(asked(handOver.step([b, c], at(0)))).toEqual(["b"]);
@@ -204,7 +208,7 @@ test("a record that was put anew after it was offered is not waited for: nobody 
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
   r.flush(at(0));
   const { handOver } = r.registrar;
-  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false }];
+  const takers = [{ nodeId: "b", refusals: 0, runsChecks: false, takesOrders: true }];
   handOver.begin(at(0));
   expect(handOver.step(takers, at(0)).offers).toHaveLength(1);
   r.registrar.renew(caller("ann"), [], [{ key: keyOf("web"), path: "", health: HEALTH.CRITICAL, load: undefined }], at(10));

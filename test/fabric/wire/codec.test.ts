@@ -258,3 +258,22 @@ test("a caller without a node id, or without anything of itself, is refused by i
   );
   expect(decodeCallRequest("probe", bytesFrom({ nodeId: "a", generation: 3n }))).toMatchObject({ from: { nodeId: "a", generation: 3 } });
 });
+
+test("orders about maintenance and their answers are read back, and what breaks the contract is refused", () => {
+  const key = { kind: 1, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" };
+  const order = { keys: [key], isOn: true, reason: "new disks", untilMs: 1, principal: "ann", isForAll: false };
+  const request = { kind: "maintain", from: { nodeId: "b", generation: 1, clusterId: "c1" }, targetNodeId: "a", ...order } as const;
+  expect(decodeCallRequest("maintain", encodeCallRequest(request))).toMatchObject(request);
+  const refusals = [{ index: 0, reason: "not_found", detail: "no\u001b such" }];
+  const bytes = encodeCallResponse({ kind: "maintain", from: { nodeId: "b", generation: 1 }, changed: 2, refusals });
+  expect(decodeCallResponse("maintain", bytes)).toMatchObject({ changed: 2, refusals: [{ index: 0, detail: "no? such" }] });
+  const bad = [
+    { keys: [{ ...key, name: "a b" }], says: "keys[0].name" },
+    { reason: "é".repeat(129), says: "reason" },
+    { targetNodeId: "a b", says: "target_node_id" },
+    { keys: Array.from({ length: 1001 }, () => key), says: "MaintainRequest.keys" },
+    { principal: "x".repeat(513), says: "principal" },
+  ];
+  for (const { says, ...said } of bad)
+    expect(() => decodeCallRequest("maintain", encodeCallRequest({ ...request, ...said }))).toThrow(says);
+});

@@ -7,10 +7,10 @@ function __waymark_at
             set skip 0
             continue
         end
-        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --reason --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --until --interval --known --status --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
+        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -90,6 +90,7 @@ complete -c waymark -n '__waymark_at unregister' -l name -x -d 'Name of the entr
 complete -c waymark -n '__waymark_at unregister' -l instance -x -d 'Instance id.'
 complete -c waymark -n '__waymark_at unregister' -l kind -x -a 'service function topic queue cache node' -d 'Kind (default service).'
 complete -c waymark -n '__waymark_at unregister' -l lease -x -d 'End this lease and remove all its entries.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'maintenance' -d 'Order or end the maintenance of entries: nobody chooses them while it lasts.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'query' -d 'List entries of the catalog.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'watch' -d 'Follow the catalog: the entries that are there now, then every change.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'resolve' -d 'Pick one endpoint of a service.'
@@ -99,6 +100,15 @@ complete -c waymark -f -n '__waymark_at discovery' -a 'status' -d 'Facts about a
 complete -c waymark -f -n '__waymark_at discovery' -a 'policy' -d 'Which policy set is in force at the server, and which is the newest.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'access-audit' -d 'Who asked for or wrote what, and who was refused, newest first.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready.'
+complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'on' -d ''
+complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'off' -d ''
+complete -c waymark -n '__waymark_at discovery maintenance' -l namespace -x -d 'Namespace of the entry.'
+complete -c waymark -n '__waymark_at discovery maintenance' -l name -x -d 'Name of the entry.'
+complete -c waymark -n '__waymark_at discovery maintenance' -l instance -x -d 'Instance id.'
+complete -c waymark -n '__waymark_at discovery maintenance' -l kind -x -a 'service function topic queue cache node' -d 'Kind of the entries (default service).'
+complete -c waymark -n '__waymark_at discovery maintenance' -l node -x -d 'All entries that are registered at this node now.'
+complete -c waymark -n '__waymark_at discovery maintenance' -l reason -x -d 'Why, for readers of the entries. At most 256 bytes.'
+complete -c waymark -n '__waymark_at discovery maintenance' -l until -x -d 'When it ends by itself: a time, or a duration from now (default when it is ended).'
 complete -c waymark -n '__waymark_at discovery query' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at discovery query' -l prefix -x -d 'This namespace and all below it.'
 complete -c waymark -n '__waymark_at discovery query' -l kind -x -a 'service function topic queue cache node' -d 'Any of these kinds.'

@@ -982,6 +982,55 @@ export function writeCheckState(out: Uint8Array, start: number, tag: number, val
   return closeLength(out, body, at);
 }
 
+/** `Maintenance` as plain values; a decoded message is one too. */
+export interface MaintenanceFields {
+  readonly reason: string;
+  readonly until?: TimeFields | undefined;
+}
+
+export function newMaintenance(): Open<MaintenanceFields> {
+  return {
+    reason: "",
+    until: undefined,
+  };
+}
+
+/** Reads `Maintenance` after its tag. */
+export function readMaintenance(reader: WireReader): MaintenanceFields {
+  const value = newMaintenance();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.reason = reader.text();
+        break;
+      case 18:
+        once(value.until, "until");
+        value.until = readTime(reader);
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Maintenance`. Cost: one step a text. */
+export function roomMaintenance(value: MaintenanceFields): number {
+  return 30 + 3 * (value.reason.length);
+}
+
+/** Writes `Maintenance` as a field; returns the offset after it. */
+export function writeMaintenance(out: Uint8Array, start: number, tag: number, value: MaintenanceFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.reason);
+  if (value.until !== undefined) at = writeTimeField(out, at, 18, value.until);
+  return closeLength(out, body, at);
+}
+
 export type DetailFields =
   | { readonly case: "service"; readonly value: ServiceDetailFields }
   | { readonly case: "function"; readonly value: FunctionDetailFields }
@@ -1015,6 +1064,7 @@ export interface EntryFields {
   readonly checks: readonly CheckFields[];
   readonly reportedHealth: number;
   readonly checkStates: readonly CheckStateFields[];
+  readonly maintenance?: MaintenanceFields | undefined;
 }
 
 export function newEntry(): Open<EntryFields> {
@@ -1042,6 +1092,7 @@ export function newEntry(): Open<EntryFields> {
     checks: NO_ITEMS,
     reportedHealth: 0,
     checkStates: NO_ITEMS,
+    maintenance: undefined,
   };
 }
 
@@ -1075,6 +1126,7 @@ export const ENTRY_TAG = {
   checks: 210,
   reportedHealth: 216,
   checkStates: 226,
+  maintenance: 234,
 } as const;
 
 /** An entry read, and how many of its bytes are content: what comes before load, registered_at, updated_at. */
@@ -1191,8 +1243,12 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
       case 226:
         value.checkStates = grown(value.checkStates, readCheckState(reader));
         break;
+      case 234:
+        once(value.maintenance, "maintenance");
+        value.maintenance = readMaintenance(reader);
+        break;
       default:
-        reader.skipUnknown(tag, 28);
+        reader.skipUnknown(tag, 29);
     }
     if (!isTail) contentBytes = reader.at;
   }
@@ -1301,8 +1357,12 @@ export function readEntryField(reader: WireReader): EntryFields {
       case 226:
         value.checkStates = grown(value.checkStates, readCheckState(reader));
         break;
+      case 234:
+        once(value.maintenance, "maintenance");
+        value.maintenance = readMaintenance(reader);
+        break;
       default:
-        reader.skipUnknown(tag, 28);
+        reader.skipUnknown(tag, 29);
     }
   }
   reader.leave(end);
@@ -1344,7 +1404,7 @@ export function roomEntry(value: EntryFields): number {
 }
 
 /** What the server says of an entry, whatever the client said. */
-export type StampedFields = Required<Pick<EntryFields, "key" | "scope" | "clusterId" | "region" | "zone" | "nodeId" | "tenantId" | "health" | "registeredByAdmin" | "reportedHealth" | "checkStates">>;
+export type StampedFields = Required<Pick<EntryFields, "key" | "scope" | "clusterId" | "region" | "zone" | "nodeId" | "tenantId" | "health" | "registeredByAdmin" | "reportedHealth" | "checkStates" | "maintenance">>;
 
 /** Writes an entry without load, registered_at, updated_at; `out` has `roomEntry` bytes after `start`, and room for the stamps. Returns the offset after it. */
 export function writeContent(out: Uint8Array, start: number, value: EntryFields, stamped: StampedFields): number {
@@ -1398,5 +1458,6 @@ export function writeContent(out: Uint8Array, start: number, value: EntryFields,
     const item = stamped.checkStates[i];
     if (item !== undefined) at = writeCheckState(out, at, 226, item);
   }
+  if (stamped.maintenance !== undefined) at = writeMaintenance(out, at, 234, stamped.maintenance);
   return at;
 }

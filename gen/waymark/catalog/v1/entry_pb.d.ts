@@ -644,6 +644,36 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
 export declare const CheckStateSchema: GenMessage<CheckState>;
 
 /**
+ * A maintenance that somebody ordered with DiscoveryService.SetMaintenance. While it lasts, the entry shows the health
+ * MAINTENANCE. What its client reports and what its checks find shows again when it ends.
+ *
+ * @generated from message waymark.catalog.v1.Maintenance
+ */
+export declare type Maintenance = Message<"waymark.catalog.v1.Maintenance"> & {
+  /**
+   * Why, as its orderer said. Empty when nothing was said, and when the entry is too large to hold it. At most 256
+   * bytes.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * When it ends by itself, by the clock of the node that holds the registration. Absent means that it lasts until
+   * somebody ends it.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 2;
+   */
+  until?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.Maintenance.
+ * Use `create(MaintenanceSchema)` to create a new message.
+ */
+export declare const MaintenanceSchema: GenMessage<Maintenance>;
+
+/**
  * One thing in the catalog: an instance of a service, function, topic, queue or cache, or a node. An encoded entry has
  * at most 16 KiB.
  *
@@ -764,7 +794,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Health of the instance. Unset means HEALTHY. The server refuses ORPHANED from clients. An entry with checks shows the
-   * worst of its reported health and its checks here; a client says what it reports.
+   * worst of its reported health and its checks here, and an entry with `maintenance` shows MAINTENANCE; a client says
+   * what it reports.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 15;
    */
@@ -863,7 +894,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   checks: Check[];
 
   /**
-   * Of an entry with checks: the health that its client reported. Otherwise unset.
+   * Of an entry with checks or with `maintenance`: the health that its client reported. Otherwise unset.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus reported_health = 27;
    */
@@ -875,6 +906,13 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
    * @generated from field: repeated waymark.catalog.v1.CheckState check_states = 28;
    */
   checkStates: CheckState[];
+
+  /**
+   * Present while a maintenance is ordered.
+   *
+   * @generated from field: waymark.catalog.v1.Maintenance maintenance = 29;
+   */
+  maintenance?: Maintenance | undefined;
 };
 
 /**

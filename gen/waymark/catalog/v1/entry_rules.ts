@@ -12,6 +12,7 @@ import {
   type GrpcCheckFields,
   type HttpCheckFields,
   type LoadReportFields,
+  type MaintenanceFields,
   type NodeDetailFields,
   type QueueDetailFields,
   type TargetFields,
@@ -236,6 +237,14 @@ export function checkCheckState(value: CheckStateFields, problems: Problems): vo
   if (!(value.httpStatus >= 0 && value.httpStatus <= 999)) problems.range(value.httpStatus, 0, 999, "http_status");
 }
 
+/** Adds what breaks the contract's rules in `Maintenance`. */
+export function checkMaintenance(value: MaintenanceFields, problems: Problems): void {
+  problems.bytes(value.reason, 256, "reason");
+  if (value.until !== undefined) {
+    problems.time(value.until, "until");
+  }
+}
+
 function checkEntry_targets(many: readonly TargetFields[], problems: Problems): void {
   problems.items(many.length, problems.bounds.maxTargets, "targets");
   for (let i = 0; i < many.length; i++) {
@@ -359,6 +368,11 @@ export function checkEntry(value: EntryFields, problems: Problems): void {
   if (value.checks.length > 0) checkEntry_checks(value.checks, problems);
   problems.known(value.reportedHealth, 5, "a health status", "reported_health");
   if (value.checkStates.length > 0) checkEntry_check_states(value.checkStates, problems);
+  if (value.maintenance !== undefined) {
+    const before = problems.count;
+    checkMaintenance(value.maintenance, problems);
+    if (problems.count !== before) problems.under(before, "maintenance.");
+  }
   switch (value.detail.case) {
     case "service":
       return;

@@ -203,6 +203,13 @@ export enum Reason {
    * @generated from enum value: REASON_READ_ONLY = 25;
    */
   READ_ONLY = 25,
+
+  /**
+   * UNAVAILABLE. The node where the entry is registered is away, or did not answer in time. Retry when it is back.
+   *
+   * @generated from enum value: REASON_ORIGIN_AWAY = 26;
+   */
+  ORIGIN_AWAY = 26,
 }
 
 /**

@@ -8,6 +8,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Target } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Reason } from "../../catalog/v1/reason_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
@@ -312,6 +313,144 @@ export declare type UnregisterResponse = Message<"waymark.discovery.v1.Unregiste
  * Use `create(UnregisterResponseSchema)` to create a new message.
  */
 export declare const UnregisterResponseSchema: GenMessage<UnregisterResponse>;
+
+/**
+ * Whose maintenance is ordered or ended. Exactly one of `keys` and `node_id` is set.
+ *
+ * @generated from message waymark.discovery.v1.SetMaintenanceRequest
+ */
+export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMaintenanceRequest"> & {
+  /**
+   * Keys of entries of this cluster, each at most once. A key that is not registered now counts too, as long as its last
+   * removal is remembered. At most 1000, or the node's setting `limits.max_request_entries`.
+   *
+   * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 1;
+   */
+  keys: EntryKey[];
+
+  /**
+   * Every entry that is registered at this node of the cluster now, but for those of the control plane. What is
+   * registered there later is not in maintenance. LOCAL entries of a node count only when that node is called. Needs the
+   * role `mesh.operate`. At most 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string node_id = 2;
+   */
+  nodeId: string;
+
+  /**
+   * True orders the maintenance, false ends it. An order replaces reason and end of an earlier one.
+   *
+   * @generated from field: bool on = 3;
+   */
+  on: boolean;
+
+  /**
+   * Why, for people: readers of the entries see it. At most 256 bytes. Must be empty when `on` is false.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * When the maintenance ends by itself, in the future and at most 366 days from now. It ends within about a second
+   * after this time, by the clock of the node that holds the registration. Absent means that it lasts until somebody ends
+   * it. Must be absent when `on` is false.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 5;
+   */
+  until?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.discovery.v1.SetMaintenanceRequest.
+ * Use `create(SetMaintenanceRequestSchema)` to create a new message.
+ */
+export declare const SetMaintenanceRequestSchema: GenMessage<SetMaintenanceRequest>;
+
+/**
+ * A key whose maintenance was not changed.
+ *
+ * @generated from message waymark.discovery.v1.MaintenanceRefusal
+ */
+export declare type MaintenanceRefusal = Message<"waymark.discovery.v1.MaintenanceRefusal"> & {
+  /**
+   * The key.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKey key = 1;
+   */
+  key?: EntryKey | undefined;
+
+  /**
+   * Why: ORIGIN_AWAY when the node that holds the registration cannot be reached, NOT_FOUND when no such entry is known,
+   * DISCOVERY_ACCESS_DENIED, VERSION_CONFLICT when the entry was registered at another node meanwhile, QUOTA_EXCEEDED
+   * when the entry is too large, UNIMPLEMENTED when the node has an earlier version, NOT_READY, DRAINING, CLOCK_SKEW or
+   * STORE_UNAVAILABLE of that node.
+   *
+   * @generated from field: waymark.catalog.v1.Reason reason = 2;
+   */
+  reason: Reason;
+
+  /**
+   * The same for people, with the node.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * When a retry may help. Absent when it does not.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 4;
+   */
+  retryAfter?: Duration | undefined;
+};
+
+/**
+ * Describes the message waymark.discovery.v1.MaintenanceRefusal.
+ * Use `create(MaintenanceRefusalSchema)` to create a new message.
+ */
+export declare const MaintenanceRefusalSchema: GenMessage<MaintenanceRefusal>;
+
+/**
+ * What became of an order.
+ *
+ * @generated from message waymark.discovery.v1.SetMaintenanceResponse
+ */
+export declare type SetMaintenanceResponse = Message<"waymark.discovery.v1.SetMaintenanceResponse"> & {
+  /**
+   * Number of entries that the order changed.
+   *
+   * @generated from field: uint64 changed = 1;
+   */
+  changed: bigint;
+
+  /**
+   * Number of entries for which it said nothing new.
+   *
+   * @generated from field: uint64 unchanged = 2;
+   */
+  unchanged: bigint;
+
+  /**
+   * Number of entries for which it was refused.
+   *
+   * @generated from field: uint64 refused = 3;
+   */
+  refused: bigint;
+
+  /**
+   * The first of those, at most 1000. Their order is that of the keys of the request.
+   *
+   * @generated from field: repeated waymark.discovery.v1.MaintenanceRefusal refusals = 4;
+   */
+  refusals: MaintenanceRefusal[];
+};
+
+/**
+ * Describes the message waymark.discovery.v1.SetMaintenanceResponse.
+ * Use `create(SetMaintenanceResponseSchema)` to create a new message.
+ */
+export declare const SetMaintenanceResponseSchema: GenMessage<SetMaintenanceResponse>;
 
 /**
  * Filter and page of a query. An entry must match every field that is set; an empty field matches every entry.
@@ -1744,6 +1883,22 @@ export declare const DiscoveryService: GenService<{
     methodKind: "unary";
     input: typeof UnregisterRequestSchema;
     output: typeof UnregisterResponseSchema;
+  },
+  /**
+   * Orders or ends the maintenance of entries. While it lasts, an entry shows the health MAINTENANCE to every reader, so
+   * that nobody chooses it. The order stays with the key: it outlives registrations, restarts and a move to another node
+   * of the cluster. It is forgotten when the key has been gone for longer than the setting `catalog.tombstone_ttl`. A
+   * caller may order it for entries of its own principal, and with the role `mesh.operate` for all. The node where an
+   * entry is registered takes the order; the called node passes it on, and answers for each key. Nothing is changed when
+   * the call fails with DISCOVERY_ACCESS_DENIED, for an entry of another principal, or with NOT_READY. Repeating an
+   * order changes nothing.
+   *
+   * @generated from rpc waymark.discovery.v1.DiscoveryService.SetMaintenance
+   */
+  setMaintenance: {
+    methodKind: "unary";
+    input: typeof SetMaintenanceRequestSchema;
+    output: typeof SetMaintenanceResponseSchema;
   },
   /**
    * Returns a page of the entries that match a filter, ordered by namespace, name, kind, instance id and cluster id.

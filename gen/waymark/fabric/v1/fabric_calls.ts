@@ -1,11 +1,15 @@
 // Made by scripts/gen-codec.ts from waymark/fabric/v1/fabric.proto: change that, then `npm run gen`.
 import {
+  decodeMaintainRequest,
+  decodeMaintainResponse,
   decodeProbeIndirectRequest,
   decodeProbeIndirectResponse,
   decodeProbeRequest,
   decodeProbeResponse,
   decodePushPullRequest,
   decodePushPullResponse,
+  encodeMaintainRequest,
+  encodeMaintainResponse,
   encodeProbeIndirectRequest,
   encodeProbeIndirectResponse,
   encodeProbeRequest,
@@ -14,6 +18,8 @@ import {
   encodePushPullResponse,
 } from "./fabric_codec.ts";
 import {
+  checkMaintainRequest,
+  checkMaintainResponse,
   checkProbeIndirectRequest,
   checkProbeIndirectResponse,
   checkProbeRequest,
@@ -36,6 +42,11 @@ export const CALLS = {
     path: "/waymark.fabric.v1.FabricService/ProbeIndirect",
     request: { decode: decodeProbeIndirectRequest, encode: encodeProbeIndirectRequest, check: checkProbeIndirectRequest },
     response: { decode: decodeProbeIndirectResponse, encode: encodeProbeIndirectResponse, check: checkProbeIndirectResponse },
+  },
+  maintain: {
+    path: "/waymark.fabric.v1.FabricService/Maintain",
+    request: { decode: decodeMaintainRequest, encode: encodeMaintainRequest, check: checkMaintainRequest },
+    response: { decode: decodeMaintainResponse, encode: encodeMaintainResponse, check: checkMaintainResponse },
   },
   pushPull: {
     path: "/waymark.fabric.v1.FabricService/PushPull",

@@ -1910,6 +1910,288 @@ export function encodeProbeIndirectResponse(value: ProbeIndirectResponseFields):
   return out.subarray(0, putProbeIndirectResponse(out, 0, value));
 }
 
+/** `EntryKey` as plain values; a decoded message is one too. */
+export interface EntryKeyFields {
+  readonly kind: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly instanceId: string;
+  readonly clusterId: string;
+}
+
+export function newEntryKey(): Open<EntryKeyFields> {
+  return {
+    kind: 0,
+    namespace: "",
+    name: "",
+    instanceId: "",
+    clusterId: "",
+  };
+}
+
+/** Reads `EntryKey` after its tag. */
+export function readEntryKey(reader: WireReader): EntryKeyFields {
+  const value = newEntryKey();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.kind = reader.varint();
+        break;
+      case 18:
+        value.namespace = reader.text();
+        break;
+      case 26:
+        value.name = reader.text();
+        break;
+      case 34:
+        value.instanceId = reader.text();
+        break;
+      case 42:
+        value.clusterId = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `EntryKey`. Cost: one step a text. */
+export function roomEntryKey(value: EntryKeyFields): number {
+  return 51 + 3 * (value.namespace.length + value.name.length + value.instanceId.length + value.clusterId.length);
+}
+
+/** Writes `EntryKey` as a field; returns the offset after it. */
+export function writeEntryKey(out: Uint8Array, start: number, tag: number, value: EntryKeyFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.kind);
+  at = writeTextField(out, at, 18, value.namespace);
+  at = writeTextField(out, at, 26, value.name);
+  at = writeTextField(out, at, 34, value.instanceId);
+  at = writeTextField(out, at, 42, value.clusterId);
+  return closeLength(out, body, at);
+}
+
+/** `MaintainRequest` as plain values; a decoded message is one too. */
+export interface MaintainRequestFields {
+  readonly from: OriginFields;
+  readonly targetNodeId: string;
+  readonly keys: readonly EntryKeyFields[];
+  readonly isOn: boolean;
+  readonly reason: string;
+  readonly untilMs: number;
+  readonly principal: string;
+  readonly isForAll: boolean;
+}
+
+export function newMaintainRequest(): Open<MaintainRequestFields> {
+  return {
+    from: NO_ORIGIN,
+    targetNodeId: "",
+    keys: [],
+    isOn: false,
+    reason: "",
+    untilMs: 0,
+    principal: "",
+    isForAll: false,
+  };
+}
+
+export const MAX_MAINTAIN_REQUEST_KEYS = 1000;
+
+/** Bytes that surely hold `MaintainRequest`. Cost: one step a text. */
+export function roomMaintainRequest(value: MaintainRequestFields): number {
+  let room = 73 + 3 * (value.targetNodeId.length + value.reason.length + value.principal.length);
+  room += roomOrigin(value.from);
+  for (let i = 0; i < value.keys.length; i++) room += 10 + roomEntryKey(value.keys[i] ?? newEntryKey());
+  return room;
+}
+
+/** The whole bytes of `MaintainRequest`. Refuses what is malformed; `checkMaintainRequest` has the rules. */
+export function decodeMaintainRequest(bytes: Uint8Array): MaintainRequestFields {
+  const reader = new WireReader(bytes);
+  const value = newMaintainRequest();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.from = readOrigin(reader);
+        break;
+      case 18:
+        value.targetNodeId = reader.text();
+        break;
+      case 26:
+        mayGrow(value.keys.length, MAX_MAINTAIN_REQUEST_KEYS, "MaintainRequest.keys");
+        value.keys.push(readEntryKey(reader));
+        break;
+      case 32:
+        value.isOn = reader.varint() !== 0;
+        break;
+      case 42:
+        value.reason = reader.text();
+        break;
+      case 48:
+        value.untilMs = reader.number();
+        break;
+      case 58:
+        value.principal = reader.text();
+        break;
+      case 64:
+        value.isForAll = reader.varint() !== 0;
+        break;
+      default:
+        reader.skipUnknown(tag, 8);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `MaintainRequest`; `out` has `roomMaintainRequest` bytes after `start`. Returns the offset after them. */
+export function putMaintainRequest(out: Uint8Array, start: number, value: MaintainRequestFields): number {
+  let at = start;
+  at = writeOrigin(out, at, 10, value.from);
+  at = writeTextField(out, at, 18, value.targetNodeId);
+  for (let i = 0; i < value.keys.length; i++) {
+    const item = value.keys[i];
+    if (item !== undefined) at = writeEntryKey(out, at, 26, item);
+  }
+  at = writeNumberField(out, at, 32, value.isOn ? 1 : 0);
+  at = writeTextField(out, at, 42, value.reason);
+  at = writeNumberField(out, at, 48, value.untilMs);
+  at = writeTextField(out, at, 58, value.principal);
+  at = writeNumberField(out, at, 64, value.isForAll ? 1 : 0);
+  return at;
+}
+
+export function encodeMaintainRequest(value: MaintainRequestFields): Uint8Array {
+  const out = new Uint8Array(roomMaintainRequest(value));
+  return out.subarray(0, putMaintainRequest(out, 0, value));
+}
+
+/** `MaintainRefusal` as plain values; a decoded message is one too. */
+export interface MaintainRefusalFields {
+  readonly index: number;
+  readonly reason: string;
+  readonly detail: string;
+}
+
+export function newMaintainRefusal(): Open<MaintainRefusalFields> {
+  return {
+    index: 0,
+    reason: "",
+    detail: "",
+  };
+}
+
+/** Reads `MaintainRefusal` after its tag. */
+export function readMaintainRefusal(reader: WireReader): MaintainRefusalFields {
+  const value = newMaintainRefusal();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.index = reader.varint();
+        break;
+      case 18:
+        value.reason = reader.text();
+        break;
+      case 26:
+        value.detail = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `MaintainRefusal`. Cost: one step a text. */
+export function roomMaintainRefusal(value: MaintainRefusalFields): number {
+  return 31 + 3 * (value.reason.length + value.detail.length);
+}
+
+/** Writes `MaintainRefusal` as a field; returns the offset after it. */
+export function writeMaintainRefusal(out: Uint8Array, start: number, tag: number, value: MaintainRefusalFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.index);
+  at = writeTextField(out, at, 18, value.reason);
+  at = writeTextField(out, at, 26, value.detail);
+  return closeLength(out, body, at);
+}
+
+/** `MaintainResponse` as plain values; a decoded message is one too. */
+export interface MaintainResponseFields {
+  readonly from: OriginFields;
+  readonly changed: number;
+  readonly refusals: readonly MaintainRefusalFields[];
+}
+
+export function newMaintainResponse(): Open<MaintainResponseFields> {
+  return {
+    from: NO_ORIGIN,
+    changed: 0,
+    refusals: [],
+  };
+}
+
+export const MAX_MAINTAIN_RESPONSE_REFUSALS = 1000;
+
+/** Bytes that surely hold `MaintainResponse`. Cost: one step a text. */
+export function roomMaintainResponse(value: MaintainResponseFields): number {
+  let room = 21;
+  room += roomOrigin(value.from);
+  for (let i = 0; i < value.refusals.length; i++) room += 10 + roomMaintainRefusal(value.refusals[i] ?? newMaintainRefusal());
+  return room;
+}
+
+/** The whole bytes of `MaintainResponse`. Refuses what is malformed; `checkMaintainResponse` has the rules. */
+export function decodeMaintainResponse(bytes: Uint8Array): MaintainResponseFields {
+  const reader = new WireReader(bytes);
+  const value = newMaintainResponse();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.from = readOrigin(reader);
+        break;
+      case 16:
+        value.changed = reader.varint();
+        break;
+      case 26:
+        mayGrow(value.refusals.length, MAX_MAINTAIN_RESPONSE_REFUSALS, "MaintainResponse.refusals");
+        value.refusals.push(readMaintainRefusal(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `MaintainResponse`; `out` has `roomMaintainResponse` bytes after `start`. Returns the offset after them. */
+export function putMaintainResponse(out: Uint8Array, start: number, value: MaintainResponseFields): number {
+  let at = start;
+  at = writeOrigin(out, at, 10, value.from);
+  at = writeNumberField(out, at, 16, value.changed);
+  for (let i = 0; i < value.refusals.length; i++) {
+    const item = value.refusals[i];
+    if (item !== undefined) at = writeMaintainRefusal(out, at, 26, item);
+  }
+  return at;
+}
+
+export function encodeMaintainResponse(value: MaintainResponseFields): Uint8Array {
+  const out = new Uint8Array(roomMaintainResponse(value));
+  return out.subarray(0, putMaintainResponse(out, 0, value));
+}
+
 /** `LostOriginOrigin` as plain values; a decoded message is one too. */
 export interface LostOriginOriginFields {
   readonly nodeId: string;

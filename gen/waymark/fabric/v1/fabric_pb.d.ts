@@ -137,6 +137,48 @@ export enum Tombstone_Cause {
 export declare const Tombstone_CauseSchema: GenEnum<Tombstone_Cause>;
 
 /**
+ * An order about the maintenance of a key (DiscoveryService.SetMaintenance). It is on while `on` is true and `until_ms`
+ * is not over. Of all orders that the records of a key carry, the one with the greatest stamp counts.
+ *
+ * @generated from message waymark.fabric.v1.MaintenanceOrder
+ */
+export declare type MaintenanceOrder = Message<"waymark.fabric.v1.MaintenanceOrder"> & {
+  /**
+   * Stamp of the order, as the stamp of a record.
+   *
+   * @generated from field: uint64 hlc = 1;
+   */
+  hlc: bigint;
+
+  /**
+   * Whether the maintenance is ordered or ended.
+   *
+   * @generated from field: bool on = 2;
+   */
+  on: boolean;
+
+  /**
+   * Why. At most 256 bytes.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * When it ends by itself, in milliseconds since 1970. 0 means that somebody ends it.
+   *
+   * @generated from field: uint64 until_ms = 4;
+   */
+  untilMs: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.MaintenanceOrder.
+ * Use `create(MaintenanceOrderSchema)` to create a new message.
+ */
+export declare const MaintenanceOrderSchema: GenMessage<MaintenanceOrder>;
+
+/**
  * The newest statement of an origin about one key. A row of the journal is an encoded Record too. Nodes keep and pass
  * on fields that they do not know.
  *
@@ -217,6 +259,13 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
    * @generated from field: uint64 unregistered_hlc = 9;
    */
   unregisteredHlc: bigint;
+
+  /**
+   * The newest order about the maintenance of the key that the origin knew. Absent means that it knew none.
+   *
+   * @generated from field: waymark.fabric.v1.MaintenanceOrder order = 13;
+   */
+  order?: MaintenanceOrder | undefined;
 };
 
 /**
@@ -1408,6 +1457,143 @@ export declare type PushPullResponse = Message<"waymark.fabric.v1.PushPullRespon
 export declare const PushPullResponseSchema: GenMessage<PushPullResponse>;
 
 /**
+ * An order about the maintenance of entries of the called node.
+ *
+ * @generated from message waymark.fabric.v1.MaintainRequest
+ */
+export declare type MaintainRequest = Message<"waymark.fabric.v1.MaintainRequest"> & {
+  /**
+   * The caller.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 1;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * The node that the caller means. A node with another id refuses the order.
+   *
+   * @generated from field: string target_node_id = 2;
+   */
+  targetNodeId: string;
+
+  /**
+   * The keys, at most 1000, with their kinds and clusters.
+   *
+   * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 3;
+   */
+  keys: EntryKey[];
+
+  /**
+   * Whether the maintenance is ordered or ended.
+   *
+   * @generated from field: bool on = 4;
+   */
+  on: boolean;
+
+  /**
+   * Why. At most 256 bytes.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * When it ends by itself, in milliseconds since 1970. 0 means that somebody ends it.
+   *
+   * @generated from field: uint64 until_ms = 6;
+   */
+  untilMs: bigint;
+
+  /**
+   * Who ordered it. At most 512 characters.
+   *
+   * @generated from field: string principal = 7;
+   */
+  principal: string;
+
+  /**
+   * The order is for entries of all principals. Otherwise it is for those of `principal`.
+   *
+   * @generated from field: bool any_principal = 8;
+   */
+  anyPrincipal: boolean;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.MaintainRequest.
+ * Use `create(MaintainRequestSchema)` to create a new message.
+ */
+export declare const MaintainRequestSchema: GenMessage<MaintainRequest>;
+
+/**
+ * Why an order was refused for a key.
+ *
+ * @generated from message waymark.fabric.v1.MaintainRefusal
+ */
+export declare type MaintainRefusal = Message<"waymark.fabric.v1.MaintainRefusal"> & {
+  /**
+   * Place of the key in the request, from 0.
+   *
+   * @generated from field: uint32 index = 1;
+   */
+  index: number;
+
+  /**
+   * A word of Reason in lower case. A caller treats a word that it does not know as `internal`.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.MaintainRefusal.
+ * Use `create(MaintainRefusalSchema)` to create a new message.
+ */
+export declare const MaintainRefusalSchema: GenMessage<MaintainRefusal>;
+
+/**
+ * What became of an order. The changes are durable.
+ *
+ * @generated from message waymark.fabric.v1.MaintainResponse
+ */
+export declare type MaintainResponse = Message<"waymark.fabric.v1.MaintainResponse"> & {
+  /**
+   * The answerer.
+   *
+   * @generated from field: waymark.fabric.v1.Origin origin = 1;
+   */
+  origin?: Origin | undefined;
+
+  /**
+   * Number of keys that the order changed.
+   *
+   * @generated from field: uint32 changed = 2;
+   */
+  changed: number;
+
+  /**
+   * The keys for which it was refused, at most 1000. It said nothing new for all others.
+   *
+   * @generated from field: repeated waymark.fabric.v1.MaintainRefusal refusals = 3;
+   */
+  refusals: MaintainRefusal[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.MaintainResponse.
+ * Use `create(MaintainResponseSchema)` to create a new message.
+ */
+export declare const MaintainResponseSchema: GenMessage<MaintainResponse>;
+
+/**
  * Links between nodes, and the calls of the membership protocol. Only nodes of a fabric call it. A node whose
  * certificate does not prove its identity sends the cluster token in the metadata `waymark-cluster-token`.
  *
@@ -1443,6 +1629,17 @@ export declare const FabricService: GenService<{
     methodKind: "unary";
     input: typeof ProbeIndirectRequestSchema;
     output: typeof ProbeIndirectResponseSchema;
+  },
+  /**
+   * Gives a node an order about the maintenance of entries that are registered with it. The caller has checked who orders
+   * it. Older versions do not have this method.
+   *
+   * @generated from rpc waymark.fabric.v1.FabricService.Maintain
+   */
+  maintain: {
+    methodKind: "unary";
+    input: typeof MaintainRequestSchema;
+    output: typeof MaintainResponseSchema;
   },
   /**
    * Exchanges the whole tables of members of two nodes.

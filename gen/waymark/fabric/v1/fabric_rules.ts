@@ -4,6 +4,7 @@ import { isNoTime } from "../../../../src/lib/protowire.ts";
 import type { Problems } from "../../../../src/catalog/entry/problems.ts";
 import {
   type DigestFrameFields,
+  type EntryKeyFields,
   type HandOverFrameFields,
   type HeldStartFields,
   type HelloFrameFields,
@@ -11,6 +12,9 @@ import {
   type LinkRequestFields,
   type LinkedFrameFields,
   type LostOriginFields,
+  type MaintainRefusalFields,
+  type MaintainRequestFields,
+  type MaintainResponseFields,
   type MemberUpdateFields,
   type OriginDigestFields,
   type OriginFields,
@@ -473,6 +477,67 @@ function checkProbeIndirectResponse_updates(many: readonly MemberUpdateFields[],
 /** Adds what breaks the contract's rules in `ProbeIndirectResponse`. */
 export function checkProbeIndirectResponse(value: ProbeIndirectResponseFields, problems: Problems): void {
   if (value.updates.length > 0) checkProbeIndirectResponse_updates(value.updates, problems);
+}
+
+/** Adds what breaks the contract's rules in `EntryKey`. */
+export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  problems.namespace(value.namespace, 200, "namespace");
+  problems.name(value.name, 128, "name");
+  problems.name(value.instanceId, 128, "instance_id");
+  if (value.clusterId !== "") problems.name(value.clusterId, 64, "cluster_id");
+}
+
+function checkMaintainRequest_keys(many: readonly EntryKeyFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkEntryKey(item, problems);
+    if (problems.count !== before) problems.under(before, `keys[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `MaintainRequest`. */
+export function checkMaintainRequest(value: MaintainRequestFields, problems: Problems): void {
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  problems.name(value.targetNodeId, 64, "target_node_id");
+  if (value.keys.length > 0) checkMaintainRequest_keys(value.keys, problems);
+  problems.bytes(value.reason, 256, "reason");
+  if (!(value.untilMs >= 0 && value.untilMs <= 9007199254740991)) problems.range(value.untilMs, 0, 9007199254740991, "until_ms");
+  if (value.principal !== "") problems.text(value.principal, 512, "principal");
+}
+
+/** Adds what breaks the contract's rules in `MaintainRefusal`. */
+export function checkMaintainRefusal(value: MaintainRefusalFields, problems: Problems): void {
+  if (!(value.index >= 0 && value.index <= 1000)) problems.range(value.index, 0, 1000, "index");
+  if (value.reason !== "") problems.text(value.reason, 64, "reason");
+  problems.bytes(value.detail, 1024, "detail");
+}
+
+function checkMaintainResponse_refusals(many: readonly MaintainRefusalFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkMaintainRefusal(item, problems);
+    if (problems.count !== before) problems.under(before, `refusals[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `MaintainResponse`. */
+export function checkMaintainResponse(value: MaintainResponseFields, problems: Problems): void {
+  {
+    const before = problems.count;
+    checkOrigin(value.from, problems);
+    if (problems.count !== before) problems.under(before, "origin.");
+  }
+  if (!(value.changed >= 0 && value.changed <= 4294967295)) problems.range(value.changed, 0, 4294967295, "changed");
+  if (value.refusals.length > 0) checkMaintainResponse_refusals(value.refusals, problems);
 }
 
 /** Adds what breaks the contract's rules in `LostOrigin`. */

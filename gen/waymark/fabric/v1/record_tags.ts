@@ -1,6 +1,15 @@
 // Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `Record`, of which the last known one has the number 9. */
+/** Tags of the fields of `MaintenanceOrder`, of which the last known one has the number 4. */
+export const MAINTENANCE_ORDER_TAG = {
+  hlc: 8,
+  on: 16,
+  reason: 26,
+  untilMs: 32,
+} as const;
+export const MAINTENANCE_ORDER_LAST_FIELD = 4;
+
+/** Tags of the fields of `Record`, of which the last known one has the number 13. */
 export const RECORD_TAG = {
   seq: 8,
   hlc: 16,
@@ -11,8 +20,9 @@ export const RECORD_TAG = {
   entry: 58,
   tombstone: 66,
   unregisteredHlc: 72,
+  order: 106,
 } as const;
-export const RECORD_LAST_FIELD = 9;
+export const RECORD_LAST_FIELD = 13;
 
 /** Tags of the fields of `Tombstone`, of which the last known one has the number 2. */
 export const TOMBSTONE_TAG = {

@@ -1,0 +1,58 @@
+/** The verb `discovery maintenance`: orders or ends the maintenance of entries. */
+import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { Reason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
+import { DiscoveryService, SetMaintenanceResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { enumWord } from "../../lib/enum-words.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import { messageJson } from "../messages.ts";
+import type { Verb } from "../table/verb.ts";
+import { keyWords } from "../words.ts";
+
+/** `namespace/name/instance`. A name or an instance with a slash can only be given by flags. */
+function keyOf(text: string, kind: EntryKind) {
+  const [namespace = "", name = "", instanceId = "", ...more] = text.split("/");
+  if (namespace === "" || name === "" || instanceId === "" || more.length > 0)
+    throw new UsageError(`${text}: not namespace/name/instance; for names with a slash use --namespace, --name and --instance`);
+  return { kind, namespace, name, instanceId };
+}
+
+function keysOf(texts: readonly string[], flags: Flags) {
+  const kind = flags.enum("kind", EntryKind) || EntryKind.SERVICE;
+  const [namespace, name, instanceId] = [flags.text("namespace"), flags.text("name"), flags.text("instance")];
+  const keys = texts.map((text) => keyOf(text, kind));
+  if (namespace === undefined && name === undefined && instanceId === undefined) return keys;
+  if (namespace === undefined || name === undefined || instanceId === undefined)
+    throw new UsageError("--namespace, --name and --instance name one entry together; give all three");
+  return [...keys, { kind, namespace, name, instanceId }];
+}
+
+function requestOf([word, ...texts]: readonly string[], flags: Flags) {
+  const keys = keysOf(texts, flags);
+  const nodeId = flags.text("node") ?? "";
+  if (nodeId !== "" && keys.length > 0) throw new UsageError("keys and --node exclude each other");
+  if (nodeId === "" && keys.length === 0) throw new UsageError("name entries as namespace/name/instance, or a node with --node");
+  const on = word === "on";
+  const [reason, untilMs] = [flags.text("reason"), flags.futureMs("until", Date.now())];
+  if (!on && (reason !== undefined || untilMs !== undefined)) throw new UsageError("--reason and --until go with on");
+  return { keys, nodeId, on, reason: reason ?? "", ...(untilMs !== undefined && { until: timestampFromMs(untilMs) }) };
+}
+
+export const maintenance: Verb = async ({ args, flags, out, client }) => {
+  const answer = await client().call(DiscoveryService.method.setMaintenance, requestOf(args, flags));
+  out.document(messageJson(SetMaintenanceResponseSchema, answer), {
+    columns: [
+      { title: "CHANGED", stored: ({ changed }) => String(changed) },
+      { title: "UNCHANGED", stored: ({ unchanged }) => String(unchanged) },
+      { title: "REFUSED", stored: ({ refused }) => String(refused) },
+    ],
+    rows: [answer],
+  });
+  for (const { key, reason, message, retryAfter } of answer.refusals) {
+    const again = retryAfter === undefined ? "" : `; try again in ${Math.ceil(durationMs(retryAfter) / 1000)} s`;
+    out.error(`${keyWords(key)}: ${enumWord(Reason, reason)}: ${message}${again}`);
+  }
+  if (answer.refused === 0n) return EXIT.done;
+  return answer.refusals.every(({ reason }) => reason === Reason.NOT_FOUND) ? EXIT.notFound : EXIT.failed;
+};

@@ -1,0 +1,78 @@
+/** Orders about maintenance between nodes: one call to the node where the entries are registered, and its answer (semantics.md, Maintenance). */
+
+import { findKind } from "../catalog/entry/kinds.ts";
+import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
+import type { OriginPlace } from "../catalog/replica/origins.ts";
+import { REASONS, type Reason } from "../lib/errors.ts";
+import type { FabricInput, FabricOutput } from "./io-types.ts";
+import { isListed } from "./membership/members.ts";
+import type { MaintainRequest, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
+
+/** Time that another node has for an answer. It is longer than a write of the journal takes, and shorter than callers wait. */
+const MAINTAIN_TIMEOUT_MS = 5000;
+
+/** Why a node of an earlier version refuses an order: it does not know the call. */
+export const EARLIER_VERSION = "it has an earlier version, which takes no orders";
+
+export interface MaintenanceCallsParts {
+  readonly self: () => NodeRef & OriginPlace;
+  readonly find: (nodeId: string) => MemberUpdate | undefined;
+}
+
+/** Routes orders to other nodes and from them. Its own calls have negative numbers, because those of membership are positive. */
+export class MaintenanceCalls {
+  readonly #parts: MaintenanceCallsParts;
+
+  constructor(parts: MaintenanceCallsParts) {
+    this.#parts = parts;
+  }
+
+  /** `maintained` follows with the same number, which is above 0 and new. */
+  ask({ order, nodeId, maintain }: Extract<FabricInput, { kind: "maintain" }>, out: FabricOutput[]): void {
+    const member = this.#parts.find(nodeId);
+    if (member === undefined || !isListed(member.status)) {
+      out.push({ kind: "maintained", order, maintained: { response: undefined } });
+      return;
+    }
+    const request = { kind: "maintain", from: this.#parts.self(), targetNodeId: nodeId, ...maintain } as const;
+    out.push({ kind: "call", call: -order, to: member.address, request, timeoutMs: MAINTAIN_TIMEOUT_MS });
+  }
+
+  /** Whether the answer belongs to an order. */
+  isOwn({ call }: Extract<FabricInput, { kind: "answered" }>): boolean {
+    return call < 0;
+  }
+
+  answered({ call, response, refusal }: Extract<FabricInput, { kind: "answered" }>, out: FabricOutput[]): void {
+    const answer = response?.kind === "maintain" ? response : undefined;
+    out.push({ kind: "maintained", order: -call, maintained: { response: answer, ...(refusal !== undefined && { refusal }) } });
+  }
+
+  /** An order of another node. Only nodes of this cluster may give one. */
+  asked(call: number, request: MaintainRequest, { certificate }: PeerIdentity, out: FabricOutput[]): void {
+    const { nodeId, clusterId } = this.#parts.self();
+    const from = certificate?.clusterId ?? request.from.clusterId ?? "";
+    const isMeant = request.targetNodeId === nodeId;
+    if (isMeant && from === clusterId) {
+      out.push({ kind: "ordered", call, request });
+      return;
+    }
+    const why = isMeant
+      ? `node ${nodeId} is of cluster ${clusterId} and takes no orders from cluster ${from}`
+      : `this is node ${nodeId}, not ${request.targetNodeId}`;
+    out.push({ kind: "answer", call, response: undefined, why });
+  }
+}
+
+/** The keys of an order as texts. Undefined for one that no node has written. */
+export function keysOf({ keys }: Pick<MaintainRequest, "keys">): readonly KeyText[] | undefined {
+  const known = keys.filter((key) => findKind(key.kind) !== undefined && key.clusterId !== "");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the kind was looked up just now
+  return known.length === keys.length ? known.map((key) => keyText(key as EntryKey)) : undefined;
+}
+
+/** A word of another node. Newer versions may have more. */
+export function reasonOf(word: string): Reason {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it was looked up
+  return Object.hasOwn(REASONS, word) ? (word as Reason) : "internal";
+}

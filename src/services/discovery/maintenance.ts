@@ -1,0 +1,267 @@
+/** SetMaintenance: who may order it, which nodes take the order, and what became of it (semantics.md, Maintenance). */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Reason as WireReason } from "../../../gen/waymark/catalog/v1/reason_pb.js";
+import { type SetMaintenanceRequest, SetMaintenanceResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { parseKey } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import { type KeyText, keyParts } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { OrderedMaintenance } from "../../discovery/registrar/maintenance.ts";
+import type { OrderTarget, Registrar } from "../../discovery/registrar/registrar.ts";
+import { EARLIER_VERSION, reasonOf } from "../../fabric/maintenance-calls.ts";
+import type { Maintain, Maintained } from "../../fabric/wire/messages.ts";
+import { invalid, type Reason, rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { timeMs } from "../../lib/protowire.ts";
+import { type Caller, demandRole, hasRole } from "../../policy/identity/caller.ts";
+import type { CallContext } from "../service.ts";
+import type { NodeIdentity } from "./node-identity.ts";
+
+export interface MaintenanceParts {
+  readonly identity: Pick<NodeIdentity, "nodeId" | "clusterId">;
+  readonly bounds: Bounds;
+  readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
+  readonly reads: { readonly replica: Pick<Replica, "origins"> };
+  readonly durable: () => Promise<void> | undefined;
+  readonly confirmed: () => Promise<void> | undefined;
+  readonly checkWrites: () => void;
+  readonly checkCaughtUp: () => void;
+  /** Gives another node an order. */
+  readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
+  /** Tells the audit of an order that was taken, and what it says. */
+  readonly onMaintenance: (caller: Caller, order: OrderedMaintenance, namespaces: readonly string[], count: number) => void;
+}
+
+/** Longest time that a maintenance may be ordered for. */
+const MAX_DAYS = 366;
+const MAX_UNTIL_MS = MAX_DAYS * 86_400_000;
+/** Keys of one order to one node. */
+const CHUNK = 1000;
+/** Nodes that are asked at the same time. */
+const MAX_NODES = 16;
+/** Refusals of one answer. */
+const MAX_REFUSALS = 1000;
+
+/** When a retry may help, by reason. */
+const RETRY_MS: Partial<Record<Reason, number>> = {
+  origin_away: 5000,
+  version_conflict: 1000,
+  not_ready: 1000,
+  draining: 1000,
+  clock_skew: 1000,
+  store_unavailable: 1000,
+};
+
+interface Refusal {
+  /** Place of the key in the order. */
+  readonly at: number;
+  readonly key: KeyText;
+  readonly reason: Reason;
+  readonly detail: string;
+}
+
+/** A key with its place in the order. */
+interface Place {
+  readonly at: number;
+  readonly key: KeyText;
+}
+
+/** What became of an order so far. */
+class Outcome {
+  changed = 0;
+  unchanged = 0;
+  readonly refusals: Refusal[] = [];
+
+  refuse(places: readonly Place[], reason: Reason, detail: string): void {
+    for (const { at, key } of places) this.refusals.push({ at, key, reason, detail });
+  }
+
+  /** What a node answered about these keys. */
+  take(
+    places: readonly Place[],
+    changed: number,
+    refusals: readonly { readonly index: number; readonly reason: Reason; readonly detail: string }[],
+  ): void {
+    const refused = refusals.flatMap(({ index, reason, detail }) => {
+      const place = places[index];
+      return place === undefined ? [] : [{ ...place, reason, detail }];
+    });
+    this.refusals.push(...refused);
+    this.changed += Math.min(changed, places.length - refused.length);
+    this.unchanged += Math.max(0, places.length - refused.length - changed);
+  }
+}
+
+export class MaintenanceMethods {
+  readonly #parts: MaintenanceParts;
+
+  constructor(parts: MaintenanceParts) {
+    this.#parts = parts;
+  }
+
+  async set(request: SetMaintenanceRequest, { caller, time }: CallContext) {
+    const { confirmed, checkWrites, checkCaughtUp } = this.#parts;
+    const order = orderOf(request, caller, time.wallMs);
+    const keys = this.#keysOf(request);
+    await confirmed();
+    checkWrites();
+    checkCaughtUp();
+    const outcome = new Outcome();
+    const byNode = keys === undefined ? this.#ofNode(request.nodeId, caller, outcome) : this.#ofKeys(keys, caller, outcome);
+    const waiting = [...byNode];
+    const work = async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+        await this.#orderAt(next, order, { caller, time }, outcome);
+    };
+    await Promise.all(Array.from({ length: MAX_NODES }, work));
+    if (outcome.changed > 0) {
+      const namespaces = keys === undefined ? [""] : keys.map((key) => keyParts(key).namespace);
+      this.#parts.onMaintenance(caller, order, namespaces, outcome.changed);
+    }
+    return answerOf(outcome);
+  }
+
+  #keysOf({ keys, nodeId }: SetMaintenanceRequest): readonly KeyText[] | undefined {
+    const { bounds, identity } = this.#parts;
+    if ((keys.length === 0) === (nodeId === "")) throw invalid("keys", "give either keys or node_id");
+    if (nodeId !== "") return undefined;
+    if (keys.length > bounds.maxRequestEntries)
+      throw invalid("keys", `${keys.length} are more than the ${bounds.maxRequestEntries} of limits.max_request_entries`);
+    const known = new Map<KeyText, number>();
+    keys.forEach((each, i) => {
+      const key = parseKey(each, `keys[${i}]`, identity.clusterId, bounds);
+      const twin = known.get(key);
+      if (twin !== undefined) throw invalid(`keys[${i}]`, `is the same as keys[${twin}]; a request may name a key once`);
+      known.set(key, i);
+    });
+    return [...known.keys()];
+  }
+
+  /** By node, the keys that it takes the order for. All keys are looked at before any is changed. */
+  #ofKeys(keys: readonly KeyText[], caller: Caller, outcome: Outcome): ReadonlyMap<string, readonly Place[]> {
+    const { registrar } = this.#parts;
+    const targets = keys.map((key, i) => registrar.orderTarget(caller, key, `keys[${i}]`));
+    const byNode = new Map<string, Place[]>();
+    targets.forEach((target, at) => {
+      const place = { at, key: keys[at] ?? EMPTY };
+      if (target === undefined) return outcome.refuse([place], "not_found", "no such entry is registered");
+      if (target.isAway) return outcome.refuse([place], "origin_away", awayText(target));
+      const places = byNode.get(target.nodeId);
+      if (places === undefined) byNode.set(target.nodeId, [place]);
+      else places.push(place);
+      return undefined;
+    });
+    return byNode;
+  }
+
+  #ofNode(nodeId: string, caller: Caller, outcome: Outcome): ReadonlyMap<string, readonly Place[]> {
+    demandRole(caller, "mesh.operate");
+    const found = this.#parts.registrar.entriesOfNode(nodeId);
+    if (found === undefined) throw new WaymarkError("not_found", `node_id: no node ${nodeId} of this cluster is known`);
+    const places = found.keys.map((key, at) => ({ at, key }));
+    if (!found.isAway) return new Map([[nodeId, places]]);
+    outcome.refuse(places, "origin_away", awayText({ nodeId }));
+    return new Map();
+  }
+
+  async #orderAt(
+    [nodeId, places]: readonly [string, readonly Place[]],
+    order: OrderedMaintenance,
+    { caller, time }: Pick<CallContext, "caller" | "time">,
+    outcome: Outcome,
+  ): Promise<void> {
+    for (let from = 0; from < places.length; from += CHUNK) {
+      const chunk = places.slice(from, from + CHUNK);
+      if (nodeId === this.#parts.identity.nodeId) await this.#orderHere(chunk, order, time, outcome);
+      else await this.#orderElsewhere(nodeId, chunk, order, caller, outcome);
+    }
+  }
+
+  async #orderHere(places: readonly Place[], order: OrderedMaintenance, time: CallContext["time"], outcome: Outcome): Promise<void> {
+    const { registrar, durable } = this.#parts;
+    try {
+      const keys = places.map(({ key }) => key);
+      const outcomes = registrar.orderMaintenance(keys, order, time);
+      await durable();
+      const changed = outcomes.filter(({ kind }) => kind === "changed").length;
+      const refusals = outcomes.flatMap((each, index) => (each.kind === "refused" ? [{ ...each, index }] : []));
+      outcome.take(places, changed, refusals);
+    } catch (error) {
+      rethrowBroken(error);
+      if (error instanceof WaymarkError) outcome.refuse(places, error.reason, textOf(error));
+      else outcome.refuse(places, "store_unavailable", "the journal does not take writes");
+    }
+  }
+
+  async #orderElsewhere(
+    nodeId: string,
+    places: readonly Place[],
+    order: OrderedMaintenance,
+    caller: Caller,
+    outcome: Outcome,
+  ): Promise<void> {
+    const { isOn, reason, untilMs, principal } = order;
+    const keys = places.map(({ key }) => keyParts(key));
+    const said = { keys, isOn, reason, untilMs, principal: caller.principal, isForAll: principal === undefined };
+    const { response, refusal } = await this.#parts.maintain(nodeId, said);
+    if (response !== undefined) {
+      const at = (detail: string) => `at node ${nodeId}: ${detail}`;
+      const refusals = response.refusals.map((each) => ({ index: each.index, reason: reasonOf(each.reason), detail: at(each.detail) }));
+      outcome.take(places, response.changed, refusals);
+    } else if (refusal === EARLIER_VERSION) {
+      outcome.refuse(places, "unimplemented", `node ${nodeId}, where it is registered, has an earlier version, which takes no orders`);
+    } else if (refusal !== undefined) {
+      outcome.refuse(places, "origin_away", `node ${nodeId}, where it is registered, refused the order: ${refusal}`);
+    } else outcome.refuse(places, "origin_away", awayText({ nodeId }));
+  }
+}
+
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the key of nothing: each place has one
+const EMPTY = "" as KeyText;
+
+function awayText({ nodeId }: Pick<OrderTarget, "nodeId">): string {
+  return `node ${nodeId}, where it is registered, is away or does not answer`;
+}
+
+/** Without its reason, which stands beside it. */
+function textOf({ message, reason }: WaymarkError): string {
+  return message.slice(`${reason}: `.length);
+}
+
+/** The name of a reason in the contract. */
+function upper(reason: Reason): Uppercase<Reason> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the type says, done
+  return reason.toUpperCase() as Uppercase<Reason>;
+}
+
+function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, wallMs: number): OrderedMaintenance {
+  const principal = hasRole(caller, "mesh.operate") ? undefined : caller.principal;
+  if (!on) {
+    if (reason !== "") throw invalid("reason", "must be empty when on is false");
+    if (until !== undefined) throw invalid("until", "must be absent when on is false");
+    return { isOn: false, reason: "", untilMs: 0, principal };
+  }
+  if (until === undefined) return { isOn: true, reason, untilMs: 0, principal };
+  const untilMs = Math.trunc(timeMs(until));
+  if (!(untilMs > wallMs)) throw invalid("until", "must be in the future");
+  if (untilMs > wallMs + MAX_UNTIL_MS) throw invalid("until", `must be at most ${MAX_DAYS} days from now`);
+  return { isOn: true, reason, untilMs, principal };
+}
+
+function answerOf({ changed, unchanged, refusals }: Outcome) {
+  const first = refusals.toSorted((a, b) => a.at - b.at).slice(0, MAX_REFUSALS);
+  return create(SetMaintenanceResponseSchema, {
+    changed: BigInt(changed),
+    unchanged: BigInt(unchanged),
+    refused: BigInt(refusals.length),
+    refusals: first.map(({ key, reason, detail }) => {
+      const retryMs = RETRY_MS[reason];
+      return {
+        key: keyParts(key),
+        reason: WireReason[upper(reason)],
+        message: detail,
+        ...(retryMs !== undefined && { retryAfter: durationFromMs(retryMs) }),
+      };
+    }),
+  });
+}

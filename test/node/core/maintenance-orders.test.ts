@@ -1,0 +1,80 @@
+/** Orders that other nodes give this one: answered when they are durable, and refused while this node takes no writes. */
+import { expect, test } from "vitest";
+import type { OrderOutcome } from "../../../src/discovery/registrar/maintenance.ts";
+import type { MaintainRequest } from "../../../src/fabric/wire/messages.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { MaintenanceOrders } from "../../../src/node/core/maintenance-orders.ts";
+
+const SELF = { nodeId: "a", generation: 1 };
+const TIME = { monoMs: 0, wallMs: 1_760_000_000_000 };
+const KEY = { kind: 1, namespace: "svc", name: "web", instanceId: "1", clusterId: "c1" };
+const REQUEST: MaintainRequest = {
+  kind: "maintain",
+  from: { nodeId: "b", generation: 1 },
+  targetNodeId: "a",
+  keys: [KEY, { ...KEY, name: "db" }],
+  isOn: true,
+  reason: "",
+  untilMs: 0,
+  principal: "ann",
+  isForAll: false,
+};
+const REFUSED: OrderOutcome = { kind: "refused", reason: "not_found", detail: "none" };
+
+function ordersOf(
+  outcomes: readonly OrderOutcome[],
+  { batch = 3, fault }: { readonly batch?: number; readonly fault?: WaymarkError } = {},
+) {
+  const principals: (string | undefined)[] = [];
+  const orders = new MaintenanceOrders({
+    registrar: {
+      orderMaintenance: (_, { principal }) => {
+        principals.push(principal);
+        return outcomes;
+      },
+    },
+    self: () => SELF,
+    durable: () => batch,
+    checkWrites: () => {
+      if (fault !== undefined) throw fault;
+    },
+  });
+  return { orders, principals };
+}
+
+function answer(changed: number, refusals: readonly { index: number; reason: string; detail: string }[] = []) {
+  return { kind: "answer", call: 7, response: { kind: "maintain", from: SELF, changed, refusals } };
+}
+
+test("an order is answered when the batch with its changes is durable, not before; if the disk refuses it, so is each key", () => {
+  const { orders, principals } = ordersOf([{ kind: "changed" }, REFUSED]);
+  expect(orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)).toBeUndefined();
+  expect(orders.settled(2, false)).toEqual([]);
+  expect(orders.settled(3, false)).toEqual([answer(1, [{ index: 1, reason: "not_found", detail: "none" }])]);
+  expect([orders.settled(4, false), principals]).toEqual([[], ["ann"]]);
+  orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME);
+  expect(orders.settled(3, true)[0]?.response).toMatchObject({ changed: 0, refusals: [{ reason: "store_unavailable" }, { index: 1 }] });
+});
+
+test("what says nothing new waits too, because it may not be durable yet; what is refused does not", () => {
+  const { orders } = ordersOf([{ kind: "unchanged" }, { kind: "unchanged" }]);
+  expect(orders.ordered({ kind: "ordered", call: 7, request: { ...REQUEST, isForAll: true } }, TIME)).toBeUndefined();
+  expect(orders.settled(3, false)).toEqual([answer(0)]);
+  const idle = ordersOf([{ kind: "unchanged" }, { kind: "unchanged" }], { batch: 0 });
+  expect(idle.orders.ordered({ kind: "ordered", call: 7, request: { ...REQUEST, isForAll: true } }, TIME)).toEqual(answer(0));
+  expect(idle.principals).toEqual([undefined]);
+  const refused = ordersOf([REFUSED]);
+  expect(refused.orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)?.response).toMatchObject({
+    refusals: [{ index: 0 }],
+  });
+});
+
+test("a node that takes no writes refuses each key, and changes nothing; so it does for a key that is none", () => {
+  const { orders, principals } = ordersOf([], { fault: new WaymarkError("draining", "this node stops") });
+  expect(orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)?.response).toMatchObject({
+    refusals: [{ reason: "draining" }, { reason: "draining" }],
+  });
+  const strange = { ...REQUEST, keys: [{ ...KEY, clusterId: "" }] };
+  expect(orders.ordered({ kind: "ordered", call: 7, request: strange }, TIME)).toMatchObject({ response: undefined });
+  expect(principals).toEqual([]);
+});
