@@ -42,7 +42,9 @@ export function pathOf(command: Command | null): string {
 
 function unknownCommand(word: string, group: Command | null): string {
   const near = suggestion(word, group?.commands.map((command) => command.name()) ?? []);
-  return `error: unknown command '${word}'${near === "" ? elsewhere(word) : near}\n`;
+  // A word that is right elsewhere is better than one that is alike here.
+  const isElsewhere = VERBS.some(({ path }) => path.endsWith(` ${word}`));
+  return `error: unknown command '${word}'${near === "" || isElsewhere ? elsewhere(word) : near}\n`;
 }
 
 /**
@@ -81,8 +83,6 @@ export function missingError(command: Command): string | undefined {
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "cert",
-  "discovery cache-stats",
-  "discovery resync",
   "discovery summary",
   "dns describe",
   "dns explain",
@@ -98,7 +98,6 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "mesh shards",
   "mesh versions",
   "report export-lag",
-  "resolver",
 ]);
 
 /** Whether the contract has this command for a later version. */

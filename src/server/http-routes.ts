@@ -76,7 +76,6 @@ const PAGE = ["limit", "page_token"] as const;
 /** Of services that come later. */
 const LATER: Readonly<Record<string, Row>> = {
   "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE]),
-  "/discovery/cache": unimplemented(),
   "/routing/trace": unimplemented(["destination"]),
   "/control/clusters": unimplemented(PAGE),
   "/control/leaders": unimplemented(PAGE),

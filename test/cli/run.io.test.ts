@@ -548,7 +548,7 @@ test.each([
 });
 
 test.each([
-  { argv: ["resolver", "start"], says: "error: waymark resolver comes with a later version" },
+  { argv: ["mesh", "join"], says: "error: waymark mesh join comes with a later version" },
   { argv: ["discovery", "summary"], says: "error: waymark discovery summary comes with a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },

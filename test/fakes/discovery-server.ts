@@ -17,6 +17,7 @@ import {
   type UnregisterRequest,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 
 const CLUSTER = "test-cluster";
 const NODE = "fake-1";
@@ -45,6 +46,8 @@ export class FakeDiscovery {
   readonly policy = new Map<string, (request: never) => Record<string, unknown>>();
   /** Answers of PeerService, as those of PolicyService. */
   readonly mesh = new Map<string, (request: never) => Record<string, unknown>>();
+  /** Answers of ResolverService, as those of PolicyService. */
+  readonly cache = new Map<string, (request: never) => Record<string, unknown>>();
   /** What each PeerService.Watch gets; then it stays open. */
   meshScript: readonly PeerMessage[] = [];
   /** What the first ones get instead, one list a stream; those end after it. */
@@ -100,13 +103,13 @@ export class FakeDiscovery {
         catalogWatch: (call: ServerWritableStream<CatalogWatchRequest, unknown>) => this.#watch(call),
       },
     );
-    const policy = PolicyService.methods.map((method) =>
-      this.#unary(method, (request) => this.policy.get(method.localName)?.(request as never) ?? {}),
-    );
-    this.#server.addService(
-      Object.fromEntries(policy.map(({ name, definition: one }) => [name, one])),
-      Object.fromEntries(policy.map(({ name, handle }) => [name, handle])),
-    );
+    for (const [methods, answers] of [[PolicyService.methods, this.policy] as const, [ResolverService.methods, this.cache] as const]) {
+      const unary = methods.map((method) => this.#unary(method, (request) => answers.get(method.localName)?.(request as never) ?? {}));
+      this.#server.addService(
+        Object.fromEntries(unary.map(({ name, definition: one }) => [name, one])),
+        Object.fromEntries(unary.map(({ name, handle }) => [name, handle])),
+      );
+    }
     this.#addMesh();
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>

@@ -265,7 +265,6 @@ test.each([
 
 test.each([
   "/discovery/summary",
-  "/discovery/cache",
   "/routing/trace?destination=n2",
   "/control/clusters",
   "/control/leaders",

@@ -10,6 +10,7 @@ import { durationText } from "../../lib/duration.ts";
 import { AUDIT_VERBS } from "./audit.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
+import { RESOLVER_VERBS } from "./resolver.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
@@ -275,6 +276,7 @@ export const VERBS: readonly VerbSpec[] = [
   ...POLICY_VERBS,
   ...AUDIT_VERBS,
   ...MESH_VERBS,
+  ...RESOLVER_VERBS,
   {
     path: "dns resolve",
     summary: "Ask the node's DNS gateway.",
@@ -374,6 +376,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   audit: "The audit log: who did what, and who was refused.",
   mesh: "The nodes, and what each knows of the others.",
   "mesh peers": "The members of the mesh.",
+  resolver: "The cache of a resolver.",
   report: "Reports about the whole catalog.",
   dns: "Names and the DNS gateway.",
   config: "Settings.",

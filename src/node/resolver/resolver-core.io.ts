@@ -111,7 +111,7 @@ export class ResolverCore implements Component {
     this.followServing((isServing) => {
       if (isServing) started.resolve();
     });
-    this.services = this.#servicesOf(settings, random);
+    this.services = this.#servicesOf(settings, { random, audit });
   }
 
   get isServing(): boolean {
@@ -199,7 +199,7 @@ export class ResolverCore implements Component {
     for (const onServing of this.#onServing) onServing(this.isServing);
   }
 
-  #servicesOf(settings: NodeOptions["settings"], random: () => number): readonly Service[] {
+  #servicesOf(settings: NodeOptions["settings"], { random, audit }: Pick<ResolverProcess, "audit" | "random">): readonly Service[] {
     const { rooms, identity, limits } = this;
     const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
     const { discovery, resolver, policy } = resolverServices({
@@ -212,6 +212,12 @@ export class ResolverCore implements Component {
       identity,
       ports: this.#ports(),
       upstreams: settings.resolver.upstreams,
+      cache: {
+        statistics: (time) => rooms.machine.statistics(time),
+        act: (request) => this.driver.input({ kind: "act", ...request }),
+        audit,
+        servedBy: identity.nodeId,
+      },
       endedStaticCount: () => 0,
       mesh: { ageMs: (time) => rooms.machine.followedAnswer(time).ageMs, hasPeers: () => true },
       isReady: () => rooms.machine.isReady,

@@ -50,3 +50,8 @@ export interface ResolverStatistics {
   /** Number of times that another upstream was chosen. */
   readonly upstreamChangeCount: number;
 }
+
+/** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */
+export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
+  return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
+}

@@ -1,19 +1,21 @@
 /** The services of a resolver: reads over its cache, the policy for other resolvers, and refusals of everything that a node alone can do. */
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService, type WatchPolicyRequest } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
 import { demandResolver } from "../for-resolver.ts";
 import { PolicyWatch } from "../policy-watch.ts";
-import { resolverService } from "../resolver.ts";
 import type { CallContext, Service, StreamSource } from "../service.ts";
+import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
 import { PassedOn } from "./passed-on.ts";
 import { readOnlyHandlers } from "./read-only.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
+  readonly cache: CacheParts;
   /** Addresses of the servers that this resolver reads, for writers while no node is known by its own. */
   readonly upstreams: readonly string[];
   /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
@@ -27,7 +29,7 @@ export interface ResolverServices {
 }
 
 export function resolverServices(parts: ResolverServicesParts): ResolverServices {
-  const { ports, reads, identity, now, upstreams } = parts;
+  const { ports, reads, identity, now, upstreams, cache } = parts;
   const passedOn = new PassedOn({ ports, reads, servedBy: identity.nodeId, now });
   const { handlers, routes, resolveName } = resolvingHandlers(parts);
   const urls = async (): Promise<readonly string[]> => {
@@ -36,7 +38,7 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
   };
   return {
     discovery: { desc: DiscoveryService, handlers: { ...handlers, ...passedOn.handlers, ...readOnlyHandlers(urls) }, routes },
-    resolver: resolverService(resolveName),
+    resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
     policy: {
       desc: PolicyService,
       handlers: {

@@ -10,7 +10,7 @@ function __waymark_at
         contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -24,6 +24,7 @@ complete -c waymark -f -n '__waymark_at' -a 'namespace' -d 'Who may see and expo
 complete -c waymark -f -n '__waymark_at' -a 'audit' -d 'The audit log: who did what, and who was refused.'
 complete -c waymark -f -n '__waymark_at' -a 'report' -d 'Reports about the whole catalog.'
 complete -c waymark -f -n '__waymark_at' -a 'mesh' -d 'The nodes, and what each knows of the others.'
+complete -c waymark -f -n '__waymark_at' -a 'resolver' -d 'The cache of a resolver.'
 complete -c waymark -f -n '__waymark_at' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at' -a 'config' -d 'Settings.'
 complete -c waymark -f -n '__waymark_at' -a 'help' -d 'Help of a command.'
@@ -100,6 +101,8 @@ complete -c waymark -f -n '__waymark_at discovery' -a 'status' -d 'Facts about a
 complete -c waymark -f -n '__waymark_at discovery' -a 'policy' -d 'Which policy set is in force at the server, and which is the newest.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'access-audit' -d 'Who asked for or wrote what, and who was refused, newest first.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'on' -d ''
 complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'off' -d ''
 complete -c waymark -n '__waymark_at discovery maintenance' -l namespace -x -d 'Namespace of the entry.'
@@ -242,6 +245,10 @@ complete -c waymark -n '__waymark_at mesh peers watch' -l cluster-id -x -d 'Only
 complete -c waymark -n '__waymark_at mesh peers watch' -l region -x -d 'Only this region.'
 complete -c waymark -n '__waymark_at mesh peers watch' -l until-current -d 'Stop after every member was shown once.'
 complete -c waymark -n '__waymark_at discovery lag' -l links -d 'One line for each link instead of each origin.'
+complete -c waymark -f -n '__waymark_at resolver' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
+complete -c waymark -f -n '__waymark_at resolver' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
+complete -c waymark -f -n '__waymark_at resolver' -a 'prewarm' -d 'Let a resolver follow namespaces before somebody asks for them. It lets them go 10 minutes after the last ask.'
+complete -c waymark -f -n '__waymark_at resolver' -a 'evict' -d 'Let a resolver let go what it fetched, and what it follows only because it was asked for. What is configured or watched stays.'
 complete -c waymark -f -n '__waymark_at dns' -a 'resolve' -d 'Ask the node\'s DNS gateway.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-encode' -d 'The DNS label of a node id, or of any name.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-decode' -d 'The node id, or name, of a DNS label.'
@@ -269,6 +276,7 @@ complete -c waymark -f -n '__waymark_at help' -a 'namespace' -d 'Who may see and
 complete -c waymark -f -n '__waymark_at help' -a 'audit' -d 'The audit log: who did what, and who was refused.'
 complete -c waymark -f -n '__waymark_at help' -a 'report' -d 'Reports about the whole catalog.'
 complete -c waymark -f -n '__waymark_at help' -a 'mesh' -d 'The nodes, and what each knows of the others.'
+complete -c waymark -f -n '__waymark_at help' -a 'resolver' -d 'The cache of a resolver.'
 complete -c waymark -f -n '__waymark_at help' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at help' -a 'config' -d 'Settings.'
 complete -c waymark -f -n '__waymark_at help' -a 'help' -d 'Help of a command.'

@@ -170,28 +170,28 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   entries: bigint;
 
   /**
-   * Number of answers from the cache.
+   * Number of answers that waited for nobody.
    *
    * @generated from field: uint64 hits = 2;
    */
   hits: bigint;
 
   /**
-   * Number of answers that were fetched from the cluster.
+   * Number of answers for which the cluster had to be asked.
    *
    * @generated from field: uint64 misses = 3;
    */
   misses: bigint;
 
   /**
-   * Number of answers that were older than their ttl.
+   * Number of answers that were marked stale.
    *
    * @generated from field: uint64 stale_serves = 4;
    */
   staleServes: bigint;
 
   /**
-   * Number of answers from the cache that nothing exists.
+   * Number of answers, from what was fetched before, that nothing exists.
    *
    * @generated from field: uint64 negative_hits = 5;
    */
@@ -205,28 +205,29 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
   hitRate: number;
 
   /**
-   * Age of the oldest entry.
+   * Age of the oldest entry. Absent without entries, and while it is unknown.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
 
   /**
-   * Cursor of the watch that feeds the cache.
+   * Portable cursor of the place up to which everything that is followed is held. Empty while there is none.
    *
    * @generated from field: string cursor = 8;
    */
   cursor: string;
 
   /**
-   * How far the cache is behind the cluster.
+   * How long ago what is followed was last as it is at the upstream; 0 when it is so now. Absent when it never was.
    *
    * @generated from field: google.protobuf.Duration lag = 9;
    */
   lag?: Duration | undefined;
 
   /**
-   * Number of resyncs by reason.
+   * Number of times that namespaces which were there were fetched whole again, by reason: `operator` (a call), `digest` (they
+   * differed from the upstream's), `gap` (an upstream could not go on from where the cache was) or `policy` (it changed).
    *
    * @generated from field: map<string, uint64> resyncs = 10;
    */
@@ -268,7 +269,7 @@ export declare type CacheStatsResponse = Message<"waymark.resolver.v1.CacheStats
 export declare const CacheStatsResponseSchema: GenMessage<CacheStatsResponse>;
 
 /**
- * The namespaces to fetch again.
+ * The namespaces to fetch again, each with those below it.
  *
  * @generated from message waymark.resolver.v1.ResyncRequest
  */
@@ -294,7 +295,7 @@ export declare const ResyncRequestSchema: GenMessage<ResyncRequest>;
  */
 export declare type ResyncResponse = Message<"waymark.resolver.v1.ResyncResponse"> & {
   /**
-   * Number of entries that were fetched.
+   * Number of entries that are followed in the namespaces, and were fetched again.
    *
    * @generated from field: uint64 entries = 1;
    */
@@ -348,7 +349,7 @@ export declare type PrewarmResponse = Message<"waymark.resolver.v1.PrewarmRespon
 export declare const PrewarmResponseSchema: GenMessage<PrewarmResponse>;
 
 /**
- * The namespaces to remove.
+ * The namespaces to let go, each with those below it.
  *
  * @generated from message waymark.resolver.v1.EvictRequest
  */
@@ -416,7 +417,8 @@ export declare const ResolverService: GenService<{
     output: typeof CacheStatsResponseSchema;
   },
   /**
-   * Fetches cached entries again.
+   * Fetches again what the resolver follows below the namespaces, and answers when all of it is there; until then lookups
+   * show what was held. What was fetched by name becomes stale, and is fetched again when somebody asks for it.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Resync
    */
@@ -426,7 +428,8 @@ export declare const ResolverService: GenService<{
     output: typeof ResyncResponseSchema;
   },
   /**
-   * Fetches entries before clients ask for them.
+   * Follows namespaces before clients ask for them, and answers when all of them are there. They are let go 10 minutes after
+   * the last ask. Fails with QUOTA_EXCEEDED, and follows none, when the resolver may not follow as many more.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Prewarm
    */
@@ -436,7 +439,8 @@ export declare const ResolverService: GenService<{
     output: typeof PrewarmResponseSchema;
   },
   /**
-   * Removes entries from the cache.
+   * Lets go what was fetched by name below the namespaces, and those namespaces that are followed only because clients asked
+   * for them. What is configured to be followed, or watched by a client, stays, and so does a part of a wider namespace.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Evict
    */

@@ -1,0 +1,127 @@
+/** The calls of ResolverService about the cache of a resolver: its statistics, and what operators do to it. Each act leaves an audit record. */
+import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { type Duration, DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  CacheStatsResponseSchema,
+  type EvictRequest,
+  EvictResponseSchema,
+  type PrewarmRequest,
+  PrewarmResponseSchema,
+  type ResyncRequest,
+  ResyncResponseSchema,
+} from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { type AuditSink, accessEvent } from "../../policy/audit/record.ts";
+import type { ActRequest, CacheAct } from "../../resolver/upkeep/cache-acts.ts";
+import { hitRatio, type ResolverStatistics } from "../../resolver/upkeep/statistics.ts";
+import type { CallContext, Route, Service } from "../service.ts";
+
+export interface CacheParts {
+  readonly statistics: (time: Time) => ResolverStatistics;
+  readonly act: (request: ActRequest) => void;
+  readonly audit: Pick<AuditSink, "record">;
+  /** This resolver. */
+  readonly servedBy: string;
+}
+
+export function cacheHandlers(parts: CacheParts): Service["handlers"] {
+  const { statistics } = parts;
+  const acted = (act: CacheAct, namespaces: readonly string[], context: CallContext) => actOn(parts, { act, namespaces }, context);
+  return {
+    cacheStats: { kind: "unary", handle: (_request, { time }) => statsOf(statistics(time)) },
+    resync: {
+      kind: "unary",
+      handle: async ({ namespaces }: ResyncRequest, context) =>
+        create(ResyncResponseSchema, { entries: await acted("resync", namespaces, context) }),
+    },
+    prewarm: {
+      kind: "unary",
+      handle: async ({ namespaces }: PrewarmRequest, context) =>
+        create(PrewarmResponseSchema, { entries: await acted("prewarm", namespaces, context) }),
+    },
+    evict: {
+      kind: "unary",
+      handle: async ({ namespaces }: EvictRequest, context) =>
+        create(EvictResponseSchema, { entries: await acted("evict", namespaces, context) }),
+    },
+  };
+}
+
+/** `GET /discovery/cache`, and `GET /discovery/lag`, which a node answers with the state of its replication. */
+export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Route[] {
+  const rpc = () => "cacheStats";
+  return [
+    {
+      path: "/discovery/cache",
+      parameters: [],
+      rpc,
+      answer: (_asked, { time }) => ({
+        kind: "page",
+        page: toJson(CacheStatsResponseSchema, statsOf(statistics(time)), { alwaysEmitImplicit: true }),
+      }),
+    },
+    {
+      path: "/discovery/lag",
+      parameters: [],
+      rpc,
+      answer: (_asked, { time }) => {
+        const { lagMs, upstream } = statistics(time);
+        const lag = spanOf(lagMs);
+        const page: JsonValue = { servedBy, upstream, ...(lag !== undefined && { lag: toJson(DurationSchema, lag) }) };
+        return { kind: "page", page };
+      },
+    },
+  ];
+}
+
+/** Resolves with the number of entries. Rejects with the refusal. */
+async function actOn(
+  { act: begin, audit }: CacheParts,
+  { act, namespaces }: Pick<ActRequest, "act" | "namespaces">,
+  { caller, time }: CallContext,
+): Promise<bigint> {
+  const namespace = namespaces.length === 1 ? (namespaces[0] ?? "") : "";
+  const whole = namespaces.length === 0 ? "all" : namespaces.join(", ");
+  const note = (outcome: "allowed" | "denied", reason: string, result: string) => {
+    const event = { action: `cache.${act}`, namespace, outcome, reason, rule: "", detail: `${result} of ${whole}` };
+    audit.record({ ...accessEvent(caller, event, time), kind: "admin" });
+  };
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  begin({ act, namespaces, told: (outcome) => ("error" in outcome ? reject(outcome.error) : resolve(outcome.entryCount)) });
+  try {
+    const entryCount = await promise;
+    note("allowed", "", `${entryCount} entries`);
+    return BigInt(entryCount);
+  } catch (error) {
+    note("denied", error instanceof WaymarkError ? error.reason : "", "nothing");
+    throw error;
+  }
+}
+
+function statsOf(statistics: ResolverStatistics) {
+  const { entryCount, hitCount, missCount, staleCount, negativeCount, heldCount, sizeBytes, evictedCount } = statistics;
+  const { ageMs, lagMs, cursor, upstream, resyncs } = statistics;
+  return create(CacheStatsResponseSchema, {
+    entries: BigInt(entryCount),
+    hits: BigInt(hitCount),
+    misses: BigInt(missCount),
+    staleServes: BigInt(staleCount),
+    negativeHits: BigInt(negativeCount),
+    hitRate: hitRatio(statistics),
+    ...(ageMs !== undefined && { age: spanOf(ageMs) }),
+    cursor,
+    ...(lagMs !== undefined && { lag: spanOf(lagMs) }),
+    resyncs: Object.fromEntries(Object.entries(resyncs).map(([reason, count]) => [reason, BigInt(count)])),
+    held: BigInt(heldCount),
+    bytes: BigInt(Math.round(sizeBytes)),
+    evictions: BigInt(evictedCount),
+    upstream,
+  });
+}
+
+function spanOf(lengthMs: number): Duration;
+function spanOf(lengthMs: number | undefined): Duration | undefined;
+function spanOf(lengthMs: number | undefined): Duration | undefined {
+  return lengthMs === undefined ? undefined : durationFromMs(Math.max(0, Math.round(lengthMs)));
+}

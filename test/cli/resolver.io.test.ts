@@ -1,0 +1,55 @@
+import { afterEach, expect, test } from "vitest";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const started: FakeDiscovery[] = [];
+
+async function startFake(): Promise<FakeDiscovery> {
+  const fake = new FakeDiscovery();
+  await fake.start();
+  started.push(fake);
+  return fake;
+}
+
+afterEach(() => {
+  for (const fake of started.splice(0)) fake.stop();
+});
+
+test.each(["resolver", "discovery"])("%s cache-stats shows a line for each field, or all of it for a program", async (group) => {
+  const fake = await startFake();
+  const lag = { seconds: 0n, nanos: 0 };
+  fake.cache.set("cacheStats", () => ({ entries: 12n, hits: 9n, hitRate: 0.75, lag, resyncs: { digest: 2n, gap: 0n }, upstream: "a:1" }));
+  const table = await waymark([group, "cache-stats", "--server", fake.address]);
+  expect([table.exit, table.stdout.split("\n").map((line) => line.trim().replaceAll(/ +/g, " "))]).toEqual([
+    0,
+    expect.arrayContaining(["FIELD VALUE", "entries 12", "hitRate 0.75", "lag 0s", "upstream a:1"]) as string[],
+  ]);
+  expect(table.stdout).toMatch(/^resyncs +(digest=2,gap=0|gap=0,digest=2)$/m);
+  const { stdout } = await waymark([group, "cache-stats", "-o", "json", "--server", fake.address]);
+  expect(JSON.parse(stdout)).toMatchObject({ entries: "12", misses: "0", hitRate: 0.75, lag: "0s", upstream: "a:1" });
+});
+
+test.each([
+  { argv: ["resolver", "resync"], act: "resync", namespaces: [], says: "5 entries were fetched again" },
+  { argv: ["discovery", "resync", "svc", "a.b"], act: "resync", namespaces: ["svc", "a.b"], says: "5 entries were fetched again" },
+  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], says: "5 entries are followed there" },
+  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], says: "5 entries were let go" },
+])("$argv names the namespaces, and says how many entries", async ({ argv, act, namespaces, says }) => {
+  const fake = await startFake();
+  const asked: unknown[] = [];
+  fake.cache.set(act, (request: { readonly namespaces: readonly string[] }) => {
+    asked.push(request.namespaces);
+    return { entries: 5n };
+  });
+  const ran = await waymark([...argv, "--server", fake.address]);
+  expect([ran.exit, ran.stdout + ran.stderr, asked]).toEqual([0, `${says}\n`, [namespaces]]);
+  const { stdout } = await waymark([...argv, "-o", "json", "--server", fake.address]);
+  expect(JSON.parse(stdout)).toEqual({ entries: "5" });
+});
+
+test("prewarm without a namespace is bad usage", async () => {
+  expect(await waymark(["resolver", "prewarm"])).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining("missing: <namespaces>") as string,
+  });
+});
