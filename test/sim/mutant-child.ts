@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { MUTANTS, type Mutant } from "./mutants.ts";
 
-type Worlds = "isOfLost" | "isOfStarts" | "isOfRestarted" | "isOfLeft" | "isOfGenerations" | "isOfNode" | "isOfCopies";
+type Worlds = "isOfLost" | "isOfStarts" | "isOfRestarted" | "isOfLeft" | "isOfGenerations" | "isOfNode" | "isOfCopies" | "isOfResolvers";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
@@ -41,12 +41,13 @@ for (; seed <= Number(lastSeed) && found === undefined; seed++) {
 }
 console.log(JSON.stringify({ isPlanted: planted.size === mutant.edits.length, found }));
 
-function worldsOf({ isOfLost, isOfStarts, isOfRestarted, isOfLeft, isOfGenerations, isOfNode, isOfCopies }: Pick<Mutant, Worlds>) {
-  if (isOfLost === true) return import("./lost.ts");
-  if (isOfStarts === true) return import("./starts.ts");
-  if (isOfLeft === true) return import("./left.ts");
-  if (isOfCopies === true) return import("./copies.ts");
-  if (isOfNode === true) return import("./node-worlds.ts");
-  if (isOfGenerations === true) return import("./generations.ts");
-  return isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");
+function worldsOf(of: Pick<Mutant, Worlds>) {
+  if (of.isOfLost === true) return import("./lost.ts");
+  if (of.isOfStarts === true) return import("./starts.ts");
+  if (of.isOfLeft === true) return import("./left.ts");
+  if (of.isOfCopies === true) return import("./copies.ts");
+  if (of.isOfNode === true) return import("./node-worlds.ts");
+  if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
+  if (of.isOfGenerations === true) return import("./generations.ts");
+  return of.isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");
 }

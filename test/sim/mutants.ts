@@ -6,6 +6,7 @@ import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
+import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
 interface Edit {
@@ -38,6 +39,8 @@ export interface Mutant {
   readonly isOfNode?: boolean;
   /** As `isOfLost`, in the worlds of `copies.ts`. */
   readonly isOfCopies?: boolean;
+  /** As `isOfLost`, in the worlds of `resolver-worlds.ts`. */
+  readonly isOfResolvers?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -728,5 +731,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...DISCOVERY_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
+  ...RESOLVER_MUTANTS,
   ...SLICE_MUTANTS,
 ];

@@ -5,6 +5,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { type Answer, type AskId, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
 import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
+import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { answerOf, TaskRun } from "../fakes/policy-tasks.ts";
@@ -97,6 +98,15 @@ export class SimTasks {
       const bytes = ended.kind === "done" ? (ended.result as Uint8Array | undefined) : undefined;
       this.#process.later({ kind: "policyRead", number, bytes });
     });
+  }
+
+  /** The bytes of a version that is kept, for resolvers. */
+  encodedAt(place: VersionPlace): Uint8Array | undefined {
+    const run = new TaskRun(this.#process.node.disk.store);
+    const task = run.begin(this.#policyStore.encodedAt(place), this.#process.time());
+    run.finish(this.#process.time());
+    const ended = run.ended.get(task);
+    return ended !== undefined && "result" in ended ? (ended.result as Uint8Array | undefined) : undefined;
   }
 
   #begin(task: Task<unknown>, onEnd: (ended: Ended) => void): void {

@@ -279,6 +279,11 @@ function isRefused({ replica }: SimProcess, { key, seq, body }: CatalogRecord, o
 
 /** What a reader at the node should be told, computed from the logs of all origins. */
 function visibleAt(place: Place): readonly CatalogRecord[] {
+  return ownedAt(place).filter((record) => isShown(place, record));
+}
+
+/** What is seen at the node whoever asks, computed in the same way: no viewer's rule hides anything. */
+export function ownedAt(place: Place): readonly CatalogRecord[] {
   const byKey = new Map<string, CatalogRecord[]>();
   for (const origin of place.replica.origins.values())
     for (const record of origin.log.list()) {
@@ -297,7 +302,7 @@ function visibleAt(place: Place): readonly CatalogRecord[] {
       const isBetter = best === undefined || record.hlc > best.hlc || (record.hlc === best.hlc && record.origin.id > best.origin.id);
       if (isBetter) best = record;
     }
-    return best !== undefined && isShown(place, best) ? [best] : [];
+    return best === undefined ? [] : [best];
   });
 }
 

@@ -23,7 +23,7 @@ import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { LOOK_MS as PATIENT_LOOK_MS, PatientClock } from "../../src/lib/patience.ts";
 import type { Rng } from "../../src/lib/rng.ts";
-import { openRooms, type RestoredNode, type RoomsOptions } from "../../src/node/core/rooms.ts";
+import { openRooms, type RestoredNode, type Rooms, type RoomsOptions } from "../../src/node/core/rooms.ts";
 import { LOOK_MS } from "../../src/node/core/standstill.ts";
 import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
@@ -99,7 +99,6 @@ const MAX_TICKS = 1000;
 const SWEEP_APART_MS = 200;
 /** The most time between two slices of a change of policy. */
 const SLICE_APART_MS = 400;
-
 /** Time until the file of the members is on disk. */
 const ROSTER_MS = 5;
 
@@ -138,6 +137,7 @@ export class SimProcess {
   readonly #outputs: NodeOutput[] = [];
   #isDraining = false;
   readonly switches: SwitchQueue;
+  readonly rooms: Rooms;
   /** What puts the next policies in force, when watches have heard of the one before. */
   readonly #unheard: (() => void)[] = [];
   /** What waits until a change of policy is shown. */
@@ -164,7 +164,7 @@ export class SimProcess {
     this.bootMs = node.parts.world.nowMs;
     this.bootSkewMs = node.skewMs;
     this.boot = `n${node.index}-${node.life}`;
-    const earlierBoots = disk.boots;
+    const { boots: earlierBoots } = disk;
     if (earlierBoots !== undefined) disk.boots = [this.boot, ...earlierBoots];
     const onEarly = (detail: string) => node.parts.watching.endedEarly(node, detail);
     const time = this.time();
@@ -176,14 +176,14 @@ export class SimProcess {
     this.policies.takeChanged();
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) opening.row(row);
     if (opening.renewed !== undefined) Object.assign(disk, opening.renewed);
-    const { rooms } = opening.finish();
-    ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = rooms);
+    ({ rooms: this.rooms } = opening.finish());
+    ({ reads: this.reads, fanout: this.fanout, switches: this.switches, machine: this.machine } = this.rooms);
     this.warm = restoreWarm(this);
     this.startAgeMs = Math.max(0, this.time().wallMs - (disk.snapshot?.savedWallMs ?? 0));
     this.waking = new SimWaking(this, this.fanout);
     this.place = placeOf(this);
     if (node.index % 2 === 0) this.renewCopy();
-    this.fabric = openSimFabric(this, rooms, { settings: roomsOptions.settings, earlierBoots });
+    this.fabric = openSimFabric(this, this.rooms, { settings: roomsOptions.settings, earlierBoots });
   }
 
   get isReady(): boolean {

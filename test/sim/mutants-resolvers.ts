@@ -1,0 +1,155 @@
+/** Planted bugs of resolvers: whom they judge, what they hold and for how long, and what they say of its age and its place. */
+export const RESOLVER_MUTANTS = [
+  {
+    name: "a verdict without viewer",
+    rule: "Resolver 1 and 15: a resolver judges each caller by itself",
+    edits: [
+      {
+        file: "src/discovery/reads.ts",
+        find: "    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });",
+        replace: '    return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant === "" ? "" : "nobody" });',
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "an old policy is kept",
+    rule: "Resolver 15: a resolver takes each newer version of the policy",
+    edits: [
+      {
+        file: "src/resolver/followed-policy.ts",
+        find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
+        replace: "if (this.#engine.newestNumber === 0) this.#engine.take(version, sizeBytes);",
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "a resolver has LOCAL entries",
+    rule: "Resolver 2: LOCAL entries are left out of what a resolver is sent",
+    edits: [
+      {
+        file: "src/catalog/query/filter.ts",
+        find: "if (record.scope < filter.scope || (record.scope === SCOPE.LOCAL && filter.resolved !== undefined)) return",
+        replace: "if (record.scope < filter.scope) return",
+      },
+      {
+        file: "src/resolver/followed.ts",
+        find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");\n',
+        replace: "",
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "what is not known yet is empty",
+    rule: "Resolver 14 and 17: a namespace is unknown before its first END",
+    edits: [
+      {
+        file: "src/resolver/watches.ts",
+        find: "some(({ isComplete, prefixes }) => isComplete && prefixes.covers(namespace));",
+        replace: "some(({ prefixes }) => prefixes.covers(namespace));",
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "a negative answer outlives its put",
+    rule: "Resolver 12: an answer that nothing exists is never served beyond its time",
+    edits: [
+      {
+        file: "src/resolver/fetches.ts",
+        find: "return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS)",
+        replace: "return isNegative || heldMs < ttlMs * (1 + STALE_TTLS)",
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+  },
+  {
+    name: "the guard keeps what was unregistered",
+    rule: "Resolver 16: that a key was unregistered ends the hold at once",
+    edits: [
+      {
+        file: "src/resolver/held-entries.ts",
+        find: "    if (cause !== CAUSE.EXPIRED) {\n",
+        replace: "    if (cause !== CAUSE.EXPIRED && cause !== CAUSE.UNREGISTERED) {\n",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "the guard holds without end",
+    rule: "Resolver 16: lookups keep held entries for resolver.guard_hold",
+    edits: [
+      {
+        file: "src/resolver/held-entries.ts",
+        find: "    for (const { entry } of this.#guard.tick(monoMs)) this.#release(entry.record.key);",
+        replace: "    void monoMs;",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a held entry is in a cursor",
+    rule: "Resolver 16: watches, digests and cursors have no held entries",
+    edits: [
+      {
+        file: "src/resolver/followed.ts",
+        find: "      this.#options.replica.withdraw(stored, time);\n      this.#options.replica.causes.set(stored, cause);\n",
+        replace: "      if (cause === CAUSE.NO_MATCH) this.#options.replica.withdraw(stored, time);\n",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a cursor between bookmarks",
+    rule: "Resolver 7: only where a resolver holds what the last bookmark says do its readers get a portable cursor",
+    edits: [
+      {
+        file: "src/resolver/bookmarks.ts",
+        find: "if (last === undefined || !this.isAtBookmark || last.cursor.policyEpoch !== policyEpoch)",
+        replace: "if (last === undefined || last.cursor.policyEpoch !== policyEpoch)",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "another upstream makes the data young",
+    rule: "Resolver 9: a message of another upstream that is no bookmark changes no age",
+    edits: [
+      {
+        file: "src/resolver/machine.ts",
+        find: "if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness",
+        replace: "if (said.ageMs !== undefined) this.#freshness",
+      },
+      { file: "src/resolver/machine.ts", find: "    if (said.place === undefined) return;\n", replace: "" },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a loop is not seen",
+    rule: "Resolver 10: a resolver refuses an upstream whose data comes through itself",
+    edits: [
+      { file: "src/resolver/upstreams.ts", find: '["loop", via.includes(name)],', replace: '["loop", false],' },
+      { file: "src/services/resolving/reads.ts", find: "if (via.some((name) => own.includes(name)))", replace: "if (via.length > 99)" },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+];

@@ -1,0 +1,18 @@
+/** Resolvers between nodes and clients, in worlds that a seed draws; each takes about a third of a second. `test/nightly` runs more of them. */
+import { expect, test } from "vitest";
+import { explain, runSeed } from "./resolver-worlds.ts";
+
+const SEEDS = 30;
+
+test("resolvers answer as their upstreams, hide what policy hides, and say how old it is", { timeout: 300_000 }, () => {
+  const happened = new Map<string, number>();
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const outcome = runSeed(seed);
+    if (outcome.violation !== undefined) expect.fail(explain(seed, outcome));
+    for (const [name, count] of Object.entries(outcome.counts)) happened.set(name, (happened.get(name) ?? 0) + count);
+    // What cannot be replayed cannot be found out.
+    if (seed % 10 === 0) expect(runSeed(seed).counts, `seed ${seed} run twice`).toEqual(outcome.counts);
+  }
+  console.log(`${SEEDS} worlds: ${[...happened].map(([name, count]) => `${count} ${name}`).join(", ")}`);
+  expect([...happened].filter(([, count]) => count === 0)).toEqual([]);
+});

@@ -1,0 +1,173 @@
+/** Draws what happens in a world with resolvers from a seed: a list of timed steps, of which any may be left out. */
+import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { CALLERS } from "./answers.ts";
+import { KEYS, NAMES } from "./registrants.ts";
+import type { RoamerPlan } from "./roamer.ts";
+import type { ResolverPlan } from "./sim-resolver.ts";
+
+export type ResolverStep = { readonly atMs: number } & (
+  | { readonly kind: "put"; readonly key: number; readonly node: number; readonly scope: Scope; readonly isStatic: boolean }
+  | { readonly kind: "end"; readonly key: number; readonly node: number }
+  /** Nobody renews the leases of a name any more. */
+  | { readonly kind: "lapse"; readonly name: number }
+  | { readonly kind: "policy"; readonly variant: number }
+  | { readonly kind: "move"; readonly roamer: number; readonly place: number }
+  /** Between two of them nothing passes. */
+  | { readonly kind: "cut"; readonly a: string; readonly b: string; readonly forMs: number }
+  | { readonly kind: "break"; readonly a: string; readonly b: string }
+  | { readonly kind: "restart"; readonly resolver: number; readonly isSilent: boolean; readonly downMs: number }
+  | { readonly kind: "skew"; readonly resolver: number; readonly byMs: number; readonly forMs: number }
+  /** Undefined: it never comes back. */
+  | { readonly kind: "crash"; readonly node: number; readonly isSilent: boolean; readonly downMs: number | undefined }
+  | { readonly kind: "partition"; readonly node: number; readonly forMs: number }
+);
+
+export interface WorldPlan {
+  readonly seed: string;
+  readonly nodeCount: number;
+  readonly resolvers: readonly ResolverPlan[];
+  readonly roamers: readonly RoamerPlan[];
+  /** For each resolver, the time between two asks. */
+  readonly askMs: readonly number[];
+  readonly steps: readonly ResolverStep[];
+  readonly activeMs: number;
+}
+
+const FIRST_MS = 3000;
+const SCOPES: readonly Scope[] = [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL, SCOPE.ZONE, SCOPE.GLOBAL, SCOPE.LOCAL];
+const FOLLOWED: readonly (readonly string[])[] = [["svc"], ["svc", "other"], [""], ["svc.eu", "svc-x"], []];
+
+export function planOf(seed: string | number): WorldPlan {
+  const rng = new Rng(`resolvers/${seed}`);
+  const nodeCount = 2 + rng.int(3);
+  const isLoop = rng.int(6) === 0;
+  const resolvers = isLoop ? inALoop(rng) : resolversOf(rng, nodeCount);
+  const activeMs = 30_000 + rng.int(20_000);
+  const steps = [...work(rng, nodeCount, activeMs), ...faults(rng, nodeCount, resolvers, activeMs)];
+  if (isLoop) steps.push({ atMs: 9000 + rng.int(5000), kind: "cut", a: "r0", b: "n0", forMs: 12_000 });
+  const places = nodeCount + resolvers.length;
+  const roamers = Array.from({ length: 1 + rng.int(3) }, () => ({
+    caller: CALLERS[rng.int(CALLERS.length)] ?? CALLERS[0]!,
+    prefix: ["svc", "other", "svc.eu"][rng.int(3)] ?? "svc",
+    place: rng.int(places),
+  }));
+  const moveMs = 2000 + rng.int(6000);
+  for (let atMs = FIRST_MS; atMs < activeMs; atMs += rng.int(2 * moveMs))
+    steps.push({ atMs, kind: "move", roamer: rng.int(roamers.length), place: rng.int(places) });
+  return {
+    seed: `resolvers/${seed}`,
+    nodeCount,
+    resolvers,
+    roamers,
+    askMs: resolvers.map(() => (rng.int(3) === 0 ? 4000 : 150 + rng.int(500))),
+    steps: steps.filter(({ atMs }) => atMs < activeMs).toSorted((a, b) => a.atMs - b.atMs),
+    activeMs,
+  };
+}
+
+/** The first ones have nodes above them, and later ones also resolvers; sometimes the first one has the last one, too, so that a loop may close. */
+function resolversOf(rng: Rng, nodeCount: number): readonly ResolverPlan[] {
+  const count = 1 + rng.int(3);
+  const isLooped = count > 1 && rng.int(3) === 0;
+  return Array.from({ length: count }, (_, i) => {
+    const nodes = shuffled(
+      rng,
+      Array.from({ length: nodeCount }, (_each, n) => `n${n}`),
+    ).slice(0, 1 + rng.int(nodeCount));
+    const above = i > 0 && rng.int(3) > 0 ? [`r${rng.int(i)}`] : [];
+    const below = isLooped && i === 0 ? [`r${count - 1}`] : [];
+    return {
+      name: `r${i}`,
+      upstreams: rng.int(2) === 0 ? [...above, ...below, ...nodes] : [...nodes, ...above, ...below],
+      namespaces: FOLLOWED[rng.int(FOLLOWED.length)] ?? [],
+      guardHoldMs: 6000 + rng.int(10_000),
+      // Where others follow one, it has room for what they follow.
+      maxWatches: rng.int(2) === 0 && count === 1 ? 3 : 256,
+    };
+  });
+}
+
+/** Two that have each other as upstreams: when the first loses its node, only the second one is left, which is fed by the first. */
+function inALoop(rng: Rng): readonly ResolverPlan[] {
+  const alike = { namespaces: ["svc"], guardHoldMs: 6000 + rng.int(10_000), maxWatches: 256 };
+  return [
+    { name: "r0", upstreams: ["n0", "r1"], ...alike },
+    { name: "r1", upstreams: ["r0"], ...alike },
+  ];
+}
+
+function work(rng: Rng, nodeCount: number, activeMs: number): ResolverStep[] {
+  const steps: ResolverStep[] = [];
+  const put = (atMs: number, key: number): ResolverStep => ({
+    atMs,
+    kind: "put",
+    key,
+    node: rng.int(nodeCount),
+    scope: SCOPES[rng.int(SCOPES.length)] ?? SCOPE.ZONE,
+    isStatic: rng.int(3) === 0,
+  });
+  KEYS.forEach((_, key) => {
+    if (rng.int(4) > 0) steps.push(put(FIRST_MS + rng.int(2000), key));
+  });
+  const meanMs = 300 + rng.int(1500);
+  for (let atMs = 6000; atMs < activeMs; atMs += rng.int(2 * meanMs)) {
+    const pick = rng.int(10);
+    if (pick < 6) steps.push(put(atMs, rng.int(KEYS.length)));
+    else if (pick < 9) steps.push({ atMs, kind: "end", key: rng.int(KEYS.length), node: rng.int(nodeCount) });
+    else steps.push({ atMs, kind: "lapse", name: rng.int(NAMES.length) });
+  }
+  for (let n = rng.int(4); n > 0; n--) steps.push({ atMs: 4000 + rng.int(activeMs - 4000), kind: "policy", variant: rng.int(4) });
+  return steps;
+}
+
+/** A world has faults of a few kinds only: those of many would hide each other. */
+function faults(rng: Rng, nodeCount: number, resolvers: readonly ResolverPlan[], activeMs: number): ResolverStep[] {
+  const anyAt = () => 5000 + rng.int(activeMs - 5000);
+  const resolver = () => rng.int(resolvers.length);
+  const upstreamOf = (plan: ResolverPlan | undefined) => plan?.upstreams[rng.int(plan.upstreams.length)] ?? "n0";
+  const cutOff = (atMs: number, forMs: number): ResolverStep[] => {
+    const plan = resolvers[resolver()];
+    return (plan?.upstreams ?? []).map((b) => ({ atMs, kind: "cut", a: plan?.name ?? "", b, forMs }));
+  };
+  const makers: readonly (() => readonly ResolverStep[])[] = [
+    () => [{ atMs: anyAt(), kind: "cut", a: `r${resolver()}`, b: upstreamOf(resolvers[resolver()]), forMs: 300 + rng.int(15_000) }],
+    () => cutOff(anyAt(), 4000 + rng.int(15_000)),
+    () => {
+      const plan = resolvers[resolver()];
+      return Array.from({ length: 3 }, () => ({ atMs: anyAt(), kind: "break", a: plan?.name ?? "", b: upstreamOf(plan) }));
+    },
+    () => [{ atMs: anyAt(), kind: "restart", resolver: resolver(), isSilent: rng.int(2) === 0, downMs: 200 + rng.int(4000) }],
+    () => [{ atMs: anyAt(), kind: "skew", resolver: resolver(), byMs: -3_600_000, forMs: 5000 + rng.int(20_000) }],
+    () => [{ atMs: anyAt(), kind: "crash", node: rng.int(nodeCount), isSilent: rng.int(2) === 0, downMs: 200 + rng.int(8000) }],
+    () => [{ atMs: anyAt(), kind: "crash", node: 1 + rng.int(nodeCount - 1), isSilent: rng.int(2) === 0, downMs: undefined }],
+    // The policy is narrowed while the resolver is cut off.
+    () => {
+      const atMs = anyAt();
+      return [...cutOff(atMs, 6000 + rng.int(8000)), { atMs: atMs + 1000 + rng.int(3000), kind: "policy", variant: 1 + rng.int(3) }];
+    },
+    // It goes over to a node that has not heard of the newest policy.
+    () => {
+      const atMs = anyAt();
+      const away: ResolverStep = { atMs, kind: "partition", node: 0, forMs: 5000 + rng.int(5000) };
+      const cuts = resolvers.map(
+        ({ name }): ResolverStep => ({ atMs: atMs + 2500, kind: "cut", a: name, b: "n0", forMs: 6000 + rng.int(5000) }),
+      );
+      return [away, { atMs: atMs + 800, kind: "policy", variant: 1 + rng.int(3) }, ...cuts];
+    },
+  ];
+  const kinds = Array.from({ length: 1 + rng.int(3) }, () => makers[rng.int(makers.length)]);
+  return Array.from({ length: 1 + rng.int(5) }, () => kinds[rng.int(kinds.length)]?.() ?? []).flat();
+}
+
+function shuffled<T>(rng: Rng, items: readonly T[]): readonly T[] {
+  return items
+    .map((item) => ({ item, at: rng.next() }))
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ item }) => item);
+}
+
+/** A step as one line for people. */
+export function wordsOf({ atMs, kind, ...rest }: ResolverStep): string {
+  return `${(atMs / 1000).toFixed(3).padStart(9)} ${kind} ${JSON.stringify(rest)}`;
+}

@@ -1,0 +1,470 @@
+/**
+ * One simulated resolver: a host on which processes run one after the other. A process has the rooms and the machine of the product, `ResolverRooms`, on
+ * clocks and a network of the simulator.
+ */
+import type { InstanceName } from "../../../src/catalog/query/instances.ts";
+import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
+import { CAUSE } from "../../../src/catalog/watch/cause.ts";
+import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
+import { SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
+import { healthRank } from "../../../src/discovery/candidates.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import type { Time } from "../../../src/lib/machine.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import type { Rng } from "../../../src/lib/rng.ts";
+import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
+import type { Caller } from "../../../src/policy/identity/caller.ts";
+import { readWatchMessage } from "../../../src/resolver/codec.ts";
+import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/machine.ts";
+import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
+import { type AnswerAge, SOURCE } from "../../../src/services/discovery/age.ts";
+import { checkVia } from "../../../src/services/resolving/reads.ts";
+import { WALL_START_MS } from "../sim-node.ts";
+import type { Trace } from "../trace.ts";
+import { SLICED_NAMES } from "../waking.ts";
+import type { World } from "../world.ts";
+import type { History, Shown } from "./history.ts";
+import type { Sent, Server, Serving } from "./server.ts";
+import type { Host, Line, Wires } from "./wires.ts";
+
+/** Is told of what a process does. */
+export interface Seen {
+  /** It took in a message of its upstream about what is below these prefixes. */
+  heard(process: ResolverProcess, sent: Sent, prefixes: Prefixes): void;
+  /** It goes on with an upstream that just said that its data comes through this very resolver. */
+  looped(process: ResolverProcess, upstream: string): void;
+  /** It says that an upstream sent what no server of ours can have sent. */
+  garbled(process: ResolverProcess, fault: string): void;
+}
+
+/** When a message came, and when its server knew what it says, in true time. */
+export interface Heard {
+  readonly heardMs: number;
+  readonly knownMs: number;
+}
+
+export interface ResolverPlan {
+  readonly name: string;
+  /** Names of nodes and resolvers, in the order of preference. */
+  readonly upstreams: readonly string[];
+  readonly namespaces: readonly string[];
+  readonly guardHoldMs: number;
+  readonly maxWatches: number;
+}
+
+export interface SimResolverParts {
+  readonly world: World;
+  readonly wires: Wires;
+  readonly trace: Trace;
+  readonly rng: Rng;
+  readonly history: History;
+  readonly seen: Seen;
+  readonly server: (name: string) => Server;
+}
+
+interface OpenWatch {
+  readonly stream: number;
+  readonly upstream: string;
+  readonly prefixes: readonly string[];
+}
+
+export const TTLS = { zoneMs: 8000, regionMs: 12_000, globalMs: 16_000, negativeMs: 10_000 } as const;
+const SAMPLING = { form: "spread", at: 0, rank: healthRank, ideal: 0, fit: 0, wanted: 1 } as const;
+/** The most time between two slices of a change of policy. */
+const SLICE_APART_MS = 100;
+
+/** What a caller was answered. */
+export interface Told extends Answer {
+  readonly records: readonly CatalogRecord[];
+}
+
+export class SimResolver implements Host {
+  readonly plan: ResolverPlan;
+  readonly parts: SimResolverParts;
+  readonly isFrozen = false;
+  isSilent = false;
+  skewMs = 0;
+  life = 0;
+  process: ResolverProcess | undefined;
+
+  constructor(plan: ResolverPlan, parts: SimResolverParts) {
+    this.plan = plan;
+    this.parts = parts;
+  }
+
+  get name(): string {
+    return this.plan.name;
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined;
+  }
+
+  start(): void {
+    if (this.process !== undefined) return;
+    this.life += 1;
+    this.isSilent = false;
+    this.parts.trace.say(() => `${this.name} starts`);
+    this.process = new ResolverProcess(this);
+    this.process.input({ kind: "tick" });
+  }
+
+  crash(isSilent: boolean): void {
+    this.parts.trace.say(() => `${this.name} crashes`);
+    this.isSilent = isSilent;
+    this.process?.stop();
+    this.process = undefined;
+  }
+
+  serving(): Serving {
+    if (this.process === undefined) throw new WaymarkError("not_ready", "it is down");
+    return this.process.serving();
+  }
+
+  /** What it says of itself to who would follow it. Cut off, it says that it serves nobody: others may reach a node. */
+  facts(): UpstreamFacts {
+    const { upstreams, via } = this.process?.rooms.machine ?? {};
+    if (via === undefined || upstreams === undefined || upstreams.isCutOff) throw new WaymarkError("not_ready", "it is cut off");
+    return { clusterId: "c1", region: "r1", via };
+  }
+}
+
+export class ResolverProcess {
+  readonly host: SimResolver;
+  readonly rooms: ResolverRooms;
+  readonly bootMs: number;
+  isStopped = false;
+  /** The newest version of the policy under which anything was made that this process heard. */
+  heard: { readonly number: number; readonly epoch: string } | undefined;
+  /** What its upstream showed at the bookmark that this process is at, as far as it knows. */
+  shown: Shown | undefined;
+  /** Prefixes whose snapshot was told to this process, whole. */
+  readonly told: (readonly string[])[] = [];
+  /** The last place of its upstream. */
+  place: Heard | undefined;
+  /** Keys of which it was told that somebody unregistered them, and nothing since. */
+  readonly unregistered = new Set<KeyText>();
+  lastHeardMs = Number.NEGATIVE_INFINITY;
+  /** The last answer to a fetch, by name. */
+  readonly fetched = new Map<string, Heard>();
+  fetchCount = 0;
+  readonly #lines = new Map<string, Line>();
+  readonly #calls = new Map<number, number>();
+  #timerMs = Number.POSITIVE_INFINITY;
+
+  constructor(host: SimResolver) {
+    this.host = host;
+    const { world, rng } = host.parts;
+    const { name, upstreams, namespaces, guardHoldMs, maxWatches } = host.plan;
+    this.bootMs = world.nowMs;
+    const chance = rng.fork(`life ${host.life}`);
+    const resolver: ResolverOptions = {
+      name,
+      clusterId: "c1",
+      region: "r1",
+      upstreams,
+      namespaces,
+      maxWatches,
+      maxEntries: 10_000,
+      maxBytes: 100_000_000,
+      ttls: TTLS,
+      maxStaleMs: 3_600_000,
+      guardHoldMs,
+      pruneIntervalMs: 5000,
+      seedOnStart: rng.int(2) === 0,
+      // No digests are compared in these worlds: whoever reads along takes such a watch for one that is followed.
+      resyncIntervalMs: 3_600_000,
+      random: () => chance.next(),
+    };
+    const boot = `${name}-${host.life}`;
+    const catalog = { tombstoneTtlMs: 20_000, minTombstones: 4, pastTouches: rng.int(2) === 0 ? 8 : 100_000 };
+    const rest = { zones: [], onDenied: () => {}, onAgain: () => {}, nameBounds: SLICED_NAMES };
+    const history = { maxVersions: 10, maxBytes: 1 << 20 };
+    this.rooms = new ResolverRooms({ nodeId: name, generation: host.life, boot, resolver, catalog, history, ...rest }, this.time());
+  }
+
+  time(): Time {
+    const { world } = this.host.parts;
+    return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: Math.floor(WALL_START_MS + world.nowMs + this.host.skewMs) };
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    for (const line of this.#lines.values()) line.close();
+  }
+
+  get epoch(): string {
+    return this.rooms.policies.policy.epoch;
+  }
+
+  /** Whether it is at a bookmark, and its readers have heard of the policy in force. */
+  get isAtPlace(): boolean {
+    return this.rooms.machine.bookmarks.isAtBookmark && this.rooms.reads.isSettled;
+  }
+
+  // ---- callers ----
+
+  /**
+   * A caller asks for a name, as the handlers do: the verdict comes first, then where its entries are found. `told` is called once: with what it is
+   * answered, or with what it is refused with.
+   */
+  ask(caller: Caller, name: InstanceName, told: (answer: Told | WaymarkError) => void): void {
+    const { machine, reads } = this.rooms;
+    if (!machine.policy.isReady) return told(new WaymarkError("not_ready", "it lacks the policy"));
+    if (!reads.verdict(caller, name.namespace).allowed) return told({ source: "followed", isStale: false, ageMs: 0, records: [] });
+    const out: ResolverOrder[] = [];
+    try {
+      const found = () => reads.find(caller, name, { sampling: SAMPLING, read: (record) => record }).found;
+      const later = (outcome: { readonly answer: { readonly ageMs: number } } | { readonly error: WaymarkError }) => {
+        if ("error" in outcome) told(outcome.error);
+        else if (!machine.policy.isReady) told(new WaymarkError("not_ready", "it lacks the policy"));
+        else told({ source: "fetched", isStale: false, ageMs: outcome.answer.ageMs, records: found() });
+      };
+      const answer = machine.ask(name, later, this.time(), out);
+      if (answer !== undefined) told({ ...answer, records: found() });
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      told(error);
+    }
+    this.#carryOut(out);
+    this.input({ kind: "tick" });
+  }
+
+  // ---- turns ----
+
+  input(input: ResolverInput): void {
+    if (this.isStopped) return;
+    const out: ResolverOrder[] = [];
+    if (this.rooms.handle(input, this.time(), out)) this.#switch();
+    this.#carryOut(out);
+    this.#arm();
+  }
+
+  #switch(): void {
+    this.host.parts.trace.say(() => `${this.host.name} has policy ${this.epoch}`);
+    const { switches } = this.rooms;
+    const { isRunning } = switches;
+    switches.look(this.time());
+    if (!isRunning && switches.isRunning) this.#switchSome();
+  }
+
+  #switchSome(): void {
+    const { rng } = this.host.parts;
+    const { switches } = this.rooms;
+    for (let n = rng.int(4); n >= 0 && switches.isRunning; n--) if (switches.step(1 + rng.int(4), this.time())) this.rooms.show();
+    if (switches.isRunning) this.#later(1 + rng.int(SLICE_APART_MS), () => this.#switchSome());
+  }
+
+  #later(ms: number, run: () => void): void {
+    this.host.parts.world.after(ms, () => {
+      if (!this.isStopped) run();
+    });
+  }
+
+  #arm(): void {
+    const { world } = this.host.parts;
+    const next = this.rooms.machine.nextDeadlineMs();
+    const atMs = Math.max(world.nowMs + 0.01, next - this.time().monoMs + world.nowMs);
+    if (atMs >= this.#timerMs || !Number.isFinite(atMs)) return;
+    this.#timerMs = atMs;
+    world.at(atMs, () => {
+      if (this.isStopped || this.#timerMs !== atMs) return;
+      this.#timerMs = Number.POSITIVE_INFINITY;
+      this.input({ kind: "tick" });
+    });
+  }
+
+  #carryOut(out: readonly ResolverOrder[]): void {
+    for (const order of out) this.#do(order);
+  }
+
+  #do(order: ResolverOrder): void {
+    const { trace, seen } = this.host.parts;
+    trace.say(() => `${this.host.name} ${JSON.stringify(order)}`);
+    switch (order.kind) {
+      case "probe":
+        return this.#probe(order.upstream);
+      case "open":
+        return this.#open(order);
+      case "close":
+        return this.#close(`watch ${order.stream}`);
+      case "open policy":
+        return this.#openPolicy(order);
+      case "close policy":
+        return this.#close(`policy ${order.stream}`);
+      case "fetch":
+        return this.#fetch(order);
+      case "garbled":
+        return seen.garbled(this, `${order.upstream} ${order.fault}`);
+    }
+  }
+
+  #close(name: string): void {
+    this.#lines.get(name)?.close();
+    this.#lines.delete(name);
+  }
+
+  #probe(upstream: string): void {
+    const { wires, server } = this.host.parts;
+    const to = server(upstream);
+    wires.call(
+      this.host,
+      to.host,
+      () => to.facts(),
+      (answer, latencyMs) => {
+        if (answer === undefined || answer instanceof WaymarkError) this.input({ kind: "probe failed", upstream });
+        else this.input({ kind: "probed", upstream, latencyMs, facts: answer.is });
+      },
+    );
+  }
+
+  #open({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open" }): void {
+    const { wires, server } = this.host.parts;
+    const to = server(upstream);
+    const open = () => to.watch({ prefixes, cursor, via: [this.host.name] });
+    const heard = {
+      said: (sent: Sent) => this.#heard({ stream, upstream, prefixes }, sent),
+      ended: (retryMs: number | undefined) => {
+        this.#lines.delete(`watch ${stream}`);
+        this.input({ kind: "watch ended", stream, ...(retryMs !== undefined && { retryMs }) });
+      },
+    };
+    this.#lines.set(`watch ${stream}`, wires.stream(this.host, to.host, open, heard));
+  }
+
+  #heard({ stream, upstream, prefixes }: OpenWatch, sent: Sent): void {
+    const { world, trace, seen } = this.host.parts;
+    this.#noteEpoch(sent.epoch);
+    const { snapshot, place, deltas, via } = readWatchMessage(sent.bytes);
+    trace.say(
+      () => `${this.host.name} hears on ${stream}: snapshot ${snapshot}, ${deltas.length} deltas${place === undefined ? "" : ", a place"}`,
+    );
+    // While two watches are open neither speaks of all that is followed.
+    const isWhole = [...this.#lines.keys()].filter((line) => line.startsWith("watch")).length === 1;
+    this.lastHeardMs = world.nowMs;
+    this.shown = undefined;
+    if (place !== undefined && isWhole) this.place = { heardMs: world.nowMs, knownMs: sent.knownMs };
+    this.input({ kind: "watch said", stream, bytes: sent.bytes });
+    if (this.isStopped) return;
+    if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
+    for (const { change } of deltas) if ("key" in change && change.cause === CAUSE.UNREGISTERED) this.unregistered.add(change.text);
+    for (const key of this.unregistered) if (this.rooms.replica.view(key) !== undefined) this.unregistered.delete(key);
+    if (snapshot === SNAPSHOT.END) this.told.push(prefixes);
+    if (place !== undefined && this.rooms.machine.bookmarks.isAtBookmark) this.shown = sent.shown;
+    seen.heard(this, sent, new Prefixes(prefixes));
+  }
+
+  #openPolicy({ stream, upstream, known }: ResolverOrder & { kind: "open policy" }): void {
+    const { wires, server } = this.host.parts;
+    const to = server(upstream);
+    const heard = {
+      said: (sent: Sent) => {
+        this.#noteEpoch(sent.epoch);
+        this.input({ kind: "policy said", stream, bytes: sent.bytes });
+      },
+      ended: (retryMs: number | undefined) => this.input({ kind: "policy ended", stream, ...(retryMs !== undefined && { retryMs }) }),
+    };
+    this.#lines.set(
+      `policy ${stream}`,
+      wires.stream(this.host, to.host, () => to.policy(known), heard),
+    );
+  }
+
+  #fetch({ call, upstream, name, pageToken }: ResolverOrder & { kind: "fetch" }): void {
+    const { wires, server } = this.host.parts;
+    const to = server(upstream);
+    this.fetchCount += 1;
+    wires.call(
+      this.host,
+      to.host,
+      () => to.fetch(name, pageToken, [this.host.name]),
+      (answer) => {
+        if (answer === undefined || answer instanceof WaymarkError) {
+          this.#calls.delete(call);
+          return this.input({ kind: "fetch failed", call, error: answer ?? new WaymarkError("not_ready", "no answer") });
+        }
+        const { bytes, epoch, knownMs } = answer.is;
+        this.#noteEpoch(epoch);
+        // Of several pages the first is the oldest.
+        const sinceMs = Math.min(knownMs, this.#calls.get(call) ?? knownMs);
+        this.#calls.set(call, sinceMs);
+        this.fetched.set(nameText(name), { heardMs: this.host.parts.world.nowMs, knownMs: sinceMs });
+        this.input({ kind: "fetched", call, bytes });
+      },
+    );
+  }
+
+  #noteEpoch(epoch: string): void {
+    const number = Number(/^(\d+)-/.exec(epoch)?.[1] ?? 0);
+    if (number > (this.heard?.number ?? 0)) this.heard = { number, epoch };
+  }
+
+  // ---- readers ----
+
+  serving(): Serving {
+    const { rooms, host } = this;
+    const { machine } = rooms;
+    const { history, world } = host.parts;
+    const isStopped = () => this.isStopped;
+    const identity = { version: "0.0.0", nodeId: host.name, clusterId: "c1", region: "r1", zone: "z1", roles: [], listeners: {} };
+    return {
+      parts: {
+        reads: rooms.reads,
+        fanout: rooms.fanout,
+        dnsNames: rooms.dnsNames,
+        bytes: rooms.bytes,
+        loads: rooms.loads,
+        identity: { ...identity, generation: host.life, boot: rooms.reads.node.boot, startedMonoMs: 0 },
+        endedStaticCount: () => 0,
+        mesh: { ageMs: (time) => machine.followedAnswer(time).ageMs, hasPeers: () => true },
+        isReady: () => machine.isReady,
+        isPaused: () => !machine.policy.isReady,
+        checkCaughtUp: () => {},
+        checkStart: () => {
+          if (!machine.policy.isReady) throw new WaymarkError("not_ready", "it lacks the policy");
+        },
+        caughtUp: undefined,
+        now: () => this.time(),
+        random: () => 0.5,
+        allowsViewerOverride: false,
+        metrics: new Metrics(),
+        isTls: true,
+        followedAge: (time) => this.#ageOf(time),
+        via: () => machine.via,
+        checkVia: (via) => checkVia(machine.via, via),
+        resumes: machine.bookmarks,
+        onRead: () => {},
+      },
+      policies: rooms.policies,
+      get isOver() {
+        return isStopped();
+      },
+      time: () => this.time(),
+      encodedAt: (place) => history.version(place),
+      shownAt: (_cursor: PortableCursor) => this.shown,
+      ageOf: (namespace) => {
+        if (!machine.policy.isReady || !machine.isComplete(namespace)) throw new WaymarkError("not_ready", "it does not follow it");
+        return this.#ageOf(this.time(), namespace);
+      },
+      knownMs: () => this.place?.knownMs ?? world.nowMs,
+      watched: (prefixes) => {
+        for (const prefix of prefixes) machine.following.watch(prefix);
+        this.#later(0, () => this.input({ kind: "tick" }));
+        return () => {
+          for (const prefix of prefixes) machine.following.unwatch(prefix);
+        };
+      },
+      isWhole: (prefixes) => machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix)),
+    };
+  }
+
+  #ageOf(time: Time, namespace?: string): AnswerAge {
+    const { ageMs, isStale } = this.rooms.machine.followedAnswer(time, namespace);
+    return { ageMs: Math.round(Math.min(ageMs, time.wallMs)), isStale, source: SOURCE.FOLLOWED };
+  }
+}
+
+export function nameText({ kind, namespace, name }: InstanceName): string {
+  return `${kind} ${namespace} ${name}`;
+}
