@@ -13,6 +13,7 @@ import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
@@ -67,7 +68,10 @@ export class ResolverCore implements Component {
   readonly #onServing = new Set<(isServing: boolean) => void>();
   readonly #policyWakes = new Set<() => void>();
   readonly #limitsTimer: NodeJS.Timeout;
+  readonly #log: Log;
   #isServing = false;
+  /** What the log has said last. */
+  #fault: string | undefined;
   #wasPolicyReady = false;
 
   constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverProcess) {
@@ -92,6 +96,7 @@ export class ResolverCore implements Component {
     this.#switcher = new PolicySwitcher(switches, () => this.rooms.show());
     this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
     const upstreamLog = log.child("resolver");
+    this.#log = upstreamLog;
     this.calls = new UpstreamCalls({
       name: nodeId,
       upstreamCount: settings.resolver.upstreams.length,
@@ -169,7 +174,7 @@ export class ResolverCore implements Component {
     const policy = isEnabled ? `version ${inForce?.number} in force` : "none configured";
     return [
       // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
-      { name: "catalog", ok: this.#isServing, detail: this.#isServing ? "loaded" : "loading" },
+      { name: "catalog", ok: this.#isServing, detail: machine.fault ?? (this.#isServing ? "loaded" : "loading") },
       { name: "upstream", ok: true, detail: current === undefined ? "no server answers; what is held is served" : `reads ${current}` },
       { name: "policy", ok: machine.policy.isReady, detail: machine.policy.isReady ? policy : "a version is known of that is not here" },
     ];
@@ -190,9 +195,16 @@ export class ResolverCore implements Component {
       fanout.all();
     }
     for (const wake of this.#policyWakes) wake();
+    this.#tellFault();
     if (this.#isServing || !machine.isReady) return;
     this.#isServing = true;
     this.#tell();
+  }
+
+  #tellFault(): void {
+    const { fault } = this.rooms.machine;
+    if (fault !== undefined && fault !== this.#fault) this.#log.error({ fault }, "this resolver has no room for what it is to follow");
+    this.#fault = fault;
   }
 
   #tell(): void {

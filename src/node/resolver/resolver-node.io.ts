@@ -22,7 +22,7 @@ const random = draws(randomFillSync);
 const LEAST_DRAIN_MS = 500;
 
 /** A larger copy on disk is neither written nor read. */
-const MAX_COPY_BYTES = 4 * 1024 * 1024 * 1024;
+const MAX_COPY_BYTES = 1024 * 1024 * 1024;
 
 /**
  * Starts a resolver and resolves when it is ready: the policy and all of `resolver.namespaces` are there. Before that its listeners answer that it is not.

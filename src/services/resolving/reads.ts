@@ -36,6 +36,7 @@ import { demandResolver } from "../for-resolver.ts";
 import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
+import { FollowedSource } from "./followed-source.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { passQuery } from "./upstream-query.ts";
 
@@ -341,7 +342,8 @@ class ResolvingReads {
     if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
     const prefixes = filter.resolved?.list ?? [filter.namespace === "" ? filter.prefix : filter.namespace];
     const release = this.#follow(prefixes);
-    const open = () => openHolding(() => watch(request, { ...context, time: this.#parts.now() }), release);
+    const opened = () => new FollowedSource(watch(request, { ...context, time: this.#parts.now() }), () => this.#refusal(prefixes));
+    const open = () => openHolding(opened, release);
     const { machine } = this.#ports;
     if (machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix))) return open();
     return new LateSource(this.#openLater(prefixes, open, release));
@@ -381,8 +383,20 @@ class ResolvingReads {
   async #complete(prefixes: readonly string[]): Promise<void> {
     const { machine } = this.#ports;
     const isThere = () => machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix));
-    if (await this.#ports.until(isThere, SNAPSHOT_WAIT_MS)) return;
+    const isOver = () => isThere() || this.#refusal(prefixes) !== undefined;
+    await this.#ports.until(isOver, SNAPSHOT_WAIT_MS);
+    const refusal = this.#refusal(prefixes);
+    if (refusal !== undefined) throw refusal;
+    if (isThere()) return;
     throw new WaymarkError("not_ready", "this resolver does not hold all of what is asked for yet", { retryMs: RETRY_MS });
+  }
+
+  /** Why what is below one of the prefixes is not followed although a caller watches it. Undefined where it is. */
+  #refusal(prefixes: readonly string[]): WaymarkError | undefined {
+    const { following } = this.#ports.machine;
+    if (!prefixes.some((prefix) => following.isRefused(prefix))) return undefined;
+    const message = "what is asked for does not fit this resolver (resolver.max_entries, resolver.max_bytes); ask for less, or ask a node";
+    return new WaymarkError("quota_exceeded", message);
   }
 
   // ---- policy ----
