@@ -22,6 +22,8 @@ export interface FetchedPage {
   /** Empty on the last page. */
   readonly nextPageToken: string;
   readonly ageMs: number;
+  /** Whether the server calls its answer stale. */
+  readonly isStale: boolean;
   readonly policyEpoch: string;
   readonly via: readonly string[];
 }
@@ -63,6 +65,8 @@ export interface WatchMessage {
   readonly place: { readonly text: string; readonly cursor: PortableCursor } | undefined;
   /** The age of the data by its own server's account, in ms. Undefined where the message does not say it. */
   readonly ageMs: number | undefined;
+  /** Whether its server calls its data stale. Only messages with an age say it. */
+  readonly isStale: boolean;
   readonly servedBy: string;
   readonly policyEpoch: string;
   readonly via: readonly string[];
@@ -77,7 +81,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
   const deltas: WatchDelta[] = [];
   const replaces: string[] = [];
   const via: string[] = [];
-  const said = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0 };
+  const said = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0, stale: 0 };
   let ageMs: number | undefined;
   let digest: bigint | undefined;
   while (!reader.isDone()) {
@@ -89,6 +93,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     else if (tag === WATCH.count) said.count = reader.varint();
     else if (tag === WATCH.digest) digest = reader.fixed64();
     else if (tag === WATCH.servedBy) said.servedBy = reader.text();
+    else if (tag === WATCH.stale) said.stale = reader.varint();
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
     else if (tag === WATCH.policyEpoch) said.policyEpoch = reader.text();
     else if (tag === WATCH.via) via.push(reader.text());
@@ -101,6 +106,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     replaces,
     place: portable === "" ? undefined : placeOf(portable),
     ageMs,
+    isStale: said.stale !== 0,
     servedBy,
     policyEpoch,
     via,
@@ -113,17 +119,18 @@ export function readFetchedPage(bytes: Uint8Array): FetchedPage {
   const reader = new WireReader(bytes);
   const entries: Uint8Array[] = [];
   const via: string[] = [];
-  let [nextPageToken, policyEpoch, ageMs] = ["", "", 0];
+  let [nextPageToken, policyEpoch, ageMs, stale] = ["", "", 0, 0];
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === QUERY.items) entries.push(reader.view());
     else if (tag === QUERY.nextPageToken) nextPageToken = reader.text();
+    else if (tag === QUERY.stale) stale = reader.varint();
     else if (tag === QUERY.age) ageMs = timeMs(readTime(reader));
     else if (tag === QUERY.policyEpoch) policyEpoch = reader.text();
     else if (tag === QUERY.via) via.push(reader.text());
     else reader.skip(tag);
   }
-  return { entries, nextPageToken, ageMs, policyEpoch, via };
+  return { entries, nextPageToken, ageMs, isStale: stale !== 0, policyEpoch, via };
 }
 
 function placeOf(text: string): WatchMessage["place"] {

@@ -14,6 +14,7 @@ import type { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { misplaced } from "../lib/protowire.ts";
 import type { BoundedCache } from "./bounded-cache.ts";
+import type { FetchedPage } from "./codec.ts";
 import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
 
 /** The answer to one name. */
@@ -26,6 +27,8 @@ export interface FetchedName {
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
   isOutdated: boolean;
+  /** Whether the server called its answer stale. */
+  readonly isStale: boolean;
   /** The number of changes of policy before it arrived. */
   readonly policyCount: number;
 }
@@ -97,6 +100,11 @@ export class Fetched {
     return known === undefined ? Number.POSITIVE_INFINITY : known.ageMs + monoMs - known.arrivedMonoMs;
   }
 
+  /** Whether the server called its answer to a name stale, which is here. */
+  isStale(name: InstanceName): boolean {
+    return this.#peek(name)?.isStale === true;
+  }
+
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
   wait(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
     return this.#fetches.wait(textOf(name), told);
@@ -106,7 +114,12 @@ export class Fetched {
    * The encoded entries of a name arrived, as the server shows them. Throws `invalid_argument` for what no server of ours can have sent; the fetch is then to
    * be told as failed.
    */
-  arrived(name: InstanceName, entries: readonly Uint8Array[], ageMs: number, { monoMs }: Time): void {
+  arrived(
+    name: InstanceName,
+    entries: readonly Uint8Array[],
+    { ageMs, isStale }: Pick<FetchedPage, "ageMs" | "isStale">,
+    { monoMs }: Time,
+  ): void {
     const key = textOf(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
     this.#let(this.#parts.cache.take(key));
@@ -123,7 +136,7 @@ export class Fetched {
       return placed;
     });
     const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
-    const kept: FetchedName = { ...answer, namespace: name.namespace, isOutdated: false, policyCount: this.#policyCount };
+    const kept: FetchedName = { ...answer, namespace: name.namespace, isStale, isOutdated: false, policyCount: this.#policyCount };
     this.#arriving = { key, answer: kept };
     kept.isOutdated = this.#fetches.ended(key, { answer });
     this.#arriving = undefined;

@@ -165,6 +165,8 @@ export class ResolverMachine {
   #fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   #isFull = false;
   #fault: string | undefined;
+  /** Whether the upstream last called its data stale: it is a resolver that is cut off, or a node that is. */
+  #isUpstreamStale = false;
 
   constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
     const { monoMs } = time;
@@ -308,7 +310,7 @@ export class ResolverMachine {
 
   /** How good the answer to a name is that was just fetched. */
   fetchedAnswer(name: InstanceName, time: Time): Answer {
-    return { source: "fetched", isStale: false, ageMs: this.#fetched.ageMs(name, time) };
+    return { source: "fetched", isStale: this.#fetched.isStale(name), ageMs: this.#fetched.ageMs(name, time) };
   }
 
   /** Whether the answer to a name was fetched and is here. */
@@ -330,7 +332,8 @@ export class ResolverMachine {
   followedAnswer(time: Time, namespace?: string): Answer {
     const heldCount = namespace === undefined || namespace === "" ? this.#held.lookup.size : this.#held.lookup.namespaceCount(namespace);
     const { isFromDisk } = this.#watches;
-    const isStale = isFromDisk || this.#isFull || heldCount > 0 || this.upstreams.isCutOff || this.#freshness.isSilent(time);
+    const isWell = !isFromDisk && !this.#isFull && !this.#isUpstreamStale && !this.upstreams.isCutOff;
+    const isStale = !isWell || heldCount > 0 || this.#freshness.isSilent(time);
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
   }
 
@@ -362,9 +365,10 @@ export class ResolverMachine {
     }
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
     if (known.state === "miss" || known.ageMs > maxAgeMs) return this.#missed(name, told, out);
-    const isStale = known.state === "stale";
+    const isOver = known.state === "stale";
+    const isStale = isOver || known.name.isStale;
     const upstream = this.upstreams.current;
-    if (isStale && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
+    if (isOver && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
     this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
     return { source: "fetched", isStale, ageMs: known.ageMs };
   }
@@ -452,6 +456,7 @@ export class ResolverMachine {
     if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
     if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
+    if (said.ageMs !== undefined) this.#isUpstreamStale = said.isStale;
     if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
   }
 
@@ -500,7 +505,7 @@ export class ResolverMachine {
           out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
           return true;
         }
-        this.#fetched.arrived(name, entries, page.ageMs, time);
+        this.#fetched.arrived(name, entries, page, time);
         this.#forget(call, fetch);
         return true;
       },

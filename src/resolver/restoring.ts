@@ -51,6 +51,7 @@ const CHANGES: Omit<WatchMessage, "deltas"> = {
   replaces: [],
   place: undefined,
   ageMs: undefined,
+  isStale: false,
   servedBy: "",
   policyEpoch: "",
   via: [],

@@ -27,7 +27,16 @@ function delta(key: string, seq: number, isPut: boolean): WatchDelta {
 
 function message(fields: Partial<WatchMessage>): WatchMessage {
   const place = { text: "p", cursor: {} as never };
-  const nothing = { deltas: [], snapshot: SNAPSHOT.NONE, replaces: [], ageMs: 0, servedBy: "a", via: [], digest: undefined } as const;
+  const nothing = {
+    deltas: [],
+    snapshot: SNAPSHOT.NONE,
+    replaces: [],
+    ageMs: 0,
+    isStale: false,
+    servedBy: "a",
+    via: [],
+    digest: undefined,
+  } as const;
   return { ...nothing, policyEpoch: "7", place, ...fields };
 }
 

@@ -52,7 +52,7 @@ class World {
 
   arrive(name: InstanceName, entries: readonly Uint8Array[], monoMs = 0): void {
     this.fetched.wait(name, () => {});
-    this.fetched.arrived(name, entries, 5, at(monoMs));
+    this.fetched.arrived(name, entries, { ageMs: 5, isStale: false }, at(monoMs));
   }
 
   ask(name: InstanceName, monoMs: number, isCutOff = false) {

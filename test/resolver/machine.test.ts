@@ -39,6 +39,16 @@ test("it is ready when its configured namespaces are there, and the policy; what
   expect([world.ask(DB), world.server("a").fetchCount]).toEqual(["followed 2", 1]);
 });
 
+test("what its server calls stale is stale here too, until that server is well", () => {
+  const world = started();
+  world.server("a").ageMs = 2 * MINUTE;
+  world.run(2 * SECOND);
+  expect([world.ask(DB), world.ask(OTHER), world.ask(OTHER)]).toEqual(["followed stale 2", "told", "fetched stale 1"]);
+  world.server("a").ageMs = 20;
+  world.run(2 * SECOND);
+  expect(world.ask(DB)).toBe("followed 2");
+});
+
 test("a name that is nowhere is fetched once, and its absence is known for a while", () => {
   const world = started();
   const none = { ...OTHER, name: "none" };

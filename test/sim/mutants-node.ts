@@ -30,7 +30,7 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core.ts",
-        find: "        return this.#end(output.keys as readonly KeyText[], time, out);",
+        find: "        return this.#hear(output.keys as readonly KeyText[], time, out);",
         replace: "        return;",
       },
     ],
@@ -213,8 +213,8 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core.ts",
-        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);\n    else out",
-        replace: "    void time;\n    out",
+        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);\n    else this.#say(settled, out);",
+        replace: "    void time;\n    this.#say(settled, out);",
       },
     ],
     withinSeeds: 5,

@@ -100,6 +100,20 @@ export const METRICS = {
     {},
     "Deltas a watcher was not sent: replaced by a snapshot because its cursor was too old.",
   ),
+  discovery_cache_hit_rate: gauge("ratio", {}, "Of a resolver: the part of its answers that waited for nobody, from 0 to 1.", "largest"),
+  discovery_cache_stale_serves_total: counter("answers", {}, "Of a resolver: answers that were marked stale."),
+  discovery_cache_negative_total: counter("answers", {}, "Of a resolver: fetched answers, served again, that nothing exists."),
+  discovery_cache_entries: gauge("entries", {}, "Of a resolver: entries that it follows and fetched."),
+  discovery_cache_held: gauge("entries", {}, "Of a resolver: entries that lookups still show although they are gone."),
+  discovery_cache_bytes: gauge("bytes", {}, "Of a resolver: memory of its cache with its bookkeeping, about."),
+  discovery_cache_evictions_total: counter("names", {}, "Of a resolver: names that were removed to make room for others."),
+  discovery_cache_resyncs_total: counter(
+    "resyncs",
+    { reason: ["operator", "digest", "gap", "policy"] },
+    "Of a resolver: times that namespaces which were there were fetched whole again.",
+  ),
+  discovery_cache_upstream_changes_total: counter("changes", {}, "Of a resolver: times that another upstream was chosen."),
+  discovery_cache_age_ms: gauge("ms", {}, "Of a resolver: how old what it follows may be. -1 while that is unknown.", "largest"),
   discovery_policy_denials_total: counter(
     "decisions",
     {

@@ -18,7 +18,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
-import type { ResolverPorts } from "../../services/resolving/ports.ts";
+import { ageOf, type ResolverPorts } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
@@ -30,6 +30,7 @@ import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./access.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
+import { observeResolver } from "./metrics.ts";
 import { resolverOptionsOf } from "./options.ts";
 import { openResolverRooms, type ResolverRooms } from "./resolver-rooms.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
@@ -183,6 +184,7 @@ export class ResolverCore implements Component {
   observe(): void {
     observeWatches(this.#metrics, this.rooms);
     this.#metrics.set("waymark_ready", {}, this.isServing ? 1 : 0);
+    observeResolver(this.#metrics, this.rooms.machine, now());
   }
 
   /** The machine took an input. HOT: once a message of the upstream. */
@@ -231,7 +233,7 @@ export class ResolverCore implements Component {
         servedBy: identity.nodeId,
       },
       endedStaticCount: () => 0,
-      mesh: { ageMs: (time) => rooms.machine.followedAnswer(time).ageMs, hasPeers: () => true },
+      mesh: { ageMs: (time) => ageOf(rooms.machine.followedAnswer(time), time).ageMs, hasPeers: () => true },
       isReady: () => rooms.machine.isReady,
       isTls: settings.tls.certFile !== undefined,
       checkCaughtUp: () => this.checkReady(),

@@ -10,7 +10,7 @@ import { type AnswerAge, SOURCE } from "../discovery/age.ts";
 export interface ResolverPorts {
   readonly machine: Pick<
     ResolverMachine,
-    "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "isComplete" | "policy" | "via"
+    "counts" | "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "isComplete" | "policy" | "via"
   >;
   /**
    * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the

@@ -239,7 +239,10 @@ class ResolvingReads {
     const here = () => handle(request, { ...context, age: ageOf(followed, time) });
     if (isHidden) return here();
     const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
-    if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) return here();
+    if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
+      machine.counts.hit(followed);
+      return here();
+    }
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
     if (plan.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
     return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => handle(request, asked));
@@ -252,7 +255,9 @@ class ResolvingReads {
 
   async #passed(query: PassedOnQuery, context: CallContext, here: () => Maybe<Said>): Promise<Said> {
     const { filter } = query;
-    if (filter.namespace !== "") this.#ports.machine.following.ask(filter.namespace, context.time.monoMs);
+    const { following, counts } = this.#ports.machine;
+    counts.miss();
+    if (filter.namespace !== "") following.ask(filter.namespace, context.time.monoMs);
     try {
       const page = await this.#passOn(query);
       this.#parts.onRead(context.caller, filter.namespace);
