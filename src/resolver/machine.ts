@@ -26,7 +26,7 @@ import { Following } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import { type RestoredCopy, restoreCopy } from "./restoring.ts";
-import { FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
+import { answersTooLarge, FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { type ActRequest, CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
@@ -498,7 +498,7 @@ export class ResolverMachine {
         fetch.sizeBytes += bytes.length;
         this.#arrivedBytes += bytes.length;
         if (this.#arrivedBytes > this.#options.maxBytes) {
-          this.#fetchFailed(call, tooLarge(fetch.sizeBytes));
+          this.#fetchFailed(call, answersTooLarge(fetch.sizeBytes, NOT_READY_RETRY_MS));
           return true;
         }
         if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
@@ -594,8 +594,3 @@ export class ResolverMachine {
 const UNASKED_MS = 600_000;
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
-
-function tooLarge(sizeBytes: number): WaymarkError {
-  const message = `the answers that are arriving have more bytes than this resolver may hold (resolver.max_bytes), ${sizeBytes} of them for this name`;
-  return new WaymarkError("not_ready", message, { retryMs: NOT_READY_RETRY_MS });
-}

@@ -3,6 +3,7 @@
  * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 20).
  */
 import type { Replica } from "../catalog/replica/replica.ts";
+import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 import type { BoundedCache, Weight } from "./bounded-cache.ts";
@@ -103,4 +104,10 @@ export class Room {
 /** Why a resolver is not ready that is full with what is configured. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
   return `what is below resolver.namespaces does not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow less`;
+}
+
+/** The refusal of whoever waits for a name whose answer has more bytes than there may be. */
+export function answersTooLarge(sizeBytes: number, retryMs: number): WaymarkError {
+  const message = `the answers that are arriving have more bytes than this resolver may hold (resolver.max_bytes), ${sizeBytes} of them for this name`;
+  return new WaymarkError("not_ready", message, { retryMs });
 }
