@@ -1,4 +1,5 @@
 /** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
+import { WaymarkError } from "../lib/errors.ts";
 import { splitZone } from "./names.ts";
 import {
   addressRecord,
@@ -60,7 +61,33 @@ export type EndingOf = (question: Question) => Plan | undefined;
 
 /** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
 export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {
-  const sources: Sources = { catalog, settings, endingOf };
+  if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
+  // What was left of a plan that could not be made is forgotten.
+  catalog.takeLeftMs();
+  let leftMs = Number.POSITIVE_INFINITY;
+  const takeLeft = () => {
+    leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
+  };
+  const ending = (next: Question): Plan | undefined => {
+    // Taken before the ending is planned, which has a time of its own.
+    takeLeft();
+    return endingOf?.(next);
+  };
+  const plan = planOf(question, { catalog, settings, endingOf: endingOf && ending });
+  takeLeft();
+  return leftMs === Number.POSITIVE_INFINITY ? plan : shortened(plan, Math.max(0, Math.floor(leftMs / 1000)));
+}
+
+/** The plan, with no record that may be kept for longer than so many seconds. */
+function shortened(plan: Plan, mostSeconds: number): Plan {
+  const short = (records: readonly DnsRecord[]) =>
+    records.map((record) => (record.ttlSeconds > mostSeconds ? { ...record, ttlSeconds: mostSeconds } : record));
+  const glue = new Map([...plan.glue].map(([host, records]) => [host, short(records)] as const));
+  return { ...plan, groups: plan.groups.map(short), authority: short(plan.authority), glue };
+}
+
+function planOf(question: Question, sources: Sources): Plan {
+  const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   const place = splitZone(question.name, settings.zones);
   if (place !== undefined) return planInZone(question, place, sources);
@@ -158,11 +185,26 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
     const place = splitZone(host, context.settings.zones);
     if (place === undefined) continue;
     if (cost >= MAX_GLUE_COST) break;
-    const subject = findSubject(place.relative, place.zone, catalog);
+    const subject = subjectIfKnown(place, catalog);
+    if (subject === undefined) continue;
     cost += subject.kind === "entries" ? 1 + subject.entries.length + subject.targets.length : 1;
     glue.set(host, glueOf(subject, { ...context, owner: host, zone: place.zone }, record.ttlSeconds));
   }
   return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
+}
+
+/** Additional records are left out where they would have to be fetched: the client asks for them if it needs them. */
+function subjectIfKnown(
+  { relative, zone }: { readonly relative: string; readonly zone: string },
+  catalog: DnsCatalog,
+): Subject | undefined {
+  if (catalog.held === undefined) return findSubject(relative, zone, catalog);
+  try {
+    return findSubject(relative, zone, catalog.held);
+  } catch (error) {
+    if (error instanceof WaymarkError && error.reason === "not_ready") return undefined;
+    throw error;
+  }
 }
 
 /** The addresses of one of our names that an answer mentions: the name of an IP target, or a node. */

@@ -1,13 +1,16 @@
 /** The catalog as DNS reads it: with the rights of an anonymous caller, and with samples of crowded names. */
+import type { EntryView } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
-import type { CatalogRecord } from "../catalog/record/record.ts";
+import { type CatalogRecord, type Kind, keyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { healthRank } from "../discovery/candidates.ts";
-import type { DnsNames } from "../discovery/dns-names.ts";
+import { type DnsNames, plainName } from "../discovery/dns-names.ts";
 import type { Reads } from "../discovery/reads.ts";
-import { anonymousCaller } from "../policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import type { PolicySource } from "../policy/set/visibility.ts";
+import type { Carrier, Elsewhere } from "./elsewhere.ts";
+import { parseNamespaceLabels } from "./names.ts";
 import type { DnsCatalog } from "./subject.ts";
 
 /** What DNS reads of a node. */
@@ -17,6 +20,8 @@ export interface DnsSources {
   readonly dnsNames: Pick<DnsNames, "findAlias" | "hasNameUnder">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
+  /** Absent at a node, which knows everything. */
+  readonly elsewhere?: Elsewhere | undefined;
 }
 
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
@@ -25,57 +30,128 @@ const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wante
 /** DNS carries no credentials, so its viewer is anonymous. `onHidden` is called once an answer with the hidden namespaces. */
 export function dnsCatalog(
   random: () => number,
-  { reads, replica, dnsNames, identity, policies }: DnsSources,
+  sources: DnsSources,
   onHidden: (namespaces: readonly string[]) => void = () => {},
 ): DnsCatalog {
-  const viewer = anonymousCaller(identity.clusterId, "");
-  const counts = (claim: Claim) => isRightful(policies.policy, claim, identity.clusterId);
-  const hidden = new Set<string>();
-  let hasSampled = false;
-  // The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn.
-  let turn = random();
-  const took = () => {
-    hasSampled = true;
-    turn = (turn + GOLDEN_RATIO) % 1;
-  };
-  return {
-    get revision() {
-      // Both only grow, so the sum changes whenever either does.
-      return replica.revision + reads.policyTurn;
-    },
-    find: (kind, namespace, name, port) => {
-      if (!reads.verdict(viewer, namespace).allowed) {
-        hidden.add(namespace);
-        return [];
-      }
-      const sampling = { ...DNS_SAMPLING, at: turn };
-      const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
-      const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
-      const { found, isSample } = reads.find(viewer, { kind, namespace, name }, { sampling, suits, read });
-      if (!isSample) return found.map(({ entry }) => entry);
-      took();
-      return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
-    },
-    takeSampled: () => {
-      const has = hasSampled;
-      hasSampled = false;
-      return has;
-    },
-    takeHidden: () => {
-      if (hidden.size === 0) return [];
-      const namespaces = [...hidden];
-      hidden.clear();
-      return namespaces;
-    },
-    onHidden,
-    hasNameUnder: (suffix, zone) => dnsNames.hasNameUnder(suffix, zone, { sees: reads.allowed(viewer), counts }),
-    findAlias: (name, zone) => {
-      const allowed = reads.allowed(viewer);
-      const sees = (namespace: string) => allowed(namespace) || (hidden.add(namespace), false);
-      const sampling = { ...DNS_SAMPLING, at: turn };
-      const { records, isSample } = dnsNames.findAlias(name, zone, { sees, counts }, sampling);
-      if (isSample) took();
-      return records.map((record) => reads.entry(record));
-    },
-  };
+  const { elsewhere } = sources;
+  const notes = { hidden: new Set<string>(), hasSampled: false, turn: random() };
+  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, notes, onHidden, undefined);
+  return new CatalogInDns(sources, notes, onHidden, held);
+}
+
+/** What was noticed of an answer that is being made. */
+interface Notes {
+  readonly hidden: Set<string>;
+  hasSampled: boolean;
+  /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
+  turn: number;
+}
+
+class CatalogInDns implements DnsCatalog {
+  readonly held: DnsCatalog | undefined;
+  readonly onHidden: (namespaces: readonly string[]) => void;
+  readonly #sources: DnsSources;
+  readonly #notes: Notes;
+  readonly #viewer: Caller;
+  readonly #counts: (claim: Claim) => boolean;
+
+  constructor(sources: DnsSources, notes: Notes, onHidden: (namespaces: readonly string[]) => void, held: DnsCatalog | undefined) {
+    const { identity, policies } = sources;
+    this.held = held;
+    this.onHidden = onHidden;
+    this.#sources = sources;
+    this.#notes = notes;
+    this.#viewer = anonymousCaller(identity.clusterId, "");
+    this.#counts = (claim) => isRightful(policies.policy, claim, identity.clusterId);
+  }
+
+  get revision(): number {
+    const { reads, replica, elsewhere } = this.#sources;
+    // All of them only grow, so the sum changes whenever one does.
+    return replica.revision + reads.policyTurn + (elsewhere?.turn ?? 0);
+  }
+
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
+    const { reads, elsewhere } = this.#sources;
+    if (!reads.verdict(this.#viewer, namespace).allowed) {
+      this.#notes.hidden.add(namespace);
+      return [];
+    }
+    elsewhere?.know({ kind, namespace, name });
+    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
+    const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
+    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name }, { sampling, suits, read });
+    if (!isSample) return found.map(({ entry }) => entry);
+    this.#took();
+    return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+  }
+
+  takeSampled(): boolean {
+    const has = this.#notes.hasSampled;
+    this.#notes.hasSampled = false;
+    return has;
+  }
+
+  takeHidden(): readonly string[] {
+    const { hidden } = this.#notes;
+    if (hidden.size === 0) return [];
+    const namespaces = [...hidden];
+    hidden.clear();
+    return namespaces;
+  }
+
+  takeLeftMs(): number {
+    return this.#sources.elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+  }
+
+  hasNameUnder(suffix: string, zone: string): boolean {
+    const { reads, dnsNames, elsewhere } = this.#sources;
+    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts };
+    if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
+    return elsewhere !== undefined && !this.#isHidden(suffix) && elsewhere.hasNameUnder(suffix, zone, view);
+  }
+
+  findAlias(name: string, zone: string): readonly EntryView[] {
+    const { reads, dnsNames, elsewhere } = this.#sources;
+    const allowed = reads.allowed(this.#viewer);
+    const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
+    const view = { sees, counts: this.#counts };
+    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
+    if (isSample) this.#took();
+    const own = records.map((record) => reads.entry(record));
+    if (elsewhere === undefined || this.#isHidden(name)) return own;
+    const others = elsewhere.findAlias(name, zone, view, own.length > 0);
+    return others.length === 0 ? own : inOrder(name, own, others);
+  }
+
+  /**
+   * Whether the name lies in a namespace that a rule hides, and no rule shows the namespace of that name. Nothing is fetched for such a name, so that neither the
+   * time of the answer nor the cache tells what exists. A namespace that has no rule may lie above others that have one, so there it is asked.
+   */
+  #isHidden(name: string): boolean {
+    const { reads, policies } = this.#sources;
+    const labels = name.split(".").filter((label) => !label.startsWith("_"));
+    const above = labels.length > 1 ? parseNamespaceLabels(labels.slice(1)) : undefined;
+    if (above === undefined) return false;
+    const { allowed, rule } = reads.verdict(this.#viewer, above);
+    if (allowed || rule === "") return false;
+    const own = parseNamespaceLabels(labels);
+    return own === undefined || policies.policy.ruleOf(own) === undefined || !reads.verdict(this.#viewer, own).allowed;
+  }
+
+  #took(): void {
+    this.#notes.hasSampled = true;
+    this.#notes.turn = (this.#notes.turn + GOLDEN_RATIO) % 1;
+  }
+}
+
+/** Entries with an alias in the order of a node: by key, those with the full name last. */
+function inOrder(name: string, own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
+  const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => {
+    const isShort = entry.aliases.some((alias) => plainName(alias) === name);
+    return { entry, text: `${isShort ? 0 : 1}${keyText(entry.key)}` };
+  });
+  return all.toSorted((a, b) => (a.text < b.text ? -1 : 1)).map(({ entry }) => entry);
 }

@@ -2,6 +2,7 @@
 import { WaymarkError } from "../lib/errors.ts";
 import type { LabelsOf } from "../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "./answer.ts";
+import { UnknownName } from "./elsewhere.ts";
 import { PlanCache, type PlanCacheOptions } from "./plan-cache.ts";
 import { findRecordType } from "./records.ts";
 import type { DnsCatalog } from "./subject.ts";
@@ -19,6 +20,8 @@ export interface Reply {
   readonly isTruncated: boolean;
   /** Our own fault behind a SERVFAIL; undefined without one. */
   readonly fault: unknown;
+  /** What is being fetched for the question, which until then is answered SERVFAIL. */
+  readonly unknown: UnknownName | undefined;
 }
 
 const TYPE_ANY = 255;
@@ -63,7 +66,8 @@ export class Responder {
       // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
       const plan = failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
       // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
-      return this.#encode(decoded, plan, { transport, fault: isRefusal || reason === "not_ready" ? undefined : fault });
+      const unknown = fault instanceof UnknownName ? fault : undefined;
+      return this.#encode(decoded, plan, { transport, fault: isRefusal || reason === "not_ready" ? undefined : fault, unknown });
     }
   }
 
@@ -77,7 +81,12 @@ export class Responder {
   #encode(
     decoded: Exclude<Decoded, { kind: "dropped" }>,
     plan: Plan,
-    { transport, fault, isCut = false }: { readonly transport: DnsTransport; readonly fault: unknown; readonly isCut?: boolean },
+    {
+      transport,
+      fault,
+      isCut = false,
+      unknown,
+    }: { readonly transport: DnsTransport; readonly fault: unknown; readonly isCut?: boolean; readonly unknown?: UnknownName | undefined },
   ): Reply {
     const { header, edns } = decoded;
     const question = decoded.kind === "query" ? decoded.question : undefined;
@@ -90,7 +99,7 @@ export class Responder {
       limitBytes: responseLimitBytes(transport, edns),
       isCut,
     });
-    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault };
+    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault, unknown };
   }
 }
 

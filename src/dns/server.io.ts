@@ -1,11 +1,16 @@
-/** The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive. */
+/**
+ * The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive, except where the
+ * catalog of a resolver has to fetch something first.
+ */
 
 import type { RemoteInfo, Socket as UdpSocket } from "node:dgram";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
+import { later } from "../lib/later.io.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../lib/shared-port.io.ts";
+import type { UnknownName } from "./elsewhere.ts";
 import type { DnsSettings } from "./records.ts";
-import { Responder } from "./responder.ts";
+import { type Reply, Responder } from "./responder.ts";
 import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
 import type { DnsCatalog } from "./subject.ts";
 import { type DropReason, TcpConnections, type TcpLimits } from "./tcp.io.ts";
@@ -23,9 +28,10 @@ export interface DnsGatewayOptions {
   readonly settings: DnsSettings;
   /**
    * The catalog as this peer may see it. It should be the same object for all peers: another one empties what is kept of the plans.
-   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL.
+   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `isAgain`: for a question that was let in
+   * before, and has waited for what its catalog did not know.
    */
-  readonly catalogFor: (peerAddress: string) => DnsCatalog;
+  readonly catalogFor: (peerAddress: string, isAgain: boolean) => DnsCatalog;
   /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -41,6 +47,10 @@ export interface DnsGatewayOptions {
 export interface DnsLimits extends TcpLimits {
   /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
   readonly maxPendingSends: number;
+  /** Most questions that wait for something that is being fetched. Above it they are answered SERVFAIL at once. */
+  readonly maxWaiting: number;
+  /** How long a question waits at most. */
+  readonly maxWaitMs: number;
 }
 
 export interface DnsGateway extends AsyncDisposable {
@@ -52,7 +62,14 @@ export interface DnsGateway extends AsyncDisposable {
 }
 
 /** They are not settings. */
-export const DNS_LIMITS: DnsLimits = { maxConnections: 256, idleTimeoutMs: 10_000, maxQueryBytes: 4096, maxPendingSends: 4096 };
+export const DNS_LIMITS: DnsLimits = {
+  maxConnections: 256,
+  idleTimeoutMs: 10_000,
+  maxQueryBytes: 4096,
+  maxPendingSends: 4096,
+  maxWaiting: 1000,
+  maxWaitMs: 500,
+};
 /** Room for a burst: the system's default holds some 200 queries. */
 const UDP_RECEIVE_BYTES = 1 << 20;
 /** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
@@ -64,7 +81,7 @@ const STOP_GRACE_MS = 1_000;
 /** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = options.limits ?? DNS_LIMITS;
-  const server = new DnsServer(options);
+  const server = new DnsServer(options, limits);
   const connections = new TcpConnections(limits, {
     answer: (query, peer) => server.answer(query, "tcp", peer),
     dropped: (reason) => server.dropped(reason),
@@ -73,8 +90,19 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
   serveUdp(udp, server, { ...limits, onFault: options.onFault });
   tcp.on("error", options.onFault);
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopped ??= stopAll(udp, tcp, connections));
+  const stop = (): Promise<void> => {
+    server.close();
+    return (stopped ??= stopAll(udp, tcp, connections));
+  };
   return { host: options.host, udpPort: udp.address().port, tcpPort: portOf(tcp), stop, [Symbol.asyncDispose]: stop };
+}
+
+/** A question that waits. */
+interface Asked {
+  readonly query: Uint8Array;
+  readonly transport: DnsTransport;
+  readonly peerAddress: string;
+  readonly startedMs: number;
 }
 
 /** Answers queries and counts them. */
@@ -82,9 +110,13 @@ class DnsServer {
   readonly #options: DnsGatewayOptions;
   readonly #responder: Responder;
   readonly #rate: ResponseRate | undefined;
+  readonly #limits: DnsLimits;
+  #waitingCount = 0;
+  #isClosed = false;
 
-  constructor(options: DnsGatewayOptions) {
+  constructor(options: DnsGatewayOptions, limits: DnsLimits) {
     this.#options = options;
+    this.#limits = limits;
     this.#rate = options.rate === undefined ? undefined : new ResponseRate(options.rate);
     this.#responder = new Responder(options);
     const { metrics } = options;
@@ -95,17 +127,54 @@ class DnsServer {
     });
   }
 
-  /** The response, valid until the next call. */
-  answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | undefined {
+  /**
+   * The response, valid until the next call. Undefined for a message that gets none. A promise where something has to be fetched first: its response stays valid,
+   * and is undefined once the gateway is closed.
+   */
+  answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | Promise<Uint8Array | undefined> | undefined {
     const startedMs = performance.now();
-    const { metrics, onFault } = this.#options;
+    const { metrics } = this.#options;
     // Over TCP the address cannot be forged.
     const isWhole = transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, startedMs);
     if (!isWhole) metrics.inc("dns_rate_limited_total", {});
     const reply = isWhole
-      ? this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress))
+      ? this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress, false))
       : this.#responder.cut(query);
+    if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
+      return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
+    return this.#count(reply, transport, startedMs);
+  }
+
+  /** Nobody is answered any more. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #later({ query, transport, peerAddress, startedMs }: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
+    this.#waitingCount += 1;
+    const late = Promise.withResolvers<"late">();
+    const cancel = later(() => late.resolve("late"), this.#limits.maxWaitMs);
+    try {
+      const asked = new Set<string>();
+      for (let unknown = first; ; ) {
+        asked.add(unknown.key);
+        const outcome = await Promise.race([unknown.arrival, late.promise]);
+        if (this.#isClosed) return undefined;
+        const reply = this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress, true));
+        // What arrived and is unknown again found no room. A client that asks again may have more luck.
+        if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key))
+          return this.#count(reply, transport, startedMs)?.slice();
+        ({ unknown } = reply);
+      }
+    } finally {
+      cancel();
+      this.#waitingCount -= 1;
+    }
+  }
+
+  #count(reply: Reply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
     if (reply === undefined) return undefined;
+    const { metrics, onFault } = this.#options;
     if (reply.fault !== undefined) onFault(reply.fault);
     metrics.inc("dns_queries_total", { qtype: reply.qtype, rcode: reply.rcode, transport });
     if (reply.isTruncated) metrics.inc("dns_truncated_total", {});
@@ -124,18 +193,26 @@ function serveUdp(
   { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
 ): void {
   let pendingSends = 0;
-  udp.on("message", (query: Buffer, peer: RemoteInfo) => {
-    // A packet from port 0 is forged, and cannot be answered.
-    if (peer.port === 0) return server.dropped("malformed");
-    if (pendingSends >= maxPendingSends) return server.dropped("overload");
-    const answer = server.answer(query, "udp", peer.address);
-    if (answer === undefined) return server.dropped("malformed");
+  const send = (answer: Uint8Array, peer: RemoteInfo) => {
     pendingSends++;
     // A copy: the responder uses its buffer again before the system has read it.
     udp.send(Buffer.from(answer), peer.port, peer.address, () => {
       // Errors are ignored: a peer that could not be reached will ask again.
       pendingSends--;
     });
+  };
+  const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
+    const late = await answer;
+    if (late !== undefined) send(late, peer);
+  };
+  udp.on("message", (query: Buffer, peer: RemoteInfo) => {
+    // A packet from port 0 is forged, and cannot be answered.
+    if (peer.port === 0) return server.dropped("malformed");
+    if (pendingSends >= maxPendingSends) return server.dropped("overload");
+    const answer = server.answer(query, "udp", peer.address);
+    if (answer === undefined) return server.dropped("malformed");
+    if (!(answer instanceof Promise)) return send(answer, peer);
+    void sendLater(answer, peer);
   });
   udp.on("error", onFault);
 }

@@ -27,6 +27,10 @@ export interface DnsCatalog {
   takeSampled(): boolean;
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
   onHidden(namespaces: readonly string[]): void;
+  /** For how long what was read since the last call stays as it is, in ms. Absent: for ever, as far as anybody knows. */
+  takeLeftMs?(): number;
+  /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */
+  readonly held?: DnsCatalog | undefined;
 }
 
 export interface SubjectTarget {

@@ -16,8 +16,8 @@ export interface TcpLimits {
 export type DropReason = "malformed" | "overload" | "idle";
 
 export interface TcpHandlers {
-  /** The answer to one query; undefined closes the connection. */
-  answer(query: Uint8Array, peerAddress: string): Uint8Array | undefined;
+  /** The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. */
+  answer(query: Uint8Array, peerAddress: string): Uint8Array | Promise<Uint8Array | undefined> | undefined;
   dropped(reason: DropReason): void;
 }
 
@@ -106,6 +106,8 @@ class TcpConnection {
   readonly #idle: PatientTimeout;
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
+  /** The answer to the first query comes later. Until then no other query of this connection is answered. */
+  #isWaitingForAnswer = false;
   #hasPeerEnded = false;
   /** No more answers follow, and input is ignored. */
   #isClosing = false;
@@ -161,7 +163,7 @@ class TcpConnection {
 
   /** With a whole query, waits for its turn, and reads no more until the query is answered. Else reads on. */
   #goOn(): void {
-    if (this.#isWaitingForDrain) return;
+    if (this.#isWaitingForDrain || this.#isWaitingForAnswer) return;
     if (this.#nextEnd() !== undefined) {
       this.#socket.pause();
       this.#handlers.ready();
@@ -186,13 +188,28 @@ class TcpConnection {
   /** Answers the first query. Returns whether there is another one, and the peer reads its answers. */
   answerNext(): boolean {
     const end = this.#isClosing || this.#socket.destroyed ? undefined : this.#nextEnd();
-    if (end === undefined) return false;
+    if (end === undefined || this.#isWaitingForAnswer) return false;
     const query = this.#pending.subarray(LENGTH_BYTES, end);
     const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
     if (answer === undefined) {
       this.#refuse();
       return false;
     }
+    if (!(answer instanceof Promise)) return this.#send(answer, end);
+    void this.#sendLater(answer, end);
+    return false;
+  }
+
+  async #sendLater(answer: Promise<Uint8Array | undefined>, end: number): Promise<void> {
+    this.#isWaitingForAnswer = true;
+    const late = await answer;
+    this.#isWaitingForAnswer = false;
+    if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
+    if (this.#send(late, end)) this.#handlers.ready();
+  }
+
+  /** Sends the answer to the query that ends there. Returns as `answerNext`. */
+  #send(answer: Uint8Array, end: number): boolean {
     this.#pending = this.#pending.subarray(end);
     this.#idle.refresh();
     this.#isWaitingForDrain = !this.#socket.write(framed(answer));

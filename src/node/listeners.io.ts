@@ -245,10 +245,10 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       nodeId: identity.nodeId,
       defaultTtlMs: catalog.defaultLeaseTtlMs,
     },
-    catalogFor: (address) => {
+    catalogFor: (address, isAgain) => {
       checkCaughtUp();
       asker = anonymousCaller(identity.clusterId, address);
-      admitDns?.(asker, now().monoMs);
+      if (!isAgain) admitDns?.(asker, now().monoMs);
       return view;
     },
     maxPlansBytes: dns.maxPlansBytes,

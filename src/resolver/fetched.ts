@@ -105,6 +105,14 @@ export class Fetched {
     return this.#peek(name)?.isStale === true;
   }
 
+  /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
+  leftMs(name: InstanceName, { monoMs }: Time): number | undefined {
+    const known = this.#peek(name);
+    if (known === undefined) return undefined;
+    if (known.isOutdated || known.policyCount !== this.#policyCount) return 0;
+    return this.#fetches.ttlMs(known.scope) - (monoMs - known.arrivedMonoMs);
+  }
+
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
   wait(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
     return this.#fetches.wait(textOf(name), told);

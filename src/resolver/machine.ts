@@ -318,6 +318,9 @@ export class ResolverMachine {
     return this.#fetched.has(name);
   }
 
+  /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
+  readonly fetchedLeftMs = (name: InstanceName, time: Time): number | undefined => this.#fetched.leftMs(name, time);
+
   /** The last report about an entry that is followed or fetched. */
   loadOf(key: KeyText): LoadView | undefined {
     return this.#followed.loads.get(key) ?? this.#fetched.loads.get(key);

@@ -11,6 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
+import type { Elsewhere } from "../../dns/elsewhere.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -18,6 +19,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
+import { openElsewhere } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
@@ -58,6 +60,8 @@ export class ResolverCore implements Component {
   readonly services: readonly Service[];
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
+  /** What its DNS knows beside what it follows. */
+  readonly elsewhere: Elsewhere;
   /** Resolves when it first serves. */
   readonly ready: Promise<void>;
   isDraining = false;
@@ -117,7 +121,9 @@ export class ResolverCore implements Component {
     this.followServing((isServing) => {
       if (isServing) started.resolve();
     });
-    this.services = this.#servicesOf(settings, { random, audit });
+    const ports = this.#ports();
+    this.services = this.#servicesOf(settings, ports, { random, audit });
+    this.elsewhere = openElsewhere(this.rooms, { ports, resolver, now });
   }
 
   get isServing(): boolean {
@@ -213,7 +219,11 @@ export class ResolverCore implements Component {
     for (const onServing of this.#onServing) onServing(this.isServing);
   }
 
-  #servicesOf(settings: NodeOptions["settings"], { random, audit }: Pick<ResolverProcess, "audit" | "random">): readonly Service[] {
+  #servicesOf(
+    settings: NodeOptions["settings"],
+    ports: ResolverPorts,
+    { random, audit }: Pick<ResolverProcess, "audit" | "random">,
+  ): readonly Service[] {
     const { rooms, identity, limits } = this;
     const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
     const { discovery, resolver, policy } = resolverServices({
@@ -224,7 +234,7 @@ export class ResolverCore implements Component {
       loads,
       policies,
       identity,
-      ports: this.#ports(),
+      ports,
       upstreams: settings.resolver.upstreams,
       cache: {
         statistics: (time) => rooms.machine.statistics(time),

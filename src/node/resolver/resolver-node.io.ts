@@ -62,6 +62,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       replica,
       dnsNames,
       policies,
+      elsewhere: core.elsewhere,
       settings,
       log,
       services: core.services,

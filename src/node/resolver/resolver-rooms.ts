@@ -82,6 +82,8 @@ export class ResolverRooms {
   readonly loads: { of(key: KeyText): LoadView | undefined };
   readonly switches: SwitchQueue;
   readonly machine: ResolverMachine;
+  /** Counts the inputs of the machine: between two of them nothing arrives. */
+  inputCount = 0;
   readonly #onAgain: () => void;
   #policy: Policy = NO_POLICY;
   /** What DNS and watches know of. */
@@ -116,6 +118,7 @@ export class ResolverRooms {
 
   /** Takes an input, and notes for DNS and for watches what is new. Returns whether another policy is in force: `switches` is then to be run. */
   handle(input: ResolverInput, time: Time, out: ResolverOrder[]): boolean {
+    this.inputCount += 1;
     this.machine.handle(input, time, out);
     this.show();
     const { policy } = this.policies;

@@ -37,6 +37,8 @@ export interface PassedQuery {
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
+  /** Most entries that one call asks for. */
+  readonly upstreamPage?: number;
 }
 
 /** The page, without what says how good it is. */
@@ -48,7 +50,7 @@ export interface PassedPage {
 
 /** Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
 export async function passQuery(ports: Pick<ResolverPorts, "call">, passed: PassedQuery): Promise<PassedPage> {
-  const { request, filter, salt, via } = passed;
+  const { request, filter, salt, via, upstreamPage = UPSTREAM_PAGE } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
   const page = new VisiblePage(passed, limit);
@@ -56,7 +58,7 @@ export async function passQuery(ports: Pick<ResolverPorts, "call">, passed: Pass
   for (let calls = 0; calls < MAX_CALLS; calls++) {
     const pageToken = afterKey === "" ? "" : encodePageToken(afterKey, theirs);
     const asked = clone(CatalogQueryRequestSchema, request);
-    Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: UPSTREAM_PAGE, pageToken });
+    Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: upstreamPage, pageToken });
     const answer = await ports.call(DiscoveryService.method.catalogQuery, asked);
     page.add(answer);
     const isLast = answer.nextPageToken === "";

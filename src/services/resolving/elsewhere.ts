@@ -1,0 +1,138 @@
+/** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
+import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { decodeEntry } from "../../catalog/entry/codec.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import type { Carrier } from "../../dns/elsewhere.ts";
+import { FetchingElsewhere } from "../../dns/fetching-elsewhere.ts";
+import { type Host, Hosts, hostOf } from "../../dns/hosts.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { anonymousCaller } from "../../policy/identity/caller.ts";
+import { mayBeSeen, type PolicySource } from "../../policy/set/visibility.ts";
+import type { ResolverMachine, ResolverOptions } from "../../resolver/machine.ts";
+import { filterOf } from "../discovery/filter.ts";
+import { querySalt } from "../discovery/read-handlers.ts";
+import type { ResolverPorts } from "./ports.ts";
+import { type PassedQuery, passQuery } from "./upstream-query.ts";
+
+/** Most entries of an answer. With more, the name counts as existing. */
+const MAX_TOLD = 100;
+/** Longest name that the contract takes as an alias or a host, and the only form. */
+const ASKED_NAME = /^[A-Za-z0-9._-]{1,253}$/;
+/** Decoded, an entry takes about so many times its bytes, and so many bytes more. */
+const DECODED = 4;
+const DECODED_BYTES = 2000;
+
+/** Memory for what the upstream told of aliases and of what lies below names. */
+const HOSTS_BYTES = 8 * 1024 * 1024;
+
+export interface RoomsOfDns {
+  readonly machine: ResolverMachine;
+  readonly reads: Reads;
+  readonly policies: PolicySource;
+  readonly inputCount: number;
+}
+
+/** Opens what the DNS of a process asks beside its rooms. */
+export function openElsewhere(
+  rooms: RoomsOfDns,
+  { ports, resolver, now }: { readonly ports: ResolverPorts; readonly resolver: ResolverOptions; readonly now: () => Time },
+): FetchingElsewhere {
+  const { machine, reads, policies } = rooms;
+  const { clusterId, ttls, maxStaleMs, name: self } = resolver;
+  const viewer = anonymousCaller(clusterId, "");
+  const sees: HostAsker["sees"] = (entry) => {
+    const { policy } = policies;
+    return reads.verdict(viewer, entry.namespace).allowed && (policy.set === undefined || mayBeSeen(policy, entry, entry, clusterId));
+  };
+  const asker = { ports, sees, via: [self], clusterId };
+  return new FetchingElsewhere({
+    machine,
+    ask: (name, asked, told) => ports.ask(name, asked, told),
+    hosts: new Hosts({
+      ttlMs: ttls.zoneMs,
+      negativeMs: ttls.negativeMs,
+      maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs,
+      maxBytes: HOSTS_BYTES,
+    }),
+    askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
+    inputCount: () => rooms.inputCount,
+    policyTurn: () => reads.policyTurn,
+    now,
+  });
+}
+
+interface HostAsker {
+  readonly ports: Pick<ResolverPorts, "call">;
+  /** Whether the viewer may see an entry from there. */
+  readonly sees: PassedQuery["sees"];
+  /** This resolver. */
+  readonly via: readonly string[];
+  readonly clusterId: string;
+}
+
+async function tellHost(
+  asker: HostAsker,
+  { name, zone }: { readonly name: string; readonly zone: string },
+  told: (host: Host | undefined) => void,
+): Promise<void> {
+  let host: Host | undefined;
+  try {
+    host = await askHost(asker, name, zone);
+  } catch (error) {
+    // The caller is answered that the name is not known, whatever the reason.
+    if (!(error instanceof WaymarkError)) throw error;
+  } finally {
+    told(host);
+  }
+}
+
+/** Rejects as `passQuery`. */
+async function askHost(asker: HostAsker, name: string, zone: string): Promise<Host> {
+  const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
+  // No alias and no namespace has such a name.
+  if (names.length === 0) return hostOf(name, zone, [], false, 0);
+  const below = await ask(asker, { hosts: names });
+  // Whoever carries the name itself must not be among those that found no room.
+  const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
+  const told = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
+  let sizeBytes = 0;
+  const carriers = [...told.values()].map((entry) => {
+    const bytes = storedBytes(entry);
+    sizeBytes += DECODED * bytes.length + DECODED_BYTES;
+    return carrierOf(entry, bytes);
+  });
+  return hostOf(name, zone, carriers, below.isMore, sizeBytes);
+}
+
+async function ask(
+  { ports, sees, via, clusterId }: HostAsker,
+  names: { readonly hosts: string[] } | { readonly aliases: string[] },
+): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
+  const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
+  const passed = { request, filter: filterOf(request), salt: querySalt(request), sees, via, clusterId, upstreamPage: MAX_TOLD };
+  const { response } = await passQuery(ports, passed);
+  // No server of ours sends a LOCAL entry to a resolver.
+  return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
+}
+
+function carrierOf({ key, clusterId, region, tenantId, registeredByAdmin }: Entry, bytes: Uint8Array): Carrier {
+  const entry = decodeEntry(bytes, "live");
+  const { namespace = "" } = key ?? {};
+  return { entry, claim: { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin } };
+}
+
+/** Without load and times, which come last in stored bytes, and which DNS does not show. */
+function storedBytes(entry: Entry): Uint8Array {
+  const content = clone(EntrySchema, entry);
+  content.load = undefined;
+  content.registeredAt = undefined;
+  content.updatedAt = undefined;
+  return toBinary(EntrySchema, content);
+}
+
+function keyOf({ key }: Entry): string {
+  return [key?.namespace, key?.name, key?.kind, key?.instanceId, key?.clusterId].join("\0");
+}

@@ -1,0 +1,291 @@
+/** What the DNS of a resolver answers, by what is followed, fetched, hidden and out of reach; and what it fetches for that. */
+import { expect, test } from "vitest";
+import { Cursor } from "../../src/catalog/query/ordered.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
+import { claimOf } from "../../src/discovery/alias-claim.ts";
+import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import { type DnsSources, dnsCatalog } from "../../src/dns/catalog.ts";
+import type { Carrier } from "../../src/dns/elsewhere.ts";
+import { FetchingElsewhere } from "../../src/dns/fetching-elsewhere.ts";
+import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../src/dns/hosts.ts";
+import { LOCATED_KINDS } from "../../src/dns/names.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { entryView } from "../fakes/dns-catalog.ts";
+import { responseText } from "../fakes/dns-text.ts";
+import { rule, set } from "../fakes/policies.ts";
+import { at, draftAt, Registry } from "../fakes/registry.ts";
+import { ask, newResponder, questionBytes } from "./asking.ts";
+
+const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
+/** Nobody without a tenant sees `svc.secret`. */
+const HIDING = new Policy(set([rule("svc.secret", { visibilityTenants: ["red"] })], { defaultAllow: true }), 1);
+const SECONDS = 1000;
+/** Namespace, name, aliases. */
+const ENTRIES = [
+  ["svc.market", "web", []],
+  ["svc.other", "far", ["shop.example", "deep.below.example"]],
+  ["svc.secret", "hidden", ["own.example"]],
+] as const;
+
+class World {
+  policy = NO_POLICY;
+  isCutOff = false;
+  isFailing = false;
+  ms = 0;
+  followed: readonly string[] = ["svc.market"];
+  /** What was asked of the upstream since the last look. */
+  readonly asked: string[] = [];
+  readonly hosts = new Hosts({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
+  readonly #fetched = new Map<string, number>();
+  readonly #registry = new Registry();
+  readonly #reads: Reads;
+  readonly #dnsNames: DnsNames;
+  readonly #catalog: ReturnType<typeof dnsCatalog>;
+  readonly #responder = newResponder();
+  #inputCount = 0;
+
+  constructor() {
+    const drafts = ENTRIES.map(([namespace, name, aliases]) =>
+      draftAt(
+        { kind: KIND.SERVICE, namespace, name, instanceId: "1" },
+        { aliases: [...aliases], targets: [{ host: "192.0.2.1", port: 80 }] },
+      ),
+    );
+    this.#registry.register("ann", drafts, at(0), { isStatic: true });
+    const { replica } = this.#registry;
+    this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
+    this.#dnsNames = new DnsNames(replica, ["waymark"]);
+    const elsewhere = new FetchingElsewhere({
+      machine: {
+        isComplete: (namespace) => this.#isComplete(namespace),
+        fetchedLeftMs: ({ namespace, name, kind }) => {
+          const arrivedMs = this.#fetched.get(`${namespace} ${name} ${kind}`);
+          return arrivedMs === undefined ? undefined : arrivedMs + 15 * SECONDS - this.ms;
+        },
+        upstreams: this as never,
+      },
+      ask: ({ namespace, name, kind }, _, told) => {
+        if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
+        const key = `${namespace} ${name} ${kind}`;
+        if ((this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY) + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
+          return { source: "fetched", isStale: false, ageMs: 0 };
+        if (this.isCutOff) throw new WaymarkError("not_ready", "nobody");
+        this.asked.push(key);
+        queueMicrotask(() => {
+          this.#inputCount += 1;
+          if (!this.isFailing) this.#fetched.set(key, this.ms);
+          told(this.isFailing ? new WaymarkError("not_ready", "failed") : undefined);
+        });
+        return undefined;
+      },
+      hosts: this.hosts,
+      askHost: (name, zone, told) => {
+        const host = this.#askHost(name, zone);
+        queueMicrotask(() => told(host));
+      },
+      inputCount: () => this.#inputCount,
+      policyTurn: () => this.#reads.policyTurn,
+      now: () => at(this.ms),
+    });
+    this.#dnsNames.refresh();
+    // Only what is followed is known by its names.
+    const followed = (view: NameView) => ({ ...view, sees: (namespace: string) => this.#isComplete(namespace) && view.sees(namespace) });
+    const dnsNames: DnsSources["dnsNames"] = {
+      findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
+      hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
+    };
+    this.#catalog = dnsCatalog(() => 0, {
+      reads: this.#reads,
+      replica,
+      dnsNames,
+      identity: NODE,
+      policies: this,
+      elsewhere,
+    });
+  }
+
+  change(policy: Policy): void {
+    this.policy = policy;
+    this.#reads.show(policy);
+    this.#reads.settle(policy);
+  }
+
+  #isComplete(namespace: string): boolean {
+    return this.followed.includes(namespace) || this.followed.includes("");
+  }
+
+  #askHost(name: string, zone: string): Host | undefined {
+    this.asked.push(`host ${name}`);
+    if (this.isFailing) return undefined;
+    const { policy } = this;
+    const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
+    const told: Carrier[] = [];
+    const records = new Cursor(this.#registry.replica.lookup.all);
+    for (let record = records.next(); record !== undefined; record = records.next())
+      if (sees(record.namespace)) told.push({ entry: this.#reads.entry(record), claim: claimOf(record, "") });
+    return hostOf(name, zone, told, false, 100);
+  }
+
+  /** The code, seconds and type of each record, and behind an arrow what was asked of the upstream; of a question that waits for all of it. */
+  async answer(name: string, type: "A" | "SRV" = "A"): Promise<string> {
+    const [code, ...lines] = await this.#answered(questionBytes(type, `${name}.waymark`), new Set());
+    const said = [code, ...lines.filter((line) => line.startsWith("answer"))].map((line) =>
+      line?.replace(/^answer +\S+ (\d+) (\w+) .*/, "$2 $1"),
+    );
+    const asked = this.asked.splice(0);
+    return `${said.join(" ").replace(" aa", "")}${asked.length === 0 ? "" : ` <- ${asked.join(", ")}`}`;
+  }
+
+  async #answered(question: Uint8Array, waited: Set<string>): Promise<readonly string[]> {
+    const reply = this.#responder.respond(question, "tcp", () => this.#catalog);
+    if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
+    const { bytes, unknown } = reply;
+    if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
+    await unknown.arrival;
+    return this.#answered(question, waited.add(unknown.key));
+  }
+
+  /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
+  seconds(name: string): number | undefined {
+    const { answers, authority } = ask(this.#responder, this.#catalog, "A", `${name}.waymark`);
+    const [line] = [...answers, ...authority];
+    return line === undefined ? undefined : Number(line.split(" ")[1]);
+  }
+}
+
+/** A fetch of each kind that has names in DNS, besides services. */
+function otherKinds(name: string): string {
+  const others = LOCATED_KINDS.filter((kind) => kind !== KIND.SERVICE);
+  return others.map((kind) => `${name} ${kind}`).join(", ");
+}
+
+async function expectAnswers(world: World, questions: Readonly<Record<string, string>>): Promise<void> {
+  for (const [name, expected] of Object.entries(questions)) {
+    const type = name.startsWith("_svc") ? "SRV" : "A";
+    expect(`${name}: ${await world.answer(name, type)}`).toBe(`${name}: ${expected}`);
+  }
+}
+
+test("what is followed needs nothing; what is not is fetched by name, and only where it is absent is anything else asked", async () => {
+  await expectAnswers(new World(), {
+    "web.svc.market": "NOERROR A 5",
+    "_svc._tcp.web.svc.market": "NOERROR SRV 5",
+    "far.svc.other": "NOERROR A 5 <- svc.other far 1",
+    "_svc._tcp.far.svc.other": "NOERROR SRV 5",
+    "shop.example": "NOERROR CNAME 5 A 5 <- example shop 1, host shop.example",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
+    "10-0-0-1.addr.node": "NOERROR A 60",
+  });
+});
+
+test("a name is absent only if no alias carries it and nothing lies below it, and both are asked once", async () => {
+  const world = new World();
+  await expectAnswers(world, {
+    "none.svc.other": `NXDOMAIN <- svc.other none 1, host none.svc.other, ${otherKinds("svc.other none")}`,
+    "none.svc.market": "NXDOMAIN <- host none.svc.market",
+    "below.example": "NOERROR <- example below 1, host below.example",
+    other: "NOERROR <- host other",
+    market: "NOERROR <- host market",
+    "a.b.c.market": `NXDOMAIN <- b.c.market a 1, host a.b.c.market, ${otherKinds("b.c.market a")}`,
+  });
+  await expectAnswers(world, { "none.svc.other": "NXDOMAIN", "below.example": "NOERROR", other: "NOERROR" });
+});
+
+test("where everything is followed nothing is asked", async () => {
+  const world = new World();
+  world.followed = [""];
+  await expectAnswers(world, {
+    "none.svc.other": "NXDOMAIN",
+    "shop.example": "NOERROR CNAME 5 A 5",
+    "below.example": "NOERROR",
+    other: "NOERROR",
+  });
+});
+
+test("a hidden namespace is absent and causes no fetch, and a hidden carrier is none", async () => {
+  const world = new World();
+  world.change(HIDING);
+  await expectAnswers(world, {
+    "hidden.svc.secret": "NXDOMAIN",
+    "none.svc.secret": "NXDOMAIN",
+    "_svc._tcp.hidden.svc.secret": "NXDOMAIN",
+    "own.example": `NXDOMAIN <- example own 1, host own.example, ${otherKinds("example own")}`,
+  });
+});
+
+test("a change of policy holds at once for what was kept, and what it may have hidden before is asked for again", async () => {
+  const world = new World();
+  await expectAnswers(world, { secret: "NOERROR <- host secret" });
+  world.change(HIDING);
+  await expectAnswers(world, { secret: "NXDOMAIN <- host secret" });
+  world.isCutOff = true;
+  world.change(NO_POLICY);
+  await expectAnswers(world, { secret: "SERVFAIL" });
+});
+
+test("cut off, what is known is answered and nothing else is called absent", async () => {
+  const world = new World();
+  for (const name of ["far.svc.other", "shop.example", "none.svc.other", "below.example"]) await world.answer(name);
+  world.isCutOff = true;
+  world.ms = 20 * SECONDS;
+  await expectAnswers(world, {
+    "far.svc.other": "NOERROR A 0",
+    "shop.example": "NOERROR CNAME 0 A 0",
+    "none.svc.other": "NXDOMAIN",
+    "below.example": "NOERROR",
+    "web.svc.market": "NOERROR A 5",
+    "new.svc.other": "SERVFAIL",
+    "none.svc.market": "SERVFAIL",
+    other: "SERVFAIL",
+  });
+  world.ms = 70 * SECONDS;
+  await expectAnswers(world, { "below.example": "SERVFAIL" });
+});
+
+test("what cannot be fetched is not asked for again for a second, and an absence is not said beyond its time meanwhile", async () => {
+  const world = new World();
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market" });
+  world.isFailing = true;
+  world.ms = 11 * SECONDS;
+  await expectAnswers(world, { "none.svc.market": "SERVFAIL <- host none.svc.market", "far.svc.other": "SERVFAIL <- svc.other far 1" });
+  await expectAnswers(world, { "none.svc.market": "SERVFAIL", "far.svc.other": "SERVFAIL" });
+  world.isFailing = false;
+  world.ms += SECONDS;
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market", "far.svc.other": "NOERROR A 5 <- svc.other far 1" });
+});
+
+test("a TTL is at most what is left, also from a plan that is kept, and a kept plan does not outlive its answer", async () => {
+  const world = new World();
+  for (const name of ["far.svc.other", "none.svc.market"]) await world.answer(name);
+  const seconds: (number | undefined)[] = [];
+  for (world.ms = 8500; world.ms < 15 * SECONDS; world.ms += SECONDS) seconds.push(world.seconds("far.svc.other"));
+  expect(seconds).toEqual([5, 5, 4, 3, 2, 1, 0]);
+  world.ms = 9500;
+  expect(world.seconds("none.svc.market")).toBe(0);
+  world.ms = 10_000;
+  expect(world.seconds("none.svc.market")).toBeUndefined();
+});
+
+test("the answers of the upstream are kept within their bytes, the newest of them", () => {
+  const hosts = new Hosts({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
+  const host = hostOf("a", "waymark", [], false, 1000);
+  for (let n = 0; n < 100; n++) hosts.put(`name-${n}`, host, 1, 0);
+  expect(hosts.sizeBytes).toBeLessThanOrEqual(10_000);
+  expect([hosts.find("name-99", 1, 0)?.state, hosts.find("name-0", 1, 0)]).toEqual(["fresh", undefined]);
+  expect([hosts.find("name-99", 1, 1500)?.state, hosts.find("name-99", 2, 0)?.state]).toEqual(["stale", "narrow"]);
+  hosts.find("name-99", 1, 2000);
+  expect(hosts.find("name-99", 1, 0)).toBeUndefined();
+});
+
+test("more than was told counts as something below, and a claim that does not count as nothing", () => {
+  const view = { sees: () => true, counts: () => false };
+  const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
+  const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
+  const host = hostOf("a.b", "waymark", [{ entry, claim }], false, 0);
+  expect(host.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
+  expect([isAbove(host, "a.b", view), isAbove({ ...host, isMore: true }, "a.b", view)]).toEqual([false, true]);
+  expect([isAbove(host, "a.b", { ...view, counts: () => true }), carriersOf(host, "a.b", view).length]).toEqual([true, 0]);
+  expect(isAbove(host, "a.b", { sees: () => false, counts: () => true })).toBe(false);
+});
