@@ -38,7 +38,7 @@ import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { passQuery } from "./upstream-query.ts";
+import { type PassedPage, passQuery } from "./upstream-query.ts";
 
 /** How long a call waits for a version of the policy of which the resolver has heard. */
 const POLICY_WAIT_MS = 500;
@@ -277,7 +277,7 @@ class ResolvingReads {
       (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
     const via = [machine.via[0] ?? "", ...request.via];
     const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
-    const { response, ageMs, isStale } = await passQuery(this.#ports, passed);
+    const { response, ageMs, isStale } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
     return create(CatalogQueryResponseSchema, {
       ...response,
@@ -288,6 +288,15 @@ class ResolvingReads {
       stale: isStale,
       source: Source.FETCHED,
     });
+  }
+
+  /** What the upstream answers, judged by a policy that is not older than those under which it was made. */
+  async #judged(ask: () => Promise<PassedPage>, namespace: string): Promise<PassedPage> {
+    const { policy } = this.#ports.machine;
+    const page = await ask();
+    for (const epoch of page.policyEpochs) policy.heardEpoch(epoch);
+    if (policy.isReady) return page;
+    return this.#whenReady(namespace, ask);
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */

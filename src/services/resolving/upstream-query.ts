@@ -46,6 +46,8 @@ export interface PassedPage {
   readonly response: CatalogQueryResponse;
   readonly ageMs: number;
   readonly isStale: boolean;
+  /** Names the policies under which its parts were made. */
+  readonly policyEpochs: readonly string[];
 }
 
 /** Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
@@ -80,6 +82,7 @@ class VisiblePage {
   #hidden: string | undefined;
   #ageMs = 0;
   #isStale = false;
+  readonly #policyEpochs = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
 
@@ -96,7 +99,8 @@ class VisiblePage {
     return this.#items.length === 0;
   }
 
-  add({ items, explanation, age, stale }: CatalogQueryResponse): void {
+  add({ items, explanation, age, stale, policyEpoch }: CatalogQueryResponse): void {
+    this.#policyEpochs.add(policyEpoch);
     this.#ageMs = Math.max(this.#ageMs, age === undefined ? 0 : durationMs(age));
     this.#isStale ||= stale;
     for (const entry of items) this.#add(entry);
@@ -129,7 +133,7 @@ class VisiblePage {
     const nextPageToken = hash === undefined || this.isEmpty ? "" : encodePageToken(this.#lastKey, hash);
     const explanation = this.#explanation.slice(0, MAX_EXPLAINED);
     const response = create(CatalogQueryResponseSchema, { items: this.#items, nextPageToken, explanation });
-    return { response, ageMs: this.#ageMs, isStale: this.#isStale };
+    return { response, ageMs: this.#ageMs, isStale: this.#isStale, policyEpochs: [...this.#policyEpochs] };
   }
 }
 
