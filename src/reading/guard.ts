@@ -13,10 +13,10 @@ export interface GuardOptions {
   /** An entry is held for this long. */
   readonly holdMs: number;
   /** Most entries that are held or remembered as just lost, of all names. Above it lost entries are gone at once, and counted. */
-  readonly maxEntries: number;
+  readonly maxKept: number;
 }
 
-export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000, maxEntries: 1_000_000 };
+export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000, maxKept: 1_000_000 };
 
 /** An entry that a name has lost, or one that is held no longer. */
 export interface GuardedEntry<E> {
@@ -82,7 +82,7 @@ export class Guard<E> {
    */
   lost({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
-    if (this.#lostCount + this.#heldCount >= this.#options.maxEntries) {
+    if (this.#lostCount + this.#heldCount >= this.#options.maxKept) {
       this.#droppedCount += 1;
       return [];
     }

@@ -178,7 +178,7 @@ export class ResolverMachine {
     this.#held = new HeldEntries({
       lookup,
       slab,
-      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxEntries: Math.ceil(maxEntries / HELD_PART) },
+      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxKept: Math.ceil(maxEntries / HELD_PART) },
     });
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held });
     this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {

@@ -58,7 +58,7 @@ test("a name's losses say nothing about another name", () => {
 });
 
 test("what is remembered is bounded; above it, lost entries are counted and gone", () => {
-  const guard = new Guard<string>({ ...GUARD_DEFAULTS, maxEntries: 2 });
+  const guard = new Guard<string>({ ...GUARD_DEFAULTS, maxKept: 2 });
   expect(lose(3, [0, 0, 0], guard)).toEqual([[], ["k0", "k1"], []]);
   expect([guard.heldCount, guard.droppedCount]).toEqual([2, 1]);
 });
