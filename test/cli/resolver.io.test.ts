@@ -1,3 +1,4 @@
+import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { waymark } from "../fakes/cli-world.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -52,4 +53,15 @@ test("prewarm without a namespace is bad usage", async () => {
     exit: 2,
     stderr: expect.stringContaining("missing: <namespaces>") as string,
   });
+});
+
+test("lag of a server that has no other nodes is that of its cache", async () => {
+  const fake = await startFake();
+  fake.refusals.set("lag", {
+    code: status.UNIMPLEMENTED,
+    message: "unimplemented: /waymark.control.v1.PeerService/Lag comes with a later version",
+  });
+  fake.cache.set("cacheStats", () => ({ entries: 12n, lag: { seconds: 2n, nanos: 0 }, upstream: "a:1" }));
+  const { exit, stdout } = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
+  expect([exit, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ entries: "12", lag: "2s", upstream: "a:1" })]);
 });

@@ -47,7 +47,8 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery lag",
-    summary: "How far the serving node is behind: by origin, or by link, and whether it is ready.",
+    summary:
+      "How far the serving node is behind: by origin, or by link, and whether it is ready. Of a resolver: the statistics of its cache.",
     flags: [{ flags: "--links", doc: "One line for each link instead of each origin." }],
     examples: [
       ["discovery lag", "what the node holds of each origin, and what is known to exist"],

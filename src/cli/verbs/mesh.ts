@@ -25,6 +25,7 @@ import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
+import { cacheStats } from "./resolver.ts";
 
 const RETRY_MS = 1000;
 
@@ -175,7 +176,17 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
-export const lag: Verb = async ({ flags, out, client }) => {
+export const lag: Verb = async (asked) => {
+  try {
+    await nodeLag(asked);
+  } catch (error) {
+    // A resolver has no other nodes. Its cache says how far it is behind.
+    if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
+    await cacheStats(asked);
+  }
+};
+
+const nodeLag: Verb = async ({ flags, out, client }) => {
   const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {

@@ -31,10 +31,18 @@ export const serve: Verb = async ({ environment, flags, out }) => {
     onReady: ({ nodeId, listeners, fault }) => {
       const said = fault === "" ? { event: "ready" } : { event: "not_ready", fault };
       out.line({ ...said, node_id: nodeId, listeners });
-      if (!out.isMachine) out.note(...readyLines(nodeId, listeners, fault, hasDemo));
+      if (!out.isMachine)
+        out.note(...(node.mode === "resolver" ? resolverLines(nodeId, listeners) : readyLines(nodeId, listeners, fault, hasDemo)));
     },
   });
 };
+
+/** As `readyLines`, of a resolver, which takes no registrations. */
+function resolverLines(nodeId: string, { grpc = "", http = "", dns }: Readonly<Record<string, string>>): readonly string[] {
+  const where = `gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}`;
+  const tries = [`  ./bin/waymark discovery query --server ${grpc}`, `  ./bin/waymark resolver cache-stats --server ${grpc}`];
+  return [`resolver ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
+}
 
 /** Notes for a person who just started a node: its addresses, and commands to try. */
 function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, fault: string, hasDemo: boolean): readonly string[] {

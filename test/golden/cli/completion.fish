@@ -100,7 +100,7 @@ complete -c waymark -f -n '__waymark_at discovery' -a 'peers' -d 'The other node
 complete -c waymark -f -n '__waymark_at discovery' -a 'status' -d 'Facts about a server, or about a namespace.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'policy' -d 'Which policy set is in force at the server, and which is the newest.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'access-audit' -d 'Who asked for or wrote what, and who was refused, newest first.'
-complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready. Of a resolver: the statistics of its cache.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'on' -d ''
