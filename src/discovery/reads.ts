@@ -176,6 +176,14 @@ export class Reads {
     throw hiddenError("namespace", namespace);
   }
 
+  /** Tells the audit that an answer which was made elsewhere leaves out these namespaces, as far as the policy hides them from the caller. */
+  noteHidden(caller: Caller, namespaces: readonly string[]): void {
+    for (const namespace of namespaces) {
+      const verdict = this.verdict(caller, namespace);
+      if (!verdict.allowed) this.#onDenied(caller, { action: "query", namespace, verdict });
+    }
+  }
+
   /** Changes at once with every policy, and again when the policy has settled. */
   get policyTurn(): number {
     const { policy } = this.#policies;

@@ -143,6 +143,16 @@ test("a query that it holds nothing of is passed on page by page, and shows each
   }
 });
 
+test("what it hides from a caller stands in its own audit log, also where the query was passed on", async () => {
+  await applyPolicy("v4", [SECRET]);
+  const audited = async () => {
+    await discoveryAt(resolver, "blue").catalogQuery({ namespacePrefix: "svc" });
+    const { records } = await createClient(PolicyService, transportAt(resolver, "admin")).accessAudit({ namespace: "svc.secret" });
+    return records.some(({ tenant, reason }) => tenant === "blue" && reason === "viewer_denied");
+  };
+  await until("the denial is recorded", audited);
+});
+
 test("a caller that may not see a namespace gets nothing of it by any way, and one that may gets it", async () => {
   await applyPolicy("v3", [SECRET]);
   const seen = async (who: Who) => {

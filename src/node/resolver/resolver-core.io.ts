@@ -18,6 +18,7 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
+import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { openElsewhere } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts } from "../../services/resolving/ports.ts";
@@ -66,7 +67,7 @@ export class ResolverCore implements Component {
   readonly ready: Promise<void>;
   isDraining = false;
   readonly #metrics: Metrics;
-  readonly #audit: Pick<AuditLog, "record">;
+  readonly #audit: AuditLog;
   readonly #wakeup: Wakeup;
   readonly #waits = new Waits();
   readonly #switcher: PolicySwitcher;
@@ -256,6 +257,7 @@ export class ResolverCore implements Component {
       onRead: this.accessLog.onRead,
       resumes: rooms.machine.bookmarks,
       isPaused: () => !rooms.machine.policy.isReady,
+      audit: auditHandlers(this.#audit),
       onChange: (wake) => {
         const untick = tick(wake);
         this.#policyWakes.add(wake);

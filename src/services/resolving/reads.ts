@@ -185,6 +185,8 @@ class ResolvingReads {
     const known: Answer[] = [];
     const missing: InstanceName[] = [];
     const waiting = Promise.withResolvers<T>();
+    // Where a later name is refused at once, nobody waits for those before it.
+    waiting.promise.catch(() => {});
     let waitCount = 0;
     const told = (error: WaymarkError | undefined): void => {
       waitCount -= 1;
@@ -277,7 +279,8 @@ class ResolvingReads {
       (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
     const via = [machine.via[0] ?? "", ...request.via];
     const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
-    const { response, ageMs, isStale } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
+    const { response, ageMs, isStale, hidden } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
+    this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
     return create(CatalogQueryResponseSchema, {
       ...response,

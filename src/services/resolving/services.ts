@@ -18,6 +18,8 @@ export interface ResolverServicesParts extends ResolvingParts {
   readonly cache: CacheParts;
   /** Addresses of the servers that this resolver reads, for writers while no node is known by its own. */
   readonly upstreams: readonly string[];
+  /** PolicyAudit, AccessAudit and VerifyAudit, of this resolver's own log. */
+  readonly audit: Service["handlers"];
   /** Calls `wake` when another version is the newest, and several times a second, until the returned function is called. */
   readonly onChange: (wake: () => void) => () => void;
 }
@@ -42,6 +44,7 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
     policy: {
       desc: PolicyService,
       handlers: {
+        ...parts.audit,
         watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => watchPolicy(parts, request, context) },
       },
     },

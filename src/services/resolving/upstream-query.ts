@@ -48,6 +48,8 @@ export interface PassedPage {
   readonly isStale: boolean;
   /** Names the policies under which its parts were made. */
   readonly policyEpochs: readonly string[];
+  /** Namespaces of which something was left out. */
+  readonly hidden: readonly string[];
 }
 
 /** Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
@@ -83,6 +85,7 @@ class VisiblePage {
   #ageMs = 0;
   #isStale = false;
   readonly #policyEpochs = new Set<string>();
+  readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
 
@@ -114,7 +117,10 @@ class VisiblePage {
     if (key === undefined) throw new WaymarkError("not_ready", "an upstream sent an entry without a key");
     const { namespace } = key;
     this.#hidden = this.#passed.sees({ namespace, clusterId, region, scope }) ? undefined : namespace;
-    if (this.#hidden !== undefined) return;
+    if (this.#hidden !== undefined) {
+      this.#hiddenNamespaces.add(this.#hidden);
+      return;
+    }
     if (this.isFull) this.isOverfull = true;
     else {
       this.#items.push(entry);
@@ -133,7 +139,13 @@ class VisiblePage {
     const nextPageToken = hash === undefined || this.isEmpty ? "" : encodePageToken(this.#lastKey, hash);
     const explanation = this.#explanation.slice(0, MAX_EXPLAINED);
     const response = create(CatalogQueryResponseSchema, { items: this.#items, nextPageToken, explanation });
-    return { response, ageMs: this.#ageMs, isStale: this.#isStale, policyEpochs: [...this.#policyEpochs] };
+    return {
+      response,
+      ageMs: this.#ageMs,
+      isStale: this.#isStale,
+      policyEpochs: [...this.#policyEpochs],
+      hidden: [...this.#hiddenNamespaces],
+    };
   }
 }
 
