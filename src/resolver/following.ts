@@ -28,6 +28,9 @@ const MAX_COUNTED = 10_000;
 /** A namespace that found no room is tried again after this time. */
 const NO_ROOM_MS = 60_000;
 
+/** After so long without an ask, a namespace that is followed only because it was asked for is followed no more. */
+export const UNASKED_MS = 600_000;
+
 export class Following {
   readonly #options: FollowingOptions;
   /** Prefixes that callers watch, with the number of their watches. */

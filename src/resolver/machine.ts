@@ -22,7 +22,7 @@ import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
 import type { Outcome, Ttls } from "./fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
-import { Following } from "./following.ts";
+import { Following, UNASKED_MS } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import { type RestoredCopy, restoreCopy } from "./restoring.ts";
@@ -459,7 +459,10 @@ export class ResolverMachine {
     if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
     if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
-    if (said.ageMs !== undefined) this.#isUpstreamStale = said.isStale;
+    if (said.ageMs !== undefined) {
+      this.#isUpstreamStale = said.isStale;
+      this.upstreams.heardStale(upstream, said.isStale, time.monoMs);
+    }
     if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
   }
 
@@ -593,7 +596,5 @@ export class ResolverMachine {
   }
 }
 
-/** After so long without an ask, a namespace that is followed only because it was asked for is followed no more. */
-const UNASKED_MS = 600_000;
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;

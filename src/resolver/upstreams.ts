@@ -42,6 +42,8 @@ interface Upstream {
   refusal: Refusal | undefined;
   /** The resolvers through which its data comes, the nearest first. */
   via: readonly string[];
+  /** Until when it counts as one whose data is stale, because it said so. */
+  staleUntilMonoMs: number;
   /** Since when it has been clearly better than the one that is followed. */
   betterSinceMonoMs: number | undefined;
 }
@@ -53,6 +55,8 @@ const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
 /** The share of the latency of the followed one below which another one is clearly better, and for how long it must be so. */
 const BETTER = 0.8;
 const BETTER_FOR_MS = 30_000;
+/** An upstream that was left because its data is stale is followed again after this time, if it is the best. */
+const STALE_FOR_MS = 30_000;
 /** Weight of a new probe. */
 const SMOOTHING = 0.3;
 
@@ -73,6 +77,7 @@ export class Upstreams {
       isProbing: false,
       refusal: undefined,
       via: [],
+      staleUntilMonoMs: Number.NEGATIVE_INFINITY,
       betterSinceMonoMs: undefined,
     }));
   }
@@ -136,6 +141,14 @@ export class Upstreams {
     this.#choose(monoMs);
   }
 
+  /** The followed upstream says whether its data is stale, as that of a resolver that is cut off. Another one is followed then, if it may be. */
+  heardStale(address: string, isStale: boolean, monoMs: number): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    upstream.staleUntilMonoMs = isStale ? monoMs + STALE_FOR_MS : Number.NEGATIVE_INFINITY;
+    if (isStale) this.#choose(monoMs);
+  }
+
   /** A probe of an upstream failed. `retryMs`: what it asked for. */
   failed(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
@@ -184,14 +197,19 @@ export class Upstreams {
 
   #choose(monoMs: number): void {
     const current = this.#current;
-    if (current === undefined || !isUsable(current)) {
-      const usable = this.#list.filter(isUsable);
+    const usable = this.#list.filter(isUsable);
+    const isFresh = ({ staleUntilMonoMs }: Upstream) => staleUntilMonoMs <= monoMs;
+    const fresh = usable.filter(isFresh);
+    if (current === undefined || !isUsable(current) || (!isFresh(current) && fresh.length > 0)) {
       // Of equals the first in the list.
-      this.#use(usable.toSorted(quickestFirst)[0]);
+      this.#use((fresh.length > 0 ? fresh : usable).toSorted(quickestFirst)[0]);
       return;
     }
     for (const upstream of this.#list) {
-      const isBetter = isUsable(upstream) && (upstream.latencyMs ?? NEVER) <= (current.latencyMs ?? 0) * BETTER;
+      const isBetter =
+        isUsable(upstream) &&
+        (isFresh(upstream) || !isFresh(current)) &&
+        (upstream.latencyMs ?? NEVER) <= (current.latencyMs ?? 0) * BETTER;
       if (!isBetter || upstream === current) upstream.betterSinceMonoMs = undefined;
       else upstream.betterSinceMonoMs ??= monoMs;
     }

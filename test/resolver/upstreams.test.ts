@@ -22,6 +22,24 @@ test("the quickest of those that answer is followed, and of equals the first", (
   expect(list.current).toBe("a");
 });
 
+test("one whose data is stale is followed only while no other may be", () => {
+  const list = upstreams("a", "b");
+  list.answered("a", 5, OURS, 0);
+  list.heardStale("a", true, 10);
+  expect(list.current).toBe("a");
+  list.answered("b", 9, OURS, 20);
+  expect(list.current).toBe("b");
+  list.failed("b", 30);
+  expect(list.current).toBe("a");
+  list.answered("b", 9, OURS, 11_000);
+  expect(list.current).toBe("b");
+  list.heardStale("b", true, 11_010);
+  expect(list.current).toBe("b");
+  list.heardStale("b", false, 11_020);
+  expect(probe(list, { a: 5, b: 9 }, 15_000, 10_000).at(-1)).toBe("b");
+  expect(probe(list, { a: 5, b: 9 }, 30_010, 60_000).at(-1)).toBe("a");
+});
+
 /** Probes both every 5 s from `from` on, for so long. Returns what is followed at each time. */
 function probe(list: Upstreams, latency: Record<string, number>, from: number, forMs: number): readonly (string | undefined)[] {
   const followed: (string | undefined)[] = [];
