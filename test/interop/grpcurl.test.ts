@@ -67,7 +67,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
     const services = (await grpcurl(node.grpc, "list")).output.trim().split("\n");
     expect(services).toEqual(expect.arrayContaining([DISCOVERY, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]));
     for (const service of services) expect(await grpcurl(node.grpc, "list", service)).toMatchObject({ code: 0 });
-    expect((await grpcurl(node.grpc, "list", DISCOVERY)).output.trim().split("\n")).toHaveLength(13);
+    expect((await grpcurl(node.grpc, "list", DISCOVERY)).output.trim().split("\n")).toHaveLength(14);
   });
 
   test("describes services and messages with their comments", async () => {
