@@ -1,6 +1,6 @@
 /** Decodes a failed call from the wire into the error that the caller gets. */
-import { fromBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
+import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { codeName } from "../lib/errors.ts";
@@ -35,6 +35,15 @@ export function transportWords(said: string): string {
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
 }
 
+/** Undefined for a detail of another type, and for one whose bytes do not decode. */
+function unpacked<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
+  try {
+    return anyUnpack(detail, schema);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Decodes a failed call. Details that do not decode are ignored, because the code still names the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];
@@ -42,14 +51,13 @@ export function decodeFailure(failed: FailedCall): RequestError {
   let retryMs: number | undefined;
   let metadata: Readonly<Record<string, string>> = {};
   for (const detail of decodeDetails(failed.details)) {
-    const info = anyUnpack(detail, ErrorInfoSchema);
+    const info = unpacked(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") {
       reason = info.reason;
       metadata = info.metadata;
     }
-    for (const { field, description } of anyUnpack(detail, BadRequestSchema)?.fieldViolations ?? [])
-      violations.push({ field, description });
-    const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
+    for (const { field, description } of unpacked(detail, BadRequestSchema)?.fieldViolations ?? []) violations.push({ field, description });
+    const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
     if (delay) retryMs = Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6);
   }
   const code = codeName(failed.code);

@@ -380,7 +380,9 @@ export class Reads {
   #pageOf(filter: Filter, options: QueryOptions): Page {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
-    const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
+    // Names in DNS are known of what is followed only.
+    const lookups =
+      options.open === undefined ? lists.of(filter.namespace === "" ? filter.prefix : filter.namespace) : [this.replica.lookup];
     const page = joinedPage(lookups, filter, options);
     const isAdmitted = (record: CatalogRecord | undefined) => record === undefined || lists.admits(record);
     const considered = page.considered?.filter(({ key }) => lookups.every((lookup) => isAdmitted(lookup.find(key))));

@@ -331,12 +331,12 @@ export class ResolverMachine {
     return [this.#options.name, ...this.upstreams.via];
   }
 
-  /** How good what is followed is. With a namespace: whether any of its entries are held counts too. */
-  followedAnswer(time: Time, namespace?: string): Answer {
-    const heldCount = namespace === undefined || namespace === "" ? this.#held.lookup.size : this.#held.lookup.namespaceCount(namespace);
+  /** How good what is followed is. Entries that are held count as far as `isAsked` says that their namespaces are a part of the answer. */
+  followedAnswer(time: Time, isAsked: (namespace: string) => boolean = () => false): Answer {
+    const isHolding = this.#held.lookup.size > 0 && this.#held.lookup.namespaces.list().some(isAsked);
     const { isFromDisk } = this.#watches;
     const isWell = !isFromDisk && !this.#isFull && !this.#isUpstreamStale && !this.upstreams.isCutOff;
-    const isStale = !isWell || heldCount > 0 || this.#freshness.isSilent(time);
+    const isStale = !isWell || isHolding || this.#freshness.isSilent(time);
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
   }
 
@@ -362,7 +362,7 @@ export class ResolverMachine {
     this.following.ask(namespace, time.monoMs);
     if (this.following.prefixes !== prefixes) this.#want(time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
-      const answer = this.followedAnswer(time, namespace);
+      const answer = this.followedAnswer(time, (held) => held === namespace);
       this.counts.hit(answer);
       return answer;
     }

@@ -1,10 +1,11 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
+import { AnySchema, anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { decodeFailure, transportWords } from "../../src/client/failure.ts";
 
+const INFO_URL = "type.googleapis.com/google.rpc.ErrorInfo";
 const failed = { code: 5, message: "not_found: no such entry", isReachable: true, server: "s:1" };
 
 test("reason, violations, retry and facts come from the details", () => {
@@ -32,6 +33,13 @@ test.each([
     details: toBinary(
       StatusSchema,
       create(StatusSchema, { details: [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "X", domain: "other" }))] }),
+    ),
+  },
+  {
+    name: "one whose own bytes do not decode",
+    details: toBinary(
+      StatusSchema,
+      create(StatusSchema, { details: [create(AnySchema, { typeUrl: INFO_URL, value: new Uint8Array([0x0a, 0x7f, 1]) })] }),
     ),
   },
 ])("details: $name leave the code to tell the failure", ({ details }) => {

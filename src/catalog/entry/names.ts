@@ -27,7 +27,7 @@ export function askedBounds({ maxRequestEntries, maxRequestBytes }: Bounds): Bou
 }
 
 /** The control plane owns this namespace and all below it. */
-const CONTROL_NAMESPACE = "discovery";
+export const CONTROL_NAMESPACE = "discovery";
 /** Where nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
 /** Where resolvers register themselves. `control-namespaces.ts` says what they may write. */

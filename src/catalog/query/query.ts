@@ -1,4 +1,5 @@
 /** Pages of the catalog in key order, read from the smallest list that contains the answer (semantics.md, Scopes; P2). */
+import { SCOPE } from "../entry/scope.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../record/record.ts";
 import {
   coversNamespace,
@@ -115,7 +116,7 @@ export function queryPage(lookup: Lookup, filter: Filter, options: QueryOptions)
     } else if (reason === undefined) {
       records.push(record);
       note(considered, record, "kept", "");
-    } else if (considered !== undefined) {
+    } else if (considered !== undefined && !isUntold(filter, record)) {
       note(considered, record, reason, dropDetail(filter, record, reason));
     }
     lastKey = record.key;
@@ -140,6 +141,11 @@ export function joinedPage(lookups: readonly Lookup[], filter: Filter, options: 
   const nextKey = records.length < known.length ? records.at(-1)?.key : end;
   const considered = options.explain ? pages.flatMap((page) => page.considered ?? []).slice(0, MAX_CONSIDERED) : undefined;
   return { records, nextKey, considered };
+}
+
+/** A resolver is told nothing of LOCAL entries, not even that they were left out. */
+function isUntold({ resolved }: Filter, { scope }: CatalogRecord): boolean {
+  return resolved !== undefined && scope === SCOPE.LOCAL;
 }
 
 function note(considered: Considered[] | undefined, record: CatalogRecord, reason: Considered["reason"], detail: string): void {

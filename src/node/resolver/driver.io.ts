@@ -84,10 +84,12 @@ export class ResolverDriver {
   async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver reaches no server");
-    for (const upstream of this.#machine.upstreams.usable.slice(0, 2)) {
+    const upstreams = this.#machine.upstreams.usable.slice(0, 2);
+    for (const [i, upstream] of upstreams.entries()) {
       const leftMs = untilMonoMs - performance.now();
       if (leftMs < 1) break;
-      const outcome = await this.#calls.unary(upstream, method, request, leftMs);
+      // One that hangs leaves time for the other.
+      const outcome = await this.#calls.unary(upstream, method, request, leftMs / (upstreams.length - i));
       if (outcome.bytes !== undefined) return outcome.bytes;
       error = outcome.error;
       if (!outcome.isUnreached) break;

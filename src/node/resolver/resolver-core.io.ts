@@ -164,6 +164,8 @@ export class ResolverCore implements Component {
     if (this.isDraining) return;
     this.isDraining = true;
     this.rooms.fanout.end();
+    // What waits for a server would keep the stop waiting.
+    this.#waits.close();
     this.#tell();
   }
 
@@ -275,16 +277,24 @@ export class ResolverCore implements Component {
       machine: this.rooms.machine,
       ask: (name, asked, told) => this.driver.ask(name, asked, told),
       call: (method, request) => this.#call(method, request),
+      callBytes: (method, request) => this.#callBytes(method, request),
       adjust: () => this.driver.input({ kind: "tick" }),
       until: (isSo, withinMs) => this.#waits.until(isSo, withinMs),
     };
+  }
+
+  #callBytes<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+  ): Promise<Uint8Array> {
+    return this.driver.unary(method, toBinary(method.input, create(method.input, request)), PASSED_MS);
   }
 
   async #call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    const bytes = await this.driver.unary(method, toBinary(method.input, create(method.input, request)), PASSED_MS);
+    const bytes = await this.#callBytes(method, request);
     try {
       return fromBinary(method.output, bytes);
     } catch (error) {

@@ -1,6 +1,6 @@
 /** What a resolver asks its upstream servers, as bytes, and what they say about themselves and about a call that failed. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import {
@@ -126,12 +126,21 @@ function readDetails(bytes: Uint8Array | undefined): Details {
   let retryMs: number | undefined;
   let urls: string | undefined;
   for (const detail of detailsIn(bytes)) {
-    const info = anyUnpack(detail, ErrorInfoSchema);
+    const info = unpacked(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") [reason, urls] = [reasonOf(info.reason), info.metadata["urls"]];
-    const delay = anyUnpack(detail, RetryInfoSchema)?.retryDelay;
+    const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
     if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
   return { reason, retryMs, urls };
+}
+
+/** Undefined for a detail of another type, and for one whose bytes do not decode. */
+function unpacked<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
+  try {
+    return anyUnpack(detail, schema);
+  } catch {
+    return undefined;
+  }
 }
 
 function detailsIn(bytes: Uint8Array | undefined) {

@@ -65,7 +65,7 @@ export function openElsewhere(
 }
 
 interface HostAsker {
-  readonly ports: Pick<ResolverPorts, "call">;
+  readonly ports: Pick<ResolverPorts, "callBytes">;
   /** Whether the viewer may see an entry from there. */
   readonly sees: PassedQuery["sees"];
   /** This resolver. */
@@ -112,7 +112,7 @@ async function ask(
   names: { readonly hosts: string[] } | { readonly aliases: string[] },
 ): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
   const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
-  const passed = { request, filter: filterOf(request), salt: querySalt(request), sees, via, clusterId, upstreamPage: MAX_TOLD };
+  const passed = { request, filter: filterOf(request), salt: querySalt(request), sees, via, clusterId };
   const { response } = await passQuery(ports, passed);
   // No server of ours sends a LOCAL entry to a resolver.
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };

@@ -12,10 +12,9 @@ import {
   ListPeersRequestSchema,
   type ListPeersResponse,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Reads } from "../../discovery/reads.ts";
 import type { Time } from "../../lib/machine.ts";
 import { durationMs } from "../request-checks.ts";
-import type { Handler } from "../service.ts";
+import type { CallContext, Handler } from "../service.ts";
 import type { ResolverPorts } from "./ports.ts";
 
 /** Most answers that are remembered of each method. */
@@ -28,9 +27,10 @@ type Answer = Pick<ClusterMapResponse, "age" | "servedBy" | "source" | "stale">;
 
 export interface PassedOnParts {
   readonly ports: Pick<ResolverPorts, "call">;
-  readonly reads: Pick<Reads, "verdict">;
   readonly servedBy: string;
   readonly now: () => Time;
+  /** Ids of nodes with an entry in a namespace, or below it, that the caller may see. */
+  readonly holders: (namespace: string, context: CallContext) => Promise<ReadonlySet<string>>;
 }
 
 export class PassedOn {
@@ -46,7 +46,7 @@ export class PassedOn {
 
   get handlers(): Readonly<Record<string, Handler>> {
     return {
-      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, { caller }) => this.#clusterMap(request, caller) },
+      clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => this.#clusterMap(request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest) => this.#listPeers(request) },
     };
   }
@@ -63,12 +63,14 @@ export class PassedOn {
     }
   }
 
-  /** Which nodes have entries in a namespace is told only to those who may see it. */
-  async #clusterMap(request: ClusterMapRequest, caller: Parameters<Reads["verdict"]>[0]): Promise<ClusterMapResponse> {
+  /** Which nodes have entries in a namespace is judged here: the upstream would judge it as this resolver, and not as its caller. */
+  async #clusterMap(request: ClusterMapRequest, context: CallContext): Promise<ClusterMapResponse> {
     const { namespaceFilter } = request;
-    const isHidden = namespaceFilter !== "" && !this.#parts.reads.verdict(caller, namespaceFilter).allowed;
-    const answer = await this.#map(request);
-    return isHidden ? Object.assign(clone(ClusterMapResponseSchema, answer), { nodes: [], nextPageToken: "" }) : answer;
+    if (namespaceFilter === "") return this.#map(request);
+    const holders = await this.#parts.holders(namespaceFilter, context);
+    const answer = await this.#map(Object.assign(clone(ClusterMapRequestSchema, request), { namespaceFilter: "" }));
+    const nodes = answer.nodes.filter(({ nodeId }) => holders.has(nodeId));
+    return Object.assign(clone(ClusterMapResponseSchema, answer), { nodes });
   }
 
   #map(request: ClusterMapRequest): Promise<ClusterMapResponse> {
@@ -114,8 +116,9 @@ class LastAnswers<A extends Answer> {
     this.#running.set(name, running);
     try {
       const answer = await running;
-      const [oldest] = this.#kept.keys();
       this.#kept.delete(name);
+      // The answer to a request without terms stays: it is what a program asks for that lost its server.
+      const oldest = this.#kept.keys().find((kept) => kept !== "");
       if (this.#kept.size >= MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest);
       this.#kept.set(name, { answer, monoMs: this.#parts.now().monoMs });
       return answer;

@@ -19,6 +19,8 @@ export interface ResolverPorts {
   ask(name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
+  /** As `call`, with the bytes of the answer as they came. */
+  callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<Uint8Array>;
   /** What is to be followed has changed. */
   adjust(): void;
   /** Resolves with true as soon as it is so, and with false after the time. */

@@ -9,7 +9,6 @@ import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type CatalogQueryRequest,
   CatalogQueryRequestSchema,
-  type CatalogQueryResponse,
   CatalogQueryResponseSchema,
   type CatalogWatchRequest,
   type NamespaceStatusRequest,
@@ -17,15 +16,15 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { isControlNamespace } from "../../catalog/entry/names.ts";
+import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
-import type { PolicySource } from "../../policy/set/visibility.ts";
-import { mayBeSeen } from "../../policy/set/visibility.ts";
+import { BELOW } from "../../policy/set/rules.ts";
+import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
 import type { Answer } from "../../resolver/machine.ts";
 import { planOf } from "../../resolver/plan.ts";
 import { openHolding } from "../admission.ts";
@@ -38,13 +37,15 @@ import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { type PassedPage, passQuery } from "./upstream-query.ts";
+import { encodedPage, type PassedPage, passQuery } from "./upstream-query.ts";
 
 /** How long a call waits for a version of the policy of which the resolver has heard. */
 const POLICY_WAIT_MS = 500;
 /** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
 const SNAPSHOT_WAIT_MS = 10_000;
 const RETRY_MS = 500;
+/** How often a query is passed on again because the policy changed meanwhile. */
+const POLICY_TRIES = 4;
 /** Most resolvers behind which a reader may be. */
 const MAX_VIA = 4;
 
@@ -153,7 +154,7 @@ class ResolvingReads {
   /** Whether a namespace is followed, and what is followed is older than a caller accepts. */
   #isTooOld(namespace: string, maxAgeMs: number | undefined, time: Time): boolean {
     const { machine } = this.#ports;
-    return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time, namespace).ageMs > maxAgeMs;
+    return maxAgeMs !== undefined && machine.isComplete(namespace) && machine.followedAnswer(time).ageMs > maxAgeMs;
   }
 
   /** A name whose answer here is too old. The upstream answers a query for it. */
@@ -164,7 +165,7 @@ class ResolvingReads {
     if (asked.maxStaleness !== undefined) request.maxStaleness = asked.maxStaleness;
     const filter = filterOf(request);
     try {
-      const page = await this.#passOn({ request, filter, caller });
+      const { response: page } = await this.#passOn({ request, filter, caller });
       const { nodeId: servedBy } = this.#parts.identity;
       const { items: entries, nextPageToken, age, stale, source } = page;
       this.#parts.onRead(context.caller, namespace);
@@ -222,7 +223,9 @@ class ResolvingReads {
         retryMs: RETRY_MS,
       });
     const fetched = missing.map((name) =>
-      machine.isComplete(name.namespace) ? machine.followedAnswer(time, name.namespace) : machine.fetchedAnswer(name, time),
+      machine.isComplete(name.namespace)
+        ? machine.followedAnswer(time, (held) => held === name.namespace)
+        : machine.fetchedAnswer(name, time),
     );
     return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
   }
@@ -237,7 +240,9 @@ class ResolvingReads {
     const { namespace, prefix } = filter;
     const isHidden = !request.forResolver && namespace !== "" && !this.#parts.reads.verdict(caller, namespace).allowed;
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
-    const followed = machine.followedAnswer(time, namespace === "" ? prefix : namespace);
+    const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
+    const base = namespace === "" ? prefix : namespace;
+    const followed = machine.followedAnswer(time, (held) => namespaceCovers(base, held) && sees(held));
     const here = () => handle(request, { ...context, age: ageOf(followed, time) });
     if (isHidden) return here();
     const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
@@ -261,29 +266,32 @@ class ResolvingReads {
     counts.miss();
     if (filter.namespace !== "") following.ask(filter.namespace, context.time.monoMs);
     try {
-      const page = await this.#passOn(query);
+      const { response, entries } = await this.#passOn(query);
       this.#parts.onRead(context.caller, filter.namespace);
-      return page;
+      return encodedPage(response, entries);
     } catch (error) {
-      return this.#fallback(error, { ...query, here });
+      const { maxStaleness } = query.request;
+      const maxAgeMs = maxStaleness === undefined ? undefined : durationMs(maxStaleness);
+      return this.#fallback(error instanceof WaymarkError ? tooStale(error, maxAgeMs) : error, { ...query, here });
     }
   }
 
-  async #passOn({ request, filter, caller }: PassedOnQuery): Promise<CatalogQueryResponse> {
+  async #passOn({ request, filter, caller }: PassedOnQuery): Promise<Pick<PassedPage, "entries" | "response">> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
-    const sees = request.forResolver ? () => true : this.#parts.reads.allowed(caller);
+    // By the policy of the moment in which a page arrives.
+    const sees = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
     const mayShow: Parameters<typeof passQuery>[1]["sees"] = (entry) =>
       sees(entry.namespace) &&
       (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
     const via = [machine.via[0] ?? "", ...request.via];
     const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
-    const { response, ageMs, isStale, hidden } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
+    const { response: found, entries, ageMs, isStale, hidden } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
-    return create(CatalogQueryResponseSchema, {
-      ...response,
+    const response = create(CatalogQueryResponseSchema, {
+      ...found,
       ...resolved,
       servedBy: identity.nodeId,
       generatedAt: timestampFromMs(now().wallMs),
@@ -291,15 +299,19 @@ class ResolvingReads {
       stale: isStale,
       source: Source.FETCHED,
     });
+    return { response, entries };
   }
 
   /** What the upstream answers, judged by a policy that is not older than those under which it was made. */
   async #judged(ask: () => Promise<PassedPage>, namespace: string): Promise<PassedPage> {
     const { policy } = this.#ports.machine;
-    const page = await ask();
-    for (const epoch of page.policyEpochs) policy.heardEpoch(epoch);
-    if (policy.isReady) return page;
-    return this.#whenReady(namespace, ask);
+    for (let tries = 0; tries < POLICY_TRIES; tries++) {
+      const { epoch } = this.#parts.policies.policy;
+      const page = await this.#whenReady(namespace, ask);
+      for (const heard of page.policyEpochs) policy.heardEpoch(heard);
+      if (policy.isReady && this.#parts.policies.policy.epoch === epoch) return page;
+    }
+    throw new WaymarkError("not_ready", "the policy changes faster than this query is answered; try again", { retryMs: RETRY_MS });
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
@@ -308,7 +320,7 @@ class ResolvingReads {
     { request, filter, here }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly here: () => Maybe<Said> },
   ): Maybe<Said> {
     const { namespace, prefix } = filter;
-    if (!(error instanceof WaymarkError) || error.reason !== "not_ready") throw error;
+    if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
     if (!machine.isComplete(namespace === "" ? prefix : namespace)) throw error;
     const time = this.#parts.now();
@@ -320,7 +332,14 @@ class ResolvingReads {
   #status(request: NamespaceStatusRequest, context: CallContext, handle: UnaryHandler<NamespaceStatusRequest>): Maybe<Said> {
     const { namespace } = request;
     const answer = (time: Time) =>
-      handle(request, { ...context, time, age: ageOf(this.#ports.machine.followedAnswer(time, namespace), time) });
+      handle(request, {
+        ...context,
+        time,
+        age: ageOf(
+          this.#ports.machine.followedAnswer(time, (held) => held === namespace && this.#parts.reads.verdict(context.caller, held).allowed),
+          time,
+        ),
+      });
     if (!this.#parts.reads.verdict(context.caller, namespace).allowed || this.#ports.machine.isComplete(namespace))
       return answer(context.time);
     return this.#followedFor<Said>(namespace, () => answer(this.#parts.now()));
@@ -332,9 +351,18 @@ class ResolvingReads {
       ...route,
       answer: (parameters, context) => {
         const { namespace = "" } = parameters;
-        const isHidden = namespace !== "" && !this.#parts.reads.verdict(context.caller, namespace).allowed;
+        // Before anything is followed for it.
+        if (namespace !== "") parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS);
         const answer = () => route.answer(parameters, context);
-        return this.#whenReady<RouteAnswer>(namespace, () => (isHidden ? answer() : this.#followedFor<RouteAnswer>(namespace, answer)));
+        return this.#whenReady<RouteAnswer>(namespace, () => {
+          if (this.#parts.reads.verdict(context.caller, namespace).allowed)
+            return this.#followedFor<RouteAnswer>(namespace, () => whole(answer()));
+          if (namespace !== "") return answer();
+          throw new WaymarkError(
+            "discovery_access_denied",
+            "namespace: is required at a resolver, because the policy does not show you everything",
+          );
+        });
       },
     };
   }
@@ -357,12 +385,22 @@ class ResolvingReads {
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);
     if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
-    const prefixes = filter.resolved?.list ?? [filter.namespace === "" ? filter.prefix : filter.namespace];
-    const release = this.#follow(prefixes);
-    const opened = () => new FollowedSource(watch(request, { ...context, time: this.#parts.now() }), () => this.#refusal(prefixes));
-    const open = () => openHolding(opened, release);
     const { machine } = this.#ports;
-    if (machine.policy.isReady && prefixes.every((prefix) => machine.isComplete(prefix))) return open();
+    const begin = () => this.#openFollowed({ filter, caller }, () => watch(request, { ...context, time: this.#parts.now() }));
+    // Before the policy is known nobody's watch makes the resolver follow anything.
+    if (machine.policy.isReady) return begin();
+    const opened = this.#whenReady<StreamSource>("", begin);
+    return opened instanceof Promise ? new LateSource(opened) : opened;
+  }
+
+  #openFollowed(watched: { readonly filter: Filter; readonly caller: Caller }, watch: () => StreamSource): StreamSource {
+    const prefixes = this.#prefixesOf(watched);
+    const { epoch } = this.#parts.policies.policy;
+    const release = this.#follow(prefixes);
+    const isMoved = () => this.#parts.policies.policy.epoch !== epoch && this.#prefixesOf(watched).join() !== prefixes.join();
+    const over = () => this.#refusal(prefixes) ?? (isMoved() ? policyMoved() : undefined);
+    const open = () => openHolding(() => new FollowedSource(watch(), over), release);
+    if (prefixes.every((prefix) => this.#ports.machine.isComplete(prefix))) return open();
     return new LateSource(this.#openLater(prefixes, open, release));
   }
 
@@ -374,6 +412,21 @@ class ResolvingReads {
       throw error;
     }
     return open();
+  }
+
+  /** What a watch makes the resolver follow. Below a prefix that is hidden from the caller that is only what a rule shows it. */
+  #prefixesOf({ filter, caller }: { readonly filter: Filter; readonly caller: Caller }): readonly string[] {
+    const { resolved, namespace, prefix } = filter;
+    if (resolved !== undefined) return resolved.list;
+    const { reads, policies } = this.#parts;
+    const asked = namespace === "" ? prefix : namespace;
+    if (reads.verdict(caller, asked).allowed) return [asked];
+    const bases = [CONTROL_NAMESPACE, ...(policies.policy.set?.rules ?? []).map(({ pattern }) => baseOf(pattern))];
+    return bases.filter((base) => namespaceCovers(asked, base) && isShownAt(base)).toSorted();
+
+    function isShownAt(base: string): boolean {
+      return reads.verdict(caller, base).allowed || reads.verdict(caller, `${base}.x`).allowed;
+    }
   }
 
   /** Follows these prefixes until the function is called that is returned. Throws `quota_exceeded`. */
@@ -467,16 +520,36 @@ function streaming<R extends Message>(handler: Handler | undefined): ServerStrea
   return handler.open as ServerStreamHandler<R>;
 }
 
+/** Pieces are read later, when what they are read from may be followed no more. */
+async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteAnswer> {
+  const said = await answer;
+  return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
+}
+
 function isUnscoped(scope: Scope): boolean {
   return scope === Scope.UNSPECIFIED;
 }
 
 /** A caller with a bound for the age is told that the data is too old, whatever the reason. */
 function tooStale(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
-  if (maxAgeMs === undefined || error.reason !== "not_ready") return error;
+  if (maxAgeMs === undefined || !AWAY.has(error.reason)) return error;
   const message = `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`;
   return new WaymarkError("too_stale", message, { retryMs: RETRY_MS });
 }
+
+/** The namespace of a rule, or the one above those that it is for. */
+function baseOf(pattern: string): string {
+  return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
+}
+
+function policyMoved(): WaymarkError {
+  return new WaymarkError("not_ready", "the policy shows this watch other namespaces now; resume with the last cursor", {
+    retryMs: RETRY_MS,
+  });
+}
+
+/** Reasons of a server that cannot answer now, whatever is asked. */
+const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
 
 /** Of several answers what is true of all together. */
 function worst(answers: readonly Answer[]): Answer {

@@ -1,13 +1,21 @@
 /** The services of a resolver: reads over its cache, the policy for other resolvers, and refusals of everything that a node alone can do. */
-import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import {
+  type CatalogQueryRequest,
+  CatalogQueryRequestSchema,
+  type CatalogQueryResponse,
+  CatalogQueryResponseSchema,
+  DiscoveryService,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService, type WatchPolicyRequest } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
 import { demandResolver } from "../for-resolver.ts";
 import { PolicyWatch } from "../policy-watch.ts";
-import type { CallContext, Service, StreamSource } from "../service.ts";
+import type { CallContext, Handler, Service, StreamSource, UnaryHandler } from "../service.ts";
 import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
 import { PassedOn } from "./passed-on.ts";
 import { readOnlyHandlers } from "./read-only.ts";
@@ -31,8 +39,9 @@ export interface ResolverServices {
 }
 
 export function resolverServices(parts: ResolverServicesParts): ResolverServices {
-  const { ports, reads, identity, now, upstreams, cache } = parts;
-  const passedOn = new PassedOn({ ports, reads, servedBy: identity.nodeId, now });
+  const { ports, identity, now, upstreams, cache } = parts;
+  const holders = (namespace: string, context: CallContext) => holdersOf(handlers["catalogQuery"], namespace, context);
+  const passedOn = new PassedOn({ ports, servedBy: identity.nodeId, now, holders });
   const { handlers, routes, resolveName } = resolvingHandlers(parts);
   const urls = async (): Promise<readonly string[]> => {
     const known = await passedOn.urls();
@@ -49,6 +58,26 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
       },
     },
   };
+}
+
+/** Pages that are read to find the nodes of a namespace. */
+const MAX_HOLDER_PAGES = 100;
+
+async function holdersOf(query: Handler | undefined, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
+  const nodes = new Set<string>();
+  if (query?.kind !== "unary") return nodes;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+  const handle = query.handle as UnaryHandler<CatalogQueryRequest>;
+  let pageToken = "";
+  for (let page = 0; page < MAX_HOLDER_PAGES; page++) {
+    const said = await handle(create(CatalogQueryRequestSchema, { namespacePrefix, limit: 1000, pageToken }), context);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    const answer = said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
+    for (const { nodeId } of answer.items) nodes.add(nodeId);
+    ({ nextPageToken: pageToken } = answer);
+    if (pageToken === "") return nodes;
+  }
+  throw new WaymarkError("quota_exceeded", "namespace_filter: too many entries are below it; name a narrower one");
 }
 
 /** The versions that may be in force at a resolver that reads here. */

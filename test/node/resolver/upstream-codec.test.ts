@@ -1,5 +1,8 @@
 /** What the callers of a resolver are told of calls to upstream servers that failed. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
+import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
 import { readFacts, refusalOf } from "../../../src/node/resolver/upstream-codec.ts";
 import { grpcStatus } from "../../../src/server/grpc-methods.ts";
@@ -33,6 +36,12 @@ test("of a refusal to write it is known where nodes are", () => {
   const urls = "grpc://10.0.0.1:1 grpc://10.0.0.2:1";
   const refused = new WaymarkError("read_only", "words", { metadata: { urls } });
   expect(refusalOf("a:1", grpcStatus(refusal(refused)), true)).toMatchObject({ reason: "read_only", details: { metadata: { urls } } });
+});
+
+test("a detail whose bytes do not decode is passed over, and the code still names the failure", () => {
+  const garbled = create(AnySchema, { typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: new Uint8Array([0x0a, 0x7f, 1]) });
+  const details = toBinary(StatusSchema, create(StatusSchema, { details: [garbled] }));
+  expect(refusalOf("a:1", { code: CODES.UNAVAILABLE, message: "words", details }, true).reason).toBe("not_ready");
 });
 
 test("a status that no server of ours made is no answer, whatever it says", () => {

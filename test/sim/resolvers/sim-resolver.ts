@@ -460,7 +460,10 @@ export class ResolverProcess {
   }
 
   #ageOf(time: Time, namespace?: string): AnswerAge {
-    const { ageMs, isStale } = this.rooms.machine.followedAnswer(time, namespace);
+    const { ageMs, isStale } = this.rooms.machine.followedAnswer(
+      time,
+      (held) => namespace === undefined || namespace === "" || held === namespace,
+    );
     return { ageMs: Math.round(Math.min(ageMs, time.wallMs)), isStale, source: SOURCE.FOLLOWED };
   }
 }

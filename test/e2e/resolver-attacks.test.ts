@@ -1,0 +1,147 @@
+/** What attacks on a resolver found: ways to learn what policy hides, to be told that something is absent, and to cut it off from its servers. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-resolver-attacks-"));
+const ROLES: Readonly<Record<string, readonly string[]>> = { resolver: ["mesh.resolve"], admin: ["mesh.admin"], blue: [], red: [] };
+const tokenOf = (who: string) => `token-of-${who}`;
+writeFileSync(join(HOME, "token"), tokenOf("resolver"), { mode: 0o600 });
+
+function settings(name: string, more: object = {}): readonly string[] {
+  const credentials = Object.entries(ROLES).map(([tenant, roles]) => ({
+    tenant,
+    token_sha256: createHash("sha256").update(tokenOf(tenant)).digest("hex"),
+    roles,
+  }));
+  const path = join(HOME, `${name}.json`);
+  writeFileSync(path, JSON.stringify({ tenants: { mode: true, credentials }, observability: { log_level: "warn" }, ...more }));
+  return ["--ephemeral", "--node-id", name, "--config", path];
+}
+
+let node: NodeProcess;
+let edge: NodeProcess;
+let behind: NodeProcess;
+beforeAll(async () => {
+  node = await startNodeProcess(settings("node"));
+  const service = (namespace: string, name: string, more: object = {}) => ({
+    key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1" },
+    scope: Scope.ZONE,
+    targets: [{ host: "192.0.2.1", port: 80 }],
+    ...more,
+  });
+  const entries = [
+    service("svc.market", "web", { aliases: ["web.shop.example."] }),
+    service("svc.far", "web"),
+    service("svc.far", "near", { scope: Scope.LOCAL }),
+    service("svc.more", "job"),
+    ...[1, 2, 3].map((n) => service("hidden.deep", `secret-${n}`)),
+    {
+      key: { kind: EntryKind.TOPIC, namespace: "svc.topics", name: "top", instanceId: "1" },
+      scope: Scope.ZONE,
+      detail: { case: "topic" as const, value: {} },
+    },
+  ];
+  await discoveryAt(node, "admin").register({ entries, staticLease: true });
+  await discoveryAt(node, "admin").setMaintenance({
+    keys: [{ kind: 1, namespace: "svc.more", name: "job", instanceId: "1" }],
+    on: true,
+    reason: "test",
+  });
+  const rules = [{ namespace: "hidden", visibilityTenants: ["red"] }];
+  await createClient(PolicyService, transportAt(node, "admin")).applyPolicy({
+    policy: { version: "v1", defaultAllow: true, rules },
+    reason: "test",
+  });
+  edge = await startResolver("edge", node);
+  behind = await startResolver("behind", edge);
+});
+afterAll(async () => {
+  for (const server of [behind, edge, node]) await server[Symbol.asyncDispose]();
+  rmSync(HOME, { recursive: true, force: true });
+});
+
+function startResolver(id: string, upstream: NodeProcess): Promise<NodeProcess> {
+  const mode = ["--mode", "resolver", "--upstream", upstream.grpc, "--namespaces", "svc.market"];
+  return startNodeProcess([...mode, ...settings(id, { resolver: { token_file: join(HOME, "token") } })]);
+}
+
+function transportAt(server: NodeProcess, who: string) {
+  const credential: Interceptor = (next) => (request) => {
+    request.header.set("authorization", `Bearer ${tokenOf(who)}`);
+    return next(request);
+  };
+  return createGrpcTransport({ baseUrl: `http://${server.grpc}`, interceptors: [credential] });
+}
+const discoveryAt = (server: NodeProcess, who: string) => createClient(DiscoveryService, transportAt(server, who));
+
+async function scraped(path: string): Promise<{ readonly status: number; readonly text: string }> {
+  const headers = { authorization: `Bearer ${tokenOf("blue")}` };
+  const answer = await fetch(`http://${edge.listeners["http"]}${path}`, { headers });
+  return { status: answer.status, text: await answer.text() };
+}
+
+test("a scrape of what is not followed has it all, and one of a namespace that cannot be costs nobody anything", async () => {
+  expect((await scraped("/sd/prometheus?namespace=svc.far")).text).toContain("192.0.2.1:80");
+  expect((await scraped("/sd/prometheus")).text).toContain("svc.market");
+  expect((await scraped("/sd/prometheus?namespace=A_B")).status).toBe(400);
+  const { stale, items } = await discoveryAt(edge, "blue").catalogQuery({ namespace: "svc.market" });
+  expect([stale, items.length]).toEqual([false, 1]);
+});
+
+test("entries of every kind and condition come through two resolvers, as bytes that the second one can keep", async () => {
+  const named = createClient(ResolverService, transportAt(behind, "blue"));
+  for (const [namespace, name, kind] of [
+    ["svc.topics", "top", EntryKind.TOPIC],
+    ["svc.more", "job", EntryKind.SERVICE],
+    ["svc.far", "web", EntryKind.SERVICE],
+  ] as const)
+    expect((await named.resolve({ namespace, name, kind })).entries.map(({ key }) => key?.name)).toEqual([name]);
+  expect((await discoveryAt(behind, "blue").catalogQuery({ namespace: "svc.market" })).stale).toBe(false);
+});
+
+test("a query by names in DNS gives each entry once", async () => {
+  const { items } = await discoveryAt(edge, "blue").catalogQuery({ namespace: "svc.market", aliases: ["web.shop.example"] });
+  expect(items.map(({ key }) => key?.name)).toEqual(["web"]);
+});
+
+test("a caller that may not see a prefix makes the resolver follow nothing by watching it, and cannot count what is there", async () => {
+  const entries = async () => /^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1];
+  const before = await entries();
+  for await (const { deltas, snapshot } of discoveryAt(edge, "blue").catalogWatch({ namespacePrefix: "hidden" })) {
+    expect(deltas).toEqual([]);
+    if (snapshot === Snapshot.END) break;
+  }
+  expect(await entries()).toBe(before);
+  const seen: string[] = [];
+  for await (const { deltas, snapshot } of discoveryAt(edge, "red").catalogWatch({ namespacePrefix: "hidden" })) {
+    seen.push(...deltas.map(({ namespace }) => namespace));
+    if (snapshot === Snapshot.END) break;
+  }
+  expect(seen).toEqual(["hidden.deep", "hidden.deep", "hidden.deep"]);
+});
+
+test("which nodes have entries is told as the caller may see them, and explanations and tokens tell of nothing else", async () => {
+  const nodesFor = async (server: NodeProcess, who: string) =>
+    (await discoveryAt(server, who).clusterMap({ namespaceFilter: "hidden" })).nodes.map(({ key }) => key?.name);
+  for (const server of [node, edge, behind])
+    expect([await nodesFor(server, "blue"), await nodesFor(server, "red")]).toEqual([[], ["node"]]);
+  const { explanation } = await discoveryAt(edge, "blue").catalogQuery({
+    namespacePrefix: "svc.far",
+    names: ["near", "web"],
+    explain: true,
+  });
+  expect(explanation.map(({ key }) => key?.name)).toEqual(["web"]);
+  const last = await discoveryAt(edge, "blue").catalogQuery({ kinds: [EntryKind.TOPIC], limit: 1 });
+  expect([last.items.length, last.nextPageToken]).toEqual([1, ""]);
+});
