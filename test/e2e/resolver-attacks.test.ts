@@ -12,6 +12,7 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-resolver-attacks-"));
 const ROLES: Readonly<Record<string, readonly string[]>> = { resolver: ["mesh.resolve"], admin: ["mesh.admin"], blue: [], red: [] };
@@ -45,6 +46,7 @@ beforeAll(async () => {
     service("svc.far", "web"),
     service("svc.far", "near", { scope: Scope.LOCAL }),
     service("svc.more", "job"),
+    service("svc.owned", "stray", { scope: Scope.REGION }),
     ...[1, 2, 3].map((n) => service("hidden.deep", `secret-${n}`)),
     {
       key: { kind: EntryKind.TOPIC, namespace: "svc.topics", name: "top", instanceId: "1" },
@@ -144,4 +146,41 @@ test("which nodes have entries is told as the caller may see them, and explanati
   expect(explanation.map(({ key }) => key?.name)).toEqual(["web"]);
   const last = await discoveryAt(edge, "blue").catalogQuery({ kinds: [EntryKind.TOPIC], limit: 1 });
   expect([last.items.length, last.nextPageToken]).toEqual([1, ""]);
+});
+
+test("a caller that may not see a namespace causes no fetch there", async () => {
+  const entries = async () => /^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1];
+  const [before, named] = [await entries(), createClient(ResolverService, transportAt(edge, "blue"))];
+  expect((await named.resolve({ namespace: "hidden.deep", name: "secret-2" })).entries).toEqual([]);
+  expect(await entries()).toBe(before);
+});
+
+test("the cursor of a fetched answer leads a watch to a snapshot, since nobody told the resolver of changes there", async () => {
+  const job = { namespace: "svc.more", name: "job" };
+  const { cursor } = await createClient(ResolverService, transportAt(edge, "blue")).resolve(job);
+  const request = { namespace: job.namespace, names: [job.name], kinds: [EntryKind.SERVICE], cursor };
+  for await (const { snapshot } of discoveryAt(edge, "blue").catalogWatch(request)) {
+    expect(snapshot).not.toBe(Snapshot.UNSPECIFIED);
+    break;
+  }
+});
+
+test("what was fetched follows a new policy at once, in what it hides and in what it shows", async () => {
+  const named = createClient(ResolverService, transportAt(edge, "blue"));
+  const strays = async () => (await named.resolve({ namespace: "svc.owned", name: "stray" })).entries.length;
+  const topics = async () => (await named.resolve({ namespace: "svc.topics", name: "top", kind: EntryKind.TOPIC })).entries.length;
+  const policies = createClient(PolicyService, transportAt(node, "admin"));
+  const apply = (version: string, rules: readonly object[]) =>
+    policies.applyPolicy({ policy: { version, defaultAllow: true, rules: rules as never }, reason: "test" });
+  await until("both are there", async () => (await strays()) === 1 && (await topics()) === 1);
+  await apply("v2", [
+    { namespace: "svc.owned", owners: ["elsewhere"] },
+    { namespace: "svc.topics", visibilityTenants: ["red"] },
+  ]);
+  await until("the policy is here", async () => (await topics()) === 0);
+  expect(await strays()).toBe(0);
+  await apply("v3", []);
+  await until("the policy is here", async () => (await topics()) === 1);
+  // Long before the answer that nothing exists is over.
+  await until("it is asked for again", async () => (await strays()) === 1, 8000);
 });

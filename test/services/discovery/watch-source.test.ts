@@ -13,7 +13,7 @@ import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 const T = timeOf(1, 0);
 const MANY = 12_000;
 
-function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): WatchSource {
+function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc", isPaused = () => false): WatchSource {
   const filter = { ...ANY, namespace };
   const options = { filter, name: "w", hash: "h", allowed: () => true, policyEpoch: () => "e", isNamesOnly: false, withDigest: false };
   const feed = new Feed(new Reader(options, node.replica, node.facts), { from: undefined, bookmarkIntervalMs: 1000 }, T);
@@ -23,6 +23,7 @@ function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): Wat
     bytes,
     nodeId: "a",
     isReady: () => true,
+    isPaused,
     ageOf: () => NEW,
     via: () => [],
     now: () => T,
@@ -33,6 +34,17 @@ function sourceOf(node: FabricComponent, fanout: Fanout, namespace = "svc"): Wat
 }
 
 const nothing = () => undefined;
+
+test("a watch that is paused is told nothing, and afterwards everything", () => {
+  const node = new FabricComponent("a");
+  fill(node, [KEYS[0]!]);
+  let isPaused = true;
+  const source = sourceOf(node, new Fanout(), "svc", () => isPaused);
+  source.attach(nothing, nothing);
+  expect(source.pull(T)).toBeUndefined();
+  isPaused = false;
+  expect(source.pull(T)?.toString()).toBe("1 changes");
+});
 
 test("a watch that has not looked at everything is woken again without a further change", () => {
   const node = new FabricComponent("a");
