@@ -5,19 +5,19 @@ import { FollowedSource } from "../../src/services/resolving/followed-source.ts"
 import type { StreamSource } from "../../src/services/service.ts";
 
 test("it goes on as its source does, and ends with the refusal without telling what was let go", () => {
-  let refusal: WaymarkError | undefined;
+  const now: { refusal?: WaymarkError } = {};
   const [ended, closed]: [unknown[], number[]] = [[], []];
   const message = new Uint8Array([1]);
   const inner: StreamSource = { attach: () => {}, pull: () => message, isDrained: true, close: () => void closed.push(1) };
-  const source = new FollowedSource(inner, () => refusal);
+  const source = new FollowedSource(inner, () => now.refusal);
   source.attach(
     () => {},
     (error) => void ended.push(error),
   );
   const time = { monoMs: 0, wallMs: 0 };
   expect([source.pull(time), source.isDrained, ended]).toEqual([message, true, []]);
-  refusal = new WaymarkError("quota_exceeded", "no room");
-  expect([source.pull(time), ended]).toEqual([undefined, [refusal]]);
+  now.refusal = new WaymarkError("quota_exceeded", "no room");
+  expect([source.pull(time), ended]).toEqual([undefined, [now.refusal]]);
   source.close();
   expect(closed).toEqual([1]);
 });
