@@ -49,7 +49,7 @@ interface Upstream {
 }
 
 /** Most resolvers in a chain. */
-const MAX_VIA = 4;
+export const MAX_VIA = 4;
 const PROBE_INTERVAL_MS = 5000;
 const RETRY = { baseMs: 250, maxMs: 10_000 } as const;
 /** The share of the latency of the followed one below which another one is clearly better, and for how long it must be so. */

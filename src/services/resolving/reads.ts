@@ -27,6 +27,7 @@ import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
 import type { Answer } from "../../resolver/machine.ts";
 import { planOf } from "../../resolver/plan.ts";
+import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
 import { checkAge } from "../discovery/age.ts";
 import { filterOf, namesOf } from "../discovery/filter.ts";
@@ -46,8 +47,6 @@ const SNAPSHOT_WAIT_MS = 10_000;
 const RETRY_MS = 500;
 /** How often a query is passed on again because the policy changed meanwhile. */
 const POLICY_TRIES = 4;
-/** Most resolvers behind which a reader may be. */
-const MAX_VIA = 4;
 
 export interface ResolvingParts extends ReadParts {
   readonly ports: ResolverPorts;
