@@ -7,6 +7,7 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import type { FabricTls } from "../../src/fabric/transport/peer-identity.io.ts";
 import { FabricAuthority } from "../fakes/fabric-transport.ts";
+import { heldAddress } from "../fakes/held-address.ts";
 import { Member } from "../fakes/member.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { CommandProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
@@ -187,12 +188,15 @@ test("without an answer from a seed a node serves alone after join_timeout, and 
   await using early = await start("early", ["--ephemeral"]);
   const port = early.fabric.split(":")[1] ?? "";
   await early.node.stop("SIGKILL");
+  const nobody = await heldAddress(early.fabric);
+  await using _nobodyElse = await heldAddress(early.node.grpc);
   const began = performance.now();
   await using late = await start("late", ["--ephemeral", "--join", `127.0.0.1:${port},127.0.0.1:${early.node.grpc.split(":")[1]}`]);
   expect(performance.now() - began).toBeGreaterThan(900);
   const { status, body } = await late.http("/readyz");
   expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("no other members")]);
   await late.register("web");
+  await nobody[Symbol.asyncDispose]();
   await using seed = await start("seed", ["--ephemeral", "--fabric-port", port]);
   await eventually("joined", () => seed.peers(), ["late alive"]);
   await eventually("replicated", () => seed.seen(), ["web healthy"]);
@@ -305,7 +309,7 @@ test("a restarted node serves at once what others told it, marked with its age, 
   const often = join(HOME, "often.json");
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "500ms" };
   writeFileSync(often, JSON.stringify({ fabric }));
-  const port = await (async () => {
+  const address = await (async () => {
     await using a = await start("w1");
     await using b = await start("w2", ["--config", often, "--join", a.fabric]);
     await a.register("web");
@@ -314,9 +318,10 @@ test("a restarted node serves at once what others told it, marked with its age, 
     await eventually("a snapshot of it", async () => existsSync(snapshot) && readFileSync(snapshot).includes("web"), true);
     await eventually("it is remembered", async () => remembers("w2", "w1"), true);
     await Promise.all([b.node.stop("SIGKILL"), a.node.stop("SIGKILL")]);
-    return a.fabric.split(":")[1] ?? "";
+    return a.fabric;
   })();
-  await using warm = await start("w2", ["--config", often, "--join", `127.0.0.1:${port}`]);
+  const nobody = await heldAddress(address);
+  await using warm = await start("w2", ["--config", often, "--join", address]);
   expect((await warm.seen()).map((text) => text.split(" ")[0])).toEqual(["web"]);
   // At the end of the join time; where the node stood still, so much later.
   await eventually("nobody was met", () => warm.seen(), ["web orphaned"]);
@@ -324,7 +329,8 @@ test("a restarted node serves at once what others told it, marked with its age, 
   expect(response["age"]).toMatch(/^(?:[1-9]\d*|0\.[5-9])/);
   const fresh = { namespacePrefix: "svc", maxStaleness: "0.1s" };
   expect(await warm.door.ask("catalogQuery", fresh)).toMatchObject({ code: "UNAVAILABLE", reason: "too_stale", retryMs: 1000 });
-  await using back = await start("w1", ["--fabric-port", port]);
+  await nobody[Symbol.asyncDispose]();
+  await using back = await start("w1", ["--fabric-port", address.split(":")[1] ?? ""]);
   await eventually("healed", () => warm.seen(), ["web healthy"]);
   await eventually("fresh", async () => (await warm.door.ask("catalogQuery", fresh)).code, "OK");
   expect(await back.seen()).toEqual(["web healthy"]);
@@ -402,6 +408,7 @@ test("what was restored keeps its age through another restart while nobody is th
     await eventually("a snapshot of it", async () => existsSync(snapshot) && readFileSync(snapshot).includes("web"), true);
     await Promise.all([a.node.stop("SIGKILL"), b.node.stop("SIGKILL")]);
   }
+  await using _nobody = await heldAddress(a.fabric);
   const lostMs = Date.now();
   {
     const { ino } = statSync(snapshot);

@@ -15,6 +15,7 @@ import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/d
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { dig } from "../fakes/dig.ts";
+import { heldAddress } from "../fakes/held-address.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -281,6 +282,7 @@ test("after a restart with every server gone it serves its copy on disk to those
   await first.stop();
   lone.command.kill("SIGKILL");
   await lone.command.finished();
+  await using _nobody = await heldAddress(lone.grpc);
   await using again = await startNodeProcess([...flags, ...config]);
   expect([again.nodeId, await seen(again, "red"), await seen(again, "blue")]).toEqual([first.nodeId, 1, 0]);
   const { stale, source } = await discoveryAt(again, "red").catalogQuery({ namespace: "svc.market" });

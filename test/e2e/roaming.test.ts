@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, expect, test } from "vitest";
 import { connect, type FollowEvent, follow } from "../../src/client/index.ts";
+import { heldAddress } from "../fakes/held-address.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { ProvedWatch } from "../fakes/proved-watch.ts";
@@ -195,6 +196,7 @@ test("a restarted node has what others told it from its snapshot, also while the
     await until("a snapshot of both", () => existsSync(path) && ["web", "db"].every((name) => readFileSync(path).includes(name)));
     await a.stop("SIGKILL");
     await b.stop("SIGKILL");
+    await using _nobody = await heldAddress(fabricOf(a));
     b = await start("wb", ["--config", IMPATIENT, "--join", fabricOf(a)]);
     expect(await namesAt(b)).toEqual(["db", "web"]);
     using door = new GrpcDoor(b.grpc);
