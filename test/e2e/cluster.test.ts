@@ -189,7 +189,7 @@ test("without an answer from a seed a node serves alone after join_timeout, and 
   const port = early.fabric.split(":")[1] ?? "";
   await early.node.stop("SIGKILL");
   const nobody = await heldAddress(early.fabric);
-  await using _nobodyElse = await heldAddress(early.node.grpc);
+  await using _ = await heldAddress(early.node.grpc);
   const began = performance.now();
   await using late = await start("late", ["--ephemeral", "--join", `127.0.0.1:${port},127.0.0.1:${early.node.grpc.split(":")[1]}`]);
   expect(performance.now() - began).toBeGreaterThan(900);
@@ -408,7 +408,7 @@ test("what was restored keeps its age through another restart while nobody is th
     await eventually("a snapshot of it", async () => existsSync(snapshot) && readFileSync(snapshot).includes("web"), true);
     await Promise.all([a.node.stop("SIGKILL"), b.node.stop("SIGKILL")]);
   }
-  await using _nobody = await heldAddress(a.fabric);
+  await using _ = await heldAddress(a.fabric);
   const lostMs = Date.now();
   {
     const { ino } = statSync(snapshot);

@@ -282,7 +282,7 @@ test("after a restart with every server gone it serves its copy on disk to those
   await first.stop();
   lone.command.kill("SIGKILL");
   await lone.command.finished();
-  await using _nobody = await heldAddress(lone.grpc);
+  await using _ = await heldAddress(lone.grpc);
   await using again = await startNodeProcess([...flags, ...config]);
   expect([again.nodeId, await seen(again, "red"), await seen(again, "blue")]).toEqual([first.nodeId, 1, 0]);
   const { stale, source } = await discoveryAt(again, "red").catalogQuery({ namespace: "svc.market" });

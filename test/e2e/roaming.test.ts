@@ -196,7 +196,7 @@ test("a restarted node has what others told it from its snapshot, also while the
     await until("a snapshot of both", () => existsSync(path) && ["web", "db"].every((name) => readFileSync(path).includes(name)));
     await a.stop("SIGKILL");
     await b.stop("SIGKILL");
-    await using _nobody = await heldAddress(fabricOf(a));
+    await using _ = await heldAddress(fabricOf(a));
     b = await start("wb", ["--config", IMPATIENT, "--join", fabricOf(a)]);
     expect(await namesAt(b)).toEqual(["db", "web"]);
     using door = new GrpcDoor(b.grpc);
