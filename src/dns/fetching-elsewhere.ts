@@ -6,7 +6,8 @@ import type { InstanceName } from "../catalog/query/instances.ts";
 import type { NameView } from "../discovery/dns-names.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Answer, Asked, ResolverMachine } from "../resolver/machine.ts";
+import type { Answer, Asked } from "../resolver/io-types.ts";
+import type { ResolverMachine } from "../resolver/machine.ts";
 import { type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { carriersOf, type FoundHost, type Host, type Hosts, isAbove } from "./hosts.ts";
 

@@ -7,7 +7,7 @@ import { decodeVersion } from "../policy/versions/codec.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../policy/versions/version.ts";
 import type { PolicyMessage, PolicyPart } from "./codec.ts";
-import type { CopyState } from "./disk-codec.ts";
+import type { CopyState } from "./disk/codec.ts";
 
 /** Most bytes of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;

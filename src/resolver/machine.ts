@@ -12,103 +12,32 @@ import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
-import type { VersionPlace } from "../policy/versions/version.ts";
 import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { Bookmarks } from "./bookmarks.ts";
 import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
-import { copyBlocks } from "./disk-copy.ts";
+import { copyBlocks } from "./disk/copy.ts";
+import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
 import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
-import type { Outcome, Ttls } from "./fetches.ts";
+import type { Outcome } from "./fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
 import { Following, UNASKED_MS } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
-import { type RestoredCopy, restoreCopy } from "./restoring.ts";
+import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { answersTooLarge, FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
-import { type ActRequest, CacheActs } from "./upkeep/cache-acts.ts";
+import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
-import { type UpstreamFacts, Upstreams } from "./upstreams.ts";
-import { type StreamNumber, Watches, type WatchOrder } from "./watches.ts";
-
-/** As the settings `resolver.*`. */
-export interface ResolverOptions {
-  /** This resolver, by the name that it adds to `via`. */
-  readonly name: string;
-  readonly clusterId: string;
-  readonly region: string;
-  readonly upstreams: readonly string[];
-  readonly namespaces: readonly string[];
-  readonly maxWatches: number;
-  readonly maxEntries: number;
-  readonly maxBytes: number;
-  readonly ttls: Ttls;
-  /** 0 means without end. */
-  readonly maxStaleMs: number;
-  readonly guardHoldMs: number;
-  readonly pruneIntervalMs: number;
-  /** Whether it is ready only when all of `namespaces` is there. */
-  readonly seedOnStart: boolean;
-  /** Time in which the digest of each followed namespace is compared once. */
-  readonly resyncIntervalMs: number;
-  /** A random number, 0 ≤ x < 1. */
-  readonly random: () => number;
-}
+import { Upstreams } from "./upstreams.ts";
+import { type StreamNumber, Watches } from "./watches.ts";
 
 export interface ResolverParts {
   /** Empty, and of no origin that has entries. */
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly policies: PolicyEngine;
-}
-
-/** A call to the upstream that is under way, by its number. */
-export type CallNumber = number;
-
-export type ResolverInput =
-  | { readonly kind: "tick" }
-  | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
-  | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
-  | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
-  /** The stream ended or failed. */
-  | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number }
-  | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
-  | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
-  /** A page of the answer to a fetch. */
-  | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
-  | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
-  /** An operator acts on the cache. */
-  | ({ readonly kind: "act" } & ActRequest);
-
-export type ResolverOrder =
-  | WatchOrder
-  | { readonly kind: "probe"; readonly upstream: string }
-  | { readonly kind: "open policy"; readonly stream: StreamNumber; readonly upstream: string; readonly known: readonly VersionPlace[] }
-  | { readonly kind: "close policy"; readonly stream: StreamNumber }
-  | {
-      readonly kind: "fetch";
-      readonly call: CallNumber;
-      readonly upstream: string;
-      readonly name: InstanceName;
-      readonly pageToken: string;
-    }
-  /** An upstream sent what no server of ours can have sent. */
-  | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string };
-
-/** How a name is asked for. */
-export interface Asked {
-  /** What is fetched may not be older, in ms; it is asked for again otherwise. Absent: as old as it may be served. */
-  readonly maxAgeMs?: number | undefined;
-}
-
-/** Where an answer comes from, and how good it is. */
-export interface Answer {
-  readonly source: "followed" | "fetched" | "disk";
-  readonly isStale: boolean;
-  /** In ms; infinite while it is unknown. */
-  readonly ageMs: number;
 }
 
 /** An upstream that is silent for so long is left. */

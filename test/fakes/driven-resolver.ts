@@ -13,7 +13,8 @@ import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
-import type { Answer, ResolverMachine, ResolverOptions } from "../../src/resolver/machine.ts";
+import type { Answer, ResolverOptions } from "../../src/resolver/io-types.ts";
+import type { ResolverMachine } from "../../src/resolver/machine.ts";
 
 /** A watch that was opened, and how many snapshots it began with so far. */
 interface Watched {

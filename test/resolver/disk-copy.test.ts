@@ -9,7 +9,7 @@ import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { type Block, blockOf, readBlock } from "../../src/lib/blocks.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
-import { COPY_KIND } from "../../src/resolver/disk-codec.ts";
+import { COPY_KIND } from "../../src/resolver/disk/codec.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";

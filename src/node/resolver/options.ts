@@ -1,7 +1,7 @@
 /** Makes the options of a resolver from the settings. */
 import { EVERYTHING } from "../../config/resolver.ts";
 import type { Settings } from "../../config/settings.ts";
-import type { ResolverOptions } from "../../resolver/machine.ts";
+import type { ResolverOptions } from "../../resolver/io-types.ts";
 
 /** What only the process knows: `name` is its node id, by which other resolvers know it. */
 export type ResolverProcess = Pick<ResolverOptions, "name" | "random">;

@@ -4,7 +4,8 @@ import type { InstanceName } from "../../catalog/query/instances.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Answer, Asked, ResolverMachine } from "../../resolver/machine.ts";
+import type { Answer, Asked } from "../../resolver/io-types.ts";
+import type { ResolverMachine } from "../../resolver/machine.ts";
 import { type AnswerAge, SOURCE } from "../discovery/age.ts";
 
 export interface ResolverPorts {

@@ -25,7 +25,7 @@ import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
-import type { Answer } from "../../resolver/machine.ts";
+import type { Answer } from "../../resolver/io-types.ts";
 import { planOf } from "../../resolver/plan.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";

@@ -16,7 +16,7 @@ import type { Rng } from "../../../src/lib/rng.ts";
 import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { readWatchMessage } from "../../../src/resolver/codec.ts";
-import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/machine.ts";
+import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
 import { type AnswerAge, SOURCE } from "../../../src/services/discovery/age.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";

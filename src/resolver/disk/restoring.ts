@@ -1,19 +1,19 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
-import { Prefixes } from "../catalog/query/prefixes.ts";
-import { SNAPSHOT } from "../catalog/watch/reader.ts";
-import { type OwnerOfFile, odd } from "../lib/blocks.ts";
-import { WaymarkError } from "../lib/errors.ts";
-import type { Time } from "../lib/machine.ts";
-import { Doubts } from "../reading/doubts.ts";
-import type { Bookmarks } from "./bookmarks.ts";
-import { readWatchMessage, type WatchMessage } from "./codec.ts";
-import type { CopyState } from "./disk-codec.ts";
-import { type DiskCopy, readCopy } from "./disk-copy.ts";
-import { type Followed, FollowedWatch } from "./followed.ts";
-import type { FollowedPolicy } from "./followed-policy.ts";
-import type { Following } from "./following.ts";
-import type { Freshness } from "./freshness.ts";
-import type { Watches } from "./watches.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { type OwnerOfFile, odd } from "../../lib/blocks.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { Doubts } from "../../reading/doubts.ts";
+import type { Bookmarks } from "../bookmarks.ts";
+import { readWatchMessage, type WatchMessage } from "../codec.ts";
+import { type Followed, FollowedWatch } from "../followed.ts";
+import type { FollowedPolicy } from "../followed-policy.ts";
+import type { Following } from "../following.ts";
+import type { Freshness } from "../freshness.ts";
+import type { Watches } from "../watches.ts";
+import type { CopyState } from "./codec.ts";
+import { type DiskCopy, readCopy } from "./copy.ts";
 
 /** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
 export type RestoredCopy =

@@ -2,12 +2,12 @@
  * Blocks of a resolver's copy on disk: the header, versions of the policy, entries as the upstream showed them, the place of the watch, and last the
  * state, without which a copy is not whole. Whatever a block says is bounded before anything is made of it.
  */
-import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
-import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
-import { ACTION } from "../catalog/watch/reader.ts";
-import { type Block, blockOf, isObject, jsonBytes, type OwnerOfFile, objectOf, odd } from "../lib/blocks.ts";
-import { hlcWallMs, MAX_STAMP } from "../lib/hlc.ts";
-import { closeLength, openLength, utf8Size, writeBytesField, writeNumberField, writeTextField, writeVarint } from "../lib/protowire.ts";
+import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
+import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { ACTION } from "../../catalog/watch/reader.ts";
+import { type Block, blockOf, isObject, jsonBytes, type OwnerOfFile, objectOf, odd } from "../../lib/blocks.ts";
+import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
+import { closeLength, openLength, utf8Size, writeBytesField, writeNumberField, writeTextField, writeVarint } from "../../lib/protowire.ts";
 
 /** 1: the first. */
 export const COPY_FORMAT = 1;

@@ -1,19 +1,24 @@
 /**
  * A copy on disk of what a resolver holds, from which a restart serves at once (semantics.md, Resolver 18). It is to a later self what an upstream is:
- * entries as they were shown, the place from which to go on, and the versions of the policy. `disk-codec.ts` has its blocks.
+ * entries as they were shown, the place from which to go on, and the versions of the policy. `codec.ts` has its blocks.
  */
-import { shownBytes } from "../catalog/entry/tail.ts";
-import { BODY, deltaId, type KeyText } from "../catalog/record/record.ts";
-import type { StoredRecord } from "../catalog/record/stored-record.ts";
-import type { Replica } from "../catalog/replica/replica.ts";
-import { parseCursor } from "../catalog/watch/cursor.ts";
-import { type Block, blockOf, type OwnerOfFile, odd, ownerFault, readBlock } from "../lib/blocks.ts";
-import { WaymarkError } from "../lib/errors.ts";
-import type { Time } from "../lib/machine.ts";
-import { hasErrors, validate } from "../policy/set/validation.ts";
-import { decodeVersion, encodeVersion } from "../policy/versions/codec.ts";
-import type { PolicyVersion } from "../policy/versions/version.ts";
-import type { WatchMessage } from "./codec.ts";
+import { shownBytes } from "../../catalog/entry/tail.ts";
+import { BODY, deltaId, type KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { parseCursor } from "../../catalog/watch/cursor.ts";
+import { type Block, blockOf, type OwnerOfFile, odd, ownerFault, readBlock } from "../../lib/blocks.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { hasErrors, validate } from "../../policy/set/validation.ts";
+import { decodeVersion, encodeVersion } from "../../policy/versions/codec.ts";
+import type { PolicyVersion } from "../../policy/versions/version.ts";
+import type { WatchMessage } from "../codec.ts";
+import type { Followed } from "../followed.ts";
+import type { FollowedPolicy } from "../followed-policy.ts";
+import type { Following } from "../following.ts";
+import type { Freshness } from "../freshness.ts";
+import type { Watches } from "../watches.ts";
 import {
   COPY_FORMAT,
   COPY_KIND,
@@ -27,12 +32,7 @@ import {
   MAX_STATE_BYTES,
   readState,
   stateBlock,
-} from "./disk-codec.ts";
-import type { Followed } from "./followed.ts";
-import type { FollowedPolicy } from "./followed-policy.ts";
-import type { Following } from "./following.ts";
-import type { Freshness } from "./freshness.ts";
-import type { Watches } from "./watches.ts";
+} from "./codec.ts";
 
 /** Of entries in one block, so that making it takes a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
