@@ -23,8 +23,21 @@ interface Watched {
   snapshotCount: number;
 }
 
+/** A call that was passed on, and the time that it was given. */
+interface Passed {
+  readonly upstream: string;
+  readonly timeoutMs: number;
+}
+
 class WatchedCalls extends UpstreamCalls {
   readonly watches: Watched[] = [];
+  readonly passed: Passed[] = [];
+
+  override unary(...call: Parameters<UpstreamCalls["unary"]>): ReturnType<UpstreamCalls["unary"]> {
+    const [upstream, , , timeoutMs] = call;
+    this.passed.push({ upstream, timeoutMs });
+    return super.unary(...call);
+  }
 
   override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): OpenStream {
     const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };

@@ -236,6 +236,20 @@ test("too many entries that expire at once are served on for five minutes, as st
   expect(world.ask(DB)).toBe("followed 2");
 });
 
+test("what was fetched under another policy is asked for again at once, and nothing is called absent by it", () => {
+  const world = started("a", "b");
+  const none = { ...OTHER, namespace: "elsewhere" };
+  expect([OTHER, none].map((name) => world.ask(name))).toEqual(["told", "told"]);
+  const server = world.server("b");
+  server.versions = [version(1)];
+  server.policyEpoch = epochOf(version(1).head);
+  world.server("a").isUp = false;
+  world.run(2 * SECOND);
+  expect([OTHER, none, OTHER, none].map((name) => world.ask(name))).toEqual(["fetched stale 1", "told", "fetched 1", "fetched 0"]);
+  // Asked for once more each, they would be followed.
+  expect(server.fetchCount).toBe(2);
+});
+
 test("while it lacks a policy of which it heard it is not ready", () => {
   const world = new ResolverWorld(["a"]);
   const server = world.server("a");

@@ -7,6 +7,7 @@ import {
   CatalogQueryRequestSchema,
   CatalogQueryResponseSchema,
   CatalogWatchRequestSchema,
+  type CatalogWatchResponse,
   CatalogWatchResponseSchema,
   RegisterRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -19,6 +20,9 @@ import {
 import { assert } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
+import { SOURCE } from "../../src/services/discovery/age.ts";
+import type { CallContext } from "../../src/services/service.ts";
+import { NEW } from "../fakes/ages.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { rule, set } from "../fakes/policies.ts";
 
@@ -49,20 +53,31 @@ async function register(key: { readonly kind: EntryKind; readonly namespace: str
   await handler.handle(create(RegisterRequestSchema, { entries: [{ key }], staticLease: true }) as never, context());
 }
 
-async function resolve(request: MessageInitShape<typeof ResolveRequestSchema> = WEB, caller = CALLER): Promise<ResolveResponse> {
+/** What a call has beside its request. */
+type By = Partial<Pick<CallContext, "age" | "caller">>;
+
+async function resolve(request: MessageInitShape<typeof ResolveRequestSchema> = WEB, by: By = {}): Promise<ResolveResponse> {
   const handler = inside.resolver.handlers["resolve"];
   assert(handler?.kind === "unary", "a unary method");
-  const answer = await handler.handle(create(ResolveRequestSchema, request) as never, { ...context(), caller });
+  const answer = await handler.handle(create(ResolveRequestSchema, request) as never, { ...context(), ...by });
   assert(answer instanceof Uint8Array, "an encoded answer");
   return fromBinary(ResolveResponseSchema, answer);
 }
 
-async function query(request: MessageInitShape<typeof CatalogQueryRequestSchema>) {
+async function query(request: MessageInitShape<typeof CatalogQueryRequestSchema>, by: By = {}) {
   const handler = inside.service.handlers["catalogQuery"];
   assert(handler?.kind === "unary", "a unary method");
-  const answer = await handler.handle(create(CatalogQueryRequestSchema, request) as never, context());
+  const answer = await handler.handle(create(CatalogQueryRequestSchema, request) as never, { ...context(), ...by });
   assert(answer instanceof Uint8Array, "an encoded answer");
   return fromBinary(CatalogQueryResponseSchema, answer);
+}
+
+/** The first message of a watch. Undefined if there is nothing to tell. */
+function watched(request: MessageInitShape<typeof CatalogWatchRequestSchema>): CatalogWatchResponse | undefined {
+  const handler = inside.service.handlers["catalogWatch"];
+  assert(handler?.kind === "server_streaming", "a stream");
+  const bytes = handler.open(create(CatalogWatchRequestSchema, request) as never, context()).pull(inside.now());
+  return bytes && fromBinary(CatalogWatchResponseSchema, bytes);
 }
 
 const idsIn = ({ entries }: ResolveResponse) => entries.map(({ key }) => key?.instanceId);
@@ -85,16 +100,19 @@ test("pages follow each other; only the first has a cursor, and a watch goes on 
     reason: "invalid_argument",
   });
   await register({ kind: EntryKind.SERVICE, ...WEB, instanceId: "6" });
-  const handler = inside.service.handlers["catalogWatch"];
-  assert(handler?.kind === "server_streaming", "a stream");
-  const request = { namespace: "svc", names: ["web"], kinds: [EntryKind.SERVICE], cursor: first.cursor };
-  const bytes = handler.open(create(CatalogWatchRequestSchema, request) as never, context()).pull(inside.now());
-  assert(bytes !== undefined, "a message");
-  const { snapshot, deltas } = fromBinary(CatalogWatchResponseSchema, bytes);
-  expect([snapshot, deltas.map(({ payload }) => payload.case === "entry" && payload.value.key?.instanceId)]).toEqual([
+  const message = watched({ namespace: "svc", names: ["web"], kinds: [EntryKind.SERVICE], cursor: first.cursor });
+  expect([message?.snapshot, message?.deltas.map(({ payload }) => payload.case === "entry" && payload.value.key?.instanceId)]).toEqual([
     Snapshot.UNSPECIFIED,
     ["6"],
   ]);
+});
+
+test("no watch goes on from an answer that was fetched, also where that says that nothing exists", async () => {
+  const fetched = { age: { ...NEW, source: SOURCE.FETCHED } };
+  const name = { namespace: "svc", name: "absent" };
+  const request = { namespace: "svc", names: ["absent"], kinds: [EntryKind.SERVICE] };
+  const cursors = [(await resolve(name, fetched)).cursor, (await query(request, fetched)).cursor];
+  expect(cursors.map((cursor) => watched({ ...request, cursor })?.snapshot)).toEqual([Snapshot.BEGIN, Snapshot.BEGIN]);
 });
 
 test("a name that the policy hides is as one that does not exist, and viewers and ages are judged as in a query", async () => {
@@ -107,7 +125,7 @@ test("a name that the policy hides is as one that does not exist, and viewers an
   // Only who shows no credential may ask as another, where the setting allows it.
   const asBlue = { ...WEB, viewer: { tenantId: "blue" } };
   expect(idsIn(await resolve(asBlue))).toEqual([]);
-  expect(idsIn(await resolve(asBlue, { ...CALLER, isAuthenticated: false }))).toEqual(["1", "2", "3"]);
+  expect(idsIn(await resolve(asBlue, { caller: { ...CALLER, isAuthenticated: false } }))).toEqual(["1", "2", "3"]);
   inside.freshness.ageMs = 61_000;
   expect(await resolve()).toMatchObject({ stale: true, age: { seconds: 61n } });
   await expect(resolve({ ...WEB, maxStaleness: { seconds: 60n } })).rejects.toMatchObject({ reason: "too_stale" });

@@ -111,17 +111,23 @@ test("without any server it refuses at once, and says what is wrong once a minut
   ]);
 });
 
-test("a call is passed on to another server when the first is not reached, and not when it refused", async () => {
+test("a call is passed on to another server when the first is not reached, which may take half of the time, and not when it refused", async () => {
   const [a, b] = await upstreams("a", "b");
   using resolver = new DrivenResolver([a!.address, b!.address]);
   await until("both answer", () => resolver.machine.upstreams.usable.length === 2);
   const [first, second] = resolver.machine.upstreams.usable[0] === a!.address ? [a!, b!] : [b!, a!];
   const request = toBinary(ClusterMapRequestSchema, create(ClusterMapRequestSchema, {}));
-  const asked = () => resolver.driver.unary(DiscoveryService.method.clusterMap, request, 5000);
+  const timeoutMs = 600_000;
+  const asked = () => resolver.driver.unary(DiscoveryService.method.clusterMap, request, timeoutMs);
   await expect(asked()).rejects.toThrow(`not_ready: the upstream ${first.address}`);
   for (const socket of first.serving!.sockets) socket.destroy();
   first.serving!.server.stop();
+  resolver.calls.passed.length = 0;
   await expect(asked()).rejects.toThrow(`the upstream ${second.address}`);
+  // If the first had said nothing, half of the time would have been left; so the second gets more than that.
+  const { passed } = resolver.calls;
+  expect(passed.map(({ upstream }) => upstream)).toEqual([first.address, second.address]);
+  expect(passed.map((call) => call.timeoutMs <= timeoutMs / 2)).toEqual([true, false]);
 });
 
 test("a token is shown on this machine, and never sent in plain text to another one", async () => {
